@@ -1,0 +1,60 @@
+"""One exception that holds every problem found, each with its place, its causes and what to do."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Literal
+
+Severity = Literal["error", "warning"]
+
+OK, USAGE, REFUSED, NETWORK, FAILED = 0, 2, 3, 4, 5
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a problem stands: a file, and inside a text file its line and column, from 1."""
+
+    file: str
+    line: int | None = None
+    column: int | None = None
+
+    def __str__(self) -> str:
+        return ":".join(str(part) for part in (self.file, self.line, self.column) if part)
+
+
+@dataclass(frozen=True)
+class Problem:
+    """One thing that is wrong, in the words that a user reads."""
+
+    code: str
+    message: str
+    place: Place | None = None
+    causes: tuple[str, ...] = ()
+    hint: str | None = None
+    severity: Severity = "error"
+
+    def __str__(self) -> str:
+        where = f"{self.place}: " if self.place else ""
+        warning = "warning: " if self.severity == "warning" else ""
+        lines = [f"{where}{self.code} {warning}{self.message}"]
+        lines += [f"    {cause}" for cause in self.causes]
+        if self.hint:
+            lines.append(f"    hint: {self.hint}")
+        return "\n".join(lines)
+
+
+class ComposerError(Exception):
+    """A bundle that is refused, or a run that failed: all problems at once."""
+
+    def __init__(self, problems: Problem | Iterable[Problem]) -> None:
+        self.problems = (problems,) if isinstance(problems, Problem) else tuple(problems)
+        super().__init__("\n".join(map(str, self.problems)))
+
+    @property
+    def exit_code(self) -> int:
+        """Return 5 when a run failed, 4 when the network did, 3 when the bundle is refused."""
+        codes = {problem.code for problem in self.problems}
+        if any(code.startswith("R") for code in codes):
+            return FAILED
+        return NETWORK if any(code.startswith("S49") for code in codes) else REFUSED

@@ -1,0 +1,29 @@
+"""Name a file or folder of a bundle by its source and its path inside it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+
+@dataclass(frozen=True)
+class Location:
+    """A confined path: `repo/mlx/llm` is `mlx/llm` inside the source `repo`, whose folder is `root`.
+
+    `root` is None where the source is not on this machine; then `path` is None too.
+    """
+
+    source: str
+    inside: str
+    root: Path | None
+
+    @property
+    def path(self) -> Path | None:
+        return None if self.root is None else self.root / self.inside
+
+    def __truediv__(self, name: str) -> Location:
+        inside = f"{self.inside}/{name}" if self.inside else name
+        return Location(self.source, inside, self.root)
+
+    def __str__(self) -> str:
+        return f"{self.source}/{self.inside}" if self.inside else self.source

@@ -1,0 +1,1 @@
+"""Convert published checkpoints to the files that bundles use."""
