@@ -1,0 +1,1 @@
+"""The shipped components, registered by the entry points that anyone can use."""

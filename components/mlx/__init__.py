@@ -1,0 +1,1 @@
+"""Components on MLX; each imports MLX when it is loaded, never before."""

@@ -1,0 +1,1 @@
+"""Components on ONNX Runtime, imported when they are loaded, never before."""

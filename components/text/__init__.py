@@ -1,0 +1,1 @@
+"""Prompts, and what is read from answers."""

@@ -1,0 +1,76 @@
+"""What the executor needs to know about an array library, and the answer for NumPy."""
+
+from __future__ import annotations
+
+from typing import Any, Protocol
+
+import numpy as np
+
+SHORT = {
+    "float64": "f64", "float32": "f32", "float16": "f16", "bfloat16": "bf16",
+    "int64": "i64", "int32": "i32", "int16": "i16", "int8": "i8",
+    "uint64": "u64", "uint32": "u32", "uint16": "u16", "uint8": "u8", "bool": "bool",
+}  # fmt: skip
+LONG = {short: long for long, short in SHORT.items()}
+
+
+class Backend(Protocol):
+    """An array library: how its values cross to NumPy and back, and its two operators.
+
+    `threaded` says that its arrays belong to one thread, which the executor then keeps for it.
+    """
+
+    name: str
+    threaded: bool
+
+    def owns(self, value: Any) -> bool: ...
+
+    def shape(self, value: Any) -> tuple[int, ...]: ...
+
+    def dtype(self, value: Any) -> str: ...
+
+    def to_numpy(self, value: Any) -> np.ndarray:
+        """Return the same numbers; bfloat16, which NumPy lacks, as float32."""
+
+    def from_numpy(self, value: np.ndarray, dtype: str) -> Any: ...
+
+    def cast(self, value: Any, dtype: str) -> Any: ...
+
+    def scatter(self, base: Any, at: np.ndarray, values: Any) -> Any:
+        """Return base [T, D] with the rows where at [T] is true replaced by values, in order."""
+
+    def fill(self, ids: Any, at: np.ndarray, value: int) -> Any:
+        """Return ids [T] with `value` wherever at [T] is true."""
+
+
+class NumPy:
+    """Arrays of NumPy, which ONNX Runtime takes and gives."""
+
+    name = "numpy"
+    threaded = False
+
+    def owns(self, value: Any) -> bool:
+        return isinstance(value, np.ndarray)
+
+    def shape(self, value: np.ndarray) -> tuple[int, ...]:
+        return value.shape
+
+    def dtype(self, value: np.ndarray) -> str:
+        return SHORT[value.dtype.name]
+
+    def to_numpy(self, value: np.ndarray) -> np.ndarray:
+        return value
+
+    def from_numpy(self, value: np.ndarray, dtype: str) -> np.ndarray:
+        return value.astype(LONG[dtype], copy=False)
+
+    def cast(self, value: np.ndarray, dtype: str) -> np.ndarray:
+        return value.astype(LONG[dtype], copy=False)
+
+    def scatter(self, base: np.ndarray, at: np.ndarray, values: np.ndarray) -> np.ndarray:
+        out = base.copy()
+        out[at] = values
+        return out
+
+    def fill(self, ids: np.ndarray, at: np.ndarray, value: int) -> np.ndarray:
+        return np.where(at, np.asarray(value, ids.dtype), ids)

@@ -1,0 +1,1 @@
+"""Decoding apart from any model: sampling, stop rules, streamed text, the engine."""

@@ -1,0 +1,78 @@
+"""The type language of ports: `dtype dims @space`, or a word for what is no tensor.
+
+    i64 T            ids or counts: one axis, named T
+    T D @embed       floats in the component's own precision, in the embedding space `embed`
+    bool F           a mask over F frames
+    f32 M 3000       a literal dim
+    text             a string; `audio`: a waveform; `image`: pixels
+    text | _ _       either; `_` matches any length, each time anew
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+FLOATS = ("f32", "f16", "bf16", "f64")
+INTEGERS = ("i64", "i32", "i16", "i8", "u8", "u16", "u32", "u64")
+DTYPES = (*FLOATS, *INTEGERS, "bool")
+KINDS = ("text", "audio", "image")
+ITEM_BYTES = {"f64": 8, "i64": 8, "u64": 8, "f32": 4, "i32": 4, "u32": 4, "f16": 2, "bf16": 2}
+
+Dim = int | str
+
+_SYMBOL = re.compile(r"[A-Za-z][A-Za-z0-9_]*|_")
+
+
+@dataclass(frozen=True)
+class Port:
+    """What flows through one input or output.
+
+    `dtype` None is any float: the component's own. `space` names an embedding space: a lower-case
+    name belongs to the component, an upper-case one is a variable that one node's ports share.
+    """
+
+    kind: str = "tensor"
+    dtype: str | None = None
+    dims: tuple[Dim, ...] = ()
+    space: str | None = None
+
+    def __str__(self) -> str:
+        parts = [self.dtype] if self.dtype else [] if self.kind == "tensor" else [self.kind]
+        parts += [str(dim) for dim in self.dims]
+        parts += [f"@{self.space}"] if self.space else []
+        return " ".join(parts)
+
+
+Ports = tuple[Port, ...]
+
+
+def item_bytes(dtype: str) -> int:
+    """Return the bytes of one number of `dtype`."""
+    return ITEM_BYTES.get(dtype, 1)
+
+
+def parse_port(text: str) -> Port:
+    """Read one port; raise ValueError with what is wrong."""
+    words = text.split()
+    space = None
+    if words and words[-1].startswith("@"):
+        space = words.pop()[1:]
+        if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_.]*", space):
+            raise ValueError(f"'@{space}' in '{text}' is not a space: write a name after '@'")
+    kind, dtype = "tensor", None
+    if words and words[0] in KINDS:
+        kind = words.pop(0)
+    elif words and words[0] in DTYPES:
+        dtype = words.pop(0)
+    elif not words:
+        raise ValueError("a port is 'dtype dims @space', such as 'f32 T D', or text, audio, image")
+    for word in words:
+        if not (word.isdigit() or _SYMBOL.fullmatch(word)):
+            raise ValueError(f"'{word}' in '{text}' is neither a number, a symbol nor '_'")
+    return Port(kind, dtype, tuple(int(w) if w.isdigit() else w for w in words), space)
+
+
+def parse_ports(text: str) -> Ports:
+    """Read the alternatives of an input, separated by '|'."""
+    return tuple(parse_port(part) for part in text.split("|"))
