@@ -1,1 +1,1 @@
-"""Composer runs bundles: manifests that wire model components of several backends into one graph."""
+"""Run bundles: manifests that wire model components of several backends into one graph."""

@@ -1,4 +1,4 @@
-"""What a component is: facts from headers, one load, and methods whose decorators are their ports."""
+"""What a component is: facts from headers, one load, and methods decorated with their ports."""
 
 from __future__ import annotations
 
@@ -150,7 +150,9 @@ def method(
         signature = Signature(
             inputs={name: parse_ports(text) for name, text in inputs.items()},
             returns={name: parse_port(text) for name, text in outputs.items()},
-            optional=frozenset(p.name for p in parameters if p.default is None and p.name in inputs),
+            optional=frozenset(
+                p.name for p in parameters if p.default is None and p.name in inputs
+            ),
             options={
                 p.name: Option(hints[p.name], p.default)
                 for p in parameters

@@ -8,7 +8,7 @@ from pathlib import Path
 
 @dataclass(frozen=True)
 class Location:
-    """A confined path: `repo/mlx/llm` is `mlx/llm` inside the source `repo`, whose folder is `root`.
+    """A confined path: `repo/mlx/llm` is `mlx/llm` inside the source `repo`, a folder `root`.
 
     `root` is None where the source is not on this machine; then `path` is None too.
     """
