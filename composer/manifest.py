@@ -1,0 +1,235 @@
+"""Read a bundle's manifest into values that are known to be well formed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+
+from composer.entries import (
+    AdapterEntry,
+    ComponentEntry,
+    Input,
+    Node,
+    Origin,
+    Quantization,
+    QuantizationRule,
+    Source,
+    Task,
+)
+from composer.errors import ComposerError, Place, Problem
+from composer.format import VERSION, BundleModel, ComponentModel, InputModel, Rule, TaskModel
+from composer.patch import merge
+from composer.refusal import Finding, refusals, wrong_type
+from composer.rules import broken_rules
+from composer.source import Document, read
+from composer.suggest import did_you_mean, listed
+
+__all__ = [
+    "AdapterEntry",
+    "ComponentEntry",
+    "Input",
+    "Manifest",
+    "Node",
+    "Origin",
+    "Quantization",
+    "QuantizationRule",
+    "Source",
+    "Task",
+    "find_manifest",
+    "read_manifest",
+]
+
+FILES = ("bundle.yaml", "bundle.json")
+DEFAULT = "default"
+MIGRATIONS: dict[int, Callable[[dict[str, Any]], dict[str, Any]]] = {}
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """A bundle as it is written, with `variant` applied."""
+
+    path: Path
+    name: str
+    summary: str
+    licence: tuple[str, ...]
+    sources: Mapping[str, Source]
+    components: Mapping[str, ComponentEntry]
+    tasks: Mapping[str, Task]
+    variants: tuple[str, ...]
+    publishes: tuple[str, ...]
+    provenance: tuple[Origin, ...]
+    document: Document = field(repr=False)
+    variant: str | None = None
+
+    @property
+    def folder(self) -> Path:
+        return self.path.parent
+
+    def place(self, *path: str | int, key: bool = False) -> Place:
+        """Return where a value (or its key) is written, or its nearest ancestor."""
+        return self.document.place(path, key)
+
+
+def find_manifest(path: Path) -> Path:
+    """Return the manifest's file, given it or its folder."""
+    if not path.is_dir():
+        return path
+    found = [path / name for name in FILES if (path / name).exists()]
+    if len(found) == 1:
+        return found[0]
+    fault = "has both bundle.yaml and bundle.json" if found else "has no bundle.yaml"
+    hint = "keep one of them" if found else "name the manifest's file, or write one"
+    raise ComposerError(Problem("M100", f"this folder {fault}", Place(str(path)), hint=hint))
+
+
+def read_manifest(path: Path, variant: str | None = None) -> Manifest:
+    """Read a manifest or a folder that holds one; raise ComposerError with all problems."""
+    path = find_manifest(path)
+    document = _current(read(path))
+    names = tuple(_variants(document))
+    if variant is not None:
+        document = _with_variant(document, variant)
+    findings = list(broken_rules(document.data))
+    model = None
+    try:
+        model = BundleModel.model_validate(document.data)
+    except ValidationError as error:
+        findings += refusals(error)
+    if model is None or findings:
+        raise _refused(document, findings)
+    return _manifest(model, path, document, names, variant)
+
+
+def _refused(document: Document, findings: list[Finding]) -> ComposerError:
+    """Give findings their places and put them in the order of the file, each once."""
+    problems = {
+        (f.code, f.path): Problem(f.code, f.message, document.place(f.path, f.key), hint=f.hint)
+        for f in findings
+    }
+    return ComposerError(sorted(problems.values(), key=_line))
+
+
+def _line(problem: Problem) -> tuple[int, int]:
+    place = problem.place
+    return (place.line or 0, place.column or 0) if place else (0, 0)
+
+
+def _current(document: Document) -> Document:
+    """Bring a manifest of an older format up to this one; refuse a newer one."""
+    data = document.data
+    version = data.get("composer", VERSION)
+    if type(version) is not int:
+        raise _refused(document, [wrong_type(("composer",), "the number 1", version)])
+    while version in MIGRATIONS:
+        data = MIGRATIONS[version](data)
+        version = data["composer"]
+    if version != VERSION:
+        hint = "upgrade composer" if version > VERSION else "write `composer: 1`"
+        message = f"format {version} is not known here, only format {VERSION}"
+        raise _refused(document, [Finding("M120", message, ("composer",), hint)])
+    return replace(document, data=data)
+
+
+def _variants(document: Document) -> dict[str, Any]:
+    variants = document.data.get("variants")
+    return variants if isinstance(variants, dict) else {}
+
+
+def _with_variant(document: Document, variant: str) -> Document:
+    variants = _variants(document)
+    if variant not in variants:
+        near = did_you_mean(variant, variants)
+        message = f"there is no variant '{variant}'"
+        raise _refused(
+            document,
+            [
+                Finding(
+                    "M132",
+                    f"{message}; {near}" if near else message,
+                    ("variants",),
+                    f"variants: {listed(variants)}",
+                    key=True,
+                )
+            ],
+        )
+    if not isinstance(variants[variant], dict):
+        wanted = "a mapping of keys to values"
+        raise _refused(document, [wrong_type(("variants", variant), wanted, variants[variant])])
+    patch = {k: v for k, v in variants[variant].items() if k not in ("composer", "variants")}
+    spot = document.spots.children["variants"].children[variant]
+    data, spots = merge(document.data, patch, document.spots, spot)
+    return Document(document.file, data, spots)
+
+
+def _manifest(
+    model: BundleModel, path: Path, document: Document, names: tuple[str, ...], variant: str | None
+) -> Manifest:
+    shorthand = model.graph is not None and model.outputs is not None
+    tasks = model.tasks or {}
+    if model.graph is not None and model.outputs is not None:
+        only = TaskModel(inputs=model.inputs, graph=model.graph, outputs=model.outputs)
+        tasks = {DEFAULT: only}
+    return Manifest(
+        path=path,
+        name=model.name,
+        summary=model.summary,
+        licence=(model.licence,) if isinstance(model.licence, str) else tuple(model.licence),
+        sources={name: _source(text) for name, text in model.sources.items()},
+        components={name: _component(name, c) for name, c in model.components.items()},
+        tasks={
+            name: _task(name, task, () if shorthand else ("tasks", name))
+            for name, task in tasks.items()
+        },
+        variants=names,
+        publishes=tuple(model.publishes),
+        provenance=tuple(Origin(o.what, o.from_, o.how, o.licence) for o in model.provenance),
+        document=document,
+        variant=variant,
+    )
+
+
+def _source(text: str) -> Source:
+    if text.startswith("hf:"):
+        value, _, revision = text[3:].partition("@")
+        return Source("hf", value, revision or None)
+    return Source("folder", text.removesuffix("/"))
+
+
+def _component(name: str, model: ComponentModel) -> ComponentEntry:
+    recipe = model.precision
+    precision: str | Quantization | None
+    if recipe is None or isinstance(recipe, str):
+        precision = recipe
+    else:
+        rules = {
+            glob: QuantizationRule(rule.bits, rule.group_size or recipe.group_size)
+            if isinstance(rule, Rule)
+            else QuantizationRule(rule, recipe.group_size)
+            for glob, rule in recipe.rules.items()
+        }
+        precision = Quantization(recipe.bits, recipe.group_size, rules, tuple(recipe.keep))
+    return ComponentEntry(
+        name=name,
+        use=model.use,
+        weights=model.weights,
+        files=model.files,
+        precision=precision,
+        config=model.config,
+        adapters={k: AdapterEntry(a.weights, a.scale) for k, a in model.adapters.items()},
+        emits=model.emits,
+    )
+
+
+def _task(name: str, model: TaskModel, at: tuple[str, ...]) -> Task:
+    inputs = {
+        key: Input(entry.type, entry.port, entry.default)
+        if isinstance(entry, InputModel)
+        else Input(entry)
+        for key, entry in model.inputs.items()
+    }
+    graph = {key: Node(node.run, node.with_) for key, node in model.graph.items()}
+    return Task(name, inputs, graph, model.outputs, at, model.summary or "")

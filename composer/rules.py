@@ -1,0 +1,186 @@
+"""Check what spans several keys of a manifest: sources, paths, tasks, and the size of texts."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from typing import Any
+
+from composer.format import HUB_ID
+from composer.refusal import Finding, described, dotted, wrong_type
+from composer.suggest import did_you_mean, listed
+from composer.tree import shortened
+from composer.types import parse_port
+
+LONGEST_TEXT = 64 * 1024
+SHORTHAND = ("inputs", "graph", "outputs")
+FIXED = ("composer", "variants")
+
+HUB = re.compile(HUB_ID.rstrip("$") + r"(@[A-Za-z0-9][A-Za-z0-9._/-]*)?$")
+ADDRESS = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
+SOURCE_HINT = "write hf:owner/name, hf:owner/name@revision, or a folder such as ./weights"
+PATH_HINT = "write a source's name, then the path inside it, such as repo/decoder"
+
+Path = tuple[str | int, ...]
+
+
+def broken_rules(data: dict[str, Any]) -> Iterator[Finding]:
+    """Yield what is wrong between keys, passing over what has not even the right type."""
+    yield from _long_texts(data)
+    sources = _mapping(data.get("sources"))
+    for name, value in sources.items():
+        fault = source_fault(value) if isinstance(value, str) and value else None
+        if fault:
+            message = f"'{shortened(value)}' is not a source: {fault}"
+            yield Finding("M127", message, ("sources", name), _source_hint(value))
+    for name, component in _mapping(data.get("components")).items():
+        at = ("components", name)
+        adapters = _mapping(_mapping(component).get("adapters"))
+        owners = [(at, component), *((((*at, "adapters", k), v)) for k, v in adapters.items())]
+        for path, owner in owners:
+            for key in ("weights", "files"):
+                yield from _inside(_mapping(owner).get(key), (*path, key), sources)
+    for name, patch in _mapping(data.get("variants")).items():
+        for key in FIXED:
+            if key in _mapping(patch):
+                message = f"a variant cannot change '{key}'"
+                yield Finding("M133", message, ("variants", name, key), "remove it", key=True)
+    yield from _tasks(data)
+
+
+def source_fault(text: str) -> str | None:
+    """Say why a text is no source, or return None when it is one."""
+    if text.startswith("hf:"):
+        rest = text[3:]
+        bad = not HUB.fullmatch(rest) or ".." in rest or "--" in rest.partition("@")[0]
+        return "a hub repository is owner/name" if bad else None
+    fault = path_fault(text.removeprefix("./").removesuffix("/"), empty=text in ("./", "."))
+    if fault is None and not text.startswith("./") and text != ".":
+        return "a folder begins with ./ and a hub repository with hf:"
+    return fault
+
+
+def path_fault(text: str, empty: bool = False) -> str | None:
+    """Say why a text is no clean relative path, or return None when it is one."""
+    if ADDRESS.match(text):
+        return "addresses are not allowed"
+    if re.search(r"[\\\x00-\x1f\x7f]", text):
+        return "it has a backslash or a control character"
+    if text.startswith(("/", "~")) or re.match(r"[A-Za-z]:", text):
+        return "it is not relative"
+    parts = text.split("/")
+    if ".." in parts:
+        return "'..' leaves the folder"
+    if not empty and ("" in parts or "." in parts):
+        return "a part of it is empty"
+    return None
+
+
+def _source_hint(text: str) -> str:
+    hub = re.match(r"https?://(?:www\.)?(?:huggingface\.co|hf\.co)/([\w.-]+/[\w.-]+)", text)
+    if hub:
+        return f"write hf:{hub[1]}"
+    return f"write hf:{text}, or ./{text} if it is a folder" if HUB.fullmatch(text) else SOURCE_HINT
+
+
+def _inside(value: Any, path: Path, sources: dict[str, Any]) -> Iterator[Finding]:
+    if not isinstance(value, str) or not value:
+        return
+    fault = path_fault(value)
+    if fault or value.startswith("hf:"):
+        fault = fault or "a repository is declared under sources"
+        message = f"{dotted(path)} is not a path inside a source: {fault}"
+        yield Finding("M128", message, path, PATH_HINT)
+        return
+    source = value.partition("/")[0]
+    if source not in sources:
+        near = did_you_mean(source, sources)
+        message = f"'{shortened(source)}' in {dotted(path)} is not a source"
+        hint = f"sources: {listed(sources)}" if sources else "declare it under sources"
+        yield Finding("M129", f"{message}; {near}" if near else message, path, hint)
+
+
+def _tasks(data: dict[str, Any]) -> Iterator[Finding]:
+    if "tasks" in data:
+        both = [key for key in SHORTHAND if key in data]
+        if both:
+            message = f"'{both[0]}' stands beside 'tasks'"
+            hint = f"move {' and '.join(both)} into one of the tasks"
+            yield Finding("M131", message, (both[0],), hint, key=True)
+        for name, task in _mapping(data["tasks"]).items():
+            yield from _task(_mapping(task), ("tasks", name))
+        return
+    for key in ("graph", "outputs"):
+        if key not in data:
+            hint = "write graph and outputs, or several tasks under 'tasks'"
+            yield Finding("M122", f"the bundle needs the key '{key}'", (), hint, key=True)
+    yield from _task(data, ())
+
+
+def _task(task: dict[str, Any], at: Path) -> Iterator[Finding]:
+    inputs, graph = _mapping(task.get("inputs")), _mapping(task.get("graph"))
+    for name in graph:
+        if name in inputs:
+            yield Finding(
+                "M126",
+                f"'{name}' is already the name of an input",
+                (*at, "graph", name),
+                "give the node another name",
+                key=True,
+            )
+    for name, value in inputs.items():
+        yield from _input(value, (*at, "inputs", name))
+
+
+def _input(value: Any, at: Path) -> Iterator[Finding]:
+    form = value if isinstance(value, dict) else {"type": value}
+    kind, port = form.get("type"), form.get("port")
+    if kind == "tensor" and "port" not in form:
+        hint = "write {type: tensor, port: f32 M F}: the dtype, then the dims"
+        yield Finding("M122", f"{dotted(at)} is a tensor and needs the key 'port'", at, hint)
+    if kind in ("audio", "text", "ids", "mask", "image") and "port" in form:
+        message = f"{dotted(at)} is {kind} and takes no 'port'"
+        yield Finding("M135", message, (*at, "port"), "remove it, or make it a tensor", key=True)
+    elif isinstance(port, str):
+        yield from _port(port, (*at, "port"))
+    if "default" not in form:
+        return
+    path, default = (*at, "default"), form["default"]
+    if kind == "text" and not isinstance(default, str):
+        yield wrong_type(path, "text", default)
+    elif kind in ("ids", "mask"):
+        items = default if isinstance(default, list) else [default]
+        if not isinstance(default, list) or any(type(item) is not int for item in items):
+            message = f"{dotted(path)} should be a list of whole numbers"
+            yield Finding("M123", message, path)
+    elif kind in ("audio", "image", "tensor"):
+        message = f"{dotted(at)} is {kind} and takes no 'default'"
+        yield Finding("M135", message, path, "remove it", key=True)
+
+
+def _port(text: str, path: Path) -> Iterator[Finding]:
+    try:
+        port = parse_port(text)
+    except ValueError as error:
+        yield Finding("M136", f"{dotted(path)}: {error}", path)
+        return
+    if port.kind != "tensor" or port.space:
+        message = f"{dotted(path)} should be a dtype and dims, not {described(text)}"
+        yield Finding("M136", message, path, "such as f32 M F")
+
+
+def _long_texts(data: Any) -> Iterator[Finding]:
+    waiting: list[tuple[Path, Any]] = [((), data)]
+    while waiting:
+        path, value = waiting.pop()
+        if isinstance(value, str) and len(value) > LONGEST_TEXT:
+            message = f"text in {dotted(path)} is longer than {LONGEST_TEXT} characters"
+            yield Finding("M130", message, path, "keep long texts in a file of the source")
+        elif isinstance(value, dict):
+            waiting += [((*path, key), child) for key, child in value.items()]
+        elif isinstance(value, list):
+            waiting += [((*path, index), child) for index, child in enumerate(value)]
+
+
+def _mapping(value: Any) -> dict[str, Any]:
+    return value if isinstance(value, dict) else {}

@@ -1,0 +1,109 @@
+"""Read a manifest's text into plain data that knows the place of every key and value."""
+
+from __future__ import annotations
+
+import codecs
+import re
+import stat
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NoReturn
+
+from composer.errors import ComposerError, Place, Problem
+from composer.json_events import json_events
+from composer.tree import Report, Spot, build
+from composer.yaml_events import yaml_events
+
+MOST_BYTES = 256 * 1024
+TOO_LARGE = f"larger than {MOST_BYTES // 1024} KiB"
+ENCODINGS = (
+    (codecs.BOM_UTF8, "utf-8"),
+    (codecs.BOM_UTF16_LE, "utf-16-le"),
+    (codecs.BOM_UTF16_BE, "utf-16-be"),
+)
+UNPRINTABLE = re.compile(
+    "[^\t\n\r\x20-\x7e\xa0-\u2027\u202a-\ud7ff\ue000-\ufefe\uff00-\ufffd\U00010000-\U0010ffff]"
+)
+
+
+@dataclass(frozen=True)
+class Document:
+    """The data of one file and the spots of its values."""
+
+    file: str
+    data: dict[str, Any]
+    spots: Spot
+
+    def place(self, path: tuple[str | int, ...], key: bool = False) -> Place:
+        """Return where a value (or its key) stands, or its nearest ancestor that exists."""
+        spot = self.spots
+        for part in path:
+            child = spot.children.get(part)
+            if child is None:
+                return Place(self.file, *spot.value)
+            spot = child
+        return Place(self.file, *((key and spot.key) or spot.value))
+
+
+def read(path: Path) -> Document:
+    """Read a YAML file, or a JSON file by its extension; raise ComposerError with all problems."""
+    report = Report(str(path))
+    text = decode(read_bytes(path), report)
+    events = json_events if path.suffix.lower() == ".json" else yaml_events
+    built = build(events(text, report), report)
+    if report.problems:
+        raise ComposerError(report.problems)
+    hint = "a bundle begins with `composer: 1`"
+    if built is None or built[0] is None:
+        report.stop("M110", "the file is empty", (1, 1), hint)
+    data, spots = built
+    if not isinstance(data, dict):
+        report.stop("M111", "a bundle is a mapping of keys to values", spots.value, hint)
+    return Document(str(path), data, spots)
+
+
+def read_bytes(path: Path) -> bytes:
+    """Return the bytes of a regular file of a sensible size."""
+    try:
+        status = path.stat()
+        if not stat.S_ISREG(status.st_mode):
+            _unreadable(path, "this is not a regular file")
+        if status.st_size > MOST_BYTES:
+            _unreadable(path, TOO_LARGE, "M101", "weights and data belong into sources")
+        with path.open("rb") as file:
+            data = file.read(MOST_BYTES + 1)
+    except FileNotFoundError:
+        _unreadable(path, "there is no such file")
+    except (OSError, ValueError) as error:
+        _unreadable(path, f"cannot be read: {getattr(error, 'strerror', None) or error}")
+    if len(data) > MOST_BYTES:
+        _unreadable(path, TOO_LARGE, "M101", "weights and data belong into sources")
+    return data
+
+
+def _unreadable(path: Path, message: str, code: str = "M100", hint: str | None = None) -> NoReturn:
+    shown = str(path).encode("utf-8", "backslashreplace").decode().replace("\0", "\\0")
+    raise ComposerError(Problem(code, message, Place(shown), hint=hint)) from None
+
+
+def decode(data: bytes, report: Report) -> str:
+    """Return text without its byte order mark; refuse what is not text, with its place."""
+    encoding = "utf-8"
+    for mark, name in ENCODINGS:
+        if data.startswith(mark):
+            data, encoding = data[len(mark) :], name
+            break
+    try:
+        text = data.decode(encoding)
+    except UnicodeDecodeError as error:
+        before = data[: error.start].decode(encoding, "replace")
+        line, column = before.count("\n") + 1, len(before) - before.rfind("\n")
+        report.stop("M103", "this byte is not UTF-8", (line, column), "save the file as UTF-8")
+    for bad in UNPRINTABLE.finditer(text):
+        line = text.count("\n", 0, bad.start()) + 1
+        at = (line, bad.start() - text.rfind("\n", 0, bad.start()))
+        message = f"the invisible character U+{ord(bad[0]):04X} does not belong here"
+        report.add("M103", message, at, "remove it, or write it as an escape in double quotes")
+    if report.problems:
+        raise ComposerError(report.problems)
+    return text

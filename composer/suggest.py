@@ -1,0 +1,34 @@
+"""Say what a misspelt name was probably meant to be, and what there is to choose from."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from difflib import get_close_matches
+
+SHOWN = 16
+LONGEST = 64
+
+
+def nearest(word: str, options: Iterable[str]) -> str | None:
+    """Return the option that looks most like `word`, or None when none does."""
+    choices = list(options)
+    folded = {choice.lower(): choice for choice in reversed(choices)}
+    if len(word) > LONGEST:
+        return None
+    if word.lower() in folded:
+        return folded[word.lower()]
+    near = get_close_matches(word.lower(), folded, 1)
+    return folded[near[0]] if near else None
+
+
+def did_you_mean(word: str, options: Iterable[str]) -> str | None:
+    """Return "did you mean 'x'?" for the nearest option, or None when none is near."""
+    near = nearest(word, options)
+    return f"did you mean '{near}'?" if near else None
+
+
+def listed(options: Iterable[str]) -> str:
+    """Join names for a message, in their own order; cut a long list and say by how much."""
+    names = list(options)
+    shown = ", ".join(names[:SHOWN]) or "none"
+    return f"{shown} and {len(names) - SHOWN} more" if len(names) > SHOWN else shown
