@@ -29,6 +29,11 @@ Reference = Annotated[str, Field(pattern=REFERENCE, max_length=128)]
 Space = Annotated[str, Field(pattern=SPACE, max_length=128)]
 Inside = Annotated[str, Field(min_length=1, max_length=1024)]
 
+SourceText = Annotated[
+    str,
+    Field(min_length=1, max_length=512, json_schema_extra={"pattern": r"^(hf:.+/.+|\./.*|\.)$"}),
+]
+
 T = TypeVar("T")
 
 
@@ -219,7 +224,7 @@ class BundleModel(Strict):
     publishes: list[HubId] = Field(
         default=[], description="The hub repositories that this bundle describes, as owner/name."
     )
-    sources: dict[Name, Annotated[str, Field(min_length=1, max_length=512)]] = Field(
+    sources: dict[Name, SourceText] = Field(
         default={},
         description="Where files come from: `hf:owner/name[@revision]`, or a folder `./weights`.",
         examples=[{"repo": "hf:Reza2kn/mega-asr-mlx"}],
