@@ -1,0 +1,208 @@
+"""Log-mel features of the Whisper family."""
+
+from __future__ import annotations
+
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
+
+import numpy as np
+from pydantic import Field
+
+from composer.audio import Audio
+from composer.component import (
+    OUT,
+    Bound,
+    Component,
+    ComponentConfig,
+    Facts,
+    Signature,
+    Spec,
+    method,
+)
+from composer.errors import ComposerError, Problem
+from composer.types import Port
+
+if TYPE_CHECKING:
+    from composer.headers import Headers
+    from composer.placement import Placement
+
+TABLES = Path(__file__).with_name("mel_filters.safetensors")
+TABLED_RATE, TABLED_FFT = 16_000, 400
+
+_BLOCK = 4096  # frames in one FFT call: about 40 s, 26 MB
+_FLOOR, _RANGE = 1e-10, 8.0
+
+
+class MultipleOf(ComponentConfig):
+    """Frames of 0.0, beyond the log-mel's own range, up to a multiple: Qwen3-ASR's rule."""
+
+    multiple_of: int = Field(ge=1, le=3000, description="frames, such as 100")
+
+
+class Seconds(ComponentConfig):
+    """A waveform of fixed length, silence after the clip: Whisper's rule."""
+
+    seconds: int = Field(ge=1, le=300, description="length of the window, such as 30")
+
+
+class LogMel(Component, name="audio.log_mel"):
+    """Log-mel features of a waveform, by the rules of Whisper, Qwen3-ASR or MERaLiON.
+
+    Frames are centred, with reflected edges, under a periodic Hann window; the power spectrum
+    goes through slaney-scaled, slaney-normed mel filters from 0 Hz to half the rate; then
+    log10(max(x, 1e-10)), clamped to 8 below the clip's largest, then (x + 4) / 4. The last frame
+    is dropped. `out` is [mels, frames]; `mask` marks the frames that are sound, not padding.
+
+    Where the three differ is config. Qwen3-ASR: `{mels: 128, pad: {multiple_of: 100},
+    min_samples: 8000}`. Whisper: `{mels: 80, pad: {seconds: 30}, frames: ceil}`. MERaLiON: as
+    Whisper with `{mels: 128, normalize: true}`.
+    """
+
+    class Config(ComponentConfig):
+        """What differs within the family."""
+
+        mels: int = Field(ge=1, le=512, description="mel filters, the rows of the result")
+        rate: int = Field(16_000, ge=4_000, le=384_000, description="Hz; audio is resampled to it")
+        n_fft: int = Field(400, ge=16, le=16_384, description="samples in a frame and in its FFT")
+        hop: int = Field(160, ge=1, le=16_384, description="samples from one frame to the next")
+        pad: Annotated[
+            MultipleOf | Seconds | None,
+            Field(description="absent: the clip's own frames; {multiple_of: N}; or {seconds: N}"),
+        ] = None
+        normalize: bool = Field(
+            False, description="waveform to mean 0 and variance 1 before padding to seconds"
+        )
+        min_samples: int = Field(
+            0, ge=0, le=480_000, description="shorter clips get silence, which counts as sound"
+        )
+        frames: Literal["floor", "ceil"] = Field(
+            "floor", description="how many frames N samples are: floor(N / hop) or ceil(N / hop)"
+        )
+
+    def __init__(self, config: Config, filters: np.ndarray) -> None:
+        self.config = config
+        self.filters = filters
+        self.window = np.hanning(config.n_fft + 1)[:-1]
+
+    @classmethod
+    def facts(cls, spec: Spec, headers: Headers | None) -> Facts:
+        config: LogMel.Config = spec.config
+        dims = {"M": Bound(config.mels, "config.mels")}
+        problems = []
+        if config.hop > config.n_fft:
+            message = f"a hop of {config.hop} samples skips sound: frames have {config.n_fft}"
+            problems.append(Problem("W250", message, hint="make hop at most n_fft"))
+        if isinstance(config.pad, Seconds):
+            samples = config.pad.seconds * config.rate
+            if samples % config.hop:
+                message = f"{config.pad.seconds} s are {samples} samples, no multiple of the hop"
+                problems.append(Problem("W250", f"{message} {config.hop}"))
+            if config.min_samples > samples:
+                message = f"min_samples is {config.min_samples}, but pad cuts off at {samples}"
+                problems.append(Problem("W250", message, hint="leave out min_samples"))
+            dims["F"] = Bound(samples // config.hop, "config.pad.seconds")
+        if problems:
+            raise ComposerError(problems)
+        ports = cls.methods["__call__"].returns
+        inputs = {"audio": (Port("audio", dims=(config.rate,)),)}
+        return Facts(dims=dims, methods={"__call__": Signature(inputs=inputs, returns=ports)})
+
+    @classmethod
+    def load(cls, spec: Spec, facts: Facts, placement: Placement) -> Self:
+        config: LogMel.Config = spec.config
+        filters = mel_filters(config.rate, config.n_fft, config.mels)
+        empty = np.flatnonzero(~filters.any(axis=1))
+        if len(empty):
+            message = f"{len(empty)} of {config.mels} mel filters lie between two FFT bins"
+            hint = f"take fewer mels, or an n_fft above {config.n_fft}"
+            raise ComposerError(Problem("W251", message, hint=hint))
+        return cls(config, filters)
+
+    @method(audio="audio 16000", returns={OUT: "f32 M F", "mask": "bool F"})
+    def __call__(self, audio: Audio) -> dict[str, np.ndarray]:
+        samples, sound = self._padded(audio)
+        mel = self._log_mel(samples)
+        pad = self.config.pad
+        if isinstance(pad, MultipleOf) and mel.shape[1] % pad.multiple_of:
+            missing = pad.multiple_of - mel.shape[1] % pad.multiple_of
+            mel = np.pad(mel, ((0, 0), (0, missing)))
+        return {OUT: mel, "mask": np.arange(mel.shape[1]) < sound}
+
+    def _padded(self, audio: Audio) -> tuple[np.ndarray, int]:
+        """Return the waveform that is transformed, and how many of its frames are sound."""
+        config = self.config
+        if audio.rate != config.rate:
+            raise ValueError(f"the audio has {audio.rate} Hz, not the port's {config.rate}")
+        samples = audio.samples
+        samples = np.pad(samples, (0, max(0, config.min_samples - len(samples))))
+        if config.normalize:
+            samples = (samples - samples.mean()) / np.sqrt(samples.var() + 1e-7)
+        size = len(samples)
+        if config.frames == "ceil":
+            size += -size % config.hop
+        sound = size // config.hop
+        if isinstance(config.pad, Seconds):
+            limit = config.pad.seconds * config.rate
+            if len(samples) > limit:
+                found = f"{audio.source} lasts {audio.seconds:.1f} s"
+                message = f"{found}, and the features cover {config.pad.seconds} s"
+                raise ComposerError(Problem("R521", message, hint="split it into shorter clips"))
+            size = limit
+        least = max(config.n_fft // 2 + 1, config.hop)
+        if size < least:
+            message = f"{audio.source} has {size} samples at {config.rate} Hz, one frame {least}"
+            hint = f"give a longer clip, or set min_samples to {least} or more"
+            raise ComposerError(Problem("R520", message, hint=hint))
+        return np.pad(samples, (0, size - len(samples))), sound
+
+    def _log_mel(self, samples: np.ndarray) -> np.ndarray:
+        """Map samples [N] to log-mel [M, N // hop], in blocks of frames.
+
+        The FFT is taken in float64, which NumPy does faster than float32, and the filters are
+        applied in float32, as the trained features were.
+        """
+        config = self.config
+        edge = config.n_fft // 2
+        whole = np.pad(samples, edge, mode="reflect")
+        every = np.lib.stride_tricks.sliding_window_view(whole, config.n_fft)[:: config.hop]
+        every = every[: len(samples) // config.hop]
+        mel = np.empty((config.mels, len(every)), np.float32)
+        for start in range(0, len(every), _BLOCK):
+            spectrum = np.fft.rfft(every[start : start + _BLOCK] * self.window)
+            power = (spectrum.real**2 + spectrum.imag**2).astype(np.float32)
+            np.matmul(self.filters, power.T, out=mel[:, start : start + _BLOCK])
+        np.maximum(mel, _FLOOR, out=mel)
+        np.log10(mel, out=mel)
+        np.maximum(mel, mel.max() - np.float32(_RANGE), out=mel)
+        mel += 4.0
+        mel /= 4.0
+        return mel
+
+
+@cache
+def mel_filters(rate: int, n_fft: int, mels: int) -> np.ndarray:
+    """Return slaney mel filters, float32 [mels, 1 + n_fft / 2], as librosa makes them.
+
+    The common ones are frozen in a file, since librosa takes more than a second to import.
+    """
+    if (rate, n_fft) == (TABLED_RATE, TABLED_FFT):
+        from safetensors.numpy import load_file
+
+        tables = load_file(TABLES)
+        if str(mels) in tables:
+            return tables[str(mels)]
+    return computed_mel_filters(rate, n_fft, mels)
+
+
+def computed_mel_filters(rate: int, n_fft: int, mels: int) -> np.ndarray:
+    """Return librosa's slaney mel filters, made in float64 and rounded once."""
+    import warnings
+
+    from librosa.filters import mel
+
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Empty filters", UserWarning)
+        table: Any = mel(sr=rate, n_fft=n_fft, n_mels=mels, dtype=np.float64)
+    filters: np.ndarray = table.astype(np.float32)
+    return filters
