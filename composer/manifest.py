@@ -69,6 +69,10 @@ class Manifest:
     def folder(self) -> Path:
         return self.path.parent
 
+    @property
+    def variant_names(self) -> tuple[str, ...]:
+        return self.variants
+
     def place(self, *path: str | int, key: bool = False) -> Place:
         """Return where a value (or its key) is written, or its nearest ancestor."""
         return self.document.place(path, key)
