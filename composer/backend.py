@@ -36,6 +36,9 @@ class Backend(Protocol):
 
     def cast(self, value: Any, dtype: str) -> Any: ...
 
+    def settle(self, value: Any) -> None:
+        """Wait until the value is computed, so that its node is charged for it."""
+
     def scatter(self, base: Any, at: np.ndarray, values: Any) -> Any:
         """Return base [T, D] with the rows where at [T] is true replaced by values, in order."""
 
@@ -66,6 +69,9 @@ class NumPy:
 
     def cast(self, value: np.ndarray, dtype: str) -> np.ndarray:
         return value.astype(LONG[dtype], copy=False)
+
+    def settle(self, value: np.ndarray) -> None:
+        """Return at once: NumPy computes as it goes."""
 
     def scatter(self, base: np.ndarray, at: np.ndarray, values: np.ndarray) -> np.ndarray:
         out = base.copy()

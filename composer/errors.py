@@ -53,8 +53,10 @@ class ComposerError(Exception):
 
     @property
     def exit_code(self) -> int:
-        """Return 5 when a run failed, 4 when the network did, 3 when the bundle is refused."""
+        """Return 2 for a run asked wrongly (R54x), 5 for a failed one, 4 for the network, or 3."""
         codes = {problem.code for problem in self.problems}
+        if any(code.startswith("R54") for code in codes):
+            return USAGE
         if any(code.startswith("R") for code in codes):
             return FAILED
         return NETWORK if any(code.startswith("S49") for code in codes) else REFUSED

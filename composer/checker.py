@@ -1,0 +1,119 @@
+"""Check a bundle whole: its text, its files' headers and its wiring, without loading a weight."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from composer.errors import ComposerError, Problem
+from composer.facts import ask_components
+from composer.graph import Graph, Known
+from composer.manifest import Manifest, read_manifest
+from composer.sources import resolve_sources
+from composer.wiring import wire
+
+
+@dataclass(frozen=True)
+class Checked:
+    """What is known of a bundle in one of its variants: components by name, graphs by task."""
+
+    manifest: Manifest
+    known: Mapping[str, Known]
+    graphs: Mapping[str, Graph]
+
+
+@dataclass(frozen=True)
+class Report:
+    """The verdict on a bundle: its problems in file order, and the bundle itself where readable."""
+
+    problems: tuple[Problem, ...]
+    bundle: Checked | None = None
+
+    @property
+    def ok(self) -> bool:
+        """Tell whether nothing but warnings was found."""
+        return not any(problem.severity == "error" for problem in self.problems)
+
+    def raise_if_refused(self) -> Checked:
+        """Return the bundle; raise ComposerError with every error when it is refused."""
+        if self.bundle is None or not self.ok:
+            raise ComposerError(p for p in self.problems if p.severity == "error")
+        return self.bundle
+
+
+def check(
+    path: str | Path,
+    *,
+    variant: str | None = None,
+    sources: Mapping[str, Path] | None = None,
+    precision: Mapping[str, str] | None = None,
+) -> Report:
+    """Check a manifest in one variant, or as it stands and in each of its variants.
+
+    `sources` gives folders that stand in for sources; `precision` overrides components' own.
+    """
+    first = check_variant(path, variant, sources=sources, precision=precision)
+    if variant is not None or first.bundle is None:
+        return first
+    problems = list(first.problems)
+    for name in first.bundle.manifest.variants:
+        problems += check_variant(path, name, sources=sources, precision=precision).problems
+    return replace(first, problems=_in_order(problems))
+
+
+def check_variant(
+    path: str | Path,
+    variant: str | None,
+    *,
+    sources: Mapping[str, Path] | None = None,
+    precision: Mapping[str, str] | None = None,
+) -> Report:
+    """Check one variant, or with None the manifest as it stands and no variant."""
+    try:
+        manifest = read_manifest(Path(path), variant)
+    except ComposerError as error:
+        return Report(error.problems)
+    roots, problems = resolve_sources(manifest, sources)
+    known, found = ask_components(manifest, roots, precision or {})
+    problems += found
+    graphs = {}
+    for task in manifest.tasks.values():
+        graphs[task.name], found = wire(manifest, task, known)
+        problems += found
+    problems += _never_run(manifest, graphs) if not any(map(_is_error, problems)) else []
+    return Report(_in_order(problems), Checked(manifest, known, graphs))
+
+
+def _never_run(manifest: Manifest, graphs: Mapping[str, Graph]) -> list[Problem]:
+    run = {node.component for graph in graphs.values() for node in graph.nodes.values()}
+    named = {known.partition(".")[0] for known in _spaces(manifest)}
+    return [
+        Problem(
+            "L304",
+            f"no task runs the component '{name}'",
+            manifest.place("components", name, key=True),
+            severity="warning",
+            hint="run it in a graph, or remove it",
+        )
+        for name in manifest.components
+        if name not in run and name not in named
+    ]
+
+
+def _spaces(manifest: Manifest) -> list[str]:
+    return [entry.emits for entry in manifest.components.values() if entry.emits]
+
+
+def _is_error(problem: Problem) -> bool:
+    return problem.severity == "error"
+
+
+def _in_order(problems: list[Problem]) -> tuple[Problem, ...]:
+    """Order problems by their place in the file, each text once."""
+    unique = {str(problem): problem for problem in problems}.values()
+    return tuple(
+        sorted(
+            unique, key=lambda p: (p.place.line or 0, p.place.column or 0) if p.place else (0, 0)
+        )
+    )

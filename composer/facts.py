@@ -1,0 +1,209 @@
+"""Ask each component of a manifest what it knows before anything is loaded."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any
+
+from pydantic import ValidationError
+
+from composer import registry
+from composer.component import Adapter, Facts, Spec
+from composer.errors import ComposerError, Place, Problem
+from composer.graph import Known
+from composer.headers import Headers
+from composer.operators import OPERATORS
+from composer.sources import Roots, locate
+from composer.suggest import did_you_mean, listed
+
+if TYPE_CHECKING:
+    from composer.manifest import ComponentEntry, Manifest
+
+KEYS = ("weights", "files", "precision", "adapters")
+
+
+def ask_components(
+    manifest: Manifest, roots: Roots, precision: Mapping[str, str]
+) -> tuple[dict[str, Known], list[Problem]]:
+    """Find each component's class, validate its config and gather its facts, with all problems.
+
+    `precision` overrides what the manifest says, by component.
+    """
+    asking = _Asking(manifest, roots, precision)
+    return asking.components(), asking.problems
+
+
+@dataclass
+class _Asking:
+    manifest: Manifest
+    roots: Roots
+    precision: Mapping[str, str]
+    problems: list[Problem] = field(default_factory=list)
+    headers: Headers = field(default_factory=Headers)
+
+    def components(self) -> dict[str, Known]:
+        for name in self.precision.keys() - self.manifest.components.keys():
+            hint = f"components: {listed(self.manifest.components)}"
+            self.report(
+                "W219", f"there is no component '{name}' to run in another precision", hint=hint
+            )
+        known = {}
+        for name, entry in self.manifest.components.items():
+            met = self.component(name, entry)
+            if met:
+                known[name] = met
+        for name, met in known.items():
+            if met.emits:
+                self.emits(name, met.emits, known)
+        return known
+
+    def report(
+        self, code: str, message: str, *at: str | int, key: bool = False, **more: Any
+    ) -> None:
+        place = self.manifest.place("components", *at, key=key)
+        self.problems.append(Problem(code, message, place, **more))
+
+    def component(self, name: str, entry: ComponentEntry) -> Known | None:
+        if name in OPERATORS:
+            self.report(
+                "W213",
+                f"'{name}' is an operator's name",
+                name,
+                key=True,
+                hint="give the component another name",
+            )
+        try:
+            cls = registry.component(entry.use)
+        except KeyError:
+            names = registry.names()
+            near = did_you_mean(entry.use, names)
+            self.report(
+                "W212",
+                f"there is no component kind '{entry.use}'",
+                name,
+                "use",
+                hint=f"{near}; " * bool(near) + f"installed: {listed(names)}",
+            )
+            return None
+        sound = self.keys(name, entry, cls)
+        config = self.config(name, entry, cls)
+        if config is None or not sound:
+            return Known(cls, Spec(name, config), None, entry.emits)
+        spec = Spec(
+            name,
+            config,
+            weights=locate(entry.weights, self.roots) if entry.weights else None,
+            files=locate(entry.files, self.roots) if entry.files else None,
+            precision=self.precision.get(name, entry.precision),
+            adapters={
+                key: Adapter(locate(adapter.weights, self.roots), adapter.scale)
+                for key, adapter in entry.adapters.items()
+            },
+        )
+        return Known(cls, spec, self.facts(name, cls, spec), entry.emits)
+
+    def keys(self, name: str, entry: ComponentEntry, cls: Any) -> bool:
+        """Hold the entry's keys against what the kind of component reads."""
+        sound = True
+        reads = [key for key in KEYS if key in cls.requires | cls.accepts]
+        for key in KEYS:
+            given = getattr(entry, key)
+            if key in cls.requires and not given:
+                example = f"{next(iter(self.manifest.sources), 'source')}/..."
+                self.report(
+                    "W214",
+                    f"{entry.use} needs '{key}'",
+                    name,
+                    key=True,
+                    hint=f"add it: {key}: {example}",
+                )
+                sound = False
+            if given and key not in cls.requires | cls.accepts:
+                self.report(
+                    "W215",
+                    f"{entry.use} does not read '{key}'",
+                    name,
+                    key,
+                    key=True,
+                    hint=f"it reads: {listed(['config', 'emits', *reads])}",
+                )
+                sound = False
+        return sound
+
+    def config(self, name: str, entry: ComponentEntry, cls: Any) -> Any:
+        try:
+            return cls.Config.model_validate(dict(entry.config))
+        except ValidationError as error:
+            fields = list(cls.Config.model_fields)
+            for found in error.errors():
+                at = (name, "config", *found["loc"])
+                dotted = ".".join(map(str, found["loc"])) or "config"
+                why = found["msg"].removeprefix("Value error, ")
+                hint = None
+                if found["type"] == "extra_forbidden":
+                    why = "there is no such knob"
+                    near = did_you_mean(str(found["loc"][-1]), fields)
+                    hint = near if len(found["loc"]) == 1 else None
+                    hint = hint or f"knobs: {listed(fields)}"
+                key = found["type"] == "extra_forbidden"
+                self.report(
+                    "W217",
+                    f"{entry.use}: {dotted}: {why[0].lower() + why[1:]}",
+                    *at,
+                    key=key,
+                    hint=hint,
+                )
+            return None
+
+    def facts(self, name: str, cls: Any, spec: Spec) -> Facts | None:
+        located = [loc for loc in (spec.weights, spec.files) if loc]
+        located += [adapter.weights for adapter in spec.adapters.values()]
+        present = all(location.path for location in located)
+        try:
+            facts: Facts = cls.facts(spec, self.headers if present else None)
+        except ComposerError as error:
+            self.problems += [self.placed(name, problem) for problem in error.problems]
+            return None
+        self.problems += [self.placed(name, note) for note in facts.notes]
+        return facts
+
+    def placed(self, name: str, problem: Problem) -> Problem:
+        """Give a problem of a file the place in the manifest that names the file."""
+        key = "files" if "tokenizer" in str(problem.place) else "weights"
+        place = self.manifest.place("components", name, key)
+        if problem.place is None:
+            return replace(problem, place=place)
+        if problem.place.file == self.manifest.place().file:
+            return problem
+        where = Place(problem.place.file, problem.place.line, problem.place.column)
+        return replace(problem, place=place, message=f"{where}: {problem.message}")
+
+    def emits(self, name: str, space: str, known: Mapping[str, Known]) -> None:
+        owner, _, wanted = space.partition(".")
+        if owner not in self.manifest.components:
+            near = did_you_mean(owner, self.manifest.components)
+            self.report(
+                "W220",
+                f"emits '{space}': there is no component '{owner}'",
+                name,
+                "emits",
+                hint=near or f"components: {listed(self.manifest.components)}",
+            )
+            return
+        methods = known[owner].methods if owner in known else None
+        if methods is None:
+            return
+        ports = [p for s in methods.values() for ps in s.inputs.values() for p in ps]
+        ports += [port for s in methods.values() for port in s.returns.values()]
+        has = sorted({port.space for port in ports if port.space})
+        if wanted not in has:
+            spaces = [f"{owner}.{each}" for each in has]
+            near = did_you_mean(space, spaces)
+            self.report(
+                "W220",
+                f"emits '{space}': {owner} has no space '{wanted}'",
+                name,
+                "emits",
+                hint=near or f"it has: {listed(spaces)}",
+            )

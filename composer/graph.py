@@ -1,0 +1,77 @@
+"""A task's graph once its names, dims and spaces are resolved."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from composer.component import Facts, Signature, Spec
+from composer.types import Port
+from composer.unify import Dims, Length
+
+if TYPE_CHECKING:
+    from composer.component import Component
+    from composer.manifest import Input
+
+
+@dataclass(frozen=True)
+class Known:
+    """A component that the checker has met; `facts` is None where its own facts are broken."""
+
+    cls: type[Component]
+    spec: Spec
+    facts: Facts | None
+    emits: str | None = None
+
+    @property
+    def methods(self) -> Mapping[str, Signature] | None:
+        """Return its ports, or None where they cannot be known."""
+        if self.facts is None or (self.facts.unknown and self.facts.methods is None):
+            return None if self.facts is None or not self.cls.methods else self.cls.methods
+        return self.cls.methods if self.facts.methods is None else self.facts.methods
+
+
+@dataclass(frozen=True)
+class Value:
+    """What flows under one name. `port` is None where nothing is known about it."""
+
+    name: str
+    port: Port | None
+    dims: tuple[Length, ...] = ()
+    backend: str = "numpy"
+
+    def __str__(self) -> str:
+        return "anything" if self.port is None else str(self.port) or "scalar"
+
+
+@dataclass(frozen=True)
+class Node:
+    """One call of a graph, resolved."""
+
+    name: str
+    run: str
+    component: str | None
+    method: str
+    signature: Signature | None
+    wires: Mapping[str, str]
+    literals: Mapping[str, str]
+    options: Mapping[str, Any]
+    outputs: Mapping[str, str]
+
+
+@dataclass(frozen=True)
+class Graph:
+    """A task's graph, typed; `inputs` and `values` by name, `outputs` from name to value name."""
+
+    task: str
+    inputs: Mapping[str, Input]
+    nodes: Mapping[str, Node]
+    values: Mapping[str, Value]
+    outputs: Mapping[str, str]
+    dims: Dims
+
+    def length(self, dim: Length) -> int | None:
+        """Return a dim's number where headers fix it."""
+        bound = self.dims.bound(dim)
+        return bound.value if bound else None

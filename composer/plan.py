@@ -1,0 +1,127 @@
+"""Order a task's work: what runs, what crosses backends and dtypes, what is dropped when."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from composer.operators import OPERATORS
+from composer.types import Port, item_bytes
+
+if TYPE_CHECKING:
+    from composer.checker import Checked
+    from composer.graph import Graph, Node, Value
+
+
+@dataclass(frozen=True)
+class Crossing:
+    """A value that changes on its way into one input: its backend, its dtype or its sample rate."""
+
+    input: str
+    value: str
+    give: str
+    want: str
+
+    def __str__(self) -> str:
+        return f"${self.value} -> {self.input}: {self.give} -> {self.want}"
+
+
+@dataclass(frozen=True)
+class Step:
+    """One node, ready to run: what each input must arrive as, and which values end with it."""
+
+    node: Node
+    backend: str
+    wants: Mapping[str, Port]
+    crossings: tuple[Crossing, ...]
+    drops: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A task's steps in order, and the bytes of the components that it needs."""
+
+    graph: Graph
+    steps: tuple[Step, ...]
+    nbytes: Mapping[str, int]
+
+    @property
+    def crossings(self) -> tuple[Crossing, ...]:
+        """Return the cast ledger."""
+        return tuple(crossing for step in self.steps for crossing in step.crossings)
+
+    def value_bytes(self, name: str) -> int | None:
+        """Return a value's bytes where headers fix every dim, else None."""
+        value = self.graph.values[name]
+        if value.port is None or value.port.kind != "tensor":
+            return None
+        total = item_bytes(value.port.dtype or "f32")
+        for dim in value.dims:
+            length = self.graph.length(dim)
+            if length is None:
+                return None
+            total *= length
+        return total
+
+
+def plan(bundle: Checked, task: str, keep: Iterable[str] = ()) -> Plan:
+    """Plan a task of a checked bundle; values in `keep` are never dropped."""
+    graph = bundle.graphs[task]
+    needed = {*graph.outputs.values(), *keep}
+    steps: list[Step] = []
+    alive = set(needed)
+    for node in reversed(list(graph.nodes.values())):
+        read = set(node.wires.values())
+        made = set(node.outputs.values())
+        drops = tuple(sorted((read - alive) | {v for v in made - alive if v in graph.values}))
+        steps.append(_step(bundle, graph, node, drops))
+        alive |= read
+    used = {node.component: None for node in graph.nodes.values() if node.component}
+    nbytes = {name: _nbytes(bundle, name) for name in used}
+    return Plan(graph, tuple(reversed(steps)), nbytes)
+
+
+def _nbytes(bundle: Checked, name: str) -> int:
+    facts = bundle.known[name].facts
+    return facts.nbytes if facts else 0
+
+
+def _step(bundle: Checked, graph: Graph, node: Node, drops: tuple[str, ...]) -> Step:
+    values = {key: graph.values[name] for key, name in node.wires.items()}
+    first = next(iter(values.values()), None)
+    known = bundle.known.get(node.component or "")
+    backend = known.cls.backend if known else first.backend if first else "numpy"
+    wants, crossings = {}, []
+    for key, value in values.items():
+        want = _want(bundle, node, key, value, first)
+        wants[key] = want
+        give_text, want_text = _text(value.port, value.backend), _text(want, backend)
+        if want.kind == "audio":
+            give_text, want_text = "audio at its own rate", f"audio at {want.dims[0]} Hz"
+        if give_text != want_text:
+            crossings.append(Crossing(f"{node.name}.{key}", value.name, give_text, want_text))
+    return Step(node, backend, wants, tuple(crossings), drops)
+
+
+def _want(bundle: Checked, node: Node, key: str, value: Value, first: Value | None) -> Port:
+    """Return the alternative that is wired, with the dtype that the call needs filled in."""
+    assert node.signature is not None
+    assert value.port is not None
+    kind = value.port.kind
+    port = next(p for p in node.signature.inputs[key] if p.kind == kind)
+    if kind != "tensor" or port.dtype:
+        return port
+    dtype: str | None
+    if node.run in OPERATORS and node.component is None:
+        dtype = first.port.dtype if first and first.port else None
+    else:
+        facts = bundle.known[node.component or ""].facts
+        dtype = value.port.dtype if "_" in port.dims else facts.dtype if facts else None
+    return Port(kind, dtype, port.dims, port.space)
+
+
+def _text(port: Any, backend: str) -> str:
+    if port is None or port.kind != "tensor":
+        return "as it is"
+    return f"{port.dtype} in {backend}"

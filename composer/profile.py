@@ -1,0 +1,82 @@
+"""Read a profile: where the components of a bundle run on one machine, and in what precision."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from composer.errors import ComposerError, Problem
+from composer.placement import Placement
+from composer.source import read
+from composer.suggest import did_you_mean
+
+Threads = Field(None, ge=1, le=1024, description="Threads inside one operation.")
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+    threads: int | None = Threads
+    providers: list[str] | None = Field(
+        None, min_length=1, description="ONNX Runtime's execution providers, best first."
+    )
+    device: Literal["cpu", "gpu"] | None = Field(None, description="Where MLX computes.")
+
+
+class _Component(_Part):
+    precision: Literal["float32", "float16", "bfloat16"] | None = None
+
+
+class _File(_Part):
+    memory_gb: float | None = Field(None, gt=0, allow_inf_nan=False)
+    components: dict[str, _Component] = {}
+
+
+@dataclass(frozen=True)
+class Profile:
+    """Placement for every component, exceptions by name, and a budget for weights in bytes."""
+
+    default: Placement = field(default_factory=Placement)
+    components: dict[str, Placement] = field(default_factory=dict)
+    precision: dict[str, str] = field(default_factory=dict)
+    memory: int | None = None
+
+    def placement(self, component: str) -> Placement:
+        """Return how one component is placed."""
+        return self.components.get(component, self.default)
+
+
+def read_profile(path: Path) -> Profile:
+    """Read a profile from YAML or JSON; raise ComposerError with every problem."""
+    document = read(path)
+    try:
+        file = _File.model_validate(document.data)
+    except ValidationError as error:
+        raise ComposerError(_problem(document, found) for found in error.errors()) from None
+    default = _placement(file, Placement())
+    return Profile(
+        default,
+        {name: _placement(part, default) for name, part in file.components.items()},
+        {name: part.precision for name, part in file.components.items() if part.precision},
+        None if file.memory_gb is None else int(file.memory_gb * 1e9),
+    )
+
+
+def _placement(part: _Part, base: Placement) -> Placement:
+    providers = tuple(part.providers) if part.providers else base.providers
+    return Placement(providers, part.threads or base.threads, part.device or base.device)
+
+
+def _problem(document: Any, found: Any) -> Problem:
+    at = tuple(found["loc"])
+    hint = None
+    why = found["msg"][0].lower() + found["msg"][1:]
+    unknown = found["type"] == "extra_forbidden"
+    if unknown:
+        keys = _Component.model_fields if len(at) > 1 else _File.model_fields
+        why, hint = "a profile has no such key", did_you_mean(str(at[-1]), keys)
+    where = ".".join(map(str, at))
+    return Problem("M150", f"{where}: {why}", document.place(at, key=unknown), hint=hint)

@@ -1,0 +1,200 @@
+"""Run a plan: gather, call, compare the declared dims with the actual ones, store, drop."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Generator, Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from composer.component import OUT, Component, Token
+from composer.errors import ComposerError, Problem
+from composer.operators import OPERATORS
+from composer.worker import Worker, drain
+
+if TYPE_CHECKING:
+    from composer.plan import Plan, Step
+    from composer.types import Port
+
+
+@dataclass(frozen=True)
+class Result:
+    """What a run gave.
+
+    `outputs` by name, `finish_reason` of the decoder (`stop` or `length`; None without one),
+    `timings` in seconds by node, `tokens` generated, `taps` by value name: NumPy arrays and texts.
+    """
+
+    outputs: Mapping[str, Any]
+    finish_reason: str | None
+    timings: Mapping[str, float]
+    tokens: int
+    taps: Mapping[str, Any]
+
+    @property
+    def text(self) -> str:
+        """Return the output named `text`."""
+        return str(self.outputs["text"])
+
+
+@dataclass
+class Run:
+    """One run of a plan over loaded components."""
+
+    plan: Plan
+    components: Mapping[str, Component]
+    worker: Callable[[str], Worker]
+    place: Callable[[str], Any]
+    values: dict[str, Any]
+    feed: Mapping[str, Any]
+    taps: frozenset[str]
+    options: Mapping[str, Mapping[str, Any]]
+    timings: dict[str, float] = field(default_factory=dict)
+    tapped: dict[str, Any] = field(default_factory=dict)
+    lengths: dict[Any, tuple[int, str]] = field(default_factory=dict)
+    tokens: int = 0
+    finish_reason: str | None = None
+
+    def result(self, stream: bool) -> Generator[Token, None, Result]:
+        """Run each step; yield the decoder's tokens when they are to be streamed."""
+        self.values |= self.feed
+        for name in list(self.values):
+            self.keep(name)
+        for step in self.plan.steps:
+            if not all(value in self.feed for value in step.node.outputs.values()):
+                yield from self.step(step, stream)
+            for name in step.drops:
+                self.values.pop(name, None)
+        graph = self.plan.graph
+        outputs = {name: self.plain(value) for name, value in graph.outputs.items()}
+        return Result(outputs, self.finish_reason, self.timings, self.tokens, self.tapped)
+
+    def step(self, step: Step, stream: bool) -> Generator[Token, None, None]:
+        node, began = step.node, time.perf_counter()
+        try:
+            answer = yield from self.call(step, stream)
+            outputs = answer if set(node.outputs) != {OUT} else {OUT: answer}
+            for out, name in node.outputs.items():
+                self.store(step, name, outputs[out])
+        except ComposerError as error:
+            raise ComposerError(self.told(step, problem) for problem in error.problems) from error
+        except Exception as error:
+            what = f"{type(error).__name__}: {error}".rstrip(": ")
+            problem = Problem("R500", f"{node.run} failed: {what}")
+            raise ComposerError(self.told(step, problem)) from error
+        self.timings[node.name] = time.perf_counter() - began
+
+    def call(self, step: Step, stream: bool) -> Generator[Token, None, Any]:
+        node, worker = step.node, self.worker(step.backend)
+        given = {key: self.arrive(step, key, name) for key, name in node.wires.items()}
+        options = {**node.options, **self.options.get(node.name, {})}
+        if node.component is None:
+            operator = OPERATORS[node.run].call
+            return worker.call(operator, worker.backend, **given, **options)
+        component = self.components[node.component]
+        method: Callable[..., Any] = getattr(component, node.method)
+        assert node.signature is not None
+        if not node.signature.streams:
+            return worker.call(method, **given, **node.literals, **options)
+        tokens = worker.call(method, **given, **node.literals, **options)
+        if stream:
+            answer = yield from worker.iterate(tokens)
+        else:
+            answer = worker.call(drain, tokens)
+        self.tokens += len(answer.get("ids", ()))
+        self.finish_reason = answer.get("finish_reason", self.finish_reason)
+        return answer
+
+    def arrive(self, step: Step, key: str, name: str) -> Any:
+        """Return a value as one input needs it: in its backend, dtype and sample rate."""
+        value, want = self.values[name], step.wants[key]
+        if want.kind == "audio":
+            return value.at(want.dims[0]) if want.dims else value
+        if want.kind != "tensor":
+            return value
+        home, target = self.home(value), self.worker(step.backend)
+        dtype = want.dtype or home.call(home.backend.dtype, value)
+        if step.wants[key].dtype == "bool":
+            # Marks are few and plain: every backend takes them as NumPy's.
+            return home.call(home.backend.to_numpy, value).astype(bool)
+        if home is target:
+            have = home.call(home.backend.dtype, value)
+            return value if have == dtype else home.call(home.backend.cast, value, dtype)
+        return target.call(
+            target.backend.from_numpy, home.call(home.backend.to_numpy, value), dtype
+        )
+
+    def home(self, value: Any) -> Worker:
+        """Return the worker of the backend that a tensor lives in."""
+        backends = {"numpy": None, **{step.backend: None for step in self.plan.steps}}
+        for backend in backends:
+            worker = self.worker(backend)
+            if worker.backend.owns(value):
+                return worker
+        raise TypeError(f"{type(value).__name__} is no array of any backend here")
+
+    def store(self, step: Step, name: str, value: Any) -> None:
+        if name in self.feed:
+            return
+        self.values[name] = value
+        port = self.plan.graph.values[name].port
+        if port is not None and port.kind == "tensor":
+            self.measure(name, port, value)
+        self.keep(name)
+
+    def measure(self, name: str, port: Port, value: Any) -> None:
+        """Compare a value's dtype and dims with what was declared, and with each other."""
+        home = self.home(value)
+        home.call(home.backend.settle, value)
+        dtype, shape = home.backend.dtype(value), home.backend.shape(value)
+        graph = self.plan.graph
+        dims = graph.values[name].dims
+        if port.dtype not in (None, dtype) or len(shape) != len(dims):
+            promised = f"'{port}'" if str(port) else "a scalar"
+            message = f"${name} came out as {dtype} {list(shape)}, but {promised} was declared"
+            raise ComposerError(Problem("R503", message))
+        for axis, (dim, length) in enumerate(zip(dims, shape, strict=True)):
+            fixed = graph.dims.bound(dim, f"the port '{port}'")
+            known = (
+                (fixed.value, fixed.witness) if fixed else self.lengths.get(graph.dims.root(dim))
+            )
+            if known and known[0] != length:
+                causes = (f"{known[0]} comes from {known[1]}",)
+                message = f"axis {axis} of ${name} is {length}, but {known[0]} was expected"
+                raise ComposerError(Problem("R501", message, causes=causes))
+            if not fixed:
+                self.lengths.setdefault(graph.dims.root(dim), (length, f"axis {axis} of ${name}"))
+
+    def keep(self, name: str) -> None:
+        """Copy a tapped value out before anything can drop it."""
+        if name in self.taps:
+            self.tapped[name] = self.plain(name)
+
+    def plain(self, name: str) -> Any:
+        """Return a value as a user takes it: NumPy, text or audio."""
+        value = self.values[name]
+        port = self.plan.graph.values[name].port
+        if port is None or port.kind != "tensor":
+            return value
+        home = self.home(value)
+        return np.array(home.call(home.backend.to_numpy, value))
+
+    def told(self, step: Step, problem: Problem) -> Problem:
+        """Add the node, its component and what went in to a problem of a run."""
+        node = step.node
+        given = ", ".join(f"{key} {self.sketch(name)}" for key, name in node.wires.items())
+        where = f"at node '{node.name}' ({node.run})"
+        causes = (*problem.causes, f"{where}, given {given}" if given else where)
+        return Problem(problem.code, problem.message, self.place(node.name), causes, problem.hint)
+
+    def sketch(self, name: str) -> str:
+        value = self.values.get(name)
+        if isinstance(value, str):
+            return f"text of {len(value)} characters"
+        try:
+            home = self.home(value)
+        except TypeError:
+            return type(value).__name__.lower()
+        return f"{home.backend.dtype(value)} {list(home.backend.shape(value))}"

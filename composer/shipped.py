@@ -1,0 +1,22 @@
+"""Find what ships beside the code: bundles, schemas and the pages on errors."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+HERE = Path(__file__).resolve().parent
+
+
+def shipped(folder: str) -> Path:
+    """Return a folder of shipped data: inside the installed package, beside it in a checkout."""
+    inside = HERE / folder
+    checkout = {"pages": HERE.parent / "docs" / "errors"}.get(folder, HERE.parent / folder)
+    return inside if inside.is_dir() else checkout
+
+
+def shipped_bundles() -> dict[str, Path]:
+    """Return every shipped manifest by its name."""
+    root = shipped("bundles")
+    found = {path.parent.name: path for path in root.glob("*/bundle.yaml")}
+    found |= {path.stem: path for path in root.glob("*.yaml")}
+    return dict(sorted(found.items()))

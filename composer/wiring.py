@@ -1,0 +1,401 @@
+"""Type a task's graph: resolve each name, unify dims, and compare dtypes and embedding spaces."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from inspect import Parameter
+from typing import TYPE_CHECKING, Any
+
+from pydantic import TypeAdapter, ValidationError
+
+from composer.component import CALL, OUT, Bound, Option, Signature
+from composer.errors import Problem
+from composer.graph import Graph, Known, Node, Value
+from composer.operators import OPERATORS
+from composer.suggest import did_you_mean, listed
+from composer.types import DTYPES, FLOATS, INTEGERS, Port, Ports, parse_port
+from composer.unify import Dims, Length
+
+if TYPE_CHECKING:
+    from composer.manifest import Input, Manifest, Task
+    from composer.manifest import Node as Wish
+
+
+def wire(manifest: Manifest, task: Task, known: Mapping[str, Known]) -> tuple[Graph, list[Problem]]:
+    """Type one task against its components and return the graph with every problem found."""
+    return _Wiring(manifest, task, known).graph()
+
+
+@dataclass
+class _Wiring:
+    manifest: Manifest
+    task: Task
+    known: Mapping[str, Known]
+    dims: Dims = field(default_factory=Dims)
+    values: dict[str, Value] = field(default_factory=dict)
+    nodes: dict[str, Node] = field(default_factory=dict)
+    spaces: dict[str, dict[str, str | None]] = field(default_factory=dict)
+    problems: list[Problem] = field(default_factory=list)
+
+    def graph(self) -> tuple[Graph, list[Problem]]:
+        for component, known in self.known.items():
+            for symbol, bound in (known.facts.dims if known.facts else {}).items():
+                self.dims.unify(("component", component, symbol), bound.value, bound.witness)
+        for name, entry in self.task.inputs.items():
+            self.values[name] = self.input(name, entry)
+        for name, wish in self.task.graph.items():
+            self.nodes[name] = self.node(name, wish)
+            self.values |= self.results(self.nodes[name])
+        outputs = {}
+        for name, reference in self.task.outputs.items():
+            value = self.resolve(reference, "outputs", name)
+            if value:
+                outputs[name] = value.name
+        self.unused(outputs.values())
+        task, inputs = self.task.name, self.task.inputs
+        return Graph(task, inputs, self.nodes, self.values, outputs, self.dims), self.problems
+
+    def report(self, code: str, message: str, *at: str, key: bool = False, **more: Any) -> None:
+        place = self.manifest.place(*self.task.at, *at, key=key)
+        self.problems.append(Problem(code, message, place, **more))
+
+    def input(self, name: str, entry: Input) -> Value:
+        words = {"ids": "i64 T", "mask": "bool T", "image": "image", "text": "text"}
+        text = entry.port if entry.type == "tensor" else words.get(entry.type, entry.type)
+        port = parse_port(text or "_")
+        dims = tuple(("input", name, d) if isinstance(d, str) else d for d in port.dims)
+        return Value(name, port, dims)
+
+    def node(self, name: str, wish: Wish) -> Node:
+        component, method, signature = self.owner(name, wish.run)
+        node = Node(name, wish.run, component, method, signature, {}, {}, {}, {})
+        if signature is None:
+            wires = self.loose(name, wish)
+            return replace(node, wires=wires, outputs={OUT: name})
+        wires: dict[str, str] = {}
+        literals: dict[str, str] = {}
+        options: dict[str, Any] = {}
+        scope: dict[str, str | None] = {}
+        for key, given in wish.with_.items():
+            if key in signature.options:
+                options |= self.option(name, key, signature.options[key], given)
+            elif key not in signature.inputs:
+                self.surplus(name, wish.run, key, signature)
+            elif isinstance(given, str) and given.startswith("$") and not given.startswith("$$"):
+                value = self.resolve(given, "graph", name, "with", key)
+                if value:
+                    wires[key] = value.name
+                    self.match(node, key, signature.inputs[key], given, value, scope)
+            elif isinstance(given, str) and any(p.kind == "text" for p in signature.inputs[key]):
+                literals[key] = given.removeprefix("$")
+            else:
+                wants = " | ".join(map(str, signature.inputs[key]))
+                self.report(
+                    "W205",
+                    f"{wish.run}.{key} needs a $reference to '{wants}', not {given!r}",
+                    "graph",
+                    name,
+                    "with",
+                    key,
+                    hint=did_you_mean(given, self.values) if isinstance(given, str) else None,
+                )
+        self.missing(name, wish, signature)
+        outputs = {out: name if out == OUT else f"{name}.{out}" for out in signature.returns}
+        node = replace(node, wires=wires, literals=literals, options=options, outputs=outputs)
+        self.spaces[name] = scope
+        return node
+
+    def owner(self, name: str, run: str) -> tuple[str | None, str, Signature | None]:
+        owner, _, method = run.partition(".")
+        if owner in self.known:
+            methods = self.known[owner].methods
+            wanted = method or CALL
+            if methods is None or wanted in methods:
+                return owner, wanted, methods[wanted] if methods else None
+            has = [f"{owner}.{m}" if m != CALL else owner for m in methods]
+            use = self.known[owner].cls.name
+            message = f"{owner} ({use}) has no method '{method}'"
+            if not method:
+                message = f"{owner} ({use}) needs a method"
+            near = did_you_mean(run, has)
+            self.report("W201", message, "graph", name, "run", hint=_hint(near, "it has", has))
+            return owner, wanted, None
+        if run in OPERATORS:
+            return None, run, OPERATORS[run].signature
+        if owner not in self.manifest.components:
+            options = [*OPERATORS, *self.manifest.components]
+            near = did_you_mean(owner, options)
+            self.report(
+                "W202",
+                f"'{owner}' is neither an operator nor a component",
+                "graph",
+                name,
+                "run",
+                hint=_hint(near, "there are", options),
+            )
+        return None, method or CALL, None
+
+    def loose(self, name: str, wish: Wish) -> dict[str, str]:
+        """Resolve the references of a node whose ports are unknown."""
+        wires: dict[str, str] = {}
+        for key, given in wish.with_.items():
+            if isinstance(given, str) and given.startswith("$") and not given.startswith("$$"):
+                value = self.resolve(given, "graph", name, "with", key)
+                wires |= {key: value.name} if value else {}
+        return wires
+
+    def surplus(self, name: str, run: str, key: str, signature: Signature) -> None:
+        takes = [*signature.inputs, *signature.options]
+        hint = _hint(did_you_mean(key, takes), "it takes", takes)
+        self.report(
+            "W203", f"{run} has no input '{key}'", "graph", name, "with", key, key=True, hint=hint
+        )
+
+    def missing(self, name: str, wish: Wish, signature: Signature) -> None:
+        required = [port for port in signature.inputs if port not in signature.optional]
+        required += [k for k, o in signature.options.items() if o.default is Parameter.empty]
+        for port in required:
+            if port not in wish.with_:
+                self.report(
+                    "W204",
+                    f"{wish.run} needs input '{port}', which is not wired",
+                    "graph",
+                    name,
+                    key=True,
+                    hint=f"add it under 'with': {port}: "
+                    + ("$..." if port in signature.inputs else "a literal"),
+                )
+
+    def option(self, name: str, key: str, option: Option, given: Any) -> dict[str, Any]:
+        at = ("graph", name, "with", key)
+        if isinstance(given, str) and given.startswith("$"):
+            self.report("W218", f"'{key}' is an option: it takes a literal, not {given}", *at)
+            return {}
+        try:
+            return {key: TypeAdapter(option.annotation).validate_python(given, strict=False)}
+        except ValidationError as error:
+            why = "; ".join(e["msg"][0].lower() + e["msg"][1:] for e in error.errors())
+            self.report("W216", f"option '{key}' cannot be {given!r}: {why}", *at)
+            return {}
+
+    def resolve(self, reference: str, *at: str) -> Value | None:
+        name = reference.removeprefix("$")
+        base, _, out = name.partition(".")
+        if not reference.startswith("$"):
+            self.report("W205", f"'{reference}' is no reference", *at, hint=f"write ${reference}")
+            return None
+        if name in self.values:
+            return self.values[name]
+        if base in self.nodes and self.nodes[base].signature is None:
+            return Value(name, None)
+        outs = [value for value in self.values if value.partition(".")[0] == base]
+        if not outs:
+            later = base in self.task.graph or base in self.task.inputs
+            near = did_you_mean(base, {v.partition(".")[0] for v in self.values})
+            hint = "move its node up: a node sees only what stands above it" if later else near
+            self.report(
+                "W206",
+                f"'${base}' is not defined above this node",
+                *at,
+                hint=hint or f"defined here: {listed('$' + v for v in self.values)}",
+            )
+        elif not out:
+            choice = listed("$" + v for v in outs)
+            self.report("W207", f"'${base}' has several outputs", *at, hint=f"choose: {choice}")
+        else:
+            has = [v.partition(".")[2] or "the value itself" for v in outs]
+            self.report(
+                "W207",
+                f"'${base}' has no output '{out}'",
+                *at,
+                hint=_hint(did_you_mean(out, has), "it has", has),
+            )
+        return None
+
+    def match(
+        self,
+        node: Node,
+        key: str,
+        ports: Ports,
+        given: str,
+        value: Value,
+        scope: dict[str, str | None],
+    ) -> None:
+        """Hold one wire against the input's alternatives."""
+        have, at = value.port, ("graph", node.name, "with", key)
+        label = f"{node.run}.{key}"
+        if have is None:
+            return
+        port = next((p for p in ports if p.kind == have.kind), None)
+        if port is None:
+            wants = " or ".join(f"'{p}'" for p in ports)
+            self.report("W211", f"{given} is '{have}' but {label} needs {wants}", *at)
+            return
+        if have.kind != "tensor":
+            return
+        if not _fits(have.dtype, port.dtype):
+            wants = port.dtype or "floats"
+            message = f"{given} holds {have.dtype or 'floats'} but {label} needs {wants}"
+            self.report("W211", message, *at)
+        if len(have.dims) != len(port.dims):
+            self.report(
+                "W208",
+                f"{given} has {_axes(have)} but {label} needs {_axes(port)}",
+                *at,
+            )
+            return
+        for axis, (want, got) in enumerate(zip(port.dims, value.dims, strict=True)):
+            if want == "_":
+                continue
+            conflict = self.dims.unify(got, self.var(node, want), f"{label}: '{port}'")
+            if conflict:
+                left, right = conflict.left, conflict.right
+                self.report(
+                    "W209",
+                    f"axis {axis} of {given} is {left.value} but {label} needs {right.value}",
+                    *at,
+                    causes=(_cause(left), _cause(right)),
+                    hint="put a projector between them, or take parts that were made to fit"
+                    if port.space
+                    else None,
+                )
+        self.space(node, key, port, given, value, scope, at)
+
+    def space(
+        self,
+        node: Node,
+        key: str,
+        port: Port,
+        given: str,
+        value: Value,
+        scope: dict[str, str | None],
+        at: tuple[str, ...],
+    ) -> None:
+        have = value.port.space if value.port else None
+        label = f"{node.run}.{key}"
+        if port.space is None:
+            return
+        if port.space[0].islower():
+            want: str | None = f"{node.component}.{port.space}"
+            first = label
+        elif port.space not in scope:
+            scope[port.space] = have
+            scope[f"{port.space} from"] = given
+            return
+        else:
+            want, first = scope[port.space], f"{scope[port.space + ' from']}"
+        if have != want:
+            theirs = f"in the space '{have}'" if have else "in no declared space"
+            ours = f"'{want}'" if want else "no declared space"
+            self.report(
+                "W210",
+                f"{given} is {theirs} but {first} is in {ours}"
+                if first != label
+                else f"{given} is {theirs} but {label} needs {ours}",
+                *at,
+                hint=f"if its component was trained into it, say so there: emits: {want}"
+                if want
+                else None,
+            )
+
+    def var(self, node: Node, dim: int | str) -> Length:
+        if isinstance(dim, int):
+            return dim
+        known = self.known.get(node.component or "")
+        if known and known.facts and dim in known.facts.dims:
+            return ("component", node.component, dim)
+        return ("node", node.name, dim)
+
+    def results(self, node: Node) -> Iterator[tuple[str, Value]]:
+        """Type what a node gives."""
+        known = self.known.get(node.component or "")
+        emits = known.emits if known else None
+        if node.signature is None:
+            yield node.name, Value(node.name, None)
+            return
+        first = self.values.get(next(iter(node.wires.values()), ""))
+        backend = known.cls.backend if known else first.backend if first else "numpy"
+        for out, port in node.signature.returns.items():
+            name = node.outputs[out]
+            dtype = port.dtype
+            if port.kind == "tensor" and dtype is None:
+                dtype = self.float_of(known, first)
+            space = self.space_of(node, port, emits if _is_float(dtype) else None)
+            dims = tuple(
+                ("node", node.name, f"_{out}{axis}") if dim == "_" else self.var(node, dim)
+                for axis, dim in enumerate(port.dims)
+            )
+            yield name, Value(name, replace(port, dtype=dtype, space=space), dims, backend)
+
+    def float_of(self, known: Known | None, first: Value | None) -> str | None:
+        if known:
+            return known.facts.dtype if known.facts else None
+        return first.port.dtype if first and first.port else None
+
+    def space_of(self, node: Node, port: Port, emits: str | None) -> str | None:
+        if port.kind != "tensor":
+            return None
+        if port.space is None:
+            return emits
+        if port.space[0].islower():
+            return f"{node.component}.{port.space}"
+        return self.spaces[node.name].get(port.space)
+
+    def unused(self, outputs: Iterable[str]) -> None:
+        """Report what nobody reads: work that is done for nothing, or a slip."""
+        read = {
+            value.partition(".")[0] for node in self.nodes.values() for value in node.wires.values()
+        }
+        read |= {value.partition(".")[0] for value in outputs}
+        if self.problems:
+            return
+        for name in self.task.graph:
+            if name not in read:
+                self.report(
+                    "L302",
+                    f"nothing reads ${name}",
+                    "graph",
+                    name,
+                    key=True,
+                    severity="warning",
+                    hint="wire it, name it under outputs, or remove the node",
+                )
+        for name in self.task.inputs:
+            if name not in read:
+                self.report(
+                    "L303",
+                    f"nothing reads the input ${name}",
+                    "inputs",
+                    name,
+                    key=True,
+                    severity="warning",
+                    hint="wire it, or remove the input",
+                )
+
+
+def _hint(near: str | None, lead: str, options: Iterable[str]) -> str:
+    return "; ".join(part for part in (near, f"{lead}: {listed(options)}") if part)
+
+
+def _cause(bound: Bound) -> str:
+    return f"{bound.value} comes from {bound.witness}"
+
+
+def _axes(port: Port) -> str:
+    count = len(port.dims)
+    noun = "axis" if count == 1 else "axes"
+    return f"{count} {noun} [{' '.join(map(str, port.dims))}]"
+
+
+def _is_float(dtype: str | None) -> bool:
+    return dtype is None or dtype in FLOATS
+
+
+def _fits(have: str | None, want: str | None) -> bool:
+    """Tell whether a cast keeps the meaning: floats to floats, ids to ids, a mask to anything."""
+    if have == "bool":
+        return want in DTYPES
+    if have in INTEGERS:
+        return want in INTEGERS
+    return _is_float(want)

@@ -1,0 +1,58 @@
+"""Keep each thread-bound backend on a thread of its own, and call others where they stand."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, TypeVar
+
+from composer.backend import Backend
+
+Answer = TypeVar("Answer")
+
+
+class Worker:
+    """Where the calls of one backend happen."""
+
+    def __init__(self, backend: Backend) -> None:
+        self.backend = backend
+        name = f"composer-{backend.name}"
+        self._pool = ThreadPoolExecutor(1, name) if backend.threaded else None
+
+    def call(self, function: Callable[..., Answer], *args: Any, **kwargs: Any) -> Answer:
+        """Call the function on the backend's thread and return its answer."""
+        if self._pool is None:
+            return function(*args, **kwargs)
+        return self._pool.submit(function, *args, **kwargs).result()
+
+    def iterate(self, stream: Generator[Any, None, Any]) -> Generator[Any, None, Any]:
+        """Pass on what a generator yields, stepping it on the backend's thread."""
+        try:
+            while True:
+                more, item = self.call(_next, stream)
+                if not more:
+                    return item
+                yield item
+        finally:
+            self.call(stream.close)
+
+    def close(self) -> None:
+        """End the thread."""
+        if self._pool is not None:
+            self._pool.shutdown()
+
+
+def drain(stream: Generator[Any, None, Answer]) -> Answer:
+    """Run a generator to its end and return what it returned."""
+    while True:
+        more, item = _next(stream)
+        if not more:
+            return item  # type: ignore[no-any-return]
+
+
+def _next(stream: Generator[Any, None, Any]) -> tuple[bool, Any]:
+    # StopIteration cannot cross a future, so the end comes back as a value.
+    try:
+        return True, next(stream)
+    except StopIteration as end:
+        return False, end.value
