@@ -60,8 +60,8 @@ class Run:
     def result(self, stream: bool) -> Generator[Token, None, Result]:
         """Run each step; yield the decoder's tokens when they are to be streamed."""
         self.values |= self.feed
-        for name in list(self.values):
-            self.keep(name)
+        for name, value in self.values.items():
+            self.note(name, value)
         for step in self.plan.steps:
             if not all(value in self.feed for value in step.node.outputs.values()):
                 yield from self.step(step, stream)
@@ -139,10 +139,15 @@ class Run:
         if name in self.feed:
             return
         self.values[name] = value
+        self.note(name, value)
+
+    def note(self, name: str, value: Any) -> None:
+        """Measure a value, and copy it out if it is tapped, before anything can drop it."""
         port = self.plan.graph.values[name].port
         if port is not None and port.kind == "tensor":
             self.measure(name, port, value)
-        self.keep(name)
+        if name in self.taps:
+            self.tapped[name] = self.plain(name)
 
     def measure(self, name: str, port: Port, value: Any) -> None:
         """Compare a value's dtype and dims with what was declared, and with each other."""
@@ -166,11 +171,6 @@ class Run:
                 raise ComposerError(Problem("R501", message, causes=causes))
             if not fixed:
                 self.lengths.setdefault(graph.dims.root(dim), (length, f"axis {axis} of ${name}"))
-
-    def keep(self, name: str) -> None:
-        """Copy a tapped value out before anything can drop it."""
-        if name in self.taps:
-            self.tapped[name] = self.plain(name)
 
     def plain(self, name: str) -> Any:
         """Return a value as a user takes it: NumPy, text or audio."""

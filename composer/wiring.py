@@ -71,8 +71,7 @@ class _Wiring:
         component, method, signature = self.owner(name, wish.run)
         node = Node(name, wish.run, component, method, signature, {}, {}, {}, {})
         if signature is None:
-            wires = self.loose(name, wish)
-            return replace(node, wires=wires, outputs={OUT: name})
+            return replace(node, wires=self.loose(name, wish), outputs={OUT: name})
         wires: dict[str, str] = {}
         literals: dict[str, str] = {}
         options: dict[str, Any] = {}

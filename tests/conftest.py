@@ -1,0 +1,3 @@
+from tests.fakes import fakes
+
+__all__ = ["fakes"]

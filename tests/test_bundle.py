@@ -1,0 +1,219 @@
+import numpy as np
+import pytest
+
+import composer
+from composer import ComposerError, Profile
+from tests.fakes import BUNDLE, WIDTH, write
+
+pytestmark = pytest.mark.usefixtures("fakes")
+
+CLIP = (np.arange(8, dtype=np.float32) / 8, 8000)
+
+
+@pytest.fixture
+def bundle(tmp_path):
+    with composer.load(write(tmp_path)) as loaded:
+        yield loaded
+
+
+def refused(call, *args, **kwargs):
+    with pytest.raises(ComposerError) as caught:
+        call(*args, **kwargs)
+    return [str(problem) for problem in caught.value.problems]
+
+
+def test_run(bundle):
+    result = bundle.run(audio=CLIP, said="xyz")
+    assert result.text == "8."
+    assert result.outputs == {"text": "8."}
+    assert result.finish_reason == "stop"
+    assert result.tokens == 2
+    assert list(result.timings) == ["mel", "soft", "asked", "words", "embeds", "answer"]
+    assert bundle.run(audio=CLIP).text == "7."
+
+
+def test_stream(bundle):
+    stream = bundle.stream(audio=CLIP)
+    assert stream.result is None
+    assert list(stream) == ["7", "."]
+    assert stream.result.text == "7."
+
+
+def test_options(bundle):
+    result = bundle.run(audio=CLIP, options={"answer": {"max_tokens": 1}})
+    assert (result.text, result.finish_reason) == ("7", "length")
+
+
+def test_taps_and_feeds(bundle):
+    result = bundle.run(audio=CLIP, taps=["soft", "asked.ids", "answer.ids", "embeds", "said"])
+    assert set(result.taps) == {"soft", "asked.ids", "answer.ids", "embeds", "said"}
+    assert result.taps["soft"].shape == (4, WIDTH)
+    np.testing.assert_array_equal(result.taps["embeds"][1:5], result.taps["soft"])
+    np.testing.assert_array_equal(result.taps["asked.ids"], [1, 99, 99, 99, 99, 104, 105])
+    np.testing.assert_array_equal(result.taps["answer.ids"], [ord("7"), ord(".")])
+    fed = bundle.run(audio=CLIP, feed={"embeds": np.zeros((7, WIDTH), np.float32)})
+    assert fed.text == "7."
+    assert "embeds" not in fed.timings
+    assert refused(bundle.run, audio=CLIP, feed={"soft": np.ones((5, WIDTH), np.float32)}) == [
+        f"{bundle.checked.manifest.path}:13:3: R501 axis 0 of $mel is 4, but 5 was expected\n"
+        "    5 comes from axis 0 of $soft\n    at node 'mel' (frames), given audio audio"
+    ]
+    mel, mask = np.ones((3, 2), np.float32), np.ones(3, bool)
+    assert bundle.run(audio=CLIP, feed={"mel": mel, "mel.mask": mask}).text == "6."
+    everything = bundle.run(audio=CLIP, taps=True).taps
+    assert set(everything) == {
+        "audio", "said", "mel", "mel.mask", "soft", "asked.ids", "asked.slots", "asked.text",
+        "words", "embeds", "answer.text", "answer.ids", "answer.finish_reason",
+    }  # fmt: skip
+
+
+def test_fed_values_are_checked(bundle):
+    assert refused(bundle.run, audio=CLIP, feed={"sofft": np.ones((5, WIDTH)), "soft": "x"}) == [
+        "R544 cannot feed 'sofft': the task has no such name\n    hint: did you mean 'soft'?",
+        "R542 'soft' needs 'f32 N D @echo.embed', not str [1]"[:0]
+        or "R542 'soft' needs 'f32 N D @echo.embed', not str_ []".replace("str_", "str32"),
+    ]
+
+
+def test_inputs_are_checked_all_at_once(bundle):
+    assert refused(bundle.run, adio=CLIP, said=3) == [
+        "R540 the bundle has no input 'adio'\n    hint: did you mean 'audio'?",
+        "R541 input 'audio' (audio) is not given\n"
+        "    hint: -i audio=... on the command line, audio=... in Python",
+        "R542 'said' needs text, not int",
+    ]
+    assert refused(bundle.run, audio=CLIP, said="\ud800") == [
+        "R542 'said' has a lone surrogate at character 0, which is no text\n"
+        "    hint: decode the bytes as UTF-8"
+    ]
+
+
+def test_unknown_names(bundle):
+    assert refused(bundle.run, task="chat", audio=CLIP) == [
+        "R543 the bundle has no task 'chat'\n    hint: tasks: default"
+    ]
+    assert refused(bundle.run, audio=CLIP, taps=["sofft"], options={"anwser": {}}) == [
+        "R544 cannot tap 'sofft': the task has no such name\n    hint: did you mean 'soft'?",
+        "R544 cannot options of node 'anwser': the task has no such name\n"
+        "    hint: did you mean 'answer'?",
+    ]
+
+
+def test_a_failure_names_its_node_and_what_went_in(bundle, tmp_path):
+    loud = (np.full(8, 1.0, np.float32), 8000)
+    found = refused(bundle.run, audio=loud, feed={"mel": np.full((4, 2), 1e9, np.float32)})
+    assert found == [
+        f"{tmp_path}/bundle.yaml:14:3: R500 widen failed: ZeroDivisionError: too loud\n"
+        "    at node 'soft' (widen), given x f32 [4, 2]"
+    ]
+
+
+def test_rows_must_match_slots(bundle, tmp_path):
+    found = refused(
+        bundle.run, audio=CLIP, feed={"asked.slots": np.array([0, 1, 1, 0, 0, 0, 0], bool)}
+    )
+    assert found == [
+        f"{tmp_path}/bundle.yaml:17:3: R502 scatter has 4 rows of values for 2 marked positions\n"
+        "    at node 'embeds' (scatter), given base f32 [7, 4], at bool [7], values f32 [4, 4]\n"
+        "    hint: 'at' must be the slots of the prompt that these very rows expanded"
+    ]
+
+
+def test_actual_dims_are_held_to_the_declared(bundle, tmp_path):
+    found = refused(bundle.run, audio=CLIP, feed={"asked.slots": np.zeros(6, bool)})
+    assert found == [
+        f"{tmp_path}/bundle.yaml:15:3: R501 axis 0 of $asked.ids is 7, but 6 was expected\n"
+        "    6 comes from axis 0 of $asked.slots\n"
+        "    at node 'asked' (ask), given speech f32 [4, 4], said text of 2 characters"
+    ]
+    path = write(tmp_path, BUNDLE, ("use: fake.widen", "use: fake.widen, config: {dtype: float16}"))
+    with composer.load(path) as other:
+        assert refused(other.run, audio=CLIP) == [
+            f"{tmp_path}/bundle.yaml:14:3: R503 $soft came out as f16 [4, 4], "
+            "but 'f32 N D @echo.embed' was declared\n"
+            "    at node 'soft' (widen), given x f32 [4, 2]"
+        ]
+
+
+def test_casts_happen_at_crossings(tmp_path):
+    path = write(tmp_path, BUNDLE, ("use: fake.echo", "use: fake.echo, precision: float16"))
+    with composer.load(path) as bundle:
+        result = bundle.run(audio=CLIP, taps=["soft", "embeds"])
+        assert result.taps["soft"].dtype == np.float32
+        assert result.taps["embeds"].dtype == np.float16
+        assert [str(c) for c in bundle.plan().crossings] == [
+            "$audio -> mel.audio: audio at its own rate -> audio at 8000 Hz",
+            "$soft -> embeds.values: f32 in numpy -> f16 in numpy",
+        ]
+    assert composer.load(path, precision={"echo": "float16"}).run(audio=CLIP).text == "7."
+
+
+def test_values_are_dropped_after_their_last_use(bundle):
+    drops = {step.node.name: step.drops for step in bundle.plan().steps}
+    assert drops == {
+        "mel": ("mel.mask",),
+        "soft": ("mel",),
+        "asked": ("asked.text", "said"),
+        "words": ("asked.ids",),
+        "embeds": ("asked.slots", "soft", "words"),
+        "answer": ("answer.finish_reason", "answer.ids", "embeds"),
+    } | {"mel": ("audio", "mel.mask")}
+
+
+def test_map_keeps_order_and_goes_on(bundle):
+    longer = (np.arange(12, dtype=np.float32) / 12, 8000)
+    items = [{"audio": CLIP}, {"audio": "missing.wav"}, {"audio": longer}]
+    one, two, three = bundle.map(items)
+    assert (one.text, three.text) == ("7.", "9.")
+    assert isinstance(two, ComposerError)
+    assert "missing.wav" in str(two)
+
+
+def test_tasks_share_components(tmp_path):
+    head, _, graph = BUNDLE.partition("inputs:\n")
+    graph = "inputs:\n" + graph
+    body = "".join(f"    {line}\n" for line in graph.splitlines())
+    text = (
+        f"{head}tasks:\n  transcribe:\n{body}  shout:\n    inputs: {{said: text}}\n"
+        "    graph:\n      loud: {run: upper, with: {text: $said}}\n"
+        "    outputs: {text: $loud}\n"
+    ).replace("  echo: {", "  upper: {use: fake.upper}\n  echo: {")
+    with composer.load(write(tmp_path, text), task="shout") as bundle:
+        assert bundle.run(task="shout", said="hey").text == "HEY"
+        assert list(bundle.load_seconds) == ["upper"]
+        assert bundle.run(task="transcribe", audio=CLIP).text == "7."
+        assert refused(bundle.run, said="x") == [
+            "R543 the bundle has several tasks\n    hint: choose: transcribe, shout"
+        ]
+
+
+def test_variants(tmp_path):
+    text = BUNDLE + (
+        "variants:\n  terse: {graph: {answer: {with: {max_tokens: 1}}}}\n"
+        "  wide: {components: {widen: {config: {width: 5}}}}\n"
+    )
+    path = write(tmp_path, text)
+    with composer.load(path, variant="terse") as bundle:
+        assert bundle.run(audio=CLIP).text == "7"
+    report = composer.check(path)
+    assert [str(p) for p in report.problems] == [
+        f"{path}:17:73: W209 axis 1 of $soft is 5 but scatter.values needs 4\n"
+        "    5 comes from widen: weight [2, 5]\n    4 comes from echo: embed [128, 4]\n"
+        "    hint: put a projector between them, or take parts that were made to fit"
+    ]
+    assert composer.check(path, variant="terse").ok
+
+
+def test_a_memory_budget_is_kept(tmp_path):
+    assert refused(composer.load, write(tmp_path), profile=Profile(memory=1000)) == [
+        "R505 the weights need 0.00 GB, and the profile allows 0.00 GB\n"
+        "    frames: 0.00 GB\n    widen: 0.00 GB\n    ask: 0.00 GB\n    echo: 0.00 GB\n"
+        "    hint: choose a smaller variant"
+    ]
+
+
+def test_unknown_bundle():
+    found = refused(composer.load, "no-such-bundle")
+    assert found[0].startswith(
+        "S406 there is no bundle 'no-such-bundle': neither a file or folder here nor a shipped bundle"
+    )
