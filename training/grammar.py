@@ -9,9 +9,7 @@ CATEGORIES = ("digits", "dates", "questions")
 HELD_OUT_SHARE = 10  # one sentence in ten belongs to the evaluation, chosen by its hash
 
 DIGITS = "zero one two three four five six seven eight nine".split()
-TEENS = (
-    "ten eleven twelve thirteen fourteen fifteen sixteen seventeen eighteen nineteen".split()
-)
+TEENS = "ten eleven twelve thirteen fourteen fifteen sixteen seventeen eighteen nineteen".split()
 TENS = "twenty thirty forty fifty sixty seventy eighty ninety".split()
 MONTHS = (
     "january february march april may june july august september october november december"
