@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
+from typing import TYPE_CHECKING, Any, Literal, Self
 
 import numpy as np
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from composer.audio import Audio
 from composer.component import (
@@ -34,16 +34,21 @@ _BLOCK = 4096  # frames in one FFT call: about 40 s, 26 MB
 _FLOOR, _RANGE = 1e-10, 8.0
 
 
-class MultipleOf(ComponentConfig):
-    """Frames of 0.0, beyond the log-mel's own range, up to a multiple: Qwen3-ASR's rule."""
+class Pad(ComponentConfig):
+    """How the features of a clip are made longer than the clip: one of two rules."""
 
-    multiple_of: int = Field(ge=1, le=3000, description="frames, such as 100")
+    multiple_of: int | None = Field(
+        None, ge=1, le=3000, description="frames of 0.0 up to a multiple, as Qwen3-ASR does"
+    )
+    seconds: int | None = Field(
+        None, ge=1, le=300, description="silence up to this length, as Whisper does; no more fits"
+    )
 
-
-class Seconds(ComponentConfig):
-    """A waveform of fixed length, silence after the clip: Whisper's rule."""
-
-    seconds: int = Field(ge=1, le=300, description="length of the window, such as 30")
+    @model_validator(mode="after")
+    def _one(self) -> Self:
+        if (self.multiple_of is None) == (self.seconds is None):
+            raise ValueError("give either multiple_of (frames) or seconds")
+        return self
 
 
 class LogMel(Component, name="audio.log_mel"):
@@ -66,10 +71,9 @@ class LogMel(Component, name="audio.log_mel"):
         rate: int = Field(16_000, ge=4_000, le=384_000, description="Hz; audio is resampled to it")
         n_fft: int = Field(400, ge=16, le=16_384, description="samples in a frame and in its FFT")
         hop: int = Field(160, ge=1, le=16_384, description="samples from one frame to the next")
-        pad: Annotated[
-            MultipleOf | Seconds | None,
-            Field(description="absent: the clip's own frames; {multiple_of: N}; or {seconds: N}"),
-        ] = None
+        pad: Pad | None = Field(
+            None, description="{multiple_of: N} frames or {seconds: N}; absent: the clip's own"
+        )
         normalize: bool = Field(
             False, description="waveform to mean 0 and variance 1 before padding to seconds"
         )
@@ -80,6 +84,22 @@ class LogMel(Component, name="audio.log_mel"):
             "floor", description="how many frames N samples are: floor(N / hop) or ceil(N / hop)"
         )
 
+        @model_validator(mode="after")
+        def _fits(self) -> Self:
+            if self.hop > self.n_fft:
+                raise ValueError(f"hop {self.hop} skips sound: a frame has {self.n_fft} samples")
+            limit = self.limit
+            if limit is not None and limit % self.hop:
+                raise ValueError(f"pad makes {limit} samples, no multiple of hop {self.hop}")
+            if limit is not None and self.min_samples > limit:
+                raise ValueError(f"min_samples is {self.min_samples}, but pad makes {limit}")
+            return self
+
+        @property
+        def limit(self) -> int | None:
+            """The samples that `pad: {seconds: N}` makes of every clip."""
+            return self.pad.seconds * self.rate if self.pad and self.pad.seconds else None
+
     def __init__(self, config: Config, filters: np.ndarray) -> None:
         self.config = config
         self.filters = filters
@@ -89,21 +109,8 @@ class LogMel(Component, name="audio.log_mel"):
     def facts(cls, spec: Spec, headers: Headers | None) -> Facts:
         config: LogMel.Config = spec.config
         dims = {"M": Bound(config.mels, "config.mels")}
-        problems = []
-        if config.hop > config.n_fft:
-            message = f"a hop of {config.hop} samples skips sound: frames have {config.n_fft}"
-            problems.append(Problem("W250", message, hint="make hop at most n_fft"))
-        if isinstance(config.pad, Seconds):
-            samples = config.pad.seconds * config.rate
-            if samples % config.hop:
-                message = f"{config.pad.seconds} s are {samples} samples, no multiple of the hop"
-                problems.append(Problem("W250", f"{message} {config.hop}"))
-            if config.min_samples > samples:
-                message = f"min_samples is {config.min_samples}, but pad cuts off at {samples}"
-                problems.append(Problem("W250", message, hint="leave out min_samples"))
-            dims["F"] = Bound(samples // config.hop, "config.pad.seconds")
-        if problems:
-            raise ComposerError(problems)
+        if config.limit is not None:
+            dims["F"] = Bound(config.limit // config.hop, "config.pad.seconds")
         ports = cls.methods["__call__"].returns
         inputs = {"audio": (Port("audio", dims=(config.rate,)),)}
         return Facts(dims=dims, methods={"__call__": Signature(inputs=inputs, returns=ports)})
@@ -124,9 +131,8 @@ class LogMel(Component, name="audio.log_mel"):
         samples, sound = self._padded(audio)
         mel = self._log_mel(samples)
         pad = self.config.pad
-        if isinstance(pad, MultipleOf) and mel.shape[1] % pad.multiple_of:
-            missing = pad.multiple_of - mel.shape[1] % pad.multiple_of
-            mel = np.pad(mel, ((0, 0), (0, missing)))
+        if pad and pad.multiple_of:
+            mel = np.pad(mel, ((0, 0), (0, -mel.shape[1] % pad.multiple_of)))
         return {OUT: mel, "mask": np.arange(mel.shape[1]) < sound}
 
     def _padded(self, audio: Audio) -> tuple[np.ndarray, int]:
@@ -142,13 +148,12 @@ class LogMel(Component, name="audio.log_mel"):
         if config.frames == "ceil":
             size += -size % config.hop
         sound = size // config.hop
-        if isinstance(config.pad, Seconds):
-            limit = config.pad.seconds * config.rate
-            if len(samples) > limit:
-                found = f"{audio.source} lasts {audio.seconds:.1f} s"
-                message = f"{found}, and the features cover {config.pad.seconds} s"
+        if config.limit is not None:
+            if len(samples) > config.limit:
+                found = f"{audio.source} lasts {audio.seconds:.2f} s"
+                message = f"{found}, and the features cover {config.limit // config.rate} s"
                 raise ComposerError(Problem("R521", message, hint="split it into shorter clips"))
-            size = limit
+            size = config.limit
         least = max(config.n_fft // 2 + 1, config.hop)
         if size < least:
             message = f"{audio.source} has {size} samples at {config.rate} Hz, one frame {least}"

@@ -1,0 +1,102 @@
+"""A tokenizer that takes control tokens from an author's text, never from a user's."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+# Noncharacters: Unicode keeps them for a program's own use, and no text holds them.
+OPEN, CLOSE = "\ufdd0", "\ufdd1"
+SOFT = f"{OPEN}{CLOSE}"
+_FLAGS = ("single_word", "lstrip", "rstrip")
+
+
+class Forged(ValueError):
+    """A user's text became a control token."""
+
+    def __init__(self, token: str) -> None:
+        self.token = token
+        super().__init__(token)
+
+
+class GuardedTokenizer:
+    """Tokenize author's and user's text together, with the control tokens of the author only.
+
+    The tokenizer is rebuilt without its added tokens, so text that spells one stays text. `literal`
+    replaces those in an author's text by stand-ins that no user can type, and `encode` gives these
+    the ids of the tokens they stand for. So a literal and the value beside it are still one stretch
+    of text, split and merged as the original tokenizer would. Added tokens that are mere white
+    space, as Gemma has, control nothing and are kept.
+    """
+
+    def __init__(self, path: Path) -> None:
+        from tokenizers import AddedToken, Tokenizer
+
+        content = json.loads(path.read_text("utf-8"))
+        added: list[dict[str, Any]] = content.get("added_tokens") or []
+        none = dict.fromkeys(("post_processor", "truncation", "padding"))
+        self._tokenizer = Tokenizer.from_str(json.dumps(content | none | {"added_tokens": []}))
+        self._control = {token["id"]: token["content"] for token in added if token.get("special")}
+        self._ids: dict[str, int] = {}
+        self._known: dict[str, dict[str, Any]] = {}
+        for token in added:
+            if not token.get("special") and not token["content"].strip(" \t\r\n▁"):
+                flags = {flag: token.get(flag, False) for flag in (*_FLAGS, "normalized")}
+                self._tokenizer.add_tokens([AddedToken(token["content"], **flags)])
+                self._ids[token["content"]] = token["id"]
+            else:
+                self._known[token["content"]] = token
+        longest_first = sorted(self._known, key=len, reverse=True)
+        self._pattern = re.compile("|".join(map(re.escape, longest_first)) or r"(?!)")
+        self._stand_in(SOFT, {})
+
+    def _stand_in(self, mark: str, token: Mapping[str, Any]) -> None:
+        from tokenizers import AddedToken
+
+        flags = {flag: token.get(flag, False) for flag in _FLAGS}
+        self._tokenizer.add_special_tokens([AddedToken(mark, normalized=False, **flags)])
+        self._ids[mark] = token.get("id", -1)
+
+    def id_of(self, token: str) -> int:
+        """Return the id of a control token; raise KeyError when there is none."""
+        return int(self._known[token]["id"])
+
+    def literal(self, text: str) -> str:
+        """Return an author's text with stand-ins for its control tokens."""
+        return self._pattern.sub(self._replace, text)
+
+    def _replace(self, match: re.Match[str]) -> str:
+        token = self._known[match[0]]
+        if token.get("single_word") and _inside_word(match):
+            return match[0]
+        mark = f"{OPEN}{token['id']}{CLOSE}"
+        if mark not in self._ids:
+            self._stand_in(mark, token)
+        return mark
+
+    def encode(self, text: str) -> list[int]:
+        """Return the ids of literals and values joined, -1 for each SOFT; raise Forged."""
+        encoding = self._tokenizer.encode(text, add_special_tokens=False)
+        ids = []
+        for id, token in zip(encoding.ids, encoding.tokens, strict=True):
+            if token in self._ids:
+                ids.append(self._ids[token])
+            elif id in self._control:
+                raise Forged(self._control[id])
+            else:
+                ids.append(id)
+        return ids
+
+
+def reserved(text: str) -> Iterable[int]:
+    """Yield where a text holds a lone surrogate or a noncharacter that only stand-ins may hold."""
+    return (m.start() for m in re.finditer(f"[\ud800-\udfff{OPEN}{CLOSE}]", text))
+
+
+def _inside_word(match: re.Match[str]) -> bool:
+    around = match.string[max(0, match.start() - 1) : match.start()]
+    around += match.string[match.end() : match.end() + 1]
+    return any(char.isalnum() or char == "_" for char in around)

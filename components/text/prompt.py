@@ -1,0 +1,186 @@
+"""A prompt: a template, filled with text and with rows of soft embeddings, as token ids."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Any, Self
+
+import numpy as np
+from pydantic import Field, field_validator, model_validator
+
+from composer.component import CALL, Component, ComponentConfig, Facts, Signature, Spec, method
+from composer.errors import ComposerError, Problem
+from composer.suggest import did_you_mean
+from composer.types import parse_ports
+
+from .guarded import SOFT, Forged, GuardedTokenizer, reserved
+from .template import Part, Slot, Template, parse_template
+
+if TYPE_CHECKING:
+    from composer.headers import Headers
+    from composer.placement import Placement
+
+LONGEST = 1_000_000  # characters of one text: far beyond any context, and still soon tokenized
+FILLS = parse_ports("text | _ _")
+_LOOKS_SPECIAL = re.compile(r"<\|?[A-Za-z][A-Za-z0-9_]*\|?>")
+
+
+class Prompt(Component, name="text.prompt"):
+    """Token ids of a template whose slots are filled with text or with soft embeddings.
+
+    Each `{name}` of the template is an input: a text, or rows [N, D] of soft embeddings, of which
+    only the number matters here. `ids` are the tokens, `slots` marks those that soft rows replace
+    (as many as there are rows, in the order of the template), and `text` is the prompt to be read.
+    `{{` and `}}` are braces. A fragment under `optional` stands where the template names it, and is
+    left out unless all its slots are filled: `optional: {forced: "language {language}<asr_text>"}`
+    with `{forced}` in the template. A slot that only fragments have need not be wired.
+
+    Special tokens are taken from the template alone. What fills a slot is plain text, whatever it
+    spells, and is tokenized together with the text beside it. No token is added: write `<bos>`.
+    """
+
+    requires = frozenset({"files"})
+
+    class Config(ComponentConfig):
+        """The template, and what stands for soft rows."""
+
+        template: str = Field(description="the prompt, with {name} where an input goes")
+        slot: str | None = Field(
+            None, description="token that stands for a soft row, such as <|audio_pad|>; else id 0"
+        )
+        optional: dict[str, str] = Field(
+            default_factory=dict,
+            description="named fragments, left out unless their slots are filled",
+        )
+
+        @field_validator("template")
+        @classmethod
+        def _sound(cls, template: str) -> str:
+            parse_template(template)
+            for at in reserved(template):
+                raise ValueError(f"character {at + 1}, U+{ord(template[at]):04X}, is no text")
+            return template
+
+        @model_validator(mode="after")
+        def _whole(self) -> Self:
+            Template.parse(self.template, self.optional)
+            for name, text in self.optional.items():
+                for at in reserved(text):
+                    raise ValueError(f"the optional '{name}' holds U+{ord(text[at]):04X}, no text")
+            return self
+
+    def __init__(self, template: Template, tokenizer: GuardedTokenizer, slot: str | None) -> None:
+        self.template = template
+        self.tokenizer = tokenizer
+        self.slot = slot
+        self.literals = {
+            part: tokenizer.literal(part) for part in template.all() if isinstance(part, str)
+        }
+        self.slot_id = 0 if slot is None else tokenizer.id_of(slot)
+
+    @classmethod
+    def facts(cls, spec: Spec, headers: Headers | None) -> Facts:
+        config: Prompt.Config = spec.config
+        template = Template.parse(config.template, config.optional)
+        signature = Signature(
+            inputs=dict.fromkeys(template.inputs, FILLS),
+            returns=cls.methods[CALL].returns,
+            optional=frozenset(template.inputs) - template.required,
+        )
+        notes: tuple[Problem, ...] = ()
+        if headers is not None and spec.files is not None:
+            added = headers.tokenizer(spec.files).added
+            if config.slot is not None and config.slot not in added:
+                raise ComposerError(
+                    Problem(
+                        "W253",
+                        f"the slot {config.slot!r} is no added token of {spec.files}",
+                        hint=did_you_mean(config.slot, added),
+                    )
+                )
+            literals = "\n".join(part for part in template.all() if isinstance(part, str))
+            spelled = dict.fromkeys(_LOOKS_SPECIAL.findall(literals))
+            notes = tuple(
+                Problem(
+                    "L310",
+                    f"{token!r} in the template is plain text: {spec.files} has no such token",
+                    hint=did_you_mean(token, added),
+                    severity="warning",
+                )
+                for token in spelled
+                if token not in added
+            )
+        return Facts(methods={CALL: signature}, notes=notes)
+
+    @classmethod
+    def load(cls, spec: Spec, facts: Facts, placement: Placement) -> Self:
+        config: Prompt.Config = spec.config
+        assert spec.files is not None
+        assert spec.files.path is not None
+        path = spec.files.path
+        tokenizer = GuardedTokenizer(path / "tokenizer.json" if path.is_dir() else path)
+        return cls(Template.parse(config.template, config.optional), tokenizer, config.slot)
+
+    @method(returns={"ids": "i64 T", "slots": "bool T", "text": "text"})
+    def __call__(self, **values: Any) -> dict[str, Any]:
+        rows: dict[str, int] = {}
+        texts: dict[str, str] = {}
+        for name in self.template.inputs:
+            value = values.get(name)
+            if value is None or isinstance(value, str):
+                texts[name] = _checked(name, value or "")
+            else:
+                rows[name] = int(value.shape[0])
+        has = frozenset(
+            [name for name, text in texts.items() if text] + [n for n in rows if rows[n]]
+        )
+        parts = self.template.filled(has)
+        soft = [part.name for part in parts if isinstance(part, Slot) and part.name in rows]
+        for name in soft:
+            if soft.count(name) > 1:
+                message = f"{{{name}}} stands twice in the template, but its rows come once"
+                raise ComposerError(Problem("R526", message, hint="only a text may stand twice"))
+        ids, slots = self._expand(self._encode(parts, texts), [rows[name] for name in soft])
+        if not len(ids):
+            raise ComposerError(Problem("R525", "the prompt is empty: every slot is unfilled"))
+        return {"ids": ids, "slots": slots, "text": self._display(parts, texts, rows)}
+
+    def _encode(self, parts: list[Part], texts: dict[str, str]) -> list[int]:
+        pieces = [
+            self.literals[part] if isinstance(part, str) else texts.get(part.name, SOFT)
+            for part in parts
+        ]
+        try:
+            return self.tokenizer.encode("".join(pieces))
+        except Forged as error:
+            message = f"a text spells the special token {error.token!r}"
+            hint = "this tokenizer would take it for the token: write it differently"
+            raise ComposerError(Problem("R522", message, hint=hint)) from error
+
+    def _expand(self, ids: list[int], rows: list[int]) -> tuple[np.ndarray, np.ndarray]:
+        """Repeat each mark of a soft slot as often as it has rows."""
+        found = np.array(ids, np.int64)
+        soft = found < 0
+        times = np.ones(len(found), np.int64)
+        times[soft] = rows
+        return np.repeat(np.where(soft, self.slot_id, found), times), np.repeat(soft, times)
+
+    def _display(self, parts: list[Part], texts: dict[str, str], rows: dict[str, int]) -> str:
+        return "".join(
+            part
+            if isinstance(part, str)
+            else texts[part.name]
+            if part.name in texts
+            else f"{self.slot or f'<{part.name}>'}×{rows[part.name]}"
+            for part in parts
+        )
+
+
+def _checked(name: str, text: str) -> str:
+    for at in reserved(text):
+        message = f"'{name}' has U+{ord(text[at]):04X} at character {at + 1}, which is no text"
+        raise ComposerError(Problem("R523", message))
+    if len(text) > LONGEST:
+        message = f"'{name}' has {len(text)} characters; a prompt takes {LONGEST} at most"
+        raise ComposerError(Problem("R524", message))
+    return text

@@ -1,0 +1,88 @@
+"""The answer of Qwen3-ASR: its language and its text, freed of runaway repetitions."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Self
+
+from pydantic import Field
+
+from composer.component import OUT, Component, ComponentConfig, Facts, Spec, method
+from composer.errors import ComposerError, Problem
+from composer.suggest import did_you_mean, listed
+
+if TYPE_CHECKING:
+    from composer.placement import Placement
+
+LANGUAGES = (
+    "Arabic", "Cantonese", "Chinese", "Czech", "Danish", "Dutch",
+    "English", "Filipino", "Finnish", "French", "German", "Greek",
+    "Hindi", "Hungarian", "Indonesian", "Italian", "Japanese", "Korean",
+    "Macedonian", "Malay", "Persian", "Polish", "Portuguese", "Romanian",
+    "Russian", "Spanish", "Swedish", "Thai", "Turkish", "Vietnamese",
+)  # fmt: skip
+
+TAG = "<asr_text>"
+LANGUAGE = "language "
+LONGEST_PATTERN = 20
+
+
+class Qwen3Asr(Component, name="text.qwen3_asr"):
+    """Split `language English<asr_text>Hello.` into its text, `out`, and its `language`.
+
+    With a forced language the whole answer is the text. The language is empty where the answer
+    names none, or `None`, as it does where nobody speaks. Runs of one character or pattern of up
+    to 20 characters are first cut to one copy, by the rule of the model's own package.
+    """
+
+    class Config(ComponentConfig):
+        """Which languages may be forced, and what counts as a runaway repetition."""
+
+        languages: list[str] = Field(
+            default_factory=lambda: list(LANGUAGES), description="names that may be forced"
+        )
+        repetitions: int = Field(
+            20, ge=2, le=1000, description="a pattern repeated this often in a row is cut to one"
+        )
+
+    def __init__(self, config: Config) -> None:
+        self.config = config
+
+    @classmethod
+    def load(cls, spec: Spec, facts: Facts, placement: Placement) -> Self:
+        return cls(spec.config)
+
+    @method(text="text", language="text", returns={OUT: "text", "language": "text"})
+    def __call__(self, text: str, language: str | None = None) -> dict[str, str]:
+        known = self.config.languages
+        if language and language not in known:
+            near = did_you_mean(language, known)
+            message = f"'{language}' is no language of this model"
+            raise ComposerError(Problem("R527", message, hint=near or f"it knows {listed(known)}"))
+        answer = repaired(text.strip(), self.config.repetitions)
+        return {OUT: answer, "language": language} if answer and language else parsed(answer)
+
+
+def parsed(answer: str) -> dict[str, str]:
+    """Split a stripped answer at its first tag; without a tag all of it is the text."""
+    meta, tag, text = answer.partition(TAG)
+    if not tag:
+        return {OUT: answer.strip(), "language": ""}
+    language = ""
+    if f"{LANGUAGE}none" not in meta.lower():
+        lines = (line.strip() for line in meta.splitlines())
+        named = (line for line in lines if line.lower().startswith(LANGUAGE))
+        language = next(named, "")[len(LANGUAGE) :].strip().capitalize()
+    return {OUT: text.strip(), "language": language}
+
+
+def repaired(text: str, limit: int) -> str:
+    """Cut repetitions: one character more than `limit` times, or a pattern `limit` times.
+
+    Patterns have 1 to 20 characters, the shortest that repeats is taken, and one that starts within
+    the last 2 * limit characters stays, as in the model's own package.
+    """
+    text = re.sub(rf"(.)\1{{{limit},}}", r"\1", text, flags=re.DOTALL)
+    last = len(text) - 2 * limit
+    pattern = rf"(.{{1,{LONGEST_PATTERN}}}?)\1{{{limit - 1},}}"
+    return re.sub(pattern, lambda m: m[1] if m.start() <= last else m[0], text, flags=re.DOTALL)

@@ -1,0 +1,97 @@
+"""A prompt's template: literal text, `{name}` slots, and nothing else."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+_MARK = re.compile(r"\{\{|\}\}|\{([A-Za-z_][A-Za-z0-9_]*)\}|[{}]")
+
+
+@dataclass(frozen=True)
+class Slot:
+    """Where the input of this name goes."""
+
+    name: str
+
+
+Part = str | Slot
+
+
+def parse_template(text: str) -> tuple[Part, ...]:
+    """Split a template into literals and slots; raise ValueError with what is wrong."""
+    parts: list[Part] = []
+    literal, at = "", 0
+    for mark in _MARK.finditer(text):
+        literal += text[at : mark.start()]
+        at = mark.end()
+        if mark[1]:
+            parts += [literal, Slot(mark[1])] if literal else [Slot(mark[1])]
+            literal = ""
+        elif len(mark[0]) == 2:
+            literal += mark[0][0]
+        else:
+            raise ValueError(
+                f"'{mark[0]}' at character {mark.start() + 1} belongs to no slot: "
+                f"write {{name}}, or '{mark[0] * 2}' for the brace itself"
+            )
+    literal += text[at:]
+    return tuple([*parts, literal] if literal else parts)
+
+
+def slots(parts: tuple[Part, ...]) -> tuple[str, ...]:
+    """Return the names of the slots, each once, in order."""
+    return tuple(dict.fromkeys(part.name for part in parts if isinstance(part, Slot)))
+
+
+@dataclass(frozen=True)
+class Template:
+    """A parsed template, and the fragments that it names, which are left out when unfilled."""
+
+    parts: tuple[Part, ...]
+    fragments: Mapping[str, tuple[Part, ...]]
+
+    @classmethod
+    def parse(cls, template: str, optional: Mapping[str, str]) -> Template:
+        """Parse both and hold them against each other; raise ValueError with what is wrong."""
+        parts = parse_template(template)
+        if not parts:
+            raise ValueError("the template is empty")
+        fragments = {name: parse_template(text) for name, text in optional.items()}
+        for name, fragment in fragments.items():
+            if name not in slots(parts):
+                raise ValueError(f"the template has no {{{name}}} for the optional '{name}'")
+            if not slots(fragment):
+                raise ValueError(f"the optional '{name}' has no slot: write it into the template")
+            if nested := [slot for slot in slots(fragment) if slot in fragments]:
+                raise ValueError(f"the optional '{name}' holds another one, '{nested[0]}'")
+        return cls(parts, fragments)
+
+    @property
+    def inputs(self) -> tuple[str, ...]:
+        """The names of all inputs, in order."""
+        return slots(tuple(self.all()))
+
+    @property
+    def required(self) -> frozenset[str]:
+        """The inputs that stand outside of every optional fragment."""
+        return frozenset(slots(self.parts)) - self.fragments.keys()
+
+    def all(self) -> list[Part]:
+        """Return the parts with every fragment in its place."""
+        return self.render(frozenset(self.fragments))
+
+    def filled(self, has: frozenset[str]) -> list[Part]:
+        """Return the parts with those fragments of whose slots none is outside of `has`."""
+        return self.render({name for name, f in self.fragments.items() if has.issuperset(slots(f))})
+
+    def render(self, shown: frozenset[str] | set[str]) -> list[Part]:
+        """Return the parts with the fragments named, and without the others."""
+        found: list[Part] = []
+        for part in self.parts:
+            if isinstance(part, Slot) and part.name in self.fragments:
+                found += self.fragments[part.name] if part.name in shown else ()
+            else:
+                found.append(part)
+        return found
