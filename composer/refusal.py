@@ -153,7 +153,9 @@ def _bad_text(path: tuple[str | int, ...], value: Any, kind: str, context: Any) 
         return Finding("M124", f"{where} is empty", path, "give it a value", key)
     if kind == "string_too_long":
         limit = context["max_length"]
-        return Finding("M130", f"text in {where} is longer than {limit} characters", path, key=key)
+        what = "a name" if key else "the text"
+        message = f"{what} in {where} is longer than {limit} characters"
+        return Finding("M130", message, path, key=key)
     code, message, hint = PATTERNS[context["pattern"]]
     return Finding(code, f"'{shortened(value)}' in {where} {message}", path, hint, key)
 

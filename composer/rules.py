@@ -10,7 +10,7 @@ from composer.format import HUB_ID
 from composer.refusal import Finding, described, dotted, wrong_type
 from composer.suggest import did_you_mean, listed
 from composer.tree import shortened
-from composer.types import parse_port
+from composer.types import DTYPES, parse_port
 
 LONGEST_TEXT = 64 * 1024
 SHORTHAND = ("inputs", "graph", "outputs")
@@ -164,9 +164,9 @@ def _port(text: str, path: Path) -> Iterator[Finding]:
     except ValueError as error:
         yield Finding("M136", f"{dotted(path)}: {error}", path)
         return
-    if port.kind != "tensor" or port.space:
+    if port.kind != "tensor" or port.space or not port.dtype:
         message = f"{dotted(path)} should be a dtype and dims, not {described(text)}"
-        yield Finding("M136", message, path, "such as f32 M F")
+        yield Finding("M136", message, path, f"write it like f32 M F; dtypes: {', '.join(DTYPES)}")
 
 
 def _long_texts(data: Any) -> Iterator[Finding]:
@@ -174,7 +174,7 @@ def _long_texts(data: Any) -> Iterator[Finding]:
     while waiting:
         path, value = waiting.pop()
         if isinstance(value, str) and len(value) > LONGEST_TEXT:
-            message = f"text in {dotted(path)} is longer than {LONGEST_TEXT} characters"
+            message = f"the text in {dotted(path)} is longer than {LONGEST_TEXT} characters"
             yield Finding("M130", message, path, "keep long texts in a file of the source")
         elif isinstance(value, dict):
             waiting += [((*path, key), child) for key, child in value.items()]
