@@ -57,7 +57,7 @@ def read_value(name: str, port: Port, value: Any) -> Any:
         return _text(name, value)
     array = np.asarray(value)
     dtype = port.dtype or "f32"
-    have = SHORT.get(array.dtype.name, array.dtype.name)
+    have = SHORT.get(array.dtype.name, type(value).__name__)
     if array.ndim != len(port.dims) or not np.can_cast(array.dtype, LONG[dtype], "same_kind"):
         found = f"{have} [{', '.join(map(str, array.shape))}]"
         raise ComposerError(Problem("R542", f"'{name}' needs '{port}', not {found}"))

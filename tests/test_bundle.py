@@ -70,8 +70,7 @@ def test_taps_and_feeds(bundle):
 def test_fed_values_are_checked(bundle):
     assert refused(bundle.run, audio=CLIP, feed={"sofft": np.ones((5, WIDTH)), "soft": "x"}) == [
         "R544 cannot feed 'sofft': the task has no such name\n    hint: did you mean 'soft'?",
-        "R542 'soft' needs 'f32 N D @echo.embed', not str [1]"[:0]
-        or "R542 'soft' needs 'f32 N D @echo.embed', not str_ []".replace("str_", "str32"),
+        "R542 'soft' needs 'f32 N D @echo.embed', not str []",
     ]
 
 
