@@ -1,0 +1,622 @@
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from composer.errors import ComposerError
+from composer.manifest import (
+    AdapterEntry,
+    Input,
+    Manifest,
+    Node,
+    Origin,
+    Quantization,
+    QuantizationRule,
+    Source,
+    read_manifest,
+)
+from composer.patch import merge
+from composer.suggest import did_you_mean, listed
+from composer.tree import Spot
+
+ROOT = Path(__file__).parent.parent
+MANIFESTS = Path(__file__).parent / "manifests"
+PAGES = sorted((ROOT / "docs" / "errors").glob("M1*.md"))
+
+BASE = {
+    "composer": "1",
+    "name": "tiny",
+    "components": "{features: {use: audio.log_mel}}",
+    "inputs": "{audio: audio}",
+    "graph": "{mel: {run: features, with: {audio: $audio}}}",
+    "outputs": "{mel: $mel}",
+}
+
+
+@pytest.fixture(autouse=True)
+def here(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+
+
+def bundle(**changes) -> Path:
+    """Write BASE with other keys; the changed ones come last, from line 7 - len(replaced) on."""
+    keys = {k: v for k, v in BASE.items() if k not in changes} | changes
+    path = Path("b.yaml")
+    path.write_text("".join(f"{k}: {v}\n" for k, v in keys.items() if v is not None), "utf-8")
+    return path
+
+
+def refused(path, variant=None):
+    with pytest.raises(ComposerError) as caught:
+        read_manifest(path, variant)
+    return str(caught.value)
+
+
+def test_the_elderwise_bundle():
+    manifest = read_manifest(MANIFESTS / "elderwise.yaml")
+    assert manifest.name == "elderwise-sg-asr"
+    assert manifest.sources == {"repo": Source("hf", "majentik/gemma-4-e4b-mlx-elderwise-MERaLiON")}
+    decoder = manifest.components["decoder"]
+    assert (decoder.use, decoder.weights) == ("mlx.gemma4", "repo/decoder")
+    assert decoder.precision == "bfloat16"
+    assert decoder.adapters == {"speech": AdapterEntry("repo/lora", 20.0)}
+    assert manifest.components["projector"].emits == "decoder.embed"
+    (task,) = manifest.tasks.values()
+    assert (task.name, task.at) == ("default", ())
+    assert task.inputs == {
+        "audio": Input("audio"),
+        "instruction": Input("text", default="Transcribe the following audio:"),
+    }
+    assert list(task.graph)[:3] == ["mel", "heard", "soft"]
+    assert task.graph["mel"] == Node("features", {"audio": "$audio"})
+    assert task.outputs == {"text": "$answer.text"}
+    assert manifest.folder == MANIFESTS
+    assert manifest.place("components", "decoder", "weights").line == 20
+
+
+def test_a_variant_overrides_and_keeps_its_own_place():
+    path = MANIFESTS / "mega-asr.yaml"
+    plain, small = read_manifest(path), read_manifest(path, "small")
+    assert plain.variants == small.variants == ("small",)
+    assert (plain.variant, small.variant) == (None, "small")
+    assert plain.components["decoder"].weights == "repo/mlx/llm-mixed8_4"
+    assert small.components["decoder"].weights == "repo/mlx/llm-dwq4"
+    assert small.components["decoder"].use == "mlx.lm"
+    assert plain.place("components", "decoder", "weights").line == 8
+    assert small.place("components", "decoder", "weights").line == 16
+    assert small.place("components", "decoder", "use").line == 8
+
+
+def test_every_field():
+    path = bundle(
+        summary="A small one",
+        licence="[MIT, Apache-2.0]",
+        publishes="[owner/tiny]",
+        provenance="[{what: features, from: owner/base, how: converted}]",
+        sources='{repo: "hf:owner/name@v1.0", here: ./, near: ./weights/}',
+        components=(
+            "{d: {use: mlx.lm, weights: repo, files: near/x, config: {a: [1]}, "
+            "precision: {bits: 4, group_size: 32, keep: [lm_head], "
+            "rules: {'*.mlp.*': 8, '*.up': {bits: 6, group_size: 128}}}}}"
+        ),
+        graph=None,
+        inputs=None,
+        outputs=None,
+        tasks=(
+            "{hear: {summary: Hear, inputs: {x: {type: tensor, port: f32 M F}, "
+            "ids: {type: ids, default: [1, 2]}}, graph: {y: {run: d.embed}}, outputs: {y: $y.out}}}"
+        ),
+    )
+    manifest = read_manifest(path)
+    assert manifest.summary == "A small one"
+    assert manifest.licence == ("MIT", "Apache-2.0")
+    assert manifest.publishes == ("owner/tiny",)
+    assert manifest.provenance == (Origin("features", "owner/base", "converted"),)
+    assert manifest.sources == {
+        "repo": Source("hf", "owner/name", "v1.0"),
+        "here": Source("folder", "."),
+        "near": Source("folder", "./weights"),
+    }
+    assert manifest.components["d"].precision == Quantization(
+        4,
+        32,
+        {"*.mlp.*": QuantizationRule(8, 32), "*.up": QuantizationRule(6, 128)},
+        ("lm_head",),
+    )
+    task = manifest.tasks["hear"]
+    assert task.at == ("tasks", "hear")
+    assert task.summary == "Hear"
+    assert task.inputs == {"x": Input("tensor", "f32 M F"), "ids": Input("ids", None, [1, 2])}
+    assert str(manifest.place(*task.at, "graph", "y", key=True)).startswith("b.yaml:")
+
+
+def test_json_is_read_too():
+    path = Path("bundle.json")
+    path.write_text(
+        '{"composer": 1, "name": "tiny", "components": {},\n'
+        ' "graph": {"a": {"run": "fill", "wiht": {}}}, "outputs": {"a": "$a"}}'
+    )
+    assert refused(Path(".")) == (
+        "bundle.json:2:33: M121 unknown key 'wiht' in graph.a; did you mean 'with'?\n"
+        "    hint: keys here: run, with"
+    )
+
+
+def test_a_folder_must_hold_one_manifest():
+    folder = Path("x")
+    folder.mkdir()
+    assert refused(folder) == (
+        "x: M100 this folder has no bundle.yaml\n    hint: name the manifest's file, or write one"
+    )
+    bundle().rename(folder / "bundle.yaml")
+    assert isinstance(read_manifest(folder), Manifest)
+    (folder / "bundle.json").write_text("{}")
+    assert refused(folder) == (
+        "x: M100 this folder has both bundle.yaml and bundle.json\n    hint: keep one of them"
+    )
+
+
+NAME_HINT = "\n    hint: a name is a lower-case letter, then lower-case letters, digits and '_'"
+SOURCE_HINT = (
+    "\n    hint: write hf:owner/name, hf:owner/name@revision, or a folder such as ./weights"
+)
+PATH_HINT = "\n    hint: write a source's name, then the path inside it, such as repo/decoder"
+INPUTS = "\n    hint: choose from: audio, text, ids, mask, image, tensor"
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "message"),
+    [
+        (
+            "composer",
+            "99",
+            "6:11: M120 format 99 is not known here, only format 1\n    hint: upgrade composer",
+        ),
+        (
+            "composer",
+            "0",
+            "6:11: M120 format 0 is not known here, only format 1\n    hint: write `composer: 1`",
+        ),
+        (
+            "composer",
+            "[1]",
+            "6:11: M123 composer should be the number 1, not a list",
+        ),
+        (
+            "composer",
+            "true",
+            "6:11: M123 composer should be the number 1, not true",
+        ),
+        (
+            "composer",
+            None,
+            "1:1: M122 the bundle needs the key 'composer'\n"
+            "    hint: composer: The version of this format. Always 1 today.",
+        ),
+        (
+            "name",
+            "Tiny Bundle",
+            "6:7: M125 'Tiny Bundle' in name is not a bundle's name\n"
+            "    hint: use lower-case letters, digits and '-', such as mega-asr",
+        ),
+        (
+            "summary",
+            "1.10",
+            "7:10: M123 summary should be text, not the number 1.1\n    hint: put it in quotes",
+        ),
+        (
+            "summary",
+            "",
+            "7:9: M123 summary should be text, not empty\n"
+            "    hint: give it a value, or remove the key",
+        ),
+        (
+            "licence",
+            "{a: b}",
+            "7:10: M123 licence should be a list, not a mapping",
+        ),
+        (
+            "publishes",
+            "[tiny]",
+            "7:13: M134 'tiny' in publishes[0] is not a hub ID\n    hint: write owner/name",
+        ),
+        (
+            "provenance",
+            "[{what: a}]",
+            "7:14: M122 provenance[0] needs the key 'from'\n"
+            "    hint: from: What it was made from: a hub ID, an address, or a paper.",
+        ),
+        (
+            "wiht",
+            "1",
+            "7:1: M121 unknown key 'wiht' in the bundle\n"
+            "    hint: keys here: composer, name, summary, licence, provenance, "
+            "publishes, sources, components, variants, tasks, inputs, graph, outputs",
+        ),
+        (
+            "sources",
+            "{Repo: ./x}",
+            "7:11: M125 'Repo' in sources is not a name" + NAME_HINT,
+        ),
+        (
+            "sources",
+            "{r: ../x}",
+            "7:14: M127 '../x' is not a source: '..' leaves the folder" + SOURCE_HINT,
+        ),
+        (
+            "sources",
+            "{r: ./x/../../y}",
+            "7:14: M127 './x/../../y' is not a source: '..' leaves the folder" + SOURCE_HINT,
+        ),
+        (
+            "sources",
+            "{r: /etc}",
+            "7:14: M127 '/etc' is not a source: it is not relative" + SOURCE_HINT,
+        ),
+        (
+            "sources",
+            "{r: ~/x}",
+            "7:14: M127 '~/x' is not a source: it is not relative" + SOURCE_HINT,
+        ),
+        (
+            "sources",
+            "{r: 'C:/x'}",
+            "7:14: M127 'C:/x' is not a source: it is not relative" + SOURCE_HINT,
+        ),
+        (
+            "sources",
+            "{r: 'file:///x'}",
+            "7:14: M127 'file:///x' is not a source: addresses are not allowed" + SOURCE_HINT,
+        ),
+        (
+            "sources",
+            "{r: 'https://hf.co/a/b'}",
+            "7:14: M127 'https://hf.co/a/b' is not a source: addresses are not allowed\n"
+            "    hint: write hf:a/b",
+        ),
+        (
+            "sources",
+            "{r: a/b}",
+            "7:14: M127 'a/b' is not a source: a folder begins with ./ and a hub "
+            "repository with hf:\n"
+            "    hint: write hf:a/b, or ./a/b if it is a folder",
+        ),
+        (
+            "sources",
+            "{r: './a\\b'}",
+            "7:14: M127 './a\\b' is not a source: it has a backslash or a control "
+            "character" + SOURCE_HINT,
+        ),
+        (
+            "sources",
+            "{r: .//b}",
+            "7:14: M127 './/b' is not a source: it is not relative" + SOURCE_HINT,
+        ),
+        (
+            "sources",
+            "{r: 'hf:a'}",
+            "7:14: M127 'hf:a' is not a source: a hub repository is owner/name" + SOURCE_HINT,
+        ),
+        (
+            "sources",
+            "{r: 'hf:a/b@../x'}",
+            "7:14: M127 'hf:a/b@../x' is not a source: a hub repository is owner/name"
+            + SOURCE_HINT,
+        ),
+        (
+            "sources",
+            '{r: "hf:a/b\\n"}',
+            "7:14: M127 'hf:a/b' is not a source: a hub repository is owner/name" + SOURCE_HINT,
+        ),
+        (
+            "sources",
+            "{r: ''}",
+            "7:14: M124 sources.r is empty\n    hint: give it a value",
+        ),
+        (
+            "components",
+            "{d: {}}",
+            "6:14: M122 components.d needs the key 'use'\n"
+            "    hint: use: The kind of component; `composer components` lists them.",
+        ),
+        (
+            "components",
+            "{d: 3}",
+            "6:17: M123 components.d should be a mapping of keys to values, not the number 3",
+        ),
+        (
+            "components",
+            "{d: {use: MLX}}",
+            "6:23: M125 'MLX' in components.d.use is not a kind of component\n"
+            "    hint: kinds look like audio.log_mel or onnx.graph",
+        ),
+        (
+            "components",
+            "{d: {use: x, presicion: 1}}",
+            "6:26: M121 unknown key 'presicion' in components.d; did you mean "
+            "'precision'?\n"
+            "    hint: keys here: use, weights, files, precision, config, emits, adapters",
+        ),
+        (
+            "components",
+            "{d: {use: x, precision: int8}}",
+            "6:37: M124 components.d.precision cannot be 'int8'\n"
+            "    hint: choose from: float32, float16, bfloat16",
+        ),
+        (
+            "components",
+            "{d: {use: x, precision: {bits: 7}}}",
+            "6:44: M124 components.d.precision.bits cannot be the number 7\n"
+            "    hint: choose from: 2, 3, 4, 5, 6, 8",
+        ),
+        (
+            "components",
+            "{d: {use: x, config: [1]}}",
+            "6:34: M123 components.d.config should be a mapping of keys to values, not a list",
+        ),
+        (
+            "components",
+            "{d: {use: x, weights: }}",
+            "6:35: M123 components.d.weights has no value\n"
+            "    hint: give it one, or remove the key",
+        ),
+        (
+            "components",
+            "{d: {use: x, weights: r/x}}",
+            "6:35: M129 'r' in components.d.weights is not a source\n"
+            "    hint: declare it under sources",
+        ),
+        (
+            "components",
+            "{d: {use: x, weights: ../x}}",
+            "6:35: M128 components.d.weights is not a path inside a source: '..' leaves "
+            "the folder" + PATH_HINT,
+        ),
+        (
+            "components",
+            "{d: {use: x, files: /etc/passwd}}",
+            "6:33: M128 components.d.files is not a path inside a source: it is not "
+            "relative" + PATH_HINT,
+        ),
+        (
+            "components",
+            "{d: {use: x, files: 'http://a/b'}}",
+            "6:33: M128 components.d.files is not a path inside a source: addresses are "
+            "not allowed" + PATH_HINT,
+        ),
+        (
+            "components",
+            "{d: {use: x, files: 'hf:a/b'}}",
+            "6:33: M128 components.d.files is not a path inside a source: a repository "
+            "is declared under sources" + PATH_HINT,
+        ),
+        (
+            "components",
+            "{d: {use: x, files: a//b}}",
+            "6:33: M128 components.d.files is not a path inside a source: a part of it "
+            "is empty" + PATH_HINT,
+        ),
+        (
+            "components",
+            "{d: {use: x, emits: embed}}",
+            "6:33: M134 'embed' in components.d.emits is not a space\n"
+            "    hint: write component.space, such as decoder.embed",
+        ),
+        (
+            "inputs",
+            "{audio: audoi}",
+            "6:17: M124 inputs.audio cannot be 'audoi'; did you mean 'audio'?" + INPUTS,
+        ),
+        (
+            "inputs",
+            "{audio: {default: x}}",
+            "6:10: M122 inputs.audio needs the key 'type'\n"
+            "    hint: type: What kind of value this is.",
+        ),
+        (
+            "inputs",
+            "{audio: tensor}",
+            "6:17: M122 inputs.audio is a tensor and needs the key 'port'\n"
+            "    hint: write {type: tensor, port: f32 M F}: the dtype, then the dims",
+        ),
+        (
+            "inputs",
+            "{audio: {type: tensor, port: f32 -}}",
+            "6:38: M136 inputs.audio.port: '-' in 'f32 -' is neither a number, a symbol nor '_'",
+        ),
+        (
+            "inputs",
+            "{audio: {type: audio, port: f32 T}}",
+            "6:31: M135 inputs.audio is audio and takes no 'port'\n"
+            "    hint: remove it, or make it a tensor",
+        ),
+        (
+            "inputs",
+            "{audio: {type: text, default: 3}}",
+            "6:39: M123 inputs.audio.default should be text, not the number 3\n"
+            "    hint: put it in quotes",
+        ),
+        (
+            "inputs",
+            "{audio: {type: ids, default: [a]}}",
+            "6:38: M123 inputs.audio.default should be a list of whole numbers",
+        ),
+        (
+            "inputs",
+            "{audio: {type: audio, default: x}}",
+            "6:31: M135 inputs.audio is audio and takes no 'default'\n    hint: remove it",
+        ),
+        (
+            "graph",
+            "{}",
+            "6:8: M124 graph is empty\n    hint: it needs at least one entry",
+        ),
+        (
+            "graph",
+            "{audio: {run: features}}",
+            "6:9: M126 'audio' is already the name of an input\n"
+            "    hint: give the node another name",
+        ),
+        (
+            "graph",
+            "{Mel: {run: features}}",
+            "6:9: M125 'Mel' in graph is not a name" + NAME_HINT,
+        ),
+        (
+            "graph",
+            "{mel: {run: $features}}",
+            "6:20: M134 '$features' in graph.mel.run cannot be run\n"
+            "    hint: write a component, component.method, or an operator, without '$'",
+        ),
+        (
+            "graph",
+            "{mel: {run: features, with: [1]}}",
+            "6:36: M123 graph.mel.with should be a mapping of keys to values, not a list",
+        ),
+        (
+            "graph",
+            None,
+            "1:1: M122 the bundle needs the key 'graph'\n"
+            "    hint: write graph and outputs, or several tasks under 'tasks'",
+        ),
+        (
+            "outputs",
+            "{mel: mel}",
+            "6:16: M134 'mel' in outputs.mel is not a value of the graph\n"
+            "    hint: write $node or $node.output",
+        ),
+        (
+            "tasks",
+            "{a: {graph: {m: {run: features}}, outputs: {m: $m}}}",
+            "4:1: M131 'inputs' stands beside 'tasks'\n"
+            "    hint: move inputs and graph and outputs into one of the tasks",
+        ),
+        (
+            "variants",
+            "{a: 3}",
+            "7:15: M123 variants.a should be a mapping of keys to values, not the number 3",
+        ),
+        (
+            "variants",
+            "{a: {variants: {}}}",
+            "7:16: M133 a variant cannot change 'variants'\n    hint: remove it",
+        ),
+    ],
+)
+def test_what_is_refused(key, value, message):
+    assert refused(bundle(**{key: value})) == f"b.yaml:{message}"
+
+
+@pytest.mark.parametrize("scale", ["1000.5", "-1e30"])
+def test_an_adapter_scale_has_a_range(scale):
+    component = f"{{d: {{use: x, adapters: {{a: {{weights: r/x, scale: {scale}}}}}}}}}"
+    bound = {"1000.5": "at most 1000, not 1000.5", "-1e30": "at least -1000, not -1e+30"}[scale]
+    assert refused(bundle(sources="{r: ./}", components=component)) == (
+        f"b.yaml:7:62: M124 components.d.adapters.a.scale must be {bound}"
+    )
+
+
+def test_long_texts_are_refused():
+    component = f"{{d: {{use: x, config: {{template: {'x' * 65_537}}}}}}}"
+    assert refused(bundle(components=component)) == (
+        "b.yaml:6:45: M130 the text in components.d.config.template "
+        "is longer than 65536 characters\n"
+        "    hint: keep long texts in a file of the source"
+    )
+    assert "M130 a name in outputs is longer than 64" in refused(
+        bundle(outputs=f"{{{'m' * 65}: $mel}}")
+    )
+
+
+def test_all_problems_come_at_once_in_file_order():
+    lines = refused(
+        bundle(name="A", components="{D: {uses: x}}", inputs="{a: 3}", outputs="{a: b}")
+    ).splitlines()
+    found = [line for line in lines if not line.startswith(" ")]
+    assert [line.split()[1] for line in found] == ["M125", "M125", "M122", "M121", "M124", "M134"]
+    assert [line[:9] for line in found] == sorted(line[:9] for line in found)
+
+
+def test_an_unknown_variant_is_named_with_its_neighbours():
+    path = bundle(variants="{small: {}, large: {}}")
+    assert refused(path, "smal") == (
+        "b.yaml:7:1: M132 there is no variant 'smal'; did you mean 'small'?\n"
+        "    hint: variants: small, large"
+    )
+    assert "hint: variants: none" in refused(bundle(), "x")
+
+
+def test_a_fault_in_a_variant_is_placed_there():
+    path = bundle(variants="{small: {components: {features: {presicion: float16}}}}")
+    assert read_manifest(path).variant_names == ("small",)
+    assert refused(path, "small").startswith(
+        "b.yaml:7:44: M121 unknown key 'presicion' in components.features; did you mean"
+    )
+    path = bundle(variants="{small: {outputs: null}}")
+    assert refused(path, "small").startswith("b.yaml:1:1: M122 the bundle needs the key 'outputs'")
+
+
+@pytest.mark.parametrize(
+    ("base", "patch", "merged"),
+    [
+        ({"a": "b"}, {"a": "c"}, {"a": "c"}),
+        ({"a": "b"}, {"b": "c"}, {"a": "b", "b": "c"}),
+        ({"a": "b"}, {"a": None}, {}),
+        ({"a": "b", "b": "c"}, {"a": None}, {"b": "c"}),
+        ({"a": ["b"]}, {"a": "c"}, {"a": "c"}),
+        ({"a": "c"}, {"a": ["b"]}, {"a": ["b"]}),
+        ({"a": {"b": "c"}}, {"a": {"b": "d", "c": None}}, {"a": {"b": "d"}}),
+        ({"a": [{"b": "c"}]}, {"a": [1]}, {"a": [1]}),
+        (["a", "b"], ["c", "d"], ["c", "d"]),
+        ({"a": "b"}, ["c"], ["c"]),
+        ({"a": "foo"}, None, None),
+        ({"a": "foo"}, "bar", "bar"),
+        ({"e": None}, {"a": 1}, {"e": None, "a": 1}),
+        ([1, 2], {"a": "b", "c": None}, {"a": "b"}),
+        ({}, {"a": {"bb": {"ccc": None}}}, {"a": {"bb": {}}}),
+    ],
+)
+def test_merge_follows_the_examples_of_rfc_7396(base, patch, merged):
+    before = repr(base)
+    assert merge(base, patch, Spot((1, 1)), Spot((2, 1)))[0] == merged
+    assert repr(base) == before
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
+def test_a_page_shows_what_its_example_gives(page):
+    text = page.read_text("utf-8")
+    assert re.match(rf"# {page.stem} [A-Z].+\n\n", text)
+    example = re.search(r"```(yaml|json)\n(.*?)```\n\n```text\n(.*?)\n```", text, re.DOTALL)
+    if example is None:
+        assert page.stem in ("M100", "M101", "M102")
+        return
+    path = Path(f"bundle.{example[1]}")
+    path.write_text(example[2], "utf-8")
+    assert refused(path, "smal" if page.stem == "M132" else None) == example[3]
+    assert page.stem in example[3]
+
+
+def test_every_code_has_a_page():
+    modules = (ROOT / "composer").glob("*.py")
+    codes = {code for m in modules for code in re.findall(r'"(M1[0-4]\d)"', m.read_text("utf-8"))}
+    assert codes == {page.stem for page in PAGES}
+
+
+def test_reading_imports_no_numerical_library():
+    code = "import sys, composer.manifest; print(*{m.partition('.')[0] for m in sys.modules})"
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    assert not {"numpy", "mlx", "onnxruntime", "huggingface_hub"} & set(done.stdout.split())
+
+
+def test_suggestions():
+    assert did_you_mean("decodr", ["encoder", "decoder"]) == "did you mean 'decoder'?"
+    assert did_you_mean("Decoder", ["decoder"]) == "did you mean 'decoder'?"
+    assert did_you_mean("xyz", ["decoder"]) is None
+    assert did_you_mean("x" * 10_000, ["decoder"]) is None
+    assert listed([]) == "none"
+    assert listed("abc") == "a, b, c"
+    assert listed(map(str, range(18))).endswith("15 and 2 more")
