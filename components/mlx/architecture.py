@@ -1,0 +1,123 @@
+"""Say what the installed mlx-lm makes of a model_type, without importing it."""
+
+from __future__ import annotations
+
+import ast
+import re
+from collections.abc import Iterator, Mapping
+from difflib import get_close_matches
+from functools import cache
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+from composer.errors import Problem
+
+EMBEDS = "input_embeddings"
+
+
+@cache
+def folder() -> Path | None:
+    """Return where mlx-lm is installed, or None."""
+    found = find_spec("mlx_lm")
+    places = found.submodule_search_locations if found else None
+    return Path(places[0]) if places else None
+
+
+def refusal(config: Mapping[str, Any]) -> Problem | None:
+    """Return why mlx.lm cannot run this config's model_type, or a warning where nobody can tell."""
+    kind = config.get("model_type")
+    if kind is None:
+        return Problem("W240", "config.json names no model_type")
+    if not isinstance(kind, str) or not re.fullmatch(r"[A-Za-z0-9_\-]{1,64}", kind):
+        return Problem("W240", f"config.json has the model_type {kind!r}, which names no model")
+    home = folder()
+    if home is None:
+        return Problem(
+            "L321",
+            f"mlx-lm is not installed here, so nobody can tell whether it knows '{kind}'",
+            severity="warning",
+        )
+    name = module_name(home, kind, config.get("architectures"))
+    path = home / "models" / f"{name}.py"
+    if not path.is_file():
+        known = sorted(file.stem for file in path.parent.glob("*.py"))
+        near = get_close_matches(kind, known, n=1)
+        return Problem(
+            "W240",
+            f"the installed mlx-lm has no model_type '{kind}'",
+            hint=f"did you mean '{near[0]}'?" if near else "install a newer mlx-lm",
+        )
+    takes = arguments(path)
+    if EMBEDS not in takes:
+        return Problem(
+            "W240",
+            f"mlx-lm's '{kind}' does not take {EMBEDS}, so nothing can be put into its prompt",
+            hint="ask mlx-lm to pass input_embeddings on in this architecture",
+        )
+    if needs_layer_inputs(path):
+        return Problem(
+            "W240",
+            f"mlx-lm's '{kind}' reads per-layer inputs from ids, which mlx.lm does not give it",
+            hint="an architecture with per-layer inputs needs a component with a port for them",
+        )
+    return None
+
+
+def module_name_of(config: Mapping[str, Any]) -> str:
+    """Return the module of the installed mlx-lm that runs a config."""
+    home = folder()
+    assert home is not None, "mlx.lm needs mlx-lm"
+    return module_name(home, config["model_type"], config.get("architectures"))
+
+
+def module_name(home: Path, kind: str, architectures: Any) -> str:
+    """Return the module that mlx-lm takes for a model_type, following its own tables."""
+    tables = _tables(home / "utils.py")
+    names = [architectures] if isinstance(architectures, str) else architectures or []
+    for name in names:
+        if remapped := tables.get("MODEL_ARCHITECTURE_REMAPPING", {}).get((kind, name)):
+            return str(remapped)
+    return str(tables.get("MODEL_REMAPPING", {}).get(kind, kind))
+
+
+@cache
+def _tables(path: Path) -> dict[str, dict[Any, str]]:
+    tables = {}
+    for node in ast.parse(path.read_text(encoding="utf-8")).body:
+        if isinstance(node, ast.Assign) and isinstance(node.value, ast.Dict):
+            for target in node.targets:
+                if isinstance(target, ast.Name) and target.id.endswith("_REMAPPING"):
+                    tables[target.id] = ast.literal_eval(node.value)
+    return tables
+
+
+@cache
+def _functions(path: Path) -> tuple[tuple[str, ast.FunctionDef], ...]:
+    def walk() -> Iterator[tuple[str, ast.FunctionDef]]:
+        for node in ast.parse(path.read_text(encoding="utf-8")).body:
+            if isinstance(node, ast.ClassDef):
+                for item in node.body:
+                    if isinstance(item, ast.FunctionDef):
+                        yield f"{node.name}.{item.name}", item
+
+    return tuple(walk())
+
+
+def arguments(path: Path) -> list[str]:
+    """Return what a module's Model takes when it is called."""
+    return [
+        argument.arg
+        for name, function in _functions(path)
+        if name == "Model.__call__"
+        for argument in (*function.args.args, *function.args.kwonlyargs)
+    ]
+
+
+def needs_layer_inputs(path: Path) -> bool:
+    """Tell whether a model that takes embeddings wants per-layer inputs beside them."""
+    return any(
+        argument.arg == "per_layer_inputs"
+        for _, function in _functions(path)
+        for argument in (*function.args.args, *function.args.kwonlyargs)
+    )

@@ -1,0 +1,38 @@
+"""Find the device that a placement names."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from composer.errors import ComposerError, Problem
+from composer.placement import Placement
+
+
+def device_of(placement: Placement) -> Any:
+    """Return the mx.Device of a placement; MLX's own choice where it names none."""
+    import mlx.core as mx
+
+    if placement.providers is not None or placement.threads is not None:
+        raise ComposerError(
+            Problem(
+                "R518",
+                "MLX has no execution providers and no thread count of its own",
+                hint="place an MLX component by device: cpu or gpu",
+            )
+        )
+    if placement.device is None:
+        return mx.default_device()
+    if placement.device not in ("cpu", "gpu"):
+        raise ComposerError(
+            Problem("R518", f"MLX has no device '{placement.device}'", hint="say cpu or gpu")
+        )
+    device = getattr(mx, placement.device)
+    if not mx.is_available(device):
+        raise ComposerError(
+            Problem(
+                "R518",
+                f"this MLX has no {placement.device}",
+                hint="on Linux a gpu needs mlx[cuda]",
+            )
+        )
+    return mx.Device(device, 0)

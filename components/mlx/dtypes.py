@@ -1,0 +1,22 @@
+"""Names of dtypes, in MLX and in short."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from composer.backend import LONG, SHORT
+
+PRECISIONS = ("float32", "float16", "bfloat16")
+
+
+def short(dtype: Any) -> str:
+    """Return the short name of an mx.Dtype: bf16 of mlx.core.bfloat16."""
+    return SHORT[str(dtype).removeprefix("mlx.core.")]
+
+
+def dtype(name: str) -> Any:
+    """Return the mx.Dtype of a short or a long name."""
+    import mlx.core as mx
+
+    long = LONG.get(name, name)
+    return mx.bool_ if long == "bool" else getattr(mx, long)

@@ -1,0 +1,257 @@
+"""Any language model of mlx-lm that continues embeddings."""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Mapping
+from math import prod
+from typing import TYPE_CHECKING, Any, Self
+
+from composer.backend import SHORT
+from composer.component import Bound, Component, Facts, Spec, Token, method
+from composer.decode.engine import Request, generate
+from composer.decode.sampler import Sampling
+from composer.decode.stop import Stop
+from composer.decode.text import Tokenizer, read_tokenizer
+from composer.errors import ComposerError, Place, Problem
+from composer.headers.quantization import Scheme
+from composer.location import Location
+from composer.types import item_bytes
+
+from . import loader, packing
+from .architecture import module_name_of
+from .checkpoint import FLOATS, Checkpoint, read_checkpoint, setting
+from .decoder import MlxDecoder
+from .device import device_of
+
+if TYPE_CHECKING:
+    from composer.entries import Quantization as Recipe
+    from composer.headers import Headers
+    from composer.placement import Placement
+
+TOKENIZER = "tokenizer.json"
+SAME = frozenset({"gemma3_text", "llama", "qwen2", "qwen3"})  # tested to take what `embed` gives
+
+
+class LanguageModel(Component, name="mlx.lm"):
+    """Continue embeddings with a language model of mlx-lm.
+
+    The space `embed` is what the model's embedding table returns, and what its architecture in
+    mlx-lm takes: where that multiplies embeddings by a factor, as Gemma's does, they come in
+    without it.
+    """
+
+    backend = "mlx"
+    requires = frozenset({"weights"})
+    accepts = frozenset({"files", "precision"})
+
+    @classmethod
+    def facts(cls, spec: Spec, headers: Headers | None) -> Facts:
+        """Bind D and V from the embeddings and hold config, tensors and tokenizer together."""
+        if headers is None:
+            return Facts(unknown=True)
+        assert spec.weights is not None
+        checkpoint = read_checkpoint(spec.weights, headers)
+        tokenizer = _tokenizer(spec)
+        if not headers.exists(tokenizer):
+            raise ComposerError(
+                Problem(
+                    "W245",
+                    f"there is no {tokenizer}, so ids cannot become text",
+                    Place(str(tokenizer)),
+                    hint="point `files` at the folder that holds tokenizer.json",
+                )
+            )
+        recipe = _recipe(spec, checkpoint)
+        dtype = SHORT[spec.precision] if _converts(spec) else checkpoint.table.dtype
+        return Facts(
+            dims={
+                "D": Bound(checkpoint.table.width, checkpoint.table.witness),
+                "V": Bound(checkpoint.table.rows, checkpoint.table.witness),
+            },
+            dtype=dtype,
+            nbytes=_nbytes(checkpoint, dtype if _converts(spec) else None, recipe),
+            notes=(*checkpoint.notes, *_mixed(spec, checkpoint)),
+        )
+
+    @classmethod
+    def load(cls, spec: Spec, facts: Facts, placement: Placement) -> Self:
+        """Load the model on this thread; every tensor is used, and none is missing."""
+        import mlx.core as mx
+
+        from composer.headers import Headers
+
+        assert spec.weights is not None
+        device = device_of(placement)
+        checkpoint = read_checkpoint(spec.weights, Headers())
+        path = _tokenizer(spec).path
+        assert path is not None
+        tokenizer = read_tokenizer(path)
+        with mx.stream(device):
+            model = loader.load_model(
+                checkpoint,
+                spec.precision if _converts(spec) else None,
+                _recipe(spec, checkpoint),
+            )
+            made = cls(model, checkpoint, tokenizer, device)
+            if module_name_of(checkpoint.config) not in SAME:
+                made.compare_paths()
+        return made
+
+    def __init__(
+        self, model: Any, checkpoint: Checkpoint, tokenizer: Tokenizer, device: Any
+    ) -> None:
+        self.model = model
+        self.decoder = MlxDecoder(model, device)
+        self.tokenizer = tokenizer
+        self.device = device
+        self.rows = checkpoint.table.rows
+        self.stop = checkpoint.stop
+        self.limit: int | None = setting(checkpoint.config, "max_position_embeddings")
+        self.table = loader.embeddings(model)
+
+    @method(ids="i64 T", returns="T D @embed")
+    def embed(self, ids: Any) -> Any:
+        """Look ids up; a quantized table is dequantized row by row."""
+        import mlx.core as mx
+
+        with mx.stream(self.device):
+            if mx.any((ids < 0) | (ids >= self.rows)).item():
+                odd = [each for each in ids.tolist() if not 0 <= each < self.rows]
+                raise ComposerError(
+                    Problem(
+                        "R513",
+                        f"ids {packing.some(odd)} are outside the vocabulary of {self.rows}",
+                        hint="the prompt's tokenizer and the model do not belong together",
+                    )
+                )
+            return self.table(ids)
+
+    @method(
+        embeds="T D @embed",
+        returns={"text": "text", "ids": "i64 N", "finish_reason": "text"},
+        streams=True,
+    )
+    def generate(
+        self,
+        embeds: Any,
+        *,
+        max_tokens: int = 256,
+        temperature: float = 0.0,
+        top_p: float = 1.0,
+        top_k: int = 0,
+        seed: int = 0,
+        stop: tuple[int | str, ...] = (),
+    ) -> Generator[Token, None, dict[str, Any]]:
+        """Continue embeddings until an end-of-text id, one of `stop`, or `max_tokens`.
+
+        `stop` adds ids, or tokens by their text, to those that the model's own config names.
+        """
+        room = self._room(embeds.shape[0], max_tokens)
+        request = Request(
+            embeds,
+            Sampling(temperature, top_p, top_k, seed),
+            Stop(self.stop | {self._stop_id(each) for each in stop}, room),
+        )
+        return (yield from generate(self.decoder, self.tokenizer, request))
+
+    @method(embeds="T D @embed", returns="f32 T V")
+    def logits(self, embeds: Any) -> Any:
+        """Return the logits that follow every position, for tests and comparisons."""
+        import mlx.core as mx
+
+        with mx.stream(self.device):
+            return self.model(None, input_embeddings=embeds[None])[0].astype(mx.float32)
+
+    def compare_paths(self) -> None:
+        """Refuse an architecture that does not take what its own embedding table gives."""
+        import mlx.core as mx
+
+        ids = mx.array([self.rows // 2, self.rows // 3])
+        direct = self.model(ids[None])[0].astype(mx.float32)
+        given = self.logits(self.embed(ids))
+        apart = mx.abs(direct - given).max() > 1e-2 * mx.abs(direct).max()
+        if apart.item():
+            raise ComposerError(
+                Problem(
+                    "R517",
+                    f"mlx-lm's {self.model.model_type} changes embeddings before it takes them: "
+                    "ids and their embeddings give other logits",
+                    hint="such an architecture needs a component that knows its convention",
+                )
+            )
+
+    def _room(self, rows: int, max_tokens: int) -> int:
+        """Return how many tokens may follow, within the positions that the model knows."""
+        if self.limit is None:
+            return max_tokens
+        if rows >= self.limit:
+            raise ComposerError(
+                Problem(
+                    "R514",
+                    f"the prompt has {rows} positions, but the model knows {self.limit}",
+                    hint="cut the input into shorter pieces",
+                )
+            )
+        return min(max_tokens, self.limit - rows)
+
+    def _stop_id(self, stop: int | str) -> int:
+        found = self.tokenizer.token_to_id(stop) if isinstance(stop, str) else stop
+        if found is None or not 0 <= found < self.rows:
+            raise ComposerError(
+                Problem(
+                    "R516",
+                    f"stop {stop!r} is no token of this model",
+                    hint="give one token, as an id or as its text in tokenizer.json",
+                )
+            )
+        return found
+
+
+def _tokenizer(spec: Spec) -> Location:
+    folder = spec.files or spec.weights
+    assert folder is not None
+    return folder / TOKENIZER
+
+
+def _converts(spec: Spec) -> bool:
+    return isinstance(spec.precision, str)
+
+
+def _recipe(spec: Spec, checkpoint: Checkpoint) -> dict[str, Scheme] | None:
+    if spec.precision is None or _converts(spec):
+        return None
+    asked: Recipe = spec.precision
+    return packing.plan(asked, checkpoint.tensors, checkpoint.schemes)
+
+
+def _nbytes(checkpoint: Checkpoint, dtype: str | None, recipe: Mapping[str, Scheme] | None) -> int:
+    """Return what the weights take once they are loaded."""
+    total = 0
+    for name, tensor in checkpoint.tensors.items():
+        count = prod(tensor.shape)
+        scheme = (recipe or {}).get(name.removesuffix(".weight"))
+        if scheme:
+            scales = 2 * count // scheme.group_size * item_bytes(tensor.dtype)
+            total += count * scheme.bits // 8 + scales
+        elif dtype and tensor.dtype in FLOATS:
+            total += count * item_bytes(dtype)
+        else:
+            total += tensor.nbytes
+    return total
+
+
+def _mixed(spec: Spec, checkpoint: Checkpoint) -> list[Problem]:
+    """Say where stored dtypes differ, since the widest of them then decides."""
+    held = {t.dtype: t.name for t in checkpoint.tensors.values() if t.dtype in FLOATS}
+    if len(held) < 2 or _converts(spec):
+        return []
+    return [
+        Problem(
+            "L323",
+            f"weights are stored in {' and '.join(sorted(held))}, so that it runs in the widest "
+            "from where that one comes in",
+            causes=tuple(f"{dtype}: {name}" for dtype, name in sorted(held.items())),
+            hint="say a precision: float32, float16 or bfloat16",
+            severity="warning",
+        )
+    ]

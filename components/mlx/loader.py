@@ -1,0 +1,163 @@
+"""Build a model of mlx-lm and load it strictly, one tensor at a time."""
+
+from __future__ import annotations
+
+import importlib
+import re
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from composer.errors import ComposerError, Problem
+from composer.headers.quantization import Scheme
+
+from . import architecture, packing, rope
+from .dtypes import dtype as to_dtype
+
+if TYPE_CHECKING:
+    from .checkpoint import Checkpoint
+
+DERIVED = re.compile(r"rotary_emb\.inv_freq$|rope\.inv_freq$")
+
+
+def load_model(
+    checkpoint: Checkpoint, precision: str | None = None, recipe: Mapping[str, Scheme] | None = None
+) -> Any:
+    """Return the model of a checkpoint, every tensor used and none missing.
+
+    `precision` converts what is floating, scales and biases included; `recipe` says which modules
+    are quantized on the way. Each tensor is computed and its source dropped before the next is
+    read, so that the peak is the model and one tensor.
+    """
+    import mlx.core as mx
+    import mlx.nn
+    from mlx.utils import tree_flatten
+
+    nn: Any = mlx.nn
+    model = build(checkpoint)
+    schemes = recipe or checkpoint.schemes
+    weights = read(checkpoint)
+    weights = sanitized(model, weights)
+    modules = dict(model.named_modules())
+    if unknown := [path for path in schemes if not hasattr(modules.get(path), "to_quantized")]:
+        raise ComposerError(
+            Problem(
+                "R511",
+                f"{len(unknown)} modules are quantized, but the model has no such modules: "
+                f"{packing.some(unknown)}",
+            )
+        )
+    nn.quantize(model, class_predicate=lambda path, _: path in schemes and options(schemes[path]))
+    if recipe:
+        for path, scheme in recipe.items():
+            if f"{path}.weight" in weights:
+                parts = mx.quantize(weights[f"{path}.weight"], **options(scheme))
+                names = (f"{path}.{part}" for part in packing.PARTS)
+                weights.update(zip(names, parts, strict=True))
+                del parts
+    parameters: Any = tree_flatten(model.parameters(), destination={})
+    wanted = {name: tuple(value.shape) for name, value in parameters.items()}
+    del parameters
+    compare({name: tuple(value.shape) for name, value in weights.items()}, wanted)
+    keep = getattr(model, "cast_predicate", lambda name: True)
+    loaded = []
+    for name in list(weights):
+        value = weights.pop(name)
+        if precision and mx.issubdtype(value.dtype, mx.floating) and keep(name):
+            value = value.astype(to_dtype(precision))
+        mx.eval(value)
+        loaded.append((name, value))
+    model.load_weights(loaded, strict=True)
+    model.eval()
+    return model
+
+
+def options(scheme: Scheme) -> dict[str, Any]:
+    """Return a scheme as the keywords of MLX."""
+    return {"group_size": scheme.group_size, "bits": scheme.bits, "mode": scheme.mode}
+
+
+def build(checkpoint: Checkpoint) -> Any:
+    """Make the model that mlx-lm has for a config; its weights are not computed."""
+    config = rope.plain(checkpoint.config)
+    name = architecture.module_name_of(config)
+    module = importlib.import_module(f"mlx_lm.models.{name}")
+    try:
+        return module.Model(module.ModelArgs.from_dict(config))
+    except Exception as error:  # whatever an architecture makes of a config that it cannot use
+        raise ComposerError(
+            Problem(
+                "R515",
+                f"mlx-lm's {name} cannot be built from {checkpoint.location}/config.json: {error}",
+            )
+        ) from error
+
+
+def embeddings(model: Any) -> Any:
+    """Return the module that turns ids into embeddings."""
+    found = [
+        module
+        for path, module in model.named_modules()
+        if path.rpartition(".")[2] == "embed_tokens"
+    ]
+    assert len(found) == 1, "the headers have one table of embeddings, so the model has one"
+    return found[0]
+
+
+def read(checkpoint: Checkpoint) -> dict[str, Any]:
+    """Return every tensor, unread until it is computed."""
+    import mlx.core as mx
+
+    weights: dict[str, Any] = {}
+    for file in checkpoint.tensors.files:
+        assert isinstance(file.path, Path)
+        loaded: Any = mx.load(str(file.path))
+        weights.update(loaded)
+    return weights
+
+
+def sanitized(model: Any, weights: dict[str, Any]) -> dict[str, Any]:
+    """Let the architecture rename its tensors; refuse if that leaves some of them out."""
+    if not hasattr(model, "sanitize"):
+        return weights
+    before = set(weights)
+    after: dict[str, Any] = model.sanitize(weights)
+    dropped = sorted(name for name in before - after.keys() if not DERIVED.search(name))
+    if dropped and after.keys() <= before:
+        raise ComposerError(
+            Problem(
+                "R511",
+                f"{len(dropped)} tensors are no part of the language model: "
+                f"{packing.some(dropped)}",
+                hint="mlx.lm takes a language model alone: extract it from the checkpoint",
+            )
+        )
+    return after
+
+
+def compare(found: Mapping[str, tuple[int, ...]], wanted: Mapping[str, tuple[int, ...]]) -> None:
+    """Raise ComposerError unless names and shapes are the same."""
+    problems = []
+    for what, names in (
+        ("missing", sorted(wanted.keys() - found.keys())),
+        ("unexpected", sorted(found.keys() - wanted.keys())),
+    ):
+        if names:
+            problems.append(Problem("R511", f"{count(names)} {what}: {packing.some(names)}"))
+    for name in sorted(found.keys() & wanted.keys()):
+        if found[name] != wanted[name]:
+            problems.append(
+                Problem(
+                    "R511",
+                    f"{name} has the shape {list(found[name])}, "
+                    f"but the model has {list(wanted[name])}",
+                )
+            )
+    if problems:
+        raise ComposerError(problems[:12])
+
+
+def count(names: Iterable[str]) -> str:
+    """Say how many tensors these are."""
+    number = len(list(names))
+    return "1 tensor is" if number == 1 else f"{number} tensors are"

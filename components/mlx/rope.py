@@ -1,0 +1,50 @@
+"""Read rotary settings that name three axes of positions, where one is all there is."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from composer.errors import Problem
+
+KEYS = ("rope_scaling", "rope_parameters")
+AXES = ("mrope_section", "mrope_interleaved", "interleaved")
+PLAIN = (None, "default", "mrope")
+
+
+def faults(config: Mapping[str, Any]) -> Iterator[Problem]:
+    """Report multi-axis positions that cannot be read as plain ones."""
+    for key in KEYS:
+        settings: Any = config.get(key)
+        if not _has_axes(settings):
+            continue
+        kind = settings.get("type", settings.get("rope_type"))
+        if kind not in PLAIN or {settings.get("type"), settings.get("rope_type")} - {*PLAIN}:
+            yield Problem(
+                "W249",
+                f"{key} has mrope_section and the type '{kind}': only plain positions are "
+                "the same on every axis",
+                hint="an architecture with its own positions needs a component of its own",
+            )
+
+
+def plain(config: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the config with multi-axis positions read as plain ones.
+
+    M-RoPE turns each section of a head by its own axis of positions. A sequence of text and audio
+    has the same position on all axes, and then any interleaving of them is plain RoPE, exactly.
+    """
+    result = dict(config)
+    for key in KEYS:
+        if not _has_axes(config.get(key)):
+            continue
+        rest = {k: v for k, v in config[key].items() if k not in AXES}
+        for name in ("type", "rope_type"):
+            if rest.get(name) == "mrope":
+                rest[name] = "default"
+        result[key] = rest
+    return result
+
+
+def _has_axes(settings: Any) -> bool:
+    return isinstance(settings, dict) and "mrope_section" in settings
