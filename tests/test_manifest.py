@@ -1,9 +1,13 @@
+import json
 import re
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+import yaml
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from composer.errors import ComposerError
 from composer.manifest import (
@@ -582,6 +586,55 @@ def test_merge_follows_the_examples_of_rfc_7396(base, patch, merged):
     before = repr(base)
     assert merge(base, patch, Spot((1, 1)), Spot((2, 1)))[0] == merged
     assert repr(base) == before
+
+
+EXAMPLES = [yaml.safe_load(path.read_text("utf-8")) for path in MANIFESTS.glob("*.yaml")]
+ODD = st.sampled_from([None, True, 0, -1, 2.5, "", "x", "$x", "\0text", "[key]", "../x", [], {}])
+ODD_KEYS = st.sampled_from(["x", "[key]", "", "$", "use", "with", "graph", "tasks", "default"])
+
+
+@settings(max_examples=150, deadline=None)
+@given(data=st.data(), example=st.sampled_from(EXAMPLES))
+def test_a_broken_bundle_is_refused_in_place_or_read(tmp_path_factory, data, example):
+    """Change up to three values or keys anywhere: never a traceback, always a line."""
+    bundle = json.loads(json.dumps(example))
+    for _ in range(data.draw(st.integers(1, 3))):
+        value = bundle
+        while isinstance(value, dict) and value:
+            key = data.draw(st.sampled_from(sorted(value)))
+            if not isinstance(value[key], dict) or data.draw(st.integers(0, 3)) == 0:
+                break
+            value = value[key]
+        if isinstance(value, dict):
+            if value and data.draw(st.booleans()):
+                value[key] = data.draw(ODD)
+            else:
+                value[data.draw(ODD_KEYS)] = data.draw(ODD)
+    path = tmp_path_factory.getbasetemp() / "broken.json"
+    path.write_text(json.dumps(bundle, indent=1).replace("\\u0000", ""), "utf-8")
+    variant = data.draw(st.sampled_from([None, "small"]))
+    problems = ()
+    try:
+        read_manifest(path, variant)
+    except ComposerError as error:
+        problems = error.problems
+    assert all(p.place and p.place.line and p.place.column for p in problems)
+    assert not any("something else" in p.message for p in problems)
+
+
+@settings(max_examples=150, deadline=None)
+@given(
+    content=st.binary(max_size=40)
+    | st.lists(
+        st.sampled_from(["composer: 1", "\n", "\n  ", "a: ", "- ", "{", "[", "]", '"', "|", "? "]),
+        max_size=12,
+    ).map(lambda parts: "".join(parts).encode())
+)
+def test_garbage_is_refused(tmp_path_factory, content):
+    path = tmp_path_factory.getbasetemp() / "garbage.yaml"
+    path.write_bytes(content)
+    with pytest.raises(ComposerError):
+        read_manifest(path)
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
