@@ -94,7 +94,7 @@ class Bundle:
             if location and location.path is None:
                 raise ComposerError(
                     Problem(
-                        "S405",
+                        "S473",
                         f"{name} needs {location}, and its source is not on this machine",
                         place,
                         hint=f"--source {location.source}=FOLDER runs it from a copy",

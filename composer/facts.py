@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from pydantic import ValidationError
 
 from composer import registry
-from composer.component import Adapter, Facts, Spec
+from composer.component import Adapter, Component, Facts, Spec
 from composer.errors import ComposerError, Place, Problem
 from composer.graph import Known
 from composer.headers import Headers
@@ -73,18 +73,8 @@ class _Asking:
                 key=True,
                 hint="give the component another name",
             )
-        try:
-            cls = registry.component(entry.use)
-        except KeyError:
-            names = registry.names()
-            near = did_you_mean(entry.use, names)
-            self.report(
-                "W212",
-                f"there is no component kind '{entry.use}'",
-                name,
-                "use",
-                hint=f"{near}; " * bool(near) + f"installed: {listed(names)}",
-            )
+        cls = self.kind(name, entry.use)
+        if cls is None:
             return None
         sound = self.keys(name, entry, cls)
         config = self.config(name, entry, cls)
@@ -102,6 +92,23 @@ class _Asking:
             },
         )
         return Known(cls, spec, self.facts(name, cls, spec), entry.emits)
+
+    def kind(self, name: str, use: str) -> type[Component] | None:
+        """Return the class that `use` names."""
+        names = registry.names()
+        if use not in names:
+            near = did_you_mean(use, names)
+            hint = "; ".join(part for part in (near, f"installed: {listed(names)}") if part)
+            self.report("W212", f"there is no component kind '{use}'", name, "use", hint=hint)
+            return None
+        try:
+            return registry.component(use)
+        except Exception as error:
+            # Somebody's package is broken; which way does not matter to who wrote the bundle.
+            why = f"{type(error).__name__}: {error}"
+            message = f"'{use}' is installed but does not import: {why}"
+            self.report("W221", message, name, "use", hint="reinstall the package that brings it")
+            return None
 
     def keys(self, name: str, entry: ComponentEntry, cls: Any) -> bool:
         """Hold the entry's keys against what the kind of component reads."""

@@ -20,7 +20,7 @@ def find_bundle(name: str | Path) -> Path:
     near = did_you_mean(str(name), bundles)
     raise ComposerError(
         Problem(
-            "S406",
+            "S474",
             f"there is no bundle '{name}': neither a file or folder here nor a shipped bundle",
             hint=near or f"shipped bundles: {listed(bundles)}",
         )

@@ -214,5 +214,5 @@ def test_a_memory_budget_is_kept(tmp_path):
 def test_unknown_bundle():
     found = refused(composer.load, "no-such-bundle")
     assert found[0].startswith(
-        "S406 there is no bundle 'no-such-bundle': neither a file or folder here nor a shipped bundle"
+        "S474 there is no bundle 'no-such-bundle': neither a file or folder here nor a shipped bundle"
     )
