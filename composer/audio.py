@@ -8,6 +8,7 @@ import stat
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, BinaryIO, Self
 
 import numpy as np
@@ -128,8 +129,13 @@ def _decode(file: BinaryIO, size: int, name: str) -> Audio:
         raise _refused("S483", name, f"the {kind} file is truncated: {lost}", "fetch it again")
     import soundfile
 
+    class Forward(soundfile.SoundFile):  # type: ignore[misc]
+        def seekable(self) -> bool:
+            """Never, or soundfile seeks after each block, which fails in a FLAC of no length."""
+            return False
+
     try:
-        with soundfile.SoundFile(_sized(file, kind, size), "r") as sound:
+        with Forward(_sized(file, kind, size), "r") as sound:
             rate, channels, promised = sound.samplerate, sound.channels, sound.frames
             _check_format(rate, channels, name)
             if promised < _READ_ALL:
@@ -149,18 +155,20 @@ def _blocks(sound: Any) -> Iterator[np.ndarray]:
         yield block
 
 
-def _sized(file: BinaryIO, kind: str, size: int) -> BinaryIO:
-    """Give a WAV that a pipe left with data size 0 its true size, which libsndfile believes."""
-    file.seek(0)
+def _sized(file: BinaryIO, kind: str, size: int) -> Any:
+    """Return the file as soundfile shall see it: by its content, whatever its name.
+
+    A WAV whose size a pipe left unknown gets its true one, which libsndfile believes.
+    """
     chunk = data_chunk(file, kind, size) if kind == "WAV" else None
     file.seek(0)
-    if chunk is None or chunk[1] is not None:
-        return file
-    start = chunk[0]
-    data = bytearray(file.read())
-    data[start - 4 : start] = min(size - start, 0xFFFFFFFF).to_bytes(4, "little")
-    data[4:8] = min(size - 8, 0xFFFFFFFF).to_bytes(4, "little")
-    return io.BytesIO(data)
+    if chunk is not None and chunk[1] is None:
+        start, data = chunk[0], bytearray(file.read())
+        data[start - 4 : start] = min(size - start, 0xFFFFFFFF).to_bytes(4, "little")
+        data[4:8] = min(size - 8, 0xFFFFFFFF).to_bytes(4, "little")
+        return io.BytesIO(data)
+    calls = ("read", "readinto", "seek", "tell")
+    return SimpleNamespace(**{call: getattr(file, call) for call in calls})
 
 
 def _from_samples(samples: Any, rate: Any) -> Audio:

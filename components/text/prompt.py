@@ -74,7 +74,7 @@ class Prompt(Component, name="text.prompt"):
         self.tokenizer = tokenizer
         self.slot = slot
         self.literals = {
-            part: tokenizer.literal(part) for part in template.all() if isinstance(part, str)
+            part: tokenizer.literal(part) for part in template.whole if isinstance(part, str)
         }
         self.slot_id = 0 if slot is None else tokenizer.id_of(slot)
 
@@ -87,30 +87,24 @@ class Prompt(Component, name="text.prompt"):
             returns=cls.methods[CALL].returns,
             optional=frozenset(template.inputs) - template.required,
         )
-        notes: tuple[Problem, ...] = ()
-        if headers is not None and spec.files is not None:
-            added = headers.tokenizer(spec.files).added
-            if config.slot is not None and config.slot not in added:
-                raise ComposerError(
-                    Problem(
-                        "W253",
-                        f"the slot {config.slot!r} is no added token of {spec.files}",
-                        hint=did_you_mean(config.slot, added),
-                    )
-                )
-            literals = "\n".join(part for part in template.all() if isinstance(part, str))
-            spelled = dict.fromkeys(_LOOKS_SPECIAL.findall(literals))
-            notes = tuple(
-                Problem(
-                    "L310",
-                    f"{token!r} in the template is plain text: {spec.files} has no such token",
-                    hint=did_you_mean(token, added),
-                    severity="warning",
-                )
-                for token in spelled
-                if token not in added
+        if headers is None or spec.files is None:
+            return Facts(methods={CALL: signature})
+        added = headers.tokenizer(spec.files).added
+        if config.slot is not None and config.slot not in added:
+            message = f"the slot {config.slot!r} is no added token of {spec.files}"
+            raise ComposerError(Problem("W253", message, hint=did_you_mean(config.slot, added)))
+        literals = "\n".join(part for part in template.whole if isinstance(part, str))
+        notes = [
+            Problem(
+                "L310",
+                f"{token!r} in the template is plain text: {spec.files} has no such token",
+                hint=did_you_mean(token, added),
+                severity="warning",
             )
-        return Facts(methods={CALL: signature}, notes=notes)
+            for token in dict.fromkeys(_LOOKS_SPECIAL.findall(literals))
+            if token not in added
+        ]
+        return Facts(methods={CALL: signature}, notes=tuple(notes))
 
     @classmethod
     def load(cls, spec: Spec, facts: Facts, placement: Placement) -> Self:
@@ -131,10 +125,9 @@ class Prompt(Component, name="text.prompt"):
                 texts[name] = _checked(name, value or "")
             else:
                 rows[name] = int(value.shape[0])
-        has = frozenset(
-            [name for name, text in texts.items() if text] + [n for n in rows if rows[n]]
-        )
-        parts = self.template.filled(has)
+        filled = {name for name, size in rows.items() if size}
+        filled |= {name for name, text in texts.items() if text}
+        parts = self.template.filled(filled)
         soft = [part.name for part in parts if isinstance(part, Slot) and part.name in rows]
         for name in soft:
             if soft.count(name) > 1:
@@ -145,7 +138,7 @@ class Prompt(Component, name="text.prompt"):
             raise ComposerError(Problem("R525", "the prompt is empty: every slot is unfilled"))
         return {"ids": ids, "slots": slots, "text": self._display(parts, texts, rows)}
 
-    def _encode(self, parts: list[Part], texts: dict[str, str]) -> list[int]:
+    def _encode(self, parts: tuple[Part, ...], texts: dict[str, str]) -> list[int]:
         pieces = [
             self.literals[part] if isinstance(part, str) else texts.get(part.name, SOFT)
             for part in parts
@@ -165,7 +158,7 @@ class Prompt(Component, name="text.prompt"):
         times[soft] = rows
         return np.repeat(np.where(soft, self.slot_id, found), times), np.repeat(soft, times)
 
-    def _display(self, parts: list[Part], texts: dict[str, str], rows: dict[str, int]) -> str:
+    def _display(self, parts: tuple[Part, ...], texts: dict[str, str], rows: dict[str, int]) -> str:
         return "".join(
             part
             if isinstance(part, str)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Set
 from dataclasses import dataclass
 
 _MARK = re.compile(r"\{\{|\}\}|\{([A-Za-z_][A-Za-z0-9_]*)\}|[{}]")
@@ -71,27 +71,26 @@ class Template:
     @property
     def inputs(self) -> tuple[str, ...]:
         """The names of all inputs, in order."""
-        return slots(tuple(self.all()))
+        return slots(self.whole)
 
     @property
     def required(self) -> frozenset[str]:
         """The inputs that stand outside of every optional fragment."""
         return frozenset(slots(self.parts)) - self.fragments.keys()
 
-    def all(self) -> list[Part]:
-        """Return the parts with every fragment in its place."""
-        return self.render(frozenset(self.fragments))
+    @property
+    def whole(self) -> tuple[Part, ...]:
+        """The parts with every fragment in its place."""
+        return self.filled(
+            {slot for fragment in self.fragments.values() for slot in slots(fragment)}
+        )
 
-    def filled(self, has: frozenset[str]) -> list[Part]:
-        """Return the parts with those fragments of whose slots none is outside of `has`."""
-        return self.render({name for name, f in self.fragments.items() if has.issuperset(slots(f))})
-
-    def render(self, shown: frozenset[str] | set[str]) -> list[Part]:
-        """Return the parts with the fragments named, and without the others."""
+    def filled(self, has: Set[str]) -> tuple[Part, ...]:
+        """Return the parts with those fragments whose slots are all in `has`."""
         found: list[Part] = []
         for part in self.parts:
-            if isinstance(part, Slot) and part.name in self.fragments:
-                found += self.fragments[part.name] if part.name in shown else ()
-            else:
+            if not isinstance(part, Slot) or part.name not in self.fragments:
                 found.append(part)
-        return found
+            elif has >= set(slots(self.fragments[part.name])):
+                found += self.fragments[part.name]
+        return tuple(found)
