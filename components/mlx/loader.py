@@ -15,6 +15,8 @@ from . import architecture, packing, rope
 from .dtypes import dtype as to_dtype
 
 if TYPE_CHECKING:
+    from composer.location import Location
+
     from .checkpoint import Checkpoint
 
 DERIVED = re.compile(r"rotary_emb\.inv_freq$|rope\.inv_freq$")
@@ -36,8 +38,7 @@ def load_model(
     nn: Any = mlx.nn
     model = build(checkpoint)
     schemes = recipe or checkpoint.schemes
-    weights = read(checkpoint)
-    weights = sanitized(model, weights)
+    weights = sanitized(model, read(checkpoint.tensors.files))
     modules = dict(model.named_modules())
     if unknown := [path for path in schemes if not hasattr(modules.get(path), "to_quantized")]:
         raise ComposerError(
@@ -104,12 +105,12 @@ def embeddings(model: Any) -> Any:
     return found[0]
 
 
-def read(checkpoint: Checkpoint) -> dict[str, Any]:
-    """Return every tensor, unread until it is computed."""
+def read(files: Iterable[Location]) -> dict[str, Any]:
+    """Return every tensor of some files, unread until it is computed."""
     import mlx.core as mx
 
     weights: dict[str, Any] = {}
-    for file in checkpoint.tensors.files:
+    for file in files:
         assert isinstance(file.path, Path)
         loaded: Any = mx.load(str(file.path))
         weights.update(loaded)

@@ -52,11 +52,16 @@ class TextStream:
         self._tokenizer = tokenizer
         self._ids: list[int] = []
         self._given = 0  # characters of the window's text that are out
+        self._in_bytes = False
 
     def push(self, token: int) -> str:
         """Add one id and return the text that it makes certain."""
         self._ids.append(token)
         if _BYTE.fullmatch(self._tokenizer.id_to_token(token) or ""):
+            self._in_bytes = True
+        elif self._in_bytes:  # a token without text, such as a special one, ends no run of bytes
+            self._in_bytes = not self._decode([token])
+        if self._in_bytes:
             return ""
         text = self._decode(self._ids)
         held = text.endswith(UNKNOWN)
