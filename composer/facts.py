@@ -14,6 +14,7 @@ from composer.errors import ComposerError, Place, Problem
 from composer.graph import Known
 from composer.headers import Headers
 from composer.operators import OPERATORS
+from composer.refusal import refusals
 from composer.sources import Roots, locate
 from composer.suggest import did_you_mean, listed
 
@@ -142,25 +143,10 @@ class _Asking:
         try:
             return cls.Config.model_validate(dict(entry.config))
         except ValidationError as error:
-            fields = list(cls.Config.model_fields)
-            for found in error.errors():
-                at = (name, "config", *found["loc"])
-                dotted = ".".join(map(str, found["loc"])) or "config"
-                why = found["msg"].removeprefix("Value error, ")
-                hint = None
-                if found["type"] == "extra_forbidden":
-                    why = "there is no such knob"
-                    near = did_you_mean(str(found["loc"][-1]), fields)
-                    hint = near if len(found["loc"]) == 1 else None
-                    hint = hint or f"knobs: {listed(fields)}"
-                key = found["type"] == "extra_forbidden"
-                self.report(
-                    "W217",
-                    f"{entry.use}: {dotted}: {why[0].lower() + why[1:]}",
-                    *at,
-                    key=key,
-                    hint=hint,
-                )
+            at = ("components", name, "config")
+            for found in {(f.code, f.path): f for f in refusals(error, cls.Config, at)}.values():
+                place = self.manifest.place(*found.path, key=found.key)
+                self.problems.append(Problem(found.code, found.message, place, hint=found.hint))
             return None
 
     def facts(self, name: str, cls: Any, spec: Spec) -> Facts | None:

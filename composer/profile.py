@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from composer.errors import ComposerError, Problem
 from composer.placement import Placement
+from composer.refusal import refusals
 from composer.source import read
-from composer.suggest import did_you_mean
 
 Threads = Field(None, ge=1, le=1024, description="Threads inside one operation.")
 
@@ -55,7 +55,10 @@ def read_profile(path: Path) -> Profile:
     try:
         file = _File.model_validate(document.data)
     except ValidationError as error:
-        raise ComposerError(_problem(document, found) for found in error.errors()) from None
+        findings = refusals(error, _File)
+        raise ComposerError(
+            Problem(f.code, f.message, document.place(f.path, f.key), hint=f.hint) for f in findings
+        ) from None
     default = _placement(file, Placement())
     return Profile(
         default,
@@ -68,15 +71,3 @@ def read_profile(path: Path) -> Profile:
 def _placement(part: _Part, base: Placement) -> Placement:
     providers = tuple(part.providers) if part.providers else base.providers
     return Placement(providers, part.threads or base.threads, part.device or base.device)
-
-
-def _problem(document: Any, found: Any) -> Problem:
-    at = tuple(found["loc"])
-    hint = None
-    why = found["msg"][0].lower() + found["msg"][1:]
-    unknown = found["type"] == "extra_forbidden"
-    if unknown:
-        keys = _Component.model_fields if len(at) > 1 else _File.model_fields
-        why, hint = "a profile has no such key", did_you_mean(str(at[-1]), keys)
-    where = ".".join(map(str, at))
-    return Problem("M150", f"{where}: {why}", document.place(at, key=unknown), hint=hint)

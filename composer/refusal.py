@@ -15,6 +15,11 @@ from composer.suggest import did_you_mean, listed
 from composer.tree import shortened
 
 KEY = "[key]"
+# Where a value may be one of several types, pydantic puts the type's name into the path.
+TAGS = (form.TEXT, form.OTHER)
+BRANCH = re.compile(
+    r"^[A-Z]\w*$|^(int|str|float|bool)$|^(list|dict|tuple|function|constrained)\b.*[\[(-]"
+)
 TYPES = {
     "string_type": "text",
     "int_type": "a whole number",
@@ -61,15 +66,25 @@ class Finding:
     key: bool = False
 
 
-def refusals(error: ValidationError) -> Iterator[Finding]:
-    """Yield a finding for each error of the models."""
+def refusals(
+    error: ValidationError,
+    model: type[BaseModel] = form.BundleModel,
+    at: tuple[str | int, ...] = (),
+) -> Iterator[Finding]:
+    """Yield a finding for each error of a model that stands at the path `at` of a document."""
     for item in error.errors(include_url=False):
-        path = tuple(part for part in item["loc"] if part not in (form.TEXT, form.OTHER))
+        inner = tuple(part for part in item["loc"] if part not in TAGS)
+        if at:
+            inner = tuple(part for part in inner if not BRANCH.search(str(part)))
+        path = (*at, *inner)
         kind, value, context = item["type"], item["input"], item.get("ctx", {})
         if kind == "missing":
-            yield _missing(path)
+            yield _missing(path, _model_at(inner[:-1], model))
         elif kind == "extra_forbidden":
-            yield _unknown(path)
+            yield _unknown(path, _model_at(inner[:-1], model))
+        elif kind == "value_error":
+            why = str(context["error"])
+            yield Finding("M124", f"{dotted(path)}: {why}", path)
         elif kind == "null":
             yield Finding(
                 "M123", f"{dotted(path)} has no value", path, "give it one, or remove the key"
@@ -119,18 +134,17 @@ def dotted(path: tuple[str | int, ...]) -> str:
     return shortened(text.lstrip(".")) or "the bundle"
 
 
-def _missing(path: tuple[str | int, ...]) -> Finding:
+def _missing(path: tuple[str | int, ...], model: type[BaseModel] | None) -> Finding:
     *parent, name = path
-    model = _model_at(tuple(parent))
     field = next((f for k, f in _fields(model).items() if k == name), None)
     hint = f"{name}: {field.description}" if field else None
     message = f"{dotted(tuple(parent))} needs the key '{name}'"
     return Finding("M122", message, tuple(parent), hint, key=True)
 
 
-def _unknown(path: tuple[str | int, ...]) -> Finding:
+def _unknown(path: tuple[str | int, ...], model: type[BaseModel] | None) -> Finding:
     *parent, name = path
-    options = list(_fields(_model_at(tuple(parent))))
+    options = list(_fields(model))
     near = did_you_mean(str(name), options)
     message = f"unknown key '{shortened(str(name))}' in {dotted(tuple(parent))}"
     hint = f"keys here: {listed(options)}"
@@ -165,13 +179,14 @@ def _fields(model: type[BaseModel] | None) -> dict[str, Any]:
     return {field.alias or name: field for name, field in fields.items()}
 
 
-def _model_at(path: tuple[str | int, ...]) -> type[BaseModel] | None:
-    kind: Any = form.BundleModel
+def _model_at(path: tuple[str | int, ...], model: type[BaseModel]) -> type[BaseModel] | None:
+    kind: Any = model
     for part in path:
         if isinstance(kind, type) and issubclass(kind, BaseModel):
-            kind = _unwrapped(_fields(kind)[str(part)].annotation)
+            field = _fields(kind).get(str(part))
+            kind = _unwrapped(field.annotation) if field else None
         else:
-            kind = _unwrapped(get_args(kind)[-1])
+            kind = _unwrapped(get_args(kind)[-1]) if get_args(kind) else None
     return kind if isinstance(kind, type) and issubclass(kind, BaseModel) else None
 
 
