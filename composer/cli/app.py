@@ -1,0 +1,107 @@
+"""Gather the commands, and turn what they raise into messages and exit codes."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Sequence
+from typing import Annotated, Any
+
+import typer
+from typer.core import TyperGroup
+
+from composer.cli.check import check
+from composer.cli.doctor import doctor
+from composer.cli.explain import explain
+from composer.cli.list import list_
+from composer.cli.new import new
+from composer.cli.plan import plan
+from composer.cli.printing import report
+from composer.cli.run import run
+from composer.cli.schema import schema
+from composer.cli.show import show
+from composer.cli.transcribe import transcribe
+from composer.errors import ComposerError
+
+INTERRUPTED, CLOSED = 130, 141
+
+HELP = """Check, draw and run bundles: manifests that wire model components into one graph.
+
+Try it: composer list, then composer check mega-asr-mini
+
+Exit codes: 0 ok, 2 wrongly called, 3 the bundle is refused, 4 network, 5 a run failed.
+"""
+
+
+class Commands(TyperGroup):
+    """A group of commands that never shows a traceback for what a user did."""
+
+    def invoke(self, ctx: Any) -> Any:
+        try:
+            return super().invoke(ctx)
+        except ComposerError as error:
+            report(error.problems)
+            raise typer.Exit(error.exit_code) from None
+        except KeyboardInterrupt:
+            raise typer.Exit(INTERRUPTED) from None
+        except BrokenPipeError:
+            _close_quietly()
+            raise typer.Exit(CLOSED) from None
+
+
+app = typer.Typer(
+    cls=Commands,
+    help=HELP,
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+)
+
+
+def version(wanted: bool) -> None:
+    """Print the version and stop."""
+    if wanted:
+        from importlib.metadata import version as installed
+
+        typer.echo(f"composer {installed('bundle-composer')}")
+        raise typer.Exit
+
+
+@app.callback()
+def composer(
+    wants_version: Annotated[
+        bool,
+        typer.Option("--version", callback=version, is_eager=True, help="Print the version."),
+    ] = False,
+) -> None:
+    """Hold the options that stand before a command."""
+
+
+for command in (check, plan, show, run, transcribe, list_, new, explain, schema, doctor):
+    app.command(command.__name__.rstrip("_"))(command)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command and return its exit code."""
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="backslashreplace")
+    try:
+        app(args=arguments, prog_name="composer")
+    except SystemExit as end:
+        code = end.code if isinstance(end.code, int) else 1 if end.code else 0
+    except KeyboardInterrupt:
+        code = INTERRUPTED
+    try:
+        sys.stdout.flush()
+    except BrokenPipeError:
+        _close_quietly()
+        return CLOSED
+    return code
+
+
+def _close_quietly() -> None:
+    """Send what is still to be printed nowhere, so that Python's own exit stays quiet too."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -1,0 +1,53 @@
+"""`composer check`."""
+
+from __future__ import annotations
+
+import typer
+
+from composer.checker import Report
+from composer.cli.options import BundleName, Json, Sources, Variant, folders
+from composer.cli.printing import as_json, problem_json, report, say
+from composer.errors import REFUSED
+
+
+def check(
+    bundle: BundleName, variant: Variant = None, source: Sources = None, json: Json = False
+) -> None:
+    """Check a bundle without loading it.
+
+    Reads the manifest and the headers of the files it names, and finds every problem at once:
+    misspelt keys, wires that do not fit, shapes that disagree, files that are missing. Every
+    variant is checked, or the one that --variant names.
+
+    Example: composer check mega-asr-mini
+    """
+    from composer.checker import check as check_bundle
+    from composer.names import find_bundle
+
+    path = find_bundle(bundle)
+    found = check_bundle(path, variant=variant, sources=folders(source))
+    name = found.bundle.manifest.name if found.bundle else bundle
+    if json:
+        problems = [problem_json(problem) for problem in found.problems]
+        say(as_json({"bundle": name, "ok": found.ok, "problems": problems}))
+    else:
+        report(found.problems)
+        say(f"{name}: {verdict(found)}")
+    if not found.ok:
+        raise typer.Exit(REFUSED)
+
+
+def verdict(found: Report) -> str:
+    """Return the result in one line: ok, 9 nodes, 1 task, 2 warnings."""
+    errors = sum(problem.severity == "error" for problem in found.problems)
+    parts = ["refused", count(errors, "error")] if errors else ["ok"]
+    if found.bundle and not errors:
+        graphs = found.bundle.graphs.values()
+        parts += [count(sum(len(g.nodes) for g in graphs), "node"), count(len(graphs), "task")]
+    warnings = len(found.problems) - errors
+    return ", ".join(parts + [count(warnings, "warning")] * bool(warnings))
+
+
+def count(number: int, noun: str) -> str:
+    """Return 1 node, 2 nodes."""
+    return f"{number} {noun}" + "s" * (number != 1)

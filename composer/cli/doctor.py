@@ -1,0 +1,120 @@
+"""`composer doctor`."""
+
+from __future__ import annotations
+
+import os
+import platform
+import sys
+from collections.abc import Callable, Iterator
+from functools import partial
+from importlib import import_module
+from importlib.metadata import PackageNotFoundError, requires, version
+
+import typer
+
+from composer.cli.printing import say
+from composer.errors import FAILED
+
+PACKAGE = "bundle-composer"
+
+
+def doctor() -> None:
+    """Tell whether composer works on this machine.
+
+    Lists versions, tries to load each backend and each kind of component, and says where the
+    shipped bundles lie. What is broken is marked by `!` and makes the exit code 5.
+
+    Example: composer doctor
+    """
+    broken = False
+    for name, probe in PROBES.items():
+        say(name)
+        for line, sound in probe():
+            broken |= not sound
+            say(f"{'  ' if sound else '! '}{line}")
+    if broken:
+        raise typer.Exit(FAILED)
+
+
+Findings = Iterator[tuple[str, bool]]
+
+
+def _machine() -> Findings:
+    yield f"Python {platform.python_version()} ({sys.executable})", sys.version_info >= (3, 11)
+    yield f"{platform.system()} {platform.release()}, {platform.machine()}", True
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 1e9
+    yield f"{cores} cores, {memory:.1f} GB of memory", True
+
+
+def _packages() -> Findings:
+    yield f"composer {version(PACKAGE)}", True
+    names = {_name(text) for text in requires(PACKAGE) or () if "extra ==" not in text}
+    for name in sorted(names, key=str.lower):
+        try:
+            yield f"{name} {version(name)}", True
+        except PackageNotFoundError:
+            # MLX is needed on some systems only, and then the backend's own probe fails.
+            yield f"{name} is not installed", name.startswith("mlx")
+
+
+def _name(requirement: str) -> str:
+    return "".join(c if c.isalnum() or c in "-_." else " " for c in requirement).split()[0]
+
+
+def _backends() -> Findings:
+    yield _tried("MLX", _mlx)
+    yield _tried("ONNX Runtime", _onnx)
+
+
+def _mlx() -> str:
+    mlx = import_module("mlx.core")
+    total = float(mlx.sum(mlx.ones(4)))
+    if total != 4.0:
+        raise ArithmeticError(f"four ones sum to {total}")
+    return f"computes on {mlx.default_device()}"
+
+
+def _onnx() -> str:
+    runtime = import_module("onnxruntime")
+    return "providers " + ", ".join(runtime.get_available_providers())
+
+
+def _summary(name: str) -> str:
+    from composer import registry
+
+    return registry.component(name).summary
+
+
+def _components() -> Findings:
+    from composer import registry
+
+    for name in registry.names():
+        yield _tried(name, partial(_summary, name))
+
+
+def _data() -> Findings:
+    from composer.shipped import shipped, shipped_bundles
+
+    for folder in ("bundles", "schemas", "pages"):
+        path = shipped(folder)
+        yield f"{folder}: {path}", path.is_dir()
+    bundles = shipped_bundles()
+    yield f"{len(bundles)} shipped bundles: {', '.join(bundles) or 'none'}", True
+
+
+def _tried(name: str, probe: Callable[[], str]) -> tuple[str, bool]:
+    try:
+        return f"{name}: {probe()}", True
+    except Exception as error:
+        # Whatever a broken installation raises is what the user needs to read.
+        return f"{name}: {type(error).__name__}: {error}", False
+
+
+PROBES = {
+    "machine": _machine,
+    "packages": _packages,
+    "backends": _backends,
+    "components": _components,
+    "data": _data,
+}

@@ -1,0 +1,80 @@
+"""Check the bundle that a command names, and place it as the command's options say."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import typer
+
+from composer.cli.options import folders, pairs
+
+if TYPE_CHECKING:
+    from composer.bundle import Bundle
+    from composer.checker import Checked
+    from composer.placement import Placement
+    from composer.profile import Profile
+
+DTYPES = ("float32", "float16", "bfloat16")
+
+
+@dataclass(frozen=True)
+class Choice:
+    """A bundle as a command asks for it, from its manifest to where it runs."""
+
+    name: str
+    variant: str | None = None
+    source: list[str] | None = None
+    profile: Path | None = None
+    threads: int | None = None
+    provider: list[str] | None = None
+    device: str | None = None
+    precision: list[str] | None = None
+
+    def checked(self) -> Checked:
+        """Check the bundle; raise ComposerError when it is refused."""
+        return self._checked(self._profile())
+
+    def bundle(self) -> Bundle:
+        """Check the bundle and place its components, none of which is loaded yet."""
+        from composer.bundle import Bundle
+
+        profile = self._profile()
+        return Bundle(self._checked(profile), profile)
+
+    def _checked(self, profile: Profile) -> Checked:
+        from composer.checker import check_variant
+        from composer.names import find_bundle
+
+        path = find_bundle(self.name)
+        asked = {**profile.precision, **self._precision()}
+        report = check_variant(path, self.variant, sources=folders(self.source), precision=asked)
+        return report.raise_if_refused()
+
+    def _precision(self) -> dict[str, str]:
+        found = pairs(self.precision, "--precision", "COMPONENT=DTYPE")
+        for dtype in found.values():
+            if dtype not in DTYPES:
+                raise typer.BadParameter(f"--precision takes {', '.join(DTYPES)}, not '{dtype}'")
+        return found
+
+    def _profile(self) -> Profile:
+        from composer.profile import Profile, read_profile
+
+        if self.device not in (None, "cpu", "gpu"):
+            raise typer.BadParameter(f"--device takes cpu or gpu, not '{self.device}'")
+        profile = read_profile(self.profile) if self.profile else Profile()
+        return replace(
+            profile,
+            default=self._placed(profile.default),
+            components={name: self._placed(p) for name, p in profile.components.items()},
+        )
+
+    def _placed(self, placement: Placement) -> Placement:
+        return replace(
+            placement,
+            providers=tuple(self.provider) if self.provider else placement.providers,
+            threads=self.threads or placement.threads,
+            device=self.device or placement.device,
+        )

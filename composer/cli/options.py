@@ -1,0 +1,101 @@
+"""Describe the arguments that several commands share."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+BundleName = Annotated[
+    str,
+    typer.Argument(
+        metavar="BUNDLE",
+        help="A manifest, the folder that holds one, or the name of a bundle that ships.",
+        show_default=False,
+    ),
+]
+Variant = Annotated[
+    str | None, typer.Option(metavar="NAME", help="Take one of the bundle's variants.")
+]
+Task = Annotated[
+    str | None,
+    typer.Option(metavar="NAME", help="Choose a task, where the bundle has several."),
+]
+Sources = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--source",
+        metavar="NAME=FOLDER",
+        help="Read a source's files from a folder. May be repeated.",
+    ),
+]
+ProfileFile = Annotated[
+    Path | None,
+    typer.Option(
+        "--profile",
+        metavar="FILE",
+        help="Say in a file where components run: threads, providers, device, precision.",
+    ),
+]
+Threads = Annotated[
+    int | None,
+    typer.Option(min=1, max=1024, metavar="N", help="Use so many threads in one operation."),
+]
+Providers = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--provider",
+        metavar="NAME",
+        help="Run ONNX parts on this execution provider, best first. May be repeated.",
+    ),
+]
+Device = Annotated[
+    str | None, typer.Option(metavar="cpu|gpu", help="Run MLX parts on the CPU or the GPU.")
+]
+Precisions = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--precision",
+        metavar="COMPONENT=DTYPE",
+        help="Run a component in float32, float16 or bfloat16. May be repeated.",
+    ),
+]
+Inputs = Annotated[
+    list[str] | None,
+    typer.Option(
+        "-i",
+        "--input",
+        metavar="NAME=VALUE",
+        help="Give an input: text as it is, audio as a file (- for stdin), "
+        "numbers as a JSON list, a .npy or a .safetensors file. May be repeated.",
+    ),
+]
+Settings = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--set",
+        metavar="NODE.OPTION=VALUE",
+        help="Change an option of a node, as in answer.max_tokens=64. May be repeated.",
+    ),
+]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON, for programs to read.")]
+
+
+def pairs(given: list[str] | None, flag: str, form: str) -> dict[str, str]:
+    """Split NAME=VALUE texts; refuse what has no '=', and a name that comes twice."""
+    found: dict[str, str] = {}
+    for text in given or ():
+        name, equals, value = text.partition("=")
+        if not (name and equals):
+            raise typer.BadParameter(f"{flag} takes {form}, not '{text}'")
+        if name in found:
+            raise typer.BadParameter(f"{flag} {name} is given twice")
+        found[name] = value
+    return found
+
+
+def folders(given: list[str] | None) -> dict[str, Path]:
+    """Return the folders that stand in for sources."""
+    found = pairs(given, "--source", "NAME=FOLDER")
+    return {name: Path(folder).expanduser() for name, folder in found.items()}

@@ -1,0 +1,110 @@
+"""`composer plan`."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from composer.cli.options import (
+    BundleName,
+    Device,
+    Precisions,
+    ProfileFile,
+    Providers,
+    Sources,
+    Task,
+    Threads,
+    Variant,
+)
+from composer.cli.printing import say
+
+if TYPE_CHECKING:
+    from composer.bundle import Bundle
+    from composer.plan import Plan
+
+
+def plan(
+    bundle: BundleName,
+    task: Task = None,
+    variant: Variant = None,
+    source: Sources = None,
+    profile: ProfileFile = None,
+    threads: Threads = None,
+    provider: Providers = None,
+    device: Device = None,
+    precision: Precisions = None,
+) -> None:
+    """Tell what a run would do, without running it.
+
+    Prints the memory that each component's weights take, then each step in order: where it runs,
+    what it gives, what is cast or moved on the way into it, and which values are dropped after it.
+
+    Example: composer plan mega-asr-mini
+    """
+    from composer.cli.opening import Choice
+
+    choice = Choice(bundle, variant, source, profile, threads, provider, device, precision)
+    opened = choice.bundle()
+    names = [task] if task else opened.tasks
+    say("\n\n".join(text(opened, opened.plan(name)) for name in names))
+
+
+def text(bundle: Bundle, planned: Plan) -> str:
+    """Return one task's plan as text."""
+    from composer.draw.text import size
+
+    several = len(bundle.tasks) > 1
+    lines = [bundle.name + (f", task {planned.graph.task}" if several else "")]
+    lines.append(f"weights: {size(sum(planned.nbytes.values()))} in memory")
+    rows = [_component(bundle, name, nbytes) for name, nbytes in planned.nbytes.items()]
+    lines += _columns(rows)
+    lines.append("steps:")
+    lines += _steps(planned)
+    count = len(planned.crossings)
+    lines.append(f"crossings: {count or 'none'}")
+    return "\n".join(lines)
+
+
+def _component(bundle: Bundle, name: str, nbytes: int) -> list[str]:
+    from composer.draw.text import size
+
+    known = bundle.checked.known[name]
+    placement = bundle.profile.placement(name)
+    facts = known.facts
+    runs = facts.dtype if facts and nbytes else ""
+    asked = known.spec.precision
+    if asked is not None:
+        runs += " (asked: " + (asked if isinstance(asked, str) else f"{asked.bits} bits") + ")"
+    where = [known.cls.backend]
+    where += [f"device {placement.device}"] if placement.device else []
+    where += [f"{placement.threads} threads"] if placement.threads else []
+    where += list(placement.providers or ())
+    return [name, known.cls.name, size(nbytes) if nbytes else "-", runs, ", ".join(where)]
+
+
+def _steps(planned: Plan) -> list[str]:
+    from composer.draw.text import Ports, call, size
+
+    ports = Ports(planned.graph)
+    heads = [
+        [f"{number:>2} {step.node.name}", call(step.node), step.backend]
+        for number, step in enumerate(planned.steps, 1)
+    ]
+    lines = []
+    for head, step in zip(_columns(heads), planned.steps, strict=True):
+        lines += [f"       cast  {crossing}" for crossing in step.crossings]
+        lines.append(head)
+        for value in step.node.outputs.values():
+            nbytes = planned.value_bytes(value)
+            held = f", {size(nbytes)}" if nbytes is not None else ""
+            lines.append(f"       gives ${value}: {ports[value]}{held}")
+        if step.drops:
+            lines.append("       drops " + ", ".join(f"${name}" for name in step.drops))
+    return lines
+
+
+def _columns(rows: list[list[str]]) -> list[str]:
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    return [
+        "  " + "  ".join(cell.ljust(w) for cell, w in zip(row, widths, strict=True)).rstrip()
+        for row in rows
+    ]

@@ -1,0 +1,87 @@
+"""Print results on stdout, and all else on stderr."""
+
+from __future__ import annotations
+
+import json
+import math
+import sys
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from composer.errors import ComposerError, Place, Problem
+
+KEPT = "\n\t"
+
+
+def say(text: str = "", end: str = "\n") -> None:
+    """Print a result."""
+    sys.stdout.write((shown(text) if sys.stdout.isatty() else text) + end)
+    sys.stdout.flush()
+
+
+def note(text: str) -> None:
+    """Print what is no result."""
+    sys.stderr.write(shown(text) + "\n")
+    sys.stderr.flush()
+
+
+def report(problems: Iterable[Problem]) -> None:
+    """Print problems."""
+    for problem in problems:
+        note(str(problem))
+
+
+def shown(text: str) -> str:
+    """Write control characters as escapes, so that no text can steer a terminal."""
+    if text.isprintable():
+        return text
+    return "".join(
+        c if c.isprintable() or c in KEPT else c.encode("unicode_escape").decode() for c in text
+    )
+
+
+def as_json(value: Any, indent: int | None = 2) -> str:
+    """Return JSON; a number that JSON lacks becomes null."""
+    return json.dumps(_finite(value), indent=indent, ensure_ascii=False, allow_nan=False)
+
+
+def problem_json(problem: Problem) -> dict[str, Any]:
+    """Return a problem as JSON holds it."""
+    place = problem.place or Place("")
+    return {
+        "code": problem.code,
+        "severity": problem.severity,
+        "message": problem.message,
+        "file": place.file or None,
+        "line": place.line,
+        "column": place.column,
+        "causes": list(problem.causes),
+        "hint": problem.hint,
+    }
+
+
+def write(path: Path, data: str | bytes) -> None:
+    """Write a whole file; raise ComposerError when that cannot be done."""
+    try:
+        path.write_bytes(
+            data.encode("utf-8", "backslashreplace") if isinstance(data, str) else data
+        )
+    except OSError as error:
+        raise unwritable(path, error) from None
+
+
+def unwritable(path: Path, error: OSError) -> ComposerError:
+    """Say why a file or folder cannot be written."""
+    reason = error.strerror or str(error)
+    return ComposerError(Problem("R507", f"cannot write: {reason}", Place(str(path))))
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, dict):
+        return {key: _finite(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(item) for item in value]
+    return value

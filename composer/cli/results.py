@@ -1,0 +1,54 @@
+"""Write what a run gave, as text and as JSON."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from composer.run import Result
+
+CUT = "length"
+
+
+def result_json(result: Result, bundle: str) -> dict[str, Any]:
+    """Return a result as JSON holds it."""
+    return {
+        "bundle": bundle,
+        "outputs": {name: plain(value) for name, value in result.outputs.items()},
+        "finish_reason": result.finish_reason,
+        "tokens": result.tokens,
+        "timings": {name: round(seconds, 6) for name, seconds in result.timings.items()},
+    }
+
+
+def plain(value: Any) -> Any:
+    """Return a value in JSON's types: arrays as lists, audio as its rate and samples."""
+    if hasattr(value, "samples"):
+        return {"rate": value.rate, "samples": value.samples.tolist()}
+    return value.tolist() if hasattr(value, "tolist") else value
+
+
+def as_text(outputs: Mapping[str, Any]) -> str:
+    """Return the one output's text alone, or each output as `name: value`, texts first."""
+    if len(outputs) == 1:
+        return _value(next(iter(outputs.values())))
+    names = sorted(outputs, key=lambda name: not isinstance(outputs[name], str))
+    return "\n".join(f"{name}: {_value(outputs[name])}" for name in names)
+
+
+def cut_short(result: Result, whose: str = "") -> str | None:
+    """Return a warning where the decoder stopped at its limit and not of itself."""
+    if result.finish_reason != CUT:
+        return None
+    lead = f"{whose}: " if whose else ""
+    return f"{lead}warning: the answer was cut at its limit of tokens; raise it with --set"
+
+
+def _value(value: Any) -> str:
+    if isinstance(value, str):
+        return value
+    if hasattr(value, "samples"):
+        return f"{value.seconds:.2f} s of audio at {value.rate} Hz"
+    shape = ", ".join(map(str, value.shape))
+    return f"{value.dtype} [{shape}]; --json prints the numbers"

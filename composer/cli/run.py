@@ -1,0 +1,111 @@
+"""`composer run`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from composer.cli.options import (
+    BundleName,
+    Device,
+    Inputs,
+    Json,
+    Precisions,
+    ProfileFile,
+    Providers,
+    Settings,
+    Sources,
+    Task,
+    Threads,
+    Variant,
+)
+from composer.cli.printing import as_json, note, say
+from composer.cli.results import as_text, cut_short, result_json
+
+if TYPE_CHECKING:
+    from composer.bundle import Bundle
+    from composer.run import Result
+
+
+def run(
+    bundle: BundleName,
+    input: Inputs = None,
+    task: Task = None,
+    variant: Variant = None,
+    stream: Annotated[
+        bool, typer.Option("--stream", help="Print the text as it is decoded.")
+    ] = False,
+    json: Json = False,
+    set: Settings = None,
+    taps: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="Keep every value of the graph in a .safetensors file."),
+    ] = None,
+    feed: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="Take values from such a file in place of computing."),
+    ] = None,
+    source: Sources = None,
+    profile: ProfileFile = None,
+    threads: Threads = None,
+    provider: Providers = None,
+    device: Device = None,
+    precision: Precisions = None,
+) -> None:
+    """Run a bundle once and print what it gives.
+
+    One output is printed alone, several as `name: value`. With --json there is one object with
+    outputs, finish_reason, tokens and the seconds that each node took.
+
+    Example: composer run mega-asr-mini -i audio=clip.wav -i language=English
+    """
+    from composer.cli.opening import Choice
+    from composer.cli.tensors import read_values, write_values
+    from composer.cli.values import inputs, settings
+
+    if stream and json:
+        raise typer.BadParameter("--stream prints text and --json one object: choose one")
+    choice = Choice(bundle, variant, source, profile, threads, provider, device, precision)
+    with choice.bundle() as opened:
+        graph = opened.checked.graphs[opened.task(task)]
+        given: dict[str, Any] = {
+            "task": graph.task,
+            "options": settings(graph, set),
+            "feed": read_values(feed) if feed else {},
+            "taps": taps is not None,
+        }
+        values = inputs(graph, input)
+        result = _streamed(opened, given, values) if stream else opened.run(**given, **values)
+        if taps:
+            write_values(taps, result.taps, {"bundle": opened.name, "task": graph.task})
+        if json:
+            say(as_json(result_json(result, opened.name)))
+        elif not stream:
+            say(as_text(result.outputs))
+    warning = cut_short(result)
+    if warning:
+        note(warning)
+
+
+def _streamed(bundle: Bundle, given: dict[str, Any], values: dict[str, Any]) -> Result:
+    """Print the text as it comes, then the outputs that are more than that text."""
+    pieces = []
+    stream = bundle.stream(**given, **values)
+    for piece in stream:
+        pieces.append(piece)
+        say(piece, end="")
+    if pieces:
+        say()
+    result = stream.result
+    assert result is not None
+    text = "".join(pieces)
+    rest = {name: value for name, value in result.outputs.items() if not _same(value, text)}
+    if rest:
+        say(as_text(rest))
+    return result
+
+
+def _same(value: Any, text: str) -> bool:
+    return isinstance(value, str) and value.strip() == text.strip()

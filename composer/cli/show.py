@@ -1,0 +1,54 @@
+"""`composer show`."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from composer.cli.options import BundleName, Sources, Variant, folders
+from composer.cli.printing import report, say, write
+from composer.errors import ComposerError
+
+
+class Format(StrEnum):
+    """How a graph is drawn."""
+
+    tree = "tree"
+    mermaid = "mermaid"
+    svg = "svg"
+
+
+def show(
+    bundle: BundleName,
+    format: Annotated[Format, typer.Option("-f", "--format", help="How to draw it.")] = Format.tree,
+    output: Annotated[
+        Path | None, typer.Option("-o", "--output", metavar="FILE", help="Write to a file.")
+    ] = None,
+    variant: Variant = None,
+    source: Sources = None,
+) -> None:
+    """Draw a bundle's graph, with shapes, precision and bytes.
+
+    A bundle that is refused is drawn as far as it is understood, and its errors are printed.
+
+    Example: composer show mega-asr-mini --format svg -o graph.svg
+    """
+    from composer import draw
+    from composer.checker import check_variant
+    from composer.names import find_bundle
+
+    found = check_variant(find_bundle(bundle), variant, sources=folders(source))
+    if found.bundle is None:
+        raise ComposerError(found.problems)
+    drawn = getattr(draw, format.value)(found.bundle)
+    if output:
+        write(output, drawn.rstrip("\n") + "\n")
+    else:
+        say(drawn.rstrip("\n"))
+    if not found.ok:
+        errors = ComposerError(p for p in found.problems if p.severity == "error")
+        report(errors.problems)
+        raise typer.Exit(errors.exit_code)

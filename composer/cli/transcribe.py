@@ -1,0 +1,236 @@
+"""`composer transcribe`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from composer.cli.options import (
+    BundleName,
+    Device,
+    Inputs,
+    Precisions,
+    ProfileFile,
+    Providers,
+    Settings,
+    Sources,
+    Task,
+    Threads,
+    Variant,
+)
+from composer.cli.printing import as_json, note, problem_json, report, say, unwritable, write
+from composer.cli.results import cut_short, plain
+from composer.errors import FAILED, ComposerError
+
+if TYPE_CHECKING:
+    from composer.graph import Graph
+    from composer.run import Result
+
+TASK = "transcribe"
+
+
+class Format(StrEnum):
+    """How transcripts are written."""
+
+    txt = "txt"
+    json = "json"
+    jsonl = "jsonl"
+
+
+def transcribe(
+    bundle: BundleName,
+    clips: Annotated[
+        list[str], typer.Argument(metavar="CLIP...", help="Audio files.", show_default=False)
+    ],
+    format: Annotated[
+        Format,
+        typer.Option("-f", "--format", help="txt: a line for each clip. json: one array. "
+                     "jsonl: an object a line."),
+    ] = Format.txt,
+    output: Annotated[
+        Path | None,
+        typer.Option("-o", "--output-dir", metavar="DIR", help="Write a file for each clip, named "
+                     "after it, or transcripts.jsonl."),
+    ] = None,
+    input: Inputs = None,
+    language: Annotated[
+        str | None,
+        typer.Option("-l", "--language", metavar="NAME", help="Short for -i language=NAME."),
+    ] = None,
+    task: Task = None,
+    variant: Variant = None,
+    jobs: Annotated[
+        int, typer.Option(min=1, max=64, metavar="N", help="Keep so many clips in flight.")
+    ] = 2,
+    set: Settings = None,
+    source: Sources = None,
+    profile: ProfileFile = None,
+    threads: Threads = None,
+    provider: Providers = None,
+    device: Device = None,
+    precision: Precisions = None,
+) -> None:  # fmt: skip
+    """Transcribe audio files.
+
+    The bundle is loaded once. Transcripts come in the order of the clips. A clip that cannot be read or run does not stop the
+    others: its problem is printed, its line stays empty (in json and jsonl it is an object with
+    `error`), and the exit code is 5.
+
+    Example: composer transcribe mega-asr-mini *.wav -f jsonl -o transcripts
+    """
+    from composer.cli.opening import Choice
+    from composer.cli.values import inputs, settings
+    from composer.inputs import read_inputs
+
+    _distinct(clips, format, output)
+    if language is not None:
+        input = [*(input or ()), f"language={language}"]
+    choice = Choice(bundle, variant, source, profile, threads, provider, device, precision)
+    with choice.bundle() as opened:
+        name = opened.task(TASK if task is None and TASK in opened.tasks else task)
+        graph = opened.checked.graphs[name]
+        audio, text = _audio(graph), _text(graph)
+        values = inputs(graph, input)
+        if audio in values:
+            raise typer.BadParameter(f"name the clips as arguments, not by -i {audio}=...")
+        options = settings(graph, set)
+        read_inputs(graph, values, {audio: None})
+        if output:
+            _make(output)
+        opened.load(name)
+        items = ({**values, audio: clip} for clip in clips)
+        results = opened.map(items, in_flight=jobs, task=name, options=options)
+        sink = _Sink(format, output, text)
+        with _progress(len(clips), output) as advance:
+            for clip, result in zip(clips, results, strict=True):
+                sink.take(clip, result)
+                advance()
+        sink.close()
+    if sink.failed:
+        note(f"{sink.failed} of {len(clips)} clips failed")
+        raise typer.Exit(FAILED)
+
+
+@dataclass
+class _Sink:
+    """Where transcripts go: stdout, or files of a folder."""
+
+    format: Format
+    folder: Path | None
+    text: str
+    failed: int = 0
+    held: list[dict[str, Any]] = field(default_factory=list)
+
+    def take(self, clip: str, result: Result | ComposerError) -> None:
+        """Write one clip's transcript, or its problems."""
+        if isinstance(result, ComposerError):
+            self.failed += 1
+            note(f"{clip}:")
+            report(result.problems)
+            problems = [problem_json(problem) for problem in result.problems]
+            entry: dict[str, Any] = {"audio": clip, "error": problems}
+        else:
+            warning = cut_short(result, clip)
+            if warning:
+                note(warning)
+            entry = {"audio": clip, "text": result.outputs[self.text]}
+            entry |= {k: plain(v) for k, v in result.outputs.items() if k != self.text}
+            entry |= {
+                "finish_reason": result.finish_reason,
+                "tokens": result.tokens,
+                "seconds": round(sum(result.timings.values()), 3),
+            }
+        if self.format is Format.txt:
+            self.plain(clip, entry)
+        elif self.folder and self.format is Format.json:
+            write(self.folder / _file(clip, self.format), as_json(entry) + "\n")
+        elif self.folder or self.format is Format.json:
+            self.held.append(entry)
+        else:
+            say(as_json(entry, None))
+
+    def plain(self, clip: str, entry: dict[str, Any]) -> None:
+        """Write only the text; on stdout it is one line, so that line N is clip N."""
+        if self.folder is None:
+            say(" ".join(entry.get("text", "").split()))
+        elif "text" in entry:
+            write(self.folder / _file(clip, self.format), entry["text"] + "\n")
+
+    def close(self) -> None:
+        """Write what can only be written whole."""
+        if self.folder and self.format is Format.jsonl:
+            lines = "".join(as_json(entry, None) + "\n" for entry in self.held)
+            write(self.folder / "transcripts.jsonl", lines)
+        elif self.folder is None and self.format is Format.json:
+            say(as_json(self.held))
+
+
+def _file(clip: str, format: Format) -> str:
+    return f"{Path(clip).stem}.{format.value}"
+
+
+def _distinct(clips: list[str], format: Format, output: Path | None) -> None:
+    """Refuse two clips that would be written to one file."""
+    if output is None or format is Format.jsonl:
+        return
+    seen: dict[str, str] = {}
+    for clip in clips:
+        name = _file(clip, format)
+        # File systems of macOS and Windows take A.txt and a.txt for one file.
+        if name.casefold() in seen:
+            raise typer.BadParameter(
+                f"{seen[name.casefold()]} and {clip} would both be written to {output / name}; "
+                "write them to two folders, or take -f jsonl"
+            )
+        seen[name.casefold()] = clip
+
+
+def _audio(graph: Graph) -> str:
+    """Return the name of the task's one audio input."""
+    names = [name for name, entry in graph.inputs.items() if entry.type == "audio"]
+    if len(names) != 1:
+        found = f"has {len(names)} audio inputs ({', '.join(names)})" if names else "takes no audio"
+        raise typer.BadParameter(f"task '{graph.task}' {found}; composer run gives every input")
+    return names[0]
+
+
+def _text(graph: Graph) -> str:
+    """Return the name of the output that is the transcript: `text`, or the only text there is."""
+    kinds = {name: graph.values[value].port for name, value in graph.outputs.items()}
+    names = [name for name, port in kinds.items() if port and port.kind == "text"]
+    if "text" in names:
+        return "text"
+    if len(names) != 1:
+        found = f"several texts ({', '.join(names)})" if names else "no text"
+        raise typer.BadParameter(f"task '{graph.task}' gives {found}; composer run prints all")
+    return names[0]
+
+
+def _make(folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise unwritable(folder, error) from None
+
+
+@contextmanager
+def _progress(total: int, output: Path | None) -> Iterator[Any]:
+    """Show progress on a terminal, unless the transcripts themselves appear there."""
+    import sys
+
+    if not sys.stderr.isatty() or (output is None and sys.stdout.isatty()):
+        yield lambda: None
+        return
+    from rich.console import Console
+    from rich.progress import MofNCompleteColumn, Progress, TimeRemainingColumn
+
+    columns = (*Progress.get_default_columns()[:2], MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
+        task = progress.add_task("transcribing", total=total)
+        yield lambda: progress.advance(task)

@@ -1,0 +1,117 @@
+"""Turn what is typed on the command line into inputs and options of a task."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from composer.cli.options import pairs
+from composer.errors import ComposerError, Problem
+from composer.suggest import did_you_mean, listed
+
+if TYPE_CHECKING:
+    from composer.component import Option
+    from composer.graph import Graph
+
+
+def inputs(graph: Graph, given: list[str] | None) -> dict[str, Any]:
+    """Return the inputs of a task as their types say; an unknown name is left to the task."""
+    found: dict[str, Any] = {}
+    problems: list[Problem] = []
+    for name, text in pairs(given, "--input", "NAME=VALUE").items():
+        value = graph.values.get(name) if name in graph.inputs else None
+        kind = value.port.kind if value and value.port else "text"
+        try:
+            found[name] = _value(name, kind, text)
+        except ComposerError as error:
+            problems += error.problems
+    if problems:
+        raise ComposerError(problems)
+    return found
+
+
+def _value(name: str, kind: str, text: str) -> Any:
+    if kind == "audio":
+        return sys.stdin.buffer.read() if text == "-" else text
+    return _numbers(name, text) if kind == "tensor" else text
+
+
+def _numbers(name: str, text: str) -> Any:
+    """Read an array from a .safetensors or .npy file, or from a JSON list."""
+    import numpy as np
+
+    path = Path(text)
+    if path.suffix == ".safetensors":
+        from composer.cli.tensors import read_values
+
+        held = read_values(path)
+        if name not in held and len(held) != 1:
+            message = f"{text} holds {listed(held)}, and no '{name}'"
+            hint = f"keep one tensor in it, or name one '{name}'"
+            raise ComposerError(Problem("R542", message, hint=hint))
+        return held[name] if name in held else next(iter(held.values()))
+    try:
+        if path.suffix == ".npy":
+            return np.load(path, allow_pickle=False)
+        return np.asarray(json.loads(text))
+    except (OSError, ValueError, RecursionError) as error:
+        why = error.strerror if isinstance(error, OSError) else str(error) or "too deep"
+        found = f"'{name}' cannot be read from {_short(text)}: {why}"
+        hint = f"-i '{name}=[1, 2, 3]', or a .npy or .safetensors file"
+        raise ComposerError(Problem("R542", found, hint=hint)) from None
+
+
+def settings(graph: Graph, given: list[str] | None) -> dict[str, dict[str, Any]]:
+    """Return options by node; raise ComposerError for those that do not exist or fit."""
+    found: dict[str, dict[str, Any]] = {}
+    problems: list[Problem] = []
+    for key, text in pairs(given, "--set", "NODE.OPTION=VALUE").items():
+        name, _, option = key.partition(".")
+        node = graph.nodes.get(name)
+        options = node.signature.options if node and node.signature else {}
+        if node is None:
+            problems.append(_unknown(key, f"no node '{name}'", name, graph.nodes))
+        elif option not in options:
+            what = f"no option '{option}'" if option else "no option named"
+            problems.append(_unknown(key, f"{name} ({node.run}) has {what}", option, options))
+        else:
+            try:
+                found.setdefault(name, {})[option] = _option(options[option], text)
+            except ValueError as error:
+                problems.append(Problem("R542", f"{key} cannot be '{_short(text)}': {error}"))
+    if problems:
+        raise ComposerError(problems)
+    return found
+
+
+def _unknown(key: str, what: str, word: str, known: Mapping[str, Any]) -> Problem:
+    hint = did_you_mean(word, known) or f"there are: {listed(known)}"
+    return Problem("R544", f"cannot set {key}: {what}", hint=hint)
+
+
+def _option(option: Option, text: str) -> Any:
+    """Read an option as JSON, or as plain text where that is what it takes."""
+    from pydantic import TypeAdapter, ValidationError
+
+    adapter = TypeAdapter(option.annotation)
+    try:
+        given = json.loads(text)
+    except (ValueError, RecursionError):
+        given = text
+    try:
+        return adapter.validate_python(given, strict=False)
+    except ValidationError as error:
+        if given is not text:
+            try:
+                return adapter.validate_python(text, strict=False)
+            except ValidationError:
+                pass
+        why = "; ".join(e["msg"][0].lower() + e["msg"][1:] for e in error.errors())
+        raise ValueError(why) from None
+
+
+def _short(text: str) -> str:
+    return text if len(text) <= 60 else text[:57] + "..."

@@ -1,0 +1,130 @@
+"""Lay out boxes and arrows in layers from top to bottom, after Sugiyama's method."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+
+GAP, LANE, RISE = 36.0, 14.0, 56.0
+SWEEPS = 12
+
+Point = tuple[float, float]
+Edge = tuple[str, str]
+
+
+@dataclass(frozen=True)
+class Layout:
+    """Each box's centre, each arrow's points from its start to its end, and the whole extent."""
+
+    centres: Mapping[str, Point]
+    paths: tuple[tuple[Point, ...], ...]
+    width: float
+    height: float
+
+
+def lay_out(sizes: Mapping[str, Point], edges: Sequence[Edge]) -> Layout:
+    """Place boxes of the given (width, height), named in an order that the edges follow."""
+    layers = _layers(sizes, edges)
+    chains = [_chain(number, edge, layers) for number, edge in enumerate(edges)]
+    rows: dict[int, list[str]] = defaultdict(list)
+    for name in sizes:
+        rows[layers[name]].append(name)
+    above, below = defaultdict[str, list[str]](list), defaultdict[str, list[str]](list)
+    for edge, chain in zip(edges, chains, strict=True):
+        for step, name in enumerate(chain[1:-1], layers[edge[0]] + 1):
+            rows[step].append(name)
+        for one, other in pairwise(chain):
+            below[one].append(other)
+            above[other].append(one)
+    widths = {
+        name: sizes[name][0] if name in sizes else LANE for row in rows.values() for name in row
+    }
+    order = [rows[layer] for layer in sorted(rows)]
+    x = _packed(order, widths)
+    for sweep in range(SWEEPS):
+        near, turn = (above, order) if sweep % 2 == 0 else (below, order[::-1])
+        for row in turn:
+            row.sort(key=lambda name: _mean([x[n] for n in near[name]], x[name]))
+            x |= _spread(row, {n: _mean([x[m] for m in near[n]], x[n]) for n in row}, widths)
+    left = min(x[name] - widths[name] / 2 for name in x)
+    heights = [max((sizes[n][1] for n in row if n in sizes), default=0.0) for row in order]
+    y: dict[str, float] = {}
+    top = 0.0
+    for row, height in zip(order, heights, strict=True):
+        y |= dict.fromkeys(row, top + height / 2)
+        top += height + RISE
+    centres = {name: (x[name] - left, y[name]) for name in x}
+    paths = tuple(_path(chain, centres, sizes) for chain in chains)
+    width = max(centres[name][0] + widths[name] / 2 for name in centres)
+    return Layout({name: centres[name] for name in sizes}, paths, width, top - RISE)
+
+
+def _layers(sizes: Mapping[str, Point], edges: Sequence[Edge]) -> dict[str, int]:
+    """Put each box one layer below the lowest that it reads, and sources just above a reader."""
+    layers = dict.fromkeys(sizes, 0)
+    for name in sizes:
+        layers[name] = max((layers[a] + 1 for a, b in edges if b == name), default=0)
+    for name in sizes:
+        readers = [layers[b] for a, b in edges if a == name]
+        if readers and not any(b == name for _, b in edges):
+            layers[name] = min(readers) - 1
+    return layers
+
+
+def _chain(number: int, edge: Edge, layers: Mapping[str, int]) -> list[str]:
+    """Return an arrow's stops: its ends, and a lane in each layer that it passes."""
+    start, end = edge
+    between = range(layers[start] + 1, layers[end])
+    return [start, *(f"{number} {layer}" for layer in between), end]
+
+
+def _packed(order: Sequence[Sequence[str]], widths: Mapping[str, float]) -> dict[str, float]:
+    x = {}
+    for row in order:
+        at = -(sum(widths[name] for name in row) + GAP * (len(row) - 1)) / 2
+        for name in row:
+            x[name] = at + widths[name] / 2
+            at += widths[name] + GAP
+    return x
+
+
+def _spread(
+    row: Sequence[str], wanted: Mapping[str, float], widths: Mapping[str, float]
+) -> dict[str, float]:
+    """Place a row as near to the wanted positions as its order and gaps allow.
+
+    Neighbours that would overlap move as one group about their mean.
+    """
+    groups: list[tuple[float, list[str]]] = []
+    offset: dict[str, float] = {}
+    for name in row:
+        names, sums = [name], wanted[name]
+        offset[name] = 0.0
+        while groups:
+            last, before = groups[-1]
+            end = last + offset[before[-1]] + widths[before[-1]] / 2
+            start = sums / len(names) - widths[names[0]] / 2
+            if end + GAP <= start:
+                break
+            shift = offset[before[-1]] + (widths[before[-1]] + widths[names[0]]) / 2 + GAP
+            for each in names:
+                offset[each] += shift
+            groups.pop()
+            names = before + names
+            sums = sum(wanted[each] - offset[each] for each in names)
+        groups.append((sums / len(names), names))
+    return {name: at + offset[name] for at, names in groups for name in names}
+
+
+def _path(
+    chain: Sequence[str], centres: Mapping[str, Point], sizes: Mapping[str, Point]
+) -> tuple[Point, ...]:
+    (x0, y0), (x1, y1) = centres[chain[0]], centres[chain[-1]]
+    start, end = (x0, y0 + sizes[chain[0]][1] / 2), (x1, y1 - sizes[chain[-1]][1] / 2)
+    return (start, *(centres[name] for name in chain[1:-1]), end)
+
+
+def _mean(numbers: Sequence[float], otherwise: float) -> float:
+    return sum(numbers) / len(numbers) if numbers else otherwise

@@ -1,0 +1,110 @@
+"""Explain an error's code or a kind of component in full."""
+
+from __future__ import annotations
+
+import inspect
+import re
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING, Any
+
+from composer.component import CALL
+from composer.errors import ComposerError, Problem
+from composer.shipped import shipped
+from composer.suggest import did_you_mean
+
+if TYPE_CHECKING:
+    from composer.component import Component, Signature
+
+CODE = re.compile(r"[A-Za-z]\d{3}")
+EMPTY = inspect.Parameter.empty
+
+
+def titles() -> dict[str, str]:
+    """Return the title of every code that has a page."""
+    found = {}
+    for path in sorted(shipped("pages").glob("[A-Z][0-9][0-9][0-9].md")):
+        with path.open(encoding="utf-8") as file:
+            found[path.stem] = file.readline().strip().removeprefix(f"# {path.stem} ")
+    return found
+
+
+def explain(name: str) -> str:
+    """Return the page of a code or of a component; raise ComposerError for what is neither."""
+    from composer import registry
+
+    if name.upper() in titles():
+        return (shipped("pages") / f"{name.upper()}.md").read_text("utf-8").rstrip()
+    if name in registry.names():
+        return "\n".join(_component(registry.component(name)))
+    options = titles() if CODE.fullmatch(name) else registry.names()
+    hint = did_you_mean(name, options)
+    listing = "composer explain lists the codes, composer list --components the kinds"
+    raise ComposerError(
+        Problem(
+            "R545",
+            f"'{name}' is neither an error's code nor a kind of component",
+            hint=f"{hint} {listing}" if hint else listing,
+        )
+    )
+
+
+def index() -> str:
+    """Return every code with its title, a line each."""
+    return "\n".join(f"{code}  {title}" for code, title in titles().items())
+
+
+def knobs(kind: type[Component]) -> dict[str, str]:
+    """Return the knobs of a component by name: type, default and description."""
+    return {
+        name: ". ".join(
+            part
+            for part in (
+                _type(field.annotation) + ("" if field.is_required() else f" = {field.default!r}"),
+                field.description,
+            )
+            if part
+        )
+        for name, field in kind.Config.model_fields.items()
+    }
+
+
+def _component(kind: type[Component]) -> Iterator[str]:
+    yield f"# {kind.name}"
+    yield ""
+    yield inspect.getdoc(kind) or ""
+    yield ""
+    yield f"Backend: {kind.backend}."
+    keys = [f"{key} (needed)" for key in sorted(kind.requires)]
+    keys += sorted(kind.accepts - kind.requires)
+    yield f"Keys beside use, config and emits: {', '.join(keys) or 'none'}."
+    yield from _section("Knobs (under config)", knobs(kind))
+    for name, signature in kind.methods.items():
+        yield ""
+        yield f"## {kind.name}" if name == CALL else f"## .{name}"
+        yield ""
+        yield from _ports(signature)
+
+
+def _section(title: str, entries: Mapping[str, str]) -> Iterator[str]:
+    if entries:
+        yield ""
+        yield f"## {title}"
+        yield ""
+        yield from (f"- {name}: {text}" for name, text in entries.items())
+
+
+def _ports(signature: Signature) -> Iterator[str]:
+    for name, ports in signature.inputs.items():
+        optional = " (may be left out)" if name in signature.optional else ""
+        yield f"- takes {name}: {' | '.join(str(port) or 'float' for port in ports)}{optional}"
+    for name, option in signature.options.items():
+        default = "" if option.default is EMPTY else f" = {option.default!r}"
+        yield f"- option {name}: {_type(option.annotation)}{default}"
+    for name, port in signature.returns.items():
+        yield f"- gives {name}: {str(port) or 'float'}"
+
+
+def _type(annotation: Any) -> str:
+    text = annotation.__name__ if isinstance(annotation, type) else str(annotation)
+    text = re.sub(r"\b(?:\w+\.)+(\w+)", r"\1", text)
+    return text.replace("NoneType", "None")
