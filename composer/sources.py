@@ -29,7 +29,7 @@ def resolve_sources(
         near = did_you_mean(name, manifest.sources)
         problems.append(
             Problem(
-                "S470",
+                "S475",
                 f"there is no source '{name}' to stand in for",
                 manifest.place("sources"),
                 hint=near or f"sources: {listed(manifest.sources)}",
@@ -45,7 +45,7 @@ def resolve_sources(
             roots[name] = None
             problems.append(
                 Problem(
-                    "S471",
+                    "S476",
                     f"{name} ({source.value}) is not on this machine",
                     place,
                     severity="warning",
@@ -57,7 +57,7 @@ def resolve_sources(
         if not folder.is_dir():
             problems.append(
                 Problem(
-                    "S472",
+                    "S477",
                     f"the folder of source '{name}' does not exist: {folder}",
                     place,
                     hint="write it relative to the manifest",
