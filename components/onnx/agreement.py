@@ -1,0 +1,235 @@
+"""Hold the config of an ONNX component against its file."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from composer.errors import ComposerError, Place, Problem
+from composer.suggest import did_you_mean, listed
+from composer.types import FLOATS
+
+from .contract import Contract, Dim, Tensor, shape
+from .knobs import GraphConfig
+
+if TYPE_CHECKING:
+    from composer.headers import OnnxSignature, OnnxValue
+
+CARRIED = ("f32", "f16", "f64", "i64", "i32", "i16", "i8", "u8", "u16", "u32", "u64", "bool")
+MASKS = ("bool", "i64", "i32", "f32", "f16")
+
+
+def agree(signature: OnnxSignature, config: GraphConfig) -> Contract:
+    """Hold the config against the file; raise ComposerError with all that does not fit."""
+    return _Agreement(signature, config).contract()
+
+
+@dataclass
+class _Agreement:
+    signature: OnnxSignature
+    config: GraphConfig
+    problems: list[Problem] = field(default_factory=list)
+
+    def contract(self) -> Contract:
+        file = str(self.signature.file)
+        inputs = self.tensors("input", self.signature.inputs)
+        outputs = self.tensors("output", self.signature.outputs)
+        self.names(inputs, outputs)
+        self.stop()
+        config, mask, rows = self.config, self.config.mask, self.config.rows
+        plain = Contract(file, inputs, outputs, config)
+        for name in config.inputs:
+            self.layout(plain, inputs[name])
+        contract = Contract(
+            file,
+            inputs,
+            outputs,
+            config,
+            mask_of=self.frames(plain, "mask", mask.of) if mask else None,
+            rows_of=self.frames(plain, "rows", rows.of) if rows else None,
+            rows_output=(rows.output or next(iter(outputs))) if rows else None,
+        )
+        self.stop()
+        for name in config.inputs:
+            self.padding(contract, inputs[name])
+        self.rows(contract)
+        self.mask(contract)
+        self.stop()
+        return contract
+
+    def report(self, code: str, message: str, *causes: str, hint: str | None = None) -> None:
+        place = Place(str(self.signature.file))
+        self.problems.append(Problem(code, message, place, causes, hint))
+
+    def stop(self) -> None:
+        if self.problems:
+            raise ComposerError(self.problems)
+
+    def tensors(self, role: str, values: Iterable[OnnxValue]) -> dict[str, Tensor]:
+        found = {}
+        for value in values:
+            what = f"{role} {value.name}"
+            if value.dtype not in CARRIED:
+                self.report(
+                    "W262",
+                    f"{what} is {value.dtype}, which NumPy cannot carry",
+                    hint=f"export it as one of {listed(CARRIED)}",
+                )
+            elif value.dims is None:
+                self.report(
+                    "W262",
+                    f"{what} declares no shape, so it cannot be wired",
+                    hint="export it with its axes, named where their length varies",
+                )
+            else:
+                batched = self.batched(what, value.dims)
+                found[value.name] = Tensor(role, value.name, value.dtype, value.dims, batched)
+        return found
+
+    def batched(self, what: str, dims: tuple[Dim, ...]) -> bool:
+        """Tell whether axis 0 is a batch; report where that is not plain."""
+        rule = self.config.batch
+        if rule == "none" or not dims:
+            return False
+        first = dims[0]
+        if isinstance(first, int):
+            if rule == "leading" and first != 1:
+                self.report(
+                    "W261",
+                    f"axis 0 of {what} {shape(dims)} is {first}, but a run is one utterance",
+                    hint="export it for a batch of 1 or of any size, or say batch: none",
+                )
+            return first == 1
+        word = (first or "").lower()
+        if rule == "leading" or "batch" in word or word in ("b", "bs"):
+            return True
+        self.report(
+            "W261",
+            f"axis 0 of {what} {shape(dims)} may be a batch or not",
+            hint="say which in the config: batch: leading, or batch: none",
+        )
+        return False
+
+    def names(self, inputs: Mapping[str, Tensor], outputs: Mapping[str, Tensor]) -> None:
+        """Report each name in the config that the file does not have."""
+        mask, rows = self.config.mask, self.config.rows
+        given = [(f"inputs.{name}", name, inputs) for name in self.config.inputs]
+        if mask:
+            given.append(("mask.input", mask.input, inputs))
+            given += [("mask.of", mask.of, inputs)] if mask.of else []
+        if rows:
+            given += [("rows.of", rows.of, inputs)] if rows.of else []
+            given += [("rows.output", rows.output, outputs)] if rows.output else []
+        for knob, name, has in given:
+            values = self.signature.inputs if has is inputs else self.signature.outputs
+            names = [value.name for value in values]
+            if name in names:
+                continue
+            role = "input" if has is inputs else "output"
+            near = did_you_mean(name, names)
+            hint = f"{near}; " * bool(near) + f"{role}s: {listed(names)}"
+            self.report("W260", f"{knob}: the file has no {role} '{name}'", hint=hint)
+
+    def frames(self, contract: Contract, knob: str, of: str | None) -> str | None:
+        """Return the input whose frames a knob counts."""
+        mask = self.config.mask
+        able = [tensor.name for tensor in contract.wired if tensor.inner]
+        if of is None and len(able) == 1:
+            return able[0]
+        if of in able:
+            return of
+        if of is None:
+            message = f"{knob} does not say whose frames it counts"
+        elif mask and of == mask.input:
+            message = f"{knob}.of is '{of}', which is the mask itself"
+        else:
+            message = f"{knob}.of is '{of}', which has no axis of frames"
+        self.report("W267", message, hint=f"write {knob}.of: one of {listed(able)}")
+        return None
+
+    def layout(self, contract: Contract, tensor: Tensor) -> None:
+        knobs, rank = contract.knobs(tensor.name), len(tensor.inner)
+        if self.config.mask and tensor.name == self.config.mask.input:
+            self.report(
+                "W265",
+                f"inputs.{tensor.name} is the mask, which is filled and takes no knobs",
+                hint=f"remove inputs.{tensor.name}, or mask",
+            )
+        elif rank == 0 or (knobs.layout == "F M" and rank != 2):
+            wants = f"layout '{knobs.layout}'" if knobs.layout else "an axis of frames"
+            self.report(
+                "W263",
+                f"inputs.{tensor.name} wants {wants}, but the file has {tensor}",
+                f"without the batch it has {rank} {'axis' if rank == 1 else 'axes'}",
+            )
+
+    def padding(self, contract: Contract, tensor: Tensor) -> None:
+        knobs = contract.knobs(tensor.name)
+        pad, length = knobs.pad, tensor.inner[contract.axis(tensor)]
+        if pad is None:
+            return
+        if isinstance(length, int) and pad.fixed != length:
+            says = f"fixed: {pad.fixed}" if pad.fixed else f"multiple_of: {pad.multiple_of}"
+            self.report(
+                "W264",
+                f"inputs.{tensor.name}.pad is {{{says}}}, but the file takes {length} frames",
+                f"{length} comes from {contract.file}: {tensor}",
+                hint=f"write pad: {{fixed: {length}}}",
+            )
+        if tensor.dtype not in FLOATS and knobs.fill != int(knobs.fill):
+            self.report(
+                "W264",
+                f"inputs.{tensor.name}.fill is {knobs.fill}, but the input is {tensor.dtype}",
+                hint="write a whole number",
+            )
+
+    def rows(self, contract: Contract) -> None:
+        rows = contract.rows
+        if rows is None or contract.rows_of is None or contract.rows_output is None:
+            return
+        output = contract.outputs[contract.rows_output]
+        if not output.inner:
+            self.report("W266", f"rows.output has no axis of rows: the file has {output}")
+            return
+        fed, gives = contract.fed(contract.rows_of), output.inner[0]
+        if fed is not None and isinstance(gives, int) and rows.count(fed) != gives:
+            self.report(
+                "W266",
+                f"rows gives {rows.count(fed)} rows for {fed} frames, but the file gives {gives}",
+                f"{rows.count(fed)} is {rows.formula(fed)}",
+                f"{gives} comes from {contract.file}: {output}",
+                hint="correct rows.chunk and rows.stride",
+            )
+
+    def mask(self, contract: Contract) -> None:
+        mask, rows = contract.mask, contract.rows
+        if mask is None or contract.mask_of is None:
+            return
+        tensor = contract.inputs[mask.input]
+        if mask.unit == "row" and rows is None:
+            self.report(
+                "W265",
+                "mask.unit is 'row', but nothing says how many rows there are",
+                hint="add rows: {stride: ...}",
+            )
+        rank, counts = len(tensor.inner), tensor.dtype in ("i64", "i32")
+        if rank > 1 or tensor.dtype not in MASKS or (rank == 0 and not counts):
+            self.report(
+                "W265",
+                f"mask.input cannot be filled: the file has {tensor} of {tensor.dtype}",
+                f"a mask has one axis of {', '.join(MASKS)}; a count has none, of i64 or i32",
+            )
+            return
+        fed = contract.fed(contract.mask_of)
+        if rank == 0 or fed is None or not isinstance(tensor.inner[0], int):
+            return
+        length = fed if mask.unit == "frame" else rows.count(fed) if rows else None
+        if length is not None and length != tensor.inner[0]:
+            self.report(
+                "W265",
+                f"the mask has {tensor.inner[0]} marks, but {fed} frames make {length} "
+                f"{mask.unit}s",
+                f"{tensor.inner[0]} comes from {contract.file}: {tensor}",
+                hint="mask.unit is 'frame' or 'row'",
+            )

@@ -1,0 +1,100 @@
+"""What an ONNX file and its config promise together."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+from .knobs import GraphConfig, InputKnobs, Mask, Rows
+
+Dim = int | str | None
+
+PLAIN = InputKnobs()
+
+
+@dataclass(frozen=True)
+class Tensor:
+    """An input or output as the file declares it; `batched` where ports leave out its axis 0."""
+
+    role: str
+    name: str
+    dtype: str
+    dims: tuple[Dim, ...]
+    batched: bool
+
+    def __str__(self) -> str:
+        return f"{self.role} {self.name} {shape(self.dims)}"
+
+    @property
+    def inner(self) -> tuple[Dim, ...]:
+        """Return the dims without the batch axis."""
+        return self.dims[1:] if self.batched else self.dims
+
+    def mismatch(
+        self, lengths: tuple[int, ...], seen: dict[str, tuple[int, str]], skip: int | None = None
+    ) -> str:
+        """Say how an array's shape breaks what is declared, or return nothing.
+
+        `seen` keeps the first length of each symbol; the axis `skip` is checked by other means.
+        """
+        if len(lengths) != len(self.dims):
+            return f"has {len(lengths)} axes: {list(lengths)}"
+        for axis, (dim, length) in enumerate(zip(self.dims, lengths, strict=True)):
+            if axis == skip or dim is None:
+                continue
+            if isinstance(dim, int):
+                if dim != length:
+                    return f"has {length} on axis {axis}"
+                continue
+            first, where = seen.setdefault(dim, (length, f"axis {axis} of {self}"))
+            if first != length:
+                return f"has {length} on axis {axis}, but '{dim}' is {first} on {where}"
+        return ""
+
+
+@dataclass(frozen=True)
+class Contract:
+    """The tensors of a file by name, and the knobs, every name in them resolved."""
+
+    file: str
+    inputs: Mapping[str, Tensor]
+    outputs: Mapping[str, Tensor]
+    config: GraphConfig
+    mask_of: str | None = None
+    rows_of: str | None = None
+    rows_output: str | None = None
+
+    @property
+    def mask(self) -> Mask | None:
+        """Return the mask's knobs."""
+        return self.config.mask
+
+    @property
+    def rows(self) -> Rows | None:
+        """Return the rows' knobs."""
+        return self.config.rows
+
+    @property
+    def wired(self) -> Iterable[Tensor]:
+        """Return the inputs that are ports."""
+        filled = self.mask.input if self.mask else None
+        return [tensor for name, tensor in self.inputs.items() if name != filled]
+
+    def knobs(self, name: str) -> InputKnobs:
+        """Return the knobs of an input."""
+        return self.config.inputs.get(name, PLAIN)
+
+    def axis(self, tensor: Tensor) -> int:
+        """Return the axis of an input's frames in the file, not counting the batch."""
+        return 0 if self.knobs(tensor.name).layout in ("F M", "F D") else len(tensor.inner) - 1
+
+    def fed(self, name: str) -> int | None:
+        """Return how many frames an input is always fed, or None where that varies."""
+        pad, tensor = self.knobs(name).pad, self.inputs[name]
+        length = tensor.inner[self.axis(tensor)]
+        return pad.fixed if pad and pad.fixed else length if isinstance(length, int) else None
+
+
+def shape(dims: Iterable[Dim]) -> str:
+    """Write dims as a message shows them."""
+    return f"[{', '.join('?' if dim is None else str(dim) for dim in dims)}]"

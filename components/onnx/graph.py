@@ -1,0 +1,208 @@
+"""Any ONNX graph as a component, its ports read from the file."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Self
+
+import numpy as np
+
+from composer.backend import LONG, SHORT
+from composer.component import CALL, OUT, Component, Facts, Spec
+from composer.types import FLOATS
+
+from .agreement import agree
+from .contract import Contract, Tensor
+from .knobs import GraphConfig
+from .ports import output_names, ports_of
+from .session import Session, changed, fail, fed
+
+if TYPE_CHECKING:
+    from composer.headers import Headers, OnnxSignature
+    from composer.placement import Placement
+
+Stamps = dict[str, tuple[str, int, int]]
+
+
+@dataclass(frozen=True)
+class GraphFacts(Facts):
+    """What was read of a file, to be held against what is loaded; `stamps` are size and time."""
+
+    contract: Contract | None = None
+    stamps: tuple[tuple[str, int, int], ...] = ()
+
+
+@dataclass(frozen=True)
+class Frames:
+    """How many frames an input has, and how many the file was fed."""
+
+    true: int
+    fed: int
+
+
+class Graph(Component, name="onnx.graph"):
+    """Any ONNX graph, such as an audio encoder, whose ports come from its file.
+
+    Each input of the file is an input port. A single output is the node's value; of several, the
+    first is, and each is `$node.name` too. Ports leave out the batch axis, which is 1. With
+    `config` the component pads frames itself, fills a mask from their true number, and holds the
+    rows that come out against a formula: it never cuts an input and never returns a wrong count.
+    Qwen3-ASR exported for 30 s: `{inputs: {input_features: {pad: {fixed: 3000}}},
+    rows: {chunk: 100, stride: 8}}`.
+    """
+
+    backend = "numpy"
+    requires = frozenset({"weights"})
+    Config = GraphConfig
+
+    @classmethod
+    def facts(cls, spec: Spec, headers: Headers | None) -> Facts:
+        if headers is None or spec.weights is None:
+            return Facts(unknown=True)
+        signature = headers.onnx(spec.weights)
+        contract = agree(signature, spec.config)
+        method, dims = ports_of(contract)
+        floats = [port.dtype for port in method.returns.values() if port.dtype in FLOATS]
+        return GraphFacts(
+            dims=dims,
+            dtype=floats[0] if floats and floats[0] else "f32",
+            nbytes=signature.nbytes,
+            methods={CALL: method},
+            contract=contract,
+            stamps=_stamps(signature),
+        )
+
+    @classmethod
+    def load(cls, spec: Spec, facts: Facts, placement: Placement) -> Self:
+        assert isinstance(facts, GraphFacts)
+        assert facts.contract is not None
+        assert spec.weights is not None
+        assert spec.weights.path is not None
+        for path, size, time in facts.stamps:
+            if _stamp(path) != (path, size, time):
+                changed(facts.contract, f"{os.path.basename(path)} had {size} bytes")
+        return cls(facts.contract, Session(spec.weights.path, facts.contract, placement))
+
+    def __init__(self, contract: Contract, session: Session) -> None:
+        self.contract = contract
+        self.session = session
+
+    def __call__(self, **inputs: np.ndarray) -> Any:
+        """Run the graph on the inputs by name; return its output, or several by name."""
+        contract, lengths = self.contract, dict[str, Any]()
+        feeds, frames = {}, {}
+        for tensor in contract.wired:
+            feeds[tensor.name], frames[tensor.name] = self._fed(tensor, inputs[tensor.name])
+        if contract.mask:
+            feeds[contract.mask.input] = self._marks(frames[contract.mask_of or ""])
+        for name, array in feeds.items():
+            wrong = contract.inputs[name].mismatch(array.shape, lengths)
+            if wrong:
+                fail(contract, "R539", f"{contract.inputs[name]} {wrong}", fed(feeds))
+        found = self.session.run(feeds)
+        kept = {name: self._kept(name, found[name], frames, feeds, lengths) for name in found}
+        answer = {port: kept[name] for port, name in output_names(contract).items()}
+        return answer[OUT] if len(answer) == 1 else answer
+
+    def _fed(self, tensor: Tensor, value: np.ndarray) -> tuple[np.ndarray, Frames]:
+        """Lay out and pad one value as the file takes it."""
+        assert SHORT[value.dtype.name] == tensor.dtype, f"{value.dtype} for {tensor}"
+        assert value.ndim == len(tensor.inner), f"{value.shape} for {tensor}"
+        knobs = self.contract.knobs(tensor.name)
+        if knobs.layout == "F M":
+            value = value.T
+        frames = Frames(1, 1)
+        if value.ndim:
+            axis = self.contract.axis(tensor)
+            frames = self._frames(tensor, value.shape[axis])
+            if frames.fed != frames.true:
+                widths = [(0, 0)] * value.ndim
+                widths[axis] = (0, frames.fed - frames.true)
+                value = np.pad(value, widths, constant_values=value.dtype.type(knobs.fill))
+        # ONNX Runtime reads the memory in order
+        return np.ascontiguousarray(value[None] if tensor.batched else value), frames
+
+    def _frames(self, tensor: Tensor, true: int) -> Frames:
+        pad = self.contract.knobs(tensor.name).pad
+        length = pad.length(true) if pad else true
+        if length < true:
+            fail(
+                self.contract,
+                "R538",
+                f"{tensor} has {true} frames, but it is padded to {length}",
+                hint="cut the audio into shorter pieces before it is encoded; none is cut here",
+            )
+        counted = (self.contract.mask_of, self.contract.rows_of)
+        if true == 0 and (pad or tensor.name in counted):
+            fail(self.contract, "R538", f"{tensor} has no frames")
+        return Frames(true, length)
+
+    def _marks(self, frames: Frames) -> np.ndarray:
+        """Fill the mask, or the count, from the true number of frames."""
+        contract, mask, rows = self.contract, self.contract.mask, self.contract.rows
+        assert mask is not None
+        tensor, true, length = contract.inputs[mask.input], frames.true, frames.fed
+        if mask.unit == "row" and rows is not None:
+            true, length = rows.count(true), rows.count(length)
+        marks = np.asarray(true)
+        if tensor.inner:
+            marks = (np.arange(length) < true) == bool(mask.valid)
+        array: np.ndarray = marks.astype(LONG[tensor.dtype])
+        return array[None] if tensor.batched else array
+
+    def _kept(
+        self,
+        name: str,
+        array: np.ndarray,
+        frames: dict[str, Frames],
+        feeds: dict[str, np.ndarray],
+        lengths: dict[str, Any],
+    ) -> np.ndarray:
+        """Check one output, and return it without the batch and without padding rows."""
+        contract, tensor, rows = self.contract, self.contract.outputs[name], self.contract.rows
+        counted = rows is not None and name == contract.rows_output
+        wrong = tensor.mismatch(array.shape, lengths, int(tensor.batched) if counted else None)
+        if SHORT.get(array.dtype.name) != tensor.dtype:
+            wrong = f"came out as {array.dtype.name}, but is {tensor.dtype}"
+        if wrong:
+            fail(contract, "R535", f"{tensor} {wrong}", fed(feeds))
+        if tensor.dtype in FLOATS and not np.isfinite(array).all():
+            self._unfinite(tensor, array, feeds)
+        array = array[0] if tensor.batched else array
+        if rows is None or not counted:
+            return array
+        clip = frames[contract.rows_of or ""]
+        if len(array) != rows.count(clip.fed):
+            fail(
+                contract,
+                "R537",
+                f"{tensor} has {len(array)} rows, but rows gives {rows.count(clip.fed)} for "
+                f"{clip.fed} frames",
+                rows.formula(clip.fed),
+                f"{contract.rows_of} has {clip.true} frames, fed as {clip.fed}",
+                hint="correct rows.chunk and rows.stride in the component's config",
+            )
+        return array[: rows.count(clip.true)] if rows.keep == "valid" else array
+
+    def _unfinite(self, tensor: Tensor, array: np.ndarray, feeds: dict[str, np.ndarray]) -> None:
+        bad = int(array.size - np.isfinite(array).sum())
+        already = [
+            name for name, a in feeds.items() if a.dtype.kind == "f" and not np.isfinite(a).all()
+        ]
+        whose = f"already in its inputs: {', '.join(already)}" if already else "none in its inputs"
+        message = f"{tensor} has {bad} of {array.size} numbers that are NaN or infinite"
+        fail(self.contract, "R536", message, whose, fed(feeds))
+
+
+def _stamps(signature: OnnxSignature) -> tuple[tuple[str, int, int], ...]:
+    paths = [str(location.path) for location in signature.files if location.path]
+    return tuple(stamp for stamp in map(_stamp, paths) if stamp)
+
+
+def _stamp(path: str) -> tuple[str, int, int] | None:
+    try:
+        found = os.stat(path)
+    except OSError:
+        return None
+    return path, found.st_size, found.st_mtime_ns

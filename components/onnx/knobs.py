@@ -1,0 +1,123 @@
+"""What an author says about an ONNX file that the file cannot say itself."""
+
+from __future__ import annotations
+
+from typing import Literal, Self
+
+from pydantic import Field, model_validator
+
+from composer.component import ComponentConfig
+
+
+class Pad(ComponentConfig):
+    """How many frames the file is fed: one of two rules."""
+
+    multiple_of: int | None = Field(
+        None, ge=1, le=1_000_000, description="frames up to a multiple of this"
+    )
+    fixed: int | None = Field(
+        None, ge=1, le=10_000_000, description="always this many frames; more is an error, no cut"
+    )
+
+    @model_validator(mode="after")
+    def _one(self) -> Self:
+        if (self.multiple_of is None) == (self.fixed is None):
+            raise ValueError("give either multiple_of or fixed")
+        return self
+
+    def length(self, frames: int) -> int:
+        """Return the frames that are fed for so many true ones; fewer where they do not fit."""
+        if self.fixed is not None:
+            return self.fixed
+        return frames + -frames % (self.multiple_of or 1)
+
+
+class InputKnobs(ComponentConfig):
+    """How one input's value becomes what the file takes."""
+
+    layout: Literal["M F", "F M", "F D"] | None = Field(
+        None,
+        description="the file's axes: `M F`, frames last, as features come; `F M`, frames first, "
+        "so features are transposed for it; `F D`, vectors with frames first, fed as they are",
+    )
+    pad: Pad | None = Field(
+        None, description="{multiple_of: N} or {fixed: N} frames; absent: the value's own"
+    )
+    fill: float = Field(0.0, description="what the padding holds")
+
+    @model_validator(mode="after")
+    def _fill_pads(self) -> Self:
+        if "fill" in self.model_fields_set and self.pad is None:
+            raise ValueError("fill does nothing without pad")
+        return self
+
+
+class Mask(ComponentConfig):
+    """An input of the file that is filled from the true number of frames, so it is no port.
+
+    With an axis it marks each position; without one it takes the number of true positions.
+    """
+
+    input: str = Field(min_length=1, max_length=256, description="the mask's name in the file")
+    of: str | None = Field(
+        None, max_length=256, description="the input whose frames it marks; absent: the only one"
+    )
+    unit: Literal["frame", "row"] = Field(
+        "frame", description="a mark for each frame, or for each row that `rows` counts"
+    )
+    valid: Literal[0, 1] = Field(1, description="the mark of what is no padding")
+
+
+class Rows(ComponentConfig):
+    """How many rows come out for n frames, and which of them are kept.
+
+    F(n) = ceil(chunk / stride) * (n // chunk) + ceil((n % chunk) / stride); without a chunk,
+    ceil(n / stride). Qwen3-ASR counts so with a chunk of 100 and a stride of 8.
+    """
+
+    chunk: int | None = Field(
+        None, ge=1, le=1_000_000, description="frames that are encoded apart; absent: all at once"
+    )
+    stride: int = Field(ge=1, le=1_000_000, description="frames for one row")
+    keep: Literal["valid", "all"] = Field(
+        "valid", description="rows of the true frames, or those of the padding too"
+    )
+    output: str | None = Field(
+        None, max_length=256, description="the output that has the rows; absent: the first"
+    )
+    of: str | None = Field(
+        None, max_length=256, description="the input that has the frames; absent: the only one"
+    )
+
+    def count(self, frames: int) -> int:
+        """Return F(frames)."""
+        if self.chunk is None:
+            return -(-frames // self.stride)
+        whole, rest = divmod(frames, self.chunk)
+        return -(-self.chunk // self.stride) * whole + -(-rest // self.stride)
+
+    def formula(self, frames: int) -> str:
+        """Write F(frames) out."""
+        if self.chunk is None:
+            return f"ceil({frames}/{self.stride}) = {self.count(frames)}"
+        whole = f"ceil({self.chunk}/{self.stride})*({frames}//{self.chunk})"
+        rest = f"ceil(({frames}%{self.chunk})/{self.stride})"
+        return f"{whole} + {rest} = {self.count(frames)}"
+
+
+class GraphConfig(ComponentConfig):
+    """What the file cannot say."""
+
+    batch: Literal["auto", "leading", "none"] = Field(
+        "auto",
+        description="whether tensors begin with a batch axis, which ports leave out: `auto` where "
+        "that axis is 1 or named like a batch, `leading` for all tensors, `none` for none",
+    )
+    inputs: dict[str, InputKnobs] = Field(
+        default={}, description="by the input's name in the file: layout, pad, fill"
+    )
+    mask: Mask | None = Field(None, description="the input that marks what is no padding")
+    rows: Rows | None = Field(None, description="how many rows come out, checked on every run")
+    time_limit: float = Field(
+        600.0, gt=0, le=86_400, description="seconds after which a run is stopped"
+    )

@@ -1,0 +1,116 @@
+"""Type an ONNX file's tensors as ports."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from composer.component import OUT, Bound, Signature
+from composer.types import Port
+
+from .contract import Contract, Dim, Tensor
+
+if TYPE_CHECKING:
+    from composer.types import Dim as PortDim
+
+
+def output_names(contract: Contract) -> dict[str, str]:
+    """Map each output port to its tensor: `out` is the first, and several have their own names."""
+    names = list(contract.outputs)
+    if len(names) == 1:
+        return {OUT: names[0]}
+    ports: dict[str, str] = {}
+    for name in names:
+        _claim(ports, _legal(name), name)
+    return ports if OUT in ports else {OUT: names[0], **ports}
+
+
+def ports_of(contract: Contract) -> tuple[Signature, dict[str, Bound]]:
+    """Return the ports of the graph, and every number in them with the tensor it stands in."""
+    typing = _Typing(contract)
+    inputs = {tensor.name: (typing.input(tensor),) for tensor in contract.wired}
+    returns = {
+        port: typing.output(contract.outputs[name]) for port, name in output_names(contract).items()
+    }
+    return Signature(inputs, returns), dict(typing.bounds())
+
+
+@dataclass
+class _Typing:
+    contract: Contract
+    symbols: dict[str, str] = field(default_factory=dict)
+    numbers: dict[int, list[Tensor]] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        for tensor in (*self.contract.inputs.values(), *self.contract.outputs.values()):
+            for dim in tensor.dims:
+                if isinstance(dim, str) and dim not in self.symbols.values():
+                    _claim(self.symbols, _legal(dim), dim)
+
+    def input(self, tensor: Tensor) -> Port:
+        knobs = self.contract.knobs(tensor.name)
+        dims = [self.dim(tensor, dim) for dim in tensor.inner]
+        if knobs.pad:
+            dims[self.contract.axis(tensor)] = self.own(f"{tensor.name}_frames")
+        if knobs.layout == "F M":
+            dims.reverse()
+        return Port("tensor", tensor.dtype, tuple(dims))
+
+    def output(self, tensor: Tensor) -> Port:
+        dims = [self.dim(tensor, dim) for dim in tensor.inner]
+        if self.recounted(tensor):
+            dims[0] = self.own(f"{tensor.name}_rows")
+        return Port("tensor", tensor.dtype, tuple(dims))
+
+    def recounted(self, tensor: Tensor) -> bool:
+        """Tell whether axis 0 of an output is counted by `rows` alone, whatever the file says."""
+        contract, rows = self.contract, self.contract.rows
+        if rows is None or tensor.name != contract.rows_output:
+            return False
+        first = tensor.inner[0]
+        if isinstance(first, int):
+            return rows.keep == "valid" and contract.knobs(contract.rows_of or "").pad is not None
+        return any(first in each.dims for each in contract.inputs.values())
+
+    def dim(self, tensor: Tensor, dim: Dim) -> PortDim:
+        if dim is None:
+            return "_"
+        if isinstance(dim, str):
+            return next(legal for legal, symbol in self.symbols.items() if symbol == dim)
+        holders = self.numbers.setdefault(dim, [])
+        if tensor not in holders:
+            holders.append(tensor)
+        return self.number(dim)
+
+    def number(self, value: int) -> str:
+        """Name a number, so that the wiring can say where it was read."""
+        name = f"d{value}"
+        while name in self.symbols:
+            name += "_"
+        return name
+
+    def own(self, name: str) -> str:
+        """Name a length that is the component's, not the file's."""
+        name = _legal(name)
+        while name in self.symbols and self.symbols[name] != f"\0{name}":
+            name += "_"
+        self.symbols[name] = f"\0{name}"
+        return name
+
+    def bounds(self) -> Iterator[tuple[str, Bound]]:
+        for value, holders in self.numbers.items():
+            where = ", ".join(map(str, holders))
+            yield self.number(value), Bound(value, f"{self.contract.file}: {where}")
+
+
+def _legal(name: str) -> str:
+    name = re.sub(r"[^A-Za-z0-9_]", "_", name)
+    return name if re.match(r"[A-Za-z]", name) else f"n_{name}"
+
+
+def _claim(taken: dict[str, str], name: str, owner: str) -> None:
+    while name in taken:
+        name += "_"
+    taken[name] = owner

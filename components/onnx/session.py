@@ -1,0 +1,152 @@
+"""Open an ONNX Runtime session and run it, its failures in a user's words."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from threading import Timer
+from typing import TYPE_CHECKING, Any, NoReturn
+
+import numpy as np
+
+from composer.errors import ComposerError, Problem
+from composer.suggest import listed
+
+from .contract import Contract, shape
+from .memory import released
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from composer.placement import Placement
+
+CPU = "CPUExecutionProvider"
+# It is in the wheels, and sends what it is given to a server.
+REMOTE = "AzureExecutionProvider"
+TYPES = {
+    "float": "f32", "float16": "f16", "double": "f64", "bool": "bool",
+    "int64": "i64", "int32": "i32", "int16": "i16", "int8": "i8",
+    "uint64": "u64", "uint32": "u32", "uint16": "u16", "uint8": "u8",
+}  # fmt: skip
+_FATAL = 4
+
+Feeds = Mapping[str, np.ndarray]
+
+
+def fail(
+    contract: Contract, code: str, message: str, *causes: str, hint: str | None = None
+) -> NoReturn:
+    """Raise one problem of a file at run time."""
+    raise ComposerError(Problem(code, f"{contract.file}: {message}", None, causes, hint))
+
+
+class Session:
+    """A loaded graph that runs for at most `limit` seconds."""
+
+    def __init__(self, path: Path, contract: Contract, placement: Placement) -> None:
+        import onnxruntime
+
+        self.contract = contract
+        self.limit = contract.config.time_limit
+        self._run_options = onnxruntime.RunOptions
+        wanted = placement.providers or (CPU,)
+        there = [name for name in onnxruntime.get_available_providers() if name != REMOTE]
+        lacking = [name for name in wanted if name not in there]
+        if lacking:
+            self.unavailable(lacking, there)
+        options = onnxruntime.SessionOptions()
+        options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_ALL
+        options.log_severity_level = _FATAL
+        if placement.threads is not None:
+            options.intra_op_num_threads = placement.threads
+        try:
+            with released():
+                self.session: Any = onnxruntime.InferenceSession(
+                    str(path), options, providers=list(wanted)
+                )
+        except Exception as error:
+            fail(contract, "R532", f"ONNX Runtime cannot load it: {first_line(error)}")
+        failed = [name for name in wanted if name not in self.session.get_providers()]
+        if failed:
+            self.unavailable(failed, self.session.get_providers())
+        self.same()
+
+    def unavailable(self, lacking: list[str], there: list[str]) -> NoReturn:
+        fail(
+            self.contract,
+            "R531",
+            f"the execution provider {listed(lacking)} is not available",
+            hint=f"available here: {listed(there)}",
+        )
+
+    def same(self) -> None:
+        """Raise unless the file that was loaded has the tensors of the file that was checked."""
+        for role, wanted, found in (
+            ("input", self.contract.inputs, self.session.get_inputs()),
+            ("output", self.contract.outputs, self.session.get_outputs()),
+        ):
+            before = {name: (t.dtype, t.dims) for name, t in wanted.items()}
+            after = {value.name: (_dtype(value.type), tuple(value.shape)) for value in found}
+            if list(before) == list(after) and all(_alike(before[n], after[n]) for n in before):
+                continue
+            changed(
+                self.contract,
+                f"checked {role}s: {_listed(before)}",
+                f"loaded {role}s: {_listed(after)}",
+            )
+
+    def run(self, feeds: Feeds) -> dict[str, np.ndarray]:
+        """Return every output by its name in the file."""
+        names, options = list(self.contract.outputs), self._run_options()
+        options.log_severity_level = _FATAL
+        timer = Timer(self.limit, setattr, (options, "terminate", True))
+        timer.daemon = True
+        timer.start()
+        try:
+            return dict(zip(names, self.session.run(names, dict(feeds), options), strict=True))
+        except Exception as error:
+            if options.terminate:
+                fail(
+                    self.contract,
+                    "R534",
+                    f"stopped after {self.limit:g} s, the time limit",
+                    fed(feeds),
+                    hint="raise time_limit in the component's config if it needs longer",
+                )
+            fail(self.contract, "R533", f"ONNX Runtime failed: {first_line(error)}", fed(feeds))
+        finally:
+            timer.cancel()
+
+
+def changed(contract: Contract, *causes: str) -> NoReturn:
+    """Refuse a file that is no longer the one that was checked."""
+    message = "changed after it was checked"
+    fail(contract, "R530", message, *causes, hint="load the bundle again")
+
+
+def fed(feeds: Feeds) -> str:
+    """Say what a graph was given."""
+    return "fed " + ", ".join(f"{name} {a.dtype} {list(a.shape)}" for name, a in feeds.items())
+
+
+def first_line(error: Exception) -> str:
+    """Return the first line of ONNX Runtime's message, without its own numbering."""
+    line = (str(error).strip() or type(error).__name__).splitlines()[0]
+    return re.sub(r"^\[ONNXRuntimeError\] : \d+ : (\w+) : ", r"\1: ", line)
+
+
+def _dtype(text: str) -> str:
+    inside = text.removeprefix("tensor(").removesuffix(")")
+    return TYPES.get(inside, text)
+
+
+def _alike(before: tuple[str, Any], after: tuple[str, Any]) -> bool:
+    """Compare a declared tensor with a loaded one, whose shape may have become more certain."""
+    (dtype, dims), (found_dtype, found) = before, after
+    if dtype != found_dtype or len(dims) != len(found):
+        return False
+    return all(not isinstance(d, int) or d == f for d, f in zip(dims, found, strict=True))
+
+
+def _listed(tensors: Mapping[str, tuple[str, Any]]) -> str:
+    return "; ".join(f"{name} {dtype} {shape(dims)}" for name, (dtype, dims) in tensors.items())
