@@ -78,16 +78,18 @@ class GuardedTokenizer:
         return mark
 
     def encode(self, text: str) -> list[int]:
-        """Return the ids of literals and values joined, -1 for each SOFT; raise Forged."""
+        """Return the ids of literals and values joined, -1 for each SOFT; raise Forged.
+
+        Tokens are told by their text: a stand-in's own id may be another's where ids have holes,
+        and one that strips its surroundings comes with them.
+        """
         encoding = self._tokenizer.encode(text, add_special_tokens=False)
         ids = []
         for id, token in zip(encoding.ids, encoding.tokens, strict=True):
-            if token in self._ids:
-                ids.append(self._ids[token])
-            elif id in self._control:
+            stands_for = self._ids.get(token, self._ids.get(token.strip()))
+            if stands_for is None and id in self._control:
                 raise Forged(self._control[id])
-            else:
-                ids.append(id)
+            ids.append(id if stands_for is None else stands_for)
         return ids
 
 

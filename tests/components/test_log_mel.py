@@ -1,0 +1,301 @@
+"""Log-mel features against transformers' extractors and against their definition."""
+
+import warnings
+from pathlib import Path
+
+import numpy as np
+import pytest
+from pydantic import ValidationError
+from safetensors.numpy import load_file
+
+from composer.audio import Audio
+from composer.component import Bound, Spec
+from composer.components.audio import log_mel
+from composer.components.audio.log_mel import LogMel
+from composer.errors import ComposerError
+from composer.placement import Placement
+from composer.types import Port
+
+transformers = pytest.importorskip("transformers")
+
+RATE = 16_000
+NUMPY, TORCH = 1e-6, 5e-5  # torch takes its FFT in float32, which costs 4e-5 on a pure tone
+
+QWEN = {"mels": 128, "pad": {"multiple_of": 100}, "min_samples": 8000}
+WHISPER = {"mels": 80, "pad": {"seconds": 30}, "frames": "ceil"}
+MERALION = {"mels": 128, "pad": {"seconds": 30}, "frames": "ceil", "normalize": True}
+LENGTHS = (400, 7999, 8000, 30_000, 48_123)
+
+
+def made(**config):
+    spec = Spec("features", LogMel.Config.model_validate(config))
+    return LogMel.load(spec, LogMel.facts(spec, None), Placement())
+
+
+def voice(frames, seed=0):
+    """Something like speech: harmonics of a gliding pitch in bursts, over a little noise."""
+    rng = np.random.default_rng(seed)
+    time = np.arange(frames) / RATE
+    phase = 2 * np.pi * np.cumsum(120 + 40 * np.sin(2 * np.pi * 0.7 * time)) / RATE
+    tones = sum(np.sin(k * phase) / k for k in range(1, 20))
+    return (0.1 * tones * (np.sin(2 * np.pi * 2 * time) > -0.3)).astype(np.float32) + rng.normal(
+        0, 0.002, frames
+    ).astype(np.float32)
+
+
+def tone(frames):
+    return np.sin(np.arange(frames) * 0.123).astype(np.float32)
+
+
+def features(component, samples):
+    given = component(audio=Audio(samples, RATE, "clip"))
+    assert set(given) == {"out", "mask"}
+    mel, mask = given["out"], given["mask"]
+    assert mel.dtype == np.float32
+    assert mel.shape == (component.config.mels, len(mask))
+    assert mask.dtype == np.bool_
+    return mel, mask
+
+
+def matches(found, want, tolerance):
+    return found.shape == want.shape and bool(np.abs(found - want).max() <= tolerance)
+
+
+def definition(samples, mels=128, *, frames=None, log=np.log10, filters=None, keep_last=False):
+    """The formula, as a plain Fourier sum in float64."""
+    filters = log_mel.computed_mel_filters(RATE, 400, mels) if filters is None else filters
+    count = (len(samples) // 160 if frames is None else frames) + keep_last
+    around = np.pad(samples.astype(np.float64), 200, mode="reflect")
+    window = 0.5 - 0.5 * np.cos(2 * np.pi * np.arange(400) / 400)
+    basis = np.exp(-2j * np.pi * np.outer(np.arange(201), np.arange(400)) / 400)
+    slices = np.stack([around[160 * k : 160 * k + 400] * window for k in range(count)], axis=1)
+    mel = log(np.maximum(filters.astype(np.float64) @ np.abs(basis @ slices) ** 2, 1e-10))
+    return (np.maximum(mel, mel.max() - 8) + 4) / 4
+
+
+@pytest.fixture(scope="module")
+def qwen():
+    from transformers.models.qwen3_asr.feature_extraction_qwen3_asr import (
+        Qwen3ASRFeatureExtractor,
+    )
+
+    return Qwen3ASRFeatureExtractor()
+
+
+@pytest.fixture(scope="module")
+def whisper():
+    return {mels: transformers.WhisperFeatureExtractor(feature_size=mels) for mels in (80, 128)}
+
+
+@pytest.mark.parametrize("signal", [voice, tone])
+@pytest.mark.parametrize("frames", [*LENGTHS, 960_000])
+def test_equals_qwen3_asr(qwen, signal, frames):
+    want = qwen(
+        signal(frames),
+        sampling_rate=RATE,
+        padding=True,
+        return_attention_mask=True,
+        return_tensors="np",
+    )
+    mel, mask = features(made(**QWEN), signal(frames))
+    assert matches(mel, want["input_features"][0], TORCH)
+    assert np.array_equal(mask, want["attention_mask"][0].astype(bool))
+    assert mel.shape[1] % 100 == 0
+    assert not mel[:, ~mask].any()
+    assert mask.sum() == max(frames, 8000) // 160
+
+
+@pytest.mark.parametrize("signal", [voice, tone])
+@pytest.mark.parametrize("frames", [*LENGTHS, 480_000])
+@pytest.mark.parametrize("rules", [WHISPER, MERALION], ids=["whisper", "meralion"])
+def test_equals_whisper_and_meralion(whisper, rules, signal, frames):
+    want = whisper[rules["mels"]](
+        signal(frames),
+        sampling_rate=RATE,
+        return_attention_mask=True,
+        do_normalize=rules.get("normalize"),
+        return_tensors="np",
+    )
+    mel, mask = features(made(**rules), signal(frames))
+    assert mel.shape == (rules["mels"], 3000)
+    assert matches(mel, want["input_features"][0], TORCH)
+    assert np.array_equal(mask, want["attention_mask"][0].astype(bool))
+    assert mask.sum() == -(-frames // 160)
+
+
+@pytest.mark.parametrize("signal", [voice, tone])
+@pytest.mark.parametrize("frames", [400, 30_000, 160_000])
+def test_equals_the_extractor_without_torch(whisper, signal, frames):
+    samples = signal(frames)
+    want = whisper[128]._np_extract_fbank_features(samples[None], "cpu")[0]
+    assert matches(features(made(mels=128), samples)[0], want, NUMPY)
+
+
+@pytest.mark.parametrize("mels", [40, 80, 128])
+@pytest.mark.parametrize("frames", [201, 399, 400, 4000, 16_001])
+def test_equals_the_definition(mels, frames):
+    mel, mask = features(made(mels=mels), voice(frames))
+    assert matches(mel, definition(voice(frames), mels), NUMPY)
+    assert mask.all()
+
+
+def test_what_is_nearly_right_does_not_pass():
+    """The comparison has teeth: each slip that people make is far outside of the tolerance."""
+    from librosa.filters import mel as librosa_mel
+
+    samples = voice(16_000)
+    mel, _ = features(made(mels=128), samples)
+    good = definition(samples)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # HTK's scale leaves some of 128 filters empty
+        htk = librosa_mel(sr=RATE, n_fft=400, n_mels=128, htk=True)
+    unnormed = librosa_mel(sr=RATE, n_fft=400, n_mels=128, norm=None)
+    assert matches(mel, good, NUMPY)
+    slips = {
+        "one frame too few": good[:, :-1],
+        "the last frame kept": definition(samples, keep_last=True),
+        "natural logarithm": definition(samples, log=np.log),
+        "htk mel scale": definition(samples, filters=htk),
+        "no slaney norm": definition(samples, filters=unnormed),
+        "shifted by a frame": np.roll(good, 1, axis=1),
+        "another gain": definition(samples * 1.001),
+        "waveform normalised": definition((samples - samples.mean()) / samples.std()),
+        "mels upside down": good[::-1],
+    }
+    for slip, want in slips.items():
+        assert not matches(mel, want, TORCH), slip
+    normal, _ = features(made(mels=128, normalize=True), samples)
+    assert matches(normal, slips["waveform normalised"], TORCH)
+
+
+@pytest.mark.parametrize("frames", [15_999, 16_000, 16_001])
+def test_counts_frames_down_or_up(frames):
+    down, _ = features(made(mels=80), voice(frames))
+    up, mask = features(made(mels=80, frames="ceil"), voice(frames))
+    assert down.shape[1] == frames // 160
+    assert up.shape[1] == -(-frames // 160)
+    assert mask.all()
+    padded = np.pad(voice(frames), (0, -frames % 160))
+    assert np.array_equal(up, features(made(mels=80), padded)[0])
+
+
+def test_a_block_ends_without_a_seam(monkeypatch):
+    whole, _ = features(made(mels=80), voice(50_000))
+    monkeypatch.setattr(log_mel, "_BLOCK", 37)
+    assert matches(features(made(mels=80), voice(50_000))[0], whole, NUMPY)
+
+
+def test_silence_is_the_floor():
+    mel, _ = features(made(**QWEN), np.zeros(16_000, np.float32))
+    assert matches(mel, np.full((128, 100), -1.5), NUMPY)
+
+
+def test_a_clip_shorter_than_a_frame_is_refused_as_transformers_does(whisper):
+    component = made(mels=128)
+    assert features(component, voice(201))[0].shape == (128, 1)
+    for frames in (1, 160, 200):
+        with pytest.raises(RuntimeError, match="Padding size"):
+            whisper[128]._torch_extract_fbank_features(voice(frames)[None])
+        with pytest.raises(ComposerError) as caught:
+            features(component, voice(frames))
+        assert str(caught.value) == (
+            f"R520 clip has {frames} samples at 16000 Hz, one frame 201\n"
+            "    hint: give a longer clip, or set min_samples to 201 or more"
+        )
+    assert features(made(**QWEN), voice(1))[1].sum() == 50
+
+
+def test_a_clip_longer_than_the_window_is_refused_not_cut():
+    component = made(**WHISPER)
+    assert features(component, voice(480_000))[1].all()
+    with pytest.raises(ComposerError) as caught:
+        features(component, voice(480_001))
+    assert str(caught.value) == (
+        "R521 clip lasts 30.00 s, and the features cover 30 s\n"
+        "    hint: split it into shorter clips"
+    )
+
+
+def test_another_rate_than_the_ports_is_a_mistake_of_the_caller():
+    with pytest.raises(ValueError, match="the audio has 8000 Hz, not the port's 16000"):
+        made(mels=80)(audio=Audio(voice(8000), 8000, "clip"))
+
+
+def test_does_not_change_the_audio():
+    samples = voice(8000)
+    samples.flags.writeable = False
+    made(**MERALION)(audio=Audio(samples, RATE, "clip"))
+    assert np.array_equal(samples, voice(8000))
+
+
+def test_facts_are_the_ports():
+    spec = Spec("features", LogMel.Config.model_validate({"mels": 80, "rate": 8000}))
+    facts = LogMel.facts(spec, None)
+    (signature,) = facts.methods.values()
+    assert signature.inputs == {"audio": (Port("audio", dims=(8000,)),)}
+    assert {k: str(p) for k, p in signature.returns.items()} == {
+        "out": "f32 M F",
+        "mask": "bool F",
+    }
+    assert facts.dims == {"M": Bound(80, "config.mels")}
+    padded = LogMel.facts(Spec("features", LogMel.Config.model_validate(WHISPER)), None)
+    assert padded.dims["F"] == Bound(3000, "config.pad.seconds")
+
+
+@pytest.mark.parametrize(
+    ("config", "why"),
+    [
+        ({}, "Field required"),
+        ({"mels": 0}, "greater than or equal to 1"),
+        ({"mels": 80, "mel": 1}, "Extra inputs are not permitted"),
+        ({"mels": 80, "hop": 500}, "hop 500 skips sound: a frame has 400 samples"),
+        ({"mels": 80, "pad": {}}, "give either multiple_of .frames. or seconds"),
+        (
+            {"mels": 80, "pad": {"seconds": 30, "multiple_of": 2}},
+            "give either multiple_of .frames. or seconds",
+        ),
+        (
+            {"mels": 80, "pad": {"seconds": 1}, "hop": 161},
+            "pad makes 16000 samples, no multiple of hop 161",
+        ),
+        (
+            {"mels": 80, "pad": {"seconds": 1}, "min_samples": 16_001},
+            "min_samples is 16001, but pad makes 16000",
+        ),
+        ({"mels": 80, "frames": "round"}, "Input should be 'floor' or 'ceil'"),
+    ],
+)
+def test_refuses_a_config_that_contradicts_itself(config, why):
+    with pytest.raises(ValidationError, match=why):
+        LogMel.Config.model_validate(config)
+
+
+def test_refuses_filters_that_hear_nothing():
+    with pytest.raises(ComposerError) as caught:
+        made(mels=256)
+    (problem,) = caught.value.problems
+    assert problem.code == "W251"
+    assert problem.message.endswith("of 256 mel filters lie between two FFT bins")
+    assert problem.hint == "take fewer mels, or an n_fft above 400"
+
+
+def test_the_frozen_filters_are_librosas_and_transformers():
+    from transformers.audio_utils import mel_filter_bank
+
+    tables = load_file(log_mel.TABLES)
+    assert set(tables) == {"64", "80", "128"}
+    for mels, table in tables.items():
+        assert table.dtype == np.float32
+        assert np.array_equal(table, log_mel.computed_mel_filters(RATE, 400, int(mels)))
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            theirs = mel_filter_bank(201, int(mels), 0.0, 8000.0, RATE, "slaney", "slaney")
+        assert np.array_equal(table, theirs.T.astype(np.float32))
+    assert Path(log_mel.TABLES).stat().st_size < 300_000
+
+
+def test_other_rates_take_their_filters_from_librosa():
+    component = made(mels=40, rate=8000, n_fft=200, hop=80)
+    assert component.filters.shape == (40, 101)
+    mel = component(audio=Audio(voice(8000), 8000, "clip"))["out"]
+    assert mel.shape == (40, 100)
