@@ -129,7 +129,7 @@ def absent(files: Files, location: Location) -> NoReturn:
         why = "does not exist" if files.kind(here) is None else "is not a folder"
         refuse(location, "S401", f"{location} does not exist", f"{here} {why}")
     names = files.names(here)
-    near = get_close_matches(part, names, n=1, cutoff=0.5)
+    near = get_close_matches(part, names, n=1)
     rest = location.inside.removeprefix(here.inside).lstrip("/").removeprefix(part)
     refuse(
         location,
