@@ -140,8 +140,7 @@ class LogMel(Component, name="audio.log_mel"):
         config = self.config
         if audio.rate != config.rate:
             raise ValueError(f"the audio has {audio.rate} Hz, not the port's {config.rate}")
-        samples = audio.samples
-        samples = np.pad(samples, (0, max(0, config.min_samples - len(samples))))
+        samples = _extended(audio.samples, config.min_samples)
         if config.normalize:
             samples = (samples - samples.mean()) / np.sqrt(samples.var() + 1e-7)
         size = len(samples)
@@ -159,7 +158,7 @@ class LogMel(Component, name="audio.log_mel"):
             message = f"{audio.source} has {size} samples at {config.rate} Hz, one frame {least}"
             hint = f"give a longer clip, or set min_samples to {least} or more"
             raise ComposerError(Problem("R520", message, hint=hint))
-        return np.pad(samples, (0, size - len(samples))), sound
+        return _extended(samples, size), sound
 
     def _log_mel(self, samples: np.ndarray) -> np.ndarray:
         """Map samples [N] to log-mel [M, N // hop], in blocks of frames.
@@ -183,6 +182,11 @@ class LogMel(Component, name="audio.log_mel"):
         mel += 4.0
         mel /= 4.0
         return mel
+
+
+def _extended(samples: np.ndarray, size: int) -> np.ndarray:
+    """Append silence up to a size, or return long enough samples without a copy."""
+    return np.pad(samples, (0, size - len(samples))) if len(samples) < size else samples
 
 
 @cache
