@@ -34,7 +34,8 @@ class _Agreement:
     def contract(self) -> Contract:
         file = str(self.signature.file)
         inputs = self.tensors("input", self.signature.inputs)
-        outputs = self.tensors("output", self.signature.outputs)
+        led = all(tensor.batched for tensor in inputs.values() if tensor.dims)
+        outputs = self.tensors("output", self.signature.outputs, led)
         self.names(inputs, outputs)
         self.stop()
         config, mask, rows = self.config, self.config.mask, self.config.rows
@@ -66,7 +67,9 @@ class _Agreement:
         if self.problems:
             raise ComposerError(self.problems)
 
-    def tensors(self, role: str, values: Iterable[OnnxValue]) -> dict[str, Tensor]:
+    def tensors(
+        self, role: str, values: Iterable[OnnxValue], led: bool = False
+    ) -> dict[str, Tensor]:
         found = {}
         for value in values:
             what = f"{role} {value.name}"
@@ -83,18 +86,18 @@ class _Agreement:
                     hint="export it with its axes, named where their length varies",
                 )
             else:
-                batched = self.batched(what, value.dims)
+                batched = self.batched(role, what, value.dims, led)
                 found[value.name] = Tensor(role, value.name, value.dtype, value.dims, batched)
         return found
 
-    def batched(self, what: str, dims: tuple[Dim, ...]) -> bool:
+    def batched(self, role: str, what: str, dims: tuple[Dim, ...], led: bool) -> bool:
         """Tell whether axis 0 is a batch; report where that is not plain."""
         rule = self.config.batch
-        if rule == "none" or not dims:
+        if rule == "none" or not dims or (rule == "inputs" and role == "output"):
             return False
         first = dims[0]
         if isinstance(first, int):
-            if rule == "leading" and first != 1:
+            if rule != "auto" and first != 1:
                 self.report(
                     "W261",
                     f"axis 0 of {what} {shape(dims)} is {first}, but a run is one utterance",
@@ -102,12 +105,15 @@ class _Agreement:
                 )
             return first == 1
         word = (first or "").lower()
-        if rule == "leading" or "batch" in word or word in ("b", "bs"):
+        if rule != "auto" or "batch" in word or word in ("b", "bs"):
+            return True
+        # Exporters lose the batch's name on the way to the output; a run checks that it is 1.
+        if led and len(dims) > 2:
             return True
         self.report(
             "W261",
             f"axis 0 of {what} {shape(dims)} may be a batch or not",
-            hint="say which in the config: batch: leading, or batch: none",
+            hint="say which tensors have one: batch: leading (all), inputs, or none",
         )
         return False
 

@@ -38,7 +38,9 @@ class Tensor:
         `seen` keeps the first length of each symbol; the axis `skip` is checked by other means.
         """
         if len(lengths) != len(self.dims):
-            return f"has {len(lengths)} axes: {list(lengths)}"
+            return f"has the shape {list(lengths)}"
+        if self.batched and lengths[0] != 1:
+            return f"has {lengths[0]} on axis 0, which is the batch"
         for axis, (dim, length) in enumerate(zip(self.dims, lengths, strict=True)):
             if axis == skip or dim is None:
                 continue

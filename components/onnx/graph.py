@@ -121,7 +121,7 @@ class Graph(Component, name="onnx.graph"):
                 widths[axis] = (0, frames.fed - frames.true)
                 value = np.pad(value, widths, constant_values=value.dtype.type(knobs.fill))
         # ONNX Runtime reads the memory in order
-        return np.ascontiguousarray(value[None] if tensor.batched else value), frames
+        return np.asarray(value[None] if tensor.batched else value, order="C"), frames
 
     def _frames(self, tensor: Tensor, true: int) -> Frames:
         pad = self.contract.knobs(tensor.name).pad

@@ -108,10 +108,10 @@ class Rows(ComponentConfig):
 class GraphConfig(ComponentConfig):
     """What the file cannot say."""
 
-    batch: Literal["auto", "leading", "none"] = Field(
+    batch: Literal["auto", "leading", "inputs", "none"] = Field(
         "auto",
-        description="whether tensors begin with a batch axis, which ports leave out: `auto` where "
-        "that axis is 1 or named like a batch, `leading` for all tensors, `none` for none",
+        description="which tensors begin with a batch axis, which ports leave out: `leading` all, "
+        "`inputs` only those, `none` no tensor, `auto` those where the axis is 1 or is named so",
     )
     inputs: dict[str, InputKnobs] = Field(
         default={}, description="by the input's name in the file: layout, pad, fill"
