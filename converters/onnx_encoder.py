@@ -26,7 +26,8 @@ class OneClip(nn.Module):
         frames = torch.zeros_like(input_features[:, 0, 0], dtype=torch.int64)
         frames = frames + input_features.shape[2]
         rows = self.encoder.config.rows(input_features.shape[2])
-        return self.encoder(input_features, frames)[:, :rows]  # type: ignore[no-any-return]
+        embeds: Tensor = self.encoder(input_features, frames)
+        return embeds[0, :rows].unsqueeze(0)  # so that the file says a batch of 1
 
 
 def load_encoder(state: Mapping[str, Tensor], config: Mapping[str, Any]) -> AudioEncoder:
