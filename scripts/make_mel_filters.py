@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from safetensors.numpy import save_file
+
 from composer.components.audio.log_mel import (
     TABLED_FFT,
     TABLED_RATE,
     TABLES,
     computed_mel_filters,
 )
-from safetensors.numpy import save_file
 
 MELS = (64, 80, 128)
 
