@@ -164,8 +164,10 @@ class Walk:
                 if not left[reader]:
                     ready.append(reader)
         stuck = [nodes[number].name for number, count in enumerate(left) if count]
-        if stuck:
-            self._wrong("S446", f"the nodes {listing(stuck)} wait for each other in a circle")
+        if len(stuck) == 1:
+            self._wrong("S446", f"{listing(stuck)} waits for its own output")
+        elif stuck:
+            self._wrong("S446", f"{listing(stuck)} wait for each other in a circle")
 
     def _values(self, span: Span) -> Span | None:
         values: Span | None = message(self.window, span, SPARSE)["values"]

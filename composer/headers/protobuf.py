@@ -8,7 +8,7 @@ from typing import Any, Literal, NamedTuple
 from composer.headers.ranges import Ranges
 
 BLOCK = 16_384
-FIELDS = 5_000_000
+FIELDS = 2_000_000
 REPEATS = 200_000
 TEXT = 65_536
 
