@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import typer
 
-from composer.checker import Report
 from composer.cli.options import BundleName, Json, Sources, Variant, folders
 from composer.cli.printing import as_json, problem_json, report, say
 from composer.errors import REFUSED
+
+if TYPE_CHECKING:
+    from composer.checker import Report
 
 
 def check(

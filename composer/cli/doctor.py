@@ -8,7 +8,6 @@ import sys
 from collections.abc import Callable, Iterator
 from functools import partial
 from importlib import import_module
-from importlib.metadata import PackageNotFoundError, requires, version
 
 import typer
 
@@ -48,6 +47,8 @@ def _machine() -> Findings:
 
 
 def _packages() -> Findings:
+    from importlib.metadata import PackageNotFoundError, requires, version
+
     yield f"composer {version(PACKAGE)}", True
     names = {_name(text) for text in requires(PACKAGE) or () if "extra ==" not in text}
     for name in sorted(names, key=str.lower):

@@ -16,9 +16,11 @@ from composer.cli.options import (
     Variant,
 )
 from composer.cli.printing import say
+from composer.errors import ComposerError, Problem
 
 if TYPE_CHECKING:
     from composer.bundle import Bundle
+    from composer.graph import Graph
     from composer.plan import Plan
 
 
@@ -44,8 +46,29 @@ def plan(
 
     choice = Choice(bundle, variant, source, profile, threads, provider, device, precision)
     opened = choice.bundle()
-    names = [task] if task else opened.tasks
+    names = [opened.task(task)] if task else opened.tasks
+    absent = [p for name in names for p in _absent(opened, opened.checked.graphs[name])]
+    if absent:
+        raise ComposerError(absent)
     say("\n\n".join(text(opened, opened.plan(name)) for name in names))
+
+
+def _absent(bundle: Bundle, graph: Graph) -> list[Problem]:
+    """Return what is not here and without which nothing can be planned."""
+    if all(value.port for value in graph.values.values()):
+        return []
+    used = {node.component for node in graph.nodes.values()}
+    return [
+        Problem(
+            "S473",
+            f"{name} needs {location}, and its source is not on this machine",
+            bundle.checked.manifest.place("components", name, key=True),
+            hint=f"--source {location.source}=FOLDER plans with a copy",
+        )
+        for name, known in bundle.checked.known.items()
+        for location in (known.spec.weights, known.spec.files)
+        if name in used and location and location.path is None
+    ]
 
 
 def text(bundle: Bundle, planned: Plan) -> str:

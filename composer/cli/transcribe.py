@@ -78,9 +78,9 @@ def transcribe(
 ) -> None:  # fmt: skip
     """Transcribe audio files.
 
-    The bundle is loaded once. Transcripts come in the order of the clips. A clip that cannot be read or run does not stop the
-    others: its problem is printed, its line stays empty (in json and jsonl it is an object with
-    `error`), and the exit code is 5.
+    The bundle is loaded once, and transcripts come in the order of the clips. A clip that cannot
+    be read or run does not stop the others: its problem is printed, its line stays empty (in json
+    and jsonl it is an object with `error`), and the exit code is 5.
 
     Example: composer transcribe mega-asr-mini *.wav -f jsonl -o transcripts
     """

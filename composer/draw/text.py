@@ -16,8 +16,8 @@ UNITS = ((1e9, "GB"), (1e6, "MB"), (1e3, "kB"))
 def size(nbytes: int) -> str:
     """Return bytes as people read them: 12.3 MB."""
     for scale, unit in UNITS:
-        if nbytes >= scale:
-            return f"{nbytes / scale:.3g} {unit}" if nbytes < 1000 * scale else f"{nbytes:.2e} B"
+        if nbytes >= 0.9995 * scale:
+            return f"{nbytes / scale:.{3 if nbytes < 1000 * scale else 6}g} {unit}"
     return f"{nbytes} B"
 
 

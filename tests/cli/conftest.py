@@ -1,0 +1,34 @@
+import wave
+
+import numpy as np
+import pytest
+
+from composer.cli import main
+
+
+@pytest.fixture
+def cli(capsys, monkeypatch):
+    """Run a command in this process; return its exit code, stdout and stderr."""
+    monkeypatch.setenv("COLUMNS", "100")
+
+    def call(*arguments):
+        code = main([str(argument) for argument in arguments])
+        captured = capsys.readouterr()
+        return code, captured.out, captured.err
+
+    return call
+
+
+@pytest.fixture
+def clip(tmp_path):
+    """Write a short WAV file of a given number of frames at 8 kHz."""
+
+    def write(name="clip.wav", frames=8):
+        path = tmp_path / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with wave.open(str(path), "wb") as file:
+            file.setparams((1, 2, 8000, frames, "NONE", ""))
+            file.writeframes((np.arange(1, frames + 1, dtype="<i2") * 100).tobytes())
+        return path
+
+    return write

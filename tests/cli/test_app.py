@@ -1,0 +1,113 @@
+import subprocess
+import sys
+from importlib.metadata import version
+
+import pytest
+
+from composer.cli import app, main
+from tests.fakes import write
+
+COMMANDS = "check plan show run transcribe list new explain schema doctor".split()
+HEAVY = {
+    "mlx", "mlx_lm", "onnxruntime", "librosa", "transformers", "soundfile", "soxr", "tokenizers",
+    "huggingface_hub", "torch", "safetensors", "rich",
+}  # fmt: skip
+
+
+def modules_after(*arguments):
+    """Run a command in a fresh interpreter and return the modules that it imported."""
+    program = (
+        "import sys\nfrom composer.cli import main\n"
+        f"main({list(arguments)!r})\nprint(chr(10) + ' '.join(sys.modules))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=True
+    )
+    return {name.partition(".")[0] for name in done.stdout.splitlines()[-1].split()}
+
+
+def test_help_imports_nearly_nothing():
+    assert modules_after("--help") & {*HEAVY, "numpy", "pydantic", "yaml"} == set()
+
+
+def test_check_imports_no_backend(tmp_path):
+    path = tmp_path / "bundle.yaml"
+    path.write_text(
+        "composer: 1\nname: tiny\ncomponents: {mel: {use: audio.log_mel, config: {mels: 80}}}\n"
+        "inputs: {audio: audio}\ngraph: {out: {run: mel, with: {audio: $audio}}}\n"
+        "outputs: {mel: $out}\n"
+    )
+    assert modules_after("check", str(path)) & HEAVY == set()
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_each_command_has_help_with_an_example(cli, command):
+    code, out, err = cli(command, "-h")
+    assert (code, err) == (0, "")
+    assert f"Example: composer {command}" in out
+    assert cli(command, "--help") == (0, out, "")
+
+
+def test_the_help_lists_the_commands_whole(cli):
+    code, out, _ = cli("--help")
+    assert code == 0
+    assert [line.split()[0] for line in out.partition("Commands:\n")[2].splitlines()] == COMMANDS
+    assert "..." not in out.partition("Commands:\n")[2]
+
+
+def test_version(cli):
+    assert cli("--version") == (0, f"composer {version('bundle-composer')}\n", "")
+
+
+def test_a_misspelt_command(cli):
+    code, out, err = cli("chek")
+    assert (code, out) == (2, "")
+    assert "No such command 'chek'" in err
+
+
+def test_an_interrupt_is_quiet(cli, monkeypatch):
+    def interrupted():
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("composer.schema.schema_text", interrupted)
+    assert cli("schema") == (130, "", "")
+
+
+def test_a_closed_pipe_is_quiet():
+    with subprocess.Popen(
+        [sys.executable, "-m", "composer", "schema"], stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    ) as process:
+        process.stdout.close()
+        assert process.stderr.read() == b""
+        assert process.wait() in (0, 141)
+
+
+def test_a_fault_of_composer_itself_is_not_hidden(monkeypatch):
+    def broken():
+        raise ZeroDivisionError
+
+    monkeypatch.setattr("composer.schema.schema_text", broken)
+    with pytest.raises(ZeroDivisionError):
+        main(["schema"])
+
+
+def test_text_that_stdout_cannot_encode_is_escaped(tmp_path):
+    done = subprocess.run(
+        [sys.executable, "-m", "composer", "show", "-f", "tree", "tests/manifests/mega-asr.yaml"],
+        capture_output=True,
+        env={"PYTHONIOENCODING": "ascii:strict", "PATH": ""},
+        check=False,
+    )
+    assert b"Traceback" not in done.stderr
+    assert b"\\u251c" in done.stdout
+
+
+@pytest.mark.usefixtures("fakes")
+def test_nothing_is_coloured_in_a_pipe(cli, tmp_path):
+    for command in ("check", "plan", "show"):
+        _, out, err = cli(command, write(tmp_path))
+        assert "\x1b" not in out + err
+
+
+def test_every_command_is_tested():
+    assert [command.name for command in app.app.registered_commands] == COMMANDS

@@ -1,0 +1,270 @@
+"""Commands that run nothing: plan, show, list, explain, schema, new, doctor."""
+
+import json
+import xml.etree.ElementTree as ET
+
+import pytest
+
+from composer import ComposerError, explain, registry
+from composer.schema import schema_text
+from composer.shipped import shipped
+from tests.fakes import BUNDLE, write
+
+pytestmark = pytest.mark.usefixtures("fakes")
+
+TASKS = """\
+composer: 1
+name: two-tasks
+components: {up: {use: fake.upper}}
+tasks:
+  shout: {inputs: {text: text}, graph: {out: {run: up, with: {text: $text}}}, outputs: {text: $out}}
+  pass: {inputs: {text: text}, graph: {a: {run: up, with: {text: $text}}}, outputs: {text: $a}}
+"""
+
+
+def test_plan(cli, tmp_path):
+    path = write(tmp_path, BUNDLE, ("{use: fake.echo}", "{use: fake.echo, precision: float16}"))
+    code, out, err = cli("plan", path, "--threads", "2")
+    assert (code, err) == (0, "")
+    assert out == (
+        "fake-asr\n"
+        "weights: 2.05 kB in memory\n"
+        "  frames  fake.frames  -                              numpy, 2 threads\n"
+        "  widen   fake.widen   -                              numpy, 2 threads\n"
+        "  ask     fake.ask     -                              numpy, 2 threads\n"
+        "  echo    fake.echo    2.05 kB  f16 (asked: float16)  numpy, 2 threads\n"
+        "steps:\n"
+        "       cast  $audio -> mel.audio: audio at its own rate -> audio at 8000 Hz\n"
+        "   1 mel     frames(audio)                                     numpy\n"
+        "       gives $mel: f32 F 2\n"
+        "       gives $mel.mask: bool F\n"
+        "       drops $audio, $mel.mask\n"
+        "   2 soft    widen(x=mel)                                      numpy\n"
+        "       gives $soft: f32 F 4 @echo.embed\n"
+        "       drops $mel\n"
+        "   3 asked   ask(speech=soft, said)                            numpy\n"
+        "       gives $asked.ids: i64 T\n"
+        "       gives $asked.slots: bool T\n"
+        "       gives $asked.text: text\n"
+        "       drops $asked.text, $said\n"
+        "   4 words   echo.embed(ids=asked.ids)                         numpy\n"
+        "       gives $words: f16 T 4 @echo.embed\n"
+        "       drops $asked.ids\n"
+        "       cast  $soft -> embeds.values: f32 in numpy -> f16 in numpy\n"
+        "   5 embeds  scatter(base=words, at=asked.slots, values=soft)  numpy\n"
+        "       gives $embeds: f16 T 4 @echo.embed\n"
+        "       drops $asked.slots, $soft, $words\n"
+        "   6 answer  echo.generate(embeds)                             numpy\n"
+        "       gives $answer.text: text\n"
+        "       gives $answer.ids: i64 N\n"
+        "       gives $answer.finish_reason: text\n"
+        "       drops $answer.finish_reason, $answer.ids, $embeds\n"
+        "crossings: 2\n"
+    )
+
+
+def test_plan_of_tasks(cli, tmp_path):
+    path = write(tmp_path, TASKS)
+    assert cli("plan", path)[1].count("two-tasks, task ") == 2
+    assert cli("plan", path, "--task", "pass")[1].startswith("two-tasks, task pass\n")
+    assert cli("plan", path, "--task", "chat")[0] == 2
+
+
+def test_plan_without_the_files(cli):
+    code, out, err = cli("plan", "tests/manifests/mega-asr.yaml")
+    assert (code, out) == (3, "")
+    assert "S473 encoder needs repo/onnx/audio_encoder_fp32.onnx" in err
+
+
+def test_show_a_tree(cli, tmp_path):
+    code, out, err = cli("show", write(tmp_path))
+    assert (code, err) == (0, "")
+    assert out == (
+        "fake-asr: frames -> widen -> echo\n"
+        "├─ components, 2.05 kB of weights\n"
+        "│  ├─ frames  fake.frames  numpy\n"
+        "│  ├─ widen   fake.widen   numpy                  emits echo.embed\n"
+        "│  ├─ ask     fake.ask     numpy\n"
+        "│  └─ echo    fake.echo    numpy  f32, 2.05 kB\n"
+        "└─ graph\n"
+        "   ├─ audio   audio                input\n"
+        "   ├─ said    text                 = 'hi'\n"
+        "   ├─ mel     f32 F 2              frames(audio)\n"
+        "   │  └─ .mask  bool F\n"
+        "   ├─ soft    f32 F 4 @echo.embed  widen(x=mel)\n"
+        "   ├─ asked                        ask(speech=soft, said)\n"
+        "   │  ├─ .ids    i64 T\n"
+        "   │  ├─ .slots  bool T\n"
+        "   │  └─ .text   text\n"
+        "   ├─ words   f32 T 4 @echo.embed  echo.embed(ids=asked.ids)\n"
+        "   ├─ embeds  f32 T 4 @echo.embed  scatter(base=words, at=asked.slots, values=soft)\n"
+        "   ├─ answer                       echo.generate(embeds)\n"
+        "   │  ├─ .text           text\n"
+        "   │  ├─ .ids            i64 N\n"
+        "   │  └─ .finish_reason  text\n"
+        "   └─ text    text                 output: answer.text\n"
+    )
+
+
+def test_show_into_a_file(cli, tmp_path):
+    target = tmp_path / "graph.svg"
+    assert cli("show", write(tmp_path), "-f", "svg", "-o", target) == (0, "", "")
+    assert ET.parse(target).getroot().tag == "{http://www.w3.org/2000/svg}svg"
+    code, _, err = cli("show", tmp_path, "-o", tmp_path / "no" / "graph.svg")
+    assert code == 5
+    assert "R507 cannot write" in err
+
+
+def test_show_a_refused_bundle(cli, tmp_path):
+    path = write(tmp_path, BUNDLE, ("$asked.slots", "$asked.slot"))
+    code, out, err = cli("show", path)
+    assert code == 3
+    assert "fake-asr" in out
+    assert "W207" in err
+
+
+def test_list(cli):
+    code, out, err = cli("list")
+    assert (code, err) == (0, "")
+    code, out, err = cli("list", "--components")
+    assert (code, err) == (0, "")
+    assert "fake.widen\n  Repeat each frame to a width.\n  knobs: width, rows, dtype\n" in out
+    assert "audio.log_mel\n" in out
+
+
+def test_explain_a_code(cli):
+    for name in ("M121", "m121"):
+        code, out, err = cli("explain", name)
+        assert (code, err) == (0, "")
+        assert out.startswith("# M121 Unknown key\n")
+    code, out, err = cli("explain", "M199")
+    assert (code, out) == (2, "")
+    assert err.startswith(
+        "R545 'M199' is neither an error's code nor a kind of component\n    hint: did you mean 'M1"
+    )
+
+
+def test_explain_lists_the_codes(cli):
+    assert cli("explain") == (0, explain.index() + "\n", "")
+    assert "M121  Unknown key" in explain.index().splitlines()
+
+
+def test_explain_a_component(cli):
+    code, out, err = cli("explain", "fake.echo")
+    assert (code, err) == (0, "")
+    assert out == (
+        "# fake.echo\n"
+        "\n"
+        "A decoder that says how many rows it was given, as often as it may.\n"
+        "\n"
+        "Backend: numpy.\n"
+        "Keys beside use, config and emits: precision.\n"
+        "\n"
+        "## .embed\n"
+        "\n"
+        "- takes ids: i64 T\n"
+        "- gives out: T D @embed\n"
+        "\n"
+        "## .generate\n"
+        "\n"
+        "- takes embeds: T D @embed\n"
+        "- option max_tokens: int = 3\n"
+        "- option end: str = '.'\n"
+        "- gives text: text\n"
+        "- gives ids: i64 N\n"
+        "- gives finish_reason: text\n"
+    )
+    assert "- width: int = 4\n" in cli("explain", "fake.widen")[1]
+
+
+@pytest.mark.parametrize("name", registry.names())
+def test_every_kind_of_component_explains_itself(name):
+    assert explain.explain(name).startswith(f"# {name}\n\n")
+
+
+def test_explain_what_is_neither():
+    with pytest.raises(ComposerError, match=r"did you mean 'fake\.echo'"):
+        explain.explain("fake.ecko")
+
+
+def test_schema(cli):
+    assert cli("schema") == (0, schema_text(), "")
+    assert json.loads(schema_text())
+
+
+def test_doctor(cli):
+    code, out, err = cli("doctor")
+    assert err == ""
+    assert code == (5 if "\n! " in out else 0)
+    for word in ("Python 3.", "composer 0.", "MLX: ", "ONNX Runtime: ", "audio.log_mel: "):
+        assert word in out
+
+
+def test_doctor_tells_what_is_broken(cli, monkeypatch):
+    def broken(name):
+        raise ImportError(f"no {name} here")
+
+    monkeypatch.setattr("composer.cli.doctor.import_module", broken)
+    code, out, _ = cli("doctor")
+    assert code == 5
+    assert "! MLX: ImportError: no mlx.core here\n" in out
+
+
+@pytest.fixture
+def shelf(tmp_path, monkeypatch):
+    """Stand in for the shipped bundles: one in a folder with weights, one a manifest alone."""
+    root = tmp_path / "bundles"
+    (root / "with-weights" / "weights").mkdir(parents=True)
+    (root / "with-weights" / "weights" / "w.bin").write_bytes(b"w")
+    write(root / "with-weights")
+    comment = "# yaml-language-server: $schema=../schemas/bundle-1.schema.json\n"
+    (root / "alone.yaml").write_text(comment + BUNDLE)
+    real = shipped("schemas")
+    monkeypatch.setattr(
+        "composer.shipped.shipped", lambda name: root if name == "bundles" else real
+    )
+    return root
+
+
+def test_new_copies_a_bundle_whole(cli, shelf, tmp_path):
+    code, out, err = cli("new", tmp_path / "mine", "--like", "with-weights")
+    assert (code, err) == (0, "")
+    assert out == f"{tmp_path}/mine/bundle.yaml: composer check {tmp_path}/mine checks it\n"
+    assert (tmp_path / "mine" / "weights" / "w.bin").read_bytes() == b"w"
+    assert cli("check", tmp_path / "mine")[0] == 0
+
+
+def test_new_copies_a_manifest_and_its_schema(cli, shelf, tmp_path):
+    assert cli("new", tmp_path / "mine", "--like", "alone")[0] == 0
+    text = (tmp_path / "mine" / "bundle.yaml").read_text()
+    assert text == "# yaml-language-server: $schema=./bundle-1.schema.json\n" + BUNDLE
+    assert (tmp_path / "mine" / "bundle-1.schema.json").read_text() == schema_text()
+    assert cli("check", tmp_path / "mine")[0] == 0
+
+
+def test_new_overwrites_nothing(cli, shelf, tmp_path):
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "kept").write_text("")
+    for target in (tmp_path / "mine", tmp_path / "mine" / "kept"):
+        code, _, err = cli("new", target, "--like", "alone")
+        assert code == 2
+        assert "is not an empty folder" in " ".join(err.split())
+    assert [path.name for path in (tmp_path / "mine").iterdir()] == ["kept"]
+
+
+def test_new_like_nothing_known(cli, shelf, tmp_path):
+    code, _, err = cli("new", tmp_path / "mine", "--like", "alnoe")
+    assert code == 3
+    assert "S474" in err
+    assert not (tmp_path / "mine").exists()
+
+
+def test_list_names_the_bundles(cli, shelf):
+    (shelf / "bad.yaml").write_text("[")
+    code, out, _ = cli("list")
+    assert code == 0
+    assert out == (
+        "alone         frames -> widen -> echo\n"
+        "bad           cannot be read: composer check bad tells why\n"
+        "with-weights  frames -> widen -> echo\n"
+    )

@@ -1,0 +1,275 @@
+import io
+import json
+import sys
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+from safetensors import safe_open
+from safetensors.numpy import save_file
+
+from composer.cli.tensors import read_values
+from tests.fakes import BUNDLE, write
+
+pytestmark = pytest.mark.usefixtures("fakes")
+
+SUM = """\
+composer: 1
+name: places
+components: {}
+inputs: {ids: ids, at: mask}
+graph: {out: {run: fill, with: {ids: $ids, at: $at, value: 7}}}
+outputs: {ids: $out}
+"""
+
+
+@pytest.fixture
+def bundle(tmp_path):
+    return write(tmp_path)
+
+
+def test_one_text_is_printed_alone(cli, bundle, clip):
+    assert cli("run", bundle, "-i", f"audio={clip()}") == (0, "7.\n", "")
+    assert cli("run", bundle, "-i", f"audio={clip()}", "-i", "said=x=y")[1] == "8.\n"
+
+
+def test_several_outputs_are_named(cli, tmp_path, clip):
+    outputs = "outputs: {ids: $answer.ids, text: $answer.text, why: $answer.finish_reason}"
+    path = write(tmp_path, BUNDLE, ("outputs: {text: $answer.text}", outputs))
+    assert cli("run", path, "-i", f"audio={clip()}") == (
+        0,
+        "text: 7.\nwhy: stop\nids: int64 [2]; --json prints the numbers\n",
+        "",
+    )
+
+
+def test_json(cli, bundle, clip):
+    code, out, err = cli("run", bundle, "-i", f"audio={clip()}", "--json")
+    found = json.loads(out)
+    assert (code, err) == (0, "")
+    assert list(found.pop("timings")) == ["mel", "soft", "asked", "words", "embeds", "answer"]
+    assert found == {
+        "bundle": "fake-asr",
+        "outputs": {"text": "7."},
+        "finish_reason": "stop",
+        "tokens": 2,
+    }
+
+
+def test_stream(cli, bundle, clip):
+    assert cli("run", bundle, "-i", f"audio={clip()}", "--stream") == (0, "7.\n", "")
+
+
+def test_a_stream_that_is_not_the_output_is_followed_by_it(cli, tmp_path, clip):
+    path = write(
+        tmp_path,
+        BUNDLE,
+        ("  echo: {", "  upper: {use: fake.upper}\n  echo: {"),
+        ("{embeds: $embeds}}", "{embeds: $embeds, end: x}}\n"
+         "  loud: {run: upper, with: {text: $answer.text}}"),
+        ("$answer.text}", "$loud}"),
+    )  # fmt: skip
+    text = path.read_text().replace("text: $loud}}\noutputs", "text: $answer.text}}\noutputs")
+    path.write_text(text.replace("outputs: {text: $answer.text}", "outputs: {text: $loud}"))
+    assert cli("run", path, "-i", f"audio={clip()}", "--stream")[1] == "7x\n7X\n"
+
+
+def test_stream_and_json_exclude_each_other(cli, bundle):
+    code, out, err = cli("run", bundle, "--stream", "--json")
+    assert (code, out) == (2, "")
+    assert "choose one" in err
+
+
+def test_an_answer_that_was_cut_is_told(cli, bundle, clip):
+    code, out, err = cli("run", bundle, "-i", f"audio={clip()}", "--set", "answer.max_tokens=1")
+    assert (code, out) == (0, "7\n")
+    assert err == ("warning: the answer was cut at its limit of tokens; raise it with --set\n")
+
+
+def test_settings_are_checked(cli, bundle, clip):
+    call = ["run", bundle, "-i", f"audio={clip()}"]
+    wrong = ["anwser.max_tokens=1", "answer.max_token=1", "answer.max_tokens=lots", "answer=3"]
+    code, out, err = cli(*call, *(part for text in wrong for part in ("--set", text)))
+    assert (code, out) == (2, "")
+    assert err == (
+        "R544 cannot set anwser.max_tokens: no node 'anwser'\n"
+        "    hint: did you mean 'answer'?\n"
+        "R544 cannot set answer.max_token: answer (echo.generate) has no option 'max_token'\n"
+        "    hint: did you mean 'max_tokens'?\n"
+        "R542 answer.max_tokens cannot be 'lots': input should be a valid integer, "
+        "unable to parse string as an integer\n"
+        "R544 cannot set answer: answer (echo.generate) has no option named\n"
+        "    hint: there are: max_tokens, end\n"
+    )
+    assert cli(*call, "--set", "answer.end=5")[1] == "75\n"
+    assert cli(*call, "--set", "answer.end=5", "--set", "answer.end=6")[0] == 2
+
+
+def test_wrong_inputs_are_a_wrong_call(cli, bundle):
+    code, out, err = cli("run", bundle, "-i", "adio=x.wav")
+    assert (code, out) == (2, "")
+    assert "R540 the bundle has no input 'adio'" in err
+    assert "R541 input 'audio' (audio) is not given" in err
+    assert cli("run", bundle, "-i", "audio")[0] == 2
+
+
+def test_audio_that_cannot_be_read(cli, bundle, tmp_path):
+    code, out, err = cli("run", bundle, "-i", f"audio={tmp_path}/none.wav")
+    assert (code, out) == (3, "")
+    assert err.startswith(f"{tmp_path}/none.wav: S480 ")
+
+
+def test_audio_from_stdin(cli, bundle, clip, monkeypatch):
+    data = clip().read_bytes()
+    monkeypatch.setattr(sys, "stdin", SimpleNamespace(buffer=io.BytesIO(data)))
+    assert cli("run", bundle, "-i", "audio=-")[1] == "7.\n"
+
+
+def test_a_run_that_fails(cli, bundle, clip, tmp_path):
+    save_file({"mel": np.full((4, 2), 1e9, np.float32)}, tmp_path / "loud.safetensors")
+    code, out, err = cli(
+        "run", bundle, "-i", f"audio={clip()}", "--feed", tmp_path / "loud.safetensors"
+    )
+    assert (code, out) == (5, "")
+    assert "R500 widen failed: ZeroDivisionError: too loud" in err
+    assert "Traceback" not in err
+
+
+def test_a_bundle_that_is_refused(cli, tmp_path):
+    path = write(tmp_path, BUNDLE, ("$asked.slots", "$asked.slot"))
+    code, out, err = cli("run", path)
+    assert (code, out) == (3, "")
+    assert "W207" in err
+
+
+def test_taps_can_be_fed_again(cli, bundle, clip, tmp_path):
+    kept = tmp_path / "taps.safetensors"
+    assert cli("run", bundle, "-i", f"audio={clip()}", "--taps", kept)[0] == 0
+    with safe_open(kept, "np") as file:
+        assert set(file.keys()) == {
+            "audio", "mel", "mel.mask", "soft", "asked.ids", "asked.slots", "words", "embeds",
+            "answer.ids",
+        }  # fmt: skip
+        assert file.metadata() == {
+            "bundle": "fake-asr",
+            "task": "default",
+            "rate audio": "8000",
+            "text said": "hi",
+            "text asked.text": "hi",
+            "text answer.text": "7.",
+            "text answer.finish_reason": "stop",
+        }
+    again = tmp_path / "again.safetensors"
+    assert cli("run", bundle, "--feed", kept, "--taps", again) == (0, "7.\n", "")
+    with safe_open(kept, "np") as one, safe_open(again, "np") as other:
+        assert one.metadata() == other.metadata()
+        assert set(one.keys()) == set(other.keys())
+        for name in one.keys():  # noqa: SIM118
+            np.testing.assert_array_equal(one.get_tensor(name), other.get_tensor(name))
+
+
+def test_a_feed_replaces_only_what_it_names(cli, bundle, clip, tmp_path):
+    rows = {"embeds": np.zeros((5, 4), np.float32)}
+    save_file(rows, tmp_path / "rows.safetensors")
+    call = ["run", bundle, "-i", f"audio={clip()}", "--feed", tmp_path / "rows.safetensors"]
+    code, _, err = cli(*call)
+    assert code == 5
+    assert "R501" in err
+    code, out, _ = cli(*call[:2], "-i", f"audio={clip(frames=4)}", *call[4:])
+    assert (code, out) == (0, "5.\n")
+
+
+@pytest.mark.parametrize(
+    ("content", "says"),
+    [
+        (b"", "S407"),
+        (b"\x80\x04\x95 a pickle, so to say", "S406"),
+        (None, "R542 there is no such file"),
+    ],
+)
+def test_a_feed_is_checked_before_it_is_read(cli, bundle, tmp_path, content, says):
+    path = tmp_path / "feed.safetensors"
+    if content is not None:
+        path.write_bytes(content)
+    code, out, err = cli("run", bundle, "--feed", path)
+    assert (code, out) == (3 if content is not None else 2, "")
+    assert f"{path}: {says}" in err
+
+
+def test_a_feed_of_an_unknown_value(cli, bundle, clip, tmp_path):
+    save_file({"sofft": np.zeros((4, 4), np.float32)}, tmp_path / "feed.safetensors")
+    code, _, err = cli(
+        "run", bundle, "-i", f"audio={clip()}", "--feed", tmp_path / "feed.safetensors"
+    )
+    assert code == 2
+    assert "R544 cannot feed 'sofft'" in err
+
+
+def test_a_rate_without_a_tensor(cli, bundle, tmp_path):
+    path = tmp_path / "feed.safetensors"
+    save_file({"soft": np.zeros((4, 4), np.float32)}, path, {"rate audio": "8000"})
+    code, _, err = cli("run", bundle, "--feed", path)
+    assert code == 2
+    assert err == (
+        f"{path}: R542 the metadata 'rate audio' is '8000', no rate of a tensor in the file\n"
+    )
+
+
+def test_bfloat16_is_fed_as_float32(tmp_path):
+    path = tmp_path / "feed.safetensors"
+    header = b'{"soft":{"dtype":"BF16","shape":[1,3],"data_offsets":[0,6]}}'
+    numbers = np.array([0x3FC0, 0xBDCD, 0x7F62], "<u2")
+    path.write_bytes(len(header).to_bytes(8, "little") + header + numbers.tobytes())
+    found = read_values(path)["soft"]
+    assert found.dtype == np.float32
+    assert found.tolist() == [[1.5, -0.10009765625, 226 * 2.0**120]]
+
+
+def test_numbers(cli, tmp_path):
+    path = write(tmp_path, SUM)
+    np.save(tmp_path / "at.npy", np.array([True, False, True]))
+    save_file({"x": np.array([1, 2, 3], np.int64)}, tmp_path / "ids.safetensors")
+    for ids in ("[1, 2, 3]", tmp_path / "ids.safetensors"):
+        for at in ("[true, false, true]", tmp_path / "at.npy"):
+            code, out, err = cli("run", path, "-i", f"ids={ids}", "-i", f"at={at}", "--json")
+            assert (code, err) == (0, "")
+            assert json.loads(out)["outputs"] == {"ids": [7, 2, 7]}
+
+
+@pytest.mark.parametrize(
+    "ids", ["1 2 3", "[1.5]", "[[1]]", "[1, [2]]", "nowhere.npy", "[" * 100_000, '["a"]', "{}"]
+)
+def test_wrong_numbers(cli, tmp_path, ids):
+    code, out, err = cli("run", write(tmp_path, SUM), "-i", f"ids={ids}", "-i", "at=[true]")
+    assert (code, out) == (2, "")
+    assert err.startswith("R542 'ids' ")
+    assert len(err) < 400
+
+
+def test_a_precision_and_a_placement(cli, bundle, clip):
+    call = ["run", bundle, "-i", f"audio={clip()}"]
+    assert cli(*call, "--precision", "echo=float16", "--threads", "1")[:2] == (0, "7.\n")
+    assert cli(*call, "--precision", "echo=int3")[0] == 2
+    assert cli(*call, "--device", "tpu")[0] == 2
+    code, _, err = cli(*call, "--precision", "eco=float16")
+    assert code == 3
+    assert "W219" in err
+
+
+def test_a_profile(cli, bundle, clip, tmp_path):
+    profile = tmp_path / "p.yaml"
+    profile.write_text("memory_gb: 0.0000001\n")
+    code, _, err = cli("run", bundle, "-i", f"audio={clip()}", "--profile", profile)
+    assert code == 5
+    assert "R505" in err
+    profile.write_text("threds: 2\n")
+    code, _, err = cli("run", bundle, "-i", f"audio={clip()}", "--profile", profile)
+    assert code == 3
+    assert f"{profile}:1:1: M121" in err
+
+
+def test_taps_that_cannot_be_written(cli, bundle, clip, tmp_path):
+    target = tmp_path / "no" / "taps.safetensors"
+    code, out, err = cli("run", bundle, "-i", f"audio={clip()}", "--taps", target)
+    assert (code, out) == (5, "")
+    assert err == f"{target}: R507 cannot write: No such file or directory\n"

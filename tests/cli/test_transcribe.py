@@ -1,0 +1,142 @@
+import json
+
+import pytest
+
+from tests.fakes import BUNDLE, write
+
+pytestmark = pytest.mark.usefixtures("fakes")
+
+
+@pytest.fixture
+def bundle(tmp_path):
+    return write(tmp_path)
+
+
+def test_line_n_is_clip_n(cli, bundle, clip, tmp_path):
+    clips = [clip("a.wav"), tmp_path / "none.wav", clip("b c.wav", frames=4)]
+    code, out, err = cli("transcribe", bundle, *clips)
+    assert (code, out) == (5, "7.\n\n5.\n")
+    lines = err.splitlines()
+    assert lines[0] == f"{tmp_path}/none.wav:"
+    assert lines[1].startswith(f"{tmp_path}/none.wav: S480 the audio cannot be opened")
+    assert lines[-1] == "1 of 3 clips failed"
+
+
+def test_the_order_is_that_of_the_clips(cli, bundle, clip):
+    clips = [clip(f"{n}.wav", frames=2 * n) for n in (9, 1, 5, 2, 7)]
+    assert cli("transcribe", bundle, *clips, "--jobs", 4)[1] == "12.\n4.\n8.\n5.\n10.\n"
+
+
+def test_jsonl(cli, bundle, clip, tmp_path):
+    code, out, _ = cli("transcribe", bundle, clip(), tmp_path / "none.wav", "-f", "jsonl")
+    good, bad = map(json.loads, out.splitlines())
+    assert code == 5
+    assert good.pop("seconds") >= 0
+    assert good == {
+        "audio": str(clip()), "text": "7.", "finish_reason": "stop", "tokens": 2,
+    }  # fmt: skip
+    assert bad["audio"] == f"{tmp_path}/none.wav"
+    assert [problem["code"] for problem in bad["error"]] == ["S480"]
+
+
+def test_json_is_one_array(cli, bundle, clip):
+    code, out, err = cli("transcribe", bundle, clip("a.wav"), clip("b.wav"), "-f", "json")
+    assert (code, err) == (0, "")
+    assert [entry["text"] for entry in json.loads(out)] == ["7.", "7."]
+
+
+@pytest.mark.parametrize(
+    ("format", "files"),
+    [
+        ("txt", {"a.txt", "b.txt"}),
+        ("json", {"a.json", "b.json", "none.json"}),
+        ("jsonl", {"transcripts.jsonl"}),
+    ],
+)
+def test_files(cli, bundle, clip, tmp_path, format, files):
+    folder = tmp_path / "new" / "out"
+    clips = [clip("a.wav"), tmp_path / "none.wav", clip("x/b.flac.wav").rename(tmp_path / "b.wav")]
+    code, out, _ = cli("transcribe", bundle, *clips, "-f", format, "-o", folder)
+    assert (code, out) == (5, "")
+    assert {path.name for path in folder.iterdir()} == files
+    if format == "txt":
+        assert (folder / "a.txt").read_text() == "7.\n"
+    if format == "json":
+        assert json.loads((folder / "a.json").read_text())["text"] == "7."
+        assert json.loads((folder / "none.json").read_text())["error"][0]["code"] == "S480"
+    if format == "jsonl":
+        lines = (folder / "transcripts.jsonl").read_text().splitlines()
+        assert [json.loads(line)["audio"] for line in lines] == [str(each) for each in clips]
+
+
+@pytest.mark.parametrize("other", ["x/clip.wav", "CLIP.flac"])
+def test_two_clips_never_share_a_file(cli, bundle, clip, tmp_path, other):
+    clips = [clip(), clip(other)]
+    code, out, err = cli("transcribe", bundle, *clips, "-o", tmp_path / "out")
+    assert (code, out) == (2, "")
+    assert "would both be written to" in " ".join(err.split())
+    assert not (tmp_path / "out").exists()
+    assert cli("transcribe", bundle, *clips, "-f", "jsonl", "-o", tmp_path / "out")[0] == 0
+
+
+def test_a_folder_is_no_clip(cli, bundle, tmp_path):
+    code, _, err = cli("transcribe", bundle, tmp_path)
+    assert code == 5
+    assert "S480 the audio is a folder, not a file" in err
+
+
+def test_inputs_and_settings(cli, bundle, clip):
+    call = ["transcribe", bundle, clip()]
+    assert cli(*call, "-i", "said=")[1] == "5.\n"
+    code, out, err = cli(*call, "--set", "answer.max_tokens=1")
+    assert (code, out) == (0, "7\n")
+    assert err.startswith(f"{clip()}: warning: the answer was cut")
+
+
+def test_language_is_an_input(cli, tmp_path, clip):
+    path = write(tmp_path, BUNDLE, ("  said: {", "  language: {"), ("$said", "$language"))
+    assert cli("transcribe", path, clip(), "-l", "Malay")[1] == "10.\n"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (["-i", "sad=x"], "R540 the bundle has no input 'sad'"),
+        (["-l", "English"], "R540 the bundle has no input 'language'"),
+        (["-i", "audio=x.wav"], "name the clips as arguments"),
+        (["--task", "chat"], "R543 the bundle has no task 'chat'"),
+        (["--set", "answer.top_k=3"], "R544 cannot set answer.top_k"),
+        (["--jobs", "0"], "Invalid value for '--jobs'"),
+        (["-f", "srt"], "'srt' is not one of"),
+    ],
+)
+def test_a_wrong_call_runs_nothing(cli, bundle, clip, monkeypatch, arguments, says):
+    monkeypatch.setattr("composer.bundle.Bundle.load", None)
+    code, out, err = cli("transcribe", bundle, clip(), *arguments)
+    assert (code, out) == (2, "")
+    assert says in err
+
+
+def test_a_task_without_audio(cli, tmp_path):
+    path = tmp_path / "bundle.yaml"
+    path.write_text(
+        "composer: 1\nname: louder\ncomponents: {up: {use: fake.upper}}\ninputs: {text: text}\n"
+        "graph: {out: {run: up, with: {text: $text}}}\noutputs: {text: $out}\n"
+    )
+    code, _, err = cli("transcribe", path, "a.wav")
+    assert code == 2
+    assert "takes no audio; composer run gives every input" in " ".join(err.split())
+
+
+def test_an_output_folder_that_cannot_be(cli, bundle, clip, tmp_path):
+    (tmp_path / "file").write_text("")
+    code, _, err = cli("transcribe", bundle, clip(), "-o", tmp_path / "file" / "out")
+    assert code == 5
+    assert "R507 cannot write" in err
+
+
+def test_progress_is_for_terminals(cli, bundle, clip, tmp_path, monkeypatch):
+    assert cli("transcribe", bundle, clip(), "-o", tmp_path / "a") == (0, "", "")
+    monkeypatch.setattr("sys.stderr.isatty", lambda: True, raising=False)
+    code, out, _ = cli("transcribe", bundle, clip(), "-o", tmp_path / "b")
+    assert (code, out) == (0, "")
