@@ -42,7 +42,7 @@ class Gemma4(Component, name="mlx.gemma4"):
         if missing:
             raise ComposerError(
                 Problem(
-                    "W247",
+                    "W222",
                     f"{spec.weights} has no {', '.join(missing)}",
                     hint="mlx.gemma4 takes decoders with per-layer inputs; mlx.lm takes others",
                 )

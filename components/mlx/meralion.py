@@ -38,7 +38,7 @@ class Meralion(Component, name="mlx.meralion"):
             missing = "conv1.weight" if first is None else "the adaptor's out_proj.weight"
             raise ComposerError(
                 Problem(
-                    "W247",
+                    "W222",
                     f"{spec.weights} has no {missing}",
                     hint="mlx.meralion takes a Whisper-shaped encoder with its frame adaptor",
                 )

@@ -207,9 +207,9 @@ class _Chain:
         if not tensors:
             return
         weight = tensors["weight"]
-        axes = 2 if kind == "linear" else 1
+        axes, said = (2, "two axes") if kind == "linear" else (1, "one axis")
         if len(weight.shape) != axes:
-            self.report(f"layer {number} is a {kind}, whose weight has {axes} axes", weight)
+            self.report(f"layer {number} is a {kind}, whose weight has {said}", weight)
             return
         bias = tensors.get("bias")
         if bias and bias.shape != weight.shape[:1]:

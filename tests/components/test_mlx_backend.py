@@ -1,0 +1,93 @@
+import mlx.core as mx
+import numpy as np
+import pytest
+
+from composer import registry
+from composer.backend import LONG, NumPy
+from composer.components.mlx.backend import Mlx
+
+BACKEND = Mlx()
+AT = np.array([False, True, False, True])
+
+
+def test_it_is_registered():
+    backend = registry.backend("mlx")
+    assert isinstance(backend, Mlx)
+    assert backend.threaded
+
+
+def test_it_owns_its_own_arrays():
+    assert BACKEND.owns(mx.zeros(2))
+    assert not BACKEND.owns(np.zeros(2))
+    assert not NumPy().owns(mx.zeros(2))
+
+
+@pytest.mark.parametrize("dtype", LONG)
+def test_every_dtype_has_its_short_name(dtype):
+    value = BACKEND.from_numpy(np.array([0, 1, 1]), dtype)
+    assert BACKEND.dtype(value) == dtype
+    assert BACKEND.shape(value) == (3,)
+    assert BACKEND.dtype(BACKEND.cast(value, "f32")) == "f32"
+    back = BACKEND.to_numpy(value)
+    assert back.tolist() == [0, 1, 1]
+    assert back.dtype == (np.float32 if dtype == "bf16" else np.dtype(LONG[dtype]))
+
+
+def test_bfloat16_crosses_exactly():
+    numbers = np.float32([1.0, -2.5, 3.0e38, 1e-30, 0.1])
+    crossed = BACKEND.to_numpy(BACKEND.from_numpy(numbers, "bf16"))
+    bits = numbers.view(np.uint32)
+    rounded = ((bits + 0x7FFF + ((bits >> 16) & 1)) & 0xFFFF0000).view(np.float32)
+    assert crossed.dtype == np.float32
+    np.testing.assert_array_equal(crossed, rounded)
+
+
+def test_what_crosses_is_a_copy():
+    numbers = np.zeros(3, np.float32)
+    value = BACKEND.from_numpy(numbers, "f32")
+    numbers[:] = 1
+    assert value.tolist() == [0, 0, 0]
+
+
+@pytest.mark.parametrize("dtype", ["f32", "f16", "bf16"])
+def test_scatter_is_that_of_numpy(dtype):
+    base = np.random.default_rng(0).normal(size=(4, 3)).astype(np.float16)
+    values = np.random.default_rng(1).normal(size=(2, 3)).astype(np.float16)
+    given = BACKEND.from_numpy(base, dtype)
+    kept = np.array(BACKEND.to_numpy(given))
+    out = BACKEND.scatter(given, AT, BACKEND.from_numpy(values, dtype))
+    assert BACKEND.dtype(out) == dtype
+    wanted = NumPy().scatter(kept, AT, BACKEND.to_numpy(BACKEND.from_numpy(values, dtype)))
+    np.testing.assert_array_equal(BACKEND.to_numpy(out), wanted)
+    np.testing.assert_array_equal(BACKEND.to_numpy(given), kept)
+
+
+def test_scatter_of_nothing_changes_nothing():
+    base = mx.ones((4, 3))
+    out = BACKEND.scatter(base, np.zeros(4, bool), mx.zeros((0, 3)))
+    assert mx.array_equal(out, base)
+
+
+def test_fill_is_that_of_numpy():
+    ids = mx.array([5, 6, 7, 8])
+    out = BACKEND.fill(ids, AT, -1)
+    assert BACKEND.dtype(out) == BACKEND.dtype(ids)
+    assert out.tolist() == NumPy().fill(np.array(ids), AT, -1).tolist() == [5, -1, 7, -1]
+
+
+@pytest.mark.parametrize(
+    "values",
+    [mx.zeros((3, 3)), mx.zeros((1, 3)), mx.zeros((2, 4)), mx.zeros((2, 3), mx.float16)],
+    ids=["too many", "too few", "too wide", "another dtype"],
+)
+def test_scatter_is_strict(values):
+    with pytest.raises(ValueError, match=r"scatter into 2 marked rows of f32 \[4, 3\] needs"):
+        BACKEND.scatter(mx.ones((4, 3)), AT, values)
+
+
+@pytest.mark.parametrize("at", [AT.astype(np.int64), AT[:3], AT[None]])
+def test_marks_are_bool_and_as_long(at):
+    with pytest.raises(ValueError, match=r"'at' must be bool \[4\], not"):
+        BACKEND.scatter(mx.ones((4, 3)), at, mx.zeros((2, 3)))
+    with pytest.raises(ValueError, match=r"'at' must be bool \[4\], not"):
+        BACKEND.fill(mx.zeros(4, mx.int64), at, 0)
