@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
-GAP, LANE, RISE = 36.0, 14.0, 56.0
+GAP, LANE, RISE = 36.0, 14.0, 64.0
 SWEEPS = 12
 
 Point = tuple[float, float]
@@ -56,7 +56,14 @@ def lay_out(sizes: Mapping[str, Point], edges: Sequence[Edge]) -> Layout:
         y |= dict.fromkeys(row, top + height / 2)
         top += height + RISE
     centres = {name: (x[name] - left, y[name]) for name in x}
-    paths = tuple(_path(chain, centres, sizes) for chain in chains)
+    leave = _docked(chains, centres, sizes, 0, 1)
+    enter = _docked(chains, centres, sizes, -1, -2)
+    paths = tuple(
+        ((leave[n], centres[chain[0]][1] + sizes[chain[0]][1] / 2),
+         *(centres[name] for name in chain[1:-1]),
+         (enter[n], centres[chain[-1]][1] - sizes[chain[-1]][1] / 2))
+        for n, chain in enumerate(chains)
+    )  # fmt: skip
     width = max(centres[name][0] + widths[name] / 2 for name in centres)
     return Layout({name: centres[name] for name in sizes}, paths, width, top - RISE)
 
@@ -118,12 +125,24 @@ def _spread(
     return {name: at + offset[name] for at, names in groups for name in names}
 
 
-def _path(
-    chain: Sequence[str], centres: Mapping[str, Point], sizes: Mapping[str, Point]
-) -> tuple[Point, ...]:
-    (x0, y0), (x1, y1) = centres[chain[0]], centres[chain[-1]]
-    start, end = (x0, y0 + sizes[chain[0]][1] / 2), (x1, y1 - sizes[chain[-1]][1] / 2)
-    return (start, *(centres[name] for name in chain[1:-1]), end)
+def _docked(
+    chains: Sequence[Sequence[str]],
+    centres: Mapping[str, Point],
+    sizes: Mapping[str, Point],
+    end: int,
+    next_: int,
+) -> dict[int, float]:
+    """Spread the arrows at one side of each box, in the order in which they come."""
+    docks: dict[str, list[int]] = defaultdict(list)
+    for number, chain in enumerate(chains):
+        docks[chain[end]].append(number)
+    found = {}
+    for name, numbers in docks.items():
+        numbers.sort(key=lambda number: centres[chains[number][next_]][0])
+        step = min(GAP, sizes[name][0] / (len(numbers) + 1))
+        for place, number in enumerate(numbers):
+            found[number] = centres[name][0] + (place - (len(numbers) - 1) / 2) * step
+    return found
 
 
 def _mean(numbers: Sequence[float], otherwise: float) -> float:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import TYPE_CHECKING
 from xml.sax.saxutils import escape
 
@@ -13,13 +14,14 @@ if TYPE_CHECKING:
     from composer.graph import Graph
 
 MARGIN, HEADING = 24.0, 34.0
-CHARACTER, LINE, PADDING = 7.3, 17.0, 12.0
+CHARACTER, SMALL, LINE, PADDING = 7.3, 6.1, 17.0, 12.0
 STYLE = """
   svg {background: #ffffff; font: 12px ui-monospace, Menlo, Consolas, monospace}
   text {fill: #1f2328; text-anchor: middle}
   .head {font-size: 15px; font-weight: 600; text-anchor: start}
   .title {font-weight: 600; font-size: 13px}
-  .label {font-size: 10px; fill: #59636e; stroke: #ffffff; stroke-width: 4; paint-order: stroke}
+  .label {font-size: 10px; fill: #59636e}
+  .ground {fill: #ffffff}
   .box {fill: #f6f8fa; stroke: #8c959f}
   .mlx {fill: #fff1e5; stroke: #bc6b1e}
   .numpy {fill: #e9f3ff; stroke: #3b7ac7}
@@ -29,7 +31,8 @@ STYLE = """
   @media (prefers-color-scheme: dark) {
     svg {background: #0d1117}
     text {fill: #e6edf3}
-    .label {fill: #9da7b1; stroke: #0d1117}
+    .label {fill: #9da7b1}
+    .ground {fill: #0d1117}
     .box {fill: #161b22; stroke: #6e7681}
     .mlx {fill: #33210f; stroke: #d2863a}
     .numpy {fill: #10233d; stroke: #5a9be6}
@@ -72,17 +75,16 @@ def _task(graph: Graph) -> tuple[list[str], Layout]:
     known = {box.id for box in drawn.boxes}
     arrows = [arrow for arrow in drawn.arrows if arrow.start in known]
     layout = lay_out(sizes, [(arrow.start, arrow.end) for arrow in arrows])
-    lines, labels = [], []
+    lines, labels, entering = [], [], Counter[str]()
     for arrow, points in zip(arrows, layout.paths, strict=True):
         note = f"<title>{_escaped(arrow.note)}</title>"
         lines.append(
             f'<path class="wire" marker-end="url(#tip)" d="{_curve(points)}">{note}</path>'
         )
         if arrow.label:
-            (x0, y0), (x1, y1) = points[-2:]
-            labels.append(
-                _text(x0 + (x1 - x0) * 0.62, y0 + (y1 - y0) * 0.62 + 3, arrow.label, "label")
-            )
+            # Labels of arrows into one box stand at three heights, so that they seldom meet.
+            labels += _label(arrow.label, *_along(points, 0.3 + 0.24 * (entering[arrow.end] % 3)))
+        entering[arrow.end] += 1
     for box in drawn.boxes:
         lines += _box(box, layout.centres[box.id], sizes[box.id])
     return lines + labels, layout
@@ -118,6 +120,21 @@ def _curve(points: tuple[Point, ...]) -> str:
         path.append(f"C{x:.1f},{middle:.1f} {after_x:.1f},{middle:.1f} {after_x:.1f},{after_y:.1f}")
         x, y = after_x, after_y
     return " ".join(path)
+
+
+def _along(points: tuple[Point, ...], part: float) -> Point:
+    """Return a point of the last bend of a curve."""
+    (x0, y0), (x1, y1) = points[-2:]
+    left = 1 - part
+    bend = part**2 * (3 - 2 * part)
+    y = y0 * left**3 + 1.5 * (y0 + y1) * part * left + y1 * part**3
+    return x0 + (x1 - x0) * bend, y
+
+
+def _label(text: str, x: float, y: float) -> list[str]:
+    width = len(text) * SMALL + 4
+    ground = f'<rect class="ground" x="{x - width / 2:.1f}" y="{y - 7:.1f}" width="{width:.1f}"'
+    return [f'{ground} height="13"/>', _text(x, y + 3, text, "label")]
 
 
 def _text(x: float, y: float, text: str, kind: str = "") -> str:
