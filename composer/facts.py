@@ -10,8 +10,8 @@ from pydantic import ValidationError
 
 from composer import registry
 from composer.component import Adapter, Component, Facts, Spec
-from composer.errors import ComposerError, Place, Problem
-from composer.graph import Known
+from composer.errors import ComposerError, Problem
+from composer.graph import ANY, Known
 from composer.headers import Headers
 from composer.operators import OPERATORS
 from composer.refusal import refusals
@@ -55,8 +55,8 @@ class _Asking:
             if met:
                 known[name] = met
         for name, met in known.items():
-            if met.emits:
-                self.emits(name, met.emits, known)
+            if met.emits and not self.emits(name, met.emits, known):
+                known[name] = replace(met, emits=ANY)
         return known
 
     def report(
@@ -98,9 +98,10 @@ class _Asking:
         """Return the class that `use` names."""
         names = registry.names()
         if use not in names:
+            message = f"there is no component kind '{use}'"
             near = did_you_mean(use, names)
-            hint = "; ".join(part for part in (near, f"installed: {listed(names)}") if part)
-            self.report("W212", f"there is no component kind '{use}'", name, "use", hint=hint)
+            hint = f"installed: {listed(names)}"
+            self.report("W212", f"{message}; {near}" if near else message, name, "use", hint=hint)
             return None
         try:
             return registry.component(use)
@@ -169,34 +170,29 @@ class _Asking:
             return replace(problem, place=place)
         if problem.place.file == self.manifest.place().file:
             return problem
-        where = Place(problem.place.file, problem.place.line, problem.place.column)
-        return replace(problem, place=place, message=f"{where}: {problem.message}")
+        message = problem.message
+        if not message.startswith(problem.place.file):
+            message = f"{problem.place}: {message}"
+        return replace(problem, place=place, message=message)
 
-    def emits(self, name: str, space: str, known: Mapping[str, Known]) -> None:
+    def emits(self, name: str, space: str, known: Mapping[str, Known]) -> bool:
+        """Tell whether the space that a component was trained into exists."""
         owner, _, wanted = space.partition(".")
         if owner not in self.manifest.components:
+            message = f"emits '{space}': there is no component '{owner}'"
             near = did_you_mean(owner, self.manifest.components)
-            self.report(
-                "W220",
-                f"emits '{space}': there is no component '{owner}'",
-                name,
-                "emits",
-                hint=near or f"components: {listed(self.manifest.components)}",
-            )
-            return
+            hint = f"components: {listed(self.manifest.components)}"
+            self.report("W220", f"{message}; {near}" if near else message, name, "emits", hint=hint)
+            return False
         methods = known[owner].methods if owner in known else None
         if methods is None:
-            return
+            return True
         ports = [p for s in methods.values() for ps in s.inputs.values() for p in ps]
         ports += [port for s in methods.values() for port in s.returns.values()]
-        has = sorted({port.space for port in ports if port.space})
-        if wanted not in has:
-            spaces = [f"{owner}.{each}" for each in has]
+        spaces = sorted({f"{owner}.{port.space}" for port in ports if port.space})
+        if space not in spaces:
+            message = f"emits '{space}': {owner} has no space '{wanted}'"
             near = did_you_mean(space, spaces)
-            self.report(
-                "W220",
-                f"emits '{space}': {owner} has no space '{wanted}'",
-                name,
-                "emits",
-                hint=near or f"it has: {listed(spaces)}",
-            )
+            hint = f"it has: {listed(spaces)}"
+            self.report("W220", f"{message}; {near}" if near else message, name, "emits", hint=hint)
+        return space in spaces

@@ -15,6 +15,10 @@ if TYPE_CHECKING:
     from composer.manifest import Input
 
 
+# The space of a component whose `emits` was refused: no second complaint about it.
+ANY = "*"
+
+
 @dataclass(frozen=True)
 class Known:
     """A component that the checker has met; `facts` is None where its own facts are broken."""

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from composer.operators import OPERATORS
-from composer.types import Port, item_bytes
+from composer.types import Port, alternative, item_bytes
 
 if TYPE_CHECKING:
     from composer.checker import Checked
@@ -108,9 +108,9 @@ def _want(bundle: Checked, node: Node, key: str, value: Value, first: Value | No
     """Return the alternative that is wired, with the dtype that the call needs filled in."""
     assert node.signature is not None
     assert value.port is not None
-    kind = value.port.kind
-    port = next(p for p in node.signature.inputs[key] if p.kind == kind)
-    if kind != "tensor" or port.dtype:
+    port = alternative(node.signature.inputs[key], value.port)
+    assert port is not None
+    if port.kind != "tensor" or port.dtype:
         return port
     dtype: str | None
     if node.run in OPERATORS and node.component is None:
@@ -118,7 +118,7 @@ def _want(bundle: Checked, node: Node, key: str, value: Value, first: Value | No
     else:
         facts = bundle.known[node.component or ""].facts
         dtype = value.port.dtype if "_" in port.dims else facts.dtype if facts else None
-    return Port(kind, dtype, port.dims, port.space)
+    return Port(port.kind, dtype, port.dims, port.space)
 
 
 def _text(port: Any, backend: str) -> str:

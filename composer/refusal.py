@@ -22,11 +22,13 @@ BRANCH = re.compile(
 )
 TYPES = {
     "string_type": "text",
+    "bool_type": "true or false",
     "int_type": "a whole number",
     "float_type": "a number",
     "dict_type": "a mapping of keys to values",
     "model_type": "a mapping of keys to values",
     "list_type": "a list",
+    "tuple_type": "a list",
 }
 PATTERNS = {
     form.NAME: (

@@ -1,11 +1,11 @@
 """The type language of ports: `dtype dims @space`, or a word for what is no tensor.
 
-    i64 T            ids or counts: one axis, named T
-    T D @embed       floats in the component's own precision, in the embedding space `embed`
-    bool F           a mask over F frames
-    f32 M 3000       a literal dim
-    text             a string; `audio`: a waveform; `image`: pixels
-    text | _ _       either; `_` matches any length, each time anew
+i64 T            ids or counts: one axis, named T
+T D @embed       floats in the component's own precision, in the embedding space `embed`
+bool F           a mask over F frames
+f32 M 3000       a literal dim
+text             a string; `audio`: a waveform; `image`: pixels
+text | _ _       either; `_` matches any length, each time anew
 """
 
 from __future__ import annotations
@@ -76,3 +76,23 @@ def parse_port(text: str) -> Port:
 def parse_ports(text: str) -> Ports:
     """Read the alternatives of an input, separated by '|'."""
     return tuple(parse_port(part) for part in text.split("|"))
+
+
+def is_float(dtype: str | None) -> bool:
+    """Tell whether a dtype is floating point; None is any float."""
+    return dtype is None or dtype in FLOATS
+
+
+def fits(have: str | None, want: str | None) -> bool:
+    """Tell whether a cast keeps the meaning: floats to floats, integers to integers."""
+    if have == "bool" or want == "bool":
+        return have == want
+    if have in INTEGERS:
+        return want in INTEGERS
+    return is_float(want)
+
+
+def alternative(ports: Ports, have: Port) -> Port | None:
+    """Return the alternative of an input that a value goes to; None where no kind is the same."""
+    same = [port for port in ports if port.kind == have.kind]
+    return next((port for port in same if fits(have.dtype, port.dtype)), same[0] if same else None)

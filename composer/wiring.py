@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from inspect import Parameter
@@ -11,10 +12,11 @@ from pydantic import TypeAdapter, ValidationError
 
 from composer.component import CALL, OUT, Bound, Option, Signature
 from composer.errors import Problem
-from composer.graph import Graph, Known, Node, Value
+from composer.graph import ANY, Graph, Known, Node, Value
 from composer.operators import OPERATORS
+from composer.refusal import TYPES, described
 from composer.suggest import did_you_mean, listed
-from composer.types import DTYPES, FLOATS, INTEGERS, Port, Ports, parse_port
+from composer.types import Port, Ports, alternative, fits, is_float, parse_port
 from composer.unify import Dims, Length
 
 if TYPE_CHECKING:
@@ -41,7 +43,9 @@ class _Wiring:
     def graph(self) -> tuple[Graph, list[Problem]]:
         for component, known in self.known.items():
             for symbol, bound in (known.facts.dims if known.facts else {}).items():
-                self.dims.unify(("component", component, symbol), bound.value, bound.witness)
+                own = bound.witness.startswith("config.")
+                witness = f"{component}: {bound.witness}" if own else bound.witness
+                self.dims.unify(("component", component, symbol), bound.value, witness)
         for name, entry in self.task.inputs.items():
             self.values[name] = self.input(name, entry)
         for name, wish in self.task.graph.items():
@@ -97,7 +101,7 @@ class _Wiring:
                     name,
                     "with",
                     key,
-                    hint=did_you_mean(given, self.values) if isinstance(given, str) else None,
+                    hint=f"write ${given}" if given in self.values else None,
                 )
         self.missing(name, wish, signature)
         outputs = {out: name if out == OUT else f"{name}.{out}" for out in signature.returns}
@@ -113,26 +117,19 @@ class _Wiring:
             if methods is None or wanted in methods:
                 return owner, wanted, methods[wanted] if methods else None
             has = [f"{owner}.{m}" if m != CALL else owner for m in methods]
-            use = self.known[owner].cls.name
-            message = f"{owner} ({use}) has no method '{method}'"
-            if not method:
-                message = f"{owner} ({use}) needs a method"
-            near = did_you_mean(run, has)
-            self.report("W201", message, "graph", name, "run", hint=_hint(near, "it has", has))
+            fault = f"has no method '{method}'" if method else "needs a method"
+            message = f"{owner} ({self.known[owner].cls.name}) {fault}"
+            message = _near(message, run, has)
+            self.report("W201", message, "graph", name, "run", hint=f"it has: {listed(has)}")
             return owner, wanted, None
         if run in OPERATORS:
             return None, run, OPERATORS[run].signature
         if owner not in self.manifest.components:
             options = [*OPERATORS, *self.manifest.components]
-            near = did_you_mean(owner, options)
-            self.report(
-                "W202",
-                f"'{owner}' is neither an operator nor a component",
-                "graph",
-                name,
-                "run",
-                hint=_hint(near, "there are", options),
-            )
+            message = f"'{owner}' is neither an operator nor a component"
+            message = _near(message, owner, options)
+            hint = f"there are: {listed(options)}"
+            self.report("W202", message, "graph", name, "run", hint=hint)
         return None, method or CALL, None
 
     def loose(self, name: str, wish: Wish) -> dict[str, str]:
@@ -146,10 +143,9 @@ class _Wiring:
 
     def surplus(self, name: str, run: str, key: str, signature: Signature) -> None:
         takes = [*signature.inputs, *signature.options]
-        hint = _hint(did_you_mean(key, takes), "it takes", takes)
-        self.report(
-            "W203", f"{run} has no input '{key}'", "graph", name, "with", key, key=True, hint=hint
-        )
+        message = _near(f"{run} has no input '{key}'", key, takes)
+        hint = f"it takes: {listed(takes)}"
+        self.report("W203", message, "graph", name, "with", key, key=True, hint=hint)
 
     def missing(self, name: str, wish: Wish, signature: Signature) -> None:
         required = [port for port in signature.inputs if port not in signature.optional]
@@ -172,10 +168,13 @@ class _Wiring:
             self.report("W218", f"'{key}' is an option: it takes a literal, not {given}", *at)
             return {}
         try:
-            return {key: TypeAdapter(option.annotation).validate_python(given, strict=False)}
+            # JSON's strictness: a list may become a tuple, a text never a number.
+            adapter = TypeAdapter(option.annotation)
+            return {key: adapter.validate_json(json.dumps(given), strict=True)}
         except ValidationError as error:
-            why = "; ".join(e["msg"][0].lower() + e["msg"][1:] for e in error.errors())
-            self.report("W216", f"option '{key}' cannot be {given!r}: {why}", *at)
+            kinds = {found["type"].partition("_")[0]: found["msg"] for found in error.errors()}
+            wanted = listed(TYPES.get(f"{kind}_type", why) for kind, why in kinds.items())
+            self.report("W216", f"option '{key}' should be {wanted}, not {described(given)}", *at)
             return {}
 
     def resolve(self, reference: str, *at: str) -> Value | None:
@@ -190,26 +189,20 @@ class _Wiring:
             return Value(name, None)
         outs = [value for value in self.values if value.partition(".")[0] == base]
         if not outs:
-            later = base in self.task.graph or base in self.task.inputs
-            near = did_you_mean(base, {v.partition(".")[0] for v in self.values})
-            hint = "move its node up: a node sees only what stands above it" if later else near
-            self.report(
-                "W206",
-                f"'${base}' is not defined above this node",
-                *at,
-                hint=hint or f"defined here: {listed('$' + v for v in self.values)}",
-            )
+            message = f"'${base}' is not defined above this node"
+            hint = f"defined here: {listed('$' + each for each in self.values)}"
+            if base in self.task.graph or base in self.task.inputs:
+                hint = "move its node up: a node sees only what stands above it"
+            else:
+                message = _near(message, "$" + name, ["$" + each for each in self.values])
+            self.report("W206", message, *at, hint=hint)
         elif not out:
-            choice = listed("$" + v for v in outs)
+            choice = listed("$" + each for each in outs)
             self.report("W207", f"'${base}' has several outputs", *at, hint=f"choose: {choice}")
         else:
-            has = [v.partition(".")[2] or "the value itself" for v in outs]
-            self.report(
-                "W207",
-                f"'${base}' has no output '{out}'",
-                *at,
-                hint=_hint(did_you_mean(out, has), "it has", has),
-            )
+            message = _near(f"'${base}' has no output '{out}'", reference, ["$" + o for o in outs])
+            hint = f"it has: {listed('$' + each for each in outs)}"
+            self.report("W207", message, *at, hint=hint)
         return None
 
     def match(
@@ -226,14 +219,14 @@ class _Wiring:
         label = f"{node.run}.{key}"
         if have is None:
             return
-        port = next((p for p in ports if p.kind == have.kind), None)
+        port = alternative(ports, have)
         if port is None:
             wants = " or ".join(f"'{p}'" for p in ports)
             self.report("W211", f"{given} is '{have}' but {label} needs {wants}", *at)
             return
         if have.kind != "tensor":
             return
-        if not _fits(have.dtype, port.dtype):
+        if not fits(have.dtype, port.dtype):
             wants = port.dtype or "floats"
             message = f"{given} holds {have.dtype or 'floats'} but {label} needs {wants}"
             self.report("W211", message, *at)
@@ -284,7 +277,7 @@ class _Wiring:
             return
         else:
             want, first = scope[port.space], f"{scope[port.space + ' from']}"
-        if have != want:
+        if have != want and ANY not in (have, want):
             theirs = f"in the space '{have}'" if have else "in no declared space"
             ours = f"'{want}'" if want else "no declared space"
             self.report(
@@ -320,7 +313,7 @@ class _Wiring:
             dtype = port.dtype
             if port.kind == "tensor" and dtype is None:
                 dtype = self.float_of(known, first)
-            space = self.space_of(node, port, emits if _is_float(dtype) else None)
+            space = self.space_of(node, port, emits if is_float(dtype) else None)
             dims = tuple(
                 ("node", node.name, f"_{out}{axis}") if dim == "_" else self.var(node, dim)
                 for axis, dim in enumerate(port.dims)
@@ -373,8 +366,9 @@ class _Wiring:
                 )
 
 
-def _hint(near: str | None, lead: str, options: Iterable[str]) -> str:
-    return "; ".join(part for part in (near, f"{lead}: {listed(options)}") if part)
+def _near(message: str, word: str, options: Iterable[str]) -> str:
+    near = did_you_mean(word, options)
+    return f"{message}; {near}" if near else message
 
 
 def _cause(bound: Bound) -> str:
@@ -385,16 +379,3 @@ def _axes(port: Port) -> str:
     count = len(port.dims)
     noun = "axis" if count == 1 else "axes"
     return f"{count} {noun} [{' '.join(map(str, port.dims))}]"
-
-
-def _is_float(dtype: str | None) -> bool:
-    return dtype is None or dtype in FLOATS
-
-
-def _fits(have: str | None, want: str | None) -> bool:
-    """Tell whether a cast keeps the meaning: floats to floats, ids to ids, a mask to anything."""
-    if have == "bool":
-        return want in DTYPES
-    if have in INTEGERS:
-        return want in INTEGERS
-    return _is_float(want)

@@ -1,0 +1,85 @@
+"""Broken variants of the two example bundles, each with exactly what is said about it."""
+
+from pathlib import Path
+
+import pytest
+
+import composer
+from tests import replica
+
+HERE = Path(__file__).parent
+TABLE = HERE / "broken_bundles.txt"
+
+
+def cases():
+    """Read the table: `=== manifest`, the text replaced after `- `, the new after `+ `, the words."""
+    for block in TABLE.read_text().split("=== ")[1:]:
+        manifest, old, new, *said = block.splitlines()
+        old, new = (line[2:].replace("\\n", "\n").replace("\\\n", "\\n") for line in (old, new))
+        yield pytest.param(manifest, old, new, "\n".join(said).rstrip(), id=f"{manifest}: {new}")
+
+
+@pytest.fixture(scope="module")
+def sources(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("sources")
+    mega = replica.mega_asr(folder / "mega-asr")
+    replica.qwen3(mega / "mlx" / "narrow", width=1024)
+    return {"mega-asr": mega, "elderwise": replica.elderwise(folder / "elderwise")}
+
+
+def said_of(manifest, text, sources, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    Path("bundle.yaml").write_text(text)
+    report = composer.check("bundle.yaml", sources={"repo": sources[manifest]})
+    return "\n".join(map(str, report.problems))
+
+
+@pytest.mark.parametrize(("manifest", "old", "new", "said"), list(cases()))
+def test_a_broken_bundle(manifest, old, new, said, sources, tmp_path, monkeypatch):
+    text = (HERE / "manifests" / f"{manifest}.yaml").read_text()
+    assert old in text
+    assert said_of(manifest, text.replace(old, new, 1), sources, tmp_path, monkeypatch) == said
+
+
+def test_there_are_sixty_of_them():
+    assert len(list(cases())) >= 60
+
+
+@pytest.mark.parametrize("manifest", ["mega-asr", "elderwise"])
+def test_the_examples_are_sound(manifest, sources, tmp_path, monkeypatch):
+    text = (HERE / "manifests" / f"{manifest}.yaml").read_text()
+    assert said_of(manifest, text, sources, tmp_path, monkeypatch) == ""
+    absent = composer.check("bundle.yaml")
+    assert absent.ok
+    assert [problem.code for problem in absent.problems] == ["S476"]
+
+
+def test_dims_are_bound_from_headers(sources):
+    path = HERE / "manifests" / "elderwise.yaml"
+    graph = composer.check(path, sources={"repo": sources["elderwise"]}).bundle.graphs["default"]
+    lengths = {name: [graph.length(d) for d in v.dims] for name, v in graph.values.items()}
+    assert lengths["mel"] == [128, None]
+    assert lengths["heard"] == [None, 3584]
+    assert lengths["soft"] == [None, 2560]
+    assert lengths["embeds"] == [None, 2560]
+    assert lengths["per_layer"] == [None, 42, 256]
+    values = graph.values
+    assert values["soft"].port.space == values["embeds"].port.space == "decoder.embed"
+    assert [values[v].port.dtype for v in ("mel", "heard", "soft", "words")] == [
+        "f32", "f16", "f32", "bf16"
+    ]  # fmt: skip
+
+
+def test_all_problems_come_at_once_in_file_order(sources, tmp_path, monkeypatch):
+    text = (HERE / "manifests" / "elderwise.yaml").read_text()
+    for old, new in (("mels: 128", "mels: 80"), ("$sfot", "$sfot"), ("{x: $heard}", "{x: $herd}"),
+                     (", value: 0}", "}"), ("use: mlx.stack", "use: mlx.stak")):  # fmt: skip
+        text = text.replace(old, new)
+    said = said_of("elderwise", text, sources, tmp_path, monkeypatch).splitlines()
+    heads = [line.split(" ")[:2] for line in said if not line.startswith(" ")]
+    assert heads == [
+        ["bundle.yaml:13:10:", "W212"],
+        ["bundle.yaml:35:51:", "W209"],
+        ["bundle.yaml:36:49:", "W206"],
+        ["bundle.yaml:40:3:", "W204"],
+    ]
