@@ -1,0 +1,312 @@
+"""Qwen3-ASR through composer, stage by stage, against transformers."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+import composer
+from composer import Bundle, ComposerError, Result
+from tests.reference.qwen3_asr import (
+    RATE,
+    TOKENS,
+    NoRestart,
+    Stages,
+    encode,
+    exact_log_mel,
+    make_bundle,
+    make_clip,
+)
+
+SECONDS = (0.35, 0.61, 1.0, 3.375, 7.99, 8.0, 8.01, 9.2, 17.5)  # the attention window is 8 s
+LANGUAGES = ("", "English")
+
+
+class Pair:
+    """The bundle and its reference, each answer computed once."""
+
+    def __init__(self, folder: Path) -> None:
+        self.path = folder / "bundle.yaml"
+        self.reference = make_bundle(folder)
+        self.want: Callable[..., Stages] = cache(
+            lambda seconds, *asked: self.reference.stages(make_clip(seconds), *asked)
+        )
+        self.bundle: Callable[[str | None], Bundle] = cache(
+            lambda variant: composer.load(self.path, variant=variant)
+        )
+
+    def got(self, seconds: float, variant: str | None = None, **given: Any) -> Result:
+        """Run the task `score`, or another, on a clip and keep every value."""
+        given = {"task": "score", "taps": True, **given}
+        return self.bundle(variant).run(audio=(make_clip(seconds), RATE), **given)
+
+
+@pytest.fixture(scope="module")
+def pair(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pair]:
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)  # faster for so small a model
+    yield Pair(tmp_path_factory.mktemp("qwen3_asr"))
+    torch.set_num_threads(threads)
+
+
+def same(found: Any, want: Any, atol: float = 0.0) -> None:
+    """Demand the same dtype, shape and numbers."""
+    found, want = np.asarray(found), np.asarray(want)
+    assert found.dtype == want.dtype
+    assert found.shape == want.shape
+    np.testing.assert_allclose(found, want, rtol=0, atol=atol)
+
+
+def same_features(found: np.ndarray, want: Stages) -> None:
+    same(found, want.features[:, : want.frames], 1e-4)
+    assert not want.features[:, want.frames :].any()
+
+
+def same_rows(found: np.ndarray, want: Stages) -> None:
+    same(found, want.rows, 1e-4)
+
+
+def same_ids(found: np.ndarray, want: Stages) -> None:
+    same(found, want.ids)
+
+
+def same_embeds(found: np.ndarray, want: Stages) -> None:
+    same(found, want.embeds, 1e-4)
+
+
+def same_logits(found: np.ndarray, want: Stages) -> None:
+    same(found, want.logits, 2e-4)
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+@pytest.mark.parametrize("seconds", SECONDS)
+def test_every_stage_is_that_of_transformers(pair: Pair, seconds: float, language: str) -> None:
+    want = pair.want(seconds, language)
+    got = pair.got(seconds, language=language)
+    same_features(got.taps["mel"], want)
+    same(got.taps["mel"], exact_log_mel(make_clip(seconds)), 1e-5)
+    assert got.taps["mel.mask"].sum() == want.frames
+    same_rows(got.taps["soft"], want)
+    same_ids(got.taps["asked.ids"], want)
+    slots = want.ids == pair.reference.processor.audio_token_id
+    same(got.taps["asked.slots"], slots)
+    same_embeds(got.taps["embeds"], want)
+    same(got.taps["embeds"][~slots], want.embeds[~slots])
+    same(got.taps["embeds"][slots], got.taps["soft"])
+    same_logits(got.outputs["logits"], want)
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+@pytest.mark.parametrize("seconds", SECONDS)
+def test_greedy_ids_are_those_of_transformers(pair: Pair, seconds: float, language: str) -> None:
+    want = pair.want(seconds, language).answer
+    got = pair.got(seconds, task="transcribe", language=language)
+    assert got.outputs["ids"].tolist() == want
+    assert len(set(want)) > 10, "an answer of few tokens would prove little"
+    assert got.finish_reason == "length"
+    assert got.text == pair.reference.processor.tokenizer.decode(want, skip_special_tokens=True)
+
+
+def test_context_goes_into_the_system_turn(pair: Pair) -> None:
+    context = "the names: Lü, O’Neill 42"
+    want = pair.want(1.0, "German", context)
+    got = pair.got(1.0, language="German", context=context)
+    same_ids(got.taps["asked.ids"], want)
+    same_logits(got.outputs["logits"], want)
+
+
+def test_an_answer_stops_where_it_is_told(pair: Pair) -> None:
+    whole = pair.want(1.0, "").answer
+    end = whole[9]
+    got = pair.got(1.0, task="transcribe", options={"answer": {"stop": (end,)}})
+    assert got.outputs["ids"].tolist() == whole[: whole.index(end)]
+    assert got.finish_reason == "stop"
+
+
+@pytest.mark.parametrize("seconds", [0.35, 3.375, 9.2])
+def test_quantized_ids_are_those_of_mlx_lm(pair: Pair, seconds: float) -> None:
+    import mlx.core as mx
+    from mlx_lm.generate import generate_step
+    from mlx_lm.utils import load_model
+
+    model, config = load_model(pair.path.parent / "converted/mlx/llm-mixed8_4", strict=True)
+    assert {bits["bits"] for bits in config["quantization"].values() if isinstance(bits, dict)} == {
+        8,
+        4,
+    }
+    want = pair.want(seconds, "English")
+    slots = want.ids == pair.reference.processor.audio_token_id
+    got = pair.got(seconds, "mixed", task="transcribe", language="English")
+    embeds = model.model.embed_tokens(mx.array(want.ids))
+    embeds[mx.array(np.flatnonzero(slots))] = mx.array(got.taps["soft"]).astype(mx.bfloat16)
+    same(got.taps["embeds"], np.array(embeds.astype(mx.float32)))
+    steps = generate_step(mx.array(want.ids), model, input_embeddings=embeds, max_tokens=TOKENS)
+    assert got.outputs["ids"].tolist() == [token for token, _ in steps]
+
+
+# What follows is wrong on purpose: a comparison that lets it pass proves nothing.
+
+
+def test_a_clip_below_half_a_second_without_its_silence_differs(pair: Pair) -> None:
+    got = pair.got(0.35, "no_minimum")
+    assert got.taps["mel"].shape == (128, 35)
+    assert len(got.taps["soft"]) == 5, "as the model's own package has it, not transformers"
+    with pytest.raises(AssertionError):
+        same_rows(got.taps["soft"], pair.want(0.35, ""))
+    same_rows(pair.got(1.0, "no_minimum").taps["soft"], pair.want(1.0, ""))
+
+
+def test_a_frame_count_rounded_up_differs(pair: Pair) -> None:
+    got = pair.got(3.375, "rounded_up")
+    assert got.taps["mel"].shape[1] == pair.want(3.375, "").frames + 1
+    with pytest.raises(AssertionError):
+        same_features(got.taps["mel"], pair.want(3.375, ""))
+    with pytest.raises(AssertionError):
+        same_rows(got.taps["soft"], pair.want(3.375, ""))
+
+
+def test_padding_that_counts_as_sound_differs(pair: Pair) -> None:
+    got = pair.got(3.375, "padded")
+    assert len(got.taps["soft"]) == 52
+    with pytest.raises(AssertionError):
+        same_rows(got.taps["soft"], pair.want(3.375, ""))
+    same_rows(pair.got(8.0, "padded").taps["soft"], pair.want(8.0, ""))
+
+
+def test_padding_that_is_attended_to_differs(pair: Pair) -> None:
+    got = pair.got(3.375, "padded_late")
+    assert len(got.taps["soft"]) == 44
+    with pytest.raises(AssertionError):
+        same_rows(got.taps["soft"], pair.want(3.375, ""))
+
+
+@pytest.mark.parametrize("seconds", [8.01, 9.2, 17.5])
+def test_attention_beyond_eight_seconds_differs(pair: Pair, seconds: float) -> None:
+    state = pair.reference.model.state_dict()
+
+    def whole(want: Stages) -> np.ndarray:
+        return encode(state, want.features, want.frames, n_window_infer=10_000)
+
+    want = pair.want(seconds, "")
+    same_rows(whole(pair.want(8.0, "")), pair.want(8.0, ""))
+    same_rows(encode(state, want.features, want.frames), want)
+    with pytest.raises(AssertionError):
+        same_rows(whole(want), want)
+    got = pair.got(seconds, feed={"soft": whole(want)})
+    with pytest.raises(AssertionError):
+        same_logits(got.outputs["logits"], want)
+
+
+def test_positions_that_run_on_from_second_to_second_differ(pair: Pair) -> None:
+    state = pair.reference.model.state_dict()
+    short, long = pair.want(1.0, ""), pair.want(3.375, "")
+    same_rows(encode(state, short.features, short.frames, NoRestart), short)
+    with pytest.raises(AssertionError):
+        same_rows(encode(state, long.features, long.frames, NoRestart), long)
+
+
+def test_a_last_second_filled_with_silence_differs(pair: Pair) -> None:
+    want = pair.want(3.375, "")
+    mel = want.features.copy()
+    mel[:, want.frames :] = mel.min()
+    with pytest.raises(AssertionError):
+        same_rows(encode(pair.reference.model.state_dict(), mel, want.frames), want)
+
+
+def fed(mel: np.ndarray) -> dict[str, np.ndarray]:
+    """Return what stands in for both outputs of the features."""
+    return {"mel": mel, "mel.mask": np.ones(mel.shape[1], bool)}
+
+
+@pytest.mark.parametrize("seconds", [1.0, 17.5])
+def test_a_frame_too_few_differs(pair: Pair, seconds: float) -> None:
+    want = pair.want(seconds, "")
+    got = pair.got(seconds, feed=fed(want.features[:, : want.frames - 1]))
+    assert got.taps["soft"].shape == want.rows.shape, "the count alone would not tell"
+    with pytest.raises(AssertionError):
+        same_features(got.taps["mel"], want)
+    with pytest.raises(AssertionError):
+        same_rows(got.taps["soft"], want)
+
+
+def test_a_mask_of_another_length_is_refused(pair: Pair) -> None:
+    mel = pair.want(1.0, "").features[:, :99]
+    with pytest.raises(ComposerError, match=r"R501 axis 0 of \$mel\.mask is 100, but 99"):
+        pair.got(1.0, feed={"mel": mel})
+
+
+def test_the_last_frame_kept_differs(pair: Pair) -> None:
+    want = pair.want(9.2, "")
+    mel = exact_log_mel(make_clip(9.2), keep_last=True)
+    same_features(mel[:, :-1], want)
+    got = pair.got(9.2, feed=fed(mel))
+    with pytest.raises(AssertionError):
+        same_features(got.taps["mel"], want)
+    with pytest.raises(AssertionError):
+        same_rows(got.taps["soft"], want)
+
+
+@pytest.mark.parametrize("more", [-1, 1])
+def test_another_number_of_placeholders_is_refused(pair: Pair, more: int) -> None:
+    want = pair.want(1.0, "")
+    slots = want.ids == pair.reference.processor.audio_token_id
+    at = int(np.argmax(slots))
+    ids, marks = [
+        np.delete(a, at) if more < 0 else np.insert(a, at, a[at]) for a in (want.ids, slots)
+    ]
+    with pytest.raises(ComposerError) as refused:
+        pair.got(1.0, feed={"asked.ids": ids, "asked.slots": marks})
+    (problem,) = refused.value.problems
+    assert problem.code == "R502"
+    assert problem.message == f"scatter has 13 rows of values for {13 + more} marked positions"
+
+
+def test_another_language_differs(pair: Pair) -> None:
+    want, got = pair.want(1.0, "English"), pair.got(1.0, language="German")
+    for wrong in (got, pair.got(1.0, language="english"), pair.got(1.0)):
+        with pytest.raises(AssertionError):
+            same_ids(wrong.taps["asked.ids"], want)
+    with pytest.raises(AssertionError):
+        same_logits(
+            got.outputs["logits"][-1:], Stages(**{**vars(want), "logits": want.logits[-1:]})
+        )
+
+
+def wrong_embeds(want: Stages, slots: np.ndarray, words: np.ndarray) -> dict[str, np.ndarray]:
+    """Return embeddings that are wrong in ways that no shape tells."""
+    shifted = want.embeds.copy()
+    shifted[slots] = np.roll(want.rows, 1, axis=0)
+    return {
+        "the whole scaled": want.embeds * np.float32(128**0.5),
+        "the words scaled": np.where(slots[:, None], want.embeds, want.embeds * np.float32(2)),
+        "rows shifted by one": shifted,
+        "the placeholder's own": words,
+    }
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    ["the whole scaled", "the words scaled", "rows shifted by one", "the placeholder's own"],
+)
+def test_other_embeddings_differ(pair: Pair, wrong: str) -> None:
+    want = pair.want(3.375, "English")
+    right = pair.got(3.375, language="English")
+    slots = right.taps["asked.slots"]
+    embeds = wrong_embeds(want, slots, right.taps["words"])[wrong]
+    feed = {"embeds": embeds.astype(np.float32)}
+    with pytest.raises(AssertionError):
+        same_embeds(feed["embeds"], want)
+    got = pair.got(3.375, language="English", feed=feed)
+    with pytest.raises(AssertionError):
+        same_logits(got.outputs["logits"], want)
+    answer = pair.got(3.375, task="transcribe", language="English", feed=feed)
+    assert answer.outputs["ids"].tolist() != want.answer
+    same_logits(
+        pair.got(3.375, language="English", feed={"embeds": want.embeds}).outputs["logits"], want
+    )
