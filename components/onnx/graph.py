@@ -107,6 +107,8 @@ class Graph(Component, name="onnx.graph"):
 
     def _fed(self, tensor: Tensor, value: np.ndarray) -> tuple[np.ndarray, Frames]:
         """Lay out and pad one value as the file takes it."""
+        if value.dtype == bool:
+            value = value.astype(LONG[tensor.dtype])
         assert SHORT[value.dtype.name] == tensor.dtype, f"{value.dtype} for {tensor}"
         assert value.ndim == len(tensor.inner), f"{value.shape} for {tensor}"
         knobs = self.contract.knobs(tensor.name)

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from composer.component import OUT, Bound, Signature
-from composer.types import Port
+from composer.types import INTEGERS, Port, Ports
 
 from .contract import Contract, Dim, Tensor
 
@@ -30,7 +30,7 @@ def output_names(contract: Contract) -> dict[str, str]:
 def ports_of(contract: Contract) -> tuple[Signature, dict[str, Bound]]:
     """Return the ports of the graph, and every number in them with the tensor it stands in."""
     typing = _Typing(contract)
-    inputs = {tensor.name: (typing.input(tensor),) for tensor in contract.wired}
+    inputs = {tensor.name: typing.inputs(tensor) for tensor in contract.wired}
     returns = {
         port: typing.output(contract.outputs[name]) for port, name in output_names(contract).items()
     }
@@ -48,6 +48,12 @@ class _Typing:
             for dim in tensor.dims:
                 if isinstance(dim, str) and dim not in self.symbols.values():
                     _claim(self.symbols, _legal(dim), dim)
+
+    def inputs(self, tensor: Tensor) -> Ports:
+        """Type an input; integers may be a mask, so they take bool as well."""
+        port = self.input(tensor)
+        whole = tensor.dtype in INTEGERS
+        return (port, replace(port, dtype="bool")) if whole else (port,)
 
     def input(self, tensor: Tensor) -> Port:
         knobs = self.contract.knobs(tensor.name)

@@ -49,7 +49,7 @@ def ports(path: Path, **config) -> tuple[dict, dict]:
         return " ".join(map(str, [port.dtype, *words]))
 
     signature = facts.methods[CALL]
-    inputs = {name: text(port) for name, (port,) in signature.inputs.items()}
+    inputs = {name: " | ".join(map(text, each)) for name, each in signature.inputs.items()}
     return inputs, {name: text(port) for name, port in signature.returns.items()}
 
 
@@ -325,6 +325,10 @@ def test_a_mask_without_its_knob_is_a_port(at):
         "input_features": f"f32 {MELS} n_frames",
         "marks": "bool n_frames",
     }
+    assert ports(encoder(at, mask="i64"))[0]["marks"] == "i64 n_frames | bool n_frames"
+    counted = load(encoder(at, mask="i64"))(input_features=mel(8), marks=np.arange(8) < 5)
+    close(counted, encode(mel(8) * (np.arange(8) < 5)))
+    path = encoder(at, mask="bool")
     found = load(path)(input_features=mel(8), marks=np.arange(8) < 5)
     close(found, encode(mel(8) * (np.arange(8) < 5)))
 
