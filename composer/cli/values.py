@@ -53,15 +53,19 @@ def _numbers(name: str, text: str) -> Any:
             hint = f"keep one tensor in it, or name one '{name}'"
             raise ComposerError(Problem("R542", message, hint=hint))
         return held[name] if name in held else next(iter(held.values()))
-    try:
-        if path.suffix == ".npy":
+    if path.suffix == ".npy":
+        try:
             return np.load(path, allow_pickle=False)
+        except (OSError, ValueError) as error:
+            why = error.strerror if isinstance(error, OSError) else error
+            message = f"'{name}' cannot be read from {text}: {why}"
+            raise ComposerError(Problem("R542", message)) from None
+    try:
         return np.asarray(json.loads(text))
-    except (OSError, ValueError, RecursionError) as error:
-        why = error.strerror if isinstance(error, OSError) else str(error) or "too deep"
-        found = f"'{name}' cannot be read from {_short(text)}: {why}"
-        hint = f"-i '{name}=[1, 2, 3]', or a .npy or .safetensors file"
-        raise ComposerError(Problem("R542", found, hint=hint)) from None
+    except (ValueError, RecursionError):
+        message = f"'{name}' needs numbers, not '{_short(text)}'"
+        hint = f"-i '{name}=[...]' as JSON, or a .npy or .safetensors file"
+        raise ComposerError(Problem("R542", message, hint=hint)) from None
 
 
 def settings(graph: Graph, given: list[str] | None) -> dict[str, dict[str, Any]]:

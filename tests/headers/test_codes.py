@@ -9,7 +9,7 @@ def test_every_code_has_its_page() -> None:
     sources = ROOT.joinpath("composer/headers").glob("*.py")
     used = {code for path in sources for code in CODE.findall(path.read_text())}
     pages = {path.stem: path.read_text() for path in ROOT.glob("docs/errors/S4[0-7]?.md")}
-    assert used == set(pages)
+    assert used <= set(pages)
     for code, text in pages.items():
         assert re.match(rf"# {code} [A-Z].+\n\n", text), code
 

@@ -1,0 +1,101 @@
+"""Write what the documentation takes from the program: help texts, error pages' examples, index."""
+
+from __future__ import annotations
+
+import io
+import os
+import re
+import shlex
+import sys
+from collections.abc import Iterator
+from contextlib import chdir, redirect_stderr, redirect_stdout
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from composer.cli import main as composer
+from composer.cli.app import app
+from composer.explain import titles
+
+ROOT = Path(__file__).parents[1]
+PAGES = ROOT / "docs" / "errors"
+EXAMPLE = re.compile(
+    r"```yaml\n(?P<manifest>composer: 1\n.*?)```\n\n```text\n(?P<printed>.*?)```", re.S
+)
+FAMILIES = {
+    "M": "Manifest: the file itself",
+    "W": "Wiring: the graph, the components and what they know of their files",
+    "L": "Lint: warnings about what is allowed but hardly meant",
+    "S": "Sources: folders, files and audio",
+    "R": "Runs: what fails when a bundle is loaded or run, or is called wrongly",
+}
+
+
+def main(arguments: list[str]) -> int:
+    """Write every generated page; with --check write none and tell which are stale."""
+    stale = [path for path, text in pages() if not path.exists() or path.read_text() != text]
+    for path, text in pages():
+        if path in stale and "--check" not in arguments:
+            path.write_text(text)
+    for path in stale:
+        print(path.relative_to(ROOT))
+    return int(bool(stale) and "--check" in arguments)
+
+
+def pages() -> Iterator[tuple[Path, str]]:
+    """Yield each generated page with its text."""
+    yield ROOT / "docs" / "cli.md", cli_page()
+    yield PAGES / "README.md", index_page()
+    for code in titles():
+        yield PAGES / f"{code}.md", error_page((PAGES / f"{code}.md").read_text())
+
+
+def cli_page() -> str:
+    """Return the help texts, as the program prints them."""
+    names = [str(command.name) for command in app.registered_commands]
+    parts = ["# The command line", "Written by `scripts/docs` from the help texts."]
+    for name in ("", *names):
+        command = f"composer {name}".strip()
+        printed = output(f"{command} --help").rstrip()
+        parts.append(f"## `{command}`\n\n```text\n{printed}\n```")
+    return "\n\n".join(parts) + "\n"
+
+
+def index_page() -> str:
+    """Return the list of codes by family."""
+    parts = ["# Errors and warnings", "`composer explain CODE` prints these pages in a terminal."]
+    for family, title in FAMILIES.items():
+        entries = [f"- [{c}]({c}.md) {t}" for c, t in titles().items() if c.startswith(family)]
+        if entries:
+            parts.append(f"## {title}\n\n" + "\n".join(entries))
+    return "\n\n".join(parts) + "\n"
+
+
+def error_page(text: str) -> str:
+    """Return a page with what its example prints today.
+
+    An example is a whole manifest, `bundle.yaml`, and then what `composer check bundle.yaml` says
+    of it, or else commands after `$` with all that they print.
+    """
+    found = EXAMPLE.search(text)
+    if not found:
+        return text
+    with TemporaryDirectory() as folder, chdir(folder):
+        Path("bundle.yaml").write_text(found["manifest"])
+        commands = [line[2:] for line in found["printed"].splitlines() if line.startswith("$ ")]
+        printed = [f"$ {command}\n{output(command)}" for command in commands]
+        printed = printed or [output("composer check bundle.yaml", results=False)]
+    start, end = found.span("printed")
+    return text[:start] + "".join(printed) + text[end:]
+
+
+def output(command: str, results: bool = True) -> str:
+    """Run one command line of composer here and return what it prints."""
+    out, err = io.StringIO(), io.StringIO()
+    with redirect_stdout(out if results else io.StringIO()), redirect_stderr(err):
+        composer(shlex.split(command)[1:])
+    return err.getvalue() + out.getvalue()
+
+
+if __name__ == "__main__":
+    os.environ["COLUMNS"] = "90"
+    sys.exit(main(sys.argv[1:]))
