@@ -163,13 +163,14 @@ class _Asking:
         return facts
 
     def placed(self, name: str, problem: Problem) -> Problem:
-        """Give a problem of a file the place in the manifest that names the file."""
+        """Give a problem of a file, or of a knob, its place in the manifest."""
         key = "files" if "tokenizer" in str(problem.place) else "weights"
         place = self.manifest.place("components", name, key)
         if problem.place is None:
             return replace(problem, place=place)
-        if problem.place.file == self.manifest.place().file:
-            return problem
+        if problem.place.file.startswith("config."):
+            knob = problem.place.file.split(".")
+            return replace(problem, place=self.manifest.place("components", name, *knob))
         message = problem.message
         if not message.startswith(problem.place.file):
             message = f"{problem.place}: {message}"

@@ -192,7 +192,7 @@ class Run:
     def sketch(self, name: str) -> str:
         value = self.values.get(name)
         if isinstance(value, str):
-            return f"text of {len(value)} characters"
+            return f"({len(value)} characters)"
         try:
             home = self.home(value)
         except TypeError:

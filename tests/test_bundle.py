@@ -123,7 +123,7 @@ def test_actual_dims_are_held_to_the_declared(bundle, tmp_path):
     assert found == [
         f"{tmp_path}/bundle.yaml:15:3: R501 axis 0 of $asked.ids is 7, but 6 was expected\n"
         "    6 comes from axis 0 of $asked.slots\n"
-        "    at node 'asked' (ask), given speech f32 [4, 4], said text of 2 characters"
+        "    at node 'asked' (ask), given speech f32 [4, 4], said (2 characters)"
     ]
     path = write(tmp_path, BUNDLE, ("use: fake.widen", "use: fake.widen, config: {dtype: float16}"))
     with composer.load(path) as other:

@@ -9,7 +9,7 @@ import numpy as np
 from pydantic import Field, field_validator, model_validator
 
 from composer.component import CALL, Component, ComponentConfig, Facts, Signature, Spec, method
-from composer.errors import ComposerError, Problem
+from composer.errors import ComposerError, Place, Problem
 from composer.suggest import did_you_mean
 from composer.types import parse_ports
 
@@ -92,12 +92,14 @@ class Prompt(Component, name="text.prompt"):
         added = headers.tokenizer(spec.files).added
         if config.slot is not None and config.slot not in added:
             message = f"the slot {config.slot!r} is no added token of {spec.files}"
-            raise ComposerError(Problem("W253", message, hint=did_you_mean(config.slot, added)))
+            near = did_you_mean(config.slot, added)
+            raise ComposerError(Problem("W253", message, Place("config.slot"), hint=near))
         literals = "\n".join(part for part in template.whole if isinstance(part, str))
         notes = [
             Problem(
                 "L310",
                 f"{token!r} in the template is plain text: {spec.files} has no such token",
+                Place("config.template"),
                 hint=did_you_mean(token, added),
                 severity="warning",
             )

@@ -348,7 +348,7 @@ def test_refuses_a_slot_that_the_tokenizer_lacks(qwen):
     with pytest.raises(ComposerError) as caught:
         Prompt.facts(spec(qwen, template="{x}", slot="<|audio_pas|>"), Headers())
     assert str(caught.value) == (
-        f"W253 the slot '<|audio_pas|>' is no added token of repo/{qwen.name}\n"
+        f"config.slot: W253 the slot '<|audio_pas|>' is no added token of repo/{qwen.name}\n"
         "    hint: did you mean '<|audio_pad|>'?"
     )
 
@@ -357,7 +357,7 @@ def test_warns_of_what_looks_like_a_token_but_is_none(qwen):
     config = {"template": "<|im_start|>a<|im_ende|>{x} <|im_ende|> 1<2>0 {y}"}
     (note,) = Prompt.facts(spec(qwen, **config, optional={"y": "{z}"}), Headers()).notes
     assert str(note) == (
-        "L310 warning: '<|im_ende|>' in the template is plain text: "
+        "config.template: L310 warning: '<|im_ende|>' in the template is plain text: "
         f"repo/{qwen.name} has no such token\n    hint: did you mean '<|im_end|>'?"
     )
 
