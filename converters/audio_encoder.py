@@ -101,7 +101,8 @@ class AudioAttention(nn.Module):
         scores = split(self.q_proj(x) * scale) @ split(self.k_proj(x)).transpose(2, 3)
         mixed = torch.softmax(scores + bias, dim=-1) @ split(self.v_proj(x))
         merged = mixed.transpose(1, 2).reshape(batch, -1, width)[:, :rows]
-        return self.out_proj(merged)  # type: ignore[no-any-return]
+        out: Tensor = self.out_proj(merged)
+        return out
 
 
 class AudioEncoderLayer(nn.Module):
@@ -118,7 +119,8 @@ class AudioEncoderLayer(nn.Module):
     def forward(self, x: Tensor, bias: Tensor) -> Tensor:
         """Map rows `[B, N, D]` to `[B, N, D]`."""
         x = x + self.self_attn(self.self_attn_layer_norm(x), bias)
-        return x + self.fc2(functional.gelu(self.fc1(self.final_layer_norm(x))))
+        out: Tensor = x + self.fc2(functional.gelu(self.fc1(self.final_layer_norm(x))))
+        return out
 
 
 class AudioEncoder(nn.Module):
@@ -165,23 +167,24 @@ class AudioEncoder(nn.Module):
         bias = functional.pad((~valid).to(torch.float32) * MASKED, (0, limit), value=MASKED)
         return bias[:, :padded].reshape(-1, 1, 1, span)
 
-    def hidden(self, features: Tensor, frames: Tensor) -> Tensor:
-        """Encode log-mel `[B, mels, T]` to `[B, N, D]`, before the projection.
+    def start(self, features: Tensor, frames: Tensor) -> tuple[Tensor, Tensor]:
+        """Give the rows `[B, N, D]` and the attention bias that the first layer takes."""
+        x = self.stem(features)
+        valid = torch.arange(x.shape[1], device=x.device) < self.config.rows(frames)[:, None]
+        return x, self.key_bias(valid)
+
+    def finish(self, x: Tensor) -> Tensor:
+        """Map what the last layer gives into the language model's embedding space."""
+        out: Tensor = self.proj2(functional.gelu(self.proj1(self.ln_post(x))))
+        return out
+
+    def forward(self, features: Tensor, frames: Tensor) -> Tensor:
+        """Encode log-mel `[B, mels, T]` to `[B, N, output_dim]`.
 
         `frames` `[B]` is each clip's own length; mel beyond it must be 0.0. Rows beyond
         `config.rows(frames)` carry no meaning.
         """
-        x = self.stem(features)
-        valid = torch.arange(x.shape[1], device=x.device) < self.config.rows(frames)[:, None]
-        bias = self.key_bias(valid)
+        x, bias = self.start(features, frames)
         for layer in self.layers:
             x = layer(x, bias)
-        return self.ln_post(x)  # type: ignore[no-any-return]
-
-    def project(self, hidden: Tensor) -> Tensor:
-        """Map encoder rows into the language model's embedding space."""
-        return self.proj2(functional.gelu(self.proj1(hidden)))  # type: ignore[no-any-return]
-
-    def forward(self, features: Tensor, frames: Tensor) -> Tensor:
-        """Encode log-mel `[B, mels, T]` with lengths `[B]` to `[B, N, output_dim]`."""
-        return self.project(self.hidden(features, frames))
+        return self.finish(x)

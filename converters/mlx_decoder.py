@@ -76,6 +76,11 @@ def mlx_config(text_config: Mapping[str, Any], eos: tuple[int, ...]) -> dict[str
     }
 
 
+def sizes_of(config: Mapping[str, Any]) -> dict[str, Any]:
+    """Pick what mlx-lm's Qwen3 takes as arguments."""
+    return {name: config[name] for name in ("model_type", "rope_theta", *SIZES)}
+
+
 def to_mlx(tensor: Tensor, dtype: mx.Dtype) -> mx.array:
     """Copy one tensor to MLX; NumPy, which carries it, has no bfloat16."""
     made = mx.array(tensor.detach().to(torch.float32).numpy()).astype(dtype)
@@ -88,7 +93,7 @@ def load_decoder(
 ) -> qwen3.Model:
     """Build the language model of a whole checkpoint's state dict, strictly."""
     found = names.split(state).decoder
-    model = qwen3.Model(qwen3.ModelArgs.from_dict(dict(config)))
+    model = qwen3.Model(qwen3.ModelArgs(**sizes_of(config)))
     head = found.pop("lm_head.weight", None) if config["tie_word_embeddings"] else None
     wanted = dict(tree_flatten(model.parameters()))
     names.match("decoder", found, wanted)

@@ -3,7 +3,7 @@
 import argparse
 import json
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from random import Random
 
@@ -11,7 +11,7 @@ import numpy as np
 import soxr
 from numpy.typing import NDArray
 
-from training import grammar, speech
+from training import espeak, grammar, speech
 
 RATE = 16000
 LONGEST = 13.0  # seconds; a longer draw is dropped
@@ -27,20 +27,24 @@ class Utterance:
     voice: str
     start: int
     samples: int
+    phones: list[tuple[float, str]]
+    words: list[tuple[float, int]]
 
 
-def speak(seed: int) -> tuple[str, str, str, NDArray[np.int16]]:
+def speak(seed: int) -> tuple[Utterance, NDArray[np.int16]]:
     """Make one utterance of the training side from its seed."""
     random = Random(f"corpus {seed}")
     category = random.choices(list(SHARES), weights=list(SHARES.values()))[0]
     text = grammar.sentence(random, category, held_out=False)
     voice = speech.voice(random, held_out=False)
-    wave = soxr.resample(speech.synthesize(text, voice), speech.ESPEAK_RATE, RATE)
-    return text, category, voice.name, np.round(wave.clip(-1, 1) * 32767).astype(np.int16)
+    spoken = speech.speak(text, voice)
+    wave = soxr.resample(spoken.wave, espeak.RATE, RATE).clip(-1, 1)
+    entry = Utterance(text, category, voice.name, 0, len(wave), spoken.phones, spoken.words)
+    return entry, np.round(wave * 32767).astype(np.int16)
 
 
 def build(folder: Path, count: int, workers: int) -> None:
-    """Write `waves.i16` and `index.jsonl`; the same count gives the same bytes."""
+    """Write `waves.i16` and `index.jsonl`."""
     folder.mkdir(parents=True, exist_ok=True)
     start = 0
     with (
@@ -48,12 +52,11 @@ def build(folder: Path, count: int, workers: int) -> None:
         (folder / "waves.i16").open("wb") as waves,
         (folder / "index.jsonl").open("w") as index,
     ):
-        for text, category, voice, wave in pool.map(speak, range(count), chunksize=64):
+        for entry, wave in pool.map(speak, range(count), chunksize=64):
             if len(wave) > LONGEST * RATE:
                 continue
             waves.write(wave.tobytes())
-            entry = Utterance(text, category, voice, start, len(wave))
-            index.write(json.dumps(entry.__dict__) + "\n")
+            index.write(json.dumps(asdict(replace(entry, start=start))) + "\n")
             start += len(wave)
 
 
@@ -68,7 +71,7 @@ def main() -> None:
     """Build the corpus from the command line."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("folder", type=Path)
-    parser.add_argument("--count", type=int, default=30000)
+    parser.add_argument("--count", type=int, default=24000)
     parser.add_argument("--workers", type=int, default=2)
     arguments = parser.parse_args()
     build(arguments.folder, arguments.count, arguments.workers)

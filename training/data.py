@@ -7,11 +7,13 @@ from random import Random
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
+from tokenizers import Encoding
 from torch import Tensor
 from torch.utils.data import DataLoader, IterableDataset
 
 from training import corpus, features, speech, text
-from training.model import AUDIO
+from training.model import AUDIO, PHONE_SLOTS, ROW_SECONDS
 
 SILENT_SHARE = 0.02
 CONTEXT_SHARE = 0.1
@@ -28,8 +30,19 @@ class Batch:
     ids: Tensor  # [B, L]
     slots: Tensor  # [B, L], audio row or -1
     labels: Tensor  # [B, L], the token that follows, or IGNORED
-    words: Tensor  # [B, W], the transcript alone, for CTC
-    word_counts: Tensor  # [B]
+    rows: Tensor  # [B, N], the token that ends in a row, `<|audio_pad|>` or IGNORED
+    phones: Tensor  # [B, N * PHONE_SLOTS], the phone or IGNORED
+
+
+@dataclass(frozen=True)
+class Example:
+    """One utterance of a batch."""
+
+    mel: speech.Wave
+    text: str
+    ids: list[int]
+    rows: NDArray[np.int64]
+    phones: NDArray[np.int64]
 
 
 def stretch(wave: speech.Wave, factor: float) -> speech.Wave:
@@ -38,7 +51,7 @@ def stretch(wave: speech.Wave, factor: float) -> speech.Wave:
     return np.interp(at, np.arange(len(wave)), wave).astype(np.float32)
 
 
-def mask(mel: np.ndarray, random: Random) -> np.ndarray:
+def mask(mel: speech.Wave, random: Random) -> speech.Wave:
     """Blank up to two bands of time and two of frequency, as SpecAugment does."""
     mel = mel.copy()
     fill = mel.mean()
@@ -81,6 +94,7 @@ class Batches(IterableDataset[Batch]):
         torch.set_num_threads(1)
         self.entries, self.waves = corpus.read(self.folder)
         self.tokenizer = text.load(self.tokenizer_folder)
+        self.inventory = inventory(self.entries)
         lengths = [entry.samples for entry in self.entries]
         epoch, skipped = 0, self.step
         while True:
@@ -96,65 +110,108 @@ class Batches(IterableDataset[Batch]):
         part = self.waves[entry.start : entry.start + entry.samples]
         return part.astype(np.float32) / np.float32(32768)
 
-    def example(self, index: int, random: Random) -> tuple[np.ndarray, str]:
-        """Make the features and the transcript of one utterance."""
-        where = speech.condition(random)
-        words = self.entries[index].text
-        wave = stretch(self.wave(index), random.uniform(0.88, 1.13))
-        edges = (int(random.uniform(0, 0.3) * corpus.RATE) for _ in range(2))
-        wave = np.pad(wave, tuple(edges))
-        if random.random() < SILENT_SHARE:
-            wave, words = wave * 0 + np.float32(1e-4), ""
+    def example(self, index: int, random: Random) -> Example:
+        """Make the features and the targets of one utterance."""
+        entry, where = self.entries[index], speech.condition(random)
+        factor, lead = random.uniform(0.88, 1.13), random.uniform(0, 0.3)
+        wave = stretch(self.wave(index), factor)
+        edges = (int(lead * corpus.RATE), int(random.uniform(0, 0.3) * corpus.RATE))
+        silent = random.random() < SILENT_SHARE
+        if silent:
+            wave = np.full_like(wave, 1e-4)
             where = speech.Condition(noise=random.choice(("white", "pink")), peak=where.peak)
         babble = [self.wave(random.randrange(len(self.entries))) for _ in range(6)]
-        wave = speech.record(wave, corpus.RATE, where, random, babble)
-        return mask(features.log_mel(wave, AUDIO.num_mel_bins), random), words
+        wave = speech.record(np.pad(wave, edges), corpus.RATE, where, random, babble)
+        mel = mask(features.log_mel(wave, AUDIO.num_mel_bins), random)
+        count = AUDIO.rows(mel.shape[1])
+        pause, audio = self.inventory["_"], self.tokenizer.token_to_id("<|audio_pad|>")
+        if silent:
+            blank = np.full(count, audio)
+            return Example(mel, "", [], blank, np.full(count * PHONE_SLOTS, pause))
+        said = self.tokenizer.encode(entry.text)
+        words = starts(entry, len(entry.text.split()))
+        rows = np.full(count, audio)
+        at = -1
+        for number, token in word_tokens(entry.text, said):
+            end = words[number + 1] / factor + lead
+            at = min(max(at + 1, int((end - 0.02) / ROW_SECONDS)), count - 1)
+            rows[at] = token
+        times = [0.0, *(time / factor + lead for time, _ in entry.phones)]
+        names = [pause, *(self.inventory[phone] for _, phone in entry.phones)]
+        middle = (np.arange(count * PHONE_SLOTS) + 0.5) * ROW_SECONDS / PHONE_SLOTS
+        phones = np.array(names)[np.searchsorted(times, middle, side="right") - 1]
+        return Example(mel, entry.text, said.ids, rows, phones)
 
     def collate(self, group: list[int], random: Random) -> Batch:
         """Make one batch."""
-        mels, ids, slots, labels, targets = [], [], [], [], []
+        examples = [self.example(index, random) for index in group]
+        ids, slots, labels = [], [], []
         audio = self.tokenizer.token_to_id("<|audio_pad|>")
         stop = self.tokenizer.token_to_id("<|im_end|>")
-        for index in group:
-            mel, words = self.example(index, random)
+        for example in examples:
             context = ""
             if random.random() < CONTEXT_SHARE:
-                pool = (words + " " + self.entries[random.choice(group)].text).split()
+                pool = (example.text + " " + self.entries[random.choice(group)].text).split()
                 context = " ".join(random.sample(pool, min(len(pool), random.randint(1, 4))))
-            start = text.prompt(self.tokenizer, AUDIO.rows(mel.shape[1]), context)
-            reply = text.prefix("English" if words else "None")
-            said = self.tokenizer.encode(words).ids
-            tail = [*self.tokenizer.encode(reply).ids, *said, stop]
-            whole = start + tail
-            at = np.cumsum(np.array(whole) == audio) - 1
-            mels.append(mel)
+            start = text.prompt(self.tokenizer, len(example.rows), context)
+            reply = text.prefix("English" if example.text else "None")
+            tail = [*self.tokenizer.encode(reply).ids, *example.ids, stop]
+            whole = np.array(start + tail)
             ids.append(whole)
-            slots.append(np.where(np.array(whole) == audio, at, -1))
-            labels.append([IGNORED] * (len(start) - 1) + tail + [IGNORED])
-            targets.append(said)
-        frames = torch.tensor([mel.shape[1] for mel in mels])
-        longest = -(-int(frames.max()) // AUDIO.chunk) * AUDIO.chunk
-        padded = torch.zeros(len(mels), AUDIO.num_mel_bins, longest)
-        for row, mel in enumerate(mels):
-            padded[row, :, : mel.shape[1]] = torch.from_numpy(mel)
+            slots.append(np.where(whole == audio, np.cumsum(whole == audio) - 1, -1))
+            labels.append(np.array([IGNORED] * (len(start) - 1) + tail + [IGNORED]))
+        frames = torch.tensor([example.mel.shape[1] for example in examples])
+        chunks = -(-int(frames.max()) // AUDIO.chunk)
+        padded = torch.zeros(len(examples), AUDIO.num_mel_bins, chunks * AUDIO.chunk)
+        for row, example in enumerate(examples):
+            padded[row, :, : example.mel.shape[1]] = torch.from_numpy(example.mel)
+        width = chunks * AUDIO.chunk_rows
+        length = -(-max(len(row) for row in ids) // WIDTH) * WIDTH
         return Batch(
             padded,
             frames,
-            aligned(ids, 0),
-            aligned(slots, -1),
-            aligned(labels, IGNORED),
-            aligned(targets, 0),
-            torch.tensor([len(said) for said in targets]),
+            aligned(ids, length, 0),
+            aligned(slots, length, -1),
+            aligned(labels, length, IGNORED),
+            aligned([example.rows for example in examples], width, IGNORED),
+            aligned([example.phones for example in examples], width * PHONE_SLOTS, IGNORED),
         )
 
 
-def aligned(rows: list, fill: int) -> Tensor:
-    """Stack rows of ids, filled on the right; few widths keep the kernel cache small."""
-    width = -(-max(1, *(len(row) for row in rows)) // WIDTH) * WIDTH
+def starts(entry: corpus.Utterance, count: int) -> list[float]:
+    """Give when each word begins, and when the last one ends.
+
+    The synthesizer runs some pairs of words together; such a word gets the middle of the gap.
+    """
+    firsts = [0, *(at + 1 for at, letter in enumerate(entry.text) if letter == " ")]
+    known = {position: time for time, position in entry.words}
+    end = max(time for time, _ in entry.phones)
+    times = [known.get(first, -1.0) for first in firsts[:count]] + [end]
+    for number, time in enumerate(times):
+        if time < 0:
+            later = next(after for after in times[number + 1 :] if after >= 0)
+            times[number] = ((times[number - 1] if number else 0.0) + later) / 2
+    return times
+
+
+def word_tokens(sentence: str, said: Encoding) -> Iterator[tuple[int, int]]:
+    """Yield the number of the word that each token belongs to, and the token."""
+    for token, (start, _) in zip(said.ids, said.offsets, strict=True):
+        yield sentence[: start + 1].count(" "), token
+
+
+def aligned(rows: list[NDArray[np.int64]], width: int, fill: int) -> Tensor:
+    """Stack rows of integers, filled on the right."""
     out = torch.full((len(rows), width), fill)
     for at, row in enumerate(rows):
-        out[at, : len(row)] = torch.as_tensor(np.asarray(row, dtype=np.int64))
+        out[at, : len(row)] = torch.from_numpy(row.astype(np.int64))
     return out
+
+
+def inventory(entries: list[corpus.Utterance]) -> dict[str, int]:
+    """Number the phones of a corpus."""
+    names = sorted({"_"} | {phone for entry in entries for _, phone in entry.phones})
+    return {name: number for number, name in enumerate(names)}
 
 
 def loader(folder: Path, tokenizer: Path, size: int, seed: int, step: int) -> Iterator[Batch]:

@@ -13,7 +13,7 @@ import soxr
 from mlx_lm.generate import generate_step
 from mlx_lm.utils import load_model
 
-from training import features, heldout, speech, text
+from training import espeak, features, heldout, speech, text
 from training.export import DECODER, ENCODER, TOKENIZER
 
 Transcribe = Callable[[speech.Wave], str]
@@ -33,7 +33,7 @@ def transcriber(bundle: Path, language: str | None) -> Transcribe:
     given = tokenizer.encode(text.prefix(language)).ids if language else []
 
     def transcribe(wave: speech.Wave) -> str:
-        wave = soxr.resample(wave, speech.ESPEAK_RATE, features.RATE)
+        wave = soxr.resample(wave, espeak.RATE, features.RATE)
         mel = features.log_mel(wave, mels)[None]
         (rows,) = session.run(None, {"input_features": mel})
         ids = np.array(text.prompt(tokenizer, rows.shape[1]) + given)

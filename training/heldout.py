@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from random import Random
 
-from training import grammar, speech
+from training import espeak, grammar, speech
 
 SEED = 2026
 SIZE = 600
@@ -26,7 +26,7 @@ def spoken(random: Random, category: str) -> tuple[str, speech.Voice, speech.Wav
     """Speak a held-out sentence with a held-out voice."""
     text = grammar.sentence(random, category, held_out=True)
     voice = speech.voice(random, held_out=True)
-    return text, voice, speech.synthesize(text, voice)
+    return text, voice, speech.speak(text, voice).wave
 
 
 def items(size: int = SIZE, seed: int = SEED) -> Iterator[Item]:
@@ -40,5 +40,5 @@ def items(size: int = SIZE, seed: int = SEED) -> Iterator[Item]:
         category = grammar.CATEGORIES[number % len(grammar.CATEGORIES)]
         text, voice, clean = spoken(random, category)
         condition = speech.condition(random)
-        wave = speech.record(clean, speech.ESPEAK_RATE, condition, random, babble)
+        wave = speech.record(clean, espeak.RATE, condition, random, babble)
         yield Item(text, category, voice.name, condition, wave)

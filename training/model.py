@@ -18,6 +18,8 @@ AUDIO = AudioEncoderConfig(
     n_window_infer=800,
     downsample_hidden_size=32,
 )
+ROW_SECONDS = 0.08
+PHONE_SLOTS = 4  # in a row
 
 
 @dataclass(frozen=True)
@@ -136,29 +138,44 @@ class Thinker(nn.Module):
         self.model = Decoder(TextConfig())
 
 
+@dataclass(frozen=True)
+class Logits:
+    """What the model predicts, one step ahead for the reply."""
+
+    reply: Tensor  # [B, L, V]
+    rows: Tensor  # [B, N, V]: the token that ends in a row of audio
+    phones: Tensor  # [B, N * PHONE_SLOTS, P]: the phone of every 20 ms
+
+
 class SpeechModel(nn.Module):
     """Transcribe: audio rows replace the placeholder embeddings of the prompt.
 
-    The auxiliary CTC loss reads the audio rows against the embedding table itself, with
-    `<|audio_pad|>` as blank. So rows come to look like the words that they carry, and the
-    language model has little left to do but to copy: without that a prefix model this small
-    takes many hours to find the alignment. The head that CTC needs is thereby already there.
+    Two auxiliary tasks use the times that the synthesizer knows. Half-way up, the encoder names
+    the phone of every 20 ms; that head is dropped at export. At the top, a row at the end of a
+    word is compared with the embedding table itself, and any other row with `<|audio_pad|>`.
+    So rows come to look like the words that they carry, and the language model has little left
+    to do but to copy: alone, a prefix model this small takes hours to find the alignment.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, phones: int) -> None:
         super().__init__()
         self.thinker = Thinker()
+        self.phones = nn.Linear(AUDIO.d_model, PHONE_SLOTS * phones)
 
-    def forward(
-        self, features: Tensor, frames: Tensor, ids: Tensor, slots: Tensor
-    ) -> tuple[Tensor, Tensor]:
-        """Give the logits of the sequence `[B, T, V]` and of the audio rows `[B, N, V]`.
+    def forward(self, features: Tensor, frames: Tensor, ids: Tensor, slots: Tensor) -> Logits:
+        """Predict from log-mel `[B, mels, T]` and from `ids` `[B, L]`.
 
-        `slots` `[B, T]` is the audio row that a position takes, or -1 for text.
+        `slots` `[B, L]` is the audio row that a position takes, or -1 for text.
         """
-        table = self.thinker.model.embed_tokens
-        rows = self.thinker.audio_tower(features, frames)
+        tower, table = self.thinker.audio_tower, self.thinker.model.embed_tokens
+        x, bias = tower.start(features, frames)
+        half = AUDIO.encoder_layers // 2
+        for layer in tower.layers[:half]:
+            x = layer(x, bias)
+        phones = self.phones(x).reshape(x.shape[0], x.shape[1] * PHONE_SLOTS, -1)
+        for layer in tower.layers[half:]:
+            x = layer(x, bias)
+        rows = tower.finish(x)
         gathered = rows.gather(1, slots.clamp(min=0)[..., None].expand(-1, -1, rows.shape[2]))
-        x = torch.where((slots >= 0)[..., None], gathered.to(table.weight.dtype), table(ids))
-        hidden = self.thinker.model(x)
-        return hidden @ table.weight.T, rows @ table.weight.T
+        x = torch.where((slots >= 0)[..., None], gathered, table(ids))
+        return Logits(self.thinker.model(x) @ table.weight.T, rows @ table.weight.T, phones)

@@ -1,7 +1,5 @@
 """Synthetic speech: espeak-ng voices, rooms and noise."""
 
-import shutil
-import subprocess
 from dataclasses import dataclass
 from random import Random
 
@@ -9,10 +7,11 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.signal import fftconvolve
 
+from training import espeak
+
 Wave = NDArray[np.float32]
 
-ESPEAK_RATE = 22050
-ACCENTS = ("en-us", "en-gb", "en-gb-x-rp", "en-gb-scotland", "en-gb-x-gbcwmd", "en-029")
+ACCENTS = ("en-us", "en", "en-gb-x-rp", "en-gb-scotland", "en-gb-x-gbcwmd", "en-029")
 HELD_OUT_ACCENTS = ("en-gb-x-gbclan",)
 VARIANTS = (
     "none f1 f2 f4 f5 m1 m2 m3 m4 m6 m7 m8 klatt klatt2 klatt3 adam Alex Alicia Andy Annie "
@@ -79,15 +78,9 @@ def condition(random: Random) -> Condition:
     )
 
 
-def synthesize(text: str, speaker: Voice) -> Wave:
-    """Speak a text at 22.05 kHz, as float32 in [-1, 1]."""
-    if shutil.which("espeak-ng") is None:
-        raise RuntimeError("espeak-ng is not installed; try `apt-get install espeak-ng`")
-    command = ["espeak-ng", "-v", speaker.name, "-s", str(speaker.speed), "-p", str(speaker.pitch)]
-    done = subprocess.run([*command, "--stdout", text], capture_output=True, check=True)
-    data = done.stdout.partition(b"data")[2][4:]
-    samples = np.frombuffer(data[: len(data) // 2 * 2], dtype="<i2")
-    return samples.astype(np.float32) / np.float32(32768)
+def speak(text: str, speaker: Voice) -> espeak.Spoken:
+    """Speak a text at 22.05 kHz."""
+    return espeak.speak(text, speaker.name, speaker.speed, speaker.pitch)
 
 
 def noise(kind: str, samples: int, random: Random, babble: list[Wave]) -> Wave:

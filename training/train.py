@@ -10,27 +10,26 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from training import data, text
+from training import corpus, data, text
 from training.model import AUDIO, SpeechModel
 
-CTC_WEIGHT = 0.3
+WEIGHTS = {"reply": 1.0, "rows": 1.0, "phones": 0.5}
 
 
-def losses(model: SpeechModel, batch: data.Batch, blank: int) -> tuple[Tensor, Tensor]:
-    """Give the cross-entropy of the reply and the CTC loss of the rows, per token."""
-    logits, rows = model(batch.features, batch.frames, batch.ids, batch.slots)
-    kept = batch.labels != data.IGNORED
-    reply = functional.cross_entropy(logits[kept], batch.labels[kept], label_smoothing=0.02)
-    ctc = functional.ctc_loss(
-        rows.log_softmax(-1).transpose(0, 1),
-        batch.words,
-        AUDIO.rows(batch.frames),
-        batch.word_counts,
-        blank=blank,
-        reduction="sum",
-        zero_infinity=True,
-    )
-    return reply, ctc / batch.word_counts.sum().clamp(min=1)
+def losses(model: SpeechModel, batch: data.Batch) -> dict[str, Tensor]:
+    """Give the cross-entropy of each task, per target."""
+    logits = model(batch.features, batch.frames, batch.ids, batch.slots)
+    tasks = {
+        "reply": (logits.reply, batch.labels),
+        "rows": (logits.rows, batch.rows),
+        "phones": (logits.phones, batch.phones),
+    }
+    return {
+        name: functional.cross_entropy(
+            made.flatten(0, 1), wanted.flatten(), ignore_index=data.IGNORED
+        )
+        for name, (made, wanted) in tasks.items()
+    }
 
 
 def rate(step: int, steps: int, peak: float) -> float:
@@ -69,8 +68,7 @@ def main() -> None:
     arguments.run.mkdir(parents=True, exist_ok=True)
     if not (arguments.run / "tokenizer.json").exists():
         text.build().save(str(arguments.run / "tokenizer.json"))
-    blank = text.load(arguments.run).token_to_id("<|audio_pad|>")
-    model = SpeechModel()
+    model = SpeechModel(len(data.inventory(corpus.read(arguments.corpus)[0])))
     adam = optimizer(model)
     checkpoint, step = arguments.run / "checkpoint.pt", 0
     if checkpoint.exists():
@@ -79,23 +77,22 @@ def main() -> None:
         adam.load_state_dict(saved["optimizer"])
         step = saved["step"]
     batches = data.loader(arguments.corpus, arguments.run, arguments.size, arguments.seed, step)
-    began, sums = time.monotonic(), [0.0, 0.0, 0.0]
+    began, sums = time.monotonic(), dict.fromkeys(WEIGHTS, 0.0)
     while step < arguments.steps:
         for group in adam.param_groups:
             group["lr"] = rate(step, arguments.steps, arguments.peak)
-        reply, ctc = losses(model, next(batches), blank)
-        (reply + CTC_WEIGHT * ctc).backward()  # type: ignore[no-untyped-call]
-        norm = torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        parts = losses(model, next(batches))
+        sum(WEIGHTS[name] * part for name, part in parts.items()).backward()
+        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         adam.step()
         adam.zero_grad()
         step += 1
-        sums = [a + b for a, b in zip(sums, (reply.item(), ctc.item(), norm.item()), strict=True)]
+        sums = {name: total + parts[name].item() for name, total in sums.items()}
         if step % 50 == 0:
-            means = [round(value / 50, 4) for value in sums]
-            entry = dict(zip(("loss", "ctc", "norm"), means, strict=True))
+            means = {name: round(total / 50, 4) for name, total in sums.items()}
             minutes = round((time.monotonic() - began) / 60, 2)
-            print(json.dumps({"step": step, **entry, "minutes": minutes}), flush=True)
-            sums = [0.0, 0.0, 0.0]
+            print(json.dumps({"step": step, **means, "minutes": minutes}), flush=True)
+            sums = dict.fromkeys(WEIGHTS, 0.0)
         if step % 250 == 0 or step == arguments.steps:
             state = {"model": model.state_dict(), "optimizer": adam.state_dict(), "step": step}
             torch.save(state, checkpoint.with_suffix(".part"))
