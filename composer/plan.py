@@ -96,7 +96,9 @@ def _step(bundle: Checked, graph: Graph, node: Node, drops: tuple[str, ...]) -> 
     for key, value in values.items():
         want = _want(bundle, node, key, value, first)
         wants[key] = want
-        give_text, want_text = _text(value.port, value.backend), _text(want, backend)
+        # Marks arrive as NumPy's everywhere: they are few and plain.
+        home = "numpy" if want.dtype == "bool" else backend
+        give_text, want_text = _text(value.port, value.backend), _text(want, home)
         if want.kind == "audio":
             give_text, want_text = "audio at its own rate", f"audio at {want.dims[0]} Hz"
         if give_text != want_text:

@@ -116,8 +116,7 @@ class Run:
             return value
         home, target = self.home(value), self.worker(step.backend)
         dtype = want.dtype or home.call(home.backend.dtype, value)
-        if step.wants[key].dtype == "bool":
-            # Marks are few and plain: every backend takes them as NumPy's.
+        if dtype == "bool":
             return home.call(home.backend.to_numpy, value).astype(bool)
         if home is target:
             have = home.call(home.backend.dtype, value)
