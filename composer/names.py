@@ -12,7 +12,7 @@ from composer.suggest import did_you_mean, listed
 def find_bundle(name: str | Path) -> Path:
     """Return the manifest's path; raise ComposerError with the nearest names and what was tried."""
     path = Path(name)
-    if path.exists():
+    if _exists(path):
         return path
     bundles = shipped_bundles()
     if str(name) in bundles:
@@ -25,3 +25,10 @@ def find_bundle(name: str | Path) -> Path:
             hint=near or f"shipped bundles: {listed(bundles)}",
         )
     )
+
+
+def _exists(path: Path) -> bool:
+    try:
+        return path.exists()
+    except OSError:  # a name that is too long, or a folder that may not be entered
+        return False
