@@ -16,7 +16,7 @@ PLAN: tuple[tuple[str, speech.Condition, float, float], ...] = (
     ("digits", speech.Condition(), 1.0, 3.0),
     ("digits", speech.Condition("white", 15.0), 2.0, 5.0),
     ("digits", speech.Condition("pink", 10.0, 0.3), 3.0, 6.0),
-    ("digits", speech.Condition("babble", 15.0), 8.2, 12.0),
+    ("long", speech.Condition("babble", 15.0), 8.2, 11.0),
     ("dates", speech.Condition(), 2.0, 4.0),
     ("dates", speech.Condition("pink", 10.0), 2.0, 5.0),
     ("dates", speech.Condition(reverberation=0.4), 3.0, 6.0),

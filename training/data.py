@@ -17,6 +17,8 @@ from training.model import AUDIO, PHONE_SLOTS, ROW_SECONDS
 
 SILENT_SHARE = 0.02
 CONTEXT_SHARE = 0.1
+JOINED_SHARE = 0.15
+LONGEST = 11.0  # seconds of a turn
 IGNORED = -100
 WIDTH = 16
 
@@ -76,14 +78,26 @@ class Batches(IterableDataset[Batch]):
         self.seed = seed
         self.step = step
 
-    def order(self, lengths: list[int], epoch: int) -> list[list[int]]:
-        """Deal utterances into batches: shuffled, but neighbours in length share a batch."""
+    def order(self, lengths: list[int], epoch: int) -> list[list[list[int]]]:
+        """Deal utterances into batches: shuffled, but neighbours in length share a batch.
+
+        Some utterances are joined to the next one or two, so that long clips occur too.
+        """
         random = Random(f"{self.seed} order {epoch}")
         indices = list(range(len(lengths)))
         random.shuffle(indices)
+        turns, next_index = [], 0
+        while next_index < len(indices):
+            count = random.randint(2, 4) if random.random() < JOINED_SHARE else 1
+            turn = indices[next_index : next_index + count]
+            next_index += count
+            while sum(lengths[index] for index in turn) > LONGEST * corpus.RATE:
+                turn = turn[:-1]
+            turns.append(turn)
         batches = []
-        for start in range(0, len(indices), 32 * self.size):
-            pool = sorted(indices[start : start + 32 * self.size], key=lambda i: lengths[i])
+        for start in range(0, len(turns), 32 * self.size):
+            pool = turns[start : start + 32 * self.size]
+            pool.sort(key=lambda turn: sum(lengths[index] for index in turn))
             groups = [pool[at : at + self.size] for at in range(0, len(pool), self.size)]
             batches += [group for group in groups if len(group) == self.size]
         random.shuffle(batches)
@@ -110,48 +124,50 @@ class Batches(IterableDataset[Batch]):
         part = self.waves[entry.start : entry.start + entry.samples]
         return part.astype(np.float32) / np.float32(32768)
 
-    def example(self, index: int, random: Random) -> Example:
-        """Make the features and the targets of one utterance."""
-        entry, where = self.entries[index], speech.condition(random)
-        factor, lead = random.uniform(0.88, 1.13), random.uniform(0, 0.3)
-        wave = stretch(self.wave(index), factor)
-        edges = (int(lead * corpus.RATE), int(random.uniform(0, 0.3) * corpus.RATE))
-        silent = random.random() < SILENT_SHARE
-        if silent:
-            wave = np.full_like(wave, 1e-4)
+    def example(self, turn: list[int], random: Random) -> Example:
+        """Make the features and the targets of the utterances of one turn."""
+        factor, where = random.uniform(0.88, 1.13), speech.condition(random)
+        pause = self.inventory["_"]
+        waves, times, names, ends = [], [0.0], [pause], []
+        now = 0.0
+        for index in turn:
+            entry = self.entries[index]
+            gap = np.zeros(int(random.uniform(0, 0.4) * corpus.RATE), np.float32)
+            now += len(gap) / corpus.RATE
+            ends += [now + time / factor for time in word_ends(entry)]
+            times += [now + time / factor for time, _ in entry.phones]
+            names += [self.inventory[phone] for _, phone in entry.phones]
+            waves += [gap, stretch(self.wave(index), factor)]
+            now += len(waves[-1]) / corpus.RATE
+        waves.append(np.zeros(int(random.uniform(0, 0.3) * corpus.RATE), np.float32))
+        wave, words = np.concatenate(waves), " ".join(self.entries[at].text for at in turn)
+        if random.random() < SILENT_SHARE:
+            wave, words, times, names = np.full_like(wave, 1e-4), "", [0.0], [pause]
             where = speech.Condition(noise=random.choice(("white", "pink")), peak=where.peak)
         babble = [self.wave(random.randrange(len(self.entries))) for _ in range(6)]
-        wave = speech.record(np.pad(wave, edges), corpus.RATE, where, random, babble)
+        wave = speech.record(wave, corpus.RATE, where, random, babble)
         mel = mask(features.log_mel(wave, AUDIO.num_mel_bins), random)
         count = AUDIO.rows(mel.shape[1])
-        pause, audio = self.inventory["_"], self.tokenizer.token_to_id("<|audio_pad|>")
-        if silent:
-            blank = np.full(count, audio)
-            return Example(mel, "", [], blank, np.full(count * PHONE_SLOTS, pause))
-        said = self.tokenizer.encode(entry.text)
-        words = starts(entry, len(entry.text.split()))
-        rows = np.full(count, audio)
+        said = self.tokenizer.encode(words)
+        rows = np.full(count, self.tokenizer.token_to_id("<|audio_pad|>"))
         at = -1
-        for number, token in word_tokens(entry.text, said):
-            end = words[number + 1] / factor + lead
-            at = min(max(at + 1, int((end - 0.02) / ROW_SECONDS)), count - 1)
+        for number, token in word_tokens(words, said):
+            at = min(max(at + 1, int((ends[number] - 0.02) / ROW_SECONDS)), count - 1)
             rows[at] = token
-        times = [0.0, *(time / factor + lead for time, _ in entry.phones)]
-        names = [pause, *(self.inventory[phone] for _, phone in entry.phones)]
         middle = (np.arange(count * PHONE_SLOTS) + 0.5) * ROW_SECONDS / PHONE_SLOTS
         phones = np.array(names)[np.searchsorted(times, middle, side="right") - 1]
-        return Example(mel, entry.text, said.ids, rows, phones)
+        return Example(mel, words, said.ids, rows, phones)
 
-    def collate(self, group: list[int], random: Random) -> Batch:
+    def collate(self, group: list[list[int]], random: Random) -> Batch:
         """Make one batch."""
-        examples = [self.example(index, random) for index in group]
+        examples = [self.example(turn, random) for turn in group]
         ids, slots, labels = [], [], []
         audio = self.tokenizer.token_to_id("<|audio_pad|>")
         stop = self.tokenizer.token_to_id("<|im_end|>")
         for example in examples:
             context = ""
             if random.random() < CONTEXT_SHARE:
-                pool = (example.text + " " + self.entries[random.choice(group)].text).split()
+                pool = (example.text + " " + self.entries[random.choice(group)[0]].text).split()
                 context = " ".join(random.sample(pool, min(len(pool), random.randint(1, 4))))
             start = text.prompt(self.tokenizer, len(example.rows), context)
             reply = text.prefix("English" if example.text else "None")
@@ -178,15 +194,15 @@ class Batches(IterableDataset[Batch]):
         )
 
 
-def starts(entry: corpus.Utterance, count: int) -> list[float]:
-    """Give when each word begins, and when the last one ends.
+def word_ends(entry: corpus.Utterance) -> list[float]:
+    """Give when each word ends: when the next one begins.
 
-    The synthesizer runs some pairs of words together; such a word gets the middle of the gap.
+    The synthesizer runs some pairs of words together; there the middle of the pair counts.
     """
-    firsts = [0, *(at + 1 for at, letter in enumerate(entry.text) if letter == " ")]
+    firsts = [at + 1 for at, letter in enumerate(entry.text) if letter == " "]
     known = {position: time for time, position in entry.words}
     end = max(time for time, _ in entry.phones)
-    times = [known.get(first, -1.0) for first in firsts[:count]] + [end]
+    times = [*(known.get(first, -1.0) for first in firsts), end]
     for number, time in enumerate(times):
         if time < 0:
             later = next(after for after in times[number + 1 :] if after >= 0)
