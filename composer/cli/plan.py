@@ -46,7 +46,7 @@ def plan(
 
     choice = Choice(bundle, variant, source, profile, threads, provider, device, precision)
     opened = choice.bundle()
-    names = [opened.task(task)] if task else opened.tasks
+    names = [opened.task(task)] if task is not None else opened.tasks
     absent = [p for name in names for p in _absent(opened, opened.checked.graphs[name])]
     if absent:
         raise ComposerError(absent)
@@ -77,7 +77,8 @@ def text(bundle: Bundle, planned: Plan) -> str:
 
     several = len(bundle.tasks) > 1
     lines = [bundle.name + (f", task {planned.graph.task}" if several else "")]
-    lines.append(f"weights: {size(sum(planned.nbytes.values()))} in memory")
+    total = sum(planned.nbytes.values())
+    lines.append(f"weights: {size(total)} in memory" if total else "weights: none")
     rows = [_component(bundle, name, nbytes) for name, nbytes in planned.nbytes.items()]
     lines += _columns(rows)
     lines.append("steps:")

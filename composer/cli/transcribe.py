@@ -231,6 +231,8 @@ def _progress(total: int, output: Path | None) -> Iterator[Any]:
     from rich.progress import MofNCompleteColumn, Progress, TimeRemainingColumn
 
     columns = (*Progress.get_default_columns()[:2], MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
+    # Rich would print our stdout on its own console, and the transcripts belong into the pipe.
+    console = Console(stderr=True)
+    with Progress(*columns, console=console, transient=True, redirect_stdout=False) as progress:
         task = progress.add_task("transcribing", total=total)
         yield lambda: progress.advance(task)

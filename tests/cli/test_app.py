@@ -1,12 +1,14 @@
 import subprocess
 import sys
 from importlib.metadata import version
+from pathlib import Path
 
 import pytest
 
 from composer.cli import app, main
 from tests.fakes import write
 
+ROOT = Path(__file__).parents[2]
 COMMANDS = "check plan show run transcribe list new explain schema doctor".split()
 HEAVY = {
     "mlx", "mlx_lm", "onnxruntime", "librosa", "transformers", "soundfile", "soxr", "tokenizers",
@@ -93,7 +95,15 @@ def test_a_fault_of_composer_itself_is_not_hidden(monkeypatch):
 
 def test_text_that_stdout_cannot_encode_is_escaped(tmp_path):
     done = subprocess.run(
-        [sys.executable, "-m", "composer", "show", "-f", "tree", "tests/manifests/mega-asr.yaml"],
+        [
+            sys.executable,
+            "-m",
+            "composer",
+            "show",
+            "-f",
+            "tree",
+            str(ROOT / "tests/manifests/mega-asr.yaml"),
+        ],
         capture_output=True,
         env={"PYTHONIOENCODING": "ascii:strict", "PATH": ""},
         check=False,

@@ -2,6 +2,7 @@
 
 import json
 import xml.etree.ElementTree as ET
+from pathlib import Path
 
 import pytest
 
@@ -10,6 +11,7 @@ from composer.schema import schema_text
 from composer.shipped import shipped
 from tests.fakes import BUNDLE, write
 
+ROOT = Path(__file__).parents[2]
 pytestmark = pytest.mark.usefixtures("fakes")
 
 TASKS = """\
@@ -71,7 +73,7 @@ def test_plan_of_tasks(cli, tmp_path):
 
 
 def test_plan_without_the_files(cli):
-    code, out, err = cli("plan", "tests/manifests/mega-asr.yaml")
+    code, out, err = cli("plan", str(ROOT / "tests/manifests/mega-asr.yaml"))
     assert (code, out) == (3, "")
     assert "S473 encoder needs repo/onnx/audio_encoder_fp32.onnx" in err
 

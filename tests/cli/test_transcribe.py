@@ -1,9 +1,15 @@
 import json
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 
 from tests.fakes import BUNDLE, write
 
+ROOT = Path(__file__).parents[2]
 pytestmark = pytest.mark.usefixtures("fakes")
 
 
@@ -135,8 +141,26 @@ def test_an_output_folder_that_cannot_be(cli, bundle, clip, tmp_path):
     assert "R507 cannot write" in err
 
 
-def test_progress_is_for_terminals(cli, bundle, clip, tmp_path, monkeypatch):
-    assert cli("transcribe", bundle, clip(), "-o", tmp_path / "a") == (0, "", "")
-    monkeypatch.setattr("sys.stderr.isatty", lambda: True, raising=False)
-    code, out, _ = cli("transcribe", bundle, clip(), "-o", tmp_path / "b")
-    assert (code, out) == (0, "")
+def test_progress_is_for_terminals_and_off_stdout(cli, bundle, clip, tmp_path):
+    pty = pytest.importorskip("pty")
+    program = (
+        "import sys\nfrom composer import registry\nfrom composer.cli import main\n"
+        "from tests.fakes import FAKES\nfor each in FAKES: registry.add(each)\n"
+        "sys.exit(main(sys.argv[1:]))"
+    )
+    terminal, stderr = pty.openpty()
+    with subprocess.Popen(
+        [sys.executable, "-c", program, "transcribe", str(bundle), str(clip())],
+        stdout=subprocess.PIPE,
+        stderr=stderr,
+        cwd=ROOT,
+        env={**os.environ, "NO_COLOR": "1", "TERM": "xterm"},
+    ) as process:
+        assert process.stdout.read() == b"7.\n"
+    os.close(stderr)
+    shown = os.read(terminal, 1 << 16).decode()
+    os.close(terminal)
+    assert process.returncode == 0
+    assert "1/1" in shown
+    assert re.search(r"\x1b\[[\d;]*m", shown.replace("\x1b[0m", "")) is None
+    assert cli("transcribe", bundle, clip()) == (0, "7.\n", "")
