@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from composer.audio import Audio, read_audio
-    from composer.bundle import Bundle, Stream, load
+    from composer.bundle import Bundle, load
     from composer.checker import Report, check
     from composer.component import (
         Bound,
@@ -24,10 +24,11 @@ if TYPE_CHECKING:
     from composer.placement import Placement
     from composer.profile import Profile, read_profile
     from composer.run import Result
+    from composer.stream import Stream
 
 _HOMES = {
     "audio": ("Audio", "read_audio"),
-    "bundle": ("Bundle", "Stream", "load"),
+    "bundle": ("Bundle", "load"),
     "checker": ("Report", "check"),
     "component": (
         "Bound",
@@ -44,6 +45,7 @@ _HOMES = {
     "placement": ("Placement",),
     "profile": ("Profile", "read_profile"),
     "run": ("Result",),
+    "stream": ("Stream",),
 }
 _HOME = {name: module for module, names in _HOMES.items() for name in names}
 

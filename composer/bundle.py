@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-import time
 from collections import deque
 from collections.abc import Generator, Iterable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -14,11 +13,15 @@ from composer import registry
 from composer.checker import Checked, check_variant
 from composer.component import Component, Token
 from composer.errors import ComposerError, Problem
+from composer.graph import Graph
 from composer.inputs import read_inputs, read_value
+from composer.loading import hold_budget, load_components
 from composer.names import find_bundle
+from composer.options import read_option
 from composer.plan import Plan, plan
 from composer.profile import Profile
 from composer.run import Result, Run
+from composer.stream import Stream
 from composer.suggest import did_you_mean, listed
 from composer.worker import Worker, drain
 
@@ -75,56 +78,10 @@ class Bundle:
         chosen = graphs.values() if task is None else [graphs[self.task(task)]]
         names = {n.component: None for g in chosen for n in g.nodes.values() if n.component}
         missing = [name for name in names if name not in self._components]
-        self._budget(names)
-        with ThreadPoolExecutor(len(missing) or 1) as pool:
-            loading = {name: pool.submit(self._load, name) for name in missing}
-        problems: list[Problem] = []
-        for future in loading.values():
-            try:
-                future.result()
-            except ComposerError as error:
-                problems += error.problems
-        if problems:
-            raise ComposerError(problems)
-
-    def _load(self, name: str) -> None:
-        known, began = self.checked.known[name], time.perf_counter()
-        place = self.checked.manifest.place("components", name, key=True)
-        for location in (known.spec.weights, known.spec.files):
-            if location and location.path is None:
-                raise ComposerError(
-                    Problem(
-                        "S473",
-                        f"{name} needs {location}, and its source is not on this machine",
-                        place,
-                        hint=f"--source {location.source}=FOLDER runs it from a copy",
-                    )
-                )
-        assert known.facts is not None
-        placement = self.profile.placement(name)
-        try:
-            component = self.worker(known.cls.backend).call(
-                known.cls.load, known.spec, known.facts, placement
-            )
-        except ComposerError:
-            raise
-        except Exception as error:
-            what = f"{type(error).__name__}: {error}"
-            problem = Problem("R504", f"{name} ({known.cls.name}) did not load: {what}", place)
-            raise ComposerError(problem) from error
-        self._components[name] = component
-        self.load_seconds[name] = time.perf_counter() - began
-
-    def _budget(self, names: Iterable[str]) -> None:
-        facts = {name: self.checked.known[name].facts for name in names}
-        needs = {name: known.nbytes for name, known in facts.items() if known}
-        if self.profile.memory is not None and sum(needs.values()) > self.profile.memory:
-            causes = tuple(f"{name}: {count / 1e9:.2f} GB" for name, count in needs.items())
-            total, budget = sum(needs.values()) / 1e9, self.profile.memory / 1e9
-            message = f"the weights need {total:.2f} GB, and the profile allows {budget:.2f} GB"
-            raise ComposerError(
-                Problem("R505", message, causes=causes, hint="choose a smaller variant")
-            )
+        hold_budget(self.checked, names, self.profile.memory)
+        loaded = load_components(self.checked, missing, self.profile, self.worker)
+        self._components |= {name: component for name, (component, _) in loaded.items()}
+        self.load_seconds |= {name: seconds for name, (_, seconds) in loaded.items()}
 
     def worker(self, backend: str) -> Worker:
         """Return where a backend's calls happen."""
@@ -210,8 +167,9 @@ class Bundle:
         graph = self.checked.graphs[name]
         tapped = set(graph.values) if taps is True else set(taps or ())
         feeds = self._feeds(name, feed or {})
-        problems = self._unknown("tap", tapped, graph.values)
-        problems += self._unknown("options of node", options or {}, graph.nodes)
+        problems = _unknown("tap", tapped, graph.values)
+        set_, faults = _options(graph, options or {})
+        problems += faults
         if problems:
             raise ComposerError(problems)
         values = read_inputs(graph, inputs, feeds)
@@ -226,13 +184,13 @@ class Bundle:
             values=values,
             feed=feeds,
             taps=frozenset(tapped),
-            options=options or {},
+            options=set_,
         )
         return (yield from run.result(stream))
 
     def _feeds(self, task: str, feed: Mapping[str, Any]) -> dict[str, Any]:
         graph = self.checked.graphs[task]
-        problems = self._unknown("feed", feed, graph.values)
+        problems = _unknown("feed", feed, graph.values)
         fed = {}
         for name in feed.keys() & graph.values.keys():
             port = graph.values[name].port
@@ -243,18 +201,6 @@ class Bundle:
         if problems:
             raise ComposerError(problems)
         return fed
-
-    def _unknown(self, verb: str, names: Iterable[str], known: Iterable[str]) -> list[Problem]:
-        known = list(known)
-        return [
-            Problem(
-                "R544",
-                f"cannot {verb} '{name}': the task has no such name",
-                hint=did_you_mean(name, known) or f"it has: {listed(known)}",
-            )
-            for name in names
-            if name not in known
-        ]
 
     def close(self) -> None:
         """Let go of the weights and end the threads."""
@@ -270,30 +216,39 @@ class Bundle:
         self.close()
 
 
-class Stream:
-    """The text of a run as it comes; `result` is there once it has ended."""
-
-    def __init__(self, run: Generator[Token, None, Result]) -> None:
-        self._run = run
-        self.result: Result | None = None
-
-    def __iter__(self) -> Iterator[str]:
-        self.result = yield from _texts(self._run)
-
-
-def _texts(run: Generator[Token, None, Result]) -> Generator[str, None, Result]:
-    while True:
-        try:
-            token = next(run)
-        except StopIteration as end:
-            result: Result = end.value
-            return result
-        if token.text:
-            yield token.text
-
-
 def _landed(future: Future[Result]) -> Result | ComposerError:
     try:
         return future.result()
     except ComposerError as error:
         return error
+
+
+def _options(
+    graph: Graph, given: Mapping[str, Mapping[str, Any]]
+) -> tuple[dict[str, dict[str, Any]], list[Problem]]:
+    """Read overridden options by node, with what is wrong about them."""
+    problems = _unknown("set options of", given, graph.nodes)
+    read: dict[str, dict[str, Any]] = {}
+    for node in given.keys() & graph.nodes.keys():
+        signature = graph.nodes[node].signature
+        known = signature.options if signature else {}
+        problems += _unknown(f"set on '{node}' the option", given[node], known)
+        for name in given[node].keys() & known.keys():
+            try:
+                read.setdefault(node, {})[name] = read_option(name, known[name], given[node][name])
+            except ValueError as error:
+                problems.append(Problem("R542", f"'{node}': {error}"))
+    return read, problems
+
+
+def _unknown(verb: str, names: Iterable[str], known: Iterable[str]) -> list[Problem]:
+    known = list(known)
+    return [
+        Problem(
+            "R544",
+            f"cannot {verb} '{name}': there is no such name",
+            hint=did_you_mean(name, known) or f"there are: {listed(known)}",
+        )
+        for name in names
+        if name not in known
+    ]

@@ -2,22 +2,19 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from inspect import Parameter
 from typing import TYPE_CHECKING, Any
 
-from pydantic import TypeAdapter, ValidationError
-
-from composer.component import CALL, OUT, Bound, Option, Signature
+from composer.component import CALL, OUT, Option, Signature
 from composer.errors import Problem
-from composer.graph import ANY, Graph, Known, Node, Value
+from composer.fit import Fit
+from composer.graph import Graph, Known, Node, Value
 from composer.operators import OPERATORS
-from composer.refusal import TYPES, described
+from composer.options import read_option
 from composer.suggest import did_you_mean, listed
-from composer.types import Port, Ports, alternative, fits, is_float, parse_port
-from composer.unify import Dims, Length
+from composer.types import Port, is_float, parse_port
 
 if TYPE_CHECKING:
     from composer.manifest import Input, Manifest, Task
@@ -34,18 +31,15 @@ class _Wiring:
     manifest: Manifest
     task: Task
     known: Mapping[str, Known]
-    dims: Dims = field(default_factory=Dims)
     values: dict[str, Value] = field(default_factory=dict)
     nodes: dict[str, Node] = field(default_factory=dict)
     spaces: dict[str, dict[str, str | None]] = field(default_factory=dict)
     problems: list[Problem] = field(default_factory=list)
 
+    def __post_init__(self) -> None:
+        self.fit = Fit(self.known, self.report)
+
     def graph(self) -> tuple[Graph, list[Problem]]:
-        for component, known in self.known.items():
-            for symbol, bound in (known.facts.dims if known.facts else {}).items():
-                own = bound.witness.startswith("config.")
-                witness = f"{component}: {bound.witness}" if own else bound.witness
-                self.dims.unify(("component", component, symbol), bound.value, witness)
         for name, entry in self.task.inputs.items():
             self.values[name] = self.input(name, entry)
         for name, wish in self.task.graph.items():
@@ -58,7 +52,7 @@ class _Wiring:
                 outputs[name] = value.name
         self.unused(outputs.values())
         task, inputs = self.task.name, self.task.inputs
-        return Graph(task, inputs, self.nodes, self.values, outputs, self.dims), self.problems
+        return Graph(task, inputs, self.nodes, self.values, outputs, self.fit.dims), self.problems
 
     def report(self, code: str, message: str, *at: str, key: bool = False, **more: Any) -> None:
         place = self.manifest.place(*self.task.at, *at, key=key)
@@ -89,7 +83,7 @@ class _Wiring:
                 value = self.resolve(given, "graph", name, "with", key)
                 if value:
                     wires[key] = value.name
-                    self.match(node, key, signature.inputs[key], given, value, scope)
+                    self.fit.wire(node, key, given, value, scope)
             elif isinstance(given, str) and any(p.kind == "text" for p in signature.inputs[key]):
                 literals[key] = given.removeprefix("$")
             else:
@@ -168,13 +162,9 @@ class _Wiring:
             self.report("W218", f"'{key}' is an option: it takes a literal, not {given}", *at)
             return {}
         try:
-            # JSON's strictness: a list may become a tuple, a text never a number.
-            adapter = TypeAdapter(option.annotation)
-            return {key: adapter.validate_json(json.dumps(given), strict=True)}
-        except ValidationError as error:
-            kinds = {found["type"].partition("_")[0]: found["msg"] for found in error.errors()}
-            wanted = listed(TYPES.get(f"{kind}_type", why) for kind, why in kinds.items())
-            self.report("W216", f"option '{key}' should be {wanted}, not {described(given)}", *at)
+            return {key: read_option(key, option, given)}
+        except ValueError as error:
+            self.report("W216", str(error), *at)
             return {}
 
     def resolve(self, reference: str, *at: str) -> Value | None:
@@ -205,100 +195,6 @@ class _Wiring:
             self.report("W207", message, *at, hint=hint)
         return None
 
-    def match(
-        self,
-        node: Node,
-        key: str,
-        ports: Ports,
-        given: str,
-        value: Value,
-        scope: dict[str, str | None],
-    ) -> None:
-        """Hold one wire against the input's alternatives."""
-        have, at = value.port, ("graph", node.name, "with", key)
-        label = f"{node.run}.{key}"
-        if have is None:
-            return
-        port = alternative(ports, have)
-        if port is None:
-            wants = " or ".join(f"'{p}'" for p in ports)
-            self.report("W211", f"{given} is '{have}' but {label} needs {wants}", *at)
-            return
-        if have.kind != "tensor":
-            return
-        if not fits(have.dtype, port.dtype):
-            wants = port.dtype or "floats"
-            message = f"{given} holds {have.dtype or 'floats'} but {label} needs {wants}"
-            self.report("W211", message, *at)
-        if len(have.dims) != len(port.dims):
-            self.report(
-                "W208",
-                f"{given} has {_axes(have)} but {label} needs {_axes(port)}",
-                *at,
-            )
-            return
-        for axis, (want, got) in enumerate(zip(port.dims, value.dims, strict=True)):
-            if want == "_":
-                continue
-            conflict = self.dims.unify(got, self.var(node, want), f"{label}: '{port}'")
-            if conflict:
-                left, right = conflict.left, conflict.right
-                self.report(
-                    "W209",
-                    f"axis {axis} of {given} is {left.value} but {label} needs {right.value}",
-                    *at,
-                    causes=(_cause(left), _cause(right)),
-                    hint="put a projector between them, or take parts that were made to fit"
-                    if port.space
-                    else None,
-                )
-        self.space(node, key, port, given, value, scope, at)
-
-    def space(
-        self,
-        node: Node,
-        key: str,
-        port: Port,
-        given: str,
-        value: Value,
-        scope: dict[str, str | None],
-        at: tuple[str, ...],
-    ) -> None:
-        have = value.port.space if value.port else None
-        label = f"{node.run}.{key}"
-        if port.space is None:
-            return
-        if port.space[0].islower():
-            want: str | None = f"{node.component}.{port.space}"
-            first = label
-        elif port.space not in scope:
-            scope[port.space] = have
-            scope[f"{port.space} from"] = given
-            return
-        else:
-            want, first = scope[port.space], f"{scope[port.space + ' from']}"
-        if have != want and ANY not in (have, want):
-            theirs = f"in the space '{have}'" if have else "in no declared space"
-            ours = f"'{want}'" if want else "no declared space"
-            self.report(
-                "W210",
-                f"{given} is {theirs} but {first} is in {ours}"
-                if first != label
-                else f"{given} is {theirs} but {label} needs {ours}",
-                *at,
-                hint=f"if its component was trained into it, say so there: emits: {want}"
-                if want
-                else None,
-            )
-
-    def var(self, node: Node, dim: int | str) -> Length:
-        if isinstance(dim, int):
-            return dim
-        known = self.known.get(node.component or "")
-        if known and known.facts and dim in known.facts.dims:
-            return ("component", node.component, dim)
-        return ("node", node.name, dim)
-
     def results(self, node: Node) -> Iterator[tuple[str, Value]]:
         """Type what a node gives."""
         known = self.known.get(node.component or "")
@@ -315,7 +211,7 @@ class _Wiring:
                 dtype = self.float_of(known, first)
             space = self.space_of(node, port, emits if is_float(dtype) else None)
             dims = tuple(
-                ("node", node.name, f"_{out}{axis}") if dim == "_" else self.var(node, dim)
+                ("node", node.name, f"_{out}{axis}") if dim == "_" else self.fit.length(node, dim)
                 for axis, dim in enumerate(port.dims)
             )
             yield name, Value(name, replace(port, dtype=dtype, space=space), dims, backend)
@@ -369,13 +265,3 @@ class _Wiring:
 def _near(message: str, word: str, options: Iterable[str]) -> str:
     near = did_you_mean(word, options)
     return f"{message}; {near}" if near else message
-
-
-def _cause(bound: Bound) -> str:
-    return f"{bound.value} comes from {bound.witness}"
-
-
-def _axes(port: Port) -> str:
-    count = len(port.dims)
-    noun = "axis" if count == 1 else "axes"
-    return f"{count} {noun} [{' '.join(map(str, port.dims))}]"

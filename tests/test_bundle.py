@@ -44,6 +44,15 @@ def test_options(bundle):
     assert (result.text, result.finish_reason) == ("7", "length")
 
 
+def test_options_are_checked(bundle):
+    wrong = {"answer": {"max_tokens": "many", "max_token": 1}}
+    assert refused(bundle.run, audio=CLIP, options=wrong) == [
+        "R544 cannot set on 'answer' the option 'max_token': there is no such name\n"
+        "    hint: did you mean 'max_tokens'?",
+        "R542 'answer': option 'max_tokens' should be a whole number, not 'many'",
+    ]
+
+
 def test_taps_and_feeds(bundle):
     result = bundle.run(audio=CLIP, taps=["soft", "asked.ids", "answer.ids", "embeds", "said"])
     assert set(result.taps) == {"soft", "asked.ids", "answer.ids", "embeds", "said"}
@@ -69,7 +78,7 @@ def test_taps_and_feeds(bundle):
 
 def test_fed_values_are_checked(bundle):
     assert refused(bundle.run, audio=CLIP, feed={"sofft": np.ones((5, WIDTH)), "soft": "x"}) == [
-        "R544 cannot feed 'sofft': the task has no such name\n    hint: did you mean 'soft'?",
+        "R544 cannot feed 'sofft': there is no such name\n    hint: did you mean 'soft'?",
         "R542 'soft' needs 'f32 N D @echo.embed', not str []",
     ]
 
@@ -92,8 +101,8 @@ def test_unknown_names(bundle):
         "R543 the bundle has no task 'chat'\n    hint: tasks: default"
     ]
     assert refused(bundle.run, audio=CLIP, taps=["sofft"], options={"anwser": {}}) == [
-        "R544 cannot tap 'sofft': the task has no such name\n    hint: did you mean 'soft'?",
-        "R544 cannot options of node 'anwser': the task has no such name\n"
+        "R544 cannot tap 'sofft': there is no such name\n    hint: did you mean 'soft'?",
+        "R544 cannot set options of 'anwser': there is no such name\n"
         "    hint: did you mean 'answer'?",
     ]
 
@@ -205,14 +214,12 @@ def test_variants(tmp_path):
 
 def test_a_memory_budget_is_kept(tmp_path):
     assert refused(composer.load, write(tmp_path), profile=Profile(memory=1000)) == [
-        "R505 the weights need 0.00 GB, and the profile allows 0.00 GB\n"
-        "    frames: 0.00 GB\n    widen: 0.00 GB\n    ask: 0.00 GB\n    echo: 0.00 GB\n"
-        "    hint: choose a smaller variant"
+        "R505 the weights need 2.05e-06 GB, and the profile allows 1e-06\n"
+        "    echo: 2.05e-06 GB\n    hint: choose a smaller variant, or raise memory_gb"
     ]
 
 
 def test_unknown_bundle():
-    found = refused(composer.load, "no-such-bundle")
-    assert found[0].startswith(
-        "S474 there is no bundle 'no-such-bundle': neither a file or folder here nor a shipped bundle"
-    )
+    (found,) = refused(composer.load, "no-such-bundle")
+    what = "neither a file or folder here nor a shipped bundle"
+    assert found.startswith(f"S474 there is no bundle 'no-such-bundle': {what}")

@@ -31,8 +31,11 @@ def plain(value: Any) -> Any:
 
 def as_text(outputs: Mapping[str, Any]) -> str:
     """Return the one output's text alone, or each output as `name: value`, texts first."""
-    if len(outputs) == 1:
-        return _value(next(iter(outputs.values())))
+    return _value(next(iter(outputs.values()))) if len(outputs) == 1 else as_lines(outputs)
+
+
+def as_lines(outputs: Mapping[str, Any]) -> str:
+    """Return each output as `name: value`, texts first."""
     names = sorted(outputs, key=lambda name: not isinstance(outputs[name], str))
     return "\n".join(f"{name}: {_value(outputs[name])}" for name in names)
 

@@ -22,7 +22,7 @@ from composer.cli.options import (
     Variant,
 )
 from composer.cli.printing import as_json, note, say
-from composer.cli.results import as_text, cut_short, result_json
+from composer.cli.results import as_lines, as_text, cut_short, result_json
 
 if TYPE_CHECKING:
     from composer.bundle import Bundle
@@ -103,7 +103,7 @@ def _streamed(bundle: Bundle, given: dict[str, Any], values: dict[str, Any]) -> 
     text = "".join(pieces)
     rest = {name: value for name, value in result.outputs.items() if not _same(value, text)}
     if rest:
-        say(as_text(rest))
+        say(as_lines(rest))
     return result
 
 

@@ -1,0 +1,134 @@
+"""Hold what is wired into an input against its port: kind, dtype, rank, dims and space."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+from composer.component import Bound
+from composer.graph import ANY, Known, Node, Value
+from composer.types import Port, alternative, fits
+from composer.unify import Dims, Length
+
+Scope = dict[str, str | None]
+
+
+class Fit:
+    """The dims of one task, unified wire by wire."""
+
+    def __init__(self, known: Mapping[str, Known], report: Callable[..., None]) -> None:
+        self.known = known
+        self.report = report
+        self.dims = Dims()
+        for component, met in known.items():
+            for symbol, bound in (met.facts.dims if met.facts else {}).items():
+                own = bound.witness.startswith("config.")
+                witness = f"{component}: {bound.witness}" if own else bound.witness
+                self.dims.unify(("component", component, symbol), bound.value, witness)
+
+    def wire(
+        self,
+        node: Node,
+        key: str,
+        given: str,
+        value: Value,
+        scope: Scope,
+    ) -> None:
+        """Hold the value that `given` names against the port `key` of a node.
+
+        `scope` keeps what the node's spaces stand for, from one wire to the next.
+        """
+        assert node.signature is not None
+        have, at, ports = value.port, ("graph", node.name, "with", key), node.signature.inputs[key]
+        label = f"{node.run}.{key}"
+        if have is None:
+            return
+        port = alternative(ports, have)
+        if port is None:
+            wants = " or ".join(f"'{p}'" for p in ports)
+            self.report("W211", f"{given} is '{have}' but {label} needs {wants}", *at)
+            return
+        if have.kind != "tensor":
+            return
+        if not fits(have.dtype, port.dtype):
+            wants = port.dtype or "floats"
+            message = f"{given} holds {have.dtype or 'floats'} but {label} needs {wants}"
+            self.report("W211", message, *at)
+        if len(have.dims) != len(port.dims):
+            self.report(
+                "W208",
+                f"{given} has {_axes(have)} but {label} needs {_axes(port)}",
+                *at,
+            )
+            return
+        for axis, (want, got) in enumerate(zip(port.dims, value.dims, strict=True)):
+            if want == "_":
+                continue
+            conflict = self.dims.unify(got, self.length(node, want), f"{label}: '{port}'")
+            if conflict:
+                left, right = conflict.left, conflict.right
+                self.report(
+                    "W209",
+                    f"axis {axis} of {given} is {left.value} but {label} needs {right.value}",
+                    *at,
+                    causes=(_cause(left), _cause(right)),
+                    hint="put a projector between them, or take parts that were made to fit"
+                    if port.space
+                    else None,
+                )
+        self.space(node, key, port, given, value, scope, at)
+
+    def space(
+        self,
+        node: Node,
+        key: str,
+        port: Port,
+        given: str,
+        value: Value,
+        scope: Scope,
+        at: tuple[str, ...],
+    ) -> None:
+        have = value.port.space if value.port else None
+        label = f"{node.run}.{key}"
+        if port.space is None:
+            return
+        if port.space[0].islower():
+            want: str | None = f"{node.component}.{port.space}"
+            first = label
+        elif port.space not in scope:
+            scope[port.space] = have
+            scope[f"{port.space} from"] = given
+            return
+        else:
+            want, first = scope[port.space], f"{scope[port.space + ' from']}"
+        if have != want and ANY not in (have, want):
+            theirs = f"in the space '{have}'" if have else "in no declared space"
+            ours = f"'{want}'" if want else "no declared space"
+            self.report(
+                "W210",
+                f"{given} is {theirs} but {first} is in {ours}"
+                if first != label
+                else f"{given} is {theirs} but {label} needs {ours}",
+                *at,
+                hint=f"if its component was trained into it, say so there: emits: {want}"
+                if want
+                else None,
+            )
+
+    def length(self, node: Node, dim: int | str) -> Length:
+        """Return what a dim of a node's port stands for: the component's, or the node's own."""
+        if isinstance(dim, int):
+            return dim
+        known = self.known.get(node.component or "")
+        if known and known.facts and dim in known.facts.dims:
+            return ("component", node.component, dim)
+        return ("node", node.name, dim)
+
+
+def _cause(bound: Bound) -> str:
+    return f"{bound.value} comes from {bound.witness}"
+
+
+def _axes(port: Port) -> str:
+    count = len(port.dims)
+    noun = "axis" if count == 1 else "axes"
+    return f"{count} {noun} [{' '.join(map(str, port.dims))}]"

@@ -1,0 +1,77 @@
+"""Load components, each backend beside the others, and tell all that is wrong at once."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING
+
+from composer.component import Component
+from composer.errors import ComposerError, Problem
+from composer.worker import Worker
+
+if TYPE_CHECKING:
+    from composer.checker import Checked
+    from composer.placement import Placement
+    from composer.profile import Profile
+
+
+def load_components(
+    checked: Checked, names: Iterable[str], profile: Profile, worker: Callable[[str], Worker]
+) -> Mapping[str, tuple[Component, float]]:
+    """Load components by name and return each with the seconds that it took."""
+    names = list(names)
+    with ThreadPoolExecutor(len(names) or 1) as pool:
+        loading = {
+            name: pool.submit(_load, checked, name, profile.placement(name), worker)
+            for name in names
+        }
+    loaded: dict[str, tuple[Component, float]] = {}
+    problems: list[Problem] = []
+    for name, future in loading.items():
+        try:
+            loaded[name] = future.result()
+        except ComposerError as error:
+            problems += error.problems
+    if problems:
+        raise ComposerError(problems)
+    return loaded
+
+
+def hold_budget(checked: Checked, names: Iterable[str], budget: int | None) -> None:
+    """Refuse weights that need more than the budget in bytes, before any is read."""
+    facts = {name: checked.known[name].facts for name in names}
+    needs = {name: known.nbytes for name, known in facts.items() if known and known.nbytes}
+    total = sum(needs.values())
+    if budget is not None and total > budget:
+        message = (
+            f"the weights need {total / 1e9:.3g} GB, and the profile allows {budget / 1e9:.3g}"
+        )
+        causes = tuple(f"{name}: {count / 1e9:.3g} GB" for name, count in needs.items())
+        hint = "choose a smaller variant, or raise memory_gb"
+        raise ComposerError(Problem("R505", message, causes=causes, hint=hint))
+
+
+def _load(
+    checked: Checked, name: str, placement: Placement, worker: Callable[[str], Worker]
+) -> tuple[Component, float]:
+    known, began = checked.known[name], time.perf_counter()
+    for location in (known.spec.weights, known.spec.files):
+        if location and location.path is None:
+            place = checked.manifest.place("components", name, key=True)
+            message = f"{name} needs {location}, and its source is not on this machine"
+            hint = f"--source {location.source}=FOLDER runs it from a copy"
+            raise ComposerError(Problem("S473", message, place, hint=hint))
+    try:
+        component = worker(known.cls.backend).call(
+            known.cls.load, known.spec, known.facts, placement
+        )
+    except ComposerError:
+        raise
+    except Exception as error:
+        place = checked.manifest.place("components", name, key=True)
+        what = f"{type(error).__name__}: {error}"
+        message = f"{name} ({known.cls.name}) did not load: {what}"
+        raise ComposerError(Problem("R504", message, place)) from error
+    return component, time.perf_counter() - began

@@ -1,0 +1,23 @@
+"""Read the literals of a manifest that a method takes as options."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from pydantic import TypeAdapter, ValidationError
+
+from composer.component import Option
+from composer.refusal import TYPES, described
+from composer.suggest import listed
+
+
+def read_option(name: str, option: Option, given: Any) -> Any:
+    """Return a literal as its option's type; raise ValueError with what it should be."""
+    try:
+        # JSON's strictness: a list may become a tuple, a text never a number.
+        return TypeAdapter(option.annotation).validate_json(json.dumps(given), strict=True)
+    except ValidationError as error:
+        kinds = {found["type"].partition("_")[0]: found["msg"] for found in error.errors()}
+        wanted = listed(TYPES.get(f"{kind}_type", why) for kind, why in kinds.items())
+        raise ValueError(f"option '{name}' should be {wanted}, not {described(given)}") from None
