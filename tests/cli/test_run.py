@@ -71,7 +71,7 @@ def test_a_stream_that_is_not_the_output_is_followed_by_it(cli, tmp_path, clip):
     )  # fmt: skip
     text = path.read_text().replace("text: $loud}}\noutputs", "text: $answer.text}}\noutputs")
     path.write_text(text.replace("outputs: {text: $answer.text}", "outputs: {text: $loud}"))
-    assert cli("run", path, "-i", f"audio={clip()}", "--stream")[1] == "7x\n7X\n"
+    assert cli("run", path, "-i", f"audio={clip()}", "--stream")[1] == "7x\ntext: 7X\n"
 
 
 def test_stream_and_json_exclude_each_other(cli, bundle):

@@ -1,0 +1,62 @@
+"""The shipped miniature, from the command line to the words."""
+
+import json
+
+import numpy as np
+import pytest
+from safetensors import safe_open
+
+from composer.shipped import shipped
+
+MINI = shipped("bundles") / "mega-asr-mini"
+CLIPS = sorted((MINI / "clips").glob("*.flac"))[:2]
+
+pytestmark = pytest.mark.skipif(
+    not (MINI / "onnx").is_dir(), reason="its weights are not in this tree yet"
+)
+
+
+@pytest.fixture(scope="module")
+def said():
+    lines = (MINI / "clips" / "references.jsonl").read_text("utf-8").splitlines()
+    entries = [json.loads(line) for line in lines]
+    return {entry.get("audio") or entry["audio_filepath"]: entry["text"] for entry in entries}
+
+
+def test_check_plan_and_show(cli):
+    assert cli("check", "mega-asr-mini")[:2] == (0, "mega-asr-mini: ok, 7 nodes, 1 task\n")
+    code, out, err = cli("plan", "mega-asr-mini")
+    assert (code, err) == (0, "")
+    assert "cast  $soft -> embeds.values: f32 in numpy -> f32 in mlx" in out
+    assert "unknown" not in cli("show", "mega-asr-mini")[1]
+
+
+def test_transcribe(cli, said, tmp_path):
+    code, out, err = cli("transcribe", "mega-asr-mini", *CLIPS)
+    assert (code, err) == (0, "")
+    assert out.splitlines() == [said[clip.name] for clip in CLIPS]
+
+
+def test_run_streams_the_same_words(cli):
+    call = ["run", "mega-asr-mini", "-i", f"audio={CLIPS[0]}"]
+    found = json.loads(cli(*call, "--json")[1])
+    assert found["finish_reason"] == "stop"
+    assert list(found["outputs"]) == ["text", "language"]
+    assert cli(*call, "--stream")[1].splitlines()[0] == found["outputs"]["text"]
+
+
+def test_soft_embeddings_can_be_kept_and_fed(cli, tmp_path):
+    kept, again = tmp_path / "kept.safetensors", tmp_path / "again.safetensors"
+    code, out, _ = cli("run", "mega-asr-mini", "-i", f"audio={CLIPS[0]}", "--taps", kept)
+    assert code == 0
+    assert cli("run", "mega-asr-mini", "--feed", kept, "--taps", again) == (0, out, "")
+    with safe_open(kept, "np") as one, safe_open(again, "np") as other:
+        for name in ("soft", "asked.ids", "answer.ids"):
+            np.testing.assert_array_equal(one.get_tensor(name), other.get_tensor(name))
+
+
+def test_new_makes_a_bundle_that_runs_alone(cli, tmp_path):
+    assert cli("new", tmp_path / "mine")[0] == 0
+    assert cli("check", tmp_path / "mine")[0] == 0
+    call = ["-i", f"audio={CLIPS[0]}"]
+    assert cli("run", tmp_path / "mine", *call) == cli("run", "mega-asr-mini", *call)
