@@ -61,6 +61,7 @@ class Bundle:
         self._components: dict[str, Component] = {}
         self._workers: dict[str, Worker] = {}
         self._lock = threading.Lock()
+        self._loading = threading.Lock()
 
     @property
     def name(self) -> str:
@@ -77,11 +78,12 @@ class Bundle:
         graphs = self.checked.graphs
         chosen = graphs.values() if task is None else [graphs[self.task(task)]]
         names = {n.component: None for g in chosen for n in g.nodes.values() if n.component}
-        missing = [name for name in names if name not in self._components]
-        hold_budget(self.checked, names, self.profile.memory)
-        loaded = load_components(self.checked, missing, self.profile, self.worker)
-        self._components |= {name: component for name, (component, _) in loaded.items()}
-        self.load_seconds |= {name: seconds for name, (_, seconds) in loaded.items()}
+        with self._loading:
+            missing = [name for name in names if name not in self._components]
+            hold_budget(self.checked, names, self.profile.memory)
+            loaded = load_components(self.checked, missing, self.profile, self.worker)
+            self._components |= {name: component for name, (component, _) in loaded.items()}
+            self.load_seconds |= {name: seconds for name, (_, seconds) in loaded.items()}
 
     def worker(self, backend: str) -> Worker:
         """Return where a backend's calls happen."""
