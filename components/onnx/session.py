@@ -57,6 +57,8 @@ class Session:
         options = onnxruntime.SessionOptions()
         options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_ALL
         options.log_severity_level = _FATAL
+        # An arena would keep what the longest clip needed.
+        options.enable_cpu_mem_arena = False
         if placement.threads is not None:
             options.intra_op_num_threads = placement.threads
         try:

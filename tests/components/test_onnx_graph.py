@@ -1,6 +1,9 @@
 """Any ONNX encoder as a component: ports from the file, padding, masks, rows, and refusals."""
 
 import os
+import re
+import subprocess
+import sys
 import time
 import warnings
 from pathlib import Path
@@ -655,6 +658,55 @@ def test_the_executor_owes_dtype_and_rank(at, wrong):
     graph = load(encoder(at))
     with pytest.raises(AssertionError):
         graph(input_features=wrong)
+
+
+def test_every_code_has_a_page():
+    root = Path(__file__).parents[2]
+    sources = "".join(p.read_text() for p in (root / "components" / "onnx").glob("*.py"))
+    codes = set(re.findall(r'"([WR]\d{3})"', sources))
+    assert len(codes) == 18
+    for code in codes:
+        page = (root / "docs" / "errors" / f"{code}.md").read_text()
+        assert page.startswith(f"# {code} ")
+
+
+MEASURE = """
+import resource, sys
+from pathlib import Path
+import numpy, onnxruntime
+from composer.component import Spec
+from composer.components.onnx.graph import Graph
+from composer.headers import Headers
+from composer.location import Location
+from composer.placement import Placement
+junk = [numpy.ones(2_000_000) for _ in range(3)]
+del junk  # as in any process, glibc has by now raised its thresholds
+before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+spec = Spec("x", Graph.Config(), weights=Location("repo", "x.onnx", Path(sys.argv[1])))
+facts = Graph.facts(spec, Headers())
+graph = Graph.load(spec, facts, Placement(threads=1))
+after = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+print((after - before) * 1024 / facts.nbytes)
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform != "linux", reason="ru_maxrss counts KB on Linux")
+def test_a_load_peaks_little_above_the_weights(tmp_path):
+    layers, width = 16, 2048
+    weights = np.random.default_rng(0).standard_normal((width, width), np.float32)
+    nodes = [helper.make_node("MatMul", [f"v{i}", f"w{i}"], [f"v{i + 1}"]) for i in range(layers)]
+    path = save(
+        tmp_path / "x.onnx",
+        nodes,
+        [value("v0", "f32", [1, "n", width])],
+        [value(f"v{layers}", "f32", [1, "n", width])],
+        [constant(f"w{i}", weights + i) for i in range(layers)],
+    )
+    assert path.stat().st_size > 260e6
+    command = [sys.executable, "-c", MEASURE, str(tmp_path)]
+    peak = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    assert float(peak) < 1.25
 
 
 def test_an_encoder_exported_by_torch(at):
