@@ -156,7 +156,8 @@ class AudioEncoder(nn.Module):
         x = functional.gelu(self.conv2d2(x))
         x = functional.gelu(self.conv2d3(x))
         x = self.conv_out(x.permute(0, 3, 1, 2).flatten(2)) + self.positions
-        return x.reshape(batch, -1, self.config.d_model)
+        rows: Tensor = x.reshape(batch, -1, self.config.d_model)
+        return rows
 
     def key_bias(self, valid: Tensor) -> Tensor:
         """Turn the valid rows `[B, N]` into an attention bias `[B * windows, 1, 1, w]`."""
@@ -187,4 +188,5 @@ class AudioEncoder(nn.Module):
         x, bias = self.start(features, frames)
         for layer in self.layers:
             x = layer(x, bias)
-        return self.finish(x)
+        out: Tensor = self.finish(x)
+        return out

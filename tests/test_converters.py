@@ -162,7 +162,7 @@ def test_mix_is_written_per_layer(model: Any, tmp_path: Path) -> None:
     import mlx.core as mx
 
     convert_decoder(model.state_dict(), TEXT, tmp_path, Mix(8, 4, 64))
-    decoder, config = load_model(tmp_path, strict=True)
+    _, config = load_model(tmp_path, strict=True)
     entries = {k: v for k, v in config["quantization"].items() if isinstance(v, dict)}
     assert len(entries) == 2 * 7
     assert entries["model.layers.0.self_attn.q_proj"]["bits"] == 8
@@ -184,9 +184,9 @@ def test_checkpoint_folder_converts(model: Any, tmp_path: Path) -> None:
 
 def test_strange_tensors_are_refused(model: Any, tmp_path: Path) -> None:
     state = dict(model.state_dict())
-    with pytest.raises(ValueError, match="unknown tensors: talker.weight"):
+    with pytest.raises(ValueError, match=r"unknown tensors: talker\.weight"):
         convert_encoder({**state, "talker.weight": torch.zeros(1)}, AUDIO, tmp_path / "e.onnx")
-    with pytest.raises(ValueError, match="the encoder has conv2d9.weight"):
+    with pytest.raises(ValueError, match=r"the encoder has conv2d9\.weight"):
         convert_encoder(
             {**state, "model.audio_tower.conv2d9.weight": torch.zeros(1)},
             AUDIO,

@@ -8,7 +8,7 @@ from random import Random
 
 import soundfile
 
-from training import espeak, grammar, heldout, speech
+from training import espeak, heldout, speech
 
 SEED = 12
 # category, condition, and the shortest and longest duration in seconds

@@ -8,12 +8,11 @@ from random import Random
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from tokenizers import Encoding
 from torch import Tensor
 from torch.utils.data import DataLoader, IterableDataset
 
-from training import corpus, features, speech, text
-from training.model import AUDIO, PHONE_SLOTS, ROW_SECONDS
+from training import corpus, features, speech, targets, text
+from training.model import AUDIO, PHONE_SLOTS
 
 SILENT_SHARE = 0.02
 CONTEXT_SHARE = 0.1
@@ -50,7 +49,8 @@ class Example:
 def stretch(wave: speech.Wave, factor: float) -> speech.Wave:
     """Play a wave faster by a factor; pitch and formants move with it."""
     at = np.arange(0.0, len(wave) - 1, factor)
-    return np.interp(at, np.arange(len(wave)), wave).astype(np.float32)
+    out: speech.Wave = np.interp(at, np.arange(len(wave)), wave).astype(np.float32)
+    return out
 
 
 def mask(mel: speech.Wave, random: Random) -> speech.Wave:
@@ -108,7 +108,8 @@ class Batches(IterableDataset[Batch]):
         torch.set_num_threads(1)
         self.entries, self.waves = corpus.read(self.folder)
         self.tokenizer = text.load(self.tokenizer_folder)
-        self.inventory = inventory(self.entries)
+        self.inventory = targets.inventory(self.entries)
+        self.blank = text.identify(self.tokenizer, "<|audio_pad|>")
         lengths = [entry.samples for entry in self.entries]
         epoch, skipped = 0, self.step
         while True:
@@ -134,7 +135,7 @@ class Batches(IterableDataset[Batch]):
             entry = self.entries[index]
             gap = np.zeros(int(random.uniform(0, 0.4) * corpus.RATE), np.float32)
             now += len(gap) / corpus.RATE
-            ends += [now + time / factor for time in word_ends(entry)]
+            ends += [now + time / factor for time in targets.word_ends(entry)]
             times += [now + time / factor for time, _ in entry.phones]
             names += [self.inventory[phone] for _, phone in entry.phones]
             waves += [gap, stretch(self.wave(index), factor)]
@@ -147,23 +148,16 @@ class Batches(IterableDataset[Batch]):
         babble = [self.wave(random.randrange(len(self.entries))) for _ in range(6)]
         wave = speech.record(wave, corpus.RATE, where, random, babble)
         mel = mask(features.log_mel(wave, AUDIO.num_mel_bins), random)
-        count = AUDIO.rows(mel.shape[1])
-        said = self.tokenizer.encode(words)
-        rows = np.full(count, self.tokenizer.token_to_id("<|audio_pad|>"))
-        at = -1
-        for number, token in word_tokens(words, said):
-            at = min(max(at + 1, int((ends[number] - 0.02) / ROW_SECONDS)), count - 1)
-            rows[at] = token
-        middle = (np.arange(count * PHONE_SLOTS) + 0.5) * ROW_SECONDS / PHONE_SLOTS
-        phones = np.array(names)[np.searchsorted(times, middle, side="right") - 1]
+        count, said = AUDIO.rows(mel.shape[1]), self.tokenizer.encode(words)
+        rows = targets.token_rows(words, said, ends, count, self.blank)
+        phones = targets.phone_slots(times, names, count)
         return Example(mel, words, said.ids, rows, phones)
 
     def collate(self, group: list[list[int]], random: Random) -> Batch:
         """Make one batch."""
         examples = [self.example(turn, random) for turn in group]
         ids, slots, labels = [], [], []
-        audio = self.tokenizer.token_to_id("<|audio_pad|>")
-        stop = self.tokenizer.token_to_id("<|im_end|>")
+        stop = text.identify(self.tokenizer, "<|im_end|>")
         for example in examples:
             context = ""
             if random.random() < CONTEXT_SHARE:
@@ -174,7 +168,7 @@ class Batches(IterableDataset[Batch]):
             tail = [*self.tokenizer.encode(reply).ids, *example.ids, stop]
             whole = np.array(start + tail)
             ids.append(whole)
-            slots.append(np.where(whole == audio, np.cumsum(whole == audio) - 1, -1))
+            slots.append(np.where(whole == self.blank, np.cumsum(whole == self.blank) - 1, -1))
             labels.append(np.array([IGNORED] * (len(start) - 1) + tail + [IGNORED]))
         frames = torch.tensor([example.mel.shape[1] for example in examples])
         chunks = -(-int(frames.max()) // AUDIO.chunk)
@@ -194,40 +188,12 @@ class Batches(IterableDataset[Batch]):
         )
 
 
-def word_ends(entry: corpus.Utterance) -> list[float]:
-    """Give when each word ends: when the next one begins.
-
-    The synthesizer runs some pairs of words together; there the middle of the pair counts.
-    """
-    firsts = [at + 1 for at, letter in enumerate(entry.text) if letter == " "]
-    known = {position: time for time, position in entry.words}
-    end = max(time for time, _ in entry.phones)
-    times = [*(known.get(first, -1.0) for first in firsts), end]
-    for number, time in enumerate(times):
-        if time < 0:
-            later = next(after for after in times[number + 1 :] if after >= 0)
-            times[number] = ((times[number - 1] if number else 0.0) + later) / 2
-    return times
-
-
-def word_tokens(sentence: str, said: Encoding) -> Iterator[tuple[int, int]]:
-    """Yield the number of the word that each token belongs to, and the token."""
-    for token, (start, _) in zip(said.ids, said.offsets, strict=True):
-        yield sentence[: start + 1].count(" "), token
-
-
 def aligned(rows: list[NDArray[np.int64]], width: int, fill: int) -> Tensor:
     """Stack rows of integers, filled on the right."""
     out = torch.full((len(rows), width), fill)
     for at, row in enumerate(rows):
         out[at, : len(row)] = torch.from_numpy(row.astype(np.int64))
     return out
-
-
-def inventory(entries: list[corpus.Utterance]) -> dict[str, int]:
-    """Number the phones of a corpus."""
-    names = sorted({"_"} | {phone for entry in entries for _, phone in entry.phones})
-    return {name: number for number, name in enumerate(names)}
 
 
 def loader(folder: Path, tokenizer: Path, size: int, seed: int, step: int) -> Iterator[Batch]:

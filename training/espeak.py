@@ -70,7 +70,7 @@ class Engine:
     def take(self, samples: object, count: int, events: object) -> int:
         """Keep what the library hands out, piece by piece."""
         if samples and count > 0:
-            self.pieces.append(np.ctypeslib.as_array(samples, (count,)).copy())  # type: ignore[arg-type]
+            self.pieces.append(np.ctypeslib.as_array(samples, (count,)).copy())
         at = 0
         while events and events[at].type != END:  # type: ignore[index]
             event = events[at]  # type: ignore[index]

@@ -40,9 +40,7 @@ def transcriber(bundle: Path, language: str | None) -> Transcribe:
         embeds = decoder.model.embed_tokens(mx.array(ids))
         embeds[mx.array(np.flatnonzero(ids == pad))] = mx.array(rows[0]).astype(embeds.dtype)
         reply = []
-        steps = generate_step(
-            mx.array(ids), decoder, input_embeddings=embeds, max_tokens=LONGEST
-        )
+        steps = generate_step(mx.array(ids), decoder, input_embeddings=embeds, max_tokens=LONGEST)
         for token, _ in steps:
             if int(token) in config["eos_token_id"]:
                 break
@@ -73,8 +71,13 @@ def measure(transcribe: Transcribe, items: Iterable[heldout.Item]) -> dict[str, 
             entry = [1, words, errors, int(errors > 0)]
             totals[group] = [a + b for a, b in zip(totals[group], entry, strict=True)]
     return {
-        group: {"utterances": n, "words": words, "errors": errors, "wrong": wrong,
-                "wer": round(100 * errors / words, 2)}
+        group: {
+            "utterances": n,
+            "words": words,
+            "errors": errors,
+            "wrong": wrong,
+            "wer": round(100 * errors / words, 2),
+        }
         for group, (n, words, errors, wrong) in totals.items()
     }
 

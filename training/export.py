@@ -6,9 +6,9 @@ from dataclasses import asdict
 from pathlib import Path
 
 import torch
+
 from converters.mlx_decoder import Mix, convert_decoder
 from converters.onnx_encoder import convert_encoder
-
 from training import text
 from training.model import AUDIO, TextConfig
 
@@ -21,7 +21,7 @@ def export(run: Path, bundle: Path) -> None:
     """Convert a training run with the converter that the real models go through."""
     state = torch.load(run / "checkpoint.pt", map_location="cpu")["model"]
     ids = text.load(run)
-    eos = (ids.token_to_id("<|im_end|>"), ids.token_to_id("<|endoftext|>"))
+    eos = (text.identify(ids, "<|im_end|>"), text.identify(ids, "<|endoftext|>"))
     convert_encoder(state, asdict(AUDIO), bundle / ENCODER)
     convert_decoder(state, asdict(TextConfig()), bundle / DECODER, Mix(8, 4, 64), eos)
     (bundle / TOKENIZER).mkdir(parents=True, exist_ok=True)

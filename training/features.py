@@ -4,7 +4,6 @@ from functools import cache
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import fft
 
 RATE = 16000
 FFT = 400
@@ -43,6 +42,7 @@ def log_mel(wave: NDArray[np.float32], mels: int) -> NDArray[np.float32]:
     padded = np.pad(wave, FFT // 2, mode="reflect")
     frames = np.lib.stride_tricks.sliding_window_view(padded, FFT)[::HOP][: len(wave) // HOP]
     window = np.hanning(FFT + 1)[:-1].astype(np.float32)
-    power = np.abs(fft.rfft(frames * window, axis=1)) ** 2
+    power = np.abs(np.fft.rfft(frames * window, axis=1)) ** 2
     log = np.log10(np.maximum(filters(mels) @ power.T, 1e-10))
-    return ((np.maximum(log, log.max() - 8.0) + 4.0) / 4.0).astype(np.float32)
+    out: NDArray[np.float32] = ((np.maximum(log, log.max() - 8.0) + 4.0) / 4.0).astype(np.float32)
+    return out

@@ -43,7 +43,11 @@ def spoken(random: Random, category: str) -> tuple[str, speech.Voice, speech.Wav
 
 
 def items(size: int = SIZE, seed: int = SEED) -> Iterator[Item]:
-    """Make the set, one category after the other; the same seed gives the same samples."""
+    """Make the set, one category after the other.
+
+    The seed decides sentences, voices and conditions. The samples are the same in every process
+    that begins with this: the synthesizer carries state from one utterance to the next.
+    """
     random = Random(f"held out {seed}")
     babble = [spoken(random, category)[2] for category in grammar.CATEGORIES * (BABBLE // 3)]
     for number in range(size):

@@ -3,9 +3,10 @@
 from dataclasses import dataclass
 
 import torch
-from converters.audio_encoder import AudioEncoder, AudioEncoderConfig
 from torch import Tensor, nn
 from torch.nn import functional
+
+from converters.audio_encoder import AudioEncoder, AudioEncoderConfig
 
 AUDIO = AudioEncoderConfig(
     num_mel_bins=80,
@@ -72,7 +73,7 @@ class Attention(nn.Module):
         v = self.v_proj(x).view(shape).transpose(1, 2)
         q, k = rotate(q, self.config.rope_theta), rotate(k, self.config.rope_theta)
         # plain products: on a CPU the fused kernel's backward pass is ten times slower
-        q = q.unflatten(1, (self.config.num_key_value_heads, -1))
+        q = q.view(batch, self.config.num_key_value_heads, -1, length, self.config.head_dim)
         scores = q @ k[:, :, None].transpose(3, 4) * self.config.head_dim**-0.5
         future = torch.full((length, length), float("-inf")).triu(1)
         y = (torch.softmax(scores + future, dim=-1) @ v[:, :, None]).flatten(1, 2)

@@ -5,7 +5,6 @@ from random import Random
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.signal import fftconvolve
 
 from training import espeak
 
@@ -96,7 +95,9 @@ def noise(kind: str, samples: int, random: Random, babble: list[Wave]) -> Wave:
             spectrum = np.fft.rfft(total)
             spectrum /= np.sqrt(np.maximum(np.arange(len(spectrum)), 1))
             total = np.fft.irfft(spectrum, samples).astype(np.float32)
-    return total / np.float32(np.sqrt(np.mean(total**2)) + 1e-9)
+    power = np.sqrt(np.mean(total**2)) + 1e-9
+    unit: Wave = (total / power).astype(np.float32)
+    return unit
 
 
 def room(seconds: float, rate: int, random: Random) -> Wave:
@@ -107,7 +108,15 @@ def room(seconds: float, rate: int, random: Random) -> Wave:
     tail[: int(random.uniform(0.002, 0.01) * rate)] = 0.0
     tail *= random.uniform(0.3, 1.0) / (np.sqrt(np.sum(tail**2)) + 1e-9)
     tail[0] = 1.0
-    return tail.astype(np.float32)
+    response: Wave = tail.astype(np.float32)
+    return response
+
+
+def convolve(wave: Wave, response: Wave) -> Wave:
+    """Filter a wave by an impulse response and keep its length."""
+    size = 1 << (len(wave) + len(response)).bit_length()
+    product = np.fft.rfft(wave, size) * np.fft.rfft(response, size)
+    return np.fft.irfft(product, size)[: len(wave)].astype(np.float32)
 
 
 def record(wave: Wave, rate: int, where: Condition, random: Random, babble: list[Wave]) -> Wave:
@@ -115,7 +124,7 @@ def record(wave: Wave, rate: int, where: Condition, random: Random, babble: list
     out = wave
     if where.reverberation:
         response = room(where.reverberation, rate, random)
-        out = fftconvolve(out, response)[: len(out)].astype(np.float32)
+        out = convolve(out, response)
     if where.noise:
         power = np.float32(np.sqrt(np.mean(out**2)) * 10 ** (-where.snr / 20))
         out = out + power * noise(where.noise, len(out), random, babble)

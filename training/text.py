@@ -58,9 +58,17 @@ def build(sentences: int = 20000) -> Tokenizer:
     return tokenizer
 
 
+def identify(tokenizer: Tokenizer, token: str) -> int:
+    """Give the id of a token that the vocabulary must have."""
+    found = tokenizer.token_to_id(token)
+    if found is None:
+        raise ValueError(f"the tokenizer has no {token}")
+    return found
+
+
 def prompt(tokenizer: Tokenizer, rows: int, context: str = "") -> list[int]:
     """Encode everything before the reply, with one `<|audio_pad|>` for each row."""
-    pad = tokenizer.token_to_id("<|audio_pad|>")
+    pad = identify(tokenizer, "<|audio_pad|>")
     head = tokenizer.encode(HEAD.format(context=context)).ids
     return [*head, *[pad] * rows, *tokenizer.encode(TAIL).ids]
 

@@ -10,8 +10,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from training import corpus, data, text
-from training.model import AUDIO, SpeechModel
+from training import corpus, data, targets, text
+from training.model import SpeechModel
 
 WEIGHTS = {"reply": 1.0, "rows": 1.0, "phones": 0.5}
 
@@ -62,13 +62,13 @@ def main() -> None:
 
     torch.set_num_threads(arguments.threads)
     # float32 everywhere, but products round their inputs to bfloat16: three times as fast
-    torch.backends.mkldnn.matmul.fp32_precision = "bf16"
-    torch.backends.mkldnn.conv.fp32_precision = "bf16"
+    torch.backends.mkldnn.matmul.fp32_precision = "bf16"  # type: ignore[attr-defined]
+    torch.backends.mkldnn.conv.fp32_precision = "bf16"  # type: ignore[attr-defined]
     torch.manual_seed(arguments.seed)
     arguments.run.mkdir(parents=True, exist_ok=True)
     if not (arguments.run / "tokenizer.json").exists():
         text.build().save(str(arguments.run / "tokenizer.json"))
-    model = SpeechModel(len(data.inventory(corpus.read(arguments.corpus)[0])))
+    model = SpeechModel(len(targets.inventory(corpus.read(arguments.corpus)[0])))
     adam = optimizer(model)
     checkpoint, step = arguments.run / "checkpoint.pt", 0
     if checkpoint.exists():
@@ -82,14 +82,15 @@ def main() -> None:
         for group in adam.param_groups:
             group["lr"] = rate(step, arguments.steps, arguments.peak)
         parts = losses(model, next(batches))
-        sum(WEIGHTS[name] * part for name, part in parts.items()).backward()
+        total = torch.stack([WEIGHTS[name] * part for name, part in parts.items()]).sum()
+        total.backward()  # type: ignore[no-untyped-call]
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         adam.step()
         adam.zero_grad()
         step += 1
-        sums = {name: total + parts[name].item() for name, total in sums.items()}
+        sums = {name: before + parts[name].item() for name, before in sums.items()}
         if step % 50 == 0:
-            means = {name: round(total / 50, 4) for name, total in sums.items()}
+            means = {name: round(value / 50, 4) for name, value in sums.items()}
             minutes = round((time.monotonic() - began) / 60, 2)
             print(json.dumps({"step": step, **means, "minutes": minutes}), flush=True)
             sums = dict.fromkeys(WEIGHTS, 0.0)
