@@ -62,7 +62,12 @@ class _Wiring:
         words = {"ids": "i64 T", "mask": "bool T", "image": "image", "text": "text"}
         text = entry.port if entry.type == "tensor" else words.get(entry.type, entry.type)
         port = parse_port(text or "_")
-        dims = tuple(("input", name, d) if isinstance(d, str) else d for d in port.dims)
+        dims = tuple(
+            ("input", name, f"_{axis}" if dim == "_" else dim) for axis, dim in enumerate(port.dims)
+        )
+        for var, dim in zip(dims, port.dims, strict=True):
+            if isinstance(dim, int):
+                self.fit.dims.unify(var, dim, f"the input {name}: '{port}'")
         return Value(name, port, dims)
 
     def node(self, name: str, wish: Wish) -> Node:

@@ -91,7 +91,9 @@ def qwen3(folder: Path, *, width: int = 2048, layers: int = 28, attention: int =
     tokenizer(folder)
 
 
-def encoder(path: Path, *, mels: int = 128, width: int = 2048, name: str = "input_features") -> None:
+def encoder(
+    path: Path, *, mels: int = 128, width: int = 2048, name: str = "input_features"
+) -> None:
     """Write an ONNX graph with the ports of the published encoder and no work inside."""
     import onnx
     from onnx import TensorProto, helper
