@@ -6,6 +6,7 @@ import subprocess
 import sys
 import time
 import warnings
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -699,7 +700,7 @@ print((peak() - before) / facts.nbytes)
 def test_a_load_peaks_little_above_the_weights(tmp_path):
     # blocks of 4 and 16 MB by turns: left to itself, glibc ends a third above the weights
     widths = [*[1024, 1024, 1024, 1024, 4096] * 6, 1024]
-    sizes = list(zip(widths, widths[1:], strict=False))
+    sizes = list(pairwise(widths))
     random = np.random.default_rng(0)
     save(
         tmp_path / "x.onnx",
