@@ -182,7 +182,7 @@ class Bundle:
             plan=self.plan(name, tapped),
             components=self._components,
             worker=self.worker,
-            place=lambda node: manifest.place(*at, "graph", node, key=True),
+            place=lambda *path: manifest.place(*at, *path, key=True),
             values=values,
             feed=feeds,
             taps=frozenset(tapped),

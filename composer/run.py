@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Generator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from composer.component import OUT, Component, Token
-from composer.errors import ComposerError, Problem
+from composer.errors import ComposerError, Place, Problem
 from composer.operators import OPERATORS
 from composer.worker import Worker, drain
 
@@ -46,7 +46,7 @@ class Run:
     plan: Plan
     components: Mapping[str, Component]
     worker: Callable[[str], Worker]
-    place: Callable[[str], Any]
+    place: Callable[..., Place]
     values: dict[str, Any]
     feed: Mapping[str, Any]
     taps: frozenset[str]
@@ -61,7 +61,11 @@ class Run:
         """Run each step; yield the decoder's tokens when they are to be streamed."""
         self.values |= self.feed
         for name, value in self.values.items():
-            self.note(name, value)
+            try:
+                self.note(name, value)
+            except ComposerError as error:
+                given = self.place("inputs", name) if name in self.plan.graph.inputs else None
+                raise ComposerError(replace(p, place=given) for p in error.problems) from None
         for step in self.plan.steps:
             if not all(value in self.feed for value in step.node.outputs.values()):
                 yield from self.step(step, stream)
@@ -186,7 +190,7 @@ class Run:
         given = ", ".join(f"{key} {self.sketch(name)}" for key, name in node.wires.items())
         where = f"at node '{node.name}' ({node.run})"
         causes = (*problem.causes, f"{where}, given {given}" if given else where)
-        return Problem(problem.code, problem.message, self.place(node.name), causes, problem.hint)
+        return replace(problem, place=self.place("graph", node.name), causes=causes)
 
     def sketch(self, name: str) -> str:
         value = self.values.get(name)

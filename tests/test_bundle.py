@@ -143,6 +143,18 @@ def test_actual_dims_are_held_to_the_declared(bundle, tmp_path):
         ]
 
 
+def test_a_given_tensor_is_held_to_its_port(tmp_path):
+    text = BUNDLE.replace("audio: audio", "mel: {type: tensor, port: f32 F M}")
+    text = text.replace("  mel: {run: frames, with: {audio: $audio}}\n", "")
+    text = text.replace("  frames: {use: fake.frames}\n", "")
+    with composer.load(write(tmp_path, text)) as bundle:
+        assert bundle.run(mel=np.ones((4, 2), np.float32)).text == "7."
+        assert refused(bundle.run, mel=np.ones((4, 3), np.float32)) == [
+            f"{tmp_path}/bundle.yaml:9:3: R501 axis 1 of $mel is 3, but 2 was expected\n"
+            "    2 comes from widen: in"
+        ]
+
+
 def test_casts_happen_at_crossings(tmp_path):
     path = write(tmp_path, BUNDLE, ("use: fake.echo", "use: fake.echo, precision: float16"))
     with composer.load(path) as bundle:
