@@ -46,7 +46,7 @@ def pages() -> Iterator[tuple[Path, str]]:
     yield ROOT / "docs" / "cli.md", cli_page()
     yield PAGES / "README.md", index_page()
     for code in titles():
-        yield PAGES / f"{code}.md", error_page((PAGES / f"{code}.md").read_text())
+        yield PAGES / f"{code}.md", error_page(code, (PAGES / f"{code}.md").read_text())
 
 
 def cli_page() -> str:
@@ -70,11 +70,12 @@ def index_page() -> str:
     return "\n\n".join(parts) + "\n"
 
 
-def error_page(text: str) -> str:
+def error_page(code: str, text: str) -> str:
     """Return a page with what its example prints today.
 
     An example is a whole manifest, `bundle.yaml`, and then what `composer check bundle.yaml` says
-    of it, or else commands after `$` with all that they print.
+    of it, or else commands after `$` with all that they print. A page whose example does not show
+    the page's own code is left as it is.
     """
     found = EXAMPLE.search(text)
     if not found:
@@ -85,7 +86,8 @@ def error_page(text: str) -> str:
         printed = [f"$ {command}\n{output(command)}" for command in commands]
         printed = printed or [output("composer check bundle.yaml", results=False)]
     start, end = found.span("printed")
-    return text[:start] + "".join(printed) + text[end:]
+    shown = "".join(printed)
+    return text[:start] + shown + text[end:] if f"{code} " in shown else text
 
 
 def output(command: str, results: bool = True) -> str:

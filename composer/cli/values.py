@@ -83,9 +83,9 @@ def settings(graph: Graph, given: list[str] | None) -> dict[str, dict[str, Any]]
             problems.append(_unknown(key, f"{name} ({node.run}) has {what}", option, options))
         else:
             try:
-                found.setdefault(name, {})[option] = _option(options[option], text)
+                found.setdefault(name, {})[option] = _option(option, options[option], text)
             except ValueError as error:
-                problems.append(Problem("R542", f"{key} cannot be '{_short(text)}': {error}"))
+                problems.append(Problem("R542", f"'{name}': {error}"))
     if problems:
         raise ComposerError(problems)
     return found
@@ -96,25 +96,18 @@ def _unknown(key: str, what: str, word: str, known: Mapping[str, Any]) -> Proble
     return Problem("R544", f"cannot set {key}: {what}", hint=hint)
 
 
-def _option(option: Option, text: str) -> Any:
-    """Read an option as JSON, or as plain text where that is what it takes."""
-    from pydantic import TypeAdapter, ValidationError
+def _option(name: str, option: Option, text: str) -> Any:
+    """Read an option as JSON, or else as plain text."""
+    from composer.options import read_option
 
-    adapter = TypeAdapter(option.annotation)
     try:
-        given = json.loads(text)
-    except (ValueError, RecursionError):
-        given = text
+        return read_option(name, option, json.loads(text))
+    except (ValueError, RecursionError) as error:
+        wrong = error
     try:
-        return adapter.validate_python(given, strict=False)
-    except ValidationError as error:
-        if given is not text:
-            try:
-                return adapter.validate_python(text, strict=False)
-            except ValidationError:
-                pass
-        why = "; ".join(e["msg"][0].lower() + e["msg"][1:] for e in error.errors())
-        raise ValueError(why) from None
+        return read_option(name, option, text)
+    except ValueError as error:
+        raise (error if isinstance(wrong, json.JSONDecodeError) else wrong) from None
 
 
 def _short(text: str) -> str:

@@ -96,8 +96,7 @@ def test_settings_are_checked(cli, bundle, clip):
         "    hint: did you mean 'answer'?\n"
         "R544 cannot set answer.max_token: answer (echo.generate) has no option 'max_token'\n"
         "    hint: did you mean 'max_tokens'?\n"
-        "R542 answer.max_tokens cannot be 'lots': input should be a valid integer, "
-        "unable to parse string as an integer\n"
+        "R542 'answer': option 'max_tokens' should be a whole number, not 'lots'\n"
         "R544 cannot set answer: answer (echo.generate) has no option named\n"
         "    hint: there are: max_tokens, end\n"
     )
