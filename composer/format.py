@@ -116,7 +116,7 @@ class ComponentModel(Strict):
     use: str = Field(
         pattern=DOTTED,
         max_length=64,
-        description="The kind of component; `composer components` lists them.",
+        description="The kind of component; `composer list --components` lists them.",
         examples=["audio.log_mel", "onnx.graph", "mlx.lm"],
     )
     weights: Maybe[Inside] = Field(

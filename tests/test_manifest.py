@@ -323,7 +323,7 @@ INPUTS = "\n    hint: choose from: audio, text, ids, mask, image, tensor"
             "components",
             "{d: {}}",
             "6:14: M122 components.d needs the key 'use'\n"
-            "    hint: use: The kind of component; `composer components` lists them.",
+            "    hint: use: The kind of component; `composer list --components` lists them.",
         ),
         (
             "components",
