@@ -42,7 +42,10 @@ def load(
     profile = profile or Profile()
     asked = {**profile.precision, **(precision or {})}
     report = check_variant(find_bundle(bundle), variant, sources=sources, precision=asked)
-    loaded = Bundle(report.raise_if_refused(), profile)
+    checked = report.raise_if_refused()
+    if faults := _unknown("place the component", profile.components, checked.known):
+        raise ComposerError(faults)
+    loaded = Bundle(checked, profile)
     try:
         loaded.load(task)
     except BaseException:

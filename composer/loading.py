@@ -57,7 +57,8 @@ def _load(
     checked: Checked, name: str, placement: Placement, worker: Callable[[str], Worker]
 ) -> tuple[Component, float]:
     known, began = checked.known[name], time.perf_counter()
-    for location in (known.spec.weights, known.spec.files):
+    adapters = (adapter.weights for adapter in known.spec.adapters.values())
+    for location in (known.spec.weights, known.spec.files, *adapters):
         if location and location.path is None:
             place = checked.manifest.place("components", name, key=True)
             message = f"{name} needs {location}, and its source is not on this machine"

@@ -31,7 +31,8 @@ def scatter(backend: Backend, base: Any, at: np.ndarray, values: Any) -> Any:
         raise ComposerError(
             Problem(
                 "R502",
-                f"scatter has {rows} rows of values for {marks} marked positions",
+                f"scatter has {_count(rows, 'row')} of values for "
+                f"{_count(marks, 'marked position')}",
                 hint="'at' must be the slots of the prompt that these very rows expanded",
             )
         )
@@ -41,6 +42,10 @@ def scatter(backend: Backend, base: Any, at: np.ndarray, values: Any) -> Any:
 def fill(backend: Backend, ids: Any, at: np.ndarray, *, value: int) -> Any:
     """Return ids [T] with `value` at the marked positions."""
     return backend.fill(ids, at, value)
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
 
 
 OPERATORS: Mapping[str, Operator] = {

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 import composer
-from composer import ComposerError, Profile
+from composer import ComposerError, Placement, Profile
 from tests.fakes import BUNDLE, WIDTH, write
 
 pytestmark = pytest.mark.usefixtures("fakes")
@@ -228,6 +228,14 @@ def test_a_memory_budget_is_kept(tmp_path):
     assert refused(composer.load, write(tmp_path), profile=Profile(memory=1000)) == [
         "R505 the weights need 2.05e-06 GB, and the profile allows 1e-06\n"
         "    echo: 2.05e-06 GB\n    hint: choose a smaller variant, or raise memory_gb"
+    ]
+
+
+def test_a_profile_places_only_what_there_is(tmp_path):
+    profile = Profile(components={"ecko": Placement(threads=1)})
+    assert refused(composer.load, write(tmp_path), profile=profile) == [
+        "R544 cannot place the component 'ecko': there is no such name\n"
+        "    hint: did you mean 'echo'?"
     ]
 
 
