@@ -20,6 +20,8 @@ TOKENIZER = "tokenizer"
 def export(run: Path, bundle: Path) -> None:
     """Convert a training run with the converter that the real models go through."""
     state = torch.load(run / "checkpoint.pt", map_location="cpu")["model"]
+    # the phone head served training only
+    state = {name: tensor for name, tensor in state.items() if not name.startswith("phones.")}
     ids = text.load(run)
     eos = (text.identify(ids, "<|im_end|>"), text.identify(ids, "<|endoftext|>"))
     convert_encoder(state, asdict(AUDIO), bundle / ENCODER)
