@@ -1,0 +1,1 @@
+"""Measure composer: each module prints ratios, or sizes and seconds, of one thing."""

@@ -1,0 +1,23 @@
+"""Run one benchmark, or all but real-size."""
+
+from __future__ import annotations
+
+import sys
+from importlib import import_module
+
+QUICK = ("startup", "log-mel", "encode", "decode")
+ALL = (*QUICK, "real-size")
+
+
+def main(arguments: list[str]) -> None:
+    """Run the benchmark that is named, with what follows, or each quick one."""
+    if arguments and arguments[0] not in ALL:
+        raise SystemExit(f"usage: scripts/bench [{' | '.join(ALL)}] ...")
+    for name in arguments[:1] or QUICK:
+        if not arguments:
+            print(f"-- {name}")
+        import_module(f"benchmarks.{name.replace('-', '_')}").main(arguments[1:])
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

@@ -1,0 +1,142 @@
+"""Load and run a bundle of Mega-ASR's real size, each step in a process of its own.
+
+The weights are random and are written once into the folder given, about 2.9 GB: a float32 ONNX
+encoder of 24 layers, and Qwen3-1.7B with 8-bit attention, 4-bit MLP and bfloat16 embeddings. The
+peak is the resident memory of the whole process at its highest. It may be 1.15 times the weights as
+they are loaded, and 300 MB for the libraries and the run.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+import time
+import wave
+from pathlib import Path
+from typing import Any
+
+RATE = 16_000
+COMPOSER = "from composer.cli import main; main()"
+
+
+def main(arguments: list[str]) -> None:
+    """Write what is not there, then check, plan and run."""
+    parser = argparse.ArgumentParser(prog="scripts/bench real-size", description=__doc__)
+    parser.add_argument("folder", type=Path, help="where the weights are, or are written")
+    parser.add_argument("--seconds", type=float, default=6.0, help="length of the noise")
+    parser.add_argument("--tokens", type=int, default=8, help="tokens in float32")
+    parser.add_argument(
+        "--stored", type=int, default=2, help="tokens as stored, after half a second of noise"
+    )
+    asked = parser.parse_args(arguments)
+    folder = asked.folder.resolve()
+    manifest = folder / "bundle.yaml"
+    if not manifest.exists():
+        print(
+            measured("write the weights", ["-m", "benchmarks.real_size", "--write", str(folder)])[0]
+        )
+    steps = {
+        "composer check": ["-c", COMPOSER, "check", str(manifest)],
+        "composer plan": ["-c", COMPOSER, "plan", str(manifest), "--task", "transcribe"],
+    }
+    for name, step in steps.items():
+        print(measured(name, step)[0])
+    # bfloat16 is slow on most CPUs, so the run as stored is short
+    for precision, length, tokens in (
+        ("float32", asked.seconds, asked.tokens),
+        ("as stored", 0.5, asked.stored),
+    ):
+        if tokens:
+            clip = folder / f"noise-{length:g}.wav"
+            write_noise(clip, length)
+            step = ["--run", str(manifest), str(clip), precision, str(tokens)]
+            line, told, peak = measured(
+                f"load and run {length:g} s, decoder {precision}",
+                ["-m", "benchmarks.real_size", *step],
+            )
+            report(line, json.loads(told.splitlines()[-1]), peak)
+
+
+def report(line: str, told: dict[str, Any], peak: int) -> None:
+    """Print a run: where its seconds went, and its peak against what is allowed."""
+    weights = told["bytes"]
+    total = sum(weights.values())
+    allowed = 1.15 * total + 300e6
+    print(line)
+    print("  weights, GB:", ", ".join(f"{k} {v / 1e9:.2f}" for k, v in weights.items() if v))
+    print(f"  load {told['load']:.1f} s; " + seconds(told["load_seconds"]))
+    print(f"  run {told['run']:.1f} s, {told['tokens']} tokens; " + seconds(told["timings"]))
+    verdict = "within" if peak <= allowed else "ABOVE"
+    print(
+        f"  peak {peak / 1e9:.2f} GB = {peak / total:.2f} of {total / 1e9:.2f} GB of weights, "
+        f"{verdict} {allowed / 1e9:.2f} GB"
+    )
+
+
+def seconds(parts: dict[str, float]) -> str:
+    """Write seconds by name."""
+    return ", ".join(f"{name} {value:.2f}" for name, value in parts.items())
+
+
+def measured(name: str, arguments: list[str]) -> tuple[str, str, int]:
+    """Run Python anew; return a line about it, what it printed, and its peak in bytes.
+
+    This process imports no array library, since a child begins with its parent's peak.
+    """
+    began = time.perf_counter()
+    child = subprocess.Popen([sys.executable, *arguments], stdout=subprocess.PIPE, text=True)
+    assert child.stdout
+    with child.stdout:
+        told = child.stdout.read()
+    _, status, usage = os.wait4(child.pid, 0)
+    child.returncode = os.waitstatus_to_exitcode(status)
+    spent = time.perf_counter() - began
+    if child.returncode:
+        raise SystemExit(f"{name} failed:\n{told}")
+    peak = usage.ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+    return f"{name}: {spent:.1f} s, peak {peak / 1e6:.0f} MB", told, peak
+
+
+def write_noise(path: Path, length: float) -> None:
+    """Write white noise as 16-bit WAV."""
+    with wave.open(str(path), "wb") as file:
+        file.setnchannels(1)
+        file.setsampwidth(2)
+        file.setframerate(RATE)
+        file.writeframes(os.urandom(2 * round(length * RATE)))
+
+
+def write(folder: str) -> None:
+    """Write the bundle."""
+    from benchmarks.weights import MEGA, write_bundle
+
+    write_bundle(Path(folder), MEGA, "real-size", "Mega-ASR's shapes with random weights")
+
+
+def run(manifest: str, clip: str, precision: str, tokens: str) -> None:
+    """Load and run one task, and print where seconds and bytes went."""
+    import composer
+
+    began = time.perf_counter()
+    chosen = {} if precision == "as stored" else {"decoder": precision}
+    bundle = composer.load(manifest, task="transcribe", precision=chosen)
+    loaded = time.perf_counter()
+    options = {"answer": {"max_tokens": int(tokens)}}
+    result = bundle.run(task="transcribe", audio=clip, options=options)
+    told = {
+        "bytes": dict(bundle.plan("transcribe").nbytes),
+        "load": loaded - began,
+        "load_seconds": bundle.load_seconds,
+        "run": time.perf_counter() - loaded,
+        "timings": dict(result.timings),
+        "tokens": result.tokens,
+    }
+    bundle.close()
+    print(json.dumps(told))
+
+
+if __name__ == "__main__":
+    {"--write": write, "--run": run}[sys.argv[1]](*sys.argv[2:])

@@ -1,0 +1,42 @@
+"""Compare ways to do one thing: in turns, by medians, and by the ratio within each turn."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from statistics import median
+
+Seconds = Mapping[str, list[float]]
+
+
+def in_turns(ways: Mapping[str, Callable[[], object]], turns: int) -> dict[str, list[float]]:
+    """Time each way once a turn, after one turn that does not count; odd turns go backwards.
+
+    What else the machine does then falls on all ways alike.
+    """
+    spent: dict[str, list[float]] = {name: [] for name in ways}
+    for turn in range(turns + 1):
+        order = list(ways.items())
+        for name, way in order[:: -1 if turn % 2 else 1]:
+            began = time.perf_counter()
+            way()
+            if turn:
+                spent[name].append(time.perf_counter() - began)
+    return spent
+
+
+def ratio(spent: Seconds, name: str, base: str) -> float:
+    """Return the median over turns of one way's seconds by another's."""
+    return median(one / other for one, other in zip(spent[name], spent[base], strict=True))
+
+
+def table(spent: Seconds, base: str) -> str:
+    """Write each way's median milliseconds, and its ratio to the base with the quartiles."""
+    width = max(map(len, spent))
+    lines = []
+    for name, times in spent.items():
+        ratios = sorted(one / other for one, other in zip(times, spent[base], strict=True))
+        low, high = ratios[len(ratios) // 4], ratios[-1 - len(ratios) // 4]
+        spread = "" if name == base else f"  {median(ratios):6.3f} x ({low:.3f} to {high:.3f})"
+        lines.append(f"{name:{width}}  {1e3 * median(times):9.2f} ms{spread}")
+    return "\n".join(lines)
