@@ -7,11 +7,17 @@ from typing import Any
 from composer.errors import ComposerError, Problem
 from composer.placement import Placement
 
+from . import thread
+
 
 def device_of(placement: Placement) -> Any:
-    """Return the mx.Device of a placement; MLX's own choice where it names none."""
+    """Return the mx.Device of a placement; MLX's own choice where it names none.
+
+    The calling thread is the one that MLX then runs on.
+    """
     import mlx.core as mx
 
+    thread.enter()
     if placement.providers is not None or placement.threads is not None:
         raise ComposerError(
             Problem(

@@ -101,7 +101,15 @@ def embeddings(model: Any) -> Any:
         for path, module in model.named_modules()
         if path.rpartition(".")[2] == "embed_tokens"
     ]
-    assert len(found) == 1, "the headers have one table of embeddings, so the model has one"
+    if len(found) != 1:
+        raise ComposerError(
+            Problem(
+                "R517",
+                f"mlx-lm's {model.model_type} has {len(found)} modules named embed_tokens; "
+                "one is wanted",
+                hint="such an architecture needs a component that knows its convention",
+            )
+        )
     return found[0]
 
 

@@ -1,3 +1,6 @@
+import subprocess
+import sys
+
 import mlx.core as mx
 import numpy as np
 import pytest
@@ -91,3 +94,31 @@ def test_marks_are_bool_and_as_long(at):
         BACKEND.scatter(mx.ones((4, 3)), at, mx.zeros((2, 3)))
     with pytest.raises(ValueError, match=r"'at' must be bool \[4\], not"):
         BACKEND.fill(mx.zeros(4, mx.int64), at, 0)
+
+
+LEAVE = """
+from concurrent.futures import ThreadPoolExecutor
+import mlx.core as mx
+from composer.components.mlx.device import device_of
+from composer.placement import Placement
+
+def work():
+    device_of(Placement())
+    device_of(Placement())
+    x = mx.random.normal((512, 512))
+    for _ in range(3):
+        x = mx.tanh(x @ x)
+        mx.async_eval(x)
+    return x
+
+with ThreadPoolExecutor(1) as pool:
+    kept = pool.submit(work).result()
+"""
+
+
+def test_a_process_whose_thread_used_mlx_ends_well():
+    """Without `thread.enter` about one in two of these aborts."""
+    runs = [
+        subprocess.Popen([sys.executable, "-c", LEAVE], stderr=subprocess.PIPE) for _ in range(4)
+    ]
+    assert [(run.communicate()[1], run.returncode) for run in runs] == [(b"", 0)] * 4

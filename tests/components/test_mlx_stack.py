@@ -245,4 +245,7 @@ def test_a_placement_that_mlx_does_not_have_is_refused(folder):
         Stack.load(asked, facts, Placement(device="npu"))
     with pytest.raises(ComposerError, match="R518 MLX has no execution providers"):
         Stack.load(asked, facts, Placement(threads=2))
+    if not mx.is_available(mx.gpu):
+        with pytest.raises(ComposerError, match="R518 this MLX has no gpu"):
+            Stack.load(asked, facts, Placement(device="gpu"))
     assert Stack.load(asked, facts, Placement(device="cpu"))(mx.array(X)).shape == (7, 16)
