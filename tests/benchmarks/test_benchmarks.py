@@ -97,6 +97,7 @@ def test_a_run_is_held_against_its_weights(capsys: pytest.CaptureFixture[str]) -
         "bytes": {"encoder": 1e9, "prompt": 0},
         "load": 1.0,
         "load_seconds": {"encoder": 1.0},
+        "peak_load": 1.2e9,
         "run": 2.0,
         "timings": {"soft": 2.0},
         "tokens": 8,

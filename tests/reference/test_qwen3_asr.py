@@ -13,6 +13,8 @@ import torch
 
 import composer
 from composer import Bundle, ComposerError, Result
+from composer.placement import Placement
+from composer.profile import Profile
 from tests.reference.qwen3_asr import (
     RATE,
     TOKENS,
@@ -26,6 +28,7 @@ from tests.reference.qwen3_asr import (
 
 SECONDS = (0.35, 0.61, 1.0, 3.375, 7.99, 8.0, 8.01, 9.2, 17.5)  # the attention window is 8 s
 LANGUAGES = ("", "English")
+ONE_THREAD = Profile(components={"encoder": Placement(threads=1)})  # faster for so small a model
 
 
 class Pair:
@@ -38,7 +41,7 @@ class Pair:
             lambda seconds, *asked: self.reference.stages(make_clip(seconds), *asked)
         )
         self.bundle: Callable[[str | None], Bundle] = cache(
-            lambda variant: composer.load(self.path, variant=variant)
+            lambda variant: composer.load(self.path, variant=variant, profile=ONE_THREAD)
         )
 
     def got(self, seconds: float, variant: str | None = None, **given: Any) -> Result:
@@ -50,7 +53,7 @@ class Pair:
 @pytest.fixture(scope="module")
 def pair(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pair]:
     threads = torch.get_num_threads()
-    torch.set_num_threads(1)  # faster for so small a model
+    torch.set_num_threads(1)
     yield Pair(tmp_path_factory.mktemp("qwen3_asr"))
     torch.set_num_threads(threads)
 
