@@ -146,7 +146,7 @@ def method(
 
     def decorate(function: Method) -> Method:
         parameters = inspect.signature(function).parameters.values()
-        hints = get_type_hints(function)
+        hints = get_type_hints(function, include_extras=True)
         signature = Signature(
             inputs={name: parse_ports(text) for name, text in inputs.items()},
             returns={name: parse_port(text) for name, text in outputs.items()},

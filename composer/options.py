@@ -19,5 +19,8 @@ def read_option(name: str, option: Option, given: Any) -> Any:
         return TypeAdapter(option.annotation).validate_json(json.dumps(given), strict=True)
     except ValidationError as error:
         kinds = {found["type"].partition("_")[0]: found["msg"] for found in error.errors()}
-        wanted = listed(TYPES.get(f"{kind}_type", why) for kind, why in kinds.items())
+        wanted = listed(
+            TYPES.get(f"{kind}_type", why.removeprefix("Input should be "))
+            for kind, why in kinds.items()
+        )
         raise ValueError(f"option '{name}' should be {wanted}, not {described(given)}") from None

@@ -60,7 +60,9 @@ def resolve_sources(
                     "S477",
                     f"the folder of source '{name}' does not exist: {folder}",
                     place,
-                    hint="write it relative to the manifest",
+                    hint="a folder given by --source is relative to where you are"
+                    if given and name in given
+                    else "write it relative to the manifest",
                 )
             )
             roots[name] = None

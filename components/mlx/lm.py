@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Generator, Mapping
 from math import prod
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Annotated, Any, Self
+
+from pydantic import Field
 
 from composer.backend import SHORT
 from composer.component import Bound, Component, Facts, Spec, Token, method
@@ -135,11 +137,11 @@ class LanguageModel(Component, name="mlx.lm"):
         self,
         embeds: Any,
         *,
-        max_tokens: int = 256,
-        temperature: float = 0.0,
-        top_p: float = 1.0,
-        top_k: int = 0,
-        seed: int = 0,
+        max_tokens: Annotated[int, Field(ge=1, le=1_000_000)] = 256,
+        temperature: Annotated[float, Field(ge=0, le=100)] = 0.0,
+        top_p: Annotated[float, Field(gt=0, le=1)] = 1.0,
+        top_k: Annotated[int, Field(ge=0)] = 0,
+        seed: Annotated[int, Field(ge=0)] = 0,
         stop: tuple[int | str, ...] = (),
     ) -> Generator[Token, None, dict[str, Any]]:
         """Continue embeddings until an end-of-text id, one of `stop`, or `max_tokens`.
