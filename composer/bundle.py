@@ -11,9 +11,9 @@ from typing import Any, Self
 
 from composer import registry
 from composer.checker import Checked, check_variant
+from composer.checker.graph import Graph
 from composer.component import Component, Token
 from composer.errors import ComposerError, Problem
-from composer.graph import Graph
 from composer.inputs import read_inputs, read_value
 from composer.loading import hold_budget, load_components
 from composer.names import find_bundle

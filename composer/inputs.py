@@ -14,7 +14,7 @@ from composer.suggest import did_you_mean, listed
 from composer.types import Port
 
 if TYPE_CHECKING:
-    from composer.graph import Graph
+    from composer.checker.graph import Graph
 
 
 def read_inputs(graph: Graph, given: Mapping[str, Any], fed: Mapping[str, Any]) -> dict[str, Any]:

@@ -8,7 +8,7 @@ from typing import Any
 from pydantic import TypeAdapter, ValidationError
 
 from composer.component import Option
-from composer.refusal import TYPES, described
+from composer.manifest.refusal import TYPES, described
 from composer.suggest import listed
 
 

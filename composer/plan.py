@@ -11,7 +11,7 @@ from composer.types import Port, alternative, item_bytes
 
 if TYPE_CHECKING:
     from composer.checker import Checked
-    from composer.graph import Graph, Node, Value
+    from composer.checker.graph import Graph, Node, Value
 
 
 @dataclass(frozen=True)

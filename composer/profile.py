@@ -9,9 +9,9 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from composer.errors import ComposerError, Problem
+from composer.manifest.refusal import refusals
+from composer.manifest.source import read
 from composer.placement import Placement
-from composer.refusal import refusals
-from composer.source import read
 
 Threads = Field(None, ge=1, le=1024, description="Threads inside one operation.")
 

@@ -21,9 +21,9 @@ from composer.manifest import (
     Source,
     read_manifest,
 )
-from composer.patch import merge
+from composer.manifest.patch import merge
+from composer.manifest.tree import Spot
 from composer.suggest import did_you_mean, listed
-from composer.tree import Spot
 
 ROOT = Path(__file__).parent.parent
 MANIFESTS = Path(__file__).parent / "manifests"

@@ -4,7 +4,7 @@ import pytest
 import yaml
 from jsonschema import Draft202012Validator
 
-from composer.schema import bundle_schema, schema_text
+from composer.manifest.schema import bundle_schema, schema_text
 
 ROOT = Path(__file__).parent.parent
 EXAMPLES = sorted((Path(__file__).parent / "manifests").glob("*.yaml"))
@@ -32,7 +32,7 @@ def validator():
 def test_the_committed_schema_is_fresh():
     committed = (ROOT / "schemas" / "bundle-1.schema.json").read_text("utf-8")
     assert committed == schema_text(), (
-        "run: python -m composer.schema > schemas/bundle-1.schema.json"
+        "run: python -m composer.manifest.schema > schemas/bundle-1.schema.json"
     )
 
 

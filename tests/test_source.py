@@ -8,9 +8,9 @@ import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from composer import yaml_events
 from composer.errors import ComposerError
-from composer.source import read
+from composer.manifest import yaml_events
+from composer.manifest.source import read
 
 LOADERS = [yaml.SafeLoader] + ([yaml.CSafeLoader] if yaml.__with_libyaml__ else [])
 

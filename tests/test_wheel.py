@@ -42,8 +42,9 @@ def python(wheel, tmp_path_factory):
     done(sys.executable, "-m", "venv", str(home))
     mine = home / "bin" / "python"
     done(str(mine), "-m", "pip", "install", "--quiet", "--no-deps", "--no-index", str(wheel))
-    # A path file of its own would bring this checkout's editable install along; a bare path does not.
-    site = Path(done(str(mine), "-c", "import sysconfig; print(sysconfig.get_path('purelib'))").strip())
+    # A bare path brings no path files along, so not this checkout's editable install either.
+    where = done(str(mine), "-c", "import sysconfig; print(sysconfig.get_path('purelib'))")
+    site = Path(where.strip())
     (site / "borrowed.pth").write_text(sysconfig.get_path("purelib") + "\n")
     return mine
 

@@ -12,7 +12,7 @@ TABLE = HERE / "broken_bundles.txt"
 
 
 def cases():
-    """Read the table: `=== manifest`, the text replaced after `- `, the new after `+ `, the words."""
+    """Read the table: the manifest, what is replaced, what replaces it, and the words."""
     for block in TABLE.read_text().split("=== ")[1:]:
         manifest, old, new, *said = block.splitlines()
         old, new = (line[2:].replace("\\n", "\n").replace("\\\n", "\\n") for line in (old, new))

@@ -26,8 +26,8 @@ from .decoder import MlxDecoder
 from .device import device_of
 
 if TYPE_CHECKING:
-    from composer.entries import Quantization as Recipe
     from composer.headers import Headers
+    from composer.manifest.entries import Quantization as Recipe
     from composer.placement import Placement
 
 TOKENIZER = "tokenizer.json"

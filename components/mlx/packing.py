@@ -12,8 +12,8 @@ from composer.headers.quantization import Scheme, quantization
 from composer.location import Location
 
 if TYPE_CHECKING:
-    from composer.entries import Quantization as Recipe
     from composer.headers.safetensors import Tensor, TensorIndex
+    from composer.manifest.entries import Quantization as Recipe
 
 ATTENTION = ("q_proj", "k_proj", "v_proj", "o_proj", "out_proj", "qkv_proj")
 MLP = ("gate_proj", "up_proj", "down_proj", "gate_up_proj")

@@ -20,7 +20,7 @@ from composer.errors import ComposerError, Problem
 
 if TYPE_CHECKING:
     from composer.bundle import Bundle
-    from composer.graph import Graph
+    from composer.checker.graph import Graph
     from composer.plan import Plan
 
 

@@ -12,6 +12,6 @@ def schema() -> None:
 
     Example: composer schema > bundle.schema.json
     """
-    from composer.schema import schema_text
+    from composer.manifest.schema import schema_text
 
     say(schema_text(), end="")

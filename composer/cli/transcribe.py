@@ -29,7 +29,7 @@ from composer.cli.results import cut_short, plain
 from composer.errors import FAILED, ComposerError
 
 if TYPE_CHECKING:
-    from composer.graph import Graph
+    from composer.checker.graph import Graph
     from composer.run import Result
 
 TASK = "transcribe"

@@ -13,8 +13,8 @@ from composer.errors import ComposerError, Problem
 from composer.suggest import did_you_mean, listed
 
 if TYPE_CHECKING:
+    from composer.checker.graph import Graph
     from composer.component import Option
-    from composer.graph import Graph
 
 
 def inputs(graph: Graph, given: list[str] | None) -> dict[str, Any]:

@@ -9,7 +9,7 @@ from composer.component import OUT
 from composer.draw.text import Ports
 
 if TYPE_CHECKING:
-    from composer.graph import Graph
+    from composer.checker.graph import Graph
 
 
 @dataclass(frozen=True)

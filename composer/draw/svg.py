@@ -11,7 +11,7 @@ from composer.draw.layout import Layout, Point, lay_out
 
 if TYPE_CHECKING:
     from composer.checker import Checked
-    from composer.graph import Graph
+    from composer.checker.graph import Graph
 
 MARGIN, HEADING = 24.0, 34.0
 CHARACTER, SMALL, LINE, PADDING = 7.3, 6.1, 17.0, 12.0

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from composer.checker.unify import Length
 from composer.component import CALL
-from composer.unify import Length
 
 if TYPE_CHECKING:
-    from composer.graph import Graph, Node
+    from composer.checker.graph import Graph, Node
 
 UNITS = ((1e9, "GB"), (1e6, "MB"), (1e3, "kB"))
 

@@ -10,7 +10,7 @@ from composer.draw.text import Ports, call, size
 
 if TYPE_CHECKING:
     from composer.checker import Checked
-    from composer.graph import Graph, Node
+    from composer.checker.graph import Graph, Node
 
 
 @dataclass(frozen=True)

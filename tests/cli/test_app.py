@@ -71,7 +71,7 @@ def test_an_interrupt_is_quiet(cli, monkeypatch):
     def interrupted():
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("composer.schema.schema_text", interrupted)
+    monkeypatch.setattr("composer.manifest.schema.schema_text", interrupted)
     assert cli("schema") == (130, "", "")
 
 
@@ -88,7 +88,7 @@ def test_a_fault_of_composer_itself_is_not_hidden(monkeypatch):
     def broken():
         raise ZeroDivisionError
 
-    monkeypatch.setattr("composer.schema.schema_text", broken)
+    monkeypatch.setattr("composer.manifest.schema.schema_text", broken)
     with pytest.raises(ZeroDivisionError):
         main(["schema"])
 

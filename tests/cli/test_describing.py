@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from composer import ComposerError, explain, registry
-from composer.schema import schema_text
+from composer.manifest.schema import schema_text
 from composer.shipped import shipped
 from tests.fakes import BUNDLE, write
 

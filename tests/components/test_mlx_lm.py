@@ -19,10 +19,10 @@ from composer.components.mlx.lm import LanguageModel
 from composer.decode.engine import Engine, Request
 from composer.decode.sampler import Sampling
 from composer.decode.stop import Stop
-from composer.entries import Quantization, QuantizationRule
 from composer.errors import ComposerError
 from composer.headers import Headers
 from composer.location import Location
+from composer.manifest.entries import Quantization, QuantizationRule
 from composer.placement import Placement
 
 ROWS, WIDTH, EOS = 192, 64, 2

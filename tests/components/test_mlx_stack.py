@@ -7,10 +7,10 @@ from safetensors.numpy import save_file
 
 from composer.component import Spec
 from composer.components.mlx.stack import Stack
-from composer.entries import Quantization
 from composer.errors import ComposerError
 from composer.headers import Headers
 from composer.location import Location
+from composer.manifest.entries import Quantization
 from composer.placement import Placement
 
 LAYERS = ["layer_norm", "linear", "silu", "linear", "rms_norm"]

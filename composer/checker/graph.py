@@ -6,9 +6,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from composer.checker.unify import Dims, Length
 from composer.component import Facts, Signature, Spec
 from composer.types import Port
-from composer.unify import Dims, Length
 
 if TYPE_CHECKING:
     from composer.component import Component

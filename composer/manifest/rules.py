@@ -6,10 +6,10 @@ import re
 from collections.abc import Iterator
 from typing import Any
 
-from composer.format import HUB_ID
-from composer.refusal import Finding, described, dotted, wrong_type
+from composer.manifest.format import HUB_ID
+from composer.manifest.refusal import Finding, described, dotted, wrong_type
+from composer.manifest.tree import shortened
 from composer.suggest import did_you_mean, listed
-from composer.tree import shortened
 from composer.types import DTYPES, parse_port
 
 LONGEST_TEXT = 64 * 1024

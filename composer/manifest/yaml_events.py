@@ -8,7 +8,7 @@ from typing import Any
 
 import yaml
 
-from composer.tree import At, Event, Report, shortened, whole_number
+from composer.manifest.tree import At, Event, Report, shortened, whole_number
 
 LOADER: type[Any] = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 

@@ -9,7 +9,8 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from composer.entries import (
+from composer.errors import ComposerError, Place, Problem
+from composer.manifest.entries import (
     AdapterEntry,
     ComponentEntry,
     Input,
@@ -20,12 +21,18 @@ from composer.entries import (
     Source,
     Task,
 )
-from composer.errors import ComposerError, Place, Problem
-from composer.format import VERSION, BundleModel, ComponentModel, InputModel, Rule, TaskModel
-from composer.patch import merge
-from composer.refusal import Finding, refusals, wrong_type
-from composer.rules import broken_rules
-from composer.source import Document, read
+from composer.manifest.format import (
+    VERSION,
+    BundleModel,
+    ComponentModel,
+    InputModel,
+    Rule,
+    TaskModel,
+)
+from composer.manifest.patch import merge
+from composer.manifest.refusal import Finding, refusals, wrong_type
+from composer.manifest.rules import broken_rules
+from composer.manifest.source import Document, read
 from composer.suggest import did_you_mean, listed
 
 __all__ = [

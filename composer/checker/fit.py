@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 
+from composer.checker.graph import ANY, Known, Node, Value
+from composer.checker.unify import Dims, Length
 from composer.component import Bound
-from composer.graph import ANY, Known, Node, Value
 from composer.types import Port, alternative, fits
-from composer.unify import Dims, Length
 
 Scope = dict[str, str | None]
 

@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from composer.errors import ComposerError, Place, Problem
-from composer.json_events import json_events
-from composer.tree import Report, Spot, build
-from composer.yaml_events import yaml_events
+from composer.manifest.json_events import json_events
+from composer.manifest.tree import Report, Spot, build
+from composer.manifest.yaml_events import yaml_events
 
 MOST_BYTES = 256 * 1024
 TOO_LARGE = f"larger than {MOST_BYTES // 1024} KiB"

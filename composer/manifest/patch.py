@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
-from composer.tree import Spot
+from composer.manifest.tree import Spot
 
 
 def merge(base: Any, patch: Any, at: Spot, patch_at: Spot) -> tuple[Any, Spot]:

@@ -1,11 +1,11 @@
-"""Generate the JSON Schema of bundles, for editors: `python -m composer.schema > FILE`."""
+"""Generate the JSON Schema of bundles, for editors: `python -m composer.manifest.schema > FILE`."""
 
 from __future__ import annotations
 
 import json
 from typing import Any
 
-from composer.format import VERSION, BundleModel
+from composer.manifest.format import VERSION, BundleModel
 
 DIALECT = "https://json-schema.org/draft/2020-12/schema"
 ID = f"urn:composer:bundle:{VERSION}"

@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING, Any
 from pydantic import ValidationError
 
 from composer import registry
+from composer.checker.graph import ANY, Known
+from composer.checker.sources import Roots, locate
 from composer.component import Adapter, Component, Facts, Spec
 from composer.errors import ComposerError, Problem
-from composer.graph import ANY, Known
 from composer.headers import Headers
+from composer.manifest.refusal import refusals
 from composer.operators import OPERATORS
-from composer.refusal import refusals
-from composer.sources import Roots, locate
 from composer.suggest import did_you_mean, listed
 
 if TYPE_CHECKING:

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from math import isinf
 from typing import NoReturn
 
-from composer.tree import At, Event, Report, shortened, whole_number
+from composer.manifest.tree import At, Event, Report, shortened, whole_number
 
 TOKEN = re.compile(
     r"""(?P<string>"[^"\\\x00-\x1f]*(?:\\.[^"\\\x00-\x1f]*)*")"""

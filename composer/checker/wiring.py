@@ -7,10 +7,10 @@ from dataclasses import dataclass, field, replace
 from inspect import Parameter
 from typing import TYPE_CHECKING, Any
 
+from composer.checker.fit import Fit
+from composer.checker.graph import Graph, Known, Node, Value
 from composer.component import CALL, OUT, Option, Signature
 from composer.errors import Problem
-from composer.fit import Fit
-from composer.graph import Graph, Known, Node, Value
 from composer.operators import OPERATORS
 from composer.options import read_option
 from composer.suggest import did_you_mean, listed

@@ -6,12 +6,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from composer.checker.facts import ask_components
+from composer.checker.graph import Graph, Known
+from composer.checker.sources import resolve_sources
+from composer.checker.wiring import wire
 from composer.errors import ComposerError, Problem
-from composer.facts import ask_components
-from composer.graph import Graph, Known
 from composer.manifest import Manifest, read_manifest
-from composer.sources import resolve_sources
-from composer.wiring import wire
 
 
 @dataclass(frozen=True)
