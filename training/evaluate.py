@@ -27,6 +27,7 @@ def transcriber(bundle: Path, language: str | None) -> Transcribe:
     """
     session = onnxruntime.InferenceSession(bundle / ENCODER)
     decoder, config = load_model(bundle / DECODER, strict=True)
+    decoder.set_dtype(mx.float32)  # of activations and scales: a CPU has no fast bfloat16
     tokenizer = text.load(bundle / TOKENIZER)
     mels = session.get_inputs()[0].shape[1]
     pad = tokenizer.token_to_id("<|audio_pad|>")
