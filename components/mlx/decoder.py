@@ -65,7 +65,8 @@ class MlxDecoder:
             return []
         with mx.stream(self.device):
             rows = mx.stack([state.logits for state in states])
-            likeliest, broken = mx.argmax(rows, axis=-1), mx.any(mx.isnan(rows))
+            likeliest = mx.argmax(rows, axis=-1)
+            broken = mx.any(mx.isnan(rows)) | ~mx.all(mx.isfinite(mx.max(rows, axis=-1)))
             mx.eval(likeliest, broken)
             if broken.item():
                 raise ComposerError(not_a_number())

@@ -14,7 +14,8 @@ from composer.errors import ComposerError, Problem
 class Sampling:
     """How tokens are chosen; temperature 0 is greedy, and then top_p and top_k have no say.
 
-    `top_k` 0 keeps every token, `top_p` 1 every probability.
+    `top_k` 0 keeps every token, `top_p` 1 every probability. However small a temperature above 0
+    is, it draws: among equals where the others have become too unlikely.
     """
 
     temperature: float = 0.0
@@ -63,7 +64,9 @@ class Sampler:
         probability reaches it.
         """
         sampling = self.sampling
-        scaled = logits.astype(np.float64) / sampling.temperature
+        below = logits.astype(np.float64) - logits.max()
+        with np.errstate(over="ignore"):  # a quotient beyond float64 is a chance of 0
+            scaled = below / sampling.temperature
         if 0 < sampling.top_k < scaled.size:
             least = np.partition(scaled, -sampling.top_k)[-sampling.top_k]
             scaled = np.where(scaled < least, -np.inf, scaled)
@@ -78,7 +81,7 @@ class Sampler:
 
     def choose(self, logits: np.ndarray) -> int:
         """Return the next token of float32 logits [V]."""
-        if np.isnan(logits).any():
+        if not np.isfinite(logits.max()):  # NaN, +inf, or -inf throughout
             raise ComposerError(not_a_number())
         if self.sampling.greedy:
             return int(np.argmax(logits))
@@ -94,10 +97,10 @@ def softmax(logits: np.ndarray) -> np.ndarray:
 
 
 def not_a_number() -> Problem:
-    """Say that a decoder's logits are not numbers."""
+    """Say that no token can be chosen from a decoder's logits."""
     return Problem(
         "R512",
-        "the decoder's logits are not numbers (NaN)",
+        "the decoder's logits are not numbers (NaN or infinite)",
         hint="float16 overflows where bfloat16 and float32 do not: try another precision, "
         "and look at the values that came in with --tap",
     )

@@ -117,6 +117,32 @@ def test_options_without_effect_are_refused():
 
 
 @pytest.mark.parametrize("sampling", [Sampling(), Sampling(1.0)])
-def test_logits_that_are_no_numbers_are_refused(sampling):
+@pytest.mark.parametrize("logits", [[0, np.nan], [0, np.inf, 1], [np.inf, np.inf], [-np.inf] * 2])
+def test_logits_that_are_no_numbers_are_refused(sampling, logits):
     with pytest.raises(ComposerError, match="R512 the decoder's logits are not numbers"):
-        Sampler(sampling).choose(np.float32([0, np.nan]))
+        Sampler(sampling).choose(np.float32(logits))
+
+
+@given(
+    st.lists(st.floats(width=32, allow_nan=False) | st.just(-np.inf), min_size=1, max_size=20),
+    st.floats(0, 100),
+    st.floats(0, 1, exclude_min=True),
+    st.integers(0, 50),
+)
+@settings(max_examples=300, deadline=None)
+def test_a_token_is_in_the_vocabulary_or_refused(logits, temperature, top_p, top_k):
+    sampling = Sampling(temperature, top_p, top_k) if temperature else Sampling()
+    try:
+        token = Sampler(sampling).choose(np.float32(logits))
+    except ComposerError:
+        assert not np.isfinite(max(logits))
+    else:
+        assert 0 <= token < len(logits)
+        assert logits[token] > -np.inf
+
+
+@pytest.mark.parametrize("temperature", [5e-324, 1e-308, 1e-30])
+def test_the_smallest_temperatures_draw_among_the_likeliest(temperature):
+    sampler = Sampler(Sampling(temperature))
+    drawn = {sampler.choose(np.float32([3, 88, 88, -np.inf, 87])) for _ in range(40)}
+    assert drawn == {1, 2}
