@@ -64,9 +64,16 @@ def problem_json(problem: Problem) -> dict[str, Any]:
 def write(path: Path, data: str | bytes) -> None:
     """Write a whole file; raise ComposerError when that cannot be done."""
     try:
-        path.write_bytes(
-            data.encode("utf-8", "backslashreplace") if isinstance(data, str) else data
-        )
+        path.write_bytes(_encoded(data) if isinstance(data, str) else data)
+    except OSError as error:
+        raise unwritable(path, error) from None
+
+
+def append(path: Path, text: str) -> None:
+    """Write at the end of a file; raise ComposerError when that cannot be done."""
+    try:
+        with path.open("ab") as file:
+            file.write(_encoded(text))
     except OSError as error:
         raise unwritable(path, error) from None
 
@@ -75,6 +82,10 @@ def unwritable(path: Path, error: OSError) -> ComposerError:
     """Say why a file or folder cannot be written."""
     reason = error.strerror or str(error)
     return ComposerError(Problem("R507", f"cannot write: {reason}", Place(str(path))))
+
+
+def _encoded(text: str) -> bytes:
+    return text.encode("utf-8", "backslashreplace")
 
 
 def _finite(value: Any) -> Any:

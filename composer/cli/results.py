@@ -15,15 +15,19 @@ def result_json(result: Result, bundle: str) -> dict[str, Any]:
     """Return a result as JSON holds it."""
     return {
         "bundle": bundle,
-        "outputs": {name: plain(value) for name, value in result.outputs.items()},
+        "outputs": plains(result.outputs),
         "finish_reason": result.finish_reason,
         "tokens": result.tokens,
         "timings": {name: round(seconds, 6) for name, seconds in result.timings.items()},
     }
 
 
-def plain(value: Any) -> Any:
-    """Return a value in JSON's types: arrays as lists, audio as its rate and samples."""
+def plains(outputs: Mapping[str, Any]) -> dict[str, Any]:
+    """Return outputs in JSON's types: arrays as lists, audio as its rate and samples."""
+    return {name: _plain(value) for name, value in outputs.items()}
+
+
+def _plain(value: Any) -> Any:
     if hasattr(value, "samples"):
         return {"rate": value.rate, "samples": value.samples.tolist()}
     return value.tolist() if hasattr(value, "tolist") else value

@@ -24,8 +24,17 @@ from composer.cli.options import (
     Threads,
     Variant,
 )
-from composer.cli.printing import as_json, note, problem_json, report, say, unwritable, write
-from composer.cli.results import cut_short, plain
+from composer.cli.printing import (
+    append,
+    as_json,
+    note,
+    problem_json,
+    report,
+    say,
+    unwritable,
+    write,
+)
+from composer.cli.results import cut_short, plains
 from composer.errors import FAILED, ComposerError
 
 if TYPE_CHECKING:
@@ -79,8 +88,11 @@ def transcribe(
     """Transcribe audio files.
 
     The bundle is loaded once, and transcripts come in the order of the clips. A clip that cannot
-    be read or run does not stop the others: its problem is printed, its line stays empty (in json
-    and jsonl it is an object with `error`), and the exit code is 5.
+    be read or run does not stop the others: its problem is printed, its line stays empty, and the
+    exit code is 5. What is done is written at once, so that an interrupt loses none of it.
+
+    In json and jsonl a clip is an object with audio, text, outputs (all that the bundle gives),
+    finish_reason, tokens and seconds; one that failed has audio and error, a list of problems.
 
     Example: composer transcribe mega-asr-mini *.wav -f jsonl -o transcripts
     """
@@ -101,12 +113,12 @@ def transcribe(
             raise typer.BadParameter(f"name the clips as arguments, not by -i {audio}=...")
         options = settings(graph, set)
         read_inputs(graph, values, {audio: None})
-        if output:
-            _make(output)
+        sink = _Sink(format, output, text)
+        sink.open()
         opened.load(name)
+        sink.empty()
         items = ({**values, audio: clip} for clip in clips)
         results = opened.map(items, in_flight=jobs, task=name, options=options)
-        sink = _Sink(format, output, text)
         with _progress(len(clips), output) as advance:
             for clip, result in zip(clips, results, strict=True):
                 sink.take(clip, result)
@@ -127,6 +139,25 @@ class _Sink:
     failed: int = 0
     held: list[dict[str, Any]] = field(default_factory=list)
 
+    @property
+    def lines(self) -> Path | None:
+        """Return the one file that all clips are written to, a line each."""
+        if self.folder is None or self.format is not Format.jsonl:
+            return None
+        return self.folder / "transcripts.jsonl"
+
+    def open(self) -> None:
+        """Raise ComposerError where nothing can be written; what is there already stays."""
+        if self.folder:
+            _make(self.folder)
+        if self.lines:
+            append(self.lines, "")
+
+    def empty(self) -> None:
+        """Take away what an earlier run wrote, once this one has loaded."""
+        if self.lines:
+            write(self.lines, "")
+
     def take(self, clip: str, result: Result | ComposerError) -> None:
         """Write one clip's transcript, or its problems."""
         if isinstance(result, ComposerError):
@@ -139,18 +170,24 @@ class _Sink:
             warning = cut_short(result, clip)
             if warning:
                 note(warning)
-            entry = {"audio": clip, "text": result.outputs[self.text]}
-            entry |= {k: plain(v) for k, v in result.outputs.items() if k != self.text}
-            entry |= {
+            entry = {
+                "audio": clip,
+                "text": result.outputs[self.text],
+                "outputs": plains(result.outputs),
                 "finish_reason": result.finish_reason,
                 "tokens": result.tokens,
                 "seconds": round(sum(result.timings.values()), 3),
             }
+        self.put(clip, entry)
+
+    def put(self, clip: str, entry: dict[str, Any]) -> None:
         if self.format is Format.txt:
             self.plain(clip, entry)
-        elif self.folder and self.format is Format.json:
+        elif self.lines:
+            append(self.lines, as_json(entry, None) + "\n")
+        elif self.folder:
             write(self.folder / _file(clip, self.format), as_json(entry) + "\n")
-        elif self.folder or self.format is Format.json:
+        elif self.format is Format.json:
             self.held.append(entry)
         else:
             say(as_json(entry, None))
@@ -164,10 +201,7 @@ class _Sink:
 
     def close(self) -> None:
         """Write what can only be written whole."""
-        if self.folder and self.format is Format.jsonl:
-            lines = "".join(as_json(entry, None) + "\n" for entry in self.held)
-            write(self.folder / "transcripts.jsonl", lines)
-        elif self.folder is None and self.format is Format.json:
+        if self.folder is None and self.format is Format.json:
             say(as_json(self.held))
 
 

@@ -39,10 +39,21 @@ def test_jsonl(cli, bundle, clip, tmp_path):
     assert code == 5
     assert good.pop("seconds") >= 0
     assert good == {
-        "audio": str(clip()), "text": "7.", "finish_reason": "stop", "tokens": 2,
+        "audio": str(clip()), "text": "7.", "outputs": {"text": "7."}, "finish_reason": "stop",
+        "tokens": 2,
     }  # fmt: skip
+    assert list(bad) == ["audio", "error"]
     assert bad["audio"] == f"{tmp_path}/none.wav"
     assert [problem["code"] for problem in bad["error"]] == ["S480"]
+
+
+def test_no_output_takes_the_place_of_a_field(cli, tmp_path, clip):
+    outputs = "outputs: {text: $answer.text, error: $answer.text, seconds: $answer.ids}"
+    path = write(tmp_path, BUNDLE, ("outputs: {text: $answer.text}", outputs))
+    found = json.loads(cli("transcribe", path, clip(), "-f", "jsonl")[1])
+    assert list(found) == ["audio", "text", "outputs", "finish_reason", "tokens", "seconds"]
+    assert found["outputs"] == {"text": "7.", "error": "7.", "seconds": [55, 46]}
+    assert isinstance(found["seconds"], float)
 
 
 def test_json_is_one_array(cli, bundle, clip):
@@ -73,6 +84,58 @@ def test_files(cli, bundle, clip, tmp_path, format, files):
     if format == "jsonl":
         lines = (folder / "transcripts.jsonl").read_text().splitlines()
         assert [json.loads(line)["audio"] for line in lines] == [str(each) for each in clips]
+
+
+def test_lines_are_written_as_clips_end(cli, bundle, clip, tmp_path, monkeypatch):
+    target = tmp_path / "out" / "transcripts.jsonl"
+    seen = []
+
+    def interrupted(self, items, in_flight, **given):
+        for item in (item for item, _ in zip(items, range(2), strict=False)):
+            yield self.run(**given, **item)
+            seen.append(len(target.read_text().splitlines()))
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("composer.bundle.Bundle.map", interrupted)
+    clips = [clip(f"{n}.wav") for n in range(3)]
+    code, out, _ = cli("transcribe", bundle, *clips, "-f", "jsonl", "-o", tmp_path / "out")
+    assert (code, out, seen) == (130, "", [1, 2])
+    lines = target.read_text().splitlines()
+    assert [json.loads(line)["audio"] for line in lines] == [str(each) for each in clips[:2]]
+
+
+def test_a_run_replaces_the_lines_of_the_last_once_it_has_loaded(
+    cli, bundle, clip, tmp_path, monkeypatch
+):
+    call = ["transcribe", bundle, clip(), "-f", "jsonl", "-o", tmp_path / "out"]
+    for _ in range(2):
+        assert cli(*call)[0] == 0
+        assert len((tmp_path / "out" / "transcripts.jsonl").read_text().splitlines()) == 1
+    profile = tmp_path / "small.yaml"
+    profile.write_text("memory_gb: 0.0000001\n")
+    assert cli(*call, "--profile", profile)[0] == 5
+    assert len((tmp_path / "out" / "transcripts.jsonl").read_text().splitlines()) == 1
+
+
+def test_lines_that_cannot_be_written_are_refused_before_anything_is_loaded(
+    cli, bundle, clip, tmp_path, monkeypatch
+):
+    monkeypatch.setattr("composer.bundle.Bundle.load", None)
+    target = tmp_path / "out" / "transcripts.jsonl"
+    target.mkdir(parents=True)
+    code, out, err = cli("transcribe", bundle, clip(), "-f", "jsonl", "-o", tmp_path / "out")
+    assert (code, out) == (5, "")
+    assert err == f"{target}: R507 cannot write: Is a directory\n"
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="this system has no /dev/full")
+def test_a_full_disk_is_told(cli, bundle, clip, tmp_path):
+    target = tmp_path / "out" / "transcripts.jsonl"
+    target.parent.mkdir()
+    target.symlink_to("/dev/full")
+    code, out, err = cli("transcribe", bundle, clip(), "-f", "jsonl", "-o", tmp_path / "out")
+    assert (code, out) == (5, "")
+    assert err == f"{target}: R507 cannot write: No space left on device\n"
 
 
 @pytest.mark.parametrize("other", ["x/clip.wav", "CLIP.flac"])
