@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 import typer
 
 from composer.cli.options import BundleName, Json, Sources, Variant, folders
-from composer.cli.printing import as_json, problem_json, report, say
-from composer.errors import REFUSED
+from composer.cli.printing import report, say, verdict_json
+from composer.errors import REFUSED, ComposerError
 
 if TYPE_CHECKING:
     from composer.checker import Report
@@ -21,19 +21,25 @@ def check(
 
     Reads the manifest and the headers of the files it names, and finds every problem at once:
     misspelt keys, wires that do not fit, shapes that disagree, files that are missing. Every
-    variant is checked, or the one that --variant names.
+    variant is checked, or the one that --variant names. With --json there is one object with
+    bundle, ok and problems, whatever is wrong.
 
     Example: composer check mega-asr-mini
     """
     from composer.checker import check as check_bundle
     from composer.names import find_bundle
 
-    path = find_bundle(bundle)
+    try:
+        path = find_bundle(bundle)
+    except ComposerError as error:
+        if not json:
+            raise
+        say(verdict_json(bundle, error.problems))
+        raise typer.Exit(error.exit_code) from None
     found = check_bundle(path, variant=variant, sources=folders(source))
     name = found.bundle.manifest.name if found.bundle else bundle
     if json:
-        problems = [problem_json(problem) for problem in found.problems]
-        say(as_json({"bundle": name, "ok": found.ok, "problems": problems}))
+        say(verdict_json(name, found.problems))
     else:
         report(found.problems)
         say(f"{name}: {verdict(found)}")

@@ -32,9 +32,16 @@ class Choice:
     device: str | None = None
     precision: list[str] | None = None
 
-    def checked(self) -> Checked:
-        """Check the bundle; raise ComposerError when it is refused."""
-        return self._checked(self._profile())
+    def title(self) -> str:
+        """Return the bundle's own name, or what it was called where that cannot be read."""
+        from composer.errors import ComposerError
+        from composer.manifest import read_manifest
+        from composer.names import find_bundle
+
+        try:
+            return read_manifest(find_bundle(self.name), self.variant).name
+        except ComposerError:
+            return self.name
 
     def bundle(self) -> Bundle:
         """Check the bundle and place its components, none of which is loaded yet."""
@@ -68,7 +75,6 @@ class Choice:
         return replace(
             profile,
             default=self._placed(profile.default),
-            components={name: self._placed(p) for name, p in profile.components.items()},
         )
 
     def _placed(self, placement: Placement) -> Placement:

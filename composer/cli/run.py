@@ -21,8 +21,9 @@ from composer.cli.options import (
     Threads,
     Variant,
 )
-from composer.cli.printing import as_json, note, say
+from composer.cli.printing import as_json, note, say, verdict_json
 from composer.cli.results import as_lines, as_text, cut_short, result_json
+from composer.errors import ComposerError
 
 if TYPE_CHECKING:
     from composer.bundle import Bundle
@@ -57,7 +58,8 @@ def run(
     """Run a bundle once and print what it gives.
 
     One output is printed alone, several as `name: value`. With --json there is one object with
-    outputs, finish_reason, tokens and the seconds that each node took.
+    outputs, finish_reason, tokens and the seconds that each node took; when the bundle is refused
+    or the run fails, one with bundle, ok (false) and problems, as composer check --json prints it.
 
     Example: composer run mega-asr-mini -i audio=clip.wav -i language=English
     """
@@ -68,22 +70,28 @@ def run(
     if stream and json:
         raise typer.BadParameter("--stream prints text and --json one object: choose one")
     choice = Choice(bundle, variant, source, profile, threads, provider, device, precision)
-    with choice.bundle() as opened:
-        graph = opened.checked.graphs[opened.task(task)]
-        given: dict[str, Any] = {
-            "task": graph.task,
-            "options": settings(graph, set),
-            "feed": read_values(feed) if feed else {},
-            "taps": taps is not None,
-        }
-        values = inputs(graph, input)
-        result = _streamed(opened, given, values) if stream else opened.run(**given, **values)
-        if taps:
-            write_values(taps, result.taps, {"bundle": opened.name, "task": graph.task})
-        if json:
-            say(as_json(result_json(result, opened.name)))
-        elif not stream:
-            say(as_text(result.outputs))
+    try:
+        with choice.bundle() as opened:
+            graph = opened.checked.graphs[opened.task(task)]
+            given: dict[str, Any] = {
+                "task": graph.task,
+                "options": settings(graph, set),
+                "feed": read_values(feed) if feed else {},
+                "taps": taps is not None,
+            }
+            values = inputs(graph, input)
+            result = _streamed(opened, given, values) if stream else opened.run(**given, **values)
+            if taps:
+                write_values(taps, result.taps, {"bundle": opened.name, "task": graph.task})
+    except ComposerError as error:
+        if not json:
+            raise
+        say(verdict_json(choice.title(), error.problems))
+        raise typer.Exit(error.exit_code) from None
+    if json:
+        say(as_json(result_json(result, opened.name)))
+    elif not stream:
+        say(as_text(result.outputs))
     warning = cut_short(result)
     if warning:
         note(warning)

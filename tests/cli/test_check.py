@@ -59,6 +59,14 @@ def test_json(cli, tmp_path):
     }
 
 
+def test_json_where_there_is_no_bundle(cli):
+    code, out, err = cli("check", "no-such", "--json")
+    found = json.loads(out)
+    assert (code, err) == (3, "")
+    assert (found["bundle"], found["ok"]) == ("no-such", False)
+    assert [problem["code"] for problem in found["problems"]] == ["S474"]
+
+
 def test_a_manifest_that_cannot_be_read(cli, tmp_path):
     path = tmp_path / "bundle.yaml"
     path.write_text("composer: [\n")
@@ -80,7 +88,7 @@ def test_a_variant(cli, tmp_path):
     path = write(tmp_path, BUNDLE, more)
     code, out, err = cli("check", path)
     assert (code, out) == (3, "fake-asr: refused, 1 error\n")
-    assert "W209 axis 1 of $soft is 5 but scatter.values needs 4" in err
+    assert "W209 in the variant 'tall': axis 1 of $soft is 5 but scatter.values needs 4" in err
     assert cli("check", path, "--variant", "tall")[0] == 3
     code, _, err = cli("check", path, "--variant", "tell")
     assert code == 3

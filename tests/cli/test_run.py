@@ -56,6 +56,36 @@ def test_json(cli, bundle, clip):
     }
 
 
+def test_json_of_what_fails(cli, bundle, clip, tmp_path):
+    """One object on stdout, and the exit code as without --json."""
+    loud = tmp_path / "loud.safetensors"
+    save_file({"mel": np.full((4, 2), 1e9, np.float32)}, loud)
+    call = ["run", bundle, "-i", f"audio={clip()}"]
+    no_file = tmp_path / "no" / "taps.safetensors"
+    (tmp_path / "refused").mkdir()
+    refused = write(tmp_path / "refused", BUNDLE, ("$asked.slots", "$slot"))
+    for arguments, name, problem in (
+        ([*call, "--feed", loud], "fake-asr", "R500"),
+        (["run", bundle, "-i", f"audio={tmp_path}/none.wav"], "fake-asr", "S480"),
+        ([*call, "--taps", no_file], "fake-asr", "R507"),
+        ([*call, "--set", "answer.max_token=1"], "fake-asr", "R544"),
+        ([*call, "--task", "chat"], "fake-asr", "R543"),
+        ([*call, "--variant", "no"], str(bundle), "M132"),
+        (["run", "no-such"], "no-such", "S474"),
+        (["run", refused], "fake-asr", "W206"),
+    ):
+        code, out, err = cli(*arguments, "--json")
+        found = json.loads(out)
+        assert (code, err) == (cli(*arguments)[0], "")
+        assert code != 0
+        assert list(found) == ["bundle", "ok", "problems"]
+        assert (found["bundle"], found["ok"]) == (name, False)
+        assert [each["code"] for each in found["problems"]] == [problem]
+        assert set(found["problems"][0]) == {
+            "code", "severity", "message", "file", "line", "column", "causes", "hint",
+        }  # fmt: skip
+
+
 def test_stream(cli, bundle, clip):
     assert cli("run", bundle, "-i", f"audio={clip()}", "--stream") == (0, "7.\n", "")
 
@@ -114,7 +144,7 @@ def test_wrong_inputs_are_a_wrong_call(cli, bundle):
 
 def test_audio_that_cannot_be_read(cli, bundle, tmp_path):
     code, out, err = cli("run", bundle, "-i", f"audio={tmp_path}/none.wav")
-    assert (code, out) == (3, "")
+    assert (code, out) == (5, "")
     assert err.startswith(f"{tmp_path}/none.wav: S480 ")
 
 
