@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from composer.errors import Problem
+from composer.headers.refusal import show
 
 EMBEDS = "input_embeddings"
 
@@ -30,7 +31,14 @@ def refusal(config: Mapping[str, Any]) -> Problem | None:
     if kind is None:
         return Problem("W240", "config.json names no model_type")
     if not isinstance(kind, str) or not re.fullmatch(r"[A-Za-z0-9_\-]{1,64}", kind):
-        return Problem("W240", f"config.json has the model_type {kind!r}, which names no model")
+        return Problem(
+            "W240", f"config.json has the model_type {show(str(kind))}, which names no model"
+        )
+    names = config.get("architectures")
+    if names is not None and not _are_names(names):
+        return Problem(
+            "W240", f"config.json has the architectures {show(str(names))}; wanted a list of names"
+        )
     home = folder()
     if home is None:
         return Problem(
@@ -38,7 +46,7 @@ def refusal(config: Mapping[str, Any]) -> Problem | None:
             f"mlx-lm is not installed here, so nobody can tell whether it knows '{kind}'",
             severity="warning",
         )
-    name = module_name(home, kind, config.get("architectures"))
+    name = module_name(home, kind, names)
     path = home / "models" / f"{name}.py"
     if not path.is_file():
         known = sorted(file.stem for file in path.parent.glob("*.py"))
@@ -79,6 +87,11 @@ def module_name(home: Path, kind: str, architectures: Any) -> str:
         if remapped := tables.get("MODEL_ARCHITECTURE_REMAPPING", {}).get((kind, name)):
             return str(remapped)
     return str(tables.get("MODEL_REMAPPING", {}).get(kind, kind))
+
+
+def _are_names(value: Any) -> bool:
+    names = value if isinstance(value, list) else [value]
+    return all(isinstance(name, str) for name in names)
 
 
 @cache

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from composer.errors import ComposerError, Place, Problem
 from composer.headers.quantization import Scheme
+from composer.headers.refusal import show
 from composer.location import Location
 
 from . import architecture, packing, rope
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
 
 TABLE = "embed_tokens.weight"
 HEAD = "lm_head.weight"
+LAYERS, POSITIONS = 10_000, 2**40  # far beyond any model
 FLOATS = ("f32", "f16", "bf16")
 
 
@@ -127,16 +129,21 @@ def _sizes(config: Mapping[str, Any], tensors: TensorIndex, table: Table) -> Ite
     """Hold the sizes of the config against the shapes of the tensors."""
     for key, value in (("hidden_size", table.width), ("vocab_size", table.rows)):
         said = setting(config, key)
-        if said is not None and said != value:
+        if said is not None and (type(said) is not int or said != value):
             yield Problem(
                 "W241",
-                f"{key} is {said} but the embeddings have {value}",
+                f"{key} is {show(str(said))[1:-1]} but the embeddings have {value}",
                 causes=(f"{value} comes from {table.witness}",),
             )
     pattern = re.compile(re.escape(table.prefix) + r"layers\.(\d+)\.")
     layers = {int(match[1]) for match in map(pattern.match, tensors) if match}
     said = setting(config, "num_hidden_layers")
-    if isinstance(said, int) and layers != set(range(said)):
+    unsound = [
+        _unsound("num_hidden_layers", said, LAYERS),
+        _unsound("max_position_embeddings", setting(config, "max_position_embeddings"), POSITIONS),
+    ]
+    yield from filter(None, unsound)
+    if said is not None and not unsound[0] and layers != set(range(said)):
         missing = sorted(set(range(said)) - layers)
         more = sorted(layers - set(range(said)))
         causes = [f"no tensors of layers {packing.some(missing)}"] if missing else []
@@ -147,12 +154,19 @@ def _sizes(config: Mapping[str, Any], tensors: TensorIndex, table: Table) -> Ite
             causes=tuple(causes),
         )
     head = tensors.get(table.name.removesuffix(TABLE) + HEAD) or tensors.get(HEAD)
-    if head and head.shape[0] != table.rows:
+    if head and head.shape[:1] != (table.rows,):
         yield Problem(
             "W241",
-            f"the head has {head.shape[0]} rows but the embeddings have {table.rows}",
+            f"the head is {list(head.shape)} but the embeddings have {table.rows} rows",
             causes=(shown(head), table.witness),
         )
+
+
+def _unsound(key: str, said: Any, most: int) -> Problem | None:
+    """Report a number of the config that is none, or is beyond any use."""
+    if said is None or (type(said) is int and 0 < said <= most):
+        return None
+    return Problem("W241", f"{key} is {show(str(said))[1:-1]}; wanted 1 to {most}")
 
 
 def _head(config: Mapping[str, Any], tensors: TensorIndex) -> Iterator[Problem]:

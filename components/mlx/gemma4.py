@@ -26,6 +26,7 @@ class Gemma4(Component, name="mlx.gemma4"):
 
     backend = "mlx"
     requires = frozenset({"weights"})
+    places = frozenset({"device"})
     accepts = frozenset({"files", "precision", "adapters"})
 
     class Config(ComponentConfig):

@@ -44,6 +44,7 @@ class LanguageModel(Component, name="mlx.lm"):
 
     backend = "mlx"
     requires = frozenset({"weights"})
+    places = frozenset({"device"})
     accepts = frozenset({"files", "precision"})
 
     @classmethod

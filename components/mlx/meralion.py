@@ -22,6 +22,7 @@ class Meralion(Component, name="mlx.meralion"):
 
     backend = "mlx"
     requires = frozenset({"weights"})
+    places = frozenset({"device"})
     accepts = frozenset({"precision"})
 
     class Config(ComponentConfig):

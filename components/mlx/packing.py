@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from composer.errors import ComposerError, Problem
 from composer.headers.quantization import Scheme, quantization
+from composer.headers.refusal import show
 from composer.location import Location
 
 if TYPE_CHECKING:
@@ -18,14 +19,19 @@ if TYPE_CHECKING:
 ATTENTION = ("q_proj", "k_proj", "v_proj", "o_proj", "out_proj", "qkv_proj")
 MLP = ("gate_proj", "up_proj", "down_proj", "gate_up_proj")
 PROJECTIONS = frozenset((*ATTENTION, *MLP))
+LONGEST = 256  # characters of a tensor's name
 PARTS = ("weight", "scales", "biases")
 
 
 def some(items: Iterable[Any], most: int = 8) -> str:
     """Join a few items, saying how many are left out."""
-    listed = [str(item) for item in items]
+    listed = [_short(str(item)) for item in items]
     left = len(listed) - most
     return ", ".join(listed[:most]) + (f" and {left} more" if left > 0 else "")
+
+
+def _short(text: str) -> str:
+    return text if len(text) <= LONGEST else f"{text[: LONGEST - 3]}..."
 
 
 def schemes(
@@ -45,7 +51,7 @@ def schemes(
         return {}, [
             Problem(
                 "W243",
-                f"the weights are quantized by '{method}', which mlx.lm does not read",
+                f"the weights are quantized by {show(str(method))}, which mlx.lm does not read",
                 hint="convert the original weights with mlx_lm.convert",
             )
         ]
@@ -90,13 +96,13 @@ def _fault(path: str, scheme: Scheme, tensors: TensorIndex) -> Problem | None:
     said = f"{scheme.bits} bits in groups of {scheme.group_size}, {scheme.mode}"
     causes = tuple(f"{part} {tensor.dtype} {list(tensor.shape)}" for part, tensor in has.items())
     if not has:
-        return Problem("W243", f"quantization names {path}, which is not there")
+        return Problem("W243", f"quantization names {_short(path)}, which is not there")
     if missing := [part for part in wanted if part not in has]:
         return Problem("W243", f"{path} is {said}, but has no {', '.join(missing)}", causes=causes)
     if not affine and "biases" in has:
         return Problem("W243", f"{path} is {said}, which has no biases", causes=causes)
     weight, scales = has["weight"], has["scales"]
-    if weight.dtype != "u32" or (scales.dtype == "u8") == affine:
+    if not weight.shape or weight.dtype != "u32" or (scales.dtype == "u8") == affine:
         return Problem("W243", f"{path} is {said}, but is not stored so", causes=causes)
     groups = weight.shape[-1] * 32 // scheme.bits / scheme.group_size
     shape = (*weight.shape[:-1], groups)

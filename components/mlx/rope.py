@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from composer.errors import Problem
+from composer.headers.refusal import show
 
 KEYS = ("rope_scaling", "rope_parameters")
 AXES = ("mrope_section", "mrope_interleaved", "interleaved")
@@ -18,12 +19,12 @@ def faults(config: Mapping[str, Any]) -> Iterator[Problem]:
         settings: Any = config.get(key)
         if not _has_axes(settings):
             continue
-        kind = settings.get("type", settings.get("rope_type"))
-        if kind not in PLAIN or {settings.get("type"), settings.get("rope_type")} - {*PLAIN}:
+        kinds = [settings.get(name) for name in ("type", "rope_type")]
+        if odd := [kind for kind in kinds if kind not in PLAIN]:
             yield Problem(
                 "W249",
-                f"{key} has mrope_section and the type '{kind}': only plain positions are "
-                "the same on every axis",
+                f"{key} has mrope_section and the type {show(str(odd[0]))}: only plain "
+                "positions are the same on every axis",
                 hint="an architecture with its own positions needs a component of its own",
             )
 

@@ -75,6 +75,7 @@ class Stack(Component, name="mlx.stack"):
 
     backend = "mlx"
     requires = frozenset({"weights"})
+    places = frozenset({"device"})
     accepts = frozenset({"precision"})
     Config = StackConfig
 

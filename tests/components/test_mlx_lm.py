@@ -3,12 +3,15 @@
 import json
 import subprocess
 import sys
+from contextlib import suppress
 
 import mlx.core as mx
 import numpy as np
 import pytest
 import torch
 import transformers
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from mlx.utils import tree_flatten
 from safetensors.torch import load_file, save_file
 from tokenizers import Tokenizer, decoders, models
@@ -26,6 +29,15 @@ from composer.manifest.entries import Quantization, QuantizationRule
 from composer.placement import Placement
 
 ROWS, WIDTH, EOS = 192, 64, 2
+KEYS = (
+    "architectures", "eos_token_id", "hidden_size", "max_position_embeddings", "model_type",
+    "num_hidden_layers", "quantization", "quantization_config", "rope_parameters", "rope_scaling",
+    "text_config", "tie_word_embeddings", "vocab_size",
+)  # fmt: skip
+INNER = (
+    *KEYS, "bits", "format", "group_size", "mode", "model.embed_tokens", "mrope_section",
+    "quant_algo", "quant_method", "rope_type", "scale_fmt", "type", "weight_block_size",
+)  # fmt: skip
 IDS = np.random.default_rng(0).integers(3, ROWS, 17)
 SIZES = {
     "vocab_size": ROWS,
@@ -684,15 +696,53 @@ print(sorted({{"mlx", "mlx_lm", "tokenizers", "transformers", "torch"}} & set(sy
         ({"model_type": "../evil"}, "W240 config.json has the model_type '../evil', which names"),
         ({"model_type": None}, "W240 config.json names no model_type"),
         ({"model_file": "model.py"}, "S470 'model_file' asks to run 'model.py', Python code"),
+        ({"architectures": 5}, "W240 config.json has the architectures '5'; wanted a list of"),
+        ({"architectures": [[]]}, "W240 config.json has the architectures '[[]]'; wanted a list"),
+        ({"architectures": [{}]}, "W240 config.json has the architectures '[{}]'; wanted a list"),
         (
             {"rope_scaling": {"mrope_section": [2, 3, 3], "rope_type": "yarn", "factor": 4.0}},
             "W249 rope_scaling has mrope_section and the type 'yarn'",
         ),
+        (
+            {"rope_scaling": {"mrope_section": [2, 3, 3], "rope_type": [], "type": "mrope"}},
+            "W249 rope_scaling has mrope_section and the type '[]'",
+        ),
+        ({"hidden_size": 64.0}, "W241 hidden_size is 64.0 but the embeddings have 64\n"),
+        ({"num_hidden_layers": "2"}, "W241 num_hidden_layers is 2; wanted 1 to 10000"),
+        ({"num_hidden_layers": 10**19}, "W241 num_hidden_layers is 10000000000000000000; wanted"),
+        ({"max_position_embeddings": "9"}, "W241 max_position_embeddings is 9; wanted 1 to"),
     ],
 )
 def test_a_config_that_contradicts_the_tensors_is_refused(folder, changes, message):
     edit(folder, **changes)
     assert message in refused(folder)
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(max_size=8)
+    | st.sampled_from(["qwen3", "gemma3_text", "mrope", "yarn", "awq", "fp8", "affine"]),
+    lambda inner: st.lists(inner, max_size=3)
+    | st.dictionaries(st.sampled_from(INNER) | st.text(max_size=4), inner, max_size=4),
+    max_leaves=8,
+)  # fmt: skip
+
+
+@given(st.dictionaries(st.sampled_from(KEYS), JSON, min_size=1, max_size=4), JSON)
+@settings(max_examples=150, deadline=None)
+def test_no_config_makes_the_check_fail_otherwise(qwen3, changes, eos):
+    """Any value of any key that is read is taken or refused."""
+    folder = qwen3[2]
+    config = json.loads((folder / "config.json").read_text()) | changes
+
+    class Changed(Headers):
+        def config(self, location):
+            return {"eos_token_id": eos} if location.inside.endswith(".json") else config
+
+        def exists(self, location):
+            return True
+
+    with suppress(ComposerError):
+        LanguageModel.facts(spec(folder), Changed())
 
 
 def test_a_tied_model_with_a_head_is_refused(tmp_path):
