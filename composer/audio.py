@@ -73,8 +73,9 @@ Source = str | Path | bytes | tuple[np.ndarray, int] | Audio
 def read_audio(source: Source) -> Audio:
     """Read WAV, AIFF, FLAC, Ogg (Vorbis, Opus) or MP3; or take samples and their rate.
 
-    Raise ComposerError S480-S489 for what is no whole, finite, audible waveform; nothing is ever
-    half read. Samples are 1-D, or [frames, channels] as soundfile gives them; int16 and int32 are
+    Raise ComposerError S480-S489 for what is no whole, finite, audible waveform, as far as its
+    format lets that be told: a WAV has no checksum, and an MP3 decoder conceals broken frames, at
+    most with a line of libmpg123 on standard error. Samples are 1-D, or [frames, channels] as soundfile gives them; int16 and int32 are
     scaled to full scale 1.0.
     """
     if isinstance(source, Audio):
