@@ -5,7 +5,10 @@ from __future__ import annotations
 import inspect
 import re
 from collections.abc import Iterator, Mapping
-from typing import TYPE_CHECKING, Any
+from types import NoneType, UnionType
+from typing import TYPE_CHECKING, Any, Literal, Union, get_args, get_origin
+
+from pydantic.fields import FieldInfo
 
 from composer.component import CALL
 from composer.errors import ComposerError, Problem
@@ -54,18 +57,16 @@ def index() -> str:
 
 
 def knobs(kind: type[Component]) -> dict[str, str]:
-    """Return the knobs of a component by name: type, default and description."""
+    """Return the knobs of a component by name: type, default, range and description."""
     return {
-        name: ". ".join(
-            part
-            for part in (
-                _type(field.annotation) + ("" if field.is_required() else f" = {field.default!r}"),
-                field.description,
-            )
-            if part
-        )
+        name: _value(field, EMPTY if field.is_required() else _default(field))
+        + (f". {field.description}" if field.description else "")
         for name, field in kind.Config.model_fields.items()
     }
+
+
+def _default(field: FieldInfo) -> Any:
+    return field.get_default(call_default_factory=True, validated_data={})
 
 
 def _component(kind: type[Component]) -> Iterator[str]:
@@ -98,13 +99,44 @@ def _ports(signature: Signature) -> Iterator[str]:
         optional = " (may be left out)" if name in signature.optional else ""
         yield f"- takes {name}: {' | '.join(str(port) or 'float' for port in ports)}{optional}"
     for name, option in signature.options.items():
-        default = "" if option.default is EMPTY else f" = {option.default!r}"
-        yield f"- option {name}: {_type(option.annotation)}{default}"
+        field = FieldInfo.from_annotation(option.annotation)
+        yield f"- option {name}: {_value(field, option.default)}"
     for name, port in signature.returns.items():
         yield f"- gives {name}: {str(port) or 'float'}"
 
 
+def _value(field: FieldInfo, default: Any) -> str:
+    """Return what may be given: int = 256, 1 to 1000000."""
+    text = _type(field.annotation) + ("" if default is EMPTY else f" = {default!r}")
+    span = _range(field.metadata)
+    return f"{text}, {span}" if span else text
+
+
 def _type(annotation: Any) -> str:
-    text = annotation.__name__ if isinstance(annotation, type) else str(annotation)
-    text = re.sub(r"\b(?:\w+\.)+(\w+)", r"\1", text)
-    return text.replace("NoneType", "None")
+    """Return a type as one writes it in Python, a choice of literals as the literals."""
+    origin, inside = get_origin(annotation), get_args(annotation)
+    if origin is Literal:
+        return " | ".join(map(repr, inside))
+    if origin in (Union, UnionType):
+        return " | ".join(map(_type, inside))
+    if origin is not None:
+        return f"{origin.__name__}[{', '.join(map(_type, inside))}]"
+    if annotation in (None, NoneType):
+        return "None"
+    return "..." if annotation is ... else str(getattr(annotation, "__name__", annotation))
+
+
+def _range(constraints: list[Any]) -> str:
+    """Return the numbers that constraints allow: 1 to 64, 0 or more, above 0 and at most 1."""
+    ends = {
+        end: getattr(each, end)
+        for each in constraints
+        for end in ("ge", "gt", "le", "lt")
+        if getattr(each, end, None) is not None
+    }
+    if ends.keys() == {"ge", "le"}:
+        return f"{ends['ge']} to {ends['le']}"
+    if ends.keys() == {"ge"}:
+        return f"{ends['ge']} or more"
+    words = {"ge": "at least", "gt": "above", "le": "at most", "lt": "below"}
+    return " and ".join(f"{word} {ends[end]}" for end, word in words.items() if end in ends)

@@ -85,6 +85,7 @@ for command in (check, plan, show, run, transcribe, list_, new, explain, schema,
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command and return its exit code."""
+    _open_closed()
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="backslashreplace")
@@ -100,6 +101,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
         _close_quietly()
         return CLOSED
     return code
+
+
+def _open_closed() -> None:
+    """Give a standard stream that was closed (`>&-`) an end that leads nowhere.
+
+    Python leaves it None, and the next file that is opened would take its number.
+    """
+    for name, number, mode in (("stdin", 0, "r"), ("stdout", 1, "w"), ("stderr", 2, "w")):
+        if getattr(sys, name) is None:
+            end = os.open(os.devnull, os.O_RDWR)
+            os.dup2(end, number)
+            setattr(sys, name, open(number, mode, encoding="utf-8"))  # noqa: SIM115
 
 
 def _close_quietly() -> None:

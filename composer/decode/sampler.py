@@ -102,5 +102,5 @@ def not_a_number() -> Problem:
         "R512",
         "the decoder's logits are not numbers (NaN or infinite)",
         hint="float16 overflows where bfloat16 and float32 do not: try another precision, "
-        "and look at the values that came in with --tap",
+        "and look at the values that came in with --taps",
     )

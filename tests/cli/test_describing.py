@@ -181,7 +181,25 @@ def test_explain_a_component(cli):
 
 @pytest.mark.parametrize("name", registry.names())
 def test_every_kind_of_component_explains_itself(name):
-    assert explain.explain(name).startswith(f"# {name}\n\n")
+    text = explain.explain(name)
+    assert text.startswith(f"# {name}\n\n")
+    for word in ("Annotated", "FieldInfo", "Undefined", "Literal", "NoneType"):
+        assert word not in text
+
+
+def test_types_and_ranges_are_as_one_writes_them():
+    decoder = explain.explain("mlx.lm").splitlines()
+    for line in (
+        "- option max_tokens: int = 256, 1 to 1000000",
+        "- option top_p: float = 1.0, above 0 and at most 1",
+        "- option seed: int = 0, 0 or more",
+        "- option stop: tuple[int | str, ...] = ()",
+    ):
+        assert line in decoder
+    features = explain.explain("audio.log_mel")
+    assert "\n- mels: int, 1 to 512. mel filters" in features
+    assert "\n- frames: 'floor' | 'ceil' = 'floor'. how many" in features
+    assert "\n- optional: dict[str, str] = {}. named" in explain.explain("text.prompt")
 
 
 def test_explain_what_is_neither():
