@@ -14,6 +14,11 @@ SHORT = {
 LONG = {short: long for long, short in SHORT.items()}
 
 
+def numpy_dtype(short: str) -> np.dtype:
+    """Return NumPy's dtype for a short name; float32 for bfloat16, which NumPy lacks."""
+    return np.dtype("float32" if short == "bf16" else LONG[short])
+
+
 class Backend(Protocol):
     """An array library: how its values cross to NumPy and back, and its two operators.
 
@@ -65,10 +70,14 @@ class NumPy:
         return value
 
     def from_numpy(self, value: np.ndarray, dtype: str) -> np.ndarray:
-        return value.astype(LONG[dtype], copy=False)
+        return self.cast(value, dtype)
 
     def cast(self, value: np.ndarray, dtype: str) -> np.ndarray:
-        return value.astype(LONG[dtype], copy=False)
+        """Return the value in another dtype; raise OverflowError where an integer does not fit."""
+        made = value.astype(numpy_dtype(dtype), copy=False)
+        if value.dtype.kind in "iu" and made.dtype.kind in "iu" and not np.array_equal(made, value):
+            raise OverflowError(f"{dtype} cannot hold {value.min()} to {value.max()}")
+        return made
 
     def settle(self, value: np.ndarray) -> None:
         """Return at once: NumPy computes as it goes."""

@@ -15,7 +15,7 @@ from composer.checker.graph import Graph
 from composer.component import Component, Token
 from composer.errors import ComposerError, Problem
 from composer.inputs import read_inputs, read_value
-from composer.loading import hold_budget, load_components
+from composer.loading import hold_budget, hold_placement, load_components
 from composer.names import find_bundle
 from composer.options import read_option
 from composer.plan import Plan, plan
@@ -23,7 +23,8 @@ from composer.profile import Profile
 from composer.run import Result, Run
 from composer.stream import Stream
 from composer.suggest import did_you_mean, listed
-from composer.worker import Worker, drain
+from composer.unknown import unknown
+from composer.worker import Worker
 
 
 def load(
@@ -43,8 +44,7 @@ def load(
     asked = {**profile.precision, **(precision or {})}
     report = check_variant(find_bundle(bundle), variant, sources=sources, precision=asked)
     checked = report.raise_if_refused()
-    if faults := _unknown("place the component", profile.components, checked.known):
-        raise ComposerError(faults)
+    hold_placement(checked, profile)
     loaded = Bundle(checked, profile)
     try:
         loaded.load(task)
@@ -63,6 +63,7 @@ class Bundle:
         self.load_seconds: dict[str, float] = {}
         self._components: dict[str, Component] = {}
         self._workers: dict[str, Worker] = {}
+        self._closed = False
         self._lock = threading.Lock()
         self._loading = threading.Lock()
 
@@ -117,6 +118,7 @@ class Bundle:
 
     def run(
         self,
+        /,
         *,
         task: str | None = None,
         taps: Iterable[str] | bool = (),
@@ -129,10 +131,17 @@ class Bundle:
         `taps` names values to keep (True: all); `feed` replaces values before their consumers run;
         `options` overrides options by node. Raise ComposerError when anything fails.
         """
-        return drain(self._run(False, task, taps, feed, options, inputs))
+        run = self._run(False, task, taps, feed, options, inputs)
+        try:
+            next(run)
+        except StopIteration as end:
+            result: Result = end.value
+            return result
+        raise AssertionError("a run that does not stream has no tokens")
 
     def stream(
         self,
+        /,
         *,
         task: str | None = None,
         taps: Iterable[str] | bool = (),
@@ -150,14 +159,18 @@ class Bundle:
 
         A run that fails yields its ComposerError in its place.
         """
-        with ThreadPoolExecutor(in_flight, "composer-run") as pool:
-            flying: deque[Future[Result]] = deque()
+        pool = ThreadPoolExecutor(in_flight, "composer-run")
+        flying: deque[Future[Result]] = deque()
+        try:
             for item in items:
-                flying.append(pool.submit(self.run, **given, **item))
+                flying.append(pool.submit(self.run, **{**given, **item}))
                 if len(flying) >= in_flight:
                     yield _landed(flying.popleft())
             while flying:
                 yield _landed(flying.popleft())
+        finally:
+            # Whoever stops reading, or is interrupted, does not wait for runs in flight.
+            pool.shutdown(wait=False, cancel_futures=True)
 
     def _run(
         self,
@@ -168,34 +181,38 @@ class Bundle:
         options: Mapping[str, Mapping[str, Any]] | None,
         inputs: Mapping[str, Any],
     ) -> Generator[Token, None, Result]:
+        if self._closed:
+            raise ComposerError(Problem("R508", "the bundle is closed", hint="load it again"))
         name = self.task(task)
         graph = self.checked.graphs[name]
+        taps = (taps,) if isinstance(taps, str) else taps
         tapped = set(graph.values) if taps is True else set(taps or ())
         feeds = self._feeds(name, feed or {})
-        problems = _unknown("tap", tapped, graph.values)
-        set_, faults = _options(graph, options or {})
+        problems = unknown("tap", tapped, graph.values)
+        settings, faults = _options(graph, options or {})
         problems += faults
         if problems:
             raise ComposerError(problems)
-        values = read_inputs(graph, inputs, feeds)
+        planned = plan(self.checked, name, tapped, feeds)
+        values = read_inputs(graph, inputs, planned.unread | feeds.keys())
         self.load(name)
         manifest = self.checked.manifest
         at = manifest.tasks[name].at
         run = Run(
-            plan=self.plan(name, tapped),
+            plan=planned,
             components=self._components,
             worker=self.worker,
             place=lambda *path: manifest.place(*at, *path, key=True),
             values=values,
             feed=feeds,
             taps=frozenset(tapped),
-            options=set_,
+            options=settings,
         )
         return (yield from run.result(stream))
 
     def _feeds(self, task: str, feed: Mapping[str, Any]) -> dict[str, Any]:
         graph = self.checked.graphs[task]
-        problems = _unknown("feed", feed, graph.values)
+        problems = unknown("feed", feed, graph.values)
         fed = {}
         for name in feed.keys() & graph.values.keys():
             port = graph.values[name].port
@@ -209,6 +226,7 @@ class Bundle:
 
     def close(self) -> None:
         """Let go of the weights and end the threads."""
+        self._closed = True
         self._components.clear()
         for worker in self._workers.values():
             worker.close()
@@ -232,28 +250,15 @@ def _options(
     graph: Graph, given: Mapping[str, Mapping[str, Any]]
 ) -> tuple[dict[str, dict[str, Any]], list[Problem]]:
     """Read overridden options by node, with what is wrong about them."""
-    problems = _unknown("set options of", given, graph.nodes)
+    problems = unknown("set options of", given, graph.nodes)
     read: dict[str, dict[str, Any]] = {}
     for node in given.keys() & graph.nodes.keys():
         signature = graph.nodes[node].signature
         known = signature.options if signature else {}
-        problems += _unknown(f"set on '{node}' the option", given[node], known)
+        problems += unknown(f"set on '{node}' the option", given[node], known)
         for name in given[node].keys() & known.keys():
             try:
                 read.setdefault(node, {})[name] = read_option(name, known[name], given[node][name])
             except ValueError as error:
                 problems.append(Problem("R542", f"'{node}': {error}"))
     return read, problems
-
-
-def _unknown(verb: str, names: Iterable[str], known: Iterable[str]) -> list[Problem]:
-    known = list(known)
-    return [
-        Problem(
-            "R544",
-            f"cannot {verb} '{name}': there is no such name",
-            hint=did_you_mean(name, known) or f"there are: {listed(known)}",
-        )
-        for name in names
-        if name not in known
-    ]

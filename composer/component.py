@@ -98,7 +98,8 @@ class Component:
     """A part of a graph.
 
     `requires` and `accepts` name the keys of the manifest that it reads beside `use`, `config` and
-    `emits`. `backend` names the library whose arrays it takes and gives.
+    `emits`, and `places` the keys of a placement. `backend` names the library whose arrays it takes
+    and gives.
     """
 
     name: ClassVar[str]
@@ -106,6 +107,7 @@ class Component:
     backend: ClassVar[str] = "numpy"
     requires: ClassVar[frozenset[str]] = frozenset()
     accepts: ClassVar[frozenset[str]] = frozenset()
+    places: ClassVar[frozenset[str]] = frozenset()
     methods: ClassVar[Mapping[str, Signature]]
     Config: ClassVar[type[ComponentConfig]] = ComponentConfig
 

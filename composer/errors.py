@@ -44,6 +44,17 @@ class Problem:
         return "\n".join(lines)
 
 
+def in_order(problems: Iterable[Problem]) -> tuple[Problem, ...]:
+    """Order problems by their place in the file, each text once."""
+    unique = {str(problem): problem for problem in problems}.values()
+    return tuple(sorted(unique, key=_line))
+
+
+def _line(problem: Problem) -> tuple[int, int]:
+    place = problem.place
+    return (place.line or 0, place.column or 0) if place else (0, 0)
+
+
 class ComposerError(Exception):
     """A bundle that is refused, or a run that failed: all problems at once."""
 
@@ -53,10 +64,12 @@ class ComposerError(Exception):
 
     @property
     def exit_code(self) -> int:
-        """Return 2 for a run asked wrongly (R54x), 5 for a failed one, 4 for the network, or 3."""
+        """Return 2 for a run asked wrongly (R54x), 5 for one that failed (R, or audio that is bad),
+        4 for the network, and 3 for a bundle that is refused.
+        """
         codes = {problem.code for problem in self.problems}
         if any(code.startswith("R54") for code in codes):
             return USAGE
-        if any(code.startswith("R") for code in codes):
+        if any(code.startswith(("R", "S48")) for code in codes):
             return FAILED
         return NETWORK if any(code.startswith("S49") for code in codes) else REFUSED

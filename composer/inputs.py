@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from composer.audio import Audio, read_audio
-from composer.backend import LONG, SHORT
+from composer.backend import SHORT, numpy_dtype
 from composer.errors import ComposerError, Problem
 from composer.suggest import did_you_mean, listed
 from composer.types import Port
@@ -17,10 +17,12 @@ if TYPE_CHECKING:
     from composer.checker.graph import Graph
 
 
-def read_inputs(graph: Graph, given: Mapping[str, Any], fed: Mapping[str, Any]) -> dict[str, Any]:
+def read_inputs(
+    graph: Graph, given: Mapping[str, Any], unread: Container[str] = ()
+) -> dict[str, Any]:
     """Return every input of the task by name; raise ComposerError with all that are wrong.
 
-    An input that is fed needs no value.
+    An input that is `unread`, or fed, needs no value.
     """
     problems: list[Problem] = []
     for name in given.keys() - graph.inputs.keys():
@@ -29,8 +31,9 @@ def read_inputs(graph: Graph, given: Mapping[str, Any], fed: Mapping[str, Any]) 
         problems.append(Problem("R540", f"the bundle has no input '{name}'", hint=hint))
     values = {}
     for name, entry in graph.inputs.items():
-        value = given.get(name, entry.default)
-        if name in fed:
+        value = given.get(name)
+        value = entry.default if value is None else value
+        if value is None and name in unread:
             continue
         if value is None:
             hint = f"-i {name}=... on the command line, {name}=... in Python"
@@ -55,13 +58,31 @@ def read_value(name: str, port: Port, value: Any) -> Any:
         return value if isinstance(value, Audio) else read_audio(value)
     if port.kind == "text":
         return _text(name, value)
-    array = np.asarray(value)
-    dtype = port.dtype or "f32"
-    have = SHORT.get(array.dtype.name, type(value).__name__)
-    if array.ndim != len(port.dims) or not np.can_cast(array.dtype, LONG[dtype], "same_kind"):
+    array = _array(name, port, value)
+    dtype = numpy_dtype(port.dtype or "f32")
+    if array.size == 0:
+        array = array.astype(dtype)
+    if dtype.kind == "b" and array.dtype.kind in "iu" and np.isin(array, (0, 1)).all():
+        array = array.astype(bool)
+    whole = array.dtype.kind in "iu" and dtype.kind in "iu"
+    sound = np.can_cast(array.dtype, dtype, "same_kind") or whole
+    if array.ndim != len(port.dims) or not sound:
+        have = SHORT.get(array.dtype.name, type(value).__name__)
         found = f"{have} [{', '.join(map(str, array.shape))}]"
         raise ComposerError(Problem("R542", f"'{name}' needs '{port}', not {found}"))
-    return array.astype(LONG[dtype])
+    made = array.astype(dtype)
+    if whole and not np.array_equal(made, array):
+        message = f"'{name}' needs '{port}', which cannot hold {array.min()} to {array.max()}"
+        raise ComposerError(Problem("R542", message))
+    return made
+
+
+def _array(name: str, port: Port, value: Any) -> np.ndarray:
+    try:
+        return np.asarray(value)
+    except ValueError:
+        message = f"'{name}' needs '{port}', but its rows are of different lengths"
+        raise ComposerError(Problem("R542", message)) from None
 
 
 def _text(name: str, value: Any) -> str:

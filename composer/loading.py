@@ -9,11 +9,12 @@ from typing import TYPE_CHECKING
 
 from composer.component import Component
 from composer.errors import ComposerError, Problem
+from composer.suggest import listed
+from composer.unknown import unknown
 from composer.worker import Worker
 
 if TYPE_CHECKING:
     from composer.checker import Checked
-    from composer.placement import Placement
     from composer.profile import Profile
 
 
@@ -23,10 +24,7 @@ def load_components(
     """Load components by name and return each with the seconds that it took."""
     names = list(names)
     with ThreadPoolExecutor(len(names) or 1) as pool:
-        loading = {
-            name: pool.submit(_load, checked, name, profile.placement(name), worker)
-            for name in names
-        }
+        loading = {name: pool.submit(_load, checked, name, profile, worker) for name in names}
     loaded: dict[str, tuple[Component, float]] = {}
     problems: list[Problem] = []
     for name, future in loading.items():
@@ -53,10 +51,24 @@ def hold_budget(checked: Checked, names: Iterable[str], budget: int | None) -> N
         raise ComposerError(Problem("R505", message, causes=causes, hint=hint))
 
 
+def hold_placement(checked: Checked, profile: Profile) -> None:
+    """Refuse a profile that places components that are not there, or by what they do not read."""
+    problems = unknown("place the component", profile.components, checked.known)
+    for name in profile.components.keys() & checked.known.keys():
+        kind = checked.known[name].cls
+        for key in profile.components[name].given.keys() - kind.places:
+            reads = listed(sorted({*kind.places, *({"precision"} & kind.accepts)}))
+            message = f"cannot place '{name}' by '{key}': {kind.name} does not read it"
+            problems.append(Problem("R546", message, hint=f"it reads: {reads}"))
+    if problems:
+        raise ComposerError(problems)
+
+
 def _load(
-    checked: Checked, name: str, placement: Placement, worker: Callable[[str], Worker]
+    checked: Checked, name: str, profile: Profile, worker: Callable[[str], Worker]
 ) -> tuple[Component, float]:
     known, began = checked.known[name], time.perf_counter()
+    placement = profile.placement(name, known.cls.places)
     adapters = (adapter.weights for adapter in known.spec.adapters.values())
     for location in (known.spec.weights, known.spec.files, *adapters):
         if location and location.path is None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Container, Iterable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -47,6 +47,12 @@ class Plan:
     nbytes: Mapping[str, int]
 
     @property
+    def unread(self) -> frozenset[str]:
+        """Return the inputs that no step reads."""
+        read = {value for step in self.steps for value in step.node.wires.values()}
+        return frozenset(self.graph.inputs.keys() - read - set(self.graph.outputs.values()))
+
+    @property
     def crossings(self) -> tuple[Crossing, ...]:
         """Return the cast ledger."""
         return tuple(crossing for step in self.steps for crossing in step.crossings)
@@ -65,19 +71,23 @@ class Plan:
         return total
 
 
-def plan(bundle: Checked, task: str, keep: Iterable[str] = ()) -> Plan:
-    """Plan a task of a checked bundle; values in `keep` are never dropped."""
+def plan(bundle: Checked, task: str, keep: Iterable[str] = (), fed: Container[str] = ()) -> Plan:
+    """Plan a task of a checked bundle; values in `keep` are never dropped.
+
+    A node all of whose outputs are fed or read by nobody is left out.
+    """
     graph = bundle.graphs[task]
-    needed = {*graph.outputs.values(), *keep}
     steps: list[Step] = []
-    alive = set(needed)
+    alive = {*graph.outputs.values(), *keep}
     for node in reversed(list(graph.nodes.values())):
         read = set(node.wires.values())
         made = set(node.outputs.values())
+        if not any(value in alive and value not in fed for value in made):
+            continue
         drops = tuple(sorted((read - alive) | {v for v in made - alive if v in graph.values}))
         steps.append(_step(bundle, graph, node, drops))
         alive |= read
-    used = {node.component: None for node in graph.nodes.values() if node.component}
+    used = {step.node.component: None for step in reversed(steps) if step.node.component}
     nbytes = {name: _nbytes(bundle, name) for name in used}
     return Plan(graph, tuple(reversed(steps)), nbytes)
 
@@ -119,6 +129,7 @@ def _want(bundle: Checked, node: Node, key: str, value: Value, first: Value | No
         dtype = first.port.dtype if first and first.port else None
     else:
         facts = bundle.known[node.component or ""].facts
+        # Where any length will do, the component only counts rows: no cast for that.
         dtype = value.port.dtype if "_" in port.dims else facts.dtype if facts else None
     return Port(port.kind, dtype, port.dims, port.space)
 

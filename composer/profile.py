@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
@@ -37,16 +38,19 @@ class _File(_Part):
 
 @dataclass(frozen=True)
 class Profile:
-    """Placement for every component, exceptions by name, and a budget for weights in bytes."""
+    """Placement for every component that understands it, exceptions by name, and a memory budget.
+
+    `memory` is what weights may take, in bytes.
+    """
 
     default: Placement = field(default_factory=Placement)
     components: dict[str, Placement] = field(default_factory=dict)
     precision: dict[str, str] = field(default_factory=dict)
     memory: int | None = None
 
-    def placement(self, component: str) -> Placement:
-        """Return how one component is placed."""
-        return self.components.get(component, self.default)
+    def placement(self, component: str, reads: Collection[str]) -> Placement:
+        """Return how a component is placed that reads these keys of a placement."""
+        return self.components.get(component, Placement()).over(self.default.only(reads))
 
 
 def read_profile(path: Path) -> Profile:
@@ -59,15 +63,13 @@ def read_profile(path: Path) -> Profile:
         raise ComposerError(
             Problem(f.code, f.message, document.place(f.path, f.key), hint=f.hint) for f in findings
         ) from None
-    default = _placement(file, Placement())
     return Profile(
-        default,
-        {name: _placement(part, default) for name, part in file.components.items()},
+        _placement(file),
+        {name: _placement(part) for name, part in file.components.items()},
         {name: part.precision for name, part in file.components.items() if part.precision},
         None if file.memory_gb is None else int(file.memory_gb * 1e9),
     )
 
 
-def _placement(part: _Part, base: Placement) -> Placement:
-    providers = tuple(part.providers) if part.providers else base.providers
-    return Placement(providers, part.threads or base.threads, part.device or base.device)
+def _placement(part: _Part) -> Placement:
+    return Placement(tuple(part.providers) if part.providers else None, part.threads, part.device)

@@ -12,7 +12,8 @@ import numpy as np
 from composer.component import OUT, Component, Token
 from composer.errors import ComposerError, Place, Problem
 from composer.operators import OPERATORS
-from composer.worker import Worker, drain
+from composer.suggest import listed
+from composer.worker import Worker
 
 if TYPE_CHECKING:
     from composer.plan import Plan, Step
@@ -36,6 +37,8 @@ class Result:
     @property
     def text(self) -> str:
         """Return the output named `text`."""
+        if "text" not in self.outputs:
+            raise AttributeError(f"no output is named text; there are: {listed(self.outputs)}")
         return str(self.outputs["text"])
 
 
@@ -55,6 +58,7 @@ class Run:
     tapped: dict[str, Any] = field(default_factory=dict)
     lengths: dict[Any, tuple[int, str]] = field(default_factory=dict)
     tokens: int = 0
+    paused: float = 0.0
     finish_reason: str | None = None
 
     def result(self, stream: bool) -> Generator[Token, None, Result]:
@@ -67,8 +71,7 @@ class Run:
                 given = self.place("inputs", name) if name in self.plan.graph.inputs else None
                 raise ComposerError(replace(p, place=given) for p in error.problems) from None
         for step in self.plan.steps:
-            if not all(value in self.feed for value in step.node.outputs.values()):
-                yield from self.step(step, stream)
+            yield from self.step(step, stream)
             for name in step.drops:
                 self.values.pop(name, None)
         graph = self.plan.graph
@@ -76,7 +79,7 @@ class Run:
         return Result(outputs, self.finish_reason, self.timings, self.tokens, self.tapped)
 
     def step(self, step: Step, stream: bool) -> Generator[Token, None, None]:
-        node, began = step.node, time.perf_counter()
+        node, began, self.paused = step.node, time.perf_counter(), 0.0
         try:
             answer = yield from self.call(step, stream)
             outputs = answer if set(node.outputs) != {OUT} else {OUT: answer}
@@ -88,7 +91,7 @@ class Run:
             what = f"{type(error).__name__}: {error}".rstrip(": ")
             problem = Problem("R500", f"{node.run} failed: {what}")
             raise ComposerError(self.told(step, problem)) from error
-        self.timings[node.name] = time.perf_counter() - began
+        self.timings[node.name] = time.perf_counter() - began - self.paused
 
     def call(self, step: Step, stream: bool) -> Generator[Token, None, Any]:
         node, worker = step.node, self.worker(step.backend)
@@ -103,13 +106,25 @@ class Run:
         if not node.signature.streams:
             return worker.call(method, **given, **node.literals, **options)
         tokens = worker.call(method, **given, **node.literals, **options)
-        if stream:
-            answer = yield from worker.iterate(tokens)
-        else:
-            answer = worker.call(drain, tokens)
+        answer = (yield from self.paced(worker.iterate(tokens))) if stream else worker.drain(tokens)
         self.tokens += len(answer.get("ids", ()))
         self.finish_reason = answer.get("finish_reason", self.finish_reason)
         return answer
+
+    def paced(self, tokens: Generator[Token, None, Any]) -> Generator[Token, None, Any]:
+        """Pass tokens on; the time that their reader takes is no time of the node."""
+        while True:
+            try:
+                token = next(tokens)
+            except StopIteration as end:
+                return end.value
+            began = time.perf_counter()
+            try:
+                yield token
+            except GeneratorExit:
+                tokens.close()
+                raise
+            self.paused += time.perf_counter() - began
 
     def arrive(self, step: Step, key: str, name: str) -> Any:
         """Return a value as one input needs it: in its backend, dtype and sample rate."""
@@ -159,7 +174,9 @@ class Run:
         dtype, shape = home.backend.dtype(value), home.backend.shape(value)
         graph = self.plan.graph
         dims = graph.values[name].dims
-        if port.dtype not in (None, dtype) or len(shape) != len(dims):
+        # NumPy has no bfloat16: what is given or fed as one is float32 there.
+        same = port.dtype in (None, dtype) or (port.dtype, dtype) == ("bf16", "f32")
+        if not same or len(shape) != len(dims):
             promised = f"'{port}'" if str(port) else "a scalar"
             message = f"${name} came out as {dtype} {list(shape)}, but {promised} was declared"
             raise ComposerError(Problem("R503", message))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Generator, Iterator
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Self
 
 from composer.component import Token
 
@@ -12,21 +12,32 @@ if TYPE_CHECKING:
 
 
 class Stream:
-    """The text of a run as it comes; `result` is there once it has ended."""
+    """The text of a run as it comes; `result` is there once it has ended.
+
+    Left before its end, it is closed by `close` or by a `with` block, and the run with it.
+    """
 
     def __init__(self, run: Generator[Token, None, Result]) -> None:
         self._run = run
         self.result: Result | None = None
 
     def __iter__(self) -> Iterator[str]:
-        self.result = yield from self._texts()
-
-    def _texts(self) -> Generator[str, None, Result]:
-        while True:
+        while self.result is None:
             try:
                 token = next(self._run)
             except StopIteration as end:
-                result: Result = end.value
-                return result
+                # A run that was closed has no result.
+                self.result = end.value
+                return
             if token.text:
                 yield token.text
+
+    def close(self) -> None:
+        """Give the run up."""
+        self._run.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()

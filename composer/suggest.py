@@ -27,6 +27,12 @@ def did_you_mean(word: str, options: Iterable[str]) -> str | None:
     return f"did you mean '{near}'?" if near else None
 
 
+def with_nearest(message: str, word: str, options: Iterable[str]) -> str:
+    """Add the nearest option to a message, if one is near."""
+    near = did_you_mean(word, options)
+    return f"{message}; {near}" if near else message
+
+
 def listed(options: Iterable[str]) -> str:
     """Join names for a message, in their own order; cut a long list and say by how much."""
     names = list(options)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Generator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, TypeVar
@@ -18,8 +19,9 @@ class Worker:
         self.backend = backend
         name = f"composer-{backend.name}"
         self._pool = ThreadPoolExecutor(1, name) if backend.threaded else None
+        self._ended = threading.Event()
 
-    def call(self, function: Callable[..., Answer], *args: Any, **kwargs: Any) -> Answer:
+    def call(self, function: Callable[..., Answer], /, *args: Any, **kwargs: Any) -> Answer:
         """Call the function on the backend's thread and return its answer."""
         if self._pool is None:
             return function(*args, **kwargs)
@@ -34,20 +36,31 @@ class Worker:
                     return item
                 yield item
         finally:
-            self.call(stream.close)
+            if not self._ended.is_set():
+                self.call(stream.close)
+
+    def drain(self, stream: Generator[Any, None, Answer]) -> Answer:
+        """Run a generator to its end on the backend's thread and return what it returned.
+
+        It is left at its next step when the worker is closed meanwhile.
+        """
+        answer: Answer = self.call(self._drain, stream)
+        return answer
+
+    def _drain(self, stream: Generator[Any, None, Answer]) -> Answer:
+        while not self._ended.is_set():
+            more, item = _next(stream)
+            if not more:
+                answer: Answer = item
+                return answer
+        stream.close()
+        raise RuntimeError("the bundle was closed while it ran")
 
     def close(self) -> None:
-        """End the thread."""
+        """End the thread, after the step that it is at."""
+        self._ended.set()
         if self._pool is not None:
             self._pool.shutdown()
-
-
-def drain(stream: Generator[Any, None, Answer]) -> Answer:
-    """Run a generator to its end and return what it returned."""
-    while True:
-        more, item = _next(stream)
-        if not more:
-            return item  # type: ignore[no-any-return]
 
 
 def _next(stream: Generator[Any, None, Any]) -> tuple[bool, Any]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Generator
-from inspect import Parameter
 from pathlib import Path
 from typing import Any
 
@@ -152,6 +151,45 @@ class Upper(Component, name="fake.upper"):
         return text.upper()
 
 
+class Half(Component, name="fake.half"):
+    """Take bfloat16, which NumPy lacks."""
+
+    @classmethod
+    def load(cls, spec: Spec, facts: Facts, placement: Any) -> Half:
+        return cls()
+
+    @method(x="bf16 N", few="i8 N", mask="bool N", returns="f32 N")
+    def __call__(
+        self, x: np.ndarray | None = None, few: Any = None, mask: Any = None
+    ) -> np.ndarray:
+        given = next(each for each in (x, few, mask) if each is not None)
+        return given.astype(np.float32) / 2
+
+
+class Placed(Component, name="fake.placed"):
+    """Tell where it was placed."""
+
+    places = frozenset({"threads"})
+
+    @classmethod
+    def load(cls, spec: Spec, facts: Facts, placement: Any) -> Placed:
+        made = cls()
+        made.placement = placement
+        return made
+
+    @method(text="text", returns="text")
+    def __call__(self, text: str) -> str:
+        return str(self.placement.given)
+
+
+class Odd(Component, name="fake.odd"):
+    """A component whose facts fail."""
+
+    @classmethod
+    def facts(cls, spec: Spec, headers: Any) -> Facts:
+        raise TypeError("unhashable type: 'list'")
+
+
 class Broken(Component, name="fake.broken"):
     """A component whose files are bad."""
 
@@ -162,9 +200,7 @@ class Broken(Component, name="fake.broken"):
         raise ComposerError(Problem("S410", "it is bad", hint="make it good"))
 
 
-FAKES = (Frames, Widen, Ask, Echo, Upper, Broken)
-REQUIRED = Parameter.empty
-
+FAKES = (Frames, Widen, Ask, Echo, Upper, Half, Placed, Odd, Broken)
 BUNDLE = """\
 composer: 1
 name: fake-asr

@@ -1,3 +1,5 @@
+import time
+
 import numpy as np
 import pytest
 
@@ -63,9 +65,16 @@ def test_taps_and_feeds(bundle):
     fed = bundle.run(audio=CLIP, feed={"embeds": np.zeros((7, WIDTH), np.float32)})
     assert fed.text == "7."
     assert "embeds" not in fed.timings
-    assert refused(bundle.run, audio=CLIP, feed={"soft": np.ones((5, WIDTH), np.float32)}) == [
-        f"{bundle.checked.manifest.path}:13:3: R501 axis 0 of $mel is 4, but 5 was expected\n"
-        "    5 comes from axis 0 of $soft\n    at node 'mel' (frames), given audio audio"
+    longer = bundle.run(feed={"soft": np.ones((5, WIDTH), np.float32)})
+    assert longer.text == "8."
+    assert list(longer.timings) == ["asked", "words", "embeds", "answer"]
+    assert bundle.run(feed={"answer.text": "fed", "answer.ids": []}).timings == {}
+    slots = {"soft": np.ones((5, WIDTH), np.float32), "asked.slots": np.ones(7, bool)}
+    assert refused(bundle.run, audio=CLIP, feed=slots, said="x") == [
+        f"{bundle.checked.manifest.path}:17:3: R502 scatter has 5 rows of values for "
+        "7 marked positions\n    at node 'embeds' (scatter), given base f32 [7, 4], at bool [7], "
+        "values f32 [5, 4]\n"
+        "    hint: 'at' must be the slots of the prompt that these very rows expanded"
     ]
     mel, mask = np.ones((3, 2), np.float32), np.ones(3, bool)
     assert bundle.run(audio=CLIP, feed={"mel": mel, "mel.mask": mask}).text == "6."
@@ -217,7 +226,8 @@ def test_variants(tmp_path):
         assert bundle.run(audio=CLIP).text == "7"
     report = composer.check(path)
     assert [str(p) for p in report.problems] == [
-        f"{path}:17:73: W209 axis 1 of $soft is 5 but scatter.values needs 4\n"
+        f"{path}:17:73: W209 in the variant 'wide': axis 1 of $soft is 5 but scatter.values needs "
+        "4\n"
         "    5 comes from widen: weight [2, 5]\n    4 comes from echo: embed [128, 4]\n"
         "    hint: put a projector between them, or take parts that were made to fit"
     ]
@@ -243,3 +253,100 @@ def test_unknown_bundle():
     (found,) = refused(composer.load, "no-such-bundle")
     what = "neither a file or folder here nor a shipped bundle"
     assert found.startswith(f"S474 there is no bundle 'no-such-bundle': {what}")
+
+
+HALF = """\
+composer: 1
+name: half
+components: {half: {use: fake.half}}
+inputs: {PORT}
+graph: {out: {run: half, with: {KEY: $x}}}
+outputs: {out: $out}
+"""
+
+
+def half(tmp_path, key, port):
+    text = HALF.replace("PORT", f"x: {port}").replace("KEY", key)
+    return composer.load(write(tmp_path, text))
+
+
+def test_bfloat16_is_given_and_fed_as_float32(tmp_path):
+    with half(tmp_path, "x", "{type: tensor, port: bf16 N}") as bundle:
+        given = bundle.run(x=np.array([1.5, 3.0], np.float32), taps="x")
+        np.testing.assert_array_equal(given.outputs["out"], [0.75, 1.5])
+        again = bundle.run(feed=given.taps)
+        np.testing.assert_array_equal(again.outputs["out"], given.outputs["out"])
+
+
+def test_integers_must_fit(tmp_path):
+    with half(tmp_path, "few", "{type: tensor, port: i8 N}") as bundle:
+        np.testing.assert_array_equal(bundle.run(x=[4, 6]).outputs["out"], [2, 3])
+        assert refused(bundle.run, x=[300, 7]) == [
+            "R542 'x' needs 'i8 N', which cannot hold 7 to 300"
+        ]
+        assert refused(bundle.run, x=[[1, 2], [3]]) == [
+            "R542 'x' needs 'i8 N', but its rows are of different lengths"
+        ]
+        assert bundle.run(x=[]).outputs["out"].shape == (0,)
+
+
+def test_a_mask_is_true_and_false_or_one_and_zero(tmp_path):
+    with half(tmp_path, "mask", "{type: mask, default: [true, false]}") as bundle:
+        np.testing.assert_array_equal(bundle.run().outputs["out"], [0.5, 0])
+        np.testing.assert_array_equal(bundle.run(x=[0, 1]).outputs["out"], [0, 0.5])
+        assert refused(bundle.run, x=[0, 2]) == ["R542 'x' needs 'bool T', not i64 [2]"]
+
+
+def test_a_default_stands_in_for_none(bundle):
+    assert bundle.run(audio=CLIP, said=None).text == "7."
+
+
+def test_placement_applies_where_it_is_understood(tmp_path):
+    text = BUNDLE.replace("  echo:", "  placed: {use: fake.placed}\n  echo:")
+    text = text.replace("  answer:", "  where: {run: placed, with: {text: $said}}\n  answer:")
+    text = text.replace("outputs: {", "outputs: {where: $where, ")
+    path = write(tmp_path, text)
+    everywhere = Profile(default=Placement(threads=2, providers=("CPU",)))
+    with composer.load(path, profile=everywhere) as bundle:
+        assert bundle.run(audio=CLIP).outputs["where"] == "{'threads': 2}"
+    here = Profile(default=Placement(threads=2), components={"placed": Placement(threads=3)})
+    with composer.load(path, profile=here) as bundle:
+        assert bundle.run(audio=CLIP).outputs["where"] == "{'threads': 3}"
+    wrong = Profile(components={"placed": Placement(device="gpu"), "echo": Placement(threads=1)})
+    assert sorted(refused(composer.load, path, profile=wrong)) == [
+        "R546 cannot place 'echo' by 'threads': fake.echo does not read it\n"
+        "    hint: it reads: precision",
+        "R546 cannot place 'placed' by 'device': fake.placed does not read it\n"
+        "    hint: it reads: threads",
+    ]
+
+
+def test_a_stream_keeps_its_result_and_can_be_given_up(bundle):
+    stream = bundle.stream(audio=CLIP)
+    assert list(stream) == ["7", "."]
+    assert list(stream) == []
+    assert stream.result.text == "7."
+    with bundle.stream(audio=CLIP) as half_read:
+        assert next(iter(half_read)) == "7"
+    assert list(half_read) == []
+    assert half_read.result is None
+    assert bundle.run(audio=CLIP).text == "7."
+
+
+def test_the_reader_of_a_stream_takes_its_own_time(bundle):
+    stream = bundle.stream(audio=CLIP)
+    for _ in stream:
+        time.sleep(0.2)
+    assert stream.result.timings["answer"] < 0.2
+
+
+def test_a_closed_bundle_does_not_run(tmp_path):
+    bundle = composer.load(write(tmp_path))
+    bundle.close()
+    assert refused(bundle.run, audio=CLIP) == ["R508 the bundle is closed\n    hint: load it again"]
+
+
+def test_a_missing_text_is_told(tmp_path):
+    path = write(tmp_path, BUNDLE, ("{text: $answer.text}", "{said: $answer.text}"))
+    with composer.load(path) as bundle, pytest.raises(AttributeError, match="there are: said"):
+        _ = bundle.run(audio=CLIP).text

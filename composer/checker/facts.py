@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
@@ -16,7 +16,7 @@ from composer.errors import ComposerError, Problem
 from composer.headers import Headers
 from composer.manifest.refusal import refusals
 from composer.operators import OPERATORS
-from composer.suggest import did_you_mean, listed
+from composer.suggest import listed, with_nearest
 
 if TYPE_CHECKING:
     from composer.manifest import ComponentEntry, Manifest
@@ -92,16 +92,14 @@ class _Asking:
                 for key, adapter in entry.adapters.items()
             },
         )
-        return Known(cls, spec, self.facts(name, cls, spec), entry.emits)
+        return Known(cls, spec, self.facts(cls, spec), entry.emits)
 
     def kind(self, name: str, use: str) -> type[Component] | None:
         """Return the class that `use` names."""
         names = registry.names()
         if use not in names:
-            message = f"there is no component kind '{use}'"
-            near = did_you_mean(use, names)
-            hint = f"installed: {listed(names)}"
-            self.report("W212", f"{message}; {near}" if near else message, name, "use", hint=hint)
+            message = with_nearest(f"there is no component kind '{use}'", use, names)
+            self.report("W212", message, name, "use", hint=f"installed: {listed(names)}")
             return None
         try:
             return registry.component(use)
@@ -128,7 +126,8 @@ class _Asking:
                     hint=f"add it: {key}: {example}",
                 )
                 sound = False
-            if given and key not in cls.requires | cls.accepts:
+            asked = key == "precision" and name in self.precision
+            if (given or asked) and key not in cls.requires | cls.accepts:
                 self.report(
                     "W215",
                     f"{entry.use} does not read '{key}'",
@@ -150,40 +149,58 @@ class _Asking:
                 self.problems.append(Problem(found.code, found.message, place, hint=found.hint))
             return None
 
-    def facts(self, name: str, cls: Any, spec: Spec) -> Facts | None:
+    def facts(self, cls: Any, spec: Spec) -> Facts | None:
         located = [loc for loc in (spec.weights, spec.files) if loc]
         located += [adapter.weights for adapter in spec.adapters.values()]
         present = all(location.path for location in located)
+        warned = len(self.headers.warnings)
+        found: list[Problem] = []
+        facts: Facts | None = None
         try:
-            facts: Facts = cls.facts(spec, self.headers if present else None)
+            facts = cls.facts(spec, self.headers if present else None)
+            found += facts.notes
         except ComposerError as error:
-            self.problems += [self.placed(name, problem) for problem in error.problems]
-            return None
-        self.problems += [self.placed(name, note) for note in facts.notes]
+            found += error.problems
+        except Exception as error:
+            # What a file says may surprise a component; whoever wrote the bundle sees no traceback.
+            why = f"{type(error).__name__}: {error}"
+            found.append(Problem("W223", f"{cls.name} cannot make sense of its files: {why}"))
+        found += self.headers.warnings[warned:]
+        self.problems += [self.placed(spec, problem) for problem in found]
+        if present:
+            self.problems += self.adapters(spec)
         return facts
 
-    def placed(self, name: str, problem: Problem) -> Problem:
+    def adapters(self, spec: Spec) -> Iterator[Problem]:
+        """Read the headers of adapters, which no weights of the component name."""
+        for name, adapter in spec.adapters.items():
+            try:
+                self.headers.safetensors(adapter.weights)
+            except ComposerError as error:
+                at = ("components", spec.name, "adapters", name, "weights")
+                place = self.manifest.place(*at)
+                yield from (replace(_told(p), place=place) for p in error.problems)
+
+    def placed(self, spec: Spec, problem: Problem) -> Problem:
         """Give a problem of a file, or of a knob, its place in the manifest."""
-        key = "files" if "tokenizer" in str(problem.place) else "weights"
-        place = self.manifest.place("components", name, key)
-        if problem.place is None:
-            return replace(problem, place=place)
-        if problem.place.file.startswith("config."):
-            knob = problem.place.file.split(".")
-            return replace(problem, place=self.manifest.place("components", name, *knob))
-        message = problem.message
-        if not message.startswith(problem.place.file):
-            message = f"{problem.place}: {message}"
-        return replace(problem, place=place, message=message)
+        where = problem.place.file if problem.place else ""
+        keys: tuple[str, ...] = ("weights",)
+        if where.startswith("config."):
+            keys = tuple(where.split("."))
+            problem = replace(problem, place=None)
+        elif spec.files and f"{where}/".startswith(f"{spec.files}/"):
+            keys = ("files",)
+        place = self.manifest.place("components", spec.name, *keys)
+        return replace(_told(problem), place=place)
 
     def emits(self, name: str, space: str, known: Mapping[str, Known]) -> bool:
         """Tell whether the space that a component was trained into exists."""
         owner, _, wanted = space.partition(".")
         if owner not in self.manifest.components:
             message = f"emits '{space}': there is no component '{owner}'"
-            near = did_you_mean(owner, self.manifest.components)
+            message = with_nearest(message, owner, self.manifest.components)
             hint = f"components: {listed(self.manifest.components)}"
-            self.report("W220", f"{message}; {near}" if near else message, name, "emits", hint=hint)
+            self.report("W220", message, name, "emits", hint=hint)
             return False
         methods = known[owner].methods if owner in known else None
         if methods is None:
@@ -193,7 +210,13 @@ class _Asking:
         spaces = sorted({f"{owner}.{port.space}" for port in ports if port.space})
         if space not in spaces:
             message = f"emits '{space}': {owner} has no space '{wanted}'"
-            near = did_you_mean(space, spaces)
-            hint = f"it has: {listed(spaces)}"
-            self.report("W220", f"{message}; {near}" if near else message, name, "emits", hint=hint)
+            message = with_nearest(message, space, spaces)
+            self.report("W220", message, name, "emits", hint=f"it has: {listed(spaces)}")
         return space in spaces
+
+
+def _told(problem: Problem) -> Problem:
+    """Put the file of a problem into its message, unless it begins with it."""
+    if problem.place is None or problem.message.startswith(problem.place.file):
+        return problem
+    return replace(problem, message=f"{problem.place}: {problem.message}")

@@ -10,8 +10,9 @@ from composer.checker.facts import ask_components
 from composer.checker.graph import Graph, Known
 from composer.checker.sources import resolve_sources
 from composer.checker.wiring import wire
-from composer.errors import ComposerError, Problem
+from composer.errors import ComposerError, Problem, in_order
 from composer.manifest import Manifest, read_manifest
+from composer.names import find_bundle
 
 
 @dataclass(frozen=True)
@@ -49,17 +50,23 @@ def check(
     sources: Mapping[str, Path] | None = None,
     precision: Mapping[str, str] | None = None,
 ) -> Report:
-    """Check a manifest in one variant, or as it stands and in each of its variants.
+    """Check a bundle, by path or shipped name, in one variant, or as it stands and in each.
 
     `sources` gives folders that stand in for sources; `precision` overrides components' own.
     """
     first = check_variant(path, variant, sources=sources, precision=precision)
     if variant is not None or first.bundle is None:
         return first
+    known = set(map(str, first.problems))
     problems = list(first.problems)
     for name in first.bundle.manifest.variants:
-        problems += check_variant(path, name, sources=sources, precision=precision).problems
-    return replace(first, problems=_in_order(problems))
+        found = check_variant(path, name, sources=sources, precision=precision).problems
+        problems += [
+            replace(problem, message=f"in the variant '{name}': {problem.message}")
+            for problem in found
+            if str(problem) not in known
+        ]
+    return replace(first, problems=in_order(problems))
 
 
 def check_variant(
@@ -71,7 +78,7 @@ def check_variant(
 ) -> Report:
     """Check one variant, or with None the manifest as it stands and no variant."""
     try:
-        manifest = read_manifest(Path(path), variant)
+        manifest = read_manifest(find_bundle(path), variant)
     except ComposerError as error:
         return Report(error.problems)
     roots, problems = resolve_sources(manifest, sources)
@@ -82,7 +89,7 @@ def check_variant(
         graphs[task.name], found = wire(manifest, task, known)
         problems += found
     problems += _never_run(manifest, graphs) if not any(map(_is_error, problems)) else []
-    return Report(_in_order(problems), Checked(manifest, known, graphs))
+    return Report(in_order(problems), Checked(manifest, known, graphs))
 
 
 def _never_run(manifest: Manifest, graphs: Mapping[str, Graph]) -> list[Problem]:
@@ -107,13 +114,3 @@ def _spaces(manifest: Manifest) -> list[str]:
 
 def _is_error(problem: Problem) -> bool:
     return problem.severity == "error"
-
-
-def _in_order(problems: list[Problem]) -> tuple[Problem, ...]:
-    """Order problems by their place in the file, each text once."""
-    unique = {str(problem): problem for problem in problems}.values()
-    return tuple(
-        sorted(
-            unique, key=lambda p: (p.place.line or 0, p.place.column or 0) if p.place else (0, 0)
-        )
-    )

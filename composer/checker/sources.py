@@ -41,6 +41,14 @@ def resolve_sources(
             folder = Path(given[name])
         elif source.kind == "folder":
             folder = manifest.folder / source.value
+            home = manifest.folder.resolve()
+            if not folder.resolve().is_relative_to(home):
+                message = f"the folder of source '{name}' is a link that leaves the bundle"
+                problems.append(
+                    Problem("S478", message, place, hint="copy the files, or use --source")
+                )
+                roots[name] = None
+                continue
         else:
             roots[name] = None
             problems.append(

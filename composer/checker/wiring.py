@@ -11,9 +11,10 @@ from composer.checker.fit import Fit
 from composer.checker.graph import Graph, Known, Node, Value
 from composer.component import CALL, OUT, Option, Signature
 from composer.errors import Problem
+from composer.manifest.refusal import described
 from composer.operators import OPERATORS
 from composer.options import read_option
-from composer.suggest import did_you_mean, listed
+from composer.suggest import listed, with_nearest
 from composer.types import Port, is_float, parse_port
 
 if TYPE_CHECKING:
@@ -79,9 +80,10 @@ class _Wiring:
         literals: dict[str, str] = {}
         options: dict[str, Any] = {}
         scope: dict[str, str | None] = {}
-        for key, given in wish.with_.items():
+        order = [*signature.inputs, *wish.with_]
+        for key, given in sorted(wish.with_.items(), key=lambda item: order.index(item[0])):
             if key in signature.options:
-                options |= self.option(name, key, signature.options[key], given)
+                options |= self.option(name, component, key, signature.options[key], given)
             elif key not in signature.inputs:
                 self.surplus(name, wish.run, key, signature)
             elif isinstance(given, str) and given.startswith("$") and not given.startswith("$$"):
@@ -95,12 +97,14 @@ class _Wiring:
                 wants = " | ".join(map(str, signature.inputs[key]))
                 self.report(
                     "W205",
-                    f"{wish.run}.{key} needs a $reference to '{wants}', not {given!r}",
+                    f"{wish.run}.{key} needs a $reference to '{wants}', not {described(given)}",
                     "graph",
                     name,
                     "with",
                     key,
-                    hint=f"write ${given}" if given in self.values else None,
+                    hint=f"write ${given}"
+                    if isinstance(given, str) and given in self.values
+                    else None,
                 )
         self.missing(name, wish, signature)
         outputs = {out: name if out == OUT else f"{name}.{out}" for out in signature.returns}
@@ -118,7 +122,7 @@ class _Wiring:
             has = [f"{owner}.{m}" if m != CALL else owner for m in methods]
             fault = f"has no method '{method}'" if method else "needs a method"
             message = f"{owner} ({self.known[owner].cls.name}) {fault}"
-            message = _near(message, run, has)
+            message = with_nearest(message, run, has)
             self.report("W201", message, "graph", name, "run", hint=f"it has: {listed(has)}")
             return owner, wanted, None
         if run in OPERATORS:
@@ -126,7 +130,7 @@ class _Wiring:
         if owner not in self.manifest.components:
             options = [*OPERATORS, *self.manifest.components]
             message = f"'{owner}' is neither an operator nor a component"
-            message = _near(message, owner, options)
+            message = with_nearest(message, owner, options)
             hint = f"there are: {listed(options)}"
             self.report("W202", message, "graph", name, "run", hint=hint)
         return None, method or CALL, None
@@ -142,7 +146,7 @@ class _Wiring:
 
     def surplus(self, name: str, run: str, key: str, signature: Signature) -> None:
         takes = [*signature.inputs, *signature.options]
-        message = _near(f"{run} has no input '{key}'", key, takes)
+        message = with_nearest(f"{run} has no input '{key}'", key, takes)
         hint = f"it takes: {listed(takes)}"
         self.report("W203", message, "graph", name, "with", key, key=True, hint=hint)
 
@@ -161,16 +165,26 @@ class _Wiring:
                     + ("$..." if port in signature.inputs else "a literal"),
                 )
 
-    def option(self, name: str, key: str, option: Option, given: Any) -> dict[str, Any]:
+    def option(
+        self, name: str, component: str | None, key: str, option: Option, given: Any
+    ) -> dict[str, Any]:
         at = ("graph", name, "with", key)
         if isinstance(given, str) and given.startswith("$"):
             self.report("W218", f"'{key}' is an option: it takes a literal, not {given}", *at)
             return {}
         try:
-            return {key: read_option(key, option, given)}
+            value = read_option(key, option, given)
         except ValueError as error:
             self.report("W216", str(error), *at)
             return {}
+        known = self.known.get(component or "")
+        if key == "adapters" and known:
+            has = known.spec.adapters
+            for adapter in value:
+                if adapter not in has:
+                    message = with_nearest(f"{component} has no adapter '{adapter}'", adapter, has)
+                    self.report("W224", message, *at, hint=f"it has: {listed(has)}")
+        return {key: value}
 
     def resolve(self, reference: str, *at: str) -> Value | None:
         name = reference.removeprefix("$")
@@ -189,15 +203,15 @@ class _Wiring:
             if base in self.task.graph or base in self.task.inputs:
                 hint = "move its node up: a node sees only what stands above it"
             else:
-                message = _near(message, "$" + name, ["$" + each for each in self.values])
+                message = with_nearest(message, "$" + name, ["$" + each for each in self.values])
             self.report("W206", message, *at, hint=hint)
         elif not out:
             choice = listed("$" + each for each in outs)
             self.report("W207", f"'${base}' has several outputs", *at, hint=f"choose: {choice}")
         else:
-            message = _near(f"'${base}' has no output '{out}'", reference, ["$" + o for o in outs])
-            hint = f"it has: {listed('$' + each for each in outs)}"
-            self.report("W207", message, *at, hint=hint)
+            has = ["$" + each for each in outs]
+            message = with_nearest(f"'${base}' has no output '{out}'", reference, has)
+            self.report("W207", message, *at, hint=f"it has: {listed(has)}")
         return None
 
     def results(self, node: Node) -> Iterator[tuple[str, Value]]:
@@ -265,8 +279,3 @@ class _Wiring:
                     severity="warning",
                     hint="wire it, or remove the input",
                 )
-
-
-def _near(message: str, word: str, options: Iterable[str]) -> str:
-    near = did_you_mean(word, options)
-    return f"{message}; {near}" if near else message

@@ -12,8 +12,6 @@ from composer.cli.options import folders, pairs
 
 if TYPE_CHECKING:
     from composer.bundle import Bundle
-    from composer.checker import Checked
-    from composer.placement import Placement
     from composer.profile import Profile
 
 DTYPES = ("float32", "float16", "bfloat16")
@@ -46,18 +44,17 @@ class Choice:
     def bundle(self) -> Bundle:
         """Check the bundle and place its components, none of which is loaded yet."""
         from composer.bundle import Bundle
-
-        profile = self._profile()
-        return Bundle(self._checked(profile), profile)
-
-    def _checked(self, profile: Profile) -> Checked:
         from composer.checker import check_variant
+        from composer.loading import hold_placement
         from composer.names import find_bundle
 
-        path = find_bundle(self.name)
+        profile = self._profile()
         asked = {**profile.precision, **self._precision()}
-        report = check_variant(path, self.variant, sources=folders(self.source), precision=asked)
-        return report.raise_if_refused()
+        path, sources = find_bundle(self.name), folders(self.source)
+        report = check_variant(path, self.variant, sources=sources, precision=asked)
+        checked = report.raise_if_refused()
+        hold_placement(checked, profile)
+        return Bundle(checked, profile)
 
     def _precision(self) -> dict[str, str]:
         found = pairs(self.precision, "--precision", "COMPONENT=DTYPE")
@@ -67,20 +64,14 @@ class Choice:
         return found
 
     def _profile(self) -> Profile:
+        """Return the profile of the file, over which the command's own options go."""
+        from composer.placement import Placement
         from composer.profile import Profile, read_profile
 
         if self.device not in (None, "cpu", "gpu"):
             raise typer.BadParameter(f"--device takes cpu or gpu, not '{self.device}'")
         profile = read_profile(self.profile) if self.profile else Profile()
-        return replace(
-            profile,
-            default=self._placed(profile.default),
-        )
-
-    def _placed(self, placement: Placement) -> Placement:
-        return replace(
-            placement,
-            providers=tuple(self.provider) if self.provider else placement.providers,
-            threads=self.threads or placement.threads,
-            device=self.device or placement.device,
-        )
+        providers = tuple(self.provider) if self.provider else None
+        asked = Placement(providers, self.threads, self.device)
+        parts = {name: asked.only(p.given).over(p) for name, p in profile.components.items()}
+        return replace(profile, default=asked.over(profile.default), components=parts)

@@ -89,10 +89,11 @@ def text(bundle: Bundle, planned: Plan) -> str:
 
 
 def _component(bundle: Bundle, name: str, nbytes: int) -> list[str]:
+    from composer.cli.check import count
     from composer.draw.text import size
 
     known = bundle.checked.known[name]
-    placement = bundle.profile.placement(name)
+    placement = bundle.profile.placement(name, known.cls.places)
     facts = known.facts
     runs = facts.dtype if facts and nbytes else ""
     asked = known.spec.precision
@@ -100,7 +101,7 @@ def _component(bundle: Bundle, name: str, nbytes: int) -> list[str]:
         runs += " (asked: " + (asked if isinstance(asked, str) else f"{asked.bits} bits") + ")"
     where = [known.cls.backend]
     where += [f"device {placement.device}"] if placement.device else []
-    where += [f"{placement.threads} threads"] if placement.threads else []
+    where += [count(placement.threads, "thread")] if placement.threads else []
     where += list(placement.providers or ())
     return [name, known.cls.name, size(nbytes) if nbytes else "-", runs, ", ".join(where)]
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from composer.errors import ComposerError, Place, Problem
+from composer.errors import ComposerError, Place, Problem, in_order
 from composer.manifest.entries import (
     AdapterEntry,
     ComponentEntry,
@@ -76,10 +76,6 @@ class Manifest:
     def folder(self) -> Path:
         return self.path.parent
 
-    @property
-    def variant_names(self) -> tuple[str, ...]:
-        return self.variants
-
     def place(self, *path: str | int, key: bool = False) -> Place:
         """Return where a value (or its key) is written, or its nearest ancestor."""
         return self.document.place(path, key)
@@ -121,12 +117,7 @@ def _refused(document: Document, findings: list[Finding]) -> ComposerError:
         (f.code, f.path): Problem(f.code, f.message, document.place(f.path, f.key), hint=f.hint)
         for f in findings
     }
-    return ComposerError(sorted(problems.values(), key=_line))
-
-
-def _line(problem: Problem) -> tuple[int, int]:
-    place = problem.place
-    return (place.line or 0, place.column or 0) if place else (0, 0)
+    return ComposerError(in_order(problems.values()))
 
 
 def _current(document: Document) -> Document:

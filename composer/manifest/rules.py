@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from composer.manifest.format import HUB_ID
@@ -11,6 +11,8 @@ from composer.manifest.refusal import Finding, described, dotted, wrong_type
 from composer.manifest.tree import shortened
 from composer.suggest import did_you_mean, listed
 from composer.types import DTYPES, parse_port
+
+RESERVED = ("task", "taps", "feed", "options")
 
 LONGEST_TEXT = 64 * 1024
 SHORTHAND = ("inputs", "graph", "outputs")
@@ -129,6 +131,10 @@ def _task(task: dict[str, Any], at: Path) -> Iterator[Finding]:
                 key=True,
             )
     for name, value in inputs.items():
+        if name in RESERVED:
+            message = f"'{name}' is what a run itself is given, so no input can have the name"
+            hint = f"taken are: {listed(RESERVED)}"
+            yield Finding("M126", message, (*at, "inputs", name), hint, key=True)
         yield from _input(value, (*at, "inputs", name))
 
 
@@ -148,14 +154,19 @@ def _input(value: Any, at: Path) -> Iterator[Finding]:
     path, default = (*at, "default"), form["default"]
     if kind == "text" and not isinstance(default, str):
         yield wrong_type(path, "text", default)
-    elif kind in ("ids", "mask"):
-        items = default if isinstance(default, list) else [default]
-        if not isinstance(default, list) or any(type(item) is not int for item in items):
-            message = f"{dotted(path)} should be a list of whole numbers"
-            yield Finding("M123", message, path)
+    elif kind == "ids":
+        if not _all(default, lambda item: type(item) is int):
+            yield Finding("M123", f"{dotted(path)} should be a list of whole numbers", path)
+    elif kind == "mask":
+        if not _all(default, lambda item: isinstance(item, bool) or item in (0, 1)):
+            yield Finding("M123", f"{dotted(path)} should be a list of true and false", path)
     elif kind in ("audio", "image", "tensor"):
         message = f"{dotted(at)} is {kind} and takes no 'default'"
         yield Finding("M135", message, path, "remove it", key=True)
+
+
+def _all(value: Any, sound: Callable[[Any], bool]) -> bool:
+    return isinstance(value, list) and all(map(sound, value))
 
 
 def _port(text: str, path: Path) -> Iterator[Finding]:

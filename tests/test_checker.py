@@ -1,0 +1,122 @@
+"""What the checker says of components, overrides, sources and variants."""
+
+import numpy as np
+import pytest
+
+import composer
+from composer import ComposerError
+from tests.fakes import BUNDLE, write
+
+pytestmark = pytest.mark.usefixtures("fakes")
+
+
+@pytest.fixture(autouse=True)
+def here(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+
+
+def said(text, *changes, **kwargs):
+    write_here(text, *changes)
+    return [str(problem) for problem in composer.check("bundle.yaml", **kwargs).problems]
+
+
+def write_here(text, *changes):
+    from pathlib import Path
+
+    return write(Path(), text, *changes)
+
+
+def test_a_sound_bundle():
+    assert said(BUNDLE) == []
+    assert composer.check("mega-asr").ok
+
+
+@pytest.mark.parametrize(
+    ("given", "what"),
+    [("[1, 2]", "a list"), ("{a: 1}", "a mapping"), ("3", "the number 3"), ("true", "true")],
+)
+def test_a_literal_where_a_tensor_belongs(given, what):
+    found = said(BUNDLE, ("{x: $mel}", f"{{x: {given}}}"))
+    assert found == [f"bundle.yaml:14:32: W205 widen.x needs a $reference to 'N I', not {what}"]
+
+
+@pytest.mark.parametrize("order", ["at base values", "values at base", "base values at"])
+def test_the_order_of_wires_is_nothing(order):
+    wires = {"base": "$words", "at": "$asked.slots", "values": "$soft"}
+    mixed = ", ".join(f"{key}: {wires[key]}" for key in order.split())
+    change = ("base: $words, at: $asked.slots, values: $soft", mixed)
+    half = ("use: fake.echo", "use: fake.echo, precision: float16")
+    assert said(BUNDLE, change, half) == []
+    with composer.load(write_here(BUNDLE, change, half)) as bundle:
+        assert [str(crossing) for crossing in bundle.plan().crossings] == [
+            "$audio -> mel.audio: audio at its own rate -> audio at 8000 Hz",
+            "$soft -> embeds.values: f32 in numpy -> f16 in numpy",
+        ]
+
+
+@pytest.mark.parametrize("name", ["task", "taps", "feed", "options"])
+def test_names_that_a_run_itself_takes(name):
+    (found,) = said(BUNDLE, ("said: {type: text", f"{name}: {{type: text"), ("$said", f"${name}"))
+    assert found == (
+        f"bundle.yaml:11:3: M126 '{name}' is what a run itself is given, so no input can have the "
+        "name\n    hint: taken are: task, taps, feed, options"
+    )
+
+
+def test_an_input_may_be_called_self():
+    path = write_here(BUNDLE, ("said: {type", "self: {type"), ("$said", "$self"))
+    clip = (np.arange(16, dtype=np.float32) / 16, 8000)
+    with composer.load(path) as bundle:
+        assert bundle.run(audio=clip, self="abd").text == "12."
+
+
+def test_a_precision_is_asked_only_of_who_reads_one():
+    assert said(BUNDLE, precision={"widen": "float16", "ecko": "float16"}) == [
+        "bundle.yaml:5:3: W219 there is no component 'ecko' to run in another precision\n"
+        "    hint: components: frames, widen, ask, echo",
+        "bundle.yaml:6:10: W215 fake.widen does not read 'precision'\n"
+        "    hint: it reads: config, emits",
+    ]
+
+
+def test_facts_that_fail_are_no_traceback():
+    text = BUNDLE.replace("  echo:", "  odd: {use: fake.odd}\n  echo:")
+    assert said(text) == [
+        "bundle.yaml:8:8: W223 fake.odd cannot make sense of its files: "
+        "TypeError: unhashable type: 'list'"
+    ]
+
+
+def test_a_source_stays_in_its_bundle(tmp_path):
+    (tmp_path / "bundle").mkdir()
+    (tmp_path / "outside").mkdir()
+    (tmp_path / "bundle" / "weights").symlink_to(tmp_path / "outside")
+    text = BUNDLE.replace("components:", "sources: {w: ./weights}\ncomponents:")
+    path = write(tmp_path / "bundle", text)
+    (found,) = composer.check(path).problems
+    assert str(found) == (
+        f"{path}:4:14: S478 the folder of source 'w' is a link that leaves the bundle\n"
+        "    hint: copy the files, or use --source"
+    )
+    assert composer.check(path, sources={"w": tmp_path / "outside"}).ok
+
+
+def test_a_source_that_is_not_there():
+    text = BUNDLE.replace("components:", "sources: {w: ./weights}\ncomponents:")
+    assert said(text) == [
+        "bundle.yaml:4:14: S477 the folder of source 'w' does not exist: weights\n"
+        "    hint: write it relative to the manifest"
+    ]
+    assert said(text, sources={"v": "x", "w": "y"}) == [
+        "bundle.yaml:4:10: S475 there is no source 'v' to stand in for\n    hint: sources: w",
+        "bundle.yaml:4:14: S477 the folder of source 'w' does not exist: y\n"
+        "    hint: a folder given by --source is relative to where you are",
+    ]
+
+
+def test_a_variant_is_named():
+    text = BUNDLE + "variants: {odd: {components: {widen: {config: {width: 5}}}}}\n"
+    (found,) = said(text)
+    assert " W209 in the variant 'odd': axis 1 of $soft is 5" in found
+    with pytest.raises(ComposerError):
+        composer.load("bundle.yaml", variant="odd")
