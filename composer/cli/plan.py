@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from composer.cli.check import count
 from composer.cli.options import (
     BundleName,
     Device,
@@ -89,7 +90,6 @@ def text(bundle: Bundle, planned: Plan) -> str:
 
 
 def _component(bundle: Bundle, name: str, nbytes: int) -> list[str]:
-    from composer.cli.check import count
     from composer.draw.text import size
 
     known = bundle.checked.known[name]

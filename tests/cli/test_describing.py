@@ -9,7 +9,7 @@ import pytest
 from composer import ComposerError, explain, registry
 from composer.manifest.schema import schema_text
 from composer.shipped import shipped
-from tests.fakes import BUNDLE, write
+from tests.fakes import BUNDLE, Echo, Widen, write
 
 ROOT = Path(__file__).parents[2]
 pytestmark = pytest.mark.usefixtures("fakes")
@@ -26,15 +26,15 @@ tasks:
 
 def test_plan(cli, tmp_path):
     path = write(tmp_path, BUNDLE, ("{use: fake.echo}", "{use: fake.echo, precision: float16}"))
-    code, out, err = cli("plan", path, "--threads", "2")
+    code, out, err = cli("plan", path)
     assert (code, err) == (0, "")
     assert out == (
         "fake-asr\n"
         "weights: 2.05 kB in memory\n"
-        "  frames  fake.frames  -                              numpy, 2 threads\n"
-        "  widen   fake.widen   -                              numpy, 2 threads\n"
-        "  ask     fake.ask     -                              numpy, 2 threads\n"
-        "  echo    fake.echo    2.05 kB  f16 (asked: float16)  numpy, 2 threads\n"
+        "  frames  fake.frames  -                              numpy\n"
+        "  widen   fake.widen   -                              numpy\n"
+        "  ask     fake.ask     -                              numpy\n"
+        "  echo    fake.echo    2.05 kB  f16 (asked: float16)  numpy\n"
         "steps:\n"
         "       cast  $audio -> mel.audio: audio at its own rate -> audio at 8000 Hz\n"
         "   1 mel     frames(audio)                                     numpy\n"
@@ -63,6 +63,37 @@ def test_plan(cli, tmp_path):
         "       drops $answer.finish_reason, $answer.ids, $embeds\n"
         "crossings: 2\n"
     )
+
+
+def test_plan_places_each_component_by_what_it_reads(cli, tmp_path, monkeypatch):
+    monkeypatch.setattr(Widen, "places", frozenset({"threads", "providers"}))
+    monkeypatch.setattr(Echo, "places", frozenset({"device"}))
+    profile = tmp_path / "profile.yaml"
+    profile.write_text("threads: 4\ncomponents: {widen: {threads: 3}, echo: {device: gpu}}\n")
+
+    def placed(*arguments):
+        code, out, err = cli("plan", write(tmp_path), *arguments)
+        assert (code, err) == (0, "")
+        lines = out.partition("steps:")[0].splitlines()[2:]
+        return {line.split()[0]: line.partition("numpy")[2] for line in lines}
+
+    nothing = {"frames": "", "widen": "", "ask": "", "echo": ""}
+    assert placed() == nothing
+    flags = ["--threads", "1", "--provider", "CPUExecutionProvider"]
+    assert placed(*flags) == {**nothing, "widen": ", 1 thread, CPUExecutionProvider"}
+    assert placed("--device", "cpu") == {**nothing, "echo": ", device cpu"}
+    file = ["--profile", profile]
+    assert placed(*file) == {**nothing, "widen": ", 3 threads", "echo": ", device gpu"}
+    both = placed(*file, *flags, "--device", "cpu")
+    assert both == {
+        **nothing, "widen": ", 1 thread, CPUExecutionProvider", "echo": ", device cpu"
+    }  # fmt: skip
+    profile.write_text("components: {echo: {threads: 3}}\n")
+    code, out, err = cli("plan", write(tmp_path), *file)
+    assert (code, out) == (2, "")
+    assert err.startswith("R546 cannot place 'echo' by 'threads': fake.echo does not read it\n")
+    profile.write_text("components: {eco: {device: cpu}}\n")
+    assert "R544 cannot place the component 'eco'" in cli("plan", write(tmp_path), *file)[2]
 
 
 def test_plan_of_tasks(cli, tmp_path):

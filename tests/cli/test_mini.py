@@ -31,6 +31,18 @@ def test_check_plan_and_show(cli):
     assert "unknown" not in cli("show", "mega-asr-mini")[1]
 
 
+def test_options_place_the_parts_that_read_them(cli, said):
+    options = ["--threads", "1", "--provider", "CPUExecutionProvider", "--device", "cpu"]
+    code, out, err = cli("plan", "mega-asr-mini", *options)
+    assert (code, err) == (0, "")
+    parts = {line.split()[0]: line for line in out.splitlines() if line.startswith("  ")}
+    assert parts["encoder"].endswith("  numpy, 1 thread, CPUExecutionProvider")
+    assert parts["decoder"].endswith("  mlx, device cpu")
+    assert parts["features"].endswith("  numpy")
+    code, out, err = cli("transcribe", "mega-asr-mini", CLIPS[0], *options)
+    assert (code, out, err) == (0, said[CLIPS[0].name] + "\n", "")
+
+
 def test_transcribe(cli, said, tmp_path):
     code, out, err = cli("transcribe", "mega-asr-mini", *CLIPS)
     assert (code, err) == (0, "")
