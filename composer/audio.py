@@ -75,8 +75,8 @@ def read_audio(source: Source) -> Audio:
 
     Raise ComposerError S480-S489 for what is no whole, finite, audible waveform, as far as its
     format lets that be told: a WAV has no checksum, and an MP3 decoder conceals broken frames, at
-    most with a line of libmpg123 on standard error. Samples are 1-D, or [frames, channels] as soundfile gives them; int16 and int32 are
-    scaled to full scale 1.0.
+    most with a line of libmpg123 on standard error. Samples are 1-D, or [frames, channels] as
+    soundfile gives them; int16 and int32 are scaled to full scale 1.0.
     """
     if isinstance(source, Audio):
         return source

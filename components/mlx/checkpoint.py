@@ -54,6 +54,11 @@ class Checkpoint:
     stop: frozenset[int]
     notes: tuple[Problem, ...]
 
+    @property
+    def file(self) -> Location:
+        """Its config.json."""
+        return self.location / "config.json"
+
 
 def read_checkpoint(location: Location, headers: Headers) -> Checkpoint:
     """Read a folder's headers; raise ComposerError with everything that contradicts."""

@@ -15,10 +15,12 @@ from composer.decode.sampler import Sampling
 from composer.decode.stop import Stop
 from composer.decode.text import Tokenizer, read_tokenizer
 from composer.errors import ComposerError, Place, Problem
+from composer.headers import tokenizer_file
 from composer.headers.quantization import Scheme
 from composer.location import Location
 from composer.types import item_bytes
 
+from ..stamps import StampedFacts, hold, stamps
 from . import loader, packing
 from .architecture import module_name_of
 from .checkpoint import FLOATS, Checkpoint, read_checkpoint, setting
@@ -30,7 +32,6 @@ if TYPE_CHECKING:
     from composer.manifest.entries import Quantization as Recipe
     from composer.placement import Placement
 
-TOKENIZER = "tokenizer.json"
 SAME = frozenset({"gemma3_text", "llama", "qwen2", "qwen3"})  # tested to take what `embed` gives
 
 
@@ -54,19 +55,11 @@ class LanguageModel(Component, name="mlx.lm"):
             return Facts(unknown=True)
         assert spec.weights is not None
         checkpoint = read_checkpoint(spec.weights, headers)
-        tokenizer = _tokenizer(spec)
-        if not headers.exists(tokenizer):
-            raise ComposerError(
-                Problem(
-                    "W245",
-                    f"there is no {tokenizer}, so ids cannot become text",
-                    Place(str(tokenizer)),
-                    hint="point `files` at the folder that holds tokenizer.json",
-                )
-            )
+        tokenizer = _tokenizer(spec, headers)
+        _hold_ids(tokenizer, headers, checkpoint)
         recipe = _recipe(spec, checkpoint)
         dtype = SHORT[spec.precision] if _converts(spec) else checkpoint.table.dtype
-        return Facts(
+        return StampedFacts(
             dims={
                 "D": Bound(checkpoint.table.width, checkpoint.table.witness),
                 "V": Bound(checkpoint.table.rows, checkpoint.table.witness),
@@ -74,6 +67,7 @@ class LanguageModel(Component, name="mlx.lm"):
             dtype=dtype,
             nbytes=_nbytes(checkpoint, dtype if _converts(spec) else None, recipe),
             notes=(*checkpoint.notes, *_mixed(spec, checkpoint)),
+            stamps=stamps((*checkpoint.tensors.files, checkpoint.file, tokenizer)),
         )
 
     @classmethod
@@ -85,10 +79,10 @@ class LanguageModel(Component, name="mlx.lm"):
 
         assert spec.weights is not None
         device = device_of(placement)
-        checkpoint = read_checkpoint(spec.weights, Headers())
-        path = _tokenizer(spec).path
-        assert path is not None
-        tokenizer = read_tokenizer(path)
+        headers = Headers()
+        checkpoint = read_checkpoint(spec.weights, headers)
+        tokenizer = read_tokenizer(_tokenizer(spec, headers))
+        hold(facts)
         with mx.stream(device):
             model = loader.load_model(
                 checkpoint,
@@ -210,10 +204,34 @@ class LanguageModel(Component, name="mlx.lm"):
         return found
 
 
-def _tokenizer(spec: Spec) -> Location:
-    folder = spec.files or spec.weights
-    assert folder is not None
-    return folder / TOKENIZER
+def _tokenizer(spec: Spec, headers: Headers) -> Location:
+    place = spec.files or spec.weights
+    assert place is not None
+    return tokenizer_file(place, headers.files)
+
+
+def _hold_ids(tokenizer: Location, headers: Headers, checkpoint: Checkpoint) -> None:
+    """Refuse a decoder whose ids and embeddings do not belong together."""
+    if not headers.exists(tokenizer):
+        raise ComposerError(
+            Problem(
+                "W245",
+                f"there is no {tokenizer}, so ids cannot become text",
+                Place(str(tokenizer)),
+                hint="point `files` at the folder that holds tokenizer.json, or at the file",
+            )
+        )
+    most, table = headers.tokenizer(tokenizer).max_id, checkpoint.table
+    if most >= table.rows:
+        raise ComposerError(
+            Problem(
+                "W250",
+                f"the tokenizer has ids up to {most}, but the embeddings have {table.rows} rows",
+                Place(str(tokenizer)),
+                (table.witness,),
+                hint="give the tokenizer that the model was trained with",
+            )
+        )
 
 
 def _converts(spec: Spec) -> bool:

@@ -14,6 +14,7 @@ from composer.component import Bound, Component, ComponentConfig, Facts, Spec, m
 from composer.errors import ComposerError, Place, Problem
 from composer.types import item_bytes
 
+from ..stamps import StampedFacts, hold, stamps
 from .checkpoint import FLOATS, shown
 from .device import device_of
 from .dtypes import dtype as to_dtype
@@ -86,10 +87,11 @@ class Stack(Component, name="mlx.stack"):
             return Facts(unknown=True)
         shape = read_shape(spec, headers)
         numbers = sum(prod(tensor.shape) for tensor in shape.index.values())
-        return Facts(
+        return StampedFacts(
             dims={"I": shape.width_in, "O": shape.width_out},
             dtype=shape.dtype,
             nbytes=numbers * item_bytes(shape.dtype),
+            stamps=stamps(shape.index.files),
         )
 
     @classmethod
@@ -101,6 +103,7 @@ class Stack(Component, name="mlx.stack"):
 
         device = device_of(placement)
         shape = read_shape(spec, Headers())
+        hold(facts)
         with mx.stream(device):
             weights = read(shape.index.files)
             layers = []

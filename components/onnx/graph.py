@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Self
 
@@ -12,25 +11,23 @@ from composer.backend import LONG, SHORT
 from composer.component import CALL, OUT, Component, Facts, Spec
 from composer.types import FLOATS
 
+from ..stamps import StampedFacts, hold, stamps
 from .agreement import agree
 from .contract import Contract, Tensor
 from .knobs import GraphConfig
 from .ports import output_names, ports_of
-from .session import Session, changed, fail, fed
+from .session import Session, fail, fed
 
 if TYPE_CHECKING:
-    from composer.headers import Headers, OnnxSignature
+    from composer.headers import Headers
     from composer.placement import Placement
-
-Stamps = dict[str, tuple[str, int, int]]
 
 
 @dataclass(frozen=True)
-class GraphFacts(Facts):
-    """What was read of a file, to be held against what is loaded; `stamps` are size and time."""
+class GraphFacts(StampedFacts):
+    """What was read of a file, to be held against what is loaded."""
 
     contract: Contract | None = None
-    stamps: tuple[tuple[str, int, int], ...] = ()
 
 
 @dataclass(frozen=True)
@@ -54,6 +51,7 @@ class Graph(Component, name="onnx.graph"):
 
     backend = "numpy"
     requires = frozenset({"weights"})
+    places = frozenset({"providers", "threads"})
     Config = GraphConfig
 
     @classmethod
@@ -70,7 +68,7 @@ class Graph(Component, name="onnx.graph"):
             nbytes=signature.nbytes,
             methods={CALL: method},
             contract=contract,
-            stamps=_stamps(signature),
+            stamps=stamps(signature.files),
         )
 
     @classmethod
@@ -79,16 +77,14 @@ class Graph(Component, name="onnx.graph"):
         assert facts.contract is not None
         assert spec.weights is not None
         assert spec.weights.path is not None
-        for path, size, time in facts.stamps:
-            if _stamp(path) != (path, size, time):
-                changed(facts.contract, f"{os.path.basename(path)} had {size} bytes")
+        hold(facts)
         return cls(facts.contract, Session(spec.weights.path, facts.contract, placement))
 
     def __init__(self, contract: Contract, session: Session) -> None:
         self.contract = contract
         self.session = session
 
-    def __call__(self, **inputs: np.ndarray) -> Any:
+    def __call__(self, /, **inputs: np.ndarray) -> Any:
         """Run the graph on the inputs by name; return its output, or several by name."""
         contract, lengths = self.contract, dict[str, Any]()
         feeds, frames = {}, {}
@@ -195,16 +191,3 @@ class Graph(Component, name="onnx.graph"):
         whose = f"already in its inputs: {', '.join(already)}" if already else "none in its inputs"
         message = f"{tensor} has {bad} of {array.size} numbers that are NaN or infinite"
         fail(self.contract, "R536", message, whose, fed(feeds))
-
-
-def _stamps(signature: OnnxSignature) -> tuple[tuple[str, int, int], ...]:
-    paths = [str(location.path) for location in signature.files if location.path]
-    return tuple(stamp for stamp in map(_stamp, paths) if stamp)
-
-
-def _stamp(path: str) -> tuple[str, int, int] | None:
-    try:
-        found = os.stat(path)
-    except OSError:
-        return None
-    return path, found.st_size, found.st_mtime_ns

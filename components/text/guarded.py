@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterable, Mapping
-from pathlib import Path
 from typing import Any
 
 # Noncharacters: Unicode keeps them for a program's own use, and no text holds them.
@@ -32,10 +31,10 @@ class GuardedTokenizer:
     space, as Gemma has, control nothing and are kept.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, data: bytes) -> None:
         from tokenizers import AddedToken, Tokenizer
 
-        content = json.loads(path.read_text("utf-8"))
+        content = json.loads(data)
         added: list[dict[str, Any]] = content.get("added_tokens") or []
         none = dict.fromkeys(("post_processor", "truncation", "padding"))
         self._tokenizer = Tokenizer.from_str(json.dumps(content | none | {"added_tokens": []}))

@@ -10,9 +10,11 @@ from pydantic import Field, field_validator, model_validator
 
 from composer.component import CALL, Component, ComponentConfig, Facts, Signature, Spec, method
 from composer.errors import ComposerError, Place, Problem
+from composer.headers import tokenizer_bytes, tokenizer_file
 from composer.suggest import did_you_mean
 from composer.types import parse_ports
 
+from ..stamps import StampedFacts, hold, stamps
 from .guarded import SOFT, Forged, GuardedTokenizer, reserved
 from .template import Part, Slot, Template, parse_template
 
@@ -106,19 +108,19 @@ class Prompt(Component, name="text.prompt"):
             for token in dict.fromkeys(_LOOKS_SPECIAL.findall(literals))
             if token not in added
         ]
-        return Facts(methods={CALL: signature}, notes=tuple(notes))
+        file = tokenizer_file(spec.files, headers.files)
+        return StampedFacts(methods={CALL: signature}, notes=tuple(notes), stamps=stamps([file]))
 
     @classmethod
     def load(cls, spec: Spec, facts: Facts, placement: Placement) -> Self:
         config: Prompt.Config = spec.config
         assert spec.files is not None
-        assert spec.files.path is not None
-        path = spec.files.path
-        tokenizer = GuardedTokenizer(path / "tokenizer.json" if path.is_dir() else path)
+        hold(facts)
+        tokenizer = GuardedTokenizer(tokenizer_bytes(tokenizer_file(spec.files)))
         return cls(Template.parse(config.template, config.optional), tokenizer, config.slot)
 
     @method(returns={"ids": "i64 T", "slots": "bool T", "text": "text"})
-    def __call__(self, **values: Any) -> dict[str, Any]:
+    def __call__(self, /, **values: Any) -> dict[str, Any]:
         rows: dict[str, int] = {}
         texts: dict[str, str] = {}
         for name in self.template.inputs:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any, Protocol
 
 from composer.errors import ComposerError, Problem
+from composer.headers import tokenizer_bytes
+from composer.location import Location
 
 UNKNOWN = "\N{REPLACEMENT CHARACTER}"
 WINDOW = 24  # ids decoded anew for each id that comes
@@ -26,15 +27,16 @@ class Tokenizer(Protocol):
     def token_to_id(self, token: str) -> int | None: ...
 
 
-def read_tokenizer(path: Path) -> Tokenizer:
+def read_tokenizer(location: Location) -> Tokenizer:
     """Read a tokenizer.json."""
     from tokenizers import Tokenizer as Reader
 
+    data = tokenizer_bytes(location)
     try:
-        made: Any = Reader.from_file(str(path))
+        made: Any = Reader.from_buffer(data)
     except Exception as error:  # tokenizers raises no narrower class
         raise ComposerError(
-            Problem("R519", f"{path.name} is not a tokenizer that can be read: {error}")
+            Problem("R519", f"{location} is not a tokenizer that can be read: {error}")
         ) from error
     return made  # type: ignore[no-any-return]
 

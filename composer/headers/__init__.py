@@ -8,7 +8,13 @@ from composer.headers.quantization import Quantization, Scheme, quantization
 from composer.headers.ranges import Ranges
 from composer.headers.reader import Headers
 from composer.headers.safetensors import Tensor, TensorIndex, read_safetensors
-from composer.headers.tokenizer import AddedToken, TokenizerInfo, read_tokenizer
+from composer.headers.tokenizer import (
+    AddedToken,
+    TokenizerInfo,
+    read_tokenizer,
+    tokenizer_bytes,
+    tokenizer_file,
+)
 
 __all__ = [
     "AddedToken",
@@ -30,4 +36,6 @@ __all__ = [
     "read_onnx",
     "read_safetensors",
     "read_tokenizer",
+    "tokenizer_bytes",
+    "tokenizer_file",
 ]

@@ -56,7 +56,7 @@ class LocalFiles:
             refuse(location, "S402", f"holds more than {MOST_NAMES} names")
         return tuple(sorted(names))
 
-    def open(self, location: Location, within: Location | None = None) -> Ranges:
+    def open(self, location: Location, within: Location | None = None) -> LocalRanges:
         """Open a regular file, or say what is missing and what is there instead."""
         if self.kind(location) is None:
             absent(self, location)

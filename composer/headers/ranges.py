@@ -45,6 +45,7 @@ class LocalRanges:
             os.close(self.fd)
             refuse(location, "S402", f"is {kind_of(status.st_mode)}, not a regular file")
         self.size = status.st_size
+        self.time = status.st_mtime_ns
         self.links = status.st_nlink
 
     def read(self, offset: int, n: int) -> bytes:

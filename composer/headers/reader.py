@@ -10,7 +10,7 @@ from composer.headers.config import read_config
 from composer.headers.files import Files, LocalFiles
 from composer.headers.onnx import OnnxSignature, read_onnx
 from composer.headers.safetensors import TensorIndex, read_safetensors
-from composer.headers.tokenizer import TokenizerInfo, read_tokenizer
+from composer.headers.tokenizer import TokenizerInfo, read_tokenizer, tokenizer_file
 from composer.location import Location
 
 T = TypeVar("T")
@@ -34,7 +34,8 @@ class Headers:
 
     def tokenizer(self, location: Location) -> TokenizerInfo:
         """Describe a tokenizer.json or the one in a folder."""
-        return self._once("tokenizer", location, lambda: read_tokenizer(location, self.files))
+        file = tokenizer_file(location, self.files)
+        return self._once("tokenizer", file, lambda: read_tokenizer(file, self.files))
 
     def config(self, location: Location) -> dict[str, Any]:
         """Return a JSON object: a file, or the config.json in a folder."""
@@ -45,10 +46,6 @@ class Headers:
     def exists(self, location: Location) -> bool:
         """Tell whether a file or folder is there."""
         return self.files.kind(location) in ("file", "folder")
-
-    def names(self, location: Location) -> tuple[str, ...]:
-        """List a folder."""
-        return self.files.names(location)
 
     def _once(self, reader: str, location: Location, read: Callable[[], T]) -> T:
         if (reader, location) not in self._read:

@@ -61,13 +61,8 @@ class TokenizerInfo:
 def read_tokenizer(location: Location, files: Files | None = None) -> TokenizerInfo:
     """Describe a tokenizer.json, or the one in a folder."""
     files = files or LocalFiles()
-    if files.kind(location) == "folder":
-        location = location / "tokenizer.json"
-    with files.open(location) as ranges:
-        if ranges.size > SIZE:
-            refuse(location, "S408", f"has {ranges.size} bytes; the limit is {SIZE}")
-        data = ranges.read(0, ranges.size)
-    sniff(location, data[:512], "a tokenizer.json")
+    location = tokenizer_file(location, files)
+    data = tokenizer_bytes(location, files)
     content = parse_object(location, data, values=VALUES)
     report = Report()
     model = content.get("model")
@@ -87,6 +82,22 @@ def read_tokenizer(location: Location, files: Files | None = None) -> TokenizerI
     _distinct(location, vocab, added, report)
     report.finish()
     return TokenizerInfo(str(name), vocab, added)
+
+
+def tokenizer_file(location: Location, files: Files | None = None) -> Location:
+    """Return the file that is meant: a tokenizer.json, or the one in a folder."""
+    named = (files or LocalFiles()).kind(location) == "file"
+    return location if named else location / "tokenizer.json"
+
+
+def tokenizer_bytes(location: Location, files: Files | None = None) -> bytes:
+    """Return all of a tokenizer.json, or refuse what is too large or something else."""
+    with (files or LocalFiles()).open(location) as ranges:
+        if ranges.size > SIZE:
+            refuse(location, "S408", f"has {ranges.size} bytes; the limit is {SIZE}")
+        data = ranges.read(0, ranges.size)
+    sniff(location, data[:512], "a tokenizer.json")
+    return data
 
 
 def _vocab(location: Location, vocab: Any, report: Report) -> dict[str, int]:

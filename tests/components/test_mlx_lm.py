@@ -1,9 +1,11 @@
 """mlx.lm against transformers and against mlx-lm's own loader, on tiny random models."""
 
 import json
+import os
 import subprocess
 import sys
 from contextlib import suppress
+from dataclasses import replace
 
 import mlx.core as mx
 import numpy as np
@@ -777,11 +779,50 @@ def test_the_tokenizer_may_be_elsewhere_but_must_be(folder, tmp_path):
     (folder / "tokenizer.json").rename(other / "tokenizer.json")
     assert refused(folder) == (
         "repo/lm/tokenizer.json: W245 there is no repo/lm/tokenizer.json, so ids cannot become "
-        "text\n    hint: point `files` at the folder that holds tokenizer.json"
+        "text\n    hint: point `files` at the folder that holds tokenizer.json, or at the file"
     )
     asked = spec(folder, files=other)
     lm = LanguageModel.load(asked, LanguageModel.facts(asked, Headers()), Placement())
     assert outputs(lm.generate(lm.embed(mx.array(IDS)), max_tokens=2))[1]["text"].startswith("w")
+
+
+def test_files_may_name_the_tokenizer_itself(folder):
+    asked = spec(folder, files=folder / "tokenizer.json")
+    lm = LanguageModel.load(asked, LanguageModel.facts(asked, Headers()), Placement())
+    assert lm.tokenizer.id_to_token(5) == "w5"
+
+
+def test_a_tokenizer_is_read_before_anything_else_reads_it(folder):
+    (folder / "tokenizer.json").write_text("no tokenizer")
+    assert refused(folder).startswith("repo/lm/tokenizer.json:1:1: S410 the file is not JSON")
+
+
+def test_a_tokenizer_with_more_ids_than_rows_is_refused(folder):
+    path = folder / "tokenizer.json"
+    tokenizer = Tokenizer.from_file(str(path))
+    tokenizer.add_tokens(["<one more>"])
+    tokenizer.save(str(path))
+    assert refused(folder) == (
+        "repo/lm/tokenizer.json: W250 the tokenizer has ids up to 192, but the embeddings have "
+        "192 rows\n    repo/lm: model.embed_tokens.weight [192, 64]\n"
+        "    hint: give the tokenizer that the model was trained with"
+    )
+
+
+@pytest.mark.parametrize("name", ["model.safetensors", "tokenizer.json", "config.json"])
+def test_a_file_that_changed_since_the_check_is_refused(folder, name):
+    asked, file = spec(folder), folder / name
+    asked = replace(asked, weights=Location("repo", "", folder))
+    facts = LanguageModel.facts(asked, Headers())
+    os.utime(file, (1, 1))
+    with pytest.raises(ComposerError) as caught:
+        LanguageModel.load(asked, facts, Placement())
+    assert str(caught.value).startswith(f"R530 repo/{name}: changed after it was checked\n")
+    outside = folder.parent / name
+    file.rename(outside)
+    file.symlink_to(outside)
+    with pytest.raises(ComposerError, match="S400 is a link that leads out of repo"):
+        LanguageModel.load(asked, facts, Placement())
 
 
 def test_tensors_of_a_dtype_that_does_not_run_are_refused(folder):

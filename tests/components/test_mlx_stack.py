@@ -1,3 +1,5 @@
+import os
+
 import mlx.core as mx
 import numpy as np
 import pytest
@@ -49,6 +51,17 @@ def refused(asked):
     with pytest.raises(ComposerError) as caught:
         Stack.facts(asked, Headers())
     return str(caught.value)
+
+
+def test_weights_that_changed_since_the_check_are_refused(tmp_path):
+    folder = tmp_path / "repo"
+    folder.mkdir()
+    asked = spec(folder)
+    facts = Stack.facts(asked, Headers())
+    file = folder / "model.safetensors"
+    os.utime(file, (1, 1))
+    with pytest.raises(ComposerError, match=r"R530 repo/repo/model\.safetensors: changed after"):
+        Stack.load(asked, facts, Placement())
 
 
 def in_numpy(x, w, eps=1e-5, rms_eps=1e-5):

@@ -574,7 +574,7 @@ def test_a_file_that_changed_in_place_is_refused(at):
     encoder(at, lost=1)
     assert refusal(Graph.load, spec, facts, Placement()) == (
         f"R530 repo/onnx/encoder.onnx: changed after it was checked\n"
-        f"    encoder.onnx had {size} bytes\n"
+        f"    it had {size} bytes, now {at.stat().st_size}\n"
         "    hint: load the bundle again"
     )
 
@@ -583,7 +583,28 @@ def test_external_data_that_changed_is_refused(at):
     spec = spec_of(encoder(at, external=True), {})
     facts = Graph.facts(spec, Headers())
     os.utime(at.parent / "data.bin", (1, 1))
-    assert "data.bin had " in refusal(Graph.load, spec, facts, Placement())
+    assert refusal(Graph.load, spec, facts, Placement()) == (
+        "R530 repo/onnx/data.bin: changed after it was checked\n"
+        "    it was written again\n"
+        "    hint: load the bundle again"
+    )
+
+
+def test_a_link_out_of_the_source_in_place_of_the_file_is_refused(at, tmp_path_factory):
+    spec = spec_of(encoder(at), {})
+    facts = Graph.facts(spec, Headers())
+    outside = tmp_path_factory.mktemp("outside") / "encoder.onnx"
+    at.rename(outside)
+    at.symlink_to(outside)
+    assert "S400 is a link that leads out of" in refusal(Graph.load, spec, facts, Placement())
+
+
+def test_an_input_may_have_the_name_of_a_parameter(at):
+    nodes = [helper.make_node("Add", ["self", "function"], ["y"])]
+    ends = [value(name, "f32", ["n"]) for name in ("self", "function", "y")]
+    graph = load(save(at, nodes, ends[:2], ends[2:]), batch="none")
+    one = np.ones(2, np.float32)
+    close(graph(self=one, function=one), np.full(2, 2, np.float32))
 
 
 @pytest.mark.parametrize("other", [

@@ -1,6 +1,7 @@
 """Prompts against the tokenizer's own reading of the whole string, and against forgers."""
 
 import json
+import os
 
 import numpy as np
 import pytest
@@ -101,6 +102,28 @@ def spec(folder, **config):
 def made(folder, **config):
     wish = spec(folder, **config)
     return Prompt.load(wish, Prompt.facts(wish, Headers()), Placement())
+
+
+def test_a_slot_may_have_the_name_of_a_parameter(qwen):
+    prompt = made(qwen, template="{self}, {function} and {values}")
+    given = prompt(self="a", function="b", values="c")
+    assert given["text"] == "a, b and c"
+
+
+def test_a_tokenizer_that_changed_since_the_check_is_refused(qwen, tmp_path):
+    inside = tmp_path / "repo"
+    inside.mkdir()
+    file = inside / "tokenizer.json"
+    file.write_bytes((qwen / "tokenizer.json").read_bytes())
+    wish = Spec("prompt", Prompt.Config(template="a"), files=Location("repo", "", inside))
+    facts = Prompt.facts(wish, Headers())
+    os.utime(file, (1, 1))
+    with pytest.raises(ComposerError, match=r"R530 repo/tokenizer\.json: changed after it was"):
+        Prompt.load(wish, facts, Placement())
+    file.rename(tmp_path / "outside.json")
+    file.symlink_to(tmp_path / "outside.json")
+    with pytest.raises(ComposerError, match="S400 is a link that leads out of repo"):
+        Prompt.load(wish, facts, Placement())
 
 
 def whole(folder, text):

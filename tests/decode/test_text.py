@@ -5,6 +5,7 @@ from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers
 
 from composer.decode.text import WINDOW, TextStream, read_tokenizer
 from composer.errors import ComposerError
+from composer.location import Location
 
 WORDS = ["hello", "world", "tag", "a", "b", "é", "日", "�", "it's", " "]
 
@@ -151,5 +152,5 @@ def test_long_texts_are_not_decoded_from_the_start():
 def test_a_file_that_is_no_tokenizer_is_refused(tmp_path):
     path = tmp_path / "tokenizer.json"
     path.write_text("{}")
-    with pytest.raises(ComposerError, match=r"R519 tokenizer\.json is not a tokenizer"):
-        read_tokenizer(path)
+    with pytest.raises(ComposerError, match=r"R519 repo/tokenizer\.json is not a tokenizer"):
+        read_tokenizer(Location("repo", "tokenizer.json", tmp_path))
