@@ -6,8 +6,6 @@ from typing import Any
 
 from composer.backend import LONG, SHORT
 
-PRECISIONS = ("float32", "float16", "bfloat16")
-
 
 def short(dtype: Any) -> str:
     """Return the short name of an mx.Dtype: bf16 of mlx.core.bfloat16."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Generator
 from typing import TYPE_CHECKING, Any, Self
 
+from composer.backend import SHORT
 from composer.component import Bound, Component, ComponentConfig, Facts, Spec, Token, method
 from composer.errors import ComposerError, Problem
 
@@ -18,7 +19,6 @@ if TYPE_CHECKING:
 TABLE = "embed_tokens.weight"
 CONTEXT = "per_layer_model_projection.weight"
 NORM = "per_layer_projection_norm.weight"
-SHORT = {"float32": "f32", "float16": "f16", "bfloat16": "bf16"}
 
 
 class Gemma4(Component, name="mlx.gemma4"):

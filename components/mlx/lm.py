@@ -141,7 +141,8 @@ class LanguageModel(Component, name="mlx.lm"):
     ) -> Generator[Token, None, dict[str, Any]]:
         """Continue embeddings until an end-of-text id, one of `stop`, or `max_tokens`.
 
-        `stop` adds ids, or tokens by their text, to those that the model's own config names.
+        `stop` adds ids, or tokens by their text, to those that the model's own config names. The
+        call itself raises what is wrong with the options; the work begins with the first token.
         """
         room = self._room(embeds.shape[0], max_tokens)
         request = Request(
@@ -149,7 +150,7 @@ class LanguageModel(Component, name="mlx.lm"):
             Sampling(temperature, top_p, top_k, seed),
             Stop(self.stop | {self._stop_id(each) for each in stop}, room),
         )
-        return (yield from generate(self.decoder, self.tokenizer, request))
+        return generate(self.decoder, self.tokenizer, request)
 
     @method(embeds="T D @embed", returns="f32 T V")
     def logits(self, embeds: Any) -> Any:

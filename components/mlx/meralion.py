@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Self
 
+from composer.backend import SHORT
 from composer.component import Bound, Component, ComponentConfig, Facts, Spec, method
 from composer.errors import ComposerError, Problem
 
@@ -13,8 +14,6 @@ if TYPE_CHECKING:
     from composer.headers import Headers
     from composer.headers.safetensors import Tensor
     from composer.placement import Placement
-
-SHORT = {"float32": "f32", "float16": "f16", "bfloat16": "bf16"}
 
 
 class Meralion(Component, name="mlx.meralion"):

@@ -20,6 +20,7 @@ from tokenizers import Tokenizer, decoders, models
 
 from composer.component import ComponentConfig, Spec
 from composer.components.mlx import architecture
+from composer.components.mlx.decoder import State
 from composer.components.mlx.lm import LanguageModel
 from composer.decode.engine import Engine, Request
 from composer.decode.sampler import Sampling
@@ -330,12 +331,13 @@ def test_sampling_is_decided_by_its_seed(qwen3):
         ({"max_tokens": 0}, "R510 max_tokens is 0; it must be at least 1"),
         ({"stop": ("<end>",)}, "R516 stop '<end>' is no token of this model"),
         ({"stop": (ROWS,)}, f"R516 stop {ROWS} is no token of this model"),
+        ({"top_k": 3}, "R510 top_k 3 has no effect at temperature 0, which is greedy"),
     ],
 )
-def test_bad_options_are_refused(qwen3, options, message):
+def test_bad_options_are_refused_before_anything_is_computed(qwen3, options, message):
     _, lm, _ = qwen3
     with pytest.raises(ComposerError) as caught:
-        next(lm.generate(lm.embed(mx.array(IDS)), **options))
+        lm.generate(lm.embed(mx.array(IDS)), **options)
     assert str(caught.value).startswith(message)
 
 
@@ -365,6 +367,9 @@ def test_overflow_is_an_error_not_a_text(qwen3):
     _, lm, _ = qwen3
     with pytest.raises(ComposerError, match="R512 the decoder's logits are not numbers"):
         next(lm.generate(mx.full((3, WIDTH), mx.nan)))
+    with pytest.raises(ComposerError, match="R512 the decoder's logits are not numbers"):
+        lm.decoder.greedy([State([], mx.array([0.0, mx.inf]))])
+    assert lm.decoder.greedy([State([], mx.array([0.0, 2.0, -mx.inf]))]) == [1]
 
 
 # Precision
