@@ -51,6 +51,22 @@ def hold_budget(checked: Checked, names: Iterable[str], budget: int | None) -> N
         raise ComposerError(Problem("R505", message, causes=causes, hint=hint))
 
 
+def hold_files(checked: Checked, names: Iterable[str]) -> None:
+    """Refuse components whose files are not on this machine."""
+    problems = []
+    for name in names:
+        spec = checked.known[name].spec
+        adapters = (adapter.weights for adapter in spec.adapters.values())
+        for location in (spec.weights, spec.files, *adapters):
+            if location and location.path is None:
+                place = checked.manifest.place("components", name, key=True)
+                message = f"{name} needs {location}, and its source is not on this machine"
+                hint = f"--source {location.source}=FOLDER runs it from a copy"
+                problems.append(Problem("S473", message, place, hint=hint))
+    if problems:
+        raise ComposerError(problems)
+
+
 def hold_placement(checked: Checked, profile: Profile) -> None:
     """Refuse a profile that places components that are not there, or by what they do not read."""
     problems = unknown("place the component", profile.components, checked.known)
@@ -69,13 +85,7 @@ def _load(
 ) -> tuple[Component, float]:
     known, began = checked.known[name], time.perf_counter()
     placement = profile.placement(name, known.cls.places)
-    adapters = (adapter.weights for adapter in known.spec.adapters.values())
-    for location in (known.spec.weights, known.spec.files, *adapters):
-        if location and location.path is None:
-            place = checked.manifest.place("components", name, key=True)
-            message = f"{name} needs {location}, and its source is not on this machine"
-            hint = f"--source {location.source}=FOLDER runs it from a copy"
-            raise ComposerError(Problem("S473", message, place, hint=hint))
+    hold_files(checked, [name])
     try:
         component = worker(known.cls.backend).call(
             known.cls.load, known.spec, known.facts, placement

@@ -17,11 +17,9 @@ from composer.cli.options import (
     Variant,
 )
 from composer.cli.printing import say
-from composer.errors import ComposerError, Problem
 
 if TYPE_CHECKING:
     from composer.bundle import Bundle
-    from composer.checker.graph import Graph
     from composer.plan import Plan
 
 
@@ -44,32 +42,17 @@ def plan(
     Example: composer plan mega-asr-mini
     """
     from composer.cli.opening import Choice
+    from composer.loading import hold_files
 
     choice = Choice(bundle, variant, source, profile, threads, provider, device, precision)
     opened = choice.bundle()
     names = [opened.task(task)] if task is not None else opened.tasks
-    absent = [p for name in names for p in _absent(opened, opened.checked.graphs[name])]
-    if absent:
-        raise ComposerError(absent)
+    graphs = [opened.checked.graphs[name] for name in names]
+    # Nothing can be planned where a port is unknown, which only files that are not here leave so.
+    unknown = [graph for graph in graphs if not all(v.port for v in graph.values.values())]
+    used = {n.component: None for g in unknown for n in g.nodes.values() if n.component}
+    hold_files(opened.checked, used)
     say("\n\n".join(text(opened, opened.plan(name)) for name in names))
-
-
-def _absent(bundle: Bundle, graph: Graph) -> list[Problem]:
-    """Return what is not here and without which nothing can be planned."""
-    if all(value.port for value in graph.values.values()):
-        return []
-    used = {node.component for node in graph.nodes.values()}
-    return [
-        Problem(
-            "S473",
-            f"{name} needs {location}, and its source is not on this machine",
-            bundle.checked.manifest.place("components", name, key=True),
-            hint=f"--source {location.source}=FOLDER plans with a copy",
-        )
-        for name, known in bundle.checked.known.items()
-        for location in (known.spec.weights, known.spec.files)
-        if name in used and location and location.path is None
-    ]
 
 
 def text(bundle: Bundle, planned: Plan) -> str:
