@@ -35,7 +35,12 @@ _FLOOR, _RANGE = 1e-10, 8.0
 
 
 class Pad(ComponentConfig):
-    """How the features of a clip are made longer than the clip: one of two rules."""
+    """How the features of a clip are made longer than the clip: one of two rules.
+
+    What is added are frames like others to the node that takes them; only `mask` tells. Where an
+    onnx.graph follows that counts `rows` or fills a mask, let its own `pad` add them: it then
+    knows how many are true.
+    """
 
     multiple_of: int | None = Field(
         None, ge=1, le=3000, description="frames of 0.0 up to a multiple, as Qwen3-ASR does"

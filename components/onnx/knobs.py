@@ -10,7 +10,11 @@ from composer.component import ComponentConfig
 
 
 class Pad(ComponentConfig):
-    """How many frames the file is fed: one of two rules."""
+    """How many frames the file is fed: one of two rules.
+
+    Frames that audio.log_mel has padded count as true ones here: pad in one place, and in this one
+    if `rows` or `mask` shall know the padding.
+    """
 
     multiple_of: int | None = Field(
         None, ge=1, le=1_000_000, description="frames up to a multiple of this"
@@ -80,7 +84,7 @@ class Rows(ComponentConfig):
     )
     stride: int = Field(ge=1, le=1_000_000, description="frames for one row")
     keep: Literal["valid", "all"] = Field(
-        "valid", description="rows of the true frames, or those of the padding too"
+        "valid", description="rows of the true frames, or those of this component's padding too"
     )
     output: str | None = Field(
         None, max_length=256, description="the output that has the rows; absent: the first"
