@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import typer
 
 from composer.cli.options import BundleName, Json, Sources, Variant, folders
-from composer.cli.printing import report, say, verdict_json
+from composer.cli.printing import count, report, say, verdict_json
 from composer.errors import REFUSED, ComposerError
 
 if TYPE_CHECKING:
@@ -56,8 +56,3 @@ def verdict(found: Report) -> str:
         parts += [count(sum(len(g.nodes) for g in graphs), "node"), count(len(graphs), "task")]
     warnings = len(found.problems) - errors
     return ", ".join(parts + [count(warnings, "warning")] * bool(warnings))
-
-
-def count(number: int, noun: str) -> str:
-    """Return 1 node, 2 nodes."""
-    return f"{number} {noun}" + "s" * (number != 1)

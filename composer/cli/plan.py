@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from composer.cli.check import count
 from composer.cli.options import (
     BundleName,
     Device,
@@ -16,7 +15,7 @@ from composer.cli.options import (
     Threads,
     Variant,
 )
-from composer.cli.printing import say
+from composer.cli.printing import count, say
 
 if TYPE_CHECKING:
     from composer.bundle import Bundle

@@ -41,6 +41,11 @@ def shown(text: str) -> str:
     )
 
 
+def count(number: int, noun: str) -> str:
+    """Return 1 node, 2 nodes."""
+    return f"{number} {noun}" + "s" * (number != 1)
+
+
 def as_json(value: Any, indent: int | None = 2) -> str:
     """Return JSON; a number that JSON lacks becomes null."""
     return json.dumps(_finite(value), indent=indent, ensure_ascii=False, allow_nan=False)

@@ -5,10 +5,15 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+from composer.cli.printing import count
+
 if TYPE_CHECKING:
+    from composer.checker.graph import Graph
     from composer.run import Result
 
-CUT = "length"
+Options = Mapping[str, Mapping[str, Any]]
+
+CUT, LIMIT = "length", "max_tokens"
 
 
 def result_json(result: Result, bundle: str) -> dict[str, Any]:
@@ -44,12 +49,28 @@ def as_lines(outputs: Mapping[str, Any]) -> str:
     return "\n".join(f"{name}: {_value(outputs[name])}" for name in names)
 
 
-def cut_short(result: Result, whose: str = "") -> str | None:
-    """Return a warning where the decoder stopped at its limit and not of itself."""
+def cut_short(result: Result, graph: Graph, options: Options, whose: str = "") -> str | None:
+    """Return a warning where the decoder stopped at a limit and not of itself.
+
+    `options` are those that the run set, by node.
+    """
     if result.finish_reason != CUT:
         return None
+    *_, node = (
+        node
+        for name, node in graph.nodes.items()
+        if name in result.timings and node.signature and node.signature.streams
+    )
+    assert node.signature is not None
+    defaults = {name: option.default for name, option in node.signature.options.items()}
+    limit = {**defaults, **node.options, **options.get(node.name, {})}.get(LIMIT)
     lead = f"{whose}: " if whose else ""
-    return f"{lead}warning: the answer was cut at its limit of tokens; raise it with --set"
+    cut = f"{lead}warning: the answer was cut after {count(result.tokens, 'token')}"
+    if not isinstance(limit, int):
+        return cut
+    if result.tokens < limit:
+        return f"{cut}, the last that the model has positions for; give it less at once"
+    return f"{cut}; allow more by --set {node.name}.{LIMIT}={2 * limit}"
 
 
 def _value(value: Any) -> str:

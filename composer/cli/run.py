@@ -92,7 +92,7 @@ def run(
         say(as_json(result_json(result, opened.name)))
     elif not stream:
         say(as_text(result.outputs))
-    warning = cut_short(result)
+    warning = cut_short(result, graph, given["options"])
     if warning:
         note(warning)
 

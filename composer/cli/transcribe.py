@@ -34,7 +34,7 @@ from composer.cli.printing import (
     unwritable,
     write,
 )
-from composer.cli.results import cut_short, plains
+from composer.cli.results import Options, cut_short, plains
 from composer.errors import FAILED, ComposerError
 
 if TYPE_CHECKING:
@@ -113,7 +113,7 @@ def transcribe(
             raise typer.BadParameter(f"name the clips as arguments, not by -i {audio}=...")
         options = settings(graph, set)
         read_inputs(graph, values, {audio: None})
-        sink = _Sink(format, output, text)
+        sink = _Sink(graph, options, format, output, text)
         sink.open()
         opened.load(name)
         sink.empty()
@@ -133,6 +133,8 @@ def transcribe(
 class _Sink:
     """Where transcripts go: stdout, or files of a folder."""
 
+    graph: Graph
+    options: Options
     format: Format
     folder: Path | None
     text: str
@@ -167,7 +169,7 @@ class _Sink:
             problems = [problem_json(problem) for problem in result.problems]
             entry: dict[str, Any] = {"audio": clip, "error": problems}
         else:
-            warning = cut_short(result, clip)
+            warning = cut_short(result, self.graph, self.options, clip)
             if warning:
                 note(warning)
             entry = {

@@ -1,6 +1,7 @@
 import io
 import json
 import sys
+from dataclasses import replace
 from types import SimpleNamespace
 
 import numpy as np
@@ -8,6 +9,8 @@ import pytest
 from safetensors import safe_open
 from safetensors.numpy import save_file
 
+from composer import load
+from composer.cli.results import cut_short
 from composer.cli.tensors import read_values
 from tests.fakes import BUNDLE, write
 
@@ -113,7 +116,29 @@ def test_stream_and_json_exclude_each_other(cli, bundle):
 def test_an_answer_that_was_cut_is_told(cli, bundle, clip):
     code, out, err = cli("run", bundle, "-i", f"audio={clip()}", "--set", "answer.max_tokens=1")
     assert (code, out) == (0, "7\n")
-    assert err == ("warning: the answer was cut at its limit of tokens; raise it with --set\n")
+    assert err == (
+        "warning: the answer was cut after 1 token; allow more by --set answer.max_tokens=2\n"
+    )
+
+
+def test_the_limit_that_the_manifest_sets_is_told(cli, tmp_path, clip):
+    path = write(tmp_path, BUNDLE, ("{embeds: $embeds}}", "{embeds: $embeds, max_tokens: 1}}"))
+    path = write(tmp_path, path.read_text().replace("answer", "said_back"))
+    assert cli("run", path, "-i", f"audio={clip()}")[2].endswith(
+        "after 1 token; allow more by --set said_back.max_tokens=2\n"
+    )
+
+
+def test_an_answer_that_the_model_itself_cut_is_told(bundle, clip):
+    """What ends before max_tokens ended for want of positions, and no option helps."""
+    with load(bundle) as loaded:
+        result = replace(loaded.run(audio=str(clip())), finish_reason="length")
+        graph = loaded.checked.graphs["default"]
+    assert cut_short(result, graph, {}, "a.wav") == (
+        "a.wav: warning: the answer was cut after 2 tokens, the last that the model has positions "
+        "for; give it less at once"
+    )
+    assert "--set answer.max_tokens=4" in cut_short(result, graph, {"answer": {"max_tokens": 2}})
 
 
 def test_settings_are_checked(cli, bundle, clip):
