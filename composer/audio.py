@@ -13,7 +13,7 @@ from typing import Any, BinaryIO, Self
 
 import numpy as np
 
-from composer.containers import READABLE, container, data_chunk, describe, missing
+from composer.containers import READABLE, container, damage, data_chunk, describe, missing
 from composer.errors import ComposerError, Place, Problem
 
 MIN_RATE, MAX_RATE = 4_000, 384_000
@@ -99,6 +99,11 @@ def _refused(code: str, name: str, found: str, hint: str | None = None) -> Compo
     return ComposerError(Problem(code, found, Place(name), hint=hint))
 
 
+def _damaged(kind: str, name: str, how: str) -> ComposerError:
+    found = f"the {kind} file is damaged: {how}"
+    return _refused("S489", name, found, "fetch it again, or convert it anew")
+
+
 def _opened(path: Path) -> BinaryIO:
     name = str(path)
     try:
@@ -128,6 +133,9 @@ def _decode(file: BinaryIO, size: int, name: str) -> Audio:
     lost = missing(file, kind, size)
     if lost:
         raise _refused("S483", name, f"the {kind} file is truncated: {lost}", "fetch it again")
+    broken = damage(file, kind, size)
+    if broken:
+        raise _damaged(kind, name, broken)
     import soundfile
 
     class Forward(soundfile.SoundFile):  # type: ignore[misc]
@@ -143,8 +151,7 @@ def _decode(file: BinaryIO, size: int, name: str) -> Audio:
                 _check_length(promised, rate, name)
             audio = _mix(_blocks(sound), rate, channels, name)
     except soundfile.LibsndfileError as error:
-        found = f"the {kind} file is damaged: {str(error).rpartition(': ')[2].strip(' .')}"
-        raise _refused("S489", name, found, "fetch it again, or convert it anew") from error
+        raise _damaged(kind, name, str(error).rpartition(": ")[2].strip(" .")) from error
     if promised < _READ_ALL and audio.frames < promised and kind != "MP3":
         found = f"its header promises {promised} frames, and {audio.frames} are there"
         raise _refused("S483", name, f"the {kind} file is truncated: {found}", "fetch it again")

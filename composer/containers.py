@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import struct
+import zlib
 from collections.abc import Iterator
 from typing import BinaryIO
 
@@ -30,6 +31,7 @@ _OTHERS = (
     (rb"version https://git-lfs", "a Git LFS pointer"),
     (rb"(?i)\s*(<!doctype|<html|<\?xml)", "a web page"),
 )
+_MIRRORED = bytes(int(f"{byte:08b}"[::-1], 2) for byte in range(256))
 _KNOWN = tuple((re.compile(pattern, re.DOTALL), name) for pattern, name in _OTHERS)
 
 
@@ -125,6 +127,32 @@ def _missing_ogg(file: BinaryIO, size: int) -> str | None:
     if len(page) < 27 + page[26] + sum(page[27 : 27 + page[26]]):
         return "its last Ogg page is cut off"
     return None if page[5] & 4 else "the page that ends an Ogg stream is missing"
+
+
+def damage(file: BinaryIO, kind: str, size: int) -> str | None:
+    """Say which page of an Ogg stream is broken: its decoder would leave it out and say nothing."""
+    at, number, places = 0, 0, dict[bytes, int]()
+    while kind == "Ogg" and at < size:
+        file.seek(at)
+        head = file.read(27)
+        if head[:4] != b"OggS":
+            return None if b"OggS" not in file.read() else f"there is no page at byte {at}"
+        lengths = file.read(head[26])
+        body = file.read(sum(lengths))
+        serial, place, stored = head[14:18], *struct.unpack("<II", head[18:26])
+        if stored != _ogg_checksum(head[:22] + bytes(4) + head[26:] + lengths + body):
+            return f"page {number}, at byte {at}, does not match its checksum"
+        if place != places.get(serial, place - 1) + 1:
+            return f"pages are missing before byte {at}"
+        places[serial] = place
+        at, number = at + 27 + len(lengths) + len(body), number + 1
+    return None
+
+
+def _ogg_checksum(page: bytes) -> int:
+    """Return the CRC-32 of Ogg (RFC 3533): zlib's, with bits mirrored and nothing inverted."""
+    mirrored = zlib.crc32(page.translate(_MIRRORED), 0xFFFFFFFF) ^ 0xFFFFFFFF
+    return int(f"{mirrored:032b}"[::-1], 2)
 
 
 def _is_mpeg_frame(head: bytes) -> bool:

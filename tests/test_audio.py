@@ -1,6 +1,7 @@
 import io
 import os
 import random
+import re
 import struct
 import warnings
 
@@ -27,7 +28,7 @@ def refusal(source):
     with pytest.raises(ComposerError) as caught:
         read_audio(source)
     (problem,) = caught.value.problems
-    assert caught.value.exit_code == 3
+    assert caught.value.exit_code == 5
     return problem
 
 
@@ -72,6 +73,32 @@ def test_reads_what_was_written(container, subtype, tolerance, tmp_path):
 def test_refuses_a_truncated_file(container, subtype, tolerance, share):
     data = encoded(container=container, subtype=subtype)
     assert refusal(data[: int(len(data) * share)]).code in ("S483", "S489")
+
+
+@pytest.mark.parametrize(
+    ("container", "subtype"), [("OGG", "VORBIS"), ("OGG", "OPUS"), ("FLAC", "PCM_16")]
+)
+def test_refuses_a_single_wrong_bit_wherever_a_checksum_tells(container, subtype):
+    data = encoded(container=container, subtype=subtype)
+    draw = random.Random(5)
+    for _ in range(60):
+        wrong = bytearray(data)
+        wrong[draw.randrange(len(data))] ^= 1 << draw.randrange(8)
+        assert refusal(bytes(wrong)).code in ("S481", "S483", "S489")
+
+
+def test_names_the_page_of_an_ogg_that_is_wrong_or_missing():
+    data = encoded(np.tile(TONE, 3), container="OGG", subtype="VORBIS")
+    pages = [match.start() for match in re.finditer(b"OggS", data)]
+    at = pages[3]
+    wrong = data[: at + 40] + bytes([data[at + 40] ^ 1]) + data[at + 41 :]
+    assert refusal(wrong).message == (
+        f"the Ogg file is damaged: page 3, at byte {at}, does not match its checksum"
+    )
+    assert refusal(data[:at] + data[pages[4] :]).message == (
+        f"the Ogg file is damaged: pages are missing before byte {at}"
+    )
+    assert read_audio(data + b"TAG of another tool").frames == 120_000
 
 
 @pytest.mark.parametrize("container", ["WAV", "RF64", "AIFF", "FLAC", "OGG", "MP3"])
