@@ -44,5 +44,8 @@ def list_(
         except ComposerError:
             say(f"{name.ljust(width)}  cannot be read: composer check {name} tells why")
             continue
-        variants = f" (variants: {', '.join(manifest.variants)})" if manifest.variants else ""
-        say(f"{name.ljust(width)}  {manifest.summary}{variants}".rstrip())
+        words = [" and ".join(manifest.licence)] if manifest.licence else []
+        words += [f"variants: {', '.join(manifest.variants)}"] if manifest.variants else []
+        say(
+            f"{name.ljust(width)}  {manifest.summary}" + (f" ({'; '.join(words)})" if words else "")
+        )

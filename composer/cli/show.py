@@ -32,6 +32,8 @@ def show(
 ) -> None:
     """Draw a bundle's graph, with shapes, precision and bytes.
 
+    The tree begins with the licence and with where each part comes from.
+
     A bundle that is refused is drawn as far as it is understood, and its errors are printed.
 
     Example: composer show mega-asr-mini --format svg -o graph.svg

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 from collections.abc import Mapping
 from pathlib import Path
@@ -35,8 +36,18 @@ def inputs(graph: Graph, given: list[str] | None) -> dict[str, Any]:
 
 def _value(name: str, kind: str, text: str) -> Any:
     if kind == "audio":
-        return sys.stdin.buffer.read() if text == "-" else text
+        return _audio(name, text)
     return _numbers(name, text) if kind == "tensor" else text
+
+
+def _audio(name: str, text: str) -> str | bytes:
+    """Return the path of an audio file, or the bytes that stand on stdin."""
+    if text == "-":
+        return sys.stdin.buffer.read()
+    if os.path.exists(text) and not (os.path.isfile(text) or os.path.isdir(text)):
+        message = f"'{name}' needs a file, and {text} is a pipe or device"
+        raise ComposerError(Problem("R542", message, hint=f"-i {name}=- reads standard input"))
+    return text
 
 
 def _numbers(name: str, text: str) -> Any:

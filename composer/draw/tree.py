@@ -11,6 +11,7 @@ from composer.draw.text import Ports, call, size
 if TYPE_CHECKING:
     from composer.checker import Checked
     from composer.checker.graph import Graph, Node
+    from composer.manifest import Manifest
 
 
 @dataclass(frozen=True)
@@ -30,7 +31,17 @@ def tree(bundle: Checked) -> str:
         Branch((f"task {name}" if len(bundle.graphs) > 1 else "graph",), _task(graph))
         for name, graph in bundle.graphs.items()
     ]
-    return "\n".join([title, *_lines((_components(bundle), *tasks))])
+    return "\n".join([title, *_lines((*_origin(manifest), _components(bundle), *tasks))])
+
+
+def _origin(manifest: Manifest) -> tuple[Branch, ...]:
+    """Say whose the bundle is: its licence, and where each part comes from."""
+    parts = tuple(
+        Branch((each.what, f"from {each.from_}", ", ".join(filter(None, (each.how, each.licence)))))
+        for each in manifest.provenance
+    )
+    licence = " and ".join(manifest.licence)
+    return (Branch((f"licence: {licence or 'not given'}",), parts),) if licence or parts else ()
 
 
 def _components(bundle: Checked) -> Branch:

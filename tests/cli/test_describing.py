@@ -141,6 +141,24 @@ def test_show_a_tree(cli, tmp_path):
     )
 
 
+def test_show_tells_the_licence_and_the_origin(cli, tmp_path):
+    about = (
+        "licence: [Apache-2.0, MIT]\nprovenance:\n"
+        "  - {what: encoder, from: 'hf:a/b', how: exported to ONNX, licence: MIT}\n"
+        "  - {what: clips, from: espeak-ng}\ncomponents:\n"
+    )
+    code, out, err = cli("show", write(tmp_path, BUNDLE, ("components:\n", about)))
+    assert (code, err) == (0, "")
+    assert out.splitlines()[1:5] == [
+        "├─ licence: Apache-2.0 and MIT",
+        "│  ├─ encoder  from hf:a/b     exported to ONNX, MIT",
+        "│  └─ clips    from espeak-ng",
+        "├─ components, 2.05 kB of weights",
+    ]
+    text = BUNDLE.replace("components:\n", about.replace("licence: [Apache-2.0, MIT]\n", ""), 1)
+    assert "├─ licence: not given\n" in cli("show", write(tmp_path, text))[1]
+
+
 def test_show_into_a_file(cli, tmp_path):
     target = tmp_path / "graph.svg"
     assert cli("show", write(tmp_path), "-f", "svg", "-o", target) == (0, "", "")
@@ -320,4 +338,9 @@ def test_list_names_the_bundles(cli, shelf):
         "alone         frames -> widen -> echo\n"
         "bad           cannot be read: composer check bad tells why\n"
         "with-weights  frames -> widen -> echo\n"
+    )
+    about = "licence: [MIT, Apache-2.0]\nvariants: {small: {}, large: {}}\n"
+    (shelf / "alone.yaml").write_text(BUNDLE + about)
+    assert cli("list")[1].splitlines()[0] == (
+        "alone         frames -> widen -> echo (MIT and Apache-2.0; variants: small, large)"
     )

@@ -1,5 +1,6 @@
 import io
 import json
+import os
 import sys
 from dataclasses import replace
 from types import SimpleNamespace
@@ -177,6 +178,17 @@ def test_audio_from_stdin(cli, bundle, clip, monkeypatch):
     data = clip().read_bytes()
     monkeypatch.setattr(sys, "stdin", SimpleNamespace(buffer=io.BytesIO(data)))
     assert cli("run", bundle, "-i", "audio=-")[1] == "7.\n"
+
+
+def test_a_pipe_is_no_audio_file(cli, bundle, tmp_path):
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    assert cli("run", bundle, "-i", f"audio={pipe}") == (
+        2,
+        "",
+        f"R542 'audio' needs a file, and {pipe} is a pipe or device\n"
+        "    hint: -i audio=- reads standard input\n",
+    )
 
 
 def test_a_run_that_fails(cli, bundle, clip, tmp_path):
