@@ -174,6 +174,30 @@ def test_audio_that_cannot_be_read(cli, bundle, tmp_path):
     assert err.startswith(f"{tmp_path}/none.wav: S480 ")
 
 
+@pytest.mark.parametrize(
+    ("arguments", "code", "says"),
+    [
+        (["-i", "audio=missing.wav"], 5, "missing.wav: S480 "),
+        (["-i", "audio=."], 5, "S480 the audio is a folder"),
+        (["-i", "audio={bundle}"], 5, "S481 "),
+        (["-i", "audio={clip}", "--variant", "no"], 3, "M132 there is no variant 'no'"),
+        (["-i", "audio={clip}", "--source", "no=."], 3, "S475 there is no source 'no'"),
+        (["-i", "audio={clip}", "--profile", "no.yaml"], 3, "no.yaml"),
+        (["-i", "audio={clip}", "--precision", "no=float16"], 3, "W219"),
+        (["-i", "audio={clip}", "--task", "no"], 2, "R543"),
+        (["-i", "audio={clip}", "--taps", "no/taps.safetensors"], 5, "R507"),
+        (["--sauce", "no=."], 2, "No such option: --sauce"),
+        ([], 2, "R541"),
+    ],
+)
+def test_exit_codes(cli, bundle, clip, tmp_path, monkeypatch, arguments, code, says):
+    monkeypatch.chdir(tmp_path)
+    filled = [each.format(bundle=bundle, clip=clip()) for each in arguments]
+    found, out, err = cli("run", bundle, *filled)
+    assert (found, out) == (code, "")
+    assert says in err
+
+
 def test_audio_from_stdin(cli, bundle, clip, monkeypatch):
     data = clip().read_bytes()
     monkeypatch.setattr(sys, "stdin", SimpleNamespace(buffer=io.BytesIO(data)))
