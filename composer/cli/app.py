@@ -21,7 +21,7 @@ from composer.cli.run import run
 from composer.cli.schema import schema
 from composer.cli.show import show
 from composer.cli.transcribe import transcribe
-from composer.errors import ComposerError
+from composer.errors import FAILED, ComposerError
 
 INTERRUPTED, CLOSED = 130, 141
 
@@ -100,6 +100,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except BrokenPipeError:
         _close_quietly()
         return CLOSED
+    except OSError:
+        # What could not be printed is told already, and still lies in the buffer.
+        _close_quietly()
+        return code or FAILED
     return code
 
 

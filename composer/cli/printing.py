@@ -15,9 +15,14 @@ KEPT = "\n\t"
 
 
 def say(text: str = "", end: str = "\n") -> None:
-    """Print a result."""
-    sys.stdout.write((shown(text) if sys.stdout.isatty() else text) + end)
-    sys.stdout.flush()
+    """Print a result; raise ComposerError when there is no room for it."""
+    try:
+        sys.stdout.write((shown(text) if sys.stdout.isatty() else text) + end)
+        sys.stdout.flush()
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        raise unwritable(Path("standard output"), error) from None
 
 
 def note(text: str) -> None:

@@ -119,11 +119,13 @@ def transcribe(
         sink.empty()
         items = ({**values, audio: clip} for clip in clips)
         results = opened.map(items, in_flight=jobs, task=name, options=options)
-        with _progress(len(clips), output) as advance:
-            for clip, result in zip(clips, results, strict=True):
-                sink.take(clip, result)
-                advance()
-        sink.close()
+        try:
+            with _progress(len(clips), output) as advance:
+                for clip, result in zip(clips, results, strict=True):
+                    sink.take(clip, result)
+                    advance()
+        finally:
+            sink.close()
     if sink.failed:
         note(f"{sink.failed} of {len(clips)} clips failed")
         raise typer.Exit(FAILED)

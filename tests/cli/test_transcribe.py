@@ -86,17 +86,27 @@ def test_files(cli, bundle, clip, tmp_path, format, files):
         assert [json.loads(line)["audio"] for line in lines] == [str(each) for each in clips]
 
 
-def test_lines_are_written_as_clips_end(cli, bundle, clip, tmp_path, monkeypatch):
-    target = tmp_path / "out" / "transcripts.jsonl"
-    seen = []
+@pytest.fixture
+def interrupted(monkeypatch):
+    """Interrupt a command after two clips; `after` is called after each."""
 
-    def interrupted(self, items, in_flight, **given):
+    class Seen:
+        after = staticmethod(lambda: None)
+
+    def map_(self, items, in_flight, **given):
         for item in (item for item, _ in zip(items, range(2), strict=False)):
             yield self.run(**given, **item)
-            seen.append(len(target.read_text().splitlines()))
+            Seen.after()
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("composer.bundle.Bundle.map", interrupted)
+    monkeypatch.setattr("composer.bundle.Bundle.map", map_)
+    return Seen
+
+
+def test_lines_are_written_as_clips_end(cli, bundle, clip, tmp_path, interrupted):
+    target = tmp_path / "out" / "transcripts.jsonl"
+    seen = []
+    interrupted.after = lambda: seen.append(len(target.read_text().splitlines()))
     clips = [clip(f"{n}.wav") for n in range(3)]
     code, out, _ = cli("transcribe", bundle, *clips, "-f", "jsonl", "-o", tmp_path / "out")
     assert (code, out, seen) == (130, "", [1, 2])
@@ -104,9 +114,14 @@ def test_lines_are_written_as_clips_end(cli, bundle, clip, tmp_path, monkeypatch
     assert [json.loads(line)["audio"] for line in lines] == [str(each) for each in clips[:2]]
 
 
-def test_a_run_replaces_the_lines_of_the_last_once_it_has_loaded(
-    cli, bundle, clip, tmp_path, monkeypatch
-):
+def test_an_interrupt_leaves_a_whole_array(cli, bundle, clip, interrupted):
+    clips = [clip(f"{n}.wav") for n in range(3)]
+    code, out, _ = cli("transcribe", bundle, *clips, "-f", "json")
+    assert code == 130
+    assert [entry["audio"] for entry in json.loads(out)] == [str(each) for each in clips[:2]]
+
+
+def test_a_run_replaces_the_lines_of_the_last_once_it_has_loaded(cli, bundle, clip, tmp_path):
     call = ["transcribe", bundle, clip(), "-f", "jsonl", "-o", tmp_path / "out"]
     for _ in range(2):
         assert cli(*call)[0] == 0
