@@ -1,14 +1,17 @@
 """The trainer's parts: sentences, speakers, conditions, features, targets, prompt."""
 
+import json
 import re
 import subprocess
 import sys
 from dataclasses import replace
+from pathlib import Path
 from random import Random
 
 import librosa
 import numpy as np
 import pytest
+import soundfile
 import torch
 
 from training import (
@@ -263,3 +266,35 @@ def test_errors_are_pooled_by_group() -> None:
 )
 def test_word_distance(reference: str, found: str, errors: int) -> None:
     assert evaluate.distance(reference.split(), found.split()) == errors
+
+
+BUNDLE = Path(__file__).parents[1] / "bundles" / "mega-asr-mini"
+
+
+def test_shipped_clips_are_held_out() -> None:
+    lines = (BUNDLE / "clips" / "references.jsonl").read_text().splitlines()
+    clips = [json.loads(line) for line in lines]
+    shipped = {path.name for path in (BUNDLE / "clips").glob("*.flac")}
+    assert {clip["audio"] for clip in clips} == shipped
+    for clip in clips:
+        assert clip["voice"].partition("+")[2] in speech.HELD_OUT_VARIANTS
+        if not clip["audio"].startswith("long"):
+            assert grammar.is_held_out(clip["text"])
+
+
+@pytest.mark.parametrize("language", ["English", None])
+def test_shipped_files_hear_the_shipped_clips(language: str | None) -> None:
+    transcribe = evaluate.transcriber(BUNDLE, language)
+    words = errors = 0
+    for line in (BUNDLE / "clips" / "references.jsonl").read_text().splitlines():
+        clip = json.loads(line)
+        wave, rate = soundfile.read(BUNDLE / "clips" / clip["audio"], dtype="float32")
+        assert rate == espeak.RATE
+        words += len(clip["text"].split())
+        errors += evaluate.distance(clip["text"].split(), transcribe(wave).split())
+    assert errors <= 0.05 * words
+
+
+def test_shipped_weights_stay_small() -> None:
+    weights = [*BUNDLE.glob("onnx/*"), *BUNDLE.glob("mlx/*/*"), *BUNDLE.glob("tokenizer/*")]
+    assert sum(path.stat().st_size for path in weights) < 8_000_000
