@@ -109,6 +109,7 @@ def test_conditions_are_named_after_what_they_do() -> None:
     assert drawn == {"clean", "room", *speech.NOISES, *(f"room+{n}" for n in speech.NOISES)}
 
 
+@pytest.mark.usefixtures("speaks")
 def test_espeak_gives_speech_with_times() -> None:
     voice = speech.Voice("en-us", "f1", 160, 50)
     spoken = speech.speak("where is the library", voice)
@@ -119,6 +120,7 @@ def test_espeak_gives_speech_with_times() -> None:
     assert 0.05 < np.abs(spoken.wave).max() <= 1.0
 
 
+@pytest.mark.usefixtures("speaks")
 def test_an_unknown_voice_is_refused() -> None:
     with pytest.raises(ValueError, match="espeak-ng has no voice xx-nowhere"):
         espeak.speak("one", "xx-nowhere", 160, 50)
@@ -130,6 +132,7 @@ def test_a_missing_library_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
         espeak.Engine()
 
 
+@pytest.mark.usefixtures("speaks")
 def test_every_voice_speaks() -> None:
     for variant in (*speech.VARIANTS, *speech.HELD_OUT_VARIANTS):
         voice = speech.Voice("en-us", variant, 160, 50)
@@ -185,7 +188,9 @@ def test_word_ends_fill_in_what_the_synthesizer_joins() -> None:
 
 
 @pytest.fixture(scope="module")
-def batch(tokenizer: text.Tokenizer, tmp_path_factory: pytest.TempPathFactory) -> data.Batch:
+def batch(
+    speaks: None, tokenizer: text.Tokenizer, tmp_path_factory: pytest.TempPathFactory
+) -> data.Batch:
     folder = tmp_path_factory.mktemp("corpus")
     corpus.build(folder, 24, workers=1)
     tokenizer.save(str(folder / "tokenizer.json"))
@@ -225,6 +230,7 @@ def test_a_batch_of_many_gives_what_a_batch_of_one_gives(batch: data.Batch) -> N
             torch.testing.assert_close(one.reply[0][kept], many.reply[at][kept], atol=1e-4, rtol=0)
 
 
+@pytest.mark.usefixtures("speaks")
 def test_held_out_set_is_a_function_of_the_seed() -> None:
     first, again = (list(heldout.items(5, seed=3)) for _ in range(2))
     assert [item.text for item in first] == [item.text for item in again]
@@ -232,6 +238,7 @@ def test_held_out_set_is_a_function_of_the_seed() -> None:
     assert len(first[3].wave) > 8.0 * espeak.RATE
 
 
+@pytest.mark.usefixtures("speaks")
 def test_held_out_samples_are_the_same_in_every_process() -> None:
     script = (
         "import hashlib; from training import heldout; "
