@@ -35,21 +35,6 @@ from composer.manifest.rules import broken_rules
 from composer.manifest.source import Document, read
 from composer.suggest import did_you_mean, listed
 
-__all__ = [
-    "AdapterEntry",
-    "ComponentEntry",
-    "Input",
-    "Manifest",
-    "Node",
-    "Origin",
-    "Quantization",
-    "QuantizationRule",
-    "Source",
-    "Task",
-    "find_manifest",
-    "read_manifest",
-]
-
 FILES = ("bundle.yaml", "bundle.json")
 DEFAULT = "default"
 MIGRATIONS: dict[int, Callable[[dict[str, Any]], dict[str, Any]]] = {}
