@@ -12,11 +12,6 @@ from composer.shipped import shipped
 MINI = shipped("bundles") / "mega-asr-mini"
 CLIPS = sorted((MINI / "clips").glob("*.flac"))[:2]
 
-pytestmark = pytest.mark.skipif(
-    not (MINI / "onnx").is_dir(), reason="its weights are not in this tree yet"
-)
-
-
 @pytest.fixture(scope="module")
 def said():
     lines = (MINI / "clips" / "references.jsonl").read_text("utf-8").splitlines()
