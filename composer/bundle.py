@@ -17,7 +17,7 @@ from composer.errors import ComposerError, Problem
 from composer.inputs import read_inputs, read_value
 from composer.loading import hold_budget, hold_placement, load_components
 from composer.names import find_bundle
-from composer.options import read_option
+from composer.options import contradictions, read_option
 from composer.plan import Plan, plan
 from composer.profile import Profile
 from composer.run import Result, Run
@@ -189,7 +189,7 @@ class Bundle:
         tapped = set(graph.values) if taps is True else set(taps or ())
         feeds = self._feeds(name, feed or {})
         problems = unknown("tap", tapped, graph.values)
-        settings, faults = _options(graph, options or {})
+        settings, faults = _options(self.checked, graph, options or {})
         problems += faults
         if problems:
             raise ComposerError(problems)
@@ -247,18 +247,23 @@ def _landed(future: Future[Result]) -> Result | ComposerError:
 
 
 def _options(
-    graph: Graph, given: Mapping[str, Mapping[str, Any]]
+    checked: Checked, graph: Graph, given: Mapping[str, Mapping[str, Any]]
 ) -> tuple[dict[str, dict[str, Any]], list[Problem]]:
     """Read overridden options by node, with what is wrong about them."""
     problems = unknown("set options of", given, graph.nodes)
     read: dict[str, dict[str, Any]] = {}
-    for node in given.keys() & graph.nodes.keys():
-        signature = graph.nodes[node].signature
-        known = signature.options if signature else {}
-        problems += unknown(f"set on '{node}' the option", given[node], known)
-        for name in given[node].keys() & known.keys():
+    for name in given.keys() & graph.nodes.keys():
+        node = graph.nodes[name]
+        options = node.signature.options if node.signature else {}
+        faults = unknown(f"set on '{name}' the option", given[name], options)
+        for key in given[name].keys() & options.keys():
             try:
-                read.setdefault(node, {})[name] = read_option(name, known[name], given[node][name])
+                read.setdefault(name, {})[key] = read_option(key, options[key], given[name][key])
             except ValueError as error:
-                problems.append(Problem("R542", f"'{node}': {error}"))
+                faults.append(Problem("R542", f"'{name}': {error}"))
+        if not faults and node.signature and node.component:
+            kind, together = checked.known[node.component].cls, {**node.options, **read[name]}
+            for message in contradictions(kind, node.method, node.signature, together):
+                faults.append(Problem("R542", f"'{name}': {message}"))
+        problems += faults
     return read, problems

@@ -130,6 +130,13 @@ class Component:
         return Facts()
 
     @classmethod
+    def weigh(cls, method: str, options: Mapping[str, Any]) -> None:
+        """Raise ComposerError where options of one call, defaults included, contradict each other.
+
+        Each is sound by itself. Called when a bundle is checked, and when a run overrides options.
+        """
+
+    @classmethod
     def load(cls, spec: Spec, facts: Facts, placement: Placement) -> Self:
         """Load the weights once, strictly; called on the backend's own thread."""
         raise NotImplementedError

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from typing import Any
 
 from pydantic import TypeAdapter, ValidationError
 
-from composer.component import Option
+from composer.component import Component, Option, Signature
+from composer.errors import ComposerError
 from composer.manifest.refusal import TYPES, described
 from composer.suggest import listed
 
@@ -24,3 +26,15 @@ def read_option(name: str, option: Option, given: Any) -> Any:
             for kind, why in kinds.items()
         )
         raise ValueError(f"option '{name}' should be {wanted}, not {described(given)}") from None
+
+
+def contradictions(
+    component: type[Component], method: str, signature: Signature, given: Mapping[str, Any]
+) -> list[str]:
+    """Return what is wrong with the options of one call taken together."""
+    options = {name: option.default for name, option in signature.options.items()}
+    try:
+        component.weigh(method, {**options, **given})
+    except ComposerError as error:
+        return [problem.message for problem in error.problems]
+    return []

@@ -71,6 +71,11 @@ class LanguageModel(Component, name="mlx.lm"):
         )
 
     @classmethod
+    def weigh(cls, method: str, options: Mapping[str, Any]) -> None:
+        if method == "generate":
+            Sampling(*(options[name] for name in ("temperature", "top_p", "top_k", "seed")))
+
+    @classmethod
     def load(cls, spec: Spec, facts: Facts, placement: Placement) -> Self:
         """Load the model on this thread; every tensor is used, and none is missing."""
         import mlx.core as mx

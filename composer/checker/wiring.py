@@ -13,7 +13,7 @@ from composer.component import CALL, OUT, Option, Signature
 from composer.errors import Problem
 from composer.manifest.refusal import described
 from composer.operators import OPERATORS
-from composer.options import read_option
+from composer.options import contradictions, read_option
 from composer.suggest import listed, with_nearest
 from composer.types import Port, is_float, parse_port
 
@@ -107,6 +107,13 @@ class _Wiring:
                     else None,
                 )
         self.missing(name, wish, signature)
+        if (
+            component in self.known
+            and options.keys() == wish.with_.keys() & signature.options.keys()
+        ):
+            kind = self.known[component].cls
+            for message in contradictions(kind, method, signature, options):
+                self.report("W216", message, "graph", name, "with", key=True)
         outputs = {out: name if out == OUT else f"{name}.{out}" for out in signature.returns}
         node = replace(node, wires=wires, literals=literals, options=options, outputs=outputs)
         self.spaces[name] = scope

@@ -12,6 +12,7 @@ from composer.shipped import shipped
 MINI = shipped("bundles") / "mega-asr-mini"
 CLIPS = sorted((MINI / "clips").glob("*.flac"))[:2]
 
+
 @pytest.fixture(scope="module")
 def said():
     lines = (MINI / "clips" / "references.jsonl").read_text("utf-8").splitlines()
@@ -72,3 +73,12 @@ def test_new_makes_a_bundle_that_runs_alone(cli, tmp_path):
     assert cli("check", tmp_path / "mine")[0] == 0
     call = ["-i", f"audio={CLIPS[0]}"]
     assert cli("run", tmp_path / "mine", *call) == cli("run", "mega-asr-mini", *call)
+
+
+def test_options_that_contradict_each_other_are_refused_before_anything_runs(cli):
+    call = ["run", "mega-asr-mini", "-i", f"audio={CLIPS[0]}", "--set", "answer.top_k=3"]
+    assert cli(*call) == (
+        2,
+        "",
+        "R542 'answer': top_k 3 has no effect at temperature 0, which is greedy\n",
+    )
