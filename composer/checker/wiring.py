@@ -107,12 +107,9 @@ class _Wiring:
                     else None,
                 )
         self.missing(name, wish, signature)
-        if (
-            component in self.known
-            and options.keys() == wish.with_.keys() & signature.options.keys()
-        ):
-            kind = self.known[component].cls
-            for message in contradictions(kind, method, signature, options):
+        known = self.known.get(component or "")
+        if known and options.keys() == wish.with_.keys() & signature.options.keys():
+            for message in contradictions(known.cls, method, signature, options):
                 self.report("W216", message, "graph", name, "with", key=True)
         outputs = {out: name if out == OUT else f"{name}.{out}" for out in signature.returns}
         node = replace(node, wires=wires, literals=literals, options=options, outputs=outputs)
