@@ -16,7 +16,7 @@ from training.model import AUDIO, PHONE_SLOTS
 
 SILENT_SHARE = 0.02
 CONTEXT_SHARE = 0.1
-JOINED_SHARE = 0.4
+JOINED_SHARE = 0.5
 LONGEST = 12.0  # seconds of a turn
 IGNORED = -100
 WIDTH = 16
