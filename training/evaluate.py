@@ -1,4 +1,4 @@
-"""Measure the word error rate of the exported files on the held-out set."""
+"""Measure the word error rate of a bundle on the held-out set."""
 
 import argparse
 import json
@@ -6,47 +6,21 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
-import mlx.core as mx
-import numpy as np
-import onnxruntime
-import soxr
-from mlx_lm.generate import generate_step
-from mlx_lm.utils import load_model
-
-from training import espeak, features, heldout, speech, text
-from training.export import DECODER, ENCODER, TOKENIZER
+import composer
+from training import espeak, heldout, speech
 
 Transcribe = Callable[[speech.Wave], str]
-LONGEST = 96  # tokens of a reply
 
 
 def transcriber(bundle: Path, language: str | None) -> Transcribe:
-    """Open a bundle's files; the function takes 22.05 kHz and decodes greedily.
+    """Load a bundle; the function takes 22.05 kHz and decodes greedily.
 
     Without a language the model says it itself, and what it says is cut off.
     """
-    session = onnxruntime.InferenceSession(bundle / ENCODER)
-    decoder, config = load_model(bundle / DECODER, strict=True)
-    decoder.set_dtype(mx.float32)  # of activations and scales: a CPU has no fast bfloat16
-    tokenizer = text.load(bundle / TOKENIZER)
-    mels = session.get_inputs()[0].shape[1]
-    pad = tokenizer.token_to_id("<|audio_pad|>")
-    given = tokenizer.encode(text.prefix(language)).ids if language else []
+    loaded = composer.load(bundle)
 
     def transcribe(wave: speech.Wave) -> str:
-        wave = soxr.resample(wave, espeak.RATE, features.RATE)
-        mel = features.log_mel(wave, mels)[None]
-        (rows,) = session.run(None, {"input_features": mel})
-        ids = np.array(text.prompt(tokenizer, rows.shape[1]) + given)
-        embeds = decoder.model.embed_tokens(mx.array(ids))
-        embeds[mx.array(np.flatnonzero(ids == pad))] = mx.array(rows[0]).astype(embeds.dtype)
-        reply = []
-        steps = generate_step(mx.array(ids), decoder, input_embeddings=embeds, max_tokens=LONGEST)
-        for token, _ in steps:
-            if int(token) in config["eos_token_id"]:
-                break
-            reply.append(int(token))
-        return text.parse(tokenizer.decode(reply, skip_special_tokens=True)).strip()
+        return loaded.run(audio=(wave, espeak.RATE), language=language or "").text
 
     return transcribe
 
