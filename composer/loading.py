@@ -76,6 +76,10 @@ def hold_placement(checked: Checked, profile: Profile) -> None:
             reads = listed(sorted({*kind.places, *({"precision"} & kind.accepts)}))
             message = f"cannot place '{name}' by '{key}': {kind.name} does not read it"
             problems.append(Problem("R546", message, hint=f"it reads: {reads}"))
+    read = {key for known in checked.known.values() for key in known.cls.places}
+    for key in profile.default.given.keys() - read:
+        message = f"nothing in {checked.manifest.name} can be placed by '{key}'"
+        problems.append(Problem("R546", message, hint="leave it out for this bundle"))
     if problems:
         raise ComposerError(problems)
 

@@ -306,7 +306,7 @@ def test_placement_applies_where_it_is_understood(tmp_path):
     text = text.replace("  answer:", "  where: {run: placed, with: {text: $said}}\n  answer:")
     text = text.replace("outputs: {", "outputs: {where: $where, ")
     path = write(tmp_path, text)
-    everywhere = Profile(default=Placement(threads=2, providers=("CPU",)))
+    everywhere = Profile(default=Placement(threads=2))
     with composer.load(path, profile=everywhere) as bundle:
         assert bundle.run(audio=CLIP).outputs["where"] == "{'threads': 2}"
     here = Profile(default=Placement(threads=2), components={"placed": Placement(threads=3)})
@@ -318,6 +318,11 @@ def test_placement_applies_where_it_is_understood(tmp_path):
         "    hint: it reads: precision",
         "R546 cannot place 'placed' by 'device': fake.placed does not read it\n"
         "    hint: it reads: threads",
+    ]
+    nowhere = Profile(default=Placement(threads=2, providers=("CPU",)))
+    assert refused(composer.load, path, profile=nowhere) == [
+        "R546 nothing in fake-asr can be placed by 'providers'\n"
+        "    hint: leave it out for this bundle"
     ]
 
 
