@@ -141,6 +141,12 @@ class Component:
         """Load the weights once, strictly; called on the backend's own thread."""
         raise NotImplementedError
 
+    def admit(self, port: str, text: str) -> None:
+        """Raise ComposerError for a text that this port cannot take.
+
+        Called for texts that a run was given, before anything runs.
+        """
+
 
 def method(
     *, returns: str | Mapping[str, str], streams: bool = False, **inputs: str

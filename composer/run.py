@@ -70,6 +70,7 @@ class Run:
             except ComposerError as error:
                 given = self.place("inputs", name) if name in self.plan.graph.inputs else None
                 raise ComposerError(replace(p, place=given) for p in error.problems) from None
+        self.admit()
         for step in self.plan.steps:
             yield from self.step(step, stream)
             for name in step.drops:
@@ -77,6 +78,25 @@ class Run:
         graph = self.plan.graph
         outputs = {name: self.plain(value) for name, value in graph.outputs.items()}
         return Result(outputs, self.finish_reason, self.timings, self.tokens, self.tapped)
+
+    def admit(self) -> None:
+        """Let components refuse texts that were given, before any work is done."""
+        problems: list[Problem] = []
+        for step in self.plan.steps:
+            if step.node.component is None:
+                continue
+            component = self.components[step.node.component]
+            for key, name in step.node.wires.items():
+                text = self.values.get(name)
+                if name in self.plan.graph.inputs and isinstance(text, str):
+                    try:
+                        component.admit(key, text)
+                    except ComposerError as error:
+                        problems += (
+                            replace(p, place=self.place("inputs", name)) for p in error.problems
+                        )
+        if problems:
+            raise ComposerError(problems)
 
     def step(self, step: Step, stream: bool) -> Generator[Token, None, None]:
         node, began, self.paused = step.node, time.perf_counter(), 0.0

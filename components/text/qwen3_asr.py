@@ -52,13 +52,16 @@ class Qwen3Asr(Component, name="text.qwen3_asr"):
     def load(cls, spec: Spec, facts: Facts, placement: Placement) -> Self:
         return cls(spec.config)
 
+    def admit(self, port: str, text: str) -> None:
+        known = self.config.languages
+        if port == "language" and text and text not in known:
+            near = did_you_mean(text, known)
+            message = f"'{text}' is no language of this model"
+            raise ComposerError(Problem("R527", message, hint=near or f"it knows {listed(known)}"))
+
     @method(text="text", language="text", returns={OUT: "text", "language": "text"})
     def __call__(self, text: str, language: str | None = None) -> dict[str, str]:
-        known = self.config.languages
-        if language and language not in known:
-            near = did_you_mean(language, known)
-            message = f"'{language}' is no language of this model"
-            raise ComposerError(Problem("R527", message, hint=near or f"it knows {listed(known)}"))
+        self.admit("language", language or "")
         answer = repaired(text.strip(), self.config.repetitions)
         return {OUT: answer, "language": language} if answer and language else parsed(answer)
 

@@ -82,3 +82,13 @@ def test_options_that_contradict_each_other_are_refused_before_anything_runs(cli
         "",
         "R542 'answer': top_k 3 has no effect at temperature 0, which is greedy\n",
     )
+
+
+def test_a_wrong_language_is_told_before_anything_runs(cli):
+    call = ["run", "mega-asr-mini", "-i", f"audio={CLIPS[0]}", "-i", "language=english"]
+    code, out, err = cli(*call)
+    assert (code, out) == (5, "")
+    assert err.endswith(
+        "R527 'english' is no language of this model\n    hint: did you mean 'English'?\n"
+    )
+    assert "given text" not in err
