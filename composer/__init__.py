@@ -78,6 +78,8 @@ __all__ = [
 
 def __getattr__(name: str) -> Any:
     # A name is imported when it is first used, so that `composer --help` stays quick.
+    if name == "registry":
+        return import_module("composer.registry")
     if name not in _HOME:
         raise AttributeError(f"module 'composer' has no attribute '{name}'")
     return getattr(import_module(f"composer.{_HOME[name]}"), name)

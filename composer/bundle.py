@@ -15,7 +15,7 @@ from composer.checker.graph import Graph
 from composer.component import Component, Token
 from composer.errors import ComposerError, Problem
 from composer.inputs import read_inputs, read_value
-from composer.loading import hold_budget, hold_placement, load_components
+from composer.loading import hold_budget, hold_files, hold_placement, load_components
 from composer.names import find_bundle
 from composer.options import contradictions, read_option
 from composer.plan import Plan, plan
@@ -187,6 +187,8 @@ class Bundle:
         graph = self.checked.graphs[name]
         taps = (taps,) if isinstance(taps, str) else taps
         tapped = set(graph.values) if taps is True else set(taps or ())
+        used = {n.component: None for n in graph.nodes.values() if n.component}
+        hold_files(self.checked, used)
         feeds = self._feeds(name, feed or {})
         problems = unknown("tap", tapped, graph.values)
         settings, faults = _options(self.checked, graph, options or {})

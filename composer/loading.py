@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
 from composer.component import Component
-from composer.errors import ComposerError, Problem
+from composer.errors import ComposerError, Problem, in_order
 from composer.suggest import listed
 from composer.unknown import unknown
 from composer.worker import Worker
@@ -61,10 +61,12 @@ def hold_files(checked: Checked, names: Iterable[str]) -> None:
             if location and location.path is None:
                 place = checked.manifest.place("components", name, key=True)
                 message = f"{name} needs {location}, and its source is not on this machine"
-                hint = f"--source {location.source}=FOLDER runs it from a copy"
+                source = checked.manifest.sources[location.source]
+                hint = f"hf download {source.value} --local-dir FOLDER, and then "
+                hint += f"--source {location.source}=FOLDER"
                 problems.append(Problem("S473", message, place, hint=hint))
     if problems:
-        raise ComposerError(problems)
+        raise ComposerError(in_order(problems))
 
 
 def hold_placement(checked: Checked, profile: Profile) -> None:

@@ -41,6 +41,8 @@ def component(name: str) -> type[Component]:
     if name in _added:
         return _added[name]
     loaded: Any = _entries(COMPONENTS)[name].load()
+    if loaded.name != name:
+        raise ValueError(f"its entry point is named {name}, its class {loaded.name}")
     return loaded  # type: ignore[no-any-return]
 
 

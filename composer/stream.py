@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterator
+from collections.abc import Generator
 from typing import TYPE_CHECKING, Self
 
 from composer.component import Token
@@ -21,16 +21,20 @@ class Stream:
         self._run = run
         self.result: Result | None = None
 
-    def __iter__(self) -> Iterator[str]:
+    def __iter__(self) -> Self:
+        return self
+
+    def __next__(self) -> str:
         while self.result is None:
             try:
                 token = next(self._run)
             except StopIteration as end:
                 # A run that was closed has no result.
                 self.result = end.value
-                return
+                break
             if token.text:
-                yield token.text
+                return token.text
+        raise StopIteration
 
     def close(self) -> None:
         """Give the run up."""

@@ -5,7 +5,7 @@ import pytest
 
 import composer
 from composer import ComposerError
-from tests.fakes import BUNDLE, write
+from tests.fakes import BUNDLE, Odd, write
 
 pytestmark = pytest.mark.usefixtures("fakes")
 
@@ -82,8 +82,7 @@ def test_a_precision_is_asked_only_of_who_reads_one():
 def test_facts_that_fail_are_no_traceback():
     text = BUNDLE.replace("  echo:", "  odd: {use: fake.odd}\n  echo:")
     assert said(text) == [
-        "bundle.yaml:8:8: W223 fake.odd cannot make sense of its files: "
-        "TypeError: unhashable type: 'list'"
+        "bundle.yaml:8:8: W223 fake.odd cannot tell its facts: TypeError: unhashable type: 'list'"
     ]
 
 
@@ -120,3 +119,42 @@ def test_a_variant_is_named():
     assert " W209 in the variant 'odd': axis 1 of $soft is 5" in found
     with pytest.raises(ComposerError):
         composer.load("bundle.yaml", variant="odd")
+
+
+def test_a_node_that_reads_itself():
+    assert said(BUNDLE, ("{x: $mel}", "{x: $soft}")) == [
+        "bundle.yaml:14:32: W206 'soft' reads itself\n"
+        "    hint: a node sees only what stands above it"
+    ]
+
+
+def test_one_slip_is_one_problem():
+    first = "  words: {run: echo.embed, with: {ids: $asked.ids}}\n"
+    second = "  embeds: {run: scatter, with: {base: $words, at: $asked.slots, values: $soft}}\n"
+    (found,) = said(BUNDLE.replace(first + second, second + first))
+    assert " W206 '$words' is not defined above this node" in found
+
+
+@pytest.mark.parametrize(
+    ("facts", "why"),
+    [
+        (lambda: None, "facts must return Facts, not NoneType"),
+        (lambda: composer.Facts({"M": 3}), "dims['M'] must be a Bound, not int"),
+    ],
+)
+def test_facts_that_are_none(facts, why, monkeypatch):
+    monkeypatch.setattr(Odd, "facts", classmethod(lambda cls, spec, headers: facts()))
+    text = BUNDLE.replace("  echo:", "  odd: {use: fake.odd}\n  echo:")
+    assert said(text) == [f"bundle.yaml:8:8: W223 fake.odd cannot tell its facts: TypeError: {why}"]
+
+
+def test_what_is_not_here_does_not_run():
+    text = BUNDLE.replace("components:", "sources: {w: hf:a/b}\ncomponents:")
+    text = text.replace("echo: {use: fake.echo}", "echo: {use: mlx.lm, weights: w/lm}")
+    write_here(text)
+    with pytest.raises(ComposerError) as caught:
+        composer.load("bundle.yaml")
+    assert str(caught.value) == (
+        "bundle.yaml:9:3: S473 echo needs w/lm, and its source is not on this machine\n"
+        "    hint: hf download a/b --local-dir FOLDER, and then --source w=FOLDER"
+    )

@@ -11,7 +11,7 @@ from pydantic import ValidationError
 from composer import registry
 from composer.checker.graph import ANY, Known
 from composer.checker.sources import Roots, locate
-from composer.component import Adapter, Component, Facts, Spec
+from composer.component import Adapter, Bound, Component, Facts, Spec
 from composer.errors import ComposerError, Problem
 from composer.headers import Headers
 from composer.manifest.refusal import refusals
@@ -157,14 +157,14 @@ class _Asking:
         found: list[Problem] = []
         facts: Facts | None = None
         try:
-            facts = cls.facts(spec, self.headers if present else None)
+            facts = _sound(cls.facts(spec, self.headers if present else None))
             found += facts.notes
         except ComposerError as error:
             found += error.problems
         except Exception as error:
             # What a file says may surprise a component; whoever wrote the bundle sees no traceback.
             why = f"{type(error).__name__}: {error}"
-            found.append(Problem("W223", f"{cls.name} cannot make sense of its files: {why}"))
+            found.append(Problem("W223", f"{cls.name} cannot tell its facts: {why}"))
         found += self.headers.warnings[warned:]
         self.problems += [self.placed(spec, problem) for problem in found]
         if present:
@@ -213,6 +213,15 @@ class _Asking:
             message = with_nearest(message, space, spaces)
             self.report("W220", message, name, "emits", hint=f"it has: {listed(spaces)}")
         return space in spaces
+
+
+def _sound(facts: Any) -> Facts:
+    if not isinstance(facts, Facts):
+        raise TypeError(f"facts must return Facts, not {type(facts).__name__}")
+    for symbol, bound in facts.dims.items():
+        if not isinstance(bound, Bound):
+            raise TypeError(f"dims[{symbol!r}] must be a Bound, not {type(bound).__name__}")
+    return facts
 
 
 def _told(problem: Problem) -> Problem:

@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from composer.checker.graph import ANY, Known, Node, Value
 from composer.checker.unify import Dims, Length
 from composer.component import Bound
+from composer.suggest import listed
 from composer.types import Port, alternative, fits
 
 Scope = dict[str, str | None]
@@ -15,8 +16,14 @@ Scope = dict[str, str | None]
 class Fit:
     """The dims of one task, unified wire by wire."""
 
-    def __init__(self, known: Mapping[str, Known], report: Callable[..., None]) -> None:
+    def __init__(
+        self,
+        known: Mapping[str, Known],
+        values: Mapping[str, Value],
+        report: Callable[..., None],
+    ) -> None:
         self.known = known
+        self.values = values
         self.report = report
         self.dims = Dims()
         for component, met in known.items():
@@ -109,10 +116,16 @@ class Fit:
                 if first != label
                 else f"{given} is {theirs} but {label} needs {ours}",
                 *at,
-                hint=f"if its component was trained into it, say so there: emits: {want}"
-                if want
-                else None,
+                hint=self.into(want),
             )
+
+    def into(self, want: str | None) -> str | None:
+        """Say which values are in a space, and how another component gets there."""
+        if want is None:
+            return None
+        there = [f"${v.name}" for v in self.values.values() if v.port and v.port.space == want]
+        lead = f"in that space: {listed(there)}; " if there else ""
+        return f"{lead}if its component was trained into it, say so there: emits: {want}"
 
     def length(self, node: Node, dim: int | str) -> Length:
         """Return what a dim of a node's port stands for: the component's, or the node's own."""

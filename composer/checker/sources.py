@@ -57,7 +57,8 @@ def resolve_sources(
                     f"{name} ({source.value}) is not on this machine",
                     place,
                     severity="warning",
-                    hint=f"its files were not read; --source {name}=FOLDER reads them from a copy",
+                    hint=f"its files were not read: hf download {source.value} --local-dir FOLDER, "
+                    f"and then --source {name}=FOLDER",
                 )
             )
             continue

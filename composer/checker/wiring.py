@@ -38,7 +38,7 @@ class _Wiring:
     problems: list[Problem] = field(default_factory=list)
 
     def __post_init__(self) -> None:
-        self.fit = Fit(self.known, self.report)
+        self.fit = Fit(self.known, self.values, self.report)
 
     def graph(self) -> tuple[Graph, list[Problem]]:
         for name, entry in self.task.inputs.items():
@@ -204,7 +204,9 @@ class _Wiring:
         if not outs:
             message = f"'${base}' is not defined above this node"
             hint = f"defined here: {listed('$' + each for each in self.values)}"
-            if base in self.task.graph or base in self.task.inputs:
+            if at[:2] == ("graph", base):
+                message, hint = f"'{base}' reads itself", "a node sees only what stands above it"
+            elif base in self.task.graph:
                 hint = "move its node up: a node sees only what stands above it"
             else:
                 message = with_nearest(message, "$" + name, ["$" + each for each in self.values])
@@ -225,7 +227,11 @@ class _Wiring:
         if node.signature is None:
             yield node.name, Value(node.name, None)
             return
-        first = self.values.get(next(iter(node.wires.values()), ""))
+        first = self.values.get(node.wires.get(next(iter(node.signature.inputs), ""), ""))
+        if first is None and known is None:
+            # Where an operator's first input is wrong, nothing can be said of what it gives.
+            yield node.name, Value(node.name, None)
+            return
         backend = known.cls.backend if known else first.backend if first else "numpy"
         for out, port in node.signature.returns.items():
             name = node.outputs[out]

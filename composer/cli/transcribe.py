@@ -59,8 +59,8 @@ def transcribe(
     ],
     format: Annotated[
         Format,
-        typer.Option("-f", "--format", help="txt: a line for each clip. json: one array. "
-                     "jsonl: an object a line."),
+        typer.Option("-f", "--format", help="txt: a line for each clip. json: one array, or "
+                     "with -o an object in each file. jsonl: an object a line."),
     ] = Format.txt,
     output: Annotated[
         Path | None,

@@ -86,7 +86,7 @@ def read_tokenizer(location: Location, files: Files | None = None) -> TokenizerI
 
 def tokenizer_file(location: Location, files: Files | None = None) -> Location:
     """Return the file that is meant: a tokenizer.json, or the one in a folder."""
-    named = (files or LocalFiles()).kind(location) == "file"
+    named = location.inside.endswith(".json") or (files or LocalFiles()).kind(location) == "file"
     return location if named else location / "tokenizer.json"
 
 

@@ -108,7 +108,10 @@ def test_plan_without_the_files(cli):
     assert (code, out) == (3, "")
     assert "S473 encoder needs repo/onnx/audio_encoder_fp32.onnx" in err
     assert "S473 decoder needs repo/" in err
-    assert "hint: --source repo=FOLDER runs it from a copy\n" in err
+    assert (
+        "hint: hf download Reza2kn/mega-asr-mlx --local-dir FOLDER, and then --source repo=FOLDER\n"
+        in err
+    )
 
 
 def test_show_a_tree(cli, tmp_path):
