@@ -81,4 +81,4 @@ def test_it_runs_from_the_wheel(python, tmp_path):
     clip = sorted(clips.glob("*.flac"))[0]
     assert composer(python, "transcribe", "mega-asr-mini", str(clip), cwd=tmp_path).strip()
     assert composer(python, "new", "mine", "--like", "mega-asr-mini", cwd=tmp_path)
-    assert composer(python, "check", "mine", cwd=tmp_path).startswith("mega-asr-mini: ok")
+    assert composer(python, "check", "mine", cwd=tmp_path).startswith("mine: ok")

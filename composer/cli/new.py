@@ -46,6 +46,7 @@ def new(
             folder.mkdir(parents=True, exist_ok=True)
             target = folder / f"bundle{manifest.suffix}"
             shutil.copyfile(manifest, target)
+        _rename(target, folder)
         _point_at_schema(manifest, target)
     except shutil.Error as error:
         raise typer.BadParameter(f"cannot copy: {error.args[0][0][2]}") from None
@@ -56,6 +57,14 @@ def new(
 
 def _unwanted(_: str, names: list[str]) -> list[str]:
     return [name for name in names if name.startswith(".") or name in ("__pycache__", "README.md")]
+
+
+def _rename(target: Path, folder: Path) -> None:
+    """Name the copy after its folder, where that makes a name."""
+    name = re.sub(r"[^a-z0-9-]+", "-", folder.resolve().name.lower()).strip("-")
+    if name:
+        text = target.read_text("utf-8")
+        target.write_text(re.sub(r"(?m)^name: .*$", f"name: {name}", text, count=1), "utf-8")
 
 
 def _point_at_schema(manifest: Path, target: Path) -> None:

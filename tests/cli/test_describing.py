@@ -311,7 +311,8 @@ def test_new_copies_a_bundle_whole(cli, shelf, tmp_path):
 def test_new_copies_a_manifest_and_its_schema(cli, shelf, tmp_path):
     assert cli("new", tmp_path / "mine", "--like", "alone")[0] == 0
     text = (tmp_path / "mine" / "bundle.yaml").read_text()
-    assert text == "# yaml-language-server: $schema=./bundle-1.schema.json\n" + BUNDLE
+    named = BUNDLE.replace("name: fake-asr", "name: mine")
+    assert text == "# yaml-language-server: $schema=./bundle-1.schema.json\n" + named
     assert (tmp_path / "mine" / "bundle-1.schema.json").read_text() == schema_text()
     assert cli("check", tmp_path / "mine")[0] == 0
 
