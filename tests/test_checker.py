@@ -5,6 +5,7 @@ import pytest
 
 import composer
 from composer import ComposerError
+from composer.shipped import shipped_bundles
 from tests.fakes import BUNDLE, Odd, write
 
 pytestmark = pytest.mark.usefixtures("fakes")
@@ -28,7 +29,14 @@ def write_here(text, *changes):
 
 def test_a_sound_bundle():
     assert said(BUNDLE) == []
-    assert composer.check("mega-asr").ok
+
+
+@pytest.mark.parametrize("name", shipped_bundles())
+def test_every_shipped_manifest_is_sound(name):
+    report = composer.check(name)
+    assert report.ok
+    assert report.bundle.manifest.name == name
+    assert {problem.code for problem in report.problems} <= {"S476"}
 
 
 @pytest.mark.parametrize(
