@@ -21,7 +21,7 @@ from composer.cli.options import (
     Threads,
     Variant,
 )
-from composer.cli.printing import as_json, note, say, verdict_json
+from composer.cli.printing import as_json, note, say, verdict_json, waiting
 from composer.cli.results import as_lines, as_text, cut_short, result_json
 from composer.errors import ComposerError
 
@@ -80,7 +80,11 @@ def run(
                 "taps": taps is not None,
             }
             values = inputs(graph, input)
-            result = _streamed(opened, given, values) if stream else opened.run(**given, **values)
+            if stream:
+                result = _streamed(opened, given, values)
+            else:
+                with waiting(f"running {opened.name}"):
+                    result = opened.run(**given, **values)
             if taps:
                 write_values(taps, result.taps, {"bundle": opened.name, "task": graph.task})
     except ComposerError as error:

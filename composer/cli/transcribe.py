@@ -32,6 +32,7 @@ from composer.cli.printing import (
     report,
     say,
     unwritable,
+    waiting,
     write,
 )
 from composer.cli.results import Options, cut_short, plains
@@ -115,7 +116,8 @@ def transcribe(
         read_inputs(graph, values, {audio: None})
         sink = _Sink(graph, options, format, output, text)
         sink.open()
-        opened.load(name)
+        with waiting(f"loading {opened.name}"):
+            opened.load(name)
         sink.empty()
         items = ({**values, audio: clip} for clip in clips)
         results = opened.map(items, in_flight=jobs, task=name, options=options)

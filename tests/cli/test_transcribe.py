@@ -219,7 +219,8 @@ def test_an_output_folder_that_cannot_be(cli, bundle, clip, tmp_path):
     assert "R507 cannot write" in err
 
 
-def test_progress_is_for_terminals_and_off_stdout(cli, bundle, clip, tmp_path):
+def on_a_terminal(*arguments):
+    """Run composer with its stderr on a terminal; return stdout and what the terminal saw."""
     pty = pytest.importorskip("pty")
     program = (
         "import sys\nfrom composer import registry\nfrom composer.cli import main\n"
@@ -228,17 +229,32 @@ def test_progress_is_for_terminals_and_off_stdout(cli, bundle, clip, tmp_path):
     )
     terminal, stderr = pty.openpty()
     with subprocess.Popen(
-        [sys.executable, "-c", program, "transcribe", str(bundle), str(clip())],
+        [sys.executable, "-c", program, *map(str, arguments)],
         stdout=subprocess.PIPE,
         stderr=stderr,
         cwd=ROOT,
         env={**os.environ, "NO_COLOR": "1", "TERM": "xterm"},
     ) as process:
-        assert process.stdout.read() == b"7.\n"
+        out = process.stdout.read()
     os.close(stderr)
-    shown = os.read(terminal, 1 << 16).decode()
+    seen = os.read(terminal, 1 << 16).decode()
     os.close(terminal)
     assert process.returncode == 0
+    return out, seen
+
+
+def test_progress_is_for_terminals_and_off_stdout(cli, bundle, clip, tmp_path):
+    out, shown = on_a_terminal("transcribe", bundle, clip())
+    assert out == b"7.\n"
+    assert "loading fake-asr" in shown
     assert "1/1" in shown
     assert re.search(r"\x1b\[[\d;]*m", shown.replace("\x1b[0m", "")) is None
     assert cli("transcribe", bundle, clip()) == (0, "7.\n", "")
+
+
+def test_a_run_says_that_it_runs(cli, bundle, clip):
+    call = ["run", bundle, "-i", f"audio={clip()}"]
+    out, shown = on_a_terminal(*call)
+    assert out == b"7.\n"
+    assert "running fake-asr" in shown
+    assert cli(*call) == (0, "7.\n", "")
