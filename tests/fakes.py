@@ -166,6 +166,22 @@ class Half(Component, name="fake.half"):
         return given.astype(np.float32) / 2
 
 
+class Wide(Component, name="fake.wide"):
+    """Promise bfloat16 of MLX, and give float32."""
+
+    backend = "mlx"
+
+    @classmethod
+    def load(cls, spec: Spec, facts: Facts, placement: Any) -> Wide:
+        return cls()
+
+    @method(x="bf16 N", returns="bf16 N")
+    def __call__(self, x: Any) -> Any:
+        import mlx.core as mx
+
+        return x.astype(mx.float32)
+
+
 class Placed(Component, name="fake.placed"):
     """Tell where it was placed."""
 
@@ -200,7 +216,7 @@ class Broken(Component, name="fake.broken"):
         raise ComposerError(Problem("S410", "it is bad", hint="make it good"))
 
 
-FAKES = (Frames, Widen, Ask, Echo, Upper, Half, Placed, Odd, Broken)
+FAKES = (Frames, Widen, Ask, Echo, Upper, Half, Wide, Placed, Odd, Broken)
 BUNDLE = """\
 composer: 1
 name: fake-asr

@@ -278,6 +278,16 @@ def test_bfloat16_is_given_and_fed_as_float32(tmp_path):
         np.testing.assert_array_equal(again.outputs["out"], given.outputs["out"])
 
 
+def test_only_numpy_stands_in_for_bfloat16(tmp_path):
+    text = HALF.replace("PORT", "x: {type: tensor, port: bf16 N}").replace("KEY", "x")
+    path = write(tmp_path, text.replace("fake.half", "fake.wide"))
+    with composer.load(path) as bundle:
+        assert refused(bundle.run, x=np.array([1.5], np.float32)) == [
+            f"{path}:5:9: R503 $out came out as f32 [1], but 'bf16 N' was declared\n"
+            "    at node 'out' (half), given x f32 [1]"
+        ]
+
+
 def test_integers_must_fit(tmp_path):
     with half(tmp_path, "few", "{type: tensor, port: i8 N}") as bundle:
         np.testing.assert_array_equal(bundle.run(x=[4, 6]).outputs["out"], [2, 3])
