@@ -81,7 +81,7 @@ class Bundle:
         """Load the components of one task, or of all, each backend beside the others."""
         graphs = self.checked.graphs
         chosen = graphs.values() if task is None else [graphs[self.task(task)]]
-        names = {n.component: None for g in chosen for n in g.nodes.values() if n.component}
+        names = dict.fromkeys(name for graph in chosen for name in graph.components)
         with self._loading:
             missing = [name for name in names if name not in self._components]
             hold_budget(self.checked, names, self.profile.memory)
@@ -187,8 +187,7 @@ class Bundle:
         graph = self.checked.graphs[name]
         taps = (taps,) if isinstance(taps, str) else taps
         tapped = set(graph.values) if taps is True else set(taps or ())
-        used = {n.component: None for n in graph.nodes.values() if n.component}
-        hold_files(self.checked, used)
+        hold_files(self.checked, graph.components)
         feeds = self._feeds(name, feed or {})
         problems = unknown("tap", tapped, graph.values)
         settings, faults = _options(self.checked, graph, options or {})

@@ -75,6 +75,11 @@ class Graph:
     outputs: Mapping[str, str]
     dims: Dims
 
+    @property
+    def components(self) -> tuple[str, ...]:
+        """Return the components that its nodes run, each once, in the order of first use."""
+        return tuple(dict.fromkeys(n.component for n in self.nodes.values() if n.component))
+
     def length(self, dim: Length) -> int | None:
         """Return a dim's number where headers fix it."""
         bound = self.dims.bound(dim)

@@ -49,7 +49,7 @@ def plan(
     graphs = [opened.checked.graphs[name] for name in names]
     # Nothing can be planned where a port is unknown, which only files that are not here leave so.
     unknown = [graph for graph in graphs if not all(v.port for v in graph.values.values())]
-    used = {n.component: None for g in unknown for n in g.nodes.values() if n.component}
+    used = dict.fromkeys(name for graph in unknown for name in graph.components)
     hold_files(opened.checked, used)
     say("\n\n".join(text(opened, opened.plan(name)) for name in names))
 

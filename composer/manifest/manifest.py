@@ -33,7 +33,7 @@ from composer.manifest.patch import merge
 from composer.manifest.refusal import Finding, refusals, wrong_type
 from composer.manifest.rules import broken_rules
 from composer.manifest.source import Document, read
-from composer.suggest import did_you_mean, listed
+from composer.suggest import listed, with_nearest
 
 FILES = ("bundle.yaml", "bundle.json")
 DEFAULT = "default"
@@ -129,20 +129,9 @@ def _variants(document: Document) -> dict[str, Any]:
 def _with_variant(document: Document, variant: str) -> Document:
     variants = _variants(document)
     if variant not in variants:
-        near = did_you_mean(variant, variants)
-        message = f"there is no variant '{variant}'"
-        raise _refused(
-            document,
-            [
-                Finding(
-                    "M132",
-                    f"{message}; {near}" if near else message,
-                    ("variants",),
-                    f"variants: {listed(variants)}",
-                    key=True,
-                )
-            ],
-        )
+        message = with_nearest(f"there is no variant '{variant}'", variant, variants)
+        hint = f"variants: {listed(variants)}"
+        raise _refused(document, [Finding("M132", message, ("variants",), hint, key=True)])
     if not isinstance(variants[variant], dict):
         wanted = "a mapping of keys to values"
         raise _refused(document, [wrong_type(("variants", variant), wanted, variants[variant])])

@@ -12,7 +12,7 @@ from pydantic import BaseModel, ValidationError
 
 from composer.manifest import format as form
 from composer.manifest.tree import shortened
-from composer.suggest import did_you_mean, listed
+from composer.suggest import did_you_mean, listed, with_nearest
 
 KEY = "[key]"
 # Where a value may be one of several types, pydantic puts the type's name into the path.
@@ -147,10 +147,9 @@ def _missing(path: tuple[str | int, ...], model: type[BaseModel] | None) -> Find
 def _unknown(path: tuple[str | int, ...], model: type[BaseModel] | None) -> Finding:
     *parent, name = path
     options = list(_fields(model))
-    near = did_you_mean(str(name), options)
     message = f"unknown key '{shortened(str(name))}' in {dotted(tuple(parent))}"
-    hint = f"keys here: {listed(options)}"
-    return Finding("M121", f"{message}; {near}" if near else message, path, hint, key=True)
+    message = with_nearest(message, str(name), options)
+    return Finding("M121", message, path, f"keys here: {listed(options)}", key=True)
 
 
 def _not_a_choice(path: tuple[str | int, ...], value: Any, expected: str) -> Finding:

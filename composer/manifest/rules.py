@@ -9,7 +9,7 @@ from typing import Any
 from composer.manifest.format import HUB_ID
 from composer.manifest.refusal import Finding, described, dotted, wrong_type
 from composer.manifest.tree import shortened
-from composer.suggest import did_you_mean, listed
+from composer.suggest import listed, with_nearest
 from composer.types import DTYPES, parse_port
 
 RESERVED = ("task", "taps", "feed", "options")
@@ -96,10 +96,9 @@ def _inside(value: Any, path: Path, sources: dict[str, Any]) -> Iterator[Finding
         return
     source = value.partition("/")[0]
     if source not in sources:
-        near = did_you_mean(source, sources)
         message = f"'{shortened(source)}' in {dotted(path)} is not a source"
         hint = f"sources: {listed(sources)}" if sources else "declare it under sources"
-        yield Finding("M129", f"{message}; {near}" if near else message, path, hint)
+        yield Finding("M129", with_nearest(message, source, sources), path, hint)
 
 
 def _tasks(data: dict[str, Any]) -> Iterator[Finding]:
