@@ -39,13 +39,18 @@ class Option:
 
 @dataclass(frozen=True)
 class Signature:
-    """The ports of one method: inputs by name (alternatives), options, and outputs by name."""
+    """The ports of one method: inputs by name (alternatives), options, and outputs by name.
+
+    One that `converts` takes rows of one of the component's spaces to another of them; the checker
+    puts it on any wire that needs it.
+    """
 
     inputs: Mapping[str, Ports]
     returns: Mapping[str, Port]
     optional: frozenset[str] = frozenset()
     options: Mapping[str, Option] = field(default_factory=dict)
     streams: bool = False
+    converts: bool = False
 
 
 @dataclass(frozen=True)
@@ -149,13 +154,18 @@ class Component:
 
 
 def method(
-    *, returns: str | Mapping[str, str], streams: bool = False, **inputs: str
+    *,
+    returns: str | Mapping[str, str],
+    streams: bool = False,
+    converts: bool = False,
+    **inputs: str,
 ) -> Callable[[Method], Method]:
     """Give a method its ports.
 
     Each keyword is an input: `ids="i64 T"`. A parameter with a default is optional; a keyword-only
     one is an option, a literal checked against its annotation. `returns` is one port, or several
-    by name. A method that streams yields `Token`s and returns its outputs.
+    by name. A method that streams yields `Token`s and returns its outputs. One that `converts` has
+    one input and one output, rows in two spaces of the component.
     """
     outputs = {OUT: returns} if isinstance(returns, str) else returns
 
@@ -174,6 +184,7 @@ def method(
                 if p.kind is p.KEYWORD_ONLY and p.name not in inputs
             },
             streams=streams,
+            converts=converts,
         )
         function.__signature_of_ports__ = signature  # type: ignore[attr-defined]
         return function

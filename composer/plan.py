@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Crossing:
-    """A value that changes on its way into one input: its backend, its dtype or its sample rate."""
+    """A value that changes on its way into one input: backend, dtype, sample rate or space."""
 
     input: str
     value: str
@@ -87,7 +87,7 @@ def plan(bundle: Checked, task: str, keep: Iterable[str] = (), fed: Container[st
         drops = tuple(sorted((read - alive) | {v for v in made - alive if v in graph.values}))
         steps.append(_step(bundle, graph, node, drops))
         alive |= read
-    used = {step.node.component: None for step in reversed(steps) if step.node.component}
+    used = {name: None for step in reversed(steps) for name in step.node.components}
     nbytes = {name: _nbytes(bundle, name) for name in used}
     return Plan(graph, tuple(reversed(steps)), nbytes)
 
@@ -111,6 +111,13 @@ def _step(bundle: Checked, graph: Graph, node: Node, drops: tuple[str, ...]) -> 
         give_text, want_text = _text(value.port, value.backend), _text(want, home)
         if want.kind == "audio":
             give_text, want_text = "audio at its own rate", f"audio at {want.dims[0]} Hz"
+        if key in node.converts:
+            change = node.converts[key]
+            there = f"{change.dtype} in {bundle.known[change.component].cls.backend}"
+            if give_text != there:
+                crossings.append(Crossing(f"{node.name}.{key}", value.name, give_text, there))
+            crossings.append(Crossing(f"{node.name}.{key}", value.name, change.give, change.want))
+            give_text = there
         if give_text != want_text:
             crossings.append(Crossing(f"{node.name}.{key}", value.name, give_text, want_text))
     return Step(node, backend, wants, tuple(crossings), drops)

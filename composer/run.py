@@ -16,6 +16,7 @@ from composer.suggest import listed
 from composer.worker import Worker
 
 if TYPE_CHECKING:
+    from composer.checker.graph import Conversion
     from composer.plan import Plan, Step
     from composer.types import Port
 
@@ -153,12 +154,25 @@ class Run:
             return value.at(want.dims[0]) if want.dims else value
         if want.kind != "tensor":
             return value
-        home, target = self.home(value), self.worker(step.backend)
-        dtype = want.dtype or home.call(home.backend.dtype, value)
+        if key in step.node.converts:
+            value = self.convert(value, step.node.converts[key])
+        return self.cross(value, step.backend, want.dtype)
+
+    def convert(self, value: Any, change: Conversion) -> Any:
+        """Take rows from one space of a component to another, in its own backend and dtype."""
+        component = self.components[change.component]
+        worker = self.worker(component.backend)
+        given = self.cross(value, component.backend, change.dtype)
+        return worker.call(getattr(component, change.method), given)
+
+    def cross(self, value: Any, backend: str, dtype: str | None) -> Any:
+        """Return a tensor in a backend and a dtype; dtype None leaves it as it is."""
+        home, target = self.home(value), self.worker(backend)
+        have = home.call(home.backend.dtype, value)
+        dtype = dtype or have
         if dtype == "bool":
             return home.call(home.backend.to_numpy, value).astype(bool)
         if home is target:
-            have = home.call(home.backend.dtype, value)
             return value if have == dtype else home.call(home.backend.cast, value, dtype)
         return target.call(
             target.backend.from_numpy, home.call(home.backend.to_numpy, value), dtype
@@ -166,8 +180,8 @@ class Run:
 
     def home(self, value: Any) -> Worker:
         """Return the worker of the backend that a tensor lives in."""
-        backends = {"numpy": None, **{step.backend: None for step in self.plan.steps}}
-        for backend in backends:
+        own = (component.backend for component in self.components.values())
+        for backend in dict.fromkeys(("numpy", *own)):
             worker = self.worker(backend)
             if worker.backend.owns(value):
                 return worker

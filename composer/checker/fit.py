@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 
-from composer.checker.graph import ANY, Known, Node, Value
+from composer.checker.graph import ANY, Conversion, Known, Node, Value
 from composer.checker.unify import Dims, Length
-from composer.component import Bound
+from composer.component import OUT, Bound
 from composer.suggest import listed
 from composer.types import Port, alternative, fits
 
@@ -39,23 +39,24 @@ class Fit:
         given: str,
         value: Value,
         scope: Scope,
-    ) -> None:
+    ) -> Conversion | None:
         """Hold the value that `given` names against the port `key` of a node.
 
-        `scope` keeps what the node's spaces stand for, from one wire to the next.
+        `scope` keeps what the node's spaces stand for, from one wire to the next. Return what
+        must be done to the value first.
         """
         assert node.signature is not None
         have, at, ports = value.port, ("graph", node.name, "with", key), node.signature.inputs[key]
         label = f"{node.run}.{key}"
         if have is None:
-            return
+            return None
         port = alternative(ports, have)
         if port is None:
             wants = " or ".join(f"'{p}'" for p in ports)
             self.report("W211", f"{given} is '{have}' but {label} needs {wants}", *at)
-            return
+            return None
         if have.kind != "tensor":
-            return
+            return None
         if not fits(have.dtype, port.dtype):
             wants = port.dtype or "floats"
             message = f"{given} holds {have.dtype or 'floats'} but {label} needs {wants}"
@@ -66,7 +67,7 @@ class Fit:
                 f"{given} has {_axes(have)} but {label} needs {_axes(port)}",
                 *at,
             )
-            return
+            return None
         for axis, (want, got) in enumerate(zip(port.dims, value.dims, strict=True)):
             if want == "_":
                 continue
@@ -82,7 +83,7 @@ class Fit:
                     if port.space
                     else None,
                 )
-        self.space(node, key, port, given, value, scope, at)
+        return self.space(node, key, port, given, value, scope, at)
 
     def space(
         self,
@@ -93,21 +94,24 @@ class Fit:
         value: Value,
         scope: Scope,
         at: tuple[str, ...],
-    ) -> None:
+    ) -> Conversion | None:
         have = value.port.space if value.port else None
         label = f"{node.run}.{key}"
         if port.space is None:
-            return
+            return None
         if port.space[0].islower():
             want: str | None = f"{node.component}.{port.space}"
             first = label
         elif port.space not in scope:
             scope[port.space] = have
             scope[f"{port.space} from"] = given
-            return
+            return None
         else:
             want, first = scope[port.space], f"{scope[port.space + ' from']}"
-        if have != want and ANY not in (have, want):
+        if have == want or ANY in (have, want):
+            return None
+        found = self.conversion(have, want)
+        if found is None:
             theirs = f"in the space '{have}'" if have else "in no declared space"
             ours = f"'{want}'" if want else "no declared space"
             self.report(
@@ -118,6 +122,21 @@ class Fit:
                 *at,
                 hint=self.into(want),
             )
+        return found
+
+    def conversion(self, have: str | None, want: str | None) -> Conversion | None:
+        """Return the method that leads from one space of a component to another of its spaces."""
+        owner = (have or "").partition(".")[0]
+        if have is None or want is None or want.partition(".")[0] != owner:
+            return None
+        known = self.known.get(owner)
+        for name, signature in ((known.methods if known else None) or {}).items():
+            if known and known.facts and signature.converts:
+                (ports,) = signature.inputs.values()
+                leads = (f"{owner}.{ports[0].space}", f"{owner}.{signature.returns[OUT].space}")
+                if leads == (have, want):
+                    return Conversion(owner, name, known.facts.dtype, have, want)
+        return None
 
     def into(self, want: str | None) -> str | None:
         """Say which values are in a space, and how another component gets there."""

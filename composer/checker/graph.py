@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from composer.checker.unify import Dims, Length
@@ -50,8 +50,22 @@ class Value:
 
 
 @dataclass(frozen=True)
+class Conversion:
+    """A component's method that takes rows of `dtype` from one of its spaces to another."""
+
+    component: str
+    method: str
+    dtype: str
+    give: str
+    want: str
+
+    def __str__(self) -> str:
+        return f"{self.give} -> {self.want} by {self.component}.{self.method}"
+
+
+@dataclass(frozen=True)
 class Node:
-    """One call of a graph, resolved."""
+    """One call of a graph, resolved; `converts` says which inputs change their space first."""
 
     name: str
     run: str
@@ -62,6 +76,13 @@ class Node:
     literals: Mapping[str, str]
     options: Mapping[str, Any]
     outputs: Mapping[str, str]
+    converts: Mapping[str, Conversion] = field(default_factory=dict)
+
+    @property
+    def components(self) -> tuple[str, ...]:
+        """Return the components that the call needs: those that convert its inputs, and its own."""
+        own = (self.component,) if self.component else ()
+        return (*(each.component for each in self.converts.values()), *own)
 
 
 @dataclass(frozen=True)
@@ -78,7 +99,7 @@ class Graph:
     @property
     def components(self) -> tuple[str, ...]:
         """Return the components that its nodes run, each once, in the order of first use."""
-        return tuple(dict.fromkeys(n.component for n in self.nodes.values() if n.component))
+        return tuple(dict.fromkeys(n for node in self.nodes.values() for n in node.components))
 
     def length(self, dim: Length) -> int | None:
         """Return a dim's number where headers fix it."""

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from inspect import Parameter
 from typing import TYPE_CHECKING, Any
 
 from composer.checker.fit import Fit
-from composer.checker.graph import Graph, Known, Node, Value
+from composer.checker.graph import Conversion, Graph, Known, Node, Value
+from composer.checker.lint import lint
 from composer.component import CALL, OUT, Option, Signature
 from composer.errors import Problem
 from composer.manifest.refusal import described
@@ -51,9 +52,11 @@ class _Wiring:
             value = self.resolve(reference, "outputs", name)
             if value:
                 outputs[name] = value.name
-        self.unused(outputs.values())
         task, inputs = self.task.name, self.task.inputs
-        return Graph(task, inputs, self.nodes, self.values, outputs, self.fit.dims), self.problems
+        graph = Graph(task, inputs, self.nodes, self.values, outputs, self.fit.dims)
+        if not self.problems:
+            lint(graph, self.report)
+        return graph, self.problems
 
     def report(self, code: str, message: str, *at: str, key: bool = False, **more: Any) -> None:
         place = self.manifest.place(*self.task.at, *at, key=key)
@@ -79,6 +82,7 @@ class _Wiring:
         wires: dict[str, str] = {}
         literals: dict[str, str] = {}
         options: dict[str, Any] = {}
+        converts: dict[str, Conversion] = {}
         scope: dict[str, str | None] = {}
         order = [*signature.inputs, *wish.with_]
         for key, given in sorted(wish.with_.items(), key=lambda item: order.index(item[0])):
@@ -90,7 +94,8 @@ class _Wiring:
                 value = self.resolve(given, "graph", name, "with", key)
                 if value:
                     wires[key] = value.name
-                    self.fit.wire(node, key, given, value, scope)
+                    conversion = self.fit.wire(node, key, given, value, scope)
+                    converts |= {key: conversion} if conversion else {}
             elif isinstance(given, str) and any(p.kind == "text" for p in signature.inputs[key]):
                 literals[key] = given.removeprefix("$")
             else:
@@ -112,7 +117,14 @@ class _Wiring:
             for message in contradictions(known.cls, method, signature, options):
                 self.report("W216", message, "graph", name, "with", key=True)
         outputs = {out: name if out == OUT else f"{name}.{out}" for out in signature.returns}
-        node = replace(node, wires=wires, literals=literals, options=options, outputs=outputs)
+        node = replace(
+            node,
+            wires=wires,
+            literals=literals,
+            options=options,
+            outputs=outputs,
+            converts=converts,
+        )
         self.spaces[name] = scope
         return node
 
@@ -258,34 +270,3 @@ class _Wiring:
         if port.space[0].islower():
             return f"{node.component}.{port.space}"
         return self.spaces[node.name].get(port.space)
-
-    def unused(self, outputs: Iterable[str]) -> None:
-        """Report what nobody reads: work that is done for nothing, or a slip."""
-        read = {
-            value.partition(".")[0] for node in self.nodes.values() for value in node.wires.values()
-        }
-        read |= {value.partition(".")[0] for value in outputs}
-        if self.problems:
-            return
-        for name in self.task.graph:
-            if name not in read:
-                self.report(
-                    "L302",
-                    f"nothing reads ${name}",
-                    "graph",
-                    name,
-                    key=True,
-                    severity="warning",
-                    hint="wire it, name it under outputs, or remove the node",
-                )
-        for name in self.task.inputs:
-            if name not in read:
-                self.report(
-                    "L303",
-                    f"nothing reads the input ${name}",
-                    "inputs",
-                    name,
-                    key=True,
-                    severity="warning",
-                    hint="wire it, or remove the input",
-                )
