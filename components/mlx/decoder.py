@@ -1,10 +1,10 @@
-"""Let a model of mlx-lm continue embeddings, with a KV cache for each sequence."""
+"""Let a model of mlx-lm continue what it is given, with a KV cache for each sequence."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -14,48 +14,106 @@ from composer.errors import ComposerError, Problem
 CHUNK = 2048
 
 
+class Switch(Protocol):
+    """What puts adapters into a model and takes them out again."""
+
+    def switch(self, names: tuple[str, ...]) -> None:
+        """Leave exactly these adapters on."""
+
+
+@dataclass(frozen=True)
+class Prompt:
+    """What a sequence begins with.
+
+    `rows` are the model's inputs by mlx-lm's keywords, each with the leading axis T: embeddings
+    [T, D], and whatever else an architecture takes beside them. `adapters` are on while the
+    sequence is read and continued.
+    """
+
+    rows: Mapping[str, Any]
+    adapters: tuple[str, ...] = ()
+
+    def __len__(self) -> int:
+        return int(next(iter(self.rows.values())).shape[0])
+
+    def part(self, start: int, end: int) -> dict[str, Any]:
+        """Return the rows from start to end as a batch of one."""
+        return {name: rows[None, start:end] for name, rows in self.rows.items()}
+
+
 @dataclass(eq=False)
 class State:
-    """The cache of one sequence and the logits [V] that follow its last row."""
+    """The cache of one sequence, the logits [V] that follow its last row, and its adapters."""
 
     cache: list[Any]
     logits: Any
+    adapters: tuple[str, ...] = field(default=())
 
 
 class MlxDecoder:
-    """A `composer.decode.engine.Decoder`; a prompt is embeddings [T, D] as the model takes them."""
+    """A `composer.decode.engine.Decoder`; a prompt is a `Prompt`.
 
-    def __init__(self, model: Any, device: Any, chunk: int = CHUNK) -> None:
+    `rows` gives the same inputs for ids [N] that were chosen, so that the model never has to find
+    any of them itself.
+    """
+
+    def __init__(
+        self,
+        model: Any,
+        device: Any,
+        rows: Callable[[Any], Mapping[str, Any]],
+        adapters: Switch | None = None,
+        chunk: int = CHUNK,
+    ) -> None:
         self.model = model
         self.device = device
+        self.rows = rows
+        self.adapters = adapters
         self.chunk = chunk
 
-    def prefill(self, prompt: Any) -> State:
-        """Read all rows but the last in chunks, then the last one, which alone needs the head."""
+    def switch(self, names: tuple[str, ...]) -> None:
+        """Leave exactly these adapters on; without any adapters there is nothing to do."""
+        if self.adapters is not None:
+            self.adapters.switch(names)
+
+    def prefill(self, prompt: Prompt, cache: list[Any] | None = None) -> State:
+        """Read all rows but the last in chunks, then the last one, which alone needs the head.
+
+        They follow what `cache` has read, where one is given.
+        """
         import mlx.core as mx
         from mlx_lm.models.cache import make_prompt_cache
 
-        rows = prompt.shape[0]
+        rows = len(prompt)
         if rows == 0:
             raise ComposerError(Problem("R514", "there are no embeddings to continue"))
         with mx.stream(self.device):
-            cache = make_prompt_cache(self.model)
+            self.switch(prompt.adapters)
+            cache = make_prompt_cache(self.model) if cache is None else cache
             for start in range(0, rows - 1, self.chunk):
-                part = prompt[start : min(start + self.chunk, rows - 1)]
-                self.model(None, cache=cache, input_embeddings=part[None])
+                part = prompt.part(start, min(start + self.chunk, rows - 1))
+                self.model(None, cache=cache, **part)
                 mx.eval([each.state for each in cache])
                 mx.clear_cache()
-            last = self.model(None, cache=cache, input_embeddings=prompt[rows - 1 :][None])
-            state = State(cache, last[0, -1])
+            last = self.model(None, cache=cache, **prompt.part(rows - 1, rows))
+            state = State(cache, last[0, -1], prompt.adapters)
             mx.async_eval(state.logits)  # type: ignore[no-untyped-call]
         return state
 
     def step(self, states: Sequence[State], tokens: Sequence[int]) -> None:
+        """Append a token to each state, those with the same adapters one after another."""
         import mlx.core as mx
 
+        if not states:
+            return
         with mx.stream(self.device):
-            for state, token in zip(states, tokens, strict=True):
-                state.logits = self.model(mx.array([[token]]), cache=state.cache)[0, -1]
+            rows = Prompt(self.rows(mx.array(list(tokens))))
+            order = sorted(range(len(states)), key=lambda place: states[place].adapters)
+            for place in order:
+                state = states[place]
+                self.switch(state.adapters)
+                part = rows.part(place, place + 1)
+                state.logits = self.model(None, cache=state.cache, **part)[0, -1]
             mx.async_eval([state.logits for state in states])  # type: ignore[no-untyped-call]
 
     def greedy(self, states: Sequence[State]) -> list[int]:
@@ -78,3 +136,6 @@ class MlxDecoder:
 
         with mx.stream(self.device):
             return np.array(state.logits.astype(mx.float32))
+
+    def retire(self, state: State) -> None:
+        """Let the state go."""

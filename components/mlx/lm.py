@@ -3,29 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Generator, Mapping
-from math import prod
-from typing import TYPE_CHECKING, Annotated, Any, Self
-
-from pydantic import Field
+from typing import TYPE_CHECKING, Any, Self
 
 from composer.backend import SHORT
 from composer.component import Bound, Component, Facts, Spec, Token, method
-from composer.decode.engine import Request, generate
 from composer.decode.sampler import Sampling
-from composer.decode.stop import Stop
 from composer.decode.text import Tokenizer, read_tokenizer
 from composer.errors import ComposerError, Place, Problem
 from composer.headers import tokenizer_file
 from composer.headers.quantization import Scheme
 from composer.location import Location
-from composer.types import item_bytes
 
 from ..stamps import StampedFacts, hold, stamps
 from . import loader, packing
-from .architecture import module_name_of
+from .architecture import EMBEDS, module_name_of
 from .checkpoint import FLOATS, Checkpoint, read_checkpoint, setting
-from .decoder import MlxDecoder
+from .decoder import MlxDecoder, Prompt
 from .device import device_of
+from .writer import MaxTokens, Seed, Temperature, TopK, TopP, Writer
 
 if TYPE_CHECKING:
     from composer.headers import Headers
@@ -65,7 +60,7 @@ class LanguageModel(Component, name="mlx.lm"):
                 "V": Bound(checkpoint.table.rows, checkpoint.table.witness),
             },
             dtype=dtype,
-            nbytes=_nbytes(checkpoint, dtype if _converts(spec) else None, recipe),
+            nbytes=loader.nbytes(checkpoint.tensors, dtype if _converts(spec) else None, recipe),
             notes=(*checkpoint.notes, *_mixed(spec, checkpoint)),
             stamps=stamps((*checkpoint.tensors.files, checkpoint.file, tokenizer)),
         )
@@ -103,13 +98,14 @@ class LanguageModel(Component, name="mlx.lm"):
         self, model: Any, checkpoint: Checkpoint, tokenizer: Tokenizer, device: Any
     ) -> None:
         self.model = model
-        self.decoder = MlxDecoder(model, device)
+        self.table = loader.embeddings(model)
+        self.decoder = MlxDecoder(model, device, lambda ids: {EMBEDS: self.table(ids)})
         self.tokenizer = tokenizer
         self.device = device
         self.rows = checkpoint.table.rows
         self.stop = checkpoint.stop
-        self.limit: int | None = setting(checkpoint.config, "max_position_embeddings")
-        self.table = loader.embeddings(model)
+        limit = setting(checkpoint.config, "max_position_embeddings")
+        self.writer = Writer(self.decoder, tokenizer, self.rows, self.stop, limit)
 
     @method(ids="i64 T", returns="T D @embed")
     def embed(self, ids: Any) -> Any:
@@ -117,15 +113,7 @@ class LanguageModel(Component, name="mlx.lm"):
         import mlx.core as mx
 
         with mx.stream(self.device):
-            if mx.any((ids < 0) | (ids >= self.rows)).item():
-                odd = [each for each in ids.tolist() if not 0 <= each < self.rows]
-                raise ComposerError(
-                    Problem(
-                        "R513",
-                        f"ids {packing.some(odd)} are outside the vocabulary of {self.rows}",
-                        hint="the prompt's tokenizer and the model do not belong together",
-                    )
-                )
+            self.writer.known(ids)
             return self.table(ids)
 
     @method(
@@ -137,11 +125,11 @@ class LanguageModel(Component, name="mlx.lm"):
         self,
         embeds: Any,
         *,
-        max_tokens: Annotated[int, Field(ge=1, le=1_000_000)] = 256,
-        temperature: Annotated[float, Field(ge=0, le=100)] = 0.0,
-        top_p: Annotated[float, Field(gt=0, le=1)] = 1.0,
-        top_k: Annotated[int, Field(ge=0)] = 0,
-        seed: Annotated[int, Field(ge=0)] = 0,
+        max_tokens: MaxTokens = 256,
+        temperature: Temperature = 0.0,
+        top_p: TopP = 1.0,
+        top_k: TopK = 0,
+        seed: Seed = 0,
         stop: tuple[int | str, ...] = (),
     ) -> Generator[Token, None, dict[str, Any]]:
         """Continue embeddings until an end-of-text id, one of `stop`, or `max_tokens`.
@@ -149,13 +137,8 @@ class LanguageModel(Component, name="mlx.lm"):
         `stop` adds ids, or tokens by their text, to those that the model's own config names. The
         call itself raises what is wrong with the options; the work begins with the first token.
         """
-        room = self._room(embeds.shape[0], max_tokens)
-        request = Request(
-            embeds,
-            Sampling(temperature, top_p, top_k, seed),
-            Stop(self.stop | {self._stop_id(each) for each in stop}, room),
-        )
-        return generate(self.decoder, self.tokenizer, request)
+        sampling = Sampling(temperature, top_p, top_k, seed)
+        return self.writer.write(Prompt({EMBEDS: embeds}), sampling, max_tokens, stop)
 
     @method(embeds="T D @embed", returns="f32 T V")
     def logits(self, embeds: Any) -> Any:
@@ -182,32 +165,6 @@ class LanguageModel(Component, name="mlx.lm"):
                     hint="such an architecture needs a component that knows its convention",
                 )
             )
-
-    def _room(self, rows: int, max_tokens: int) -> int:
-        """Return how many tokens may follow, within the positions that the model knows."""
-        if self.limit is None:
-            return max_tokens
-        if rows >= self.limit:
-            raise ComposerError(
-                Problem(
-                    "R514",
-                    f"the prompt has {rows} positions, but the model knows {self.limit}",
-                    hint="cut the input into shorter pieces",
-                )
-            )
-        return min(max_tokens, self.limit - rows)
-
-    def _stop_id(self, stop: int | str) -> int:
-        found = self.tokenizer.token_to_id(stop) if isinstance(stop, str) else stop
-        if found is None or not 0 <= found < self.rows:
-            raise ComposerError(
-                Problem(
-                    "R516",
-                    f"stop {stop!r} is no token of this model",
-                    hint="give one token, as an id or as its text in tokenizer.json",
-                )
-            )
-        return found
 
 
 def _tokenizer(spec: Spec, headers: Headers) -> Location:
@@ -249,22 +206,6 @@ def _recipe(spec: Spec, checkpoint: Checkpoint) -> dict[str, Scheme] | None:
         return None
     asked: Recipe = spec.precision
     return packing.plan(asked, checkpoint.tensors, checkpoint.schemes)
-
-
-def _nbytes(checkpoint: Checkpoint, dtype: str | None, recipe: Mapping[str, Scheme] | None) -> int:
-    """Return what the weights take once they are loaded."""
-    total = 0
-    for name, tensor in checkpoint.tensors.items():
-        count = prod(tensor.shape)
-        scheme = (recipe or {}).get(name.removesuffix(".weight"))
-        if scheme:
-            scales = 2 * count // scheme.group_size * item_bytes(tensor.dtype)
-            total += count * scheme.bits // 8 + scales
-        elif dtype and tensor.dtype in FLOATS:
-            total += count * item_bytes(dtype)
-        else:
-            total += tensor.nbytes
-    return total
 
 
 def _mixed(spec: Spec, checkpoint: Checkpoint) -> list[Problem]:

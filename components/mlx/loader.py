@@ -5,16 +5,20 @@ from __future__ import annotations
 import importlib
 import re
 from collections.abc import Iterable, Mapping
+from math import prod
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from composer.errors import ComposerError, Problem
 from composer.headers.quantization import Scheme
+from composer.types import item_bytes
 
 from . import architecture, packing, rope
+from .checkpoint import FLOATS
 from .dtypes import dtype as to_dtype
 
 if TYPE_CHECKING:
+    from composer.headers.safetensors import Tensor
     from composer.location import Location
 
     from .checkpoint import Checkpoint
@@ -27,18 +31,31 @@ def load_model(
 ) -> Any:
     """Return the model of a checkpoint, every tensor used and none missing.
 
-    `precision` converts what is floating, scales and biases included; `recipe` says which modules
-    are quantized on the way. Each tensor is computed and its source dropped before the next is
-    read, so that the peak is the model and one tensor.
+    `recipe` says which modules are quantized on the way.
+    """
+    model = build(checkpoint)
+    weights = sanitized(model, read(checkpoint.tensors.files))
+    return fill(model, weights, recipe or checkpoint.schemes, precision, recipe)
+
+
+def fill(
+    model: Any,
+    weights: dict[str, Any],
+    schemes: Mapping[str, Scheme],
+    precision: str | None = None,
+    recipe: Mapping[str, Scheme] | None = None,
+) -> Any:
+    """Give a model its weights, taken out of `weights` one by one, and return it.
+
+    `schemes` says how each quantized module is packed, `recipe` which of them are packed only
+    now. `precision` converts what is floating, scales and biases included. Each tensor is computed
+    and its source dropped before the next is read, so that the peak is the model and one tensor.
     """
     import mlx.core as mx
     import mlx.nn
     from mlx.utils import tree_flatten
 
     nn: Any = mlx.nn
-    model = build(checkpoint)
-    schemes = recipe or checkpoint.schemes
-    weights = sanitized(model, read(checkpoint.tensors.files))
     modules = dict(model.named_modules())
     if unknown := [path for path in schemes if not hasattr(modules.get(path), "to_quantized")]:
         raise ComposerError(
@@ -48,6 +65,7 @@ def load_model(
                 f"{packing.some(unknown)}",
             )
         )
+    del modules
     nn.quantize(model, class_predicate=lambda path, _: path in schemes and options(schemes[path]))
     if recipe:
         for path, scheme in recipe.items():
@@ -71,6 +89,24 @@ def load_model(
     model.load_weights(loaded, strict=True)
     model.eval()
     return model
+
+
+def nbytes(
+    tensors: Mapping[str, Tensor], precision: str | None, recipe: Mapping[str, Scheme] | None
+) -> int:
+    """Return what tensors take once they are loaded; `precision` is a dtype's short name."""
+    total = 0
+    for name, tensor in tensors.items():
+        count = prod(tensor.shape)
+        scheme = (recipe or {}).get(name.removesuffix(".weight"))
+        if scheme:
+            scales = 2 * count // scheme.group_size * item_bytes(tensor.dtype)
+            total += count * scheme.bits // 8 + scales
+        elif precision and tensor.dtype in FLOATS:
+            total += count * item_bytes(precision)
+        else:
+            total += tensor.nbytes
+    return total
 
 
 def options(scheme: Scheme) -> dict[str, Any]:

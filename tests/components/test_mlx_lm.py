@@ -20,7 +20,7 @@ from tokenizers import Tokenizer, decoders, models
 
 from composer.component import ComponentConfig, Spec
 from composer.components.mlx import architecture
-from composer.components.mlx.decoder import State
+from composer.components.mlx.decoder import Prompt, State
 from composer.components.mlx.lm import LanguageModel
 from composer.decode.engine import Engine, Request
 from composer.decode.sampler import Sampling
@@ -231,7 +231,7 @@ def test_the_chunk_of_the_prefill_changes_nothing(qwen3, expected, chunk):
     embeds = lm.embed(mx.array(IDS))
     lm.decoder.chunk = chunk
     try:
-        state = lm.decoder.prefill(embeds)
+        state = lm.decoder.prefill(Prompt({"input_embeddings": embeds}))
         with torch.no_grad():
             theirs = model(torch.tensor(IDS)[None]).logits[0, -1].numpy()
         np.testing.assert_allclose(lm.decoder.logits(state), theirs, atol=2e-4)
@@ -269,7 +269,8 @@ def test_several_requests_in_flight_equal_their_solo_runs(qwen3):
     engine = Engine(lm.decoder, lm.tokenizer)
     answers = []
     for prompt, count in zip(prompts, counts, strict=True):
-        answers.append(engine.admit(Request(prompt, Sampling(), Stop(lm.stop, count))))
+        given = Prompt({"input_embeddings": prompt})
+        answers.append(engine.admit(Request(given, Sampling(), Stop(lm.stop, count))))
         engine.advance()
     while engine.busy:
         engine.advance()

@@ -1,0 +1,95 @@
+"""Turn prompts into text with one decoder, its tokenizer and its stop rules."""
+
+from __future__ import annotations
+
+from collections.abc import Generator
+from typing import Annotated, Any
+
+from pydantic import Field
+
+from composer.component import Token
+from composer.decode.engine import Request, generate
+from composer.decode.sampler import Sampling
+from composer.decode.stop import Stop
+from composer.decode.text import Tokenizer
+from composer.errors import ComposerError, Problem
+
+from . import packing
+from .decoder import MlxDecoder, Prompt
+
+MaxTokens = Annotated[int, Field(ge=1, le=1_000_000)]
+Temperature = Annotated[float, Field(ge=0, le=100)]
+TopP = Annotated[float, Field(gt=0, le=1)]
+TopK = Annotated[int, Field(ge=0)]
+Seed = Annotated[int, Field(ge=0)]
+
+
+class Writer:
+    """Continue prompts; `rows` ids are known, `stop` end a text, `limit` positions are known."""
+
+    def __init__(
+        self,
+        decoder: MlxDecoder,
+        tokenizer: Tokenizer,
+        rows: int,
+        stop: frozenset[int],
+        limit: int | None,
+    ) -> None:
+        self.decoder = decoder
+        self.tokenizer = tokenizer
+        self.rows = rows
+        self.stop = stop
+        self.limit = limit
+
+    def write(
+        self, prompt: Prompt, sampling: Sampling, max_tokens: int, stop: tuple[int | str, ...]
+    ) -> Generator[Token, None, dict[str, Any]]:
+        """Continue until an end-of-text id, one of `stop`, or `max_tokens`.
+
+        The call itself raises what is wrong with the options; the work begins with the first
+        token.
+        """
+        room = self.room(len(prompt), max_tokens)
+        ends = Stop(self.stop | {self.stop_id(each) for each in stop}, room)
+        return generate(self.decoder, self.tokenizer, Request(prompt, sampling, ends))
+
+    def known(self, ids: Any) -> None:
+        """Raise ComposerError unless all ids are in the vocabulary."""
+        import mlx.core as mx
+
+        if mx.any((ids < 0) | (ids >= self.rows)).item():
+            odd = [each for each in ids.tolist() if not 0 <= each < self.rows]
+            raise ComposerError(
+                Problem(
+                    "R513",
+                    f"ids {packing.some(odd)} are outside the vocabulary of {self.rows}",
+                    hint="the prompt's tokenizer and the model do not belong together",
+                )
+            )
+
+    def room(self, rows: int, max_tokens: int) -> int:
+        """Return how many tokens may follow, within the positions that the model knows."""
+        if self.limit is None:
+            return max_tokens
+        if rows >= self.limit:
+            raise ComposerError(
+                Problem(
+                    "R514",
+                    f"the prompt has {rows} positions, but the model knows {self.limit}",
+                    hint="cut the input into shorter pieces",
+                )
+            )
+        return min(max_tokens, self.limit - rows)
+
+    def stop_id(self, stop: int | str) -> int:
+        """Return the id of a token that is given as an id or by its text."""
+        found = self.tokenizer.token_to_id(stop) if isinstance(stop, str) else stop
+        if found is None or not 0 <= found < self.rows:
+            raise ComposerError(
+                Problem(
+                    "R516",
+                    f"stop {stop!r} is no token of this model",
+                    hint="give one token, as an id or as its text in tokenizer.json",
+                )
+            )
+        return found
