@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
@@ -15,16 +14,15 @@ from composer.suggest import did_you_mean
 from composer.types import parse_ports
 
 from ..stamps import StampedFacts, hold, stamps
-from .guarded import SOFT, Forged, GuardedTokenizer, reserved
-from .template import Part, Slot, Template, parse_template
+from .filling import Filling, checked, empty, plain, sound, sound_fragments
+from .guarded import GuardedTokenizer
+from .template import Part, Slot, Template
 
 if TYPE_CHECKING:
     from composer.headers import Headers
     from composer.placement import Placement
 
-LONGEST = 1_000_000  # characters of one text: far beyond any context, and still soon tokenized
 FILLS = parse_ports("text | _ _")
-_LOOKS_SPECIAL = re.compile(r"<\|?[A-Za-z][A-Za-z0-9_]*\|?>")
 
 
 class Prompt(Component, name="text.prompt"):
@@ -58,26 +56,18 @@ class Prompt(Component, name="text.prompt"):
         @field_validator("template")
         @classmethod
         def _sound(cls, template: str) -> str:
-            parse_template(template)
-            for at in reserved(template):
-                raise ValueError(f"character {at + 1}, U+{ord(template[at]):04X}, is no text")
-            return template
+            return sound(template)
 
         @model_validator(mode="after")
         def _whole(self) -> Self:
             Template.parse(self.template, self.optional)
-            for name, text in self.optional.items():
-                for at in reserved(text):
-                    raise ValueError(f"the optional '{name}' holds U+{ord(text[at]):04X}, no text")
+            sound_fragments(self.optional)
             return self
 
     def __init__(self, template: Template, tokenizer: GuardedTokenizer, slot: str | None) -> None:
         self.template = template
-        self.tokenizer = tokenizer
+        self.filling = Filling(template, tokenizer)
         self.slot = slot
-        self.literals = {
-            part: tokenizer.literal(part) for part in template.whole if isinstance(part, str)
-        }
         self.slot_id = 0 if slot is None else tokenizer.id_of(slot)
 
     @classmethod
@@ -96,18 +86,7 @@ class Prompt(Component, name="text.prompt"):
             message = f"the slot {config.slot!r} is no added token of {spec.files}"
             near = did_you_mean(config.slot, added)
             raise ComposerError(Problem("W253", message, Place("config.slot"), hint=near))
-        literals = "\n".join(part for part in template.whole if isinstance(part, str))
-        notes = [
-            Problem(
-                "L310",
-                f"{token!r} in the template is plain text: {spec.files} has no such token",
-                Place("config.template"),
-                hint=did_you_mean(token, added),
-                severity="warning",
-            )
-            for token in dict.fromkeys(_LOOKS_SPECIAL.findall(literals))
-            if token not in added
-        ]
+        notes = plain(template, added, spec.files, "config.template")
         file = tokenizer_file(spec.files, headers.files)
         return StampedFacts(methods={CALL: signature}, notes=tuple(notes), stamps=stamps([file]))
 
@@ -126,7 +105,7 @@ class Prompt(Component, name="text.prompt"):
         for name in self.template.inputs:
             value = values.get(name)
             if value is None or isinstance(value, str):
-                texts[name] = _checked(name, value or "")
+                texts[name] = checked(name, value or "")
             else:
                 rows[name] = int(value.shape[0])
         filled = {name for name, size in rows.items() if size}
@@ -137,22 +116,10 @@ class Prompt(Component, name="text.prompt"):
             if soft.count(name) > 1:
                 message = f"{{{name}}} stands twice in the template, but its rows come once"
                 raise ComposerError(Problem("R526", message, hint="only a text may stand twice"))
-        ids, slots = self._expand(self._encode(parts, texts), [rows[name] for name in soft])
+        ids, slots = self._expand(self.filling.ids(parts, texts), [rows[name] for name in soft])
         if not len(ids):
-            raise ComposerError(Problem("R525", "the prompt is empty: every slot is unfilled"))
+            raise empty()
         return {"ids": ids, "slots": slots, "text": self._display(parts, texts, rows)}
-
-    def _encode(self, parts: tuple[Part, ...], texts: dict[str, str]) -> list[int]:
-        pieces = [
-            self.literals[part] if isinstance(part, str) else texts.get(part.name, SOFT)
-            for part in parts
-        ]
-        try:
-            return self.tokenizer.encode("".join(pieces))
-        except Forged as error:
-            message = f"a text spells the special token {error.token!r}"
-            hint = "this tokenizer would take it for the token: write it differently"
-            raise ComposerError(Problem("R522", message, hint=hint)) from error
 
     def _expand(self, ids: list[int], rows: list[int]) -> tuple[np.ndarray, np.ndarray]:
         """Repeat each mark of a soft slot as often as it has rows."""
@@ -171,13 +138,3 @@ class Prompt(Component, name="text.prompt"):
             else f"{self.slot or f'<{part.name}>'}×{rows[part.name]}"
             for part in parts
         )
-
-
-def _checked(name: str, text: str) -> str:
-    for at in reserved(text):
-        message = f"'{name}' has U+{ord(text[at]):04X} at character {at + 1}, which is no text"
-        raise ComposerError(Problem("R523", message))
-    if len(text) > LONGEST:
-        message = f"'{name}' has {len(text)} characters; a prompt takes {LONGEST} at most"
-        raise ComposerError(Problem("R524", message))
-    return text

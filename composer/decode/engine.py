@@ -9,6 +9,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from composer.component import Token
+from composer.decode.aside import Aside, Marks
 from composer.decode.sampler import Sampler, Sampling
 from composer.decode.stop import FinishReason, Stop
 from composer.decode.text import TextStream, Tokenizer
@@ -33,14 +34,21 @@ class Decoder(Protocol):
     def logits(self, state: Any) -> np.ndarray:
         """Return the logits that follow, float32 [V]."""
 
+    def retire(self, state: Any) -> None:
+        """Take back a state in good order; one that failed does not come back."""
+
 
 @dataclass(frozen=True)
 class Request:
-    """A prompt, in whatever form its decoder reads, and how to continue it."""
+    """A prompt, in whatever form its decoder reads, and how to continue it.
+
+    What stands between the marks of `aside` is said, and is no text.
+    """
 
     prompt: Any
     sampling: Sampling
     stop: Stop
+    aside: Marks | None = None
 
 
 @dataclass(eq=False)
@@ -50,6 +58,7 @@ class Answer:
     stop: Stop
     sampler: Sampler
     stream: TextStream
+    aside: Aside
     ids: list[int] = field(default_factory=list)
     text: str = ""
     finish_reason: FinishReason | None = None
@@ -60,11 +69,16 @@ class Answer:
         piece = ""
         if self.finish_reason != "stop":
             self.ids.append(token)
-            piece = self.stream.push(token)
+            if not self.aside.has(token):
+                piece = self.stream.push(token)
         if self.finish_reason:
             piece += self.stream.finish()
         self.text += piece
         return Token(token, piece)
+
+    def leave(self) -> None:
+        """End it here; text that is still held back never comes."""
+        self.finish_reason = "left"
 
     def outputs(self) -> dict[str, Any]:
         """Return text, ids [N] without the one that stopped it, and why it ended."""
@@ -87,13 +101,16 @@ class Engine:
     def admit(self, request: Request) -> Answer:
         """Prefill a request; `advance` then continues it with the others."""
         state = self._decoder.prefill(request.prompt)
-        answer = Answer(request.stop, Sampler(request.sampling), TextStream(self._tokenizer))
+        stream = TextStream(self._tokenizer)
+        sampler = Sampler(request.sampling)
+        answer = Answer(request.stop, sampler, stream, Aside(request.aside))
         self._states[answer] = state
         return answer
 
     def retire(self, answer: Answer) -> None:
-        """Forget a request, finished or given up."""
-        self._states.pop(answer, None)
+        """Forget a request, finished or given up, and give its state back."""
+        if answer in self._states:
+            self._decoder.retire(self._states.pop(answer))
 
     def advance(self) -> list[tuple[Answer, Token]]:
         """Take one token for every request in flight, and retire those that end with it.
@@ -125,15 +142,24 @@ class Engine:
 
 def generate(
     decoder: Decoder, tokenizer: Tokenizer, request: Request
-) -> Generator[Token, None, dict[str, Any]]:
+) -> Generator[Token, bool | None, dict[str, Any]]:
     """Continue one request; yield its tokens and return its outputs.
 
-    The id that stops it is not yielded, unless text that was held back comes out with it.
+    The id that stops it is not yielded, unless text that was held back comes out with it. A reader
+    who has read enough sends true, and the outputs are those of what was read.
     """
     engine = Engine(decoder, tokenizer)
     answer = engine.admit(request)
-    while engine.busy:
-        for _, token in engine.advance():
-            if answer.finish_reason != "stop" or token.text:
-                yield token
+    try:
+        while engine.busy:
+            for _, token in engine.advance():
+                enough: bool | None = False
+                if answer.finish_reason != "stop" or token.text:
+                    enough = yield token
+                if enough and not answer.finish_reason:
+                    answer.leave()
+                    engine.retire(answer)
+    except GeneratorExit:
+        engine.retire(answer)
+        raise
     return answer.outputs()

@@ -7,7 +7,7 @@ from typing import Literal
 
 from composer.errors import ComposerError, Problem
 
-FinishReason = Literal["stop", "length"]
+FinishReason = Literal["stop", "length", "left"]
 
 
 @dataclass(frozen=True)

@@ -2,6 +2,7 @@ import numpy as np
 import pytest
 
 from composer.component import Token
+from composer.decode.aside import Marks
 from composer.decode.engine import Engine, Request, generate
 from composer.decode.sampler import Sampling
 from composer.decode.stop import Stop
@@ -30,6 +31,7 @@ class Fake:
     def __init__(self, script=None):
         self.script = script
         self.steps = []
+        self.retired = []
 
     def prefill(self, prompt):
         if not prompt:
@@ -43,6 +45,9 @@ class Fake:
 
     def greedy(self, states):
         return [int(np.argmax(self.logits(state))) for state in states]
+
+    def retire(self, state):
+        self.retired.append(list(state))
 
     def logits(self, state):
         if self.script is not None:
@@ -159,3 +164,67 @@ def test_logits_that_are_no_numbers_end_the_run():
 
     with pytest.raises(ComposerError, match="R512"):
         solo(Request([0], Sampling(1.0), Stop(frozenset(), 3)), Broken())
+
+
+def test_a_reader_who_has_read_enough_gets_what_was_read():
+    decoder = Fake([3, 4, 1, 5, 6])
+    stream = generate(decoder, Letters(), Request([0], Sampling(), Stop(frozenset(), 9)))
+    assert [next(stream).text for _ in range(3)] == ["D", "E", ""]
+    with pytest.raises(StopIteration) as end:
+        stream.send(True)
+    assert end.value.value["ids"].tolist() == [3, 4, 1]
+    assert end.value.value["text"] == "DE"
+    assert end.value.value["finish_reason"] == "left"
+    assert decoder.retired == [[0, 3, 4, 1]]
+
+
+def test_enough_is_no_reason_where_the_answer_has_ended():
+    stream = generate(Fake([3, 4]), Letters(), Request([0], Sampling(), Stop(frozenset(), 2)))
+    next(stream)
+    next(stream)
+    with pytest.raises(StopIteration) as end:
+        stream.send(True)
+    assert end.value.value["finish_reason"] == "length"
+
+
+def test_a_state_comes_back_in_good_order_or_not_at_all():
+    decoder = Fake([3, 4, 5, END])
+    solo(Request([0], Sampling(), Stop(frozenset({END}), 9)), decoder)
+    assert decoder.retired == [[0, 3, 4, 5]]
+    stream = generate(decoder, Letters(), Request([0], Sampling(), Stop(frozenset({END}), 9)))
+    next(stream)
+    stream.close()
+    assert decoder.retired[1:] == [[0, 3]]
+
+    def fails(states, tokens):
+        raise MemoryError
+
+    decoder.step = fails
+    with pytest.raises(MemoryError):
+        solo(Request([0], Sampling(), Stop(frozenset({END}), 9)), decoder)
+    assert len(decoder.retired) == 2
+
+
+def test_what_is_said_aside_is_said_without_text():
+    marks = Marks(10, 11)
+    script = [3, 10, 4, 5, 11, 6, END]
+    request = Request([0], Sampling(), Stop(frozenset({END}), 9), marks)
+    tokens, outputs = solo(request, Fake(script))
+    assert [(token.id, token.text) for token in tokens] == [
+        (3, "D"), (10, ""), (4, ""), (5, ""), (11, ""), (6, "G"),
+    ]  # fmt: skip
+    assert (outputs["text"], outputs["ids"].tolist()) == ("DG", script[:-1])
+
+
+def test_text_that_was_held_back_waits_for_what_is_said_aside():
+    """The halves of a letter belong together, whatever was thought between them."""
+    request = Request([0], Sampling(), Stop(frozenset({END}), 9), Marks(10, 11))
+    assert solo(request, Fake([1, 10, 4, 11, 2, END]))[1]["text"] == "é"
+
+
+def test_the_end_of_an_answer_may_stand_aside():
+    request = Request([0], Sampling(), Stop(frozenset({END}), 9), Marks(10, 11))
+    assert solo(request, Fake([1, 10, 4, END]))[1]["text"] == "�"
+    assert solo(Request([0], Sampling(), Stop(frozenset(), 2), Marks(10, 11)), Fake([3, 10]))[1][
+        "text"
+    ] == "D"  # fmt: skip

@@ -1,0 +1,162 @@
+"""A conversation as token ids: each turn goes after all that was asked and answered."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Annotated, Any, Self
+
+import numpy as np
+from pydantic import Field, field_validator, model_validator
+
+from composer.component import CALL, Component, ComponentConfig, Facts, Signature, Spec, method
+from composer.decode.aside import Marks, without_asides
+from composer.errors import ComposerError, Place, Problem
+from composer.headers import tokenizer_bytes, tokenizer_file
+from composer.suggest import did_you_mean
+from composer.types import parse_ports
+
+from ..stamps import StampedFacts, hold, stamps
+from .filling import Filling, checked, empty, plain, sound, sound_fragments
+from .guarded import GuardedTokenizer
+from .template import Slot, Template, parse_template, slots
+
+if TYPE_CHECKING:
+    from composer.headers import Headers
+    from composer.placement import Placement
+
+HISTORY = "history"
+TEXT = parse_ports("text")
+
+
+class Chat(Component, name="text.chat"):
+    """Token ids of a conversation with its next turn, and of the conversation with its answer.
+
+    The first turn fills the template `first`, every other one `next`, which begins with what ends
+    the answer before it. Each `{name}` of the two is an input that takes a text, and `optional`
+    fragments are those of text.prompt; what only `first` names is not read later. `ids` are the
+    history and the tokens of the turn, `text` is the turn to be read.
+
+    The method `history` puts an answer after what was asked. Its ids go into the next turn as they
+    are and are never tokenized again, so that a KV cache that has read them stays good. What a
+    model says `aside`, from the one token to the other, is left out.
+
+    Special tokens are taken from the templates alone. What fills a slot is plain text, whatever it
+    spells, and is tokenized together with the text beside it. No token is added: write `<bos>`.
+    """
+
+    requires = frozenset({"files"})
+
+    class Config(ComponentConfig):
+        """The two templates, and what an answer keeps for itself."""
+
+        first: str = Field(description="the first turn, with {name} where an input goes")
+        next: str = Field(description="every other turn, from the token that ends an answer")
+        optional: dict[str, str] = Field(
+            default_factory=dict,
+            description="named fragments of either, left out unless their slots are filled",
+        )
+        aside: Annotated[list[str], Field(min_length=2, max_length=2)] | None = Field(
+            None,
+            description="two tokens, such as <|channel> and <channel|>: what an answer has from "
+            "the one to the other is no part of the history",
+        )
+
+        @field_validator("first", "next")
+        @classmethod
+        def _sound(cls, template: str) -> str:
+            return sound(template)
+
+        @model_validator(mode="after")
+        def _whole(self) -> Self:
+            sound_fragments(self.optional)
+            for name, template in self.templates.items():
+                if not template.inputs:
+                    raise ValueError(f"'{name}' has no slot: every turn would say the same")
+                if HISTORY in template.inputs:
+                    raise ValueError(f"{{{HISTORY}}} is what was said so far: rename the slot")
+            stand = slots(parse_template(self.first)) + slots(parse_template(self.next))
+            for name in self.optional.keys() - set(stand):
+                raise ValueError(f"no template has {{{name}}} for the optional '{name}'")
+            return self
+
+        @property
+        def templates(self) -> Mapping[str, Template]:
+            """Both templates by name, each with the fragments that it names."""
+            return {
+                name: Template.parse(
+                    text,
+                    {k: v for k, v in self.optional.items() if k in slots(parse_template(text))},
+                )
+                for name, text in (("first", self.first), ("next", self.next))
+            }
+
+    def __init__(self, first: Filling, following: Filling, aside: Marks | None) -> None:
+        self.first = first
+        self.following = following
+        self.aside = aside
+
+    @classmethod
+    def facts(cls, spec: Spec, headers: Headers | None) -> Facts:
+        config: Chat.Config = spec.config
+        templates = config.templates
+        names = dict.fromkeys(name for t in templates.values() for name in t.inputs)
+        required = frozenset().union(*(t.required for t in templates.values()))
+        call = cls.methods[CALL]
+        methods = {
+            **cls.methods,
+            CALL: Signature(
+                inputs={**dict.fromkeys(names, TEXT), **call.inputs},
+                returns=call.returns,
+                optional=call.optional | (names.keys() - required),
+            ),
+        }
+        if headers is None or spec.files is None:
+            return Facts(methods=methods)
+        added = headers.tokenizer(spec.files).added
+        problems = [
+            Problem(
+                "W296",
+                f"{token!r} of aside is no added token of {spec.files}",
+                Place("config.aside"),
+                hint=did_you_mean(token, added),
+            )
+            for token in config.aside or ()
+            if token not in added
+        ]
+        if problems:
+            raise ComposerError(problems)
+        notes = (
+            note
+            for name, template in templates.items()
+            for note in plain(template, added, spec.files, f"config.{name}")
+        )
+        file = tokenizer_file(spec.files, headers.files)
+        return StampedFacts(methods=methods, notes=tuple(notes), stamps=stamps([file]))
+
+    @classmethod
+    def load(cls, spec: Spec, facts: Facts, placement: Placement) -> Self:
+        config: Chat.Config = spec.config
+        assert spec.files is not None
+        hold(facts)
+        tokenizer = GuardedTokenizer(tokenizer_bytes(tokenizer_file(spec.files)))
+        first, following = (Filling(t, tokenizer) for t in config.templates.values())
+        marks = Marks(*map(tokenizer.id_of, config.aside)) if config.aside else None
+        return cls(first, following, marks)
+
+    @method(history="i64 H", returns={"ids": "i64 T", "text": "text"})
+    def __call__(self, /, history: Any = None, **texts: str | None) -> dict[str, Any]:
+        before = np.zeros(0, np.int64) if history is None else history
+        filling = self.following if len(before) else self.first
+        given = {name: checked(name, texts.get(name) or "") for name in filling.template.inputs}
+        parts = filling.template.filled({name for name, text in given.items() if text})
+        ids = filling.ids(parts, given)
+        if not ids:
+            raise empty()
+        text = "".join(given[p.name] if isinstance(p, Slot) else p for p in parts)
+        return {"ids": np.concatenate([before, np.array(ids, np.int64)]), "text": text}
+
+    @method(asked="i64 T", answer="i64 N", returns="i64 H")
+    def history(self, asked: Any, answer: Any) -> Any:
+        """Return the conversation so far, the answer without what was said aside."""
+        said = without_asides(answer.tolist(), self.aside)
+        return np.concatenate([asked, np.array(said, np.int64)])
