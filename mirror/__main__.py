@@ -1,0 +1,37 @@
+"""Serve a folder of repositories until interrupted."""
+
+from __future__ import annotations
+
+import argparse
+import threading
+from pathlib import Path
+
+from mirror.repository import repositories
+from mirror.server import Mirror
+
+
+def main() -> None:
+    """Read the arguments, say what is served and where, and serve."""
+    parser = argparse.ArgumentParser(prog="python -m mirror", description=__doc__)
+    parser.add_argument("folder", type=Path, help="owner/name/files, or a Hugging Face cache")
+    parser.add_argument("--port", type=int, default=8765)
+    asked = parser.parse_args()
+    if not asked.folder.is_dir():
+        parser.error(f"{asked.folder} is not a folder")
+    found = repositories(asked.folder)
+    if not found:
+        parser.error(f"{asked.folder} holds no owner/name/files and no models--owner--name")
+    with Mirror(found, port=asked.port, apart=False) as mirror:
+        for name, repository in found.items():
+            for ref, commit in repository.refs.items():
+                if ref != commit:
+                    print(f"{name}@{ref}  {commit}  {len(repository.files(ref))} files")
+        print(f"HF_ENDPOINT={mirror.url}", flush=True)
+        try:
+            threading.Event().wait()
+        except KeyboardInterrupt:
+            print()
+
+
+if __name__ == "__main__":
+    main()
