@@ -81,10 +81,10 @@ class Facts:
 
 @dataclass(frozen=True)
 class Adapter:
-    """Low-rank weights that a decoder can switch on, and their scale."""
+    """Low-rank weights that a decoder can switch on, and their scale; None is their own."""
 
     weights: Location
-    scale: float
+    scale: float | None = None
 
 
 @dataclass(frozen=True)

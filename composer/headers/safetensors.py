@@ -145,6 +145,8 @@ def read_header(location: Location, files: Files) -> tuple[dict[str, Tensor], di
 
 
 def _metadata(location: Location, notes: Any, report: Report) -> dict[str, str]:
+    if notes is None:  # what mlx.core.save_safetensors writes when it is given none
+        return {}
     if isinstance(notes, dict) and all(isinstance(value, str) for value in notes.values()):
         return notes
     if isinstance(notes, dict):

@@ -246,6 +246,11 @@ def test_tensors_say_where_their_bytes_are(repo: Location) -> None:
     assert index.files == (repo / "model.safetensors",)
 
 
+def test_metadata_that_mlx_writes_as_null_is_none() -> None:
+    index = read_safetensors(HERE, one(tensors({"__metadata__": None, "a": A}, bytes(8))))
+    assert (list(index), index.metadata) == (["a"], {})
+
+
 def test_a_header_whose_length_looks_like_a_pickle_is_read() -> None:
     header = json.dumps({"a": A}).encode().ljust(0x280)
     assert struct.pack("<Q", len(header)).startswith(b"\x80\x02")

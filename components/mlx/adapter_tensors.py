@@ -1,0 +1,208 @@
+"""Pair the tensors of an adapter and hold them against the projections that they adapt."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, NamedTuple
+
+from composer.errors import Place, Problem
+from composer.location import Location
+from composer.suggest import listed, nearest
+
+from .checkpoint import FLOATS, Checkpoint, shown
+from .packing import some
+
+if TYPE_CHECKING:
+    from composer.headers.safetensors import Tensor, TensorIndex
+
+NAME = re.compile(
+    r"(?:base_model\.model\.)?(?:language_model\.model\.|model\.language_model\.|model\.)?"
+    r"(?P<path>.+)\.(?:lora_(?P<mlx>[ab])|lora_(?P<peft>[AB])\.weight)"
+)
+LAYER = re.compile(r"layers\.(0|[1-9]\d{0,4})\.(.+)")
+
+
+class Projection(NamedTuple):
+    """A linear layer of a decoder: its widths, and the tensor that shows them."""
+
+    inputs: int
+    outputs: int
+    witness: str
+
+
+@dataclass(frozen=True)
+class Pair:
+    """The two tensors that adapt one module; PEFT stores them flipped: A [r, in], B [out, r]."""
+
+    path: str
+    a: Tensor
+    b: Tensor
+    flipped: bool
+
+    @property
+    def inputs(self) -> int:
+        return self.a.shape[1 if self.flipped else 0]
+
+    @property
+    def outputs(self) -> int:
+        return self.b.shape[0 if self.flipped else 1]
+
+    @property
+    def ranks(self) -> tuple[int, int]:
+        """The rank of A and that of B."""
+        a, b = self.a.shape, self.b.shape
+        return (a[0], b[1]) if self.flipped else (a[1], b[0])
+
+
+def projections(checkpoint: Checkpoint) -> dict[str, Projection]:
+    """Return the linear layers inside a decoder's layers, such as layers.3.self_attn.q_proj."""
+    prefix, found = checkpoint.table.prefix, {}
+    for name, tensor in checkpoint.tensors.items():
+        path = name.removeprefix(prefix).removesuffix(".weight")
+        inside = name.startswith(f"{prefix}layers.") and name.endswith(".weight")
+        if inside and len(tensor.shape) == 2:
+            outputs, inputs = tensor.shape
+            witness = f"{checkpoint.location}: {shown(tensor)}"
+            if scheme := checkpoint.schemes.get(name.removesuffix(".weight")):
+                inputs = inputs * 32 // scheme.bits
+                witness += f" of {scheme.bits} bits"
+            found[path] = Projection(inputs, outputs, witness)
+    return found
+
+
+def split(path: str) -> tuple[int, str]:
+    """Return the layer of a path and what follows: 3, self_attn.q_proj."""
+    match = LAYER.fullmatch(path)
+    assert match
+    return int(match[1]), match[2]
+
+
+@dataclass
+class Fit:
+    """Hold one adapter against a decoder, and say one thing once for all layers that have it."""
+
+    location: Location
+    targets: Mapping[str, Projection]
+    dead: Collection[str]
+    seen: set[str] = field(default_factory=set)
+    found: dict[tuple[str, str, str | None], list[tuple[str, ...]]] = field(default_factory=dict)
+
+    def report(self, code: str, message: str, *causes: str, hint: str | None = None) -> None:
+        self.found.setdefault((code, message, hint), []).append(causes)
+
+    def problems(self) -> Iterator[Problem]:
+        """Return what was reported; the first of several layers is the witness."""
+        for (code, message, hint), causes in self.found.items():
+            more = f", in {len(causes)} layers" if len(causes) > 1 else ""
+            yield Problem(code, message + more, Place(str(self.location)), causes[0], hint)
+
+    def pairs(self, tensors: TensorIndex) -> dict[str, Pair]:
+        """Return the whole pairs by module, and report every tensor that is in none."""
+        halves: dict[str, dict[str, Tensor]] = {}
+        strange = []
+        for name, tensor in tensors.items():
+            match = NAME.fullmatch(name)
+            if match is None:
+                strange.append(shown(tensor))
+                continue
+            side = match["mlx"] or match["peft"]
+            own = halves.setdefault(match["path"], {})
+            if side.lower() in map(str.lower, own):
+                self.report(
+                    "W293", f"two tensors are the {side.upper()} of {match['path']}", shown(tensor)
+                )
+            own[side] = tensor
+        if strange:
+            self.report(
+                "W293",
+                f"tensors that are no part of a low-rank update: {some(strange)}",
+                hint="wanted names that end in lora_a and lora_b, or lora_A.weight and "
+                "lora_B.weight",
+            )
+        self.seen = set(halves)
+        pairs = {path: self.pair(path, own) for path, own in halves.items()}
+        return {path: pair for path, pair in pairs.items() if pair}
+
+    def pair(self, path: str, own: Mapping[str, Tensor]) -> Pair | None:
+        """Return a module's two tensors, if there are two that may belong together."""
+        module = split(path)[1] if LAYER.fullmatch(path) else path
+        causes = [f"adapter: {shown(tensor)}" for tensor in own.values()]
+        if {*own} not in ({"a", "b"}, {"A", "B"}):
+            has = " and ".join(
+                sorted(tensor.name.rpartition(f"{path}.")[2] for tensor in own.values())
+            )
+            self.report("W291", f"{module} has {has} alone", *causes)
+            return None
+        flipped = "A" in own
+        pair = Pair(path, own["A" if flipped else "a"], own["B" if flipped else "b"], flipped)
+        sound = True
+        for tensor in (pair.a, pair.b):
+            if tensor.dtype not in FLOATS or len(tensor.shape) != 2:
+                self.report(
+                    "W293",
+                    f"{module}: a low-rank matrix is float32, float16 or bfloat16 with two axes, "
+                    f"not {tensor.dtype} with {len(tensor.shape)}",
+                    f"adapter: {shown(tensor)}",
+                    hint="adapters of experts have three axes; they are not supported"
+                    if len(tensor.shape) == 3
+                    else None,
+                )
+                sound = False
+        return pair if sound else None
+
+    def hold(self, pair: Pair) -> None:
+        """Hold one module's ranks and widths against each other and against the decoder's."""
+        module = split(pair.path)[1] if LAYER.fullmatch(pair.path) else pair.path
+        a, b = f"adapter: {shown(pair.a)}", f"adapter: {shown(pair.b)}"
+        if pair.ranks[0] != pair.ranks[1]:
+            self.report(
+                "W289", f"{module}: A has rank {pair.ranks[0]} but B has {pair.ranks[1]}", a, b
+            )
+        elif pair.ranks[0] == 0:
+            self.report("W289", f"{module}: the rank is 0", a, b)
+        if pair.path in self.dead:
+            return
+        target = self.targets.get(pair.path)
+        if target is None:
+            self.missing(pair, module, a)
+            return
+        base = f"decoder: {target.witness}"
+        for side, witness, have, want, verb in (
+            ("A", a, pair.inputs, target.inputs, "takes"),
+            ("B", b, pair.outputs, target.outputs, "gives"),
+        ):
+            if have != want:
+                self.report(
+                    "W290", f"{module}: {side} {verb} {have} but the decoder's {verb} {want}",
+                    witness, base,
+                )  # fmt: skip
+
+    def missing(self, pair: Pair, module: str, witness: str) -> None:
+        """Report a module that the decoder has not, or not in this layer."""
+        known = self.modules()
+        hint: str | None
+        count = 1 + max((split(path)[0] for path in self.targets), default=-1)
+        if not LAYER.fullmatch(pair.path):
+            hint = "adapters go on the projections inside the layers"
+        elif split(pair.path)[0] >= count:
+            hint = f"the decoder has the layers 0 to {count - 1}"
+        else:
+            near = nearest(module, known)
+            hint = f"did you mean {near}?" if near and near != module else None
+        self.report(
+            "W288",
+            f"the decoder has no {module if hint is None or 'mean' in hint else pair.path}",
+            witness,
+            f"decoder: {self.decoder()} has {listed(known)}",
+            hint=hint,
+        )
+
+    def modules(self) -> list[str]:
+        """Name what can be adapted in a layer."""
+        return sorted({split(path)[1] for path in self.targets})
+
+    def decoder(self) -> str:
+        """Name the decoder's files."""
+        return next((each.witness.partition(":")[0] for each in self.targets.values()), "it")
