@@ -21,6 +21,7 @@ from composer.options import contradictions, read_option
 from composer.plan import Plan, plan
 from composer.profile import Profile
 from composer.run import Result, Run
+from composer.split import run_pieces, split
 from composer.stream import Stream
 from composer.suggest import did_you_mean, listed
 from composer.unknown import unknown
@@ -199,17 +200,20 @@ class Bundle:
         self.load(name)
         manifest = self.checked.manifest
         at = manifest.tasks[name].at
-        run = Run(
-            plan=planned,
-            components=self._components,
-            worker=self.worker,
-            place=lambda *path: manifest.place(*at, *path, key=True),
-            values=values,
-            feed=feeds,
-            taps=frozenset(tapped),
-            options=settings,
-        )
-        return (yield from run.result(stream))
+        runs = [
+            Run(
+                plan=planned,
+                components=self._components,
+                worker=self.worker,
+                place=lambda *path: manifest.place(*at, *path, key=True),
+                values=piece,
+                feed=frozenset(feeds),
+                taps=frozenset(tapped),
+                options=settings,
+            )
+            for piece in split(planned, values | feeds)
+        ]
+        return (yield from run_pieces(runs, stream))
 
     def _feeds(self, task: str, feed: Mapping[str, Any]) -> dict[str, Any]:
         graph = self.checked.graphs[task]

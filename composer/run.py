@@ -45,14 +45,14 @@ class Result:
 
 @dataclass
 class Run:
-    """One run of a plan over loaded components."""
+    """One run of a plan over loaded components; `feed` names the values that stay as given."""
 
     plan: Plan
     components: Mapping[str, Component]
     worker: Callable[[str], Worker]
     place: Callable[..., Place]
     values: dict[str, Any]
-    feed: Mapping[str, Any]
+    feed: frozenset[str]
     taps: frozenset[str]
     options: Mapping[str, Mapping[str, Any]]
     timings: dict[str, float] = field(default_factory=dict)
@@ -64,7 +64,6 @@ class Run:
 
     def result(self, stream: bool) -> Generator[Token, None, Result]:
         """Run each step; yield the decoder's tokens when they are to be streamed."""
-        self.values |= self.feed
         for name, value in self.values.items():
             try:
                 self.note(name, value)

@@ -52,11 +52,27 @@ class _Wiring:
             value = self.resolve(reference, "outputs", name)
             if value:
                 outputs[name] = value.name
+                self.joined(name, value)
         task, inputs = self.task.name, self.task.inputs
         graph = Graph(task, inputs, self.nodes, self.values, outputs, self.fit.dims)
         if not self.problems:
             lint(graph, self.report)
         return graph, self.problems
+
+    def joined(self, name: str, value: Value) -> None:
+        """Report an output that cannot be put together where the task runs piece by piece."""
+        split = [f"${name}" for name, entry in self.task.inputs.items() if entry.split]
+        port = value.port
+        if not split or port is None or port.kind == "text":
+            return
+        if port.kind != "tensor" or len(port.dims) != 1:
+            self.report(
+                "W225",
+                f"{split[0]} is split, and '{port}' cannot be put together from its pieces",
+                "outputs",
+                name,
+                hint="texts can, and tensors of one axis",
+            )
 
     def report(self, code: str, message: str, *at: str, key: bool = False, **more: Any) -> None:
         place = self.manifest.place(*self.task.at, *at, key=key)

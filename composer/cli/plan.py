@@ -64,6 +64,11 @@ def text(bundle: Bundle, planned: Plan) -> str:
     lines.append(f"weights: {size(total)} in memory" if total else "weights: none")
     rows = [_component(bundle, name, nbytes) for name, nbytes in planned.nbytes.items()]
     lines += _columns(rows)
+    lines += [
+        f"split: ${name} in pieces of {entry.split.seconds} s, each run by itself"
+        for name, entry in planned.graph.inputs.items()
+        if entry.split
+    ]
     lines.append("steps:")
     lines += _steps(planned)
     count = len(planned.crossings)

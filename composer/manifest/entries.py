@@ -36,10 +36,10 @@ class Quantization:
 
 @dataclass(frozen=True)
 class AdapterEntry:
-    """An adapter's weights, as source/path, and its scale."""
+    """An adapter's weights, as source/path, and its scale; None is the adapter's own."""
 
     weights: str
-    scale: float = 1.0
+    scale: float | None = None
 
 
 @dataclass(frozen=True)
@@ -57,12 +57,21 @@ class ComponentEntry:
 
 
 @dataclass(frozen=True)
+class Split:
+    """How long audio is cut: seconds in a piece, and what stands between two pieces' texts."""
+
+    seconds: int
+    join: str
+
+
+@dataclass(frozen=True)
 class Input:
     """What a task takes; without a default it must be given."""
 
     type: Literal["audio", "text", "ids", "mask", "image", "tensor"]
     port: str | None = None
     default: Any = None
+    split: Split | None = None
 
 
 @dataclass(frozen=True)

@@ -105,8 +105,8 @@ class LoraAdapter(Strict):
         description="The adapter's file or folder: a source's name, then the path inside it.",
         examples=["repo/lora"],
     )
-    scale: float = Field(
-        1.0, ge=-1000, le=1000, description="What the adapter's update is multiplied by."
+    scale: Maybe[Annotated[float, Field(ge=-1000, le=1000)]] = Field(
+        None, description="What its update is multiplied by; absent: what its own config says."
     )
 
 
@@ -149,6 +149,13 @@ class ComponentModel(Strict):
     )
 
 
+class SplitModel(Strict):
+    """Cut a long input into pieces, each of which is run by itself."""
+
+    seconds: int = Field(ge=1, le=3600, description="The length of every piece but the last.")
+    join: str = Field(" ", max_length=16, description="What stands between two pieces' texts.")
+
+
 class InputModel(Strict):
     """What a task takes from whoever runs it."""
 
@@ -160,6 +167,11 @@ class InputModel(Strict):
         None,
         description="For a tensor: its dtype, then its dims by name, number or `_`.",
         examples=["f32 M F"],
+    )
+    split: Maybe[SplitModel] = Field(
+        None,
+        description="For audio: cut what is longer into pieces and run the task on each.",
+        examples=[{"seconds": 30}],
     )
 
 

@@ -19,6 +19,7 @@ from composer.manifest.entries import (
     Quantization,
     QuantizationRule,
     Source,
+    Split,
     Task,
 )
 from composer.manifest.format import (
@@ -202,10 +203,13 @@ def _component(name: str, model: ComponentModel) -> ComponentEntry:
 
 def _task(name: str, model: TaskModel, at: tuple[str, ...]) -> Task:
     inputs = {
-        key: Input(entry.type, entry.port, entry.default)
-        if isinstance(entry, InputModel)
-        else Input(entry)
+        key: _input(entry) if isinstance(entry, InputModel) else Input(entry)
         for key, entry in model.inputs.items()
     }
     graph = {key: Node(node.run, node.with_) for key, node in model.graph.items()}
     return Task(name, inputs, graph, model.outputs, at, model.summary or "")
+
+
+def _input(model: InputModel) -> Input:
+    split = Split(model.split.seconds, model.split.join) if model.split else None
+    return Input(model.type, model.port, model.default, split)

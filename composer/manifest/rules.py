@@ -135,6 +135,10 @@ def _task(task: dict[str, Any], at: Path) -> Iterator[Finding]:
             hint = f"taken are: {listed(RESERVED)}"
             yield Finding("M126", message, (*at, "inputs", name), hint, key=True)
         yield from _input(value, (*at, "inputs", name))
+    split = [name for name, value in inputs.items() if "split" in _mapping(value)]
+    for name in split[1:]:
+        message = f"'{split[0]}' is split already, and a task is run on the pieces of one input"
+        yield Finding("M137", message, (*at, "inputs", name, "split"), "remove one", key=True)
 
 
 def _input(value: Any, at: Path) -> Iterator[Finding]:
@@ -148,6 +152,9 @@ def _input(value: Any, at: Path) -> Iterator[Finding]:
         yield Finding("M135", message, (*at, "port"), "remove it, or make it a tensor", key=True)
     elif isinstance(port, str):
         yield from _port(port, (*at, "port"))
+    if kind != "audio" and isinstance(kind, str) and "split" in form:
+        message = f"{dotted(at)} is {kind} and takes no 'split'"
+        yield Finding("M135", message, (*at, "split"), "only audio is split", key=True)
     if "default" not in form:
         return
     path, default = (*at, "default"), form["default"]
