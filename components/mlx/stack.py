@@ -49,7 +49,12 @@ class StackConfig(ComponentConfig):
         description="Epsilon of every rms_norm: 1e-5 is MLX's default, 1e-6 that of many models.",
     )
     prefix: str = Field(
-        "", description="What stands before the layers' numbers in the tensors' names."
+        "", description="What stands before the layers' numbers or names in the tensors' names."
+    )
+    names: list[str] = Field(
+        default_factory=list,
+        description="Names of the layers with weights, in order, where the tensors have no numbers",
+        examples=[["norm", "up", "down"]],
     )
 
     @model_validator(mode="after")
@@ -58,6 +63,25 @@ class StackConfig(ComponentConfig):
             if f"{kind}_eps" in self.model_fields_set and kind not in self.layers:
                 raise ValueError(f"{kind}_eps is set but no layer is a {kind}")
         return self
+
+    @model_validator(mode="after")
+    def _one_name_each(self) -> Self:
+        weighed = [kind for kind in self.layers if kind in PARTS]
+        if self.names and len(self.names) != len(weighed):
+            raise ValueError(
+                f"names has {len(self.names)} names, but {len(weighed)} layers have weights: "
+                f"{', '.join(weighed)}"
+            )
+        return self
+
+    @property
+    def modules(self) -> list[str]:
+        """Return what each layer is called in the tensors' names: its name, or its number."""
+        named = iter(self.names)
+        return [
+            next(named) if self.names and kind in PARTS else str(number)
+            for number, kind in enumerate(self.layers)
+        ]
 
 
 @dataclass(frozen=True)
@@ -161,15 +185,15 @@ def read_shape(spec: Spec, headers: Headers) -> Shape:
 def _assign(
     config: StackConfig, index: TensorIndex
 ) -> tuple[list[dict[str, Tensor]], list[Problem]]:
-    """Give each layer its tensors: `1.weight`, or `layers.1.weight` as MLX's Sequential has it."""
+    """Give each layer its tensors: `1.weight`, MLX's `layers.1.weight`, or by name."""
     stem = config.prefix + "." * (config.prefix != "" and not config.prefix.endswith("."))
-    if any(name.startswith(f"{stem}layers.") for name in index):
+    if not config.names and any(name.startswith(f"{stem}layers.") for name in index):
         stem += "layers."
     layers: list[dict[str, Tensor]] = []
     missing: list[str] = []
     taken: set[str] = set()
-    for number, kind in enumerate(config.layers):
-        names = {part: f"{stem}{number}.{part}" for part in PARTS.get(kind, ())}
+    for module, kind in zip(config.modules, config.layers, strict=True):
+        names = {part: f"{stem}{module}.{part}" for part in PARTS.get(kind, ())}
         layers.append({part: index[name] for part, name in names.items() if name in index})
         taken.update(names.values())
         if names and names["weight"] not in index:
@@ -180,7 +204,7 @@ def _assign(
         hint = f"the tensors are: {some(index)}"
         problems.append(Problem("W248", f"missing tensors: {some(missing)}", hint=hint))
     if left:
-        said = ", ".join(f"{number} {kind}" for number, kind in enumerate(config.layers))
+        said = ", ".join(map(" ".join, zip(config.modules, config.layers, strict=True)))
         hint = f"the layers are: {said}"
         problems.append(Problem("W248", f"tensors that no layer has: {some(left)}", hint=hint))
     return layers, problems

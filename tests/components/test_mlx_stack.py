@@ -137,6 +137,17 @@ def test_mlx_and_torch_names_are_understood(folder, stem, prefix):
     np.testing.assert_allclose(out, in_numpy(X, tensors()), atol=1e-5)
 
 
+def test_layers_may_have_names(folder):
+    called = {"0": "norm", "1": "up", "3": "down", "4": "out"}
+    named = {f"head.{called[name[0]]}{name[1:]}": value for name, value in tensors().items()}
+    asked = spec(folder, named, prefix="head", names=list(called.values()))
+    np.testing.assert_allclose(run(asked), in_numpy(X, tensors()), atol=1e-5)
+    wrong = spec(folder, named, prefix="head", names=["norm", "up", "low", "out"])
+    said = refused(wrong)
+    assert "missing tensors: head.low.weight (linear)" in said
+    assert "the layers are: norm layer_norm, up linear, 2 silu, low linear, out rms_norm" in said
+
+
 def test_epsilons_are_knobs(folder):
     small = X * 1e-3
     out = run(spec(folder, layer_norm_eps=1e-6, rms_norm_eps=0.5), small)
@@ -243,6 +254,10 @@ def test_activations_alone_are_no_stack(folder):
         ({"layers": ["conv"]}, "Input should be 'layer_norm'"),
         ({"layers": ["linear"], "rms_norm_eps": 1e-6}, "rms_norm_eps is set but no layer is"),
         ({"layers": ["rms_norm"], "rms_norm_eps": 0.0}, "greater than 0"),
+        (
+            {"layers": ["linear", "silu", "linear"], "names": ["up"]},
+            "names has 1 names, but 2 layers have weights: linear, linear",
+        ),
         ({"layers": ["linear"], "eps": 1e-6}, "Extra inputs are not permitted"),
     ],
 )
