@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
@@ -19,6 +19,7 @@ from composer.operators import OPERATORS
 from composer.suggest import listed, with_nearest
 
 if TYPE_CHECKING:
+    from composer.location import Location
     from composer.manifest import ComponentEntry, Manifest
 
 KEYS = ("weights", "files", "precision", "adapters")
@@ -167,29 +168,25 @@ class _Asking:
             found.append(Problem("W223", f"{cls.name} cannot tell its facts: {why}"))
         found += self.headers.warnings[warned:]
         self.problems += [self.placed(spec, problem) for problem in found]
-        if present:
-            self.problems += self.adapters(spec)
         return facts
-
-    def adapters(self, spec: Spec) -> Iterator[Problem]:
-        """Read the headers of adapters, which no weights of the component name."""
-        for name, adapter in spec.adapters.items():
-            try:
-                self.headers.safetensors(adapter.weights)
-            except ComposerError as error:
-                at = ("components", spec.name, "adapters", name, "weights")
-                place = self.manifest.place(*at)
-                yield from (replace(_told(p), place=place) for p in error.problems)
 
     def placed(self, spec: Spec, problem: Problem) -> Problem:
         """Give a problem of a file, or of a knob, its place in the manifest."""
         where = problem.place.file if problem.place else ""
-        keys: tuple[str, ...] = ("weights",)
+        homes: dict[tuple[str, ...], Location | None] = {
+            **{("adapters", k, "weights"): a.weights for k, a in spec.adapters.items()},
+            ("files",): spec.files,
+            ("weights",): spec.weights,
+        }
+        inside = [
+            keys
+            for keys, home in homes.items()
+            if home and f"{where}/".startswith(f"{_folder(home)}/")
+        ]
+        keys = max(inside, key=lambda keys: len(str(homes[keys])), default=("weights",))
         if where.startswith("config."):
             keys = tuple(where.split("."))
             problem = replace(problem, place=None)
-        elif spec.files and f"{where}/".startswith(f"{spec.files}/"):
-            keys = ("files",)
         place = self.manifest.place("components", spec.name, *keys)
         return replace(_told(problem), place=place)
 
@@ -222,6 +219,11 @@ def _sound(facts: Any) -> Facts:
         if not isinstance(bound, Bound):
             raise TypeError(f"dims[{symbol!r}] must be a Bound, not {type(bound).__name__}")
     return facts
+
+
+def _folder(home: Location) -> str:
+    """Return what the files of a location begin with: a file is read with those beside it."""
+    return str(home).rpartition("/")[0] if home.inside.endswith(".safetensors") else str(home)
 
 
 def _told(problem: Problem) -> Problem:
