@@ -8,6 +8,7 @@ from typing import Annotated, Any
 from pydantic import Field
 
 from composer.component import Token
+from composer.decode.aside import Marks
 from composer.decode.engine import Request, generate
 from composer.decode.sampler import Sampling
 from composer.decode.stop import Stop
@@ -16,12 +17,14 @@ from composer.errors import ComposerError, Problem
 
 from . import packing
 from .decoder import MlxDecoder, Prompt
+from .kept import Keeper
 
 MaxTokens = Annotated[int, Field(ge=1, le=1_000_000)]
 Temperature = Annotated[float, Field(ge=0, le=100)]
 TopP = Annotated[float, Field(gt=0, le=1)]
 TopK = Annotated[int, Field(ge=0)]
 Seed = Annotated[int, Field(ge=0)]
+Aside = tuple[int | str, int | str] | None
 
 
 class Writer:
@@ -36,22 +39,32 @@ class Writer:
         limit: int | None,
     ) -> None:
         self.decoder = decoder
+        self.keeper = Keeper(decoder)
         self.tokenizer = tokenizer
         self.rows = rows
         self.stop = stop
         self.limit = limit
 
     def write(
-        self, prompt: Prompt, sampling: Sampling, max_tokens: int, stop: tuple[int | str, ...]
+        self,
+        prompt: Prompt,
+        sampling: Sampling,
+        max_tokens: int,
+        stop: tuple[int | str, ...],
+        aside: Aside = None,
+        keep: bool = False,
     ) -> Generator[Token, None, dict[str, Any]]:
         """Continue until an end-of-text id, one of `stop`, or `max_tokens`.
 
-        The call itself raises what is wrong with the options; the work begins with the first
-        token.
+        What stands between the two tokens of `aside` is no text. With `keep` the KV cache of the
+        last prompt that was kept serves this one as far as their rows agree. The call itself
+        raises what is wrong with the options; the work begins with the first token.
         """
         room = self.room(len(prompt), max_tokens)
-        ends = Stop(self.stop | {self.stop_id(each) for each in stop}, room)
-        return generate(self.decoder, self.tokenizer, Request(prompt, sampling, ends))
+        ends = Stop(self.stop | {self.id_of("R516", "stop", each) for each in stop}, room)
+        marks = Marks(*(self.id_of("R565", "aside", each) for each in aside)) if aside else None
+        decoder = self.keeper if keep else self.decoder
+        return generate(decoder, self.tokenizer, Request(prompt, sampling, ends, marks))
 
     def known(self, ids: Any) -> None:
         """Raise ComposerError unless all ids are in the vocabulary."""
@@ -81,14 +94,14 @@ class Writer:
             )
         return min(max_tokens, self.limit - rows)
 
-    def stop_id(self, stop: int | str) -> int:
-        """Return the id of a token that is given as an id or by its text."""
-        found = self.tokenizer.token_to_id(stop) if isinstance(stop, str) else stop
+    def id_of(self, code: str, option: str, token: int | str) -> int:
+        """Return the id of a token that an option gives as an id or by its text."""
+        found = self.tokenizer.token_to_id(token) if isinstance(token, str) else token
         if found is None or not 0 <= found < self.rows:
             raise ComposerError(
                 Problem(
-                    "R516",
-                    f"stop {stop!r} is no token of this model",
+                    code,
+                    f"{option} {token!r} is no token of this model",
                     hint="give one token, as an id or as its text in tokenizer.json",
                 )
             )

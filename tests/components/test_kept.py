@@ -1,0 +1,268 @@
+"""A conversation over a kept cache against the same one without, on tiny random models."""
+
+import mlx.core as mx
+import numpy as np
+import pytest
+from test_mlx_lm import load, outputs, save, torch_model
+
+from composer.components.mlx.decoder import Prompt
+from composer.components.mlx.kept import digests
+from composer.errors import ComposerError
+from composer.manifest.entries import Quantization, QuantizationRule
+
+TURNS = [np.random.default_rng(turn).integers(3, 150, size) for turn, size in enumerate((9, 5, 7))]
+
+
+@pytest.fixture(scope="module")
+def models(tmp_path_factory):
+    home = tmp_path_factory.mktemp("kept")
+    kinds = {"qwen3": {}, "gemma3_text": {"sliding_window": 24}}
+    return {
+        kind: load(save(torch_model(kind, num_hidden_layers=3, **more), home / kind))
+        for kind, more in kinds.items()
+    }
+
+
+@pytest.fixture(params=["qwen3", "gemma3_text"])
+def lm(request, models):
+    return fresh(models[request.param])
+
+
+@pytest.fixture
+def qwen3(models):
+    return fresh(models["qwen3"])
+
+
+def fresh(lm):
+    """Forget what earlier tests kept, and count the rows that are read from now on."""
+    keeper = lm.writer.keeper
+    keeper.held = None
+    lm.read = []
+    decoder = keeper.decoder
+    prefill = type(decoder).prefill
+
+    def counted(prompt, cache=None):
+        lm.read.append(len(prompt))
+        return prefill(decoder, prompt, cache)
+
+    decoder.prefill = counted
+    return lm
+
+
+def embeds(lm, ids):
+    return lm.embed(mx.array(np.asarray(ids)))
+
+
+def said(lm, ids, keep=True, count=12, **options):
+    given = {"max_tokens": count, "stop": (), **options}
+    return outputs(lm.generate(embeds(lm, ids), keep=keep, **given))[1]["ids"]
+
+
+def talk(lm, keep, turns=TURNS):
+    """Return what was asked and answered, over all turns."""
+    history = np.zeros(0, np.int64)
+    for turn in turns:
+        asked = np.concatenate([history, turn])
+        history = np.concatenate([asked, said(lm, asked, keep)])
+    return history
+
+
+def test_a_conversation_says_the_same_and_reads_only_what_is_new(lm):
+    expected = talk(lm, keep=False)
+    sizes = [len(turn) for turn in TURNS]
+    assert lm.read == [9, 9 + 12 + 5, 9 + 12 + 5 + 12 + 7]
+    lm.read.clear()
+    assert talk(lm, keep=True).tolist() == expected.tolist()
+    # The last token of an answer that was cut is not read yet.
+    assert lm.read == [sizes[0], 1 + sizes[1], 1 + sizes[2]]
+
+
+def test_an_answer_that_ended_is_read_already(qwen3):
+    asked = TURNS[0]
+    whole = said(qwen3, asked, keep=False)
+    end = int(whole[6])
+    answer = said(qwen3, asked, stop=(end,))
+    assert answer.tolist() == whole[: whole.tolist().index(end)].tolist()
+    again = np.concatenate([asked, answer, TURNS[1]])
+    qwen3.read.clear()
+    kept = said(qwen3, again)
+    assert qwen3.read == [len(TURNS[1])]
+    assert kept.tolist() == said(qwen3, again, keep=False).tolist()
+
+
+def test_logits_over_a_kept_cache_are_those_without(lm):
+    """Beyond rounding: a cache that has read one row too many, or too few, is far away."""
+    ids = talk(lm, keep=True)
+    keeper = lm.writer.keeper
+    prompt = Prompt({"input_embeddings": embeds(lm, [*ids, 5, 6])})
+    lm.read.clear()
+    kept = np.array(keeper.prefill(prompt).logits)
+    assert lm.read == [3]
+    anew = np.array(keeper.decoder.prefill(prompt).logits)
+    np.testing.assert_allclose(kept, anew, atol=2e-5)
+    shifted = Prompt({"input_embeddings": embeds(lm, [*ids[1:], 5, 6])})
+    assert np.abs(np.array(keeper.decoder.prefill(shifted).logits) - anew).max() > 1e-2
+
+
+def test_a_conversation_that_turns_back_is_trimmed_or_begins_anew(lm):
+    """Only a cache that still holds all its rows can be trimmed."""
+    history = talk(lm, keep=True)
+    other = np.concatenate([history[:30], TURNS[1] + 1])
+    lm.read.clear()
+    kept = said(lm, other)
+    slides = lm.model.model_type == "gemma3_text"
+    assert lm.read == [len(other) if slides else 5]
+    assert kept.tolist() == said(lm, other, keep=False).tolist()
+
+
+def test_a_window_that_has_not_moved_can_be_trimmed(models):
+    lm = fresh(models["gemma3_text"])
+    said(lm, TURNS[0], count=4)
+    other = np.concatenate([TURNS[0][:7], TURNS[1]])
+    lm.read.clear()
+    assert said(lm, other).tolist() == said(lm, other, keep=False).tolist()
+    assert lm.read == [5, len(other)]
+
+
+def test_the_same_question_again_reads_its_last_row(qwen3):
+    first = said(qwen3, TURNS[0])
+    qwen3.read.clear()
+    assert said(qwen3, TURNS[0]).tolist() == first.tolist()
+    assert qwen3.read == [1]
+
+
+def test_runs_side_by_side_do_not_share_a_cache(qwen3):
+    history = talk(qwen3, keep=True, turns=TURNS[:1])
+    asked = [np.concatenate([history, turn]) for turn in TURNS[1:]]
+    expected = [said(qwen3, ids, keep=False).tolist() for ids in asked]
+    qwen3.read.clear()
+    runs = [qwen3.generate(embeds(qwen3, ids), keep=True, max_tokens=12) for ids in asked]
+    found = [[], []]
+    for _ in range(12):
+        for tokens, run in zip(found, runs, strict=True):
+            tokens.append(next(run).id)
+    assert found == expected
+    assert qwen3.read == [1 + len(TURNS[1]), len(asked[1])]
+    for run, ids, tokens in zip(runs, asked, expected, strict=True):
+        assert outputs(run)[1]["ids"].tolist() == tokens
+        qwen3.read.clear()
+        longer = np.concatenate([ids, tokens, [7]])
+        if run is runs[-1]:  # the one that came back last is held
+            assert said(qwen3, longer).tolist() == said(qwen3, longer, keep=False).tolist()
+            assert qwen3.read[0] == 2
+
+
+def test_an_answer_that_was_left_is_kept_as_far_as_it_came(qwen3):
+    run = qwen3.generate(embeds(qwen3, TURNS[0]), keep=True, max_tokens=12)
+    tokens = [next(run).id for _ in range(4)]
+    run.close()
+    again = np.concatenate([TURNS[0], tokens, TURNS[1]])
+    qwen3.read.clear()
+    assert said(qwen3, again).tolist() == said(qwen3, again, keep=False).tolist()
+    assert qwen3.read[0] == len(TURNS[1])
+
+
+@pytest.mark.parametrize("fails_at", [0, 1, 2, 3, 6])
+def test_a_run_that_fails_leaves_nothing_behind(qwen3, monkeypatch, fails_at):
+    """In its prefill, between the layers of a step, or anywhere else."""
+    history = talk(qwen3, keep=True, turns=TURNS[:2])
+    asked = np.concatenate([history, TURNS[2]])
+    expected = said(qwen3, asked, keep=False).tolist()
+    layer = type(qwen3.model.layers[0])
+    genuine, calls = layer.__call__, []
+
+    def failing(self, *given, **named):
+        calls.append(self)
+        if len(calls) > 4 + fails_at:  # three layers: the prefill's parts, then the steps
+            raise MemoryError("no room")
+        return genuine(self, *given, **named)
+
+    monkeypatch.setattr(layer, "__call__", failing)
+    with pytest.raises(MemoryError):
+        said(qwen3, asked)
+    monkeypatch.undo()
+    assert qwen3.writer.keeper.held is None
+    qwen3.read.clear()
+    assert said(qwen3, asked).tolist() == expected
+    assert qwen3.read == [len(asked)]
+
+
+def test_a_step_that_failed_is_not_kept_whoever_gives_it_back(qwen3, monkeypatch):
+    keeper = qwen3.writer.keeper
+    state = keeper.prefill(Prompt({"input_embeddings": embeds(qwen3, TURNS[0])}))
+    monkeypatch.setattr(keeper.decoder, "step", lambda states, tokens: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        keeper.step([state], [5])
+    keeper.retire(state)
+    assert keeper.held is None
+
+
+def test_what_cannot_run_leaves_the_conversation_alone(qwen3):
+    history = talk(qwen3, keep=True, turns=TURNS[:1])
+    with pytest.raises(ComposerError, match="R514"):
+        said(qwen3, np.full(600, 5))
+    with pytest.raises(ComposerError, match="R516"):
+        said(qwen3, TURNS[0], stop=("no such",))
+    said(qwen3, TURNS[1], keep=False)
+    qwen3.read.clear()
+    said(qwen3, [*history, 9])
+    assert qwen3.read == [2]
+
+
+def test_one_cache_is_held_at_most(qwen3):
+    keeper = qwen3.writer.keeper
+    said(qwen3, TURNS[0])
+    first = keeper.held
+    said(qwen3, TURNS[1])
+    assert keeper.held is not first
+    assert keeper.held.logits is None
+
+
+def test_other_adapters_begin_anew(qwen3, monkeypatch):
+    keeper = qwen3.writer.keeper
+    monkeypatch.setattr(keeper.decoder, "switch", lambda names: None)
+    rows = {"input_embeddings": embeds(qwen3, TURNS[0])}
+    for adapters, reads in (((), 9), ((), 1), (("speech",), 9), (("speech",), 1), ((), 9)):
+        qwen3.read.clear()
+        keeper.retire(keeper.prefill(Prompt(rows, adapters)))
+        assert qwen3.read == [reads]
+
+
+def test_one_bit_of_one_row_tells_conversations_apart(qwen3):
+    keeper = qwen3.writer.keeper
+    rows = embeds(qwen3, TURNS[0])
+    said(qwen3, TURNS[0])
+    bits = np.array(rows.view(mx.uint32))
+    bits[4, 17] ^= 1
+    qwen3.read.clear()
+    keeper.prefill(Prompt({"input_embeddings": mx.array(bits).view(mx.float32)}))
+    assert qwen3.read == [9 - 4]
+
+
+def test_a_quantized_table_gives_a_token_the_same_row_alone(tmp_path):
+    folder = save(torch_model("qwen3", num_hidden_layers=2), tmp_path / "lm")
+    rules = {"*": QuantizationRule(8, 32)}
+    lm = fresh(load(folder, Quantization(4, 32, rules)))
+    expected = talk(lm, keep=False)
+    lm.read.clear()
+    assert talk(lm, keep=True).tolist() == expected.tolist()
+    assert lm.read == [9, 6, 8]
+
+
+def test_rows_are_told_apart_by_all_that_the_model_is_given():
+    one = mx.arange(12, dtype=mx.float32).reshape(3, 4)
+    two = mx.zeros((3, 2, 5), dtype=mx.bfloat16)
+    both = digests({"input_embeddings": one, "per_layer_inputs": two})
+    assert len(set(both)) == 3
+    assert digests({"per_layer_inputs": two, "input_embeddings": one}) == both
+    assert digests({"input_embeddings": one[1:], "per_layer_inputs": two[1:]}) == both[1:]
+    for name, other in (
+        ("per_layer_inputs", two + 1),
+        ("per_layer_inputs", two.astype(mx.float16)),
+        ("per_layer_inputs", two.reshape(3, 10)),
+        ("deepstack", mx.array([True, False, True])),
+        ("position", mx.arange(3)),
+    ):
+        given = {"input_embeddings": one, "per_layer_inputs": two, name: other}
+        assert not set(digests(given)) & set(both)
+    assert digests({"input_embeddings": one[:0]}) == []
