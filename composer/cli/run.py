@@ -21,7 +21,7 @@ from composer.cli.options import (
     Threads,
     Variant,
 )
-from composer.cli.printing import as_json, note, say, verdict_json, waiting
+from composer.cli.printing import as_json, note, say, verdict_json, waiting, write
 from composer.cli.results import as_lines, as_text, cut_short, result_json
 from composer.errors import ComposerError
 
@@ -64,8 +64,8 @@ def run(
     Example: composer run mega-asr-mini -i audio=clip.wav -i language=English
     """
     from composer.cli.opening import Choice
-    from composer.cli.tensors import read_values, write_values
     from composer.cli.values import inputs, settings
+    from composer.tensors import pack_values, read_values
 
     if stream and json:
         raise typer.BadParameter("--stream prints text and --json one object: choose one")
@@ -86,7 +86,8 @@ def run(
                 with waiting(f"running {opened.name}"):
                     result = opened.run(**given, **values)
             if taps:
-                write_values(taps, result.taps, {"bundle": opened.name, "task": graph.task})
+                about = {"bundle": opened.name, "task": graph.task}
+                write(taps, pack_values(result.taps, about))
     except ComposerError as error:
         if not json:
             raise

@@ -56,7 +56,7 @@ def _numbers(name: str, text: str) -> Any:
 
     path = Path(text)
     if path.suffix == ".safetensors":
-        from composer.cli.tensors import read_values
+        from composer.tensors import read_values
 
         held = read_values(path)
         if name not in held and len(held) != 1:

@@ -10,7 +10,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from composer.cli.printing import write
 from composer.errors import ComposerError, Place, Problem
 
 if TYPE_CHECKING:
@@ -21,8 +20,8 @@ if TYPE_CHECKING:
 RATE, TEXT = "rate ", "text "
 
 
-def write_values(path: Path, values: Mapping[str, Any], about: Mapping[str, str]) -> None:
-    """Write tapped values with a few words about their origin."""
+def pack_values(values: Mapping[str, Any], about: Mapping[str, str]) -> bytes:
+    """Return tapped values as a file, with a few words about their origin."""
     import numpy as np
     from safetensors.numpy import save
 
@@ -37,12 +36,11 @@ def write_values(path: Path, values: Mapping[str, Any], about: Mapping[str, str]
             tensors[name] = np.array(value.samples, order="C")
         else:
             tensors[name] = np.array(value, order="C")
-    write(path, save(tensors, metadata))
+    return bytes(save(tensors, metadata))
 
 
 def read_values(path: Path) -> dict[str, Any]:
     """Read values by name; raise ComposerError unless every byte of the file is accounted for."""
-    from composer.audio import read_audio
     from composer.headers import read_safetensors
     from composer.location import Location
 
@@ -51,8 +49,24 @@ def read_values(path: Path) -> dict[str, Any]:
         raise ComposerError(Problem("R542", what, Place(str(path))))
     index = read_safetensors(Location(str(path.parent), path.name, path.parent))
     values = {name: _array(path, tensor) for name, tensor in index.items()}
+    return _named(path, values, index.metadata)
+
+
+def read_about(path: Path, key: str) -> str | None:
+    """Return one of the words about the values of a file."""
+    from composer.headers import read_safetensors
+    from composer.location import Location
+
+    return read_safetensors(Location(str(path.parent), path.name, path.parent)).metadata.get(key)
+
+
+def _named(
+    path: Path, values: Mapping[str, np.ndarray], metadata: Mapping[str, str]
+) -> dict[str, Any]:
+    from composer.audio import read_audio
+
     found: dict[str, Any] = dict(values)
-    for key, text in index.metadata.items():
+    for key, text in metadata.items():
         if key.startswith(TEXT):
             found[key.removeprefix(TEXT)] = text
         elif key.startswith(RATE):
