@@ -118,15 +118,117 @@ def mega_asr(folder: Path) -> Path:
     return folder
 
 
+def meralion(folder: Path) -> None:
+    """Write MERaLiON-3's encoder and adaptor as the MLX port lays them out."""
+    wide = {
+        "self_attn_layer_norm": (), "self_attn.q_proj": (1280,), "self_attn.k_proj": (1280,),
+        "self_attn.v_proj": (1280,), "self_attn.out_proj": (1280,), "final_layer_norm": (),
+        "fc2": (5120,),
+    }  # fmt: skip
+    shapes = {
+        "conv1.weight": (1280, 3, 128), "conv1.bias": (1280,), "conv2.weight": (1280, 3, 1280),
+        "conv2.bias": (1280,), "embed_positions": (1500, 1280), "layer_norm.weight": (1280,),
+        "layer_norm.bias": (1280,),
+    }  # fmt: skip
+    for layer in range(32):
+        at = f"layers.{layer}."
+        shapes |= {f"{at}fc1.weight": (5120, 1280), f"{at}fc1.bias": (5120,)}
+        for name, columns in wide.items():
+            shapes[f"{at}{name}.weight"] = (1280, *columns)
+            shapes[f"{at}{name}.bias"] = (1280,)
+        del shapes[f"{at}self_attn.k_proj.bias"]
+    half = {name: ("F16", shape) for name, shape in shapes.items()}
+    safetensors(folder / "encoder.safetensors", half)
+    shapes = {"ln_speech.weight": (1280,), "ln_speech.bias": (1280,)}
+    for name, rows, columns in (
+        ("mlp_adapter.layers.0", 6400, 19200), ("gate_proj", 6400, 6400),
+        ("pool_proj", 6400, 6400), ("out_proj", 3584, 6400),
+    ):  # fmt: skip
+        shapes |= {f"{name}.weight": (rows, columns), f"{name}.bias": (rows,)}
+    half = {name: ("F16", shape) for name, shape in shapes.items()}
+    safetensors(folder / "adaptor.safetensors", half)
+    config = {"d_model": 1280, "encoder_layers": 32, "encoder_attention_heads": 20}
+    (folder / "encoder_config.json").write_text(json.dumps(config))
+    config = {"speech_hidden_size": 1280, "text_hidden_size": 3584, "scale_factor": 15}
+    (folder / "adaptor_config.json").write_text(json.dumps(config))
+
+
+FULL, LAYERS = (5, 11, 17, 23, 29, 35, 41), 42
+
+
+def projections(layer: int) -> dict[str, tuple[int, int]]:
+    """Return the rows and columns of Gemma-4-E4B's projections."""
+    queries, keys = (4096, 1024) if layer in FULL else (2048, 512)
+    return {
+        "self_attn.q_proj": (queries, 2560), "self_attn.k_proj": (keys, 2560),
+        "self_attn.v_proj": (keys, 2560), "self_attn.o_proj": (2560, queries),
+        "mlp.gate_proj": (10240, 2560), "mlp.up_proj": (10240, 2560),
+        "mlp.down_proj": (2560, 10240),
+    }  # fmt: skip
+
+
+def gemma4(folder: Path) -> None:
+    """Write Gemma-4-E4B's text decoder, whose last 18 layers borrow keys and values."""
+    shapes: dict[str, tuple[int, ...]] = {
+        "embed_tokens": (262144, 2560), "embed_tokens_per_layer": (262144, 10752),
+        "per_layer_model_projection": (10752, 2560), "per_layer_projection_norm": (256,),
+        "norm": (2560,),
+    }  # fmt: skip
+    for layer in range(LAYERS):
+        at, own = f"layers.{layer}.", layer < 24
+        for name, shape in projections(layer).items():
+            if own or name.split(".")[1] not in ("k_proj", "v_proj"):
+                shapes[at + name] = shape
+        for name in ("q_norm", "k_norm")[: 1 + own]:
+            shapes[f"{at}self_attn.{name}"] = (512 if layer in FULL else 256,)
+        shapes[f"{at}per_layer_input_gate"] = (256, 2560)
+        shapes[f"{at}per_layer_projection"] = (2560, 256)
+        for name in ("input", "post_attention", "pre_feedforward", "post_feedforward"):
+            shapes[f"{at}{name}_layernorm"] = (2560,)
+        shapes[f"{at}post_per_layer_input_norm"] = (2560,)
+    at = "language_model.model."
+    named = {f"{at}{name}.weight": ("BF16", shape) for name, shape in shapes.items()}
+    scalars = {f"{at}layers.{layer}.layer_scalar": ("BF16", (1,)) for layer in range(LAYERS)}
+    safetensors(folder / "model.safetensors", named | scalars)
+    kinds = ["full" if layer in FULL else "sliding" for layer in range(LAYERS)]
+    text = {
+        "model_type": "gemma4_text", "hidden_size": 2560, "intermediate_size": 10240,
+        "num_hidden_layers": LAYERS, "num_attention_heads": 8, "num_key_value_heads": 2,
+        "head_dim": 256, "global_head_dim": 512, "num_kv_shared_layers": 18,
+        "use_double_wide_mlp": False, "hidden_size_per_layer_input": 256,
+        "vocab_size_per_layer_input": 262144, "vocab_size": 262144, "rms_norm_eps": 1e-6,
+        "sliding_window": 512, "layer_types": [f"{kind}_attention" for kind in kinds],
+        "final_logit_softcapping": 30.0, "attention_k_eq_v": False, "enable_moe_block": False,
+        "max_position_embeddings": 131072, "tie_word_embeddings": True,
+        "hidden_activation": "gelu_pytorch_tanh", "use_bidirectional_attention": None,
+        "rope_parameters": {
+            "full_attention": {
+                "rope_type": "proportional", "rope_theta": 1e6, "partial_rotary_factor": 0.25,
+            },
+            "sliding_attention": {"rope_type": "default", "rope_theta": 1e4},
+        },
+    }  # fmt: skip
+    config = {"model_type": "gemma4", "text_config": text, "eos_token_id": [1, 106]}
+    (folder / "config.json").write_text(json.dumps(config))
+
+
+def gemma4_lora(folder: Path, rank: int = 16) -> None:
+    """Write an adapter on all projections of all layers, those that nothing reads included."""
+    shapes: dict[str, tuple[str, tuple[int, ...]]] = {}
+    for layer in range(LAYERS):
+        for name, (rows, columns) in projections(layer).items():
+            at = f"language_model.model.layers.{layer}.{name}"
+            shapes |= {f"{at}.lora_a": ("F32", (columns, rank))}
+            shapes |= {f"{at}.lora_b": ("F32", (rank, rows))}
+    safetensors(folder / "adapters.safetensors", shapes)
+    names = [name.rpartition(".")[2] for name in projections(0)]
+    config = {"rank": rank, "scale": 20.0, "target_names": names}
+    (folder / "lora_config.json").write_text(json.dumps(config))
+
+
 def elderwise(folder: Path) -> Path:
     """Write the layout of majentik/gemma-4-e4b-mlx-elderwise-MERaLiON, at its real widths."""
-    safetensors(
-        folder / "speech_encoder" / "model.safetensors",
-        {
-            "speech_encoder.conv1.weight": ("F16", (1280, 128, 3)),
-            "speech_audio_adapter.out_proj.weight": ("F16", (3584, 6400)),
-        },
-    )
+    meralion(folder / "speech_encoder")
     safetensors(
         folder / "projector" / "model.safetensors",
         {
@@ -136,16 +238,7 @@ def elderwise(folder: Path) -> Path:
             "layers.4.weight": ("F32", (2560,)),
         },
     )  # fmt: skip
-    at = "language_model.model."
-    safetensors(
-        folder / "decoder" / "model.safetensors",
-        {
-            f"{at}embed_tokens.weight": ("BF16", (262144, 2560)),
-            f"{at}embed_tokens_per_layer.weight": ("BF16", (262144, 10752)),
-            f"{at}per_layer_model_projection.weight": ("BF16", (10752, 2560)),
-            f"{at}per_layer_projection_norm.weight": ("BF16", (256,)),
-        },
-    )
+    gemma4(folder / "decoder")
     tokenizer(folder / "decoder", ("<bos>", "<|turn>", "<turn|>"))
-    safetensors(folder / "lora" / "adapters.safetensors", {"a": ("F32", (16, 2560))})
+    gemma4_lora(folder / "lora")
     return folder

@@ -48,11 +48,20 @@ class Pad(ComponentConfig):
     seconds: int | None = Field(
         None, ge=1, le=300, description="silence up to this length, as Whisper does; no more fits"
     )
+    slices: int = Field(
+        1,
+        ge=1,
+        le=1000,
+        description="the most slices of `seconds` that a longer clip is cut into, the last padded; "
+        "each is a clip of its own to normalize and clamp",
+    )
 
     @model_validator(mode="after")
     def _one(self) -> Self:
         if (self.multiple_of is None) == (self.seconds is None):
             raise ValueError("give either multiple_of (frames) or seconds")
+        if "slices" in self.model_fields_set and self.seconds is None:
+            raise ValueError("slices are of seconds, which are not given")
         return self
 
 
@@ -66,7 +75,9 @@ class LogMel(Component, name="audio.log_mel"):
 
     Where the three differ is config. Qwen3-ASR: `{mels: 128, pad: {multiple_of: 100},
     min_samples: 8000}`. Whisper: `{mels: 80, pad: {seconds: 30}, frames: ceil}`. MERaLiON: as
-    Whisper with `{mels: 128, normalize: true}`.
+    Whisper with `{mels: 128, normalize: true}`, and for long clips `pad: {seconds: 30, slices:
+    10}`: consecutive slices of 30 s side by side, each by these rules as if it were alone. A clip
+    that does not fit is refused, never cut.
     """
 
     class Config(ComponentConfig):
@@ -77,10 +88,14 @@ class LogMel(Component, name="audio.log_mel"):
         n_fft: int = Field(400, ge=16, le=16_384, description="samples in a frame and in its FFT")
         hop: int = Field(160, ge=1, le=16_384, description="samples from one frame to the next")
         pad: Pad | None = Field(
-            None, description="{multiple_of: N} frames or {seconds: N}; absent: the clip's own"
+            None,
+            description="{multiple_of: N} frames, or {seconds: N} with as many slices of it as "
+            "{slices: K}; absent: the clip's own",
         )
         normalize: bool = Field(
-            False, description="waveform to mean 0 and variance 1 before padding to seconds"
+            False,
+            description="waveform to mean 0 and variance 1, slice by slice, before padding to "
+            "seconds",
         )
         min_samples: int = Field(
             0, ge=0, le=480_000, description="shorter clips get silence, which counts as sound"
@@ -102,7 +117,7 @@ class LogMel(Component, name="audio.log_mel"):
 
         @property
         def limit(self) -> int | None:
-            """The samples that `pad: {seconds: N}` makes of every clip."""
+            """The samples that `pad: {seconds: N}` makes of every clip, or of every slice."""
             return self.pad.seconds * self.rate if self.pad and self.pad.seconds else None
 
     def __init__(self, config: Config, filters: np.ndarray) -> None:
@@ -114,7 +129,7 @@ class LogMel(Component, name="audio.log_mel"):
     def facts(cls, spec: Spec, headers: Headers | None) -> Facts:
         config: LogMel.Config = spec.config
         dims = {"M": Bound(config.mels, "config.mels")}
-        if config.limit is not None:
+        if config.limit is not None and config.pad and config.pad.slices == 1:
             dims["F"] = Bound(config.limit // config.hop, "config.pad.seconds")
         ports = cls.methods["__call__"].returns
         inputs = {"audio": (Port("audio", dims=(config.rate,)),)}
@@ -133,34 +148,48 @@ class LogMel(Component, name="audio.log_mel"):
 
     @method(audio="audio 16000", returns={OUT: "f32 M F", "mask": "bool F"})
     def __call__(self, audio: Audio) -> dict[str, np.ndarray]:
-        samples, sound = self._padded(audio)
-        mel = self._log_mel(samples)
+        mels, sound = [], 0
+        for samples in self._slices(audio):
+            padded, own = self._padded(samples, audio.source)
+            mels.append(self._log_mel(padded))
+            sound += own
+        mel = mels[0] if len(mels) == 1 else np.concatenate(mels, axis=1)
         pad = self.config.pad
         if pad and pad.multiple_of:
             mel = np.pad(mel, ((0, 0), (0, -mel.shape[1] % pad.multiple_of)))
         return {OUT: mel, "mask": np.arange(mel.shape[1]) < sound}
 
-    def _padded(self, audio: Audio) -> tuple[np.ndarray, int]:
-        """Return the waveform that is transformed, and how many of its frames are sound."""
+    def _slices(self, audio: Audio) -> list[np.ndarray]:
+        """Return the clip, or its consecutive slices, of which only the last may be short."""
         config = self.config
         if audio.rate != config.rate:
             raise ValueError(f"the audio has {audio.rate} Hz, not the port's {config.rate}")
+        if not len(audio.samples):
+            raise ComposerError(Problem("R528", f"{audio.source} has no samples"))
         samples = _extended(audio.samples, config.min_samples)
+        if config.limit is None or config.pad is None:
+            return [samples]
+        slices = [samples[at : at + config.limit] for at in range(0, len(samples), config.limit)]
+        if len(slices) > config.pad.slices:
+            seconds = config.pad.slices * config.limit // config.rate
+            found = f"{audio.source} lasts {audio.seconds:.2f} s"
+            message = f"{found}, and the features cover {seconds} s"
+            raise ComposerError(Problem("R521", message, hint="split it into shorter clips"))
+        return slices
+
+    def _padded(self, samples: np.ndarray, source: str) -> tuple[np.ndarray, int]:
+        """Return the waveform that is transformed, and how many of its frames are sound."""
+        config = self.config
         if config.normalize:
             samples = (samples - samples.mean()) / np.sqrt(samples.var() + 1e-7)
         size = len(samples)
         if config.frames == "ceil":
             size += -size % config.hop
         sound = size // config.hop
-        if config.limit is not None:
-            if len(samples) > config.limit:
-                found = f"{audio.source} lasts {audio.seconds:.2f} s"
-                message = f"{found}, and the features cover {config.limit // config.rate} s"
-                raise ComposerError(Problem("R521", message, hint="split it into shorter clips"))
-            size = config.limit
+        size = size if config.limit is None else config.limit
         least = max(config.n_fft // 2 + 1, config.hop)
         if size < least:
-            message = f"{audio.source} has {size} samples at {config.rate} Hz, one frame {least}"
+            message = f"{source} has {size} samples at {config.rate} Hz, one frame {least}"
             hint = f"give a longer clip, or set min_samples to {least} or more"
             raise ComposerError(Problem("R520", message, hint=hint))
         return _extended(samples, size), sound

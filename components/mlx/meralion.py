@@ -1,23 +1,37 @@
-"""The ports and facts of MERaLiON's speech encoder and its frame adaptor."""
+"""MERaLiON's speech encoder and its frame adaptor."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from math import prod
 from typing import TYPE_CHECKING, Any, Self
 
-from composer.backend import SHORT
-from composer.component import Bound, Component, ComponentConfig, Facts, Spec, method
-from composer.errors import ComposerError, Problem
+from pydantic import Field
 
-from .planned import not_yet
+from composer.component import Component, ComponentConfig, Facts, Spec, method
+from composer.errors import ComposerError, Problem
+from composer.types import item_bytes
+
+from ..stamps import StampedFacts, hold, stamps
+from . import whisper
+from .device import device_of
+from .dtypes import dtype as to_dtype
+from .loader import read
+from .meralion_checkpoint import SpeechCheckpoint, read_speech
+from .meralion_layout import kernel_axis
 
 if TYPE_CHECKING:
     from composer.headers import Headers
-    from composer.headers.safetensors import Tensor
     from composer.placement import Placement
 
 
 class Meralion(Component, name="mlx.meralion"):
-    """MERaLiON's Whisper encoder and 15-frame adaptor; checked only, not run in this release."""
+    """Turn log-mel into rows: a Whisper-shaped encoder, a norm, and an adaptor that joins frames.
+
+    It takes whole windows of 2 W frames, each encoded on its own, and gives W / 15 rows for each:
+    100 rows for 30 s, silence that was padded included. All sizes come from the tensors; both
+    published layouts are understood, of Hugging Face and of MLX.
+    """
 
     backend = "mlx"
     requires = frozenset({"weights"})
@@ -25,50 +39,111 @@ class Meralion(Component, name="mlx.meralion"):
     accepts = frozenset({"precision"})
 
     class Config(ComponentConfig):
-        """No knobs yet."""
+        """What the tensors do not say."""
+
+        heads: int | None = Field(
+            None,
+            ge=1,
+            le=1024,
+            description="attention heads, where no config beside the weights says them",
+        )
 
     @classmethod
     def facts(cls, spec: Spec, headers: Headers | None) -> Facts:
         """Bind M mels and D from the first convolution and the adaptor's last layer."""
-        if headers is None or spec.weights is None:
+        if headers is None:
             return Facts(unknown=True)
-        tensors = headers.safetensors(spec.weights)
-        first, last = _named(tensors, "conv1.weight"), _named(tensors, "out_proj.weight")
-        if first is None or last is None or len(first.shape) != 3:
-            missing = "conv1.weight" if first is None else "the adaptor's out_proj.weight"
-            raise ComposerError(
-                Problem(
-                    "W222",
-                    f"{spec.weights} has no {missing}",
-                    hint="mlx.meralion takes a Whisper-shaped encoder with its frame adaptor",
-                )
-            )
-        # The kernel is 3 wide, and no model has 3 mels: the other axis counts mels.
-        mels = first.shape[1] if first.shape[2] == 3 else first.shape[2]
-        dims = {
-            "M": Bound(mels, f"{spec.weights}: conv1.weight {list(first.shape)}"),
-            "D": Bound(last.shape[0], f"{spec.weights}: out_proj.weight {list(last.shape)}"),
-        }
-        nbytes = sum(tensor.nbytes for tensor in tensors.values())
-        return Facts(dims, SHORT.get(str(spec.precision), first.dtype), nbytes)
+        checkpoint = read_speech(spec, headers)
+        numbers = sum(prod(tensor.shape) for tensor in checkpoint.tensors.values())
+        return StampedFacts(
+            dims={"M": checkpoint.dims["mels"], "D": checkpoint.dims["out"]},
+            dtype=checkpoint.dtype,
+            nbytes=numbers * item_bytes(checkpoint.dtype),
+            notes=checkpoint.notes,
+            stamps=stamps((*checkpoint.files, *checkpoint.configs)),
+        )
 
     @classmethod
     def load(cls, spec: Spec, facts: Facts, placement: Placement) -> Self:
-        raise not_yet(cls.name, spec)
+        """Load the tensors, one at a time, in the precision that is asked for."""
+        import mlx.core as mx
+
+        from composer.headers import Headers
+
+        device = device_of(placement)
+        checkpoint = read_speech(spec, Headers())
+        hold(facts)
+        with mx.stream(device):
+            stored, weights = read(checkpoint.files), {}
+            for name, tensor in checkpoint.tensors.items():
+                value = stored.pop(tensor.name).astype(to_dtype(checkpoint.dtype))
+                if kernel_axis(tensor.shape) == 2:
+                    value = mx.contiguous(value.transpose(0, 2, 1))
+                mx.eval(value)
+                weights[name] = value
+        return cls(weights, checkpoint, device)
+
+    def __init__(
+        self, weights: Mapping[str, Any], checkpoint: SpeechCheckpoint, device: Any
+    ) -> None:
+        self.weights = weights
+        self.layers = checkpoint.layers
+        self.heads = checkpoint.heads
+        self.window = 2 * checkpoint.dims["window"].value
+        self.device = device
 
     @method(mel="M F", returns="N D")
     def __call__(self, mel: Any) -> Any:
-        """Return 100 rows for each 30 s of log-mel."""
-        raise NotImplementedError
+        """Map windows [M, n * 2W] to rows [n * W / 15, D], one after the other."""
+        import mlx.core as mx
+
+        frames = mel.shape[1]
+        if frames == 0 or frames % self.window:
+            raise ComposerError(
+                Problem(
+                    "R550",
+                    f"the log-mel has {frames} frames; the encoder takes whole windows of "
+                    f"{self.window}",
+                    hint="give audio.log_mel a pad of the window's length: at 100 frames a "
+                    f"second that is pad: {{seconds: {self.window / 100:g}}}",
+                )
+            )
+        rows = []
+        with mx.stream(self.device):
+            for start in range(0, frames, self.window):
+                part = self.slice(mel[:, start : start + self.window])
+                mx.eval(part)  # so that the work of one window is gone before the next begins
+                rows.append(part)
+            whole = mx.concatenate(rows)
+            if not mx.isfinite(whole).all().item():
+                raise ComposerError(
+                    Problem(
+                        "R551",
+                        "the speech encoder gave numbers that are not finite",
+                        hint="its weights overflow here: run it with precision float32",
+                    )
+                )
+        return whole
+
+    def slice(self, mel: Any) -> Any:
+        """Map one window [M, 2W] to its rows."""
+        x = whisper.encode(self.weights, self.layers, self.heads, mel)
+        return adapt(self.weights, whisper.layer_norm(self.weights, "ln_speech", x))
 
 
-def _named(tensors: Any, suffix: str) -> Tensor | None:
-    """Return the tensor of the encoder's stem or of the adaptor, not one inside a layer."""
-    return next(
-        (
-            tensor
-            for name, tensor in tensors.items()
-            if f".{name}".endswith(f".{suffix}") and "layers." not in name
-        ),
-        None,
-    )
+def adapt(weights: whisper.Weights, x: Any) -> Any:
+    """Join frames [W, d] side by side and map them to rows [W / 15, D].
+
+    The large adaptor is SiLU(gate(h)) * pool(h) between two linear layers, the small one of v1
+    three linear layers; h is SiLU of the first layer in both.
+    """
+    import mlx.nn
+
+    nn: Any = mlx.nn
+    h = x.reshape(-1, weights["mlp_adapter.0.weight"].shape[1])
+    h = nn.silu(whisper.linear(weights, "mlp_adapter.0", h))
+    if "gate_proj.weight" in weights:
+        gate = nn.silu(whisper.linear(weights, "gate_proj", h))
+        return whisper.linear(weights, "out_proj", gate * whisper.linear(weights, "pool_proj", h))
+    h = nn.silu(whisper.linear(weights, "speech_llm_proj.0", h))
+    return whisper.linear(weights, "speech_llm_proj.2", h)

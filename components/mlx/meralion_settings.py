@@ -1,0 +1,63 @@
+"""What the configs beside a MERaLiON speech encoder say of its sizes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from composer.location import Location
+
+if TYPE_CHECKING:
+    from composer.headers import Headers
+
+FILES = ("config.json", "encoder_config.json", "adaptor_config.json", "preprocessor_config.json")
+SIZES = {
+    "num_mel_bins": "mels",
+    "feature_size": "mels",
+    "d_model": "width",
+    "speech_hidden_size": "width",
+    "encoder_layers": "layers",
+    "encoder_ffn_dim": "ffn",
+    "encoder_attention_heads": "heads",
+    "max_source_positions": "window",
+    "speech_mlp_scale_factor": "factor",
+    "scale_factor": "factor",
+    "text_hidden_size": "out",
+}
+FIXED = {"activation_function": "gelu", "speech_mlp_use_projection": True}
+
+
+@dataclass(frozen=True)
+class Setting:
+    """A key of a config file, and the size that it gives; None where it gives a formula."""
+
+    file: Location
+    path: str
+    size: str | None
+    value: Any
+
+    @property
+    def wanted(self) -> Any:
+        """The only value of a formula's setting that is computed here."""
+        return FIXED.get(self.path.rpartition(".")[2])
+
+    def __str__(self) -> str:
+        return f"{self.file}: {self.path}"
+
+
+def config_files(folder: Location, headers: Headers) -> tuple[Location, ...]:
+    """Return the configs that are in a folder."""
+    return tuple(folder / name for name in FILES if headers.exists(folder / name))
+
+
+def settings(file: Location, config: Mapping[str, Any]) -> Iterator[Setting]:
+    """Return the settings that bear on the encoder, of Hugging Face's config or of MLX's port."""
+    speech, text = config.get("speech_config"), config.get("text_config")
+    levels = {"": config, "speech_config.": speech if isinstance(speech, dict) else {}}
+    for prefix, level in levels.items():
+        for key, value in level.items():
+            if key in SIZES or key in FIXED:
+                yield Setting(file, f"{prefix}{key}", SIZES.get(key), value)
+    if isinstance(speech, dict) and isinstance(text, dict) and "hidden_size" in text:
+        yield Setting(file, "text_config.hidden_size", "out", text["hidden_size"])

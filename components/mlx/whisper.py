@@ -1,0 +1,81 @@
+"""Whisper's speech encoder, as functions of its weights by their checkpoint's names.
+
+The formulas are those of transformers' WhisperEncoder. Weights of convolutions are
+[out, kernel, in], as MLX has them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+EPS = 1e-5
+F16_MOST = 65504.0 - 1000.0  # transformers keeps float16 hidden states within this
+
+Weights = Mapping[str, Any]
+
+
+def encode(weights: Weights, layers: int, heads: int, mel: Any) -> Any:
+    """Map log-mel [M, 2W] to hidden states [W, d]."""
+    x = stem(weights, mel)
+    for number in range(layers):
+        x = layer(weights, number, heads, x)
+    return layer_norm(weights, "layer_norm", x)
+
+
+def stem(weights: Weights, mel: Any) -> Any:
+    """Map log-mel [M, 2W] to the first hidden states [W, d], with the positions of the file."""
+    import mlx.core as mx
+    import mlx.nn
+
+    nn: Any = mlx.nn
+    x = mel.T[None]
+    for name, stride in (("conv1", 1), ("conv2", 2)):
+        x = mx.conv1d(x, weights[f"{name}.weight"], stride=stride, padding=1)
+        x = nn.gelu(x + weights[f"{name}.bias"])
+    return x[0] + weights["embed_positions.weight"]
+
+
+def layer(weights: Weights, number: int, heads: int, x: Any) -> Any:
+    """Map hidden states [W, d] through one pre-norm block."""
+    import mlx.core as mx
+    import mlx.nn
+
+    nn: Any = mlx.nn
+    at = f"layers.{number}."
+    x = x + attention(
+        weights, f"{at}self_attn.", heads, layer_norm(weights, f"{at}self_attn_layer_norm", x)
+    )
+    inner = linear(weights, f"{at}fc1", layer_norm(weights, f"{at}final_layer_norm", x))
+    x = x + linear(weights, f"{at}fc2", nn.gelu(inner))
+    return mx.clip(x, -F16_MOST, F16_MOST) if x.dtype == mx.float16 else x
+
+
+def attention(weights: Weights, at: str, heads: int, x: Any) -> Any:
+    """Let every position [W, d] attend to all; keys have no bias."""
+    import mlx.core as mx
+
+    length, width = x.shape
+    q, k, v = (
+        linear(weights, f"{at}{name}_proj", x)
+        .reshape(1, length, heads, width // heads)
+        .transpose(0, 2, 1, 3)
+        for name in "qkv"
+    )
+    out = mx.fast.scaled_dot_product_attention(q, k, v, scale=(width // heads) ** -0.5)
+    return linear(weights, f"{at}out_proj", out.transpose(0, 2, 1, 3).reshape(length, width))
+
+
+def layer_norm(weights: Weights, name: str, x: Any) -> Any:
+    """Normalize rows by the LayerNorm of this name."""
+    import mlx.core as mx
+
+    return mx.fast.layer_norm(x, weights[f"{name}.weight"], weights[f"{name}.bias"], EPS)
+
+
+def linear(weights: Weights, name: str, x: Any) -> Any:
+    """Map rows by the Linear of this name, whose weight is [out, in]."""
+    import mlx.core as mx
+
+    flipped, bias = weights[f"{name}.weight"].T, weights.get(f"{name}.bias")
+    return x @ flipped if bias is None else mx.addmm(bias, x, flipped)
