@@ -9,18 +9,20 @@ from composer.backend import SHORT
 from composer.component import Bound, Component, Facts, Spec, Token, method
 from composer.decode.sampler import Sampling
 from composer.decode.text import Tokenizer, read_tokenizer
-from composer.errors import ComposerError, Place, Problem
-from composer.headers import tokenizer_file
+from composer.errors import ComposerError, Problem
 from composer.headers.quantization import Scheme
-from composer.location import Location
 
 from ..stamps import StampedFacts, hold, stamps
 from . import loader, packing
+from .adapter_tensors import projections
+from .adapters import AdapterFacts, read_adapters
 from .architecture import EMBEDS, module_name_of
-from .checkpoint import FLOATS, Checkpoint, read_checkpoint, setting
+from .checkpoint import Checkpoint, mixed, read_checkpoint, setting
 from .decoder import MlxDecoder, Prompt
 from .device import device_of
-from .writer import MaxTokens, Seed, Temperature, TopK, TopP, Writer
+from .lora import Adapters, once
+from .vocabulary import hold_ids, tokenizer_of
+from .writer import Aside, MaxTokens, Seed, Temperature, TopK, TopP, Writer
 
 if TYPE_CHECKING:
     from composer.headers import Headers
@@ -41,7 +43,7 @@ class LanguageModel(Component, name="mlx.lm"):
     backend = "mlx"
     requires = frozenset({"weights"})
     places = frozenset({"device"})
-    accepts = frozenset({"files", "precision"})
+    accepts = frozenset({"files", "precision", "adapters"})
 
     @classmethod
     def facts(cls, spec: Spec, headers: Headers | None) -> Facts:
@@ -50,23 +52,31 @@ class LanguageModel(Component, name="mlx.lm"):
             return Facts(unknown=True)
         assert spec.weights is not None
         checkpoint = read_checkpoint(spec.weights, headers)
-        tokenizer = _tokenizer(spec, headers)
-        _hold_ids(tokenizer, headers, checkpoint)
+        tokenizer = tokenizer_of(spec, headers)
+        hold_ids(tokenizer, headers, checkpoint.table)
         recipe = _recipe(spec, checkpoint)
         dtype = SHORT[spec.precision] if _converts(spec) else checkpoint.table.dtype
+        adapters = read_adapters(spec, headers, projections(checkpoint)).values()
+        nbytes = loader.nbytes(checkpoint.tensors, dtype if _converts(spec) else None, recipe)
+        files = [file for adapter in adapters for file in adapter.files]
         return StampedFacts(
             dims={
                 "D": Bound(checkpoint.table.width, checkpoint.table.witness),
                 "V": Bound(checkpoint.table.rows, checkpoint.table.witness),
             },
             dtype=dtype,
-            nbytes=loader.nbytes(checkpoint.tensors, dtype if _converts(spec) else None, recipe),
-            notes=(*checkpoint.notes, *_mixed(spec, checkpoint)),
-            stamps=stamps((*checkpoint.tensors.files, checkpoint.file, tokenizer)),
+            nbytes=nbytes + sum(adapter.nbytes for adapter in adapters),
+            notes=(
+                *checkpoint.notes,
+                *([] if _converts(spec) else mixed(checkpoint.tensors)),
+                *(note for adapter in adapters for note in adapter.notes),
+            ),
+            stamps=stamps((*checkpoint.tensors.files, checkpoint.file, tokenizer, *files)),
         )
 
     @classmethod
     def weigh(cls, method: str, options: Mapping[str, Any]) -> None:
+        once(options.get("adapters", ()))
         if method == "generate":
             Sampling(*(options[name] for name in ("temperature", "top_p", "top_k", "seed")))
 
@@ -81,7 +91,8 @@ class LanguageModel(Component, name="mlx.lm"):
         device = device_of(placement)
         headers = Headers()
         checkpoint = read_checkpoint(spec.weights, headers)
-        tokenizer = read_tokenizer(_tokenizer(spec, headers))
+        tokenizer = read_tokenizer(tokenizer_of(spec, headers))
+        adapters = read_adapters(spec, headers, projections(checkpoint))
         hold(facts)
         with mx.stream(device):
             model = loader.load_model(
@@ -89,17 +100,25 @@ class LanguageModel(Component, name="mlx.lm"):
                 spec.precision if _converts(spec) else None,
                 _recipe(spec, checkpoint),
             )
-            made = cls(model, checkpoint, tokenizer, device)
+            made = cls(model, checkpoint, tokenizer, device, adapters)
             if module_name_of(checkpoint.config) not in SAME:
                 made.compare_paths()
         return made
 
     def __init__(
-        self, model: Any, checkpoint: Checkpoint, tokenizer: Tokenizer, device: Any
+        self,
+        model: Any,
+        checkpoint: Checkpoint,
+        tokenizer: Tokenizer,
+        device: Any,
+        adapters: Mapping[str, AdapterFacts],
     ) -> None:
         self.model = model
         self.table = loader.embeddings(model)
-        self.decoder = MlxDecoder(model, device, lambda ids: {EMBEDS: self.table(ids)})
+        self.adapters = Adapters(model, adapters)
+        self.decoder = MlxDecoder(
+            model, device, lambda ids: {EMBEDS: self.table(ids)}, self.adapters
+        )
         self.tokenizer = tokenizer
         self.device = device
         self.rows = checkpoint.table.rows
@@ -125,27 +144,36 @@ class LanguageModel(Component, name="mlx.lm"):
         self,
         embeds: Any,
         *,
+        adapters: tuple[str, ...] = (),
         max_tokens: MaxTokens = 256,
         temperature: Temperature = 0.0,
         top_p: TopP = 1.0,
         top_k: TopK = 0,
         seed: Seed = 0,
         stop: tuple[int | str, ...] = (),
+        aside: Aside = None,
+        keep: bool = False,
     ) -> Generator[Token, None, dict[str, Any]]:
         """Continue embeddings until an end-of-text id, one of `stop`, or `max_tokens`.
 
-        `stop` adds ids, or tokens by their text, to those that the model's own config names. The
-        call itself raises what is wrong with the options; the work begins with the first token.
+        `adapters` are on for this text alone. `stop` adds ids, or tokens by their text, to those
+        that the model's own config names. `aside` names two tokens: what stands between them, such
+        as thoughts, is among the ids and no part of the text. `keep` keeps the KV cache for the
+        next run that begins with the same rows. The call itself raises what is wrong with the
+        options; the work begins with the first token.
         """
+        self.adapters.check(adapters)
         sampling = Sampling(temperature, top_p, top_k, seed)
-        return self.writer.write(Prompt({EMBEDS: embeds}), sampling, max_tokens, stop)
+        prompt = Prompt({EMBEDS: embeds}, adapters)
+        return self.writer.write(prompt, sampling, max_tokens, stop, aside, keep)
 
     @method(embeds="T D @embed", returns="f32 T V")
-    def logits(self, embeds: Any) -> Any:
+    def logits(self, embeds: Any, *, adapters: tuple[str, ...] = ()) -> Any:
         """Return the logits that follow every position, for tests and comparisons."""
         import mlx.core as mx
 
         with mx.stream(self.device):
+            self.adapters.switch(adapters)
             return self.model(None, input_embeddings=embeds[None])[0].astype(mx.float32)
 
     def compare_paths(self) -> None:
@@ -167,36 +195,6 @@ class LanguageModel(Component, name="mlx.lm"):
             )
 
 
-def _tokenizer(spec: Spec, headers: Headers) -> Location:
-    place = spec.files or spec.weights
-    assert place is not None
-    return tokenizer_file(place, headers.files)
-
-
-def _hold_ids(tokenizer: Location, headers: Headers, checkpoint: Checkpoint) -> None:
-    """Refuse a decoder whose ids and embeddings do not belong together."""
-    if not headers.exists(tokenizer):
-        raise ComposerError(
-            Problem(
-                "W245",
-                f"there is no {tokenizer}, so ids cannot become text",
-                Place(str(tokenizer)),
-                hint="point `files` at the folder that holds tokenizer.json, or at the file",
-            )
-        )
-    most, table = headers.tokenizer(tokenizer).max_id, checkpoint.table
-    if most >= table.rows:
-        raise ComposerError(
-            Problem(
-                "W250",
-                f"the tokenizer has ids up to {most}, but the embeddings have {table.rows} rows",
-                Place(str(tokenizer)),
-                (table.witness,),
-                hint="give the tokenizer that the model was trained with",
-            )
-        )
-
-
 def _converts(spec: Spec) -> bool:
     return isinstance(spec.precision, str)
 
@@ -206,20 +204,3 @@ def _recipe(spec: Spec, checkpoint: Checkpoint) -> dict[str, Scheme] | None:
         return None
     asked: Recipe = spec.precision
     return packing.plan(asked, checkpoint.tensors, checkpoint.schemes)
-
-
-def _mixed(spec: Spec, checkpoint: Checkpoint) -> list[Problem]:
-    """Say where stored dtypes differ, since the widest of them then decides."""
-    held = {t.dtype: t.name for t in checkpoint.tensors.values() if t.dtype in FLOATS}
-    if len(held) < 2 or _converts(spec):
-        return []
-    return [
-        Problem(
-            "L323",
-            f"weights are stored in {' and '.join(sorted(held))}, so that it runs in the widest "
-            "from where that one comes in",
-            causes=tuple(f"{dtype}: {name}" for dtype, name in sorted(held.items())),
-            hint="say a precision: float32, float16 or bfloat16",
-            severity="warning",
-        )
-    ]
