@@ -1,0 +1,370 @@
+"""Adapters on models of mlx-lm, against mlx-lm's own loader and PEFT's formula in torch."""
+
+import gc
+import re
+from collections import Counter
+
+import mlx.core as mx
+import numpy as np
+import pytest
+import torch
+import transformers
+from adapter_files import (
+    LAYERS,
+    MODULES,
+    ROWS,
+    SIZES,
+    as_peft,
+    at,
+    matrices,
+    mlx_lm_config,
+    peft_config,
+    write_adapter,
+    write_model,
+)
+from mlx.utils import tree_flatten
+from mlx_lm.tuner.utils import load_adapters
+
+from composer.component import Adapter, ComponentConfig, Spec
+from composer.components.mlx.adapter_tensors import projections
+from composer.components.mlx.adapters import read_adapters
+from composer.components.mlx.checkpoint import read_checkpoint
+from composer.components.mlx.lm import LanguageModel
+from composer.components.mlx.loader import load_model
+from composer.errors import ComposerError
+from composer.headers import Headers
+from composer.placement import Placement
+
+IDS = np.random.default_rng(0).integers(1, ROWS - 1, 9)
+BITS = pytest.mark.parametrize("bits", [None, 4])
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory):
+    """Hold a plain and a quantized decoder, and two adapters of another scale and extent."""
+    home = tmp_path_factory.mktemp("adapters")
+    write_model(home / "lm")
+    write_model(home / "lm4", bits=4)
+    write_adapter(home / "speech", matrices(), mlx_lm_config())
+    some = {name: MODULES[name] for name in ("self_attn.v_proj", "mlp.down_proj")}
+    last = matrices(some, range(2, LAYERS), rank=2, seed=2)
+    write_adapter(home / "style", last, mlx_lm_config(2, 2, 5.0, some))
+    return home
+
+
+def spec(home, model="lm", precision=None, **adapters):
+    found = {
+        name: Adapter(at(home / name), None if scale is None else float(scale))
+        for name, scale in adapters.items()
+    }
+    return Spec("decoder", ComponentConfig(), at(home / model), None, precision, found)
+
+
+def load(home, model="lm", precision=None, **adapters):
+    asked = spec(home, model, precision, **adapters)
+    return LanguageModel.load(asked, LanguageModel.facts(asked, Headers()), Placement())
+
+
+def reference(home, model="lm", adapter="speech"):
+    """Return the same decoder with mlx-lm's own adapters on it."""
+    model = load_model(read_checkpoint(at(home / model), Headers()))
+    return load_adapters(model, str(home / adapter))
+
+
+def logits(lm, *on):
+    return np.array(lm.logits(lm.embed(mx.array(IDS)), adapters=on))
+
+
+def direct(model):
+    return np.array(model(mx.array(IDS)[None])[0])
+
+
+def far(left, right):
+    return np.abs(left - right).max()
+
+
+def drain(stream):
+    tokens = []
+    while True:
+        try:
+            tokens.append(next(stream).id)
+        except StopIteration as end:
+            return tokens, end.value["ids"].tolist()
+
+
+def ids(lm, *on, count=12):
+    return drain(lm.generate(lm.embed(mx.array(IDS)), adapters=on, max_tokens=count))[1]
+
+
+# The same numbers as mlx-lm and PEFT
+
+
+@BITS
+@pytest.mark.parametrize("adapter", ["speech", "style"])
+def test_it_computes_what_mlx_lm_computes(home, bits, adapter):
+    model = "lm4" if bits else "lm"
+    lm = load(home, model, **{adapter: None})
+    want = direct(reference(home, model, adapter))
+    assert np.array_equal(logits(lm, adapter), want)
+    assert far(logits(lm), want) > 0.1
+    assert far(logits(load(home, model, **{adapter: 0.25}), adapter), want) > 0.1
+
+
+@pytest.mark.parametrize("precision", ["bfloat16", "float16"])
+def test_float32_adapters_on_a_narrower_base(home, precision):
+    lm = load(home, precision=precision, speech=None)
+    model = reference(home)
+    base = [(n, v.astype(getattr(mx, precision)))
+            for n, v in tree_flatten(model.parameters()) if "lora" not in n]  # fmt: skip
+    model.load_weights(base, strict=False)
+    lm.adapters.switch(["speech"])
+    assert lm.model(mx.array(IDS)[None]).dtype == getattr(mx, precision)
+    want = np.array(model(mx.array(IDS)[None])[0].astype(mx.float32))
+    assert np.array_equal(logits(lm, "speech"), want)
+
+
+@pytest.fixture(scope="module")
+def torch_folder(tmp_path_factory):
+    """Hold a Qwen3 of transformers, and its folder."""
+    torch.manual_seed(0)
+    config = transformers.Qwen3Config(**SIZES | {"initializer_range": 0.2})
+    model = transformers.Qwen3ForCausalLM(config).eval()
+    folder = write_model(tmp_path_factory.mktemp("torch") / "lm")
+    state = {name: mx.array(value.numpy()) for name, value in model.state_dict().items()}
+    del state["lm_head.weight"]
+    mx.save_safetensors(str(folder / "model.safetensors"), state)
+    return model, folder.parent
+
+
+@pytest.mark.parametrize(
+    ("changes", "prefix", "scale"),
+    [
+        ({}, "base_model.model.", 2.0),
+        ({"use_rslora": True}, "base_model.model.", 4.0),
+        ({"target_modules": "all-linear"}, "", 2.0),
+    ],
+)
+def test_it_computes_what_peft_computes(torch_folder, changes, prefix, scale):
+    """PEFT: W x + B (A x) * alpha / r, with sqrt(r) in place of r where use_rslora says so."""
+    model, home = torch_folder
+    weights = as_peft(matrices(), prefix)
+    write_adapter(home / "peft", weights, peft_config(**changes), "adapter_model")
+
+    def update(name):
+        a, b = (torch.tensor(weights[f"{prefix}{name}.lora_{side}.weight"]) for side in "AB")
+        return lambda _, given, out: out + scale * (given[0] @ a.T @ b.T)
+
+    lm = load(home, peft=None)
+    with torch.no_grad():
+        assert far(logits(lm), model(torch.tensor(IDS)[None]).logits[0].numpy()) < 2e-4
+        hooks = [
+            module.register_forward_hook(update(name))
+            for name, module in model.named_modules()
+            if isinstance(module, torch.nn.Linear) and name != "lm_head"
+        ]
+        assert len(hooks) == LAYERS * len(MODULES)
+        want = model(torch.tensor(IDS)[None]).logits[0].numpy()
+        for hook in hooks:
+            hook.remove()
+    assert far(logits(lm, "peft"), want) < 2e-4
+    assert far(logits(lm), want) > 0.1
+
+
+def test_a_transposed_matrix_is_noticed(torch_folder):
+    """A 64 by 64 projection of rank 64 is the one that no shape can tell from its transpose."""
+    _, home = torch_folder
+    square = {"self_attn.q_proj": (64, 64)}
+    config = mlx_lm_config(rank=64, keys=square)
+    weights = matrices(square, rank=64)
+    turned = {name: value.T if "lora_a" in name else value for name, value in weights.items()}
+    write_adapter(home / "right", weights, config)
+    write_adapter(home / "turned", turned, config)
+    lm = load(home, right=None, turned=None)
+    want = direct(reference(home, adapter="right"))
+    assert np.array_equal(logits(lm, "right"), want)
+    assert far(logits(lm, "turned"), want) > 0.1
+
+
+def fused(home, folder, *adapters):
+    """Write the decoder with what the adapters add in its weights."""
+    write_model(folder)
+    weights = mx.load(str(home / "lm" / "model.safetensors"))
+    for name, scale in adapters:
+        update = mx.load(str(home / name / "adapters.safetensors"))
+        for stem in {key.rpartition(".")[0] for key in update}:
+            delta = (update[f"{stem}.lora_a"] @ update[f"{stem}.lora_b"]).T
+            weights[f"{stem}.weight"] = weights[f"{stem}.weight"] + scale * delta
+    mx.save_safetensors(str(folder / "model.safetensors"), weights)
+
+
+def test_fused_and_switched_on_are_the_same(home, tmp_path):
+    fused(home, tmp_path / "one", ("speech", 2.0))
+    fused(home, tmp_path / "two", ("speech", 2.0), ("style", 5.0))
+    lm = load(home, speech=None, style=None)
+    one, two = logits(load(tmp_path, "one")), logits(load(tmp_path, "two"))
+    size = np.abs(one).max()
+    assert far(logits(lm, "speech"), one) < 1e-5 * size
+    assert far(logits(lm, "speech", "style"), two) < 1e-5 * size
+    assert far(one, two) > 1e-2 * size
+
+
+# Switching
+
+
+@BITS
+def test_after_a_thousand_switches_the_base_is_the_same_to_the_bit(home, bits):
+    model = "lm4" if bits else "lm"
+    lm, alone = load(home, model, speech=20.0, style=None), load(home, model)
+    modules = dict(lm.model.named_modules())
+    base, on = logits(lm), logits(lm, "speech")
+    assert np.array_equal(base, logits(alone))
+    orders = [("speech",), (), ("style", "speech"), ("style",)]
+    for number in range(1000):
+        lm.adapters.switch(orders[number % 4])
+        if number % 250 == 3:
+            assert np.array_equal(logits(lm), base)
+    assert np.array_equal(logits(lm), base)
+    assert np.array_equal(logits(lm, "speech"), on)
+    lm.adapters.switch(())
+    after = dict(lm.model.named_modules())
+    assert list(after) == list(modules)
+    assert all(after[path] is module for path, module in modules.items())
+
+
+def products(model, tmp_path):
+    """Count the matrix products of one pass."""
+    path = tmp_path / "graph.dot"
+    mx.export_to_dot(str(path), model(mx.array(IDS)[None]))
+    found = Counter(re.findall(r'label ="(\w+)"', path.read_text()))
+    return sum(count for name, count in found.items() if "atmul" in name.lower())
+
+
+@BITS
+def test_off_costs_nothing(home, tmp_path, bits):
+    model = "lm4" if bits else "lm"
+    lm = load(home, model, speech=None)
+    never = products(load(home, model).model, tmp_path)
+    assert products(lm.model, tmp_path) == never
+    lm.adapters.switch(("speech",))
+    assert products(lm.model, tmp_path) == never + 2 * LAYERS * len(MODULES)
+    lm.adapters.switch(())
+    assert products(lm.model, tmp_path) == never
+
+
+def test_no_second_copy_of_the_base(home):
+    gc.collect()
+    before = mx.get_active_memory()
+    plain = load(home)
+    base = mx.get_active_memory() - before
+    lm = load(home, speech=None, style=None)
+    both = mx.get_active_memory() - before
+    lm.adapters.switch(("speech", "style"))
+    assert mx.get_active_memory() - before == both
+    own = sum(facts(home, name).nbytes for name in ("speech", "style"))
+    assert both - 2 * base == pytest.approx(own, abs=0.02 * base)
+    assert own > 0.1 * base
+    del plain
+
+
+def test_runs_that_interleave_have_their_own_adapters(home):
+    lm = load(home, speech=None, style=None)
+    choices = [("speech",), (), ("style",), ("speech", "style")]
+    alone = [ids(lm, *on) for on in choices]
+    assert len({tuple(each) for each in alone}) == len(choices)
+    embeds = lm.embed(mx.array(IDS))
+    runs = {on: lm.generate(embeds, adapters=on, max_tokens=12) for on in choices}
+    found = {on: [] for on in choices}
+    for _ in range(12):
+        for on, run in runs.items():
+            found[on].append(next(run).id)
+    assert list(found.values()) == alone
+
+
+class Broken:
+    """A model that fails at its second step."""
+
+    def __init__(self, model):
+        self.model, self.layers, self.calls = model, model.layers, 0
+
+    def __call__(self, *given, **more):
+        self.calls += 1
+        if self.calls == 3:
+            raise MemoryError
+        return self.model(*given, **more)
+
+
+def test_a_run_that_fails_midway_leaves_nothing_on_for_the_next(home):
+    lm = load(home, speech=None)
+    base, on = ids(lm), ids(lm, "speech")
+    given_up = lm.generate(lm.embed(mx.array(IDS)), adapters=("speech",), max_tokens=12)
+    next(given_up)
+    given_up.close()
+    assert ids(lm) == base
+    model = lm.decoder.model
+    lm.decoder.model = Broken(model)
+    with pytest.raises(MemoryError):
+        ids(lm, "speech")
+    lm.decoder.model = model
+    assert ids(lm) == base
+    assert ids(lm, "speech") == on
+    assert np.array_equal(logits(lm), logits(load(home)))
+
+
+@pytest.mark.parametrize(
+    ("names", "what"),
+    [
+        (
+            ("speach",),
+            "R560 there is no adapter 'speach'; did you mean 'speech'?\n"
+            "    hint: there are: speech",
+        ),
+        (
+            ("speech", "speech"),
+            "R561 an adapter is switched on twice: speech, speech\n"
+            "    hint: its scale says how much it counts",
+        ),
+    ],
+)
+def test_names_that_cannot_be_switched_on(home, names, what):
+    lm = load(home, speech=None)
+    with pytest.raises(ComposerError) as caught:
+        lm.generate(lm.embed(mx.array(IDS)), adapters=names)
+    assert str(caught.value) == what
+    with pytest.raises(ComposerError):
+        lm.logits(lm.embed(mx.array(IDS)), adapters=names)
+
+
+def test_numbers_that_are_not_finite_are_refused_at_load(home, tmp_path):
+    write_model(tmp_path / "lm")
+    weights = matrices()
+    weights["model.layers.1.self_attn.q_proj.lora_b"][2, 3] = np.inf
+    weights["model.layers.3.mlp.up_proj.lora_a"][2, 3] = np.nan
+    write_adapter(tmp_path / "bad", weights, mlx_lm_config())
+    with pytest.raises(ComposerError) as caught:
+        load(tmp_path, bad=None)
+    assert str(caught.value) == (
+        "R562 the adapter 'bad' holds numbers that are not finite, in layers.1.self_attn.q_proj, "
+        "layers.3.mlp.up_proj\n    hint: its training diverged, or the file is damaged"
+    )
+
+
+@pytest.mark.parametrize("file", ["adapters.safetensors", "adapter_config.json"])
+def test_an_adapter_that_changed_after_the_check_is_refused(tmp_path, file):
+    write_model(tmp_path / "lm")
+    write_adapter(tmp_path / "speech", matrices(), mlx_lm_config())
+    asked = spec(tmp_path, speech=None)
+    facts = LanguageModel.facts(asked, Headers())
+    weights, config = matrices(seed=7), mlx_lm_config(scale=-2.5)
+    write_adapter(tmp_path / "other", weights, config)
+    (tmp_path / "speech" / file).write_bytes((tmp_path / "other" / file).read_bytes())
+    with pytest.raises(ComposerError, match=f"R530 repo/speech/{file}: changed after"):
+        LanguageModel.load(asked, facts, Placement())
+
+
+# What its headers say
+
+
+def facts(home, name, scale=None, dead=(), targets=None):
+    checkpoint = read_checkpoint(at(home / "lm"), Headers())
+    asked = spec(home, **{name: scale})
+    return read_adapters(asked, Headers(), targets or projections(checkpoint), dead)[name]
