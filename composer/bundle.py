@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections import deque
-from collections.abc import Generator, Iterable, Iterator, Mapping
+from collections.abc import Collection, Generator, Iterable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, Self
@@ -15,7 +15,13 @@ from composer.checker.graph import Graph
 from composer.component import Component, Token
 from composer.errors import ComposerError, Problem
 from composer.inputs import read_inputs, read_value
-from composer.loading import hold_budget, hold_files, hold_placement, load_components
+from composer.loading import (
+    fetch_files,
+    hold_budget,
+    hold_files,
+    hold_placement,
+    load_components,
+)
 from composer.names import find_bundle
 from composer.options import contradictions, read_option
 from composer.plan import Plan, plan
@@ -36,17 +42,20 @@ def load(
     profile: Profile | None = None,
     sources: Mapping[str, Path] | None = None,
     precision: Mapping[str, str] | None = None,
+    trust: bool = False,
 ) -> Bundle:
     """Check a bundle and load what its tasks need, or what one task needs.
 
-    `bundle` is a path or a shipped name. Raise ComposerError when the bundle is refused.
+    `bundle` is a path, a shipped name, or an ID of the Hub, whose files are downloaded and
+    verified. What comes from there is loaded in a child process first, unless there is `trust`.
+    Raise ComposerError when the bundle is refused.
     """
     profile = profile or Profile()
     asked = {**profile.precision, **(precision or {})}
     report = check_variant(find_bundle(bundle), variant, sources=sources, precision=asked)
     checked = report.raise_if_refused()
     hold_placement(checked, profile)
-    loaded = Bundle(checked, profile)
+    loaded = Bundle(checked, profile, trust)
     try:
         loaded.load(task)
     except BaseException:
@@ -58,9 +67,10 @@ def load(
 class Bundle:
     """A checked bundle with its components in memory."""
 
-    def __init__(self, checked: Checked, profile: Profile) -> None:
+    def __init__(self, checked: Checked, profile: Profile, trust: bool = False) -> None:
         self.checked = checked
         self.profile = profile
+        self.trust = trust
         self.load_seconds: dict[str, float] = {}
         self._components: dict[str, Component] = {}
         self._workers: dict[str, Worker] = {}
@@ -82,13 +92,25 @@ class Bundle:
         """Load the components of one task, or of all, each backend beside the others."""
         graphs = self.checked.graphs
         chosen = graphs.values() if task is None else [graphs[self.task(task)]]
-        names = dict.fromkeys(name for graph in chosen for name in graph.components)
+        self._ready(dict.fromkeys(name for graph in chosen for name in graph.components))
+
+    def _ready(self, names: Collection[str]) -> None:
         with self._loading:
             missing = [name for name in names if name not in self._components]
             hold_budget(self.checked, names, self.profile.memory)
+            self.checked = fetch_files(self.checked, missing, self.profile, self.trust)
             loaded = load_components(self.checked, missing, self.profile, self.worker)
             self._components |= {name: component for name, (component, _) in loaded.items()}
             self.load_seconds |= {name: seconds for name, (_, seconds) in loaded.items()}
+
+    def fetch(self, task: str | None = None) -> None:
+        """Download and verify what a task, or every task, needs and is not here."""
+        graphs = self.checked.graphs
+        chosen = graphs.values() if task is None else [graphs[self.task(task)]]
+        names = dict.fromkeys(name for graph in chosen for name in graph.components)
+        hold_budget(self.checked, names, self.profile.memory)
+        with self._loading:
+            self.checked = fetch_files(self.checked, names, self.profile, self.trust)
 
     def worker(self, backend: str) -> Worker:
         """Return where a backend's calls happen."""
@@ -125,14 +147,16 @@ class Bundle:
         taps: Iterable[str] | bool = (),
         feed: Mapping[str, Any] | None = None,
         options: Mapping[str, Mapping[str, Any]] | None = None,
+        only: Iterable[str] | None = None,
         **inputs: Any,
     ) -> Result:
         """Run a task to its end.
 
         `taps` names values to keep (True: all); `feed` replaces values before their consumers run;
-        `options` overrides options by node. Raise ComposerError when anything fails.
+        `options` overrides options by node; `only` names the nodes to run, all of whose inputs are
+        fed or given. Raise ComposerError when anything fails.
         """
-        run = self._run(False, task, taps, feed, options, inputs)
+        run = self._run(False, task, taps, feed, options, inputs, only)
         try:
             next(run)
         except StopIteration as end:
@@ -181,23 +205,27 @@ class Bundle:
         feed: Mapping[str, Any] | None,
         options: Mapping[str, Mapping[str, Any]] | None,
         inputs: Mapping[str, Any],
-    ) -> Generator[Token, None, Result]:
+        only: Iterable[str] | None = None,
+    ) -> Generator[Token, Any, Result]:
         if self._closed:
             raise ComposerError(Problem("R508", "the bundle is closed", hint="load it again"))
         name = self.task(task)
         graph = self.checked.graphs[name]
         taps = (taps,) if isinstance(taps, str) else taps
         tapped = set(graph.values) if taps is True else set(taps or ())
-        hold_files(self.checked, graph.components)
+        chosen = None if only is None else set(only)
         feeds = self._feeds(name, feed or {})
         problems = unknown("tap", tapped, graph.values)
+        problems += unknown("run only", chosen or (), graph.nodes)
         settings, faults = _options(self.checked, graph, options or {})
         problems += faults
         if problems:
             raise ComposerError(problems)
-        planned = plan(self.checked, name, tapped, feeds)
+        planned = plan(self.checked, name, tapped, feeds, chosen)
+        hold_files(self.checked, planned.nbytes)
         values = read_inputs(graph, inputs, planned.unread | feeds.keys())
-        self.load(name)
+        _hold_whole(planned, values.keys() | feeds.keys(), tapped)
+        self._ready(planned.nbytes)
         manifest = self.checked.manifest
         at = manifest.tasks[name].at
         runs = [
@@ -242,6 +270,21 @@ class Bundle:
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+
+def _hold_whole(planned: Plan, given: Collection[str], tapped: Collection[str]) -> None:
+    """Refuse a partial run that would read, or is to keep, what nothing gives."""
+    there, problems = set(given), []
+    for step in planned.steps:
+        for value in dict.fromkeys(step.node.wires.values()):
+            if value not in there:
+                message = f"'{step.node.name}' reads ${value}, which is not run"
+                problems.append(Problem("R547", message, hint=f"feed {value}"))
+        there |= set(step.node.outputs.values())
+    for value in sorted(set(tapped) - there):
+        problems.append(Problem("R547", f"${value} is to be kept, and nothing that runs makes it"))
+    if problems:
+        raise ComposerError(problems)
 
 
 def _landed(future: Future[Result]) -> Result | ComposerError:

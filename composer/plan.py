@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Container, Iterable, Mapping
+from collections.abc import Collection, Container, Iterable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -40,17 +40,21 @@ class Step:
 
 @dataclass(frozen=True)
 class Plan:
-    """A task's steps in order, and the bytes of the components that it needs."""
+    """A task's steps in order, the bytes of the components that it needs, and what it gives.
+
+    `outputs` are those of the task that the steps make, from name to value name.
+    """
 
     graph: Graph
     steps: tuple[Step, ...]
     nbytes: Mapping[str, int]
+    outputs: Mapping[str, str]
 
     @property
     def unread(self) -> frozenset[str]:
         """Return the inputs that no step reads."""
         read = {value for step in self.steps for value in step.node.wires.values()}
-        return frozenset(self.graph.inputs.keys() - read - set(self.graph.outputs.values()))
+        return frozenset(self.graph.inputs.keys() - read - set(self.outputs.values()))
 
     @property
     def crossings(self) -> tuple[Crossing, ...]:
@@ -71,15 +75,25 @@ class Plan:
         return total
 
 
-def plan(bundle: Checked, task: str, keep: Iterable[str] = (), fed: Container[str] = ()) -> Plan:
+def plan(
+    bundle: Checked,
+    task: str,
+    keep: Iterable[str] = (),
+    fed: Container[str] = (),
+    only: Collection[str] | None = None,
+) -> Plan:
     """Plan a task of a checked bundle; values in `keep` are never dropped.
 
-    A node all of whose outputs are fed or read by nobody is left out.
+    A node all of whose outputs are fed or read by nobody is left out, and with `only` every node
+    but those.
     """
     graph = bundle.graphs[task]
+    nodes = [node for node in graph.nodes.values() if only is None or node.name in only]
+    made = {value for node in nodes for value in node.outputs.values()}
+    outputs = {k: v for k, v in graph.outputs.items() if only is None or v in made}
     steps: list[Step] = []
-    alive = {*graph.outputs.values(), *keep}
-    for node in reversed(list(graph.nodes.values())):
+    alive = {*outputs.values(), *keep}
+    for node in reversed(nodes):
         read = set(node.wires.values())
         made = set(node.outputs.values())
         if not any(value in alive and value not in fed for value in made):
@@ -89,7 +103,7 @@ def plan(bundle: Checked, task: str, keep: Iterable[str] = (), fed: Container[st
         alive |= read
     used = {name: None for step in reversed(steps) for name in step.node.components}
     nbytes = {name: _nbytes(bundle, name) for name in used}
-    return Plan(graph, tuple(reversed(steps)), nbytes)
+    return Plan(graph, tuple(reversed(steps)), nbytes, outputs)
 
 
 def _nbytes(bundle: Checked, name: str) -> int:

@@ -25,8 +25,9 @@ if TYPE_CHECKING:
 class Result:
     """What a run gave.
 
-    `outputs` by name, `finish_reason` of the decoder (`stop` or `length`; None without one),
-    `timings` in seconds by node, `tokens` generated, `taps` by value name: NumPy arrays and texts.
+    `outputs` by name, `finish_reason` of the decoder (`stop`, `length`, or `left` by its reader;
+    None without one), `timings` in seconds by node, `tokens` generated, `taps` by value name: NumPy
+    arrays and texts.
     """
 
     outputs: Mapping[str, Any]
@@ -62,7 +63,7 @@ class Run:
     paused: float = 0.0
     finish_reason: str | None = None
 
-    def result(self, stream: bool) -> Generator[Token, None, Result]:
+    def result(self, stream: bool) -> Generator[Token, Any, Result]:
         """Run each step; yield the decoder's tokens when they are to be streamed."""
         for name, value in self.values.items():
             try:
@@ -75,8 +76,7 @@ class Run:
             yield from self.step(step, stream)
             for name in step.drops:
                 self.values.pop(name, None)
-        graph = self.plan.graph
-        outputs = {name: self.plain(value) for name, value in graph.outputs.items()}
+        outputs = {name: self.plain(value) for name, value in self.plan.outputs.items()}
         return Result(outputs, self.finish_reason, self.timings, self.tokens, self.tapped)
 
     def admit(self) -> None:
@@ -98,7 +98,7 @@ class Run:
         if problems:
             raise ComposerError(problems)
 
-    def step(self, step: Step, stream: bool) -> Generator[Token, None, None]:
+    def step(self, step: Step, stream: bool) -> Generator[Token, Any, None]:
         node, began, self.paused = step.node, time.perf_counter(), 0.0
         try:
             answer = yield from self.call(step, stream)
@@ -113,7 +113,7 @@ class Run:
             raise ComposerError(self.told(step, problem)) from error
         self.timings[node.name] = time.perf_counter() - began - self.paused
 
-    def call(self, step: Step, stream: bool) -> Generator[Token, None, Any]:
+    def call(self, step: Step, stream: bool) -> Generator[Token, Any, Any]:
         node, worker = step.node, self.worker(step.backend)
         given = {key: self.arrive(step, key, name) for key, name in node.wires.items()}
         options = {**node.options, **self.options.get(node.name, {})}
@@ -131,16 +131,17 @@ class Run:
         self.finish_reason = answer.get("finish_reason", self.finish_reason)
         return answer
 
-    def paced(self, tokens: Generator[Token, None, Any]) -> Generator[Token, None, Any]:
+    def paced(self, tokens: Generator[Token, Any, Any]) -> Generator[Token, Any, Any]:
         """Pass tokens on; the time that their reader takes is no time of the node."""
+        enough = None
         while True:
             try:
-                token = next(tokens)
+                token = tokens.send(enough)
             except StopIteration as end:
                 return end.value
             began = time.perf_counter()
             try:
-                yield token
+                enough = yield token
             except GeneratorExit:
                 tokens.close()
                 raise

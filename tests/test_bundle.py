@@ -365,3 +365,23 @@ def test_a_missing_text_is_told(tmp_path):
     path = write(tmp_path, BUNDLE, ("{text: $answer.text}", "{said: $answer.text}"))
     with composer.load(path) as bundle, pytest.raises(AttributeError, match="there are: said"):
         _ = bundle.run(audio=CLIP).text
+
+
+def test_one_node_alone(bundle):
+    whole = bundle.run(audio=CLIP, taps=True)
+    alone = bundle.run(only=["soft"], feed={"mel": whole.taps["mel"]}, taps=["soft"])
+    np.testing.assert_array_equal(alone.taps["soft"], whole.taps["soft"])
+    assert list(alone.timings) == ["soft"]
+    assert alone.outputs == {}
+    ends = bundle.run(only=["answer"], feed={"embeds": whole.taps["embeds"]})
+    assert ends.outputs == whole.outputs
+
+
+def test_what_one_node_reads_must_be_there(bundle):
+    assert refused(bundle.run, only=["soft"], taps=["soft", "words"]) == [
+        "R547 'soft' reads $mel, which is not run\n    hint: feed mel",
+        "R547 $words is to be kept, and nothing that runs makes it",
+    ]
+    assert refused(bundle.run, only=["sooft"]) == [
+        "R544 cannot run only 'sooft': there is no such name\n    hint: did you mean 'soft'?"
+    ]
