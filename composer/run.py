@@ -76,7 +76,8 @@ class Run:
             yield from self.step(step, stream)
             for name in step.drops:
                 self.values.pop(name, None)
-        outputs = {name: self.plain(value) for name, value in self.plan.outputs.items()}
+        graph = self.plan.graph
+        outputs = {name: self.plain(value) for name, value in graph.outputs.items()}
         return Result(outputs, self.finish_reason, self.timings, self.tokens, self.tapped)
 
     def admit(self) -> None:

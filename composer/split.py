@@ -52,7 +52,7 @@ def _cut(plan: Plan, name: str, audio: Audio) -> list[Audio]:
     ]
 
 
-def run_pieces(runs: Sequence[Run], stream: bool) -> Generator[Token, None, Result]:
+def run_pieces(runs: Sequence[Run], stream: bool) -> Generator[Token, Any, Result]:
     """Run the pieces one after another; yield tokens as one run would."""
     if len(runs) == 1:
         return (yield from runs[0].result(stream))
@@ -61,19 +61,22 @@ def run_pieces(runs: Sequence[Run], stream: bool) -> Generator[Token, None, Resu
     for run in runs:
         before = join if any(_said(result) for result in results) else ""
         results.append((yield from _after(before, run.result(stream))))
+        if results[-1].finish_reason == "left":
+            break
     return _together(results, join)
 
 
-def _after(before: str, run: Generator[Token, None, Result]) -> Generator[Token, None, Result]:
+def _after(before: str, run: Generator[Token, Any, Result]) -> Generator[Token, Any, Result]:
     """Pass on a piece's tokens, what joins it to the others before its first text."""
+    enough = None
     while True:
         try:
-            token = next(run)
+            token = run.send(enough)
         except StopIteration as end:
             result: Result = end.value
             return result
         try:
-            yield replace(token, text=before + token.text) if token.text else token
+            enough = yield replace(token, text=before + token.text) if token.text else token
         except GeneratorExit:
             run.close()
             raise

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Generator
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Any, Self
 
 from composer.component import Token
 
@@ -14,11 +14,14 @@ if TYPE_CHECKING:
 class Stream:
     """The text of a run as it comes; `result` is there once it has ended.
 
-    Left before its end, it is closed by `close` or by a `with` block, and the run with it.
+    `stop` ends the text early, and the run goes on with what there is of it. Left before its end,
+    it is closed by `close` or by a `with` block, and the run with it.
     """
 
-    def __init__(self, run: Generator[Token, None, Result]) -> None:
+    def __init__(self, run: Generator[Token, Any, Result]) -> None:
         self._run = run
+        self._begun = False
+        self._enough = False
         self.result: Result | None = None
 
     def __iter__(self) -> Self:
@@ -27,7 +30,9 @@ class Stream:
     def __next__(self) -> str:
         while self.result is None:
             try:
-                token = next(self._run)
+                # A generator that has not begun takes nothing.
+                token = self._run.send(self._enough if self._begun else None)
+                self._begun = True
             except StopIteration as end:
                 # A run that was closed has no result.
                 self.result = end.value
@@ -35,6 +40,10 @@ class Stream:
             if token.text:
                 return token.text
         raise StopIteration
+
+    def stop(self) -> None:
+        """Let the decoder end after its next token; a component that cannot goes on."""
+        self._enough = True
 
     def close(self) -> None:
         """Give the run up."""

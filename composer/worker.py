@@ -27,14 +27,15 @@ class Worker:
             return function(*args, **kwargs)
         return self._pool.submit(function, *args, **kwargs).result()
 
-    def iterate(self, stream: Generator[Any, None, Any]) -> Generator[Any, None, Any]:
-        """Pass on what a generator yields, stepping it on the backend's thread."""
+    def iterate(self, stream: Generator[Any, Any, Any]) -> Generator[Any, Any, Any]:
+        """Pass on what a generator yields and is sent, stepping it on the backend's thread."""
+        sent = None
         try:
             while True:
-                more, item = self.call(_next, stream)
+                more, item = self.call(_next, stream, sent)
                 if not more:
                     return item
-                yield item
+                sent = yield item
         finally:
             if not self._ended.is_set():
                 self.call(stream.close)
@@ -63,9 +64,9 @@ class Worker:
             self._pool.shutdown()
 
 
-def _next(stream: Generator[Any, None, Any]) -> tuple[bool, Any]:
+def _next(stream: Generator[Any, Any, Any], sent: Any = None) -> tuple[bool, Any]:
     # StopIteration cannot cross a future, so the end comes back as a value.
     try:
-        return True, next(stream)
+        return True, stream.send(sent)
     except StopIteration as end:
         return False, end.value

@@ -129,13 +129,15 @@ class Echo(Component, name="fake.echo"):
     )
     def generate(
         self, embeds: np.ndarray, *, max_tokens: int = 3, end: str = "."
-    ) -> Generator[Token, None, dict[str, Any]]:
+    ) -> Generator[Token, bool | None, dict[str, Any]]:
         assert embeds.dtype == self.dtype
-        said = f"{len(embeds)}{end}"[:max_tokens]
-        for character in said:
-            yield Token(ord(character), character)
+        whole, said, enough = f"{len(embeds)}{end}"[:max_tokens], "", None
+        while said != whole and not enough:
+            character = whole[len(said)]
+            said += character
+            enough = yield Token(ord(character), character)
         ids = np.array([ord(c) for c in said], np.int64)
-        reason = "stop" if said.endswith(end) else "length"
+        reason = "left" if said != whole else "stop" if said.endswith(end) else "length"
         return {"text": said, "ids": ids, "finish_reason": reason}
 
 
