@@ -11,12 +11,14 @@ class Placement:
     """How a component is placed; None leaves the choice to its backend.
 
     `providers` are ONNX Runtime's execution providers in order, `threads` its intra-op threads,
-    `device` is MLX's `cpu` or `gpu`. A component names those that it reads in `places`.
+    `device` is MLX's `cpu` or `gpu`; `tables` says whether large tables are `mapped` from their
+    files, row by row, or `loaded`. A component names those that it reads in `places`.
     """
 
     providers: tuple[str, ...] | None = None
     threads: int | None = None
     device: str | None = None
+    tables: str | None = None
 
     @property
     def given(self) -> dict[str, object]:

@@ -25,6 +25,10 @@ class _Part(BaseModel):
         None, min_length=1, description="ONNX Runtime's execution providers, best first."
     )
     device: Literal["cpu", "gpu"] | None = Field(None, description="Where MLX computes.")
+    tables: Literal["mapped", "loaded"] | None = Field(
+        None,
+        description="Whether rows of large tables stay in their files or are held.",
+    )
 
 
 class _Component(_Part):
@@ -72,4 +76,5 @@ def read_profile(path: Path) -> Profile:
 
 
 def _placement(part: _Part) -> Placement:
-    return Placement(tuple(part.providers) if part.providers else None, part.threads, part.device)
+    providers = tuple(part.providers) if part.providers else None
+    return Placement(providers, part.threads, part.device, part.tables)

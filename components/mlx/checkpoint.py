@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -71,9 +71,20 @@ def read_checkpoint(location: Location, headers: Headers) -> Checkpoint:
             )
         )
     config, tensors = headers.config(location), headers.safetensors(location)
+    problems = [*filter(None, [architecture.refusal(config)]), *rope.faults(config)]
+    return hold_checkpoint(location, headers, config, tensors, problems)
+
+
+def hold_checkpoint(
+    location: Location,
+    headers: Headers,
+    config: Mapping[str, Any],
+    tensors: TensorIndex,
+    found: Iterable[Problem] = (),
+) -> Checkpoint:
+    """Hold the config and the tensors of a language model together; `found` was found before."""
     schemes, problems = packing.schemes(location, config, tensors)
-    problems += filter(None, [architecture.refusal(config)])
-    problems += [*rope.faults(config), *_dtypes(tensors, schemes), *_head(config, tensors)]
+    problems = [*problems, *found, *_dtypes(tensors, schemes), *_head(config, tensors)]
     table = _table(location, tensors, schemes)
     if isinstance(table, Problem):
         raise ComposerError(_placed(location, [*problems, table]))
@@ -94,6 +105,23 @@ def setting(config: Mapping[str, Any], key: str) -> Any:
 def shown(tensor: Tensor) -> str:
     """Name a tensor as messages do, with its dtype and shape."""
     return f"{tensor.name} {tensor.dtype} {list(tensor.shape)}"
+
+
+def mixed(tensors: Mapping[str, Tensor]) -> list[Problem]:
+    """Say where stored dtypes differ, since the widest of them then decides."""
+    held = {tensor.dtype: name for name, tensor in tensors.items() if tensor.dtype in FLOATS}
+    if len(held) < 2:
+        return []
+    return [
+        Problem(
+            "L323",
+            f"weights are stored in {' and '.join(sorted(held))}, so that it runs in the widest "
+            "from where that one comes in",
+            causes=tuple(f"{dtype}: {name}" for dtype, name in sorted(held.items())),
+            hint="say a precision: float32, float16 or bfloat16",
+            severity="warning",
+        )
+    ]
 
 
 def _placed(location: Location, problems: list[Problem]) -> list[Problem]:

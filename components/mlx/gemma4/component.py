@@ -1,0 +1,264 @@
+"""Gemma-4's text decoder: embeddings in two conventions, per-layer inputs and generation."""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Mapping
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, Self
+
+from composer.backend import SHORT
+from composer.component import Bound, Component, Facts, Signature, Spec, Token, method
+from composer.decode.sampler import Sampling
+from composer.decode.text import Tokenizer, read_tokenizer
+from composer.errors import ComposerError, Problem
+
+from ...stamps import StampedFacts, hold, stamps
+from .. import loader
+from ..adapter_tensors import projections
+from ..adapters import AdapterFacts, read_adapters
+from ..architecture import EMBEDS
+from ..checkpoint import mixed
+from ..decoder import MlxDecoder, Prompt
+from ..device import device_of
+from ..lora import Adapters, once
+from ..vocabulary import hold_ids, tokenizer_of
+from ..writer import Aside, MaxTokens, Seed, Temperature, TopK, TopP, Writer
+from .checkpoint import TABLE, Decoder, read_decoder
+from .model import load_model
+from .recipe import quantized
+from .table import RowTable
+
+if TYPE_CHECKING:
+    from composer.headers import Headers
+    from composer.placement import Placement
+
+ROWS = "per_layer_inputs"
+ABSENT: Any = object()  # a decoder without per-layer inputs has no such port
+
+
+class Gemma4(Component, name="mlx.gemma4"):
+    """Continue embeddings with Gemma-4's text decoder, given its per-layer inputs.
+
+    The space `embed` holds embeddings as the residual stream takes them: rows of the table times
+    the square root of D, as transformers gives them. `embed_unscaled` holds the rows themselves,
+    which mlx-lm's own models take. A decoder without per-layer inputs has no port for them.
+    """
+
+    backend = "mlx"
+    requires = frozenset({"weights"})
+    places = frozenset({"device", "tables"})
+    accepts = frozenset({"files", "precision", "adapters"})
+
+    @classmethod
+    def facts(cls, spec: Spec, headers: Headers | None) -> Facts:
+        """Bind D, V, L layers and their width P, and hold config and tensors together."""
+        if headers is None or spec.weights is None:
+            return Facts(unknown=True)
+        decoder = read_decoder(spec.weights, headers)
+        checkpoint, settings = decoder.checkpoint, decoder.settings
+        tokenizer = tokenizer_of(spec, headers)
+        hold_ids(tokenizer, headers, checkpoint.table)
+        recipe, notes = quantized(spec, decoder)
+        adapters = _adapters(spec, headers, decoder).values()
+        files = [file for adapter in adapters for file in adapter.files]
+        short = SHORT[spec.precision] if isinstance(spec.precision, str) else None
+        dims = {
+            "D": Bound(checkpoint.table.width, checkpoint.table.witness),
+            "V": Bound(checkpoint.table.rows, checkpoint.table.witness),
+        }
+        if settings.per_layer.value:
+            norm = checkpoint.tensors["per_layer_projection_norm.weight"]
+            said = f"{spec.weights}: {norm.name} {list(norm.shape)}"
+            dims["L"] = Bound(
+                len(settings.layers),
+                f"{spec.weights}: the tensors of {len(settings.layers)} layers",
+            )
+            dims["P"] = Bound(settings.per_layer.value, said)
+        if short is None:
+            notes += mixed(decoder.loaded)
+        return StampedFacts(
+            dims=dims,
+            dtype=short or checkpoint.table.dtype,
+            nbytes=loader.nbytes(decoder.loaded, short, recipe)
+            + sum(adapter.nbytes for adapter in adapters),
+            methods=_ports(cls.methods, bool(settings.per_layer.value)),
+            notes=(*decoder.notes, *notes, *(note for each in adapters for note in each.notes)),
+            stamps=stamps((*checkpoint.tensors.files, checkpoint.file, tokenizer, *files)),
+        )
+
+    @classmethod
+    def weigh(cls, method: str, options: Mapping[str, Any]) -> None:
+        once(options.get("adapters", ()))
+        if method == "generate":
+            Sampling(*(options[name] for name in ("temperature", "top_p", "top_k", "seed")))
+
+    @classmethod
+    def load(cls, spec: Spec, facts: Facts, placement: Placement) -> Self:
+        """Load the model on this thread; the per-layer table stays in its file unless placed."""
+        import mlx.core as mx
+
+        from composer.headers import Headers
+
+        assert spec.weights is not None
+        device = device_of(placement)
+        headers = Headers()
+        decoder = read_decoder(spec.weights, headers)
+        _runs_here(decoder, facts.dtype, device)
+        tokenizer = read_tokenizer(tokenizer_of(spec, headers))
+        recipe, _ = quantized(spec, decoder)
+        adapters = _adapters(spec, headers, decoder)
+        hold(facts)
+        with mx.stream(device):
+            precision = spec.precision if isinstance(spec.precision, str) else None
+            model = load_model(decoder, precision, recipe)
+            table = None
+            if decoder.table:
+                table = RowTable(
+                    decoder.table,
+                    decoder.checkpoint.schemes.get(TABLE),
+                    len(decoder.settings.layers),
+                    decoder.settings.per_layer.value,
+                    facts.dtype,
+                    loaded=placement.tables == "loaded",
+                )
+        return cls(model, table, decoder, tokenizer, device, adapters)
+
+    def __init__(
+        self,
+        model: Any,
+        table: RowTable | None,
+        decoder: Decoder,
+        tokenizer: Tokenizer,
+        device: Any,
+        adapters: Mapping[str, AdapterFacts],
+    ) -> None:
+        self.model = model
+        self.table = table
+        self.device = device
+        self.scale = decoder.settings.hidden.value**0.5
+        self.adapters = Adapters(model, adapters)
+        self.decoder = MlxDecoder(model, device, self.rows, self.adapters)
+        limit = decoder.settings.args["max_position_embeddings"]
+        rows, stop = decoder.checkpoint.table.rows, decoder.checkpoint.stop
+        self.writer = Writer(self.decoder, tokenizer, rows, stop, limit)
+
+    @method(ids="i64 T", returns="T D @embed")
+    def embed(self, ids: Any) -> Any:
+        """Look ids up, scaled as the residual stream takes them."""
+        return self.scaled(self.embed_unscaled(ids))
+
+    @method(ids="i64 T", returns="T D @embed_unscaled")
+    def embed_unscaled(self, ids: Any) -> Any:
+        """Look ids up; a quantized table is dequantized row by row."""
+        import mlx.core as mx
+
+        with mx.stream(self.device):
+            self.writer.known(ids)
+            return self.model.model.embed_tokens(ids)
+
+    @method(rows="N D @embed_unscaled", returns="N D @embed", converts=True)
+    def scaled(self, rows: Any) -> Any:
+        """Multiply rows by the square root of D, rounded to their dtype as the model's own is."""
+        import mlx.core as mx
+
+        with mx.stream(self.device):
+            return rows * self.scale
+
+    @method(ids="i64 T", zero="bool T", returns="T L P @per_layer")
+    def per_layer(self, ids: Any, zero: Any = None) -> Any:
+        """Look up each layer's own row of each id; those that `zero` marks are zeros instead."""
+        import mlx.core as mx
+
+        assert self.table is not None
+        with mx.stream(self.device):
+            self.writer.known(ids)
+            rows = self.table.rows(ids)
+            return rows if zero is None else mx.where(mx.array(zero)[:, None, None], 0, rows)
+
+    @method(
+        embeds="T D @embed",
+        per_layer="T L P @per_layer",
+        returns={"text": "text", "ids": "i64 N", "finish_reason": "text"},
+        streams=True,
+    )
+    def generate(
+        self,
+        embeds: Any,
+        per_layer: Any = ABSENT,
+        *,
+        adapters: tuple[str, ...] = (),
+        max_tokens: MaxTokens = 256,
+        temperature: Temperature = 0.0,
+        top_p: TopP = 1.0,
+        top_k: TopK = 0,
+        seed: Seed = 0,
+        stop: tuple[int | str, ...] = (),
+        aside: Aside = None,
+        keep: bool = False,
+    ) -> Generator[Token, None, dict[str, Any]]:
+        """Continue embeddings until an end-of-text id, one of `stop`, or `max_tokens`.
+
+        Each token that is chosen brings its own embedding and its own per-layer rows; the options
+        are those of mlx.lm. The call itself raises what is wrong with them; the work begins with
+        the first token.
+        """
+        prompt = self.prompt(embeds, per_layer, adapters)
+        sampling = Sampling(temperature, top_p, top_k, seed)
+        return self.writer.write(prompt, sampling, max_tokens, stop, aside, keep)
+
+    @method(embeds="T D @embed", per_layer="T L P @per_layer", returns="f32 T V")
+    def logits(
+        self, embeds: Any, per_layer: Any = ABSENT, *, adapters: tuple[str, ...] = ()
+    ) -> Any:
+        """Return the logits that follow every position, for tests and comparisons."""
+        import mlx.core as mx
+
+        prompt = self.prompt(embeds, per_layer, adapters)
+        with mx.stream(self.device):
+            self.decoder.switch(prompt.adapters)
+            return self.model(None, **prompt.part(0, len(prompt)))[0].astype(mx.float32)
+
+    def rows(self, ids: Any) -> dict[str, Any]:
+        """Return what the model takes for ids that were chosen."""
+        rows = {EMBEDS: self.embed(ids)}
+        return rows if self.table is None else {**rows, ROWS: self.per_layer(ids)}
+
+    def prompt(self, embeds: Any, per_layer: Any, adapters: tuple[str, ...]) -> Prompt:
+        """Return a prompt; raise ComposerError unless it has what this decoder takes, no more."""
+        if (per_layer is ABSENT) != (self.table is None):
+            wants = "no per-layer inputs" if self.table is None else "per-layer inputs"
+            raise ComposerError(Problem("R556", f"this decoder takes {wants}"))
+        self.adapters.check(adapters)
+        rows = {EMBEDS: embeds} if self.table is None else {EMBEDS: embeds, ROWS: per_layer}
+        return Prompt(rows, adapters)
+
+
+def _adapters(spec: Spec, headers: Headers, decoder: Decoder) -> dict[str, AdapterFacts]:
+    return read_adapters(spec, headers, projections(decoder.checkpoint), decoder.borrowed)
+
+
+def _ports(methods: Mapping[str, Signature], per_layer: bool) -> dict[str, Signature] | None:
+    """Return the ports of a decoder without per-layer inputs; None for one that has them."""
+    if per_layer:
+        return None
+    return {
+        name: replace(each, inputs={k: v for k, v in each.inputs.items() if k != "per_layer"})
+        for name, each in methods.items()
+        if name != "per_layer"
+    }
+
+
+def _runs_here(decoder: Decoder, dtype: str, device: Any) -> None:
+    """Refuse experts in a dtype that MLX has no product for on a CPU."""
+    import mlx.core as mx
+
+    plain = not any(".experts." in path for path in decoder.checkpoint.schemes)
+    on_cpu = device.type == mx.DeviceType.cpu
+    if decoder.settings.experts and plain and on_cpu and dtype != "f32":
+        raise ComposerError(
+            Problem(
+                "R555",
+                f"MLX multiplies experts on a CPU in float32 alone, and this decoder is {dtype}",
+                hint="say precision: float32, or run it on a gpu",
+            )
+        )

@@ -1,0 +1,144 @@
+"""Say which tensors a Gemma-4 decoder has, and hold those of a file against them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING
+
+from composer.errors import Problem
+from composer.headers.quantization import Scheme
+
+from ..checkpoint import shown
+from ..packing import some
+from .settings import Layer, Settings, Size
+
+if TYPE_CHECKING:
+    from composer.headers.safetensors import Tensor
+
+Sizes = tuple[Size, ...]
+ONE = Size(1, "1")
+PARTS = ("weight", "scales", "biases")
+MOST = 8  # wrong shapes that are told one by one
+
+
+def layout(settings: Settings) -> dict[str, Sizes]:
+    """Return every tensor's shape, named from the layers' list on, as embed_tokens.weight."""
+    wide, found = settings.hidden, dict[str, Sizes]()
+    found["embed_tokens.weight"] = (settings.vocabulary, wide)
+    found["norm.weight"] = (wide,)
+    if not settings.args["tie_word_embeddings"]:
+        found["lm_head.weight"] = (settings.vocabulary, wide)
+    if settings.per_layer.value:
+        rows = Size(len(settings.layers), f"num_hidden_layers {len(settings.layers)}")
+        rows *= settings.per_layer
+        found["embed_tokens_per_layer.weight"] = (settings.vocabulary, rows)
+        found["per_layer_model_projection.weight"] = (rows, wide)
+        found["per_layer_projection_norm.weight"] = (settings.per_layer,)
+    for number, layer in enumerate(settings.layers):
+        for name, sizes in _layer(settings, layer):
+            found[f"layers.{number}.{name}"] = sizes
+    return found
+
+
+def _layer(settings: Settings, layer: Layer) -> Iterator[tuple[str, Sizes]]:
+    wide, head = settings.hidden, layer.head_dim
+    queries, keys = settings.heads * head, layer.kv_heads * head
+    yield "layer_scalar", (ONE,)
+    norms = ["input_layernorm", "post_attention_layernorm"]
+    norms += ["pre_feedforward_layernorm", "post_feedforward_layernorm"]
+    yield "self_attn.q_proj.weight", (queries, wide)
+    yield "self_attn.o_proj.weight", (wide, queries)
+    yield "self_attn.q_norm.weight", (head,)
+    if not layer.borrows:
+        yield "self_attn.k_proj.weight", (keys, wide)
+        yield "self_attn.k_norm.weight", (head,)
+        if not (settings.keys_are_values and layer.full):
+            yield "self_attn.v_proj.weight", (keys, wide)
+    yield "mlp.gate_proj.weight", (layer.width, wide)
+    yield "mlp.up_proj.weight", (layer.width, wide)
+    yield "mlp.down_proj.weight", (wide, layer.width)
+    if settings.experts:
+        count, width = settings.experts
+        norms += ["post_feedforward_layernorm_1", "post_feedforward_layernorm_2"]
+        norms += ["pre_feedforward_layernorm_2"]
+        yield "router.proj.weight", (count, wide)
+        yield "router.scale", (wide,)
+        yield "router.per_expert_scale", (count,)
+        yield "experts.switch_glu.gate_proj.weight", (count, width, wide)
+        yield "experts.switch_glu.up_proj.weight", (count, width, wide)
+        yield "experts.switch_glu.down_proj.weight", (count, wide, width)
+    if settings.per_layer.value:
+        norms.append("post_per_layer_input_norm")
+        yield "per_layer_input_gate.weight", (settings.per_layer, wide)
+        yield "per_layer_projection.weight", (wide, settings.per_layer)
+    for norm in norms:
+        yield f"{norm}.weight", (wide,)
+
+
+def faults(
+    wanted: Mapping[str, Sizes], tensors: Mapping[str, Tensor], schemes: Mapping[str, Scheme]
+) -> Iterator[Problem]:
+    """Report tensors that are missing, that no part of the model has, and of another shape.
+
+    A quantized module is held by the shape that its packed weight stands for.
+    """
+    packed = {f"{path}.{part}" for path in schemes for part in PARTS if f"{path}.weight" in wanted}
+    if missing := [name for name in wanted if name not in tensors]:
+        first = missing[0]
+        yield Problem(
+            "W277",
+            f"{_count(missing)} missing: {some(missing)}",
+            causes=(
+                f"{first} {_values(wanted[first])} comes from config.json: {_said(wanted[first])}",
+                f"{len(tensors)} tensors are there, and none of that name",
+            ),
+            hint="fetch the whole checkpoint, or give the config.json that belongs to it",
+        )
+    if more := [name for name in tensors if name not in wanted and name not in packed]:
+        layers = 1 + max(int(n.split(".")[1]) for n in wanted if n.startswith("layers."))
+        yield Problem(
+            "W278",
+            f"{_count(more)} no part of this decoder: {some(more)}",
+            causes=(
+                f"the file holds {shown(tensors[more[0]])}",
+                f"config.json makes {len(wanted)} tensors in {layers} layers, and none of that "
+                "name",
+            ),
+            hint="give the config.json that belongs to the weights, or take the tensors out",
+        )
+    wrong = []
+    for name, sizes in wanted.items():
+        tensor = tensors.get(name)
+        if tensor is not None and _shape(name, tensor, schemes) != _values(sizes):
+            wrong.append((tensor, sizes, _shape(name, tensor, schemes)))
+    for tensor, sizes, shape in wrong[:MOST]:
+        yield Problem(
+            "W279",
+            f"{tensor.name} is {shape}, but config.json makes it {_values(sizes)}",
+            causes=(
+                f"{shape} comes from {shown(tensor)}",
+                f"{_values(sizes)} comes from config.json: {_said(sizes)}",
+            ),
+        )
+    if len(wrong) > MOST:
+        yield Problem("W279", f"{len(wrong) - MOST} more tensors have another shape")
+
+
+def _shape(name: str, tensor: Tensor, schemes: Mapping[str, Scheme]) -> list[int]:
+    shape = list(tensor.shape)
+    scheme = schemes.get(name.removesuffix(".weight"))
+    if scheme and shape:
+        shape[-1] = shape[-1] * 32 // scheme.bits
+    return shape
+
+
+def _values(sizes: Sizes) -> list[int]:
+    return [size.value for size in sizes]
+
+
+def _said(sizes: Sizes) -> str:
+    return ", ".join(size.said for size in sizes)
+
+
+def _count(names: list[str]) -> str:
+    return "1 tensor is" if len(names) == 1 else f"{len(names)} tensors are"

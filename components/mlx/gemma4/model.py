@@ -1,0 +1,70 @@
+"""Build mlx-lm's Gemma-4 and load it, all but its per-layer table."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, NoReturn
+
+from composer.errors import ComposerError, Problem
+from composer.headers.quantization import Scheme
+
+from .. import loader
+from ..checkpoint import HEAD
+from .checkpoint import TABLE, Decoder
+
+
+def load_model(decoder: Decoder, precision: str | None, recipe: Mapping[str, Scheme] | None) -> Any:
+    """Return the model; it takes scaled embeddings, and never looks for per-layer inputs."""
+    from mlx_lm.models import gemma4_text
+
+    model: Any = gemma4_text.Model(gemma4_text.ModelArgs(**decoder.settings.args))
+    model.model.embed_scale = 1.0
+    model.model.embed_tokens_per_layer = None
+    model.model._get_per_layer_inputs = _never
+    schemes = recipe or decoder.checkpoint.schemes
+    return loader.fill(
+        model,
+        weights(decoder),
+        {path(name): scheme for name, scheme in schemes.items() if name != TABLE},
+        precision,
+        recipe and {path(name): scheme for name, scheme in recipe.items()},
+    )
+
+
+def weights(decoder: Decoder) -> dict[str, Any]:
+    """Return what is loaded by the model's own names, each unread until it is computed."""
+    import mlx.core as mx
+
+    stored = loader.read(decoder.checkpoint.tensors.files)
+    found: dict[str, Any] = {}
+    for name in decoder.loaded:
+        if name == HEAD:
+            source = next(
+                n for n in (HEAD, f"language_model.{HEAD}", f"model.{HEAD}") if n in stored
+            )
+            found[HEAD] = stored[source]
+            continue
+        source = decoder.prefix + name
+        if source in stored:
+            found[path(name)] = stored[source]
+            continue
+        base, _, part = name.removesuffix("_proj.weight").rpartition(".switch_glu.")
+        if part == "down":
+            found[path(name)] = stored[f"{decoder.prefix}{base}.down_proj"]
+        else:
+            halves = mx.split(stored[f"{decoder.prefix}{base}.gate_up_proj"], 2, axis=-2)
+            found[path(name)] = mx.contiguous(halves[part == "up"])
+    return found
+
+
+def path(name: str) -> str:
+    """Return the name of a tensor or a module in mlx-lm's model."""
+    return name if name.startswith("lm_head") else f"model.{name}"
+
+
+def _never(*given: Any) -> NoReturn:
+    raise ComposerError(
+        Problem(
+            "R556", "the per-layer inputs were not given, and are never guessed from embeddings"
+        )
+    )

@@ -1,0 +1,82 @@
+"""The rows of the per-layer table, read from their file or loaded whole."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from composer.headers.quantization import Scheme
+
+from ..dtypes import dtype as to_dtype
+from ..loader import options
+
+if TYPE_CHECKING:
+    from composer.headers.safetensors import Tensor
+
+STORED = {"f32": np.float32, "f16": np.float16, "bf16": np.uint16, "u32": np.uint32, "u8": np.uint8}
+
+
+class RowTable:
+    """Rows [V, layers x width] of a table, scaled as the model scales them.
+
+    A mapped table is read row by row where its tensors stand in their files, and takes no memory
+    of its own; a loaded one is in memory whole. Both give the same numbers.
+    """
+
+    def __init__(
+        self,
+        tensors: Mapping[str, Tensor],
+        scheme: Scheme | None,
+        layers: int,
+        width: int,
+        dtype: str,
+        loaded: bool = False,
+    ) -> None:
+        self.scheme = scheme
+        self.shape = (layers, width)
+        self.dtype = dtype
+        self.kinds = {part: tensor.dtype for part, tensor in tensors.items()}
+        self.parts: dict[str, Any] = {part: mapped(tensor) for part, tensor in tensors.items()}
+        if loaded:
+            self.parts = {part: self.array(part, rows) for part, rows in self.parts.items()}
+
+    def array(self, part: str, rows: Any) -> Any:
+        """Return stored rows as an MLX array; NumPy has no bfloat16, whose bits come as uint16."""
+        import mlx.core as mx
+
+        made = mx.array(np.ascontiguousarray(rows))
+        made = made.view(mx.bfloat16) if self.kinds[part] == "bf16" else made
+        mx.eval(made)
+        return made
+
+    def rows(self, ids: Any) -> Any:
+        """Return the rows of ids [T] as [T, layers, width]."""
+        import mlx.core as mx
+
+        chosen = np.array(ids)
+        parts = {
+            part: self.array(part, table[chosen]) if isinstance(table, np.ndarray) else table[ids]
+            for part, table in self.parts.items()
+        }
+        kind = to_dtype(self.dtype)
+        floats = {
+            part: rows.astype(kind) if mx.issubdtype(rows.dtype, mx.floating) else rows
+            for part, rows in parts.items()
+        }
+        found = floats["weight"]
+        if self.scheme:
+            found = mx.dequantize(
+                found, floats["scales"], floats.get("biases"), **options(self.scheme), dtype=kind
+            )
+        return (found * self.shape[1] ** 0.5).reshape(len(chosen), *self.shape)
+
+
+def mapped(tensor: Tensor) -> np.ndarray:
+    """Map a tensor's rows from its file; nothing is read before a row is asked for."""
+    assert isinstance(tensor.file.path, Path)
+    return np.memmap(
+        tensor.file.path, STORED[tensor.dtype], "r", offset=tensor.offset, shape=tensor.shape
+    )
