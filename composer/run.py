@@ -76,8 +76,7 @@ class Run:
             yield from self.step(step, stream)
             for name in step.drops:
                 self.values.pop(name, None)
-        graph = self.plan.graph
-        outputs = {name: self.plain(value) for name, value in graph.outputs.items()}
+        outputs = {name: self.plain(value) for name, value in self.plan.outputs.items()}
         return Result(outputs, self.finish_reason, self.timings, self.tokens, self.tapped)
 
     def admit(self) -> None:
