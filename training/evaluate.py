@@ -9,18 +9,23 @@ from pathlib import Path
 import composer
 from training import espeak, heldout, speech
 
+TASK = "transcribe"
+SENTENCES = "sentences"  # the group of all clips of one sentence
 Transcribe = Callable[[speech.Wave], str]
 
 
 def transcriber(bundle: Path, language: str | None) -> Transcribe:
     """Load a bundle; the function takes 22.05 kHz and decodes greedily.
 
-    Without a language the model says it itself, and what it says is cut off.
+    Where a bundle can be told the language and is not, the model says it itself, and what it says
+    is cut off. A bundle of several tasks has one called `transcribe`, which takes no language.
     """
     loaded = composer.load(bundle)
+    several = TASK in loaded.tasks
+    options = {"task": TASK} if several else {"language": language or ""}
 
     def transcribe(wave: speech.Wave) -> str:
-        return loaded.run(audio=(wave, espeak.RATE), language=language or "").text
+        return loaded.run(audio=(wave, espeak.RATE), **options).text
 
     return transcribe
 
@@ -42,7 +47,8 @@ def measure(transcribe: Transcribe, items: Iterable[heldout.Item]) -> dict[str, 
         said = transcribe(item.wave)
         errors = distance(item.text.split(), said.split())
         words = len(item.text.split())
-        for group in ("all", item.category, item.condition.name):
+        alone = () if item.category == heldout.LONG else (SENTENCES,)
+        for group in ("all", *alone, item.category, item.condition.name):
             entry = [1, words, errors, int(errors > 0)]
             totals[group] = [a + b for a, b in zip(totals[group], entry, strict=True)]
     return {

@@ -173,3 +173,12 @@ def sentence(random: Random, category: str, held_out: bool) -> str:
         text = MAKERS[category](random)
         if is_held_out(text) == held_out:
             return text
+
+
+def words(draws: int = 20000) -> tuple[list[str], list[str]]:
+    """List the words that begin a sentence of the training side, and all words of it."""
+    random = Random("words")
+    drawn = [
+        sentence(random, random.choice(CATEGORIES), held_out=False).split() for _ in range(draws)
+    ]
+    return sorted({line[0] for line in drawn}), sorted({word for line in drawn for word in line})

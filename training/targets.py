@@ -1,4 +1,4 @@
-"""What the encoder should say of each row, from the synthesizer's times."""
+"""What an encoder should say of its rows, from the synthesizer's times."""
 
 from collections.abc import Iterator
 
@@ -7,7 +7,6 @@ from numpy.typing import NDArray
 from tokenizers import Encoding
 
 from training import corpus
-from training.model import PHONE_SLOTS, ROW_SECONDS
 
 Labels = NDArray[np.int64]
 
@@ -34,19 +33,9 @@ def word_tokens(sentence: str, said: Encoding) -> Iterator[tuple[int, int]]:
         yield sentence[: start + 1].count(" "), token
 
 
-def token_rows(sentence: str, said: Encoding, ends: list[float], count: int, blank: int) -> Labels:
-    """Put each token into the row in which its word ends, or into the next free one."""
-    rows = np.full(count, blank)
-    at = -1
-    for number, token in word_tokens(sentence, said):
-        at = min(max(at + 1, int((ends[number] - 0.02) / ROW_SECONDS)), count - 1)
-        rows[at] = token
-    return rows
-
-
-def phone_slots(times: list[float], phones: list[int], count: int) -> Labels:
-    """Name the phone in the middle of every slot of `count` rows."""
-    middle = (np.arange(count * PHONE_SLOTS) + 0.5) * ROW_SECONDS / PHONE_SLOTS
+def phone_slots(times: list[float], phones: list[int], count: int, seconds: float) -> Labels:
+    """Name the phone in the middle of every one of `count` slots that last `seconds` each."""
+    middle = (np.arange(count) + 0.5) * seconds
     return np.array(phones)[np.searchsorted(times, middle, side="right") - 1]
 
 

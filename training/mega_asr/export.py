@@ -9,8 +9,9 @@ import torch
 
 from converters.mlx_decoder import Mix, convert_decoder
 from converters.onnx_encoder import convert_encoder
-from training import text
-from training.model import AUDIO, TextConfig
+from training import bpe
+from training.mega_asr import text
+from training.mega_asr.model import AUDIO, TextConfig
 
 ENCODER = "onnx/audio_encoder_fp32.onnx"
 DECODER = "mlx/llm-mixed8_4"
@@ -22,7 +23,7 @@ def export(run: Path, bundle: Path) -> None:
     state = torch.load(run / "checkpoint.pt", map_location="cpu")["model"]
     # the phone head served training only
     state = {name: tensor for name, tensor in state.items() if not name.startswith("phones.")}
-    ids = text.load(run)
+    ids = bpe.load(run)
     eos = (text.identify(ids, "<|im_end|>"), text.identify(ids, "<|endoftext|>"))
     convert_encoder(state, asdict(AUDIO), bundle / ENCODER)
     convert_decoder(state, asdict(TextConfig()), bundle / DECODER, Mix(8, 4, 64), eos)

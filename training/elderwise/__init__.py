@@ -1,0 +1,1 @@
+"""The miniature of Elderwise's shape."""

@@ -1,0 +1,1 @@
+"""The miniature of Mega-ASR's shape."""
