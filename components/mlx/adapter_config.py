@@ -48,7 +48,7 @@ class Said:
 
     `ranks` and `scales` go by the keys that say them. `targets` and `excluded` name modules by
     their paths or by the ends of these. `layers` are numbers; `last` counts from the last layer,
-    and 0 means all.
+    and 0 means all. `pattern` says that they were chosen by one, which is not run.
     """
 
     file: Location
@@ -58,6 +58,7 @@ class Said:
     excluded: tuple[str, ...] = ()
     layers: tuple[int, ...] | None = None
     last: int | None = None
+    pattern: bool = False
     notes: tuple[Problem, ...] = ()
 
 
@@ -160,7 +161,8 @@ class _Reading:
             self.names(read, "target_modules"),
             self.names(read, "exclude_modules") or (),
             layers,
-            None if patterns or layers else 0,
+            0,
+            bool(patterns),
             tuple(
                 self.note(f"{key} is the pattern {show(config[key])}, which is not run")
                 for key in patterns

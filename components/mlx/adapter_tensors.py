@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, NamedTuple
@@ -21,6 +22,7 @@ NAME = re.compile(
     r"(?:base_model\.model\.)?(?:language_model\.model\.|model\.language_model\.|model\.)?"
     r"(?P<path>.+)\.(?:lora_(?P<mlx>[ab])|lora_(?P<peft>[AB])\.weight)"
 )
+MOST = 6  # problems of one code
 LAYER = re.compile(r"layers\.(0|[1-9]\d{0,4})\.(.+)")
 
 
@@ -54,6 +56,19 @@ class Pair:
         """The rank of A and that of B."""
         a, b = self.a.shape, self.b.shape
         return (a[0], b[1]) if self.flipped else (a[1], b[0])
+
+    def turned(self, target: Projection) -> bool:
+        """Tell whether it fits a projection with the axes of A, of B or of both exchanged."""
+        a, b = self.a.shape, self.b.shape
+        if self.flipped:
+            a, b = a[::-1], b[::-1]
+        fits = {
+            (turn_a, turn_b)
+            for turn_a, (inputs, left) in ((False, a), (True, a[::-1]))
+            for turn_b, (right, outputs) in ((False, b), (True, b[::-1]))
+            if (inputs, outputs) == target[:2] and left == right
+        }
+        return bool(fits) and (False, False) not in fits
 
 
 def projections(checkpoint: Checkpoint) -> dict[str, Projection]:
@@ -93,10 +108,16 @@ class Fit:
         self.found.setdefault((code, message, hint), []).append(causes)
 
     def problems(self) -> Iterator[Problem]:
-        """Return what was reported; the first of several layers is the witness."""
+        """Return what was reported, a few of each code; the first of several is the witness."""
+        place, said = Place(str(self.location)), Counter[str]()
         for (code, message, hint), causes in self.found.items():
-            more = f", in {len(causes)} layers" if len(causes) > 1 else ""
-            yield Problem(code, message + more, Place(str(self.location)), causes[0], hint)
+            said[code] += 1
+            if said[code] <= MOST:
+                more = f", in {len(causes)} modules" if len(causes) > 1 else ""
+                yield Problem(code, message + more, place, causes[0], hint)
+        for code, count in said.items():
+            if count > MOST:
+                yield Problem(code, f"{count - MOST} more of these are not shown", place)
 
     def pairs(self, tensors: TensorIndex) -> dict[str, Pair]:
         """Return the whole pairs by module, and report every tensor that is in none."""
@@ -156,6 +177,15 @@ class Fit:
         """Hold one module's ranks and widths against each other and against the decoder's."""
         module = split(pair.path)[1] if LAYER.fullmatch(pair.path) else pair.path
         a, b = f"adapter: {shown(pair.a)}", f"adapter: {shown(pair.b)}"
+        target = self.targets.get(pair.path)
+        if target and pair.turned(target):
+            self.report(
+                "W290", f"{module}: the axes of A or B are exchanged", a, b,
+                f"decoder: {target.witness}",
+                hint="lora_a is [in, rank] and lora_b [rank, out]; lora_A is [rank, in] and "
+                "lora_B [out, rank]",
+            )  # fmt: skip
+            return
         if pair.ranks[0] != pair.ranks[1]:
             self.report(
                 "W289", f"{module}: A has rank {pair.ranks[0]} but B has {pair.ranks[1]}", a, b
@@ -164,7 +194,6 @@ class Fit:
             self.report("W289", f"{module}: the rank is 0", a, b)
         if pair.path in self.dead:
             return
-        target = self.targets.get(pair.path)
         if target is None:
             self.missing(pair, module, a)
             return
@@ -181,28 +210,24 @@ class Fit:
 
     def missing(self, pair: Pair, module: str, witness: str) -> None:
         """Report a module that the decoder has not, or not in this layer."""
-        known = self.modules()
-        hint: str | None
+        known, hint = self.modules(), None
         count = 1 + max((split(path)[0] for path in self.targets), default=-1)
         if not LAYER.fullmatch(pair.path):
+            message = f"{pair.path.partition('.')[0]} is outside the decoder's layers"
             hint = "adapters go on the projections inside the layers"
         elif split(pair.path)[0] >= count:
-            hint = f"the decoder has the layers 0 to {count - 1}"
+            message = f"the decoder has {count} layers, but there is a layer {split(pair.path)[0]}"
         else:
+            message = f"the decoder has no {pair.path if module in known else module}"
             near = nearest(module, known)
-            hint = f"did you mean {near}?" if near and near != module else None
-        self.report(
-            "W288",
-            f"the decoder has no {module if hint is None or 'mean' in hint else pair.path}",
-            witness,
-            f"decoder: {self.decoder()} has {listed(known)}",
-            hint=hint,
-        )
+            hint = f"did you mean {near}?" if near and module not in known else None
+        self.report("W288", message, witness, self.has(), hint=hint)
+
+    def has(self) -> str:
+        """Say what the decoder has to adapt."""
+        witness = next((each.witness for each in self.targets.values()), "")
+        return f"decoder: {witness.partition(':')[0]} has {listed(self.modules())}"
 
     def modules(self) -> list[str]:
         """Name what can be adapted in a layer."""
         return sorted({split(path)[1] for path in self.targets})
-
-    def decoder(self) -> str:
-        """Name the decoder's files."""
-        return next((each.witness.partition(":")[0] for each in self.targets.values()), "it")

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from composer.component import Adapter, Spec
 from composer.errors import ComposerError, Place, Problem
+from composer.headers.files import absent
 from composer.headers.refusal import refuse
 from composer.location import Location
 from composer.suggest import listed
@@ -87,7 +88,8 @@ def read_adapter(
         _modules(fit, pairs, each)
     problems += fit.problems()
     scale, odd = _scale(file, adapter.scale, said)
-    problems += [each for each in odd if each.severity == "error"]
+    if len(said) == len(configs):
+        problems += [each for each in odd if each.severity == "error"]
     live = tuple(pair for path, pair in pairs.items() if path not in dead)
     if not live and not problems:
         problems.append(Problem("W292", "it adapts nothing of this decoder", Place(str(file))))
@@ -99,6 +101,8 @@ def read_adapter(
 
 def _files(place: Location, headers: Headers) -> tuple[Location, tuple[Location, ...]]:
     """Find the tensors and the configs of an adapter, given its folder or its file."""
+    if headers.files.kind(place) is None:
+        absent(headers.files, place)
     file, folder = place, replace(place, inside=place.inside.rpartition("/")[0])
     if headers.files.kind(place) != "file":
         folder = place
@@ -120,12 +124,12 @@ def _files(place: Location, headers: Headers) -> tuple[Location, tuple[Location,
 
 def _rank(fit: Fit, pairs: Mapping[str, Pair], said: list[Said]) -> int:
     """Return the rank; report modules of another one, and configs that say another one."""
-    if not pairs:
+    sound = [pair for pair in pairs.values() if pair.ranks[0] == pair.ranks[1]]
+    if not sound:
         return 0
-    first = next(iter(pairs.values()))
-    rank = first.ranks[0]
-    for pair in pairs.values():
-        if pair.ranks[0] != rank and pair.ranks[0] == pair.ranks[1]:
+    first, rank = sound[0], sound[0].ranks[0]
+    for pair in sound:
+        if pair.ranks[0] != rank:
             fit.report(
                 "W289",
                 f"ranks differ: {rank} and {pair.ranks[0]}",
@@ -151,11 +155,12 @@ def _modules(fit: Fit, pairs: Mapping[str, Pair], said: Said) -> None:
             fit.report(
                 "W288",
                 f"{said.file} names {name}, which the decoder has not",
-                f"decoder: {fit.decoder()} has {listed(fit.modules())}",
+                fit.has(),
             )
-    if not pairs:
+    here = fit.seen & fit.targets.keys()
+    if not here or not pairs or said.pattern:
         return
-    meant, here = _Meant(fit, said), fit.seen & fit.targets.keys()
+    meant = _Meant(fit, said)
     wanted = {path for path in fit.targets if meant(path)}
     have = f"adapter: {len(here)} modules, such as {shown(next(iter(pairs.values())).a)}"
     for what, paths in (("missing", wanted - here), ("not meant to be there", here - wanted)):
