@@ -213,10 +213,12 @@ def gemma4(folder: Path) -> None:
 
 
 def gemma4_lora(folder: Path, rank: int = 16) -> None:
-    """Write an adapter on all projections of all layers, those that nothing reads included."""
+    """Write an adapter on all projections that there are."""
     shapes: dict[str, tuple[str, tuple[int, ...]]] = {}
     for layer in range(LAYERS):
         for name, (rows, columns) in projections(layer).items():
+            if layer >= 24 and name.split(".")[1] in ("k_proj", "v_proj"):
+                continue
             at = f"language_model.model.layers.{layer}.{name}"
             shapes |= {f"{at}.lora_a": ("F32", (columns, rank))}
             shapes |= {f"{at}.lora_b": ("F32", (rank, rows))}
