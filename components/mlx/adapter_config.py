@@ -136,7 +136,9 @@ class _Reading:
         for key in sorted(config.keys() - PEFT):
             self.hold(key, config[key])
         if config.get("layers_pattern") not in (None, [], "", "layers", ["layers"]):
-            self.report("W286", f"layers_pattern is {show(str(config['layers_pattern']))}")
+            self.report(
+                "W286", f"layers_pattern is {show(str(config['layers_pattern']))}; wanted 'layers'"
+            )
         ranks = self.ranks(config, ("r",))
         root = config.get("use_rslora") is True
         scales = {

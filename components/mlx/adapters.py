@@ -180,7 +180,7 @@ class _Meant:
         self.targets = said.targets or tuple(sorted({module for _, module in here}))
         self.count = 1 + max((split(path)[0] for path in fit.targets), default=-1)
         last = self.count - min(here)[0] if said.last is None and here else said.last
-        start = max(0, self.count - (last or self.count))
+        start = max(0, self.count - last) if last and last > 0 else 0
         self.layers = said.layers or range(start, self.count)
 
     def __call__(self, path: str) -> bool:
