@@ -8,7 +8,7 @@ from typing import Literal
 
 Severity = Literal["error", "warning"]
 
-OK, USAGE, REFUSED, NETWORK, FAILED = 0, 2, 3, 4, 5
+OK, DIFFERS, USAGE, REFUSED, NETWORK, FAILED = 0, 1, 2, 3, 4, 5
 
 
 @dataclass(frozen=True)

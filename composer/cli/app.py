@@ -10,7 +10,9 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
+from composer.cli.chat import chat
 from composer.cli.check import check
+from composer.cli.diff import diff
 from composer.cli.doctor import doctor
 from composer.cli.explain import explain
 from composer.cli.list import list_
@@ -20,6 +22,7 @@ from composer.cli.printing import report
 from composer.cli.run import run
 from composer.cli.schema import schema
 from composer.cli.show import show
+from composer.cli.tap import tap
 from composer.cli.transcribe import transcribe
 from composer.errors import FAILED, ComposerError
 
@@ -29,7 +32,8 @@ HELP = """Check, draw and run bundles: manifests that wire model components into
 
 Try it: composer list, then composer check mega-asr-mini
 
-Exit codes: 0 ok, 2 wrongly called, 3 the bundle is refused, 4 network, 5 a run failed.
+Exit codes: 0 ok, 1 composer diff found a difference, 2 wrongly called, 3 the bundle is refused,
+4 network, 5 a run failed.
 """
 
 
@@ -79,7 +83,21 @@ def composer(
     """Hold the options that stand before a command."""
 
 
-for command in (check, plan, show, run, transcribe, list_, new, explain, schema, doctor):
+for command in (
+    check,
+    plan,
+    show,
+    run,
+    transcribe,
+    chat,
+    tap,
+    diff,
+    list_,
+    new,
+    explain,
+    schema,
+    doctor,
+):
     app.command(command.__name__.rstrip("_"))(command)
 
 

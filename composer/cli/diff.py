@@ -1,0 +1,166 @@
+"""`composer diff`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from composer.cli.options import (
+    Device,
+    Inputs,
+    Json,
+    Precisions,
+    ProfileFile,
+    Providers,
+    Settings,
+    Sources,
+    Task,
+    Threads,
+    Variant,
+)
+from composer.cli.printing import as_json, say, waiting, write
+from composer.cli.tap import dump_of
+from composer.errors import DIFFERS
+
+if TYPE_CHECKING:
+    from composer.cli.opening import Choice
+    from composer.diff.compare import Comparison, Gate
+    from composer.diff.dump import Dump
+
+
+def diff(
+    reference: Annotated[
+        str,
+        typer.Argument(metavar="REF", help="A dump of composer tap, or a bundle to run first with "
+                       "the inputs of -i.", show_default=False),
+    ],
+    other: Annotated[
+        str,
+        typer.Argument(metavar="OTHER", help="A bundle, or another dump.", show_default=False),
+    ],
+    input: Inputs = None,
+    tolerance: Annotated[
+        float | None,
+        typer.Option(min=0, metavar="X", help="Allow so much relative error at every stage, in "
+                     "place of the reference's noise floor, or of 1e-4 where it has none."),
+    ] = None,
+    any_float: Annotated[
+        bool, typer.Option("--any-float", help="Let floats be of another width.")
+    ] = False,
+    skip: Annotated[
+        list[str] | None,
+        typer.Option(metavar="GLOB", help="Leave stages out. May be repeated."),
+    ] = None,
+    junit: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Write JUnit's XML as well.")
+    ] = None,
+    json: Json = False,
+    ref_variant: Annotated[
+        str | None, typer.Option(metavar="NAME", help="Take a variant of the reference.")
+    ] = None,
+    ref_precision: Annotated[
+        list[str] | None,
+        typer.Option(metavar="COMPONENT=DTYPE", help="Run a component of the reference so. May be "
+                     "repeated."),
+    ] = None,
+    task: Task = None,
+    variant: Variant = None,
+    set: Settings = None,
+    source: Sources = None,
+    profile: ProfileFile = None,
+    threads: Threads = None,
+    provider: Providers = None,
+    device: Device = None,
+    precision: Precisions = None,
+) -> None:  # fmt: skip
+    """Hold a bundle against a reference, stage by stage.
+
+    Each stage is held twice: with what the bundle itself made before it, and alone on the
+    reference's values, so that the first wrong stage is named and not the last. Shapes, dtypes and
+    axes must be the same, ids and texts equal, and floats within several gates. Decoding steps are
+    replayed with the reference's ids. The exit code is 1 where anything differs.
+
+    Example: composer diff reference.safetensors mega-asr-mini --precision decoder=bfloat16
+    """
+    from composer.cli.opening import Choice
+    from composer.diff.report import as_json as report_json
+    from composer.diff.report import junit as report_junit
+    from composer.diff.report import table
+
+    first = Choice(
+        reference, ref_variant, source, profile, threads, provider, device, ref_precision
+    )
+    second = Choice(other, variant, source, profile, threads, provider, device, precision)
+    _sensible(reference, other, input, ref_variant, ref_precision, variant, precision)
+    gate = _gate(tolerance, any_float)
+    with waiting(f"holding {other} against {reference}"):
+        want = _dump(reference) or dump_of(first, task, input, set)
+        found = _compared(want, second, task, gate, tuple(skip or ()), set)
+    if junit:
+        write(junit, report_junit(found, f"composer diff {other}"))
+    say(as_json(report_json(found)) if json else table(found))
+    if not found.ok:
+        raise typer.Exit(DIFFERS)
+
+
+def _dump(name: str) -> Dump | None:
+    from composer.diff.dump import read_dump
+
+    return read_dump(Path(name)) if name.endswith(".safetensors") else None
+
+
+def _compared(
+    want: Dump,
+    choice: Choice,
+    task: str | None,
+    gate: Gate,
+    skip: tuple[str, ...],
+    set: list[str] | None,
+) -> Comparison:
+    from composer.cli.values import settings
+    from composer.diff.compare import against_bundle, against_dump
+    from composer.diff.steps import with_steps
+
+    have = _dump(choice.name)
+    if have:
+        return against_dump(want, have, gate, skip)
+    with choice.bundle() as opened:
+        opened.checked = with_steps(opened.checked)
+        name = opened.task(task or _task(want, opened.tasks))
+        options = settings(opened.checked.graphs[name], set)
+        return against_bundle(want, opened, name, gate, skip, options)
+
+
+def _task(want: Dump, tasks: list[str]) -> str | None:
+    """Return the task that the reference was made by, where the bundle has one of that name."""
+    task = want.about.get("task")
+    return task if task in tasks else None
+
+
+def _gate(tolerance: float | None, any_float: bool) -> Gate:
+    from composer.diff.compare import Gate
+    from composer.diff.gates import Tolerance
+
+    allowed = None if tolerance is None else Tolerance.scaled(tolerance)
+    return Gate(allowed, any_float)
+
+
+def _sensible(
+    reference: str,
+    other: str,
+    given: list[str] | None,
+    ref_variant: str | None,
+    ref_precision: list[str] | None,
+    variant: str | None,
+    precision: list[str] | None,
+) -> None:
+    """Refuse options that nothing would read."""
+    if reference.endswith(".safetensors") and (given or ref_variant or ref_precision):
+        raise typer.BadParameter(
+            f"{reference} is a dump and holds its inputs: leave out -i, --ref-variant and "
+            "--ref-precision"
+        )
+    if other.endswith(".safetensors") and (variant or precision):
+        raise typer.BadParameter(f"{other} is a dump: leave out --variant and --precision")

@@ -1,0 +1,97 @@
+"""`composer tap`."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from composer.cli.options import (
+    BundleName,
+    Device,
+    Inputs,
+    Precisions,
+    ProfileFile,
+    Providers,
+    Settings,
+    Sources,
+    Task,
+    Threads,
+    Variant,
+)
+from composer.cli.printing import count, note, waiting, write
+
+if TYPE_CHECKING:
+    from composer.cli.opening import Choice
+    from composer.diff.dump import Dump
+
+
+def tap(
+    bundle: BundleName,
+    output: Annotated[
+        Path,
+        typer.Option("-o", "--output", metavar="FILE", help="Write the dump to this .safetensors "
+                     "file.", show_default=False),
+    ],
+    input: Inputs = None,
+    floor: Annotated[
+        str | None,
+        typer.Option(metavar="DTYPE", help="Run once more with every component that has a "
+                     "precision in this one, and keep how far that is as each stage's noise."),
+    ] = None,
+    task: Task = None,
+    variant: Variant = None,
+    set: Settings = None,
+    source: Sources = None,
+    profile: ProfileFile = None,
+    threads: Threads = None,
+    provider: Providers = None,
+    device: Device = None,
+    precision: Precisions = None,
+) -> None:  # fmt: skip
+    """Run a bundle once and keep every value, for composer diff to hold others against.
+
+    The file holds each named value in graph order, inputs first, with its axes and true dtype; what
+    made them: bundle, files, options and libraries; and for a decoder that can replay its steps,
+    the logits before each token.
+
+    Example: composer tap mega-asr-mini -i audio=clip.wav -o reference.safetensors
+    """
+    from composer.cli.opening import Choice
+    from composer.diff.tap import with_floor
+
+    choice = Choice(bundle, variant, source, profile, threads, provider, device, precision)
+    with waiting(f"running {bundle}"):
+        dump = dump_of(choice, task, input, set)
+        if floor:
+            dump = with_floor(dump, dump_of(_in(choice, floor), task, input, set))
+    write(output, dump.pack())
+    note(f"{output}: {count(len(dump.stages), 'stage')}")
+
+
+def dump_of(
+    choice: Choice, task: str | None, given: list[str] | None, set: list[str] | None
+) -> Dump:
+    """Open a bundle, run it once and return all that it made."""
+    from composer.cli.values import inputs, settings
+    from composer.diff.steps import with_steps
+    from composer.diff.tap import tap
+
+    with choice.bundle() as opened:
+        opened.checked = with_steps(opened.checked)
+        name = opened.task(task)
+        graph = opened.checked.graphs[name]
+        values: dict[str, Any] = inputs(graph, given)
+        return tap(opened, name, values, settings(graph, set))
+
+
+def _in(choice: Choice, dtype: str) -> Choice:
+    """Return the same choice with all that has a precision in one dtype."""
+    with choice.bundle() as opened:
+        known = opened.checked.known
+        asked = [
+            f"{name}={dtype}" for name, each in known.items() if "precision" in each.cls.accepts
+        ]
+    return replace(choice, precision=asked)

@@ -1,0 +1,187 @@
+"""Hold a bundle, or a dump of one, against a reference, stage by stage in graph order."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from typing import TYPE_CHECKING, Any
+
+from composer.diff.dump import Dump, Stage, plain
+from composer.diff.gates import Tolerance, Verdict, compare
+from composer.diff.steps import IDS, STEPS
+from composer.diff.tap import dumped, stage
+from composer.errors import ComposerError
+
+if TYPE_CHECKING:
+    from composer.bundle import Bundle
+    from composer.checker.graph import Graph, Node
+
+Options = Mapping[str, Mapping[str, Any]]
+
+
+@dataclass(frozen=True)
+class Row:
+    """One stage: the verdict on it with its own input, and with the reference's.
+
+    `fed` is None where the reference lacks an input, or where there is nothing to run.
+    """
+
+    name: str
+    node: str
+    own: Verdict
+    fed: Verdict | None = None
+
+    @property
+    def ok(self) -> bool:
+        return self.own.ok and (self.fed is None or self.fed.ok)
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """The rows in graph order, and the stages that were left out because they were told to be."""
+
+    rows: tuple[Row, ...]
+    skipped: tuple[str, ...] = ()
+
+    @property
+    def ok(self) -> bool:
+        return all(row.ok for row in self.rows)
+
+    @property
+    def first(self) -> Row | None:
+        """Return the first stage that is wrong of itself, else the first that is wrong at all."""
+        wrong = [row for row in self.rows if row.fed is not None and not row.fed.ok]
+        wrong = wrong or [row for row in self.rows if not row.ok]
+        return wrong[0] if wrong else None
+
+
+@dataclass(frozen=True)
+class Gate:
+    """How strictly stages are held: a tolerance, or each stage's own noise; dtypes may be free."""
+
+    tolerance: Tolerance | None = None
+    any_float: bool = False
+
+    def verdict(self, have: Stage, want: Stage) -> Verdict:
+        allowed = self.tolerance or (Tolerance.of(want.floor) if want.floor else None)
+        floats = {"f16", "bf16", "f32", "f64"}
+        free = self.any_float and {have.dtype, want.dtype} <= floats
+        dtypes = (want.dtype, want.dtype) if free else (have.dtype, want.dtype)
+        x, r = plain(have.value), plain(want.value)
+        if free:
+            x, r = x.astype("float64"), r.astype("float64")
+        return compare(x, r, allowed, dtypes, (have.axes, want.axes), want.along)
+
+
+def against_dump(
+    want: Dump, have: Dump, gate: Gate | None = None, skip: Iterable[str] = ()
+) -> Comparison:
+    """Hold one dump against another; a stage that either lacks is a fault."""
+    gate, skip = gate or Gate(), tuple(skip)
+    names = dict.fromkeys([*want.stages, *have.stages])
+    left = tuple(name for name in names if _skips(name, skip))
+    rows = tuple(
+        Row(name, name.partition(".")[0], _verdict(have, want, name, gate))
+        for name in names
+        if name not in left
+    )
+    return Comparison(rows, left)
+
+
+def against_bundle(
+    want: Dump,
+    bundle: Bundle,
+    task: str,
+    gate: Gate | None = None,
+    skip: Iterable[str] = (),
+    options: Options | None = None,
+) -> Comparison:
+    """Run a bundle on a reference's inputs and hold each stage against it, twice.
+
+    Once with what the bundle itself makes, and once each node alone on the reference's values, so
+    that a fault shows where it arises and not only where it arrives.
+    """
+    gate, graph = gate or Gate(), bundle.checked.graphs[task]
+    inputs = {n: want.stages[n].value for n in graph.inputs if n in want.stages}
+    broken = None
+    try:
+        result = bundle.run(task=task, taps=True, options=options, **inputs)
+        have = dumped(bundle, task, result, options)
+        have = Dump({**have.stages, **_steps(want, have, bundle, task, options)}, have.about)
+        found = against_dump(want, have, gate, skip)
+    except ComposerError as error:
+        broken = error
+        found = _failed(want, graph, broken, tuple(skip))
+    alone: dict[str, Verdict | None] = {}
+    for node in graph.nodes.values():
+        alone |= _alone(want, bundle, task, node, gate, options)
+    if broken and all(verdict is None or verdict.ok for verdict in alone.values()):
+        raise broken
+    nodes = {value: node.name for node in graph.nodes.values() for value in node.outputs.values()}
+    rows = tuple(
+        Row(row.name, nodes.get(row.name, row.name), row.own, alone.get(row.name))
+        for row in found.rows
+    )
+    return Comparison(rows, found.skipped)
+
+
+def _steps(
+    want: Dump, have: Dump, bundle: Bundle, task: str, options: Options | None
+) -> dict[str, Stage]:
+    """Replay decoding steps on the bundle's own rows with the reference's ids."""
+    graph = bundle.checked.graphs[task]
+    found = {}
+    for node in graph.nodes.values():
+        if node.name.endswith(f"_{STEPS}") and node.wires[IDS] in want.stages:
+            feed = {value: have.stages[value].value for value in node.wires.values()}
+            feed[node.wires[IDS]] = want.stages[node.wires[IDS]].value
+            made = bundle.run(
+                task=task, only=[node.name], feed=feed, taps=[node.name], options=options
+            )
+            found[node.name] = stage(graph, node.name, made.taps[node.name])
+    return found
+
+
+def _alone(
+    want: Dump, bundle: Bundle, task: str, node: Node, gate: Gate, options: Options | None
+) -> dict[str, Verdict | None]:
+    """Run one node on the reference's values and hold what it makes."""
+    graph = bundle.checked.graphs[task]
+    made = [value for value in node.outputs.values() if value in want.stages]
+    if not made or not set(node.wires.values()) <= want.stages.keys():
+        return {}
+    feed = {value: want.stages[value].value for value in set(node.wires.values())}
+    try:
+        result = bundle.run(task=task, only=[node.name], feed=feed, taps=made, options=options)
+    except ComposerError as error:
+        return dict.fromkeys(made, Verdict((_why(error),)))
+    return {
+        value: gate.verdict(stage(graph, value, result.taps[value]), want.stages[value])
+        for value in made
+    }
+
+
+def _failed(want: Dump, graph: Graph, error: ComposerError, skip: tuple[str, ...]) -> Comparison:
+    """Return the comparison of a run that did not come to its end."""
+    names = dict.fromkeys([*want.stages, *graph.values])
+    left = tuple(name for name in names if _skips(name, skip))
+    verdict = Verdict((f"the run failed: {_why(error)}",))
+    return Comparison(tuple(Row(n, n, verdict) for n in names if n not in left), left)
+
+
+def _why(error: ComposerError) -> str:
+    problem = error.problems[0]
+    return f"{problem.code} {problem.message}"
+
+
+def _verdict(have: Dump, want: Dump, name: str, gate: Gate) -> Verdict:
+    if name not in want.stages:
+        return Verdict(("missing in the reference",))
+    if name not in have.stages:
+        return Verdict(("missing",))
+    return gate.verdict(have.stages[name], want.stages[name])
+
+
+def _skips(name: str, patterns: tuple[str, ...]) -> bool:
+    return any(fnmatchcase(name, pattern) for pattern in patterns)

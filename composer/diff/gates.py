@@ -1,0 +1,159 @@
+"""Compare two values by several gates, any of which a wrong stage may fail and must not pass."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+
+FLOOR_FACTOR = 4.0  # how far beyond the measured noise a stage may be
+
+
+@dataclass(frozen=True)
+class Measures:
+    """How far a value is from its reference, in numbers that need no unit.
+
+    `l2` is |x - r| / |r|, `peak` is max |x - r| over the RMS of r, `gain` is ||x| / |r| - 1|, and
+    `angle` is 1 minus the least cosine between rows; rows that are zero in the reference count in
+    `zero`, max |x| there over the RMS of all of r.
+    """
+
+    l2: float
+    peak: float
+    gain: float
+    angle: float
+    zero: float = 0.0
+
+
+@dataclass(frozen=True)
+class Tolerance:
+    """The largest measures that pass. What is not float must be equal."""
+
+    l2: float = 1e-4
+    peak: float = 1e-3
+    gain: float = 1e-4
+    angle: float = 1e-6
+    zero: float = 1e-4
+
+    @classmethod
+    def scaled(cls, error: float) -> Tolerance:
+        """Return what one relative error allows: cosines fall with its square."""
+        return cls(error, 10 * error, error, 100 * error**2, error)
+
+    @classmethod
+    def of(cls, floor: Measures) -> Tolerance:
+        """Return what a noise floor allows: some times the noise, and never less than rounding."""
+        least = cls(1e-6, 1e-5, 1e-6, 1e-9, 1e-6)
+        return cls(
+            **{
+                name: max(FLOOR_FACTOR * noise, getattr(least, name))
+                for name, noise in asdict(floor).items()
+            }
+        )
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What the gates say of one stage: `faults` in words, none where it passed."""
+
+    faults: tuple[str, ...] = ()
+    measures: Measures | None = None
+
+    @property
+    def ok(self) -> bool:
+        return not self.faults
+
+
+def compare(
+    have: Any,
+    want: Any,
+    tolerance: Tolerance | None = None,
+    dtypes: tuple[str, str] | None = None,
+    axes: tuple[Sequence[str], Sequence[str]] | None = None,
+    along: int = -1,
+) -> Verdict:
+    """Hold a value against its reference: text and integers exactly, floats within a tolerance.
+
+    `dtypes` are the true ones of both, where NumPy had to stand in for another; `axes` the names;
+    `along` is the axis that a row, such as a frame or an embedding, lies along.
+    """
+    if isinstance(want, str) or isinstance(have, str):
+        same = have == want
+        return Verdict(() if same else (f"{_said(have)}, not {_said(want)}",))
+    have, want = np.asarray(have), np.asarray(want)
+    faults = []
+    kinds = dtypes or (have.dtype.name, want.dtype.name)
+    if kinds[0] != kinds[1]:
+        faults.append(f"dtype {kinds[0]}, not {kinds[1]}")
+    if have.shape != want.shape:
+        faults.append(f"shape {list(have.shape)}, not {list(want.shape)}")
+    if axes and tuple(axes[0]) != tuple(axes[1]):
+        faults.append(f"axes {_names(axes[0])}, not {_names(axes[1])}")
+    if have.shape != want.shape or have.dtype.kind != want.dtype.kind:
+        return Verdict(tuple(faults))
+    if have.dtype.kind != "f":
+        apart = int(np.count_nonzero(have != want))
+        if apart:
+            first = np.argwhere(np.atleast_1d(have) != np.atleast_1d(want))[0].tolist()
+            faults.append(f"{apart} of {have.size} differ, the first at {first}")
+        return Verdict(tuple(faults))
+    if have.size == 0:
+        return Verdict((*faults, "empty: nothing was compared"))
+    odd = int(np.count_nonzero(np.isfinite(have) != np.isfinite(want)))
+    odd += int(np.count_nonzero(~np.isfinite(want)))
+    if odd:
+        return Verdict((*faults, f"{odd} numbers are not finite"))
+    measures = measure(have, want, along)
+    return Verdict((*faults, *beyond(measures, tolerance or Tolerance())), measures)
+
+
+def measure(have: np.ndarray, want: np.ndarray, along: int = -1) -> Measures:
+    """Measure two finite arrays of one shape, whose rows lie along one axis."""
+    x, r = (_rows(each.astype(np.float64), along) for each in (have, want))
+    apart = x - r
+    norm, rms = np.linalg.norm(r), np.sqrt(np.mean(r * r))
+    if norm == 0:
+        size = float(np.abs(x).max())
+        return Measures(size, size, size, 0.0, size)
+    rows = np.linalg.norm(r, axis=1)
+    silent = rows == 0
+    dots = np.einsum("ij,ij->i", x, r)[~silent]
+    lengths = np.linalg.norm(x, axis=1)[~silent] * rows[~silent]
+    cosines = np.divide(dots, lengths, out=np.zeros_like(dots), where=lengths > 0)
+    return Measures(
+        l2=float(np.linalg.norm(apart) / norm),
+        peak=float(np.abs(apart).max() / rms),
+        gain=float(abs(np.linalg.norm(x) / norm - 1)),
+        # One number a row has no direction but its sign, which l2 sees.
+        angle=float(1 - cosines.min()) if x.shape[1] > 1 else 0.0,
+        zero=float(np.abs(x[silent]).max() / rms) if silent.any() else 0.0,
+    )
+
+
+def _rows(array: np.ndarray, along: int) -> np.ndarray:
+    array = np.moveaxis(np.atleast_1d(array), along, -1)
+    return array.reshape(-1, array.shape[-1])
+
+
+def beyond(measures: Measures, tolerance: Tolerance) -> tuple[str, ...]:
+    """Say which measures are over what is tolerated."""
+    allowed: Mapping[str, float] = asdict(tolerance)
+    return tuple(
+        f"{name} {found:.3g} is over {allowed[name]:.3g}"
+        for name, found in asdict(measures).items()
+        if found > allowed[name]
+    )
+
+
+def _said(value: Any) -> str:
+    return (
+        repr(value if len(value) <= 40 else value[:37] + "...")
+        if isinstance(value, str)
+        else (f"an array {list(np.asarray(value).shape)}")
+    )
+
+
+def _names(axes: Sequence[str]) -> str:
+    return " ".join(axes) or "none"
