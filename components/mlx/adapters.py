@@ -79,7 +79,8 @@ def read_adapter(
             said.append(read_said(config, headers.config(config)))
         except ComposerError as error:
             problems += error.problems
-    fit = Fit(file, targets, dead)
+    live = {path: target for path, target in targets.items() if path not in dead}
+    fit = Fit(file, live, dead)
     pairs = fit.pairs(headers.safetensors(file))
     for pair in pairs.values():
         fit.hold(pair)
@@ -90,13 +91,13 @@ def read_adapter(
     scale, odd = _scale(file, adapter.scale, said)
     if len(said) == len(configs):
         problems += [each for each in odd if each.severity == "error"]
-    live = tuple(pair for path, pair in pairs.items() if path not in dead)
-    if not live and not problems:
+    kept = tuple(pair for path, pair in pairs.items() if path not in dead)
+    if not kept and not problems:
         problems.append(Problem("W292", "it adapts nothing of this decoder", Place(str(file))))
     if problems:
         raise ComposerError(problems)
-    notes = [*_dropped(file, pairs, live), *(n for each in said for n in each.notes), *odd]
-    return AdapterFacts(file, scale, rank, live, (file, *configs), tuple(notes))
+    notes = [*_dropped(file, pairs, kept), *(n for each in said for n in each.notes), *odd]
+    return AdapterFacts(file, scale, rank, kept, (file, *configs), tuple(notes))
 
 
 def _files(place: Location, headers: Headers) -> tuple[Location, tuple[Location, ...]]:
@@ -221,10 +222,10 @@ def _scale(file: Location, asked: float | None, said: list[Said]) -> tuple[float
 
 
 def _dropped(
-    file: Location, pairs: Mapping[str, Pair], live: tuple[Pair, ...]
+    file: Location, pairs: Mapping[str, Pair], kept: tuple[Pair, ...]
 ) -> Iterator[Problem]:
     """Count the modules that adapt what the model has not."""
-    dead = [pair for pair in pairs.values() if pair not in live]
+    dead = [pair for pair in pairs.values() if pair not in kept]
     if dead:
         paths = [split(pair.path) for pair in dead]
         yield Problem(

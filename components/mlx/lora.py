@@ -31,7 +31,7 @@ class Adapters:
         self.places = {path: _place(model, path) for path in sorted(paths)}
 
     def check(self, names: Sequence[str]) -> None:
-        """Raise ComposerError for names that are not those of adapters, or not each once."""
+        """Raise ComposerError for a name that is none of an adapter, or is there twice."""
         problems = [
             Problem(
                 "R560",
@@ -41,13 +41,9 @@ class Adapters:
             for name in names
             if name not in self.updates
         ]
-        if len({*names}) < len(names):
-            problems.append(
-                Problem("R561", f"an adapter is switched on twice: {listed(names)}",
-                        hint="its scale says how much it counts")
-            )  # fmt: skip
         if problems:
             raise ComposerError(problems)
+        once(names)
 
     def switch(self, names: Sequence[str]) -> None:
         """Switch exactly these adapters on; where several adapt one module, they add up."""
@@ -63,6 +59,13 @@ class Adapters:
             else:
                 setattr(parent, key, put)
         self.on = names
+
+
+def once(names: Sequence[str]) -> None:
+    """Raise ComposerError for an adapter that is switched on twice."""
+    if len({*names}) < len(names):
+        message = f"an adapter is switched on twice: {listed(names)}"
+        raise ComposerError(Problem("R561", message, hint="its scale says how much it counts"))
 
 
 @cache
