@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable
 from dataclasses import dataclass
 
@@ -28,8 +29,9 @@ class StampedFacts(Facts):
 
 
 def stamps(locations: Iterable[Location]) -> tuple[Stamp, ...]:
-    """Stamp the files that are on this machine."""
-    return tuple(stamp(location) for location in locations if location.path)
+    """Stamp the files that are on this machine; others are checked again once they are."""
+    here = (place for place in locations if place.path and os.path.lexists(place.path))
+    return tuple(stamp(location) for location in here)
 
 
 def stamp(location: Location) -> Stamp:

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING
 
 from composer.component import Component
 from composer.errors import ComposerError, Problem, in_order
+from composer.hub import fetch, needed
+from composer.hub.probe import probe
 from composer.suggest import listed
 from composer.unknown import unknown
 from composer.worker import Worker
@@ -16,6 +18,8 @@ from composer.worker import Worker
 if TYPE_CHECKING:
     from composer.checker import Checked
     from composer.profile import Profile
+
+ROUNDS = 3
 
 
 def load_components(
@@ -61,12 +65,33 @@ def hold_files(checked: Checked, names: Iterable[str]) -> None:
             if location and location.path is None:
                 place = checked.manifest.place("components", name, key=True)
                 message = f"{name} needs {location}, and its source is not on this machine"
-                source = checked.manifest.sources[location.source]
-                hint = f"hf download {source.value} --local-dir FOLDER, and then "
-                hint += f"--source {location.source}=FOLDER"
+                hint = "composer pull fetches it where there is a network, "
+                hint += f"--source {location.source}=FOLDER names a copy"
                 problems.append(Problem("S473", message, place, hint=hint))
     if problems:
         raise ComposerError(in_order(problems))
+
+
+def fetch_files(
+    checked: Checked, names: Iterable[str], profile: Profile, trust: bool = False
+) -> Checked:
+    """Download what components read and return the bundle as it is with these files.
+
+    What was read from afar is read again here. Unless there is `trust`, a bundle whose files come
+    from the Hub is first loaded in a child process.
+    """
+    names = list(names)
+    for _ in range(ROUNDS):
+        needs = needed(checked, names)
+        if not fetch(needs).files:
+            break
+        checked = checked.again().raise_if_refused()
+    else:
+        message = f"{checked.manifest.name} needs other files each time that it is read"
+        raise ComposerError(Problem("S419", message, hint="the server is damaged or hostile"))
+    if needs and not trust:
+        probe(checked, names, needs, profile)
+    return checked
 
 
 def hold_placement(checked: Checked, profile: Profile) -> None:

@@ -1,28 +1,129 @@
-"""Find a bundle by what a user calls it: a path, or the name of one that ships."""
+"""Find a bundle by what a user calls it: a path, a name that ships, or an ID of the Hub."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import NoReturn
 
 from composer.errors import ComposerError, Problem
-from composer.shipped import shipped_bundles
+from composer.headers.refusal import listing
+from composer.hub import HubId, fetch_file, is_id, parse_id, snapshot
+from composer.hub.trouble import is_network
+from composer.manifest import FILES, read_manifest
+from composer.manifest.source import MOST_BYTES
+from composer.shipped import published, shipped_bundles
 from composer.suggest import did_you_mean, listed
 
+NOT_HERE = "a file or folder here: there is none"
+NOT_SHIPPED = "a bundle that ships: there is none"
 
-def find_bundle(name: str | Path) -> Path:
-    """Return the manifest's path; raise ComposerError with the nearest names and what was tried."""
-    path = Path(name)
-    if _exists(path):
-        return path
-    bundles = shipped_bundles()
-    if str(name) in bundles:
-        return bundles[str(name)]
-    near = did_you_mean(str(name), bundles)
+
+@dataclass(frozen=True)
+class Found:
+    """A manifest, and the variant that the name stands for where it stands for one."""
+
+    path: Path
+    variant: str | None = None
+
+    def __fspath__(self) -> str:
+        return str(self.path)
+
+
+def find_bundle(name: str | Path | Found) -> Found:
+    """Return the manifest that is meant; raise ComposerError with what was tried, in order.
+
+    That is a path, then a shipped name, then a repository of the Hub that holds a manifest, then
+    one that a shipped manifest `publishes`. `hf:` before an ID leaves the first two out.
+    """
+    if isinstance(name, Found):
+        return name
+    if not str(name).startswith("hf:"):
+        if _exists(Path(name)):
+            return Found(Path(name))
+        bundles = shipped_bundles()
+        if str(name) in bundles:
+            return Found(bundles[str(name)])
+        if not (isinstance(name, str) and is_id(name)):
+            _unknown(str(name), bundles)
+    return _on_the_hub(str(name))
+
+
+def _on_the_hub(name: str) -> Found:
+    id = parse_id(name)
+    tried = [] if name.startswith("hf:") else [f"tried {NOT_HERE}", f"tried {NOT_SHIPPED}"]
+    recipes = published().get(id.repo.lower(), ())
+    try:
+        repository = snapshot(id)
+    except ComposerError as error:
+        if recipes and is_network(error):
+            return _recipe(id, recipes)
+        near = None if is_network(error) else did_you_mean(id.repo, _known())
+        raise ComposerError(
+            replace(problem, causes=(*tried, *problem.causes), hint=near or problem.hint)
+            for problem in error.problems
+        ) from None
+    held = [file for file in FILES if file in repository.files]
+    if len(held) == 1:
+        file = repository.files[held[0]]
+        if file.size > MOST_BYTES:
+            message = f"{repository}: its {file.path} has {file.size} bytes"
+            hint = f"a manifest has {MOST_BYTES} at most"
+            raise ComposerError(Problem("S416", message, hint=hint))
+        fetch_file(repository, file)
+        return Found(repository.root / file.path)
+    if held:
+        message, hint = f"{repository} holds both bundle.yaml and bundle.json", "name another"
+        raise ComposerError(Problem("S456", message, hint=hint))
+    if recipes:
+        return _recipe(id, recipes)
+    raise ComposerError(
+        Problem(
+            "S456",
+            f"{repository} is no bundle: it has no bundle.yaml, and nothing that ships covers it",
+            causes=(*tried, f"it holds {listing(repository.folders[''])}"),
+            hint=f"write one: composer new DIR, with the source {id}",
+        )
+    )
+
+
+def _recipe(id: HubId, recipes: tuple[str, ...]) -> Found:
+    """Return the shipped bundle that covers a repository, in the variant that reads it."""
+    if len(recipes) > 1:
+        message = f"several bundles that ship cover {id}: {listed(recipes)}"
+        raise ComposerError(Problem("S457", message, hint="name one of them"))
+    path = shipped_bundles()[recipes[0]]
+    if id.revision:
+        message = f"{id} is run by the bundle '{recipes[0]}' that ships, which names its revision"
+        raise ComposerError(Problem("S457", message, hint=f"leave @{id.revision} out"))
+    manifest = read_manifest(path)
+    if _reads(path, None, id.repo):
+        return Found(path)
+    reading = [variant for variant in manifest.variants if _reads(path, variant, id.repo)]
+    if len(reading) > 1:
+        message = f"several variants of '{recipes[0]}' read {id}: {listed(reading)}"
+        hint = f"name the bundle and one of them: {recipes[0]} --variant {reading[0]}"
+        raise ComposerError(Problem("S457", message, hint=hint))
+    return Found(path, reading[0] if reading else None)
+
+
+def _reads(path: Path, variant: str | None, repo: str) -> bool:
+    sources = read_manifest(path, variant).sources.values()
+    return any(s.kind == "hf" and s.value.lower() == repo.lower() for s in sources)
+
+
+def _known() -> list[str]:
+    return [*shipped_bundles(), *published()]
+
+
+def _unknown(name: str, bundles: Iterable[str]) -> NoReturn:
+    near = did_you_mean(name, _known())
     raise ComposerError(
         Problem(
             "S474",
             f"there is no bundle '{name}': neither a file or folder here nor a shipped bundle",
-            hint=near or f"shipped bundles: {listed(bundles)}",
+            hint=near or f"shipped bundles: {listed(bundles)}; on the Hub it is owner/name",
         )
     )
 

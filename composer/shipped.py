@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from functools import cache
 from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
@@ -20,3 +22,24 @@ def shipped_bundles() -> dict[str, Path]:
     found = {path.parent.name: path for path in root.glob("*/bundle.yaml")}
     found |= {path.stem: path for path in root.glob("*.yaml")}
     return dict(sorted(found.items()))
+
+
+def published() -> Mapping[str, tuple[str, ...]]:
+    """Return the shipped bundles that cover a repository of the Hub, by its ID in lower case."""
+    return _published(tuple(shipped_bundles().items()))
+
+
+@cache
+def _published(bundles: tuple[tuple[str, Path], ...]) -> Mapping[str, tuple[str, ...]]:
+    from composer.errors import ComposerError
+    from composer.manifest import read_manifest
+
+    found: dict[str, tuple[str, ...]] = {}
+    for name, path in bundles:
+        try:
+            manifest = read_manifest(path)
+        except ComposerError:
+            continue
+        for repo in manifest.publishes:
+            found[repo.lower()] = (*found.get(repo.lower(), ()), name)
+    return found

@@ -8,6 +8,16 @@ from tests.fakes import fakes
 __all__ = ["fakes", "speaks"]
 
 
+@pytest.fixture(scope="session", autouse=True)
+def _no_network(tmp_path_factory):
+    """Keep every test off the network and out of the user's cache; tests/hub has its own Hub."""
+    patch = pytest.MonkeyPatch()
+    patch.setenv("HF_HUB_OFFLINE", "1")
+    patch.setenv("HF_HOME", str(tmp_path_factory.mktemp("huggingface")))
+    yield
+    patch.undo()
+
+
 @pytest.fixture(scope="session")
 def speaks():
     """Skip where espeak-ng is missing; CI installs it, and there its absence is a failure."""

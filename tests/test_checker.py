@@ -164,5 +164,5 @@ def test_what_is_not_here_does_not_run():
         composer.load("bundle.yaml")
     assert str(caught.value) == (
         "bundle.yaml:9:3: S473 echo needs w/lm, and its source is not on this machine\n"
-        "    hint: hf download a/b --local-dir FOLDER, and then --source w=FOLDER"
+        "    hint: composer pull fetches it where there is a network, --source w=FOLDER names a copy"
     )

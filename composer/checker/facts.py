@@ -14,6 +14,7 @@ from composer.checker.sources import Roots, locate
 from composer.component import Adapter, Bound, Component, Facts, Spec
 from composer.errors import ComposerError, Problem
 from composer.headers import Headers
+from composer.hub import HubFiles
 from composer.manifest.refusal import refusals
 from composer.operators import OPERATORS
 from composer.suggest import listed, with_nearest
@@ -42,7 +43,7 @@ class _Asking:
     roots: Roots
     precision: Mapping[str, str]
     problems: list[Problem] = field(default_factory=list)
-    headers: Headers = field(default_factory=Headers)
+    headers: Headers = field(default_factory=lambda: Headers(HubFiles()))
 
     def components(self) -> dict[str, Known]:
         for name in self.precision.keys() - self.manifest.components.keys():
@@ -93,7 +94,9 @@ class _Asking:
                 for key, adapter in entry.adapters.items()
             },
         )
-        return Known(cls, spec, self.facts(cls, spec), entry.emits)
+        self.headers.opened.clear()
+        facts = self.facts(cls, spec)
+        return Known(cls, spec, facts, entry.emits, tuple(self.headers.opened))
 
     def kind(self, name: str, use: str) -> type[Component] | None:
         """Return the class that `use` names."""

@@ -12,6 +12,7 @@ from composer.types import Port
 
 if TYPE_CHECKING:
     from composer.component import Component
+    from composer.location import Location
     from composer.manifest import Input
 
 
@@ -21,12 +22,16 @@ ANY = "*"
 
 @dataclass(frozen=True)
 class Known:
-    """A component that the checker has met; `facts` is None where its own facts are broken."""
+    """A component that the checker has met; `facts` is None where its own facts are broken.
+
+    `files` are those that it read to tell its facts, and will read again when it is loaded.
+    """
 
     cls: type[Component]
     spec: Spec
     facts: Facts | None
     emits: str | None = None
+    files: tuple[Location, ...] = ()
 
     @property
     def methods(self) -> Mapping[str, Signature] | None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from composer.checker.facts import ask_components
@@ -12,7 +12,17 @@ from composer.checker.sources import resolve_sources
 from composer.checker.wiring import wire
 from composer.errors import ComposerError, Problem, in_order
 from composer.manifest import Manifest, read_manifest
-from composer.names import find_bundle
+from composer.names import Found, find_bundle
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What a check was asked: a bundle, a variant, folders for sources, and precisions."""
+
+    bundle: Found
+    variant: str | None = None
+    sources: Mapping[str, Path] = field(default_factory=dict)
+    precision: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -22,6 +32,14 @@ class Checked:
     manifest: Manifest
     known: Mapping[str, Known]
     graphs: Mapping[str, Graph]
+    asked: Asked = field(repr=False, compare=False)
+
+    def again(self) -> Report:
+        """Check the same once more, as after files came that had been read from afar."""
+        asked = self.asked
+        return check_variant(
+            asked.bundle, asked.variant, sources=asked.sources, precision=asked.precision
+        )
 
 
 @dataclass(frozen=True)
@@ -44,18 +62,19 @@ class Report:
 
 
 def check(
-    path: str | Path,
+    path: str | Path | Found,
     *,
     variant: str | None = None,
     sources: Mapping[str, Path] | None = None,
     precision: Mapping[str, str] | None = None,
 ) -> Report:
-    """Check a bundle, by path or shipped name, in one variant, or as it stands and in each.
+    """Check a bundle, by path, name or hub ID, in one variant, or as it stands and in each.
 
-    `sources` gives folders that stand in for sources; `precision` overrides components' own.
+    Files of the Hub that are not here are read from afar, their headers alone. `sources` gives
+    folders that stand in for sources; `precision` overrides components' own.
     """
     first = check_variant(path, variant, sources=sources, precision=precision)
-    if variant is not None or first.bundle is None:
+    if first.bundle is None or first.bundle.manifest.variant is not None:
         return first
     known = set(map(str, first.problems))
     problems = list(first.problems)
@@ -70,7 +89,7 @@ def check(
 
 
 def check_variant(
-    path: str | Path,
+    path: str | Path | Found,
     variant: str | None,
     *,
     sources: Mapping[str, Path] | None = None,
@@ -78,7 +97,8 @@ def check_variant(
 ) -> Report:
     """Check one variant, or with None the manifest as it stands and no variant."""
     try:
-        manifest = read_manifest(find_bundle(path), variant)
+        bundle = find_bundle(path)
+        manifest = read_manifest(bundle.path, variant or bundle.variant)
     except ComposerError as error:
         return Report(error.problems)
     roots, problems = resolve_sources(manifest, sources)
@@ -89,7 +109,8 @@ def check_variant(
         graphs[task.name], found = wire(manifest, task, known)
         problems += found
     problems += _never_run(manifest, graphs) if not any(map(_is_error, problems)) else []
-    return Report(in_order(problems), Checked(manifest, known, graphs))
+    asked = Asked(bundle, variant, sources or {}, precision or {})
+    return Report(in_order(problems), Checked(manifest, known, graphs, asked))
 
 
 def _never_run(manifest: Manifest, graphs: Mapping[str, Graph]) -> list[Problem]:

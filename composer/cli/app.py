@@ -10,6 +10,7 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
+from composer.cli.cache import cache
 from composer.cli.chat import chat
 from composer.cli.check import check
 from composer.cli.diff import diff
@@ -19,6 +20,7 @@ from composer.cli.list import list_
 from composer.cli.new import new
 from composer.cli.plan import plan
 from composer.cli.printing import report
+from composer.cli.pull import pull
 from composer.cli.run import run
 from composer.cli.schema import schema
 from composer.cli.show import show
@@ -90,6 +92,8 @@ for command in (
     run,
     transcribe,
     chat,
+    pull,
+    cache,
     tap,
     diff,
     list_,

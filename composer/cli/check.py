@@ -8,7 +8,7 @@ import typer
 
 from composer.cli.options import BundleName, Json, Sources, Variant, folders
 from composer.cli.printing import count, report, say, verdict_json
-from composer.errors import REFUSED, ComposerError
+from composer.errors import ComposerError, Problem
 
 if TYPE_CHECKING:
     from composer.checker import Report
@@ -21,8 +21,8 @@ def check(
 
     Reads the manifest and the headers of the files it names, and finds every problem at once:
     misspelt keys, wires that do not fit, shapes that disagree, files that are missing. Every
-    variant is checked, or the one that --variant names. With --json there is one object with
-    bundle, ok and problems, whatever is wrong.
+    variant is checked, or the one that --variant names. Of files on the Hub only the headers are
+    read. With --json there is one object with bundle, ok and problems, whatever is wrong.
 
     Example: composer check mega-asr-mini
     """
@@ -30,21 +30,49 @@ def check(
     from composer.names import find_bundle
 
     try:
-        path = find_bundle(bundle)
+        named = find_bundle(bundle)
     except ComposerError as error:
         if not json:
             raise
         say(verdict_json(bundle, error.problems))
         raise typer.Exit(error.exit_code) from None
-    found = check_bundle(path, variant=variant, sources=folders(source))
+    found = check_bundle(named, variant=variant, sources=folders(source))
     name = found.bundle.manifest.name if found.bundle else bundle
     if json:
         say(verdict_json(name, found.problems))
     else:
         report(found.problems)
+        for line in sizes(found):
+            say(line)
         say(f"{name}: {verdict(found)}")
     if not found.ok:
-        raise typer.Exit(REFUSED)
+        raise typer.Exit(ComposerError(errors(found)).exit_code)
+
+
+def errors(found: Report) -> list[Problem]:
+    """Return the problems that are no warnings."""
+    return [problem for problem in found.problems if problem.severity == "error"]
+
+
+def sizes(found: Report) -> list[str]:
+    """Say of a bundle with files on the Hub what is to be fetched, and what it takes in memory."""
+    from composer.draw.text import size
+    from composer.hub import held, needed
+
+    if found.bundle is None or not found.ok:
+        return []
+    needs = needed(found.bundle)
+    if not needs:
+        return []
+    total = sum(need.file.size for need in needs)
+    here = sum(need.file.size for need in needs if held(need))
+    facts = (known.facts for known in found.bundle.known.values())
+    memory = sum(each.nbytes for each in facts if each)
+    lines = [f"{each}, {each.commit}" for each in dict.fromkeys(need.snapshot for need in needs)]
+    lines += [f"files: {count(len(needs), 'file')}, {size(total)}, of which {size(here)} are here"]
+    lines += [f"memory: {size(memory)}"]
+    licence = found.bundle.manifest.licence
+    return [*lines, f"licence: {' and '.join(licence) or 'not said'}"]
 
 
 def verdict(found: Report) -> str:

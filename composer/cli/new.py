@@ -31,7 +31,7 @@ def new(
     from composer.names import find_bundle
     from composer.shipped import shipped_bundles
 
-    manifest = shipped_bundles().get(like) or find_bundle(like)
+    manifest = shipped_bundles().get(like) or find_bundle(like).path
     if manifest.is_dir():
         from composer.manifest import find_manifest
 

@@ -29,6 +29,7 @@ class Choice:
     provider: list[str] | None = None
     device: str | None = None
     precision: list[str] | None = None
+    trust: bool = False
 
     def title(self) -> str:
         """Return the bundle's own name, or what it was called where that cannot be read."""
@@ -37,7 +38,8 @@ class Choice:
         from composer.names import find_bundle
 
         try:
-            return read_manifest(find_bundle(self.name), self.variant).name
+            found = find_bundle(self.name)
+            return read_manifest(found.path, self.variant or found.variant).name
         except ComposerError:
             return self.name
 
@@ -50,11 +52,11 @@ class Choice:
 
         profile = self._profile()
         asked = {**profile.precision, **self._precision()}
-        path, sources = find_bundle(self.name), folders(self.source)
-        report = check_variant(path, self.variant, sources=sources, precision=asked)
+        found, sources = find_bundle(self.name), folders(self.source)
+        report = check_variant(found, self.variant, sources=sources, precision=asked)
         checked = report.raise_if_refused()
         hold_placement(checked, profile)
-        return Bundle(checked, profile)
+        return Bundle(checked, profile, self.trust)
 
     def _precision(self) -> dict[str, str]:
         found = pairs(self.precision, "--precision", "COMPONENT=DTYPE")

@@ -11,7 +11,8 @@ BundleName = Annotated[
     str,
     typer.Argument(
         metavar="BUNDLE",
-        help="A manifest, the folder that holds one, or the name of a bundle that ships.",
+        help="A manifest or its folder, the name of a bundle that ships, or a repository of the "
+        "Hub as owner/name[@revision].",
         show_default=False,
     ),
 ]
@@ -77,6 +78,12 @@ Settings = Annotated[
         "--set",
         metavar="NODE.OPTION=VALUE",
         help="Change an option of a node, as in answer.max_tokens=64. May be repeated.",
+    ),
+]
+Trust = Annotated[
+    bool,
+    typer.Option(
+        "--trust", help="Load files of the Hub without trying them in a child process first."
     ),
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON, for programs to read.")]

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+import typer
+
 from composer.cli.printing import count
 
 if TYPE_CHECKING:
@@ -47,6 +49,18 @@ def as_lines(outputs: Mapping[str, Any]) -> str:
     """Return each output as `name: value`, texts first."""
     names = sorted(outputs, key=lambda name: not isinstance(outputs[name], str))
     return "\n".join(f"{name}: {_value(outputs[name])}" for name in names)
+
+
+def text_output(graph: Graph) -> str:
+    """Return the name of the output that is the answer: `text`, or the only text there is."""
+    kinds = {name: graph.values[value].port for name, value in graph.outputs.items()}
+    names = [name for name, port in kinds.items() if port and port.kind == "text"]
+    if "text" in names:
+        return "text"
+    if len(names) != 1:
+        found = f"several texts ({', '.join(names)})" if names else "no text"
+        raise typer.BadParameter(f"task '{graph.task}' gives {found}; composer run prints all")
+    return names[0]
 
 
 def cut_short(result: Result, graph: Graph, options: Options, whose: str = "") -> str | None:

@@ -19,6 +19,7 @@ from composer.cli.options import (
     Sources,
     Task,
     Threads,
+    Trust,
     Variant,
 )
 from composer.cli.printing import as_json, note, say, verdict_json, waiting, write
@@ -54,6 +55,7 @@ def run(
     provider: Providers = None,
     device: Device = None,
     precision: Precisions = None,
+    trust: Trust = False,
 ) -> None:
     """Run a bundle once and print what it gives.
 
@@ -69,7 +71,7 @@ def run(
 
     if stream and json:
         raise typer.BadParameter("--stream prints text and --json one object: choose one")
-    choice = Choice(bundle, variant, source, profile, threads, provider, device, precision)
+    choice = Choice(bundle, variant, source, profile, threads, provider, device, precision, trust)
     try:
         with choice.bundle() as opened:
             graph = opened.checked.graphs[opened.task(task)]
@@ -80,6 +82,7 @@ def run(
                 "taps": taps is not None,
             }
             values = inputs(graph, input)
+            opened.fetch(graph.task)
             if stream:
                 result = _streamed(opened, given, values)
             else:

@@ -22,6 +22,7 @@ from composer.cli.options import (
     Sources,
     Task,
     Threads,
+    Trust,
     Variant,
 )
 from composer.cli.printing import (
@@ -35,7 +36,7 @@ from composer.cli.printing import (
     waiting,
     write,
 )
-from composer.cli.results import Options, cut_short, plains
+from composer.cli.results import Options, cut_short, plains, text_output
 from composer.errors import FAILED, ComposerError
 
 if TYPE_CHECKING:
@@ -85,6 +86,7 @@ def transcribe(
     provider: Providers = None,
     device: Device = None,
     precision: Precisions = None,
+    trust: Trust = False,
 ) -> None:  # fmt: skip
     """Transcribe audio files.
 
@@ -104,11 +106,11 @@ def transcribe(
     _distinct(clips, format, output)
     if language is not None:
         input = [*(input or ()), f"language={language}"]
-    choice = Choice(bundle, variant, source, profile, threads, provider, device, precision)
+    choice = Choice(bundle, variant, source, profile, threads, provider, device, precision, trust)
     with choice.bundle() as opened:
         name = opened.task(TASK if task is None and TASK in opened.tasks else task)
         graph = opened.checked.graphs[name]
-        audio, text = _audio(graph), _text(graph)
+        audio, text = _audio(graph), text_output(graph)
         values = inputs(graph, input)
         if audio in values:
             raise typer.BadParameter(f"name the clips as arguments, not by -i {audio}=...")
@@ -116,6 +118,7 @@ def transcribe(
         read_inputs(graph, values, {audio: None})
         sink = _Sink(graph, options, format, output, text)
         sink.open()
+        opened.fetch(name)
         with waiting(f"loading {opened.name}"):
             opened.load(name)
         sink.empty()
@@ -237,18 +240,6 @@ def _audio(graph: Graph) -> str:
     if len(names) != 1:
         found = f"has {len(names)} audio inputs ({', '.join(names)})" if names else "takes no audio"
         raise typer.BadParameter(f"task '{graph.task}' {found}; composer run gives every input")
-    return names[0]
-
-
-def _text(graph: Graph) -> str:
-    """Return the name of the output that is the transcript: `text`, or the only text there is."""
-    kinds = {name: graph.values[value].port for name, value in graph.outputs.items()}
-    names = [name for name, port in kinds.items() if port and port.kind == "text"]
-    if "text" in names:
-        return "text"
-    if len(names) != 1:
-        found = f"several texts ({', '.join(names)})" if names else "no text"
-        raise typer.BadParameter(f"task '{graph.task}' gives {found}; composer run prints all")
     return names[0]
 
 

@@ -114,7 +114,10 @@ def _cached(location: Location) -> bool:
         return False
     for place in (home, *home.parents):
         if place.parent.name == "snapshots":
-            return _resolve(path).parent == place.parent.parent / "blobs"
+            own = place.parent.parent
+            real = _resolve(path).parent
+            # Newer caches share blobs between repositories, two digits of their hash to a folder.
+            return real == own / "blobs" or real.parent == own.parent / "blobs"
     return False
 
 

@@ -7,8 +7,9 @@ from typing import Any, TypeVar
 
 from composer.errors import Problem
 from composer.headers.config import read_config
-from composer.headers.files import Files, LocalFiles
+from composer.headers.files import Files, Kind, LocalFiles
 from composer.headers.onnx import OnnxSignature, read_onnx
+from composer.headers.ranges import Ranges
 from composer.headers.safetensors import TensorIndex, read_safetensors
 from composer.headers.tokenizer import TokenizerInfo, read_tokenizer, tokenizer_file
 from composer.location import Location
@@ -16,13 +17,38 @@ from composer.location import Location
 T = TypeVar("T")
 
 
+class _Opened:
+    """Files that note which of them were opened."""
+
+    def __init__(self, files: Files) -> None:
+        self.files = files
+        self.opened: dict[Location, None] = {}
+
+    def kind(self, location: Location) -> Kind | None:
+        return self.files.kind(location)
+
+    def names(self, location: Location) -> tuple[str, ...]:
+        return self.files.names(location)
+
+    def open(self, location: Location, within: Location | None = None) -> Ranges:
+        found = self.files.open(location, within)
+        self.opened[location] = None
+        return found
+
+
 class Headers:
-    """Read each header once; `warnings` keeps what was ignored on the way."""
+    """Read each header once; `warnings` keeps what was ignored on the way.
+
+    `opened` are the files that were asked for since it was last emptied, read again or not: whoever
+    described a component from them needs them to load it.
+    """
 
     def __init__(self, files: Files | None = None) -> None:
-        self.files = files or LocalFiles()
+        self._files = _Opened(files or LocalFiles())
+        self.files: Files = self._files
+        self.opened = self._files.opened
         self.warnings: list[Problem] = []
-        self._read: dict[tuple[str, Location], Any] = {}
+        self._read: dict[tuple[str, Location], tuple[Any, tuple[Location, ...]]] = {}
 
     def safetensors(self, location: Location) -> TensorIndex:
         """Describe the tensors of a file or of a folder's model."""
@@ -49,6 +75,15 @@ class Headers:
 
     def _once(self, reader: str, location: Location, read: Callable[[], T]) -> T:
         if (reader, location) not in self._read:
-            self._read[reader, location] = read()
-        found: T = self._read[reader, location]
-        return found
+            before = dict(self.opened)
+            self.opened.clear()
+            try:
+                self._read[reader, location] = (read(), tuple(self.opened))
+            finally:
+                own = dict(self.opened)
+                self.opened.clear()
+                self.opened.update(before | own)
+        found, opened = self._read[reader, location]
+        self.opened.update(dict.fromkeys(opened))
+        answer: T = found
+        return answer

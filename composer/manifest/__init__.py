@@ -11,9 +11,10 @@ from composer.manifest.entries import (
     Source,
     Task,
 )
-from composer.manifest.manifest import Manifest, find_manifest, read_manifest
+from composer.manifest.manifest import FILES, Manifest, find_manifest, read_manifest
 
 __all__ = [
+    "FILES",
     "AdapterEntry",
     "ComponentEntry",
     "Input",

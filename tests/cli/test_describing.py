@@ -109,7 +109,7 @@ def test_plan_without_the_files(cli):
     assert "S473 encoder needs repo/onnx/audio_encoder_fp32.onnx" in err
     assert "S473 decoder needs repo/" in err
     assert (
-        "hint: hf download Reza2kn/mega-asr-mlx --local-dir FOLDER, and then --source repo=FOLDER\n"
+        "hint: composer pull fetches it where there is a network, --source repo=FOLDER names a copy"
         in err
     )
 

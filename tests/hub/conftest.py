@@ -1,22 +1,30 @@
 """A hub on this machine for one test, with a cache of its own."""
 
 from contextlib import ExitStack
+from pathlib import Path
 
 import pytest
 
+from composer.hub import snapshots
 from mirror import Mirror
 
 TOKENS = ("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN", "HF_TOKEN_PATH", "HF_HUB_OFFLINE", "HF_HUB_CACHE")
+MINI = Path(__file__).parents[2] / "bundles" / "mega-asr-mini"
 
 
 @pytest.fixture
 def hub_home(tmp_path, monkeypatch):
-    """Keep tokens and caches of this machine out of a test."""
+    """Keep tokens and caches of this machine out of a test, and what this process knows."""
+    import huggingface_hub
+
     home = tmp_path / "hf"
     for name in TOKENS:
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("HF_HOME", str(home))
     monkeypatch.setenv("HF_HUB_DISABLE_TELEMETRY", "1")
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", False)
+    monkeypatch.setattr(huggingface_hub.constants, "HF_TOKEN_PATH", str(home / "token"))
+    forget(monkeypatch)
     return home
 
 
@@ -31,3 +39,30 @@ def hub(hub_home, monkeypatch):
             return mirror
 
         yield start
+
+
+@pytest.fixture
+def anew(monkeypatch):
+    """Be a new process as far as the Hub is concerned; by `offline`, one without a network."""
+
+    def begin(offline=False):
+        forget(monkeypatch)
+        if offline:
+            monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+
+    return begin
+
+
+def forget(monkeypatch):
+    """Forget which commits and failures this process saw."""
+    for name in ("_known", "_failed", "_roots"):
+        monkeypatch.setattr(snapshots, name, {})
+
+
+def mini():
+    """Return the files of the miniature as a repository holds them."""
+    return {
+        path.relative_to(MINI).as_posix(): path
+        for path in sorted(MINI.rglob("*"))
+        if path.is_file() and "clips" not in path.parts
+    }

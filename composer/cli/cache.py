@@ -1,0 +1,52 @@
+"""`composer cache`."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from composer.cli.options import Json
+from composer.cli.printing import as_json, count, say
+
+
+def cache(
+    remove: Annotated[
+        list[str] | None,
+        typer.Option(metavar="OWNER/NAME", help="Remove a repository. May be repeated."),
+    ] = None,
+    json: Json = False,
+) -> None:
+    """List what was downloaded, with sizes, or remove it.
+
+    The cache is that of Hugging Face (HF_HOME, HF_HUB_CACHE), so that it also holds models that
+    other programs fetched, and removing one takes it from them too.
+
+    Example: composer cache --remove Reza2kn/mega-asr-mlx
+    """
+    from composer.draw.text import size
+    from composer.hub import parse_id, settings
+    from composer.hub.stored import remove as take_away
+    from composer.hub.stored import stored
+
+    if remove:
+        for id in [parse_id(text) for text in remove]:
+            gone = take_away(id)
+            say(f"{gone.repo}: removed, {size(gone.nbytes)}")
+        return
+    held = stored()
+    if json:
+        rows = [
+            {"repository": each.repo, "commits": list(each.commits), "bytes": each.nbytes,
+             "unfinished": each.parts, "verified": each.verified}
+            for each in held
+        ]  # fmt: skip
+        say(as_json({"folder": str(settings.cache()), "repositories": rows}))
+        return
+    width = max((len(size(each.nbytes)) for each in held), default=0)
+    for each in held:
+        words = [count(len(each.commits), "commit"), f"{size(each.verified)} verified"]
+        words += [f"{size(each.parts)} unfinished"] if each.parts else []
+        say(f"{size(each.nbytes).rjust(width)}  {each.repo}  ({', '.join(words)})")
+    total = size(sum(each.nbytes for each in held))
+    say(f"{settings.cache()}: {count(len(held), 'repository').replace('ys', 'ies')}, {total}")

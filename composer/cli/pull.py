@@ -1,0 +1,74 @@
+"""`composer pull`."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from composer.cli.options import BundleName, Json, Sources, Task, Variant
+from composer.cli.printing import as_json, count, say
+
+if TYPE_CHECKING:
+    from composer.hub import Need
+
+
+def pull(
+    bundle: BundleName,
+    task: Task = None,
+    variant: Variant = None,
+    source: Sources = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Print the files and their bytes, and fetch none.")
+    ] = False,
+    json: Json = False,
+) -> None:
+    """Download what a bundle needs from the Hub, and verify it.
+
+    Fetches the files that the task and the variant read, and no others, into the cache of Hugging
+    Face. What is here already is verified once. A download that was interrupted goes on where it
+    broke off. Nothing is loaded. composer run and composer transcribe fetch by themselves.
+
+    Example: composer pull mega-asr --variant small
+    """
+    from composer.cli.opening import Choice
+    from composer.draw.text import size
+    from composer.hub import held, needed
+
+    opened = Choice(bundle, variant, source, trust=True).bundle()
+    tasks = opened.tasks if task is None else [opened.task(task)]
+    names = list(dict.fromkeys(n for each in tasks for n in opened.checked.graphs[each].components))
+    needs = needed(opened.checked, names)
+    missing = [need for need in needs if not held(need)]
+    if not dry_run:
+        for each in tasks:
+            opened.fetch(each)
+        needs = needed(opened.checked, names)
+    if json:
+        say(as_json({"bundle": opened.name, "files": [entry(need) for need in needs]}))
+        return
+    if dry_run:
+        width = max((len(size(need.file.size)) for need in needs), default=0)
+        for need in needs:
+            here = "" if need in missing else "  (here)"
+            say(f"{size(need.file.size).rjust(width)}  {need}{here}")
+    done = sum(need.file.size for need in (missing if dry_run else needs))
+    what = "to fetch" if dry_run else "here and verified"
+    files = count(len(missing if dry_run else needs), "file")
+    say(f"{opened.name}: {files}, {size(done)} {what}")
+
+
+def entry(need: Need) -> dict[str, object]:
+    """Return a file as JSON tells of it."""
+    from composer.hub import held
+
+    file = need.file
+    return {
+        "repository": need.snapshot.repo,
+        "commit": need.snapshot.commit,
+        "path": file.path,
+        "size": file.size,
+        file.algorithm: file.digest,
+        "components": list(need.components),
+        "verified": held(need),
+    }

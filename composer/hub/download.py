@@ -1,0 +1,331 @@
+"""Download files of the Hub, each verified before it has a name, resumed wherever it broke off."""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import os
+import shutil
+import threading
+import time
+from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from io import BufferedWriter
+from pathlib import Path
+from typing import NoReturn
+
+from composer.errors import ComposerError, Problem, in_order
+from composer.hub import settings
+from composer.hub.cache import digest_of, is_verified, link, local, new_hash, remember
+from composer.hub.client import get
+from composer.hub.needs import Need
+from composer.hub.progress import progress
+from composer.hub.ranges import SPAN, hold_answer
+from composer.hub.snapshots import Snapshot
+from composer.hub.tree import HubFile
+from composer.hub.trouble import Cut, network, refused, unreachable
+
+MOST_FILES = 2_000
+MOST_BYTES = 512 * 10**9
+AT_ONCE = 4
+TRIES = 5
+GAIN = 1 << 20  # a try that brought so many bytes does not count
+STALE = 7 * 86_400.0
+
+Tell = Callable[[int], None]
+
+
+@dataclass
+class Fetched:
+    """What a fetch did: files and bytes that it downloaded."""
+
+    files: int = 0
+    bytes: int = 0
+    lock: threading.Lock = field(default_factory=threading.Lock, repr=False)
+
+
+def held(need: Need) -> bool:
+    """Tell whether a file is here, and verified."""
+    return is_verified(need.snapshot, need.file)
+
+
+def fetch(needs: Iterable[Need]) -> Fetched:
+    """Download and verify what is not here; raise ComposerError with every problem there was.
+
+    Several processes may fetch the same at once: one downloads, the others wait for it.
+    """
+    waiting = [need for need in needs if not held(need)]
+    hold_budget(waiting)
+    done, stop = Fetched(), threading.Event()
+    if not waiting:
+        return done
+    problems: list[Problem] = []
+    total = sum(need.file.size for need in waiting)
+    with progress(total, len(waiting)) as tell, ThreadPoolExecutor(AT_ONCE) as pool:
+        order = sorted(waiting, key=lambda need: -need.file.size)
+        tasks = [pool.submit(_fetch, need.snapshot, need.file, done, tell, stop) for need in order]
+        try:
+            for task in tasks:
+                try:
+                    task.result()
+                except ComposerError as error:
+                    problems += error.problems
+                    stop.set()
+        except BaseException:
+            stop.set()
+            for task in tasks:
+                task.cancel()
+            raise
+    if any(problem.code == "S439" for problem in problems):
+        for need in waiting:  # a full disk needs the room
+            _part(need.snapshot, need.file).unlink(missing_ok=True)
+    if problems:
+        raise ComposerError(in_order(problems))
+    return done
+
+
+def fetch_file(snapshot: Snapshot, file: HubFile) -> None:
+    """Download and verify one file, if it is not here."""
+    if not is_verified(snapshot, file):
+        _fetch(snapshot, file, Fetched(), lambda _: None, threading.Event())
+
+
+def hold_budget(needs: Iterable[Need]) -> None:
+    """Refuse more files or bytes than any bundle needs, and more than the disk has room for."""
+    needs = list(needs)
+    total = sum(need.file.size for need in needs)
+    if len(needs) > MOST_FILES or total > MOST_BYTES:
+        message = f"the bundle needs {len(needs)} files of {total / 1e9:.4g} GB"
+        hint = f"at most {MOST_FILES} files of {MOST_BYTES / 1e9:.0f} GB are downloaded"
+        refused("S416", message, hint=hint)
+    missing = [n for n in needs if local(n.snapshot, n.file) is None]
+    wanted = sum(need.file.size - _part_size(need.snapshot, need.file) for need in missing)
+    free = _free(settings.cache())
+    if missing and free is not None and wanted > free:
+        _full(settings.cache(), wanted, free)
+
+
+def _fetch(
+    snapshot: Snapshot, file: HubFile, done: Fetched, tell: Tell, stop: threading.Event
+) -> None:
+    if stop.is_set():
+        return
+    from filelock import FileLock
+
+    locks = settings.cache() / ".locks" / settings.folder_name(snapshot.repo)
+    try:
+        locks.mkdir(parents=True, exist_ok=True)
+        lock = FileLock(locks / f"{file.digest}.lock")
+        with lock:
+            if is_verified(snapshot, file) or _already(snapshot, file):
+                tell(file.size)
+                return
+            _download(snapshot, file, tell, stop)
+        if stop.is_set():
+            return
+        with done.lock:
+            done.files, done.bytes = done.files + 1, done.bytes + file.size
+    except OSError as error:
+        _unwritable(snapshot, file, error)
+
+
+def _already(snapshot: Snapshot, file: HubFile) -> bool:
+    """Verify what another tool, or another commit, left here; remove what is not the file."""
+    for place in (local(snapshot, file), snapshot.blob(file)):
+        if place is None or not place.is_file():
+            continue
+        real = place.resolve()
+        inside = real.is_relative_to(settings.cache().resolve())
+        if inside and real.stat().st_size == file.size and digest_of(real, file) == file.digest:
+            if local(snapshot, file) is None:
+                link(snapshot, file)
+            remember(snapshot, file, (snapshot.root / file.path).resolve())
+            return True
+        place.unlink(missing_ok=True)
+    return False
+
+
+def _download(snapshot: Snapshot, file: HubFile, tell: Tell, stop: threading.Event) -> None:
+    """Bring a file here whole; what differs from its digest is fetched once more, then refused."""
+    part = _part(snapshot, file)
+    part.parent.mkdir(parents=True, exist_ok=True)
+    told = _Told(tell)
+    for attempt in range(2):
+        digest = _collect(snapshot, file, part, told, stop)
+        if stop.is_set():
+            return
+        if digest == file.digest:
+            part.replace(snapshot.blob(file))
+            link(snapshot, file)
+            remember(snapshot, file, (snapshot.root / file.path).resolve())
+            return
+        part.unlink(missing_ok=True)
+        told.back()
+        if attempt:
+            message = f"{snapshot.repo}/{file.path} is not what the listing names"
+            refused(
+                "S418",
+                message,
+                f"{file.algorithm} is {digest[:16]}..., wanted {file.digest[:16]}...",
+                hint="it was fetched twice and removed; try again later, or another endpoint",
+            )
+
+
+@dataclass
+class _Told:
+    """How much of a file was shown as done."""
+
+    tell: Tell
+    sum: int = 0
+
+    def more(self, n: int) -> None:
+        self.sum += n
+        self.tell(n)
+
+    def back(self) -> None:
+        self.more(-self.sum)
+
+
+def _collect(
+    snapshot: Snapshot, file: HubFile, part: Path, told: _Told, stop: threading.Event
+) -> str:
+    """Append to a part until it is whole and return its digest; keep it where the network fails."""
+    url, tries = snapshot.url(file.path), 0
+    digest = _resumed(part, file)
+    with part.open("ab") as out:
+        told.more(out.tell() - told.sum)
+        while out.tell() < file.size and not stop.is_set():
+            before = out.tell()
+            try:
+                digest = _append(url, snapshot, file, out, digest, told, stop)
+                why: Cut | None = None
+            except Cut as cut:
+                why = cut
+            except ComposerError as error:
+                if {problem.code for problem in error.problems} & {"S419", "S437"}:
+                    part.unlink(missing_ok=True)
+                raise
+            if out.tell() >= file.size or stop.is_set():
+                break
+            tries = 0 if out.tell() - before >= GAIN else tries + 1
+            if tries == TRIES:
+                _given_up(url, file, out.tell(), why)
+            time.sleep(min(0.1 * 2**tries, 2.0) if tries else 0)
+        out.flush()
+        os.fsync(out.fileno())
+    return digest.hexdigest()
+
+
+def _append(
+    url: str,
+    snapshot: Snapshot,
+    file: HubFile,
+    out: BufferedWriter,
+    digest: hashlib._Hash,
+    told: _Told,
+    stop: threading.Event,
+) -> hashlib._Hash:
+    """Ask for the rest of a file, and write it as it comes."""
+    at = out.tell()
+    headers = {"Range": f"bytes={at}-"} if at else {}
+    with get(url, headers=headers, seconds=60) as answer:
+        hold_answer(answer, snapshot, file)
+        if at and not _continues(answer.status, answer.headers.get("content-range", ""), at, file):
+            # The server begins again, or knows no such range.
+            _begin_again(out)
+            digest = new_hash(file)
+            told.back()
+            if answer.status != 200:
+                return digest
+            at = 0
+        said = answer.headers.get("content-length")
+        if said is not None and said != str(file.size - at):
+            where = f"{snapshot.repo}/{file.path}"
+            message = f"{where}: the answer has {said[:20]} bytes; wanted {file.size - at}"
+            refused("S419", message)
+        for chunk in answer.chunks(file.size - at):
+            out.write(chunk)
+            digest.update(chunk)
+            told.more(len(chunk))
+            if stop.is_set():
+                break
+    return digest
+
+
+def _begin_again(out: BufferedWriter) -> None:
+    out.seek(0)
+    out.truncate()
+
+
+def _continues(status: int, said: str, at: int, file: HubFile) -> bool:
+    span = SPAN.fullmatch(said)
+    wanted = (at, file.size - 1, file.size)
+    return status == 206 and span is not None and tuple(map(int, span.groups())) == wanted
+
+
+def _resumed(part: Path, file: HubFile) -> hashlib._Hash:
+    """Hash what an earlier run left; drop it where it cannot be a part."""
+    digest = new_hash(file)
+    if not part.is_file() or part.is_symlink() or part.stat().st_size > file.size:
+        part.unlink(missing_ok=True)
+        return digest
+    with part.open("rb") as opened:
+        while piece := opened.read(1 << 20):
+            digest.update(piece)
+    return digest
+
+
+def _given_up(url: str, file: HubFile, size: int, why: Cut | None) -> NoReturn:
+    if why and why.timeout:
+        unreachable(url, why)
+    message = f"{url} breaks off again and again, at {size} of {file.size} bytes"
+    hint = "run it again: what came is kept, and the download goes on from there"
+    network("S498", message, *([str(why)] if why else []), hint=hint)
+
+
+def _part(snapshot: Snapshot, file: HubFile) -> Path:
+    return snapshot.home / "blobs" / f"{file.digest}.composer-part"
+
+
+def _part_size(snapshot: Snapshot, file: HubFile) -> int:
+    try:
+        return _part(snapshot, file).stat().st_size
+    except OSError:
+        return 0
+
+
+def sweep(home: Path) -> None:
+    """Remove parts of downloads that nobody went on with for a week."""
+    for part in home.glob("blobs/*.composer-part"):
+        try:
+            if time.time() - part.stat().st_mtime > STALE:
+                part.unlink()
+        except OSError:
+            continue
+
+
+def _free(place: Path) -> int | None:
+    for folder in (place, *place.parents):
+        try:
+            return shutil.disk_usage(folder).free
+        except OSError:
+            continue
+    return None
+
+
+def _unwritable(snapshot: Snapshot, file: HubFile, error: OSError) -> NoReturn:
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        part = _part(snapshot, file)
+        wanted = file.size - _part_size(snapshot, file)
+        part.unlink(missing_ok=True)
+        _full(settings.cache(), wanted, _free(settings.cache()) or 0)
+    why = error.strerror or str(error)
+    message = f"{snapshot.repo}/{file.path} cannot be kept in {settings.cache()}: {why}"
+    refused("S439", message, hint="set HF_HOME or HF_HUB_CACHE to a folder that can be written")
+
+
+def _full(place: Path, wanted: int, free: int) -> NoReturn:
+    message = f"there is no room in {place}: {wanted / 1e9:.3g} GB needed, {free / 1e9:.3g} GB free"
+    hint = "make room (composer cache lists what is there), or set HF_HOME to another disk"
+    refused("S439", message, hint=hint)

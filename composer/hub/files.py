@@ -1,0 +1,72 @@
+"""Read files of the Hub where they are: on this machine, or still on the server."""
+
+from __future__ import annotations
+
+import re
+
+from composer.headers.files import Files, Kind, LocalFiles, absent
+from composer.headers.ranges import Ranges
+from composer.headers.refusal import refuse, show
+from composer.hub.cache import local
+from composer.hub.snapshots import snapshot_of
+from composer.location import Location
+
+DATA = re.compile(r".*\.(?:safetensors|json|onnx)", re.S)
+MANIFEST = re.compile(r"bundle\.(?:yaml|json|lock)")
+EXTERNAL = re.compile(r".*(?:\.onnx_data(?:_\d+)?|\.data)", re.S)
+
+
+class HubFiles:
+    """Files of known snapshots, from the cache or by ranges; all other files from this machine."""
+
+    def __init__(self) -> None:
+        self.local = LocalFiles()
+
+    def kind(self, location: Location) -> Kind | None:
+        """Say what is there, or None."""
+        found = snapshot_of(location)
+        if found is None:
+            return self.local.kind(location)
+        snapshot, path = found
+        if path in snapshot.files:
+            return "file"
+        return "folder" if path in snapshot.folders else None
+
+    def names(self, location: Location) -> tuple[str, ...]:
+        """List a folder, sorted."""
+        found = snapshot_of(location)
+        if found is None:
+            return self.local.names(location)
+        snapshot, path = found
+        if path not in snapshot.folders:
+            absent(self, location)
+        return snapshot.folders[path]
+
+    def open(self, location: Location, within: Location | None = None) -> Ranges:
+        """Open a file for reading; refuse a kind of file that is never downloaded."""
+        found = snapshot_of(location)
+        if found is None:
+            return self.local.open(location, within)
+        snapshot, path = found
+        if path not in snapshot.files:
+            absent(self, location)
+        hold_kind(location, path, external=within is not None)
+        file = snapshot.files[path]
+        if local(snapshot, file):
+            return self.local.open(location, within)
+        from composer.hub.ranges import HubRanges
+
+        return HubRanges(location, snapshot, file)
+
+
+def hold_kind(location: Location, path: str, external: bool) -> None:
+    """Refuse what could be more than data: only kinds that are read here are ever fetched."""
+    if DATA.fullmatch(path) or MANIFEST.fullmatch(path):
+        return
+    if external and EXTERNAL.fullmatch(path):
+        return
+    hint = "fetched are .safetensors, .json and .onnx, and .data or .onnx_data beside an ONNX file"
+    refuse(location, "S417", f"{show(path)} is a kind of file that is never downloaded", hint=hint)
+
+
+_: type[Files] = HubFiles

@@ -1,0 +1,122 @@
+"""Ask which files a commit holds, and remember it: a commit never changes."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import time
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote, urljoin, urlsplit
+
+from composer.errors import ComposerError
+from composer.headers.refusal import show
+from composer.hub import settings
+from composer.hub.client import get
+from composer.hub.ids import COMMIT
+from composer.hub.tree import GIT, SHA256, HubFile, name_fault, read_entries
+from composer.hub.trouble import Cut, network, refused, unreachable
+
+PAGE = 16 << 20
+PAGES = 100
+MOST = 20_000
+SECONDS = 60.0
+NEXT = re.compile(r'<([^<>]{1,2000})>\s*;\s*rel="?next"?')
+
+
+def ask_commit(repo: str, revision: str) -> str:
+    """Return the commit that a revision names now."""
+    url = f"{settings.endpoint()}/api/models/{repo}/revision/{quote(revision, safe='')}"
+    found, _ = _json(url)
+    commit = found.get("sha") if isinstance(found, dict) else None
+    if not isinstance(commit, str):
+        network("S497", f"{url} names no commit, so it is not the Hub's answer")
+    if not COMMIT.fullmatch(commit) or not commit.strip("0"):
+        refused("S419", f"{repo}: the Hub says {show(commit)}, which is no commit")
+    return commit
+
+
+def listing(repo: str, commit: str) -> dict[str, HubFile]:
+    """Return the files of a commit, and remember them."""
+    url: str | None = (
+        f"{settings.endpoint()}/api/models/{repo}/tree/{commit}?recursive=true&expand=false"
+    )
+    entries: list[Any] = []
+    for _ in range(PAGES):
+        if url is None:
+            break
+        page, url = _json(url)
+        if not isinstance(page, list):
+            network("S497", f"{repo}: the listing is no list, so it is not the Hub's answer")
+        entries += page
+        if len(entries) > MOST:
+            refused("S416", f"{repo} lists more than {MOST} files")
+    if url is not None:
+        refused("S416", f"{repo}: its listing has more than {PAGES} pages")
+    files = read_entries(repo, entries)
+    _write(_place(repo, commit), files)
+    return files
+
+
+def cached_listing(repo: str, commit: str) -> dict[str, HubFile] | None:
+    """Return what was listed before, or None."""
+    try:
+        entries = json.loads(_place(repo, commit).read_bytes())
+        shaped = [
+            {"path": path, "size": size, "oid": digest}
+            if len(digest) == 40
+            else {"path": path, "lfs": {"size": size, "oid": digest}}
+            for path, size, digest in entries
+        ]
+        return read_entries(repo, shaped)
+    except (OSError, ValueError, TypeError, ComposerError):
+        return None
+
+
+def partial_listing(repo: str, home: Path, commit: str) -> dict[str, HubFile]:
+    """Return the files of a commit that another tool left in the cache, by their blobs' names."""
+    root, blobs = home / "snapshots" / commit, (home / "blobs").resolve()
+    files: dict[str, HubFile] = {}
+    for path in sorted(root.rglob("*")):
+        name, real = path.relative_to(root).as_posix(), path.resolve()
+        sound = SHA256.fullmatch(real.name) or GIT.fullmatch(real.name)
+        if sound and real.parent == blobs and real.is_file() and not name_fault(name):
+            files[name] = HubFile(name, real.stat().st_size, real.name)
+    if not files:
+        hint = "fetch it where there is a network: composer pull"
+        network("S499", f"hf:{repo} at {commit[:7]} is not in the cache", hint=hint)
+    return files
+
+
+def _place(repo: str, commit: str) -> Path:
+    return settings.notes() / settings.folder_name(repo) / "trees" / f"{commit}.json"
+
+
+def _write(place: Path, files: dict[str, HubFile]) -> None:
+    try:
+        place.parent.mkdir(parents=True, exist_ok=True)
+        part = place.with_name(f".{place.name}.{os.getpid()}")
+        part.write_text(json.dumps([[f.path, f.size, f.digest] for f in files.values()]))
+        part.replace(place)
+    except OSError:
+        return  # it is asked for again
+
+
+def _json(url: str) -> tuple[Any, str | None]:
+    """Return a page of JSON and the address of the next."""
+    try:
+        with get(url) as answer:
+            data = answer.body(PAGE, time.monotonic() + SECONDS)
+            more = NEXT.search(answer.headers.get("link", ""))
+    except Cut as cut:
+        unreachable(url, cut)
+    try:
+        found = json.loads(data)
+    except (ValueError, RecursionError):
+        hint = "a login page or a proxy may stand between: open the address in a browser"
+        network("S497", f"{url} answers with no JSON, so it is not the Hub's answer", hint=hint)
+    following = urljoin(url, more[1]) if more else None
+    if following and urlsplit(following)[:2] != urlsplit(url)[:2]:
+        refused("S436", f"{url}: its next page is elsewhere, {show(following)}")
+    return found, following

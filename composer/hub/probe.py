@@ -1,0 +1,283 @@
+"""Load components in a child process first: what crashes or eats the machine does it there."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import subprocess
+import sys
+import threading
+from collections.abc import Iterable, Mapping
+from contextlib import suppress
+from importlib.metadata import version
+from pathlib import Path
+from typing import IO, TYPE_CHECKING, Any, NoReturn
+
+from composer.errors import ComposerError, Place, Problem
+from composer.hub import settings
+from composer.hub.ids import HubId, parse_id
+from composer.hub.needs import Need
+from composer.hub.snapshots import pin, snapshot_of
+from composer.location import Location
+from composer.placement import Placement
+
+if TYPE_CHECKING:
+    from composer.checker import Checked
+    from composer.profile import Profile
+
+MEMORY = 4 * 10**9  # bytes, beside three times the weights
+SECONDS = 300.0  # beside a second for so many bytes
+PACE = 20_000_000
+COMMAND = ("-P", "-m", "composer.hub.probe")
+MOST_OUTPUT = 1_000_000
+MEMORY_GONE = 77
+NO_MEMORY = (
+    "MemoryError",
+    "bad_alloc",
+    "bad allocation",
+    "Unable to allocate",
+    "Failed to allocate",
+)
+
+
+def probe(checked: Checked, names: Iterable[str], needs: Iterable[Need], profile: Profile) -> None:
+    """Load the components that read files of the Hub in a child, once for these very files.
+
+    Raise S454 where the child crashes and S455 where it exceeds its limits of memory, processor
+    time or wall clock; each names the component. What it refuses is raised as it is.
+    """
+    needs = list(needs)
+    note = settings.notes() / "probed" / _digest(checked, needs)
+    if note.exists() or not sys.executable:
+        return
+    users = {user for need in needs for user in need.components}
+    tried = [name for name in dict.fromkeys(names) if name in users]
+    _try(checked, tried, _request(checked, tried, needs, profile))
+    try:
+        note.parent.mkdir(parents=True, exist_ok=True)
+        note.touch()
+    except OSError:
+        return  # it is tried again next time
+
+
+def limits(nbytes: int) -> tuple[int, float]:
+    """Return the memory in bytes and the seconds that weights of a size may take to load."""
+    return MEMORY + 3 * nbytes, SECONDS + nbytes / PACE
+
+
+def _try(checked: Checked, tried: list[str], request: Mapping[str, Any]) -> None:
+    environment = {**os.environ, "HF_HUB_OFFLINE": "1"}
+    child = subprocess.Popen(
+        [sys.executable, *COMMAND],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        env=environment,
+    )
+    assert child.stdin
+    assert child.stdout
+    late = threading.Event()
+
+    def end() -> None:
+        late.set()
+        child.kill()
+
+    timer = threading.Timer(request["seconds"], end)
+    timer.start()
+    try:
+        try:
+            child.stdin.write(json.dumps(request).encode())
+            child.stdin.close()
+        except BrokenPipeError:
+            pass  # it ended already, and how is told below
+        at, problems, done = _follow(child.stdout)
+        child.wait()
+    finally:
+        timer.cancel()
+        child.kill()
+        child.wait()
+        child.stdout.close()
+    if problems:
+        raise ComposerError(problems)
+    if done:
+        return
+    name = at if at in tried else tried[0]
+    _refused(checked, name, child.returncode, late.is_set(), request)
+
+
+def _follow(lines: IO[bytes]) -> tuple[str | None, list[Problem], bool]:
+    """Return the component that was loaded last, what was refused, and whether all is well."""
+    at, problems, total = None, [], 0
+    while line := lines.readline(MOST_OUTPUT):
+        total += len(line)
+        if total > MOST_OUTPUT:
+            break
+        try:
+            said = json.loads(line)
+        except ValueError:
+            continue  # what a library prints
+        if not isinstance(said, dict):
+            continue
+        if "loading" in said:
+            at = str(said["loading"])
+        elif "problems" in said:
+            problems = [_problem(entry) for entry in said["problems"]]
+        elif said.get("done") is True:
+            return at, problems, True
+    return at, problems, False
+
+
+def _refused(
+    checked: Checked, name: str, status: int, late: bool, request: Mapping[str, Any]
+) -> NoReturn:
+    known = checked.known[name]
+    place = checked.manifest.place("components", name, key=True)
+    where = str(known.spec.weights or known.spec.files)
+    if late or status in (-24, 152):  # SIGXCPU
+        what = f"took longer than {request['seconds']:.0f} s"
+    elif status == MEMORY_GONE:
+        what = f"needs more than {request['memory'] / 1e9:.3g} GB of memory"
+    else:
+        how = f"signal {-status}" if status < 0 else f"status {status}"
+        message = f"{name} ({known.cls.name}) crashed while {where} was loaded ({how})"
+        hint = "a file is damaged or hostile; nothing was loaded in this process"
+        raise ComposerError(Problem("S454", message, place, hint=hint))
+    message = f"{name} ({known.cls.name}) {what} while {where} was loaded"
+    hint = "--trust loads it without limits, if you trust where it comes from"
+    raise ComposerError(Problem("S455", message, place, hint=hint))
+
+
+def _request(
+    checked: Checked, tried: list[str], needs: list[Need], profile: Profile
+) -> dict[str, Any]:
+    asked, read = checked.asked, sum(need.file.size for need in needs)
+    loaded = sum(known.facts.nbytes for known in checked.known.values() if known.facts)
+    memory, seconds = limits(max(read, loaded))
+    pins = {f"{need.snapshot.repo}@{need.snapshot.commit}": need.snapshot for need in needs}
+    own = snapshot_of(Location("", "", checked.manifest.folder))
+    if own:
+        pins[f"{own[0].repo}@{own[0].commit}"] = own[0]
+    commits = {text: each.commit for text, each in pins.items()}
+    for source in checked.manifest.sources.values():
+        for each in pins.values():
+            if source.kind == "hf" and source.value == each.repo:
+                commits[str(HubId(source.value, source.revision))] = each.commit
+    return {
+        "path": str(asked.bundle.path),
+        "variant": asked.variant or asked.bundle.variant,
+        "sources": {name: str(folder) for name, folder in asked.sources.items()},
+        "precision": dict(asked.precision),
+        "placements": {
+            name: profile.placement(name, checked.known[name].cls.places).given for name in tried
+        },
+        "components": tried,
+        "commits": commits,
+        "memory": memory,
+        "seconds": seconds,
+    }
+
+
+def _digest(checked: Checked, needs: list[Need]) -> str:
+    """Name the very files, and who reads them, that a probe was made with."""
+    said = [version("bundle-composer"), str(checked.manifest.variant)]
+    said += sorted(f"{','.join(need.components)} {need.file.digest}" for need in needs)
+    digest = hashlib.sha256("\n".join(said).encode())
+    digest.update(checked.manifest.path.read_bytes())
+    return digest.hexdigest()
+
+
+def _problem(said: Any) -> Problem:
+    place = Place(*said["place"]) if said["place"] else None
+    return Problem(said["code"], said["message"], place, tuple(said["causes"]), said["hint"])
+
+
+def child() -> int:
+    """Load what stdin asks for under its limits, telling each step on stdout as a line of JSON."""
+    request = json.load(sys.stdin.buffer)
+    out = os.fdopen(os.dup(1), "w")
+    os.dup2(2, 1)  # what libraries print is no answer
+
+    def tell(**said: Any) -> None:
+        out.write(json.dumps(said) + "\n")
+        out.flush()
+
+    _limit(request["memory"], request["seconds"])
+    try:
+        _load(request, tell)
+    except MemoryError:
+        return MEMORY_GONE
+    except ComposerError as error:
+        if any(sign in str(error) for sign in NO_MEMORY):
+            return MEMORY_GONE
+        tell(problems=[_said(problem) for problem in error.problems])
+        return error.exit_code
+    tell(done=True)
+    return 0
+
+
+def _load(request: Mapping[str, Any], tell: Any) -> None:
+    from composer import registry
+    from composer.checker import check_variant
+    from composer.loading import load_components
+    from composer.names import Found
+    from composer.profile import Profile
+    from composer.worker import Worker
+
+    for text, commit in request["commits"].items():
+        pin(parse_id(text), commit)
+    sources = {name: Path(folder) for name, folder in request["sources"].items()}
+    found = check_variant(
+        Found(Path(request["path"])),
+        request["variant"],
+        sources=sources,
+        precision=request["precision"],
+    )
+    checked = found.raise_if_refused()
+    placed = {name: _placement(given) for name, given in request["placements"].items()}
+    workers: dict[str, Worker] = {}
+
+    def worker(backend: str) -> Worker:
+        return workers.setdefault(backend, Worker(registry.backend(backend)))
+
+    for name in request["components"]:
+        tell(loading=name)
+        load_components(checked, [name], Profile(components=placed), worker)
+
+
+def _placement(given: Mapping[str, Any]) -> Placement:
+    providers = given.get("providers")
+    return Placement(**{**given, "providers": tuple(providers) if providers else None})
+
+
+def _limit(memory: int, seconds: float) -> None:
+    """Bound this process; what the system does not bound, the parent's clock does."""
+    import resource
+
+    time = int(seconds) * (os.cpu_count() or 1)
+    wanted = {resource.RLIMIT_CORE: 0, resource.RLIMIT_CPU: time}
+    if sys.platform == "linux":
+        # Mapped weights and reserved addresses do not count here, as they do for RLIMIT_AS.
+        wanted[resource.RLIMIT_DATA] = memory
+    for kind, most in wanted.items():
+        _, hard = resource.getrlimit(kind)
+        soft = most if hard == resource.RLIM_INFINITY else min(most, hard)
+        with suppress(OSError, ValueError):
+            resource.setrlimit(kind, (soft, hard))
+
+
+def _said(problem: Problem) -> dict[str, Any]:
+    place = problem.place
+    return {
+        "code": problem.code,
+        "message": problem.message,
+        "place": [place.file, place.line, place.column] if place else None,
+        "causes": problem.causes,
+        "hint": problem.hint,
+    }
+
+
+if __name__ == "__main__":
+    code = child()
+    sys.stdout.flush()
+    os._exit(code)  # threads of a backend do not hold up the answer

@@ -1,0 +1,195 @@
+"""Read byte ranges of a file on the Hub, and keep them for the next time."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import time
+from bisect import bisect_right, insort
+from pathlib import Path
+
+from composer.errors import ComposerError
+from composer.headers.ranges import Ranges
+from composer.hub import settings
+from composer.hub.client import Answer, get
+from composer.hub.snapshots import Snapshot
+from composer.hub.tree import GIT, SHA256, HubFile
+from composer.hub.trouble import Cut, is_network, network, refused, unreachable
+from composer.location import Location
+
+BLOCK = 20_480  # a hop over a tensor reads 16 KiB of it, twice, from starts that differ a little
+FIRST = 65_536
+AHEAD = 1 << 20  # at most this is read before it is asked for
+MOST = 160_000_000  # the largest header, and some
+REQUESTS = 20_000
+SECONDS = 30.0
+SMALL = 64_000_000
+WHOLE = (".json", ".yaml", ".lock")
+SPAN = re.compile(r"bytes (\d{1,18})-(\d{1,18})/(\d{1,18})")
+
+
+class HubRanges:
+    """The bytes of one file: small ones come whole and verified, of large ones only what is read.
+
+    What is read in ranges is not verified: `check` reads so, and whoever loads a file has it whole.
+    """
+
+    def __init__(self, location: Location, snapshot: Snapshot, file: HubFile) -> None:
+        self.location = location
+        self.snapshot = snapshot
+        self.file = file
+        self.size = file.size
+        self.place = _place(snapshot, file)
+        self.whole: Ranges | None = None
+        self.pieces: list[tuple[int, bytes]] = []
+        self.held = self.fetched = self.requests = 0
+        self.end = -1
+        self.ahead = FIRST
+        self.address: str | None = None
+        self._remembered()
+
+    def read(self, offset: int, n: int) -> bytes:
+        """Return exactly n bytes."""
+        if offset < 0 or n < 0 or offset + n > self.size:
+            refused("S419", f"{self.location} ends at {self.size}, before byte {offset + n}")
+        if n and self._is_small():
+            return self._whole().read(offset, n)
+        data = b""
+        while len(data) < n:
+            at = offset + len(data)
+            start, piece = self._piece(at) or self._fetch(at, n - len(data))
+            data += piece[at - start : at - start + n - len(data)]
+        return data
+
+    def _is_small(self) -> bool:
+        return self.file.path.endswith(WHOLE) and self.size <= SMALL
+
+    def _whole(self) -> Ranges:
+        if self.whole is None:
+            from composer.headers.files import LocalFiles
+            from composer.hub.download import fetch_file
+
+            fetch_file(self.snapshot, self.file)
+            self.whole = LocalFiles().open(self.location)
+        return self.whole
+
+    def _piece(self, at: int) -> tuple[int, bytes] | None:
+        index = bisect_right(self.pieces, at, key=lambda piece: piece[0]) - 1
+        if index < 0:
+            return None
+        start, data = self.pieces[index]
+        return (start, data) if at < start + len(data) else None
+
+    def _fetch(self, at: int, n: int) -> tuple[int, bytes]:
+        """Ask for what is missing, and more where the file is read from end to end."""
+        self.ahead = min(self.ahead * 2, AHEAD) if at == self.end else FIRST if at == 0 else BLOCK
+        index = bisect_right(self.pieces, at, key=lambda piece: piece[0])
+        until = self.pieces[index][0] if index < len(self.pieces) else self.size
+        length = min(max(n, self.ahead), until - at)
+        self.requests += 1
+        if self.fetched + length > MOST or self.requests > REQUESTS:
+            refused("S416", f"{self.location}: its headers are larger than {MOST} bytes")
+        data = self._get(at, length)
+        piece = (at, data)
+        insort(self.pieces, piece, key=lambda piece: piece[0])
+        self.fetched += length
+        self.end = at + length
+        return piece
+
+    def _get(self, at: int, length: int) -> bytes:
+        url, last = self.snapshot.url(self.file.path), at + length - 1
+        for attempt in range(3):
+            # Where the Hub pointed to once, the next range is too: half the requests.
+            address, self.address = self.address, None
+            try:
+                with get(address or url, headers={"Range": f"bytes={at}-{last}"}) as answer:
+                    if address is None:
+                        hold_answer(answer, self.snapshot, self.file)
+                    hold_span(answer, at, last, self.file)
+                    until = time.monotonic() + SECONDS + length / 100_000
+                    data = answer.body(length, until)
+                    self.address = answer.url
+            except Cut as cut:
+                if attempt == 2:
+                    unreachable(url, cut)
+                continue
+            except ComposerError as error:
+                if address and is_network(error):
+                    continue
+                raise
+            if len(data) == length:
+                return data
+        return refused("S437", f"{url} sends fewer bytes than the {length} that were asked for")
+
+    def _remembered(self) -> None:
+        try:
+            data = self.place.read_bytes()
+            line, _, rest = data.partition(b"\n")
+            at = 0
+            for start, length in json.loads(line):
+                self.pieces.append((start, rest[at : at + length]))
+                at += length
+            if at != len(rest) or self.pieces != sorted(self.pieces):
+                raise ValueError
+        except (OSError, ValueError, TypeError):
+            self.pieces = []
+        self.held = len(self.pieces)
+
+    def __enter__(self) -> HubRanges:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self.whole is not None:
+            self.whole.__exit__(None, None, None)
+        if len(self.pieces) == self.held:
+            return
+        index = json.dumps([[start, len(data)] for start, data in self.pieces]).encode()
+        try:
+            self.place.parent.mkdir(parents=True, exist_ok=True)
+            part = self.place.with_name(f".{self.place.name}.{os.getpid()}")
+            part.write_bytes(index + b"\n" + b"".join(data for _, data in self.pieces))
+            part.replace(self.place)
+        except OSError:
+            return  # it is asked for again
+
+
+def hold_answer(answer: Answer, snapshot: Snapshot, file: HubFile) -> None:
+    """Hold the Hub's headers on a file against the listing, before its body is read."""
+    where = f"{snapshot.repo}/{file.path}"
+    commit = answer.said("x-repo-commit")
+    tag = answer.said("x-linked-etag") or answer.said("etag")
+    if commit is None or tag is None:
+        missing = "X-Repo-Commit" if commit is None else "ETag"
+        hint = "a login page or a proxy may stand between"
+        network("S497", f"{where}: no {missing}, so it is not the Hub's answer", hint=hint)
+    if commit != snapshot.commit:
+        refused("S419", f"{where}: the answer is of the commit {commit[:60]!r}")
+    digest = tag.removeprefix("W/").strip('"')
+    if not (SHA256.fullmatch(digest) or GIT.fullmatch(digest)):
+        refused("S419", f"{where}: its ETag {tag[:60]!r} is no digest")
+    if digest != file.digest:
+        refused("S419", f"{where}: its digest is {digest[:12]}, and the listing has "
+                f"{file.digest[:12]}")  # fmt: skip
+    size = answer.said("x-linked-size")
+    if size is not None and size != str(file.size):
+        refused("S419", f"{where}: it has {size[:20]} bytes, and the listing has {file.size}")
+
+
+def hold_span(answer: Answer, first: int, last: int, file: HubFile) -> None:
+    """Refuse an answer that holds other bytes than were asked for."""
+    if answer.status == 200 and first == 0 and last == file.size - 1:
+        return
+    if answer.status == 200:
+        refused("S419", f"{answer.url} ignores ranges, so that its header cannot be read alone",
+                hint="download it: composer pull")  # fmt: skip
+    said = answer.headers.get("content-range", "")
+    found = SPAN.fullmatch(said)
+    if answer.status != 206 or not found or tuple(map(int, found.groups())) != (
+        first, last, file.size
+    ):  # fmt: skip
+        refused("S419", f"{answer.url} sends other bytes than were asked for: {said[:60]!r}")
+
+
+def _place(snapshot: Snapshot, file: HubFile) -> Path:
+    return settings.notes() / settings.folder_name(snapshot.repo) / "ranges" / file.digest
