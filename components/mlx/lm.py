@@ -167,6 +167,12 @@ class LanguageModel(Component, name="mlx.lm"):
         prompt = Prompt({EMBEDS: embeds}, adapters)
         return self.writer.write(prompt, sampling, max_tokens, stop, aside, keep)
 
+    @method(embeds="T D @embed", ids="i64 N", returns="f32 N V")
+    def replay(self, embeds: Any, ids: Any, *, adapters: tuple[str, ...] = ()) -> Any:
+        """Return the logits before each of the ids that follow, decoded step by step."""
+        self.adapters.check(adapters)
+        return self.writer.replay(Prompt({EMBEDS: embeds}, adapters), ids)
+
     @method(embeds="T D @embed", returns="f32 T V")
     def logits(self, embeds: Any, *, adapters: tuple[str, ...] = ()) -> Any:
         """Return the logits that follow every position, for tests and comparisons."""

@@ -66,6 +66,19 @@ class Writer:
         decoder = self.keeper if keep else self.decoder
         return generate(decoder, self.tokenizer, Request(prompt, sampling, ends, marks))
 
+    def replay(self, prompt: Prompt, ids: Any) -> Any:
+        """Return the logits before each of ids [N], float32 [N, V], step by step as in decoding."""
+        import mlx.core as mx
+
+        self.known(ids)
+        with mx.stream(self.decoder.device):
+            state = self.decoder.prefill(prompt)
+            found = []
+            for token in ids.tolist():
+                found.append(state.logits.astype(mx.float32))
+                self.decoder.step([state], [token])
+            return mx.stack(found) if found else mx.zeros((0, self.rows), mx.float32)
+
     def known(self, ids: Any) -> None:
         """Raise ComposerError unless all ids are in the vocabulary."""
         import mlx.core as mx

@@ -206,6 +206,13 @@ class Gemma4(Component, name="mlx.gemma4"):
         sampling = Sampling(temperature, top_p, top_k, seed)
         return self.writer.write(prompt, sampling, max_tokens, stop, aside, keep)
 
+    @method(embeds="T D @embed", ids="i64 N", per_layer="T L P @per_layer", returns="f32 N V")
+    def replay(
+        self, embeds: Any, ids: Any, per_layer: Any = ABSENT, *, adapters: tuple[str, ...] = ()
+    ) -> Any:
+        """Return the logits before each of the ids that follow, decoded step by step."""
+        return self.writer.replay(self.prompt(embeds, per_layer, adapters), ids)
+
     @method(embeds="T D @embed", per_layer="T L P @per_layer", returns="f32 T V")
     def logits(
         self, embeds: Any, per_layer: Any = ABSENT, *, adapters: tuple[str, ...] = ()
