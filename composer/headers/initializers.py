@@ -58,7 +58,7 @@ DTYPES = {
     25: ("u2", 2),
     26: ("i2", 2),
 }
-DIM = 2**31 - 1
+DIM, AXES = 2**31 - 1, 64
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,7 +91,7 @@ class Initializers:
             self._wrong("S443", name, f"has the unknown element type {tensor['dtype']}")
             return name
         dtype, bits = DTYPES[tensor["dtype"]]
-        if any(not 0 <= dim <= DIM for dim in dims) or prod(filter(None, dims)) > 2**63 - 1:
+        if not addressable(dims):
             self._wrong("S444", name, f"has the dims {show(str(dims))}, which cannot be")
             return name
         count = prod(dims)
@@ -167,6 +167,13 @@ class Initializers:
                 self.report.extend(error)
                 self.sizes[place] = None
         return self.sizes[place]
+
+
+def addressable(dims: list[int]) -> bool:
+    """Tell whether a tensor of these dims could be."""
+    if len(dims) > AXES or any(not 0 <= dim <= DIM for dim in dims):
+        return False
+    return prod(filter(None, dims)) <= 2**63 - 1
 
 
 def _relative(place: str) -> bool:

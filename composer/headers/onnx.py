@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
-from math import prod
 
 from composer.headers.files import Files, LocalFiles
 from composer.headers.graph import Walk
-from composer.headers.initializers import DIM, DTYPES, External, Initializers
+from composer.headers.initializers import AXES, DTYPES, External, Initializers, addressable
 from composer.headers.protobuf import Excessive, Field, Malformed, Span, Window, message
 from composer.headers.refusal import Report, listing, refuse, show
 from composer.headers.sniff import sniff
@@ -179,8 +178,7 @@ def _typed(
     for inner in message(window, parts["shape"], SHAPE)["dims"]:
         dim = message(window, inner, DIMENSION)
         dims.append(dim["value"] if dim["value"] is not None else dim["symbol"] or None)
-    sizes = [dim for dim in dims if isinstance(dim, int)]
-    if any(not 0 <= dim <= DIM for dim in sizes) or prod(filter(None, sizes)) > 2**63 - 1:
+    if len(dims) > AXES or not addressable([dim for dim in dims if isinstance(dim, int)]):
         report.add(location, "S444", f"{what} has the dims {show(str(dims))}, which cannot be")
         return None
     return dtype, tuple(dims)

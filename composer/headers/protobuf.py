@@ -8,9 +8,11 @@ from typing import Any, Literal, NamedTuple
 from composer.headers.ranges import Ranges
 
 BLOCK = 16_384
-FIELDS = 2_000_000
-REPEATS = 200_000
+FIELDS = 1_000_000
+REPEATS = 50_000
 TEXT = 65_536
+HELD = 32_000_000
+OBJECT = 64  # what a short string costs beside its characters
 
 Span = tuple[int, int]
 
@@ -32,7 +34,7 @@ class Field(NamedTuple):
 
 
 class Window:
-    """Read a file through one sliding block, counting the fields that were visited."""
+    """Read a file through one sliding block, counting the fields and names that were visited."""
 
     def __init__(self, ranges: Ranges) -> None:
         self.ranges = ranges
@@ -40,6 +42,7 @@ class Window:
         self.base = 0
         self.data = b""
         self.fields = 0
+        self.held = 0
 
     def varint(self, at: int, end: int) -> tuple[int, int]:
         """Return the number at `at` and where it ends."""
@@ -62,6 +65,9 @@ class Window:
         start, end = span
         if end - start > TEXT:
             raise Excessive(f"a name at byte {start} has {end - start} bytes")
+        self.held += OBJECT + end - start
+        if self.held > HELD:
+            raise Excessive(f"its names take more than {HELD} bytes")
         near = start - self.base
         if near >= 0 and end - self.base <= len(self.data):
             data = self.data[near : end - self.base]

@@ -36,7 +36,7 @@ DTYPES = {
     "F64": ("f64", 8),
     "C64": ("c64", 8),
 }
-HEADER = 100_000_000
+HEADER = 10_000_000
 TENSORS = 50_000
 AXES = 8
 DIM = 2**31 - 1
@@ -126,9 +126,7 @@ def read_header(location: Location, files: Files) -> tuple[dict[str, Tensor], di
             refuse(location, "S420", "has no header that starts with '{'")
         header = ranges.read(8, length)
         size = ranges.size
-    entries = parse_object(
-        location, header, what="the header", depth=8, values=2_000_000, lines=False
-    )
+    entries = parse_object(location, header, what="the header", depth=8, lines=False)
     report = Report()
     metadata = _metadata(location, entries.pop("__metadata__", {}), report)
     if len(entries) > TENSORS:

@@ -141,6 +141,14 @@ HOSTILE: dict[str, tuple[onnx.ModelProto | bytes, str]] = {
         model(weights=[TensorProto(name="w", dims=[2**31], data_type=1, raw_data=bytes(4))]),
         "S444 the tensor 'w' has the dims '[2147483648]', which cannot be",
     ),
+    "axes without end": (
+        model(weights=[TensorProto(name="w", dims=[2**31 - 1] * 50_000, data_type=1)]),
+        f"S444 the tensor 'w' has the dims '[{'2147483647, ' * 4}21474836...', which cannot be",
+    ),
+    "axes of an input": (
+        model(inputs=[value("x", (2**31 - 1,) * 20_000)]),
+        f"S444 the input 'x' has the dims '[{'2147483647, ' * 4}21474836...', which cannot be",
+    ),
     "empty initializer": (
         model(weights=[TensorProto(name="w", dims=[10**6], data_type=1)]),
         "S452 the tensor 'w' is f32 [1000000], but 0 bytes are stored",

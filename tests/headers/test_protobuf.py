@@ -70,6 +70,7 @@ def test_malformed(data: bytes, text: str) -> None:
         ("REPEATS", b"\x1a\x00" * 9, "it holds more than 8 of parts"),
         ("REPEATS", b"\x22\x09" + bytes(9), "a list of numbers at byte 2 has 9 bytes"),
         ("TEXT", b"\x12\x09" + bytes(9), "a name at byte 2 has 9 bytes"),
+        ("HELD", b"\x12\x00", "its names take more than 8 bytes"),
     ],
 )
 def test_excessive(monkeypatch: pytest.MonkeyPatch, limit: str, data: bytes, text: str) -> None:

@@ -23,15 +23,15 @@ HOSTILE = {
     "C2 seven bytes": (bytes(7), "S420 has 7 bytes; a safetensors header needs 8"),
     "C3 header of 2^64-1": (
         tensors({"a": A}, bytes(8), length=2**64 - 1),
-        "S420 says its header has 18446744073709551615 bytes; the limit is 100000000",
+        "S420 says its header has 18446744073709551615 bytes; the limit is 10000000",
     ),
     "C4 header of 2^63": (
         tensors({"a": A}, bytes(8), length=2**63),
-        "S420 says its header has 9223372036854775808 bytes; the limit is 100000000",
+        "S420 says its header has 9223372036854775808 bytes; the limit is 10000000",
     ),
-    "C5 header of 101 MB": (
-        tensors({"a": A}, bytes(8), length=101_000_000),
-        "S420 says its header has 101000000 bytes; the limit is 100000000",
+    "C5 header of 11 MB": (
+        tensors({"a": A}, bytes(8), length=11_000_000),
+        "S420 says its header has 11000000 bytes; the limit is 10000000",
     ),
     "header past the end": (
         tensors({"a": A}, b"", length=1000),
@@ -50,8 +50,8 @@ HOSTILE = {
         "S412 the header is nested more than 8 levels deep",
     ),
     "wide": (
-        tensors(b'{"a":[' + b"1," * 2_000_001 + b"1]}"),
-        "S412 the header holds more than 2000000 values",
+        tensors(b'{"a":[' + b"1," * 500_001 + b"1]}"),
+        "S412 the header holds more than 500000 values",
     ),
     "C11 overflow": (
         tensors({"a": entry(shape=[4194305, 4194305, 211106198978564])}, bytes(8)),
