@@ -1,4 +1,4 @@
-"""Run one benchmark, or all but real-size."""
+"""Run one benchmark, or all that are quick."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import sys
 from importlib import import_module
 
 QUICK = ("startup", "log-mel", "encode", "decode")
-ALL = (*QUICK, "real-size")
+ALL = (*QUICK, "real-size", "speech-encoder")
 
 
 def main(arguments: list[str]) -> None:

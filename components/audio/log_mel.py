@@ -174,7 +174,9 @@ class LogMel(Component, name="audio.log_mel"):
             seconds = config.pad.slices * config.limit // config.rate
             found = f"{audio.source} lasts {audio.seconds:.2f} s"
             message = f"{found}, and the features cover {seconds} s"
-            raise ComposerError(Problem("R521", message, hint="split it into shorter clips"))
+            hint = "split it into shorter clips, or allow more slices: "
+            hint += f"it needs pad.slices {len(slices)}"
+            raise ComposerError(Problem("R521", message, hint=hint))
         return slices
 
     def _padded(self, samples: np.ndarray, source: str) -> tuple[np.ndarray, int]:

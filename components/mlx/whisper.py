@@ -17,9 +17,12 @@ Weights = Mapping[str, Any]
 
 def encode(weights: Weights, layers: int, heads: int, mel: Any) -> Any:
     """Map log-mel [M, 2W] to hidden states [W, d]."""
+    import mlx.core as mx
+
     x = stem(weights, mel)
     for number in range(layers):
         x = layer(weights, number, heads, x)
+        mx.eval(x)  # so that no layer's intermediate values outlive it
     return layer_norm(weights, "layer_norm", x)
 
 
@@ -31,8 +34,8 @@ def stem(weights: Weights, mel: Any) -> Any:
     nn: Any = mlx.nn
     x = mel.T[None]
     for name, stride in (("conv1", 1), ("conv2", 2)):
-        x = mx.conv1d(x, weights[f"{name}.weight"], stride=stride, padding=1)
-        x = nn.gelu(x + weights[f"{name}.bias"])
+        x, weight, bias = wide(x, weights[f"{name}.weight"], weights[f"{name}.bias"])
+        x = nn.gelu((mx.conv1d(x, weight, stride=stride, padding=1) + bias).astype(mel.dtype))
     return x[0] + weights["embed_positions.weight"]
 
 
@@ -62,8 +65,10 @@ def attention(weights: Weights, at: str, heads: int, x: Any) -> Any:
         .transpose(0, 2, 1, 3)
         for name in "qkv"
     )
+    q, k, v = wide(q, k, v)
     out = mx.fast.scaled_dot_product_attention(q, k, v, scale=(width // heads) ** -0.5)
-    return linear(weights, f"{at}out_proj", out.transpose(0, 2, 1, 3).reshape(length, width))
+    out = out.astype(x.dtype).transpose(0, 2, 1, 3).reshape(length, width)
+    return linear(weights, f"{at}out_proj", out)
 
 
 def layer_norm(weights: Weights, name: str, x: Any) -> Any:
@@ -77,5 +82,20 @@ def linear(weights: Weights, name: str, x: Any) -> Any:
     """Map rows by the Linear of this name, whose weight is [out, in]."""
     import mlx.core as mx
 
-    flipped, bias = weights[f"{name}.weight"].T, weights.get(f"{name}.bias")
-    return x @ flipped if bias is None else mx.addmm(bias, x, flipped)
+    dtype, bias = x.dtype, weights.get(f"{name}.bias")
+    x, weight = wide(x, weights[f"{name}.weight"])
+    y = x @ weight.T if bias is None else mx.addmm(wide(bias)[0], x, weight.T)
+    return y.astype(dtype)
+
+
+def wide(*values: Any) -> tuple[Any, ...]:
+    """Return values in float32 where the device is a CPU, and unchanged elsewhere.
+
+    There MLX multiplies float16 and bfloat16 without BLAS, many times slower. A product is then
+    rounded once, as a GPU does that sums in float32.
+    """
+    import mlx.core as mx
+
+    if mx.default_device().type != mx.cpu:
+        return values
+    return tuple(value.astype(mx.float32) for value in values)

@@ -212,13 +212,97 @@ def test_a_clip_longer_than_the_window_is_refused_not_cut():
         features(component, voice(480_001))
     assert str(caught.value) == (
         "R521 clip lasts 30.00 s, and the features cover 30 s\n"
-        "    hint: split it into shorter clips"
+        "    hint: split it into shorter clips, or allow more slices: it needs pad.slices 2"
     )
 
 
 def test_another_rate_than_the_ports_is_a_mistake_of_the_caller():
     with pytest.raises(ValueError, match="the audio has 8000 Hz, not the port's 16000"):
         made(mels=80)(audio=Audio(voice(8000), 8000, "clip"))
+
+
+def sliced(extractor, samples, seconds, **given):
+    """The reference of slices: the extractor, called for each of them."""
+    size = seconds * RATE
+    parts = [
+        extractor(
+            samples[at : at + size],
+            sampling_rate=RATE,
+            padding="max_length",
+            max_length=size,
+            return_attention_mask=True,
+            return_tensors="np",
+            **given,
+        )
+        for at in range(0, len(samples), size)
+    ]
+    mel = np.concatenate([part["input_features"][0] for part in parts], axis=1)
+    return mel, np.concatenate([part["attention_mask"][0] for part in parts]).astype(bool)
+
+
+@pytest.mark.parametrize("normalize", [True, False], ids=["normalized", "plain"])
+@pytest.mark.parametrize("frames", [20_000, 48_000, 48_001, 70_123, 144_000])
+def test_slices_are_clips_of_their_own(whisper, frames, normalize):
+    """A louder end makes the slices differ: each has its own mean, variance and clamp."""
+    samples = voice(frames) * np.linspace(0.01, 1, frames, dtype=np.float32)
+    rules = {**MERALION, "normalize": normalize, "pad": {"seconds": 3, "slices": 3}}
+    mel, mask = features(made(**rules), samples)
+    want, marks = sliced(whisper[128], samples, 3, do_normalize=normalize)
+    assert mel.shape == (128, 300 * -(-frames // 48_000))
+    assert matches(mel, want, TORCH)
+    assert np.array_equal(mask, marks)
+    if frames > 48_001:
+        alone, _ = features(made(**rules), samples[48_000:])
+        assert np.array_equal(mel[:, 300:], alone)
+
+
+def test_what_is_nearly_sliced_does_not_pass(whisper):
+    samples = voice(70_123) * np.linspace(0.01, 1, 70_123, dtype=np.float32)
+    rules = {**MERALION, "pad": {"seconds": 3, "slices": 3}}
+    mel, _ = features(made(**rules), samples)
+    want, _ = sliced(whisper[128], samples, 3, do_normalize=True)
+    whole = {**rules, "pad": {"seconds": 6}}
+    assert matches(mel, want, TORCH)
+    slips = {
+        "a slice missing": mel[:, :300],
+        "slices swapped": np.roll(mel, 300, axis=1),
+        "one clip of 6 s": features(made(**whole), samples)[0],
+        "not normalized": features(made(**{**rules, "normalize": False}), samples)[0],
+        "the end first": features(made(**rules), np.roll(samples, 70_123 - 48_000))[0],
+    }
+    for slip, found in slips.items():
+        assert not matches(found, want, TORCH), slip
+
+
+def test_more_than_the_slices_is_refused_not_cut():
+    component = made(**{**WHISPER, "pad": {"seconds": 3, "slices": 2}})
+    assert features(component, voice(96_000))[1].all()
+    with pytest.raises(ComposerError) as caught:
+        features(component, voice(96_001))
+    assert str(caught.value) == (
+        "R521 clip lasts 6.00 s, and the features cover 6 s\n"
+        "    hint: split it into shorter clips, or allow more slices: it needs pad.slices 3"
+    )
+
+
+@pytest.mark.parametrize("normalize", [True, False])
+def test_silence_beside_sound_gives_numbers(whisper, normalize):
+    rules = {**MERALION, "normalize": normalize, "pad": {"seconds": 3, "slices": 3}}
+    for level in (0.0, 0.1):  # silence, and a constant
+        samples = np.concatenate([voice(48_000), np.full(50_000, level, np.float32)])
+        want, _ = sliced(whisper[128], samples, 3, do_normalize=normalize)
+        mel, _ = features(made(**rules), samples)
+        assert np.isfinite(mel).all()
+        if level == 0.0:
+            assert matches(mel, want, TORCH)
+            assert matches(mel[:, 300:], np.full((128, 600), -1.5), NUMPY)
+
+
+@pytest.mark.parametrize("rules", [QWEN, WHISPER, MERALION, {"mels": 80}])
+def test_an_empty_clip_is_refused(rules):
+    with pytest.raises(ComposerError) as caught:
+        made(**rules)(audio=Audio(np.zeros(0, np.float32), RATE, "clip"))
+    assert str(caught.value) == "R528 clip has no samples"
 
 
 def test_does_not_change_the_audio():
@@ -240,6 +324,8 @@ def test_facts_are_the_ports():
     assert facts.dims == {"M": Bound(80, "config.mels")}
     padded = LogMel.facts(Spec("features", LogMel.Config.model_validate(WHISPER)), None)
     assert padded.dims["F"] == Bound(3000, "config.pad.seconds")
+    several = {**WHISPER, "pad": {"seconds": 30, "slices": 10}}
+    assert "F" not in LogMel.facts(Spec("features", LogMel.Config(**several)), None).dims
 
 
 @pytest.mark.parametrize(
@@ -261,6 +347,11 @@ def test_facts_are_the_ports():
         (
             {"mels": 80, "pad": {"seconds": 1}, "min_samples": 16_001},
             "min_samples is 16001, but pad makes 16000",
+        ),
+        ({"mels": 80, "pad": {"seconds": 30, "slices": 0}}, "greater than or equal to 1"),
+        (
+            {"mels": 80, "pad": {"multiple_of": 100, "slices": 2}},
+            "slices are of seconds, which are not given",
         ),
         ({"mels": 80, "frames": "round"}, "Input should be 'floor' or 'ceil'"),
     ],

@@ -319,7 +319,7 @@ def test_precision_is_what_it_runs_in(folder, reference, mels, precision):
     assert str(out.dtype) == f"mlx.core.{precision}"
     assert {str(value.dtype) for value in component.weights.values()} == {f"mlx.core.{precision}"}
     error = np.abs(np.array(out.astype(mx.float32)) - reference.rows(mels[0])).max()
-    low, high = {"float32": (0, 1e-5), "float16": (1e-5, 4e-3), "bfloat16": (1e-3, 4e-2)}[precision]
+    low, high = {"float32": (0, 1e-5), "float16": (1e-5, 4e-3), "bfloat16": (1e-3, 8e-2)}[precision]
     assert low <= error < high
 
 
