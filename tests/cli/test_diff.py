@@ -1,0 +1,83 @@
+import json
+from xml.etree import ElementTree
+
+import pytest
+import soundfile
+
+from composer import registry
+from composer.diff.dump import read_dump
+from tests.diff.tiny import CLIP, KINDS, MANIFEST
+
+
+@pytest.fixture(autouse=True)
+def tiny(tmp_path, monkeypatch):
+    for each in KINDS:
+        registry.add(each)
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "tiny.yaml").write_text(MANIFEST)
+    other = "variants: {off: {graph: {answer: {with: {lora: false}}}}}\ninputs:"
+    (tmp_path / "two.yaml").write_text(MANIFEST.replace("inputs:", other, 1))
+    soundfile.write("clip.wav", *CLIP, subtype="FLOAT")
+    yield
+    for each in KINDS:
+        registry.remove(each.name)
+
+
+def test_tap_and_diff(cli):
+    code, out, err = cli("tap", "tiny.yaml", "-i", "audio=clip.wav", "-o", "ref.safetensors")
+    assert (code, out, err) == (0, "", "ref.safetensors: 14 stages\n")
+    code, out, err = cli("diff", "ref.safetensors", "tiny.yaml")
+    assert code == 0
+    assert out.splitlines()[-1] == "the same: 14 stages"
+    code, out, err = cli("diff", "ref.safetensors", "two.yaml", "--variant", "off")
+    assert code == 1
+    assert out.splitlines()[-1] == (
+        "differs: 1 of 14 stages; the first is answer_steps, on the reference's own input"
+    )
+
+
+def test_two_editions_in_one_command(cli):
+    given = ("-i", "audio=clip.wav", "--precision", "encoder=float16", "--any-float")
+    code, out, _err = cli("diff", "tiny.yaml", "tiny.yaml", *given)
+    assert code == 1
+    assert "the first is soft, on the reference's own input" in out
+    assert cli("diff", "tiny.yaml", "tiny.yaml", *given, "--tolerance", "0.05")[0] == 0
+
+
+def test_json_junit_and_dumps(cli):
+    for name, variant in (("a", ()), ("b", ("--variant", "off"))):
+        cli("tap", "two.yaml", "-i", "audio=clip.wav", "-o", f"{name}.safetensors", *variant)
+    code, out, err = cli("diff", "a.safetensors", "b.safetensors", "--json", "--junit", "junit.xml")
+    said = json.loads(out)
+    assert (code, said["first"]) == (1, "answer_steps")
+    assert ElementTree.parse("junit.xml").getroot().get("failures") == "1"
+    code, out, _err = cli("diff", "a.safetensors", "b.safetensors", "--skip", "answer_*")
+    assert out.splitlines()[-2:] == ["skipped: answer_steps", "the same: 13 stages"]
+
+
+def test_a_floor_is_measured_and_kept(cli, tmp_path):
+    cli("tap", "tiny.yaml", "-i", "audio=clip.wav", "-o", "ref.safetensors", "--floor", "float16")
+    dump = read_dump(tmp_path / "ref.safetensors")
+    assert dump.stages["soft"].floor.l2 > 0
+    assert dump.about["bundle"] == "tiny"
+    assert "numpy" in dump.about["libraries"]
+    code, _out, _err = cli("diff", "ref.safetensors", "tiny.yaml", "--precision", "words=float16",
+               "--any-float")  # fmt: skip
+    assert code == 0
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (("ref.safetensors", "tiny.yaml"), "ref.safetensors: R542 there is no such file"),
+        (("clip.wav", "tiny.yaml"), "clip.wav"),
+        (("x.safetensors", "tiny.yaml", "-i", "audio=clip.wav"), "is a dump and holds its inputs"),
+        (("tiny.yaml", "x.safetensors", "--variant", "off"), "leave out --variant"),
+        (("tiny.yaml", "tiny.yaml"), "R541 input 'audio' (audio) is not given"),
+    ],
+)
+def test_what_cannot_be_held(cli, arguments, said):
+    code, _out, err = cli("diff", *arguments)
+    assert code in (2, 3)
+    assert said in " ".join(err.split())
+    assert "Traceback" not in err
