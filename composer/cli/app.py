@@ -15,6 +15,7 @@ from composer.cli.chat import chat
 from composer.cli.check import check
 from composer.cli.diff import diff
 from composer.cli.doctor import doctor
+from composer.cli.eval import eval_
 from composer.cli.explain import explain
 from composer.cli.list import list_
 from composer.cli.new import new
@@ -96,6 +97,7 @@ for command in (
     cache,
     tap,
     diff,
+    eval_,
     list_,
     new,
     explain,

@@ -1,0 +1,282 @@
+"""`composer eval`."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from composer.cli.options import (
+    BundleName,
+    Device,
+    Inputs,
+    Json,
+    Precisions,
+    ProfileFile,
+    Providers,
+    Settings,
+    Sources,
+    Task,
+    Threads,
+    Variant,
+)
+from composer.cli.printing import as_json, note, say, shown, waiting, write
+from composer.cli.results import text_output
+from composer.cli.transcribe import TASK, _audio, _progress
+from composer.errors import FAILED
+
+if TYPE_CHECKING:
+    from composer.bundle import Bundle
+    from composer.checker.graph import Graph
+    from composer.eval.data import Utterance
+    from composer.eval.evaluation import Evaluation
+    from composer.eval.journal import Heard
+    from composer.eval.listen import Listener
+    from composer.eval.pace import Clock
+
+RESULTS, TIMES, REPORT, PAGE = "results.jsonl", "times.jsonl", "report.json", "index.html"
+COLOURS = {"S": "\x1b[33m", "D": "\x1b[31m", "I": "\x1b[34m"}
+
+
+def eval_(
+    bundle: BundleName,
+    data: Annotated[
+        Path,
+        typer.Argument(metavar="DATA", help="A JSONL or CSV file with a clip and its text a line, "
+                       "or a folder of clips with metadata, or with a text beside each.",
+                       show_default=False),
+    ],
+    output: Annotated[
+        Path | None,
+        typer.Option("-o", "--output-dir", metavar="DIR", help="Keep results, report and an HTML "
+                     "page here; an evaluation that was stopped goes on from them."),
+    ] = None,
+    normalizer: Annotated[
+        str,
+        typer.Option("-n", "--normalizer", metavar="NAME", help="What is done to the texts before "
+                     "words are counted: none, release-000, whisper-en, open-asr or vitw."),
+    ] = "none",
+    against: Annotated[
+        Path | None,
+        typer.Option(metavar="RESULTS", help="Compare with another evaluation's results.jsonl."),
+    ] = None,
+    by: Annotated[
+        list[str] | None,
+        typer.Option(metavar="FIELD", help="Give the rate by a field of the data's lines. May be "
+                     "repeated."),
+    ] = None,
+    text: Annotated[
+        str | None,
+        typer.Option(metavar="FIELD", help="Take the reference from this field, where several "
+                     "could be it."),
+    ] = None,
+    show: Annotated[
+        int, typer.Option(min=0, metavar="N", help="Show the alignment of the N worst.")
+    ] = 3,
+    input: Inputs = None,
+    language: Annotated[
+        str | None,
+        typer.Option("-l", "--language", metavar="NAME", help="Short for -i language=NAME."),
+    ] = None,
+    task: Task = None,
+    variant: Variant = None,
+    jobs: Annotated[
+        int, typer.Option(min=1, max=64, metavar="N", help="Keep so many clips in flight.")
+    ] = 2,
+    set: Settings = None,
+    source: Sources = None,
+    profile: ProfileFile = None,
+    threads: Threads = None,
+    provider: Providers = None,
+    device: Device = None,
+    precision: Precisions = None,
+    json: Json = False,
+) -> None:  # fmt: skip
+    """Measure a bundle's word and character error rate on clips whose text is known.
+
+    Nothing is done to the texts unless -n names a normaliser, and the report names what made the
+    numbers: the bundle's digests, the settings, the normaliser and its version. A clip that fails
+    is counted apart, and the exit code is 5.
+
+    With -o the hypotheses are kept as they are, so that another run scores them anew without
+    running anything, and one that was killed goes on. --against compares two such results clip by
+    clip, by a paired bootstrap.
+
+    Example: composer eval mega-asr-mini clips/references.jsonl -o out -n whisper-en
+    """
+    from composer.cli.opening import Choice
+    from composer.cli.values import inputs, settings
+    from composer.eval.data import read_data
+    from composer.eval.evaluation import compare, evaluate, hold_same
+    from composer.eval.journal import read_results
+    from composer.eval.listen import Listener
+    from composer.eval.normalize import NORMALIZERS
+    from composer.inputs import read_inputs
+    from composer.suggest import did_you_mean, listed
+
+    if normalizer not in NORMALIZERS:
+        near = did_you_mean(normalizer, NORMALIZERS) or f"there are: {listed(NORMALIZERS)}"
+        raise typer.BadParameter(f"there is no normaliser '{normalizer}'; {near}")
+    clips = read_data(data, text)
+    fields = dict.fromkeys(name for clip in clips for name in clip.fields)
+    for name in by or ():
+        if name not in fields:
+            near = did_you_mean(name, fields) or f"there are: {listed(fields)}"
+            raise typer.BadParameter(f"no line of the data has a field '{name}'; {near}")
+    other = read_results(against) if against else None
+    if other and against:
+        hold_same(clips, other, against)
+    if language is not None:
+        input = [*(input or ()), f"language={language}"]
+    choice = Choice(bundle, variant, source, profile, threads, provider, device, precision)
+    with choice.bundle() as opened:
+        name = opened.task(TASK if task is None and TASK in opened.tasks else task)
+        graph = opened.checked.graphs[name]
+        audio = _audio(graph)
+        values = inputs(graph, input)
+        if audio in values:
+            raise typer.BadParameter(f"the clips come from the data, not by -i {audio}=...")
+        options = settings(graph, set)
+        read_inputs(graph, values, {audio: None})
+        listener = Listener(opened, name, audio, text_output(graph), values, options, jobs)
+        made_by = _made_by(opened, name, audio, values, options)
+        heard, clock = _hear(listener, clips, made_by, output)
+    found = evaluate(data, made_by, clips, heard, NORMALIZERS[normalizer], clock.speed())
+    if other and against:
+        from dataclasses import replace
+
+        found = replace(found, against=compare(found, other, against))
+    _tell(found, by or (), output, show, json)
+    if found.failed:
+        raise typer.Exit(FAILED)
+
+
+def _made_by(
+    bundle: Bundle,
+    task: str,
+    audio: str,
+    given: Mapping[str, Any],
+    options: Mapping[str, Mapping[str, Any]],
+) -> dict[str, Any]:
+    """Return all that the hypotheses hang on, the clips apart."""
+    from composer.eval.identity import identity, versions
+
+    graph = bundle.checked.graphs[task]
+    values = {name: entry.default for name, entry in graph.inputs.items() if name != audio}
+    placed = {
+        name: bundle.profile.placement(name, bundle.checked.known[name].cls.places).given
+        for name in graph.components
+    }
+    asked = bundle.checked.known
+    precision = {name: asked[name].spec.precision for name in graph.components}
+    for name, chosen in precision.items():
+        if chosen:
+            placed[name] = {**placed[name], "precision": chosen}
+    return {
+        "bundle": identity(bundle, task),
+        "task": task,
+        "inputs": {name: _short(value) for name, value in {**values, **given}.items()},
+        "settings": _settings(graph, options),
+        "placement": {name: {**each} for name, each in placed.items() if each},
+        "versions": versions(),
+    }
+
+
+def _settings(graph: Graph, given: Mapping[str, Mapping[str, Any]]) -> dict[str, dict[str, Any]]:
+    """Return the options that each decoder runs with, defaults included."""
+    found = {}
+    for name, node in graph.nodes.items():
+        if node.signature and (node.signature.streams or name in given):
+            defaults = {key: option.default for key, option in node.signature.options.items()}
+            options = {**defaults, **node.options, **given.get(name, {})}
+            found[name] = {key: _short(value) for key, value in options.items()}
+    return found
+
+
+def _short(value: Any) -> Any:
+    """Return what JSON holds as it is, an array by its digest."""
+    if hasattr(value, "tobytes"):
+        return f"{value.dtype} {list(value.shape)} {hashlib.sha256(value.tobytes()).hexdigest()}"
+    return list(value) if isinstance(value, tuple) else value
+
+
+def _hear(
+    listener: Listener, clips: Sequence[Utterance], made_by: Mapping[str, Any], output: Path | None
+) -> tuple[dict[str, Heard], Clock]:
+    """Run what is not yet heard, write it as it comes, and return all of it."""
+    from composer.eval.journal import Journal
+    from composer.eval.listen import resumed
+    from composer.eval.pace import Clock
+
+    if output is None:
+        clock, heard = Clock(None, listener.jobs), {}
+        for each in _run(listener, clips, clock):
+            heard[each.id] = each
+        return heard, clock
+    with Journal(output / RESULTS, made_by) as journal:
+        if journal.fresh:
+            (output / TIMES).unlink(missing_ok=True)
+        clock = Clock(output / TIMES, listener.jobs)
+        kept = resumed(clips, journal.heard, output / RESULTS)
+        if kept:
+            note(f"{len(kept)} of {len(clips)} clips are in {output / RESULTS} already")
+        for each in _run(listener, [clip for clip in clips if clip.id not in kept], clock):
+            journal.add(each)
+        journal.settle([clip.id for clip in clips])
+        return dict(journal.heard), clock
+
+
+def _run(listener: Listener, clips: Sequence[Utterance], clock: Clock) -> Any:
+    if not clips:
+        return
+    with waiting(f"loading {listener.bundle.name}"):
+        listener.bundle.load(listener.task)
+    clock.start()
+    with _progress(len(clips), Path()) as advance:
+        for each in listener.hear(clips):
+            clock.lap(each.seconds if each.error is None else None)
+            yield each
+            advance()
+
+
+def _tell(found: Evaluation, by: Sequence[str], output: Path | None, show: int, json: bool) -> None:
+    """Print the report, and write it with its page where an output folder is given."""
+    from composer.eval.page import page
+    from composer.eval.report import report_json, report_text
+
+    data = report_json(found, by)
+    if output:
+        write(output / REPORT, as_json(data) + "\n")
+        write(output / PAGE, page(found, output, by))
+    for each in found.failed:
+        for problem in each.error or ():
+            note(f"{each.id}: {problem['code']} {problem['message']}")
+    if json:
+        say(as_json(data))
+        return
+    say(report_text(found, by))
+    _show_worst(found, show)
+
+
+def _show_worst(found: Evaluation, show: int) -> None:
+    from composer.eval.view import aligned
+
+    wide = shutil.get_terminal_size().columns
+    colour = not os.environ.get("NO_COLOR")
+
+    def paint(text: str, mark: str) -> str:
+        if not sys.stdout.isatty():
+            return text
+        return f"{COLOURS[mark]}{shown(text)}\x1b[0m" if colour and mark in COLOURS else shown(text)
+
+    worst = sorted(found.scored, key=lambda each: -each.score.words.errors)[:show]
+    for each in worst:
+        if each.score.words.errors:
+            said = aligned(each.score.spans, wide, paint)
+            sys.stdout.write(f"\n{shown(each.clip.id)}\n{said}\n")

@@ -1,0 +1,1 @@
+"""Measure how well a bundle transcribes: error rates that say how they came about."""

@@ -1,0 +1,81 @@
+"""Say which bundle ran, so that another machine can tell whether it has the same."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from composer.hub import snapshot_of
+
+if TYPE_CHECKING:
+    from composer.bundle import Bundle
+    from composer.location import Location
+
+WHOLE = 2**26  # larger files are sampled
+PIECE, PIECES = 2**20, 64
+PACKAGES = ("bundle-composer", "mlx", "mlx-lm", "onnxruntime", "tokenizers", "librosa", "soxr")
+
+
+def identity(bundle: Bundle, task: str) -> dict[str, Any]:
+    """Return the bundle's name and variant, the digests of its manifest and of its task's files.
+
+    A file of the Hub has the digest that the Hub gives, and its commit. Of another one the bytes
+    are hashed: all of them up to 64 MiB; beyond that the size, the first and the last MiB and 62
+    evenly between, which is named `sampled`.
+    """
+    manifest = bundle.checked.manifest
+    places: dict[str, Location] = {}
+    for name in bundle.checked.graphs[task].components:
+        known = bundle.checked.known[name]
+        adapters = [adapter.weights for adapter in known.spec.adapters.values()]
+        given = [place for place in (known.spec.weights, known.spec.files, *adapters) if place]
+        for place in (*known.files, *given):
+            if snapshot_of(place) or (place.path and place.path.is_file()):
+                places[str(place)] = place
+    files = {name: digest(place) for name, place in sorted(places.items())}
+    return {
+        "name": manifest.name,
+        "variant": manifest.variant,
+        "manifest": f"sha256:{hashlib.sha256(manifest.path.read_bytes()).hexdigest()}",
+        "files": {name: found for name, found in files.items() if found},
+    }
+
+
+def digest(location: Location) -> str | None:
+    """Return a digest with its kind before it; None where the place is no file."""
+    found = snapshot_of(location)
+    if found:
+        snapshot, path = found
+        file = snapshot.files.get(path)
+        if file is None:
+            return None
+        return f"{file.algorithm}:{file.digest} of {snapshot.repo}@{snapshot.commit}"
+    assert location.path is not None
+    return digest_of(location.path)
+
+
+def digest_of(path: Path) -> str:
+    """Return the digest of a file, sampled where it is large."""
+    with path.open("rb") as file:
+        size = os.fstat(file.fileno()).st_size
+        if size <= WHOLE:
+            return f"sha256:{hashlib.file_digest(file, 'sha256').hexdigest()}"
+        seen = hashlib.sha256(str(size).encode())
+        for number in range(PIECES):
+            file.seek((size - PIECE) * number // (PIECES - 1))
+            seen.update(file.read(PIECE))
+        return f"sampled:{seen.hexdigest()}"
+
+
+def versions() -> dict[str, str]:
+    """Return the versions of what computes, where it is installed."""
+    found = {}
+    for name in PACKAGES:
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:
+            continue
+    return found

@@ -1,0 +1,25 @@
+"""The rules of Voices-in-the-Wild-Bench: words of English, characters of Chinese."""
+
+from __future__ import annotations
+
+import unicodedata
+from collections.abc import Mapping
+
+CHINESE = {"zh", "cn", "chinese"}
+
+
+def normalize(text: str, fields: Mapping[str, str]) -> str:
+    """Turn punctuation into spaces; then lower English, and set each Chinese character apart."""
+    spaced = "".join(" " if unicodedata.category(c).startswith("P") else c for c in text)
+    if chinese(fields):
+        return " ".join("".join(spaced.split()))
+    return "".join(" " if unicodedata.category(c).startswith("P") else c for c in text.lower())
+
+
+def chinese(fields: Mapping[str, str]) -> bool:
+    """Tell by `subset`, and where that names no language by `lang` or `language`."""
+    subset = fields.get("subset", "").lower()
+    for code in ("zh", "en"):
+        if f"-{code}-" in subset or subset.endswith(f"-{code}") or subset.startswith(f"{code}-"):
+            return code == "zh"
+    return fields.get("lang", fields.get("language", "")).lower() in CHINESE

@@ -1,0 +1,205 @@
+"""Write an evaluation down: as JSON for programs, and in words."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from composer.eval.bootstrap import CONFIDENCE, RESAMPLES, SEED, Interval
+from composer.eval.evaluation import Comparison, Evaluation, Scored
+from composer.eval.score import Counts, total
+
+VERSION = 1
+PERCENT = (0, 20)
+
+
+def report_json(found: Evaluation, by: Sequence[str] = ()) -> dict[str, Any]:
+    """Return an evaluation as JSON holds it; rates are fractions, times seconds."""
+    speed = found.speed
+    return {
+        "report": VERSION,
+        **found.made_by,
+        "data": {"path": found.data, "digest": found.digest()},
+        "normalizer": {
+            "name": found.normalizer.name,
+            "version": found.normalizer.version,
+            "source": found.normalizer.source,
+        },
+        "utterances": {
+            "scored": len(found.scored),
+            "failed": len(found.failed),
+            "left_out": len(found.left_out),
+            "empty_references": sum(not each.score.words.total for each in found.scored),
+            "empty_hypotheses": sum(not each.heard.hypothesis for each in found.scored),
+            "cut_short": sum(each.heard.finish_reason == "length" for each in found.scored),
+            **{f"at_most_{percent}_percent": found.within(percent) for percent in PERCENT},
+        },
+        "words": _counts(found.words, "wer", found.wer),
+        "characters": _counts(found.characters, "cer", found.cer),
+        "failed_as_deleted": _counts(found.with_failed, "wer") if found.failed else None,
+        "interval": {
+            "confidence": CONFIDENCE,
+            "resamples": RESAMPLES,
+            "seed": SEED,
+            "of": "utterances, percentiles",
+        },
+        "speed": {
+            "audio_seconds": round(speed.audio, 3),
+            "wall_seconds": round(speed.wall, 3),
+            "real_time_factor": speed.rtf,
+            "jobs": list(speed.jobs),
+            "sessions": speed.sessions,
+        },
+        "groups": {
+            field: {
+                name: {
+                    "utterances": len(rows),
+                    **_counts(total(r.score.words for r in rows), "wer"),
+                }
+                for name, rows in found.groups(field).items()
+            }
+            for field in by
+        },
+        "against": _against(found.against) if found.against else None,
+    }
+
+
+def _counts(counts: Counts, name: str, sure: Interval | None = None) -> dict[str, Any]:
+    return {
+        name: counts.rate,
+        **({"low": sure.low, "high": sure.high} if sure else {}),
+        "errors": counts.errors,
+        "N": counts.total,
+        "S": counts.substitutions,
+        "D": counts.deletions,
+        "I": counts.insertions,
+        "H": counts.hits,
+    }
+
+
+def _words(rows: Sequence[Scored]) -> Counts:
+    return total(each.score.words for each in rows)
+
+
+def _against(other: Comparison) -> dict[str, Any]:
+    return {
+        "path": other.path,
+        "bundle": other.made_by.get("bundle"),
+        "wer": other.wer,
+        "difference": other.words.difference,
+        "low": other.words.interval.low,
+        "high": other.words.interval.high,
+        "p": other.words.p,
+    }
+
+
+def report_text(found: Evaluation, by: Sequence[str] = ()) -> str:
+    """Return an evaluation in words."""
+    many = len(found.scored)
+    lines = [
+        f"{found.made_by['bundle']['name']} on {found.data}, normaliser {found.normalizer}",
+        "",
+    ]
+    lines += [
+        _row("words", found.words, "WER", found.wer),
+        _row("characters", found.characters, "CER", found.cer),
+    ]
+    for percent in PERCENT:
+        count = found.within(percent)
+        title = "at 0 %" if not percent else f"at most {percent} %"
+        share = f"{100 * count / many:.1f} %" if many else "-"
+        lines.append(f"{title:<14}{share:>8}   {count} of {many} utterances")
+    lines += _told(found)
+    speed = found.speed
+    if speed.rtf is not None:
+        jobs = " and ".join(map(str, speed.jobs))
+        lines.append(
+            f"{'speed':<14}{speed.rtf:>8.3f}   real-time factor: {speed.wall:.1f} s for "
+            f"{speed.audio:.1f} s of audio, {jobs} in flight"
+        )
+    for field in by:
+        lines += ["", *_table(found, field)]
+    if found.against:
+        lines += ["", *_comparison(found.against)]
+    return "\n".join([*lines, "", *_made_by(found)])
+
+
+def percent(rate: float | None) -> str:
+    """Return a rate in percent with two digits behind the point; a dash where there is none."""
+    return "-" if rate is None else f"{100 * rate:.2f} %"
+
+
+def _row(title: str, counts: Counts, name: str, sure: Interval | None) -> str:
+    span = f"[{100 * sure.low:.2f}, {100 * sure.high:.2f}]" if sure else ""
+    return (
+        f"{title:<14}{percent(counts.rate):>8}   {name} {span}  N {counts.total}  "
+        f"S {counts.substitutions}  D {counts.deletions}  I {counts.insertions}  H {counts.hits}"
+    )
+
+
+def _told(found: Evaluation) -> list[str]:
+    """Return what is to be known of clips that are not in the rates, or are there oddly."""
+    lines = []
+    if found.failed:
+        lost = percent(found.with_failed.rate)
+        lines.append(f"{'failed':<14}{len(found.failed):>8}   in no rate; as deletions WER {lost}")
+    if found.left_out:
+        lines.append(
+            f"{'left out':<14}{len(found.left_out):>8}   references that {found.normalizer} skips"
+        )
+    empty = sum(not each.score.words.total for each in found.scored)
+    if empty:
+        lines.append(f"{'empty':<14}{empty:>8}   references; what was heard there is inserted")
+    silent = sum(not each.heard.hypothesis for each in found.scored)
+    if silent:
+        lines.append(f"{'silent':<14}{silent:>8}   hypotheses without a word")
+    cut = sum(each.heard.finish_reason == "length" for each in found.scored)
+    if cut:
+        lines.append(f"{'cut short':<14}{cut:>8}   the decoder reached its limit of tokens")
+    return lines
+
+
+def _table(found: Evaluation, field: str) -> list[str]:
+    groups = found.groups(field)
+    wide = max(len(field), *(len(name) for name in groups)) + 2
+    lines = [f"{field:<{wide}}{'utterances':>10}{'words':>8}{'errors':>8}{'WER':>9}"]
+    for name, rows in groups.items():
+        counts = _words(rows)
+        lines.append(
+            f"{name:<{wide}}{len(rows):>10}{counts.total:>8}{counts.errors:>8}"
+            f"{percent(counts.rate):>9}"
+        )
+    return lines
+
+
+def _comparison(other: Comparison) -> list[str]:
+    words = other.words
+    low, high = 100 * words.interval.low, 100 * words.interval.high
+    name = other.made_by.get("bundle", {}).get("name", "?")
+    verdict = "they differ" if low > 0 or high < 0 else "no difference is shown"
+    return [
+        f"against {name} in {other.path}: WER {percent(other.wer)}",
+        f"difference {100 * words.difference:+.2f} points [{low:+.2f}, {high:+.2f}], "
+        f"p {words.p:.4f}: {verdict}",
+    ]
+
+
+def _made_by(found: Evaluation) -> list[str]:
+    made = found.made_by
+    bundle = made["bundle"]
+    variant = f", variant {bundle['variant']}" if bundle["variant"] else ""
+    lines = [
+        f"bundle      {bundle['name']}{variant}, {bundle['manifest'][:19]}, "
+        f"{len(bundle['files'])} files",
+        f"task        {made['task']}",
+    ]
+    for title, values in (("inputs", made["inputs"]), ("placement", made["placement"])):
+        if values:
+            lines.append(f"{title:<12}{_flat(values)}")
+    for node, options in made["settings"].items():
+        lines.append(f"{node:<11} {_flat(options)}")
+    return [*lines, f"versions    {_flat(made['versions'])}"]
+
+
+def _flat(values: Mapping[str, Any]) -> str:
+    return ", ".join(f"{name} {value!r}" for name, value in values.items())
