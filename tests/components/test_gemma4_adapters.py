@@ -1,0 +1,192 @@
+"""Adapters on Gemma-4, whose last layers have no keys and values of their own to adapt."""
+
+import json
+
+import mlx.core as mx
+import numpy as np
+import pytest
+import torch
+from adapter_files import at, write_adapter
+from gemma4_models import ROWS, save, spec, torch_model
+from mlx.utils import tree_unflatten
+from mlx_lm.models import gemma4_text
+from mlx_lm.tuner.lora import LoRALinear
+from mlx_lm.tuner.utils import load_adapters
+
+from composer.component import Adapter
+from composer.components.mlx.gemma4 import Gemma4
+from composer.headers import Headers
+from composer.manifest.entries import Quantization
+from composer.placement import Placement
+
+TARGETS = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
+LAYERS, BORROWING, RANK, SCALE = 6, (3, 4, 5), 4, 20.0
+IDS = np.random.default_rng(0).integers(2, ROWS, 13)
+RELEASE = {"lora_rank": RANK, "lora_target_names": [*TARGETS]}
+
+
+def matrices(model, dead=True):
+    """Return updates for every target of every layer, those that a trainer would keep dead too."""
+    random = np.random.default_rng(1)
+    sizes = {
+        name: (module.in_features, module.out_features)
+        for name, module in model.named_modules()
+        if name.rpartition(".")[2] in TARGETS
+    }
+    for layer in BORROWING if dead else ():
+        for side in "kv":
+            sizes[f"model.layers.{layer}.self_attn.{side}_proj"] = (64, 32)
+    return {
+        f"{name}.{side}": random.normal(0, 0.02, shape).astype(np.float32)
+        for name, (inputs, outputs) in sizes.items()
+        for side, shape in (("lora_a", (inputs, RANK)), ("lora_b", (RANK, outputs)))
+    }
+
+
+def asked(home, precision=None, **scales):
+    adapters = {name: Adapter(at(home / name), scale) for name, scale in scales.items()}
+    return spec(home / "lm", precision, adapters)
+
+
+def load(home, precision=None, **scales):
+    wanted = asked(home, precision, **scales)
+    return Gemma4.load(wanted, Gemma4.facts(wanted, Headers()), Placement())
+
+
+def logits(lm, *on):
+    ids = mx.array(IDS)
+    return np.array(lm.logits(lm.embed(ids), lm.per_layer(ids), adapters=on))
+
+
+def greedy(lm, *on, count=8):
+    ids = mx.array(IDS)
+    stream = lm.generate(lm.embed(ids), lm.per_layer(ids), adapters=on, max_tokens=count)
+    while True:
+        try:
+            next(stream)
+        except StopIteration as end:
+            return end.value["ids"].tolist()
+
+
+def far(left, right):
+    return np.abs(left - right).max()
+
+
+@pytest.fixture(scope="module", params=["e2b", "e4b"])
+def pair(request, tmp_path_factory):
+    """Return a model of transformers, the folder of its checkpoint and adapter, and the two."""
+    home = tmp_path_factory.mktemp(request.param)
+    model = torch_model(request.param)
+    save(model, home / "lm", request.param)
+    write_adapter(home / "speech", matrices(model), RELEASE, beside="lora_config")
+    return model, home, load(home, speech=SCALE)
+
+
+def test_it_computes_what_the_formula_gives_in_transformers(pair):
+    model, home, lm = pair
+    weights = mx.load(str(home / "speech" / "adapters.safetensors"))
+
+    def update(name):
+        a, b = (torch.tensor(np.array(weights[f"{name}.lora_{side}"])) for side in "ab")
+        return lambda _, given, out: out + SCALE * ((given[0] @ a) @ b)
+
+    with torch.no_grad():
+        off = model(torch.tensor(IDS)[None]).logits[0].numpy()
+        hooks = [
+            module.register_forward_hook(update(name))
+            for name, module in model.named_modules()
+            if name.rpartition(".")[2] in TARGETS
+        ]
+        on = model(torch.tensor(IDS)[None]).logits[0].numpy()
+        for hook in hooks:
+            hook.remove()
+    assert len(hooks) == LAYERS * len(TARGETS) - 2 * len(BORROWING)
+    assert far(logits(lm), off) < 2e-4
+    assert far(logits(lm, "speech"), on) < 2e-4
+    assert far(on, off) > 0.5
+
+
+def test_it_computes_what_mlx_lm_computes(pair, tmp_path):
+    """Today's mlx-lm refuses an adapter with dead modules, so that it is given the live ones."""
+    model, home, lm = pair
+    config = json.loads((home / "lm" / "config.json").read_text())
+    theirs = gemma4_text.Model(gemma4_text.ModelArgs.from_dict(config))
+    theirs.load_weights(list(mx.load(str(home / "lm" / "model.safetensors")).items()))
+    parameters = {"rank": RANK, "scale": SCALE, "dropout": 0.0}
+    parameters["keys"] = [f"{'self_attn' if n[0] in 'qkvo' else 'mlp'}.{n}" for n in TARGETS]
+    told = {"fine_tune_type": "lora", "num_layers": LAYERS, "lora_parameters": parameters}
+    whole = mx.load(str(home / "speech" / "adapters.safetensors"))
+    live = {n: v for n, v in whole.items() if n in matrices(model, dead=False)}
+    write_adapter(tmp_path / "live", live, told)
+    write_adapter(tmp_path / "dead", whole, told)
+    with pytest.raises(ValueError, match="not an adapter parameter"):
+        load_adapters(gemma4_text.Model(theirs.args), str(tmp_path / "dead"))
+    load_adapters(theirs, str(tmp_path / "live"))
+    want = np.array(theirs(mx.array(IDS)[None])[0])
+    assert far(logits(lm, "speech"), want) < 1e-5 * np.abs(want).max()
+
+
+def test_dead_modules_are_counted(pair):
+    model, home, _ = pair
+    facts = Gemma4.facts(asked(home, speech=SCALE), Headers())
+    notes = [str(note) for note in facts.notes]
+    assert notes == [
+        "repo/speech/adapters.safetensors: L327 warning: 6 of 42 modules are dropped: the layers "
+        "3 to 5 take keys and values from earlier ones\n"
+        "    adapter: model.layers.3.self_attn.k_proj.lora_a f32 [64, 4]\n"
+        "    hint: they have no self_attn.k_proj, self_attn.v_proj to adapt"
+    ]
+    plain = Gemma4.facts(asked(home), Headers())
+    live = sum(value.nbytes for value in matrices(model, dead=False).values())
+    assert facts.nbytes - plain.nbytes == live
+
+
+@pytest.mark.parametrize(
+    "precision", ["bfloat16", Quantization(4, 32), Quantization(8, 32)], ids=str
+)
+def test_float32_updates_on_other_bases(pair, precision):
+    """Against mlx-lm's own module around the same base, quantized or narrow."""
+    _, home, lm = pair
+    lm = load(home, precision, speech=SCALE)
+    base = logits(lm)
+    ours = logits(lm, "speech")
+    lm.adapters.switch(())
+    weights = mx.load(str(home / "speech" / "adapters.safetensors"))
+    wrapped = []
+    modules = dict(lm.model.named_modules())
+    prefix = next(path for path in modules if path.endswith("layers.0")).removesuffix("layers.0")
+    for path in lm.adapters.places:
+        module = LoRALinear.from_base(modules[f"{prefix}{path}"], RANK, 0.0, SCALE)
+        module.lora_a = weights[f"model.{path}.lora_a"]
+        module.lora_b = weights[f"model.{path}.lora_b"]
+        wrapped.append((f"{prefix}{path}", module))
+    lm.model.update_modules(tree_unflatten(wrapped))
+    lm.model.eval()
+    assert np.array_equal(ours, logits(lm))
+    assert far(ours, base) > 0.5
+
+
+def test_speech_and_chat_over_one_set_of_weights(pair):
+    """After a thousand switches both give what each gave alone, to the bit."""
+    _, home, lm = pair
+    alone = load(home)
+    modules = dict(lm.model.named_modules())
+    off, on, said = logits(lm), logits(lm, "speech"), greedy(lm, "speech")
+    assert np.array_equal(off, logits(alone))
+    assert greedy(lm) == greedy(alone) != said
+    for number in range(1000):
+        lm.adapters.switch(("speech",) if number % 2 == 0 else ())
+    assert np.array_equal(logits(lm), off)
+    assert all(module is modules[path] for path, module in lm.model.named_modules())
+    assert np.array_equal(logits(lm, "speech"), on)
+    assert greedy(lm, "speech") == said
+    assert greedy(lm) == greedy(alone)
+
+
+@pytest.mark.parametrize("chunk", [1, 7, 64])
+def test_prefill_in_chunks_has_its_adapters(pair, chunk, monkeypatch):
+    _, _, lm = pair
+    whole = greedy(lm, "speech")
+    monkeypatch.setattr(lm.decoder, "chunk", chunk)
+    lm.adapters.switch(())
+    assert greedy(lm, "speech") == whole
