@@ -20,7 +20,14 @@ def read_option(name: str, option: Option, given: Any) -> Any:
         # JSON's strictness: a list may become a tuple, a text never a number.
         return TypeAdapter(option.annotation).validate_json(json.dumps(given), strict=True)
     except ValidationError as error:
-        kinds = {found["type"].partition("_")[0]: found["msg"] for found in error.errors()}
+        errors = error.errors()
+        missing = sum(found["type"] == "missing" for found in errors)
+        most = [found["ctx"]["max_length"] for found in errors if found["type"] == "too_long"]
+        if missing or most:
+            count = most[0] if most else len(given) + missing
+            message = f"option '{name}' should have {count} items, not {len(given)}"
+            raise ValueError(message) from None
+        kinds = {found["type"].partition("_")[0]: found["msg"] for found in errors}
         wanted = listed(
             TYPES.get(f"{kind}_type", why.removeprefix("Input should be "))
             for kind, why in kinds.items()
