@@ -7,6 +7,7 @@ import struct
 from collections.abc import Mapping
 from math import prod
 from pathlib import Path
+from typing import Any
 
 ITEM = {"F32": 4, "F16": 2, "BF16": 2, "U32": 4}
 SPECIALS = (
@@ -169,6 +170,12 @@ def projections(layer: int) -> dict[str, tuple[int, int]]:
 
 def gemma4(folder: Path) -> None:
     """Write Gemma-4-E4B's text decoder, whose last 18 layers borrow keys and values."""
+    safetensors(folder / "model.safetensors", gemma4_shapes())
+    (folder / "config.json").write_text(json.dumps(gemma4_config()))
+
+
+def gemma4_shapes() -> dict[str, tuple[str, tuple[int, ...]]]:
+    """Return its tensors."""
     shapes: dict[str, tuple[int, ...]] = {
         "embed_tokens": (262144, 2560), "embed_tokens_per_layer": (262144, 10752),
         "per_layer_model_projection": (10752, 2560), "per_layer_projection_norm": (256,),
@@ -189,7 +196,11 @@ def gemma4(folder: Path) -> None:
     at = "language_model.model."
     named = {f"{at}{name}.weight": ("BF16", shape) for name, shape in shapes.items()}
     scalars = {f"{at}layers.{layer}.layer_scalar": ("BF16", (1,)) for layer in range(LAYERS)}
-    safetensors(folder / "model.safetensors", named | scalars)
+    return named | scalars
+
+
+def gemma4_config() -> dict[str, Any]:
+    """Return its config.json."""
     kinds = ["full" if layer in FULL else "sliding" for layer in range(LAYERS)]
     text = {
         "model_type": "gemma4_text", "hidden_size": 2560, "intermediate_size": 10240,
@@ -208,8 +219,7 @@ def gemma4(folder: Path) -> None:
             "sliding_attention": {"rope_type": "default", "rope_theta": 1e4},
         },
     }  # fmt: skip
-    config = {"model_type": "gemma4", "text_config": text, "eos_token_id": [1, 106]}
-    (folder / "config.json").write_text(json.dumps(config))
+    return {"model_type": "gemma4", "text_config": text, "eos_token_id": [1, 106]}
 
 
 def gemma4_lora(folder: Path, rank: int = 16) -> None:

@@ -15,10 +15,11 @@ from composer.location import Location
 
 from .. import checkpoint
 from ..checkpoint import HEAD, Checkpoint
-from ..loader import DERIVED
+from ..loader import DERIVED, count
 from ..packing import some
+from .config import MODELS, flatten, read_settings
 from .layout import PARTS, faults, layout
-from .settings import MODELS, Settings, flatten, read_settings
+from .settings import Settings
 
 if TYPE_CHECKING:
     from composer.headers import Headers
@@ -93,7 +94,7 @@ def read_decoder(location: Location, headers: Headers) -> Decoder:
     prefix = _prefix(location, index)
     text, strange, towers = _part(index, prefix)
     settings, more = read_settings(config, text)
-    problems += [*more, *_strange(strange)]
+    problems += [*more, *_strange(strange, prefix)]
     borrowing = settings.args["num_kv_shared_layers"] if settings else 0
     first = len(settings.layers) - borrowing if settings else 0
     dead = {name for name in text if _is_dead(name, first)} if borrowing else set()
@@ -102,6 +103,7 @@ def read_decoder(location: Location, headers: Headers) -> Decoder:
         index.metadata,
         index.files,
     )
+    problems += _half_stored(settings, dead)
     config = _own(config, prefix, live)
     try:
         held = checkpoint.hold_checkpoint(location, headers, config, live)
@@ -109,7 +111,7 @@ def read_decoder(location: Location, headers: Headers) -> Decoder:
         _refuse([*problems, *error.problems], place)
         raise
     if settings:
-        problems += faults(layout(settings), live, held.schemes)
+        problems += faults(layout(settings), live, held.schemes, f"{location}: {prefix}*")
     _refuse(problems, place)
     assert settings is not None
     notes = (*held.notes, *_ignored(location, towers, dead), *_squeezed(location, held.schemes))
@@ -182,6 +184,25 @@ def _is_dead(name: str, first: int) -> bool:
     return match is not None and int(match[1]) >= first
 
 
+def _half_stored(settings: Settings | None, dead: set[str]) -> Iterator[Problem]:
+    """Report keys that some of the borrowing layers store and others do not."""
+    if settings is None or not dead:
+        return
+    borrow = [number for number, layer in enumerate(settings.layers) if layer.borrows]
+    stored = sorted({int(name.split(".")[1]) for name in dead if ".k_proj.weight" in name})
+    if stored != borrow:
+        yield Problem(
+            "W275",
+            f"num_kv_shared_layers is {len(borrow)}, but of the last {len(borrow)} layers only "
+            f"{some(stored)} store keys",
+            causes=(
+                f"config.json: layers {borrow[0]} to {borrow[-1]} borrow theirs",
+                f"the first of the tensors is {min(dead)}",
+            ),
+            hint="either all of these layers store keys that nothing reads, or none does",
+        )
+
+
 def _own(config: dict[str, Any], prefix: str, live: Mapping[str, Tensor]) -> dict[str, Any]:
     """Return the config with the quantization of this decoder's modules, under short names."""
     table = config.get("quantization")
@@ -198,18 +219,18 @@ def _own(config: dict[str, Any], prefix: str, live: Mapping[str, Tensor]) -> dic
     return {**config, "quantization": own}
 
 
-def _strange(tensors: list[Tensor]) -> list[Problem]:
+def _strange(tensors: list[Tensor], prefix: str) -> list[Problem]:
     if not tensors:
         return []
     first = tensors[0]
     return [
         Problem(
             "W278",
-            f"{len(tensors)} tensors are neither the decoder's nor a tower's: "
+            f"{count(tensor.name for tensor in tensors)} neither the decoder's nor a tower's: "
             f"{some(tensor.name for tensor in tensors)}",
             causes=(
                 f"the file holds {checkpoint.shown(first)}",
-                f"Gemma-4 has nothing of that name; its towers are {', '.join(TOWERS)}",
+                f"Gemma-4 has its decoder, here under {prefix}*, and towers: {', '.join(TOWERS)}",
             ),
             hint="take them out of the checkpoint",
         )
@@ -222,15 +243,14 @@ def _ignored(location: Location, towers: list[str], dead: set[str]) -> Iterator[
         names = sorted({name.removeprefix("model.").partition(".")[0] for name in towers})
         yield Problem(
             "L325",
-            f"{len(towers)} tensors of {', '.join(names)} are not read: this is the text decoder",
+            f"{count(towers)} not read, of {', '.join(names)}: this is the text decoder",
             place,
             severity="warning",
         )
     if dead:
         yield Problem(
             "L326",
-            f"{len(dead)} tensors are keys and values of layers that borrow theirs; they are "
-            "never read",
+            f"{count(dead)} keys and values of layers that borrow theirs, and never read",
             place,
             (some(sorted(dead), 4),),
             severity="warning",

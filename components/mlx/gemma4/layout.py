@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING
 
@@ -9,6 +10,7 @@ from composer.errors import Problem
 from composer.headers.quantization import Scheme
 
 from ..checkpoint import shown
+from ..loader import count
 from ..packing import some
 from .settings import Layer, Settings, Size
 
@@ -19,6 +21,7 @@ Sizes = tuple[Size, ...]
 ONE = Size(1, "1")
 PARTS = ("weight", "scales", "biases")
 MOST = 8  # wrong shapes that are told one by one
+NUMBER = re.compile(r"^layers\.\d+")
 
 
 def layout(settings: Settings) -> dict[str, Sizes]:
@@ -76,57 +79,73 @@ def _layer(settings: Settings, layer: Layer) -> Iterator[tuple[str, Sizes]]:
 
 
 def faults(
-    wanted: Mapping[str, Sizes], tensors: Mapping[str, Tensor], schemes: Mapping[str, Scheme]
+    wanted: Mapping[str, Sizes],
+    tensors: Mapping[str, Tensor],
+    schemes: Mapping[str, Scheme],
+    at: str,
 ) -> Iterator[Problem]:
     """Report tensors that are missing, that no part of the model has, and of another shape.
 
-    A quantized module is held by the shape that its packed weight stands for.
+    A quantized module is held by the shape that its packed weight stands for. `at` says where
+    the tensors are.
     """
     packed = {f"{path}.{part}" for path in schemes for part in PARTS if f"{path}.weight" in wanted}
     if missing := [name for name in wanted if name not in tensors]:
         first = missing[0]
         yield Problem(
             "W277",
-            f"{_count(missing)} missing: {some(missing)}",
+            f"{count(missing)} missing: {some(missing)}",
             causes=(
-                f"{first} {_values(wanted[first])} comes from config.json: {_said(wanted[first])}",
-                f"{len(tensors)} tensors are there, and none of that name",
+                f"config.json makes {first} {_values(wanted[first])}: {_said(wanted[first])}",
+                f"{at} has {len(tensors)} tensors, and none of that name",
             ),
             hint="fetch the whole checkpoint, or give the config.json that belongs to it",
         )
     if more := [name for name in tensors if name not in wanted and name not in packed]:
-        layers = 1 + max(int(n.split(".")[1]) for n in wanted if n.startswith("layers."))
+        layers = len({name.split(".")[1] for name in wanted if name.startswith("layers.")})
         yield Problem(
             "W278",
-            f"{_count(more)} no part of this decoder: {some(more)}",
+            f"{count(more)} no part of this decoder: {some(more)}",
             causes=(
-                f"the file holds {shown(tensors[more[0]])}",
+                f"{at} has {shown(tensors[more[0]])}",
                 f"config.json makes {len(wanted)} tensors in {layers} layers, and none of that "
                 "name",
             ),
             hint="give the config.json that belongs to the weights, or take the tensors out",
         )
-    wrong = []
+    yield from _misshapen(wanted, tensors, schemes, at)
+
+
+def _misshapen(
+    wanted: Mapping[str, Sizes],
+    tensors: Mapping[str, Tensor],
+    schemes: Mapping[str, Scheme],
+    at: str,
+) -> Iterator[Problem]:
+    """Report wrong shapes, one that several layers have only once."""
+    found: dict[tuple[str, str, str], list[str]] = {}
     for name, sizes in wanted.items():
-        tensor = tensors.get(name)
-        if tensor is not None and _shape(name, tensor, schemes) != _values(sizes):
-            wrong.append((tensor, sizes, _shape(name, tensor, schemes)))
-    for tensor, sizes, shape in wrong[:MOST]:
+        if name in tensors and (shape := _shape(tensors[name], schemes)) != _values(sizes):
+            same = (NUMBER.sub("layers.*", name), str(shape), str(_values(sizes)))
+            found.setdefault(same, []).append(name)
+    for (_, shape_said, values), names in list(found.items())[:MOST]:
+        first = names[0]
+        layers = f", in {len(names)} layers" if len(names) > 1 else ""
         yield Problem(
             "W279",
-            f"{tensor.name} is {shape}, but config.json makes it {_values(sizes)}",
+            f"{first} is {shape_said}, but config.json makes it {values}{layers}",
             causes=(
-                f"{shape} comes from {shown(tensor)}",
-                f"{_values(sizes)} comes from config.json: {_said(sizes)}",
+                f"{shape_said} comes from {at}: {shown(tensors[first])}",
+                f"{values} comes from config.json: {_said(wanted[first])}",
             ),
         )
-    if len(wrong) > MOST:
-        yield Problem("W279", f"{len(wrong) - MOST} more tensors have another shape")
+    if len(found) > MOST:
+        yield Problem("W279", f"{len(found) - MOST} more tensors have another shape")
 
 
-def _shape(name: str, tensor: Tensor, schemes: Mapping[str, Scheme]) -> list[int]:
+def _shape(tensor: Tensor, schemes: Mapping[str, Scheme]) -> list[int]:
     shape = list(tensor.shape)
-    scheme = schemes.get(name.removesuffix(".weight"))
+    scheme = schemes.get(tensor.name.removesuffix(".weight"))
     if scheme and shape:
         shape[-1] = shape[-1] * 32 // scheme.bits
     return shape
@@ -138,7 +157,3 @@ def _values(sizes: Sizes) -> list[int]:
 
 def _said(sizes: Sizes) -> str:
     return ", ".join(size.said for size in sizes)
-
-
-def _count(names: list[str]) -> str:
-    return "1 tensor is" if len(names) == 1 else f"{len(names)} tensors are"
