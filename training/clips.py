@@ -1,4 +1,4 @@
-"""Write the clips that ship with the bundle: held-out voices, held-out sentences."""
+"""Write the clips that ship with a bundle: held-out voices, held-out sentences."""
 
 import argparse
 import json
@@ -10,9 +10,9 @@ import soundfile
 
 from training import espeak, heldout, speech
 
-SEED = 12
 # category, condition, and the shortest and longest duration in seconds
-PLAN: tuple[tuple[str, speech.Condition, float, float], ...] = (
+Plan = tuple[tuple[str, speech.Condition, float, float], ...]
+MEGA_ASR: Plan = (
     ("digits", speech.Condition(), 1.0, 3.0),
     ("digits", speech.Condition("white", 15.0), 2.0, 5.0),
     ("digits", speech.Condition("pink", 10.0, 0.3), 3.0, 6.0),
@@ -26,15 +26,30 @@ PLAN: tuple[tuple[str, speech.Condition, float, float], ...] = (
     ("questions", speech.Condition("pink", 20.0, 0.3), 1.5, 5.0),
     ("questions", speech.Condition("babble", 10.0), 1.5, 5.0),
 )
+ELDERWISE: Plan = (
+    ("digits", speech.Condition(), 1.0, 3.0),
+    ("digits", speech.Condition("white", 15.0), 3.0, 6.0),
+    ("dates", speech.Condition(), 2.0, 4.0),
+    ("dates", speech.Condition(reverberation=0.4), 3.0, 6.0),
+    ("questions", speech.Condition(), 1.5, 4.0),
+    ("questions", speech.Condition("pink", 10.0), 1.5, 5.0),
+    ("questions", speech.Condition("white", 20.0, 0.3), 1.5, 5.0),
+    ("questions", speech.Condition("babble", 15.0), 1.5, 5.0),
+)
+# by bundle: the seed, and the clips
+PLANS: dict[str, tuple[int, Plan]] = {
+    "mega-asr-mini": (12, MEGA_ASR),
+    "elderwise-mini": (31, ELDERWISE),
+}
 
 
-def write(folder: Path) -> None:
+def write(folder: Path, seed: int, plan: Plan) -> None:
     """Write the FLAC files and `references.jsonl`."""
     folder.mkdir(parents=True, exist_ok=True)
-    random = Random(f"clips {SEED}")
+    random = Random(f"clips {seed}")
     babble = [heldout.spoken(random, "questions")[2] for _ in range(heldout.BABBLE)]
     lines = []
-    for number, (category, condition, shortest, longest) in enumerate(PLAN, 1):
+    for number, (category, condition, shortest, longest) in enumerate(plan, 1):
         while True:
             text, voice, wave = heldout.spoken(random, category)
             if shortest <= len(wave) / espeak.RATE <= longest:
@@ -58,8 +73,9 @@ def describe(condition: speech.Condition) -> str:
 def main() -> None:
     """Write the clips from the command line."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("folder", type=Path)
-    write(parser.parse_args().folder)
+    parser.add_argument("bundle", type=Path, help="the bundle's folder, which gets `clips`")
+    bundle = parser.parse_args().bundle
+    write(bundle / "clips", *PLANS[bundle.name])
 
 
 if __name__ == "__main__":
