@@ -1,5 +1,6 @@
 """A conversation over a kept cache against the same one without, on tiny random models."""
 
+import gemma4_models as gemma4
 import mlx.core as mx
 import numpy as np
 import pytest
@@ -10,20 +11,22 @@ from composer.components.mlx.kept import digests
 from composer.errors import ComposerError
 from composer.manifest.entries import Quantization, QuantizationRule
 
-TURNS = [np.random.default_rng(turn).integers(3, 150, size) for turn, size in enumerate((9, 5, 7))]
+TURNS = [np.random.default_rng(turn).integers(3, 90, size) for turn, size in enumerate((9, 5, 7))]
+SLIDING = ("gemma3_text", "gemma4_text")
 
 
 @pytest.fixture(scope="module")
 def models(tmp_path_factory):
     home = tmp_path_factory.mktemp("kept")
     kinds = {"qwen3": {}, "gemma3_text": {"sliding_window": 24}}
-    return {
+    made = {
         kind: load(save(torch_model(kind, num_hidden_layers=3, **more), home / kind))
         for kind, more in kinds.items()
     }
+    return made | {"gemma4": gemma4.load(gemma4.save(gemma4.torch_model(), home / "gemma4"))}
 
 
-@pytest.fixture(params=["qwen3", "gemma3_text"])
+@pytest.fixture(params=["qwen3", "gemma3_text", "gemma4"])
 def lm(request, models):
     return fresh(models[request.param])
 
@@ -53,9 +56,22 @@ def embeds(lm, ids):
     return lm.embed(mx.array(np.asarray(ids)))
 
 
+def given(lm, ids):
+    """Return all that a model takes for ids, by its ports."""
+    found = {"embeds": embeds(lm, ids)}
+    if hasattr(lm, "per_layer"):
+        found["per_layer"] = lm.per_layer(mx.array(np.asarray(ids)))
+    return found
+
+
+def prompt_of(lm, ids):
+    keywords = {"embeds": "input_embeddings", "per_layer": "per_layer_inputs"}
+    return Prompt({keywords[port]: rows for port, rows in given(lm, ids).items()})
+
+
 def said(lm, ids, keep=True, count=12, **options):
-    given = {"max_tokens": count, "stop": (), **options}
-    return outputs(lm.generate(embeds(lm, ids), keep=keep, **given))[1]["ids"]
+    options = {"max_tokens": count, **options}
+    return outputs(lm.generate(**given(lm, ids), keep=keep, **options))[1]["ids"]
 
 
 def talk(lm, keep, turns=TURNS):
@@ -94,13 +110,13 @@ def test_logits_over_a_kept_cache_are_those_without(lm):
     """Beyond rounding: a cache that has read one row too many, or too few, is far away."""
     ids = talk(lm, keep=True)
     keeper = lm.writer.keeper
-    prompt = Prompt({"input_embeddings": embeds(lm, [*ids, 5, 6])})
+    prompt = prompt_of(lm, [*ids, 5, 6])
     lm.read.clear()
     kept = np.array(keeper.prefill(prompt).logits)
     assert lm.read == [3]
     anew = np.array(keeper.decoder.prefill(prompt).logits)
     np.testing.assert_allclose(kept, anew, atol=2e-5)
-    shifted = Prompt({"input_embeddings": embeds(lm, [*ids[1:], 5, 6])})
+    shifted = prompt_of(lm, [*ids[1:], 5, 6])
     assert np.abs(np.array(keeper.decoder.prefill(shifted).logits) - anew).max() > 1e-2
 
 
@@ -110,8 +126,7 @@ def test_a_conversation_that_turns_back_is_trimmed_or_begins_anew(lm):
     other = np.concatenate([history[:30], TURNS[1] + 1])
     lm.read.clear()
     kept = said(lm, other)
-    slides = lm.model.model_type == "gemma3_text"
-    assert lm.read == [len(other) if slides else 5]
+    assert lm.read == [len(other) if lm.model.model_type in SLIDING else 5]
     assert kept.tolist() == said(lm, other, keep=False).tolist()
 
 
@@ -266,3 +281,17 @@ def test_rows_are_told_apart_by_all_that_the_model_is_given():
         given = {"input_embeddings": one, "per_layer_inputs": two, name: other}
         assert not set(digests(given)) & set(both)
     assert digests({"input_embeddings": one[:0]}) == []
+
+
+def test_one_row_beside_the_embeddings_tells_conversations_apart(models):
+    """Rows of sound may stand in equal prompts with other per-layer rows."""
+    lm = fresh(models["gemma4"])
+    keeper, prompt = lm.writer.keeper, prompt_of(lm, TURNS[0][:6])
+    for prefix, reads in (("per_layer_inputs", 6 - 2), (None, 6 - 2), (None, 1)):
+        rows = dict(prompt.rows)
+        if prefix:
+            rows[prefix] = rows[prefix] + mx.array([0, 0, 1, 0, 0, 0]).reshape(6, 1, 1)
+            keeper.retire(keeper.prefill(prompt))
+        lm.read.clear()
+        keeper.retire(keeper.prefill(Prompt(rows)))
+        assert lm.read == [reads]
