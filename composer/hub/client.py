@@ -20,7 +20,9 @@ from composer.hub.trouble import Cut, network, refused, unreachable
 
 REDIRECTS = 6
 TRIES = 4
+WAIT = 0.5  # seconds before the second try, twice as long before each next
 PATIENCE = 30.0  # seconds: the longest wait that a server may ask for
+PER_TRY = 30.0  # seconds until the headers are here
 READ = 20.0  # seconds without a byte
 FLOOR, WINDOW = 16_384, 30.0  # bytes that have to come in so many seconds
 LOOPBACK = ("127.0.0.1", "::1", "localhost")
@@ -79,21 +81,18 @@ class Answer:
 
 
 @contextmanager
-def get(
-    url: str, *, headers: Mapping[str, str] | None = None, seconds: float = 30.0
-) -> Iterator[Answer]:
+def get(url: str, *, headers: Mapping[str, str] | None = None) -> Iterator[Answer]:
     """Send a GET and follow its redirects; raise S49x for what is not 200, 206 or 416.
 
-    `seconds` bounds the time until the last headers are here, of one try. The token goes to the
-    Hub alone.
+    PER_TRY bounds the time until the last headers are here. The token goes to the Hub alone.
     """
     if settings.offline():
         network("S499", f"HF_HUB_OFFLINE is set, and {url} is not in the cache")
-    wait = 0.5
+    wait = WAIT
     for attempt in range(TRIES):
         last = attempt == TRIES - 1
         try:
-            answer = _follow(url, dict(headers or {}), time.monotonic() + seconds)
+            answer = _follow(url, dict(headers or {}), time.monotonic() + PER_TRY)
         except Cut as cut:
             if last or cut.timeout:
                 unreachable(url, cut)

@@ -24,12 +24,13 @@ from composer.hub.progress import progress
 from composer.hub.ranges import SPAN, hold_answer
 from composer.hub.snapshots import Snapshot
 from composer.hub.tree import HubFile
-from composer.hub.trouble import Cut, network, refused, unreachable
+from composer.hub.trouble import Cut, broken, is_network, refused
 
 MOST_FILES = 2_000
 MOST_BYTES = 512 * 10**9
 AT_ONCE = 4
 TRIES = 5
+WAIT = 0.1  # seconds, twice as long before each next try
 GAIN = 1 << 20  # a try that brought so many bytes does not count
 STALE = 7 * 86_400.0
 
@@ -60,6 +61,8 @@ def fetch(needs: Iterable[Need]) -> Fetched:
     done, stop = Fetched(), threading.Event()
     if not waiting:
         return done
+    for home in {need.snapshot.home for need in waiting}:
+        sweep(home)
     problems: list[Problem] = []
     total = sum(need.file.size for need in waiting)
     with progress(total, len(waiting)) as tell, ThreadPoolExecutor(AT_ONCE) as pool:
@@ -111,6 +114,11 @@ def _fetch(
 ) -> None:
     if stop.is_set():
         return
+    if _is_whole(local(snapshot, file), file):
+        # Nothing is written for it, so that a cache that may only be read will do.
+        remember(snapshot, file, (snapshot.root / file.path).resolve())
+        tell(file.size)
+        return
     from filelock import FileLock
 
     locks = settings.cache() / ".locks" / settings.folder_name(snapshot.repo)
@@ -135,15 +143,19 @@ def _already(snapshot: Snapshot, file: HubFile) -> bool:
     for place in (local(snapshot, file), snapshot.blob(file)):
         if place is None or not place.is_file():
             continue
-        real = place.resolve()
-        inside = real.is_relative_to(settings.cache().resolve())
-        if inside and real.stat().st_size == file.size and digest_of(real, file) == file.digest:
+        if _is_whole(place.resolve(), file):
             if local(snapshot, file) is None:
                 link(snapshot, file)
             remember(snapshot, file, (snapshot.root / file.path).resolve())
             return True
         place.unlink(missing_ok=True)
     return False
+
+
+def _is_whole(real: Path | None, file: HubFile) -> bool:
+    if real is None or not real.is_relative_to(settings.cache().resolve()):
+        return False
+    return real.stat().st_size == file.size and digest_of(real, file) == file.digest
 
 
 def _download(snapshot: Snapshot, file: HubFile, tell: Tell, stop: threading.Event) -> None:
@@ -203,15 +215,16 @@ def _collect(
             except Cut as cut:
                 why = cut
             except ComposerError as error:
-                if {problem.code for problem in error.problems} & {"S419", "S437"}:
+                if not (is_network(error) and out.tell()):
                     part.unlink(missing_ok=True)
                 raise
             if out.tell() >= file.size or stop.is_set():
                 break
             tries = 0 if out.tell() - before >= GAIN else tries + 1
             if tries == TRIES:
-                _given_up(url, file, out.tell(), why)
-            time.sleep(min(0.1 * 2**tries, 2.0) if tries else 0)
+                why = why or Cut("the answers are short")
+                broken(url, why, f", at {out.tell()} of {file.size} bytes")
+            time.sleep(WAIT * 2**tries if tries else 0)
         out.flush()
         os.fsync(out.fileno())
     return digest.hexdigest()
@@ -229,7 +242,7 @@ def _append(
     """Ask for the rest of a file, and write it as it comes."""
     at = out.tell()
     headers = {"Range": f"bytes={at}-"} if at else {}
-    with get(url, headers=headers, seconds=60) as answer:
+    with get(url, headers=headers) as answer:
         hold_answer(answer, snapshot, file)
         if at and not _continues(answer.status, answer.headers.get("content-range", ""), at, file):
             # The server begins again, or knows no such range.
@@ -274,14 +287,6 @@ def _resumed(part: Path, file: HubFile) -> hashlib._Hash:
         while piece := opened.read(1 << 20):
             digest.update(piece)
     return digest
-
-
-def _given_up(url: str, file: HubFile, size: int, why: Cut | None) -> NoReturn:
-    if why and why.timeout:
-        unreachable(url, why)
-    message = f"{url} breaks off again and again, at {size} of {file.size} bytes"
-    hint = "run it again: what came is kept, and the download goes on from there"
-    network("S498", message, *([str(why)] if why else []), hint=hint)
 
 
 def _part(snapshot: Snapshot, file: HubFile) -> Path:

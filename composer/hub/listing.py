@@ -16,11 +16,12 @@ from composer.hub import settings
 from composer.hub.client import get
 from composer.hub.ids import COMMIT
 from composer.hub.tree import GIT, SHA256, HubFile, name_fault, read_entries
-from composer.hub.trouble import Cut, network, refused, unreachable
+from composer.hub.trouble import Cut, broken, network, refused
 
 PAGE = 16 << 20
 PAGES = 100
 MOST = 20_000
+TRIES = 3
 SECONDS = 60.0
 NEXT = re.compile(r'<([^<>]{1,2000})>\s*;\s*rel="?next"?')
 
@@ -105,12 +106,15 @@ def _write(place: Path, files: dict[str, HubFile]) -> None:
 
 def _json(url: str) -> tuple[Any, str | None]:
     """Return a page of JSON and the address of the next."""
-    try:
-        with get(url) as answer:
-            data = answer.body(PAGE, time.monotonic() + SECONDS)
-            more = NEXT.search(answer.headers.get("link", ""))
-    except Cut as cut:
-        unreachable(url, cut)
+    for attempt in range(TRIES):
+        try:
+            with get(url) as answer:
+                data = answer.body(PAGE, time.monotonic() + SECONDS)
+                more = NEXT.search(answer.headers.get("link", ""))
+            break
+        except Cut as cut:
+            if cut.timeout or attempt == TRIES - 1:
+                broken(url, cut)
     try:
         found = json.loads(data)
     except (ValueError, RecursionError):

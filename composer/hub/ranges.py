@@ -15,7 +15,7 @@ from composer.hub import settings
 from composer.hub.client import Answer, get
 from composer.hub.snapshots import Snapshot
 from composer.hub.tree import GIT, SHA256, HubFile
-from composer.hub.trouble import Cut, is_network, network, refused, unreachable
+from composer.hub.trouble import Cut, broken, is_network, network, refused
 from composer.location import Location
 
 BLOCK = 20_480  # a hop over a tensor reads 16 KiB of it, twice, from starts that differ a little
@@ -23,6 +23,7 @@ FIRST = 65_536
 AHEAD = 1 << 20  # at most this is read before it is asked for
 MOST = 160_000_000  # the largest header, and some
 REQUESTS = 20_000
+TRIES = 3
 SECONDS = 30.0
 SMALL = 64_000_000
 WHOLE = (".json", ".yaml", ".lock")
@@ -99,7 +100,7 @@ class HubRanges:
 
     def _get(self, at: int, length: int) -> bytes:
         url, last = self.snapshot.url(self.file.path), at + length - 1
-        for attempt in range(3):
+        for attempt in range(TRIES):
             # Where the Hub pointed to once, the next range is too: half the requests.
             address, self.address = self.address, None
             try:
@@ -111,8 +112,8 @@ class HubRanges:
                     data = answer.body(length, until)
                     self.address = answer.url
             except Cut as cut:
-                if attempt == 2:
-                    unreachable(url, cut)
+                if cut.timeout or attempt == TRIES - 1:
+                    broken(url, cut)
                 continue
             except ComposerError as error:
                 if address and is_network(error):

@@ -37,7 +37,15 @@ def unreachable(url: str, cut: Cut) -> NoReturn:
     network("S490", f"cannot reach {host}: {cut}", hint=hint)
 
 
+def broken(url: str, cut: Cut, where: str = "") -> NoReturn:
+    """Raise what stands for answers that break off, or that do not end."""
+    if cut.timeout:
+        unreachable(url, cut)
+    hint = "run it again: what came is kept, and the download goes on from there"
+    network("S498", f"{url} breaks off again and again{where}", str(cut), hint=hint)
+
+
 def is_network(error: ComposerError) -> bool:
     """Tell whether nothing but the way to the Hub is at fault, and not what was asked for."""
     codes = {problem.code for problem in error.problems}
-    return codes <= {"S490", "S494", "S495", "S496", "S497", "S499"}
+    return codes <= {"S490", "S494", "S495", "S496", "S497", "S498", "S499"}

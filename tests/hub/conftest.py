@@ -5,7 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from composer.hub import snapshots
+from composer import ComposerError
+from composer.hub import Need, client, download, parse_id, snapshot, snapshots
 from mirror import Mirror
 
 TOKENS = ("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN", "HF_TOKEN_PATH", "HF_HUB_OFFLINE", "HF_HUB_CACHE")
@@ -15,15 +16,17 @@ MINI = Path(__file__).parents[2] / "bundles" / "mega-asr-mini"
 @pytest.fixture
 def hub_home(tmp_path, monkeypatch):
     """Keep tokens and caches of this machine out of a test, and what this process knows."""
-    import huggingface_hub
+    from huggingface_hub import constants
 
     home = tmp_path / "hf"
     for name in TOKENS:
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("HF_HOME", str(home))
     monkeypatch.setenv("HF_HUB_DISABLE_TELEMETRY", "1")
-    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", False)
-    monkeypatch.setattr(huggingface_hub.constants, "HF_TOKEN_PATH", str(home / "token"))
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
+    monkeypatch.setattr(constants, "HF_TOKEN_PATH", str(home / "token"))
+    monkeypatch.setattr(client, "WAIT", 0.01)
+    monkeypatch.setattr(download, "WAIT", 0.01)
     forget(monkeypatch)
     return home
 
@@ -57,6 +60,19 @@ def forget(monkeypatch):
     """Forget which commits and failures this process saw."""
     for name in ("_known", "_failed", "_roots"):
         monkeypatch.setattr(snapshots, name, {})
+
+
+def refusal(call, *arguments, **named):
+    """Return the problems that a call is refused with, as a user reads them."""
+    with pytest.raises(ComposerError) as caught:
+        call(*arguments, **named)
+    return [str(problem) for problem in caught.value.problems]
+
+
+def needs(repo, *paths):
+    """Return the files of a repository as a component would need them."""
+    found = snapshot(parse_id(repo))
+    return [Need(found, found.files[path], ("decoder",)) for path in paths or found.files]
 
 
 def mini():

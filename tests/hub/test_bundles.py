@@ -1,31 +1,53 @@
 """A bundle on the Hub is checked from afar, downloaded where it runs, and runs without the Hub."""
 
 import composer
-from tests.hub.conftest import MINI, mini
+from composer.hub import held, needed
+from tests.hub.conftest import MINI, mini, refusal
 
-CLIP = next(MINI.rglob("*.flac"), None) or next(MINI.rglob("*.wav"))
+CLIP = MINI / "clips" / "digits-01.flac"
 
 
-def test_a_bundle_is_checked_from_its_headers_alone(serve):
-    mirror = serve({"ann/mini": mini()})
+def weights(mirror):
+    return sum(r.sent for r in mirror.requests if r.path.endswith((".safetensors", ".onnx")))
+
+
+def test_a_bundle_is_checked_from_its_headers_alone(hub):
+    mirror = hub({"ann/mini": mini()})
     report = composer.check("ann/mini")
     assert [str(problem) for problem in report.problems] == []
-    weights = [request for request in mirror.requests if "safetensors" in request.path]
-    assert weights
-    total = sum(path.stat().st_size for path in mini().values())
-    print(mirror.sent, total, len(mirror.requests))
+    assert weights(mirror) < 1_500_000  # of 7 MB, most of it in one ONNX file
+    paths = {need.file.path: need.components for need in needed(report.bundle)}
+    assert paths == {
+        "onnx/audio_encoder_fp32.onnx": ("encoder",),
+        "mlx/llm-mixed8_4/config.json": ("decoder",),
+        "mlx/llm-mixed8_4/model.safetensors": ("decoder",),
+        "mlx/llm-mixed8_4/model.safetensors.index.json": ("decoder",),
+        "tokenizer/tokenizer.json": ("decoder", "prompt"),
+    }
 
 
-def test_a_bundle_is_downloaded_and_runs(serve, cache, offline):
-    serve({"ann/mini": mini()})
-    import time
-    t=time.time()
-    with composer.load("hf:ann/mini") as bundle:
-        print("load", time.time()-t)
+def test_only_what_is_needed_is_downloaded_and_it_runs(hub, hub_home, anew):
+    mirror = hub({"ann/mini": mini() | {"mlx/other.safetensors": CLIP, "code.py": CLIP}})
+    with composer.load("hf:ann/mini", trust=True) as bundle:
         text = bundle.run(audio=str(CLIP)).text
-    assert text
-    print("run", time.time()-t)
-    offline()
-    with composer.load("hf:ann/mini") as bundle:
+        assert all(map(held, needed(bundle.checked)))
+    with composer.load(MINI) as local:
+        assert local.run(audio=str(CLIP)).text == text
+    assert mirror.asked("other.safetensors") == mirror.asked("code.py") == []
+    anew(offline=True)
+    mirror.requests.clear()
+    with composer.load("hf:ann/mini", trust=True) as bundle:
         assert bundle.run(audio=str(CLIP)).text == text
-    print("again", time.time()-t)
+    assert mirror.requests == []
+
+
+def test_offline_with_half_of_the_files(hub, anew):
+    mirror = hub({"ann/mini": mini()})
+    composer.check("ann/mini")
+    anew(offline=True)
+    mirror.requests.clear()
+    assert composer.check("ann/mini").ok
+    found = refusal(composer.load, "ann/mini", trust=True)
+    assert all("S499 HF_HUB_OFFLINE is set, and " in each for each in found)
+    assert any("model.safetensors" in each for each in found)
+    assert mirror.requests == []
