@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 from adapter_files import at, write_adapter
-from gemma4_models import ROWS, save, spec, torch_model
+from gemma4_models import ROWS, WIDTH, save, spec, torch_model
 from mlx.utils import tree_unflatten
 from mlx_lm.models import gemma4_text
 from mlx_lm.tuner.lora import LoRALinear
@@ -35,7 +35,7 @@ def matrices(model, dead=True):
     }
     for layer in BORROWING if dead else ():
         for side in "kv":
-            sizes[f"model.layers.{layer}.self_attn.{side}_proj"] = (64, 32)
+            sizes[f"model.layers.{layer}.self_attn.{side}_proj"] = (WIDTH, 32)
     return {
         f"{name}.{side}": random.normal(0, 0.02, shape).astype(np.float32)
         for name, (inputs, outputs) in sizes.items()
@@ -133,7 +133,7 @@ def test_dead_modules_are_counted(pair):
     assert notes == [
         "repo/speech/adapters.safetensors: L327 warning: 6 of 42 modules are dropped: the layers "
         "3 to 5 take keys and values from earlier ones\n"
-        "    adapter: model.layers.3.self_attn.k_proj.lora_a f32 [64, 4]\n"
+        "    adapter: model.layers.3.self_attn.k_proj.lora_a f32 [96, 4]\n"
         "    hint: they have no self_attn.k_proj, self_attn.v_proj to adapt"
     ]
     plain = Gemma4.facts(asked(home), Headers())
@@ -170,6 +170,7 @@ def test_speech_and_chat_over_one_set_of_weights(pair):
     """After a thousand switches both give what each gave alone, to the bit."""
     _, home, lm = pair
     alone = load(home)
+    lm.adapters.switch(())
     modules = dict(lm.model.named_modules())
     off, on, said = logits(lm), logits(lm, "speech"), greedy(lm, "speech")
     assert np.array_equal(off, logits(alone))
