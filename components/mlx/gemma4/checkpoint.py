@@ -111,7 +111,7 @@ def read_decoder(location: Location, headers: Headers) -> Decoder:
         _refuse([*problems, *error.problems], place)
         raise
     if settings:
-        problems += faults(layout(settings), live, held.schemes, f"{location}: {prefix}*")
+        problems += faults(layout(settings), live, held.schemes, f"{location}: {prefix}")
     _refuse(problems, place)
     assert settings is not None
     notes = (*held.notes, *_ignored(location, towers, dead), *_squeezed(location, held.schemes))
@@ -229,7 +229,7 @@ def _strange(tensors: list[Tensor], prefix: str) -> list[Problem]:
             f"{count(tensor.name for tensor in tensors)} neither the decoder's nor a tower's: "
             f"{some(tensor.name for tensor in tensors)}",
             causes=(
-                f"the file holds {checkpoint.shown(first)}",
+                f"{checkpoint.shown(first)} is there",
                 f"Gemma-4 has its decoder, here under {prefix}*, and towers: {', '.join(TOWERS)}",
             ),
             hint="take them out of the checkpoint",

@@ -87,7 +87,7 @@ def faults(
     """Report tensors that are missing, that no part of the model has, and of another shape.
 
     A quantized module is held by the shape that its packed weight stands for. `at` says where
-    the tensors are.
+    the tensors are, up to their names.
     """
     packed = {f"{path}.{part}" for path in schemes for part in PARTS if f"{path}.weight" in wanted}
     if missing := [name for name in wanted if name not in tensors]:
@@ -97,7 +97,7 @@ def faults(
             f"{count(missing)} missing: {some(missing)}",
             causes=(
                 f"config.json makes {first} {_values(wanted[first])}: {_said(wanted[first])}",
-                f"{at} has {len(tensors)} tensors, and none of that name",
+                f"{at}* are {len(tensors)} tensors, and none has that name",
             ),
             hint="fetch the whole checkpoint, or give the config.json that belongs to it",
         )
@@ -107,7 +107,7 @@ def faults(
             "W278",
             f"{count(more)} no part of this decoder: {some(more)}",
             causes=(
-                f"{at} has {shown(tensors[more[0]])}",
+                f"{at}{shown(tensors[more[0]])} is there",
                 f"config.json makes {len(wanted)} tensors in {layers} layers, and none of that "
                 "name",
             ),
@@ -135,7 +135,7 @@ def _misshapen(
             "W279",
             f"{first} is {shape_said}, but config.json makes it {values}{layers}",
             causes=(
-                f"{shape_said} comes from {at}: {shown(tensors[first])}",
+                f"{shape_said} comes from {at}{shown(tensors[first])}",
                 f"{values} comes from config.json: {_said(wanted[first])}",
             ),
         )

@@ -64,7 +64,5 @@ def path(name: str) -> str:
 
 def _never(*given: Any) -> NoReturn:
     raise ComposerError(
-        Problem(
-            "R556", "the per-layer inputs were not given, and are never guessed from embeddings"
-        )
+        Problem("R556", "per-layer inputs were not given, and are never guessed from embeddings")
     )

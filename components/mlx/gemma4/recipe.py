@@ -33,7 +33,7 @@ def quantized(spec: Spec, decoder: Decoder) -> tuple[dict[str, Scheme] | None, l
                 "W281",
                 f"precision quantizes {TABLE}, whose rows are read from their file as stored",
                 place,
-                hint=f"list it under keep: '*.{TABLE}'",
+                hint="name it in no rule; it takes no memory where it is",
             )
         )
     few = [
