@@ -10,6 +10,7 @@ from pathlib import Path
 from composer.hub import settings
 from composer.hub.snapshots import Snapshot
 from composer.hub.tree import HubFile
+from composer.hub.trouble import refused
 
 PIECE = 1 << 20
 
@@ -54,6 +55,9 @@ def remember(snapshot: Snapshot, file: HubFile, real: Path) -> None:
 def link(snapshot: Snapshot, file: HubFile) -> None:
     """Put a blob under its name into the snapshot: as a link, or moved where there are none."""
     place, blob = snapshot.root / file.path, snapshot.blob(file)
+    if not place.parent.resolve().is_relative_to(settings.cache().resolve()):
+        hint = "remove the link, or the repository: composer cache --remove"
+        refused("S439", f"{place.parent} is a link that leads out of the cache", hint=hint)
     place.parent.mkdir(parents=True, exist_ok=True)
     part = place.with_name(f".{place.name}.{os.getpid()}"[-200:])
     try:

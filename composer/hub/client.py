@@ -49,6 +49,12 @@ class Answer:
         """Return what the Hub itself, not a server it points to, says in a header."""
         return next((hop[name] for hop in self.hops if name in hop), None)
 
+    @property
+    def tag(self) -> str | None:
+        """Return the digest that the Hub itself says the file has."""
+        last = self.hops[-1].get("etag") if self.hops else None
+        return self.said("x-linked-etag") or last
+
     def chunks(self, most: int, deadline: float | None = None) -> Iterator[bytes]:
         """Yield the body; refuse a byte beyond `most`, raise Cut where it breaks off.
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from pathlib import Path
 
 from composer.headers.files import Files, Kind, LocalFiles, absent
 from composer.headers.ranges import Ranges
@@ -13,6 +14,7 @@ from composer.location import Location
 
 DATA = re.compile(r".*\.(?:safetensors|json|onnx)", re.S)
 MANIFEST = re.compile(r"bundle\.(?:yaml|json|lock)")
+SERIES = re.compile(r"(.*)-\d+-of-\d+\.safetensors", re.S)
 EXTERNAL = re.compile(r".*(?:\.onnx_data(?:_\d+)?|\.data)", re.S)
 
 
@@ -21,6 +23,7 @@ class HubFiles:
 
     def __init__(self) -> None:
         self.local = LocalFiles()
+        self.warmed: set[tuple[Path, str]] = set()
 
     def kind(self, location: Location) -> Kind | None:
         """Say what is there, or None."""
@@ -54,8 +57,14 @@ class HubFiles:
         file = snapshot.files[path]
         if local(snapshot, file):
             return self.local.open(location, within)
-        from composer.hub.ranges import HubRanges
+        from composer.hub.ranges import HubRanges, warm
 
+        series = SERIES.fullmatch(path)
+        if series and (snapshot.root, series[1]) not in self.warmed:
+            self.warmed.add((snapshot.root, series[1]))
+            matches = map(SERIES.fullmatch, snapshot.files)
+            shards = [match[0] for match in matches if match and match[1] == series[1]]
+            warm(snapshot, [snapshot.files[shard] for shard in shards])
         return HubRanges(location, snapshot, file)
 
 

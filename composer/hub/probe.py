@@ -30,6 +30,7 @@ MEMORY = 4 * 10**9  # bytes, beside three times the weights
 SECONDS = 300.0  # beside a second for so many bytes
 PACE = 20_000_000
 COMMAND = ("-P", "-m", "composer.hub.probe")
+GRACE = 30.0  # seconds to end in, after the last word
 MOST_OUTPUT = 1_000_000
 MEMORY_GONE = 77
 NO_MEMORY = (
@@ -92,7 +93,8 @@ def _try(checked: Checked, tried: list[str], request: Mapping[str, Any]) -> None
         except BrokenPipeError:
             pass  # it ended already, and how is told below
         at, problems, done = _follow(child.stdout)
-        child.wait()
+        with suppress(subprocess.TimeoutExpired):
+            child.wait(GRACE)
     finally:
         timer.cancel()
         child.kill()

@@ -5,13 +5,18 @@ from __future__ import annotations
 import json
 import os
 import re
+import struct
 import time
 from bisect import bisect_right, insort
+from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 
 from composer.errors import ComposerError
 from composer.headers.ranges import Ranges
 from composer.hub import settings
+from composer.hub.cache import local
 from composer.hub.client import Answer, get
 from composer.hub.snapshots import Snapshot
 from composer.hub.tree import GIT, SHA256, HubFile
@@ -24,6 +29,7 @@ AHEAD = 1 << 20  # at most this is read before it is asked for
 MOST = 160_000_000  # the largest header, and some
 REQUESTS = 20_000
 TRIES = 3
+AT_ONCE, SHARDS = 8, 256
 SECONDS = 30.0
 SMALL = 64_000_000
 WHOLE = (".json", ".yaml", ".lock")
@@ -155,11 +161,29 @@ class HubRanges:
             return  # it is asked for again
 
 
+def warm(snapshot: Snapshot, shards: Iterable[HubFile]) -> None:
+    """Read the headers of many shards at once, for whoever reads them one by one.
+
+    What is wrong with one is left for its reader to find.
+    """
+
+    def read(file: HubFile) -> None:
+        if local(snapshot, file) or file.size < 8:
+            return
+        location = Location(snapshot.repo, file.path, snapshot.root)
+        with suppress(ComposerError), HubRanges(location, snapshot, file) as opened:
+            (length,) = struct.unpack("<Q", opened.read(0, 8))
+            if length <= min(AHEAD, file.size - 8):
+                opened.read(8, length)
+
+    with ThreadPoolExecutor(AT_ONCE) as pool:
+        list(pool.map(read, list(shards)[:SHARDS]))
+
+
 def hold_answer(answer: Answer, snapshot: Snapshot, file: HubFile) -> None:
     """Hold the Hub's headers on a file against the listing, before its body is read."""
     where = f"{snapshot.repo}/{file.path}"
-    commit = answer.said("x-repo-commit")
-    tag = answer.said("x-linked-etag") or answer.said("etag")
+    commit, tag = answer.said("x-repo-commit"), answer.tag
     if commit is None or tag is None:
         missing = "X-Repo-Commit" if commit is None else "ETag"
         hint = "a login page or a proxy may stand between"

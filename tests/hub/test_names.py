@@ -178,7 +178,7 @@ def test_a_source_that_is_not_there(hub, here):
     text = BUNDLE.replace("components:", "sources: {repo: hf:ann/gone}\ncomponents:", 1)
     report = composer.check(write(here, text))
     (found,) = report.problems
-    assert (found.code, found.place.line) == ("S491", 3)
+    assert (found.code, found.place.line) == ("S491", 4)
     assert not report.ok
 
 

@@ -58,6 +58,19 @@ def test_a_header_is_read_and_no_weights(hub, anew):
     assert mirror.asked("safetensors") == []
 
 
+def test_shards_are_read_at_once(hub, anew):
+    shards = {
+        f"llm/model-0000{n}-of-00004.safetensors": safetensors({f"{n}.weight": [n]}, 9000 * n)
+        for n in range(1, 5)
+    }
+    names = {f"{n}.weight": f"model-0000{n}-of-00004.safetensors" for n in range(1, 5)}
+    index = json.dumps({"weight_map": names}).encode()
+    mirror = hub({"ann/tiny": shards | {"llm/model.safetensors.index.json": index}})
+    assert set(read_safetensors(at("llm"), HubFiles())) == set(names)
+    assert len(mirror.asked("/resolve/")) == 5
+    assert len(mirror.asked("/store/")) == 4
+
+
 def test_a_long_header_takes_two_requests(hub):
     mirror = hub({"ann/tiny": {MODEL: safetensors({"a": [9]}, pad=200_000)}})
     assert set(read_safetensors(at("llm"), HubFiles())) == {"a"}
