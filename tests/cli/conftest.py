@@ -1,3 +1,5 @@
+import io
+import sys
 import wave
 
 import numpy as np
@@ -15,6 +17,18 @@ def cli(capsys, monkeypatch):
         code = main([str(argument) for argument in arguments])
         captured = capsys.readouterr()
         return code, captured.out, captured.err
+
+    return call
+
+
+@pytest.fixture
+def piped(cli, monkeypatch):
+    """Chat with lines on standard input; return its exit code, stdout and stderr."""
+
+    def call(bundle, lines, *arguments):
+        data = lines if isinstance(lines, bytes) else lines.encode()
+        monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(data), "utf-8"))
+        return cli("chat", bundle, *arguments)
 
     return call
 
