@@ -1,7 +1,9 @@
 """Conversations with a tiny Qwen3 of random weights, through the command line."""
 
+import gc
 import json
 import re
+import weakref
 
 import pytest
 import torch
@@ -65,11 +67,13 @@ def tiny(tmp_path_factory):
 
 
 def test_a_kept_cache_changes_no_answer(piped, tiny, monkeypatch):
-    genuine, read = MlxDecoder.prefill, []
+    genuine, read, states = MlxDecoder.prefill, [], []
 
     def counted(self, prompt, cache=None):
         read.append(len(prompt))
-        return genuine(self, prompt, cache)
+        state = genuine(self, prompt, cache)
+        states.append(weakref.ref(state.cache[0]))
+        return state
 
     monkeypatch.setattr(MlxDecoder, "prefill", counted)
     lines = "hi\nwho\n<turn|>\n"
@@ -81,6 +85,8 @@ def test_a_kept_cache_changes_no_answer(piped, tiny, monkeypatch):
     assert len(set(anew.splitlines())) == 3
     assert read[0] == whole[0]
     assert all(new < old / 2 for new, old in zip(read[1:], whole[1:], strict=True))
+    gc.collect()
+    assert [state() for state in states] == [None] * 6  # closed with the bundle
 
 
 def test_a_conversation_that_is_too_long_is_told_and_goes_on(piped, tiny):
