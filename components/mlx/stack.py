@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from math import prod
-from typing import TYPE_CHECKING, Any, Literal, Self
+from typing import TYPE_CHECKING, Any, Literal, NoReturn, Self
 
 from pydantic import Field, model_validator
 
@@ -130,14 +130,17 @@ class Stack(Component, name="mlx.stack"):
         hold(facts)
         with mx.stream(device):
             weights = read(shape.index.files)
-            layers = []
+            layers, odd = [], []
             for kind, tensors in zip(spec.config.layers, shape.layers, strict=True):
                 parts = {
                     part: weights.pop(tensor.name).astype(to_dtype(shape.dtype))
                     for part, tensor in tensors.items()
                 }
                 mx.eval(parts)
+                odd += [tensors[part] for part, w in parts.items() if not mx.isfinite(w).all()]
                 layers.append(_function(kind, parts, spec.config))
+        if odd:
+            _refuse_unfinite(odd, shape.dtype)
         return cls(layers, device)
 
     def __init__(self, layers: list[Callable[[Any], Any]], device: Any) -> None:
@@ -153,6 +156,13 @@ class Stack(Component, name="mlx.stack"):
             for layer in self.layers:
                 x = layer(x)
             return x
+
+
+def _refuse_unfinite(tensors: list[Tensor], dtype: str) -> NoReturn:
+    names = some([tensor.name for tensor in tensors])
+    message = f"{tensors[0].file}: {names} holds numbers that are NaN or infinite in {dtype}"
+    hint = "its training diverged, the file is damaged, or the precision is too small for it"
+    raise ComposerError(Problem("S479", message, hint=hint))
 
 
 def read_shape(spec: Spec, headers: Headers) -> Shape:

@@ -1,0 +1,43 @@
+"""Hold a hostile bundle to what every refusal owes: named, quick, and nothing left behind."""
+
+import time
+
+import pytest
+
+from tests.cli.conftest import cli
+from tests.hub.conftest import anew, hub, hub_home
+
+__all__ = ["anew", "cli", "hub", "hub_home"]
+
+BUDGET = 60.0  # seconds, on a machine that does much else
+
+
+def held(folder):
+    """List the files below a folder with their sizes."""
+    return {
+        str(path.relative_to(folder)): path.lstat().st_size
+        for path in sorted(folder.rglob("*"))
+        if not path.is_dir()
+    }
+
+
+@pytest.fixture
+def refused(cli):
+    """Check a bundle that must be refused, and return the words.
+
+    The exit code is 3, the file and a reason are named, no traceback is shown, the folder is as it
+    was, and it took no longer than its budget.
+    """
+
+    def call(folder, file, *arguments):
+        before, began = held(folder), time.perf_counter()
+        code, out, err = cli("check", folder, *arguments)
+        assert time.perf_counter() - began < BUDGET
+        assert code == 3, out + err
+        assert file in err
+        assert "Traceback" not in err
+        assert out.count("refused") == 1
+        assert held(folder) == before
+        return err
+
+    return call
