@@ -6,6 +6,7 @@ import re
 from collections import Counter
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import TYPE_CHECKING, NamedTuple
 
 from composer.errors import Place, Problem
@@ -210,24 +211,31 @@ class Fit:
 
     def missing(self, pair: Pair, module: str, witness: str) -> None:
         """Report a module that the decoder has not, or not in this layer."""
-        known, hint = self.modules(), None
-        count = 1 + max((split(path)[0] for path in self.targets), default=-1)
+        known, hint = self.modules, None
         if not LAYER.fullmatch(pair.path):
             message = f"{pair.path.partition('.')[0]} is outside the decoder's layers"
             hint = "adapters go on the projections inside the layers"
-        elif split(pair.path)[0] >= count:
-            message = f"the decoder has {count} layers, but there is a layer {split(pair.path)[0]}"
+        elif split(pair.path)[0] >= self.count:
+            layer = split(pair.path)[0]
+            message = f"the decoder has {self.count} layers, but there is a layer {layer}"
         else:
             message = f"the decoder has no {pair.path if module in known else module}"
             near = nearest(module, known)
             hint = f"did you mean {near}?" if near and module not in known else None
-        self.report("W288", message, witness, self.has(), hint=hint)
+        self.report("W288", message, witness, self.has, hint=hint)
 
-    def has(self) -> str:
-        """Say what the decoder has to adapt."""
-        witness = next((each.witness for each in self.targets.values()), "")
-        return f"decoder: {witness.partition(':')[0]} has {listed(self.modules())}"
+    @cached_property
+    def count(self) -> int:
+        """How many layers the decoder has."""
+        return 1 + max((split(path)[0] for path in self.targets), default=-1)
 
+    @cached_property
     def modules(self) -> list[str]:
-        """Name what can be adapted in a layer."""
+        """What can be adapted in a layer."""
         return sorted({split(path)[1] for path in self.targets})
+
+    @cached_property
+    def has(self) -> str:
+        """What the decoder has to adapt, for messages."""
+        witness = next((each.witness for each in self.targets.values()), "")
+        return f"decoder: {witness.partition(':')[0]} has {listed(self.modules)}"

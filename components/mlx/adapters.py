@@ -15,9 +15,9 @@ from composer.location import Location
 from composer.suggest import listed
 
 from .adapter_config import MLX_LM, RELEASE, Said, read_said
+from .adapter_modules import hold_modules
 from .adapter_tensors import Fit, Pair, Projection, split
 from .checkpoint import shown
-from .packing import some
 
 if TYPE_CHECKING:
     from composer.headers import Headers
@@ -86,7 +86,7 @@ def read_adapter(
         fit.hold(pair)
     rank = _rank(fit, pairs, said)
     for each in said:
-        _modules(fit, pairs, each)
+        hold_modules(fit, pairs, each)
     problems += fit.problems()
     scale, odd = _scale(file, adapter.scale, said)
     if len(said) == len(configs):
@@ -147,61 +147,6 @@ def _rank(fit: Fit, pairs: Mapping[str, Pair], said: list[Said]) -> int:
                     f"{value} comes from {key} in {each.file}",
                 )
     return rank
-
-
-def _modules(fit: Fit, pairs: Mapping[str, Pair], said: Said) -> None:
-    """Hold the modules that are there against those that a config means."""
-    for name in said.targets or ():
-        if not any(_means(name, path) for path in (*fit.targets, *fit.dead)):
-            fit.report(
-                "W288",
-                f"{said.file} names {name}, which the decoder has not",
-                fit.has(),
-            )
-    here = fit.seen & fit.targets.keys()
-    if not here or not pairs or said.pattern:
-        return
-    meant = _Meant(fit, said)
-    wanted = {path for path in fit.targets if meant(path)}
-    have = f"adapter: {len(here)} modules, such as {shown(next(iter(pairs.values())).a)}"
-    for what, paths in (("missing", wanted - here), ("not meant to be there", here - wanted)):
-        if paths:
-            number = "1 module is" if len(paths) == 1 else f"{len(paths)} modules are"
-            fit.report(
-                "W292", f"{number} {what}: {some(sorted(paths, key=split))}", str(meant), have
-            )
-
-
-class _Meant:
-    """Tell which of a decoder's modules a config means; where it is silent, the tensors tell."""
-
-    def __init__(self, fit: Fit, said: Said) -> None:
-        here = [split(path) for path in fit.seen & {*fit.targets, *fit.dead}]
-        self.said = said
-        self.targets = said.targets or tuple(sorted({module for _, module in here}))
-        self.count = 1 + max((split(path)[0] for path in fit.targets), default=-1)
-        last = self.count - min(here)[0] if said.last is None and here else said.last
-        start = max(0, self.count - last) if last and last > 0 else 0
-        self.layers = said.layers or range(start, self.count)
-
-    def __call__(self, path: str) -> bool:
-        layer, _ = split(path)
-        return any(
-            _means(name, path) and (layer in self.layers or "layers." in name)
-            for name in self.targets
-        ) and not any(_means(name, path) for name in self.said.excluded)
-
-    def __str__(self) -> str:
-        last = self.count - self.layers[0]
-        where = f"the last {last} of {self.count}" if last < self.count else f"all {self.count}"
-        where = f"the layers {some(self.said.layers)}" if self.said.layers else f"{where} layers"
-        silent = "" if self.said.targets else ", which are those of its tensors,"
-        return f"{self.said.file} means {some(self.targets)}{silent} in {where}"
-
-
-def _means(name: str, path: str) -> bool:
-    """Tell whether a config's name means a module: its path, or the end of it."""
-    return f".{path}".endswith(f".{name[name.find('layers.') :] if 'layers.' in name else name}")
 
 
 def _scale(file: Location, asked: float | None, said: list[Said]) -> tuple[float, list[Problem]]:

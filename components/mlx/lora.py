@@ -25,7 +25,7 @@ class Adapters:
 
     def __init__(self, model: Any, adapters: Mapping[str, AdapterFacts]) -> None:
         """Load the updates; their tensors are all that is added to the model's own."""
-        self.on: tuple[str, ...] = ()
+        self.on: tuple[str, ...] | None = ()
         self.updates = {name: _load(name, facts) for name, facts in adapters.items()}
         paths = {path for updates in self.updates.values() for path in updates}
         self.places = {path: _place(model, path) for path in sorted(paths)}
@@ -51,6 +51,7 @@ class Adapters:
         if names == self.on:
             return
         self.check(names)
+        self.on = None  # until all are in place: what fails in between must not pass for either
         for path, (parent, key, module) in self.places.items():
             updates = [self.updates[name][path] for name in names if path in self.updates[name]]
             put = _adapted()(module, updates) if updates else module

@@ -310,6 +310,20 @@ def test_a_run_that_fails_midway_leaves_nothing_on_for_the_next(home):
     assert np.array_equal(logits(lm), logits(load(home)))
 
 
+def test_a_switch_that_fails_midway_is_made_good_by_the_next(home, monkeypatch):
+    lm = load(home, speech=None)
+    base = logits(lm)
+    places = dict(lm.adapters.places)
+    broken = {path: None if number == 9 else place for number, (path, place) in
+              enumerate(places.items())}  # fmt: skip
+    monkeypatch.setattr(lm.adapters, "places", broken)
+    with pytest.raises(TypeError):
+        lm.adapters.switch(("speech",))
+    monkeypatch.setattr(lm.adapters, "places", places)
+    assert far(np.array(lm.model(mx.array(IDS)[None])[0]), base) > 0.1
+    assert np.array_equal(logits(lm), base)
+
+
 @pytest.mark.parametrize(
     ("names", "what"),
     [
