@@ -66,6 +66,8 @@ def torch_model(kind="e2b", **more):
                 value.normal_(1.0, 0.2)
             if name.endswith(("embed_tokens.weight", "embed_tokens_per_layer.weight")):
                 value[PAD].normal_(0.0, 0.15)  # transformers leaves pad's rows at zero
+        model.model.embed_tokens.weight *= 0.2  # or each token would be followed by itself
+        model.model.norm.weight *= 5
     return model
 
 

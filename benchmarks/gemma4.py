@@ -1,0 +1,215 @@
+"""Load and run Gemma-4-E4B's real size in a process of its own, its per-layer table mapped.
+
+The weights are random and are written into the folder given, about 9.5 GB, of which 5.6 are the
+bfloat16 table of per-layer inputs; attention and MLP have 4 bits. The peak is the resident memory
+of the whole process at its highest. It may be 1.15 times the weights without the table, and 500 MB
+for the libraries and the run.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import resource
+import sys
+import time
+from math import prod
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import numpy as np
+
+from benchmarks.real_size import measured, resident
+
+BITS, GROUP, BLOCK = 4, 64, 1 << 24
+LAYERS, ROWS, WIDTH = 42, 262_144, 2560
+ROPE = {
+    "full_attention": {
+        "rope_type": "proportional",
+        "rope_theta": 1e6,
+        "partial_rotary_factor": 0.25,
+    },
+    "sliding_attention": {"rope_type": "default", "rope_theta": 1e4},
+}
+CONFIG: dict[str, Any] = {
+    "model_type": "gemma4_text",
+    "hidden_size": WIDTH,
+    "intermediate_size": 10240,
+    "num_hidden_layers": LAYERS,
+    "num_attention_heads": 8,
+    "num_key_value_heads": 2,
+    "head_dim": 256,
+    "global_head_dim": 512,
+    "num_kv_shared_layers": 18,
+    "use_double_wide_mlp": False,
+    "hidden_size_per_layer_input": 256,
+    "vocab_size": ROWS,
+    "sliding_window": 512,
+    "layer_types": (["sliding_attention"] * 5 + ["full_attention"]) * 7,
+    "final_logit_softcapping": 30.0,
+    "attention_k_eq_v": False,
+    "max_position_embeddings": 131_072,
+    "rope_parameters": ROPE,
+    "eos_token_id": 1,
+    "quantization": {"bits": BITS, "group_size": GROUP, "mode": "affine"},
+}
+
+
+def main(arguments: list[str]) -> None:
+    """Write what is not there, then load it, gather rows and take a few tokens."""
+    parser = argparse.ArgumentParser(prog="scripts/bench gemma4", description=__doc__)
+    parser.add_argument("folder", type=Path, help="where the weights are, or are written")
+    parser.add_argument("--tokens", type=int, default=2, help="tokens after a prompt of two ids")
+    parser.add_argument("--precision", default="float32", help="what it runs in")
+    asked = parser.parse_args(arguments)
+    folder = asked.folder.resolve()
+    if not (folder / "config.json").exists():
+        line, *_ = measured(
+            "write the weights", ["-m", "benchmarks.gemma4", "--write", str(folder)]
+        )
+        print(line, flush=True)
+    step = ["-m", "benchmarks.gemma4", "--run", str(folder), asked.precision, str(asked.tokens)]
+    line, told, peak = measured(f"load and run in {asked.precision}", step)
+    report(line, json.loads(told.splitlines()[-1]), peak)
+
+
+def report(line: str, told: dict[str, Any], peak: int) -> None:
+    """Print a run: its seconds, and its peak against what is allowed."""
+    allowed = 1.15 * told["bytes"] + 500e6
+    print(line)
+    print(f"  table {told['table'] / 1e9:.2f} GB, mapped; weights {told['bytes'] / 1e9:.2f} GB")
+    print(f"  load {told['load']:.1f} s, {told['tokens']} tokens {told['run']:.1f} s")
+    rows = ", ".join(f"{name} {1e3 * spent:.1f} ms" for name, spent in told["rows"].items())
+    print(f"  rows: {rows}")
+    verdict = "within" if peak <= allowed else "ABOVE"
+    print(
+        f"  peak {peak / 1e9:.2f} GB ({told['peak_load'] / 1e9:.2f} after loading), "
+        f"{verdict} {allowed / 1e9:.2f} GB"
+    )
+
+
+def write(folder: str) -> None:
+    """Write the weights piece by piece, config.json last."""
+    from composer.components.mlx.gemma4.config import read_settings
+    from composer.components.mlx.gemma4.layout import layout
+    from composer.components.mlx.packing import PROJECTIONS
+
+    settings, problems = read_settings(CONFIG, {})
+    assert settings, problems
+    home = Path(folder)
+    home.mkdir(parents=True, exist_ok=True)
+    tensors: list[tuple[str, str, tuple[int, ...]]] = []
+    for name, sizes in layout(settings).items():
+        shape, path = tuple(size.value for size in sizes), name.removesuffix(".weight")
+        if path.rpartition(".")[2] in PROJECTIONS:
+            rows, columns = shape
+            tensors.append((name, "U32", (rows, columns * BITS // 32)))
+            tensors += [
+                (f"{path}.{p}", "BF16", (rows, columns // GROUP)) for p in ("scales", "biases")
+            ]
+        else:
+            tensors.append((name, "BF16", shape))
+    header, end = {}, 0
+    for name, dtype, shape in tensors:
+        size = prod(shape) * (2 if dtype == "BF16" else 4)
+        header[f"model.{name}"] = {
+            "dtype": dtype,
+            "shape": shape,
+            "data_offsets": [end, end + size],
+        }
+        end += size
+    text = json.dumps(header).encode()
+    with (home / "model.safetensors").open("wb") as file:
+        file.write(len(text).to_bytes(8, "little") + text)
+        for name, dtype, shape in tensors:
+            fill(file, name, dtype, shape)
+    write_tokenizer(home)
+    (home / "config.json").write_text(json.dumps(CONFIG))
+
+
+def fill(file: BinaryIO, name: str, dtype: str, shape: tuple[int, ...]) -> None:
+    """Write one tensor, the same random block again and again."""
+    count = prod(shape)
+    random = np.random.default_rng(len(name))
+    if dtype == "U32":
+        block = random.integers(0, 2**32, min(count, BLOCK), np.uint32)
+    else:
+        step = 1 / (4.6 * WIDTH**0.5)  # 4.6 is the deviation of 0 to 15
+        fixed = {"scales": step, "biases": -7.5 * step, "layer_scalar": 1.0}.get(
+            name.rpartition(".")[2]
+        )
+        if "norm" in name:
+            fixed = 1.0
+        size = min(count, BLOCK)
+        drawn = random.normal(0, 0.02, size) if fixed is None else np.full(size, fixed)
+        block = (drawn.astype(np.float32).view(np.uint32) >> 16).astype(np.uint16)
+    for start in range(0, count, BLOCK):
+        block[: count - start].tofile(file)
+
+
+def write_tokenizer(folder: Path) -> None:
+    """Write a tokenizer of a few words."""
+    from tokenizers import Tokenizer, models
+
+    made = Tokenizer(models.WordLevel({f"w{id}": id for id in range(1000)}, unk_token="w0"))
+    made.save(str(folder / "tokenizer.json"))
+
+
+def run(folder: str, precision: str, tokens: str) -> None:
+    """Load, gather rows cold and warm, and take tokens; print where seconds and bytes went."""
+    import mlx.core as mx
+
+    from composer.component import ComponentConfig, Spec
+    from composer.components.mlx.gemma4 import Gemma4
+    from composer.headers import Headers
+    from composer.location import Location
+    from composer.placement import Placement
+
+    began = time.perf_counter()
+    home = Path(folder)
+    spec = Spec("decoder", ComponentConfig(), Location("repo", "", home), precision=precision)
+    facts = Gemma4.facts(spec, Headers())
+    decoder = Gemma4.load(spec, facts, Placement())
+    loaded, after_load = time.perf_counter(), resident(resource.getrusage(resource.RUSAGE_SELF))
+    rows = gathered(decoder, home / "model.safetensors")
+    prompt, count = mx.array([2, 5]), int(tokens)
+    began_run = time.perf_counter()
+    stream = decoder.generate(decoder.embed(prompt), decoder.per_layer(prompt), max_tokens=count)
+    made = len(list(stream))
+    told = {
+        "bytes": facts.nbytes,
+        "table": 2 * ROWS * LAYERS * 256,
+        "load": loaded - began,
+        "peak_load": after_load,
+        "rows": rows,
+        "run": time.perf_counter() - began_run,
+        "tokens": made,
+    }
+    print(json.dumps(told))
+
+
+def gathered(decoder: Any, path: Path) -> dict[str, float]:
+    """Return the seconds that rows take, after the file's pages are dropped, and again."""
+    import mlx.core as mx
+
+    random, spent = np.random.default_rng(0), {}
+    for count in (1, 200):
+        ids = mx.array(random.integers(0, ROWS, count))
+        forget(path)
+        for name in ("cold", "warm"):
+            began = time.perf_counter()
+            mx.eval(decoder.per_layer(ids))
+            spent[f"{count} {name}"] = time.perf_counter() - began
+    return spent
+
+
+def forget(path: Path) -> None:
+    """Let the system drop a file's pages from memory, where it can be told to."""
+    if hasattr(os, "posix_fadvise"):
+        with path.open("rb") as file:
+            os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
+
+
+if __name__ == "__main__":
+    {"--write": write, "--run": run}[sys.argv[1]](*sys.argv[2:])
