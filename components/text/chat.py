@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Annotated, Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 from pydantic import Field, field_validator, model_validator
@@ -55,7 +55,7 @@ class Chat(Component, name="text.chat"):
             default_factory=dict,
             description="named fragments of either, left out unless their slots are filled",
         )
-        aside: Annotated[list[str], Field(min_length=2, max_length=2)] | None = Field(
+        aside: list[str] | None = Field(
             None,
             description="two tokens, such as <|channel> and <channel|>: what an answer has from "
             "the one to the other is no part of the history",
@@ -65,6 +65,14 @@ class Chat(Component, name="text.chat"):
         @classmethod
         def _sound(cls, template: str) -> str:
             return sound(template)
+
+        @field_validator("aside")
+        @classmethod
+        def _two(cls, aside: list[str] | None) -> list[str] | None:
+            if aside is not None and len(aside) != 2:
+                wanted = "two tokens are wanted, one that opens and one that closes"
+                raise ValueError(f"{wanted}, not {len(aside)}")
+            return aside
 
         @model_validator(mode="after")
         def _whole(self) -> Self:

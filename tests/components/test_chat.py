@@ -145,7 +145,10 @@ def test_a_slot_of_one_template_alone_is_needed_too(gemma):
         ({"first": "{text}"}, "no template has {before} for the optional 'before'"),
         ({"first": "\ufdd0{text}"}, "character 1, U+FDD0, is no text"),
         ({"optional": {"before": "\ufdd0{a}"}}, "the optional 'before' holds U+FDD0, no text"),
-        ({"aside": ["<|channel>"]}, "at least 2 items"),
+        (
+            {"aside": ["<|channel>"]},
+            "two tokens are wanted, one that opens and one that closes, not 1",
+        ),
     ],
 )
 def test_wrong_knobs(gemma, config, says):
