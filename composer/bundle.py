@@ -21,6 +21,7 @@ from composer.loading import (
     hold_files,
     hold_placement,
     load_components,
+    try_files,
 )
 from composer.names import find_bundle
 from composer.options import contradictions, read_option
@@ -47,7 +48,8 @@ def load(
     """Check a bundle and load what its tasks need, or what one task needs.
 
     `bundle` is a path, a shipped name, or an ID of the Hub, whose files are downloaded and
-    verified. What comes from there is loaded in a child process first, unless there is `trust`.
+    verified. What comes from there is loaded in a child process first, once, unless there is
+    `trust`.
     Raise ComposerError when the bundle is refused.
     """
     profile = profile or Profile()
@@ -98,7 +100,8 @@ class Bundle:
         with self._loading:
             missing = [name for name in names if name not in self._components]
             hold_budget(self.checked, names, self.profile.memory)
-            self.checked = fetch_files(self.checked, missing, self.profile, self.trust)
+            self.checked = fetch_files(self.checked, missing)
+            try_files(self.checked, missing, self.profile, self.trust)
             loaded = load_components(self.checked, missing, self.profile, self.worker)
             self._components |= {name: component for name, (component, _) in loaded.items()}
             self.load_seconds |= {name: seconds for name, (_, seconds) in loaded.items()}
@@ -110,7 +113,7 @@ class Bundle:
         names = dict.fromkeys(name for graph in chosen for name in graph.components)
         hold_budget(self.checked, names, self.profile.memory)
         with self._loading:
-            self.checked = fetch_files(self.checked, names, self.profile, self.trust)
+            self.checked = fetch_files(self.checked, names)
 
     def worker(self, backend: str) -> Worker:
         """Return where a backend's calls happen."""

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from composer.component import Component
 from composer.errors import ComposerError, Problem, in_order
 from composer.hub import fetch, needed
-from composer.hub.probe import probe
+from composer.hub.probe import probe, remember
 from composer.suggest import listed
 from composer.unknown import unknown
 from composer.worker import Worker
@@ -72,26 +72,28 @@ def hold_files(checked: Checked, names: Iterable[str]) -> None:
         raise ComposerError(in_order(problems))
 
 
-def fetch_files(
-    checked: Checked, names: Iterable[str], profile: Profile, trust: bool = False
-) -> Checked:
-    """Download what components read and return the bundle as it is with these files.
+def fetch_files(checked: Checked, names: Iterable[str]) -> Checked:
+    """Download what components read from the Hub, and return the bundle checked with these files.
 
-    What was read from afar is read again here. Unless there is `trust`, a bundle whose files come
-    from the Hub is first loaded in a child process.
+    What was read from afar is not believed: it is read again here.
     """
     names = list(names)
     for _ in range(ROUNDS):
-        needs = needed(checked, names)
-        if not fetch(needs).files:
-            break
+        if not fetch(needed(checked, names)).files:
+            return checked
         checked = checked.again().raise_if_refused()
-    else:
-        message = f"{checked.manifest.name} needs other files each time that it is read"
-        raise ComposerError(Problem("S419", message, hint="the server is damaged or hostile"))
-    if needs and not trust:
+    message = f"{checked.manifest.name} needs other files each time that it is read"
+    raise ComposerError(Problem("S419", message, hint="the server is damaged or hostile"))
+
+
+def try_files(checked: Checked, names: Iterable[str], profile: Profile, trust: bool) -> None:
+    """Load what reads files of the Hub in a child process first; with `trust`, note it as tried."""
+    names = list(names)
+    needs = needed(checked, names)
+    if needs and trust:
+        remember(checked, needs)
+    elif needs:
         probe(checked, names, needs, profile)
-    return checked
 
 
 def hold_placement(checked: Checked, profile: Profile) -> None:

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from composer.errors import ComposerError, Place, Problem
+from composer.terminal import console
 
 KEPT = "\n\t"
 
@@ -32,9 +33,7 @@ def waiting(what: str) -> Iterator[None]:
     if not sys.stderr.isatty():
         yield
         return
-    from rich.console import Console
-
-    with Console(stderr=True).status(what):
+    with console().status(what):
         yield
 
 

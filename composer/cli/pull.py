@@ -21,6 +21,9 @@ def pull(
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Print the files and their bytes, and fetch none.")
     ] = False,
+    trust: Annotated[
+        bool, typer.Option("--trust", help="Also spare it the child process that loads it first.")
+    ] = False,
     json: Json = False,
 ) -> None:
     """Download what a bundle needs from the Hub, and verify it.
@@ -34,8 +37,9 @@ def pull(
     from composer.cli.opening import Choice
     from composer.draw.text import size
     from composer.hub import held, needed
+    from composer.hub.probe import remember
 
-    opened = Choice(bundle, variant, source, trust=True).bundle()
+    opened = Choice(bundle, variant, source).bundle()
     tasks = opened.tasks if task is None else [opened.task(task)]
     names = list(dict.fromkeys(n for each in tasks for n in opened.checked.graphs[each].components))
     needs = needed(opened.checked, names)
@@ -44,6 +48,8 @@ def pull(
         for each in tasks:
             opened.fetch(each)
         needs = needed(opened.checked, names)
+        if trust:
+            remember(opened.checked, needs)
     if json:
         say(as_json({"bundle": opened.name, "files": [entry(need) for need in needs]}))
         return

@@ -38,6 +38,7 @@ from composer.cli.printing import (
 )
 from composer.cli.results import Options, cut_short, plains, text_output
 from composer.errors import FAILED, ComposerError
+from composer.terminal import console
 
 if TYPE_CHECKING:
     from composer.checker.graph import Graph
@@ -258,12 +259,10 @@ def _progress(total: int, output: Path | None) -> Iterator[Any]:
     if not sys.stderr.isatty() or (output is None and sys.stdout.isatty()):
         yield lambda: None
         return
-    from rich.console import Console
     from rich.progress import MofNCompleteColumn, Progress, TimeRemainingColumn
 
     columns = (*Progress.get_default_columns()[:2], MofNCompleteColumn(), TimeRemainingColumn())
     # Rich would print our stdout on its own console, and the transcripts belong into the pipe.
-    console = Console(stderr=True)
-    with Progress(*columns, console=console, transient=True, redirect_stdout=False) as progress:
+    with Progress(*columns, console=console(), transient=True, redirect_stdout=False) as progress:
         task = progress.add_task("transcribing", total=total)
         yield lambda: progress.advance(task)

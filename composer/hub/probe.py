@@ -49,12 +49,17 @@ def probe(checked: Checked, names: Iterable[str], needs: Iterable[Need], profile
     time or wall clock; each names the component. What it refuses is raised as it is.
     """
     needs = list(needs)
-    note = settings.notes() / "probed" / _digest(checked, needs)
-    if note.exists() or not sys.executable:
+    if _note(checked, needs).exists() or not sys.executable:
         return
     users = {user for need in needs for user in need.components}
     tried = [name for name in dict.fromkeys(names) if name in users]
     _try(checked, tried, _request(checked, tried, needs, profile))
+    remember(checked, needs)
+
+
+def remember(checked: Checked, needs: list[Need]) -> None:
+    """Note that these very files need no child any more."""
+    note = _note(checked, needs)
     try:
         note.parent.mkdir(parents=True, exist_ok=True)
         note.touch()
@@ -146,7 +151,7 @@ def _refused(
         hint = "a file is damaged or hostile; nothing was loaded in this process"
         raise ComposerError(Problem("S454", message, place, hint=hint))
     message = f"{name} ({known.cls.name}) {what} while {where} was loaded"
-    hint = "--trust loads it without limits, if you trust where it comes from"
+    hint = "composer pull --trust spares it this trial, if you trust where it comes from"
     raise ComposerError(Problem("S455", message, place, hint=hint))
 
 
@@ -180,13 +185,13 @@ def _request(
     }
 
 
-def _digest(checked: Checked, needs: list[Need]) -> str:
-    """Name the very files, and who reads them, that a probe was made with."""
+def _note(checked: Checked, needs: list[Need]) -> Path:
+    """Return what stands for the very files, and for who reads them."""
     said = [version("bundle-composer"), str(checked.manifest.variant)]
     said += sorted(f"{','.join(need.components)} {need.file.digest}" for need in needs)
     digest = hashlib.sha256("\n".join(said).encode())
     digest.update(checked.manifest.path.read_bytes())
-    return digest.hexdigest()
+    return settings.notes() / "probed" / digest.hexdigest()
 
 
 def _problem(said: Any) -> Problem:

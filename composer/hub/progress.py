@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from composer.hub import settings
+from composer.terminal import console
 
 
 @contextmanager
@@ -15,13 +16,11 @@ def progress(total: int, files: int) -> Iterator[Callable[[int], None]]:
     if settings.quiet() or sys.stderr is None or not sys.stderr.isatty():
         yield lambda _: None
         return
-    from rich.console import Console
     from rich.progress import DownloadColumn, Progress, TimeRemainingColumn, TransferSpeedColumn
 
     columns = (*Progress.get_default_columns()[:2], DownloadColumn(), TransferSpeedColumn())
-    console = Console(stderr=True)
     bar = Progress(
-        *columns, TimeRemainingColumn(), console=console, transient=True, redirect_stdout=False
+        *columns, TimeRemainingColumn(), console=console(), transient=True, redirect_stdout=False
     )
     what = f"fetching {files} files" if files > 1 else "fetching 1 file"
     with bar:

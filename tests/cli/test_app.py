@@ -9,10 +9,12 @@ from composer.cli import app, main
 from tests.fakes import write
 
 ROOT = Path(__file__).parents[2]
-COMMANDS = "check plan show run transcribe list new explain schema doctor".split()
+COMMANDS = (
+    "check plan show run transcribe chat pull cache tap diff eval list new explain schema doctor"
+).split()
 HEAVY = {
     "mlx", "mlx_lm", "onnxruntime", "librosa", "transformers", "soundfile", "soxr", "tokenizers",
-    "huggingface_hub", "torch", "safetensors", "rich",
+    "huggingface_hub", "httpx", "httpx2", "filelock", "torch", "safetensors", "rich",
 }  # fmt: skip
 
 

@@ -41,6 +41,17 @@ def test_only_what_is_needed_is_downloaded_and_it_runs(hub, hub_home, anew):
     assert mirror.requests == []
 
 
+def test_a_bundle_of_12_gb_is_checked_by_its_headers(hub, tmp_path):
+    from benchmarks.hub import repository
+
+    mirror = hub({"ann/huge": repository(tmp_path)})
+    report = composer.check("ann/huge")
+    assert [str(problem) for problem in report.problems] == []
+    assert sum(need.file.size for need in needed(report.bundle)) > 12 * 10**9
+    assert mirror.sent < 5_000_000
+    assert len(mirror.requests) == 12
+
+
 def test_offline_with_half_of_the_files(hub, anew):
     mirror = hub({"ann/mini": mini()})
     composer.check("ann/mini")

@@ -35,7 +35,7 @@ def test_check_says_what_would_be_fetched(hub, cli):
     assert cli("check", "ann/tiny") == (
         0,
         f"hf:ann/tiny@{commit[:7]}, {commit}\n"
-        "files: 1 file, 4.09 kB, of which 0 B are here\n"
+        "files: 1 file, 4.1 kB, of which 0 B are here\n"
         "memory: 4 kB\n"
         "licence: not said\n"
         "weighed: ok, 1 node, 1 task\n",
@@ -55,10 +55,10 @@ def test_pull(hub, hub_home, cli):
     hub({"ann/tiny": FILES})
     code, out, err = cli("pull", "ann/tiny", "--dry-run")
     assert (code, err) == (0, "")
-    assert out == ("4.09 kB  ann/tiny/model.safetensors\nweighed: 1 file, 4.09 kB to fetch\n")
-    assert cli("pull", "ann/tiny") == (0, "weighed: 1 file, 4.09 kB here and verified\n", "")
+    assert out == ("4.1 kB  ann/tiny/model.safetensors\nweighed: 1 file, 4.1 kB to fetch\n")
+    assert cli("pull", "ann/tiny") == (0, "weighed: 1 file, 4.1 kB here and verified\n", "")
     out = cli("pull", "ann/tiny", "--dry-run")[1]
-    assert out == ("4.09 kB  ann/tiny/model.safetensors  (here)\nweighed: 0 files, 0 B to fetch\n")
+    assert out == ("4.1 kB  ann/tiny/model.safetensors  (here)\nweighed: 0 files, 0 B to fetch\n")
     (file,) = json.loads(cli("pull", "ann/tiny", "--json")[1])["files"]
     assert (file["path"], file["components"], file["verified"]) == (
         "model.safetensors", ["weights"], True,
@@ -78,12 +78,12 @@ def test_the_cache(hub, hub_home, cli):
     code, out, err = cli("cache")
     assert (code, err) == (0, "")
     first, second, last = out.splitlines()
-    assert first == "4.31 kB  ann/tiny  (1 commit, 4.31 kB verified)"
-    assert second.endswith("bob/other  (1 commit, 219 B verified)")
-    assert last == f"{hub_home / 'hub'}: 2 repositories, 4.53 kB"
+    assert first == "4.36 kB  ann/tiny  (1 commit, 4.32 kB verified)"
+    assert second.endswith("bob/other  (1 commit, 217 B verified)")
+    assert last == f"{hub_home / 'hub'}: 2 repositories, 4.62 kB"
     rows = json.loads(cli("cache", "--json")[1])["repositories"]
     assert [row["repository"] for row in rows] == ["ann/tiny", "bob/other"]
-    assert cli("cache", "--remove", "hf:ann/tiny") == (0, "ann/tiny: removed, 4.31 kB\n", "")
+    assert cli("cache", "--remove", "hf:ann/tiny") == (0, "ann/tiny: removed, 4.36 kB\n", "")
     assert [each.repo for each in stored.stored()] == ["bob/other"]
     assert not list(hub_home.rglob("*ann--tiny/blobs/*"))
     code, _, err = cli("cache", "--remove", "bob/othre")
