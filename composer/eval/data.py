@@ -170,7 +170,7 @@ def _jsonl(path: Path) -> Iterator[tuple[int, Any]]:
         for number, line in enumerate(file, 1):
             if line.strip():
                 try:
-                    yield number, json.loads(line)
+                    yield number, json.loads(line.rstrip("\r\n"))
                 except (ValueError, RecursionError) as error:
                     yield number, _Fault(f"the line is no JSON: {error}")
 

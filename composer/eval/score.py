@@ -34,7 +34,7 @@ class Counts:
         return self.errors / self.total if self.total else None
 
     def within(self, percent: int) -> bool:
-        """Tell whether the rate is at most so many percent; of no words, whether none were heard."""
+        """Tell whether the rate is at most so many percent; of no words, if none were heard."""
         return 100 * self.errors <= percent * self.total
 
     def __add__(self, other: Counts) -> Counts:
@@ -55,36 +55,46 @@ class Span:
     hypothesis: tuple[str, ...]
 
 
+Spans = tuple[Span, ...]
+
+
 @dataclass(frozen=True)
 class Score:
     """One utterance's errors in words and in characters, and how its words were aligned."""
 
     words: Counts
     characters: Counts
-    spans: tuple[Span, ...]
+    spans: Spans
 
 
 def score(pairs: Iterable[tuple[str, str]], normalizer: Normalizer | None = None) -> list[Score]:
-    """Align normalised references and hypotheses by jiwer, at equal cost of each kind of error.
+    """Align normalised references and hypotheses, at equal cost of each kind of error.
 
-    Words are what whitespace separates; characters include one space between words.
+    jiwer does it, for words unless the normaliser aligns them itself. Words are what whitespace
+    separates; characters include one space between words.
     """
     import jiwer
 
-    words = [(reference.split(), hypothesis.split()) for reference, hypothesis in pairs]
+    words = [(reference.split(), said.split()) for reference, said in pairs]
     if not words:
         return []
-    if normalizer and normalizer.pair:
-        words = [(reference, normalizer.pair(reference, said)) for reference, said in words]
     references = [" ".join(reference) for reference, _ in words]
     hypotheses = [" ".join(said) for _, said in words]
-    split = jiwer.Compose([jiwer.ReduceToListOfListOfWords()])
     spell = jiwer.Compose([jiwer.ReduceToListOfListOfChars()])
-    by_word = jiwer.process_words(references, hypotheses, split, split).alignments
-    by_character = jiwer.process_characters(references, hypotheses, spell, spell).alignments
+    letters = jiwer.process_characters(references, hypotheses, spell, spell)
+    if normalizer and normalizer.align:
+        spans = [normalizer.align(*pair) for pair in words]
+    else:
+        split = jiwer.Compose([jiwer.ReduceToListOfListOfWords()])
+        chunks = jiwer.process_words(references, hypotheses, split, split).alignments
+        spans = [_spans(each, *pair) for each, pair in zip(chunks, words, strict=True)]
+    characters = [
+        _spans(each, *pair)
+        for each, *pair in zip(letters.alignments, references, hypotheses, strict=True)
+    ]
     return [
-        Score(_counts(chunks), _counts(letters), _spans(chunks, *pair))
-        for chunks, letters, pair in zip(by_word, by_character, words, strict=True)
+        Score(_counts(each), _counts(spelt), each)
+        for each, spelt in zip(spans, characters, strict=True)
     ]
 
 
@@ -93,15 +103,14 @@ def total(counts: Iterable[Counts]) -> Counts:
     return sum(counts, Counts())
 
 
-def _counts(chunks: Sequence[Any]) -> Counts:
+def _counts(spans: Iterable[Span]) -> Counts:
     sizes = {"equal": 0, "substitute": 0, "delete": 0, "insert": 0}
-    for chunk in chunks:
-        wide = chunk.ref_end_idx - chunk.ref_start_idx
-        sizes[chunk.type] += wide or chunk.hyp_end_idx - chunk.hyp_start_idx
+    for span in spans:
+        sizes[span.kind] += len(span.reference) or len(span.hypothesis)
     return Counts(*sizes.values())
 
 
-def _spans(chunks: Sequence[Any], reference: list[str], said: list[str]) -> tuple[Span, ...]:
+def _spans(chunks: Sequence[Any], reference: Sequence[str], said: Sequence[str]) -> Spans:
     return tuple(
         Span(
             chunk.type,

@@ -15,11 +15,14 @@ Paint = Callable[[str, str], str]
 
 def columns(spans: Sequence[Span]) -> list[tuple[str, str, str]]:
     """Return each word of the reference, the word against it, and the mark of the error."""
-    return [
-        (reference, said, MARKS[span.kind])
-        for span in spans
-        for reference, said in zip_longest(span.reference, span.hypothesis, fillvalue="")
-    ]
+    found = []
+    for span in spans:
+        pairs = list(zip_longest(span.reference, span.hypothesis, fillvalue=""))
+        # A compound is written in one word on one side, and in several on the other.
+        if span.kind == "equal" and len(span.reference) != len(span.hypothesis):
+            pairs = [(" ".join(span.reference), " ".join(span.hypothesis))]
+        found += [(reference, said, MARKS[span.kind]) for reference, said in pairs]
+    return found
 
 
 def aligned(spans: Sequence[Span], width: int, paint: Paint = lambda text, mark: text) -> str:

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from composer.eval.normalize import leaderboard, release, voices, whisper
+from composer.eval.score import Span
 
 Fields = Mapping[str, str]
 
@@ -16,7 +17,7 @@ class Normalizer:
 
     `source` says whose behaviour it has. `call` takes a text and the other fields of its line, and
     gives words with spaces between them. `unscored` tells which normalised references the source
-    leaves out. `pair` rewrites the words of a hypothesis in view of its reference's.
+    leaves out. `align` aligns words where the source does more than count edits.
     """
 
     name: str
@@ -24,7 +25,7 @@ class Normalizer:
     source: str
     call: Callable[[str, Fields], str]
     unscored: Callable[[str], bool] = lambda reference: False
-    pair: Callable[[list[str], list[str]], list[str]] | None = None
+    align: Callable[[list[str], list[str]], tuple[Span, ...]] | None = None
 
     def __call__(self, text: str, fields: Fields | None = None) -> str:
         return " ".join(self.call(text, fields or {}).split())
@@ -56,7 +57,7 @@ NORMALIZERS = {
             "the English rules of huggingface/open_asr_leaderboard at d1e99b2, compounds merged",
             lambda text, _: leaderboard.normalize(text),
             leaderboard.unscored,
-            leaderboard.pair,
+            leaderboard.align,
         ),
         Normalizer(
             "vitw",

@@ -2,25 +2,35 @@
 
 from __future__ import annotations
 
+from composer.eval.score import Span
 
-def respell(reference: list[str], said: list[str]) -> list[str]:
-    """Return a hypothesis with its compounds parted and joined as the reference has them.
 
-    Only those are changed that cost nothing on the cheapest path through both, where neighbours on
-    either side may stand, joined, for one word on the other: `white paper` for `whitepaper`. That
-    is what kaldialign does with `merge_compounds`, and the reference keeps its number of words.
+def align(reference: list[str], said: list[str]) -> tuple[Span, ...]:
+    """Align words at equal cost of each error, and compounds at none.
+
+    Neighbours on either side may stand, joined, for one word on the other: `white paper` for
+    `whitepaper`. kaldialign counts so with `merge_compounds`, each word of the reference as one.
     """
     joins = _joins(reference, said)
-    if not joins:
-        return said
-    path = _path(reference, said, joins)
-    result: list[str] = []
+    spans: list[Span] = []
     i = j = 0
-    for next_i, next_j in path:
-        merged = (next_i, next_j) in joins and (i, j) in joins[next_i, next_j]
-        result += reference[i:next_i] if merged else said[j:next_j]
+    for next_i, next_j in _path(reference, said, joins):
+        words = tuple(reference[i:next_i]), tuple(said[j:next_j])
+        kind = _kind(*words)
+        if spans and spans[-1].kind == kind and len(words[0]) == len(words[1]) == 1:
+            last = spans.pop()
+            words = last.reference + words[0], last.hypothesis + words[1]
+        spans.append(Span(kind, *words))
         i, j = next_i, next_j
-    return result
+    return tuple(spans)
+
+
+def _kind(reference: tuple[str, ...], said: tuple[str, ...]) -> str:
+    if "".join(reference) == "".join(said):
+        return "equal"
+    if not reference:
+        return "insert"
+    return "substitute" if said else "delete"
 
 
 Joins = dict[tuple[int, int], list[tuple[int, int]]]

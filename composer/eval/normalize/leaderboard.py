@@ -155,7 +155,7 @@ LEADERBOARD = {
 }
 IGNORED = "ignore time segment in scoring"
 
-pair = compounds.respell
+align = compounds.align
 
 
 def normalize(text: str) -> str:

@@ -1,0 +1,306 @@
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from composer.eval.journal import read_results
+from tests.fakes import BUNDLE, write
+
+ROOT = Path(__file__).parents[2]
+pytestmark = pytest.mark.usefixtures("fakes")
+
+
+@pytest.fixture
+def bundle(tmp_path):
+    """Return a bundle that says how many rows it was given: 7 for a clip of 8 frames."""
+    folder = tmp_path / "bundle"
+    folder.mkdir()
+    return write(folder)
+
+
+@pytest.fixture
+def data(tmp_path, clip):
+    """Write clips whose number of frames decides what is heard, and what was said in them."""
+
+    def make(*said, name="data.jsonl", **more):
+        rows = []
+        for number, (frames, text) in enumerate(said):
+            clip(f"c{number}.wav", frames)
+            rows.append({"audio": f"c{number}.wav", "text": text, **more})
+        path = tmp_path / name
+        path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+        return path
+
+    return make
+
+
+def numbers(printed):
+    return json.loads(printed)["words"]
+
+
+def test_the_report(cli, bundle, data):
+    path = data((8, "7."), (8, "7. b"), (4, "6."), (8, "x 7."), kind="k")
+    code, out, err = cli("eval", bundle, path, "--by", "kind", "--jobs", 1)
+    assert (code, err) == (0, "")
+    head, made, worst = re.split(r"\n\n(?=bundle|c1)", out)
+    lines = head.splitlines()
+    assert lines[0] == f"fake-asr on {path}, normaliser none@1"
+    assert re.match(
+        r"words          50\.00 %   WER \[\d+\.\d\d, \d+\.\d\d\]  N 6  S 1  D 2  I 0  H 3$",
+        lines[2],
+    )
+    assert re.match(r"characters     41\.67 %   CER .* N 12  S 1  D 4  I 0  H 7$", lines[3])
+    assert lines[4] == "at 0 %          25.0 %   1 of 4 utterances"
+    assert lines[5] == "at most 20 %    25.0 %   1 of 4 utterances"
+    assert re.match(
+        r"speed +\d+\.\d{3}   real-time factor: \d+\.\d s for 0\.0 s of audio, 1 in flight",
+        lines[6],
+    )
+    assert lines[8:] == [
+        "kind  utterances   words  errors      WER",
+        "k              4       6       3  50.00 %",
+    ]
+    assert re.match(
+        r"bundle      fake-asr, sha256:[0-9a-f]{12}, 0 files\ntask        default", made
+    )
+    assert "inputs      said 'hi'" in made
+    assert "answer      max_tokens 3, end '.'" in made
+    assert worst == (
+        "c1.wav\nref 7. b\nhyp 7. *\n       D\n"
+        "\nc2.wav\nref 6.\nhyp 5.\n    S\n"
+        "\nc3.wav\nref x 7.\nhyp * 7.\n    D\n"
+    )
+
+
+def test_json(cli, bundle, data):
+    path = data((8, "7."), (8, ""), (8, "7. x"))
+    found = json.loads(cli("eval", bundle, path, "--json", "--set", "answer.max_tokens=2")[1])
+    assert found["words"].items() >= {
+        "wer": 2 / 3, "errors": 2, "N": 3, "S": 0, "D": 1, "I": 1, "H": 2,
+    }.items()  # fmt: skip
+    assert found["utterances"] == {
+        "scored": 3, "failed": 0, "left_out": 0, "empty_references": 1, "empty_hypotheses": 0,
+        "cut_short": 0, "at_most_0_percent": 1, "at_most_20_percent": 1,
+    }  # fmt: skip
+    assert found["settings"] == {"answer": {"max_tokens": 2, "end": "."}}
+    assert found["normalizer"] == {
+        "name": "none",
+        "version": "1",
+        "source": "the texts as they are",
+    }
+    assert found["bundle"]["manifest"].startswith("sha256:")
+    assert found["interval"]["resamples"] == 10000
+    assert found["failed_as_deleted"] is None
+
+
+def test_a_normaliser_and_hypotheses_without_a_word(cli, bundle, data):
+    path = data((8, "7"))
+    assert numbers(cli("eval", bundle, path, "--json")[1])["wer"] == 1.0
+    assert numbers(cli("eval", bundle, path, "--json", "-n", "release-000")[1])["wer"] == 0.0
+    found = json.loads(cli("eval", bundle, path, "--json", "--set", 'answer.end=""')[1])
+    assert found["words"]["wer"] == 0.0
+    code, out, err = cli("eval", bundle, path, "-n", "whisper")
+    assert (code, out) == (2, "")
+    assert "there is no normaliser 'whisper'; did you mean 'whisper-en'?" in " ".join(err.split())
+
+
+def test_what_fails_is_counted_and_never_hidden(cli, bundle, data, tmp_path):
+    path = data((8, "7."), (8, "a b c"), (8, "7. d"))
+    (tmp_path / "c1.wav").write_bytes(b"no audio")
+    code, out, err = cli("eval", bundle, path, "--show", 0)
+    assert code == 5
+    assert err == "c1.wav: S481 this is no audio that can be read, but text\n"
+    assert "N 3  S 0  D 1  I 0  H 2" in out
+    assert "failed               1   in no rate; as deletions WER 66.67 %" in out
+    found = json.loads(cli("eval", bundle, path, "--json")[1])
+    assert found["utterances"]["failed"] == 1
+    assert found["failed_as_deleted"] == {
+        "wer": 4 / 6, "errors": 4, "N": 6, "S": 0, "D": 4, "I": 0, "H": 2,
+    }  # fmt: skip
+
+
+def test_a_first_and_a_last_clip_that_fail_keep_their_places(cli, bundle, data, tmp_path):
+    path = data(*[(2 * n, f"{n}") for n in range(1, 7)])
+    for number in (0, 1, 3, 5):
+        (tmp_path / f"c{number}.wav").write_bytes(b"no audio")
+    assert cli("eval", bundle, path, "-o", tmp_path / "o", "--jobs", 3)[0] == 5
+    heard = read_results(tmp_path / "o" / "results.jsonl").heard
+    assert [(each.id, each.hypothesis) for each in heard.values()] == [
+        ("c0.wav", None), ("c1.wav", None), ("c2.wav", "6."), ("c3.wav", None), ("c4.wav", "8."),
+        ("c5.wav", None),
+    ]  # fmt: skip
+
+
+def test_a_reference_without_a_word(cli, bundle, data):
+    path = data((8, ""), (8, " "))
+    assert cli("eval", bundle, path) == (
+        5, "", f"{path}: R572 no reference has a word once none@1 is through with it\n",
+    )  # fmt: skip
+
+
+def test_results_are_scored_anew_without_running(cli, bundle, data, tmp_path, monkeypatch):
+    path, out = data((8, "7"), (8, "7")), tmp_path / "o"
+    first = json.loads(cli("eval", bundle, path, "-o", out, "--json")[1])
+    results = (out / "results.jsonl").read_bytes()
+    monkeypatch.setattr("composer.bundle.Bundle.load", None)
+    code, text, err = cli("eval", bundle, path, "-o", out, "--json", "-n", "release-000")
+    assert (code, err) == (0, f"2 of 2 clips are in {out}/results.jsonl already\n")
+    again = json.loads(text)
+    assert (first["words"]["wer"], again["words"]["wer"]) == (1.0, 0.0)
+    assert first["speed"] == again["speed"]
+    assert first["data"] == again["data"]
+    assert (out / "results.jsonl").read_bytes() == results
+    assert json.loads((out / "report.json").read_text()) == again
+
+
+def test_what_failed_is_tried_again(cli, bundle, data, tmp_path):
+    path, out = data((8, "7."), (8, "7."), (8, "7.")), tmp_path / "o"
+    good = (tmp_path / "c1.wav").read_bytes()
+    (tmp_path / "c1.wav").write_bytes(b"no audio")
+    assert cli("eval", bundle, path, "-o", out)[0] == 5
+    (tmp_path / "c1.wav").write_bytes(good)
+    assert cli("eval", bundle, path, "-o", out)[0] == 0
+    assert cli("eval", bundle, path, "-o", tmp_path / "plain")[0] == 0
+    assert (out / "results.jsonl").read_bytes() == (tmp_path / "plain/results.jsonl").read_bytes()
+
+
+def test_other_settings_and_other_data_are_refused(cli, bundle, data, tmp_path):
+    path, out = data((8, "7."), (8, "7.")), tmp_path / "o"
+    assert cli("eval", bundle, path, "-o", out)[0] == 0
+    code, _, err = cli("eval", bundle, path, "-o", out, "--set", "answer.max_tokens=2")
+    assert code == 5
+    assert "R570" in err
+    assert "    settings.answer.max_tokens: 3 there, 2 now\n" in err
+    code, _, err = cli("eval", bundle, path, "-o", out, "-i", "said=you")
+    assert '    inputs.said: "hi" there, "you" now\n' in err
+    bundle.write_text(bundle.read_text() + "# more\n")
+    assert "    bundle.manifest: " in cli("eval", bundle, path, "-o", out)[2]
+    bundle.write_text(bundle.read_text().removesuffix("# more\n"))
+    path.write_text(path.read_text().replace("7.", "8.", 1))
+    assert cli("eval", bundle, path, "-o", out)[2] == (
+        f"{out}/results.jsonl: R575 the results here are of other data\n"
+        "    1 of other audio or text: c0.wav\n"
+        "    hint: take another folder, or delete these lines\n"
+    )
+
+
+def test_against(cli, bundle, data, tmp_path):
+    path = data((8, "7."), (6, "6."), (8, "7. b"), (8, "7."))
+    one, other = tmp_path / "one", tmp_path / "other"
+    assert cli("eval", bundle, path, "-o", one, "-i", "said=you")[0] == 0
+    theirs = one / "results.jsonl"
+    code, out, err = cli("eval", bundle, path, "-o", other, "--against", theirs, "--json")
+    assert (code, err) == (0, "")
+    found = json.loads(out)
+    against = found["against"]
+    assert (found["words"]["wer"], against["wer"]) == (1 / 5, 1.0)
+    assert against["difference"] == pytest.approx(-4 / 5)
+    assert against["high"] < 0
+    assert against["p"] < 0.05
+    assert against["bundle"]["name"] == "fake-asr"
+    out = cli("eval", bundle, path, "-o", other, "--against", theirs)[1]
+    assert f"against fake-asr in {theirs}: WER 100.00 %\ndifference -80.00 points [" in out
+    assert ": they differ\n" in out
+    out = cli("eval", bundle, path, "--against", other / "results.jsonl")[1]
+    assert "difference +0.00 points [+0.00, +0.00], p 1.0000: no difference is shown" in out
+
+
+def test_against_other_utterances(cli, bundle, data, tmp_path, clip):
+    path, out = data((8, "7."), (8, "7.")), tmp_path / "o"
+    assert cli("eval", bundle, path, "-o", out)[0] == 0
+    theirs = out / "results.jsonl"
+    told = "the two results are not of the same utterances, so that no pairs can be made"
+    head = f"{theirs}: R574 {told}\n"
+    hint = "    hint: evaluate both bundles on the same data, without failures\n"
+    more = data((8, "7."), (8, "8."), (8, "7."), name="more.jsonl")
+    assert cli("eval", bundle, more, "--against", theirs) == (
+        5, "", f"{head}    1 only here: c2.wav\n    1 with another reference: c1.wav\n{hint}",
+    )  # fmt: skip
+    clip("c1.wav", 10)
+    code, _, err = cli("eval", bundle, path, "--against", theirs)
+    assert (code, err) == (5, f"{head}    1 of other audio: c1.wav\n{hint}")
+    (tmp_path / "c1.wav").write_bytes(b"no audio")
+    code, _, err = cli("eval", bundle, path, "--against", theirs)
+    assert (code, err) == (5, f"{head}    1 failed here or there: c1.wav\n{hint}")
+
+
+def test_a_field_that_is_not_there(cli, bundle, data):
+    code, _, err = cli("eval", bundle, data((8, "7."), kind="k"), "--by", "kid")
+    assert code == 2
+    assert "no line of the data has a field 'kid'; did you mean 'kind'?" in " ".join(err.split())
+
+
+def test_the_page(cli, bundle, clip, tmp_path):
+    evil = "<script>alert(1)</script>"
+    clip("clips/a&b's.wav", 8)
+    rows = [{"audio": "a&b's.wav", "text": f"{evil} 7."}]
+    path = tmp_path / "clips" / "data.jsonl"
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    assert cli("eval", bundle, path, "-o", tmp_path / "o")[0] == 0
+    page = (tmp_path / "o" / "index.html").read_text()
+    assert "<script" not in page
+    assert "default-src 'none'" in page
+    assert '<td class="D">&lt;script&gt;alert(1)&lt;/script&gt;</td><td>7.</td>' in page
+    assert 'src="../clips/a%26b%27s.wav"' in page
+    assert "<h1>fake-asr, WER 50.00 %</h1>" in page
+    assert "http" not in page.replace("http-equiv", "")
+
+
+SLOW = """
+import sys, time
+from composer import registry
+from composer.cli import main
+from tests.fakes import FAKES, Upper
+for each in FAKES: registry.add(each)
+plain = Upper.__call__
+def slow(self, text):
+    time.sleep(0.05)
+    return plain(self, text)
+Upper.__call__ = slow
+sys.exit(main(sys.argv[1:]))
+"""
+
+
+def test_a_run_that_is_killed_goes_on(cli, data, tmp_path):
+    """Kill -9 in the middle, and a second run: the file is what an undisturbed run writes."""
+    folder = tmp_path / "slow"
+    folder.mkdir()
+    bundle = write(
+        folder, BUNDLE,
+        ("  echo: {use: fake.echo}\n", "  echo: {use: fake.echo}\n  upper: {use: fake.upper}\n"),
+        ("outputs: {text: $answer.text}",
+         "  loud: {run: upper, with: {text: $answer.text}}\noutputs: {text: $loud}"),
+    )  # fmt: skip
+    path = data(*[(2 * n, f"{n + 3}.") for n in range(1, 41)])
+    assert cli("eval", bundle, path, "-o", tmp_path / "plain")[0] == 0
+    plain = (tmp_path / "plain" / "results.jsonl").read_bytes()
+    assert plain.count(b"\n") == 41
+    results = tmp_path / "killed" / "results.jsonl"
+    call = ["eval", bundle, path, "-o", tmp_path / "killed", "--jobs", "2"]
+    running = subprocess.Popen(
+        [sys.executable, "-c", SLOW, *map(str, call)],
+        cwd=ROOT, env={**os.environ, "PYTHONPATH": str(ROOT)}, stdout=subprocess.DEVNULL,
+    )  # fmt: skip
+    end = time.monotonic() + 120
+    while running.poll() is None and time.monotonic() < end:
+        if results.exists() and results.read_bytes().count(b"\n") > 5:
+            break
+        time.sleep(0.01)
+    running.send_signal(signal.SIGKILL)
+    running.wait()
+    left = results.read_bytes()
+    assert 5 < left.count(b"\n") < 41
+    assert plain.startswith(left[: left.rfind(b"\n") + 1])
+    code, _, err = cli(*call)
+    assert code == 0
+    assert f"of 40 clips are in {results} already" in err
+    assert results.read_bytes() == plain
+    found = json.loads((tmp_path / "killed" / "report.json").read_text())
+    assert found["speed"]["sessions"] == 2
+    assert found["speed"]["audio_seconds"] == pytest.approx(sum(range(2, 82, 2)) / 8000, abs=0.01)

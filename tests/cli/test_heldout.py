@@ -1,0 +1,38 @@
+"""The error rates in the miniatures' READMEs are those that `composer eval` finds."""
+
+import json
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+ROW = re.compile(r"^\| ([\w+]+) \| (\d+) \| (\d+) \| (\d+) \| (\d+\.\d\d) % \|$", re.MULTILINE)
+
+
+@pytest.fixture(scope="module")
+def heldout(speaks, tmp_path_factory):
+    """Make the held-out set, in a process that begins with it: the synthesizer carries state."""
+    folder = tmp_path_factory.mktemp("heldout")
+    subprocess.run([sys.executable, "-m", "training.dump", str(folder)], cwd=ROOT, check=True)
+    return folder
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["mega-asr-mini"])
+def test_the_readme_is_reproduced(cli, heldout, name):
+    text = (ROOT / "bundles" / name / "README.md").read_text()
+    told = {group: (*map(int, counts), rate) for group, *counts, rate in ROW.findall(text)}
+    assert told.keys() >= {"all", "digits", "long", "clean", "room+babble"}
+    call = ["eval", name, heldout, "-i", "language=", "--by", "category", "--by", "condition"]
+    code, out, _ = cli(*call, "--json")
+    assert code == 0
+    report = json.loads(out)
+    groups = {"all": {"utterances": report["utterances"]["scored"], **report["words"]}}
+    groups |= report["groups"]["category"] | report["groups"]["condition"]
+    assert told == {
+        group: (found["utterances"], found["N"], found["errors"], f"{100 * found['wer']:.2f}")
+        for group, found in groups.items()
+    }
