@@ -5,9 +5,10 @@ import time
 import pytest
 
 from tests.cli.conftest import cli
+from tests.headers.conftest import repo
 from tests.hub.conftest import anew, hub, hub_home
 
-__all__ = ["anew", "cli", "hub", "hub_home"]
+__all__ = ["anew", "cli", "hub", "hub_home", "repo"]
 
 BUDGET = 60.0  # seconds, on a machine that does much else
 
@@ -36,7 +37,7 @@ def refused(cli):
         assert code == 3, out + err
         assert file in err
         assert "Traceback" not in err
-        assert out.count("refused") == 1
+        assert out.count(": refused, ") == out.count("\n") == 1
         assert held(folder) == before
         return err
 

@@ -21,7 +21,7 @@ outputs: {y: $y}
 ONNX = (
     HEAD
     + """components:
-  encoder: {use: onnx.graph, weights: repo/onnx/m.onnx, config: {has_batch: false}}
+  encoder: {use: onnx.graph, weights: repo/onnx/m.onnx, config: {batch: none}}
 inputs: {x: {type: tensor, port: f32 N 4}}
 graph:
   y: {run: encoder, with: {x: $x}}

@@ -1,0 +1,177 @@
+"""Group D: hostile ONNX models, as the weights of a bundle that is checked, loaded and run."""
+
+import numpy as np
+import pytest
+from onnx import TensorProto, helper, numpy_helper
+
+from tests.headers.test_onnx import BAD_PLACES, HOSTILE, external, linked, model, value, weight
+from tests.hostile.making import ONNX, bundle, measured
+
+FILE = "onnx/m.onnx"
+GIB = 2**30
+
+
+def written(folder, made, **more):
+    data = made if isinstance(made, bytes) else made.SerializeToString()
+    return bundle(folder, ONNX, {FILE: data, **more})
+
+
+def fed(folder, rows=2):
+    np.save(folder / "x.npy", np.ones((rows, 4), np.float32))
+    return ["run", folder, "-i", f"x={folder / 'x.npy'}"]
+
+
+def test_the_bundle_itself_is_sound(cli, tmp_path):
+    assert cli("check", written(tmp_path, model()))[0] == 0
+    assert cli(*fed(tmp_path))[0] == 0
+
+
+@pytest.mark.parametrize(("made", "text"), HOSTILE.values(), ids=HOSTILE)
+def test_models_are_refused(refused, tmp_path, made, text):
+    """D14 to D21, and more of their kind."""
+    code, _, why = text.splitlines()[0].partition(" ")
+    assert f"{code} repo/{FILE}: {why}" in refused(written(tmp_path, made), f"repo/{FILE}")
+
+
+@pytest.mark.parametrize("place", BAD_PLACES.values(), ids=BAD_PLACES)
+def test_external_data_elsewhere_is_refused(refused, tmp_path, place):
+    """D1 to D3, D9 and D10."""
+    said = refused(written(tmp_path, model(weights=[external(place)])), f"repo/{FILE}")
+    assert "S448 " in said
+
+
+@pytest.mark.parametrize(
+    ("how", "code"),
+    [
+        pytest.param("device", "S400", id="D4 /dev/zero"),
+        pytest.param("pipe", "S402", id="D5 a named pipe"),
+        pytest.param("symlink", "S400", id="D6 a link out"),
+        pytest.param("folder", "S400", id="D7 a folder that is a link"),
+        pytest.param("missing", "S401", id="D8 missing"),
+        pytest.param("hardlink", "S451", id="D23 a hard link"),
+    ],
+)
+def test_external_data_that_is_no_file_of_its_own(refused, repo, how, code):
+    linked(repo, how)
+    bundle(repo.path, ONNX, {})
+    assert f"{code} repo/onnx/" in refused(repo.path, "repo/onnx/")
+
+
+@pytest.mark.parametrize(
+    ("tensor", "code"),
+    [
+        pytest.param(external(offset=4, length=64), "S450", id="D11 past the end"),
+        pytest.param(external(offset=-1, length=64), "S449", id="D12 a negative offset"),
+        pytest.param(external(offset=2**62, length=64), "S450", id="D12 a huge offset"),
+    ],
+)
+def test_external_data_that_does_not_fit(refused, tmp_path, tensor, code):
+    folder = written(tmp_path, model(weights=[tensor]), **{"onnx/w.data": bytes(64)})
+    assert f"{code} repo/{FILE}" in refused(folder, f"repo/{FILE}")
+
+
+def test_d13_a_model_is_never_loaded_from_bytes():
+    """With external data such a model reads files of the current folder."""
+    from pathlib import Path
+
+    import composer.components.onnx as package
+
+    source = "".join(path.read_text() for path in Path(package.__path__[0]).glob("*.py"))
+    assert "InferenceSession(" in source
+    assert "to_array" not in source
+    assert "read_bytes" not in source
+
+
+def test_d22_an_operator_that_reads_beyond_its_weights(tmp_path):
+    """In a process of its own, for the day when ONNX Runtime does not refuse it."""
+    nodes = [
+        helper.make_node(
+            "MatMulNBits", ["x", "b", "s"], ["y"], domain="com.microsoft",
+            K=4096, N=4096, bits=4, block_size=32,
+        )
+    ]  # fmt: skip
+    stored = [
+        numpy_helper.from_array(np.zeros((4, 1, 16), np.uint8), "b"),
+        numpy_helper.from_array(np.zeros(4, np.float32), "s"),
+    ]
+    made = model(nodes, [value("x")], [value("y")], stored)
+    code, said, _ = measured(*fed(written(tmp_path, made)))
+    assert code in (3, 5)
+    assert f"repo/{FILE}: ONNX Runtime" in said
+
+
+def test_d24_a_loop_without_end_is_stopped(cli, tmp_path):
+    body = helper.make_graph(
+        [helper.make_node("Identity", ["go"], ["on"]), helper.make_node("Add", ["a", "a"], ["b"])],
+        "body",
+        [value("i", [], TensorProto.INT64), value("go", [], TensorProto.BOOL), value("a")],
+        [value("on", [], TensorProto.BOOL), value("b")],
+    )
+    made = model(
+        [helper.make_node("Loop", ["n", "c", "x"], ["y"], body=body)],
+        weights=[
+            numpy_helper.from_array(np.array(2**62), "n"),
+            numpy_helper.from_array(np.array(True), "c"),
+        ],
+    )
+    folder = written(tmp_path, made)
+    manifest = folder / "bundle.yaml"
+    manifest.write_text(ONNX.replace("batch: none", "batch: none, time_limit: 0.5"))
+    code, _, err = cli(*fed(folder))
+    assert code == 5, err
+    assert f"R534 repo/{FILE}: stopped after 0.5 s, the time limit" in err
+
+
+@pytest.mark.parametrize("shape", [[200_000, 1_000_000], [2**31 - 1, 100]], ids=["D25", "D26"])
+def test_d25_d26_an_output_of_terabytes(tmp_path, shape):
+    """The runtime's allocation fails in the child that has no such memory; the words stay one."""
+    fill = helper.make_node("ConstantOfShape", ["s"], ["big"])
+    add = helper.make_node("ReduceMax", ["big"], ["m"], keepdims=0)
+    made = model(
+        [fill, add, helper.make_node("Add", ["x", "m"], ["y"])],
+        weights=[numpy_helper.from_array(np.array(shape, np.int64), "s")],
+    )
+    code, said, grown = measured(*fed(written(tmp_path, made)), limit=16 * GIB)
+    assert code == 5
+    assert f"repo/{FILE}: ONNX Runtime failed" in said
+    assert grown < GIB
+
+
+OTHER = helper.make_node("MatMul", ["z", "w"], ["y"])
+OTHERS = {
+    "D27 another name": (model([OTHER], [value("z")]), "W20"),
+    "D27 another rank": (model(inputs=[value("x", ("N", 4, 4))]), "W208"),
+    "D27 another dtype": (model(inputs=[value("x", dtype=TensorProto.INT64)]), "W2"),
+    "D27 another width": (
+        model(inputs=[value("x", ("N", 5))], weights=[weight(shape=(5, 4))]),
+        "W209",
+    ),
+}
+
+
+@pytest.mark.parametrize(("made", "code"), OTHERS.values(), ids=OTHERS)
+def test_d27_ports_other_than_the_manifest_wires(refused, tmp_path, made, code):
+    assert code in refused(written(tmp_path, made), "bundle.yaml")
+
+
+def test_d28_an_output_that_is_no_number(cli, tmp_path):
+    made = model(weights=[numpy_helper.from_array(np.full((4, 4), np.nan, np.float32), "w")])
+    code, _, err = cli(*fed(written(tmp_path, made)))
+    assert code == 5
+    assert f"R536 repo/{FILE}: output y [N, 4] has 8 of 8 numbers that are NaN or infinite" in err
+
+
+def test_d29_an_output_of_other_dims_than_it_declares(cli, tmp_path):
+    made = model(outputs=[value("y", ("N", 3))])
+    code, _, err = cli(*fed(written(tmp_path, made)))
+    assert code in (3, 5)
+    assert f"repo/{FILE}" in err
+
+
+def test_d30_only_the_provider_that_is_asked_for():
+    """The wheel offers others, some of which reach over the network."""
+    from pathlib import Path
+
+    import composer.components.onnx.session as session
+
+    assert "providers=" in Path(session.__file__).read_text()
