@@ -99,7 +99,7 @@ class Bundle:
     def _ready(self, names: Collection[str]) -> None:
         with self._loading:
             missing = [name for name in names if name not in self._components]
-            hold_budget(self.checked, names, self.profile.memory)
+            hold_budget(self.checked, names, self.profile)
             self.checked = fetch_files(self.checked, missing)
             try_files(self.checked, missing, self.profile, self.trust)
             loaded = load_components(self.checked, missing, self.profile, self.worker)
@@ -111,7 +111,7 @@ class Bundle:
         graphs = self.checked.graphs
         chosen = graphs.values() if task is None else [graphs[self.task(task)]]
         names = dict.fromkeys(name for graph in chosen for name in graph.components)
-        hold_budget(self.checked, names, self.profile.memory)
+        hold_budget(self.checked, names, self.profile)
         with self._loading:
             self.checked = fetch_files(self.checked, names)
 

@@ -66,7 +66,8 @@ class Facts:
     """What a component knows before it is loaded.
 
     `dims` binds symbols of its ports for the whole component. `dtype` is what its dtype-less ports
-    carry. `nbytes` is what its weights take once loaded. `methods` replaces the decorated ports
+    carry. `nbytes` is what its weights take once loaded; `mapped` is what stays in files besides,
+    unless a placement loads tables. `methods` replaces the decorated ports
     where they come from a file or from the config. `unknown` says that its files are not here, so
     that its ports cannot be known. `notes` are lints.
     """
@@ -74,6 +75,7 @@ class Facts:
     dims: Mapping[str, Bound] = field(default_factory=dict)
     dtype: str = "f32"
     nbytes: int = 0
+    mapped: int = 0
     methods: Mapping[str, Signature] | None = None
     unknown: bool = False
     notes: tuple[Problem, ...] = ()

@@ -41,10 +41,14 @@ def load_components(
     return loaded
 
 
-def hold_budget(checked: Checked, names: Iterable[str], budget: int | None) -> None:
-    """Refuse weights that need more than the budget in bytes, before any is read."""
-    facts = {name: checked.known[name].facts for name in names}
-    needs = {name: known.nbytes for name, known in facts.items() if known and known.nbytes}
+def hold_budget(checked: Checked, names: Iterable[str], profile: Profile) -> None:
+    """Refuse weights that need more than the profile's memory, before any is read."""
+    needs, budget = {}, profile.memory
+    for name in names:
+        known = checked.known[name]
+        whole = profile.placement(name, known.cls.places).tables == "loaded"
+        if known.facts and known.facts.nbytes:
+            needs[name] = known.facts.nbytes + whole * known.facts.mapped
     total = sum(needs.values())
     if budget is not None and total > budget:
         message = (

@@ -14,6 +14,8 @@ from composer.errors import ComposerError
 from composer.headers import Headers
 from composer.location import Location
 from composer.manifest.entries import Quantization, QuantizationRule
+from composer.placement import Placement
+from composer.profile import Profile
 from tests import replica
 
 AT = "language_model.model."
@@ -399,6 +401,17 @@ def test_a_decoder_without_them_has_no_such_port(facts, home):
     assert "W203 decoder.generate has no input 'per_layer'" in problems[1]
     text = MANIFEST.replace("  rows: {run: decoder.per_layer, with: {ids: $ids}}\n", "")
     assert said(home, text.replace(", per_layer: $rows", "")) == []
+
+
+def test_a_loaded_table_counts_against_the_memory(facts, home):
+    facts()
+    assert said(home) == []
+    for profile, needs in (
+        (Profile(memory=9 * 10**9), "9.29"),
+        (Profile(Placement(tables="loaded"), memory=14 * 10**9), "14.9"),
+    ):
+        with pytest.raises(ComposerError, match=f"R505 the weights need {needs} GB, and the prof"):
+            composer.load(home.parent / "bundle.yaml", profile=profile)
 
 
 def test_check_refuses_without_reading_weights(facts, home):

@@ -81,6 +81,7 @@ class Gemma4(Component, name="mlx.gemma4"):
             dtype=short or checkpoint.table.dtype,
             nbytes=loader.nbytes(decoder.loaded, short, recipe)
             + sum(adapter.nbytes for adapter in adapters),
+            mapped=sum(tensor.nbytes for tensor in decoder.table.values()),
             methods=_ports(cls.methods, bool(settings.per_layer.value)),
             notes=(*decoder.notes, *notes, *(note for each in adapters for note in each.notes)),
             stamps=stamps((*checkpoint.tensors.files, checkpoint.file, tokenizer, *files)),
