@@ -349,8 +349,18 @@ def test_experts_on_a_cpu_run_in_float32(pairs):
         load(pairs("26b").folder, "bfloat16", device="cpu")
     assert str(caught.value) == (
         "R555 MLX multiplies experts on a CPU in float32 alone, and this decoder is bf16\n"
-        "    hint: say precision: float32, or run it on a gpu"
+        "    hint: say precision: float32, quantize the experts, or run it on a gpu"
     )
+
+
+def test_packed_experts_run_on_a_cpu_in_bfloat16(pairs, tmp_path):
+    pair = pairs("26b")
+    folder = save(pair.theirs, tmp_path / "lm", "26b", torch.bfloat16)
+    ours = load(folder, Quantization(bits=8, group_size=32), device="cpu")
+    assert np.isfinite(f32(ours.logits(pair.embeds().astype(mx.bfloat16)))).all()
+    some = Quantization(bits=8, group_size=32, keep=["*.3.experts.*"])
+    with pytest.raises(ComposerError, match="R555 MLX multiplies experts on a CPU in float32"):
+        load(folder, some, device="cpu")
 
 
 @pytest.mark.parametrize("kind", KINDS)

@@ -30,6 +30,7 @@ from .table import RowTable
 
 if TYPE_CHECKING:
     from composer.headers import Headers
+    from composer.headers.quantization import Scheme
     from composer.placement import Placement
 
 ROWS = "per_layer_inputs"
@@ -104,9 +105,9 @@ class Gemma4(Component, name="mlx.gemma4"):
         device = device_of(placement)
         headers = Headers()
         decoder = read_decoder(spec.weights, headers)
-        _runs_here(decoder, facts.dtype, device)
         tokenizer = read_tokenizer(tokenizer_of(spec, headers))
         recipe, _ = quantized(spec, decoder)
+        _runs_here(decoder, recipe, facts.dtype, device)
         adapters = _adapters(spec, headers, decoder)
         hold(facts)
         with mx.stream(device):
@@ -256,17 +257,20 @@ def _ports(methods: Mapping[str, Signature], per_layer: bool) -> dict[str, Signa
     }
 
 
-def _runs_here(decoder: Decoder, dtype: str, device: Any) -> None:
-    """Refuse experts in a dtype that MLX has no product for on a CPU."""
+def _runs_here(
+    decoder: Decoder, recipe: Mapping[str, Scheme] | None, dtype: str, device: Any
+) -> None:
+    """Refuse experts in a dtype that MLX has no product for on a CPU; packed ones have one."""
     import mlx.core as mx
 
-    plain = not any(".experts." in path for path in decoder.checkpoint.schemes)
-    on_cpu = device.type == mx.DeviceType.cpu
-    if decoder.settings.experts and plain and on_cpu and dtype != "f32":
+    packed = recipe or decoder.checkpoint.schemes
+    paths = [name.removesuffix(".weight") for name in decoder.loaded if ".switch_glu." in name]
+    plain = any(path not in packed and path.endswith("_proj") for path in paths)
+    if plain and dtype != "f32" and device.type == mx.DeviceType.cpu:
         raise ComposerError(
             Problem(
                 "R555",
                 f"MLX multiplies experts on a CPU in float32 alone, and this decoder is {dtype}",
-                hint="say precision: float32, or run it on a gpu",
+                hint="say precision: float32, quantize the experts, or run it on a gpu",
             )
         )

@@ -47,7 +47,7 @@ class Reader:
         said = self.config.get(key)
         tensor = self.tensors.get(name)
         if said is None and tensor is not None and len(tensor.shape) > axis:
-            value = tensor.shape[axis] // per
+            value = tensor.shape[axis] // max(per, 1)
             return Size(value, f"{key} {value} by {tensor.name} {list(tensor.shape)}")
         if said is None:
             self.unsaid(key, f"and there is no {name} to show it")
