@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
+from textwrap import fill
 from typing import Any
 
 from composer.eval.bootstrap import CONFIDENCE, RESAMPLES, SEED, Interval
@@ -11,6 +13,7 @@ from composer.eval.score import Counts, total
 
 VERSION = 1
 PERCENT = (0, 20)
+WIDTH = 88
 
 
 def report_json(found: Evaluation, by: Sequence[str] = ()) -> dict[str, Any]:
@@ -185,21 +188,30 @@ def _comparison(other: Comparison) -> list[str]:
 
 
 def _made_by(found: Evaluation) -> list[str]:
-    made = found.made_by
-    bundle = made["bundle"]
+    made, bundle = found.made_by, found.made_by["bundle"]
     variant = f", variant {bundle['variant']}" if bundle["variant"] else ""
-    lines = [
-        f"bundle      {bundle['name']}{variant}, {bundle['manifest'][:19]}, "
-        f"{len(bundle['files'])} files",
-        f"task        {made['task']}",
+    files = len(bundle["files"])
+    rows = {
+        "bundle": f"{bundle['name']}{variant}, {bundle['manifest'][:19]}, {files} files",
+        "task": made["task"],
+        "inputs": _flat(made["inputs"]),
+        "placement": _flat(made["placement"]),
+        **{node: _flat(options) for node, options in made["settings"].items()},
+        "versions": _flat(made["versions"]),
+    }
+    return [
+        fill(f"{title:<11} {text}", WIDTH, subsequent_indent=12 * " ", break_long_words=False)
+        for title, text in rows.items()
+        if text
     ]
-    for title, values in (("inputs", made["inputs"]), ("placement", made["placement"])):
-        if values:
-            lines.append(f"{title:<12}{_flat(values)}")
-    for node, options in made["settings"].items():
-        lines.append(f"{node:<11} {_flat(options)}")
-    return [*lines, f"versions    {_flat(made['versions'])}"]
 
 
-def _flat(values: Mapping[str, Any]) -> str:
-    return ", ".join(f"{name} {value!r}" for name, value in values.items())
+def _flat(values: Mapping[str, Any], between: str = ", ") -> str:
+    return between.join(f"{name} {_plain(value)}" for name, value in values.items())
+
+
+def _plain(value: Any) -> str:
+    if isinstance(value, Mapping):
+        return _flat(value, " ")
+    bare = isinstance(value, str) and value and not any(map(str.isspace, value))
+    return str(value) if bare else json.dumps(value, ensure_ascii=False)
