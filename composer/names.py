@@ -10,7 +10,7 @@ from typing import NoReturn
 from composer.errors import ComposerError, Problem
 from composer.headers.refusal import listing
 from composer.hub import HubId, fetch_file, is_id, parse_id, snapshot
-from composer.hub.trouble import is_network
+from composer.hub.trouble import is_network, network
 from composer.manifest import FILES, read_manifest
 from composer.manifest.source import MOST_BYTES
 from composer.shipped import published, shipped_bundles
@@ -78,6 +78,9 @@ def _on_the_hub(name: str) -> Found:
         raise ComposerError(Problem("S456", message, hint=hint))
     if recipes:
         return _recipe(id, recipes)
+    if repository.partial:
+        hint = "fetch it where there is a network: composer pull"
+        network("S499", f"the bundle.yaml of {id} is not in the cache", *tried, hint=hint)
     raise ComposerError(
         Problem(
             "S456",

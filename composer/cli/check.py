@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import typer
 
@@ -22,7 +22,8 @@ def check(
     Reads the manifest and the headers of the files it names, and finds every problem at once:
     misspelt keys, wires that do not fit, shapes that disagree, files that are missing. Every
     variant is checked, or the one that --variant names. Of files on the Hub only the headers are
-    read. With --json there is one object with bundle, ok and problems, whatever is wrong.
+    read. With --json there is one object with bundle, ok and problems, whatever is wrong; of a
+    bundle that is sound also memory in bytes and its files on the Hub.
 
     Example: composer check mega-asr-mini
     """
@@ -39,7 +40,7 @@ def check(
     found = check_bundle(named, variant=variant, sources=folders(source))
     name = found.bundle.manifest.name if found.bundle else bundle
     if json:
-        say(verdict_json(name, found.problems))
+        say(verdict_json(name, found.problems, **listed(found)))
     else:
         report(found.problems)
         for line in sizes(found):
@@ -54,6 +55,23 @@ def errors(found: Report) -> list[Problem]:
     return [problem for problem in found.problems if problem.severity == "error"]
 
 
+def listed(found: Report) -> dict[str, Any]:
+    """Return as JSON what sizes says."""
+    from composer.cli.pull import entry
+    from composer.hub import needed
+
+    needs = needed(found.bundle) if found.bundle and found.ok else []
+    if not needs:
+        return {}
+    return {"memory": memory(found), "files": [entry(need) for need in needs]}
+
+
+def memory(found: Report) -> int:
+    """Return the bytes that all weights take once they are loaded."""
+    known = found.bundle.known.values() if found.bundle else ()
+    return sum(each.facts.nbytes for each in known if each.facts)
+
+
 def sizes(found: Report) -> list[str]:
     """Say of a bundle with files on the Hub what is to be fetched, and what it takes in memory."""
     from composer.draw.text import size
@@ -66,11 +84,9 @@ def sizes(found: Report) -> list[str]:
         return []
     total = sum(need.file.size for need in needs)
     here = sum(need.file.size for need in needs if held(need))
-    facts = (known.facts for known in found.bundle.known.values())
-    memory = sum(each.nbytes for each in facts if each)
     lines = [f"{each}, {each.commit}" for each in dict.fromkeys(need.snapshot for need in needs)]
     lines += [f"files: {count(len(needs), 'file')}, {size(total)}, of which {size(here)} are here"]
-    lines += [f"memory: {size(memory)}"]
+    lines += [f"memory: {size(memory(found))}"]
     licence = found.bundle.manifest.licence
     return [*lines, f"licence: {' and '.join(licence) or 'not said'}"]
 

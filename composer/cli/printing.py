@@ -83,11 +83,12 @@ def problem_json(problem: Problem) -> dict[str, Any]:
     }
 
 
-def verdict_json(bundle: str, problems: Iterable[Problem]) -> str:
+def verdict_json(bundle: str, problems: Iterable[Problem], **more: Any) -> str:
     """Return what was found in a bundle or a run as one JSON object."""
     found = list(problems)
     ok = not any(problem.severity == "error" for problem in found)
-    return as_json({"bundle": bundle, "ok": ok, "problems": [problem_json(p) for p in found]})
+    told = [problem_json(problem) for problem in found]
+    return as_json({"bundle": bundle, "ok": ok, "problems": told, **more})
 
 
 def write(path: Path, data: str | bytes) -> None:

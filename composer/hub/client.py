@@ -20,6 +20,7 @@ from composer.hub.trouble import Cut, network, refused, unreachable
 
 REDIRECTS = 6
 TRIES = 4
+CONNECTS = 2  # who has no network should not wait for long
 WAIT = 0.5  # seconds before the second try, twice as long before each next
 PATIENCE = 30.0  # seconds: the longest wait that a server may ask for
 PER_TRY = 30.0  # seconds until the headers are here
@@ -50,6 +51,11 @@ class Answer:
         return next((hop[name] for hop in self.hops if name in hop), None)
 
     @property
+    def place(self) -> str:
+        """Return the address without its query, which may hold a signature."""
+        return self.url.partition("?")[0]
+
+    @property
     def tag(self) -> str | None:
         """Return the digest that the Hub itself says the file has."""
         last = self.hops[-1].get("etag") if self.hops else None
@@ -69,7 +75,7 @@ class Answer:
                 came += len(chunk)
                 _received += len(chunk)
                 if total > most:
-                    refused("S437", f"{self.url} sends more than the {most} bytes it should have")
+                    refused("S437", f"{self.place} sends more than the {most} bytes it should have")
                 now = time.monotonic()
                 if deadline is not None and now > deadline:
                     raise Cut("it takes too long", timeout=True)
@@ -100,7 +106,7 @@ def get(url: str, *, headers: Mapping[str, str] | None = None) -> Iterator[Answe
         try:
             answer = _follow(url, dict(headers or {}), time.monotonic() + PER_TRY)
         except Cut as cut:
-            if last or cut.timeout:
+            if attempt == CONNECTS - 1 or cut.timeout:
                 unreachable(url, cut)
             time.sleep(wait)
         else:
@@ -134,7 +140,7 @@ def _follow(url: str, headers: dict[str, str], deadline: float) -> Answer:
         place = response.headers.get("location", "")
         response.close()
         if not place:
-            network("S497", f"{at} redirects to nowhere")
+            network("S497", f"{at.partition('?')[0]} redirects to nowhere")
         at = urljoin(at, place)
     return refused("S436", f"{url} redirects more than {REDIRECTS} times")
 

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import NoReturn
 
 from composer.errors import ComposerError, Problem, in_order
+from composer.headers.refusal import listing
 from composer.hub import settings
 from composer.hub.cache import digest_of, is_verified, link, local, new_hash, remember
 from composer.hub.client import get
@@ -24,7 +25,7 @@ from composer.hub.progress import progress
 from composer.hub.ranges import SPAN, hold_answer
 from composer.hub.snapshots import Snapshot
 from composer.hub.tree import HubFile
-from composer.hub.trouble import Cut, broken, is_network, refused
+from composer.hub.trouble import Cut, broken, is_network, network, refused
 
 MOST_FILES = 2_000
 MOST_BYTES = 512 * 10**9
@@ -57,6 +58,7 @@ def fetch(needs: Iterable[Need]) -> Fetched:
     Several processes may fetch the same at once: one downloads, the others wait for it.
     """
     waiting = [need for need in needs if not held(need)]
+    hold_here(waiting)
     hold_budget(waiting)
     done, stop = Fetched(), threading.Event()
     if not waiting:
@@ -92,6 +94,18 @@ def fetch_file(snapshot: Snapshot, file: HubFile) -> None:
     """Download and verify one file, if it is not here."""
     if not is_verified(snapshot, file):
         _fetch(snapshot, file, Fetched(), lambda _: None, threading.Event())
+
+
+def hold_here(needs: Iterable[Need]) -> None:
+    """Where the network is forbidden, refuse what is not in the cache, all of it at once."""
+    if not settings.offline():
+        return
+    missing = [str(n) for n in needs if not (n.snapshot.root / n.file.path).is_file()]
+    if missing:
+        files = "1 file is" if len(missing) == 1 else f"{len(missing)} files are"
+        message = f"{files} not in the cache, and HF_HUB_OFFLINE is set"
+        hint = "fetch it where there is a network: composer pull"
+        network("S499", message, listing(missing), hint=hint)
 
 
 def hold_budget(needs: Iterable[Need]) -> None:

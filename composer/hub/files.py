@@ -10,6 +10,7 @@ from composer.headers.ranges import Ranges
 from composer.headers.refusal import refuse, show
 from composer.hub.cache import local
 from composer.hub.snapshots import snapshot_of
+from composer.hub.trouble import network
 from composer.location import Location
 
 DATA = re.compile(r".*\.(?:safetensors|json|onnx)", re.S)
@@ -51,6 +52,10 @@ class HubFiles:
         if found is None:
             return self.local.open(location, within)
         snapshot, path = found
+        if path not in snapshot.files and snapshot.partial:
+            network(
+                "S499", f"{snapshot.repo}/{path} is not in the cache, and HF_HUB_OFFLINE is set"
+            )
         if path not in snapshot.files:
             absent(self, location)
         hold_kind(location, path, external=within is not None)

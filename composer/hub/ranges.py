@@ -206,14 +206,14 @@ def hold_span(answer: Answer, first: int, last: int, file: HubFile) -> None:
     if answer.status == 200 and first == 0 and last == file.size - 1:
         return
     if answer.status == 200:
-        refused("S419", f"{answer.url} ignores ranges, so that its header cannot be read alone",
+        refused("S419", f"{answer.place} ignores ranges, so that its header cannot be read alone",
                 hint="download it: composer pull")  # fmt: skip
     said = answer.headers.get("content-range", "")
     found = SPAN.fullmatch(said)
     if answer.status != 206 or not found or tuple(map(int, found.groups())) != (
         first, last, file.size
     ):  # fmt: skip
-        refused("S419", f"{answer.url} sends other bytes than were asked for: {said[:60]!r}")
+        refused("S419", f"{answer.place} sends other bytes than were asked for: {said[:60]!r}")
 
 
 def _place(snapshot: Snapshot, file: HubFile) -> Path:

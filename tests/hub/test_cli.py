@@ -43,6 +43,16 @@ def test_check_says_what_would_be_fetched(hub, cli):
     )
 
 
+def test_check_in_json(hub, cli):
+    hub({"ann/tiny": FILES})
+    said = json.loads(cli("check", "ann/tiny", "--json")[1])
+    assert (said["bundle"], said["ok"], said["memory"]) == ("weighed", True, 4000)
+    (file,) = said["files"]
+    assert (file["path"], file["size"], file["verified"]) == (
+        "model.safetensors", len(WEIGHTS), False,
+    )  # fmt: skip
+
+
 def test_plan_needs_no_files(hub, cli):
     mirror = hub({"ann/tiny": FILES})
     code, out, err = cli("plan", "ann/tiny")

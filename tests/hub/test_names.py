@@ -192,6 +192,18 @@ def test_offline_a_source_that_is_not_here_is_a_warning(hub, here, anew):
     assert report.ok
 
 
+def test_offline_with_what_another_tool_fetched(hub, hub_home, anew):
+    from huggingface_hub import snapshot_download
+
+    mirror = hub({"ann/tiny": {"bundle.yaml": MANIFEST, "llm/config.json": b"{}"}})
+    snapshot_download(
+        "ann/tiny", allow_patterns="llm/*", cache_dir=hub_home / "hub", endpoint=mirror.url
+    )
+    anew(offline=True)
+    (found,) = refusal(find_bundle, "ann/tiny")
+    assert found.startswith("S499 the bundle.yaml of hf:ann/tiny is not in the cache\n")
+
+
 def test_the_hub_is_not_asked_twice_when_it_is_down(hub, here):
     mirror = hub({})
     mirror.faults["/info"] = Fault(status=500)
