@@ -1,0 +1,108 @@
+"""The readers of files that strangers wrote, each fed bytes; only ComposerError may come out."""
+
+import json
+import tempfile
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import safetensors
+from safetensors.numpy import save
+
+from composer.errors import ComposerError
+from composer.headers import read_onnx, read_safetensors
+from composer.manifest import read_manifest
+from tests.headers.making import HERE, one
+from tests.headers.test_onnx import GOOD, branch, external, helper, model, value
+
+ROOT = Path(__file__).parents[2]
+MANIFESTS = ("bundles/mega-asr-mini/bundle.yaml", "tests/manifests/elderwise.yaml")
+
+
+@dataclass(frozen=True)
+class Reader:
+    """A reader, files that it takes, and pieces of its format."""
+
+    read: Callable[[bytes], object]
+    seeds: tuple[bytes, ...]
+    pieces: tuple[bytes, ...]
+
+
+def read(name: str, data: bytes) -> None:
+    """Read bytes; anything but an answer or a refusal is a fault, and is raised."""
+    with suppress(ComposerError):
+        READERS[name].read(data)
+
+
+def _manifest(data: bytes) -> None:
+    suffix = ".json" if data.startswith(b"{") else ".yaml"
+    path = Path(tempfile.gettempdir()) / f"composer-fuzz{suffix}"
+    path.write_bytes(data)
+    try:
+        read_manifest(path)
+    except ComposerError as error:
+        unplaced = [problem for problem in error.problems if not problem.place]
+        if unplaced:
+            raise AssertionError(unplaced[0]) from error
+
+
+def _safetensors(data: bytes) -> None:
+    index = read_safetensors(HERE, one(data))
+    known = dict(safetensors.deserialize(data))
+    assert {name: list(tensor.shape) for name, tensor in index.items()} == {
+        name: tensor["shape"] for name, tensor in known.items()
+    }
+
+
+def _onnx(data: bytes) -> None:
+    read_onnx(HERE, one(data))
+
+
+def _models() -> tuple[bytes, ...]:
+    nodes = [
+        helper.make_node(
+            "If", ["c"], ["y"], then_branch=branch("t", "x", "t.w"), else_branch=branch("e", "x")
+        )
+    ]
+    nested = model(nodes, [value("x"), value("c", [])])
+    outside = model(weights=[external(offset=0, length=64)])
+    return GOOD, nested.SerializeToString(), outside.SerializeToString()
+
+
+def _tensors() -> tuple[bytes, ...]:
+    two = {"a": np.zeros((2, 3), np.float32), "b.weight": np.ones(4, np.int8)}
+    return save(two), save({"x": np.zeros((0, 4), np.float16)}, metadata={"format": "mlx"})
+
+
+def _manifests() -> tuple[bytes, ...]:
+    import yaml
+
+    texts = [(ROOT / name).read_bytes() for name in MANIFESTS]
+    return *texts, json.dumps(yaml.safe_load(texts[0])).encode()
+
+
+READERS = {
+    "manifest": Reader(
+        _manifest,
+        _manifests(),
+        (b"composer: 1\n", b"\n  ", b": ", b"- ", b"&a ", b"*a", b"<<: ", b"!!python/", b"{", b"}",
+         b"[", b"]", b'"', b"'", b"|\n", b"$audio", b"repo/", b"../", b"\t", b"\0", b"\xff",
+         b"9" * 30, b".inf", b"null", b"graph:", b"variants:", b"\xef\xbb\xbf", b"\\u"),
+    ),
+    "safetensors": Reader(
+        _safetensors,
+        _tensors(),
+        (b'"dtype"', b'"shape"', b'"data_offsets"', b'"__metadata__"', b'"F32"', b'"BF16"', b"[",
+         b"]", b"{", b"}", b",", b":", b"-1", b"1e9", b"18446744073709551615", b"NaN", b"true",
+         b"\\ud800", b"\0" * 8, b"\xff" * 8, b"0,0", b'"a"'),
+    ),
+    "onnx": Reader(
+        _onnx,
+        _models(),
+        (b"\x08\x08", b"\x3a", b"\x0a", b"\x12", b"\x22", b"\x2a", b"\x42", b"\x4a", b"\x6a",
+         b"\x72", b"\x70\x01", b"\xff" * 9 + b"\x01", b"\x80\x01", b"location", b"../w.data",
+         b"If", b"Loop", b"com.microsoft", b"\x00", b"\x7f", b"\xff\xff\xff\xff\x07"),
+    ),
+}  # fmt: skip
