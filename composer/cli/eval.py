@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 import shutil
 import sys
@@ -27,13 +26,12 @@ from composer.cli.options import (
     Variant,
 )
 from composer.cli.printing import as_json, note, say, shown, waiting, write
-from composer.cli.results import text_output
-from composer.cli.transcribe import TASK, _audio, _progress
+from composer.cli.progress import progress
+from composer.cli.results import audio_input, text_output
+from composer.cli.transcribe import TASK
 from composer.errors import FAILED
 
 if TYPE_CHECKING:
-    from composer.bundle import Bundle
-    from composer.checker.graph import Graph
     from composer.eval.data import Utterance
     from composer.eval.evaluation import Evaluation
     from composer.eval.journal import Heard
@@ -114,6 +112,7 @@ def eval_(
     from composer.cli.values import inputs, settings
     from composer.eval.data import read_data
     from composer.eval.evaluation import compare, evaluate, hold_same
+    from composer.eval.identity import made_from
     from composer.eval.journal import read_results
     from composer.eval.listen import Listener
     from composer.eval.normalize import NORMALIZERS
@@ -138,14 +137,14 @@ def eval_(
     with choice.bundle() as opened:
         name = opened.task(TASK if task is None and TASK in opened.tasks else task)
         graph = opened.checked.graphs[name]
-        audio = _audio(graph)
+        audio = audio_input(graph)
         values = inputs(graph, input)
         if audio in values:
             raise typer.BadParameter(f"the clips come from the data, not by -i {audio}=...")
         options = settings(graph, set)
         read_inputs(graph, values, {audio: None})
         listener = Listener(opened, name, audio, text_output(graph), values, options, jobs)
-        made_by = _made_by(opened, name, audio, values, options)
+        made_by = made_from(opened, name, values, options)
         heard, clock = _hear(listener, clips, made_by, output)
     found = evaluate(data, made_by, clips, heard, NORMALIZERS[normalizer], clock.speed())
     if other and against:
@@ -155,55 +154,6 @@ def eval_(
     _tell(found, by or (), output, show, json)
     if found.failed:
         raise typer.Exit(FAILED)
-
-
-def _made_by(
-    bundle: Bundle,
-    task: str,
-    audio: str,
-    given: Mapping[str, Any],
-    options: Mapping[str, Mapping[str, Any]],
-) -> dict[str, Any]:
-    """Return all that the hypotheses hang on, the clips apart."""
-    from composer.eval.identity import identity, versions
-
-    graph = bundle.checked.graphs[task]
-    values = {name: entry.default for name, entry in graph.inputs.items() if name != audio}
-    placed = {
-        name: bundle.profile.placement(name, bundle.checked.known[name].cls.places).given
-        for name in graph.components
-    }
-    asked = bundle.checked.known
-    precision = {name: asked[name].spec.precision for name in graph.components}
-    for name, chosen in precision.items():
-        if chosen:
-            placed[name] = {**placed[name], "precision": chosen}
-    return {
-        "bundle": identity(bundle, task),
-        "task": task,
-        "inputs": {name: _short(value) for name, value in {**values, **given}.items()},
-        "settings": _settings(graph, options),
-        "placement": {name: {**each} for name, each in placed.items() if each},
-        "versions": versions(),
-    }
-
-
-def _settings(graph: Graph, given: Mapping[str, Mapping[str, Any]]) -> dict[str, dict[str, Any]]:
-    """Return the options that each decoder runs with, defaults included."""
-    found = {}
-    for name, node in graph.nodes.items():
-        if node.signature and (node.signature.streams or name in given):
-            defaults = {key: option.default for key, option in node.signature.options.items()}
-            options = {**defaults, **node.options, **given.get(name, {})}
-            found[name] = {key: _short(value) for key, value in options.items()}
-    return found
-
-
-def _short(value: Any) -> Any:
-    """Return what JSON holds as it is, an array by its digest."""
-    if hasattr(value, "tobytes"):
-        return f"{value.dtype} {list(value.shape)} {hashlib.sha256(value.tobytes()).hexdigest()}"
-    return list(value) if isinstance(value, tuple) else value
 
 
 def _hear(
@@ -238,7 +188,7 @@ def _run(listener: Listener, clips: Sequence[Utterance], clock: Clock) -> Any:
     with waiting(f"loading {listener.bundle.name}"):
         listener.bundle.load(listener.task)
     clock.start()
-    with _progress(len(clips), Path()) as advance:
+    with progress("evaluating", len(clips), over_results=False) as advance:
         for each in listener.hear(clips):
             clock.lap(each.seconds if each.error is None else None)
             yield each

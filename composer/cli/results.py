@@ -51,6 +51,15 @@ def as_lines(outputs: Mapping[str, Any]) -> str:
     return "\n".join(f"{name}: {_value(outputs[name])}" for name in names)
 
 
+def audio_input(graph: Graph) -> str:
+    """Return the name of the task's one audio input."""
+    names = [name for name, entry in graph.inputs.items() if entry.type == "audio"]
+    if len(names) != 1:
+        found = f"has {len(names)} audio inputs ({', '.join(names)})" if names else "takes no audio"
+        raise typer.BadParameter(f"task '{graph.task}' {found}; composer run gives every input")
+    return names[0]
+
+
 def text_output(graph: Graph) -> str:
     """Return the name of the output that is the answer: `text`, or the only text there is."""
     kinds = {name: graph.values[value].port for name, value in graph.outputs.items()}

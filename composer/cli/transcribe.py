@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
@@ -36,9 +34,9 @@ from composer.cli.printing import (
     waiting,
     write,
 )
-from composer.cli.results import Options, cut_short, plains, text_output
+from composer.cli.progress import progress
+from composer.cli.results import Options, audio_input, cut_short, plains, text_output
 from composer.errors import FAILED, ComposerError
-from composer.terminal import console
 
 if TYPE_CHECKING:
     from composer.checker.graph import Graph
@@ -111,7 +109,7 @@ def transcribe(
     with choice.bundle() as opened:
         name = opened.task(TASK if task is None and TASK in opened.tasks else task)
         graph = opened.checked.graphs[name]
-        audio, text = _audio(graph), text_output(graph)
+        audio, text = audio_input(graph), text_output(graph)
         values = inputs(graph, input)
         if audio in values:
             raise typer.BadParameter(f"name the clips as arguments, not by -i {audio}=...")
@@ -126,7 +124,7 @@ def transcribe(
         items = ({**values, audio: clip} for clip in clips)
         results = opened.map(items, in_flight=jobs, task=name, options=options)
         try:
-            with _progress(len(clips), output) as advance:
+            with progress("transcribing", len(clips), output is None) as advance:
                 for clip, result in zip(clips, results, strict=True):
                     sink.take(clip, result)
                     advance()
@@ -235,34 +233,8 @@ def _distinct(clips: list[str], format: Format, output: Path | None) -> None:
         seen[name.casefold()] = clip
 
 
-def _audio(graph: Graph) -> str:
-    """Return the name of the task's one audio input."""
-    names = [name for name, entry in graph.inputs.items() if entry.type == "audio"]
-    if len(names) != 1:
-        found = f"has {len(names)} audio inputs ({', '.join(names)})" if names else "takes no audio"
-        raise typer.BadParameter(f"task '{graph.task}' {found}; composer run gives every input")
-    return names[0]
-
-
 def _make(folder: Path) -> None:
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise unwritable(folder, error) from None
-
-
-@contextmanager
-def _progress(total: int, output: Path | None) -> Iterator[Any]:
-    """Show progress on a terminal, unless the transcripts themselves appear there."""
-    import sys
-
-    if not sys.stderr.isatty() or (output is None and sys.stdout.isatty()):
-        yield lambda: None
-        return
-    from rich.progress import MofNCompleteColumn, Progress, TimeRemainingColumn
-
-    columns = (*Progress.get_default_columns()[:2], MofNCompleteColumn(), TimeRemainingColumn())
-    # Rich would print our stdout on its own console, and the transcripts belong into the pipe.
-    with Progress(*columns, console=console(), transient=True, redirect_stdout=False) as progress:
-        task = progress.add_task("transcribing", total=total)
-        yield lambda: progress.advance(task)

@@ -1,9 +1,10 @@
-"""Say which bundle ran, so that another machine can tell whether it has the same."""
+"""Say which bundle ran, and how, so that another machine can tell whether it has the same."""
 
 from __future__ import annotations
 
 import hashlib
 import os
+from collections.abc import Mapping
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,11 +13,59 @@ from composer.hub import snapshot_of
 
 if TYPE_CHECKING:
     from composer.bundle import Bundle
+    from composer.checker.graph import Graph
     from composer.location import Location
 
 WHOLE = 2**26  # larger files are sampled
 PIECE, PIECES = 2**20, 64
 PACKAGES = ("bundle-composer", "mlx", "mlx-lm", "onnxruntime", "tokenizers", "librosa", "soxr")
+
+
+def made_from(
+    bundle: Bundle,
+    task: str,
+    inputs: Mapping[str, Any],
+    options: Mapping[str, Mapping[str, Any]],
+) -> dict[str, Any]:
+    """Return all that hypotheses hang on but the clips, as JSON holds it.
+
+    `inputs` and `options` are those that were given; what the bundle says of others is added.
+    """
+    graph, known = bundle.checked.graphs[task], bundle.checked.known
+    defaults = {
+        name: entry.default for name, entry in graph.inputs.items() if entry.type != "audio"
+    }
+    placed: dict[str, dict[str, Any]] = {}
+    for name in graph.components:
+        given = bundle.profile.placement(name, known[name].cls.places).given
+        precision = known[name].spec.precision
+        placed[name] = {**given, **({"precision": precision} if precision else {})}
+    return {
+        "bundle": identity(bundle, task),
+        "task": task,
+        "inputs": {name: _plain(value) for name, value in {**defaults, **inputs}.items()},
+        "settings": _settings(graph, options),
+        "placement": {name: each for name, each in placed.items() if each},
+        "versions": versions(),
+    }
+
+
+def _settings(graph: Graph, given: Mapping[str, Mapping[str, Any]]) -> dict[str, dict[str, Any]]:
+    """Return the options that each decoder runs with, defaults included."""
+    found = {}
+    for name, node in graph.nodes.items():
+        if node.signature and (node.signature.streams or name in given):
+            defaults = {key: option.default for key, option in node.signature.options.items()}
+            options = {**defaults, **node.options, **given.get(name, {})}
+            found[name] = {key: _plain(value) for key, value in options.items()}
+    return found
+
+
+def _plain(value: Any) -> Any:
+    """Return a value as JSON holds it, an array by its digest."""
+    if hasattr(value, "tobytes"):
+        return f"{value.dtype} {list(value.shape)} {hashlib.sha256(value.tobytes()).hexdigest()}"
+    return list(value) if isinstance(value, tuple) else value
 
 
 def identity(bundle: Bundle, task: str) -> dict[str, Any]:
