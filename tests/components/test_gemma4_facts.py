@@ -207,6 +207,12 @@ def test_a_tensor_of_no_part(refused):
     )
 
 
+def test_a_tensor_under_two_names(refused):
+    extra = {"lm_head.weight": ("BF16", (4, 4)), "model.lm_head.weight": ("BF16", (4, 4))}
+    said = refused(lambda shapes: shapes.update(extra), tie_word_embeddings=False)
+    assert "W278 1 tensor is neither the decoder's nor a tower's: model.lm_head.weight" in said
+
+
 def test_a_wrong_shape(refused):
     name = f"{AT}layers.5.self_attn.q_proj.weight"
     assert refused(lambda shapes: shapes.update({name: ("BF16", (2048, 2560))})) == (

@@ -9,7 +9,8 @@ from composer.errors import ComposerError, Place, Problem
 from composer.headers.quantization import Scheme
 
 from .. import packing
-from .checkpoint import TABLE, Decoder, squeezed
+from .checkpoint import TABLE, Decoder
+from .lint import squeezed
 
 if TYPE_CHECKING:
     from composer.manifest.entries import Quantization as Recipe
