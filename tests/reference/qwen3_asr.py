@@ -21,6 +21,9 @@ from tokenizers import (
     trainers,
 )
 
+from composer import read_audio
+from composer.diff.dump import Dump
+from composer.diff.record import Recorder
 from converters.audio_encoder import AudioEncoder, sinusoids
 from converters.onnx_encoder import load_encoder
 from converters.qwen3_asr import Mix, convert, convert_decoder
@@ -129,6 +132,32 @@ class Reference:
             logits[0].numpy(),
             out[0, size:].tolist(),
         )
+
+    @torch.no_grad()
+    def dump(self, clip: np.ndarray, language: str = "") -> Dump:
+        """Keep every stage of a clip under the names of the bundle's task `transcribe`."""
+        found, kept = self.stages(clip, language), Recorder(task="transcribe")
+        kept.keep("audio", read_audio((clip, RATE)))
+        kept.keep("language", language)
+        kept.keep("context", "")
+        kept.keep("mel", found.features[:, : found.frames], "M F", along="M")
+        kept.keep("soft", found.rows, "n_rows d128")  # as the ONNX file names them
+        slots = found.ids == self.model.config.audio_token_id
+        kept.keep("asked.ids", found.ids, "T")
+        kept.keep("asked.slots", slots, "T")
+        words = self.model.get_input_embeddings()(torch.tensor(found.ids)).numpy()
+        kept.keep("words", words, "T D")
+        kept.keep("embeds", found.embeds, "T D")
+        ends = self.model.config.eos_token_id
+        answer = [token for token in found.answer if token not in ends]
+        kept.keep("answer.ids", np.array(answer), "N")
+        kept.keep("answer.text", self.processor.tokenizer.decode(answer, skip_special_tokens=True))
+        # By embeddings, since a random model may say the placeholder itself.
+        more = self.model.get_input_embeddings()(torch.tensor(answer))
+        embeds = torch.cat([torch.tensor(found.embeds), more])[None]
+        logits = self.model(inputs_embeds=embeds).logits[0]
+        kept.keep("answer_steps", logits[len(found.ids) - 1 : -1], "N V")
+        return kept.dump()
 
 
 def make_tokenizer() -> Any:

@@ -13,6 +13,9 @@ import torch
 
 import composer
 from composer import Bundle, ComposerError, Result
+from composer.diff.compare import Comparison, Gate, against_bundle
+from composer.diff.gates import Tolerance
+from composer.diff.steps import with_steps
 from composer.placement import Placement
 from composer.profile import Profile
 from tests.reference.qwen3_asr import (
@@ -313,3 +316,34 @@ def test_other_embeddings_differ(pair: Pair, wrong: str) -> None:
     same_logits(
         pair.got(3.375, language="English", feed={"embeds": want.embeds}).outputs["logits"], want
     )
+
+
+GATE = Gate(Tolerance(l2=1e-4, peak=1e-3, gain=1e-4, angle=1e-6))
+NOT_HELD = ("mel.mask", "asked.text", "answer.finish_reason")
+
+
+def held(pair: Pair, seconds: float, variant: str | None = None) -> Comparison:
+    """Hold the bundle against a dump of transformers, as composer diff does."""
+    dump = pair.reference.dump(make_clip(seconds), "English")
+    with composer.load(pair.path, variant=variant, profile=ONE_THREAD) as bundle:
+        bundle.checked = with_steps(bundle.checked)
+        return against_bundle(dump, bundle, "transcribe", GATE, NOT_HELD)
+
+
+def test_diff_finds_transformers_the_same(pair: Pair) -> None:
+    found = held(pair, 3.375)
+    assert found.ok, [(row.name, row.own.faults, row.fed) for row in found.rows if not row.ok]
+    assert [row.name for row in found.rows][-1] == "answer_steps"
+
+
+@pytest.mark.parametrize(
+    ("variant", "seconds", "stage"),
+    [("no_minimum", 0.35, "mel"), ("padded", 3.375, "mel"), ("rounded_up", 3.379, "mel"),
+     ("mixed", 3.375, "words")],
+)  # fmt: skip
+def test_diff_names_the_stage_of_a_wrong_knob(
+    pair: Pair, variant: str, seconds: float, stage: str
+) -> None:
+    first = held(pair, seconds, variant).first
+    assert first is not None
+    assert first.name == stage
