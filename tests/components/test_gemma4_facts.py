@@ -6,12 +6,16 @@ import subprocess
 import sys
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 import composer
 from composer.component import ComponentConfig, Spec
 from composer.components.mlx.gemma4 import Gemma4
+from composer.components.mlx.gemma4.config import read_settings
+from composer.components.mlx.gemma4.layout import faults, layout
 from composer.errors import ComposerError
-from composer.headers import Headers
+from composer.headers import Headers, Tensor
 from composer.location import Location
 from composer.manifest.entries import Quantization, QuantizationRule
 from composer.placement import Placement
@@ -25,6 +29,10 @@ PROVEN = (
     "num_key_value_heads", "intermediate_size", "vocab_size", "vocab_size_per_layer_input",
 )  # fmt: skip
 SLIDING, FULL = "sliding_attention", "full_attention"
+KEYS = replica.gemma4_config()["text_config"].keys() | {
+    "per_layer_config", "sliding_window_pattern", "num_experts", "moe_intermediate_size",
+    "top_k_experts", "num_global_key_value_heads", "attention_bias",
+}  # fmt: skip
 
 
 @pytest.fixture(scope="module")
@@ -425,3 +433,29 @@ def test_check_refuses_without_reading_weights(facts, home):
         facts(lambda shapes: shapes.pop(f"{AT}norm.weight"))
     (problem,) = said(home)
     assert problem.startswith("bundle.yaml:5:39: W277 repo/decoder/config.json: 1 tensor is missin")
+
+
+# Any config
+
+
+VALUES = st.one_of(
+    st.none(), st.booleans(), st.integers(-2, 600), st.floats(allow_nan=True), st.text(max_size=5),
+    st.lists(st.sampled_from([SLIDING, FULL, 3]), max_size=4),
+    st.dictionaries(st.sampled_from([SLIDING, FULL, "5"]), st.dictionaries(
+        st.sampled_from(["rope_type", "rope_theta", "head_dim", "factor"]),
+        st.sampled_from(["default", "proportional", 0, 1, 16, 1e4, None]), max_size=3), max_size=2),
+)  # fmt: skip
+
+
+@settings(max_examples=150, deadline=None)
+@given(st.dictionaries(st.sampled_from(sorted(KEYS)), VALUES, max_size=4))
+def test_any_config_is_read_or_refused(changes):
+    shapes = {name.removeprefix(AT): shape for name, shape in replica.gemma4_shapes().items()}
+    here = Location("repo", "x", None)
+    tensors = {n: Tensor(n, d.lower(), shape, 0, here, 0) for n, (d, shape) in shapes.items()}
+    config = replica.gemma4_config()["text_config"] | changes
+    made, problems = read_settings(config, tensors)
+    assert (made is None) == bool(problems)
+    assert {problem.code for problem in problems} <= {"W275", "W276"}
+    if made:
+        list(faults(layout(made), tensors, {}, "repo: "))
