@@ -40,7 +40,7 @@ def test_the_component_of_the_docs_runs(tmp_path):
 
 
 def test_the_bundle_of_the_docs_runs(tmp_path):
-    manifest, profile = blocks("docs/bundles.md", "yaml")
+    manifest, *_, profile = blocks("docs/bundles.md", "yaml")
     path = tmp_path / "bundle.yaml"
     path.write_text(manifest)
     assert not composer.check(path).problems
@@ -61,7 +61,7 @@ def test_the_bundle_of_the_readme_is_sound(tmp_path):
     assert not report.problems
 
 
-@pytest.mark.parametrize("page", ["README.md", "docs/bundles.md"])
+@pytest.mark.parametrize("page", ["README.md", "docs/bundles.md", "docs/diff.md"])
 def test_commands_exist(page):
     commands = set(re.findall(r"^composer (\w+)", "\n".join(blocks(page, "sh")), re.MULTILINE))
     shown = subprocess.run(

@@ -1,0 +1,45 @@
+import numpy as np
+import pytest
+import torch
+
+from composer import read_audio
+from composer.diff.record import Recorder
+
+
+def test_what_modules_of_torch_give_is_kept():
+    torch.manual_seed(0)
+    model = torch.nn.Sequential(torch.nn.Linear(4, 3), torch.nn.GELU(), torch.nn.Linear(3, 2))
+    kept = Recorder(model="two layers")
+    hook = kept.hook(model[0], "hidden", "T D")
+    kept.hook(model, "out", "T O")
+    kept.keep("x", torch.ones(5, 4), "T I")
+    with torch.no_grad():
+        want = model(torch.ones(1, 5, 4))
+    hook.remove()
+    dump = kept.dump()
+    assert list(dump.stages) == ["x", "hidden", "out"]
+    assert dump.about == {"model": "two layers"}
+    np.testing.assert_array_equal(dump.stages["out"].value, want[0].numpy())
+    assert dump.stages["hidden"].axes == ("T", "D")
+
+
+def test_true_dtypes_are_kept():
+    kept = Recorder()
+    kept.keep("x", torch.ones(3, dtype=torch.bfloat16), "T")
+    kept.keep("ids", torch.arange(3), "T")
+    kept.keep("audio", read_audio((np.ones(8, np.float32) / 2, 8000)))
+    kept.keep("said", "hi")
+    stages = kept.dump().stages
+    assert [stage.dtype for stage in stages.values()] == ["bf16", "i64", "audio", "text"]
+    assert stages["x"].value.dtype == np.float32
+
+
+def test_a_row_may_lie_along_another_axis():
+    kept = Recorder()
+    kept.keep("mel", np.zeros((80, 7), np.float32), "M F", along="M")
+    assert kept.stages["mel"].along == 0
+
+
+def test_axes_are_counted():
+    with pytest.raises(ValueError, match=r"'x' is \[2, 3, 4\], which is no 'T D'"):
+        Recorder().keep("x", np.zeros((2, 3, 4)), "T D")
