@@ -40,7 +40,7 @@ def test_the_component_of_the_docs_runs(tmp_path):
 
 
 def test_the_bundle_of_the_docs_runs(tmp_path):
-    manifest, *_, profile = blocks("docs/bundles.md", "yaml")
+    manifest, profile, *_ = blocks("docs/bundles.md", "yaml")
     path = tmp_path / "bundle.yaml"
     path.write_text(manifest)
     assert not composer.check(path).problems
