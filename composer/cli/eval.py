@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -23,6 +23,7 @@ from composer.cli.options import (
     Sources,
     Task,
     Threads,
+    Trust,
     Variant,
 )
 from composer.cli.printing import as_json, note, say, shown, waiting, write
@@ -94,6 +95,7 @@ def eval_(
     provider: Providers = None,
     device: Device = None,
     precision: Precisions = None,
+    trust: Trust = False,
     json: Json = False,
 ) -> None:  # fmt: skip
     """Measure a bundle's word and character error rate on clips whose text is known.
@@ -133,7 +135,7 @@ def eval_(
         hold_same(clips, other, against)
     if language is not None:
         input = [*(input or ()), f"language={language}"]
-    choice = Choice(bundle, variant, source, profile, threads, provider, device, precision)
+    choice = Choice(bundle, variant, source, profile, threads, provider, device, precision, trust)
     with choice.bundle() as opened:
         name = opened.task(TASK if task is None and TASK in opened.tasks else task)
         graph = opened.checked.graphs[name]
@@ -182,7 +184,7 @@ def _hear(
         return dict(journal.heard), clock
 
 
-def _run(listener: Listener, clips: Sequence[Utterance], clock: Clock) -> Any:
+def _run(listener: Listener, clips: Sequence[Utterance], clock: Clock) -> Iterator[Heard]:
     if not clips:
         return
     with waiting(f"loading {listener.bundle.name}"):
@@ -190,8 +192,8 @@ def _run(listener: Listener, clips: Sequence[Utterance], clock: Clock) -> Any:
     clock.start()
     with progress("evaluating", len(clips), over_results=False) as advance:
         for each in listener.hear(clips):
-            clock.lap(each.seconds if each.error is None else None)
             yield each
+            clock.lap(each.seconds if each.error is None else None)
             advance()
 
 
