@@ -11,6 +11,7 @@ import typer
 
 from composer.cli.printing import say, unwritable
 
+UNWANTED = ("__pycache__", "README.md", "bundle.lock")
 SCHEMA = re.compile(r"^# yaml-language-server: \$schema=(\S+)$", re.M)
 
 
@@ -28,6 +29,8 @@ def new(
 
     Example: composer new my-asr --like mega-asr-mini
     """
+    from composer.hub import snapshot_of
+    from composer.location import Location
     from composer.names import find_bundle
     from composer.shipped import shipped_bundles
 
@@ -36,6 +39,8 @@ def new(
         from composer.manifest import find_manifest
 
         manifest = find_manifest(manifest)
+    if snapshot_of(Location("", "", manifest.parent)):
+        raise typer.BadParameter(f"{like} is on the Hub: fetch a copy, and name its folder")
     try:
         if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
             raise typer.BadParameter(f"{folder} is not an empty folder")
@@ -56,7 +61,7 @@ def new(
 
 
 def _unwanted(_: str, names: list[str]) -> list[str]:
-    return [name for name in names if name.startswith(".") or name in ("__pycache__", "README.md")]
+    return [name for name in names if name.startswith(".") or name in UNWANTED]
 
 
 def _rename(target: Path, folder: Path) -> None:

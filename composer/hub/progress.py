@@ -10,10 +10,15 @@ from composer.hub import settings
 from composer.terminal import console
 
 
+def on_terminal() -> bool:
+    """Tell whether somebody sees what is written to standard error."""
+    return sys.stderr is not None and sys.stderr.isatty()
+
+
 @contextmanager
 def progress(total: int, files: int) -> Iterator[Callable[[int], None]]:
     """Yield a function that is told how many bytes came; it is called from several threads."""
-    if settings.quiet() or sys.stderr is None or not sys.stderr.isatty():
+    if settings.quiet() or not on_terminal():
         yield lambda _: None
         return
     from rich.progress import DownloadColumn, Progress, TimeRemainingColumn, TransferSpeedColumn

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 TRUE = {"1", "ON", "YES", "TRUE"}
@@ -18,6 +20,20 @@ def offline() -> bool:
     """Tell whether HF_HUB_OFFLINE forbids the network."""
     said = os.environ.get("HF_HUB_OFFLINE") or os.environ.get("TRANSFORMERS_OFFLINE") or ""
     return said.upper() in TRUE
+
+
+@contextmanager
+def no_network() -> Iterator[None]:
+    """Ask the Hub nothing meanwhile, as HF_HUB_OFFLINE does."""
+    before = os.environ.get("HF_HUB_OFFLINE")
+    os.environ["HF_HUB_OFFLINE"] = "1"
+    try:
+        yield
+    finally:
+        if before is None:
+            del os.environ["HF_HUB_OFFLINE"]
+        else:
+            os.environ["HF_HUB_OFFLINE"] = before
 
 
 def anonymous() -> bool:
@@ -51,4 +67,4 @@ def _home() -> Path:
 
 def _path(*names: str) -> Path | None:
     said = next(filter(None, map(os.environ.get, names)), None)
-    return Path(os.path.expandvars(os.path.expanduser(said))) if said else None
+    return Path(os.path.expandvars(os.path.expanduser(said))).absolute() if said else None

@@ -76,6 +76,26 @@ def test_pull(hub, hub_home, cli):
     assert len(file["sha256"]) == 64
 
 
+def test_new_takes_no_bundle_of_the_hub(hub, cli):
+    hub({"ann/tiny": FILES})
+    code, _, err = cli("new", "mine", "--like", "ann/tiny")
+    assert code == 2
+    assert "ann/tiny is on the Hub: fetch a copy, and name its folder" in err
+
+
+def test_one_bar_on_a_terminal(hub, cli, monkeypatch):
+    hub({"ann/tiny": FILES})
+    shown = []
+    from rich.progress import Progress
+
+    from composer.hub import progress
+
+    monkeypatch.setattr(Progress, "advance", lambda self, task, count: shown.append(count))
+    monkeypatch.setattr(progress, "on_terminal", lambda: True)
+    assert cli("pull", "ann/tiny")[0] == 0
+    assert sum(shown) == len(WEIGHTS)
+
+
 def test_run_by_id(hub, cli):
     hub({"ann/tiny": FILES})
     assert cli("run", "ann/tiny", "-i", "said=yes", "--trust") == (0, "YES\n", "")

@@ -8,7 +8,6 @@ import pytest
 import composer
 from composer import Component, Facts, method, registry
 from composer.hub import probe
-from composer.profile import Profile
 from tests.hub.conftest import MINI, mini, refusal
 from tests.hub.test_ranges import safetensors
 
@@ -137,14 +136,21 @@ def test_limits_grow_with_the_weights():
 
 
 @pytest.mark.slow
-def test_a_real_child_loads_the_miniature(hub, monkeypatch):
+@pytest.mark.parametrize("own", [True, False])
+def test_a_real_child_loads_the_miniature(hub, hub_home, tmp_path, own):
     hub({"ann/mini": mini()})
-    checked = composer.check("ann/mini").raise_if_refused()
-    with composer.load("ann/mini") as bundle:
+    name = "ann/mini"
+    if not own:
+        name = tmp_path / "bundle.yaml"
+        name.write_text((MINI / "bundle.yaml").read_text().replace("repo: ./", "repo: hf:ann/mini"))
+    with composer.load(name) as bundle:
         assert bundle.run(audio=str(next(MINI.rglob("*.flac")))).text
-    monkeypatch.setattr(probe, "limits", lambda _: (60_000_000, 60))
-    from composer.hub import needed
+    assert len(list(hub_home.glob("assets/composer/probed/*"))) == 1
 
-    found = refusal(probe._try, checked, ["decoder"],
-                    probe._request(checked, ["decoder"], needed(checked), Profile()))  # fmt: skip
-    assert found[0].split()[1] in ("S454", "S455")
+
+@pytest.mark.slow
+def test_a_real_child_ends_at_its_limit(hub, monkeypatch):
+    hub({"ann/mini": mini()})
+    monkeypatch.setattr(probe, "limits", lambda _: (60_000_000, 60))
+    (found,) = refusal(composer.load, "ann/mini")
+    assert found.split()[1] in ("S454", "S455")

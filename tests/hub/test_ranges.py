@@ -1,13 +1,17 @@
 """Headers are read from afar: few bytes, few requests, and none of the weights."""
 
 import json
+import random
 import struct
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from composer.headers import read_config, read_safetensors
 from composer.hub import HubFiles, parse_id, ranges, snapshot
 from composer.hub.ranges import HubRanges
+from composer.hub.tree import HubFile
 from composer.location import Location
 from mirror import Fault, File, Repository
 from tests.hub.conftest import refusal
@@ -130,6 +134,24 @@ def test_bytes_here_and_there(hub):
         mirror.requests.clear()
         assert opened.read(0, 512_000) == data
     assert mirror.requests == []
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.data())
+def test_any_order_of_reads_gives_the_bytes(data):
+    """Each byte is asked for once at most, whatever is read in whatever order."""
+    size = data.draw(st.integers(1, 400_000))
+    content = random.Random(size).randbytes(size)
+    opened = HubRanges.__new__(HubRanges)
+    opened.file, opened.size = HubFile("x.safetensors", size, "1" * 64), size
+    opened.pieces, opened.fetched, opened.requests, opened.end, opened.ahead = [], 0, 0, -1, 65_536
+    opened._get = lambda at, length: content[at : at + length]
+    for _ in range(data.draw(st.integers(1, 12))):
+        offset = data.draw(st.integers(0, size))
+        n = data.draw(st.integers(0, size - offset))
+        assert opened.read(offset, n) == content[offset : offset + n]
+    assert opened.fetched <= size
+    assert opened.pieces == sorted(opened.pieces)
 
 
 @pytest.mark.parametrize(
