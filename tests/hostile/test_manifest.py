@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from safetensors.numpy import save
 
+from composer.shipped import shipped
 from tests.hostile.conftest import held
 from tests.hostile.making import STACK, bundle
 
@@ -132,3 +133,13 @@ def test_nothing_is_fetched_for_a_source_by_another_scheme(refused, tmp_path):
         text = GOOD.replace("{repo: ./}", f'{{repo: "{source}"}}')
         assert "M127 " in refused(bundle(tmp_path, text, {}), "bundle.yaml:3:")
     assert list(held(tmp_path)) == ["bundle.yaml"]
+
+
+def test_b43_more_tokens_than_anyone_waits_for(refused, tmp_path):
+    mini = shipped("bundles") / "mega-asr-mini"
+    text = (
+        (mini / "bundle.yaml").read_text().replace("max_tokens: 128", "max_tokens: 1000000000000")
+    )
+    folder = bundle(tmp_path, text, {})
+    said = refused(folder, "bundle.yaml", "--source", f"repo={mini}")
+    assert "W216 option 'max_tokens' should be less than or equal to 1000000" in said
