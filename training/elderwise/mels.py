@@ -16,8 +16,7 @@ from training import corpus, features, speech, targets, turns
 MELS = 80
 WINDOW = 900  # frames that the encoder takes, whatever the clip's length
 SECONDS = WINDOW / 100
-JOINED_SHARE = 0.15
-LONGEST = 7.0  # seconds of a turn as the synthesizer speaks it
+LONGEST = 7.8  # seconds of a turn as the synthesizer speaks it
 SLOT = 0.02  # seconds of one encoder position, which is two frames
 EDGE = 480  # samples of padding whose frames still hear the clip
 
@@ -73,11 +72,11 @@ def record(job: tuple[Path, int, list[int], int]) -> tuple[Entry, Floats, Bytes]
     return entry, mel.T.astype(np.float16), slots.astype(np.uint8)
 
 
-def build(folder: Path, out: Path, version: int, workers: int) -> None:
+def build(folder: Path, out: Path, version: int, workers: int, joined: float = 0.15) -> None:
     """Write one version of the corpus: `mels.f16`, `phones.u8` and `index.jsonl`."""
     out.mkdir(parents=True, exist_ok=True)
     lengths = [entry.samples for entry in corpus.read(folder)[0]]
-    dealt = turns.deal(lengths, Random(f"deal {version}"), JOINED_SHARE, LONGEST)
+    dealt = turns.deal(lengths, Random(f"deal {version}"), joined, LONGEST)
     jobs = [(folder, version, turn, number) for number, turn in enumerate(dealt)]
     start = 0
     with (
@@ -112,10 +111,12 @@ def main() -> None:
     parser.add_argument("--versions", type=int, default=4)
     parser.add_argument("--first", type=int, default=0)
     parser.add_argument("--workers", type=int, default=2)
+    parser.add_argument("--joined", type=float, default=0.15, help="share of joined turns")
     arguments = parser.parse_args()
     for version in range(arguments.first, arguments.versions):
         if not (arguments.out / str(version) / "index.jsonl").exists():
-            build(arguments.corpus, arguments.out / str(version), version, arguments.workers)
+            out = arguments.out / str(version)
+            build(arguments.corpus, out, version, arguments.workers, arguments.joined)
 
 
 if __name__ == "__main__":

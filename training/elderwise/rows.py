@@ -43,10 +43,11 @@ def build(encoder: SpeechEncoder, folder: Path, out: Path, size: int = 16) -> No
     """Write `rows.f16` for one version of the corpus."""
     out.mkdir(parents=True, exist_ok=True)
     entries, stored, _ = mels.read(folder)
-    with (out / "rows.part").open("wb") as file, torch.no_grad():
+    half = torch.autocast("cpu", torch.bfloat16)
+    with (out / "rows.part").open("wb") as file, torch.no_grad(), half:
         for start in range(0, len(entries), size):
             rows = encoder(windows(entries[start : start + size], stored))
-            file.write(rows.numpy().astype(np.float16).tobytes())
+            file.write(rows.half().numpy().tobytes())
     (out / "rows.part").rename(out / "rows.f16")
 
 

@@ -90,8 +90,10 @@ def word_labels(tokens: list[tuple[float, int]], begin: float, count: int) -> ND
 class Batches:
     """An endless stream of batches of similar length, decided by the seed and the step."""
 
-    def __init__(self, folder: Path, tokenizer: Tokenizer, size: int, full: float, pause: int):
-        self.versions = [mels.read(path) for path in sorted(folder.iterdir())]
+    def __init__(
+        self, folders: list[Path], tokenizer: Tokenizer, size: int, full: float, pause: int
+    ) -> None:
+        self.versions = [mels.read(folder) for folder in folders]
         self.tokenizer = tokenizer
         self.size = size
         self.full = full
@@ -170,10 +172,11 @@ def main() -> None:
     parser.add_argument("corpus", type=Path)
     parser.add_argument("mels", type=Path)
     parser.add_argument("run", type=Path, help="folder of the tokenizer and the checkpoints")
-    parser.add_argument("--steps", type=int, default=6000)
+    parser.add_argument("--steps", type=int, default=3700)
+    parser.add_argument("--versions", type=int, default=6, help="of the recordings, from 0 on")
     parser.add_argument("--size", type=int, default=32, help="turns in a batch")
     parser.add_argument("--peak", type=float, default=2e-3, help="highest learning rate")
-    parser.add_argument("--full", type=float, default=0.1, help="share of whole windows")
+    parser.add_argument("--full", type=float, default=0.08, help="share of whole windows")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--threads", type=int, default=2)
     arguments = parser.parse_args()
@@ -186,8 +189,9 @@ def main() -> None:
     inventory = targets.inventory(corpus.read(arguments.corpus)[0])
     model = Trained(len(inventory))
     training = loop.Loop(model, arguments.run / "encoder.pt")
+    folders = [arguments.mels / str(version) for version in range(arguments.versions)]
     batches = Batches(
-        arguments.mels, tokenizer, arguments.size, arguments.full, inventory[turns.PAUSE]
+        folders, tokenizer, arguments.size, arguments.full, inventory[turns.PAUSE]
     ).stream(training.step)
     training.run(lambda: model.losses(next(batches)), WEIGHTS, arguments.steps, arguments.peak)
 

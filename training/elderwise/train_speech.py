@@ -80,8 +80,10 @@ class Listener(nn.Module):
         table = self.model.model.embed_tokens.weight
         likely = functional.log_softmax(heard @ table.T, dim=-1).gather(2, batch.words)
         said = batch.words != text.PAD
+        with torch.autocast("cpu", torch.bfloat16):
+            logits = self.logits(heard, batch.ids).float()
         return {
-            "reply": loss(self.logits(heard, batch.ids), batch.labels),
+            "reply": loss(logits, batch.labels),
             "words": -likely[said].mean(),
         }
 
@@ -157,7 +159,7 @@ def main() -> None:
     parser.add_argument("mels", type=Path)
     parser.add_argument("rows", type=Path)
     parser.add_argument("run", type=Path, help="folder of the tokenizer and the checkpoints")
-    parser.add_argument("--steps", type=int, default=6000)
+    parser.add_argument("--steps", type=int, default=4000)
     parser.add_argument("--size", type=int, default=32, help="turns in a batch")
     parser.add_argument("--peak", type=float, default=2e-3, help="highest learning rate")
     parser.add_argument("--seed", type=int, default=0)
