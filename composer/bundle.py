@@ -23,6 +23,7 @@ from composer.loading import (
     load_components,
     try_files,
 )
+from composer.lock import hold_bytes
 from composer.names import find_bundle
 from composer.options import contradictions, read_option
 from composer.plan import Plan, plan
@@ -101,6 +102,8 @@ class Bundle:
             missing = [name for name in names if name not in self._components]
             hold_budget(self.checked, names, self.profile)
             self.checked = fetch_files(self.checked, missing)
+            if self.checked.lock:
+                hold_bytes(self.checked, missing)
             try_files(self.checked, missing, self.profile, self.trust)
             loaded = load_components(self.checked, missing, self.profile, self.worker)
             self._components |= {name: component for name, (component, _) in loaded.items()}

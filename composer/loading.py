@@ -11,6 +11,7 @@ from composer.component import Component
 from composer.errors import ComposerError, Problem, in_order
 from composer.hub import fetch, needed
 from composer.hub.probe import probe, remember
+from composer.lock import spares_probe
 from composer.suggest import listed
 from composer.unknown import unknown
 from composer.worker import Worker
@@ -91,9 +92,12 @@ def fetch_files(checked: Checked, names: Iterable[str]) -> Checked:
 
 
 def try_files(checked: Checked, names: Iterable[str], profile: Profile, trust: bool) -> None:
-    """Load what reads files of the Hub in a child process first; with `trust`, note it as tried."""
+    """Load what reads files of the Hub in a child process first.
+
+    With `trust` it is noted as tried; what the user has locked needs no trial.
+    """
     names = list(names)
-    needs = needed(checked, names)
+    needs = [] if spares_probe(checked) else needed(checked, names)
     if needs and trust:
         remember(checked, needs)
     elif needs:

@@ -11,6 +11,7 @@ from composer.errors import ComposerError, Problem
 from composer.headers.refusal import listing
 from composer.hub import HubId, fetch_file, is_id, parse_id, snapshot
 from composer.hub.trouble import is_network, network
+from composer.lock.entries import LOCK, lock_beside
 from composer.manifest import FILES, read_manifest
 from composer.manifest.source import MOST_BYTES
 from composer.shipped import published, shipped_bundles
@@ -22,10 +23,11 @@ NOT_SHIPPED = "a bundle that ships: there is none"
 
 @dataclass(frozen=True)
 class Found:
-    """A manifest, and the variant that the name stands for where it stands for one."""
+    """A manifest, the variant that the name stands for where it stands for one, and its lock."""
 
     path: Path
     variant: str | None = None
+    lock: Path | None = None
 
     def __fspath__(self) -> str:
         return str(self.path)
@@ -41,10 +43,10 @@ def find_bundle(name: str | Path | Found) -> Found:
         return name
     if not str(name).startswith("hf:"):
         if _exists(Path(name)):
-            return Found(Path(name))
+            return _with_lock(Path(name))
         bundles = shipped_bundles()
         if str(name) in bundles:
-            return Found(bundles[str(name)])
+            return _with_lock(bundles[str(name)])
         if not (isinstance(name, str) and is_id(name)):
             _unknown(str(name), bundles)
     return _on_the_hub(str(name))
@@ -72,7 +74,10 @@ def _on_the_hub(name: str) -> Found:
             hint = f"a manifest has {MOST_BYTES} at most"
             raise ComposerError(Problem("S416", message, hint=hint))
         fetch_file(repository, file)
-        return Found(repository.root / file.path)
+        lock = repository.files.get(LOCK)
+        if lock:
+            fetch_file(repository, lock)
+        return _with_lock(repository.root / file.path)
     if held:
         message, hint = f"{repository} holds both bundle.yaml and bundle.json", "name another"
         raise ComposerError(Problem("S456", message, hint=hint))
@@ -102,13 +107,17 @@ def _recipe(id: HubId, recipes: tuple[str, ...]) -> Found:
         raise ComposerError(Problem("S457", message, hint=f"leave @{id.revision} out"))
     manifest = read_manifest(path)
     if _reads(path, None, id.repo):
-        return Found(path)
+        return _with_lock(path)
     reading = [variant for variant in manifest.variants if _reads(path, variant, id.repo)]
     if len(reading) > 1:
         message = f"several variants of '{recipes[0]}' read {id}: {listed(reading)}"
         hint = f"name the bundle and one of them: {recipes[0]} --variant {reading[0]}"
         raise ComposerError(Problem("S457", message, hint=hint))
-    return Found(path, reading[0] if reading else None)
+    return _with_lock(path, reading[0] if reading else None)
+
+
+def _with_lock(path: Path, variant: str | None = None) -> Found:
+    return Found(path, variant, lock_beside(path))
 
 
 def _reads(path: Path, variant: str | None, repo: str) -> bool:

@@ -11,6 +11,7 @@ from composer.checker.graph import Graph, Known
 from composer.checker.sources import resolve_sources
 from composer.checker.wiring import wire
 from composer.errors import ComposerError, Problem, in_order
+from composer.lock import Lock, differences, read_lock
 from composer.manifest import Manifest, read_manifest
 from composer.names import Found, find_bundle
 
@@ -33,6 +34,7 @@ class Checked:
     known: Mapping[str, Known]
     graphs: Mapping[str, Graph]
     asked: Asked = field(repr=False, compare=False)
+    lock: Lock | None = field(default=None, repr=False)
 
     def again(self) -> Report:
         """Check the same once more, as after files came that had been read from afar."""
@@ -99,9 +101,10 @@ def check_variant(
     try:
         bundle = find_bundle(path)
         manifest = read_manifest(bundle.path, variant or bundle.variant)
+        lock = read_lock(bundle.lock) if bundle.lock else None
     except ComposerError as error:
         return Report(error.problems)
-    roots, problems = resolve_sources(manifest, sources)
+    roots, problems = resolve_sources(manifest, sources, lock.commits if lock else None)
     known, found = ask_components(manifest, roots, precision or {})
     problems += found
     graphs = {}
@@ -110,7 +113,9 @@ def check_variant(
         problems += found
     problems += _never_run(manifest, graphs) if not any(map(_is_error, problems)) else []
     asked = Asked(bundle, variant, sources or {}, precision or {})
-    return Report(in_order(problems), Checked(manifest, known, graphs, asked))
+    checked = Checked(manifest, known, graphs, asked, lock)
+    problems += differences(checked) if lock else []
+    return Report(in_order(problems), checked)
 
 
 def _never_run(manifest: Manifest, graphs: Mapping[str, Graph]) -> list[Problem]:

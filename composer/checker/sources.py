@@ -20,13 +20,15 @@ Roots = Mapping[str, Path | None]
 
 
 def resolve_sources(
-    manifest: Manifest, given: Mapping[str, Path] | None = None
+    manifest: Manifest,
+    given: Mapping[str, Path] | None = None,
+    commits: Mapping[str, str] | None = None,
 ) -> tuple[Roots, list[Problem]]:
     """Find each source's folder; None for one that is not here and cannot be reached.
 
     A repository of the Hub gets the folder of its commit in the cache, whether or not its files are
     there yet. `given` are folders that stand in for sources, by name: a mirror, or a fresh
-    conversion.
+    conversion. `commits` are those that a lock names, by what the manifest calls the source.
     """
     roots: dict[str, Path | None] = {}
     problems: list[Problem] = []
@@ -45,17 +47,20 @@ def resolve_sources(
             hint = "a folder given by --source is relative to where you are"
             roots[name], found = _folder(manifest, name, Path(given[name]), hint)
         elif source.kind == "hf":
-            roots[name], found = _hub(manifest, name)
+            roots[name], found = _hub(manifest, name, commits or {})
         else:
             roots[name], found = _beside(manifest, name)
         problems += found
     return roots, problems
 
 
-def _hub(manifest: Manifest, name: str) -> tuple[Path | None, list[Problem]]:
+def _hub(
+    manifest: Manifest, name: str, commits: Mapping[str, str]
+) -> tuple[Path | None, list[Problem]]:
     source, place = manifest.sources[name], manifest.place("sources", name)
+    id = HubId(source.value, source.revision)
     try:
-        found = snapshot(HubId(source.value, source.revision))
+        found = snapshot(HubId(id.repo, commits.get(str(id), id.revision)))
     except ComposerError as error:
         if offline():
             return None, [absent(manifest, name, place)]

@@ -18,6 +18,7 @@ from composer.cli.doctor import doctor
 from composer.cli.eval import eval_
 from composer.cli.explain import explain
 from composer.cli.list import list_
+from composer.cli.lock import lock, verify
 from composer.cli.new import new
 from composer.cli.plan import plan
 from composer.cli.printing import report
@@ -95,6 +96,8 @@ for command in (
     chat,
     pull,
     cache,
+    lock,
+    verify,
     tap,
     diff,
     eval_,

@@ -8,12 +8,12 @@ import re
 import time
 from pathlib import Path
 from typing import Any
-from urllib.parse import quote, urljoin, urlsplit
+from urllib.parse import quote
 
 from composer.errors import ComposerError
 from composer.headers.refusal import show
 from composer.hub import settings
-from composer.hub.client import get
+from composer.hub.client import get, join
 from composer.hub.ids import COMMIT
 from composer.hub.tree import GIT, SHA256, HubFile, name_fault, read_entries
 from composer.hub.trouble import Cut, broken, network, refused
@@ -29,7 +29,7 @@ NEXT = re.compile(r'<([^<>]{1,2000})>\s*;\s*rel="?next"?')
 def ask_commit(repo: str, revision: str) -> str:
     """Return the commit that a revision names now."""
     url = f"{settings.endpoint()}/api/models/{repo}/revision/{quote(revision, safe='')}"
-    found, _ = _json(url)
+    found, _ = read_json(url)
     commit = found.get("sha") if isinstance(found, dict) else None
     if not isinstance(commit, str):
         network("S497", f"{url} names no commit, so it is not the Hub's answer")
@@ -47,7 +47,7 @@ def listing(repo: str, commit: str) -> dict[str, HubFile]:
     for _ in range(PAGES):
         if url is None:
             break
-        page, url = _json(url)
+        page, url = read_json(url)
         if not isinstance(page, list):
             network("S497", f"{repo}: the listing is no list, so it is not the Hub's answer")
         entries += page
@@ -104,8 +104,8 @@ def _write(place: Path, files: dict[str, HubFile]) -> None:
         return  # it is asked for again
 
 
-def _json(url: str) -> tuple[Any, str | None]:
-    """Return a page of JSON and the address of the next."""
+def read_json(url: str) -> tuple[Any, str | None]:
+    """Return a page of the Hub's JSON and the address of the next."""
     for attempt in range(TRIES):
         try:
             with get(url) as answer:
@@ -120,7 +120,7 @@ def _json(url: str) -> tuple[Any, str | None]:
     except (ValueError, RecursionError):
         hint = "a login page or a proxy may stand between: open the address in a browser"
         network("S497", f"{url} answers with no JSON, so it is not the Hub's answer", hint=hint)
-    following = urljoin(url, more[1]) if more else None
-    if following and urlsplit(following)[:2] != urlsplit(url)[:2]:
+    following = join(url, more[1]) if more else None
+    if following and not following.startswith(f"{settings.endpoint()}/"):
         refused("S436", f"{url}: its next page is elsewhere, {show(following)}")
     return found, following

@@ -1,5 +1,6 @@
 """A lock says what a bundle was; whatever differs from it is refused with what differs."""
 
+import hashlib
 import json
 import os
 
@@ -11,7 +12,6 @@ from composer.cli import main
 from composer.hub import parse_id, probe, snapshot
 from composer.lock import read_lock
 from composer.lock.make import make_lock
-from composer.lock.verify import verify
 from composer.names import find_bundle
 from mirror import Repository
 from tests.hub.conftest import refusal
@@ -82,8 +82,6 @@ def test_a_lock_holds_bytes_ports_and_licences(bundle):
 
 
 def data_of(data):
-    import hashlib
-
     return {"size": len(data), "sha256": hashlib.sha256(data).hexdigest()}
 
 
@@ -187,15 +185,10 @@ def test_a_lock_names_no_file_outside(bundle):
 
 def test_verify_tells_everything_that_differs(bundle, cli):
     lock()
-    assert (
-        cli("verify", ".")
-        == (
-            0,
-            "weighed: 1 file, 4.07 kB, all as bundle.lock has them\n".replace("4.07", "4.07"),
-            "",
-        )
-        or cli("verify", ".")[0] == 0
-    )
+    code, out, err = cli("verify", ".")
+    assert (code, err) == (0, "")
+    assert out.startswith("weighed: 1 file, ")
+    assert out.endswith(", all as bundle.lock has them\n")
     bundle.write_bytes(OTHER)
     code, out, err = cli("verify", ".")
     assert (code, out) == (3, "weighed: 1 difference\n")
@@ -332,6 +325,4 @@ def test_lock_a_bundle_of_the_hub_elsewhere(hub, hub_home, tmp_path, monkeypatch
     assert cli("lock", "ann/tiny", "-o", "tiny.lock")[0] == 0
     cli("pull", "ann/tiny")
     assert cli("verify", "ann/tiny", "--lock", "tiny.lock")[0] == 0
-    verdict = verify(find_bundle("ann/tiny").__class__(find_bundle("ann/tiny").path, None,
-                                                       tmp_path / "tiny.lock"))  # fmt: skip
-    assert (verdict.files, verdict.problems) == (1, ())
+    assert cli("verify", "ann/tiny")[0] == 3  # that lock is not beside it

@@ -1,0 +1,105 @@
+"""Make a bundle's lock from its files and from what the Hub lists."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import replace
+from importlib.metadata import version
+from pathlib import Path
+
+from composer.checker import Checked, check_variant
+from composer.hub import fetch, needed, snapshot_of
+from composer.hub.card import Card, card_of
+from composer.loading import hold_files
+from composer.location import Location
+from composer.lock.entries import (
+    EditionEntry,
+    FileEntry,
+    Licences,
+    Lock,
+    LockModel,
+    SourceEntry,
+)
+from composer.lock.files import files_of, hash_again, hub_file, size_of
+from composer.lock.hold import source_text
+from composer.lock.signature import edition
+from composer.manifest import Manifest
+from composer.manifest.entries import Origin
+from composer.manifest.format import VERSION as FORMAT
+from composer.names import Found
+
+
+def make_lock(bundle: Found, sources: Mapping[str, Path] | None = None) -> Lock:
+    """Check a bundle as it stands and in each variant, and return its lock.
+
+    Of files on the Hub the small ones are fetched, and the listing's word is taken for the others.
+    Raise ComposerError where a variant is refused or a file is not within reach.
+    """
+    bare = replace(bundle, variant=None, lock=None)
+    first = check_variant(bare, None, sources=sources).raise_if_refused()
+    checked: dict[str | None, Checked] = {None: first}
+    for name in first.manifest.variants:
+        checked[name] = check_variant(bare, name, sources=sources).raise_if_refused()
+    entries: dict[str, dict[str, FileEntry]] = {}
+    commits: dict[str, str] = {}
+    cards: dict[str, Card] = {}
+    editions: dict[str | None, EditionEntry] = {}
+    for key, each in checked.items():
+        hold_files(each, each.known)
+        fetch(need for need in needed(each) if need.file.algorithm == "git")
+        editions[key] = edition(each)
+        for known in each.known.values():
+            for location in files_of(known):
+                source = each.manifest.sources[location.source]
+                text = source_text(source)
+                entries.setdefault(text, {})[location.inside] = _file(location)
+                place = snapshot_of(Location("", "", location.root))
+                if place and source.kind == "hf":
+                    commits[text] = place[0].commit
+                    cards[text] = card_of(place[0])
+    manifest = first.manifest
+    data = manifest.path.read_bytes()
+    model = LockModel(
+        lock=1,
+        composer=version("bundle-composer"),
+        format=FORMAT,
+        bundle=manifest.name,
+        manifest=FileEntry(size=len(data), sha256=hashlib.sha256(data).hexdigest()),
+        licences=licences(manifest),
+        sources={
+            text: SourceEntry(
+                commit=commits.get(text),
+                licence=dict(cards[text].stated) if text in cards else {},
+                files=files,
+            )
+            for text, files in entries.items()
+        },
+        edition=editions.pop(None),
+        variants={str(name): entry for name, entry in editions.items()},
+    )
+    return Lock(place_of(manifest.path), model)
+
+
+def place_of(manifest: Path) -> Path:
+    """Return where the lock of a manifest lies."""
+    return manifest.with_suffix(".lock")
+
+
+def licences(manifest: Manifest) -> Licences:
+    """Return what a manifest states."""
+    return Licences(stated=list(manifest.licence), parts=list(map(_part, manifest.provenance)))
+
+
+def _part(origin: Origin) -> dict[str, str]:
+    said = {"what": origin.what, "from": origin.from_, "how": origin.how}
+    said["licence"] = origin.licence
+    return {key: text for key, text in said.items() if text}
+
+
+def _file(location: Location) -> FileEntry:
+    listed = hub_file(location)
+    if listed and listed.algorithm == "sha256":
+        return FileEntry(size=listed.size, sha256=listed.digest)
+    assert location.path
+    return FileEntry(size=size_of(location), sha256=hash_again(location.path))

@@ -1,0 +1,93 @@
+"""Hold a cache or folder against a lock, without a network."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from composer.checker import check_variant
+from composer.errors import ComposerError, Problem, in_order
+from composer.hub import parse_id, settings
+from composer.location import Location
+from composer.lock.entries import FileEntry, Lock, SourceEntry, read_lock
+from composer.lock.files import hash_again
+from composer.lock.hold import TAKE, source_text
+from composer.manifest import Manifest, read_manifest
+from composer.names import Found
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What was held against a lock, and everything that differs."""
+
+    lock: Lock
+    files: int
+    nbytes: int
+    problems: tuple[Problem, ...]
+
+
+def verify(bundle: Found, sources: Mapping[str, Path] | None = None) -> Verdict:
+    """Hash every locked file, and hold manifest and ports too; `sources` are folders by name.
+
+    Raise ComposerError where there is no lock, or where it or the manifest cannot be read.
+    """
+    if bundle.lock is None:
+        message = f"{bundle.path} has no lock"
+        hint = "composer lock writes one; --lock names one that lies elsewhere"
+        raise ComposerError(Problem("S464", message, hint=hint))
+    lock = read_lock(bundle.lock)
+    bare = read_manifest(bundle.path)
+    manifests = [bare, *(read_manifest(bundle.path, variant) for variant in bare.variants)]
+    differ: list[Problem] = []
+    found: list[Problem] = []
+    files = nbytes = 0
+    with settings.no_network():
+        for text, entry in lock.model.sources.items():
+            root = _root(text, entry, manifests, sources or {})
+            differ += _held(lock, text, root, entry)
+            files += len(entry.files)
+            nbytes += sum(file.size for file in entry.files.values())
+        bare_name = Found(bundle.path, lock=bundle.lock)
+        for each in manifests:
+            report = check_variant(bare_name, each.variant, sources=sources)
+            found += (problem for problem in report.problems if problem.severity == "error")
+    if differ:  # then a check tells the same again, and what follows from it
+        found = [problem for problem in found if problem.code == "S466"]
+    return Verdict(lock, files, nbytes, (*differ, *in_order(found)))
+
+
+def _root(
+    text: str, entry: SourceEntry, manifests: list[Manifest], given: Mapping[str, Path]
+) -> Path:
+    """Return the folder of a locked source: one that was given, in the cache, or beside."""
+    for manifest in manifests:
+        for name, source in manifest.sources.items():
+            if source_text(source) == text and name in given:
+                return given[name]
+    if entry.commit:
+        home = settings.cache() / settings.folder_name(parse_id(text).repo)
+        return home / "snapshots" / entry.commit
+    return manifests[0].folder / text
+
+
+def _held(lock: Lock, text: str, root: Path, entry: SourceEntry) -> Iterator[Problem]:
+    for inside, file in entry.files.items():
+        why = _fault(root / inside, file)
+        if why:
+            where = Location(text.rstrip("/"), inside, root)
+            message = f"{where} is not what {lock.path.name} has"
+            yield Problem("S465", message, None, (why, str(root / inside)), TAKE)
+
+
+def _fault(path: Path, file: FileEntry) -> str | None:
+    try:
+        size = path.stat().st_size
+        if size != file.size:
+            return f"{size} bytes, locked {file.size}"
+        digest = hash_again(path)
+    except OSError as error:
+        return f"it cannot be read: {error.strerror or error}"
+    if digest != file.sha256:
+        return f"sha256 is {digest[:16]}..., locked {file.sha256[:16]}..."
+    return None
