@@ -125,11 +125,11 @@ def get(url: str, *, headers: Mapping[str, str] | None = None) -> Iterator[Answe
 
 
 def _follow(url: str, headers: dict[str, str], deadline: float) -> Answer:
-    home = urlsplit(settings.endpoint())
+    home = _split(settings.endpoint())
     hops: list[Mapping[str, str]] = []
     at = url
     for _ in range(REDIRECTS):
-        parts = urlsplit(at)
+        parts = _split(at)
         hold_address(parts, home, at)
         mine = _origin(parts) == _origin(home)
         response = _send(at, {**headers, **(_token() if mine else {})}, deadline)
@@ -141,7 +141,7 @@ def _follow(url: str, headers: dict[str, str], deadline: float) -> Answer:
         response.close()
         if not place:
             network("S497", f"{at.partition('?')[0]} redirects to nowhere")
-        at = urljoin(at, place)
+        at = join(at, place)
     return refused("S436", f"{url} redirects more than {REDIRECTS} times")
 
 
@@ -164,6 +164,23 @@ def hold_address(parts: SplitResult, home: SplitResult, url: str) -> None:
         refused("S436", f"{show(url)} is an address of an inner network")
 
 
+def join(base: str, place: str) -> str:
+    """Return the address that a server points to."""
+    try:
+        return urljoin(base, place)
+    except ValueError:
+        refused("S436", f"{show(place)} is no address of a server")
+
+
+def _split(url: str) -> SplitResult:
+    try:
+        parts = urlsplit(url)
+        _origin(parts)
+    except ValueError:
+        refused("S436", f"{show(url)} is no address of a server")
+    return parts
+
+
 def _origin(parts: SplitResult) -> tuple[str, str | None, int | None]:
     return parts.scheme, parts.hostname, parts.port or {"https": 443, "http": 80}.get(parts.scheme)
 
@@ -183,14 +200,13 @@ def _send(url: str, headers: dict[str, str], deadline: float) -> Any:
     from huggingface_hub import get_session
 
     session: Any = get_session()
-    request = session.build_request(
-        "GET", url, headers={**headers, "Accept-Encoding": "identity"}, timeout=READ
-    )
+    plain = {**headers, "Accept-Encoding": "identity"}
     answers: queue.SimpleQueue[Any] = queue.SimpleQueue()
     left = threading.Event()
 
     def send() -> None:
         try:
+            request = session.build_request("GET", url, headers=plain, timeout=READ)
             response = session.send(request, stream=True, follow_redirects=False)
         except Exception as error:  # whatever it is, the waiting thread raises it
             answers.put(error)
@@ -241,7 +257,7 @@ def _failed(answer: Answer, url: str) -> Problem:
     if code == "entrynotfound":
         return Problem("S419", f"{url}: the file is listed, and is not there")
     if answer.status in (401, 404):
-        hint = "the name, or your rights: it may be private" if known else login
+        hint = "check the name; if it is private, your token does not open it" if known else login
         return Problem("S491", f"{url}: there is no such repository (status {answer.status})",
                        hint=hint)  # fmt: skip
     return Problem("S497", f"{url}: status {answer.status}, which the Hub does not give")

@@ -3,24 +3,23 @@
 from __future__ import annotations
 
 import errno
-import hashlib
-import os
 import shutil
 import threading
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass, field
-from io import BufferedWriter
 from pathlib import Path
 from typing import NoReturn
 
 from composer.errors import ComposerError, Problem, in_order
 from composer.headers.refusal import listing
 from composer.hub import settings
-from composer.hub.cache import digest_of, is_verified, link, local, new_hash, remember
+from composer.hub.cache import digest_of, is_verified, link, local, remember
 from composer.hub.client import get
 from composer.hub.needs import Need
+from composer.hub.part import Part, Tell
 from composer.hub.progress import progress
 from composer.hub.ranges import SPAN, hold_answer
 from composer.hub.snapshots import Snapshot
@@ -34,8 +33,6 @@ TRIES = 5
 WAIT = 0.1  # seconds, twice as long before each next try
 GAIN = 1 << 20  # a try that brought so many bytes does not count
 STALE = 7 * 86_400.0
-
-Tell = Callable[[int], None]
 
 
 @dataclass
@@ -133,13 +130,12 @@ def _fetch(
         remember(snapshot, file, (snapshot.root / file.path).resolve())
         tell(file.size)
         return
-    from filelock import FileLock
-
     locks = settings.cache() / ".locks" / settings.folder_name(snapshot.repo)
     try:
         locks.mkdir(parents=True, exist_ok=True)
-        lock = FileLock(locks / f"{file.digest}.lock")
-        with lock:
+        with _locked(locks / f"{file.digest}.lock", stop):
+            if stop.is_set():
+                return
             if is_verified(snapshot, file) or _already(snapshot, file):
                 tell(file.size)
                 return
@@ -150,6 +146,24 @@ def _fetch(
             done.files, done.bytes = done.files + 1, done.bytes + file.size
     except OSError as error:
         _unwritable(snapshot, file, error)
+
+
+@contextmanager
+def _locked(place: Path, stop: threading.Event) -> Iterator[None]:
+    """Wait until no other process fetches this file, or until there is no point in it any more."""
+    from filelock import FileLock, Timeout
+
+    lock = FileLock(place)
+    while not stop.is_set():
+        try:
+            lock.acquire(timeout=1)
+            break
+        except Timeout:
+            continue
+    try:
+        yield
+    finally:
+        lock.release()
 
 
 def _already(snapshot: Snapshot, file: HubFile) -> bool:
@@ -174,133 +188,74 @@ def _is_whole(real: Path | None, file: HubFile) -> bool:
 
 def _download(snapshot: Snapshot, file: HubFile, tell: Tell, stop: threading.Event) -> None:
     """Bring a file here whole; what differs from its digest is fetched once more, then refused."""
-    part = _part(snapshot, file)
-    part.parent.mkdir(parents=True, exist_ok=True)
-    told = _Told(tell)
+    place, told = _part(snapshot, file), 0
+    place.parent.mkdir(parents=True, exist_ok=True)
     for attempt in range(2):
-        digest = _collect(snapshot, file, part, told, stop)
+        with Part(place, file, tell, told) as part:
+            _collect(snapshot, part, stop)
+            digest, told = part.digest.hexdigest(), part.told
         if stop.is_set():
             return
         if digest == file.digest:
-            part.replace(snapshot.blob(file))
+            place.replace(snapshot.blob(file))
             link(snapshot, file)
             remember(snapshot, file, (snapshot.root / file.path).resolve())
             return
-        part.unlink(missing_ok=True)
-        told.back()
+        place.unlink(missing_ok=True)
         if attempt:
-            message = f"{snapshot.repo}/{file.path} is not what the listing names"
             refused(
                 "S418",
-                message,
+                f"{snapshot.repo}/{file.path} is not what the listing names",
                 f"{file.algorithm} is {digest[:16]}..., wanted {file.digest[:16]}...",
                 hint="it was fetched twice and removed; try again later, or another endpoint",
             )
 
 
-@dataclass
-class _Told:
-    """How much of a file was shown as done."""
-
-    tell: Tell
-    sum: int = 0
-
-    def more(self, n: int) -> None:
-        self.sum += n
-        self.tell(n)
-
-    def back(self) -> None:
-        self.more(-self.sum)
-
-
-def _collect(
-    snapshot: Snapshot, file: HubFile, part: Path, told: _Told, stop: threading.Event
-) -> str:
-    """Append to a part until it is whole and return its digest; keep it where the network fails."""
-    url, tries = snapshot.url(file.path), 0
-    digest = _resumed(part, file)
-    with part.open("ab") as out:
-        told.more(out.tell() - told.sum)
-        while out.tell() < file.size and not stop.is_set():
-            before = out.tell()
-            try:
-                digest = _append(url, snapshot, file, out, digest, told, stop)
-                why: Cut | None = None
-            except Cut as cut:
-                why = cut
-            except ComposerError as error:
-                if not (is_network(error) and out.tell()):
-                    part.unlink(missing_ok=True)
-                raise
-            if out.tell() >= file.size or stop.is_set():
-                break
-            tries = 0 if out.tell() - before >= GAIN else tries + 1
-            if tries == TRIES:
-                why = why or Cut("the answers are short")
-                broken(url, why, f", at {out.tell()} of {file.size} bytes")
-            time.sleep(WAIT * 2**tries if tries else 0)
-        out.flush()
-        os.fsync(out.fileno())
-    return digest.hexdigest()
+def _collect(snapshot: Snapshot, part: Part, stop: threading.Event) -> None:
+    """Append to a part until it is whole; keep it where the network fails, and only there."""
+    url, file, tries = snapshot.url(part.file.path), part.file, 0
+    while part.size < file.size and not stop.is_set():
+        before, why = part.size, Cut("the answers are short")
+        try:
+            _append(url, snapshot, part, stop)
+        except Cut as cut:
+            why = cut
+        except ComposerError as error:
+            if not (is_network(error) and part.size):
+                part.place.unlink(missing_ok=True)
+            raise
+        if part.size == file.size or stop.is_set():
+            return
+        tries = 0 if part.size - before >= GAIN else tries + 1
+        if tries == TRIES:
+            broken(url, why, f", at {part.size} of {file.size} bytes")
+        time.sleep(WAIT * 2**tries if tries else 0)
 
 
-def _append(
-    url: str,
-    snapshot: Snapshot,
-    file: HubFile,
-    out: BufferedWriter,
-    digest: hashlib._Hash,
-    told: _Told,
-    stop: threading.Event,
-) -> hashlib._Hash:
+def _append(url: str, snapshot: Snapshot, part: Part, stop: threading.Event) -> None:
     """Ask for the rest of a file, and write it as it comes."""
-    at = out.tell()
+    file, at = part.file, part.size
     headers = {"Range": f"bytes={at}-"} if at else {}
     with get(url, headers=headers) as answer:
         hold_answer(answer, snapshot, file)
         if at and not _continues(answer.status, answer.headers.get("content-range", ""), at, file):
-            # The server begins again, or knows no such range.
-            _begin_again(out)
-            digest = new_hash(file)
-            told.back()
+            part.drop()  # the server begins again, or knows no such range
             if answer.status != 200:
-                return digest
-            at = 0
-        said = answer.headers.get("content-length")
-        if said is not None and said != str(file.size - at):
+                return
+        said, left = answer.headers.get("content-length"), file.size - part.size
+        if said is not None and said != str(left):
             where = f"{snapshot.repo}/{file.path}"
-            message = f"{where}: the answer has {said[:20]} bytes; wanted {file.size - at}"
-            refused("S419", message)
-        for chunk in answer.chunks(file.size - at):
-            out.write(chunk)
-            digest.update(chunk)
-            told.more(len(chunk))
+            refused("S419", f"{where}: the answer has {said[:20]} bytes; wanted {left}")
+        for chunk in answer.chunks(left):
+            part.add(chunk)
             if stop.is_set():
-                break
-    return digest
-
-
-def _begin_again(out: BufferedWriter) -> None:
-    out.seek(0)
-    out.truncate()
+                return
 
 
 def _continues(status: int, said: str, at: int, file: HubFile) -> bool:
     span = SPAN.fullmatch(said)
     wanted = (at, file.size - 1, file.size)
     return status == 206 and span is not None and tuple(map(int, span.groups())) == wanted
-
-
-def _resumed(part: Path, file: HubFile) -> hashlib._Hash:
-    """Hash what an earlier run left; drop it where it cannot be a part."""
-    digest = new_hash(file)
-    if not part.is_file() or part.is_symlink() or part.stat().st_size > file.size:
-        part.unlink(missing_ok=True)
-        return digest
-    with part.open("rb") as opened:
-        while piece := opened.read(1 << 20):
-            digest.update(piece)
-    return digest
 
 
 def _part(snapshot: Snapshot, file: HubFile) -> Path:

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from composer.hub import Need, client, download, fetch, held, parse_id, snapshot
+from composer.hub.part import Part
 from mirror import Fault, File, Repository
 from tests.hub.conftest import needs, refusal
 
@@ -174,6 +175,17 @@ def test_a_part_that_cannot_be_continued_is_begun_again(hub, fault):
     assert held(wanted[0])
 
 
+def test_a_server_that_ignores_ranges_and_breaks_off(hub):
+    """What is begun again is hashed from its own beginning."""
+    mirror = hub({"ann/tiny": FILES})
+    wanted = needs("ann/tiny", BIG)
+    first = Fault(cut=1 << 20, times=1, origins=("store",))
+    mirror.faults[BIG] = [first, Fault(cut=1 << 20, ranges=False, times=2, origins=("store",))]
+    fetch(wanted)
+    assert held(wanted[0])
+    assert sent(mirror, "/store/") == (1 << 20) * 3 + len(WEIGHTS) - (1 << 20)
+
+
 def test_a_part_that_is_too_long_is_dropped(hub, hub_home):
     hub({"ann/tiny": FILES})
     (need,) = needs("ann/tiny", BIG)
@@ -242,18 +254,17 @@ def test_no_room_is_known_before(hub, hub_home, monkeypatch):
 def test_a_disk_that_fills_up_leaves_nothing(hub, hub_home, monkeypatch):
     hub({"ann/tiny": FILES})
     wanted = needs("ann/tiny", BIG)
-    append = download._append
+    add = Part.add
 
-    def full(url, snapshot, file, out, digest, told, stop):
-        out.write(WEIGHTS[:1000])
-        out.flush()
+    def full(self, chunk):
+        add(self, chunk)
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(download, "_append", full)
+    monkeypatch.setattr(Part, "add", full)
     (found,) = refusal(fetch, wanted)
     assert found.startswith("S439 there is no room in ")
     assert blobs(hub_home) == []
-    monkeypatch.setattr(download, "_append", append)
+    monkeypatch.setattr(Part, "add", add)
     fetch(wanted)
     assert held(wanted[0])
 

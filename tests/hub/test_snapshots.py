@@ -135,6 +135,9 @@ def test_what_another_tool_fetched_is_known_offline(hub, hub_home, anew):
         (Fault(body=json.dumps({"sha": "0" * 40}).encode()), "S419", "which is no commit"),
         (Fault(cut=3), "S498", "breaks off again and again"),
         (Fault(redirect="http://example.com/x"), "S436", "'http://example.com/x' is not https"),
+        (Fault(redirect="http://127.0.0.1:99999/x"), "S436", "is no address of a server"),
+        (Fault(redirect="http://[bad/x"), "S436", "is no address of a server"),
+        (Fault(redirect="/" + "x" * 70_000), "S490", "cannot reach 127.0.0.1"),
         (Fault(redirect="file:///etc/passwd"), "S436", "is not https"),
         (Fault(redirect="/api/models/ann/tiny/revision/main"), "S436", "more than 6 times"),
         (Fault(endless=1 << 26), "S437", "sends more than the 16777216 bytes"),
@@ -210,9 +213,10 @@ def test_a_listing_of_too_many_files(hub, monkeypatch):
     assert refusal(get)[0].startswith("S416 ann/tiny lists more than 2 files")
 
 
-def test_a_next_page_elsewhere(hub):
+@pytest.mark.parametrize("place", ["https://example.com/api", "http://[bad/x", "file:///etc"])
+def test_a_next_page_elsewhere(hub, place):
     mirror = hub({"ann/tiny": FILES})
-    link = '<https://example.com/api>; rel="next"'
+    link = f'<{place}>; rel="next"'
     mirror.faults["/tree"] = Fault(headers={"Link": link})
     assert refusal(get)[0].startswith("S436 ")
 
