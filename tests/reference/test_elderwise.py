@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -35,6 +36,7 @@ def elderwise(request: Any, folder: Any) -> Iterator[Any]:
     home = folder / request.param
     home.mkdir()
     made.path = made.write(home)  # type: ignore[attr-defined]
+    made.want = cache(lambda seconds: made.dump(make_clip(seconds), audio(seconds)))  # type: ignore[attr-defined]
     yield made
     torch.set_num_threads(threads)
 
@@ -43,9 +45,9 @@ def audio(seconds: float) -> composer.Audio:
     return composer.read_audio((make_clip(seconds), RATE))
 
 
-def held(elderwise: Any, seconds: float, path: Any = None, **given: Any) -> Comparison:
+def held(elderwise: Any, seconds: float, path: Any = None) -> Comparison:
     """Hold the bundle against the reference on a clip."""
-    dump = elderwise.dump(make_clip(seconds), audio(seconds), **given)
+    dump = elderwise.want(seconds)
     with composer.load(path or elderwise.path) as bundle:
         bundle.checked = with_steps(bundle.checked)
         return against_bundle(dump, bundle, "default", GATE, NOT_HELD)
@@ -62,7 +64,7 @@ def test_every_stage_is_that_of_the_reference(elderwise: Any, seconds: float) ->
     assert found.ok, [(row.name, row.own.faults, row.fed) for row in found.rows if not row.ok]
     assert len(found.rows) == 15
     # Absolutely too: stages to 1e-4, logits to 2e-4, ids exactly.
-    dump = elderwise.dump(make_clip(seconds), audio(seconds))
+    dump = elderwise.want(seconds)
     with composer.load(elderwise.path) as bundle:
         taps = bundle.run(audio=audio(seconds), taps=True).taps
     for name, stage in dump.stages.items():
