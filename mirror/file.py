@@ -13,6 +13,11 @@ LFS_SIZE = 10_000_000
 BLOCK = 1 << 20
 
 
+def is_lfs(name: str, size: int) -> bool:
+    """Tell whether a file is kept in LFS."""
+    return size > LFS_SIZE or PurePosixPath(name).suffix in LFS_SUFFIXES
+
+
 @dataclass(frozen=True)
 class File:
     """Bytes, or a path that is read by ranges and never whole but to be hashed.
@@ -29,7 +34,7 @@ class File:
     def named(cls, name: str, content: bytes | Path) -> File:
         """Put a file into LFS if it is large, or of a suffix that holds weights or audio."""
         size = len(content) if isinstance(content, bytes) else content.stat().st_size
-        return cls(content, size > LFS_SIZE or PurePosixPath(name).suffix in LFS_SUFFIXES)
+        return cls(content, is_lfs(name, size))
 
     @cached_property
     def size(self) -> int:

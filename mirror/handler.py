@@ -9,6 +9,7 @@ from collections.abc import Iterator, Mapping
 from http.server import BaseHTTPRequestHandler
 from urllib.parse import parse_qs, quote, unquote, urlsplit
 
+from mirror import upload
 from mirror.answer import Answer, Refused, bend, linked, of_file, of_json
 from mirror.fault import Fault, Origin
 from mirror.file import BLOCK, File
@@ -45,6 +46,28 @@ class _Handler(BaseHTTPRequestHandler):
         self._send(bend(answer, self.fault))
 
     do_HEAD = do_GET
+
+    def do_POST(self) -> None:
+        self.fault = Fault()
+        url = urlsplit(self.path)
+        parts = [unquote(part) for part in url.path.strip("/").split("/")]
+        body = self.rfile.read(int(self.headers.get("Content-Length", "0")))
+        try:
+            match parts:
+                case ["store", self.mirror.secret, "upload", oid]:
+                    answer = upload.put(self.mirror, oid, body)
+                case _:
+                    answer = upload.post(self.mirror, parts, body, self._may_write)
+        except Refused as refused:
+            answer = refused.answer
+        self._send(answer)
+
+    do_PUT = do_POST
+
+    def _may_write(self, name: str) -> None:
+        token = self._token()
+        if token is None or name not in self.mirror.tokens[token]:
+            raise Refused(403 if token else 401, "", "You don't have the rights to write here.")
 
     def _answer(self) -> Answer:
         url = urlsplit(self.path)

@@ -30,10 +30,10 @@ class Request:
 class Mirror:
     """Serve repositories on loopback while the context is open.
 
-    `tokens` are the bearer tokens that are valid, each with the gated and private repositories
-    that it opens. `apart` puts LFS files on an origin of their own, as the Hub does; without it
-    they are at a second path of the one origin. `faults` are by file name, or "/info" and "/tree"
-    for the listings; the first one that is not used up acts.
+    `tokens` are the bearer tokens that are valid, each with the repositories that it opens: gated
+    and private ones, and any to write to. `apart` puts LFS files on an origin of their own, as the
+    Hub does; without it they are at a second path of the one origin. `faults` are by file name, or
+    "/info" and "/tree" for the listings; the first one that is not used up acts.
     """
 
     def __init__(
@@ -55,6 +55,7 @@ class Mirror:
         self.tokens = dict(tokens or {})
         self.faults: dict[str, Fault | list[Fault]] = {}
         self.requests: list[Request] = []
+        self.uploads: dict[str, bytes] = {}
         self.secret = secrets.token_hex(8)
         self._used: dict[int, int] = {}
         self._lock = threading.Lock()

@@ -13,6 +13,7 @@ import pytest
 from huggingface_hub import HfApi, hf_hub_download, snapshot_download
 from huggingface_hub.errors import (
     GatedRepoError,
+    HfHubHTTPError,
     RemoteEntryNotFoundError,
     RepositoryNotFoundError,
     RevisionNotFoundError,
@@ -266,6 +267,26 @@ def test_the_command_refuses_a_folder_without_repositories(tmp_path, files):
     done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, check=False)
     assert done.returncode == 2
     assert "holds no owner/name/files" in done.stderr
+
+
+@pytest.mark.filterwarnings("ignore:Use 'content:DeprecationWarning")
+def test_huggingface_hub_uploads_a_folder(hub, hub_home, tmp_path, monkeypatch):
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_DISABLE_XET", True)
+    put(tmp_path / "made", FILES)
+    mirror = hub({}, tokens={"good": ["ann/new"], "other": []})
+    api = HfApi(endpoint=mirror.url, token="good")
+    api.create_repo("ann/new", private=True)
+    made = api.upload_folder(repo_id="ann/new", folder_path=tmp_path / "made")
+    assert made.oid == mirror.repositories["ann/new"].commit()
+    place = snapshot_download("ann/new", token="good", cache_dir=hub_home, endpoint=mirror.url)
+    assert {name: (Path(place) / name).read_bytes() for name in FILES} == FILES
+    api.delete_file("bundle.yaml", "ann/new")
+    assert set(mirror.repositories["ann/new"].files()) == FILES.keys() - {"bundle.yaml"}
+    for token, status in (("other", 403), (False, 401)):
+        with pytest.raises(HfHubHTTPError, match=str(status)):
+            HfApi(endpoint=mirror.url, token=token).delete_file("README.md", "ann/new")
+    with pytest.raises(HfHubHTTPError, match="409"):
+        api.create_repo("ann/new")
 
 
 SMALL, LARGE = "bundle.yaml", "decoder/model.safetensors"
