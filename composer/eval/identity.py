@@ -3,21 +3,17 @@
 from __future__ import annotations
 
 import hashlib
-import os
 from collections.abc import Mapping
 from importlib.metadata import PackageNotFoundError, version
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from composer.hub import snapshot_of
+from composer.lock.files import files_of, hub_file, sha256_of
 
 if TYPE_CHECKING:
     from composer.bundle import Bundle
     from composer.checker.graph import Graph
     from composer.location import Location
 
-WHOLE = 2**26  # larger files are sampled
-PIECE, PIECES = 2**20, 64
 PACKAGES = ("bundle-composer", "mlx", "mlx-lm", "onnxruntime", "tokenizers", "librosa", "soxr")
 
 
@@ -64,59 +60,38 @@ def _settings(graph: Graph, given: Mapping[str, Mapping[str, Any]]) -> dict[str,
 def _plain(value: Any) -> Any:
     """Return a value as JSON holds it, an array by its digest."""
     if hasattr(value, "tobytes"):
-        return f"{value.dtype} {list(value.shape)} {hashlib.sha256(value.tobytes()).hexdigest()}"
+        return f"{value.dtype} {list(value.shape)} {_sha256(value.tobytes())}"
     return list(value) if isinstance(value, tuple) else value
 
 
 def identity(bundle: Bundle, task: str) -> dict[str, Any]:
     """Return the bundle's name and variant, the digests of its manifest and of its task's files.
 
-    A file of the Hub has the digest that the Hub gives, and its commit. Of another one the bytes
-    are hashed: all of them up to 64 MiB; beyond that the size, the first and the last MiB and 62
-    evenly between, which is named `sampled`.
+    `lock` is the digest of the lock that the bundle was held to, None without one.
     """
-    manifest = bundle.checked.manifest
-    places: dict[str, Location] = {}
-    for name in bundle.checked.graphs[task].components:
-        known = bundle.checked.known[name]
-        adapters = [adapter.weights for adapter in known.spec.adapters.values()]
-        given = [place for place in (known.spec.weights, known.spec.files, *adapters) if place]
-        for place in (*known.files, *given):
-            if snapshot_of(place) or (place.path and place.path.is_file()):
-                places[str(place)] = place
-    files = {name: digest(place) for name, place in sorted(places.items())}
+    checked = bundle.checked
+    components = [checked.known[name] for name in checked.graphs[task].components]
+    places = {str(place): place for known in components for place in files_of(known)}
     return {
-        "name": manifest.name,
-        "variant": manifest.variant,
-        "manifest": f"sha256:{hashlib.sha256(manifest.path.read_bytes()).hexdigest()}",
-        "files": {name: found for name, found in files.items() if found},
+        "name": checked.manifest.name,
+        "variant": checked.manifest.variant,
+        "manifest": _sha256(checked.manifest.path.read_bytes()),
+        "lock": _sha256(checked.lock.bytes) if checked.lock else None,
+        "files": {name: digest(place) for name, place in sorted(places.items())},
     }
 
 
-def digest(location: Location) -> str | None:
-    """Return a digest with its kind before it; None where the place is no file."""
-    found = snapshot_of(location)
-    if found:
-        snapshot, path = found
-        file = snapshot.files.get(path)
-        if file is None:
-            return None
-        return f"{file.algorithm}:{file.digest} of {snapshot.repo}@{snapshot.commit}"
+def digest(location: Location) -> str:
+    """Return a file's digest with its kind: sha256, or git's of a small one that the Hub lists."""
+    listed = hub_file(location)
+    if listed:
+        return f"{listed.algorithm}:{listed.digest}"
     assert location.path is not None
-    return digest_of(location.path)
+    return f"sha256:{sha256_of(location.path)}"
 
 
-def digest_of(path: Path) -> str:
-    """Return the digest of a file, sampled where it is large."""
-    with path.open("rb") as file:
-        size = os.fstat(file.fileno()).st_size
-        if size <= WHOLE:
-            return f"sha256:{hashlib.file_digest(file, 'sha256').hexdigest()}"
-        seen = hashlib.sha256(str(size).encode())
-        for number in range(PIECES):
-            file.seek((size - PIECE) * number // (PIECES - 1))
-            seen.update(file.read(PIECE))
-        return f"sampled:{seen.hexdigest()}"
+def _sha256(data: bytes) -> str:
+    return f"sha256:{hashlib.sha256(data).hexdigest()}"
 
 
 def versions() -> dict[str, str]:

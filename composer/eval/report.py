@@ -190,9 +190,10 @@ def _comparison(other: Comparison) -> list[str]:
 def _made_by(found: Evaluation) -> list[str]:
     made, bundle = found.made_by, found.made_by["bundle"]
     variant = f", variant {bundle['variant']}" if bundle["variant"] else ""
-    files = len(bundle["files"])
+    files = f"{len(bundle['files'])} files"
+    locked = f", locked {bundle['lock'][:19]}" if bundle["lock"] else ", not locked"
     rows = {
-        "bundle": f"{bundle['name']}{variant}, {bundle['manifest'][:19]}, {files} files",
+        "bundle": f"{bundle['name']}{variant}, {bundle['manifest'][:19]}, {files}{locked}",
         "task": made["task"],
         "inputs": _flat(made["inputs"]),
         "placement": _flat(made["placement"]),

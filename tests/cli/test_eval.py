@@ -67,7 +67,7 @@ def test_the_report(cli, bundle, data):
         "k              4       6       3  50.00 %",
     ]
     assert re.match(
-        r"bundle      fake-asr, sha256:[0-9a-f]{12}, 0 files\ntask        default", made
+        r"bundle      fake-asr, sha256:[0-9a-f]{12}, 0 files, not locked\ntask        default", made
     )
     assert "inputs      said hi" in made
     assert "answer      max_tokens 3, end ." in made
