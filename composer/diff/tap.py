@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
-import sys
+import hashlib
 from collections.abc import Mapping
 from dataclasses import replace
-from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING, Any
 
 from composer.diff.dump import Dump, Stage, plain, stage_of
 from composer.diff.gates import measure
+from composer.errors import ComposerError, Problem
+from composer.eval.identity import made_from
 
 if TYPE_CHECKING:
     from composer.bundle import Bundle
     from composer.checker.graph import Graph
     from composer.run import Result
-
-LIBRARIES = ("bundle-composer", "mlx", "mlx-lm", "onnxruntime", "numpy", "tokenizers", "soxr")
 
 
 def tap(
@@ -35,12 +34,17 @@ def dumped(
 ) -> Dump:
     """Return a run that kept every value as a dump."""
     graph = bundle.checked.graphs[task]
+    if not graph.values.keys() <= result.taps.keys():
+        message = "the audio is split, and a dump is of one piece"
+        raise ComposerError(Problem("R549", message, hint="give a clip of one piece"))
     stages = {name: stage(graph, name, result.taps[name]) for name in graph.values}
-    about = {
-        "bundle": bundle.name,
-        "task": task,
-        "options": {name: dict(given) for name, given in (options or {}).items()},
-        "libraries": libraries(),
+    made = {name: stages[name] for name in graph.inputs}
+    texts = {name: each.value for name, each in made.items() if isinstance(each.value, str)}
+    about = made_from(bundle, task, texts, options or {})
+    about["digests"] = {
+        name: f"sha256:{hashlib.sha256(plain(each.value).tobytes()).hexdigest()}"
+        for name, each in made.items()
+        if name not in texts
     }
     return Dump(stages, about)
 
@@ -71,14 +75,3 @@ def _floor(own: Stage, other: Stage | None) -> Stage:
     if want.dtype.kind != "f" or not want.size:
         return own
     return replace(own, floor=measure(have, want, own.along))
-
-
-def libraries() -> dict[str, str]:
-    """Return the versions of Python and of the libraries that compute."""
-    found = {"python": sys.version.split()[0]}
-    for name in LIBRARIES:
-        try:
-            found[name] = version(name)
-        except PackageNotFoundError:
-            continue
-    return found

@@ -59,8 +59,12 @@ def test_a_floor_is_measured_and_kept(cli, tmp_path):
     cli("tap", "tiny.yaml", "-i", "audio=clip.wav", "-o", "ref.safetensors", "--floor", "float16")
     dump = read_dump(tmp_path / "ref.safetensors")
     assert dump.stages["soft"].floor.l2 > 0
-    assert dump.about["bundle"] == "tiny"
-    assert "numpy" in dump.about["libraries"]
+    assert dump.about["bundle"]["name"] == "tiny"
+    assert dump.about["bundle"]["manifest"].startswith("sha256:")
+    assert dump.about["digests"]["audio"].startswith("sha256:")
+    assert "mlx" in dump.about["versions"]
+    assert dump.about["inputs"] == {"said": "hi"}
+    assert dump.about["floor"]["bundle"] == dump.about["bundle"]
     code, _out, _err = cli("diff", "ref.safetensors", "tiny.yaml", "--precision", "words=float16",
                "--any-float")  # fmt: skip
     assert code == 0

@@ -68,6 +68,16 @@ def test_a_run_is_the_same_as_itself(reference, bundle):
     assert [row.name for row in found.rows if row.fed is None] == ["audio", "said"]
 
 
+def test_a_dump_is_of_one_piece(tmp_path, path):
+    split = tmp_path / "split.yaml"
+    text = MANIFEST.replace("audio: audio", "audio: {type: audio, split: {seconds: 1}}")
+    split.write_text(text)
+    with opened(split) as bundle:
+        long = (np.tile(CLIP[0], 200), CLIP[1])
+        with pytest.raises(composer.ComposerError, match="R549 the audio is split, and a dump is"):
+            tap(bundle, "default", {"audio": long})
+
+
 def method(kind, name, change):
     """Return a way to break one method: what it gives, or how it is called."""
 
