@@ -71,8 +71,10 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=heldout.SEED)
     parser.add_argument("--language", help="force a language instead of letting the model say it")
     arguments = parser.parse_args()
+    # Before anything else: in a process that has loaded a bundle the synthesizer speaks otherwise.
+    items = list(heldout.items(arguments.size, arguments.seed))
     transcribe = transcriber(arguments.bundle, arguments.language)
-    groups = measure(transcribe, heldout.items(arguments.size, arguments.seed))
+    groups = measure(transcribe, items)
     for group, entry in groups.items():
         print(json.dumps({"group": group, **entry}))
 
