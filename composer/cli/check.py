@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import typer
 
 from composer.cli.options import BundleName, Json, Sources, Variant, folders
-from composer.cli.printing import count, report, say, verdict_json
+from composer.cli.printing import count, reading, report, say, verdict_json
 from composer.errors import ComposerError, Problem
 
 if TYPE_CHECKING:
@@ -30,14 +30,16 @@ def check(
     from composer.checker import check as check_bundle
     from composer.names import find_bundle
 
+    stand_ins = folders(source)
     try:
-        named = find_bundle(bundle)
+        with reading(bundle):
+            named = find_bundle(bundle)
+            found = check_bundle(named, variant=variant, sources=stand_ins)
     except ComposerError as error:
         if not json:
             raise
         say(verdict_json(bundle, error.problems))
         raise typer.Exit(error.exit_code) from None
-    found = check_bundle(named, variant=variant, sources=folders(source))
     name = found.bundle.manifest.name if found.bundle else bundle
     if json:
         say(verdict_json(name, found.problems, **listed(found)))

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import typer
 
 from composer.cli.options import folders, pairs
+from composer.cli.printing import reading
 
 if TYPE_CHECKING:
     from composer.bundle import Bundle
@@ -52,8 +53,10 @@ class Choice:
 
         profile = self._profile()
         asked = {**profile.precision, **self._precision()}
-        found, sources = find_bundle(self.name), folders(self.source)
-        report = check_variant(found, self.variant, sources=sources, precision=asked)
+        sources = folders(self.source)
+        with reading(self.name):
+            found = find_bundle(self.name)
+            report = check_variant(found, self.variant, sources=sources, precision=asked)
         checked = report.raise_if_refused()
         hold_placement(checked, profile)
         return Bundle(checked, profile, self.trust)

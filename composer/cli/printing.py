@@ -6,7 +6,7 @@ import json
 import math
 import sys
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +35,13 @@ def waiting(what: str) -> Iterator[None]:
         return
     with console().status(what):
         yield
+
+
+def reading(bundle: str) -> AbstractContextManager[None]:
+    """Say on a terminal that the Hub is read, where a bundle is called by one of its IDs."""
+    from composer.hub import is_id
+
+    return waiting(f"reading {bundle}") if is_id(bundle) else nullcontext()
 
 
 def note(text: str) -> None:
