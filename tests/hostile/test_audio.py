@@ -141,6 +141,7 @@ def test_a_clip_is_read_or_refused(hear, changed):
     assert code == 0 or "clip.wav: S48" in said
 
 
+@pytest.mark.slow
 def test_g49_g48_and_g16_cost_no_memory(tmp_path):
     folder = bundle(tmp_path, MEL, {})
     for name in ("G16 65535 channels", "G48 a FLAC of 256 GiB", "G49 an ID3 tag of 256 MB"):
@@ -189,6 +190,7 @@ def test_g57_g58_what_is_no_file(cli, tmp_path):
         assert "Traceback" not in err
 
 
+@pytest.mark.slow
 def test_g57_standard_input(tmp_path):
     folder = bundle(tmp_path, MEL, {})
     command = [sys.executable, "-m", "composer", "run", str(folder), "-i", "audio=-"]

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 import time
@@ -272,6 +273,39 @@ def test_a51_a52_revisions(hub, pull, revision, hub_home):
     assert "S414 " in pull(3, f"hf:ann/tiny@{revision}")
     assert mirror.requests == []
     assert not list(hub_home.glob("hub/*"))
+
+
+@pytest.mark.parametrize("ref", ["main", "v1"], ids=["A53 a branch", "A54 a tag"])
+def test_what_a_name_points_to_moves(hub, cli, hub_home, anew, tmp_path, ref):
+    """A locked bundle keeps its commit, and is refused where that is gone."""
+    repository = Repository()
+    old = repository.push(FILES, ref=ref)
+    hub({"ann/tiny": repository})
+    folder = tmp_path / "mine"
+    folder.mkdir()
+    text = FILES["bundle.yaml"].replace(b"./", b"hf:ann/tiny@" + ref.encode())
+    (folder / "bundle.yaml").write_bytes(text)
+    assert cli("lock", folder)[0] == 0
+    moved = {**FILES, WEIGHTS: save({"0.weight": BIG + 1})}
+    new = repository.push(moved, ref=ref)
+    anew()
+    assert cli("pull", folder)[0] == 0
+    assert kept(hub_home)[Path(WEIGHTS).name] == FILES[WEIGHTS]
+
+    shutil.rmtree(hub_home)
+    repository.commits = {new: repository.commits[new]}
+    anew()
+    code, _, err = cli("pull", folder)
+    assert code in (3, 4)
+    assert "S492 " in err
+    assert kept(hub_home) == {}
+
+    repository.commits[old] = repository.commits[new]
+    anew()
+    code, _, err = cli("pull", folder)
+    assert code == 3
+    assert f"{WEIGHTS}" in err
+    assert kept(hub_home) == {}
 
 
 def test_a55_a56_offline(hub, cli, pull, anew, hub_home):

@@ -122,6 +122,7 @@ def test_d24_a_loop_without_end_is_stopped(cli, tmp_path):
     assert f"R534 repo/{FILE}: stopped after 0.5 s, the time limit" in err
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("shape", [[200_000, 1_000_000], [2**31 - 1, 100]], ids=["D25", "D26"])
 def test_d25_d26_an_output_of_terabytes(tmp_path, shape):
     """The runtime's allocation fails in the child that has no such memory; the words stay one."""

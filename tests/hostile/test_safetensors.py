@@ -57,6 +57,7 @@ def test_c35_numbers_that_are_none_do_not_load(cli, tmp_path, bad, precision):
     assert f"S479 repo/{FILE}: 0.weight holds numbers that are NaN or infinite in {short}" in err
 
 
+@pytest.mark.slow
 def test_a_header_of_the_largest_size_costs_a_bounded_memory(tmp_path):
     """C5, just below the limit: 10 MB of blanks in a header."""
     header = SOUND[8 : SOUND.index(b"}}") + 2].ljust(10_000_000)

@@ -101,6 +101,7 @@ def test_f10_an_end_that_is_outside_the_vocabulary(refused, mini):
     assert "eos_token_id 1000000 is outside the vocabulary" in refused(folder, "config.json")
 
 
+@pytest.mark.slow
 def test_f10_an_end_that_is_never_said_is_none(cli, mini):
     """Then max_tokens ends the answer."""
     folder = mini("mlx/llm-mixed8_4/config.json", lambda c: c.update(eos_token_id=0))
