@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 class Stream:
     """The text of a run as it comes; `result` is there once it has ended.
 
+    `tokens` counts what was decoded so far, with or without text.
     `stop` ends the text early, and the run goes on with what there is of it. Left before its end,
     it is closed by `close` or by a `with` block, and the run with it.
     """
@@ -22,6 +23,7 @@ class Stream:
         self._run = run
         self._begun = False
         self._enough = False
+        self.tokens = 0
         self.result: Result | None = None
 
     def __iter__(self) -> Self:
@@ -33,6 +35,7 @@ class Stream:
                 # A generator that has not begun takes nothing.
                 token = self._run.send(self._enough if self._begun else None)
                 self._begun = True
+                self.tokens += 1
             except StopIteration as end:
                 # A run that was closed has no result.
                 self.result = end.value

@@ -10,6 +10,7 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
+from composer.cli.bench import bench
 from composer.cli.cache import cache
 from composer.cli.chat import chat
 from composer.cli.check import check
@@ -101,6 +102,7 @@ for command in (
     tap,
     diff,
     eval_,
+    bench,
     list_,
     new,
     explain,

@@ -1,0 +1,1 @@
+"""Measure how fast a bundle starts and runs, in processes of its own."""

@@ -1,0 +1,115 @@
+"""`composer bench`, its processes replaced by sessions in this one."""
+
+import json
+
+import pytest
+
+from composer.bench import measure as measuring
+from composer.bench.child import Session
+from composer.bench.process import Run, Start
+from composer.shipped import shipped
+from tests.fakes import BUNDLE, write
+
+pytestmark = pytest.mark.usefixtures("fakes")
+FEW = ("--starts", "1", "--runs", "2", "--warmup", "0")
+VARIANT = "variants: {shy: {graph: {answer: {with: {end: '?'}}}}}\ninputs:"
+
+
+@pytest.fixture(autouse=True)
+def inside(monkeypatch):
+    class Inside:
+        def __init__(self, case):
+            self.session = Session(case)
+            self.start = Start(0.1, 0.1, 0.1, self.session.told["components"], 1, self.run())
+
+        def run(self):
+            return Run(**self.session.run())
+
+        def close(self):
+            self.session.bundle.close()
+
+    monkeypatch.setattr(measuring, "Process", Inside)
+
+
+@pytest.fixture
+def bundle(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    return write(tmp_path, BUNDLE.replace("inputs:", VARIANT, 1))
+
+
+def test_the_table(cli, bundle, clip):
+    code, out, err = cli("bench", bundle, "-i", f"audio={clip()}", *FEW)
+    assert (code, err) == (0, "")
+    lines = out.splitlines()
+    assert lines[0].startswith(
+        "starts: 1, runs: 2, before them without counting: 0 of each; 0.00 s"
+    )
+    assert {"cold start", "tokens/s", "real-time factor", "peak all runs"} <= {
+        line[:16].strip() for line in lines
+    }
+    assert lines[-1] == "2 tokens, ended by stop; outputs the same in every run"
+
+
+def test_a_clip_of_the_bundles_own_is_taken_and_named(cli, bundle, clip):
+    clip("clips/b.wav")
+    clip("clips/a.wav", 4)
+    (bundle.parent / "clips" / "references.jsonl").write_text("")
+    code, out, err = cli("bench", bundle, *FEW, "--json")
+    assert (code, err) == (0, "no audio is given; taking -i audio=clips/a.wav\n")
+    told = json.loads(out)
+    assert told["made_by"][0]["inputs"] == {"said": "hi", "audio": "clips/a.wav"}
+    assert told["measured"][0]["outputs"] == {"text": "5."}
+    assert told["measured"][0]["figures"]["run"].keys() == {"median", "low", "high", "values"}
+    assert (told["starts"], told["runs"], told["warmup"]) == (1, 2, 0)
+
+
+def test_without_a_clip_it_asks(cli, bundle):
+    code, out, err = cli("bench", bundle, *FEW)
+    assert (code, out) == (2, "")
+    assert err == (
+        "R541 input 'audio' (audio) is not given\n"
+        "    hint: -i audio=... on the command line, audio=... in Python\n"
+    )
+
+
+def test_a_variant_against_the_bundle_itself(cli, bundle, clip):
+    call = ("bench", bundle, "-i", f"audio={clip()}", *FEW)
+    code, out, err = cli(*call, "--vs-variant", "shy")
+    assert (code, err) == (0, "")
+    assert out.splitlines()[2].split() == [str(bundle), f"{bundle},", "variant", "shy", "ratio"]
+    assert out.splitlines()[-3] == "the outputs DIFFER: text"
+    told = json.loads(cli(*call, "--vs", bundle, "--json")[1])
+    assert told["same_outputs"] is True
+    assert "run answer" in told["ratios"]
+
+
+@pytest.mark.parametrize(
+    ("more", "said"),
+    [
+        (("--vs", "nowhere"), "S474 there is no bundle 'nowhere'"),
+        (("--vs-variant", "bold"), "bold"),
+        (("--vs-precision", "echo=int3"), "--precision takes float32, float16, bfloat16, not"),
+        (("--task", "sing"), "R543 the bundle has no task 'sing'"),
+        (("--set", "answer.max_token=1"), "did you mean 'max_tokens'?"),
+        (("-i", "sound=x.wav"), "R540 the bundle has no input 'sound'"),
+        (("--runs", "0"), "--runs"),
+    ],
+)
+def test_what_cannot_be_measured(cli, bundle, clip, more, said):
+    code, out, err = cli("bench", bundle, "-i", f"audio={clip()}", *more)
+    assert code in (2, 3)
+    assert out == ""
+    assert said in " ".join(err.split())
+
+
+def test_a_shipped_bundle_and_its_clip(cli, monkeypatch):
+    monkeypatch.chdir(shipped("bundles"))
+    code, out, err = cli("bench", "mega-asr-mini", *FEW, "--json")
+    assert (code, err) == (
+        0,
+        "no audio is given; taking -i audio=mega-asr-mini/clips/dates-05.flac\n",
+    )
+    (measured,) = json.loads(out)["measured"]
+    assert measured["same_in_every_run"]
+    assert measured["figures"]["real-time factor"]["median"] > 0
+    assert "run rest" in measured["figures"]
