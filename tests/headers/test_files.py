@@ -78,8 +78,18 @@ def test_links_of_a_hugging_face_cache_are_followed(cache: Location) -> None:
     assert FILES.kind(below) == "file"
 
 
+def test_blobs_that_repositories_of_a_cache_share(cache: Location, tmp_path: Path) -> None:
+    shared = tmp_path / "blobs/ab/abcd"
+    shared.parent.mkdir(parents=True)
+    shared.write_bytes(b"1")
+    (tmp_path / "models--a--b/blobs/11").symlink_to("../../blobs/ab/abcd")
+    (cache / "x").path.symlink_to("../../blobs/11")
+    assert FILES.kind(cache / "x") == "file"
+
+
 @pytest.mark.parametrize(
-    "target", ["../../refs/main", "../../blobs/d/x", "../../../models--c/blobs/x"]
+    "target",
+    ["../../refs/main", "../../blobs/d/x", "../../../models--c/blobs/x", "../../../blobs/x"],
 )
 def test_other_links_of_a_cache_are_not(cache: Location, target: str) -> None:
     assert cache.root is not None

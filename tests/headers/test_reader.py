@@ -50,6 +50,19 @@ def test_each_file_is_read_once(files: Counting) -> None:
     assert [warning.code for warning in headers.warnings] == ["S471"]
 
 
+def test_what_was_opened_is_noted_for_each_who_asks(files: Counting) -> None:
+    """A header that is known already is no less a file that its reader needs."""
+    headers = Headers(files)
+    for _ in range(2):
+        headers.opened.clear()
+        headers.config(REPO)
+        assert list(headers.opened) == [REPO / "config.json"]
+    headers.safetensors(REPO)
+    assert set(headers.opened) == {REPO / "config.json", REPO / "model.safetensors"}
+    headers.exists(REPO / "tokenizer.json")
+    assert len(headers.opened) == 2
+
+
 def test_exists_and_names(files: Counting) -> None:
     headers = Headers(files)
     assert headers.exists(REPO / "config.json")
