@@ -7,11 +7,13 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import NoReturn
 
+from composer.catalogue import hold_runnable
 from composer.errors import ComposerError, Problem
 from composer.headers.refusal import listing
-from composer.hub import HubId, fetch_file, is_id, parse_id, snapshot
+from composer.hub import HubFile, HubId, Snapshot, fetch_file, is_id, parse_id, snapshot
 from composer.hub.trouble import is_network, network
 from composer.lock.entries import LOCK, lock_beside
+from composer.lock.entries import MOST_BYTES as MOST_OF_LOCK
 from composer.manifest import FILES, read_manifest
 from composer.manifest.source import MOST_BYTES
 from composer.shipped import published, shipped_bundles
@@ -48,6 +50,7 @@ def find_bundle(name: str | Path | Found) -> Found:
         if str(name) in bundles:
             return _with_lock(bundles[str(name)])
         if not (isinstance(name, str) and is_id(name)):
+            hold_runnable(str(name))
             _unknown(str(name), bundles)
     return _on_the_hub(str(name))
 
@@ -61,6 +64,8 @@ def _on_the_hub(name: str) -> Found:
     except ComposerError as error:
         if recipes and is_network(error):
             return _recipe(id, recipes)
+        if is_network(error):
+            hold_runnable(id.repo)
         near = None if is_network(error) else did_you_mean(id.repo, _known())
         raise ComposerError(
             replace(problem, causes=(*tried, *problem.causes), hint=near or problem.hint)
@@ -69,13 +74,11 @@ def _on_the_hub(name: str) -> Found:
     held = [file for file in FILES if file in repository.files]
     if len(held) == 1:
         file = repository.files[held[0]]
-        if file.size > MOST_BYTES:
-            message = f"{repository}: its {file.path} has {file.size} bytes"
-            hint = f"a manifest has {MOST_BYTES} at most"
-            raise ComposerError(Problem("S416", message, hint=hint))
+        _hold_size(repository, file, MOST_BYTES)
         fetch_file(repository, file)
         lock = repository.files.get(LOCK)
         if lock:
+            _hold_size(repository, lock, MOST_OF_LOCK)
             fetch_file(repository, lock)
         return _with_lock(repository.root / file.path)
     if held:
@@ -83,6 +86,7 @@ def _on_the_hub(name: str) -> Found:
         raise ComposerError(Problem("S456", message, hint=hint))
     if recipes:
         return _recipe(id, recipes)
+    hold_runnable(id.repo)
     if repository.partial:
         hint = "fetch it where there is a network: composer pull"
         network("S499", f"the bundle.yaml of {id} is not in the cache", *tried, hint=hint)
@@ -114,6 +118,13 @@ def _recipe(id: HubId, recipes: tuple[str, ...]) -> Found:
         hint = f"name the bundle and one of them: {recipes[0]} --variant {reading[0]}"
         raise ComposerError(Problem("S457", message, hint=hint))
     return _with_lock(path, reading[0] if reading else None)
+
+
+def _hold_size(repository: Snapshot, file: HubFile, most: int) -> None:
+    if file.size > most:
+        message = f"{repository}: its {file.path} has {file.size} bytes"
+        what = "a lock" if file.path == LOCK else "a manifest"
+        raise ComposerError(Problem("S416", message, hint=f"{what} has {most} at most"))
 
 
 def _with_lock(path: Path, variant: str | None = None) -> Found:

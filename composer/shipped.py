@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
 
+CATALOGUE = "catalogue.yaml"
 HERE = Path(__file__).resolve().parent
 
 
@@ -20,7 +21,7 @@ def shipped_bundles() -> dict[str, Path]:
     """Return every shipped manifest by its name."""
     root = shipped("bundles")
     found = {path.parent.name: path for path in root.glob("*/bundle.yaml")}
-    found |= {path.stem: path for path in root.glob("*.yaml")}
+    found |= {path.stem: path for path in root.glob("*.yaml") if path.name != CATALOGUE}
     return dict(sorted(found.items()))
 
 

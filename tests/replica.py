@@ -56,7 +56,9 @@ def packed(rows: int, columns: int, bits: int, name: str) -> Shapes:
     }
 
 
-def qwen3(folder: Path, *, width: int = 2048, layers: int = 28, attention: int = 8) -> None:
+def qwen3(
+    folder: Path, *, width: int = 2048, layers: int = 28, attention: int = 8, inner: int = 6144
+) -> None:
     """Write Qwen3-1.7B with quantized attention and 4-bit MLP, as published."""
     shapes: dict[str, tuple[str, tuple[int, ...]]] = {}
     bits: dict[str, object] = {"group_size": 64, "bits": 4, "mode": "affine"}
@@ -73,9 +75,9 @@ def qwen3(folder: Path, *, width: int = 2048, layers: int = 28, attention: int =
             "self_attn.k_proj": (1024, width, attention),
             "self_attn.v_proj": (1024, width, attention),
             "self_attn.o_proj": (width, 2048, attention),
-            "mlp.gate_proj": (6144, width, 4),
-            "mlp.up_proj": (6144, width, 4),
-            "mlp.down_proj": (width, 6144, 4),
+            "mlp.gate_proj": (inner, width, 4),
+            "mlp.up_proj": (inner, width, 4),
+            "mlp.down_proj": (width, inner, 4),
         }
         for name, (rows, columns, many) in matrices.items():
             shapes |= packed(rows, columns, many, at + name)
@@ -83,7 +85,7 @@ def qwen3(folder: Path, *, width: int = 2048, layers: int = 28, attention: int =
     safetensors(folder / "model.safetensors", shapes)
     config = {
         "model_type": "qwen3", "hidden_size": width, "num_hidden_layers": layers,
-        "intermediate_size": 6144, "num_attention_heads": 16, "num_key_value_heads": 8,
+        "intermediate_size": inner, "num_attention_heads": 16, "num_key_value_heads": 8,
         "head_dim": 128, "rms_norm_eps": 1e-6, "vocab_size": 151936, "rope_theta": 1e6,
         "max_position_embeddings": 65536, "tie_word_embeddings": True,
         "eos_token_id": [258, 256], "quantization": bits,

@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from composer.catalogue import making
 from composer.errors import ComposerError, Place, Problem
 from composer.hub import HubId, snapshot, snapshot_of
 from composer.hub.settings import offline
@@ -95,7 +96,8 @@ def _beside(manifest: Manifest, name: str) -> tuple[Path | None, list[Problem]]:
     if not folder.resolve().is_relative_to(manifest.folder.resolve()):
         message = f"the folder of source '{name}' is a link that leaves the bundle"
         return None, [Problem("S478", message, place, hint="copy the files, or use --source")]
-    return _folder(manifest, name, folder, "write it relative to the manifest")
+    made = making(manifest.path)
+    return _folder(manifest, name, folder, made or "write it relative to the manifest")
 
 
 def _folder(

@@ -54,7 +54,7 @@ class Gemma4(Component, name="mlx.gemma4"):
     def facts(cls, spec: Spec, headers: Headers | None) -> Facts:
         """Bind D, V, L layers and their width P, and hold config and tensors together."""
         if headers is None or spec.weights is None:
-            return Facts(unknown=True)
+            return Facts(unknown=True, methods=_unsure(cls.methods))
         decoder = read_decoder(spec.weights, headers)
         checkpoint, settings = decoder.checkpoint, decoder.settings
         tokenizer = tokenizer_of(spec, headers)
@@ -254,6 +254,14 @@ def _ports(methods: Mapping[str, Signature], per_layer: bool) -> dict[str, Signa
         name: replace(each, inputs={k: v for k, v in each.inputs.items() if k != "per_layer"})
         for name, each in methods.items()
         if name != "per_layer"
+    }
+
+
+def _unsure(methods: Mapping[str, Signature]) -> dict[str, Signature]:
+    """Return the ports of a decoder that may or may not have per-layer inputs."""
+    return {
+        name: replace(each, optional=each.optional | ({"per_layer"} & each.inputs.keys()))
+        for name, each in methods.items()
     }
 
 

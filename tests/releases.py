@@ -1,0 +1,196 @@
+"""Folders with the names and real shapes of FakeRockert543's Gemma-4 and of converted Qwen3-ASR.
+
+Sizes are those of the published configs. The weights are holes in files.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from tests.replica import encoder, qwen3, safetensors, tokenizer
+
+AT = "language_model.model."
+GEMMA_SPECIALS = (
+    "<pad>", "<eos>", "<bos>", "<|turn>", "<turn|>", "<|channel>", "<channel|>", "<|audio|>",
+    "<|audio>", "<audio|>",
+)  # fmt: skip
+WINDOW = {True: 512, False: 1024}
+Shape = tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Size:
+    """One Gemma-4: every `full`th layer attends to all; the last `shared` borrow keys."""
+
+    hidden: int
+    inter: int
+    layers: int
+    full: int
+    heads: int
+    keys: int
+    wide_keys: int
+    shared: int = 0
+    double: bool = False
+    per_layer: int = 0
+    experts: int = 0
+    width: int = 0
+
+    @property
+    def equal(self) -> bool:
+        return not self.per_layer
+
+
+SIZES = {
+    "e2b": Size(1536, 6144, 35, 5, 8, 1, 1, shared=20, double=True, per_layer=256),
+    "e4b": Size(2560, 10240, 42, 6, 8, 2, 2, shared=18, per_layer=256),
+    "26b-a4b": Size(2816, 2112, 30, 6, 16, 8, 2, experts=128, width=704),
+    "31b": Size(5376, 21504, 60, 6, 32, 16, 4),
+}
+
+
+def kinds(size: Size) -> list[str]:
+    return [
+        "full_attention" if (n + 1) % size.full == 0 else "sliding_attention"
+        for n in range(size.layers)
+    ]
+
+
+def shapes(size: Size) -> tuple[dict[str, Shape], dict[str, Shape]]:
+    """Return the decoder's matrices that a release quantizes, and its other tensors."""
+    big: dict[str, Shape] = {}
+    kept: dict[str, Shape] = {"embed_tokens.weight": (262144, size.hidden)}
+    kept["norm.weight"] = (size.hidden,)
+    if size.per_layer:
+        rows = size.layers * size.per_layer
+        kept["embed_tokens_per_layer.weight"] = (262144, rows)
+        kept["per_layer_model_projection.weight"] = (rows, size.hidden)
+        kept["per_layer_projection_norm.weight"] = (size.per_layer,)
+    for number, kind in enumerate(kinds(size)):
+        at, full = f"layers.{number}.", kind == "full_attention"
+        head = 512 if full else 256
+        queries, keys = size.heads * head, (size.wide_keys if full else size.keys) * head
+        inter = size.inter * (1 + (size.double and number >= size.layers - size.shared))
+        big[f"{at}self_attn.q_proj"] = (queries, size.hidden)
+        big[f"{at}self_attn.k_proj"] = (keys, size.hidden)
+        if not (size.equal and full):
+            big[f"{at}self_attn.v_proj"] = (keys, size.hidden)
+        big[f"{at}self_attn.o_proj"] = (size.hidden, queries)
+        big[f"{at}mlp.gate_proj"] = big[f"{at}mlp.up_proj"] = (inter, size.hidden)
+        big[f"{at}mlp.down_proj"] = (size.hidden, inter)
+        kept |= {f"{at}self_attn.{name}.weight": (head,) for name in ("q_norm", "k_norm")}
+        norms = [f"{p}_layernorm" for p in ("input", "post_attention")]
+        norms += [f"{p}_feedforward_layernorm" for p in ("pre", "post")]
+        kept[f"{at}layer_scalar"] = (1,)
+        if size.per_layer:
+            kept[f"{at}per_layer_input_gate.weight"] = (size.per_layer, size.hidden)
+            kept[f"{at}per_layer_projection.weight"] = (size.hidden, size.per_layer)
+            norms.append("post_per_layer_input_norm")
+        if size.experts:
+            within = (size.experts, size.width, size.hidden)
+            switch = f"{at}experts.switch_glu."
+            big[f"{switch}gate_proj"] = big[f"{switch}up_proj"] = within
+            big[f"{switch}down_proj"] = (size.experts, size.hidden, size.width)
+            kept[f"{at}router.proj.weight"] = (size.experts, size.hidden)
+            kept[f"{at}router.scale"] = (size.hidden,)
+            kept[f"{at}router.per_expert_scale"] = (size.experts,)
+            norms += ["post_feedforward_layernorm_1", "post_feedforward_layernorm_2"]
+            norms.append("pre_feedforward_layernorm_2")
+        kept |= {f"{at}{name}.weight": (size.hidden,) for name in norms}
+    return big, kept
+
+
+def gemma4(folder: Path, name: str, bits: int | None) -> Path:
+    """Write FakeRockert543/gemma-4-NAME-it-MLX-*: quantized matrices, all else bf16, and towers."""
+    size = SIZES[name]
+    big, kept = shapes(size)
+    found: dict[str, tuple[str, Shape]] = {AT + key: ("BF16", s) for key, s in kept.items()}
+    for key, shape in big.items():
+        if bits is None:
+            found[f"{AT}{key}.weight"] = ("BF16", shape)
+            continue
+        *outer, columns = shape
+        found[f"{AT}{key}.weight"] = ("U32", (*outer, columns * bits // 32))
+        for part in ("scales", "biases"):
+            found[f"{AT}{key}.{part}"] = ("BF16", (*outer, columns // 64))
+    found["vision_tower.patch_embedder.input_proj.weight"] = ("BF16", (768, 768))
+    found["embed_vision.embedding_projection.weight"] = ("BF16", (size.hidden, 768))
+    if size.per_layer:
+        found["audio_tower.output_proj.weight"] = ("BF16", (1536, 1024))
+        found["embed_audio.embedding_projection.weight"] = ("BF16", (size.hidden, 1536))
+    names = sorted(found)
+    half = len(names) // 2
+    parts = {"model-00001-of-00002": names[:half], "model-00002-of-00002": names[half:]}
+    for part, inside in parts.items():
+        safetensors(folder / f"{part}.safetensors", {key: found[key] for key in inside})
+    table = {key: f"{part}.safetensors" for part, inside in parts.items() for key in inside}
+    index = {"metadata": {}, "weight_map": table}
+    (folder / "model.safetensors.index.json").write_text(json.dumps(index))
+    (folder / "config.json").write_text(json.dumps(config(size, bits)))
+    tokenizer(folder, GEMMA_SPECIALS)
+    return folder
+
+
+def config(size: Size, bits: int | None) -> dict[str, Any]:
+    """Return config.json, as published."""
+    text = {
+        "model_type": "gemma4_text", "hidden_size": size.hidden, "intermediate_size": size.inter,
+        "num_hidden_layers": size.layers, "num_attention_heads": size.heads,
+        "num_key_value_heads": size.keys, "head_dim": 256, "global_head_dim": 512,
+        "num_global_key_value_heads": size.wide_keys if size.equal else None,
+        "num_kv_shared_layers": size.shared, "use_double_wide_mlp": size.double,
+        "hidden_size_per_layer_input": size.per_layer, "vocab_size_per_layer_input": 262144,
+        "vocab_size": 262144, "rms_norm_eps": 1e-6, "sliding_window": WINDOW[bool(size.per_layer)],
+        "layer_types": kinds(size), "final_logit_softcapping": 30.0,
+        "attention_k_eq_v": size.equal, "enable_moe_block": bool(size.experts),
+        "num_experts": size.experts or None, "top_k_experts": 8 if size.experts else None,
+        "moe_intermediate_size": size.width or None, "tie_word_embeddings": True,
+        "max_position_embeddings": 131072 if size.per_layer else 262144,
+        "hidden_activation": "gelu_pytorch_tanh", "attention_bias": False,
+        "use_bidirectional_attention": "vision" if size.equal else None,
+        "rope_parameters": {
+            "full_attention": {
+                "rope_type": "proportional", "rope_theta": 1e6, "partial_rotary_factor": 0.25,
+            },
+            "sliding_attention": {"rope_type": "default", "rope_theta": 1e4},
+        },
+    }  # fmt: skip
+    whole: dict[str, Any] = {"model_type": "gemma4", "text_config": text, "eos_token_id": [1, 106]}
+    whole |= {"vision_config": {"hidden_size": 768}, "audio_token_id": 258881}
+    if bits:
+        whole["quantization"] = {"group_size": 64, "bits": bits, "mode": "affine"}
+        whole["quantization_config"] = whole["quantization"]
+    return whole
+
+
+def qwen3_asr(folder: Path, width: int, inner: int) -> Path:
+    """Write what converters.qwen3_asr makes: by default, and with --dtype bfloat16."""
+    encoder(folder / "onnx" / "audio_encoder_fp32.onnx", width=width)
+    mixed, plain = folder / "mlx" / "llm-mixed8_4", folder / "mlx" / "llm-bfloat16"
+    qwen3(mixed, width=width, inner=inner)
+    tokenizer(folder / "tokenizer")
+    said = json.loads((mixed / "config.json").read_text())
+    said.pop("quantization")
+    found: dict[str, tuple[str, Shape]] = {
+        "model.embed_tokens.weight": ("BF16", (151936, width)),
+        "model.norm.weight": ("BF16", (width,)),
+    }
+    for layer in range(said["num_hidden_layers"]):
+        at = f"model.layers.{layer}."
+        for norm in ("input_layernorm", "post_attention_layernorm"):
+            found[f"{at}{norm}.weight"] = ("BF16", (width,))
+        for name, shape in (
+            ("q_norm", (128,)), ("k_norm", (128,)), ("q_proj", (2048, width)),
+            ("k_proj", (1024, width)), ("v_proj", (1024, width)), ("o_proj", (width, 2048)),
+        ):  # fmt: skip
+            found[f"{at}self_attn.{name}.weight"] = ("BF16", shape)
+        for name, shape in (
+            ("gate_proj", (inner, width)), ("up_proj", (inner, width)),
+            ("down_proj", (width, inner)),
+        ):  # fmt: skip
+            found[f"{at}mlp.{name}.weight"] = ("BF16", shape)
+    safetensors(plain / "model.safetensors", found)
+    (plain / "config.json").write_text(json.dumps(said))
+    return folder

@@ -1,0 +1,180 @@
+"""What the catalogue claims of each bundle is true."""
+
+import ast
+from pathlib import Path
+
+import pytest
+
+import composer
+from composer.catalogue import Catalogue, catalogue
+from composer.checker import check_variant
+from composer.errors import ComposerError
+from composer.manifest import read_manifest
+from composer.manifest.source import read
+from composer.names import find_bundle
+from composer.shipped import CATALOGUE, shipped, shipped_bundles
+from tests import releases, replica
+
+ROOT = Path(__file__).parent.parent
+BITS = {None: 4, "bits8": 8, "bf16": None}
+# What a release of Gemma-4 stores beside its text decoder is told of, and left out.
+TOLD = {"L325", "L326"}
+
+GOLDEN = {
+    "elderwise": ("reference/test_elderwise.py", "test_every_stage_is_that_of_the_reference"),
+    "qwen3-asr-0-6b": ("reference/test_qwen3_asr.py", "test_every_stage_is_that_of_transformers"),
+    "qwen3-asr-1-7b": ("reference/test_qwen3_asr.py", "test_every_stage_is_that_of_transformers"),
+    **dict.fromkeys(
+        [f"gemma-4-{size}" for size in releases.SIZES],
+        ("components/test_gemma4.py", "test_every_layer_gives_what_it_gives_in_transformers"),
+    ),
+}
+MINIATURE = {"mega-asr-mini": "cli/test_mini.py", "elderwise-mini": "test_training_elderwise.py"}
+
+
+def claiming(claim):
+    entries = catalogue().bundles.items()
+    return {name for name, entry in entries if claim in entry.verified}
+
+
+def test_every_bundle_that_ships_is_in_the_catalogue():
+    assert set(catalogue().bundles) == set(shipped_bundles())
+
+
+def test_golden_claims_have_their_tests():
+    assert claiming("golden") == set(GOLDEN)
+    for file, test in GOLDEN.values():
+        tree = ast.parse((ROOT / "tests" / file).read_text())
+        assert test in {node.name for node in tree.body if isinstance(node, ast.FunctionDef)}
+
+
+def test_miniatures_ship_their_weights():
+    assert claiming("miniature") == set(MINIATURE)
+    for name, test in MINIATURE.items():
+        report = composer.check(name)
+        assert not report.problems
+        assert any(known.facts.nbytes for known in report.bundle.known.values())
+        assert name in (ROOT / "tests" / test).read_text()
+
+
+def test_layout_claims_are_those_tested_here():
+    assert claiming("layout") == {
+        *(f"gemma-4-{size}" for size in releases.SIZES),
+        "elderwise", "mega-asr", "qwen3-asr-0-6b", "qwen3-asr-1-7b",
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize("variant", BITS)
+@pytest.mark.parametrize("size", releases.SIZES)
+def test_the_layout_of_gemma_4(size, variant, tmp_path):
+    folder = releases.gemma4(tmp_path / "repo", size, BITS[variant])
+    found = composer.check(f"gemma-4-{size}", variant=variant, sources={"repo": folder})
+    if variant is None:  # the other variants are of other precisions, and as well formed
+        assert found.ok
+    assert {problem.code for problem in found.problems} <= TOLD
+    facts = found.bundle.known["decoder"].facts
+    dims = {symbol: bound.value for symbol, bound in facts.dims.items()}
+    wanted = releases.SIZES[size]
+    assert dims["D"] == wanted.hidden
+    assert dims.get("L") == (wanted.layers if wanted.per_layer else None)
+
+
+def test_a_layout_that_differs_is_refused(tmp_path):
+    folder = releases.gemma4(tmp_path / "repo", "e2b", 4)
+    config = folder / "config.json"
+    config.write_text(config.read_text().replace('"num_kv_shared_layers": 20', '"x": 20'))
+    found = composer.check("gemma-4-e2b", variant="bits8", sources={"repo": folder})
+    assert not found.ok
+
+
+@pytest.mark.parametrize(("size", "width", "inner"), [("0-6b", 1024, 3072), ("1-7b", 2048, 6144)])
+def test_the_layout_of_a_converted_qwen3_asr(size, width, inner, tmp_path):
+    folder = releases.qwen3_asr(tmp_path, width, inner)
+    found = composer.check(f"qwen3-asr-{size}", sources={"repo": folder})
+    assert found.problems == ()
+    assert found.bundle.known["decoder"].facts.dims["D"].value == width
+
+
+@pytest.mark.parametrize("variant", [None, "small"])
+def test_the_layout_of_mega_asr(variant, tmp_path):
+    folder = replica.mega_asr(tmp_path / "repo")
+    assert composer.check("mega-asr", variant=variant, sources={"repo": folder}).problems == ()
+
+
+def elderwise(folder):
+    replica.elderwise(folder)
+    replica.tokenizer(folder / "decoder", releases.GEMMA_SPECIALS)
+    return folder
+
+
+@pytest.mark.parametrize("variant", [None, "bits8"])
+def test_the_layout_of_elderwise(variant, tmp_path):
+    folder = elderwise(tmp_path / "repo")
+    found = composer.check("elderwise", variant=variant, sources={"repo": folder})
+    assert found.ok
+    assert {problem.code for problem in found.problems} <= TOLD
+
+
+def test_a_release_is_the_decoder_of_a_composition(tmp_path):
+    """Elderwise's encoder and projector before FakeRockert543's 4-bit decoder."""
+    text = shipped_bundles()["elderwise"].read_text()
+    text = text.replace("\ncomponents:", "\n  gemma: ./gemma\n\ncomponents:", 1)
+    text = text.replace("weights: repo/decoder", "weights: gemma")
+    text = text.replace("files: repo/decoder", "files: gemma").replace(
+        "    precision: bfloat16\n", ""
+    )
+    (tmp_path / "bundle.yaml").write_text(text)
+    releases.gemma4(tmp_path / "gemma", "e4b", 4)
+    folder = elderwise(tmp_path / "repo")
+    found = check_variant(tmp_path, None, sources={"repo": folder})
+    assert [str(problem) for problem in found.problems if problem.code not in TOLD] == []
+
+
+# Names
+
+
+@pytest.mark.parametrize("size", releases.SIZES)
+@pytest.mark.parametrize(("precision", "variant"), [("4bit", None), ("8bit", "bits8"),
+                                                    ("bf16", "bf16")])  # fmt: skip
+def test_every_release_is_run_by_its_id(size, precision, variant, monkeypatch):
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    found = find_bundle(f"FakeRockert543/gemma-4-{size}-it-MLX-{precision}")
+    assert (found.path.stem, found.variant) == (f"gemma-4-{size}", variant)
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("gemma-4-audio", "'gemma-4-audio' is planned and does not run yet: Speech into Gemma-4-"),
+        ("hf:cstr/gemma4-e2b-it-GGUF", "missing: a reader of GGUF"),
+        ("junnei/gemma-3-4b-it-speech", "missing: its speech encoder"),
+    ],
+)
+def test_what_is_planned_says_so(name, said, monkeypatch):
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    with pytest.raises(ComposerError) as caught:
+        find_bundle(name)
+    (problem,) = caught.value.problems
+    assert (problem.code, caught.value.exit_code) == ("S467", 3)
+    assert said in str(problem)
+
+
+def test_no_planned_name_is_taken():
+    planned, bundles = catalogue().planned, shipped_bundles()
+    assert not planned.keys() & bundles.keys()
+    covered = {repo for path in bundles.values() for repo in read_manifest(path).publishes}
+    assert not covered & {repo for entry in planned.values() for repo in entry.publishes}
+
+
+def test_unconverted_files_are_told_how_they_are_made():
+    (problem,) = composer.check("qwen3-asr-1-7b", variant="bf16").problems
+    assert problem.code == "S477"
+    assert problem.hint.startswith("python -m converters.qwen3_asr CHECKPOINT FOLDER makes it of ")
+
+
+def test_the_catalogue_is_strict():
+    data = read(shipped("bundles") / CATALOGUE).data
+    assert Catalogue.model_validate(data) == catalogue()
+    for wrong in ({"bundles": {"x": {"verified": ["said"]}}, "planned": {}}, {**data, "more": 1}):
+        with pytest.raises(ValueError, match="validation error"):
+            Catalogue.model_validate(wrong)
