@@ -170,19 +170,28 @@ def _jsonl(path: Path) -> Iterator[tuple[int, Any]]:
         for number, line in enumerate(file, 1):
             if line.strip():
                 try:
-                    yield number, json.loads(line.rstrip("\r\n"))
+                    yield number, json.loads(line.rstrip("\r\n"), object_pairs_hook=_once)
                 except (ValueError, RecursionError) as error:
-                    yield number, _Fault(f"the line is no JSON: {error}")
+                    yield number, _Fault(f"the line cannot be read: {error}")
+
+
+def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    if len(dict(pairs)) < len(pairs):
+        raise ValueError("a name comes twice")
+    return dict(pairs)
 
 
 def _csv(path: Path) -> Iterator[tuple[int, Any]]:
     with path.open(encoding="utf-8-sig", newline="") as file:
         rows = csv.DictReader(file, strict=True)
         try:
+            names = rows.fieldnames or ()
+            if len(set(names)) < len(names):
+                yield 1, _Fault("a column's name comes twice")
+                return
             for row in rows:
                 whole = None not in row and None not in row.values()
-                wide = len(rows.fieldnames or ())
-                wrong = _Fault(f"the first row has {wide} columns, and this one has not")
+                wrong = _Fault(f"the first row has {len(names)} columns, and this one has not")
                 yield rows.line_num, row if whole else wrong
         except csv.Error as error:
             yield rows.line_num, _Fault(f"the row cannot be read: {error}")

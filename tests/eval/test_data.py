@@ -150,9 +150,11 @@ def test_a_length_may_be_rounded(tmp_path, clip):
 @pytest.mark.parametrize(
     ("line", "message"),
     [
-        ("{", "the line is no JSON: Expecting property name enclosed in double quotes: line 1 "
+        ("{", "the line cannot be read: Expecting property name enclosed in double quotes: line 1 "
               "column 2 (char 1)"),
         ("[]", "the line is a list, not an object"),
+        ('{"audio": "a.wav", "text": "x", "text": "y"}', "the line cannot be read: a name comes "
+         "twice"),
         ('{"text": "x"}', "no field is the clip; there are: text\n    hint: it is to be called "
                           "audio_filepath, audio_path, file_name, audio"),
         ('{"audio": "a.wav"}', "no field is the reference; there are: audio\n    hint: it is to be "
@@ -201,6 +203,12 @@ def test_a_row_of_another_width(tmp_path, clip):
     path = tmp_path / "d.csv"
     path.write_text("audio,text\na.wav,one, two\n")
     assert refused(path) == [f"{path}:2: R581 the first row has 2 columns, and this one has not"]
+
+
+def test_a_column_that_comes_twice(tmp_path):
+    path = tmp_path / "d.csv"
+    path.write_text("audio,text,text\na.wav,one,two\n")
+    assert refused(path) == [f"{path}:1: R581 a column's name comes twice"]
 
 
 def test_clips_that_are_missing(tmp_path, clip):
