@@ -169,14 +169,28 @@ def _sized(file: BinaryIO, kind: str, size: int) -> Any:
     A WAV whose size a pipe left unknown gets its true one, which libsndfile believes.
     """
     chunk = data_chunk(file, kind, size) if kind == "WAV" else None
-    file.seek(0)
+    patches: dict[int, bytes] = {}
     if chunk is not None and chunk[1] is None:
-        start, data = chunk[0], bytearray(file.read())
-        data[start - 4 : start] = min(size - start, 0xFFFFFFFF).to_bytes(4, "little")
-        data[4:8] = min(size - 8, 0xFFFFFFFF).to_bytes(4, "little")
-        return io.BytesIO(data)
-    calls = ("read", "readinto", "seek", "tell")
-    return SimpleNamespace(**{call: getattr(file, call) for call in calls})
+        start = chunk[0]
+        patches[start - 4] = min(size - start, 0xFFFFFFFF).to_bytes(4, "little")
+        patches[4] = min(size - 8, 0xFFFFFFFF).to_bytes(4, "little")
+    file.seek(0)
+
+    def read(n: int = -1) -> bytes:
+        at = file.tell()
+        data = bytearray(file.read(n))
+        for place, new in patches.items():
+            first, last = max(at, place), min(at + len(data), place + len(new))
+            if first < last:
+                data[first - at : last - at] = new[first - place : last - place]
+        return bytes(data)
+
+    def readinto(buffer: Any) -> int:
+        data = read(len(buffer))
+        buffer[: len(data)] = data
+        return len(data)
+
+    return SimpleNamespace(read=read, readinto=readinto, seek=file.seek, tell=file.tell)
 
 
 def _from_samples(samples: Any, rate: Any) -> Audio:

@@ -11,6 +11,7 @@ from typing import BinaryIO
 READABLE = ("WAV", "RF64", "AIFF", "FLAC", "Ogg", "MP3")
 
 _HEAD = 4096
+_CHUNKS, _PAGES = 10_000, 1_000_000  # far more than any file has, and soon walked
 _OTHERS = (
     (rb"....ftyp", "an MP4/M4A file"),
     (rb"\x1aE\xdf\xa3", "a WebM/Matroska file"),
@@ -72,7 +73,7 @@ def missing(file: BinaryIO, kind: str, size: int) -> str | None:
     if kind in ("WAV", "RF64", "AIFF"):
         chunk = data_chunk(file, kind, size)
         if chunk is None:
-            return "the file ends before its audio data"
+            return "it holds no audio data"
         start, promised = chunk
         if promised is not None and start + promised > size:
             return f"its header promises {promised} bytes of samples, and {size - start} are there"
@@ -104,7 +105,9 @@ def data_chunk(file: BinaryIO, kind: str, size: int) -> tuple[int, int | None] |
 
 def _chunks(file: BinaryIO, order: str, size: int) -> Iterator[tuple[bytes, int, int]]:
     at = 12
-    while at + 8 <= size:
+    for _ in range(_CHUNKS):
+        if at + 8 > size:
+            return
         file.seek(at)
         name, length = struct.unpack(f"{order}4sI", file.read(8))
         yield name, at + 8, length
@@ -133,10 +136,12 @@ def damage(file: BinaryIO, kind: str, size: int) -> str | None:
     """Say which page of an Ogg stream is broken: its decoder would leave it out and say nothing."""
     at, number, places = 0, 0, dict[bytes, int]()
     while kind == "Ogg" and at < size:
+        if number == _PAGES:
+            return f"it has more than {_PAGES} pages"
         file.seek(at)
         head = file.read(27)
         if head[:4] != b"OggS":
-            return None if b"OggS" not in file.read() else f"there is no page at byte {at}"
+            return f"there is no page at byte {at}" if _holds(file, b"OggS") else None
         lengths = file.read(head[26])
         body = file.read(sum(lengths))
         serial, place, stored = head[14:18], *struct.unpack("<II", head[18:26])
@@ -147,6 +152,16 @@ def damage(file: BinaryIO, kind: str, size: int) -> str | None:
         places[serial] = place
         at, number = at + 27 + len(lengths) + len(body), number + 1
     return None
+
+
+def _holds(file: BinaryIO, mark: bytes) -> bool:
+    """Tell whether the rest of a file holds some bytes, a block at a time."""
+    before = b""
+    while block := file.read(1 << 20):
+        if mark in before + block:
+            return True
+        before = block[1 - len(mark) :]
+    return False
 
 
 def _ogg_checksum(page: bytes) -> int:

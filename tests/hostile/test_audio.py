@@ -5,10 +5,13 @@ import struct
 import subprocess
 import sys
 import time
+import tracemalloc
 
 import numpy as np
 import pytest
 
+from composer.audio import read_audio
+from composer.errors import ComposerError
 from tests.hostile.conftest import BUDGET
 from tests.hostile.making import HEAD, bundle, measured
 from tests.test_audio import TONE, encoded, with_data_size, with_total
@@ -139,6 +142,45 @@ def test_a_clip_is_read(hear, data):
 def test_a_clip_is_read_or_refused(hear, changed):
     code, said = hear(changed)
     assert code == 0 or "clip.wav: S48" in said
+
+
+@pytest.mark.parametrize(
+    "head", [b"RIFF\0\0\0\0WAVE", b"FORM\0\0\0\0AIFF", b"RF64\xff\xff\xff\xffWAVE"]
+)
+def test_chunks_without_end_are_not_walked(hear, tmp_path, head):
+    """A hole in a file reads as chunks of no length."""
+    with (tmp_path / "hole.wav").open("wb") as file:
+        file.write(head)
+        file.truncate(100_000_000_000)
+    code, said = hear(None, "hole.wav")
+    assert code == 5
+    assert "S483 the " in said
+    assert "it holds no audio data" in said
+
+
+def test_pages_without_end_are_not_walked(hear, monkeypatch):
+    monkeypatch.setattr("composer.containers._PAGES", 3)
+    code, said = hear(encoded(np.tile(TONE, 9), container="OGG"))
+    assert code == 5
+    assert "S489 the Ogg file is damaged: it has more than 3 pages" in said
+
+
+@pytest.mark.parametrize("kind", ["WAV", "Ogg"])
+def test_a_hole_of_gigabytes_takes_no_memory(tmp_path, monkeypatch, kind):
+    """A WAV of unknown size, and pages far apart, are read block by block."""
+    path = tmp_path / "hole"
+    monkeypatch.setattr("composer.audio.MAX_SAMPLES", 30_000)
+    with path.open("wb") as file:
+        file.write(with_data_size(WAV, 0xFFFFFFFF) if kind == "WAV" else OGG)
+        file.seek(2_000_000_000)
+        file.write(OGG)
+    tracemalloc.start()
+    with pytest.raises(ComposerError) as caught:
+        read_audio(path)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert ("S487 " if kind == "WAV" else "S489 ") in str(caught.value)
+    assert peak < 20_000_000
 
 
 @pytest.mark.slow
