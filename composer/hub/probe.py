@@ -53,8 +53,8 @@ def probe(checked: Checked, names: Iterable[str], needs: Iterable[Need], profile
         return
     users = {user for need in needs for user in need.components}
     tried = [name for name in dict.fromkeys(names) if name in users]
-    _try(checked, tried, _request(checked, tried, needs, profile))
-    remember(checked, needs)
+    if _try(checked, tried, _request(checked, tried, needs, profile)):
+        remember(checked, needs)
 
 
 def remember(checked: Checked, needs: list[Need]) -> None:
@@ -72,7 +72,8 @@ def limits(nbytes: int) -> tuple[int, float]:
     return MEMORY + 3 * nbytes, SECONDS + nbytes / PACE
 
 
-def _try(checked: Checked, tried: list[str], request: Mapping[str, Any]) -> None:
+def _try(checked: Checked, tried: list[str], request: Mapping[str, Any]) -> bool:
+    """Load components in a child; tell whether it could."""
     environment = {**os.environ, "HF_HUB_OFFLINE": "1"}
     child = subprocess.Popen(
         [sys.executable, *COMMAND],
@@ -105,12 +106,14 @@ def _try(checked: Checked, tried: list[str], request: Mapping[str, Any]) -> None
         child.kill()
         child.wait()
         child.stdout.close()
+    if problems and all(problem.code == "W212" for problem in problems):
+        return False  # a kind of component that was added by hand is known in this process alone
     if problems:
         raise ComposerError(problems)
     if done:
-        return
+        return True
     name = at if at in tried else tried[0]
-    _refused(checked, name, child.returncode, late.is_set(), request)
+    return _refused(checked, name, child.returncode, late.is_set(), request)
 
 
 def _follow(lines: IO[bytes]) -> tuple[str | None, list[Problem], bool]:

@@ -129,6 +129,15 @@ def test_what_the_child_refuses_is_raised_as_it_is(child):
     assert refusal(composer.load, "ann/tiny") == ["x:1: R504 no\n    c"]
 
 
+def test_a_component_that_this_process_alone_knows_cannot_be_tried(child, hub_home):
+    said = {"code": "W212", "message": "no", "place": None, "causes": [], "hint": None}
+    begun = child(f"print({json.dumps(json.dumps({'problems': [said]}))})")
+    with composer.load("ann/tiny") as bundle:
+        assert bundle.run(said="yes").text == "YES"
+    assert begun == [1]
+    assert list(hub_home.glob("assets/composer/probed/*")) == []
+
+
 def test_limits_grow_with_the_weights():
     small, large = probe.limits(0), probe.limits(10**10)
     assert small == (4 * 10**9, 300)
