@@ -16,7 +16,7 @@ from composer.headers.refusal import Report, show
 from composer.location import Location
 
 STEPS = ("normalizer", "pre_tokenizer", "post_processor", "decoder")
-PATTERN = 4096
+PATTERN, PATTERNS = 4096, 16_384
 COUNT = 1000
 LONG = 32
 CONTENT = 256
@@ -43,6 +43,7 @@ class Group:
 
 def check_pipeline(location: Location, content: dict[str, Any], report: Report) -> None:
     """Report the steps of a tokenizer that are unsafe to load or run."""
+    characters = 0
     for step in STEPS:
         growth, copies = 1, 0
         for number, rule in enumerate(_rules(content.get(step))):
@@ -51,6 +52,10 @@ def check_pipeline(location: Location, content: dict[str, Any], report: Report) 
                 break
             pattern = rule.get("pattern")
             if isinstance(pattern, dict) and isinstance(pattern.get("Regex"), str):
+                characters += len(pattern["Regex"])
+                if characters > PATTERNS:
+                    report.add(location, "S462", f"its patterns have over {PATTERNS} characters")
+                    return
                 _check_pattern(location, step, pattern["Regex"], report)
             for key in ("content", "prepend"):
                 text = rule.get(key)

@@ -132,6 +132,18 @@ BAD = {
         tokenizer(decoder={"type": "Sequence", "decoders": [{"type": "Fuse"}] * 2000}),
         "repo/m: S463 decoder has more than 1000 rules",
     ),
+    "many patterns": (
+        tokenizer(
+            pre_tokenizer={
+                "type": "Sequence",
+                "pretokenizers": [
+                    {"type": "Split", "pattern": {"Regex": f"{n:03}" + "[" * 4000}}
+                    for n in range(900)
+                ],
+            }
+        ),
+        "repo/m: S462 its patterns have over 16384 characters",
+    ),
     "padding": (
         tokenizer(padding={"strategy": {"Fixed": 10**12}, "pad_to_multiple_of": -1}),
         "repo/m: S463 padding.strategy is '1000000000000'; the limit is 1000000\n"
