@@ -15,6 +15,7 @@ LAYERS = (
     "composer.run",
     "composer.plan",
     "composer.checker",
+    "composer.hub",
     "composer.manifest",
     "composer.headers",
     "composer.component",
