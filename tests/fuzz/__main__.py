@@ -2,9 +2,11 @@
 
 import argparse
 import json
+import os
 import re
 import subprocess
 import sys
+import tempfile
 
 from tests.fuzz.readers import READERS
 
@@ -15,7 +17,9 @@ STAT = re.compile(r"stat::(\w+):\s+(\d+)")
 def run(name: str, seconds: int) -> dict[str, object]:
     """Return the figures of one reader's child; `fault` is what it said if it failed."""
     command = [sys.executable, "-m", "tests.fuzz.child", name, str(seconds)]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    with tempfile.TemporaryDirectory(prefix="composer-fuzz-") as place:
+        own = {**os.environ, "TMPDIR": place}
+        done = subprocess.run(command, capture_output=True, text=True, check=False, env=own)
     lines = [line for line in done.stdout.splitlines() if line.startswith("{")]
     found: dict[str, object] = json.loads(lines[-1]) if lines else {}
     stats = {key: int(said) for key, said in STAT.findall(done.stderr)}

@@ -34,7 +34,7 @@ def by_coverage(name: str, seconds: int) -> None:
     print(json.dumps({"by": "atheris", "baseline": _peak()}), flush=True)
     limits = [f"-max_total_time={seconds}", f"-timeout={SLOWEST}", f"-max_len={MOST}"]
     more = ["-rss_limit_mb=0", "-print_final_stats=1", f"-dict={words}"]
-    more.append(f"-artifact_prefix={corpus}-fault-")
+    more.append(f"-artifact_prefix={corpus}-fault-")  # its bytes are printed too
     atheris.Setup([sys.argv[0], *limits, *more, str(corpus)], lambda data: read(name, data))
     atheris.Fuzz()
 

@@ -38,14 +38,15 @@ def read(name: str, data: bytes) -> None:
 
 def _manifest(data: bytes) -> None:
     suffix = ".json" if data.startswith(b"{") else ".yaml"
-    path = Path(tempfile.gettempdir()) / f"composer-fuzz{suffix}"
-    path.write_bytes(data)
-    try:
-        read_manifest(path)
-    except ComposerError as error:
-        unplaced = [problem for problem in error.problems if not problem.place]
-        if unplaced:
-            raise AssertionError(unplaced[0]) from error
+    with tempfile.NamedTemporaryFile(suffix=suffix) as file:
+        file.write(data)
+        file.flush()
+        try:
+            read_manifest(Path(file.name))
+        except ComposerError as error:
+            unplaced = [problem for problem in error.problems if not problem.place]
+            if unplaced:
+                raise AssertionError(unplaced[0]) from error
 
 
 def _safetensors(data: bytes) -> None:
