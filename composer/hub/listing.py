@@ -15,10 +15,11 @@ from composer.headers.refusal import show
 from composer.hub import settings
 from composer.hub.client import get, join
 from composer.hub.ids import COMMIT
-from composer.hub.tree import GIT, SHA256, HubFile, name_fault, read_entries
+from composer.hub.tree import GIT, SHA256, HubFile, hold_names, name_fault, read_entries
 from composer.hub.trouble import Cut, broken, network, refused
 
 PAGE = 16 << 20
+HELD = 200_000  # lists and objects of a page
 PAGES = 100
 MOST = 20_000
 TRIES = 3
@@ -39,23 +40,26 @@ def ask_commit(repo: str, revision: str) -> str:
 
 
 def listing(repo: str, commit: str) -> dict[str, HubFile]:
-    """Return the files of a commit, and remember them."""
+    """Return the files of a commit, and remember them; of a page nothing but its files is kept."""
     url: str | None = (
         f"{settings.endpoint()}/api/models/{repo}/tree/{commit}?recursive=true&expand=false"
     )
-    entries: list[Any] = []
+    files: dict[str, HubFile] = {}
     for _ in range(PAGES):
         if url is None:
             break
         page, url = read_json(url)
         if not isinstance(page, list):
             network("S497", f"{repo}: the listing is no list, so it is not the Hub's answer")
-        entries += page
-        if len(entries) > MOST:
+        found = read_entries(repo, page)
+        if twice := files.keys() & found.keys():
+            refused("S415", f"{repo} lists {show(min(twice))} twice")
+        files |= found
+        if len(files) > MOST:
             refused("S416", f"{repo} lists more than {MOST} files")
     if url is not None:
         refused("S416", f"{repo}: its listing has more than {PAGES} pages")
-    files = read_entries(repo, entries)
+    hold_names(repo, files, ())
     _write(_place(repo, commit), files)
     return files
 
@@ -116,6 +120,8 @@ def read_json(url: str) -> tuple[Any, str | None]:
             if cut.timeout or attempt == TRIES - 1:
                 broken(url, cut)
     try:
+        if data.count(b"[") + data.count(b"{") > HELD:
+            raise ValueError
         found = json.loads(data)
     except (ValueError, RecursionError):
         hint = "a login page or a proxy may stand between: open the address in a browser"

@@ -6,12 +6,14 @@ import shutil
 import subprocess
 import sys
 import time
+import tracemalloc
 from pathlib import Path
 
 import numpy as np
 import pytest
 from safetensors.numpy import save
 
+from composer.errors import ComposerError
 from composer.hub import client, download, listing
 from mirror import Fault, File, Repository
 from tests.hostile.making import STACK
@@ -440,3 +442,27 @@ def test_a_listing_that_stalls_is_left(hub, pull, monkeypatch):
     monkeypatch.setattr(client, "PER_TRY", 0.5)
     monkeypatch.setattr(listing, "SECONDS", 0.5)
     assert "S494 " in pull(4)
+
+
+def test_a_listing_is_held_page_by_page(hub):
+    """What a row holds beside its file is not kept, and no page is parsed into gigabytes."""
+    repository = Repository(FILES)
+    row = {"type": "file", "size": 3, "oid": "1" * 40}
+    repository.forged += [{**row, "path": f"{n}.json", "more": "x" * 1_000_000} for n in range(40)]
+    mirror, commit = hub({"ann/tiny": repository}, page=10), repository.commit()
+    tracemalloc.start()
+    listed = listing.listing("ann/tiny", commit)
+    held, _ = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert (len(listed), held < 25_000_000) == (42, True)
+
+    repository.forged.append({**row, "path": "0.json"})
+    with pytest.raises(ComposerError, match=r"S415 ann/tiny lists '0.json' twice"):
+        listing.listing("ann/tiny", commit)
+    repository.forged[:] = [{**row, "path": "BUNDLE.yaml"}]
+    mirror.page = 1
+    with pytest.raises(ComposerError, match=r"S415 .* which some systems take for one name"):
+        listing.listing("ann/tiny", commit)
+    mirror.faults["/tree"] = Fault(body=b"[" + b"[]," * 300_000 + b"[]]")
+    with pytest.raises(ComposerError, match="S497 "):
+        listing.listing("ann/tiny", commit)
