@@ -18,11 +18,13 @@ from composer.cli.diff import diff
 from composer.cli.doctor import doctor
 from composer.cli.eval import eval_
 from composer.cli.explain import explain
+from composer.cli.licences import licences
 from composer.cli.list import list_
 from composer.cli.lock import lock, verify
 from composer.cli.new import new
 from composer.cli.plan import plan
 from composer.cli.printing import report
+from composer.cli.publish import publish
 from composer.cli.pull import pull
 from composer.cli.run import run
 from composer.cli.schema import schema
@@ -99,6 +101,8 @@ for command in (
     cache,
     lock,
     verify,
+    licences,
+    publish,
     tap,
     diff,
     eval_,

@@ -14,7 +14,6 @@ from composer.hub.card import Card, card_of
 from composer.loading import hold_files
 from composer.location import Location
 from composer.lock.entries import (
-    EditionEntry,
     FileEntry,
     Licences,
     Lock,
@@ -29,6 +28,8 @@ from composer.manifest.entries import Origin
 from composer.manifest.format import VERSION as FORMAT
 from composer.names import Found
 
+Editions = Mapping[str | None, Checked]
+
 
 def make_lock(bundle: Found, sources: Mapping[str, Path] | None = None) -> Lock:
     """Check a bundle as it stands and in each variant, and return its lock.
@@ -36,19 +37,29 @@ def make_lock(bundle: Found, sources: Mapping[str, Path] | None = None) -> Lock:
     Of files on the Hub the small ones are fetched, and the listing's word is taken for the others.
     Raise ComposerError where a variant is refused or a file is not within reach.
     """
+    return lock_of(check_all(bundle, sources))
+
+
+def check_all(bundle: Found, sources: Mapping[str, Path] | None = None) -> Editions:
+    """Return a bundle as it stands, under None, and in each variant, with its small files here."""
     bare = replace(bundle, variant=None, lock=None)
     first = check_variant(bare, None, sources=sources).raise_if_refused()
     checked: dict[str | None, Checked] = {None: first}
     for name in first.manifest.variants:
         checked[name] = check_variant(bare, name, sources=sources).raise_if_refused()
+    for each in checked.values():
+        hold_files(each, each.known)
+        fetch(need for need in needed(each) if need.file.algorithm == "git")
+    return checked
+
+
+def lock_of(checked: Editions) -> Lock:
+    """Return the lock of a bundle's editions."""
     entries: dict[str, dict[str, FileEntry]] = {}
     commits: dict[str, str] = {}
     cards: dict[str, Card] = {}
-    editions: dict[str | None, EditionEntry] = {}
-    for key, each in checked.items():
-        hold_files(each, each.known)
-        fetch(need for need in needed(each) if need.file.algorithm == "git")
-        editions[key] = edition(each)
+    editions = {key: edition(each) for key, each in checked.items()}
+    for each in checked.values():
         for known in each.known.values():
             for location in files_of(known):
                 source = each.manifest.sources[location.source]
@@ -58,6 +69,7 @@ def make_lock(bundle: Found, sources: Mapping[str, Path] | None = None) -> Lock:
                 if place and source.kind == "hf":
                     commits[text] = place[0].commit
                     cards[text] = card_of(place[0])
+    first = checked[None]
     manifest = first.manifest
     data = manifest.path.read_bytes()
     model = LockModel(

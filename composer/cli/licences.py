@@ -1,0 +1,69 @@
+"""`composer licences`."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from composer.cli.options import BundleName, Json, Variant
+from composer.cli.printing import as_json, say
+
+if TYPE_CHECKING:
+    from composer.licences import Stated
+
+TITLES = {
+    "bundle": "The bundle, as its manifest states:",
+    "part": "Its parts, as the manifest states:",
+    "source": "Its sources, as their cards state:",
+}
+LAST = "These are the words of those who published; nothing is judged here. Read the terms."
+
+
+def licences(bundle: BundleName, variant: Variant = None, json: Json = False) -> None:
+    """Gather what is stated of a bundle's licences and obligations.
+
+    From the manifest, from its provenance, and from the card of every repository that it or one of
+    its variants reads; from the lock where there is one. What is not said is said to be so.
+
+    Example: composer licences elderwise
+    """
+    from composer.licences import roll_up
+    from composer.lock import read_lock
+    from composer.manifest import read_manifest
+    from composer.names import find_bundle
+
+    found = find_bundle(bundle)
+    first = read_manifest(found.path, variant or found.variant)
+    manifests = [first]
+    if first.variant is None:
+        manifests += [read_manifest(found.path, name) for name in first.variants]
+    stated = roll_up(manifests, read_lock(found.lock) if found.lock else None)
+    if json:
+        rows = [{**vars(each), "details": list(each.details)} for each in stated]
+        say(as_json({"bundle": first.name, "stated": rows}))
+        return
+    for kind, title in TITLES.items():
+        rows_of = [each for each in stated if each.kind == kind]
+        if rows_of:
+            say("\n".join([title, *_lines(rows_of), ""]))
+    say(LAST)
+
+
+def _lines(rows: list[Stated]) -> list[str]:
+    widths = [max(len(each.name) for each in rows), max(len(_licence(each)) for each in rows)]
+    return [
+        "  "
+        + "  ".join(
+            [
+                each.name.ljust(widths[0]),
+                _licence(each).ljust(widths[1]),
+                "; ".join(each.details),
+            ]
+        ).rstrip()
+        for each in rows
+    ]
+
+
+def _licence(each: Stated) -> str:
+    if each.unknown:
+        return f"unknown: {each.unknown}"
+    return each.licence or "not said"

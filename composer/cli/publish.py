@@ -1,0 +1,69 @@
+"""`composer publish`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from composer.cli.printing import count, note, say, unwritable, waiting
+
+
+def publish(
+    folder: Annotated[
+        Path, typer.Argument(metavar="DIR", help="The bundle's folder.", show_default=False)
+    ],
+    repository: Annotated[
+        str,
+        typer.Argument(metavar="OWNER/NAME", help="The repository on the Hub.", show_default=False),
+    ],
+    yes: Annotated[bool, typer.Option("--yes", help="Do it: without this, only say what.")] = False,
+    private: Annotated[
+        bool, typer.Option("--private", help="Make a repository that only its owner can read.")
+    ] = False,
+    card: Annotated[bool, typer.Option("--card", help="Print the model card alone.")] = False,
+) -> None:
+    """Put a bundle on the Hub, so that others run it by its ID.
+
+    Checks every variant, locks it, and writes a model card from the manifest: summary, graph,
+    licences and how to run it; a README.md of your own is kept. What is uploaded is the manifest,
+    the lock, the card, licences and notes (LICENSE, NOTICE, *.md), and the files that a component
+    reads; all else is left out. What others could not fetch is refused. Nothing is uploaded
+    without --yes, which also leaves the lock and the card in the folder.
+
+    Example: composer publish my-bundle me/my-bundle
+    """
+    from composer.draw.text import size
+    from composer.hub import parse_id
+    from composer.publish import CARD, prepare, upload, write_made
+    from composer.publish import size as size_of
+
+    id = parse_id(repository)
+    if id.revision:
+        raise typer.BadParameter("it is published to the main branch: leave @... out")
+    if not folder.is_dir():
+        raise typer.BadParameter(f"{folder} is not a folder")
+    with waiting("checking"):
+        ready = prepare(folder, id)
+    if card:
+        made = ready.files[CARD]
+        say((made if isinstance(made, bytes) else made.read_bytes()).decode("utf-8", "replace"), "")
+        return
+    width = max(len(size(size_of(content))) for content in ready.files.values())
+    for name, content in sorted(ready.files.items()):
+        new = "  (made)" if isinstance(content, bytes) else ""
+        say(f"{size(size_of(content)).rjust(width)}  {name}{new}")
+    for name in ready.left_out:
+        note(f"left out: {name}")
+    total = f"{count(len(ready.files), 'file')}, {size(ready.nbytes)}"
+    if not yes:
+        say(f"{id.repo}: {total} would be uploaded; --yes does it")
+        return
+    with waiting("uploading"):
+        address = upload(ready, private)
+    try:
+        write_made(ready)
+    except OSError as error:
+        raise unwritable(folder, error) from None
+    say(f"{id.repo}: {total} uploaded, {address}")
