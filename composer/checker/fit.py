@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 
 from composer.checker.graph import ANY, Conversion, Known, Node, Value
 from composer.checker.unify import Dims, Length
@@ -145,6 +145,13 @@ class Fit:
         there = [f"${v.name}" for v in self.values.values() if v.port and v.port.space == want]
         lead = f"in that space: {listed(there)}; " if there else ""
         return f"{lead}if its component was trained into it, say so there: emits: {want}"
+
+    def witnesses(self, component: str | None, ports: Iterable[Port]) -> tuple[str, ...]:
+        """Return what says the dims of a component's ports."""
+        known = self.known.get(component or "")
+        bound = known.facts.dims if known and known.facts else {}
+        dims = dict.fromkeys(str(dim) for port in ports for dim in port.dims)
+        return tuple(_cause(bound[dim]) for dim in dims if dim in bound)
 
     def length(self, node: Node, dim: int | str) -> Length:
         """Return what a dim of a node's port stands for: the component's, or the node's own."""

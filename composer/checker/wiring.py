@@ -105,7 +105,7 @@ class _Wiring:
             if key in signature.options:
                 options |= self.option(name, component, key, signature.options[key], given)
             elif key not in signature.inputs:
-                self.surplus(name, wish.run, key, signature)
+                self.surplus(name, wish.run, component, key, signature)
             elif isinstance(given, str) and given.startswith("$") and not given.startswith("$$"):
                 value = self.resolve(given, "graph", name, "with", key)
                 if value:
@@ -127,7 +127,7 @@ class _Wiring:
                     if isinstance(given, str) and given in self.values
                     else None,
                 )
-        self.missing(name, wish, signature)
+        self.missing(name, component, wish, signature)
         known = self.known.get(component or "")
         if known and options.keys() == wish.with_.keys() & signature.options.keys():
             for message in contradictions(known.cls, method, signature, options):
@@ -154,8 +154,16 @@ class _Wiring:
             has = [f"{owner}.{m}" if m != CALL else owner for m in methods]
             fault = f"has no method '{method}'" if method else "needs a method"
             message = f"{owner} ({self.known[owner].cls.name}) {fault}"
-            message = with_nearest(message, run, has)
-            self.report("W201", message, "graph", name, "run", hint=f"it has: {listed(has)}")
+            why = self.why(owner, method)
+            self.report(
+                "W201",
+                message if why else with_nearest(message, run, has),
+                "graph",
+                name,
+                "run",
+                causes=why,
+                hint=f"it has: {listed(has)}",
+            )
             return owner, wanted, None
         if run in OPERATORS:
             return None, run, OPERATORS[run].signature
@@ -176,13 +184,30 @@ class _Wiring:
                 wires |= {key: value.name} if value else {}
         return wires
 
-    def surplus(self, name: str, run: str, key: str, signature: Signature) -> None:
+    def surplus(
+        self, name: str, run: str, component: str | None, key: str, signature: Signature
+    ) -> None:
         takes = [*signature.inputs, *signature.options]
-        message = with_nearest(f"{run} has no input '{key}'", key, takes)
-        hint = f"it takes: {listed(takes)}"
-        self.report("W203", message, "graph", name, "with", key, key=True, hint=hint)
+        message, why = f"{run} has no input '{key}'", self.why(component, key)
+        self.report(
+            "W203",
+            message if why else with_nearest(message, key, takes),
+            "graph",
+            name,
+            "with",
+            key,
+            key=True,
+            causes=why,
+            hint=f"it takes: {listed(takes)}",
+        )
 
-    def missing(self, name: str, wish: Wish, signature: Signature) -> None:
+    def why(self, component: str | None, name: str) -> tuple[str, ...]:
+        """Return why a component lacks a method or a port that others of its kind have."""
+        known = self.known.get(component or "")
+        told = known.facts.lacks.get(name) if known and known.facts else None
+        return (f"others of {known.cls.name} have it", told) if known and told else ()
+
+    def missing(self, name: str, component: str | None, wish: Wish, signature: Signature) -> None:
         required = [port for port in signature.inputs if port not in signature.optional]
         required += [k for k, o in signature.options.items() if o.default is Parameter.empty]
         for port in required:
@@ -193,6 +218,7 @@ class _Wiring:
                     "graph",
                     name,
                     key=True,
+                    causes=self.fit.witnesses(component, signature.inputs.get(port, ())),
                     hint=f"add it under 'with': {port}: "
                     + ("$..." if port in signature.inputs else "a literal"),
                 )

@@ -396,7 +396,12 @@ def test_per_layer_inputs_are_wired_where_there_are_any(facts, home):
         "answer.text}", "answer.text, r: $rows}"
     )
     (problem,) = said(home, lacking)
-    assert "W204 decoder.generate needs input 'per_layer', which is not wired" in problem
+    assert problem.partition(" ")[2] == (
+        "W204 decoder.generate needs input 'per_layer', which is not wired\n"
+        "    42 comes from repo/decoder: the tensors of 42 layers\n"
+        "    256 comes from repo/decoder: per_layer_projection_norm.weight [256]\n"
+        "    hint: add it under 'with': per_layer: $..."
+    )
 
 
 def test_a_decoder_without_them_has_no_such_port(facts, home):
@@ -411,8 +416,12 @@ def test_a_decoder_without_them_has_no_such_port(facts, home):
     assert {*known.dims} == {"D", "V"}
     problems = said(home)
     assert [re.search("W2..", problem)[0] for problem in problems] == ["W201", "W203"]
-    assert "W201 decoder (mlx.gemma4) has no method 'per_layer'" in problems[0]
-    assert "W203 decoder.generate has no input 'per_layer'" in problems[1]
+    why = (
+        "\n    others of mlx.gemma4 have it"
+        "\n    repo/decoder: no embed_tokens_per_layer.weight, and no hidden_size_per_layer_input above 0\n"
+    )
+    assert f"W201 decoder (mlx.gemma4) has no method 'per_layer'{why}" in problems[0]
+    assert f"W203 decoder.generate has no input 'per_layer'{why}" in problems[1]
     text = MANIFEST.replace("  rows: {run: decoder.per_layer, with: {ids: $ids}}\n", "")
     assert said(home, text.replace(", per_layer: $rows", "")) == []
 

@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from composer.placement import Placement
 
 ROWS = "per_layer_inputs"
+NO_ROWS = "no embed_tokens_per_layer.weight, and no hidden_size_per_layer_input above 0"
 ABSENT: Any = object()  # a decoder without per-layer inputs has no such port
 
 
@@ -84,6 +85,7 @@ class Gemma4(Component, name="mlx.gemma4"):
             + sum(adapter.nbytes for adapter in adapters),
             mapped=sum(tensor.nbytes for tensor in decoder.table.values()),
             methods=_ports(cls.methods, bool(settings.per_layer.value)),
+            lacks={} if settings.per_layer.value else {"per_layer": f"{spec.weights}: {NO_ROWS}"},
             notes=(*decoder.notes, *notes, *(note for each in adapters for note in each.notes)),
             stamps=stamps((*checkpoint.tensors.files, checkpoint.file, tokenizer, *files)),
         )
