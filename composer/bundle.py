@@ -45,17 +45,18 @@ def load(
     sources: Mapping[str, Path] | None = None,
     precision: Mapping[str, str] | None = None,
     trust: bool = False,
+    lock: Path | None = None,
 ) -> Bundle:
     """Check a bundle and load what its tasks need, or what one task needs.
 
     `bundle` is a path, a shipped name, or an ID of the Hub, whose files are downloaded and
     verified. What comes from there is loaded in a child process first, once, unless there is
-    `trust`.
+    `trust`, or a lock of your own: `lock`, or the one beside the manifest.
     Raise ComposerError when the bundle is refused.
     """
     profile = profile or Profile()
     asked = {**profile.precision, **(precision or {})}
-    report = check_variant(find_bundle(bundle), variant, sources=sources, precision=asked)
+    report = check_variant(find_bundle(bundle, lock), variant, sources=sources, precision=asked)
     checked = report.raise_if_refused()
     hold_placement(checked, profile)
     loaded = Bundle(checked, profile, trust)
@@ -117,6 +118,8 @@ class Bundle:
         hold_budget(self.checked, names, self.profile)
         with self._loading:
             self.checked = fetch_files(self.checked, names)
+            if self.checked.lock:
+                hold_bytes(self.checked, names)
 
     def worker(self, backend: str) -> Worker:
         """Return where a backend's calls happen."""

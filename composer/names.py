@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import NoReturn
@@ -12,7 +12,7 @@ from composer.errors import ComposerError, Problem
 from composer.headers.refusal import listing
 from composer.hub import HubFile, HubId, Snapshot, fetch_file, is_id, parse_id, snapshot
 from composer.hub.trouble import is_network, network
-from composer.lock.entries import LOCK, lock_beside
+from composer.lock.entries import LOCK, lock_beside, read_lock
 from composer.lock.entries import MOST_BYTES as MOST_OF_LOCK
 from composer.manifest import FILES, read_manifest
 from composer.manifest.source import MOST_BYTES
@@ -35,12 +35,19 @@ class Found:
         return str(self.path)
 
 
-def find_bundle(name: str | Path | Found) -> Found:
+def find_bundle(name: str | Path | Found, lock: Path | None = None) -> Found:
     """Return the manifest that is meant; raise ComposerError with what was tried, in order.
 
     That is a path, then a shipped name, then a repository of the Hub that holds a manifest, then
-    one that a shipped manifest `publishes`. `hf:` before an ID leaves the first two out.
+    one that a shipped manifest `publishes`. `hf:` before an ID leaves the first two out. `lock` is
+    taken for the one beside the manifest; a repository that it locked is taken at its commit.
     """
+    if lock is None:
+        return _find(name, {})
+    return replace(_find(name, read_lock(lock).own), lock=lock)
+
+
+def _find(name: str | Path | Found, commits: Mapping[str, str]) -> Found:
     if isinstance(name, Found):
         return name
     if not str(name).startswith("hf:"):
@@ -52,11 +59,12 @@ def find_bundle(name: str | Path | Found) -> Found:
         if not (isinstance(name, str) and is_id(name)):
             hold_runnable(str(name))
             _unknown(str(name), bundles)
-    return _on_the_hub(str(name))
+    return _on_the_hub(str(name), commits)
 
 
-def _on_the_hub(name: str) -> Found:
+def _on_the_hub(name: str, commits: Mapping[str, str]) -> Found:
     id = parse_id(name)
+    id = HubId(id.repo, id.revision or commits.get(id.repo.lower()))
     tried = [] if name.startswith("hf:") else [f"tried {NOT_HERE}", f"tried {NOT_SHIPPED}"]
     recipes = published().get(id.repo.lower(), ())
     try:

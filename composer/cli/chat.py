@@ -14,6 +14,7 @@ from composer.cli.options import (
     BundleName,
     Device,
     Inputs,
+    LockFile,
     Precisions,
     ProfileFile,
     Providers,
@@ -50,6 +51,7 @@ def chat(
     device: Device = None,
     precision: Precisions = None,
     trust: Trust = False,
+    lock: LockFile = None,
 ) -> None:
     """Hold a conversation with a bundle.
 
@@ -68,7 +70,9 @@ def chat(
     from composer.cli.values import inputs, settings
     from composer.inputs import read_inputs
 
-    choice = Choice(bundle, variant, source, profile, threads, provider, device, precision, trust)
+    choice = Choice(
+        bundle, variant, source, profile, threads, provider, device, precision, trust, lock
+    )
     with choice.bundle() as opened:
         turns = find_turns(opened, task)
         text_output(turns.graph)

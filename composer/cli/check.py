@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
-from composer.cli.options import BundleName, Json, Sources, Variant, folders
+from composer.cli.options import BundleName, Json, LockFile, Sources, Variant, folders
 from composer.cli.printing import count, reading, report, say, verdict_json
 from composer.errors import ComposerError, Problem
 
@@ -15,7 +15,11 @@ if TYPE_CHECKING:
 
 
 def check(
-    bundle: BundleName, variant: Variant = None, source: Sources = None, json: Json = False
+    bundle: BundleName,
+    variant: Variant = None,
+    source: Sources = None,
+    lock: LockFile = None,
+    json: Json = False,
 ) -> None:
     """Check a bundle without loading it.
 
@@ -33,7 +37,7 @@ def check(
     stand_ins = folders(source)
     try:
         with reading(bundle):
-            named = find_bundle(bundle)
+            named = find_bundle(bundle, lock)
             found = check_bundle(named, variant=variant, sources=stand_ins)
     except ComposerError as error:
         if not json:

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from composer.cli.options import BundleName, Json, Sources, folders
+from composer.cli.options import BundleName, Json, LockFile, Sources, folders
 from composer.cli.printing import count, report, say, verdict_json, waiting, write
 from composer.errors import ComposerError
 
@@ -24,7 +24,8 @@ def lock(
 
     The lock lies beside the manifest, bundle.lock, and is used wherever the bundle is: each source
     is taken at the commit that was locked, and what differs is refused. Every variant is locked. A
-    bundle that ships, or that is on the Hub, is locked into the file that -o names. Of files on
+    bundle that ships, or that is on the Hub, is locked into the file that -o names, and run with
+    it by --lock. Of files on
     the Hub only the small ones are fetched for it. The same bundle gives the same bytes.
 
     What you have locked is not tried in a child process before it is loaded.
@@ -54,10 +55,7 @@ def lock(
 
 def verify(
     bundle: BundleName,
-    lock: Annotated[
-        Path | None,
-        typer.Option("--lock", metavar="FILE", help="Take a lock that lies elsewhere."),
-    ] = None,
+    lock: LockFile = None,
     source: Sources = None,
     json: Json = False,
 ) -> None:
@@ -68,17 +66,15 @@ def verify(
 
     Example: composer verify my-bundle
     """
-    from dataclasses import replace
-
     from composer.draw.text import size
     from composer.hub import settings
     from composer.lock.verify import verify as hold
     from composer.names import find_bundle
 
     with settings.no_network():
-        found = find_bundle(bundle)
+        found = find_bundle(bundle, lock)
     with waiting("hashing"):
-        verdict = hold(replace(found, lock=lock or found.lock), folders(source))
+        verdict = hold(found, folders(source))
     name = verdict.lock.model.bundle
     if json:
         say(verdict_json(name, verdict.problems))

@@ -31,6 +31,7 @@ class Choice:
     device: str | None = None
     precision: list[str] | None = None
     trust: bool = False
+    lock: Path | None = None
 
     def title(self) -> str:
         """Return the bundle's own name, or what it was called where that cannot be read."""
@@ -39,7 +40,7 @@ class Choice:
         from composer.names import find_bundle
 
         try:
-            found = find_bundle(self.name)
+            found = find_bundle(self.name, self.lock)
             return read_manifest(found.path, self.variant or found.variant).name
         except ComposerError:
             return self.name
@@ -55,7 +56,7 @@ class Choice:
         asked = {**profile.precision, **self._precision()}
         sources = folders(self.source)
         with reading(self.name):
-            found = find_bundle(self.name)
+            found = find_bundle(self.name, self.lock)
             report = check_variant(found, self.variant, sources=sources, precision=asked)
         checked = report.raise_if_refused()
         hold_placement(checked, profile)

@@ -86,6 +86,12 @@ Trust = Annotated[
         "--trust", help="Load files of the Hub without trying them in a child process first."
     ),
 ]
+LockFile = Annotated[
+    Path | None,
+    typer.Option(
+        "--lock", metavar="FILE", help="Hold the bundle against this lock, not one beside it."
+    ),
+]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON, for programs to read.")]
 
 

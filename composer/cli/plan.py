@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from composer.cli.options import (
     BundleName,
     Device,
+    LockFile,
     Precisions,
     ProfileFile,
     Providers,
@@ -32,6 +33,7 @@ def plan(
     provider: Providers = None,
     device: Device = None,
     precision: Precisions = None,
+    lock: LockFile = None,
 ) -> None:
     """Tell what a run would do, without running it.
 
@@ -43,7 +45,9 @@ def plan(
     from composer.cli.opening import Choice
     from composer.loading import hold_files
 
-    choice = Choice(bundle, variant, source, profile, threads, provider, device, precision)
+    choice = Choice(
+        bundle, variant, source, profile, threads, provider, device, precision, lock=lock
+    )
     opened = choice.bundle()
     names = [opened.task(task)] if task is not None else opened.tasks
     graphs = [opened.checked.graphs[name] for name in names]

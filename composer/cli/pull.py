@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from composer.cli.options import BundleName, Json, Sources, Task, Variant
+from composer.cli.options import BundleName, Json, LockFile, Sources, Task, Variant
 from composer.cli.printing import as_json, count, say
 
 if TYPE_CHECKING:
@@ -24,6 +24,7 @@ def pull(
     trust: Annotated[
         bool, typer.Option("--trust", help="Also spare it the child process that loads it first.")
     ] = False,
+    lock: LockFile = None,
     json: Json = False,
 ) -> None:
     """Download what a bundle needs from the Hub, and verify it.
@@ -39,7 +40,7 @@ def pull(
     from composer.hub import held, needed
     from composer.hub.probe import remember
 
-    opened = Choice(bundle, variant, source).bundle()
+    opened = Choice(bundle, variant, source, lock=lock).bundle()
     tasks = opened.tasks if task is None else [opened.task(task)]
     names = list(dict.fromkeys(n for each in tasks for n in opened.checked.graphs[each].components))
     needs = needed(opened.checked, names)

@@ -12,6 +12,7 @@ from composer.cli.options import (
     Device,
     Inputs,
     Json,
+    LockFile,
     Precisions,
     ProfileFile,
     Providers,
@@ -56,6 +57,7 @@ def run(
     device: Device = None,
     precision: Precisions = None,
     trust: Trust = False,
+    lock: LockFile = None,
 ) -> None:
     """Run a bundle once and print what it gives.
 
@@ -71,7 +73,9 @@ def run(
 
     if stream and json:
         raise typer.BadParameter("--stream prints text and --json one object: choose one")
-    choice = Choice(bundle, variant, source, profile, threads, provider, device, precision, trust)
+    choice = Choice(
+        bundle, variant, source, profile, threads, provider, device, precision, trust, lock
+    )
     try:
         with choice.bundle() as opened:
             graph = opened.checked.graphs[opened.task(task)]

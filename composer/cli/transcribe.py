@@ -13,6 +13,7 @@ from composer.cli.options import (
     BundleName,
     Device,
     Inputs,
+    LockFile,
     Precisions,
     ProfileFile,
     Providers,
@@ -86,6 +87,7 @@ def transcribe(
     device: Device = None,
     precision: Precisions = None,
     trust: Trust = False,
+    lock: LockFile = None,
 ) -> None:  # fmt: skip
     """Transcribe audio files.
 
@@ -105,7 +107,9 @@ def transcribe(
     _distinct(clips, format, output)
     if language is not None:
         input = [*(input or ()), f"language={language}"]
-    choice = Choice(bundle, variant, source, profile, threads, provider, device, precision, trust)
+    choice = Choice(
+        bundle, variant, source, profile, threads, provider, device, precision, trust, lock
+    )
     with choice.bundle() as opened:
         name = opened.task(TASK if task is None and TASK in opened.tasks else task)
         graph = opened.checked.graphs[name]

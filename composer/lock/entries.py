@@ -12,6 +12,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationErr
 from composer.errors import ComposerError, Place, Problem
 from composer.headers.refusal import show
 from composer.headers.strictjson import parse_object
+from composer.hub.ids import REPO
 from composer.hub.tree import name_fault
 from composer.location import Location
 
@@ -27,8 +28,15 @@ def _safe(path: str) -> str:
     return path
 
 
+def _repo(text: str) -> str:
+    if not REPO.fullmatch(text):
+        raise ValueError(f"{show(text)} is no repository")
+    return text
+
+
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 Commit = Annotated[str, Field(pattern=r"^[0-9a-f]{40}$")]
+Repo = Annotated[str, AfterValidator(_repo)]
 Inside = Annotated[str, AfterValidator(_safe)]
 
 
@@ -46,8 +54,12 @@ class FileEntry(Strict):
 
 
 class SourceEntry(Strict):
-    """A repository at its commit, or a folder without one; `licence` is what its card states."""
+    """A repository at its commit, or a folder of no repository.
 
+    `licence` is what its card states.
+    """
+
+    repo: Repo | None = None
     commit: Commit | None = None
     licence: dict[str, str] = {}
     files: dict[Inside, FileEntry]
@@ -109,6 +121,16 @@ class Lock:
         """Return the commit of each source that has one."""
         sources = self.model.sources.items()
         return {text: entry.commit for text, entry in sources if entry.commit}
+
+    @property
+    def own(self) -> dict[str, str]:
+        """Return the commit of the repository that the bundle itself is in, where it is in one."""
+        sources = self.model.sources.items()
+        return {
+            entry.repo.lower(): entry.commit
+            for text, entry in sources
+            if entry.repo and entry.commit and not text.startswith("hf:")
+        }
 
     @property
     def bytes(self) -> bytes:

@@ -9,8 +9,8 @@ from importlib.metadata import version
 from pathlib import Path
 
 from composer.checker import Checked, check_variant
-from composer.hub import fetch, needed, snapshot_of
-from composer.hub.card import Card, card_of
+from composer.hub import Snapshot, fetch, needed, snapshot_of
+from composer.hub.card import card_of
 from composer.loading import hold_files
 from composer.location import Location
 from composer.lock.entries import (
@@ -56,8 +56,7 @@ def check_all(bundle: Found, sources: Mapping[str, Path] | None = None) -> Editi
 def lock_of(checked: Editions) -> Lock:
     """Return the lock of a bundle's editions."""
     entries: dict[str, dict[str, FileEntry]] = {}
-    commits: dict[str, str] = {}
-    cards: dict[str, Card] = {}
+    places: dict[str, Snapshot] = {}
     editions = {key: edition(each) for key, each in checked.items()}
     for each in checked.values():
         for known in each.known.values():
@@ -66,9 +65,8 @@ def lock_of(checked: Editions) -> Lock:
                 text = source_text(source)
                 entries.setdefault(text, {})[location.inside] = _file(location)
                 place = snapshot_of(Location("", "", location.root))
-                if place and source.kind == "hf":
-                    commits[text] = place[0].commit
-                    cards[text] = card_of(place[0])
+                if place:
+                    places[text] = place[0]
     first = checked[None]
     manifest = first.manifest
     data = manifest.path.read_bytes()
@@ -81,8 +79,9 @@ def lock_of(checked: Editions) -> Lock:
         licences=licences(manifest),
         sources={
             text: SourceEntry(
-                commit=commits.get(text),
-                licence=dict(cards[text].stated) if text in cards else {},
+                repo=places[text].repo if text in places else None,
+                commit=places[text].commit if text in places else None,
+                licence=dict(card_of(places[text]).stated) if text in places else {},
                 files=files,
             )
             for text, files in entries.items()

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from composer.checker import check_variant
 from composer.errors import ComposerError, Problem, in_order
-from composer.hub import parse_id, settings
+from composer.hub import settings
 from composer.location import Location
 from composer.lock.entries import FileEntry, Lock, SourceEntry, read_lock
 from composer.lock.files import hash_again
@@ -45,6 +45,11 @@ def verify(bundle: Found, sources: Mapping[str, Path] | None = None) -> Verdict:
     with settings.no_network():
         for text, entry in lock.model.sources.items():
             root = _root(text, entry, manifests, sources or {})
+            if root is None:
+                message = f"{text} was locked from a folder, which is not named here"
+                hint = "name it: --source NAME=FOLDER"
+                differ.append(Problem("S465", message, hint=hint))
+                continue
             differ += _held(lock, text, root, entry)
             files += len(entry.files)
             nbytes += sum(file.size for file in entry.files.values())
@@ -59,14 +64,16 @@ def verify(bundle: Found, sources: Mapping[str, Path] | None = None) -> Verdict:
 
 def _root(
     text: str, entry: SourceEntry, manifests: list[Manifest], given: Mapping[str, Path]
-) -> Path:
+) -> Path | None:
     """Return the folder of a locked source: one that was given, in the cache, or beside."""
     for manifest in manifests:
         for name, source in manifest.sources.items():
             if source_text(source) == text and name in given:
                 return given[name]
-    if entry.commit:
-        home = settings.cache() / settings.folder_name(parse_id(text).repo)
+    if text.startswith("hf:"):
+        if not (entry.repo and entry.commit):
+            return None
+        home = settings.cache() / settings.folder_name(entry.repo)
         return home / "snapshots" / entry.commit
     return manifests[0].folder / text
 

@@ -316,13 +316,34 @@ def test_verify_of_the_cache_needs_no_network(remote, anew, cli):
     assert mirror.requests == []
 
 
-def test_lock_a_bundle_of_the_hub_elsewhere(hub, hub_home, tmp_path, monkeypatch, cli):
+def test_lock_a_bundle_of_the_hub_elsewhere(hub, hub_home, tmp_path, monkeypatch, cli, anew):
     monkeypatch.chdir(tmp_path)
-    hub({"ann/tiny": {"bundle.yaml": BUNDLE.encode(), "model.safetensors": WEIGHTS}})
+    files = {"bundle.yaml": BUNDLE.encode(), "model.safetensors": WEIGHTS}
+    repository = Repository(files)
+    hub({"ann/tiny": repository})
     code, _, err = cli("lock", "ann/tiny")
     assert code == 2
     assert "is not yours to lock in its place: name a file by -o" in err.replace("\n", " ")
     assert cli("lock", "ann/tiny", "-o", "tiny.lock")[0] == 0
-    cli("pull", "ann/tiny")
+    repository.push(files | {"model.safetensors": SMALLER})
+    anew()
+    assert cli("pull", "ann/tiny", "--lock", "tiny.lock")[0] == 0
+    assert cli("run", "ann/tiny", "--lock", "tiny.lock", "-i", "said=yes") == (0, "YES\n", "")
+    assert cli("check", "ann/tiny", "--lock", "tiny.lock")[0] == 0
     assert cli("verify", "ann/tiny", "--lock", "tiny.lock")[0] == 0
     assert cli("verify", "ann/tiny")[0] == 3  # that lock is not beside it
+    code, _, err = cli("check", f"ann/tiny@{repository.commit()}", "--lock", "tiny.lock")
+    assert code == 3
+    assert "S465 own/model.safetensors is not what tiny.lock has" in err
+
+
+def test_a_lock_of_a_folder_in_place_of_a_repository(remote, tmp_path, cli):
+    folder = tmp_path / "copy"
+    folder.mkdir()
+    (folder / "model.safetensors").write_bytes(WEIGHTS)
+    assert cli("lock", ".", "--source", f"own={folder}")[0] == 0
+    assert cli("verify", ".", "--source", f"own={folder}")[0] == 0
+    assert cli("verify", ".")[2].startswith(
+        "S465 hf:ann/tiny was locked from a folder, which is not named here\n"
+        "    hint: name it: --source NAME=FOLDER\n"
+    )
