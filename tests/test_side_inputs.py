@@ -78,6 +78,11 @@ class Stacked(Component, name="their.stacked"):
         yield Token(best, str(best))
         return {"text": str(best), "ids": np.array([best]), "last": made}
 
+    @method(embeds="T D @embed", ids="i64 T", returns="f32 D")
+    def guess(self, embeds: np.ndarray, ids: np.ndarray) -> np.ndarray:
+        """Look its side input up by itself."""
+        return forward(embeds, self.kinds(ids), np.zeros(len(ids), bool), np.zeros((0, 1)))
+
 
 def forward(embeds: np.ndarray, kinds: np.ndarray, at: np.ndarray, deep: np.ndarray) -> np.ndarray:
     """Return the last hidden row: causal sums, mixed, with features added in the first layers."""
@@ -191,6 +196,14 @@ def test_placeholder_ids_that_reach_a_side_input(tmp_path):
         "    hint: fill them first: {run: fill, with: {ids: $ids, at: $at, value: 0}}, with the id "
         "that the model was trained with there"
     ]  # fmt: skip
+
+
+def test_placeholder_ids_that_reach_the_decoder_itself(tmp_path):
+    """A decoder that looks its side input up by itself reads placeholders no less."""
+    for ids, found in (("$text", []), ("$ids", ["warning: words.guess reads $ids"])):
+        more = f"  guess: {{run: words.guess, with: {{embeds: $rows, ids: {ids}}}}}\noutputs:"
+        told = said(tmp_path, ("outputs:", more), ("$answer.ids}", "$answer.ids, last: $guess}"))
+        assert [each.partition(" L301 ")[2].partition(",")[0] for each in told] == found
 
 
 UNSCALED = ("emits: words.embed", "emits: words.embed_unscaled")

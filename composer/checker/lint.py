@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -53,8 +53,7 @@ def placeholders(graph: Graph, report: Callable[..., None]) -> None:
     for scatter in graph.nodes.values():
         if scatter.component is not None or scatter.run != "scatter":
             continue
-        base, at = makers.get(scatter.wires.get("base", "")), scatter.wires.get("at")
-        ids = set(base.wires.values()) if base else set()
+        at, ids = scatter.wires.get("at", ""), _unfilled(graph, makers, scatter)
         for node in _beside(graph, scatter):
             for key, value in node.wires.items():
                 if value in ids and at not in node.wires.values():
@@ -72,16 +71,22 @@ def placeholders(graph: Graph, report: Callable[..., None]) -> None:
                     )
 
 
-def _beside(graph: Graph, scatter: Node) -> list[Node]:
-    """Return the nodes that make what goes where the rows of a scatter go, beside them."""
-    together = {
+def _unfilled(graph: Graph, makers: Mapping[str, Node], scatter: Node) -> set[str]:
+    """Return the ids under a scatter's base, and those that came with its marks."""
+    base, marks = (makers.get(scatter.wires.get(key, "")) for key in ("base", "at"))
+    beside = {
         value
-        for node in graph.nodes.values()
-        if scatter.name in node.wires.values()
-        for value in node.wires.values()
+        for value in (marks.outputs.values() if marks else ())
+        if (port := graph.values[value].port) and port.dtype == "i64"
     }
-    return [
-        node
-        for node in graph.nodes.values()
-        if node is not scatter and together & set(node.outputs.values())
-    ]
+    under = set(base.wires.values()) if base else set()
+    filled = {v for v in under if (m := makers.get(v)) and m.component is None and m.run == "fill"}
+    return beside | under - filled
+
+
+def _beside(graph: Graph, scatter: Node) -> list[Node]:
+    """Return the nodes that the rows of a scatter go to, and those that make what goes there."""
+    there = [node for node in graph.nodes.values() if scatter.name in node.wires.values()]
+    together = {value for node in there for value in node.wires.values()}
+    makers = [node for node in graph.nodes.values() if together & set(node.outputs.values())]
+    return [node for node in graph.nodes.values() if node in [*there, *makers] and node != scatter]
