@@ -21,13 +21,13 @@ def heldout(speaks, tmp_path_factory):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ["mega-asr-mini"])
-def test_the_readme_is_reproduced(cli, heldout, name):
+@pytest.mark.parametrize(("name", "given"), [("mega-asr-mini", ["-i", "language="])])
+def test_the_readme_is_reproduced(cli, heldout, name, given):
     text = (ROOT / "bundles" / name / "README.md").read_text()
     told = {group: (*map(int, counts), rate) for group, *counts, rate in ROW.findall(text)}
     assert told.keys() >= {"all", "digits", "long", "clean", "room+babble"}
-    call = ["eval", name, heldout, "-i", "language=", "--by", "category", "--by", "condition"]
-    code, out, _ = cli(*call, "--json")
+    by = ["--by", "category", "--by", "condition"]
+    code, out, _ = cli("eval", name, heldout, *given, *by, "--json")
     assert code == 0
     report = json.loads(out)
     groups = {"all": {"utterances": report["utterances"]["scored"], **report["words"]}}
