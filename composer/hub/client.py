@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 import queue
+import socket
 import sys
 import threading
 import time
@@ -106,9 +107,9 @@ def get(url: str, *, headers: Mapping[str, str] | None = None) -> Iterator[Answe
         try:
             answer = _follow(url, dict(headers or {}), time.monotonic() + PER_TRY)
         except Cut as cut:
-            if attempt == CONNECTS - 1 or cut.timeout:
+            if attempt >= CONNECTS - 1 or cut.timeout:
                 unreachable(url, cut)
-            time.sleep(wait)
+            asked = 0.0
         else:
             try:
                 if answer.status in (200, 206, 416):
@@ -117,10 +118,10 @@ def get(url: str, *, headers: Mapping[str, str] | None = None) -> Iterator[Answe
                 trouble = _trouble(answer, url)
                 if trouble is None or last:
                     raise ComposerError(trouble or _failed(answer, url))
-                wait = max(wait, _asked_wait(answer, url))
+                asked = _asked_wait(answer, url)
             finally:
                 answer.response.close()
-            time.sleep(wait)
+        time.sleep(max(wait, asked))
         wait *= 2
 
 
@@ -147,7 +148,7 @@ def _follow(url: str, headers: dict[str, str], deadline: float) -> Answer:
 
 def hold_address(parts: SplitResult, home: SplitResult, url: str) -> None:
     """Refuse an address that is no https, or that is inside a network the Hub is not in."""
-    host = (parts.hostname or "").lower()
+    host = (parts.hostname or "").rstrip(".")
     local = home.hostname in LOOPBACK
     if parts.scheme != "https" and not (parts.scheme == "http" and local and host in LOOPBACK):
         hint = (
@@ -156,12 +157,20 @@ def hold_address(parts: SplitResult, home: SplitResult, url: str) -> None:
         refused("S436", f"{show(url)} is not https", hint=hint)
     if not host or parts.username is not None:
         refused("S436", f"{show(url)} is no address of a server")
-    try:
-        inside = not ipaddress.ip_address(host).is_global
-    except ValueError:
-        inside = host == "localhost" or host.endswith(".localhost")
-    if inside and not local and host != home.hostname:
+    if _is_inside(host) and not local and host != home.hostname:
         refused("S436", f"{show(url)} is an address of an inner network")
+
+
+def _is_inside(host: str) -> bool:
+    """Tell whether a host, in any of the ways to write an address, is in an inner network."""
+    try:
+        return not ipaddress.ip_address(host).is_global
+    except ValueError:
+        pass
+    try:
+        return not ipaddress.ip_address(socket.inet_aton(host)).is_global  # 127.1, 0x7f000001
+    except OSError:
+        return host == "localhost" or host.endswith(".localhost")
 
 
 def join(base: str, place: str) -> str:
@@ -176,6 +185,7 @@ def _split(url: str) -> SplitResult:
     try:
         parts = urlsplit(url)
         _origin(parts)
+        (parts.hostname or "").encode("idna")
     except ValueError:
         refused("S436", f"{show(url)} is no address of a server")
     return parts

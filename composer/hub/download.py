@@ -227,7 +227,7 @@ def _collect(snapshot: Snapshot, part: Part, stop: threading.Event) -> None:
         if part.size == file.size or stop.is_set():
             return
         tries = 0 if part.size - before >= GAIN else tries + 1
-        if tries == TRIES:
+        if tries == TRIES or part.drops == TRIES:
             broken(url, why, f", at {part.size} of {file.size} bytes")
         time.sleep(WAIT * 2**tries if tries else 0)
 

@@ -15,7 +15,7 @@ Tell = Callable[[int], None]
 class Part:
     """An unfinished download that grows at its end; one of an earlier run is gone on with.
 
-    `told` counts the bytes that were shown as done.
+    `told` counts the bytes that were shown as done, and `drops` how often it was begun again.
     """
 
     def __init__(self, place: Path, file: HubFile, tell: Tell, told: int = 0) -> None:
@@ -23,7 +23,7 @@ class Part:
         self.file = file
         self.tell = tell
         self.told = told
-        self.size = 0
+        self.size = self.drops = 0
         self.digest = new_hash(file)
         if place.is_symlink() or (place.exists() and place.stat().st_size > file.size):
             place.unlink()
@@ -46,6 +46,7 @@ class Part:
         self.out.seek(0)
         self.out.truncate()
         self.digest, self.size = new_hash(self.file), 0
+        self.drops += 1
         self._show()
 
     def _show(self) -> None:

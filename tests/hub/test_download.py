@@ -186,6 +186,17 @@ def test_a_server_that_ignores_ranges_and_breaks_off(hub):
     assert sent(mirror, "/store/") == (1 << 20) * 3 + len(WEIGHTS) - (1 << 20)
 
 
+def test_a_server_that_never_lets_a_download_go_on_is_left(hub):
+    """Each beginning brings enough to be tried again, and nothing of it is ever continued."""
+    mirror = hub({"ann/tiny": FILES})
+    wanted = needs("ann/tiny", BIG)
+    cut = {"times": 1, "cut": 2 << 20, "origins": ("store",)}
+    again = {"times": 1, "status": 416, "origins": ("store",)}
+    mirror.faults[BIG] = [fault for _ in range(9) for fault in (Fault(**cut), Fault(**again))]
+    (found,) = refusal(fetch, wanted)
+    assert found.startswith("S498 ")
+
+
 def test_a_part_that_is_too_long_is_dropped(hub, hub_home):
     hub({"ann/tiny": FILES})
     (need,) = needs("ann/tiny", BIG)

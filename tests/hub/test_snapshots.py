@@ -1,6 +1,7 @@
 """A revision becomes a commit and a listing, or the trouble on the way has its own name."""
 
 import json
+from urllib.parse import urlsplit
 
 import pytest
 
@@ -139,6 +140,8 @@ def test_what_another_tool_fetched_is_known_offline(hub, hub_home, anew):
         (Fault(redirect="http://[bad/x"), "S436", "is no address of a server"),
         (Fault(redirect="/" + "x" * 70_000), "S490", "cannot reach 127.0.0.1"),
         (Fault(redirect="file:///etc/passwd"), "S436", "is not https"),
+        (Fault(redirect=f"https://{'a' * 70}.com/x"), "S436", "is no address of a server"),
+        (Fault(redirect="https://a..b/x"), "S436", "is no address of a server"),
         (Fault(redirect="/api/models/ann/tiny/revision/main"), "S436", "more than 6 times"),
         (Fault(endless=1 << 26), "S437", "sends more than the 16777216 bytes"),
     ],
@@ -156,6 +159,33 @@ def test_trouble_that_passes_is_none(hub):
     mirror.faults["/info"] = [Fault(status=503, times=1), Fault(cut=3, times=1)]
     mirror.faults["/tree"] = Fault(status=429, times=2, headers={"Retry-After": "0"})
     assert get().files
+
+
+def test_trouble_of_two_kinds_in_turn(hub):
+    mirror = hub({"ann/tiny": FILES})
+    mirror.faults["/info"] = [Fault(status=503, times=2), Fault(redirect="http://127.0.0.1:9/")]
+    (found,) = refusal(get)
+    assert found.startswith("S490 cannot reach 127.0.0.1:")
+
+
+def test_a_server_is_waited_for_as_long_as_it_asks(hub, monkeypatch):
+    mirror = hub({"ann/tiny": FILES})
+    mirror.faults["/info"] = Fault(status=429, headers={"Retry-After": "30"})
+    slept = []
+    monkeypatch.setattr(client.time, "sleep", slept.append)
+    assert refusal(get)[0].startswith("S496 ")
+    assert [seconds for seconds in slept if seconds > 1] == [30, 30, 30]
+
+
+@pytest.mark.parametrize(
+    "host", ["10.0.0.1", "127.1", "2130706433", "0x7f.1", "[::ffff:127.0.0.1]", "localhost."]
+)
+def test_the_public_hub_points_to_no_inner_network(host):
+    home = urlsplit("https://huggingface.co")
+    url = f"https://{host}/x"
+    (found,) = refusal(client.hold_address, urlsplit(url), home, url)
+    assert found.startswith("S436 ")
+    client.hold_address(urlsplit("https://cdn-lfs.hf.co/x"), home, "")
 
 
 @pytest.mark.parametrize("stall", [Fault(stall=30), Fault(trickle=(1, 0.05))])
