@@ -11,6 +11,7 @@ from typing import Any
 
 from composer.errors import ComposerError
 from composer.headers.files import Files, LocalFiles, absent
+from composer.headers.ranges import Ranges
 from composer.headers.refusal import Report, refuse, show
 from composer.headers.shards import Shards, find_shards
 from composer.headers.sniff import sniff
@@ -107,25 +108,28 @@ def read_safetensors(location: Location, files: Files | None = None) -> TensorIn
 def read_header(location: Location, files: Files) -> tuple[dict[str, Tensor], dict[str, str]]:
     """Return the tensors and the metadata of one file whose every byte is accounted for."""
     with files.open(location) as ranges:
-        head = ranges.read(0, min(ranges.size, 512))
-        if head[8:9] != b"{":
-            sniff(location, head, "safetensors")
-        if ranges.size < 8:
-            refuse(location, "S420", f"has {ranges.size} bytes; a safetensors header needs 8")
-        (length,) = struct.unpack("<Q", head[:8])
-        if length > HEADER:
-            refuse(location, "S420", f"says its header has {length} bytes; the limit is {HEADER}")
-        if length > ranges.size - 8:
-            refuse(
-                location,
-                "S420",
-                f"says its header has {length} bytes but only {ranges.size - 8} follow",
-                hint="the file was cut off; fetch it again",
-            )
-        if head[8:9] != b"{" or length == 0:
-            refuse(location, "S420", "has no header that starts with '{'")
-        header = ranges.read(8, length)
-        size = ranges.size
+        return _read(location, ranges)
+
+
+def _read(location: Location, ranges: Ranges) -> tuple[dict[str, Tensor], dict[str, str]]:
+    head = ranges.read(0, min(ranges.size, 512))
+    if head[8:9] != b"{":
+        sniff(location, head, "safetensors")
+    if ranges.size < 8:
+        refuse(location, "S420", f"has {ranges.size} bytes; a safetensors header needs 8")
+    (length,) = struct.unpack("<Q", head[:8])
+    if length > HEADER:
+        refuse(location, "S420", f"says its header has {length} bytes; the limit is {HEADER}")
+    if length > ranges.size - 8:
+        refuse(
+            location,
+            "S420",
+            f"says its header has {length} bytes but only {ranges.size - 8} follow",
+            hint="the file was cut off; fetch it again",
+        )
+    if head[8:9] != b"{" or length == 0:
+        refuse(location, "S420", "has no header that starts with '{'")
+    header = ranges.read(8, length)
     entries = parse_object(location, header, what="the header", depth=8, lines=False)
     report = Report()
     metadata = _metadata(location, entries.pop("__metadata__", {}), report)
@@ -134,7 +138,7 @@ def read_header(location: Location, files: Files) -> tuple[dict[str, Tensor], di
     tensors = [_tensor(location, name, entry, report) for name, entry in entries.items()]
     whole = [tensor for tensor in tensors if tensor]
     if len(whole) == len(tensors):
-        _cover(location, whole, size - 8 - length, report)
+        _cover(location, whole, ranges.size - 8 - length, report)
     report.finish()
     start = 8 + length
     return {

@@ -12,6 +12,7 @@ from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
+from types import TracebackType
 
 from composer.errors import ComposerError
 from composer.headers.ranges import Ranges
@@ -146,9 +147,19 @@ class HubRanges:
     def __enter__(self) -> HubRanges:
         return self
 
-    def __exit__(self, *_: object) -> None:
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
         if self.whole is not None:
             self.whole.__exit__(None, None, None)
+        if isinstance(error, ComposerError):
+            # Nothing vouches for these bytes: they may be a proxy's, and be right the next time.
+            with suppress(OSError):
+                self.place.unlink(missing_ok=True)
+            return
         if len(self.pieces) == self.held:
             return
         index = json.dumps([[start, len(data)] for start, data in self.pieces]).encode()

@@ -187,6 +187,17 @@ def test_a_cut_range_is_asked_for_again(hub):
     assert len(read_safetensors(place, HubFiles())) == 2
 
 
+def test_a_header_that_is_refused_is_not_kept(hub, hub_home):
+    """What stands between may have answered, and not do so the next time."""
+    mirror = hub({"ann/tiny": FILES})
+    garbage = struct.pack("<Q", 16) + b"{" * len(WEIGHTS)
+    mirror.faults[MODEL] = Fault(swap=garbage, origins=("store",))
+    (found,) = refusal(read_safetensors, at(MODEL), HubFiles())
+    assert "S412 " in found
+    mirror.faults.clear()
+    assert len(read_safetensors(at(MODEL), HubFiles())) == 2
+
+
 def test_a_header_beyond_any_bound(hub, monkeypatch):
     hub({"ann/tiny": FILES})
     monkeypatch.setattr(ranges, "MOST", 1000)
