@@ -1,6 +1,7 @@
 """What the catalogue claims of each bundle is true."""
 
 import ast
+import json
 from pathlib import Path
 
 import pytest
@@ -8,6 +9,7 @@ import pytest
 import composer
 from composer.catalogue import Catalogue, catalogue
 from composer.checker import check_variant
+from composer.cli import main
 from composer.errors import ComposerError
 from composer.manifest import read_manifest
 from composer.manifest.source import read
@@ -26,7 +28,7 @@ GOLDEN = {
     "qwen3-asr-1-7b": ("reference/test_qwen3_asr.py", "test_every_stage_is_that_of_transformers"),
     **dict.fromkeys(
         [f"gemma-4-{size}" for size in releases.SIZES],
-        ("components/test_gemma4.py", "test_every_layer_gives_what_it_gives_in_transformers"),
+        ("components/test_gemma4_bundles.py", "test_a_conversation_is_that_of_transformers"),
     ),
 }
 MINIATURE = {"mega-asr-mini": "cli/test_mini.py", "elderwise-mini": "test_training_elderwise.py"}
@@ -170,6 +172,28 @@ def test_unconverted_files_are_told_how_they_are_made():
     (problem,) = composer.check("qwen3-asr-1-7b", variant="bf16").problems
     assert problem.code == "S477"
     assert problem.hint.startswith("python -m converters.qwen3_asr CHECKPOINT FOLDER makes it of ")
+
+
+def test_the_list_tells_what_is_verified_and_what_is_planned(capsys):
+    assert main(["list"]) == 0
+    shown, planned = capsys.readouterr().out.split("\nplanned:\n")
+    for name, entry in catalogue().bundles.items():
+        (line,) = [line for line in shown.splitlines() if line.startswith(f"{name} ")]
+        assert line.endswith(f"verified: {', '.join(entry.verified)})")
+    assert "  to be converted: python -m converters.qwen3_asr CHECKPOINT FOLDER " in shown
+    for name, entry in catalogue().planned.items():
+        (line,) = [line for line in planned.splitlines() if line.startswith(f"{name} ")]
+        assert line.endswith(f"(missing: {'; '.join(entry.missing)})")
+    assert main(["list", "--json"]) == 0
+    rows = json.loads(capsys.readouterr().out)
+    assert [row["name"] for row in rows["bundles"]] == list(shipped_bundles())
+    assert [row["name"] for row in rows["planned"]] == list(catalogue().planned)
+
+
+@pytest.mark.parametrize("command", ["run", "check", "plan", "chat", "show", "pull"])
+def test_every_command_refuses_what_is_planned(command, capsys):
+    assert main([command, "gemma-4-audio"]) == 3
+    assert capsys.readouterr().err.startswith("S467 'gemma-4-audio' is planned ")
 
 
 def test_the_catalogue_is_strict():

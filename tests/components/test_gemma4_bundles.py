@@ -1,0 +1,33 @@
+"""The manifests of Gemma-4 that ship, run with a tiny model of each size, talk as transformers."""
+
+import pytest
+import torch
+
+import composer
+from tests import releases, replica
+from tests.components.gemma4_models import SMALL, save, torch_model
+
+WORDS = 300
+FEW = {"answer": {"max_tokens": 8}}
+
+
+@pytest.mark.parametrize("size", releases.SIZES)
+def test_a_conversation_is_that_of_transformers(size, tmp_path):
+    kind = size.partition("-")[0]
+    model = torch_model(kind, vocab_size=WORDS, vocab_size_per_layer_input=WORDS)
+    prefix, whole = "language_model.model.", kind in SMALL
+    folder = save(model, tmp_path / "repo", kind, prefix=prefix, whole=whole)
+    replica.tokenizer(folder, releases.GEMMA_SPECIALS)
+    history = []
+    with composer.load(f"gemma-4-{size}", sources={"repo": folder}) as bundle:
+        for text in ("Good morning.", "What did I say?"):
+            taps = ["asked.ids", "answer.ids"]
+            said = bundle.run(text=text, history=history, taps=taps, options=FEW)
+            asked = torch.tensor(said.taps["asked.ids"])[None]
+            with torch.no_grad():
+                wanted = model.generate(asked, max_new_tokens=8, do_sample=False)
+            ours = said.taps["answer.ids"].tolist()
+            assert ours
+            assert wanted[0, asked.shape[1] :].tolist()[: len(ours)] == ours
+            history = said.outputs["history"]
+            assert history.tolist()[: asked.shape[1]] == asked[0].tolist()
