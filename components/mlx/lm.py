@@ -20,9 +20,9 @@ from .architecture import EMBEDS, module_name_of
 from .checkpoint import Checkpoint, mixed, read_checkpoint, setting
 from .decoder import MlxDecoder, Prompt
 from .device import device_of
-from .lora import Adapters, once
+from .lora import Adapters
 from .vocabulary import hold_ids, tokenizer_of
-from .writer import Aside, MaxTokens, Seed, Temperature, TopK, TopP, Writer
+from .writer import Aside, MaxTokens, Seed, Temperature, TopK, TopP, Writer, hold_options
 
 if TYPE_CHECKING:
     from composer.headers import Headers
@@ -76,9 +76,7 @@ class LanguageModel(Component, name="mlx.lm"):
 
     @classmethod
     def weigh(cls, method: str, options: Mapping[str, Any]) -> None:
-        once(options.get("adapters", ()))
-        if method == "generate":
-            Sampling(*(options[name] for name in ("temperature", "top_p", "top_k", "seed")))
+        hold_options(method, options)
 
     @classmethod
     def load(cls, spec: Spec, facts: Facts, placement: Placement) -> Self:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator
+from collections.abc import Generator, Mapping
 from typing import Annotated, Any
 
 from pydantic import Field
@@ -18,6 +18,7 @@ from composer.errors import ComposerError, Problem
 from . import packing
 from .decoder import MlxDecoder, Prompt
 from .kept import Keeper
+from .lora import once
 
 MaxTokens = Annotated[int, Field(ge=1, le=1_000_000)]
 Temperature = Annotated[float, Field(ge=0, le=100)]
@@ -25,6 +26,13 @@ TopP = Annotated[float, Field(gt=0, le=1)]
 TopK = Annotated[int, Field(ge=0)]
 Seed = Annotated[int, Field(ge=0)]
 Aside = tuple[int | str, int | str] | None
+
+
+def hold_options(method: str, options: Mapping[str, Any]) -> None:
+    """Raise ComposerError where the options of one call of a decoder contradict each other."""
+    once(options.get("adapters", ()))
+    if method == "generate":
+        Sampling(*(options[name] for name in ("temperature", "top_p", "top_k", "seed")))
 
 
 class Writer:
@@ -84,12 +92,12 @@ class Writer:
         import mlx.core as mx
 
         if mx.any((ids < 0) | (ids >= self.rows)).item():
-            odd = [each for each in ids.tolist() if not 0 <= each < self.rows]
+            odd = dict.fromkeys(each for each in ids.tolist() if not 0 <= each < self.rows)
             raise ComposerError(
                 Problem(
                     "R513",
                     f"ids {packing.some(odd)} are outside the vocabulary of {self.rows}",
-                    hint="the prompt's tokenizer and the model do not belong together",
+                    hint="they are of another model's tokenizer, or what a fill put there",
                 )
             )
 

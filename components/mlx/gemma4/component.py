@@ -20,9 +20,9 @@ from ..architecture import EMBEDS
 from ..checkpoint import mixed
 from ..decoder import MlxDecoder, Prompt
 from ..device import device_of
-from ..lora import Adapters, once
+from ..lora import Adapters
 from ..vocabulary import hold_ids, tokenizer_of
-from ..writer import Aside, MaxTokens, Seed, Temperature, TopK, TopP, Writer
+from ..writer import Aside, MaxTokens, Seed, Temperature, TopK, TopP, Writer, hold_options
 from .checkpoint import TABLE, Decoder, read_decoder
 from .model import load_model
 from .recipe import quantized
@@ -92,9 +92,7 @@ class Gemma4(Component, name="mlx.gemma4"):
 
     @classmethod
     def weigh(cls, method: str, options: Mapping[str, Any]) -> None:
-        once(options.get("adapters", ()))
-        if method == "generate":
-            Sampling(*(options[name] for name in ("temperature", "top_p", "top_k", "seed")))
+        hold_options(method, options)
 
     @classmethod
     def load(cls, spec: Spec, facts: Facts, placement: Placement) -> Self:
