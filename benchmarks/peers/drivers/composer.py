@@ -1,0 +1,34 @@
+"""Run a bundle of composer, whose outputs have `ids`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from benchmarks.peers.drivers.protocol import serve
+
+
+def load(folder: str, task: str, **_: Any) -> Callable[..., list[int]]:
+    """Load the bundle in a folder."""
+    import numpy as np
+
+    import composer
+
+    bundle = composer.load(folder, task=task)
+    clips: dict[str, Any] = {}
+
+    def run(tokens: int, ids: list[int] | None = None, clip: str | None = None) -> list[int]:
+        given: dict[str, Any] = {"ids": np.array(ids)}
+        if clip:
+            if clip not in clips:
+                clips[clip] = np.load(clip)
+            given = {"audio": (clips[clip], 16_000)}
+        result = bundle.run(task=task, options={"answer": {"max_tokens": tokens}}, **given)
+        found: list[int] = result.outputs["ids"].tolist()
+        return found
+
+    return run
+
+
+if __name__ == "__main__":
+    serve(load, "mlx", "mlx-lm", "onnxruntime")

@@ -1,0 +1,33 @@
+"""Decode by mlx-lm's own generate_step."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from benchmarks.peers.drivers.protocol import serve
+
+
+def load(folder: str, ends: list[int], **_: Any) -> Callable[..., list[int]]:
+    """Load a checkpoint in float32."""
+    import mlx.core as mx
+    from mlx_lm.generate import generate_step
+    from mlx_lm.utils import load_model
+
+    model, _config = load_model(Path(folder), strict=True)
+    model.set_dtype(mx.float32)
+
+    def run(tokens: int, ids: list[int]) -> list[int]:
+        found = []
+        for token, _ in generate_step(mx.array(ids), model, max_tokens=tokens):
+            if token in ends:
+                break
+            found.append(int(token))
+        return found
+
+    return run
+
+
+if __name__ == "__main__":
+    serve(load, "mlx", "mlx-lm")

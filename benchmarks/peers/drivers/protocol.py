@@ -1,0 +1,50 @@
+"""Answer a line of JSON for each line of JSON: load once, run many times."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import sys
+from collections.abc import Callable
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+
+def serve(load: Callable[..., Callable[..., list[int]]], *packages: str) -> None:
+    """Load what the first line asks for, and run what each other one does.
+
+    An answer has the ids, or `error`, and the most bytes that were resident here.
+    """
+    out = os.fdopen(os.dup(1), "w")
+    os.dup2(2, 1)  # what libraries print is no answer
+    run: Callable[..., list[int]] | None = None
+    for line in sys.stdin:
+        request = json.loads(line)
+        answer: dict[str, Any]
+        try:
+            if run is None:
+                run = load(**request)
+                answer = {"versions": {name: version(name) for name in packages}}
+            else:
+                answer = {"ids": [int(token) for token in run(**request)]}
+        except Exception as error:
+            answer = {"error": f"{type(error).__name__}: {error}"}
+        out.write(json.dumps({**answer, "peak": peak()}) + "\n")
+        out.flush()
+
+
+def peak() -> int | None:
+    """Return the most bytes that were resident, where Linux tells them."""
+    try:
+        found = re.search(r"VmHWM:\s+(\d+) kB", Path("/proc/self/status").read_text())
+    except OSError:
+        return None
+    return int(found[1]) * 1024 if found else None
+
+
+def until(tokens: list[int], ends: list[int]) -> list[int]:
+    """Return the tokens before the first that ends an answer."""
+    stops = [at for at, token in enumerate(tokens) if token in ends]
+    return tokens[: stops[0]] if stops else tokens

@@ -1,0 +1,392 @@
+"""What goes wrong in programs of the same kind, and must not here.
+
+The numbers are those of a survey of mlx-vlm 0.7, mlx-audio 0.6 and mlx-lm 0.32. Each is tested here
+on a shipped miniature, or where it is named, or is none that composer could have.
+"""
+
+import hashlib
+import json
+import re
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+from tokenizers import Tokenizer
+
+import composer
+from composer import ComposerError
+from composer.shipped import shipped
+
+RATE = 16_000
+MEGA = shipped("bundles") / "mega-asr-mini"
+ASKED = {"only": ["mel", "soft", "asked"], "taps": ["soft", "asked.ids", "asked.slots"]}
+HERE = "tests/test_peers_bugs.py"
+TESTS = Path(__file__).parent
+FLIGHT = "test_clips_in_flight_are_what_each_is_alone"
+HELD = {
+    "1 fewer rows of audio than placeholders": (
+        "test_every_length_has_as_many_slots_as_rows",
+        "test_one_row_less_is_refused",
+    ),
+    "2 the longer of two clips is padding": (FLIGHT,),
+    "3 clips of unequal length at once fail": (FLIGHT,),
+    "4 a kept prefix shifts the per-layer inputs": (
+        "test_a_kept_conversation_says_what_a_new_one_says",
+        "components/test_kept.py::test_one_row_beside_the_embeddings_tells_conversations_apart",
+    ),
+    "5 a kept prefix answers with the old audio": ("test_kept_rows_are_not_other_audios",),
+    "6 audio that the prompt has no place for is ignored": (
+        "test_a_prompt_without_a_place_for_speech",
+    ),
+    "7 audio over 30 s is cut": (
+        "test_long_audio_is_heard_to_its_end",
+        "test_long_audio_is_run_in_pieces_that_hold_all_of_it",
+        "test_audio_beyond_what_the_model_hears_is_refused",
+    ),
+    "9 per-layer inputs in 4 bits": (
+        "components/test_gemma4.py::test_a_recipe_leaves_what_every_layer_reads",
+    ),
+    "10 embeddings of the wrong scale, and neighbours of soft rows": (
+        "components/test_gemma4.py::test_unscaled_embeddings_fail",
+        "components/test_gemma4.py::test_neighbours_are_never_looked_for",
+        "components/test_gemma4.py::test_other_rows_where_sound_stands_fail",
+        "components/test_mlx_lm.py::test_scaled_embeddings_are_another_space",
+    ),
+    "11 tensors that are missing, and files that are not the model's": (
+        "test_a_missing_tensor_is_refused",
+        "test_a_stray_file_is_refused_or_not_read",
+        "components/test_mlx_lm.py::test_missing_unexpected_and_misshapen_tensors_are_all_named",
+    ),
+    "12 a code where the model wants a language's name": (
+        "test_a_code_is_no_language",
+        "components/test_qwen3_asr_text.py::test_refuses_to_force_what_it_does_not_know",
+    ),
+    "13 options are dropped": (
+        "test_no_option_is_dropped",
+        "test_an_option_does_what_it_says",
+    ),
+    "14 one budget of tokens for all pieces": (
+        "test_a_piece_that_goes_on_for_ever_leaves_the_others_their_tokens",
+        "test_split.py::test_a_piece_that_was_cut_short_makes_the_answer_short",
+    ),
+    "15 clips in a batch say something else": (FLIGHT,),
+    "16 a stream leaves out its first tokens": ("test_a_stream_says_all_of_it",),
+    "17 an adapter leaves traces in the weights": ("test_an_adapter_leaves_no_trace",),
+    "20 the repository's code is run": ("test_code_of_the_repository_is_not_run",),
+    "21 files are written to": ("test_no_file_is_written_to",),
+    "22 a token that is typed, and options of one call in the next": (
+        "test_a_token_that_is_typed_is_text",
+        "test_the_options_of_one_run_end_with_it",
+        "components/test_prompt.py::test_what_a_user_types_is_never_a_token",
+    ),
+    "23 samples without a rate": (
+        "test_samples_need_their_rate",
+        "test_audio.py::test_refuses_python_values_that_are_no_audio",
+    ),
+    "24 speeds that hide a part": ("test_bench.py::test_figures",),
+    "26 a stream of another thread": (FLIGHT,),
+    "27 heavy imports": ("test_architecture.py::test_nothing_heavy_is_imported_before_it_is_used",),
+}
+NOT_OURS = {
+    8: "converting loses the extractor's settings: here they stand in the manifest",
+    18: "what a server drops",
+    19: "a server that hangs",
+    25: "an encoder whose cost is quadratic: no wrong answer",
+}
+
+
+def test_each_is_held_or_none_of_ours():
+    assert sorted([*(int(name.split()[0]) for name in HELD), *NOT_OURS]) == list(range(1, 28))
+    for tests in HELD.values():
+        for test in tests:
+            path, _, name = test.rpartition("::")
+            text = (TESTS / (path or Path(__file__).name)).read_text()
+            assert re.search(rf"^def {name}\(", text, re.M), test
+
+
+@pytest.fixture(scope="module")
+def mega():
+    with composer.load("mega-asr-mini") as bundle:
+        yield bundle
+
+
+@pytest.fixture(scope="module")
+def elderwise():
+    with composer.load("elderwise-mini") as bundle:
+        yield bundle
+
+
+@pytest.fixture
+def copied(tmp_path):
+    """Return a copy of a miniature to damage."""
+
+    def make(name="mega-asr-mini"):
+        return Path(shutil.copytree(shipped("bundles") / name, tmp_path / name))
+
+    return make
+
+
+def noise(seconds):
+    size = round(RATE * seconds)
+    return (0.1 * np.random.default_rng(size).standard_normal(size, np.float32), RATE)
+
+
+def clips(name):
+    return sorted((shipped("bundles") / name / "clips").glob("*.flac"))
+
+
+def problems(run, *arguments, **given):
+    with pytest.raises(ComposerError) as refused:
+        run(*arguments, **given)
+    return [problem.code for problem in refused.value.problems], str(refused.value)
+
+
+def test_every_length_has_as_many_slots_as_rows(mega):
+    counts = set()
+    for frames in (*range(3200, 16_000, 777), 16_001, 31_999, 32_001, 100_003, 480_001):
+        audio = (noise(31)[0][:frames], RATE)
+        taps = mega.run(audio=audio, **ASKED).taps
+        counts.add(len(taps["soft"]))
+        assert taps["asked.slots"].sum() == len(taps["soft"]) > 0
+    assert len(counts) > 10
+
+
+def test_one_row_less_is_refused(mega):
+    made = mega.run(audio=noise(1), **ASKED).taps
+    fed = {name: made[name] for name in ("asked.ids", "asked.slots")}
+    codes, said = problems(mega.run, audio=noise(1), feed={**fed, "soft": made["soft"][:-1]})
+    assert codes == ["R502"]
+    assert "scatter has 12 rows of values for 13 marked positions" in said
+
+
+def test_clips_in_flight_are_what_each_is_alone(mega):
+    given = [{"audio": clip} for clip in clips("mega-asr-mini")[:4]]
+    lengths = {composer.read_audio(each["audio"]).frames for each in given}
+    assert len(lengths) == 4
+    alone = [mega.run(**each).text for each in given]
+    assert len(set(alone)) == 4
+    assert [result.text for result in mega.map(given, in_flight=4)] == alone
+
+
+def test_a_kept_conversation_says_what_a_new_one_says(elderwise):
+    keep, history, kept = {"answer": {"keep": True}}, [], []
+    for text in ("What is your name?", "And what day is it today?", "Why?"):
+        given = {"task": "chat", "text": text, "history": history}
+        result = elderwise.run(options=keep, **given)
+        fresh = elderwise.run(**given)
+        assert result.outputs["history"].tolist() == fresh.outputs["history"].tolist()
+        kept.append(result.text)
+        history = result.outputs["history"].tolist()
+    assert any(kept)
+
+
+def test_kept_rows_are_not_other_audios(mega):
+    first, second, *_ = clips("mega-asr-mini")
+    one, other = (composer.read_audio(clip).at(RATE).samples for clip in (first, second))
+    size = min(len(one), len(other))
+    keep = {"answer": {"keep": True}}
+    said = [mega.run(audio=(each[:size], RATE), options=keep).text for each in (one, other)]
+    assert said == [mega.run(audio=(each[:size], RATE)).text for each in (one, other)]
+    assert said[0] != said[1]
+
+
+def test_a_prompt_without_a_place_for_speech(copied):
+    path = copied() / "bundle.yaml"
+    whole = path.read_text()
+    path.write_text(whole.replace("{speech}", ""))
+    assert [p.code for p in composer.check(path).problems] == ["W203"]
+    mute = whole.replace("{speech}", "").replace("speech: $soft, ", "")
+    path.write_text(mute)
+    with composer.load(path) as bundle:
+        codes, said = problems(bundle.run, audio=noise(1))
+    assert codes == ["R502"]
+    assert "scatter has 13 rows of values for 0 marked positions" in said
+    deaf = re.sub(r"  embeds: .*\n", "", mute).replace("embeds: $embeds", "embeds: $words")
+    path.write_text(deaf)
+    (warning,) = composer.check(path).problems
+    assert str(warning.message) == "nothing reads $soft"
+
+
+def test_long_audio_is_heard_to_its_end(mega):
+    whole = noise(40)[0]
+    taps = [
+        mega.run(audio=(part, RATE), only=["mel", "soft"], taps=["soft"]).taps["soft"]
+        for part in (whole, whole[: 30 * RATE])
+    ]
+    assert [len(rows) for rows in taps] == [500, 375]
+
+
+def test_long_audio_is_run_in_pieces_that_hold_all_of_it(elderwise):
+    audio = noise(20)
+    run = elderwise.run(task="transcribe", audio=audio, only=["mel"], taps=["audio", "mel"])
+    pieces = [run.taps[f"{number}/audio"].samples for number in range(3)]
+    np.testing.assert_array_equal(np.concatenate(pieces), audio[0])
+
+
+def test_audio_beyond_what_the_model_hears_is_refused(copied):
+    path = copied("elderwise-mini") / "bundle.yaml"
+    text, whole = "{type: audio, split: {seconds: 9}}", path.read_text()
+    assert text in whole
+    path.write_text(whole.replace(text, "audio"))
+    with composer.load(path) as bundle:
+        codes, said = problems(bundle.run, task="transcribe", audio=noise(9.5))
+    assert codes == ["R521"]
+    assert "<samples> lasts 9.50 s, and the features cover 9 s" in said
+
+
+def test_a_missing_tensor_is_refused(copied):
+    import torch
+    from safetensors.torch import load_file, save_file
+
+    folder = copied()
+    path = folder / "mlx/llm-mixed8_4/model.safetensors"
+    tensors = load_file(path)
+    missing = "model.layers.1.post_attention_layernorm.weight"
+    kept = {name: tensor for name, tensor in tensors.items() if name != missing}
+    assert len(kept) == len(tensors) - 1
+    assert isinstance(tensors[missing], torch.Tensor)
+    save_file(kept, path, metadata={"format": "mlx"})
+    codes, said = problems(composer.load, folder)
+    assert all(code[0] in "WS" for code in codes)
+    assert missing in said
+
+
+def test_a_stray_file_is_refused_or_not_read(copied, mega):
+    folder = copied()
+    weights = folder / "mlx/llm-mixed8_4"
+    stray = weights / "a-stray.safetensors"
+    data = (weights / "model.safetensors").read_bytes()
+    stray.write_bytes(data[:-50_000] + bytes(50_000))
+    with composer.load(folder) as bundle:  # its index names the files that are meant
+        clip = clips("mega-asr-mini")[0]
+        assert bundle.run(audio=clip).text == mega.run(audio=clip).text
+    (weights / "model.safetensors.index.json").unlink()
+    codes, said = problems(composer.load, folder)
+    assert codes == ["S432"]
+    assert "holds 2 safetensors files and no index: a-stray.safetensors, model.safetensors" in said
+
+
+@pytest.mark.parametrize("language", ["en", "zh", "EN", "english", "Klingon"])
+def test_a_code_is_no_language(mega, language):
+    codes, said = problems(mega.run, audio=noise(1), language=language)
+    assert codes == ["R527"]
+    assert f"'{language}' is no language of this model" in said
+
+
+@pytest.mark.parametrize(
+    ("given", "code"),
+    [
+        ({"prompt": "names"}, "R540"),
+        ({"options": {"answer": {"max_token": 3}}}, "R544"),
+        ({"options": {"answer": {"top_k": 3}}}, "R542"),
+        ({"options": {"anwser": {"max_tokens": 3}}}, "R544"),
+    ],
+)
+def test_no_option_is_dropped(mega, given, code):
+    assert problems(mega.run, audio=noise(1), **given)[0] == [code]
+
+
+def test_an_option_does_what_it_says(mega):
+    clip = clips("mega-asr-mini")[0]
+    short = mega.run(audio=clip, options={"answer": {"max_tokens": 3}})
+    assert (short.tokens, short.finish_reason) == (3, "length")
+
+
+def test_a_piece_that_goes_on_for_ever_leaves_the_others_their_tokens(elderwise):
+    one, other = (
+        composer.read_audio(clip).at(RATE).samples for clip in clips("elderwise-mini")[:2]
+    )
+    both = np.zeros(18 * RATE, np.float32)
+    both[: len(one)], both[9 * RATE :][: len(other)] = one[: 9 * RATE], other[: 9 * RATE]
+    few = {"answer": {"max_tokens": 3}}
+    alone = [
+        elderwise.run(task="transcribe", audio=(part, RATE), options=few)
+        for part in np.split(both, 2)
+    ]
+    whole = elderwise.run(task="transcribe", audio=(both, RATE), options=few)
+    assert [result.finish_reason for result in (*alone, whole)] == ["length"] * 3
+    assert whole.tokens == 6
+    assert whole.text == " ".join(result.text for result in alone)
+
+
+def test_a_stream_says_all_of_it(mega):
+    for language in ("", "English"):
+        given = {"audio": clips("mega-asr-mini")[0], "language": language}
+        stream = mega.stream(taps=["answer.text"], **given)
+        said = "".join(stream)
+        assert said == stream.result.taps["answer.text"]
+        assert mega.run(**given).text in said
+        assert said.startswith("language ") == (not language)
+
+
+def test_an_adapter_leaves_no_trace(elderwise):
+    def ask():
+        return elderwise.run(task="chat", text="What is your name?").outputs["history"].tolist()
+
+    before = ask()
+    for _ in range(2):
+        elderwise.run(task="transcribe", audio=noise(1), options={"answer": {"max_tokens": 2}})
+        assert ask() == before
+
+
+def test_code_of_the_repository_is_not_run(copied, tmp_path):
+    folder = copied()
+    weights = folder / "mlx/llm-mixed8_4"
+    path = weights / "config.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), "model_file": "own.py"}))
+    (weights / "own.py").write_text(f"open({str(tmp_path / 'ran')!r}, 'w')")
+    codes, said = problems(composer.load, folder)
+    assert codes == ["S470"]
+    assert "'model_file' asks to run 'own.py', Python code of the repository" in said
+    assert not (tmp_path / "ran").exists()
+
+
+def test_no_file_is_written_to(copied):
+    def digests(folder):
+        return {
+            path: hashlib.sha256(path.read_bytes()).hexdigest()
+            for path in sorted(folder.rglob("*"))
+            if path.is_file()
+        }
+
+    folder = copied()
+    before = digests(folder)
+    with composer.load(folder) as bundle:
+        bundle.run(audio=clips("mega-asr-mini")[0])
+    assert digests(folder) == before
+
+
+@pytest.mark.parametrize("typed", ["<|audio_pad|>", "<|im_end|>", "<asr_text>"])
+def test_a_token_that_is_typed_is_text(mega, typed):
+    token = Tokenizer.from_file(str(MEGA / "tokenizer/tokenizer.json")).token_to_id(typed)
+    assert token is not None
+    plain, taps = (
+        mega.run(audio=noise(1), context=context, **ASKED).taps
+        for context in ("names", f"names {typed}")
+    )
+    assert taps["asked.slots"].sum() == plain["asked.slots"].sum() == len(taps["soft"])
+    assert (taps["asked.ids"] == token).sum() == (plain["asked.ids"] == token).sum()
+    assert len(taps["asked.ids"]) > len(plain["asked.ids"])
+
+
+def test_the_options_of_one_run_end_with_it(mega):
+    clip = clips("mega-asr-mini")[0]
+    before = mega.run(audio=clip)
+    first = int(mega.run(audio=clip, taps=["answer.ids"]).taps["answer.ids"][1])
+    stopped = mega.run(audio=clip, options={"answer": {"stop": [first], "temperature": 0.7}})
+    assert stopped.tokens <= before.tokens
+    again = mega.run(audio=clip)
+    assert (again.text, again.tokens) == (before.text, before.tokens)
+
+
+def test_samples_need_their_rate(mega):
+    samples, _ = noise(1)
+    codes, said = problems(mega.run, audio=samples)
+    assert codes == ["S481"]
+    assert "(samples, rate)" in said
+    rows = [
+        len(mega.run(audio=(samples, rate), only=["mel", "soft"], taps=["soft"]).taps["soft"])
+        for rate in (16_000, 8_000)
+    ]
+    assert rows == [13, 25]
