@@ -26,9 +26,11 @@ from composer.cli.options import (
 )
 from composer.cli.printing import as_json, note, say
 from composer.cli.progress import progress
+from composer.cli.transcribe import TASK
 
 if TYPE_CHECKING:
     from composer.bench.child import Case
+    from composer.bundle import Bundle
     from composer.cli.opening import Choice
 
 CLIPS = "clips"
@@ -100,7 +102,8 @@ def bench(
     turns = Turns(starts, runs, warmup)
     with waiting(f"checking {bundle}"):
         clips = _clips(first, task, input)
-        opened = [_opened(each, task, [*(input or ()), *clips], set) for each in choices]
+        given = [*(input or ()), *clips]
+        opened = [_opened(each, task, each is first, given, set) for each in choices]
     for clip in clips:
         note(f"no audio is given; taking -i {clip}")
     with progress("measuring", turns.total * len(choices), over_results=False) as advance:
@@ -121,12 +124,21 @@ def _clips(choice: Choice, task: str | None, given: list[str] | None) -> list[st
     from composer.cli.options import pairs
 
     with choice.bundle() as opened:
-        graph = opened.checked.graphs[opened.task(task)]
+        graph = opened.checked.graphs[_task(opened, task)]
         there = pairs(given, "--input", "NAME=VALUE")
         missing = [k for k, e in graph.inputs.items() if e.type == "audio" and k not in there]
         folder = opened.checked.manifest.folder / CLIPS
         clips = sorted(p for p in folder.glob("*") if p.suffix in SUFFIXES)
     return [f"{name}={_near(clips[0])}" for name in missing if clips]
+
+
+def _task(bundle: Bundle, task: str | None, named: bool = True) -> str:
+    """Return the task that is meant: where none is named, the one that transcribes or the only one.
+
+    A bundle for which it was not `named` may have it under another name.
+    """
+    task = task if named or task in bundle.tasks else None
+    return bundle.task(TASK if task is None and TASK in bundle.tasks else task)
 
 
 def _near(path: Path) -> Path:
@@ -135,7 +147,7 @@ def _near(path: Path) -> Path:
 
 
 def _opened(
-    choice: Choice, task: str | None, given: list[str], set: list[str] | None
+    choice: Choice, task: str | None, named: bool, given: list[str], set: list[str] | None
 ) -> tuple[Case, float, Mapping[str, Any]]:
     """Return what a process needs to run a bundle, the seconds of its audio, and what made it."""
     from composer.audio import Audio
@@ -146,7 +158,7 @@ def _opened(
     from composer.inputs import read_inputs
 
     with choice.bundle() as opened:
-        name = opened.task(task)
+        name = _task(opened, task, named)
         graph = opened.checked.graphs[name]
         values, options = inputs(graph, given), settings(graph, set)
         audio = [v for v in read_inputs(graph, values).values() if isinstance(v, Audio)]

@@ -83,6 +83,19 @@ def test_a_variant_against_the_bundle_itself(cli, bundle, clip):
     assert "run answer" in told["ratios"]
 
 
+def test_the_other_may_call_its_task_otherwise(cli, bundle, clip, tmp_path):
+    head, _, rest = BUNDLE.partition("inputs:")
+    rest = "".join(f"    {line}" for line in f"inputs:{rest}".splitlines(keepends=True))
+    (tmp_path / "two.yaml").write_text(f"{head}tasks:\n  transcribe:\n{rest}  more:\n{rest}")
+    call = ("-i", f"audio={clip()}", *FEW, "--json")
+    for first, other in ((bundle, "two.yaml"), ("two.yaml", bundle)):
+        code, out, _err = cli("bench", first, "--vs", other, *call)
+        assert code == 0
+        assert {made["task"] for made in json.loads(out)["made_by"]} == {"default", "transcribe"}
+    code, out, _err = cli("bench", "two.yaml", "--task", "more", "--vs", bundle, *call)
+    assert [made["task"] for made in json.loads(out)["made_by"]] == ["more", "default"]
+
+
 @pytest.mark.parametrize(
     ("more", "said"),
     [
