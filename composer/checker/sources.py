@@ -96,7 +96,7 @@ def _beside(manifest: Manifest, name: str) -> tuple[Path | None, list[Problem]]:
     if not folder.resolve().is_relative_to(manifest.folder.resolve()):
         message = f"the folder of source '{name}' is a link that leaves the bundle"
         return None, [Problem("S478", message, place, hint="copy the files, or use --source")]
-    made = making(manifest.path)
+    made = None if folder.is_dir() else making(manifest.path)
     return _folder(manifest, name, folder, made or "write it relative to the manifest")
 
 

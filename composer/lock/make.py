@@ -47,9 +47,12 @@ def check_all(bundle: Found, sources: Mapping[str, Path] | None = None) -> Editi
     checked: dict[str | None, Checked] = {None: first}
     for name in first.manifest.variants:
         checked[name] = check_variant(bare, name, sources=sources).raise_if_refused()
-    for each in checked.values():
+    for key, each in checked.items():
         hold_files(each, each.known)
-        fetch(need for need in needed(each) if need.file.algorithm == "git")
+        if fetch(need for need in needed(each) if need.file.algorithm == "git").files:
+            checked[key] = (
+                each.again().raise_if_refused()
+            )  # what was read from afar is not believed
     return checked
 
 

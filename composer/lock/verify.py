@@ -8,12 +8,13 @@ from pathlib import Path
 
 from composer.checker import check_variant
 from composer.errors import ComposerError, Problem, in_order
+from composer.headers.refusal import show
 from composer.hub import settings
 from composer.location import Location
 from composer.lock.entries import FileEntry, Lock, SourceEntry, read_lock
 from composer.lock.files import hash_again
-from composer.lock.hold import TAKE, source_text
-from composer.manifest import Manifest, read_manifest
+from composer.lock.hold import TAKE, WRITE, source_text
+from composer.manifest import Manifest, Source, read_manifest
 from composer.names import Found
 
 
@@ -44,6 +45,10 @@ def verify(bundle: Found, sources: Mapping[str, Path] | None = None) -> Verdict:
     files = nbytes = 0
     with settings.no_network():
         for text, entry in lock.model.sources.items():
+            if not any(source_text(source) == text for source in _sources(manifests)):
+                message = f"{lock.path.name} names the source {show(text)}, which is not there"
+                differ.append(Problem("S466", message, manifests[0].place("sources"), hint=WRITE))
+                continue
             root = _root(text, entry, manifests, sources or {})
             if root is None:
                 message = f"{text} was locked from a folder, which is not named here"
@@ -60,6 +65,11 @@ def verify(bundle: Found, sources: Mapping[str, Path] | None = None) -> Verdict:
     if differ:  # then a check tells the same again, and what follows from it
         found = [problem for problem in found if problem.code == "S466"]
     return Verdict(lock, files, nbytes, (*differ, *in_order(found)))
+
+
+def _sources(manifests: list[Manifest]) -> Iterator[Source]:
+    for manifest in manifests:
+        yield from manifest.sources.values()
 
 
 def _root(

@@ -199,6 +199,15 @@ def test_verify_tells_everything_that_differs(bundle, cli):
     assert "it cannot be read: No such file or directory" in err
 
 
+def test_a_lock_leads_nowhere_else(bundle, cli):
+    path = lock().path
+    path.write_text(path.read_text().replace('".": {', '"/etc": {'))
+    code, _, err = cli("verify", ".")
+    assert code == 3
+    assert "S466 bundle.lock names the source '/etc', which is not there" in err
+    assert "sha256" not in err
+
+
 def test_verify_without_a_lock(bundle, cli):
     assert cli("verify", ".") == (
         3,
