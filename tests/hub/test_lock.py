@@ -14,7 +14,7 @@ from composer.lock import read_lock
 from composer.lock.make import make_lock
 from composer.names import find_bundle
 from mirror import Repository
-from tests.hub.conftest import refusal
+from tests.hub.conftest import mini, refusal
 from tests.hub.test_probe import BUNDLE, Weighed, weighed
 from tests.hub.test_ranges import safetensors
 
@@ -356,3 +356,17 @@ def test_a_lock_of_a_folder_in_place_of_a_repository(remote, tmp_path, cli):
         "S465 hf:ann/tiny was locked from a folder, which is not named here\n"
         "    hint: name it: --source NAME=FOLDER\n"
     )
+
+
+def test_large_files_are_locked_from_their_listing(hub, hub_home, tmp_path, cli):
+    files = mini()
+    mirror = hub({"ann/mini": files})
+    assert cli("lock", "ann/mini", "-o", tmp_path / "mini.lock")[0] == 0
+    large = [r for r in mirror.requests if r.path.endswith((".safetensors", ".onnx"))]
+    assert sum(request.sent for request in large) < 1_500_000  # of 7 MB
+    locked = json.loads((tmp_path / "mini.lock").read_bytes())["sources"]["."]["files"]
+    assert len(locked) == 5
+    for name, entry in locked.items():
+        assert entry == data_of(files[name].read_bytes())
+    assert cli("pull", "ann/mini", "--lock", tmp_path / "mini.lock")[0] == 0
+    assert cli("verify", "ann/mini", "--lock", tmp_path / "mini.lock")[0] == 0
