@@ -229,7 +229,7 @@ def _dtypes(tensors: TensorIndex, schemes: Mapping[str, Scheme]) -> Iterator[Pro
     if odd:
         yield Problem(
             "W246",
-            f"{len(odd)} tensors are stored in a dtype that mlx.lm does not run",
+            f"stored in a dtype that no decoder runs in: {len(odd)} of {len(plain)} tensors",
             causes=tuple(odd[:8]),
             hint="convert them to float32, float16 or bfloat16",
         )
