@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Any
 from composer.checker.fit import Fit
 from composer.checker.graph import Conversion, Graph, Known, Node, Value
 from composer.checker.lint import lint
-from composer.component import CALL, OUT, Option, Signature
+from composer.checker.naming import Names
+from composer.component import OUT, Option, Signature
 from composer.errors import Problem
 from composer.manifest.refusal import described
-from composer.operators import OPERATORS
 from composer.options import contradictions, read_option
 from composer.suggest import listed, with_nearest
 from composer.types import Port, is_float, parse_port
@@ -40,6 +40,9 @@ class _Wiring:
 
     def __post_init__(self) -> None:
         self.fit = Fit(self.known, self.values, self.report)
+        self.names = Names(
+            self.manifest, self.task, self.known, self.values, self.nodes, self.report
+        )
 
     def graph(self) -> tuple[Graph, list[Problem]]:
         for name, entry in self.task.inputs.items():
@@ -49,7 +52,7 @@ class _Wiring:
             self.values |= self.results(self.nodes[name])
         outputs = {}
         for name, reference in self.task.outputs.items():
-            value = self.resolve(reference, "outputs", name)
+            value = self.names.resolve(reference, "outputs", name)
             if value:
                 outputs[name] = value.name
                 self.joined(name, value)
@@ -91,7 +94,7 @@ class _Wiring:
         return Value(name, port, dims)
 
     def node(self, name: str, wish: Wish) -> Node:
-        component, method, signature = self.owner(name, wish.run)
+        component, method, signature = self.names.owner(name, wish.run)
         node = Node(name, wish.run, component, method, signature, {}, {}, {}, {})
         if signature is None:
             return replace(node, wires=self.loose(name, wish), outputs={OUT: name})
@@ -107,7 +110,7 @@ class _Wiring:
             elif key not in signature.inputs:
                 self.surplus(name, wish.run, component, key, signature)
             elif isinstance(given, str) and given.startswith("$") and not given.startswith("$$"):
-                value = self.resolve(given, "graph", name, "with", key)
+                value = self.names.resolve(given, "graph", name, "with", key)
                 if value:
                     wires[key] = value.name
                     conversion = self.fit.wire(node, key, given, value, scope)
@@ -144,43 +147,12 @@ class _Wiring:
         self.spaces[name] = scope
         return node
 
-    def owner(self, name: str, run: str) -> tuple[str | None, str, Signature | None]:
-        owner, _, method = run.partition(".")
-        if owner in self.known:
-            methods = self.known[owner].methods
-            wanted = method or CALL
-            if methods is None or wanted in methods:
-                return owner, wanted, methods[wanted] if methods else None
-            has = [f"{owner}.{m}" if m != CALL else owner for m in methods]
-            fault = f"has no method '{method}'" if method else "needs a method"
-            message = f"{owner} ({self.known[owner].cls.name}) {fault}"
-            why = self.why(owner, method)
-            self.report(
-                "W201",
-                message if why else with_nearest(message, run, has),
-                "graph",
-                name,
-                "run",
-                causes=why,
-                hint=f"it has: {listed(has)}",
-            )
-            return owner, wanted, None
-        if run in OPERATORS:
-            return None, run, OPERATORS[run].signature
-        if owner not in self.manifest.components:
-            options = [*OPERATORS, *self.manifest.components]
-            message = f"'{owner}' is neither an operator nor a component"
-            message = with_nearest(message, owner, options)
-            hint = f"there are: {listed(options)}"
-            self.report("W202", message, "graph", name, "run", hint=hint)
-        return None, method or CALL, None
-
     def loose(self, name: str, wish: Wish) -> dict[str, str]:
         """Resolve the references of a node whose ports are unknown."""
         wires: dict[str, str] = {}
         for key, given in wish.with_.items():
             if isinstance(given, str) and given.startswith("$") and not given.startswith("$$"):
-                value = self.resolve(given, "graph", name, "with", key)
+                value = self.names.resolve(given, "graph", name, "with", key)
                 wires |= {key: value.name} if value else {}
         return wires
 
@@ -188,7 +160,7 @@ class _Wiring:
         self, name: str, run: str, component: str | None, key: str, signature: Signature
     ) -> None:
         takes = [*signature.inputs, *signature.options]
-        message, why = f"{run} has no input '{key}'", self.why(component, key)
+        message, why = f"{run} has no input '{key}'", self.names.why(component, key)
         self.report(
             "W203",
             message if why else with_nearest(message, key, takes),
@@ -200,12 +172,6 @@ class _Wiring:
             causes=why,
             hint=f"it takes: {listed(takes)}",
         )
-
-    def why(self, component: str | None, name: str) -> tuple[str, ...]:
-        """Return why a component lacks a method or a port that others of its kind have."""
-        known = self.known.get(component or "")
-        told = known.facts.lacks.get(name) if known and known.facts else None
-        return (f"others of {known.cls.name} have it", told) if known and told else ()
 
     def missing(self, name: str, component: str | None, wish: Wish, signature: Signature) -> None:
         required = [port for port in signature.inputs if port not in signature.optional]
@@ -243,36 +209,6 @@ class _Wiring:
                     message = with_nearest(f"{component} has no adapter '{adapter}'", adapter, has)
                     self.report("W224", message, *at, hint=f"it has: {listed(has)}")
         return {key: value}
-
-    def resolve(self, reference: str, *at: str) -> Value | None:
-        name = reference.removeprefix("$")
-        base, _, out = name.partition(".")
-        if not reference.startswith("$"):
-            self.report("W205", f"'{reference}' is no reference", *at, hint=f"write ${reference}")
-            return None
-        if name in self.values:
-            return self.values[name]
-        if base in self.nodes and self.nodes[base].signature is None:
-            return Value(name, None)
-        outs = [value for value in self.values if value.partition(".")[0] == base]
-        if not outs:
-            message = f"'${base}' is not defined above this node"
-            hint = f"defined here: {listed('$' + each for each in self.values)}"
-            if at[:2] == ("graph", base):
-                message, hint = f"'{base}' reads itself", "a node sees only what stands above it"
-            elif base in self.task.graph:
-                hint = "move its node up: a node sees only what stands above it"
-            else:
-                message = with_nearest(message, "$" + name, ["$" + each for each in self.values])
-            self.report("W206", message, *at, hint=hint)
-        elif not out:
-            choice = listed("$" + each for each in outs)
-            self.report("W207", f"'${base}' has several outputs", *at, hint=f"choose: {choice}")
-        else:
-            has = ["$" + each for each in outs]
-            message = with_nearest(f"'${base}' has no output '{out}'", reference, has)
-            self.report("W207", message, *at, hint=f"it has: {listed(has)}")
-        return None
 
     def results(self, node: Node) -> Iterator[tuple[str, Value]]:
         """Type what a node gives."""

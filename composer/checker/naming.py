@@ -1,0 +1,103 @@
+"""Find what a graph's names stand for: the method that a node runs, the value of a reference."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING
+
+from composer.checker.graph import Known, Node, Value
+from composer.component import CALL, Signature
+from composer.operators import OPERATORS
+from composer.suggest import listed, with_nearest
+
+if TYPE_CHECKING:
+    from composer.manifest import Manifest, Task
+
+
+class Names:
+    """The names of one task; `values` and `nodes` grow as its graph is typed."""
+
+    def __init__(
+        self,
+        manifest: Manifest,
+        task: Task,
+        known: Mapping[str, Known],
+        values: Mapping[str, Value],
+        nodes: Mapping[str, Node],
+        report: Callable[..., None],
+    ) -> None:
+        self.manifest = manifest
+        self.task = task
+        self.known = known
+        self.values = values
+        self.nodes = nodes
+        self.report = report
+
+    def owner(self, name: str, run: str) -> tuple[str | None, str, Signature | None]:
+        """Return the component that a node runs, the method, and its ports where it has any."""
+        owner, _, method = run.partition(".")
+        if owner in self.known:
+            methods = self.known[owner].methods
+            wanted = method or CALL
+            if methods is None or wanted in methods:
+                return owner, wanted, methods[wanted] if methods else None
+            has = [f"{owner}.{m}" if m != CALL else owner for m in methods]
+            fault = f"has no method '{method}'" if method else "needs a method"
+            message = f"{owner} ({self.known[owner].cls.name}) {fault}"
+            why = self.why(owner, method)
+            self.report(
+                "W201",
+                message if why else with_nearest(message, run, has),
+                "graph",
+                name,
+                "run",
+                causes=why,
+                hint=f"it has: {listed(has)}",
+            )
+            return owner, wanted, None
+        if run in OPERATORS:
+            return None, run, OPERATORS[run].signature
+        if owner not in self.manifest.components:
+            options = [*OPERATORS, *self.manifest.components]
+            message = f"'{owner}' is neither an operator nor a component"
+            message = with_nearest(message, owner, options)
+            hint = f"there are: {listed(options)}"
+            self.report("W202", message, "graph", name, "run", hint=hint)
+        return None, method or CALL, None
+
+    def why(self, component: str | None, name: str) -> tuple[str, ...]:
+        """Return why a component lacks a method or a port that others of its kind have."""
+        known = self.known.get(component or "")
+        told = known.facts.lacks.get(name) if known and known.facts else None
+        return (f"others of {known.cls.name} have it", told) if known and told else ()
+
+    def resolve(self, reference: str, *at: str) -> Value | None:
+        """Return the value that a reference names, or report why there is none."""
+        name = reference.removeprefix("$")
+        base, _, out = name.partition(".")
+        if not reference.startswith("$"):
+            self.report("W205", f"'{reference}' is no reference", *at, hint=f"write ${reference}")
+            return None
+        if name in self.values:
+            return self.values[name]
+        if base in self.nodes and self.nodes[base].signature is None:
+            return Value(name, None)
+        outs = [value for value in self.values if value.partition(".")[0] == base]
+        if not outs:
+            message = f"'${base}' is not defined above this node"
+            hint = f"defined here: {listed('$' + each for each in self.values)}"
+            if at[:2] == ("graph", base):
+                message, hint = f"'{base}' reads itself", "a node sees only what stands above it"
+            elif base in self.task.graph:
+                hint = "move its node up: a node sees only what stands above it"
+            else:
+                message = with_nearest(message, "$" + name, ["$" + each for each in self.values])
+            self.report("W206", message, *at, hint=hint)
+        elif not out:
+            choice = listed("$" + each for each in outs)
+            self.report("W207", f"'${base}' has several outputs", *at, hint=f"choose: {choice}")
+        else:
+            has = ["$" + each for each in outs]
+            message = with_nearest(f"'${base}' has no output '{out}'", reference, has)
+            self.report("W207", message, *at, hint=f"it has: {listed(has)}")
+        return None
