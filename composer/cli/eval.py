@@ -124,6 +124,7 @@ def eval_(
     if normalizer not in NORMALIZERS:
         near = did_you_mean(normalizer, NORMALIZERS) or f"there are: {listed(NORMALIZERS)}"
         raise typer.BadParameter(f"there is no normaliser '{normalizer}'; {near}")
+    NORMALIZERS[normalizer]("")  # what it lacks is told before the clips are run
     clips = read_data(data, text)
     fields = dict.fromkeys(name for clip in clips for name in clip.fields)
     for name in by or ():

@@ -2,11 +2,13 @@
 
 import random
 import re
+import sys
 
 import kaldialign
 import pytest
 from transformers.models.whisper.english_normalizer import EnglishTextNormalizer
 
+from composer.errors import ComposerError
 from composer.eval.normalize import NORMALIZERS, compounds, leaderboard, numbers, whisper
 from composer.eval.score import Span, score, total
 
@@ -107,9 +109,25 @@ def test_whisper_is_what_whisper_does(source):
 
 
 def test_the_spellings_are_all_there():
-    assert len(whisper.spellings()) == 1738
+    assert len(whisper.spellings()) == 1739
     assert whisper.spellings()["colour"] == "color"
     assert whisper.spellings()["yoghurts"] == "yogurts"
+
+
+def test_other_spellings_are_refused(monkeypatch):
+    whisper.spellings.cache_clear()
+    with monkeypatch.context() as patch:
+        patch.setattr(whisper, "SPELLINGS", "0" * 64)
+        with pytest.raises(ComposerError) as caught:
+            whisper.spellings()
+    assert str(caught.value) == (
+        "R577 the installed whisper-normalizer has other spellings than Whisper 20250625\n"
+        "    hint: pip install whisper-normalizer==0.1.15"
+    )
+    with monkeypatch.context() as patch:
+        patch.setitem(sys.modules, "whisper_normalizer", None)
+        with pytest.raises(ComposerError, match="R577 Whisper's spellings are not installed"):
+            whisper.spellings()
 
 
 @pytest.mark.parametrize("part", ["CONTRACTIONS", "LETTERS"])

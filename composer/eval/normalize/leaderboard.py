@@ -1,4 +1,8 @@
-"""The English rules of the Open ASR Leaderboard: Whisper's, and more of their kind."""
+"""The English rules of the Open ASR Leaderboard: Whisper's, and more of their kind.
+
+The rules are lists of words, and the words here are the leaderboard's (huggingface/
+open_asr_leaderboard, Apache-2.0): other words would be other rules.
+"""
 
 from __future__ import annotations
 

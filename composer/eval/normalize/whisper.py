@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import re
 import unicodedata
 from collections.abc import Mapping
 from functools import cache
 from importlib.resources import files
 
+from composer.errors import ComposerError, Problem
 from composer.eval.normalize.numbers import digits
+
+SPELLINGS = "6607f948be9824d2e1b2fa2223cd94c06c45afa4e05ea0e3d5e1f2bdffde2465"  # sha256
 
 FILLERS = r"\b(hmm|mm|mhm|mmm|uh|um)\b"
 WHOLE = {
@@ -79,9 +84,20 @@ def loose_symbols(text: str) -> str:
 
 @cache
 def spellings() -> Mapping[str, str]:
-    """Return the American spelling of British words."""
-    text = (files(__package__) / "spellings.txt").read_text("utf-8")
-    return dict(line.split() for line in text.splitlines() if not line.startswith("#"))
+    """Return the American spelling of British words, from the package `whisper-normalizer`.
+
+    Raise ComposerError R577 where it is not installed, or holds another table than Whisper's.
+    """
+    try:
+        table = files("whisper_normalizer") / "normalizers" / "english.json"
+        text = table.read_bytes()
+    except (ModuleNotFoundError, OSError):
+        message, hint = "Whisper's spellings are not installed", "pip install whisper-normalizer"
+        raise ComposerError(Problem("R577", message, hint=hint)) from None
+    if hashlib.sha256(text).hexdigest() != SPELLINGS:
+        message = "the installed whisper-normalizer has other spellings than Whisper 20250625"
+        raise ComposerError(Problem("R577", message, hint="pip install whisper-normalizer==0.1.15"))
+    return dict(json.loads(text))
 
 
 def _plain(character: str) -> str:
