@@ -154,7 +154,7 @@ def _opened(
     from composer.bench.child import Case
     from composer.cli.options import folders
     from composer.cli.values import inputs, settings
-    from composer.eval.identity import made_from
+    from composer.identity import made_from
     from composer.inputs import read_inputs
 
     with choice.bundle() as opened:

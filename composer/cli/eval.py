@@ -114,10 +114,10 @@ def eval_(
     from composer.cli.values import inputs, settings
     from composer.eval.data import read_data
     from composer.eval.evaluation import compare, evaluate, hold_same
-    from composer.eval.identity import made_from
     from composer.eval.journal import read_results
     from composer.eval.listen import Listener
     from composer.eval.normalize import NORMALIZERS
+    from composer.identity import made_from
     from composer.inputs import read_inputs
     from composer.suggest import did_you_mean, listed
 

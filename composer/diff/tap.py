@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from composer.diff.dump import Dump, Stage, plain, stage_of
 from composer.diff.gates import measure
 from composer.errors import ComposerError, Problem
-from composer.eval.identity import made_from
+from composer.identity import made_from
 
 if TYPE_CHECKING:
     from composer.bundle import Bundle

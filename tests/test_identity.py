@@ -2,7 +2,7 @@ import hashlib
 
 from composer.bundle import Bundle
 from composer.checker import check
-from composer.eval.identity import identity, versions
+from composer.identity import identity, versions
 from composer.profile import Profile
 from tests.cli.conftest import cli
 
