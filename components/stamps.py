@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterable
 from dataclasses import dataclass
 
@@ -30,7 +29,7 @@ class StampedFacts(Facts):
 
 def stamps(locations: Iterable[Location]) -> tuple[Stamp, ...]:
     """Stamp the files that are on this machine; others are checked again once they are."""
-    here = (place for place in locations if place.path and os.path.lexists(place.path))
+    here = (place for place in locations if place.path and place.path.exists())
     return tuple(stamp(location) for location in here)
 
 

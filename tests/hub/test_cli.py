@@ -7,6 +7,7 @@ import pytest
 from composer.cli import main
 from composer.hub import stored
 from mirror import Fault
+from tests.hostile.making import STACK
 from tests.hub.test_probe import BUNDLE, Weighed, weighed
 from tests.hub.test_ranges import safetensors
 
@@ -74,6 +75,19 @@ def test_pull(hub, hub_home, cli):
         "model.safetensors", ["weights"], True,
     )  # fmt: skip
     assert len(file["sha256"]) == 64
+
+
+def test_a_link_to_nothing_is_fetched_again(hub, hub_home, cli, anew):
+    """So it looks where a file that was wrong was removed, and the network then failed."""
+    stack = STACK.replace("WEIGHTS", "model.safetensors").encode()
+    weights = safetensors({"0.weight": [3, 4]})
+    hub({"ann/tiny": {"bundle.yaml": stack, "model.safetensors": weights}})
+    assert cli("pull", "ann/tiny")[0] == 0
+    (link,) = hub_home.glob("hub/*/snapshots/*/model.safetensors")
+    link.resolve().unlink()
+    anew()
+    assert cli("pull", "ann/tiny")[0] == 0
+    assert link.read_bytes() == weights
 
 
 def test_new_takes_no_bundle_of_the_hub(hub, cli):
