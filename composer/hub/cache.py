@@ -90,4 +90,6 @@ def _note(snapshot: Snapshot, file: HubFile) -> Path:
 
 def _state(real: Path) -> list[int | str]:
     status = real.stat()
-    return [str(real), status.st_size, status.st_mtime_ns, status.st_ino]
+    # Whoever writes into a file can set its mtime back, and not its ctime.
+    times = (status.st_mtime_ns, status.st_ctime_ns)
+    return [str(real), status.st_size, *times, status.st_ino]

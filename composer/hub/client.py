@@ -150,12 +150,14 @@ def hold_address(parts: SplitResult, home: SplitResult, url: str) -> None:
     """Refuse an address that is no https, or that is inside a network the Hub is not in."""
     host = (parts.hostname or "").rstrip(".")
     local = home.hostname in LOOPBACK
+    if parts.username is not None:
+        refused("S436", f"an address on {show(host)} holds a name or a password; wanted none")
     if parts.scheme != "https" and not (parts.scheme == "http" and local and host in LOOPBACK):
         hint = (
             "plain http is allowed on this machine alone, as by HF_ENDPOINT=http://127.0.0.1:PORT"
         )
         refused("S436", f"{show(url)} is not https", hint=hint)
-    if not host or parts.username is not None:
+    if not host:
         refused("S436", f"{show(url)} is no address of a server")
     if _is_inside(host) and not local and host != home.hostname:
         refused("S436", f"{show(url)} is an address of an inner network")
@@ -199,6 +201,9 @@ def _token() -> dict[str, str]:
     from huggingface_hub import get_token
 
     token = None if settings.anonymous() else get_token()
+    if token and not (token.isascii() and token.isprintable()):
+        hint = "log in again by `hf auth login`, or set HF_TOKEN"
+        network("S493", "your token holds characters that no token has", hint=hint)
     return {"Authorization": f"Bearer {token}"} if token else {}
 
 

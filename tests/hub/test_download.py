@@ -92,6 +92,20 @@ def test_a_file_that_changes_later_is_not_trusted(hub, hub_home):
     assert blob.read_bytes() == WEIGHTS
 
 
+def test_a_change_is_seen_though_the_time_is_set_back(hub, hub_home):
+    hub({"ann/tiny": FILES})
+    (need,) = needs("ann/tiny", BIG)
+    fetch([need])
+    blob = need.snapshot.blob(need.file)
+    before = blob.stat()
+    with blob.open("r+b") as file:
+        file.write(b"x" * 9)
+    os.utime(blob, ns=(before.st_atime_ns, before.st_mtime_ns))
+    assert not held(need)
+    fetch([need])
+    assert blob.read_bytes() == WEIGHTS
+
+
 @pytest.mark.parametrize(
     ("path", "fault", "code", "says"),
     [

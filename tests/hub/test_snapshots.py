@@ -259,8 +259,21 @@ def test_no_network(hub_home, monkeypatch):
 
 
 @pytest.mark.parametrize(
-    "endpoint", ["http://example.com", "ftp://x", "https://a@b", "http://10.0.0.1"]
+    "endpoint",
+    ["http://example.com", "ftp://x", "https://a:secret@b", "http://a:secret@b", "http://10.0.0.1"],
 )
 def test_an_endpoint_that_is_not_gone_to(hub_home, monkeypatch, endpoint):
     monkeypatch.setenv("HF_ENDPOINT", endpoint)
-    assert refusal(get)[0].startswith("S436 ")
+    (found,) = refusal(get)
+    assert found.startswith("S436 ")
+    assert "secret" not in found
+
+
+@pytest.mark.parametrize("token", ["hf_\u00e9secret", "hf_\x1bsecret"])
+def test_a_token_that_is_none(hub, monkeypatch, token):
+    mirror = hub({"ann/tiny": FILES})
+    monkeypatch.setenv("HF_TOKEN", token)
+    (found,) = refusal(get)
+    assert found.startswith("S493 your token holds characters that no token has")
+    assert "secret" not in found
+    assert mirror.requests == []
