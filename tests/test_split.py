@@ -61,6 +61,21 @@ def test_a_piece_that_was_cut_short_makes_the_answer_short(bundle):
     assert (result.text, result.finish_reason) == ("4003 4003 2003", "length")
 
 
+def test_one_piece_that_was_cut_short_is_told_though_others_ended(bundle):
+    result = bundle.run(audio=(CLIP[0][:8010], 8000), options={"answer": {"max_tokens": 4}})
+    assert (result.text, result.finish_reason) == ("4003 8.", "length")
+
+
+@pytest.mark.parametrize(
+    ("frames", "pieces"),
+    [(7999, [7999]), (8000, [8000]), (8001, [8000, 1]), (16_000, [8000, 8000])],
+)
+def test_where_the_boundary_is(bundle, frames, pieces):
+    clip = composer.read_audio((CLIP[0][:frames], 8000))
+    found = split(bundle.plan(), {"audio": clip, "said": "hi"})
+    assert [piece["audio"].frames for piece in found] == pieces
+
+
 def test_a_failing_piece_fails_the_run(bundle):
     loud = CLIP[0].copy()
     loud[-1] = 1.0
