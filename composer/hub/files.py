@@ -16,6 +16,7 @@ from composer.location import Location
 DATA = re.compile(r".*\.(?:safetensors|json|onnx)", re.S)
 MANIFEST = re.compile(r"bundle\.(?:yaml|json|lock)")
 SERIES = re.compile(r"(.*)-\d+-of-\d+\.safetensors", re.S)
+MOST_WHOLE = 10**9  # bytes of files that a check reads from end to end
 EXTERNAL = re.compile(r".*(?:\.onnx_data(?:_\d+)?|\.data)", re.S)
 
 
@@ -24,6 +25,7 @@ class HubFiles:
 
     def __init__(self) -> None:
         self.local = LocalFiles()
+        self.whole = 0
         self.warmed: set[tuple[Path, str]] = set()
 
     def kind(self, location: Location) -> Kind | None:
@@ -62,8 +64,12 @@ class HubFiles:
         file = snapshot.files[path]
         if local(snapshot, file):
             return self.local.open(location, within)
-        from composer.hub.ranges import HubRanges, warm
+        from composer.hub.ranges import HubRanges, is_small, warm
 
+        self.whole += file.size if is_small(file) else 0
+        if self.whole > MOST_WHOLE:
+            message = f"more than {MOST_WHOLE / 1e9:g} GB of configs and tokenizers would be read"
+            refuse(location, "S416", message, hint="no bundle needs as many: it may be hostile")
         series = SERIES.fullmatch(path)
         if series and (snapshot.root, series[1]) not in self.warmed:
             self.warmed.add((snapshot.root, series[1]))

@@ -61,7 +61,7 @@ class HubRanges:
         """Return exactly n bytes."""
         if offset < 0 or n < 0 or offset + n > self.size:
             refused("S419", f"{self.location} ends at {self.size}, before byte {offset + n}")
-        if n and self._is_small():
+        if n and is_small(self.file):
             return self._whole().read(offset, n)
         data = b""
         while len(data) < n:
@@ -69,9 +69,6 @@ class HubRanges:
             start, piece = self._piece(at) or self._fetch(at, n - len(data))
             data += piece[at - start : at - start + n - len(data)]
         return data
-
-    def _is_small(self) -> bool:
-        return self.file.path.endswith(WHOLE) and self.size <= SMALL
 
     def _whole(self) -> Ranges:
         if self.whole is None:
@@ -170,6 +167,11 @@ class HubRanges:
             part.replace(self.place)
         except OSError:
             return  # it is asked for again
+
+
+def is_small(file: HubFile) -> bool:
+    """Tell whether a file comes whole where its bytes are asked for."""
+    return file.path.endswith(WHOLE) and file.size <= SMALL
 
 
 def warm(snapshot: Snapshot, shards: Iterable[HubFile]) -> None:

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from composer.headers import read_config, read_safetensors
-from composer.hub import HubFiles, parse_id, ranges, snapshot
+from composer.hub import HubFiles, files, parse_id, ranges, snapshot
 from composer.hub.ranges import HubRanges
 from composer.hub.tree import HubFile
 from composer.location import Location
@@ -185,6 +185,17 @@ def test_a_cut_range_is_asked_for_again(hub):
     place = at(MODEL)
     mirror.faults[MODEL] = [Fault(cut=9, times=1, origins=("store",)), Fault(status=503, times=1)]
     assert len(read_safetensors(place, HubFiles())) == 2
+
+
+def test_small_files_are_few_enough(hub, monkeypatch):
+    mirror = hub({"ann/tiny": {f"{n}/config.json": b'{"n": %d}' % n for n in range(9)}})
+    monkeypatch.setattr(files, "MOST_WHOLE", 50)
+    afar = HubFiles()
+    for n in range(6):
+        read_config(at(f"{n}/config.json"), afar)
+    (found,) = refusal(read_config, at("6/config.json"), afar)
+    assert "S416 more than 5e-08 GB of configs and tokenizers would be read" in found
+    assert len(mirror.asked("config.json")) == 6
 
 
 def test_a_header_that_is_refused_is_not_kept(hub, hub_home):
