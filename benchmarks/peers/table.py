@@ -86,10 +86,16 @@ class Peer:
         return answer
 
 
-def python_of(name: str) -> Path:
-    """Return the interpreter of a peer's environment, or of ours."""
-    home = ROOT / ".venv" if name == OURS else ROOT / ".venv/peers" / name
-    return home / "bin/python"
+def python_of(name: str) -> Path | None:
+    """Return the interpreter of an environment that is set up.
+
+    Ours has no torch, as a user's has none; where it is not set up, the one for developing stands
+    in, in which mlx-lm imports torch by way of transformers.
+    """
+    home = ROOT / ".venv/peers" / name
+    if (home / "installed.txt").exists():
+        return home / "bin/python"
+    return ROOT / ".venv/bin/python" if name == OURS else None
 
 
 def main(arguments: list[str]) -> None:
@@ -147,9 +153,10 @@ def _answer(
     name: str, model: Any, what: str, request: Mapping[str, Any], peers: dict[str, Peer]
 ) -> list[int]:
     """Start a peer, load the model and return its first answer."""
-    if not python_of(name).exists():
+    python = python_of(name)
+    if python is None:
         raise Refused(f"not installed: benchmarks/peers/setup {name}")
-    peer = peers[name] = Peer(name, python_of(name))
+    peer = peers[name] = Peer(name, python)
     folder = model.bundle if name == OURS else model.checkpoint
     folder = model.original if name == "mlx-audio" else folder
     hears = {"hears": True} if what == "qwen3-asr" else {}
