@@ -12,6 +12,7 @@ from gemma4_models import (
     ROWS,
     SMALL,
     WIDTH,
+    WINDOW,
     facts,
     load,
     outputs,
@@ -211,6 +212,17 @@ def test_greedy_ids_for_every_chunk_of_a_prompt_beyond_the_window(pair):
         decoder.chunk = chunk
         np.testing.assert_allclose(decoder.logits(decoder.prefill(Prompt(given))), last, atol=2e-4)
         assert greedy(pair.ours, pair.embeds(), *rows) == theirs
+
+
+@pytest.mark.parametrize("chunk", [WINDOW - 1, WINDOW, WINDOW + 1])
+def test_chunks_and_prompts_that_end_where_the_window_does(pair, chunk, monkeypatch):
+    monkeypatch.setattr(pair.ours.decoder, "chunk", chunk)
+    given = (pair.embeds(), *pair.rows())
+    rows = dict(zip(("input_embeddings", "per_layer_inputs"), given, strict=False))
+    want, decoder = pair.expected(), pair.ours.decoder
+    for size in (chunk, chunk + 1, chunk + 2, 2 * chunk + 1, len(IDS)):
+        part = Prompt({name: each[:size] for name, each in rows.items()})
+        np.testing.assert_allclose(decoder.logits(decoder.prefill(part)), want[size - 1], atol=2e-4)
 
 
 # What must not pass

@@ -58,9 +58,10 @@ def logits(lm, *on):
     return np.array(lm.logits(lm.embed(ids), lm.per_layer(ids), adapters=on))
 
 
-def greedy(lm, *on, count=8):
-    ids = mx.array(IDS)
-    stream = lm.generate(lm.embed(ids), lm.per_layer(ids), adapters=on, max_tokens=count)
+def greedy(lm, *on, ids=IDS, count=8, keep=False):
+    ids = mx.array(ids)
+    given = lm.embed(ids), lm.per_layer(ids)
+    stream = lm.generate(*given, adapters=on, max_tokens=count, keep=keep)
     while True:
         try:
             next(stream)
@@ -191,3 +192,15 @@ def test_prefill_in_chunks_has_its_adapters(pair, chunk, monkeypatch):
     monkeypatch.setattr(lm.decoder, "chunk", chunk)
     lm.adapters.switch(())
     assert greedy(lm, "speech") == whole
+
+
+def test_turns_over_a_kept_cache_have_their_own_adapters(pair):
+    """A cache that was read under other adapters answers otherwise."""
+    _, _, lm = pair
+    said, answers = IDS.tolist(), []
+    for on in ((), (), ("speech",), ("speech",), ()):
+        answers.append(greedy(lm, *on, ids=said, keep=True))
+        assert answers[-1] == greedy(lm, *on, ids=said)
+        said += [*answers[-1], 5]
+    lm.writer.keeper.held.adapters = ("speech",)
+    assert greedy(lm, "speech", ids=said, keep=True) != greedy(lm, "speech", ids=said)
