@@ -7,7 +7,6 @@ import shutil
 import threading
 import time
 from collections.abc import Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,6 +15,7 @@ from typing import NoReturn
 from composer.errors import ComposerError, Problem, in_order
 from composer.headers.refusal import listing
 from composer.hub import settings
+from composer.hub.abreast import abreast
 from composer.hub.cache import digest_of, is_verified, link, local, remember
 from composer.hub.client import get
 from composer.hub.needs import Need
@@ -64,21 +64,19 @@ def fetch(needs: Iterable[Need]) -> Fetched:
         sweep(home)
     problems: list[Problem] = []
     total = sum(need.file.size for need in waiting)
-    with progress(total, len(waiting)) as tell, ThreadPoolExecutor(AT_ONCE) as pool:
-        order = sorted(waiting, key=lambda need: -need.file.size)
-        tasks = [pool.submit(_fetch, need.snapshot, need.file, done, tell, stop) for need in order]
+    with progress(total, len(waiting)) as tell:
+
+        def one(need: Need) -> None:
+            try:
+                _fetch(need.snapshot, need.file, done, tell, stop)
+            except ComposerError as error:
+                problems.extend(error.problems)
+                stop.set()
+
         try:
-            for task in tasks:
-                try:
-                    task.result()
-                except ComposerError as error:
-                    problems += error.problems
-                    stop.set()
-        except BaseException:
+            abreast(one, sorted(waiting, key=lambda need: -need.file.size), AT_ONCE)
+        finally:
             stop.set()
-            for task in tasks:
-                task.cancel()
-            raise
     if any(problem.code == "S439" for problem in problems):
         for need in waiting:  # a full disk needs the room
             _part(need.snapshot, need.file).unlink(missing_ok=True)

@@ -9,7 +9,6 @@ import struct
 import time
 from bisect import bisect_right, insort
 from collections.abc import Iterable
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
@@ -17,6 +16,7 @@ from types import TracebackType
 from composer.errors import ComposerError
 from composer.headers.ranges import Ranges
 from composer.hub import settings
+from composer.hub.abreast import abreast
 from composer.hub.cache import local
 from composer.hub.client import Answer, get
 from composer.hub.snapshots import Snapshot
@@ -189,8 +189,7 @@ def warm(snapshot: Snapshot, shards: Iterable[HubFile]) -> None:
             if length <= min(AHEAD, file.size - 8):
                 opened.read(8, length)
 
-    with ThreadPoolExecutor(AT_ONCE) as pool:
-        list(pool.map(read, list(shards)[:SHARDS]))
+    abreast(read, list(shards)[:SHARDS], AT_ONCE)
 
 
 def hold_answer(answer: Answer, snapshot: Snapshot, file: HubFile) -> None:

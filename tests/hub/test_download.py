@@ -3,6 +3,7 @@
 import hashlib
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import threading
@@ -335,7 +336,11 @@ print(done.files)
 
 def _process(path):
     return subprocess.Popen(
-        [sys.executable, "-c", FETCH, path], stdout=subprocess.PIPE, text=True, env=os.environ
+        [sys.executable, "-c", FETCH, path],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=os.environ,
     )
 
 
@@ -357,6 +362,20 @@ def test_a_killed_download_goes_on(hub, hub_home):
     fetch([need])
     assert held(need)
     assert sent(mirror, "/store/") == len(WEIGHTS) - kept
+
+
+@pytest.mark.parametrize("silence", [Fault(stall=90), Fault(trickle=(1 << 20, 90))])
+def test_an_interrupt_does_not_wait_for_a_silent_server(hub, hub_home, silence):
+    mirror = hub({"ann/tiny": FILES})
+    mirror.faults[BIG] = silence
+    process = _process(BIG)
+    deadline = time.monotonic() + 60
+    while not mirror.asked("/resolve/") and time.monotonic() < deadline:
+        time.sleep(0.01)
+    time.sleep(0.2)
+    process.send_signal(signal.SIGINT)
+    process.communicate(timeout=15)
+    assert process.returncode == -signal.SIGINT
 
 
 @pytest.mark.slow
