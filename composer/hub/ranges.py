@@ -218,8 +218,9 @@ def hold_span(answer: Answer, first: int, last: int, file: HubFile) -> None:
     if answer.status == 200 and first == 0 and last == file.size - 1:
         return
     if answer.status == 200:
-        refused("S419", f"{answer.place} ignores ranges, so that its header cannot be read alone",
-                hint="download it: composer pull")  # fmt: skip
+        hint = "take another endpoint, or fetch the files yourself and name the folder by --source"
+        message = f"{answer.place} ignores ranges, so that its header cannot be read alone"
+        refused("S419", message, hint=hint)
     said = answer.headers.get("content-range", "")
     found = SPAN.fullmatch(said)
     if answer.status != 206 or not found or tuple(map(int, found.groups())) != (

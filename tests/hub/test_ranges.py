@@ -180,6 +180,15 @@ def test_a_hostile_answer(hub, hub_home, fault, code):
     assert list(hub_home.glob("**/ranges/*")) == []
 
 
+def test_a_server_without_ranges_is_of_no_use(hub):
+    """Files of the Hub are checked from afar before they are fetched, by composer pull too."""
+    mirror = hub({"ann/tiny": FILES})
+    mirror.faults[MODEL] = Fault(ranges=False)
+    (found,) = refusal(read_safetensors, at(MODEL), HubFiles())
+    assert "ignores ranges, so that its header cannot be read alone" in found
+    assert found.endswith("fetch the files yourself and name the folder by --source")
+
+
 def test_a_cut_range_is_asked_for_again(hub):
     mirror = hub({"ann/tiny": FILES})
     place = at(MODEL)
