@@ -129,6 +129,27 @@ def test_only_the_rows_that_are_asked_for_are_read(home, model, monkeypatch):
     assert seen[4:] == [ROWS]
 
 
+def test_a_mapped_file_that_is_written_again_is_refused(home, model):
+    """It would end the process where it became shorter, and give other rows where it did not."""
+    folder = save(model, home / "again", "e4b")
+    file = folder / "model.safetensors"
+    mapped, loaded = load(folder), load(folder, tables="loaded")
+    whole = file.read_bytes()
+    file.rename(home / "elsewhere")
+    file.write_bytes(b"another file of that name")
+    rows = f32(mapped.per_layer(mx.array(IDS)))
+    np.testing.assert_array_equal(rows, f32(loaded.per_layer(mx.array(IDS))))
+    for content in (whole[:100], whole[:-1] + b"x"):
+        (home / "elsewhere").write_bytes(content)
+        with pytest.raises(ComposerError) as caught:
+            mapped.per_layer(mx.array(IDS))
+        assert str(caught.value) == (
+            "R530 repo/again/model.safetensors: changed while its rows were being read\n"
+            "    hint: load the bundle again; tables: loaded in a profile holds them in memory"
+        )
+    np.testing.assert_array_equal(f32(loaded.per_layer(mx.array(IDS))), rows)
+
+
 def test_what_is_loaded_is_what_facts_say(home, model, quantized):
     for folder in (save(model, home / "said", "e4b"), quantized(4)):
         parameters = [v for _, v in tree_flatten(load(folder).model.parameters())]
