@@ -83,11 +83,12 @@ def partial_listing(repo: str, home: Path, commit: str) -> dict[str, HubFile]:
     """Return the files of a commit that another tool left in the cache, by their blobs' names."""
     root, blobs = home / "snapshots" / commit, (home / "blobs").resolve()
     files: dict[str, HubFile] = {}
-    for path in sorted(root.rglob("*")):
-        name, real = path.relative_to(root).as_posix(), path.resolve()
-        sound = SHA256.fullmatch(real.name) or GIT.fullmatch(real.name)
-        if sound and real.parent == blobs and real.is_file() and not name_fault(name):
-            files[name] = HubFile(name, real.stat().st_size, real.name)
+    for path in sorted(filter(Path.is_symlink, root.rglob("*"))):
+        # A blob may itself be a link, to one that repositories share, with another hash for a name.
+        name, blob = path.relative_to(root).as_posix(), path.parent / os.readlink(path)
+        sound = SHA256.fullmatch(blob.name) or GIT.fullmatch(blob.name)
+        if sound and blob.parent.resolve() == blobs and blob.is_file() and not name_fault(name):
+            files[name] = HubFile(name, blob.stat().st_size, blob.name)
     if not files:
         hint = "fetch it where there is a network: composer pull"
         network("S499", f"hf:{repo} at {commit[:7]} is not in the cache", hint=hint)

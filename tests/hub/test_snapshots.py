@@ -1,11 +1,24 @@
 """A revision becomes a commit and a listing, or the trouble on the way has its own name."""
 
 import json
+import os
+from pathlib import Path
 from urllib.parse import urlsplit
 
 import pytest
 
-from composer.hub import client, listing, parse_id, pin, snapshot, snapshot_of
+from composer.headers import read_config
+from composer.hub import (
+    HubFiles,
+    client,
+    fetch,
+    held,
+    listing,
+    parse_id,
+    pin,
+    snapshot,
+    snapshot_of,
+)
 from composer.location import Location
 from mirror import Fault, Repository
 from tests.hub.conftest import needs, refusal
@@ -103,6 +116,25 @@ def test_offline_and_never_seen(hub, anew):
         "S499 hf:ann/tiny is not in the cache, and HF_HUB_OFFLINE is set\n"
         "    hint: fetch it where there is a network: composer pull"
     ]
+
+
+def test_blobs_that_repositories_share_are_known_offline(hub, hub_home, anew):
+    """As the Hub's own client keeps what came by Xet: by a hash that is not the file's sha256."""
+    from huggingface_hub import snapshot_download
+
+    mirror = hub({"ann/tiny": FILES})
+    place = Path(snapshot_download("ann/tiny", cache_dir=hub_home / "hub", endpoint=mirror.url))
+    blob = place / "mlx" / os.readlink(place / "mlx/config.json")
+    shared = hub_home / "hub" / "blobs" / "ab" / ("ab" * 32)
+    shared.parent.mkdir(parents=True)
+    blob.rename(shared)
+    blob.symlink_to(os.path.relpath(shared, blob.parent.resolve()))
+    anew(offline=True)
+    assert get().files.keys() == FILES.keys()
+    wanted = needs("ann/tiny")
+    fetch(wanted)
+    assert all(map(held, wanted))
+    assert read_config(Location("repo", "mlx/config.json", get().root), HubFiles()) == {}
 
 
 def test_what_another_tool_fetched_is_known_offline(hub, hub_home, anew):
