@@ -31,11 +31,13 @@ def local(snapshot: Snapshot, file: HubFile) -> Path | None:
 def is_verified(snapshot: Snapshot, file: HubFile) -> bool:
     """Tell whether a file is here and is, untouched since, what was verified once."""
     real = local(snapshot, file)
-    if real is None:
-        return False
+    return real is not None and is_untouched(real, _note(snapshot, file))
+
+
+def is_untouched(real: Path, note: Path) -> bool:
+    """Tell whether a file is as it was when a note was made of it."""
     try:
-        said = json.loads(_note(snapshot, file).read_bytes())
-        return bool(said == _state(real))
+        return bool(json.loads(note.read_bytes()) == _state(real))
     except (OSError, ValueError):
         return False
 

@@ -272,7 +272,7 @@ def _failed(answer: Answer, url: str) -> Problem:
     if code == "entrynotfound":
         return Problem("S419", f"{url}: the file is listed, and is not there")
     if answer.status in (401, 404):
-        hint = "check the name; if it is private, your token does not open it" if known else login
+        hint = "check the name; your token may be too old, or not open it" if known else login
         return Problem("S491", f"{url}: there is no such repository (status {answer.status})",
                        hint=hint)  # fmt: skip
     return Problem("S497", f"{url}: status {answer.status}, which the Hub does not give")

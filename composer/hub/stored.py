@@ -10,6 +10,7 @@ from pathlib import Path
 
 from composer.errors import ComposerError, Problem
 from composer.hub import settings
+from composer.hub.cache import is_untouched
 from composer.hub.ids import HubId
 from composer.suggest import did_you_mean
 
@@ -67,7 +68,8 @@ def _look(name: str) -> Stored:
     sizes = {path: _size(path) for path in _files(home)}
     parts = sum(size for path, size in sizes.items() if PART.fullmatch(path.name))
     notes = settings.notes() / name / "verified"
-    verified = sum(_size(home / "blobs" / note.name) for note in notes.glob("[0-9a-f]*"))
+    blobs = (((home / "blobs" / note.name).resolve(), note) for note in notes.glob("[0-9a-f]*"))
+    verified = sum(_size(blob) for blob, note in blobs if is_untouched(blob, note))
     repo = name.removeprefix(PREFIX).replace("--", "/", 1)
     return Stored(repo, commits, sum(sizes.values()), parts, verified)
 

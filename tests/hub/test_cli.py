@@ -125,6 +125,9 @@ def test_the_cache(hub, hub_home, cli):
     assert first == "4.36 kB  ann/tiny  (1 commit, 4.32 kB verified)"
     assert second.endswith("bob/other  (1 commit, 217 B verified)")
     assert last == f"{hub_home / 'hub'}: 2 repositories, 4.62 kB"
+    (changed,) = hub_home.glob("hub/*bob--other/blobs/*")
+    changed.write_bytes(b"x" * 217)
+    assert cli("cache")[1].splitlines()[1].endswith("bob/other  (1 commit, 0 B verified)")
     rows = json.loads(cli("cache", "--json")[1])["repositories"]
     assert [row["repository"] for row in rows] == ["ann/tiny", "bob/other"]
     assert cli("cache", "--remove", "hf:ann/tiny") == (0, "ann/tiny: removed, 4.36 kB\n", "")
