@@ -174,6 +174,10 @@ def _already(snapshot: Snapshot, file: HubFile) -> bool:
                 link(snapshot, file)
             remember(snapshot, file, (snapshot.root / file.path).resolve())
             return True
+        if settings.offline():
+            hint = "fetch it again where there is a network: composer pull"
+            message = f"{snapshot.repo}/{file.path} in the cache is not what the listing names"
+            refused("S418", message, hint=hint)
         place.unlink(missing_ok=True)
     return False
 

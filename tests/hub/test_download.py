@@ -82,6 +82,21 @@ def test_a_file_that_another_tool_left_wrong_is_fetched_again(hub, hub_home):
     assert blob.read_bytes() == WEIGHTS
 
 
+def test_offline_a_file_that_is_wrong_is_refused_as_such(hub, hub_home, anew):
+    hub({"ann/tiny": FILES})
+    fetch(needs("ann/tiny", BIG))
+    (blob,) = (path for path in hub_home.glob("hub/*/blobs/*") if path.stat().st_size > 99)
+    blob.write_bytes(b"x" + WEIGHTS[1:])
+    anew(offline=True)
+    (found,) = refusal(fetch, needs("ann/tiny", BIG))
+    assert found == (
+        f"S418 ann/tiny/{BIG} in the cache is not what the listing names\n"
+        "    hint: fetch it again where there is a network: composer pull"
+    )
+    blob.write_bytes(WEIGHTS)
+    fetch(needs("ann/tiny", BIG))
+
+
 def test_a_file_that_changes_later_is_not_trusted(hub, hub_home):
     hub({"ann/tiny": FILES})
     (need,) = needs("ann/tiny", BIG)
