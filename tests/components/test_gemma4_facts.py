@@ -418,7 +418,8 @@ def test_a_decoder_without_them_has_no_such_port(facts, home):
     assert [re.search("W2..", problem)[0] for problem in problems] == ["W201", "W203"]
     why = (
         "\n    others of mlx.gemma4 have it"
-        "\n    repo/decoder: no embed_tokens_per_layer.weight, and no hidden_size_per_layer_input above 0\n"
+        "\n    repo/decoder: no embed_tokens_per_layer.weight, and no hidden_size_per_layer_input "
+        "above 0\n"
     )
     assert f"W201 decoder (mlx.gemma4) has no method 'per_layer'{why}" in problems[0]
     assert f"W203 decoder.generate has no input 'per_layer'{why}" in problems[1]
