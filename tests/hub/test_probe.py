@@ -115,6 +115,14 @@ def test_a_crash_names_the_component(child, script, says):
     assert LOADED == []
 
 
+def test_a_child_is_given_no_token(child, monkeypatch):
+    monkeypatch.setenv("HF_TOKEN", "hf_x")
+    monkeypatch.setenv("HF_HUB_DISABLE_IMPLICIT_TOKEN", "1")
+    child("import os; raise SystemExit(9 if 'HF_TOKEN' in os.environ else 8)")
+    (found,) = refusal(composer.load, "ann/tiny")
+    assert "(status 8)" in found
+
+
 def test_a_hang_is_ended(child, monkeypatch):
     monkeypatch.setattr(sys.modules[__name__], "LIMIT", 0.3)
     child("import time; time.sleep(600)")
