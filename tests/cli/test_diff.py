@@ -47,7 +47,8 @@ def test_two_editions_in_one_command(cli):
 def test_json_junit_and_dumps(cli):
     for name, variant in (("a", ()), ("b", ("--variant", "off"))):
         cli("tap", "two.yaml", "-i", "audio=clip.wav", "-o", f"{name}.safetensors", *variant)
-    code, out, err = cli("diff", "a.safetensors", "b.safetensors", "--json", "--junit", "junit.xml")
+    given = ("diff", "a.safetensors", "b.safetensors")
+    code, out, _ = cli(*given, "--json", "--junit", "junit.xml")
     said = json.loads(out)
     assert (code, said["first"]) == (1, "answer_steps")
     assert ElementTree.parse("junit.xml").getroot().get("failures") == "1"

@@ -21,7 +21,10 @@ def heldout(speaks, tmp_path_factory):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("name", "given"), [("mega-asr-mini", ["-i", "language="])])
+@pytest.mark.parametrize(
+    ("name", "given"),
+    [("mega-asr-mini", ["-i", "language="]), ("elderwise-mini", ["--task", "transcribe"])],
+)
 def test_the_readme_is_reproduced(cli, heldout, name, given):
     text = (ROOT / "bundles" / name / "README.md").read_text()
     told = {group: (*map(int, counts), rate) for group, *counts, rate in ROW.findall(text)}
