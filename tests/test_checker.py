@@ -165,5 +165,6 @@ def test_what_is_not_here_does_not_run():
         composer.load("bundle.yaml")
     assert str(caught.value) == (
         "bundle.yaml:9:3: S473 echo needs w/lm, and its source is not on this machine\n"
-        "    hint: composer pull fetches it where there is a network, --source w=FOLDER names a copy"
+        "    hint: composer pull fetches it where there is a network, --source w=FOLDER names "
+        "a copy"
     )
