@@ -96,7 +96,10 @@ def settings(graph: Graph, given: list[str] | None) -> dict[str, dict[str, Any]]
             try:
                 found.setdefault(name, {})[option] = _option(option, options[option], text)
             except ValueError as error:
-                problems.append(Problem("R542", f"'{name}': {error}"))
+                hint = (
+                    f"write it as JSON: --set '{key}=[\"...\"]'" if "a list" in str(error) else None
+                )
+                problems.append(Problem("R542", f"'{name}': {error}", hint=hint))
     if problems:
         raise ComposerError(problems)
     return found

@@ -92,3 +92,17 @@ def test_a_wrong_language_is_told_before_anything_runs(cli):
         "R527 'english' is no language of this model\n    hint: did you mean 'English'?\n"
     )
     assert "given text" not in err
+
+
+def test_a_list_of_an_option_is_json(cli):
+    clip = MINI.parent / "elderwise-mini" / "clips" / "questions-08.flac"
+    given = ("run", "elderwise-mini", "--task", "transcribe", "-i", f"audio={clip}", "--set")
+    assert cli(*given, "answer.adapters=[speech]") == (
+        2,
+        "",
+        "R542 'answer': option 'adapters' should be a list, not '[speech]'\n"
+        "    hint: write it as JSON: --set 'answer.adapters=[\"...\"]'\n",
+    )
+    on, off = (cli(*given, f"answer.adapters={names}")[1] for names in ('["speech"]', "[]"))
+    assert on == "could i have a map and salad please\n"
+    assert off != on
