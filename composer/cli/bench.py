@@ -9,20 +9,12 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from composer.cli.opening import Choice, opens
 from composer.cli.options import (
-    BundleName,
-    Device,
     Inputs,
     Json,
-    Precisions,
-    ProfileFile,
-    Providers,
     Settings,
-    Sources,
     Task,
-    Threads,
-    Trust,
-    Variant,
 )
 from composer.cli.printing import as_json, note, say
 from composer.cli.progress import progress
@@ -31,14 +23,14 @@ from composer.cli.transcribe import TASK
 if TYPE_CHECKING:
     from composer.bench.child import Case
     from composer.bundle import Bundle
-    from composer.cli.opening import Choice
 
 CLIPS = "clips"
 SUFFIXES = (".aiff", ".flac", ".mp3", ".ogg", ".wav")
 
 
+@opens()
 def bench(
-    bundle: BundleName,
+    choice: Choice,
     input: Inputs = None,
     vs: Annotated[
         str | None,
@@ -65,15 +57,7 @@ def bench(
                           "not count.")
     ] = 1,
     task: Task = None,
-    variant: Variant = None,
     set: Settings = None,
-    source: Sources = None,
-    profile: ProfileFile = None,
-    threads: Threads = None,
-    provider: Providers = None,
-    device: Device = None,
-    precision: Precisions = None,
-    trust: Trust = False,
     json: Json = False,
 ) -> None:  # fmt: skip
     """Measure how fast a bundle starts and runs, and how much memory it takes.
@@ -91,29 +75,27 @@ def bench(
     """
     from composer.bench.measure import Measured, Turns, measure
     from composer.bench.report import report_json, report_text
-    from composer.cli.opening import Choice
     from composer.cli.printing import waiting
 
-    first = Choice(bundle, variant, source, profile, threads, provider, device, precision, trust)
-    choices = [first]
+    choices = [choice]
     if vs or vs_variant or vs_precision:
-        other = replace(first, name=vs or bundle, variant=vs_variant, precision=vs_precision)
-        choices.append(other)
+        other = replace(choice, variant=vs_variant, precision=vs_precision)
+        choices.append(replace(other, name=vs, lock=None) if vs else other)
     turns = Turns(starts, runs, warmup)
-    with waiting(f"checking {bundle}"):
-        clips = _clips(first, task, input)
+    with waiting(f"checking {choice.name}"):
+        clips = _clips(choice, task, input)
         given = [*(input or ()), *clips]
-        opened = [_opened(each, task, each is first, given, set) for each in choices]
+        opened = [_opened(each, task, each is choice, given, set) for each in choices]
     for clip in clips:
         note(f"no audio is given; taking -i {clip}")
     with progress("measuring", turns.total * len(choices), over_results=False) as advance:
         found = measure([case for case, _, _ in opened], turns, advance=advance)
     measured = [
-        Measured(_title(choice), starts, runs, audio)
-        for choice, (_, audio, _), (starts, runs) in zip(choices, opened, found, strict=True)
+        Measured(_title(each), starts, runs, audio)
+        for each, (_, audio, _), (starts, runs) in zip(choices, opened, found, strict=True)
     ]
     if json:
-        about = {"bundle": bundle, "made_by": [made_by for _, _, made_by in opened]}
+        about = {"bundle": choice.name, "made_by": [made_by for _, _, made_by in opened]}
         say(as_json(report_json(measured, turns, about)))
     else:
         say(report_text(measured, turns))

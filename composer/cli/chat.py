@@ -10,20 +10,11 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
+from composer.cli.opening import Choice, opens
 from composer.cli.options import (
-    BundleName,
-    Device,
     Inputs,
-    LockFile,
-    Precisions,
-    ProfileFile,
-    Providers,
     Settings,
-    Sources,
     Task,
-    Threads,
-    Trust,
-    Variant,
 )
 from composer.cli.printing import note, report, say, waiting
 from composer.cli.results import cut_short, text_output
@@ -38,20 +29,12 @@ RESET = "/reset"
 HELLO = f"{RESET} begins anew, Ctrl-C stops an answer, Ctrl-D ends"
 
 
+@opens()
 def chat(
-    bundle: BundleName,
+    choice: Choice,
     input: Inputs = None,
     task: Task = None,
-    variant: Variant = None,
     set: Settings = None,
-    source: Sources = None,
-    profile: ProfileFile = None,
-    threads: Threads = None,
-    provider: Providers = None,
-    device: Device = None,
-    precision: Precisions = None,
-    trust: Trust = False,
-    lock: LockFile = None,
 ) -> None:
     """Hold a conversation with a bundle.
 
@@ -66,13 +49,9 @@ def chat(
     Example: composer chat elderwise-mini
     """
     from composer.cli.conversation import Conversation, find_turns
-    from composer.cli.opening import Choice
     from composer.cli.values import inputs, settings
     from composer.inputs import read_inputs
 
-    choice = Choice(
-        bundle, variant, source, profile, threads, provider, device, precision, trust, lock
-    )
     with choice.bundle() as opened:
         turns = find_turns(opened, task)
         text_output(turns.graph)

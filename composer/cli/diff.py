@@ -2,44 +2,36 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from composer.cli.opening import Choice, opens
 from composer.cli.options import (
-    Device,
     Inputs,
     Json,
-    Precisions,
-    ProfileFile,
-    Providers,
     Settings,
-    Sources,
     Task,
-    Threads,
-    Variant,
 )
 from composer.cli.printing import as_json, say, waiting, write
 from composer.cli.tap import dump_of
 from composer.errors import DIFFERS
 
 if TYPE_CHECKING:
-    from composer.cli.opening import Choice
     from composer.diff.compare import Comparison, Gate
     from composer.diff.dump import Dump
 
 
+@opens()
 def diff(
     reference: Annotated[
         str,
         typer.Argument(metavar="REF", help="A dump of composer tap, or a bundle to run first with "
                        "the inputs of -i.", show_default=False),
     ],
-    other: Annotated[
-        str,
-        typer.Argument(metavar="OTHER", help="A bundle, or another dump.", show_default=False),
-    ],
+    choice: Choice,
     input: Inputs = None,
     tolerance: Annotated[
         float | None,
@@ -66,16 +58,9 @@ def diff(
                      "repeated."),
     ] = None,
     task: Task = None,
-    variant: Variant = None,
     set: Settings = None,
-    source: Sources = None,
-    profile: ProfileFile = None,
-    threads: Threads = None,
-    provider: Providers = None,
-    device: Device = None,
-    precision: Precisions = None,
 ) -> None:  # fmt: skip
-    """Hold a bundle against a reference, stage by stage.
+    """Hold a bundle, or another dump, against a reference, stage by stage.
 
     Each stage is held twice: with what the bundle itself made before it, and alone on the
     reference's values, so that the first wrong stage is named and not the last. Shapes, dtypes and
@@ -84,22 +69,18 @@ def diff(
 
     Example: composer diff reference.safetensors mega-asr-mini --precision decoder=bfloat16
     """
-    from composer.cli.opening import Choice
     from composer.diff.report import as_json as report_json
     from composer.diff.report import junit as report_junit
     from composer.diff.report import table
 
-    first = Choice(
-        reference, ref_variant, source, profile, threads, provider, device, ref_precision
-    )
-    second = Choice(other, variant, source, profile, threads, provider, device, precision)
-    _sensible(reference, other, input, ref_variant, ref_precision, variant, precision)
+    first = replace(choice, name=reference, variant=ref_variant, precision=ref_precision, lock=None)
+    _sensible(first, choice, input)
     gate = _gate(tolerance, any_float)
-    with waiting(f"holding {other} against {reference}"):
+    with waiting(f"holding {choice.name} against {reference}"):
         want = _dump(reference) or dump_of(first, task, input, set)
-        found = _compared(want, second, task, gate, tuple(skip or ()), set)
+        found = _compared(want, choice, task, gate, tuple(skip or ()), set)
     if junit:
-        write(junit, report_junit(found, f"composer diff {other}"))
+        write(junit, report_junit(found, f"composer diff {choice.name}"))
     say(as_json(report_json(found)) if json else table(found))
     if not found.ok:
         raise typer.Exit(DIFFERS)
@@ -147,20 +128,12 @@ def _gate(tolerance: float | None, any_float: bool) -> Gate:
     return Gate(allowed, any_float)
 
 
-def _sensible(
-    reference: str,
-    other: str,
-    given: list[str] | None,
-    ref_variant: str | None,
-    ref_precision: list[str] | None,
-    variant: str | None,
-    precision: list[str] | None,
-) -> None:
+def _sensible(first: Choice, second: Choice, given: list[str] | None) -> None:
     """Refuse options that nothing would read."""
-    if reference.endswith(".safetensors") and (given or ref_variant or ref_precision):
+    if first.name.endswith(".safetensors") and (given or first.variant or first.precision):
         raise typer.BadParameter(
-            f"{reference} is a dump and holds its inputs: leave out -i, --ref-variant and "
+            f"{first.name} is a dump and holds its inputs: leave out -i, --ref-variant and "
             "--ref-precision"
         )
-    if other.endswith(".safetensors") and (variant or precision):
-        raise typer.BadParameter(f"{other} is a dump: leave out --variant and --precision")
+    if second.name.endswith(".safetensors") and second != Choice(second.name):
+        raise typer.BadParameter(f"{second.name} is a dump: leave out what places a bundle")

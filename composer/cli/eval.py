@@ -11,20 +11,12 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from composer.cli.opening import Choice, opens
 from composer.cli.options import (
-    BundleName,
-    Device,
     Inputs,
     Json,
-    Precisions,
-    ProfileFile,
-    Providers,
     Settings,
-    Sources,
     Task,
-    Threads,
-    Trust,
-    Variant,
 )
 from composer.cli.printing import as_json, note, say, shown, waiting, write
 from composer.cli.progress import progress
@@ -43,8 +35,9 @@ RESULTS, TIMES, REPORT, PAGE = "results.jsonl", "times.jsonl", "report.json", "i
 COLOURS = {"S": "\x1b[33m", "D": "\x1b[31m", "I": "\x1b[34m"}
 
 
+@opens()
 def eval_(
-    bundle: BundleName,
+    choice: Choice,
     data: Annotated[
         Path,
         typer.Argument(metavar="DATA", help="A JSONL or CSV file with a clip and its text a line, "
@@ -84,18 +77,10 @@ def eval_(
         typer.Option("-l", "--language", metavar="NAME", help="Short for -i language=NAME."),
     ] = None,
     task: Task = None,
-    variant: Variant = None,
     jobs: Annotated[
         int, typer.Option(min=1, max=64, metavar="N", help="Keep so many clips in flight.")
     ] = 2,
     set: Settings = None,
-    source: Sources = None,
-    profile: ProfileFile = None,
-    threads: Threads = None,
-    provider: Providers = None,
-    device: Device = None,
-    precision: Precisions = None,
-    trust: Trust = False,
     json: Json = False,
 ) -> None:  # fmt: skip
     """Measure a bundle's word and character error rate on clips whose text is known.
@@ -110,7 +95,6 @@ def eval_(
 
     Example: composer eval mega-asr-mini clips/references.jsonl -o out -n whisper-en
     """
-    from composer.cli.opening import Choice
     from composer.cli.values import inputs, settings
     from composer.eval.data import read_data
     from composer.eval.evaluation import compare, evaluate, hold_same
@@ -136,7 +120,6 @@ def eval_(
         hold_same(clips, other, against)
     if language is not None:
         input = [*(input or ()), f"language={language}"]
-    choice = Choice(bundle, variant, source, profile, threads, provider, device, precision, trust)
     with choice.bundle() as opened:
         name = opened.task(TASK if task is None and TASK in opened.tasks else task)
         graph = opened.checked.graphs[name]

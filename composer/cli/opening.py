@@ -2,13 +2,28 @@
 
 from __future__ import annotations
 
+import inspect
+from collections.abc import Callable
 from dataclasses import dataclass, replace
-from pathlib import Path
-from typing import TYPE_CHECKING
+from functools import wraps
+from typing import TYPE_CHECKING, Any
 
 import typer
 
-from composer.cli.options import folders, pairs
+from composer.cli.options import (
+    BundleName,
+    Device,
+    LockFile,
+    Precisions,
+    ProfileFile,
+    Providers,
+    Sources,
+    Threads,
+    Trust,
+    Variant,
+    folders,
+    pairs,
+)
 from composer.cli.printing import reading
 
 if TYPE_CHECKING:
@@ -20,18 +35,21 @@ DTYPES = ("float32", "float16", "bfloat16")
 
 @dataclass(frozen=True)
 class Choice:
-    """A bundle as a command asks for it, from its manifest to where it runs."""
+    """A bundle as a command asks for it, from its manifest to where it runs.
 
-    name: str
-    variant: str | None = None
-    source: list[str] | None = None
-    profile: Path | None = None
-    threads: int | None = None
-    provider: list[str] | None = None
-    device: str | None = None
-    precision: list[str] | None = None
-    trust: bool = False
-    lock: Path | None = None
+    Its fields are the arguments that `opens` gives a command.
+    """
+
+    name: BundleName
+    variant: Variant = None
+    source: Sources = None
+    profile: ProfileFile = None
+    threads: Threads = None
+    provider: Providers = None
+    device: Device = None
+    precision: Precisions = None
+    trust: Trust = False
+    lock: LockFile = None
 
     def title(self) -> str:
         """Return the bundle's own name, or what it was called where that cannot be read."""
@@ -81,3 +99,31 @@ class Choice:
         asked = Placement(providers, self.threads, self.device)
         parts = {name: asked.only(p.given).over(p) for name, p in profile.components.items()}
         return replace(profile, default=asked.over(profile.default), components=parts)
+
+
+def opens(*without: str) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """Let a command take a `Choice`: BUNDLE where `choice` stands, its options at the end.
+
+    `without` names the options that the command would not read.
+    """
+
+    def decorate(command: Callable[..., None]) -> Callable[..., None]:
+        own = inspect.signature(command, eval_str=True).parameters
+        shared = inspect.signature(Choice, eval_str=True).parameters
+        asked = {name: each for name, each in shared.items() if name not in without}
+        name = asked.pop("name")
+        parameters = [name if each.name == "choice" else each for each in own.values()]
+        parameters += asked.values()
+
+        @wraps(command)
+        def run(**given: Any) -> None:
+            chosen = {each: given.pop(each) for each in ("name", *asked)}
+            command(choice=Choice(**chosen), **given)
+
+        run.__signature__ = inspect.Signature(  # type: ignore[attr-defined]
+            [each.replace(kind=each.KEYWORD_ONLY) for each in parameters]
+        )
+        run.__annotations__ = {each.name: each.annotation for each in parameters}
+        return run
+
+    return decorate

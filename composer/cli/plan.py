@@ -4,17 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from composer.cli.opening import Choice, opens
 from composer.cli.options import (
-    BundleName,
-    Device,
-    LockFile,
-    Precisions,
-    ProfileFile,
-    Providers,
-    Sources,
     Task,
-    Threads,
-    Variant,
 )
 from composer.cli.printing import count, say
 
@@ -23,17 +15,10 @@ if TYPE_CHECKING:
     from composer.plan import Plan
 
 
+@opens("trust")
 def plan(
-    bundle: BundleName,
+    choice: Choice,
     task: Task = None,
-    variant: Variant = None,
-    source: Sources = None,
-    profile: ProfileFile = None,
-    threads: Threads = None,
-    provider: Providers = None,
-    device: Device = None,
-    precision: Precisions = None,
-    lock: LockFile = None,
 ) -> None:
     """Tell what a run would do, without running it.
 
@@ -42,12 +27,8 @@ def plan(
 
     Example: composer plan mega-asr-mini
     """
-    from composer.cli.opening import Choice
     from composer.loading import hold_files
 
-    choice = Choice(
-        bundle, variant, source, profile, threads, provider, device, precision, lock=lock
-    )
     opened = choice.bundle()
     names = [opened.task(task)] if task is not None else opened.tasks
     graphs = [opened.checked.graphs[name] for name in names]

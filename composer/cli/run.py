@@ -7,21 +7,12 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from composer.cli.opening import Choice, opens
 from composer.cli.options import (
-    BundleName,
-    Device,
     Inputs,
     Json,
-    LockFile,
-    Precisions,
-    ProfileFile,
-    Providers,
     Settings,
-    Sources,
     Task,
-    Threads,
-    Trust,
-    Variant,
 )
 from composer.cli.printing import as_json, note, say, verdict_json, waiting, write
 from composer.cli.results import as_lines, as_text, cut_short, result_json
@@ -32,11 +23,11 @@ if TYPE_CHECKING:
     from composer.run import Result
 
 
+@opens()
 def run(
-    bundle: BundleName,
+    choice: Choice,
     input: Inputs = None,
     task: Task = None,
-    variant: Variant = None,
     stream: Annotated[
         bool, typer.Option("--stream", help="Print the text as it is decoded.")
     ] = False,
@@ -50,14 +41,6 @@ def run(
         Path | None,
         typer.Option(metavar="FILE", help="Take values from such a file in place of computing."),
     ] = None,
-    source: Sources = None,
-    profile: ProfileFile = None,
-    threads: Threads = None,
-    provider: Providers = None,
-    device: Device = None,
-    precision: Precisions = None,
-    trust: Trust = False,
-    lock: LockFile = None,
 ) -> None:
     """Run a bundle once and print what it gives.
 
@@ -67,15 +50,11 @@ def run(
 
     Example: composer run mega-asr-mini -i audio=clip.wav -i language=English
     """
-    from composer.cli.opening import Choice
     from composer.cli.values import inputs, settings
     from composer.tensors import pack_values, read_values
 
     if stream and json:
         raise typer.BadParameter("--stream prints text and --json one object: choose one")
-    choice = Choice(
-        bundle, variant, source, profile, threads, provider, device, precision, trust, lock
-    )
     try:
         with choice.bundle() as opened:
             graph = opened.checked.graphs[opened.task(task)]

@@ -8,28 +8,21 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from composer.cli.opening import Choice, opens
 from composer.cli.options import (
-    BundleName,
-    Device,
     Inputs,
-    Precisions,
-    ProfileFile,
-    Providers,
     Settings,
-    Sources,
     Task,
-    Threads,
-    Variant,
 )
 from composer.cli.printing import count, note, waiting, write
 
 if TYPE_CHECKING:
-    from composer.cli.opening import Choice
     from composer.diff.dump import Dump
 
 
+@opens()
 def tap(
-    bundle: BundleName,
+    choice: Choice,
     output: Annotated[
         Path,
         typer.Option("-o", "--output", metavar="FILE", help="Write the dump to this .safetensors "
@@ -42,14 +35,7 @@ def tap(
                      "precision in this one, and keep how far that is as each stage's noise."),
     ] = None,
     task: Task = None,
-    variant: Variant = None,
     set: Settings = None,
-    source: Sources = None,
-    profile: ProfileFile = None,
-    threads: Threads = None,
-    provider: Providers = None,
-    device: Device = None,
-    precision: Precisions = None,
 ) -> None:  # fmt: skip
     """Run a bundle once and keep every value, for composer diff to hold others against.
 
@@ -59,11 +45,9 @@ def tap(
 
     Example: composer tap mega-asr-mini -i audio=clip.wav -o reference.safetensors
     """
-    from composer.cli.opening import Choice
     from composer.diff.tap import with_floor
 
-    choice = Choice(bundle, variant, source, profile, threads, provider, device, precision)
-    with waiting(f"running {bundle}"):
+    with waiting(f"running {choice.name}"):
         dump = dump_of(choice, task, input, set)
         if floor:
             dump = with_floor(dump, dump_of(_in(choice, floor), task, input, set))

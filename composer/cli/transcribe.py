@@ -9,20 +9,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from composer.cli.opening import Choice, opens
 from composer.cli.options import (
-    BundleName,
-    Device,
     Inputs,
-    LockFile,
-    Precisions,
-    ProfileFile,
-    Providers,
     Settings,
-    Sources,
     Task,
-    Threads,
-    Trust,
-    Variant,
 )
 from composer.cli.printing import (
     append,
@@ -54,8 +45,9 @@ class Format(StrEnum):
     jsonl = "jsonl"
 
 
+@opens()
 def transcribe(
-    bundle: BundleName,
+    choice: Choice,
     clips: Annotated[
         list[str], typer.Argument(metavar="CLIP...", help="Audio files.", show_default=False)
     ],
@@ -75,19 +67,10 @@ def transcribe(
         typer.Option("-l", "--language", metavar="NAME", help="Short for -i language=NAME."),
     ] = None,
     task: Task = None,
-    variant: Variant = None,
     jobs: Annotated[
         int, typer.Option(min=1, max=64, metavar="N", help="Keep so many clips in flight.")
     ] = 2,
     set: Settings = None,
-    source: Sources = None,
-    profile: ProfileFile = None,
-    threads: Threads = None,
-    provider: Providers = None,
-    device: Device = None,
-    precision: Precisions = None,
-    trust: Trust = False,
-    lock: LockFile = None,
 ) -> None:  # fmt: skip
     """Transcribe audio files.
 
@@ -100,16 +83,12 @@ def transcribe(
 
     Example: composer transcribe mega-asr-mini *.wav -f jsonl -o transcripts
     """
-    from composer.cli.opening import Choice
     from composer.cli.values import inputs, settings
     from composer.inputs import read_inputs
 
     _distinct(clips, format, output)
     if language is not None:
         input = [*(input or ()), f"language={language}"]
-    choice = Choice(
-        bundle, variant, source, profile, threads, provider, device, precision, trust, lock
-    )
     with choice.bundle() as opened:
         name = opened.task(TASK if task is None and TASK in opened.tasks else task)
         graph = opened.checked.graphs[name]

@@ -77,7 +77,10 @@ def test_a_floor_is_measured_and_kept(cli, tmp_path):
         (("ref.safetensors", "tiny.yaml"), "ref.safetensors: R542 there is no such file"),
         (("clip.wav", "tiny.yaml"), "clip.wav"),
         (("x.safetensors", "tiny.yaml", "-i", "audio=clip.wav"), "is a dump and holds its inputs"),
-        (("tiny.yaml", "x.safetensors", "--variant", "off"), "leave out --variant"),
+        (
+            ("tiny.yaml", "x.safetensors", "--variant", "off"),
+            "x.safetensors is a dump: leave out what places a bundle",
+        ),
         (("tiny.yaml", "tiny.yaml"), "R541 input 'audio' (audio) is not given"),
     ],
 )
