@@ -17,7 +17,7 @@ from composer.hub.part import Part
 from mirror import Fault, File, Repository
 from tests.hub.conftest import needs, refusal
 
-WEIGHTS = os.urandom(1 << 16) * 40
+WEIGHTS = (b"0" + os.urandom((1 << 16) - 1)) * 40  # so that "x" before the rest is wrong
 FILES = {
     "bundle.yaml": b"composer: 1\n",
     "mlx/config.json": b'{"model_type": "qwen3"}',
