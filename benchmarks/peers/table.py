@@ -102,6 +102,7 @@ def main(arguments: list[str]) -> None:
     """Print a table for each model that is asked for."""
     parser = argparse.ArgumentParser(prog="scripts/bench peers", description=__doc__)
     parser.add_argument("models", nargs="*", metavar="MODEL", help=f"of {', '.join(PEERS)}")
+    parser.add_argument("--peers", nargs="*", metavar="PEER", help="these alone")
     parser.add_argument("--turns", type=int, default=21)
     parser.add_argument("--prompt", type=int, default=64, help="ids of a text prompt")
     parser.add_argument("--tokens", type=int, default=64)
@@ -111,6 +112,9 @@ def main(arguments: list[str]) -> None:
     unknown = [name for name in asked.models if name not in PEERS]
     if unknown:
         parser.error(f"there is no model {unknown[0]}; there are {', '.join(PEERS)}")
+    absent = {*(asked.peers or ())} - {peer for peers in PEERS.values() for peer in peers}
+    if absent:
+        parser.error(f"there is no peer {min(absent)}")
     for name in asked.models or PEERS:
         with tempfile.TemporaryDirectory() as folder:
             print(f"-- {name}", flush=True)
@@ -137,6 +141,8 @@ def compare(name: str, folder: Path, asked: argparse.Namespace) -> None:
         assert want
         print(f"   the same {len(want)} ids ({len(set(want))} different ones)")
         for other in PEERS[name]:
+            if asked.peers is not None and other not in asked.peers:
+                continue
             _hold(other, model, name, request, peers, want)
         ways = {key: _way(peer, request, want) for key, peer in peers.items()}
         print(table(in_turns(ways, asked.turns), OURS))

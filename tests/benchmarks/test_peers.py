@@ -111,3 +111,6 @@ def test_an_unknown_model_is_refused(capsys: pytest.CaptureFixture[str]) -> None
     with pytest.raises(SystemExit):
         table.main(["llama"])
     assert "there is no model llama; there are qwen3, gemma4, qwen3-asr" in capsys.readouterr().err
+    with pytest.raises(SystemExit):
+        table.main(["qwen3", "--peers", "mlx-lm", "vllm"])
+    assert "there is no peer vllm" in capsys.readouterr().err
