@@ -74,7 +74,7 @@ def diff(
     from composer.diff.report import table
 
     first = replace(choice, name=reference, variant=ref_variant, precision=ref_precision, lock=None)
-    _sensible(first, choice, input)
+    _sensible(first, choice, input, task, set)
     gate = _gate(tolerance, any_float)
     with waiting(f"holding {choice.name} against {reference}"):
         want = _dump(reference) or dump_of(first, task, input, set)
@@ -128,7 +128,13 @@ def _gate(tolerance: float | None, any_float: bool) -> Gate:
     return Gate(allowed, any_float)
 
 
-def _sensible(first: Choice, second: Choice, given: list[str] | None) -> None:
+def _sensible(
+    first: Choice,
+    second: Choice,
+    given: list[str] | None,
+    task: str | None,
+    set: list[str] | None,
+) -> None:
     """Refuse options that nothing would read."""
     if first.name.endswith(".safetensors") and (given or first.variant or first.precision):
         raise typer.BadParameter(
@@ -137,3 +143,5 @@ def _sensible(first: Choice, second: Choice, given: list[str] | None) -> None:
         )
     if second.name.endswith(".safetensors") and second != Choice(second.name):
         raise typer.BadParameter(f"{second.name} is a dump: leave out what places a bundle")
+    if {Path(first.name).suffix, Path(second.name).suffix} == {".safetensors"} and (task or set):
+        raise typer.BadParameter("both are dumps, and nothing is run: leave out --task and --set")

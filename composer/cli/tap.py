@@ -49,26 +49,34 @@ def tap(
 
     with waiting(f"running {choice.name}"):
         dump = dump_of(choice, task, input, set)
-        if floor:
-            dump = with_floor(dump, dump_of(_in(choice, floor), task, input, set))
+        if floor is not None:
+            dump = with_floor(dump, dump_of(_in(choice, floor), task, input, set, dump))
+            if not any(each.floor and each.floor.l2 for each in dump.stages.values()):
+                raise typer.BadParameter(f"{floor} changes nothing here: no noise was measured")
     write(output, dump.pack())
     note(f"{output}: {count(len(dump.stages), 'stage')}")
 
 
 def dump_of(
-    choice: Choice, task: str | None, given: list[str] | None, set: list[str] | None
+    choice: Choice,
+    task: str | None,
+    given: list[str] | None,
+    set: list[str] | None,
+    like: Dump | None = None,
 ) -> Dump:
-    """Open a bundle, run it once and return all that it made."""
+    """Open a bundle, run it once and return all that it made, its steps with the ids of `like`."""
     from composer.cli.values import inputs, settings
     from composer.diff.steps import with_steps
-    from composer.diff.tap import tap
+    from composer.diff.tap import replayed, tap
 
     with choice.bundle() as opened:
         opened.checked = with_steps(opened.checked)
         name = opened.task(task)
         graph = opened.checked.graphs[name]
         values: dict[str, Any] = inputs(graph, given)
-        return tap(opened, name, values, settings(graph, set))
+        options = settings(graph, set)
+        made = tap(opened, name, values, options)
+        return replayed(like, made, opened, name, options) if like else made
 
 
 def _in(choice: Choice, dtype: str) -> Choice:

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 from composer.diff.dump import Dump, Stage, plain
 from composer.diff.gates import Tolerance, Verdict, compare
-from composer.diff.steps import IDS, STEPS
-from composer.diff.tap import dumped, stage
+from composer.diff.steps import stepped
+from composer.diff.tap import dumped, replayed, stage
 from composer.errors import ComposerError
 
 if TYPE_CHECKING:
@@ -46,7 +46,7 @@ class Comparison:
 
     @property
     def ok(self) -> bool:
-        return all(row.ok for row in self.rows)
+        return bool(self.rows) and all(row.ok for row in self.rows)
 
     @property
     def first(self) -> Row | None:
@@ -103,12 +103,12 @@ def against_bundle(
     that a fault shows where it arises and not only where it arrives.
     """
     gate, graph = gate or Gate(), bundle.checked.graphs[task]
+    options = stepped(graph, options)
     inputs = {n: want.stages[n].value for n in graph.inputs if n in want.stages}
     broken = None
     try:
         result = bundle.run(task=task, taps=True, options=options, **inputs)
-        have = dumped(bundle, task, result, options)
-        have = Dump({**have.stages, **_steps(want, have, bundle, task, options)}, have.about)
+        have = replayed(want, dumped(bundle, task, result, options), bundle, task, options)
         found = against_dump(want, have, gate, skip)
     except ComposerError as error:
         broken = error
@@ -124,23 +124,6 @@ def against_bundle(
         for row in found.rows
     )
     return Comparison(rows, found.skipped)
-
-
-def _steps(
-    want: Dump, have: Dump, bundle: Bundle, task: str, options: Options | None
-) -> dict[str, Stage]:
-    """Replay decoding steps on the bundle's own rows with the reference's ids."""
-    graph = bundle.checked.graphs[task]
-    found = {}
-    for node in graph.nodes.values():
-        if node.name.endswith(f"_{STEPS}") and node.wires[IDS] in want.stages:
-            feed = {value: have.stages[value].value for value in node.wires.values()}
-            feed[node.wires[IDS]] = want.stages[node.wires[IDS]].value
-            made = bundle.run(
-                task=task, only=[node.name], feed=feed, taps=[node.name], options=options
-            )
-            found[node.name] = stage(graph, node.name, made.taps[node.name])
-    return found
 
 
 def _alone(

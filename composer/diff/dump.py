@@ -9,13 +9,16 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from pydantic import BaseModel, ConfigDict, ValidationError
 
 from composer.audio import Audio
+from composer.backend import LONG, SHORT, numpy_dtype
 from composer.diff.gates import Measures
 from composer.errors import ComposerError, Place, Problem
 from composer.tensors import pack_values, read_about, read_values
 
 VERSION = 1
+STEPS = "steps"
 KEY = "composer.dump"
 
 
@@ -56,6 +59,45 @@ class Dump:
         return pack_values({name: s.value for name, s in self.stages.items()}, {KEY: text})
 
 
+class _Said(BaseModel):
+    """What a file says of a stage."""
+
+    model_config = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False)
+
+    dtype: str
+    axes: list[str]
+    along: int
+    floor: dict[str, float] | None
+
+
+def _stage(name: str, value: Any, each: Any) -> Stage:
+    """Return a stage as it is described; raise ValueError unless the value is so."""
+    try:
+        said = _Said.model_validate(each)
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        what = " ".join(map(str, (*first["loc"], first["msg"])))
+        raise ValueError(f"'{name}': {what}") from None
+    if not all(map(str.isprintable, (name, *said.axes))):
+        raise ValueError(f"{name!a} {said.axes!a} are no names")
+    rank = getattr(plain(value), "ndim", 0)
+    if len(said.axes) not in (0, rank) or not -max(rank, 1) <= said.along < max(rank, 1):
+        axes = " ".join(said.axes) or "none"
+        raise ValueError(f"'{name}' has {rank} axes, not {axes} with rows along {said.along}")
+    if not _is(value, said.dtype):
+        raise ValueError(f"'{name}' is no {said.dtype!a}")
+    floor = Measures(**said.floor) if said.floor else None
+    return Stage(value, said.dtype, tuple(said.axes), said.along, floor)
+
+
+def _is(value: Any, dtype: str) -> bool:
+    if isinstance(value, str):
+        return dtype == "text"
+    if isinstance(value, Audio):
+        return dtype == "audio"
+    return dtype in LONG and bool(value.dtype == numpy_dtype(dtype))
+
+
 def read_dump(path: Path) -> Dump:
     """Read a dump; raise ComposerError unless the file is one, whole."""
     values, text = read_values(path), read_about(path, KEY)
@@ -67,22 +109,24 @@ def read_dump(path: Path) -> Dump:
         if said["version"] != VERSION:
             raise ValueError(f"its version is {said['version']}, and this composer reads {VERSION}")
         stages = {
-            name: Stage(
-                values[name],
-                str(each["dtype"]),
-                tuple(map(str, each["axes"])),
-                int(each["along"]),
-                Measures(**each["floor"]) if each["floor"] else None,
-            )
+            name: _stage(name, values[name], each)
             for name, each in said["stages"].items()
         }
         if left := values.keys() - stages.keys():
             raise ValueError(f"it describes no stage '{min(left)}'")
+        if not stages or not isinstance(said["about"], dict):
+            raise ValueError("it has no stages, or says nothing about them")
         return Dump(stages, said["about"])
-    except (ValueError, TypeError, KeyError, AttributeError) as error:
+    except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
         why = f"no stage {error}" if isinstance(error, KeyError) else error
         message = f"this dump cannot be read: {why}"
         raise ComposerError(Problem("R548", message, Place(str(path)))) from None
+
+
+def read_feed(path: Path) -> dict[str, Any]:
+    """Return the values of a file that a graph can take: of a dump all but the replayed steps."""
+    values, text = read_values(path), read_about(path, KEY)
+    return {n: v for n, v in values.items() if text is None or not n.endswith(f"_{STEPS}")}
 
 
 def plain(value: Any) -> Any:
@@ -96,4 +140,5 @@ def stage_of(value: Any, dtype: str | None, axes: tuple[str, ...], along: int) -
         return Stage(value, "text")
     if isinstance(value, Audio):
         return Stage(value, "audio", (f"{value.rate} Hz",), 0)
-    return Stage(np.asarray(value), dtype or str(np.asarray(value).dtype), axes, along)
+    array = np.asarray(value)
+    return Stage(array, dtype or SHORT[array.dtype.name], axes, along)

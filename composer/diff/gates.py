@@ -80,7 +80,7 @@ def compare(
     `along` is the axis that a row, such as a frame or an embedding, lies along.
     """
     if isinstance(want, str) or isinstance(have, str):
-        same = have == want
+        same = isinstance(have, str) and isinstance(want, str) and have == want
         return Verdict(() if same else (f"{_said(have)}, not {_said(want)}",))
     have, want = np.asarray(have), np.asarray(want)
     faults = []
@@ -91,6 +91,8 @@ def compare(
         faults.append(f"shape {list(have.shape)}, not {list(want.shape)}")
     if axes and tuple(axes[0]) != tuple(axes[1]):
         faults.append(f"axes {_names(axes[0])}, not {_names(axes[1])}")
+    if have.dtype.kind != want.dtype.kind and not faults:
+        faults.append(f"kept as {have.dtype.name}, not {want.dtype.name}")
     if have.shape != want.shape or have.dtype.kind != want.dtype.kind:
         return Verdict(tuple(faults))
     if have.dtype.kind != "f":
@@ -101,8 +103,7 @@ def compare(
         return Verdict(tuple(faults))
     if have.size == 0:
         return Verdict((*faults, "empty: nothing was compared"))
-    odd = int(np.count_nonzero(np.isfinite(have) != np.isfinite(want)))
-    odd += int(np.count_nonzero(~np.isfinite(want)))
+    odd = int(np.count_nonzero(~(np.isfinite(have) & np.isfinite(want))))
     if odd:
         return Verdict((*faults, f"{odd} numbers are not finite"))
     measures = measure(have, want, along)
@@ -112,11 +113,18 @@ def compare(
 def measure(have: np.ndarray, want: np.ndarray, along: int = -1) -> Measures:
     """Measure two finite arrays of one shape, whose rows lie along one axis."""
     x, r = (_rows(each.astype(np.float64), along) for each in (have, want))
-    apart = x - r
-    norm, rms = np.linalg.norm(r), np.sqrt(np.mean(r * r))
-    if norm == 0:
+    if not r.any():
         size = float(np.abs(x).max())
         return Measures(size, size, size, 0.0, size)
+    # By a power of two, which changes no measure, so that no square is too large or small.
+    scale = -int(np.frexp(np.abs(r).max())[1])
+    with np.errstate(over="ignore", invalid="ignore"):
+        return _measure(np.ldexp(x, scale), np.ldexp(r, scale))
+
+
+def _measure(x: np.ndarray, r: np.ndarray) -> Measures:
+    apart = x - r
+    norm, rms = np.linalg.norm(r), np.sqrt(np.mean(r * r))
     rows = np.linalg.norm(r, axis=1)
     silent = rows == 0
     dots = np.einsum("ij,ij->i", x, r)[~silent]
@@ -127,7 +135,7 @@ def measure(have: np.ndarray, want: np.ndarray, along: int = -1) -> Measures:
         peak=float(np.abs(apart).max() / rms),
         gain=float(abs(np.linalg.norm(x) / norm - 1)),
         # One number a row has no direction but its sign, which l2 sees.
-        angle=float(1 - cosines.min()) if x.shape[1] > 1 else 0.0,
+        angle=float(np.maximum(1 - cosines.min(), 0)) if x.shape[1] > 1 else 0.0,
         zero=float(np.abs(x[silent]).max() / rms) if silent.any() else 0.0,
     )
 
@@ -143,7 +151,7 @@ def beyond(measures: Measures, tolerance: Tolerance) -> tuple[str, ...]:
     return tuple(
         f"{name} {found:.3g} is over {allowed[name]:.3g}"
         for name, found in asdict(measures).items()
-        if found > allowed[name]
+        if not found <= allowed[name]
     )
 
 

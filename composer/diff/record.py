@@ -45,10 +45,12 @@ class Recorder:
         """Keep what a module of torch gives when it is next called; return the hook's handle."""
 
         def keep(_: Any, __: Any, out: Any) -> None:
+            handle.remove()
             given = take(out) if take else out[0] if isinstance(out, tuple) else out
             self.keep(name, given, axes)
 
-        return module.register_forward_hook(keep)
+        handle = module.register_forward_hook(keep)
+        return handle
 
     def dump(self) -> Dump:
         """Return what was kept, in the order in which it was."""
@@ -64,5 +66,5 @@ def _plain(value: Any) -> tuple[np.ndarray, str]:
         name = str(value.dtype).removeprefix("torch.")
         value = value.float() if name == "bfloat16" else value
         return np.array(value.numpy()), SHORT[name]
-    array = np.asarray(value)
+    array = np.array(value)
     return array, SHORT[array.dtype.name]

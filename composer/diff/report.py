@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import asdict
 from typing import Any
 from xml.etree.ElementTree import Element, SubElement, indent, tostring
@@ -10,6 +11,7 @@ from composer.diff.compare import Comparison, Row
 from composer.diff.gates import Verdict
 
 MEASURES = ("l2", "peak", "gain", "angle")
+NO_XML = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 
 
 def table(found: Comparison) -> str:
@@ -36,7 +38,8 @@ def verdict(found: Comparison) -> str:
     if found.ok:
         return f"the same: {len(found.rows)} stages"
     first = found.first
-    assert first is not None
+    if first is None:
+        return "differs: nothing was compared"
     wrong = sum(not row.ok for row in found.rows)
     of_itself = first.fed is not None and not first.fed.ok
     how = "on the reference's own input" if of_itself else "on what came before it"
@@ -77,7 +80,7 @@ def junit(found: Comparison, name: str) -> str:
     for each in found.skipped:
         SubElement(SubElement(suite, "testcase", classname=name, name=each), "skipped")
     indent(suite)
-    return tostring(suite, encoding="unicode") + "\n"
+    return NO_XML.sub("\ufffd", tostring(suite, encoding="unicode")) + "\n"
 
 
 def _faults(row: Row) -> list[str]:

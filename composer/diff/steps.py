@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from composer.checker.graph import Value
 from composer.component import OUT
+from composer.diff.dump import STEPS
 
 if TYPE_CHECKING:
     from composer.checker import Checked
@@ -14,7 +16,6 @@ if TYPE_CHECKING:
 
 REPLAY = "replay"
 IDS = "ids"
-STEPS = "steps"
 
 
 def with_steps(checked: Checked) -> Checked:
@@ -31,7 +32,7 @@ def _with_steps(checked: Checked, graph: Graph) -> Graph:
     nodes, values = dict(graph.nodes), dict(graph.values)
     for node in graph.nodes.values():
         made = _replaying(checked, node)
-        if made:
+        if made and made.name not in graph.nodes:
             nodes[made.name] = made
             name = made.outputs[OUT]
             assert made.signature is not None
@@ -59,3 +60,17 @@ def _replaying(checked: Checked, node: Node) -> Node | None:
         options={key: value for key, value in node.options.items() if key in signature.options},
         outputs={OUT: name},
     )
+
+
+def stepped(
+    graph: Graph, options: Mapping[str, Mapping[str, Any]] | None
+) -> dict[str, dict[str, Any]]:
+    """Return options by node, those of a decoder given to the replay of its steps too."""
+    found = {name: dict(given) for name, given in (options or {}).items()}
+    for name, given in (options or {}).items():
+        node = graph.nodes.get(f"{name}_{STEPS}")
+        if node and node.signature and node.method == REPLAY:
+            taken = {key: value for key, value in given.items() if key in node.signature.options}
+            if taken:
+                found[node.name] = {**taken, **found.get(node.name, {})}
+    return found

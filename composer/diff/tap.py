@@ -7,8 +7,11 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from composer.diff.dump import Dump, Stage, plain, stage_of
 from composer.diff.gates import measure
+from composer.diff.steps import IDS, REPLAY, stepped
 from composer.errors import ComposerError, Problem
 from composer.identity import made_from
 
@@ -25,8 +28,31 @@ def tap(
     options: Mapping[str, Mapping[str, Any]] | None = None,
 ) -> Dump:
     """Run a task and return every value, as one dump."""
-    result = bundle.run(task=task, taps=True, options=options, **inputs)
+    given = stepped(bundle.checked.graphs[task], options)
+    result = bundle.run(task=task, taps=True, options=given, **inputs)
     return dumped(bundle, task, result, options)
+
+
+def replayed(
+    like: Dump,
+    made: Dump,
+    bundle: Bundle,
+    task: str,
+    options: Mapping[str, Mapping[str, Any]] | None,
+) -> Dump:
+    """Return a bundle's dump with the steps that another's ids lead to on its own rows."""
+    graph = bundle.checked.graphs[task]
+    found = {}
+    for node in graph.nodes.values():
+        if node.method == REPLAY and node.wires[IDS] in like.stages:
+            feed = {value: made.stages[value].value for value in node.wires.values()}
+            feed[node.wires[IDS]] = like.stages[node.wires[IDS]].value
+            again = bundle.run(
+                task=task, only=[node.name], feed=feed, taps=[node.name],
+                options=stepped(graph, options),
+            )  # fmt: skip
+            found[node.name] = stage(graph, node.name, again.taps[node.name])
+    return replace(made, stages={**made.stages, **found})
 
 
 def dumped(
@@ -72,6 +98,6 @@ def _floor(own: Stage, other: Stage | None) -> Stage:
     want, have = plain(own.value), plain(other.value) if other else ""
     if isinstance(want, str) or isinstance(have, str) or want.shape != have.shape:
         return own
-    if want.dtype.kind != "f" or not want.size:
+    if want.dtype.kind != "f" or not want.size or not np.isfinite([want, have]).all():
         return own
     return replace(own, floor=measure(have, want, own.along))

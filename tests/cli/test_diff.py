@@ -1,12 +1,13 @@
 import json
 from xml.etree import ElementTree
 
+import numpy as np
 import pytest
 import soundfile
 
 from composer import registry
 from composer.diff.dump import read_dump
-from tests.diff.tiny import CLIP, KINDS, MANIFEST
+from tests.diff.tiny import CLIP, KINDS, MANIFEST, Words
 
 
 @pytest.fixture(autouse=True)
@@ -34,6 +35,35 @@ def test_tap_and_diff(cli):
     assert out.splitlines()[-1] == (
         "differs: 1 of 14 stages; the first is answer_steps, on the reference's own input"
     )
+
+
+def test_a_floor_without_noise_is_refused(cli, tmp_path):
+    given = ("tap", "tiny.yaml", "-i", "audio=clip.wav", "-o", "x.safetensors", "--floor")
+    code, _out, err = cli(*given, "float32")
+    assert code == 2
+    assert "float32 changes nothing here: no noise was measured" in " ".join(err.split())
+    assert cli(*given, "")[0] == 2
+    assert not (tmp_path / "x.safetensors").exists()
+
+
+def test_the_noise_of_steps_does_not_hang_on_other_ids(cli, tmp_path, monkeypatch):
+    true = Words.generate
+
+    def other(self, *args, **kwargs):
+        made = yield from true(self, *args, **kwargs)
+        return {**made, "ids": made["ids"] ^ (self.kind is np.float16)}
+
+    other.__signature_of_ports__ = true.__signature_of_ports__
+    monkeypatch.setattr(Words, "generate", other)
+    cli("tap", "tiny.yaml", "-i", "audio=clip.wav", "-o", "ref.safetensors", "--floor", "float16")
+    assert 0 < read_dump(tmp_path / "ref.safetensors").stages["answer_steps"].floor.l2 < 0.01
+
+
+def test_nothing_left_to_compare_is_no_success(cli):
+    cli("tap", "tiny.yaml", "-i", "audio=clip.wav", "-o", "ref.safetensors")
+    code, out, _err = cli("diff", "ref.safetensors", "tiny.yaml", "--skip", "*")
+    assert code == 1
+    assert out.splitlines()[-1] == "differs: nothing was compared"
 
 
 def test_two_editions_in_one_command(cli):
@@ -71,6 +101,13 @@ def test_a_floor_is_measured_and_kept(cli, tmp_path):
     assert code == 0
 
 
+def test_a_dump_can_be_fed(cli):
+    cli("tap", "tiny.yaml", "-i", "audio=clip.wav", "-o", "ref.safetensors")
+    fed = cli("run", "tiny.yaml", "-i", "audio=clip.wav", "--feed", "ref.safetensors")
+    assert fed == cli("run", "tiny.yaml", "-i", "audio=clip.wav")
+    assert fed[0] == 0
+
+
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
@@ -81,6 +118,8 @@ def test_a_floor_is_measured_and_kept(cli, tmp_path):
             ("tiny.yaml", "x.safetensors", "--variant", "off"),
             "x.safetensors is a dump: leave out what places a bundle",
         ),
+        (("x.safetensors", "y.safetensors", "--set", "a.b=1"), "leave out --task and --set"),
+        (("x.safetensors", "tiny.yaml", "--tolerance", "nan"), "greater than or equal to 0"),
         (("tiny.yaml", "tiny.yaml"), "R541 input 'audio' (audio) is not given"),
     ],
 )

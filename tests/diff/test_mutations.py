@@ -12,7 +12,7 @@ from composer.diff.compare import Gate, against_bundle, against_dump
 from composer.diff.dump import Dump
 from composer.diff.gates import Tolerance
 from composer.diff.steps import with_steps
-from composer.diff.tap import tap, with_floor
+from composer.diff.tap import replayed, tap, with_floor
 from tests.diff.tiny import CLIP, KINDS, MANIFEST, PAD, SCALE, Encoder, Mel, Words
 
 
@@ -190,6 +190,40 @@ def test_other_decoding_ids_do_not_hide_the_steps(path, reference, monkeypatch):
         found = {row.name: row for row in held(reference, spoiled).rows}
     assert not found["answer.ids"].ok
     assert found["answer_steps"].ok
+
+
+def test_what_is_set_on_a_decoder_is_set_on_its_steps(bundle, reference):
+    off = {"answer": {"lora": False}}
+    found = held(reference, bundle, options=off)
+    assert found.first.name == "answer_steps"
+    other = tap(bundle, "default", {"audio": CLIP}, off)
+    ids, steps = (other.stages[name].value for name in ("answer.ids", "answer_steps"))
+    np.testing.assert_array_equal(steps.argmax(1), ids)
+    assert held(other, bundle, options=off).ok
+
+
+def test_steps_are_replayed_with_the_ids_of_another_dump(bundle, reference):
+    short = tap(bundle, "default", {"audio": CLIP}, {"answer": {"max_tokens": 3}})
+    assert len(short.stages["answer_steps"].value) == 3
+    again = replayed(reference, short, bundle, "default", None).stages["answer_steps"]
+    np.testing.assert_array_equal(again.value, reference.stages["answer_steps"].value)
+
+
+def test_noise_that_is_not_finite_is_no_floor(reference):
+    soft = reference.stages["soft"]
+    wild = Dump({"soft": replace(soft, value=np.full_like(soft.value, np.inf))})
+    assert with_floor(Dump({"soft": soft}), wild).stages["soft"].floor is None
+
+
+def test_a_node_may_be_called_as_steps_are(tmp_path, path, reference):
+    other = tmp_path / "named.yaml"
+    other.write_text(
+        MANIFEST.replace("  soft:", "  answer_steps:").replace("$soft", "$answer_steps")
+    )
+    with opened(other) as bundle:
+        dump = tap(bundle, "default", {"audio": CLIP})
+        assert dump.stages["answer_steps"].axes == ("F", "D")
+        assert held(dump, bundle).ok
 
 
 def without(dump, name):

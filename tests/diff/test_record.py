@@ -34,6 +34,22 @@ def test_true_dtypes_are_kept():
     assert stages["x"].value.dtype == np.float32
 
 
+def test_what_is_kept_does_not_change_any_more():
+    kept, rows = Recorder(), np.zeros((2, 3), np.float32)
+    kept.keep("x", rows, "T D")
+    rows += 1
+    assert not kept.stages["x"].value.any()
+
+
+def test_only_the_next_call_is_kept():
+    model, kept = torch.nn.Linear(2, 2), Recorder()
+    kept.hook(model, "x", "T D")
+    with torch.no_grad():
+        first = model(torch.ones(3, 2))
+        model(torch.zeros(1, 2))
+    np.testing.assert_array_equal(kept.stages["x"].value, first.numpy())
+
+
 def test_a_row_may_lie_along_another_axis():
     kept = Recorder()
     kept.keep("mel", np.zeros((80, 7), np.float32), "M F", along="M")

@@ -5,10 +5,11 @@ import numpy as np
 import pytest
 
 from composer.diff.compare import Comparison, Row
-from composer.diff.dump import Dump, Stage, read_dump
+from composer.diff.dump import KEY, Dump, Stage, read_dump
 from composer.diff.gates import Measures, Tolerance, Verdict, compare, measure
 from composer.diff.report import as_json, junit, table
 from composer.errors import ComposerError
+from composer.tensors import pack_values
 from tests.diff.tiny import random
 
 FINE = Verdict((), Measures(1e-7, 1e-6, 0.0, 0.0))
@@ -50,6 +51,22 @@ def test_json_and_junit_say_the_same():
     assert suite.find("testcase[@name='soft']/failure").get("message") == "gain 0.1 is over 0.0001"
 
 
+def test_what_xml_cannot_hold_is_left_out_of_junit():
+    found = Comparison(
+        (Row("a\x00", "a", Verdict(("\x1b[2J <&> \ud800 \ufffe é\U0001f600",))),), ("s\x0b",)
+    )
+    text = junit(found, "n\x08").encode("utf-8", "strict")
+    failure = ElementTree.fromstring(text).find("testcase/failure")
+    assert failure.text == "\ufffd[2J <&> \ufffd \ufffd é\U0001f600"
+
+
+def test_nothing_compared_is_no_success():
+    found = Comparison((), ("a",))
+    assert not found.ok
+    assert table(found).splitlines()[1:] == ["skipped: a", "differs: nothing was compared"]
+    assert (as_json(found)["ok"], as_json(found)["first"]) == (False, None)
+
+
 def test_measures_are_what_they_say():
     want = random(0, 5, 4)
     have = want * 2
@@ -68,6 +85,20 @@ def test_measures_are_what_they_say():
     assert measure(loud, silent).zero == pytest.approx(1e-3 / np.sqrt((silent**2).mean()))
 
 
+@pytest.mark.parametrize("size", [1e-200, 1e-30, 1e30, 1e200])
+def test_measures_hang_on_no_unit(size):
+    want = random(0, 5, 4).astype(np.float64)
+    have = want + 0.1 * random(1, 5, 4)
+    plain, scaled = measure(have, want), measure(have * size, want * size)
+    for name in ("l2", "peak", "gain", "angle"):
+        assert getattr(scaled, name) == pytest.approx(getattr(plain, name), rel=1e-9)
+
+
+def test_a_gain_beyond_floats_is_a_fault():
+    want = np.full((2, 3), 1e-200)
+    assert not compare(want * 1e300 * 1e90, want).ok
+
+
 def test_a_row_lies_along_the_named_axis():
     want = random(0, 4, 6)
     have = want.copy()
@@ -80,6 +111,31 @@ def test_a_reference_of_zeros_is_held_absolutely():
     zeros = np.zeros((3, 4), np.float32)
     assert compare(zeros, zeros).ok
     assert not compare(zeros + 1, zeros).ok
+
+
+@pytest.mark.parametrize("noise", [np.nan, -np.inf])
+def test_what_is_no_tolerance_lets_nothing_pass(noise):
+    one = np.ones((2, 3), np.float32)
+    assert not compare(one * 1000, one, Tolerance.scaled(noise)).ok
+    assert not compare(one * 1000, one, Tolerance(*[noise] * 5)).ok
+
+
+def test_texts_and_arrays_are_not_the_same():
+    some = np.ones((2, 3), np.float32)
+    assert compare("a", some).faults == ("'a', not an array [2, 3]",)
+    assert compare(some, "a").faults == ("an array [2, 3], not 'a'",)
+
+
+def test_numbers_that_are_not_finite_are_counted_once():
+    one = np.ones(4, np.float32)
+    odd = np.array([1, np.nan, np.inf, 1], np.float32)
+    for pair in ((one, odd), (odd, one), (odd, odd)):
+        assert compare(*pair).faults == ("2 numbers are not finite",)
+
+
+def test_integers_in_the_name_of_floats_are_a_fault():
+    found = compare(np.ones(3, int), np.ones(3, np.float32), None, ("f32", "f32"))
+    assert found.faults == ("kept as int64, not float32",)
 
 
 def test_a_floor_of_no_noise_still_allows_rounding():
@@ -110,9 +166,6 @@ def refused(path):
 
 
 def test_what_is_no_dump_is_refused(tmp_path):
-    from composer.diff.dump import KEY
-    from composer.tensors import pack_values
-
     path = tmp_path / "x.safetensors"
     path.write_bytes(pack_values({"x": np.zeros(2)}, {}))
     assert refused(path) == (
@@ -123,6 +176,48 @@ def test_what_is_no_dump_is_refused(tmp_path):
         ("{", "Expecting property name"),
         ('{"version": 1, "stages": {"y": {}}, "about": {}}', "no stage 'y'"),
         ('{"version": 1, "stages": {}, "about": {}}', "it describes no stage 'x'"),
+        ("[" * 10**5, "maximum recursion depth"),
     ):
         path.write_bytes(pack_values({"x": np.zeros(2)}, {KEY: text}))
         assert f"R548 this dump cannot be read: {why}" in refused(path)
+
+
+TRUE = {"dtype": "f32", "axes": ["T", "D"], "along": 1, "floor": None}
+NOISE = {"l2": 0.1, "peak": 0.1, "gain": 0.1, "angle": 0.1}
+
+
+@pytest.mark.parametrize(
+    ("change", "why"),
+    [
+        ({"along": 2}, "'x' has 2 axes, not T D with rows along 2"),
+        ({"along": -3}, "'x' has 2 axes, not T D with rows along -3"),
+        ({"along": "1"}, "'x': along Input should be a valid integer"),
+        ({"along": float("inf")}, "'x': along Input should be a valid integer"),
+        ({"axes": ["T"]}, "'x' has 2 axes, not T with rows along 1"),
+        ({"axes": "TD"}, "'x': axes Input should be a valid list"),
+        ({"axes": ["T", "\x1b[2J"]}, "'x' ['T', '\\x1b[2J'] are no names"),
+        ({"dtype": "i64"}, "'x' is no 'i64'"),
+        ({"dtype": "text"}, "'x' is no 'text'"),
+        ({"dtype": "f99"}, "'x' is no 'f99'"),
+        ({"floor": {**NOISE, "l2": float("nan")}}, "'x': floor l2 Input should be a finite number"),
+        ({"floor": {**NOISE, "l2": "1"}}, "'x': floor l2 Input should be a valid number"),
+        ({"floor": {**NOISE, "more": 1}}, "unexpected keyword argument 'more'"),
+        ({"more": 1}, "'x': more Extra inputs are not permitted"),
+    ],
+)
+def test_a_description_that_does_not_fit_is_refused(tmp_path, change, why):
+    path = tmp_path / "x.safetensors"
+    for each, about, fits in ((TRUE, {}, True), (TRUE | change, {}, False), (TRUE, [], False)):
+        text = json.dumps({"version": 1, "about": about, "stages": {"x": each}})
+        path.write_bytes(pack_values({"x": np.ones((2, 3), np.float32)}, {KEY: text}))
+        if fits:
+            assert read_dump(path).stages["x"].along == 1
+        else:
+            told = refused(path)
+            assert (why if about == {} else "says nothing about them") in told
+
+
+def test_a_dump_has_stages(tmp_path):
+    path = tmp_path / "x.safetensors"
+    path.write_bytes(Dump({}).pack())
+    assert "R548 this dump cannot be read: it has no stages" in refused(path)
