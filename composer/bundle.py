@@ -115,6 +115,7 @@ class Bundle:
         graphs = self.checked.graphs
         chosen = graphs.values() if task is None else [graphs[self.task(task)]]
         names = dict.fromkeys(name for graph in chosen for name in graph.components)
+        hold_files(self.checked, names)
         hold_budget(self.checked, names, self.profile)
         with self._loading:
             self.checked = fetch_files(self.checked, names)
@@ -230,6 +231,9 @@ class Bundle:
         problems += faults
         if problems:
             raise ComposerError(problems)
+        if not all(value.port for value in graph.values.values()):
+            # Nothing can be planned where a port is unknown, which only absent files leave so.
+            hold_files(self.checked, graph.components)
         planned = plan(self.checked, name, tapped, feeds, chosen)
         hold_files(self.checked, planned.nbytes)
         values = read_inputs(graph, inputs, planned.unread | feeds.keys())

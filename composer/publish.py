@@ -10,6 +10,7 @@ from typing import NoReturn
 from composer.errors import ComposerError, Problem, in_order
 from composer.headers.refusal import show
 from composer.hub import HubId, settings
+from composer.hub.client import http_errors
 from composer.hub.files import hold_kind
 from composer.hub.tree import hold_names, name_fault
 from composer.hub.trouble import network
@@ -132,7 +133,7 @@ def upload(publication: Publication, private: bool) -> str:
         _refused(repo, f"status {status}: {_line(error)}")
     except HFValidationError as error:
         _refused(repo, _line(error))
-    except OSError as error:
+    except http_errors() as error:
         if type(error).__name__ == "LocalTokenNotFoundError":
             _refused(repo, "no token is stored here")
         network("S490", f"cannot upload to {settings.endpoint()}: {_line(error)}")

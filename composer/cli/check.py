@@ -66,9 +66,9 @@ def listed(found: Report) -> dict[str, Any]:
     from composer.cli.pull import entry
     from composer.hub import needed
 
-    needs = needed(found.bundle) if found.bundle and found.ok else []
-    if not needs:
+    if found.bundle is None or not found.ok:
         return {}
+    needs = needed(found.bundle)
     return {"memory": memory(found), "files": [entry(need) for need in needs]}
 
 

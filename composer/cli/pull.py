@@ -39,10 +39,12 @@ def pull(
     from composer.draw.text import size
     from composer.hub import held, needed
     from composer.hub.probe import remember
+    from composer.loading import hold_files
 
     opened = Choice(bundle, variant, source, lock=lock).bundle()
     tasks = opened.tasks if task is None else [opened.task(task)]
     names = list(dict.fromkeys(n for each in tasks for n in opened.checked.graphs[each].components))
+    hold_files(opened.checked, names)
     needs = needed(opened.checked, names)
     missing = [need for need in needs if not held(need)]
     if not dry_run:

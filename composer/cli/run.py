@@ -51,7 +51,8 @@ def run(
     Example: composer run mega-asr-mini -i audio=clip.wav -i language=English
     """
     from composer.cli.values import inputs, settings
-    from composer.tensors import pack_values, read_values
+    from composer.diff.dump import read_feed
+    from composer.tensors import pack_values
 
     if stream and json:
         raise typer.BadParameter("--stream prints text and --json one object: choose one")
@@ -61,7 +62,7 @@ def run(
             given: dict[str, Any] = {
                 "task": graph.task,
                 "options": settings(graph, set),
-                "feed": read_values(feed) if feed else {},
+                "feed": read_feed(feed) if feed else {},
                 "taps": taps is not None,
             }
             values = inputs(graph, input)

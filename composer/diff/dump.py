@@ -108,10 +108,7 @@ def read_dump(path: Path) -> Dump:
         said = json.loads(text)
         if said["version"] != VERSION:
             raise ValueError(f"its version is {said['version']}, and this composer reads {VERSION}")
-        stages = {
-            name: _stage(name, values[name], each)
-            for name, each in said["stages"].items()
-        }
+        stages = {name: _stage(name, values[name], each) for name, each in said["stages"].items()}
         if left := values.keys() - stages.keys():
             raise ValueError(f"it describes no stage '{min(left)}'")
         if not stages or not isinstance(said["about"], dict):

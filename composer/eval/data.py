@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import os
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
@@ -46,6 +47,8 @@ class Utterance:
         end = begin + seconds
         if seconds <= 0 or end > whole.seconds + SLACK:
             raise self.differs(whole, f"the clip is stated at {begin:g} to {end:g} s")
+        if round(seconds * whole.rate) == 0:
+            raise self.differs(whole, f"{seconds:g} s are stated, which is less than a sample")
         if self.offset is None:
             if abs(seconds - whole.seconds) > SLACK:
                 raise self.differs(whole, f"{seconds:g} s are stated")
@@ -77,7 +80,7 @@ def read_data(path: Path, text: str | None = None) -> list[Utterance]:
     except (OSError, UnicodeDecodeError) as error:
         why = error.strerror if isinstance(error, OSError) else f"it is not UTF-8: {error}"
         raise _unread(path, f"the data cannot be read: {why}") from None
-    problems += [*_repeated(path, found), *_missing(found)]
+    problems += [*_unwritable(path, found), *_repeated(path, found), *_missing(found)]
     if problems:
         raise ComposerError(problems)
     if not found:
@@ -143,7 +146,7 @@ def _pairs(folder: Path, clips: list[Path]) -> Read:
 
 def _file(path: Path, text: str | None) -> Read:
     if not path.is_file():
-        why = "it is no file and no folder" if path.exists() else "there is nothing"
+        why = "it is no file and no folder" if path.exists() else "there is no such file"
         raise _unread(path, f"the data cannot be read: {why}")
     found, problems = [], []
     for number, line in _csv(path) if path.suffix.lower() == ".csv" else _jsonl(path):
@@ -215,7 +218,7 @@ def _utterance(folder: Path, line: Any, text: str | None) -> Utterance:
         for key, value in line.items()
         if key not in (audio, said, "offset", "duration") and isinstance(value, str | int | float)
     }
-    name = line[audio] if offset is None else f"{line[audio]}#{offset:g}"
+    name = line[audio] if offset is None else f"{line[audio]}#{offset:.12g}"
     return Utterance(name, folder / line[audio], line[said], offset, duration, rest)
 
 
@@ -236,16 +239,29 @@ def _seconds(line: Mapping[str, Any], name: str) -> float | None:
         return None
     try:
         seconds = -1.0 if isinstance(value, bool) else float(value)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         seconds = -1.0
     if not 0 <= seconds < float("inf"):
         raise _Fault(f"'{name}' is {json.dumps(value)[:40]}, not a number of seconds")
     return seconds
 
 
+def _unwritable(path: Path, found: list[Utterance]) -> Iterator[Problem]:
+    """Tell of names and texts with halves of characters, which no results could hold."""
+    for each in found:
+        texts = (each.id, each.reference, *each.fields, *each.fields.values())
+        try:
+            "".join(texts).encode()
+        except UnicodeEncodeError:
+            message = f"the name or the text of {each.id!a} is no Unicode"
+            yield Problem("R581", message, Place(str(path)))
+
+
 def _repeated(path: Path, found: list[Utterance]) -> Iterator[Problem]:
-    counts = Counter(each.id for each in found)
-    twice = [name for name, count in counts.items() if count > 1]
+    parts = [(os.path.abspath(each.path), each.offset) for each in found]
+    counts = Counter(parts)
+    twice = [each.id for each, part in zip(found, parts, strict=True) if counts[part] > 1]
+    twice = list(dict.fromkeys(twice))
     if twice:
         message = f"more than one line is about {listed(twice)}"
         hint = "an utterance counts once: take the others out"
@@ -253,7 +269,7 @@ def _repeated(path: Path, found: list[Utterance]) -> Iterator[Problem]:
 
 
 def _missing(found: list[Utterance]) -> Iterator[Problem]:
-    lost = [str(each.path) for each in found if not each.path.is_file()]
+    lost = [str(each.path) for each in found if not os.path.isfile(each.path)]
     if lost:
         message = f"{len(lost)} of {len(found)} clips are not there: {listed(lost)}"
         yield Problem("R582", message, hint="paths are relative to the file that names them")

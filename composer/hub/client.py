@@ -85,7 +85,7 @@ class Answer:
                         raise Cut(f"only {came} bytes came in {now - since:.0f} s", timeout=True)
                     since, came = now, 0
                 yield chunk
-        except _errors() as error:
+        except http_errors() as error:
             raise Cut(_why(error), timeout=_is_timeout(error)) from None
 
     def body(self, most: int, deadline: float) -> bytes:
@@ -238,7 +238,7 @@ def _send(url: str, headers: dict[str, str], deadline: float) -> Any:
         raise Cut("no answer came in time", timeout=True) from None
     if not isinstance(found, Exception):
         return found
-    if isinstance(found, _errors()):
+    if isinstance(found, http_errors()):
         raise Cut(_why(found), timeout=_is_timeout(found)) from None
     raise found
 
@@ -288,7 +288,7 @@ def _asked_wait(answer: Answer, url: str) -> float:
     return float(seconds)
 
 
-def _errors() -> tuple[type[BaseException], ...]:
+def http_errors() -> tuple[type[BaseException], ...]:
     """Return what the HTTP library raises: httpx or its successor, as the Hub's client has it."""
     found: list[type[BaseException]] = [OSError]
     for name in ("httpx", "httpx2"):

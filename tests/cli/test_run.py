@@ -368,3 +368,21 @@ def test_taps_that_cannot_be_written(cli, bundle, clip, tmp_path):
     code, out, err = cli("run", bundle, "-i", f"audio={clip()}", "--taps", target)
     assert (code, out) == (5, "")
     assert err == f"{target}: R507 cannot write: No such file or directory\n"
+
+
+@pytest.mark.parametrize("command", ["run", "transcribe", "tap", "eval", "pull"])
+def test_a_bundle_whose_files_are_not_here(cli, tmp_path, clip, command, monkeypatch):
+    """Its ports are unknown, so that nothing can be planned either."""
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    audio = clip()
+    (tmp_path / "data.jsonl").write_text('{"audio_filepath": "clip.wav", "text": "a"}\n')
+    given = {
+        "run": ("-i", f"audio={audio}"),
+        "transcribe": (audio,),
+        "tap": ("-i", f"audio={audio}", "-o", tmp_path / "ref.safetensors"),
+        "eval": (tmp_path / "data.jsonl",),
+        "pull": (),
+    }[command]
+    code, out, err = cli(command, "mega-asr", *given)
+    assert (code, out) == (3, "")
+    assert "S473 encoder needs repo/onnx/audio_encoder_fp32.onnx, and its source is not" in err

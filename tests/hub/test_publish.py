@@ -7,10 +7,12 @@ served by the test hub to a reader.
 import json
 from pathlib import Path
 
+import httpx2
 import pytest
 
 import composer
 from composer import Component, Facts, method, registry
+from composer.hub import settings
 from composer.modelcard import MARK
 from mirror import Repository
 from tests.hub.test_lock import CARD, HUB, WEIGHTS, cli, lock, remote
@@ -254,6 +256,9 @@ def test_what_the_hub_refuses(bundle, cli, monkeypatch):
     assert err.startswith("S469 the Hub refuses to take ann/tiny: status 403: Forbidden")
     assert failing(HfHubHTTPError("Oh", response=Response(502)))[0] == 4
     assert failing(ConnectionError("no route"))[0] == 4
+    lost = httpx2.ConnectError("no route")  # what the Hub's client raises, and no OSError
+    code, _, err = failing(lost)
+    assert (code, err) == (4, f"S490 cannot upload to {settings.endpoint()}: no route\n")
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     code, _, err = cli("publish", ".", "ann/tiny", "--yes")
     assert (code, err) == (4, "S499 HF_HUB_OFFLINE is set, and ann/tiny cannot be uploaded\n")

@@ -13,6 +13,7 @@ from importlib.resources import files
 from composer.errors import ComposerError, Problem
 from composer.eval.normalize.numbers import digits
 
+INSTALL = "pip install whisper-normalizer==0.1.15"
 SPELLINGS = "6607f948be9824d2e1b2fa2223cd94c06c45afa4e05ea0e3d5e1f2bdffde2465"  # sha256
 
 FILLERS = r"\b(hmm|mm|mhm|mmm|uh|um)\b"
@@ -92,11 +93,11 @@ def spellings() -> Mapping[str, str]:
         table = files("whisper_normalizer") / "normalizers" / "english.json"
         text = table.read_bytes()
     except (ModuleNotFoundError, OSError):
-        message, hint = "Whisper's spellings are not installed", "pip install whisper-normalizer"
+        message, hint = "Whisper's spellings are not installed", INSTALL
         raise ComposerError(Problem("R577", message, hint=hint)) from None
     if hashlib.sha256(text).hexdigest() != SPELLINGS:
         message = "the installed whisper-normalizer has other spellings than Whisper 20250625"
-        raise ComposerError(Problem("R577", message, hint="pip install whisper-normalizer==0.1.15"))
+        raise ComposerError(Problem("R577", message, hint=INSTALL))
     return dict(json.loads(text))
 
 
