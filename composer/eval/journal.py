@@ -83,7 +83,8 @@ def _header(path: Path, line: bytes) -> dict[str, Any]:
         header = json.loads(line)
     except (ValueError, RecursionError):
         header = None
-    if not isinstance(header, dict) or header.get("evaluation") != VERSION:
+    known = isinstance(header, dict) and header.get("evaluation") == VERSION
+    if not known or not isinstance(header.get("bundle"), dict):
         hint = f"name a file that composer eval -o wrote; this composer writes version {VERSION}"
         place = Place(str(path), 1)
         raise ComposerError(
@@ -135,11 +136,14 @@ class Journal:
         if self.path.read_bytes() == text:
             return
         fresh = self.path.with_name(f"{self.path.name}.new")
-        with fresh.open("wb") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(fresh, self.path)
+        try:
+            with fresh.open("wb") as file:
+                file.write(text)
+                file.flush()
+                os.fsync(file.fileno())
+            os.replace(fresh, self.path)
+        except OSError as error:
+            raise unwritten(self.path, error) from None
 
     def _write(self, line: str) -> None:
         try:
@@ -147,8 +151,12 @@ class Journal:
             self.file.flush()
             os.fsync(self.file.fileno())
         except OSError as error:
-            why = f"cannot write: {error.strerror}"
-            raise ComposerError(Problem("R507", why, Place(str(self.path)))) from None
+            raise unwritten(self.path, error) from None
+
+
+def unwritten(path: Path, error: OSError) -> ComposerError:
+    """Return the problem of a file that cannot be written."""
+    return ComposerError(Problem("R507", f"cannot write: {error.strerror}", Place(str(path))))
 
 
 def _locked(path: Path) -> BinaryIO:
@@ -159,19 +167,21 @@ def _locked(path: Path) -> BinaryIO:
         path.touch()
         file = path.open("r+b")
     except OSError as error:
-        raise ComposerError(
-            Problem("R507", f"cannot write: {error.strerror}", Place(str(path)))
-        ) from None
+        raise unwritten(path, error) from None
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        # Who held it may just have put another file in its place.
+        alone = os.path.samestat(os.fstat(file.fileno()), path.stat())
     except OSError:
+        alone = False
+    if not alone:
         file.close()
         hint = "wait for it, or take another folder"
         raise ComposerError(
             Problem(
                 "R576", "another evaluation writes its results here", Place(str(path)), hint=hint
             )
-        ) from None
+        )
     return file
 
 

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import json
 import time
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+
+from pydantic import ConfigDict, TypeAdapter, ValidationError
+
+from composer.eval.journal import unwritten
 
 
 @dataclass(frozen=True)
@@ -27,6 +30,21 @@ class Speed:
         return self.wall / self.audio if self.audio else None
 
 
+@dataclass(frozen=True)
+class Lap:
+    """A clip that is done: its seconds of audio, and how long its session had run by then."""
+
+    __pydantic_config__ = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False)
+
+    session: int
+    jobs: int
+    audio: float
+    at: float
+
+
+_LAP = TypeAdapter(Lap)
+
+
 class Clock:
     """Notes after each clip how long the session has run; a file keeps them beside the results."""
 
@@ -34,7 +52,7 @@ class Clock:
         self.path = path
         self.jobs = jobs
         self.rows = _rows(path) if path else []
-        self.session = 1 + max((row["session"] for row in self.rows), default=0)
+        self.session = 1 + max((row.session for row in self.rows), default=0)
         self.began = time.perf_counter()
 
     def start(self) -> None:
@@ -43,40 +61,38 @@ class Clock:
 
     def lap(self, seconds: float | None) -> None:
         """Note that a clip of so many seconds is done."""
-        row = {
-            "session": self.session,
-            "jobs": self.jobs,
-            "audio": seconds or 0.0,
-            "at": round(time.perf_counter() - self.began, 6),
-        }
+        at = round(time.perf_counter() - self.began, 6)
+        row = Lap(self.session, self.jobs, seconds or 0.0, at)
         self.rows.append(row)
         if self.path:
-            with self.path.open("a", encoding="utf-8") as file:
-                file.write(json.dumps(row) + "\n")
+            try:
+                with self.path.open("a", encoding="utf-8") as file:
+                    file.write(json.dumps(asdict(row)) + "\n")
+            except OSError as error:
+                raise unwritten(self.path, error) from None
 
     def speed(self) -> Speed:
         """Return the speed over all sessions."""
         walls: dict[int, float] = {}
         for row in self.rows:
-            walls[row["session"]] = max(walls.get(row["session"], 0.0), row["at"])
-        jobs = tuple(sorted({row["jobs"] for row in self.rows}))
-        return Speed(sum(row["audio"] for row in self.rows), sum(walls.values()), len(walls), jobs)
+            walls[row.session] = max(walls.get(row.session, 0.0), row.at)
+        jobs = tuple(sorted({row.jobs for row in self.rows}))
+        return Speed(sum(row.audio for row in self.rows), sum(walls.values()), len(walls), jobs)
 
 
-def _rows(path: Path) -> list[dict[str, Any]]:
+def _rows(path: Path) -> list[Lap]:
     """Return the laps of earlier sessions; a line that was cut off is one that was not done."""
-    if not path.exists():
-        return []
+    try:
+        data = path.read_bytes() if path.exists() else b""
+        whole = data[: data.rfind(b"\n") + 1]
+        if whole != data:
+            path.write_bytes(whole)
+    except OSError as error:
+        raise unwritten(path, error) from None
     rows = []
-    text = path.read_text("utf-8")
-    if not text.endswith("\n"):
-        text = text[: text.rfind("\n") + 1]
-        path.write_text(text, "utf-8")
-    for line in text.splitlines():
+    for line in whole.splitlines():
         try:
-            row = json.loads(line)
-        except ValueError:
+            rows.append(_LAP.validate_json(line))
+        except ValidationError:
             continue
-        if isinstance(row, dict) and row.keys() == {"session", "jobs", "audio", "at"}:
-            rows.append(row)
     return rows

@@ -33,7 +33,7 @@ def report_json(found: Evaluation, by: Sequence[str] = ()) -> dict[str, Any]:
             "failed": len(found.failed),
             "left_out": len(found.left_out),
             "empty_references": sum(not each.score.words.total for each in found.scored),
-            "empty_hypotheses": sum(not each.heard.hypothesis for each in found.scored),
+            "empty_hypotheses": sum(not each.score.words.heard for each in found.scored),
             "cut_short": sum(each.heard.finish_reason == "length" for each in found.scored),
             **{f"at_most_{percent}_percent": found.within(percent) for percent in PERCENT},
         },
@@ -153,7 +153,7 @@ def _told(found: Evaluation) -> list[str]:
     empty = sum(not each.score.words.total for each in found.scored)
     if empty:
         lines.append(f"{'empty':<14}{empty:>8}   references; what was heard there is inserted")
-    silent = sum(not each.heard.hypothesis for each in found.scored)
+    silent = sum(not each.score.words.heard for each in found.scored)
     if silent:
         lines.append(f"{'silent':<14}{silent:>8}   hypotheses without a word")
     cut = sum(each.heard.finish_reason == "length" for each in found.scored)

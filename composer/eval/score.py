@@ -29,6 +29,11 @@ class Counts:
         return self.hits + self.substitutions + self.deletions
 
     @property
+    def heard(self) -> int:
+        """Return how many the hypotheses have; a compound counts as its words in the reference."""
+        return self.hits + self.substitutions + self.insertions
+
+    @property
     def rate(self) -> float | None:
         """Return errors over the references' length; None where they have none."""
         return self.errors / self.total if self.total else None

@@ -272,3 +272,54 @@ def test_no_data(tmp_path, clip):
     ]
     (tmp_path / "d.jsonl").write_bytes(b'{"audio": "\xff"}')
     assert "R580 the data cannot be read: it is not UTF-8" in refused(tmp_path / "d.jsonl")[0]
+
+
+def test_offsets_that_are_near_are_told_apart(tmp_path, clip):
+    clip("a.wav")
+    near = [{"audio": "a.wav", "text": "x", "offset": at} for at in (12345.61, 12345.64)]
+    found = read_data(lines(tmp_path / "d.jsonl", *near))
+    assert [each.id for each in found] == ["a.wav#12345.61", "a.wav#12345.64"]
+
+
+def test_one_clip_by_two_names(tmp_path, clip):
+    path = clip("a.wav")
+    for other in ("./a.wav", str(path)):
+        rows = [{"audio": name, "text": "x"} for name in ("a.wav", other)]
+        (told,) = refused(lines(tmp_path / "d.jsonl", *rows))
+        assert f"R583 more than one line is about a.wav, {other}\n" in told
+
+
+def test_a_path_that_no_file_can_have(tmp_path):
+    for name in ("a" * 5000, "a\0.wav"):
+        (told,) = refused(lines(tmp_path / "d.jsonl", {"audio": name, "text": "x"}))
+        assert "R582 1 of 1 clips are not there" in told
+
+
+def test_a_duration_beyond_floats(tmp_path, clip):
+    clip("a.wav")
+    path = lines(tmp_path / "d.jsonl", {"audio": "a.wav", "text": "x", "duration": 10**400})
+    (told,) = refused(path)
+    assert "R581 'duration' is 1000" in told
+
+
+def test_less_than_a_sample(tmp_path, clip):
+    clip("a.wav")
+    row = {"audio": "a.wav", "text": "x", "offset": 0.5, "duration": 1e-9}
+    (found,) = read_data(lines(tmp_path / "d.jsonl", row))
+    with pytest.raises(ComposerError, match=r"R573 .* 1e-09 s are stated, which is less than a"):
+        found.audio()
+
+
+@pytest.mark.parametrize("change", [{"text": "\ud800"}, {"k": "\udfff"}, {"\ud800": "k"}])
+def test_halves_of_characters(tmp_path, clip, change):
+    """JSON can name them, and no file of results could hold them."""
+    clip("a.wav")
+    path = lines(tmp_path / "d.jsonl", {"audio": "a.wav", "text": "x", **change})
+    assert refused(path) == [f"{path}: R581 the name or the text of 'a.wav' is no Unicode"]
+
+
+def test_a_name_that_is_no_unicode(tmp_path, clip):
+    clip("d/b.wav").rename(tmp_path / "d" / "b\udcff.wav")
+    (tmp_path / "d" / "b\udcff.txt").write_text("x")
+    (told,) = refused(tmp_path / "d")
+    assert "R581 the name or the text of 'b\\udcff.wav' is no Unicode" in told

@@ -1,3 +1,4 @@
+import fcntl
 import json
 import multiprocessing
 
@@ -119,7 +120,17 @@ def test_a_line_that_is_no_result(path, line, what):
     )
 
 
-@pytest.mark.parametrize("text", ["{}\n", "[]\n", "x\n", '{"evaluation": 2}\n'])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "{}\n",
+        "[]\n",
+        "x\n",
+        '{"evaluation": 2}\n',
+        '{"evaluation": 1}\n',
+        '{"evaluation": 1, "bundle": null}\n',
+    ],
+)
 def test_another_file(path, text):
     path.parent.mkdir()
     path.write_text(text)
@@ -160,6 +171,28 @@ def test_one_at_a_time(path):
         other.join()
     with Journal(path, MADE):
         pass
+
+
+def test_a_file_that_was_replaced_while_it_was_opened(path, monkeypatch):
+    """Another process ends and puts its own file in place, just before this one has the lock."""
+    write(path, heard("a"))
+    true = fcntl.flock
+
+    def late(file, how):
+        true(file, how)
+        path.rename(path.with_name("old"))
+        path.write_bytes(path.with_name("old").read_bytes())
+
+    monkeypatch.setattr(fcntl, "flock", late)
+    assert "R576 another evaluation writes" in refused(Journal, path, MADE)
+
+
+def test_what_cannot_be_settled(path):
+    write(path, heard("a"))
+    with Journal(path, MADE) as journal:
+        (path.parent / "results.jsonl.new").mkdir()
+        journal.add(heard("b"))
+        assert "R507 cannot write: Is a directory" in refused(journal.settle, ["b", "a"])
 
 
 def test_a_folder_that_cannot_be_written(tmp_path):

@@ -2,6 +2,7 @@ import json
 
 import pytest
 
+from composer.errors import ComposerError
 from composer.eval.pace import Clock
 
 
@@ -48,6 +49,24 @@ def test_a_line_that_was_cut_off_does_not_count(tmp_path, passing):
     clock.lap(3)
     assert Clock(path, 1).speed().audio == 6
     assert len(path.read_text().splitlines()) == 2
+
+
+@pytest.mark.parametrize(
+    "line",
+    [b"[]", b"\xff", b'{"session": "a", "jobs": 1, "audio": 1.0, "at": 1.0}',
+     b'{"session": 1, "jobs": 1, "audio": NaN, "at": 1.0}',
+     b'{"session": 1, "jobs": 1, "audio": 1.0, "at": null}'],
+)  # fmt: skip
+def test_a_line_that_is_no_lap_does_not_count(tmp_path, line):
+    path = tmp_path / "times.jsonl"
+    path.write_bytes(line + b'\n{"session": 1, "jobs": 1, "audio": 3.0, "at": 1.0}\n')
+    assert Clock(path, 1).speed().audio == 3
+
+
+def test_a_file_that_cannot_be_written(tmp_path):
+    clock = Clock(tmp_path / "no" / "times.jsonl", 1)
+    with pytest.raises(ComposerError, match="R507 cannot write: No such file or directory"):
+        clock.lap(1)
 
 
 def test_nothing_heard():

@@ -3,6 +3,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from composer.eval.normalize import NORMALIZERS
 from composer.eval.score import Counts, Span, score, total
 
 WORDS = st.lists(st.sampled_from("a b c dd".split()), max_size=6).map(" ".join)
@@ -66,3 +67,9 @@ def test_nothing():
 )
 def test_within(counts, percent, within):
     assert counts.within(percent) is within
+
+
+def test_a_hypothesis_of_which_no_word_is_left():
+    rule = NORMALIZERS["release-000"]
+    pairs = [(rule("a b"), rule(said)) for said in ("", "...", "b.")]
+    assert [each.words.heard for each in score(pairs, rule)] == [0, 0, 1]
