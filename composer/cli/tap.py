@@ -47,6 +47,8 @@ def tap(
     """
     from composer.diff.tap import with_floor
 
+    if output.suffix != ".safetensors":
+        raise typer.BadParameter(f"a dump is a .safetensors file, and {output} is called otherwise")
     with waiting(f"running {choice.name}"):
         dump = dump_of(choice, task, input, set)
         if floor is not None:

@@ -11,7 +11,7 @@ from composer.diff.dump import Dump, Stage, plain
 from composer.diff.gates import Tolerance, Verdict, compare
 from composer.diff.steps import stepped
 from composer.diff.tap import dumped, replayed, stage
-from composer.errors import ComposerError
+from composer.errors import ComposerError, Problem
 
 if TYPE_CHECKING:
     from composer.bundle import Bundle
@@ -103,6 +103,7 @@ def against_bundle(
     that a fault shows where it arises and not only where it arrives.
     """
     gate, graph = gate or Gate(), bundle.checked.graphs[task]
+    _hold_audio(want, graph)
     options = stepped(graph, options)
     inputs = {n: want.stages[n].value for n in graph.inputs if n in want.stages}
     broken = None
@@ -124,6 +125,15 @@ def against_bundle(
         for row in found.rows
     )
     return Comparison(rows, found.skipped)
+
+
+def _hold_audio(want: Dump, graph: Graph) -> None:
+    """Raise R548 where a text stands for audio, which would be the name of a file to open."""
+    for name, entry in graph.inputs.items():
+        given = want.stages.get(name)
+        if entry.type == "audio" and given and given.dtype != "audio":
+            message = f"'{name}' is {given.dtype} in the dump, and the bundle takes audio"
+            raise ComposerError(Problem("R548", message))
 
 
 def _alone(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -40,19 +41,24 @@ def replayed(
     task: str,
     options: Mapping[str, Mapping[str, Any]] | None,
 ) -> Dump:
-    """Return a bundle's dump with the steps that another's ids lead to on its own rows."""
+    """Return a bundle's dump with the steps that another's ids lead to on its own rows.
+
+    Steps that those ids have none of, such as for ids of another vocabulary, are left out.
+    """
     graph = bundle.checked.graphs[task]
-    found = {}
+    stages = dict(made.stages)
     for node in graph.nodes.values():
         if node.method == REPLAY and node.wires[IDS] in like.stages:
             feed = {value: made.stages[value].value for value in node.wires.values()}
             feed[node.wires[IDS]] = like.stages[node.wires[IDS]].value
-            again = bundle.run(
-                task=task, only=[node.name], feed=feed, taps=[node.name],
-                options=stepped(graph, options),
-            )  # fmt: skip
-            found[node.name] = stage(graph, node.name, again.taps[node.name])
-    return replace(made, stages={**made.stages, **found})
+            del stages[node.name]
+            with suppress(ComposerError):
+                again = bundle.run(
+                    task=task, only=[node.name], feed=feed, taps=[node.name],
+                    options=stepped(graph, options),
+                )  # fmt: skip
+                stages[node.name] = stage(graph, node.name, again.taps[node.name])
+    return replace(made, stages=stages)
 
 
 def dumped(

@@ -37,6 +37,13 @@ def test_tap_and_diff(cli):
     )
 
 
+def test_a_dump_is_called_as_what_it_is(cli, tmp_path):
+    code, _out, err = cli("tap", "tiny.yaml", "-i", "audio=clip.wav", "-o", "ref.bin")
+    assert code == 2
+    assert "a dump is a .safetensors file, and ref.bin is called otherwise" in " ".join(err.split())
+    assert not (tmp_path / "ref.bin").exists()
+
+
 def test_a_floor_without_noise_is_refused(cli, tmp_path):
     given = ("tap", "tiny.yaml", "-i", "audio=clip.wav", "-o", "x.safetensors", "--floor")
     code, _out, err = cli(*given, "float32")

@@ -9,7 +9,7 @@ import composer
 from composer import registry
 from composer.component import OUT
 from composer.diff.compare import Gate, against_bundle, against_dump
-from composer.diff.dump import Dump
+from composer.diff.dump import Dump, Stage
 from composer.diff.gates import Tolerance
 from composer.diff.steps import with_steps
 from composer.diff.tap import replayed, tap, with_floor
@@ -224,6 +224,23 @@ def test_a_node_may_be_called_as_steps_are(tmp_path, path, reference):
         dump = tap(bundle, "default", {"audio": CLIP})
         assert dump.stages["answer_steps"].axes == ("F", "D")
         assert held(dump, bundle).ok
+
+
+def test_ids_of_another_vocabulary_fail_alone(bundle, reference):
+    ids = replace(reference.stages["answer.ids"], value=np.full(6, 999))
+    found = held(Dump({**reference.stages, "answer.ids": ids}, reference.about), bundle)
+    rows = {row.name: row for row in found.rows if not row.ok}
+    assert list(rows) == ["answer.ids", "answer_steps"]
+    assert rows["answer_steps"].own.faults == ("missing",)
+    assert "R500 words.replay failed" in rows["answer_steps"].fed.faults[0]
+
+
+def test_a_text_in_place_of_audio_is_no_file_to_open(bundle, reference, tmp_path):
+    """A dump may come from anywhere, and must not choose what is read here."""
+    secret = Stage(str(tmp_path / "secret.wav"), "text")
+    with pytest.raises(composer.ComposerError) as caught:
+        held(Dump({**reference.stages, "audio": secret}), bundle)
+    assert str(caught.value) == "R548 'audio' is text in the dump, and the bundle takes audio"
 
 
 def without(dump, name):
