@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal, Self
 
 Severity = Literal["error", "warning"]
 
@@ -42,6 +42,23 @@ class Problem:
         if self.hint:
             lines.append(f"    hint: {self.hint}")
         return "\n".join(lines)
+
+    def packed(self) -> dict[str, Any]:
+        """Return an error as JSON holds it, for another process to unpack."""
+        place = self.place
+        return {
+            "code": self.code,
+            "message": self.message,
+            "place": [place.file, place.line, place.column] if place else None,
+            "causes": self.causes,
+            "hint": self.hint,
+        }
+
+    @classmethod
+    def unpacked(cls, said: Mapping[str, Any]) -> Self:
+        """Return the error that another process packed."""
+        place = Place(*said["place"]) if said["place"] else None
+        return cls(said["code"], said["message"], place, tuple(said["causes"]), said["hint"])
 
 
 def in_order(problems: Iterable[Problem]) -> tuple[Problem, ...]:

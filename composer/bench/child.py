@@ -18,7 +18,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from composer.errors import ComposerError, Problem
+from composer.errors import ComposerError
 from composer.profile import Profile
 
 
@@ -138,18 +138,7 @@ def main() -> None:
         while asked.readline():
             tell(session.run())
     except ComposerError as error:
-        tell({"problems": [_said(problem) for problem in error.problems]})
-
-
-def _said(problem: Problem) -> dict[str, Any]:
-    place = problem.place
-    return {
-        "code": problem.code,
-        "message": problem.message,
-        "place": [place.file, place.line, place.column] if place else None,
-        "causes": problem.causes,
-        "hint": problem.hint,
-    }
+        tell({"problems": [problem.packed() for problem in error.problems]})
 
 
 if __name__ == "__main__":

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any, NoReturn
 
 from composer.bench.child import Case
-from composer.errors import ComposerError, Place, Problem
+from composer.errors import ComposerError, Problem
 
 COMMAND = ("-P", "-m", "composer.bench.child")
 
@@ -112,7 +112,7 @@ class Process:
             self._ended()
         said: dict[str, Any] = json.loads(line)
         if "problems" in said:
-            raise ComposerError(_problem(entry) for entry in said["problems"])
+            raise ComposerError(Problem.unpacked(entry) for entry in said["problems"])
         return said
 
     def _ended(self) -> NoReturn:
@@ -121,8 +121,3 @@ class Process:
         message = f"the process that measures {self.case.bundle} ended early ({how})"
         hint = "too little memory ends one with signal 9; a smaller variant needs less"
         raise ComposerError(Problem("R586", message, hint=hint))
-
-
-def _problem(said: Mapping[str, Any]) -> Problem:
-    place = Place(*said["place"]) if said["place"] else None
-    return Problem(said["code"], said["message"], place, tuple(said["causes"]), said["hint"])

@@ -14,7 +14,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, NoReturn
 
-from composer.errors import ComposerError, Place, Problem
+from composer.errors import ComposerError, Problem
 from composer.hub import settings
 from composer.hub.ids import HubId, parse_id
 from composer.hub.needs import Need
@@ -134,7 +134,7 @@ def _follow(lines: IO[bytes]) -> tuple[str | None, list[Problem], bool]:
         if "loading" in said:
             at = str(said["loading"])
         elif "problems" in said:
-            problems = [_problem(entry) for entry in said["problems"]]
+            problems = [Problem.unpacked(entry) for entry in said["problems"]]
         elif said.get("done") is True:
             return at, problems, True
     return at, problems, False
@@ -199,11 +199,6 @@ def _note(checked: Checked, needs: list[Need]) -> Path:
     return settings.notes() / "probed" / digest.hexdigest()
 
 
-def _problem(said: Any) -> Problem:
-    place = Place(*said["place"]) if said["place"] else None
-    return Problem(said["code"], said["message"], place, tuple(said["causes"]), said["hint"])
-
-
 def child() -> int:
     """Load what stdin asks for under its limits, telling each step on stdout as a line of JSON."""
     request = json.load(sys.stdin.buffer)
@@ -222,7 +217,7 @@ def child() -> int:
     except ComposerError as error:
         if any(sign in str(error) for sign in NO_MEMORY):
             return MEMORY_GONE
-        tell(problems=[_said(problem) for problem in error.problems])
+        tell(problems=[problem.packed() for problem in error.problems])
         return error.exit_code
     tell(done=True)
     return 0
@@ -276,17 +271,6 @@ def _limit(memory: int, seconds: float) -> None:
         soft = most if hard == resource.RLIM_INFINITY else min(most, hard)
         with suppress(OSError, ValueError):
             resource.setrlimit(kind, (soft, hard))
-
-
-def _said(problem: Problem) -> dict[str, Any]:
-    place = problem.place
-    return {
-        "code": problem.code,
-        "message": problem.message,
-        "place": [place.file, place.line, place.column] if place else None,
-        "causes": problem.causes,
-        "hint": problem.hint,
-    }
 
 
 if __name__ == "__main__":
