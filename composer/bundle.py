@@ -20,6 +20,7 @@ from composer.loading import (
     hold_budget,
     hold_files,
     hold_placement,
+    hold_ports,
     load_components,
     try_files,
 )
@@ -147,7 +148,9 @@ class Bundle:
 
     def plan(self, task: str | None = None, keep: Iterable[str] = ()) -> Plan:
         """Return what a run would do."""
-        return plan(self.checked, self.task(task), keep)
+        name = self.task(task)
+        hold_ports(self.checked, [self.checked.graphs[name]])
+        return plan(self.checked, name, keep)
 
     def run(
         self,
@@ -231,9 +234,7 @@ class Bundle:
         problems += faults
         if problems:
             raise ComposerError(problems)
-        if not all(value.port for value in graph.values.values()):
-            # Nothing can be planned where a port is unknown, which only absent files leave so.
-            hold_files(self.checked, graph.components)
+        hold_ports(self.checked, [graph])
         planned = plan(self.checked, name, tapped, feeds, chosen)
         hold_files(self.checked, planned.nbytes)
         values = read_inputs(graph, inputs, planned.unread | feeds.keys())

@@ -18,6 +18,7 @@ from composer.worker import Worker
 
 if TYPE_CHECKING:
     from composer.checker import Checked
+    from composer.checker.graph import Graph
     from composer.profile import Profile
 
 ROUNDS = 3
@@ -75,6 +76,12 @@ def hold_files(checked: Checked, names: Iterable[str]) -> None:
                 problems.append(Problem("S473", message, place, hint=hint))
     if problems:
         raise ComposerError(in_order(problems))
+
+
+def hold_ports(checked: Checked, graphs: Iterable[Graph]) -> None:
+    """Refuse graphs that cannot be planned: a port is unknown only where files are absent."""
+    absent = [each for each in graphs if not all(v.port for v in each.values.values())]
+    hold_files(checked, dict.fromkeys(name for graph in absent for name in graph.components))
 
 
 def fetch_files(checked: Checked, names: Iterable[str]) -> Checked:

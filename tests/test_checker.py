@@ -168,3 +168,10 @@ def test_what_is_not_here_does_not_run():
         "    hint: composer pull fetches it where there is a network, --source w=FOLDER names "
         "a copy"
     )
+
+
+def test_a_plan_of_what_is_not_here_says_what_is_missing():
+    """Its ports are unknown, in Python as on the command line."""
+    found = composer.check("mega-asr").raise_if_refused()
+    with pytest.raises(ComposerError, match="S473 encoder needs repo/onnx/audio_encoder_fp32"):
+        composer.Bundle(found, composer.Profile()).plan()

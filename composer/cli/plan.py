@@ -27,15 +27,12 @@ def plan(
 
     Example: composer plan mega-asr-mini
     """
-    from composer.loading import hold_files
+    from composer.loading import hold_ports
 
     opened = choice.bundle()
     names = [opened.task(task)] if task is not None else opened.tasks
     graphs = [opened.checked.graphs[name] for name in names]
-    # Nothing can be planned where a port is unknown, which only files that are not here leave so.
-    unknown = [graph for graph in graphs if not all(v.port for v in graph.values.values())]
-    used = dict.fromkeys(name for graph in unknown for name in graph.components)
-    hold_files(opened.checked, used)
+    hold_ports(opened.checked, graphs)
     say("\n\n".join(text(opened, opened.plan(name)) for name in names))
 
 
