@@ -95,17 +95,20 @@ class Bundle:
 
     def load(self, task: str | None = None) -> None:
         """Load the components of one task, or of all, each backend beside the others."""
+        self._ready(self._used(task))
+
+    def _used(self, task: str | None) -> Collection[str]:
         graphs = self.checked.graphs
         chosen = graphs.values() if task is None else [graphs[self.task(task)]]
-        self._ready(dict.fromkeys(name for graph in chosen for name in graph.components))
+        return dict.fromkeys(name for graph in chosen for name in graph.components)
 
     def _ready(self, names: Collection[str]) -> None:
         with self._loading:
             missing = [name for name in names if name not in self._components]
             hold_budget(self.checked, names, self.profile)
-            self.checked = fetch_files(self.checked, missing)
-            if self.checked.lock:
-                hold_bytes(self.checked, missing)
+            if not missing:
+                return
+            self._bring(missing)
             try_files(self.checked, missing, self.profile, self.trust)
             loaded = load_components(self.checked, missing, self.profile, self.worker)
             self._components |= {name: component for name, (component, _) in loaded.items()}
@@ -113,15 +116,17 @@ class Bundle:
 
     def fetch(self, task: str | None = None) -> None:
         """Download and verify what a task, or every task, needs and is not here."""
-        graphs = self.checked.graphs
-        chosen = graphs.values() if task is None else [graphs[self.task(task)]]
-        names = dict.fromkeys(name for graph in chosen for name in graph.components)
+        names = self._used(task)
         hold_files(self.checked, names)
         hold_budget(self.checked, names, self.profile)
         with self._loading:
-            self.checked = fetch_files(self.checked, names)
-            if self.checked.lock:
-                hold_bytes(self.checked, names)
+            self._bring(names)
+
+    def _bring(self, names: Collection[str]) -> None:
+        """Download what is not here, and hold all of it against the lock."""
+        self.checked = fetch_files(self.checked, names)
+        if self.checked.lock:
+            hold_bytes(self.checked, names)
 
     def worker(self, backend: str) -> Worker:
         """Return where a backend's calls happen."""
