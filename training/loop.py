@@ -1,5 +1,6 @@
 """The training loop that all networks share: AdamW, one cosine, checkpoints to go on from."""
 
+import argparse
 import json
 import math
 import time
@@ -12,6 +13,20 @@ from torch import Tensor, nn
 WARM = 200  # steps in which the learning rate rises
 SAVED_EVERY = 250
 TOLD_EVERY = 50
+
+
+def parsed(
+    parser: argparse.ArgumentParser, steps: int, size: int, of: str, peak: float
+) -> argparse.Namespace:
+    """Read the command line with the options that every training has, and prepare torch."""
+    parser.add_argument("--steps", type=int, default=steps)
+    parser.add_argument("--size", type=int, default=size, help=f"{of} in a batch")
+    parser.add_argument("--peak", type=float, default=peak, help="highest learning rate")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--threads", type=int, default=2)
+    arguments = parser.parse_args()
+    prepare(arguments.seed, arguments.threads)
+    return arguments
 
 
 def prepare(seed: int, threads: int) -> None:

@@ -172,16 +172,9 @@ def main() -> None:
     parser.add_argument("corpus", type=Path)
     parser.add_argument("mels", type=Path)
     parser.add_argument("run", type=Path, help="folder of the tokenizer and the checkpoints")
-    parser.add_argument("--steps", type=int, default=3700)
     parser.add_argument("--versions", type=int, default=6, help="of the recordings, from 0 on")
-    parser.add_argument("--size", type=int, default=32, help="turns in a batch")
-    parser.add_argument("--peak", type=float, default=2e-3, help="highest learning rate")
     parser.add_argument("--full", type=float, default=0.08, help="share of whole windows")
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--threads", type=int, default=2)
-    arguments = parser.parse_args()
-
-    loop.prepare(arguments.seed, arguments.threads)
+    arguments = loop.parsed(parser, 3700, 32, "turns", 2e-3)
     arguments.run.mkdir(parents=True, exist_ok=True)
     if not (arguments.run / "tokenizer.json").exists():
         text.build().save(str(arguments.run / "tokenizer.json"))

@@ -60,14 +60,7 @@ def main() -> None:
     """Train from the command line, going on from the last checkpoint if there is one."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("run", type=Path, help="folder of the tokenizer and the checkpoints")
-    parser.add_argument("--steps", type=int, default=1400)
-    parser.add_argument("--size", type=int, default=48, help="exchanges in a batch")
-    parser.add_argument("--peak", type=float, default=3e-3, help="highest learning rate")
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--threads", type=int, default=2)
-    arguments = parser.parse_args()
-
-    loop.prepare(arguments.seed, arguments.threads)
+    arguments = loop.parsed(parser, 1400, 48, "exchanges", 3e-3)
     tokenizer = bpe.load(arguments.run)
     model = decoder.make()
     training = loop.Loop(model, arguments.run / "decoder.pt")

@@ -34,14 +34,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("corpus", type=Path)
     parser.add_argument("run", type=Path, help="folder of the tokenizer and the checkpoint")
-    parser.add_argument("--steps", type=int, default=4500)
-    parser.add_argument("--size", type=int, default=24, help="utterances in a batch")
-    parser.add_argument("--peak", type=float, default=2e-3, help="highest learning rate")
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--threads", type=int, default=2)
-    arguments = parser.parse_args()
-
-    loop.prepare(arguments.seed, arguments.threads)
+    arguments = loop.parsed(parser, 4500, 24, "utterances", 2e-3)
     arguments.run.mkdir(parents=True, exist_ok=True)
     if not (arguments.run / "tokenizer.json").exists():
         text.build().save(str(arguments.run / "tokenizer.json"))
