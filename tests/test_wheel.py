@@ -67,6 +67,10 @@ def test_the_wheel_holds_everything_and_nothing_else(wheel):
         "composer/bundles/mega-asr-mini/onnx/audio_encoder_fp32.onnx",
     ):
         assert wanted in names
+    installed = {"composer": "composer", "components": "composer/components"}
+    for folder, at in installed.items():
+        for module in (ROOT / folder).rglob("*.py"):
+            assert f"{at}/{module.relative_to(ROOT / folder)}" in names
     tops = {name.partition("/")[0] for name in names}
     assert tops == {"composer", next(top for top in tops if top.endswith(".dist-info"))}
     assert not [name for name in names if "__pycache__" in name]
