@@ -4,19 +4,19 @@ from __future__ import annotations
 
 from safetensors.numpy import save_file
 
-from composer.components.audio.log_mel import (
-    TABLED_FFT,
-    TABLED_RATE,
-    TABLES,
-    computed_mel_filters,
-)
+from composer.components.audio.mel_filters import TABLES, Scale, computed_mel_filters, table_name
 
-MELS = (64, 80, 128)
+COMMON: tuple[tuple[int, int, int, Scale], ...] = (
+    (16_000, 400, 64, "slaney"),
+    (16_000, 400, 80, "slaney"),
+    (16_000, 400, 128, "slaney"),
+    (16_000, 512, 128, "htk"),
+)
 
 
 def main() -> None:
-    """Write the tables, named by their number of mels."""
-    save_file({str(m): computed_mel_filters(TABLED_RATE, TABLED_FFT, m) for m in MELS}, TABLES)
+    """Write the tables, named by their settings."""
+    save_file({table_name(*each): computed_mel_filters(*each) for each in COMMON}, TABLES)
     print(f"{TABLES.name}: {TABLES.stat().st_size} bytes")
 
 

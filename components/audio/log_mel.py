@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from functools import cache
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, Self
+from typing import TYPE_CHECKING, Literal, Self
 
 import numpy as np
 from pydantic import Field, model_validator
@@ -23,12 +21,11 @@ from composer.component import (
 from composer.errors import ComposerError, Problem
 from composer.types import Port
 
+from .mel_filters import mel_filters
+
 if TYPE_CHECKING:
     from composer.headers import Headers
     from composer.placement import Placement
-
-TABLES = Path(__file__).with_name("mel_filters.safetensors")
-TABLED_RATE, TABLED_FFT = 16_000, 400
 
 _BLOCK = 4096  # frames in one FFT call: about 40 s, 26 MB
 _FLOOR, _RANGE = 1e-10, 8.0
@@ -223,31 +220,3 @@ class LogMel(Component, name="audio.log_mel"):
 def _extended(samples: np.ndarray, size: int) -> np.ndarray:
     """Append silence up to a size, or return long enough samples without a copy."""
     return np.pad(samples, (0, size - len(samples))) if len(samples) < size else samples
-
-
-@cache
-def mel_filters(rate: int, n_fft: int, mels: int) -> np.ndarray:
-    """Return slaney mel filters, float32 [mels, 1 + n_fft / 2], as librosa makes them.
-
-    The common ones are frozen in a file, since librosa takes more than a second to import.
-    """
-    if (rate, n_fft) == (TABLED_RATE, TABLED_FFT):
-        from safetensors.numpy import load_file
-
-        tables = load_file(TABLES)
-        if str(mels) in tables:
-            return tables[str(mels)]
-    return computed_mel_filters(rate, n_fft, mels)
-
-
-def computed_mel_filters(rate: int, n_fft: int, mels: int) -> np.ndarray:
-    """Return librosa's slaney mel filters, made in float64 and rounded once."""
-    import warnings
-
-    from librosa.filters import mel
-
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", "Empty filters", UserWarning)
-        table: Any = mel(sr=rate, n_fft=n_fft, n_mels=mels, dtype=np.float64)
-    filters: np.ndarray = table.astype(np.float32)
-    return filters

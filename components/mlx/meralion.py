@@ -16,9 +16,9 @@ from ..stamps import StampedFacts, hold, stamps
 from . import whisper
 from .device import device_of
 from .dtypes import dtype as to_dtype
+from .linear import Weights, linear
 from .loader import read
 from .meralion_checkpoint import SpeechCheckpoint, read_speech
-from .meralion_layout import kernel_axis
 
 if TYPE_CHECKING:
     from composer.headers import Headers
@@ -77,7 +77,7 @@ class Meralion(Component, name="mlx.meralion"):
             stored, weights = read(checkpoint.files), {}
             for name, tensor in checkpoint.tensors.items():
                 value = stored.pop(tensor.name).astype(to_dtype(checkpoint.dtype))
-                if kernel_axis(tensor.shape) == 2:
+                if name in checkpoint.turned:
                     value = mx.contiguous(value.transpose(0, 2, 1))
                 mx.eval(value)
                 weights[name] = value
@@ -131,7 +131,7 @@ class Meralion(Component, name="mlx.meralion"):
         return adapt(self.weights, whisper.layer_norm(self.weights, "ln_speech", x))
 
 
-def adapt(weights: whisper.Weights, x: Any) -> Any:
+def adapt(weights: Weights, x: Any) -> Any:
     """Join frames [W, d] side by side and map them to rows [W / 15, D].
 
     The large adaptor is SiLU(gate(h)) * pool(h) between two linear layers, the small one of v1
@@ -141,9 +141,9 @@ def adapt(weights: whisper.Weights, x: Any) -> Any:
 
     nn: Any = mlx.nn
     h = x.reshape(-1, weights["mlp_adapter.0.weight"].shape[1])
-    h = nn.silu(whisper.linear(weights, "mlp_adapter.0", h))
+    h = nn.silu(linear(weights, "mlp_adapter.0", h))
     if "gate_proj.weight" in weights:
-        gate = nn.silu(whisper.linear(weights, "gate_proj", h))
-        return whisper.linear(weights, "out_proj", gate * whisper.linear(weights, "pool_proj", h))
-    h = nn.silu(whisper.linear(weights, "speech_llm_proj.0", h))
-    return whisper.linear(weights, "speech_llm_proj.2", h)
+        gate = nn.silu(linear(weights, "gate_proj", h))
+        return linear(weights, "out_proj", gate * linear(weights, "pool_proj", h))
+    h = nn.silu(linear(weights, "speech_llm_proj.0", h))
+    return linear(weights, "speech_llm_proj.2", h)

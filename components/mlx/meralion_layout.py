@@ -99,12 +99,3 @@ def layer_number(stored: str) -> int | None:
     """Return which layer a tensor of a file belongs to, or None."""
     found = _NUMBER.match(stored)
     return int(found[1]) if found else None
-
-
-def kernel_axis(shape: tuple[int, ...]) -> int | None:
-    """Return the axis of a convolution's weight that is its kernel of 3, if only one can be.
-
-    Hugging Face stores [out, in, kernel], MLX [out, kernel, in].
-    """
-    found = [axis for axis in (1, 2) if len(shape) == 3 and shape[axis] == 3]
-    return found[0] if len(found) == 1 else None

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from composer.location import Location
+
+from .holding import Setting
 
 if TYPE_CHECKING:
     from composer.headers import Headers
@@ -28,24 +29,6 @@ SIZES = {
 FIXED = {"activation_function": "gelu", "speech_mlp_use_projection": True}
 
 
-@dataclass(frozen=True)
-class Setting:
-    """A key of a config file, and the size that it gives; None where it gives a formula."""
-
-    file: Location
-    path: str
-    size: str | None
-    value: Any
-
-    @property
-    def wanted(self) -> Any:
-        """The only value of a formula's setting that is computed here."""
-        return FIXED.get(self.path.rpartition(".")[2])
-
-    def __str__(self) -> str:
-        return f"{self.file}: {self.path}"
-
-
 def config_files(folder: Location, headers: Headers) -> tuple[Location, ...]:
     """Return the configs that are in a folder."""
     return tuple(folder / name for name in FILES if headers.exists(folder / name))
@@ -58,6 +41,6 @@ def settings(file: Location, config: Mapping[str, Any]) -> Iterator[Setting]:
     for prefix, level in levels.items():
         for key, value in level.items():
             if key in SIZES or key in FIXED:
-                yield Setting(file, f"{prefix}{key}", SIZES.get(key), value)
+                yield Setting(file, f"{prefix}{key}", value, SIZES.get(key), FIXED.get(key))
     if isinstance(speech, dict) and isinstance(text, dict) and "hidden_size" in text:
-        yield Setting(file, "text_config.hidden_size", "out", text["hidden_size"])
+        yield Setting(file, "text_config.hidden_size", text["hidden_size"], "out")

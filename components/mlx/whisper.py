@@ -6,13 +6,13 @@ The formulas are those of transformers' WhisperEncoder. Weights of convolutions 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any
+
+from .linear import Weights, linear, wide
+from .linear import layer_norm as normalized
 
 EPS = 1e-5
 F16_MOST = 65504.0 - 1000.0  # transformers keeps float16 hidden states within this
-
-Weights = Mapping[str, Any]
 
 
 def encode(weights: Weights, layers: int, heads: int, mel: Any) -> Any:
@@ -73,29 +73,4 @@ def attention(weights: Weights, at: str, heads: int, x: Any) -> Any:
 
 def layer_norm(weights: Weights, name: str, x: Any) -> Any:
     """Normalize rows by the LayerNorm of this name."""
-    import mlx.core as mx
-
-    return mx.fast.layer_norm(x, weights[f"{name}.weight"], weights[f"{name}.bias"], EPS)
-
-
-def linear(weights: Weights, name: str, x: Any) -> Any:
-    """Map rows by the Linear of this name, whose weight is [out, in]."""
-    import mlx.core as mx
-
-    dtype, bias = x.dtype, weights.get(f"{name}.bias")
-    x, weight = wide(x, weights[f"{name}.weight"])
-    y = x @ weight.T if bias is None else mx.addmm(wide(bias)[0], x, weight.T)
-    return y.astype(dtype)
-
-
-def wide(*values: Any) -> tuple[Any, ...]:
-    """Return values in float32 where the device is a CPU, and unchanged elsewhere.
-
-    There MLX multiplies float16 and bfloat16 without BLAS, many times slower. A product is then
-    rounded once, as a GPU does that sums in float32.
-    """
-    import mlx.core as mx
-
-    if mx.default_device().type != mx.cpu:
-        return values
-    return tuple(value.astype(mx.float32) for value in values)
+    return normalized(weights, name, x, EPS)

@@ -1,16 +1,14 @@
 """Log-mel features against transformers' extractors and against their definition."""
 
 import warnings
-from pathlib import Path
 
 import numpy as np
 import pytest
 from pydantic import ValidationError
-from safetensors.numpy import load_file
 
 from composer.audio import Audio
 from composer.component import Bound, Spec
-from composer.components.audio import log_mel
+from composer.components.audio import log_mel, mel_filters
 from composer.components.audio.log_mel import LogMel
 from composer.errors import ComposerError
 from composer.placement import Placement
@@ -63,7 +61,7 @@ def matches(found, want, tolerance):
 
 def definition(samples, mels=128, *, frames=None, log=np.log10, filters=None, keep_last=False):
     """The formula, as a plain Fourier sum in float64."""
-    filters = log_mel.computed_mel_filters(RATE, 400, mels) if filters is None else filters
+    filters = mel_filters.computed_mel_filters(RATE, 400, mels) if filters is None else filters
     count = (len(samples) // 160 if frames is None else frames) + keep_last
     around = np.pad(samples.astype(np.float64), 200, mode="reflect")
     window = 0.5 - 0.5 * np.cos(2 * np.pi * np.arange(400) / 400)
@@ -368,21 +366,6 @@ def test_refuses_filters_that_hear_nothing():
     assert problem.code == "W251"
     assert problem.message.endswith("of 256 mel filters lie between two FFT bins")
     assert problem.hint == "take fewer mels, or an n_fft above 400"
-
-
-def test_the_frozen_filters_are_librosas_and_transformers():
-    from transformers.audio_utils import mel_filter_bank
-
-    tables = load_file(log_mel.TABLES)
-    assert set(tables) == {"64", "80", "128"}
-    for mels, table in tables.items():
-        assert table.dtype == np.float32
-        assert np.array_equal(table, log_mel.computed_mel_filters(RATE, 400, int(mels)))
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            theirs = mel_filter_bank(201, int(mels), 0.0, 8000.0, RATE, "slaney", "slaney")
-        assert np.array_equal(table, theirs.T.astype(np.float32))
-    assert Path(log_mel.TABLES).stat().st_size < 300_000
 
 
 def test_other_rates_take_their_filters_from_librosa():

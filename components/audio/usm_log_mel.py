@@ -1,0 +1,108 @@
+"""Log-mel features of the Universal Speech Model's family, such as Gemma-4 hears."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Self
+
+import numpy as np
+from pydantic import Field, model_validator
+
+from composer.audio import Audio
+from composer.component import Bound, Component, ComponentConfig, Facts, Signature, Spec, method
+from composer.errors import ComposerError, Problem
+from composer.types import Port
+
+from .mel_filters import mel_filters
+
+if TYPE_CHECKING:
+    from composer.headers import Headers
+    from composer.placement import Placement
+
+_BLOCK = 4096  # frames in one FFT call: about 40 s, 20 MB
+
+
+class UsmLogMel(Component, name="audio.usm_log_mel"):
+    """Log-mel features of a waveform, by the rules of the Universal Speech Model and Gemma-4.
+
+    Half a frame of silence stands before the clip, and nothing behind it: a frame counts when the
+    clip has all its samples and the one that follows, so that N samples make
+    (N - frame / 2 - 1) // hop + 1 frames. Each goes under a periodic Hann window, is filled up
+    with zeros to n_fft, and its magnitudes, not squared, through HTK-scaled mel filters of peak 1
+    from 0 Hz to half the rate; then ln(x + floor). The result is [frames, mels]. A clip that is
+    too long is refused, never cut.
+
+    The formula is that of transformers' Gemma4AudioFeatureExtractor, which gives the same frames
+    and others of zeros behind them, which it masks.
+    """
+
+    class Config(ComponentConfig):
+        """The settings of a preprocessor; the defaults are Gemma-4's."""
+
+        mels: int = Field(128, ge=1, le=512, description="mel filters, the columns of the result")
+        rate: int = Field(16_000, ge=4_000, le=384_000, description="Hz; audio is resampled to it")
+        frame: int = Field(320, ge=16, le=16_384, description="samples under the window")
+        hop: int = Field(160, ge=1, le=16_384, description="samples from one frame to the next")
+        n_fft: int = Field(512, ge=16, le=16_384, description="samples in a frame's FFT")
+        floor: float = Field(1e-3, gt=0, le=1, description="added before the logarithm")
+        seconds: int = Field(30, ge=1, le=3600, description="the longest clip that is taken")
+
+        @model_validator(mode="after")
+        def _fits(self) -> Self:
+            if self.hop > self.frame:
+                raise ValueError(f"hop {self.hop} skips sound: a frame has {self.frame} samples")
+            if self.frame > self.n_fft:
+                raise ValueError(f"a frame has {self.frame} samples and its FFT {self.n_fft}")
+            return self
+
+    def __init__(self, config: Config, filters: np.ndarray) -> None:
+        self.config = config
+        self.filters = filters
+        # Rounded to float32, as the formula's source has it: a pure tone's leakage shows it.
+        self.window = np.hanning(config.frame + 1)[:-1].astype(np.float32).astype(np.float64)
+
+    @classmethod
+    def facts(cls, spec: Spec, headers: Headers | None) -> Facts:
+        config: UsmLogMel.Config = spec.config
+        inputs = {"audio": (Port("audio", dims=(config.rate,)),)}
+        call = Signature(inputs=inputs, returns=cls.methods["__call__"].returns)
+        return Facts(dims={"M": Bound(config.mels, "config.mels")}, methods={"__call__": call})
+
+    @classmethod
+    def load(cls, spec: Spec, facts: Facts, placement: Placement) -> Self:
+        config: UsmLogMel.Config = spec.config
+        return cls(config, mel_filters(config.rate, config.n_fft, config.mels, "htk"))
+
+    @method(audio="audio 16000", returns="f32 F M")
+    def __call__(self, audio: Audio) -> np.ndarray:
+        config, samples = self.config, audio.samples
+        if audio.rate != config.rate:
+            raise ValueError(f"the audio has {audio.rate} Hz, not the port's {config.rate}")
+        if not len(samples):
+            raise ComposerError(Problem("R528", f"{audio.source} has no samples"))
+        before = config.frame // 2
+        least = config.frame - before + 1
+        if len(samples) < least:
+            message = f"{audio.source} has {len(samples)} samples at {config.rate} Hz"
+            raise ComposerError(
+                Problem("R520", f"{message}, one frame {least}", hint="give a longer clip")
+            )
+        if len(samples) > config.seconds * config.rate:
+            found = f"{audio.source} lasts {audio.seconds:.2f} s"
+            raise ComposerError(
+                Problem(
+                    "R521",
+                    f"{found}, and the features cover {config.seconds} s",
+                    hint="split it into shorter clips, or let the manifest do it: "
+                    f"audio: {{type: audio, split: {{seconds: {config.seconds}}}}}",
+                )
+            )
+        whole = np.pad(samples, (before, 0))
+        # One more sample than the frame, as the formula wants it; the window leaves it out.
+        every = np.lib.stride_tricks.sliding_window_view(whole, config.frame + 1)[:: config.hop]
+        mel = np.empty((len(every), config.mels), np.float32)
+        for start in range(0, len(every), _BLOCK):
+            framed = every[start : start + _BLOCK, :-1] * self.window
+            magnitude = np.abs(np.fft.rfft(framed, config.n_fft)).astype(np.float32)
+            np.matmul(magnitude, self.filters.T, out=mel[start : start + _BLOCK])
+        mel += np.float32(config.floor)
+        return np.log(mel, out=mel)
