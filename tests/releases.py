@@ -18,6 +18,14 @@ GEMMA_SPECIALS = (
     "<|audio>", "<audio|>",
 )  # fmt: skip
 WINDOW = {True: 512, False: 1024}
+AUDIO = {
+    "model_type": "gemma4_audio", "hidden_size": 1024, "num_hidden_layers": 12,
+    "num_attention_heads": 8, "hidden_act": "silu", "subsampling_conv_channels": [128, 32],
+    "conv_kernel_size": 5, "residual_weight": 0.5, "attention_chunk_size": 12,
+    "attention_context_left": 13, "attention_context_right": 0, "attention_logit_cap": 50.0,
+    "attention_invalid_logits_value": -1e9, "use_clipped_linears": True, "rms_norm_eps": 1e-6,
+    "gradient_clipping": 1e10, "output_proj_dims": 1536,
+}  # fmt: skip
 Shape = tuple[int, ...]
 
 
@@ -118,8 +126,7 @@ def gemma4(folder: Path, name: str, bits: int | None) -> Path:
     found["vision_tower.patch_embedder.input_proj.weight"] = ("BF16", (768, 768))
     found["embed_vision.embedding_projection.weight"] = ("BF16", (size.hidden, 768))
     if size.per_layer:
-        found["audio_tower.output_proj.weight"] = ("BF16", (1536, 1024))
-        found["embed_audio.embedding_projection.weight"] = ("BF16", (size.hidden, 1536))
+        found |= {name: ("BF16", shape) for name, shape in audio_tower(size).items()}
     names = sorted(found)
     half = len(names) // 2
     parts = {"model-00001-of-00002": names[:half], "model-00002-of-00002": names[half:]}
@@ -131,6 +138,39 @@ def gemma4(folder: Path, name: str, bits: int | None) -> Path:
     (folder / "config.json").write_text(json.dumps(config(size, bits)))
     tokenizer(folder, GEMMA_SPECIALS)
     return folder
+
+
+def audio_tower(size: Size) -> dict[str, Shape]:
+    """Return the audio tower in MLX's layout, 751 tensors and the projection into the decoder."""
+    at = "audio_tower.subsample_conv_projection."
+    found: dict[str, Shape] = {
+        f"{at}layer0.conv.weight": (128, 3, 3, 1), f"{at}layer0.norm.weight": (128,),
+        f"{at}layer1.conv.weight": (32, 3, 3, 128), f"{at}layer1.norm.weight": (32,),
+        f"{at}input_proj_linear.weight": (1024, 1024),
+        "audio_tower.output_proj.weight": (1536, 1024), "audio_tower.output_proj.bias": (1536,),
+        "embed_audio.embedding_projection.weight": (size.hidden, 1536),
+    }  # fmt: skip
+    for number in range(12):
+        at = f"audio_tower.layers.{number}."
+        for name in ("norm_pre_attn", "norm_post_attn", "norm_out", "lconv1d.pre_layer_norm",
+                     "lconv1d.conv_norm", "feed_forward1.pre_layer_norm",
+                     "feed_forward1.post_layer_norm", "feed_forward2.pre_layer_norm",
+                     "feed_forward2.post_layer_norm"):  # fmt: skip
+            found[f"{at}{name}.weight"] = (1024,)
+        found[f"{at}self_attn.relative_k_proj.weight"] = (1024, 1024)
+        found[f"{at}self_attn.per_dim_scale"] = (128,)
+        found[f"{at}lconv1d.depthwise_conv1d.weight"] = (1024, 5, 1)
+        clipped: dict[str, Shape] = {f"self_attn.{x}_proj": (1024, 1024) for x in "qkv"}
+        clipped |= {"self_attn.post": (1024, 1024), "lconv1d.linear_start": (2048, 1024)}
+        clipped["lconv1d.linear_end"] = (1024, 1024)
+        for part in ("feed_forward1", "feed_forward2"):
+            clipped[f"{part}.ffw_layer_1"] = (4096, 1024)
+            clipped[f"{part}.ffw_layer_2"] = (1024, 4096)
+        for name, shape in clipped.items():
+            found[f"{at}{name}.linear.weight"] = shape
+            for bound in ("input_min", "input_max", "output_min", "output_max"):
+                found[f"{at}{name}.{bound}"] = ()
+    return found
 
 
 def config(size: Size, bits: int | None) -> dict[str, Any]:
@@ -159,6 +199,7 @@ def config(size: Size, bits: int | None) -> dict[str, Any]:
     }  # fmt: skip
     whole: dict[str, Any] = {"model_type": "gemma4", "text_config": text, "eos_token_id": [1, 106]}
     whole |= {"vision_config": {"hidden_size": 768}, "audio_token_id": 258881}
+    whole["audio_config"] = AUDIO if size.per_layer else None
     if bits:
         whole["quantization"] = {"group_size": 64, "bits": bits, "mode": "affine"}
         whole["quantization_config"] = whole["quantization"]

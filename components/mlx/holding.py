@@ -131,7 +131,7 @@ class Holding:
     def configure(self, settings: Iterable[Setting], known: dict[str, Bound]) -> None:
         """Hold what configs say against sizes; one that is not known yet becomes known."""
         for setting in settings:
-            value, said = setting.value, f"{show(str(setting.value))[1:-1]} comes from {setting}"
+            value, said = setting.value, f"{bare(setting.value)} comes from {setting}"
             if setting.size is None:
                 if value != setting.wanted:
                     what = f"{setting.path} is not {setting.wanted}, which is all that is computed"
@@ -163,6 +163,11 @@ def torch_shape(shape: Shape, sizes: list[str]) -> Shape | None:
                if size.isdigit())
     ]  # fmt: skip
     return fits[0] if len(fits) == 1 else None
+
+
+def bare(value: Any) -> str:
+    """Show a config's value, safe to print."""
+    return show(str(value))[1:-1]
 
 
 def cause(bound: Bound) -> str:

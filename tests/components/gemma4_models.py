@@ -97,7 +97,6 @@ def save(model, folder, kind="e2b", dtype=torch.float32, prefix="model.", whole=
                 state[f"{at}{name}.weight"] = torch.full((rows, WIDTH), torch.nan, dtype=dtype)
             state[f"{at}k_norm.weight"] = torch.full((size,), torch.nan, dtype=dtype)
         state["model.vision_tower.patch.weight"] = torch.zeros(4, 4)
-        state["model.embed_audio.embedding_projection.weight"] = torch.zeros(4, 4)
     if prefix != "model.":
         config = {"model_type": "gemma4", "text_config": config, "eos_token_id": EOS}
     write(folder, config, state)

@@ -5,7 +5,8 @@ import torch
 
 import composer
 from tests import releases, replica
-from tests.components.gemma4_models import SMALL, save, torch_model
+from tests.components.gemma4_models import SMALL, edit, rename, save, torch_model
+from tests.reference.gemma4_audio import Gemma4Audio
 
 WORDS = 300
 FEW = {"answer": {"max_tokens": 8}}
@@ -17,12 +18,17 @@ def test_a_conversation_is_that_of_transformers(size, tmp_path):
     model = torch_model(kind, vocab_size=WORDS, vocab_size_per_layer_input=WORDS)
     prefix, whole = "language_model.model.", kind in SMALL
     folder = save(model, tmp_path / "repo", kind, prefix=prefix, whole=whole)
+    if whole:  # the shipped manifests of these hear as well
+        hearing = Gemma4Audio(kind)
+        rename(folder, lambda state: state.update(hearing.state("audio_tower", "embed_audio")))
+        edit(folder, audio_config=hearing.audio_config())
     replica.tokenizer(folder, releases.GEMMA_SPECIALS)
     history = []
     with composer.load(f"gemma-4-{size}", sources={"repo": folder}) as bundle:
         for text in ("Good morning.", "What did I say?"):
             taps = ["asked.ids", "answer.ids"]
-            said = bundle.run(text=text, history=history, taps=taps, options=FEW)
+            given = {"text": text, "history": history}
+            said = bundle.run(task="chat", taps=taps, options=FEW, **given)
             asked = torch.tensor(said.taps["asked.ids"])[None]
             with torch.no_grad():
                 wanted = model.generate(asked, max_new_tokens=8, do_sample=False)

@@ -24,14 +24,14 @@ INSTRUCTION = "Transcribe the following audio:"
 MANIFEST = Path(__file__).with_name("elderwise.yaml").read_text()
 
 
-def tokenizer() -> Tokenizer:
+def tokenizer(special: tuple[str, ...] = SPECIAL) -> Tokenizer:
     """Make a tokenizer of bytes and Gemma-4's marks."""
     letters = sorted(pre_tokenizers.ByteLevel.alphabet())
-    vocabulary = {token: at for at, token in enumerate((*SPECIAL, *letters))}
+    vocabulary = {token: at for at, token in enumerate((*special, *letters))}
     made = Tokenizer(models.BPE(vocab=vocabulary, merges=[]))
     made.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
     made.decoder = decoders.ByteLevel()
-    made.add_special_tokens([AddedToken(name, normalized=False) for name in SPECIAL])
+    made.add_special_tokens([AddedToken(name, normalized=False) for name in special])
     return made
 
 

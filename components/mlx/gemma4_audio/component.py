@@ -1,0 +1,100 @@
+"""Gemma-4's audio tower as a component."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from math import prod
+from typing import TYPE_CHECKING, Any, Self
+
+from composer.component import Component, Facts, Spec, method
+from composer.errors import ComposerError, Problem
+from composer.types import item_bytes
+
+from ...stamps import StampedFacts, hold, stamps
+from .. import loader
+from ..device import device_of
+from ..dtypes import dtype as to_dtype
+from .checkpoint import Tower, read_tower
+from .conformer import encode
+
+if TYPE_CHECKING:
+    from composer.headers import Headers
+    from composer.placement import Placement
+
+
+class Gemma4Audio(Component, name="mlx.gemma4_audio"):
+    """Turn log-mel into rows of Gemma-4's embeddings by the audio tower of a whole checkpoint.
+
+    It takes the frames of `audio.usm_log_mel` and gives a row for every four of them, 25 rows a
+    second, in the space of mlx.gemma4's `embed`. It reads `audio_tower.*` and `embed_audio.*` of
+    a checkpoint, in the layout of transformers or of MLX; the rest is another component's. A
+    quantized projection, as mlx-vlm makes it, is dequantized when it is loaded.
+    """
+
+    backend = "mlx"
+    requires = frozenset({"weights"})
+    places = frozenset({"device"})
+    accepts = frozenset({"precision"})
+
+    @classmethod
+    def facts(cls, spec: Spec, headers: Headers | None) -> Facts:
+        """Bind M mels and D from the convolutions and the last projection."""
+        if headers is None:
+            return Facts(unknown=True)
+        tower = read_tower(spec, headers)
+        numbers = sum(prod(tensor.shape) for tensor in tower.tensors.values())
+        return StampedFacts(
+            dims={"M": tower.dims["mels"], "D": tower.dims["out"]},
+            dtype=tower.dtype,
+            nbytes=numbers * item_bytes(tower.dtype),
+            notes=tower.notes,
+            stamps=stamps((*tower.files, tower.config)),
+        )
+
+    @classmethod
+    def load(cls, spec: Spec, facts: Facts, placement: Placement) -> Self:
+        """Load the tensors, one at a time, in the precision that is asked for."""
+        import mlx.core as mx
+
+        from composer.headers import Headers
+
+        device = device_of(placement)
+        tower = read_tower(spec, Headers())
+        hold(facts)
+        with mx.stream(device):
+            stored, weights = loader.read(tower.files), {}
+            for name, tensor in tower.tensors.items():
+                value = stored.pop(tensor.name)
+                if scheme := tower.schemes.get(name.removesuffix(".weight")):
+                    path = tensor.name.removesuffix("weight")
+                    parts = (stored.pop(f"{path}{part}", None) for part in ("scales", "biases"))
+                    value = mx.dequantize(value, *parts, **loader.options(scheme))
+                value = value.astype(to_dtype(tower.dtype))
+                if name in tower.turned:
+                    value = mx.contiguous(mx.moveaxis(value, 1, -1))
+                mx.eval(value)
+                weights[name] = value
+        return cls(weights, tower, device)
+
+    def __init__(self, weights: Mapping[str, Any], tower: Tower, device: Any) -> None:
+        self.weights = weights
+        self.layers = tower.layers
+        self.settings = tower.settings
+        self.device = device
+
+    @method(mel="F M", returns="N D")
+    def __call__(self, mel: Any) -> Any:
+        """Map log-mel [F, M] of one clip to rows [ceil(F / 4), D]."""
+        import mlx.core as mx
+
+        with mx.stream(self.device):
+            rows = encode(self.weights, self.layers, self.settings, mel)
+            if not mx.isfinite(rows).all().item():
+                raise ComposerError(
+                    Problem(
+                        "R551",
+                        "the speech encoder gave numbers that are not finite",
+                        hint="its weights overflow here: run it with precision float32",
+                    )
+                )
+        return rows
