@@ -7,12 +7,13 @@ import re
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 
 from benchmarks.peers import models, table
 from benchmarks.peers.drivers.protocol import until
+from benchmarks.peers.peer import OURS, Peer, Refused
 from benchmarks.weights import Sizes
 
 ROOT = Path(__file__).parents[2]
@@ -33,7 +34,7 @@ serve(load, "numpy")
 
 def test_every_peer_is_pinned_and_has_a_driver() -> None:
     names = {name for peers in table.PEERS.values() for name in peers}
-    assert {path.stem for path in (HOME / "requirements").glob("*.txt")} == {*names, table.OURS}
+    assert {path.stem for path in (HOME / "requirements").glob("*.txt")} == {*names, OURS}
     for name in names:
         lines = (HOME / f"requirements/{name}.txt").read_text().splitlines()
         assert all(re.match(r"[\w.\[\]-]+==[\d.]+(;.*)?$", line) for line in lines), name
@@ -72,39 +73,93 @@ def test_an_answer_ends_before_the_first_end() -> None:
 
 
 def test_composer_is_driven_as_its_peers_are(tmp_path: Path) -> None:
-    model = models.qwen3(tmp_path, TINY)
-    peer = table.Peer(table.OURS, Path(sys.executable))
-    try:
-        peer.load(folder=str(model.bundle), task=model.task, ends=list(model.ends))
-        assert "mlx" in peer.versions
-        ids = peer.run(ids=[5, 6, 7], tokens=4)
+    model = models.qwen3(tmp_path, sizes=TINY)
+    with Peer(OURS, Path(sys.executable)) as ours:
+        ours.load(folder=str(model.bundle), task=model.task, ends=list(model.ends))
+        assert "mlx" in ours.versions
+        ids = ours.run(ids=[5, 6, 7], tokens=4)
         assert len(ids) == 4
-        assert peer.run(ids=[5, 6, 7], tokens=4) == ids
-        with pytest.raises(table.Refused, match=r"R5\d\d"):
-            peer.run(ids=[5000], tokens=4)
-        peer._child.kill()
-        with pytest.raises(table.Refused, match="it ended with status -9"):
-            peer.run(ids=[5], tokens=1)
-    finally:
-        peer.close()
+        assert ours.run(ids=[5, 6, 7], tokens=4) == ids
+        with pytest.raises(Refused, match=r"R5\d\d"):
+            ours.run(ids=[5000], tokens=4)
+        ours._child.kill()
+        with pytest.raises(Refused, match="it ended with status -9"):
+            ours.run(ids=[5], tokens=1)
+
+
+class Fake:
+    """Stands for a process that gives these ids."""
+
+    versions: ClassVar = {"it": "1.0"}
+    peak = 2_000_000
+
+    def __init__(self, name: str, *answers: list[int]) -> None:
+        self.name, self.answers, self.asked = name, list(answers), []
+        self.closed = False
+
+    def __enter__(self) -> Fake:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.closed = True
+
+    def load(self, **request: Any) -> None:
+        self.asked.append(request)
+
+    def run(self, **request: Any) -> list[int]:
+        return self.answers.pop(0) if len(self.answers) > 1 else self.answers[0]
+
+
+MODEL = models.Model("small", Path("bundle"), "default", Path("weights"), (1,), Path("released"))
 
 
 def test_what_cannot_be_timed_is_told(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    def answer(*given: Any) -> list[int]:
-        if given[0] == "absent":
-            raise table.Refused("not installed")
-        return {"same": [1, 2, 3], "other": [1, 9, 3], "short": [1]}[given[0]]
-
-    monkeypatch.setattr(table, "_answer", answer)
-    for name in ("absent", "same", "other", "short"):
-        table._hold(name, None, "qwen3", {}, {}, [1, 2, 3])
+    want = [1, 2, 3]
+    peers = {
+        "other": Fake("other", [1, 9, 3]),
+        "short": Fake("short", [1]),
+        "later": Fake("later", want, [1, 2]),
+    }
+    monkeypatch.setattr(table, "started", lambda name: peers[name])
+    ours = Fake("composer", want)
+    for name in peers:
+        table.hold(name, ours, MODEL, {"tokens": 3}, want, 2)  # type: ignore[arg-type]
     assert capsys.readouterr().out.splitlines() == [
-        "   absent: not installed",
         "   other: other ids after 1 of 3: not timed",
         "   short: other ids after 1 of 3: not timed",
+        "   later: later gave other ids at another time",
     ]
+    assert all(peer.closed for peer in peers.values())
+    monkeypatch.undo()
+    monkeypatch.setattr(table, "python_of", lambda name: None)
+    table.hold("absent", ours, MODEL, {"tokens": 3}, want, 2)  # type: ignore[arg-type]
+    told = "   absent: not installed: benchmarks/peers/setup absent\n"
+    assert capsys.readouterr().out == told
+
+
+def test_each_peer_is_timed_against_composer_and_gone_before_the_next(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    made: list[Fake] = []
+
+    def started(name: str) -> Fake:
+        assert all(peer.closed for peer in made[1:])
+        made.append(Fake(name, [7, 8]))
+        return made[-1]
+
+    monkeypatch.setattr(table, "started", started)
+    monkeypatch.setattr(models, "make", lambda *_: MODEL)
+    table.main(["qwen3-asr", "--turns", "2", "--tokens", "2"])
+    assert [peer.name for peer in made] == ["composer", "mlx-audio", "transformers"]
+    folders = [peer.asked[0]["folder"] for peer in made]
+    assert folders == ["bundle", "released", "weights"]
+    assert all(peer.asked[0]["hears"] and peer.asked[0]["length"] == 2 for peer in made)
+    out = capsys.readouterr().out
+    assert "-- qwen3-asr: small\n   composer gives 2 ids (2 different ones)\n" in out
+    assert out.endswith("   composer: it 1.0; peak 2 MB\n")
+    assert out.count(" x (") == 2
 
 
 def test_an_unknown_model_is_refused(capsys: pytest.CaptureFixture[str]) -> None:

@@ -1,90 +1,53 @@
-"""Decode by llama.cpp, from a GGUF file with the same float32 numbers."""
+"""Decode by llama.cpp's server, inside this process, from the same numbers in a GGUF file."""
 
 from __future__ import annotations
 
-import json
+import os
+import re
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from benchmarks.peers.drivers.protocol import serve
-
-NAMES = {
-    "input_layernorm": "attn_norm",
-    "post_attention_layernorm": "ffn_norm",
-    "self_attn.q_proj": "attn_q",
-    "self_attn.k_proj": "attn_k",
-    "self_attn.v_proj": "attn_v",
-    "self_attn.o_proj": "attn_output",
-    "self_attn.q_norm": "attn_q_norm",
-    "self_attn.k_norm": "attn_k_norm",
-    "mlp.gate_proj": "ffn_gate",
-    "mlp.up_proj": "ffn_up",
-    "mlp.down_proj": "ffn_down",
-}  # GGUF's names of a layer's tensors
+from benchmarks.peers.drivers.protocol import serve, until
 
 
-def write_gguf(folder: Path, path: Path) -> None:
-    """Write a Qwen3 checkpoint as GGUF, without a vocabulary: ids go in and come out."""
-    import gguf
-    from safetensors.numpy import load_file
+def load(folder: str, ends: list[int], length: int = 1024, **_: Any) -> Callable[..., list[int]]:
+    """Write the GGUF file beside the checkpoint, where it is not there, and load it.
 
-    config = json.loads((folder / "config.json").read_text())
-    made = gguf.GGUFWriter(path, "qwen3")
-    made.add_block_count(config["num_hidden_layers"])
-    made.add_context_length(config["max_position_embeddings"])
-    made.add_embedding_length(config["hidden_size"])
-    made.add_feed_forward_length(config["intermediate_size"])
-    made.add_head_count(config["num_attention_heads"])
-    made.add_head_count_kv(config["num_key_value_heads"])
-    made.add_key_length(config["head_dim"])
-    made.add_value_length(config["head_dim"])
-    made.add_layer_norm_rms_eps(config["rms_norm_eps"])
-    made.add_rope_freq_base(config["rope_theta"])
-    made.add_vocab_size(config["vocab_size"])
-    made.add_tokenizer_model("gpt2")
-    made.add_tokenizer_pre("qwen2")
-    made.add_token_list([f"t{id}" for id in range(config["vocab_size"])])
-    made.add_token_types([1] * config["vocab_size"])
-    made.add_token_merges(["t 0"])
-    made.add_eos_token_id(config["eos_token_id"][0])
-    made.add_bos_token_id(config["eos_token_id"][0])
-    made.add_add_bos_token(False)
-    for name, tensor in load_file(folder / "model.safetensors").items():
-        made.add_tensor(_renamed(name.removeprefix("model.").removesuffix(".weight")), tensor)
-    made.write_header_to_file()
-    made.write_kv_data_to_file()
-    made.write_tensors_to_file()
-    made.close()
-
-
-def _renamed(name: str) -> str:
-    if not name.startswith("layers."):
-        return {"embed_tokens": "token_embd.weight", "norm": "output_norm.weight"}[name]
-    _, layer, part = name.split(".", 2)
-    return f"blk.{layer}.{NAMES[part]}.weight"
-
-
-def load(folder: str, ends: list[int], **_: Any) -> Callable[..., list[int]]:
-    """Write the GGUF file beside the checkpoint, where it is not there, and load it."""
-    from llama_cpp import Llama
+    Keys and values are kept in float32 and attention is computed as it stands, as everywhere else.
+    """
+    import xllamacpp
 
     path = Path(folder).with_name(f"{Path(folder).name}.gguf")
     if not path.exists():
-        write_gguf(Path(folder), path)
-    model = Llama(str(path), n_ctx=1024, verbose=False)
+        # In a process of its own: what writing takes is not what running takes.
+        writer = [sys.executable, "-m", "benchmarks.peers.gguf", folder, str(path)]
+        done = subprocess.run(writer, capture_output=True, text=True, check=False)
+        if done.returncode:
+            raise RuntimeError(f"no GGUF file: {done.stderr.strip().splitlines()[-1]}")
+    params = xllamacpp.CommonParams()
+    params.model.path = str(path)
+    params.n_ctx = length
+    params.n_parallel = 1
+    params.fit_params = False
+    params.cache_type_k = params.cache_type_v = xllamacpp.ggml_type.GGML_TYPE_F32
+    params.flash_attn_type = xllamacpp.llama_flash_attn_type.LLAMA_FLASH_ATTN_TYPE_DISABLED
+    params.cpuparams.n_threads = params.cpuparams_batch.n_threads = os.cpu_count() or 1
+    params.cache_ram_mib = params.n_ctx_checkpoints = 0  # nothing is kept from one run to the next
+    server = xllamacpp.Server(params)
+    asked = {"temperature": 0.0, "top_k": 1, "cache_prompt": False}
 
     def run(tokens: int, ids: list[int]) -> list[int]:
-        model.reset()
-        found: list[int] = []
-        for token in model.generate(ids, temp=0.0, repeat_penalty=1.0):
-            if token in ends or len(found) == tokens:
-                break
-            found.append(token)
-        return found
+        answer = server.handle_completions({"prompt": ids, "n_predict": tokens, **asked})
+        if "choices" not in answer:
+            raise RuntimeError(f"it answered {answer}")
+        text = answer["choices"][0]["text"]
+        return until([int(token) for token in re.findall(r"t(\d+)", text)], ends)
 
     return run
 
 
 if __name__ == "__main__":
-    serve(load, "llama-cpp-python", "gguf")
+    serve(load, "xllamacpp", "gguf")

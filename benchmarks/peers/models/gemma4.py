@@ -1,0 +1,104 @@
+"""A text decoder of Gemma-4, with the image tower that mlx-vlm wants."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from benchmarks.peers.models.model import CONTINUE, Model, add_tokenizer
+from benchmarks.weights import write_tokenizer
+
+SLIDING, FULL = "sliding_attention", "full_attention"
+# llama.cpp wants a full layer to be the last that is not shared, as it is in the published ones.
+SMALL: dict[str, Any] = {
+    "vocab_size": 1024,
+    "hidden_size": 256,
+    "intermediate_size": 768,
+    "num_hidden_layers": 6,
+    "num_attention_heads": 4,
+    "head_dim": 64,
+    "global_head_dim": 128,
+    "sliding_window": 64,
+    "num_kv_shared_layers": 3,
+    "hidden_size_per_layer_input": 32,
+    "layer_types": [SLIDING, SLIDING, FULL] * 2,
+}
+# 35 layers would take 18 GB. These have all kinds of them: sliding and full, with keys and values
+# of their own and with borrowed ones, which also have the MLP of double width.
+REAL: dict[str, Any] = {
+    "vocab_size": 262_144,
+    "hidden_size": 1536,
+    "intermediate_size": 6144,
+    "num_hidden_layers": 4,
+    "num_attention_heads": 8,
+    "head_dim": 256,
+    "global_head_dim": 512,
+    "sliding_window": 512,
+    "num_kv_shared_layers": 2,
+    "hidden_size_per_layer_input": 256,
+    "layer_types": [SLIDING, FULL] * 2,
+}
+COMMON = {
+    "num_key_value_heads": 1,
+    "use_double_wide_mlp": True,
+    "final_logit_softcapping": 30.0,
+    "eos_token_id": 1,
+}
+VISION = {
+    "hidden_size": 32, "intermediate_size": 32, "num_hidden_layers": 1,
+    "num_attention_heads": 2, "num_key_value_heads": 2, "head_dim": 16, "global_head_dim": 16,
+    "position_embedding_size": 64,
+}  # fmt: skip
+PER_LAYER = "  side:   {run: decoder.per_layer, with: {ids: $ids}}\n"
+
+
+def gemma4(folder: Path, real: bool = False) -> Model:
+    """Write it in float32, of 6 layers of 256 or with E2B's widths and vocabulary."""
+    import torch
+    import transformers
+
+    torch.manual_seed(0)
+    sizes = REAL if real else SMALL
+    rows, width = sizes["vocab_size"], sizes["hidden_size"]
+    text = {
+        **sizes, **COMMON,
+        "vocab_size_per_layer_input": rows,
+        "initializer_range": 1.6 * width**-0.5,
+    }  # fmt: skip
+    config = transformers.Gemma4Config(
+        text_config=text, vision_config=VISION, audio_config=None, eos_token_id=1,
+        image_token_id=rows - 2, video_token_id=rows - 3, audio_token_id=rows - 4,
+    )  # fmt: skip
+    model = transformers.Gemma4ForConditionalGeneration(config).eval()
+    vary(model)
+    model.save_pretrained(folder / "weights", max_shard_size="100GB")
+    # What transformers leaves out, mlx-lm and mlx-vlm take for the published model's.
+    path = folder / "weights/config.json"
+    written = json.loads(path.read_text())
+    written |= {"vocab_size": rows, "hidden_size": width}
+    written["text_config"] |= {
+        "global_head_dim": sizes["global_head_dim"],
+        "num_global_key_value_heads": None,
+    }
+    path.write_text(json.dumps(written))
+    write_tokenizer(folder / "tokenizer", rows)
+    (folder / "bundle.yaml").write_text(
+        CONTINUE.format(name="gemma4", use="mlx.gemma4", more=PER_LAYER, side="per_layer: $side, ")
+    )
+    add_tokenizer(folder)
+    shape = "Gemma-4-E2B's widths and vocabulary, but 4 layers of its 35, 3.5 GB"
+    return Model(shape if real else "6 layers of 256", folder, "default", folder / "weights", (1,))
+
+
+def vary(model: Any) -> None:
+    """Draw what transformers sets to one, and let no token be followed by itself."""
+    import torch
+
+    language = model.model.language_model
+    with torch.no_grad():
+        for name, value in [*language.named_parameters(), *language.named_buffers()]:
+            if "norm" in name or name.endswith("layer_scalar"):
+                value.normal_(1.0, 0.2)
+        language.embed_tokens.weight *= 0.2
+        language.norm.weight *= 5
