@@ -1,8 +1,9 @@
-"""Load MERaLiON-3's speech encoder at its real size and run it on 30 s, each in a process anew.
+"""Load a speech encoder at its real size and run it on 30 s, each in a process anew.
 
-The weights are a block of random numbers over and over, written once into the folder given, in
-float16: 32 layers of width 1280 and the adaptor from 19200 to 6400 to 3584, 1.7 GB. Each precision
-is loaded whole; what runs has as many layers as is asked for, all of them by default.
+The weights are a block of random numbers over and over, written once into the folder given, in 16
+bits. MERaLiON-3's are 32 layers of width 1280 and the adaptor from 19200 to 6400 to 3584, 1.7 GB;
+Gemma-4's are 12 layers of width 1024 and the projection into E4B, 0.6 GB. Each precision is loaded
+whole; what runs has as many layers as is asked for, all of them by default.
 """
 
 from __future__ import annotations
@@ -12,40 +13,90 @@ import json
 import resource
 import sys
 import time
+from dataclasses import dataclass
 from math import prod
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from benchmarks.real_size import COMPOSER, measured, resident, seconds, write_noise
 
-SIZES = {
-    "mels": 128, "width": 1280, "ffn": 5120, "window": 1500, "joined": 19_200, "inner": 6400,
-    "out": 3584, "3": 3,
-}  # fmt: skip
-BUNDLE = """
+BUNDLE = """\
 composer: 1
 name: speech-encoder
-summary: MERaLiON-3's shapes with random weights
-sources: {repo: .}
+summary: Real shapes with random weights
+sources: {{repo: .}}
 components:
-  features:
-    use: audio.log_mel
-    config: {mels: 128, pad: {seconds: 30, slices: 10}, frames: ceil, normalize: true}
-  speech: {use: mlx.meralion, weights: repo/speech}
-inputs: {audio: audio}
+  features: {features}
+  speech: {{use: {use}, weights: repo/speech}}
+inputs: {{audio: audio}}
 graph:
-  mel:  {run: features, with: {audio: $audio}}
-  rows: {run: speech, with: {mel: $mel}}
-outputs: {rows: $rows}
+  mel:  {{run: features, with: {{audio: $audio}}}}
+  rows: {{run: speech, with: {{mel: $mel}}}}
+outputs: {{rows: $rows}}
 """
+
+
+@dataclass(frozen=True)
+class Encoder:
+    """An encoder's layers, what a manifest says of it, and the sizes of its tensors."""
+
+    layers: int
+    use: str
+    features: str
+    half: str
+    config: dict[str, Any]
+    sizes: dict[str, int]
+
+    def shapes(self, layers: int) -> dict[str, list[int]]:
+        """Return the shape of each tensor under its name in a file."""
+        if self.use == "mlx.meralion":
+            from composer.components.mlx.meralion_layout import stored_name, tensors
+
+            wanted = {
+                stored_name(name, published=True): sizes
+                for name, sizes in tensors(layers, small=False)
+            }
+        else:
+            from composer.components.mlx.gemma4_audio import layout
+
+            wanted = dict(layout.tensors(layers, clipped=True))
+        return {
+            name: [int(size) if size.isdigit() else self.sizes[size] for size in sizes.split()]
+            for name, sizes in wanted.items()
+        }
+
+
+ENCODERS = {
+    "meralion": Encoder(
+        32,
+        "mlx.meralion",
+        "{use: audio.log_mel, config: {mels: 128, pad: {seconds: 30, slices: 10}, frames: ceil, "
+        "normalize: true}}",
+        "float16",
+        {"speech_config": {"encoder_attention_heads": 20}},
+        {"mels": 128, "width": 1280, "ffn": 5120, "window": 1500, "joined": 19_200, "inner": 6400,
+         "out": 3584},
+    ),
+    "gemma4": Encoder(
+        12,
+        "mlx.gemma4_audio",
+        "{use: audio.usm_log_mel}",
+        "bfloat16",
+        {"audio_config": {}},
+        {"first": 128, "second": 32, "joined": 1024, "width": 1024, "inner": 4096, "head": 128,
+         "kernel": 5, "twice": 2048, "rows": 1536, "out": 2560},
+    ),
+}  # fmt: skip
 
 
 def main(arguments: list[str]) -> None:
     """Write what is not there, then check, load and run."""
     parser = argparse.ArgumentParser(prog="scripts/bench speech-encoder", description=__doc__)
     parser.add_argument("folder", type=Path, help="where the weights are, or are written")
-    parser.add_argument("--layers", type=int, default=32, help="layers that are loaded")
+    parser.add_argument("--encoder", choices=ENCODERS, default="meralion")
+    parser.add_argument("--layers", type=int, help="layers that are loaded; all where absent")
     parser.add_argument("--run-layers", type=int, help="layers that run; all where absent")
     parser.add_argument("--seconds", type=float, default=30.0, help="length of the noise")
     asked = parser.parse_args(arguments)
@@ -53,17 +104,20 @@ def main(arguments: list[str]) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     clip = folder / f"noise-{asked.seconds:g}.wav"
     write_noise(clip, asked.seconds)
-    running = asked.run_layers or asked.layers
-    whole, few = (folder / f"{layers}-layers" for layers in (asked.layers, running))
-    for place, layers in ((whole, asked.layers), (few, running)):
+    encoder = ENCODERS[asked.encoder]
+    loaded = asked.layers or encoder.layers
+    running = asked.run_layers or loaded
+    whole, few = (folder / f"{asked.encoder}-{layers}-layers" for layers in (loaded, running))
+    for place, layers in ((whole, loaded), (few, running)):
         if not (place / "bundle.yaml").exists():
-            step = ["-m", "benchmarks.speech_encoder", "--write", str(place), str(layers)]
+            step = ["-m", "benchmarks.speech_encoder", "--write", asked.encoder, str(place)]
+            step.append(str(layers))
             print(measured(f"write {layers} layers", step)[0])
     print(measured("composer check", ["-c", COMPOSER, "check", str(whole / "bundle.yaml")])[0])
     for place, precision, audio in (
-        (whole, "float16", "-"),
+        (whole, encoder.half, "-"),
         (whole, "float32", "-"),
-        (few, "float16", str(clip)),
+        (few, encoder.half, str(clip)),
         (few, "float32", str(clip)),
     ):
         step = ["--run", str(place / "bundle.yaml"), audio, precision]
@@ -77,33 +131,39 @@ def main(arguments: list[str]) -> None:
             print(f"  {found['rows']} rows; " + seconds(found["timings"]))
 
 
-def write(folder: str, layers: str) -> None:
-    """Write the bundle, one tensor after the other."""
-    from composer.components.mlx.meralion_layout import stored_name, tensors
-
-    shapes = {
-        stored_name(name, published=True): [SIZES[size] for size in sizes.split()]
-        for name, sizes in tensors(int(layers), small=False)
-    }
+def write(name: str, folder: str, layers: str) -> None:
+    """Write the bundle, one tensor after the other; bounds of clipped layers are far off."""
+    encoder = ENCODERS[name]
+    shapes = encoder.shapes(int(layers))
     place = Path(folder)
     (place / "speech").mkdir(parents=True)
     header, end = {}, 0
-    for name, shape in shapes.items():
+    for tensor, shape in shapes.items():
         span = [end, end + 2 * prod(shape)]
-        header[name], end = {"dtype": "F16", "shape": shape, "data_offsets": span}, span[1]
+        kind = {"float16": "F16", "bfloat16": "BF16"}[encoder.half]
+        header[tensor], end = {"dtype": kind, "shape": shape, "data_offsets": span}, span[1]
     text = json.dumps(header).encode()
     text += b" " * (-len(text) % 8)
     drawn = np.random.default_rng(0).standard_normal(2**20, np.float32)
     with (place / "speech/model.safetensors").open("wb") as file:
         file.write(len(text).to_bytes(8, "little") + text)
-        for name, shape in shapes.items():
+        for tensor, shape in shapes.items():
             spread = prod(shape[1:]) ** -0.5 if len(shape) > 1 else 0.02
-            norm = name.endswith("norm.weight") or name == "ln_speech.weight"
-            block = (drawn * spread + norm).astype(np.float16)
-            file.write(np.resize(block, prod(shape)).tobytes())
-    config = {"speech_config": {"encoder_attention_heads": 20}}
-    (place / "speech/config.json").write_text(json.dumps(config))
-    (place / "bundle.yaml").write_text(BUNDLE.lstrip())
+            norm = tensor.endswith("norm.weight") or tensor == "ln_speech.weight"
+            block = drawn * spread + norm
+            if not shape:
+                block = np.full(1, 30.0 if tensor.endswith("max") else -30.0, np.float32)
+            file.write(np.resize(_halved(block, encoder.half), prod(shape)).tobytes())
+    (place / "speech/config.json").write_text(json.dumps(encoder.config))
+    manifest = BUNDLE.format(features=encoder.features, use=encoder.use)
+    (place / "bundle.yaml").write_text(manifest)
+
+
+def _halved(block: np.ndarray, half: str) -> np.ndarray:
+    """Return float32 numbers in 16 bits; bfloat16 is cut, which is near enough for noise."""
+    if half == "float16":
+        return block.astype(np.float16)
+    return (block.view(np.uint32) >> 16).astype(np.uint16)
 
 
 def run(manifest: str, clip: str, precision: str) -> None:

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from .linear import Weights, linear, wide
+from .linear import Weights, linear
 from .linear import layer_norm as normalized
+from .product import attended, convolved
 
 EPS = 1e-5
 F16_MOST = 65504.0 - 1000.0  # transformers keeps float16 hidden states within this
@@ -28,15 +29,14 @@ def encode(weights: Weights, layers: int, heads: int, mel: Any) -> Any:
 
 def stem(weights: Weights, mel: Any) -> Any:
     """Map log-mel [M, 2W] to the first hidden states [W, d], with the positions of the file."""
-    import mlx.core as mx
     import mlx.nn
 
     nn: Any = mlx.nn
-    x = mel.T[None]
+    x = mel.T
     for name, stride in (("conv1", 1), ("conv2", 2)):
-        x, weight, bias = wide(x, weights[f"{name}.weight"], weights[f"{name}.bias"])
-        x = nn.gelu((mx.conv1d(x, weight, stride=stride, padding=1) + bias).astype(mel.dtype))
-    return x[0] + weights["embed_positions.weight"]
+        y = convolved(x, weights[f"{name}.weight"], stride=stride, padding=1)
+        x = nn.gelu((y + weights[f"{name}.bias"]).astype(mel.dtype))
+    return x + weights["embed_positions.weight"]
 
 
 def layer(weights: Weights, number: int, heads: int, x: Any) -> Any:
@@ -56,18 +56,16 @@ def layer(weights: Weights, number: int, heads: int, x: Any) -> Any:
 
 def attention(weights: Weights, at: str, heads: int, x: Any) -> Any:
     """Let every position [W, d] attend to all; keys have no bias."""
-    import mlx.core as mx
 
     length, width = x.shape
     q, k, v = (
         linear(weights, f"{at}{name}_proj", x)
-        .reshape(1, length, heads, width // heads)
-        .transpose(0, 2, 1, 3)
+        .reshape(length, heads, width // heads)
+        .transpose(1, 0, 2)
         for name in "qkv"
     )
-    q, k, v = wide(q, k, v)
-    out = mx.fast.scaled_dot_product_attention(q, k, v, scale=(width // heads) ** -0.5)
-    out = out.astype(x.dtype).transpose(0, 2, 1, 3).reshape(length, width)
+    out = attended(q, k, v, (width // heads) ** -0.5)
+    out = out.astype(x.dtype).transpose(1, 0, 2).reshape(length, width)
     return linear(weights, f"{at}out_proj", out)
 
 

@@ -9,7 +9,8 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from ..linear import Weights, layer_norm, linear, wide
+from ..linear import Weights, layer_norm, linear
+from ..product import convolved, product
 from .layout import BOUNDS, EMBED, TOWER
 from .settings import Settings
 
@@ -36,13 +37,12 @@ def subsample(weights: Weights, settings: Settings, mel: Any) -> Any:
     import mlx.core as mx
 
     at = f"{TOWER}subsample_conv_projection."
-    x = mel[None, :, :, None]
+    x = mel[:, :, None]
     for name in (f"{at}layer0", f"{at}layer1"):
-        y, weight = wide(x, weights[f"{name}.conv.weight"])
-        y = mx.conv2d(y, weight, stride=2, padding=1)
+        y = convolved(x, weights[f"{name}.conv.weight"], stride=2, padding=1)
         normed = layer_norm(weights, f"{name}.norm", y.astype(mel.dtype), settings.eps)
         x = mx.maximum(normed, 0)
-    return linear(weights, f"{at}input_proj_linear", x[0].reshape(x.shape[1], -1))
+    return linear(weights, f"{at}input_proj_linear", x.reshape(len(x), -1))
 
 
 def layer(weights: Weights, at: str, settings: Settings, x: Any) -> Any:
@@ -89,13 +89,14 @@ def attention(weights: Weights, at: str, settings: Settings, x: Any) -> Any:
     far = linear(weights, f"{at}relative_k_proj", sinusoids(distances, width).astype(x.dtype))
     near = mx.arange(length)[:, None] + mx.arange(window)  # of keys that begin `past` early
     padding = [(settings.past, 0), (0, 0), (0, 0)]
-    keys, values = (mx.pad(each, padding)[near] for each in (k, v))
-    keys = keys + far.astype(mx.float32).reshape(window, -1, head)
-    logits = (q[:, None] * keys).sum(axis=-1)
+    keys, values = (mx.pad(each, padding)[near].transpose(0, 2, 1, 3) for each in (k, v))
+    far = far.astype(mx.float32).reshape(window, -1, head).transpose(1, 2, 0)
+    logits = product(q[:, :, None], keys.transpose(0, 1, 3, 2))[:, :, 0]
+    logits = logits + product(q.transpose(1, 0, 2), far).transpose(1, 0, 2)
     logits = mx.tanh(logits / settings.cap) * settings.cap
-    logits = mx.where((near >= settings.past)[:, :, None], logits, -mx.inf)
-    shares = mx.softmax(logits, axis=1)
-    heard = (shares[..., None] * values).sum(axis=1).reshape(length, width)
+    logits = mx.where((near >= settings.past)[:, None], logits, -mx.inf)
+    shares = mx.softmax(logits, axis=-1)
+    heard = product(shares[:, :, None], values).reshape(length, width)
     return clipped(weights, f"{at}post", heard.astype(x.dtype))
 
 
@@ -118,8 +119,8 @@ def convolution(weights: Weights, at: str, settings: Settings, x: Any) -> Any:
     y = mx.fast.rms_norm(x, weights[f"{at}pre_layer_norm.weight"], settings.eps)
     y = nn.glu(clipped(weights, f"{at}linear_start", y))
     weight = weights[f"{at}depthwise_conv1d.weight"]
-    y, weight = wide(mx.pad(y, [(weight.shape[1] - 1, 0), (0, 0)]), weight)
-    y = mx.conv1d(y[None], weight, groups=weight.shape[0])[0].astype(x.dtype)
+    y = mx.pad(y, [(weight.shape[1] - 1, 0), (0, 0)])[None]
+    y = mx.conv1d(y, weight, groups=weight.shape[0])[0]
     y = mx.fast.rms_norm(held(y, settings), weights[f"{at}conv_norm.weight"], settings.eps)
     return x + clipped(weights, f"{at}linear_end", nn.silu(y))
 

@@ -1,0 +1,80 @@
+"""Products of an encoder: MLX's own, or NumPy's where MLX has no BLAS worth the name.
+
+MLX's wheel for Linux multiplies on one core of a CPU, some thirty times slower than the BLAS that
+NumPy brings. There an encoder's products are NumPy's, in float32, on the memory of MLX's arrays.
+A product is then rounded once, as a GPU does that sums in float32.
+"""
+
+from __future__ import annotations
+
+import sys
+from typing import Any
+
+import numpy as np
+
+
+def slow() -> bool:
+    """Tell whether the device is a CPU for which MLX has no BLAS."""
+    return sys.platform == "linux" and on_cpu()
+
+
+def on_cpu() -> bool:
+    """Tell whether the device is a CPU."""
+    import mlx.core as mx
+
+    return bool(mx.default_device().type == mx.cpu)
+
+
+def product(a: Any, b: Any) -> Any:
+    """Return a @ b of matrices: on a CPU in float32, elsewhere in their dtype."""
+    import mlx.core as mx
+
+    if not on_cpu():
+        return a @ b
+    if not slow():
+        return a.astype(mx.float32) @ b.astype(mx.float32)
+    return mx.array(_float32(a) @ _float32(b))
+
+
+def convolved(x: Any, weight: Any, *, stride: int = 1, padding: int = 0) -> Any:
+    """Convolve x [*space, in] with a weight [out, *kernel, in], padded on both sides."""
+    import mlx.core as mx
+
+    if not on_cpu():
+        return mx.conv_general(x[None], weight, stride=stride, padding=padding)[0]
+    if not slow():
+        whole, kernel = x[None].astype(mx.float32), weight.astype(mx.float32)
+        return mx.conv_general(whole, kernel, stride=stride, padding=padding)[0]
+    space = len(weight.shape) - 2
+    padded = np.pad(_float32(x), [*[(padding, padding)] * space, (0, 0)])
+    axes = tuple(range(space))
+    windows = np.lib.stride_tricks.sliding_window_view(padded, weight.shape[1:-1], axes)
+    windows = windows[(slice(None, None, stride),) * space]  # [*space, in, *kernel]
+    rows = np.moveaxis(windows, space, -1).reshape(-1, weight[0].size)
+    made = rows @ _float32(weight).reshape(weight.shape[0], -1).T
+    return mx.array(made.reshape(*windows.shape[:space], -1))
+
+
+def attended(q: Any, k: Any, v: Any, scale: float) -> Any:
+    """Return softmax(scale q k') v of heads [H, T, D], every position attending to all."""
+    import mlx.core as mx
+
+    if not on_cpu():
+        out: Any = mx.fast.scaled_dot_product_attention(q[None], k[None], v[None], scale=scale)
+        return out[0]
+    heads = [[_float32(head) for head in each] for each in (q, k, v)]
+    found = []
+    for queries, keys, values in zip(*heads, strict=True):  # one by one: their logits are large
+        logits = (queries * np.float32(scale)) @ keys.T
+        logits -= logits.max(axis=-1, keepdims=True)
+        np.exp(logits, out=logits)
+        logits /= logits.sum(axis=-1, keepdims=True)
+        found.append(logits @ values)
+    return mx.array(np.stack(found))
+
+
+def _float32(x: Any) -> np.ndarray:
+    """Return an array's numbers as NumPy's, without a copy where they are float32 already."""
+    import mlx.core as mx
+
+    return np.asarray(x.astype(mx.float32))

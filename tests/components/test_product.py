@@ -1,0 +1,93 @@
+"""Products by NumPy's BLAS against MLX's own, and against torch."""
+
+import mlx.core as mx
+import numpy as np
+import pytest
+import torch
+
+from composer.components.mlx import product
+
+DTYPES = ("float32", "float16", "bfloat16")
+
+
+@pytest.fixture(autouse=True)
+def on_the_cpu():
+    with mx.stream(mx.cpu):
+        yield
+
+
+@pytest.fixture(params=[True, False], ids=["numpy", "mlx"])
+def way(request, monkeypatch):
+    """Take NumPy's products, then MLX's, whatever the platform."""
+    monkeypatch.setattr(product, "slow", lambda: request.param)
+
+
+def draw(*shape, dtype="float32"):
+    made = np.random.default_rng(len(shape)).normal(0, 1, shape).astype(np.float32)
+    return mx.array(made).astype(getattr(mx, dtype))
+
+
+def theirs(x):
+    return torch.from_numpy(np.array(x.astype(mx.float32)))
+
+
+def close(found, want, tolerance=1e-5):
+    assert found.dtype == mx.float32
+    np.testing.assert_allclose(np.array(found), want.numpy(), atol=tolerance, rtol=1e-5)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("shapes", [((7, 5), (5, 3)), ((2, 7, 5), (2, 5, 3)), ((4, 2, 1, 5),) * 2])
+def test_products(way, dtype, shapes):
+    a, b = (draw(*shape, dtype=dtype) for shape in shapes)
+    b = b if len(shapes[1]) < 4 else b.transpose(0, 1, 3, 2)
+    close(product.product(a, b), theirs(a) @ theirs(b))
+
+
+def test_strided_views_are_what_they_show(way):
+    a, b = draw(6, 8), draw(3, 8)
+    close(product.product(a[::2, 1::2], b[:, 1::2].T), theirs(a)[::2, 1::2] @ theirs(b)[:, 1::2].T)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize(("stride", "padding"), [(1, 1), (2, 1), (2, 0)])
+def test_convolutions(way, dtype, stride, padding):
+    functional = torch.nn.functional
+    x, weight = draw(20, 6, dtype=dtype), draw(4, 3, 6, dtype=dtype)
+    found = product.convolved(x, weight, stride=stride, padding=padding)
+    want = functional.conv1d(
+        theirs(x).T[None], theirs(weight).movedim(-1, 1), None, stride, padding
+    )
+    close(found, want[0].T)
+    x, weight = draw(11, 8, 3, dtype=dtype), draw(4, 3, 3, 3, dtype=dtype)
+    found = product.convolved(x, weight, stride=stride, padding=padding)
+    image = theirs(x).movedim(-1, 0)[None]
+    want = functional.conv2d(image, theirs(weight).movedim(-1, 1), None, stride, padding)
+    close(found, want[0].movedim(0, -1))
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_attention(dtype):
+    q, k, v = (draw(3, 9, 4, dtype=dtype) * scale for scale in (1, 2, 3))
+    want = torch.softmax(0.5 * theirs(q) @ theirs(k).mT, -1) @ theirs(v)
+    close(product.attended(q, k, v, 0.5), want)
+    own = mx.fast.scaled_dot_product_attention(q[None], k[None], v[None], scale=0.5)[0]
+    close(own.astype(mx.float32), want, {"float32": 1e-5, "float16": 1e-2, "bfloat16": 1e-1}[dtype])
+
+
+def test_attention_to_large_logits_stays_finite():
+    q = mx.full((1, 4, 8), 1e4)
+    found = np.array(product.attended(q, q, draw(1, 4, 8), 1.0))
+    assert np.isfinite(found).all()
+
+
+def test_numpy_multiplies_where_mlx_has_no_blas(monkeypatch):
+    monkeypatch.setattr(product.sys, "platform", "linux")
+    assert product.slow()
+    monkeypatch.setattr(product.sys, "platform", "darwin")
+    assert not product.slow()
+
+
+def test_arrays_of_float32_are_not_copied():
+    x = draw(4, 4)
+    assert np.shares_memory(product._float32(x), product._float32(x))
