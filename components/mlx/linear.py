@@ -1,4 +1,4 @@
-"""Linear layers and norms, as functions of weights by their checkpoint's names."""
+"""Linear layers and norms of encoders, as functions of their weights."""
 
 from __future__ import annotations
 
@@ -12,9 +12,13 @@ Weights = Mapping[str, Any]
 
 def linear(weights: Weights, name: str, x: Any) -> Any:
     """Map rows by the Linear of this name, whose weight is [out, in]."""
+    return affine(x, weights[f"{name}.weight"], weights.get(f"{name}.bias"))
+
+
+def affine(x: Any, weight: Any, bias: Any = None) -> Any:
+    """Map rows [N, in] by a weight [out, in] and a bias [out], rounded once."""
     import mlx.core as mx
 
-    weight, bias = weights[f"{name}.weight"], weights.get(f"{name}.bias")
     if bias is not None and not on_cpu():
         return mx.addmm(bias, x, weight.T)
     y = product(x, weight.T)

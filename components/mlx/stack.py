@@ -13,6 +13,7 @@ from composer.types import item_bytes
 from ..stamps import StampedFacts, hold, stamps
 from .device import device_of
 from .dtypes import dtype as to_dtype
+from .linear import affine
 from .loader import read
 from .packing import some
 from .stack_shape import StackConfig, read_shape
@@ -107,8 +108,7 @@ def _function(kind: str, parts: dict[str, Any], config: StackConfig) -> Callable
             return lambda x: mx.fast.rms_norm(x, weight, config.rms_norm_eps)
         case "linear":
             assert weight is not None
-            flipped = weight.T
-            return lambda x: x @ flipped if bias is None else mx.addmm(bias, x, flipped)
+            return lambda x: affine(x, weight, bias)
         case "gelu_tanh":
             approximate: Callable[[Any], Any] = nn.gelu_approx
             return approximate
