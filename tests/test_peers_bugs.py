@@ -23,14 +23,16 @@ MEGA = shipped("bundles") / "mega-asr-mini"
 ASKED = {"only": ["mel", "soft", "asked"], "taps": ["soft", "asked.ids", "asked.slots"]}
 HERE = "tests/test_peers_bugs.py"
 TESTS = Path(__file__).parent
+GEMMA = "reference/test_gemma4_audio.py"
 FLIGHT = "test_clips_in_flight_are_what_each_is_alone"
 HELD = {
     "1 fewer rows of audio than placeholders": (
         "test_every_length_has_as_many_slots_as_rows",
         "test_one_row_less_is_refused",
+        f"{GEMMA}::test_every_stage_is_that_of_transformers",
     ),
-    "2 the longer of two clips is padding": (FLIGHT,),
-    "3 clips of unequal length at once fail": (FLIGHT,),
+    "2 the longer of two clips is padding": (FLIGHT, f"{GEMMA}::{FLIGHT}"),
+    "3 clips of unequal length at once fail": (FLIGHT, f"{GEMMA}::{FLIGHT}"),
     "4 a kept prefix shifts the per-layer inputs": (
         "test_a_kept_conversation_says_what_a_new_one_says",
         "components/test_kept.py::test_one_row_beside_the_embeddings_tells_conversations_apart",
@@ -43,9 +45,15 @@ HELD = {
         "test_long_audio_is_heard_to_its_end",
         "test_long_audio_is_run_in_pieces_that_hold_all_of_it",
         "test_audio_beyond_what_the_model_hears_is_refused",
+        f"{GEMMA}::test_long_audio_is_heard_in_pieces_to_its_end",
+    ),
+    "8 a conversion loses the extractor's settings": (
+        "components/test_usm_log_mel.py::test_an_older_preprocessor_has_other_frames",
+        f"{GEMMA}::test_one_wrong_knob_is_named",
     ),
     "9 per-layer inputs in 4 bits": (
         "components/test_gemma4.py::test_a_recipe_leaves_what_every_layer_reads",
+        "components/test_gemma4_audio.py::test_a_projection_that_mlx_vlm_quantized_is_dequantized",
     ),
     "10 embeddings of the wrong scale, and neighbours of soft rows": (
         "components/test_gemma4.py::test_unscaled_embeddings_fail",
@@ -89,7 +97,6 @@ HELD = {
     "27 heavy imports": ("test_architecture.py::test_nothing_heavy_is_imported_before_it_is_used",),
 }
 NOT_OURS = {
-    8: "converting loses the extractor's settings: here they stand in the manifest",
     18: "what a server drops",
     19: "a server that hangs",
     25: "an encoder whose cost is quadratic: no wrong answer",
