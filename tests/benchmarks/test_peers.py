@@ -13,6 +13,7 @@ import pytest
 
 from benchmarks.peers import models, table
 from benchmarks.peers.drivers.protocol import until
+from benchmarks.peers.models.gemma4 import REAL, SMALL
 from benchmarks.peers.peer import OURS, Peer, Refused
 from benchmarks.weights import Sizes
 
@@ -32,7 +33,8 @@ serve(load, "numpy")
 """
 
 
-def test_every_peer_is_pinned_and_has_a_driver() -> None:
+def test_every_peer_is_pinned_and_has_a_driver_and_every_model_is_made() -> None:
+    assert list(table.PEERS) == list(models.MAKERS)
     names = {name for peers in table.PEERS.values() for name in peers}
     assert {path.stem for path in (HOME / "requirements").glob("*.txt")} == {*names, OURS}
     for name in names:
@@ -85,6 +87,27 @@ def test_composer_is_driven_as_its_peers_are(tmp_path: Path) -> None:
         ours._child.kill()
         with pytest.raises(Refused, match="it ended with status -9"):
             ours.run(ids=[5], tokens=1)
+
+
+@pytest.mark.parametrize("name", table.PEERS)
+@pytest.mark.slow
+def test_each_model_is_written_and_composer_answers_with_it(name: str, tmp_path: Path) -> None:
+    model = table.written(name, tmp_path, False)
+    request: dict[str, Any] = {"tokens": 8, "ids": [5, 6, 7]}
+    if name in table.HEARS:
+        request = {"tokens": 8, "clip": str(models.clip(tmp_path, 1.0))}
+    with Peer(OURS, Path(sys.executable)) as ours:
+        ids = table.answer(ours, model, request)
+    assert len(set(ids)) > 2
+
+
+def test_real_gemma4_has_all_kinds_of_layers() -> None:
+    for sizes in (REAL, SMALL):
+        kinds = sizes["layer_types"]
+        own = kinds[: -sizes["num_kv_shared_layers"]]
+        assert len(kinds) == sizes["num_hidden_layers"]
+        assert set(own) == set(kinds[len(own) :]) == {"sliding_attention", "full_attention"}
+        assert own[-2:] == ["sliding_attention", "full_attention"]  # llama.cpp borrows from these
 
 
 class Fake:
@@ -150,7 +173,7 @@ def test_each_peer_is_timed_against_composer_and_gone_before_the_next(
         return made[-1]
 
     monkeypatch.setattr(table, "started", started)
-    monkeypatch.setattr(models, "make", lambda *_: MODEL)
+    monkeypatch.setattr(table, "written", lambda *_: MODEL)
     table.main(["qwen3-asr", "--turns", "2", "--tokens", "2"])
     assert [peer.name for peer in made] == ["composer", "mlx-audio", "transformers"]
     folders = [peer.asked[0]["folder"] for peer in made]
@@ -165,7 +188,8 @@ def test_each_peer_is_timed_against_composer_and_gone_before_the_next(
 def test_an_unknown_model_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit):
         table.main(["llama"])
-    assert "there is no model llama; there are qwen3, gemma4, qwen3-asr" in capsys.readouterr().err
+    told = "there is no model llama; there are qwen3, gemma4, qwen3-asr, gemma4-audio"
+    assert told in capsys.readouterr().err
     with pytest.raises(SystemExit):
         table.main(["qwen3", "--peers", "mlx-lm", "vllm"])
     assert "there is no peer vllm" in capsys.readouterr().err

@@ -1,4 +1,4 @@
-"""Decode text by mlx-vlm, which loads the image tower as well."""
+"""Decode text, or hear, by mlx-vlm, which loads the image tower as well."""
 
 from __future__ import annotations
 
@@ -6,22 +6,23 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from benchmarks.peers.drivers.protocol import serve
+from benchmarks.peers.drivers.protocol import GEMMA4_ASKS, serve
 
 
-def load(folder: str, ends: list[int], **_: Any) -> Callable[..., list[int]]:
+def load(folder: str, ends: list[int], hears: bool = False, **_: Any) -> Callable[..., list[int]]:
     """Load a checkpoint in float32."""
     import mlx.core as mx
+    import numpy as np
     from mlx_vlm.generate import generate_step
     from mlx_vlm.utils import load_model
 
     model = load_model(Path(folder))
     model.set_dtype(mx.float32)
 
-    def run(tokens: int, ids: list[int]) -> list[int]:
+    def generate(tokens: int, ids: Any, **given: Any) -> list[int]:
         found = []
         steps = generate_step(
-            mx.array([ids]), model, None, None, max_tokens=tokens, temperature=0.0
+            mx.array(ids), model, None, None, max_tokens=tokens, temperature=0.0, **given
         )
         for token, _ in steps:
             if int(token) in ends:
@@ -29,7 +30,32 @@ def load(folder: str, ends: list[int], **_: Any) -> Callable[..., list[int]]:
             found.append(int(token))
         return found
 
-    return run
+    def say(tokens: int, ids: list[int]) -> list[int]:
+        return generate(tokens, [ids])
+
+    if not hears:
+        return say
+
+    from mlx_vlm.models.gemma4.audio_feature_extractor import Gemma4AudioFeatureExtractor
+    from mlx_vlm.models.gemma4.processing_gemma4 import Gemma4Processor
+    from transformers import AutoTokenizer
+
+    processor = Gemma4Processor(
+        tokenizer=AutoTokenizer.from_pretrained(folder),
+        feature_extractor=Gemma4AudioFeatureExtractor(),
+    )
+    clips: dict[str, Any] = {}
+
+    def hear(tokens: int, clip: str) -> list[int]:
+        if clip not in clips:
+            clips[clip] = np.load(clip)
+        made = processor(text=GEMMA4_ASKS.format(audio="<|audio|>"), audio=[clips[clip]])
+        features, mask = (mx.array(made[it]) for it in ("input_features", "input_features_mask"))
+        return generate(
+            tokens, made["input_ids"], input_features=features, input_features_mask=mask
+        )
+
+    return hear
 
 
 if __name__ == "__main__":

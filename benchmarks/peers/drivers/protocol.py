@@ -11,6 +11,9 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+# What Gemma-4 is asked of a clip, which `audio` stands for.
+GEMMA4_ASKS = "<bos><|turn>user\nWrite it down.{audio}<turn|>\n<|turn>model\n"
+
 
 def serve(load: Callable[..., Callable[..., list[int]]], *packages: str) -> None:
     """Load what the first line asks for, and run what each other one does.

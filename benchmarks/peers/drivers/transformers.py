@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from benchmarks.peers.drivers.protocol import serve, until
+from benchmarks.peers.drivers.protocol import GEMMA4_ASKS, serve, until
 
 
 def load(folder: str, ends: list[int], hears: bool = False, **_: Any) -> Callable[..., list[int]]:
@@ -15,39 +15,70 @@ def load(folder: str, ends: list[int], hears: bool = False, **_: Any) -> Callabl
 
     transformers.logging.set_verbosity_error()
     settings: dict[str, Any] = {"do_sample": False, "eos_token_id": ends, "pad_token_id": ends[0]}
+    kind = transformers.AutoConfig.from_pretrained(folder).architectures[0]
+    maker = getattr(transformers, kind) if hears else transformers.AutoModelForCausalLM
+    model: Any = maker.from_pretrained(folder, dtype=torch.float32)
 
     @torch.inference_mode()
     def generate(tokens: int, given: dict[str, Any]) -> list[int]:
         out = model.generate(**given, max_new_tokens=tokens, **settings)
         return until(out[0, given["input_ids"].shape[1] :].tolist(), ends)
 
+    def say(tokens: int, ids: list[int]) -> list[int]:
+        asked = torch.tensor([ids])
+        return generate(tokens, {"input_ids": asked, "attention_mask": torch.ones_like(asked)})
+
     if not hears:
-        model: Any = transformers.AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32)
-
-        def say(tokens: int, ids: list[int]) -> list[int]:
-            asked = torch.tensor([ids])
-            return generate(tokens, {"input_ids": asked, "attention_mask": torch.ones_like(asked)})
-
         return say
 
     import numpy as np
 
-    model = transformers.Qwen3ASRForConditionalGeneration.from_pretrained(folder)
-    tokenizer = transformers.AutoTokenizer.from_pretrained(folder)
-    extractor = transformers.Qwen3ASRFeatureExtractor()
-    processor = transformers.Qwen3ASRProcessor(extractor, tokenizer)
+    process = (gemma4 if "Gemma4" in kind else qwen3_asr)(folder)
     clips: dict[str, Any] = {}
-    text = (
-        "<|im_start|>system\n<|im_end|>\n<|im_start|>user\n<|audio_start|><|audio_pad|>"
-        "<|audio_end|><|im_end|>\n<|im_start|>assistant\n"
-    )
 
     def hear(tokens: int, clip: str) -> list[int]:
         if clip not in clips:
             clips[clip] = np.load(clip)
-        return generate(tokens, dict(processor(text=text, audio=clips[clip], sampling_rate=16_000)))
+        return generate(tokens, process(clips[clip]))
 
     return hear
+
+
+def qwen3_asr(folder: str) -> Callable[[Any], dict[str, Any]]:
+    """Return what makes a clip what Qwen3-ASR is given."""
+    import transformers
+
+    tokenizer = transformers.AutoTokenizer.from_pretrained(folder)
+    extractor = transformers.Qwen3ASRFeatureExtractor()
+    processor = transformers.Qwen3ASRProcessor(extractor, tokenizer)
+    text = (
+        "<|im_start|>system\n<|im_end|>\n<|im_start|>user\n<|audio_start|><|audio_pad|>"
+        "<|audio_end|><|im_end|>\n<|im_start|>assistant\n"
+    )
+    return lambda clip: dict(processor(text=text, audio=clip, sampling_rate=16_000))
+
+
+def gemma4(folder: str) -> Callable[[Any], dict[str, Any]]:
+    """Return what makes a clip what Gemma-4 is given.
+
+    It is what Gemma4Processor does, which cannot be made without torchvision's image processor.
+    """
+    import transformers
+
+    tokenizer = transformers.AutoTokenizer.from_pretrained(folder)
+    extractor = transformers.Gemma4AudioFeatureExtractor()
+
+    def process(clip: Any) -> dict[str, Any]:
+        heard = extractor([clip], sampling_rate=16_000, return_tensors="pt")
+        rows = int(heard["input_features_mask"][0, ::4].sum())  # two convolutions of stride 2
+        audio = tokenizer.boa_token + rows * tokenizer.audio_token + tokenizer.eoa_token
+        asked = tokenizer(GEMMA4_ASKS.format(audio=audio), return_tensors="pt")
+        ids = asked["input_ids"]
+        kinds = 3 * (ids == tokenizer.audio_token_id).long()
+        mask = asked["attention_mask"]
+        return {"input_ids": ids, "attention_mask": mask, "mm_token_type_ids": kinds, **heard}
+
+    return process
 
 
 if __name__ == "__main__":

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -55,34 +56,9 @@ PER_LAYER = "  side:   {run: decoder.per_layer, with: {ids: $ids}}\n"
 
 def gemma4(folder: Path, real: bool = False) -> Model:
     """Write it in float32, of 6 layers of 256 or with E2B's widths and vocabulary."""
-    import torch
-    import transformers
-
-    torch.manual_seed(0)
     sizes = REAL if real else SMALL
-    rows, width = sizes["vocab_size"], sizes["hidden_size"]
-    text = {
-        **sizes, **COMMON,
-        "vocab_size_per_layer_input": rows,
-        "initializer_range": 1.6 * width**-0.5,
-    }  # fmt: skip
-    config = transformers.Gemma4Config(
-        text_config=text, vision_config=VISION, audio_config=None, eos_token_id=1,
-        image_token_id=rows - 2, video_token_id=rows - 3, audio_token_id=rows - 4,
-    )  # fmt: skip
-    model = transformers.Gemma4ForConditionalGeneration(config).eval()
-    vary(model)
-    model.save_pretrained(folder / "weights", max_shard_size="100GB")
-    # What transformers leaves out, mlx-lm and mlx-vlm take for the published model's.
-    path = folder / "weights/config.json"
-    written = json.loads(path.read_text())
-    written |= {"vocab_size": rows, "hidden_size": width}
-    written["text_config"] |= {
-        "global_head_dim": sizes["global_head_dim"],
-        "num_global_key_value_heads": None,
-    }
-    path.write_text(json.dumps(written))
-    write_tokenizer(folder / "tokenizer", rows)
+    write_checkpoint(folder / "weights", sizes)
+    write_tokenizer(folder / "tokenizer", sizes["vocab_size"])
     (folder / "bundle.yaml").write_text(
         CONTINUE.format(name="gemma4", use="mlx.gemma4", more=PER_LAYER, side="per_layer: $side, ")
     )
@@ -91,14 +67,76 @@ def gemma4(folder: Path, real: bool = False) -> Model:
     return Model(shape if real else "6 layers of 256", folder, "default", folder / "weights", (1,))
 
 
-def vary(model: Any) -> None:
-    """Draw what transformers sets to one, and let no token be followed by itself."""
+def write_checkpoint(
+    folder: Path,
+    sizes: Mapping[str, Any],
+    audio: Mapping[str, Any] | None = None,
+    **ids: int,
+) -> None:
+    """Write transformers' checkpoint; `ids` are those of marks around and in place of audio."""
+    import torch
+    import transformers
+
+    torch.manual_seed(0)
+    rows, width = sizes["vocab_size"], sizes["hidden_size"]
+    text = {
+        **sizes, **COMMON,
+        "vocab_size_per_layer_input": rows,
+        "initializer_range": 1.6 * width**-0.5,
+    }  # fmt: skip
+    marks = {"image_token_id": rows - 2, "video_token_id": rows - 3, "audio_token_id": rows - 4}
+    marks |= ids
+    config = transformers.Gemma4Config(
+        text_config=text, vision_config=VISION, audio_config=audio, eos_token_id=1, **marks
+    )
+    model = transformers.Gemma4ForConditionalGeneration(config).eval()
+    vary(
+        model.model.language_model, [marks[f"{it}_token_id"] for it in ("image", "video", "audio")]
+    )
+    if audio:
+        vary_audio(model.model)
+    model.save_pretrained(folder, max_shard_size="100GB")
+    # What transformers leaves out, mlx-lm and mlx-vlm take for the published model's.
+    path = folder / "config.json"
+    written = json.loads(path.read_text())
+    written |= {"vocab_size": rows, "hidden_size": width}
+    written["text_config"] |= {
+        "global_head_dim": sizes["global_head_dim"],
+        "num_global_key_value_heads": None,
+    }
+    path.write_text(json.dumps(written))
+
+
+def vary(language: Any, marks: list[int]) -> None:
+    """Draw what transformers sets to one, and let no token be followed by itself.
+
+    No mark that stands in place of an image or of audio is ever said, as by no model that was
+    trained: of one that is said, libraries take different rows of the per-layer table.
+    """
     import torch
 
-    language = model.model.language_model
     with torch.no_grad():
         for name, value in [*language.named_parameters(), *language.named_buffers()]:
             if "norm" in name or name.endswith("layer_scalar"):
                 value.normal_(1.0, 0.2)
         language.embed_tokens.weight *= 0.2
+        language.embed_tokens.weight[marks] = 0
         language.norm.weight *= 5
+
+
+def vary_audio(model: Any) -> None:
+    """Draw the audio tower: no norm is ones, no bias zeros, and no bound of a layer infinite."""
+    import torch
+
+    tower, projection = model.audio_tower, model.embed_audio.embedding_projection.weight
+    with torch.no_grad():
+        for name, value in [*tower.named_parameters(), *tower.named_buffers()]:
+            if name.endswith(("_min", "_max")):
+                value.fill_(2.0 if name.endswith("_max") else -2.0)
+            elif "norm" in name:
+                value.normal_(1.0, 0.2)
+            elif value.ndim == 1 and name.endswith(("bias", "per_dim_scale")):
+                value.normal_(0.0, 0.3)
+            elif value.ndim > 1 and "rel_pos_enc" not in name:
+                value.normal_(0.0, 1.4 * value[0].numel() ** -0.5)
+        projection.normal_(0.0, projection.shape[1] ** -0.5)
