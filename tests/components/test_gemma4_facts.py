@@ -154,8 +154,8 @@ def test_other_towers_and_dead_keys_are_counted_and_not_read(facts):
 
     known = facts(whole)
     assert [str(note) for note in known.notes] == [
-        "repo/decoder: L325 warning: 2 tensors are not read, of embed_audio, vision_tower: this "
-        "is the text decoder",
+        "repo/decoder: L325 warning: 2 tensors are not the text decoder's and not read by it, "
+        "of embed_audio, vision_tower",
         "repo/decoder: L326 warning: 54 tensors are keys and values of layers that borrow theirs, "
         "and never read\n    layers.24.self_attn.k_norm.weight, layers.24.self_attn.k_proj.weight, "
         "layers.24.self_attn.v_proj.weight, layers.25.self_attn.k_norm.weight and 50 more",

@@ -59,7 +59,7 @@ def ignored(towers: list[str], dead: set[str], place: Place) -> Iterator[Problem
         names = sorted({name.removeprefix("model.").partition(".")[0] for name in towers})
         yield Problem(
             "L325",
-            f"{count(towers)} not read, of {', '.join(names)}: this is the text decoder",
+            f"{count(towers)} not the text decoder's and not read by it, of {', '.join(names)}",
             place,
             severity="warning",
         )
