@@ -119,9 +119,11 @@ def vary(language: Any, marks: list[int]) -> None:
         for name, value in [*language.named_parameters(), *language.named_buffers()]:
             if "norm" in name or name.endswith("layer_scalar"):
                 value.normal_(1.0, 0.2)
-        language.embed_tokens.weight *= 0.2
+        # The wider the rows, the more does a token's own one weigh against all others.
+        scale = 3.2 * language.embed_tokens.weight.shape[1] ** -0.5
+        language.embed_tokens.weight *= scale
         language.embed_tokens.weight[marks] = 0
-        language.norm.weight *= 5
+        language.norm.weight /= scale
 
 
 def vary_audio(model: Any) -> None:
