@@ -34,6 +34,11 @@ def tap(
         typer.Option(metavar="DTYPE", help="Run once more with every component that has a "
                      "precision in this one, and keep how far that is as each stage's noise."),
     ] = None,
+    floor_variant: Annotated[
+        str | None,
+        typer.Option(metavar="NAME", help="Run once more as this variant, on another backend for "
+                     "one, and keep how far that is as each stage's noise."),
+    ] = None,
     task: Task = None,
     set: Settings = None,
 ) -> None:  # fmt: skip
@@ -51,10 +56,13 @@ def tap(
         raise typer.BadParameter(f"a dump is a .safetensors file, and {output} is called otherwise")
     with waiting(f"running {choice.name}"):
         dump = dump_of(choice, task, input, set)
-        if floor is not None:
-            dump = with_floor(dump, dump_of(_in(choice, floor), task, input, set, dump))
+        if floor is not None or floor_variant is not None:
+            other = replace(choice, variant=floor_variant) if floor_variant else choice
+            other = _in(other, floor) if floor else other
+            dump = with_floor(dump, dump_of(other, task, input, set, dump))
             if not any(each.floor and each.floor.l2 for each in dump.stages.values()):
-                raise typer.BadParameter(f"{floor} changes nothing here: no noise was measured")
+                said = " in ".join(each for each in (floor_variant, floor) if each)
+                raise typer.BadParameter(f"{said} changes nothing here: no noise was measured")
     write(output, dump.pack())
     note(f"{output}: {count(len(dump.stages), 'stage')}")
 

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Mapping
+from importlib.metadata import version
 from typing import Any
 
 import numpy as np
 
 from composer.audio import Audio
 from composer.diff.dump import Dump, Stage
+
+LIBRARIES = ("numpy", "torch", "transformers")
 
 
 class Recorder:
@@ -52,9 +56,33 @@ class Recorder:
         handle = module.register_forward_hook(keep)
         return handle
 
+    def generate(
+        self, model: Any, inputs: Mapping[str, Any], node: str = "answer", **settings: Any
+    ) -> list[int]:
+        """Let a model of transformers answer greedily, keep its ids and its steps; return the ids.
+
+        `inputs` is what its processor gives, for one prompt; `settings` are generate's own, such as
+        max_new_tokens. The ids are without the one that ends them, as a bundle's are. `NODE_steps`
+        are the logits [N, V] before each of them.
+        """
+        ends = settings.get("eos_token_id", model.generation_config.eos_token_id)
+        out = model.generate(
+            **inputs, **settings, do_sample=False, output_logits=True, return_dict_in_generate=True
+        )
+        said: list[int] = out.sequences[0, inputs["input_ids"].shape[1] :].tolist()
+        if said and said[-1] in (ends if isinstance(ends, list) else [ends]):
+            said = said[:-1]
+        self.keep(f"{node}.ids", np.array(said, np.int64), "N")
+        rows = [_plain(logits[0])[0] for logits in out.logits[: len(said)]]
+        self.keep(f"{node}_steps", np.stack(rows) if rows else np.zeros((0, 0), np.float32), "N V")
+        return said
+
     def dump(self) -> Dump:
-        """Return what was kept, in the order in which it was."""
-        return Dump(dict(self.stages), self.about)
+        """Return what was kept, in the order in which it was, and which libraries are there."""
+        loaded = [name for name in LIBRARIES if name in sys.modules]
+        return Dump(
+            dict(self.stages), {**self.about, "versions": {name: version(name) for name in loaded}}
+        )
 
 
 def _plain(value: Any) -> tuple[np.ndarray, str]:

@@ -1,3 +1,6 @@
+import sys
+from importlib.metadata import version
+
 import numpy as np
 import pytest
 import torch
@@ -18,7 +21,10 @@ def test_what_modules_of_torch_give_is_kept():
     hook.remove()
     dump = kept.dump()
     assert list(dump.stages) == ["x", "hidden", "out"]
-    assert dump.about == {"model": "two layers"}
+    assert dump.about["model"] == "two layers"
+    assert dump.about["versions"] == {
+        name: version(name) for name in ("numpy", "torch", "transformers") if name in sys.modules
+    }
     np.testing.assert_array_equal(dump.stages["out"].value, want[0].numpy())
     assert dump.stages["hidden"].axes == ("T", "D")
 
@@ -59,3 +65,28 @@ def test_a_row_may_lie_along_another_axis():
 def test_axes_are_counted():
     with pytest.raises(ValueError, match=r"'x' is \[2, 3, 4\], which is no 'T D'"):
         Recorder().keep("x", np.zeros((2, 3, 4)), "T D")
+
+
+def test_a_model_of_transformers_answers_step_by_step():
+    from transformers import LlamaConfig, LlamaForCausalLM
+
+    torch.manual_seed(1)
+    model = LlamaForCausalLM(
+        LlamaConfig(vocab_size=23, hidden_size=16, intermediate_size=24, num_hidden_layers=2,
+                    num_attention_heads=2, eos_token_id=None, initializer_range=0.4)
+    ).eval()  # fmt: skip
+    ids = torch.tensor([[3, 9, 4]])
+    given = {"input_ids": ids, "attention_mask": torch.ones_like(ids)}
+    kept = Recorder()
+    with torch.no_grad():
+        said = kept.generate(model, given, max_new_tokens=6, pad_token_id=0)
+        logits = model(torch.cat([ids, torch.tensor([said])], 1)).logits[0]
+    steps = kept.stages["answer_steps"]
+    assert len(said) == 6
+    assert kept.stages["answer.ids"].value.tolist() == said == steps.value.argmax(1).tolist()
+    np.testing.assert_allclose(steps.value, logits[2:-1].numpy(), atol=1e-5)
+    # One that ends it is no part of it, and has no step.
+    ended, end = Recorder(), said[3]
+    again = ended.generate(model, given, max_new_tokens=6, pad_token_id=0, eos_token_id=end)
+    assert again == said[: said.index(end)]
+    assert len(ended.stages["answer_steps"].value) == len(again)

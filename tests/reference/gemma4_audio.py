@@ -151,17 +151,9 @@ class Gemma4Audio:
         hook.remove()
         kept.keep("embeds", inner["inputs_embeds"], "T D")
         kept.keep("per_layer", inner["per_layer_inputs"], "T L P")
-        out = model.generate(
-            **given, max_new_tokens=TOKENS, do_sample=False, output_logits=True,
-            return_dict_in_generate=True, eos_token_id=1, pad_token_id=0,
-        )  # fmt: skip
-        answer = out.sequences[0, len(ids) :].tolist()
-        if 1 in answer:
-            answer = answer[: answer.index(1)]
+        more = {"max_new_tokens": TOKENS, "eos_token_id": 1, "pad_token_id": 0}
+        answer = kept.generate(model, given, **more)
         kept.keep("answer.text", self.tokenizer.decode(answer))
-        kept.keep("answer.ids", np.array(answer), "N")
-        steps = torch.stack([each[0] for each in out.logits[: len(answer)]])
-        kept.keep("answer_steps", steps, "N V")
         return kept.dump()
 
     def ids(self, rows: int, instruction: str = INSTRUCTION) -> np.ndarray:

@@ -148,3 +148,17 @@ def test_the_adapter_changes_the_answer_and_leaves_no_trace(elderwise: Any) -> N
     want = elderwise.dump(make_clip(0.7), audio(0.7), adapted=False).stages
     assert plain["ids"].tolist() == want["answer.ids"].value.tolist()
     np.testing.assert_allclose(plain["scores"], want["scores"].value, atol=2e-4)
+
+
+def test_the_command_says_the_same(elderwise: Any, tmp_path: Any, capsys: Any) -> None:
+    from composer.cli import main
+
+    reference = tmp_path / "reference.safetensors"
+    reference.write_bytes(elderwise.want(0.7).pack())
+    skips = [part for name in NOT_HELD for part in ("--skip", name)]
+    assert main(["diff", str(reference), str(elderwise.path), *skips]) == 0
+    assert "the same: " in capsys.readouterr().out
+    path = elderwise.path.parent / "wrong.yaml"
+    path.write_text(MANIFEST.replace("emits: decoder.embed", "emits: decoder.embed_unscaled"))
+    assert main(["diff", str(reference), str(path), *skips]) == 1
+    assert "the first is embeds" in capsys.readouterr().out

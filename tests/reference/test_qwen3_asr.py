@@ -347,3 +347,16 @@ def test_diff_names_the_stage_of_a_wrong_knob(
     first = held(pair, seconds, variant).first
     assert first is not None
     assert first.name == stage
+
+
+def test_the_command_says_the_same(pair: Pair, tmp_path: Path, capsys: Any) -> None:
+    from composer.cli import main
+
+    reference = tmp_path / "reference.safetensors"
+    reference.write_bytes(pair.reference.dump(make_clip(3.375), "English").pack())
+    given = ["diff", str(reference), str(pair.path), "--task", "transcribe"]
+    given += [part for name in NOT_HELD for part in ("--skip", name)]
+    assert main(given) == 0
+    assert "the same: " in capsys.readouterr().out
+    assert main([*given, "--variant", "padded"]) == 1
+    assert "the first is mel" in capsys.readouterr().out
