@@ -4,12 +4,14 @@ import os
 import signal
 import subprocess
 import sys
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import soundfile
 
 from composer import ComposerError
+from composer.bench import child
 from composer.bench import measure as measuring
 from composer.bench.child import Case, Session, peak
 from composer.bench.measure import Measured, Turns, measure
@@ -59,6 +61,17 @@ def test_a_session_runs_and_tells_each_part(fakes, tmp_path, given):
     assert list(told["nodes"]) == ["mel", "soft", "asked", "words", "embeds", "answer"]
     assert 0 < told["first"] <= told["seconds"]
     assert told["rate"] > 0
+
+
+def test_the_first_text_and_the_tokens_after_it_are_timed(fakes, tmp_path, given, monkeypatch):
+    """The clock is read when a run begins, at each of its two texts, and at its end."""
+    session = Session(Case(str(write(tmp_path)), inputs=given))
+    clock = iter([100.0, 105.0, 105.5, 109.0])
+    monkeypatch.setattr(child, "time", SimpleNamespace(perf_counter=lambda: next(clock)))
+    told = session.run()
+    assert told["tokens"] == 2
+    assert (told["first"], told["seconds"]) == (5.0, 9.0)
+    assert told["rate"] == 2.0  # one token in the half second after the first
 
 
 def test_options_and_an_output_that_is_no_text(fakes, tmp_path, given):

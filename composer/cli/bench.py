@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
+from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -40,6 +41,11 @@ def bench(
     vs_variant: Annotated[
         str | None,
         typer.Option(metavar="NAME", help="Take a variant of OTHER, or of BUNDLE itself."),
+    ] = None,
+    vs_input: Annotated[
+        list[str] | None,
+        typer.Option(metavar="NAME=VALUE", help="Give OTHER these inputs, and no others. May be "
+                     "repeated."),
     ] = None,
     vs_precision: Annotated[
         list[str] | None,
@@ -78,6 +84,8 @@ def bench(
     from composer.cli.printing import waiting
 
     choices = [choice]
+    if vs_input and not vs:
+        raise typer.BadParameter("--vs-input gives inputs to another bundle: name it by --vs")
     if vs or vs_variant or vs_precision:
         other = replace(choice, variant=vs_variant, precision=vs_precision)
         choices.append(replace(other, name=vs, lock=None) if vs else other)
@@ -85,7 +93,8 @@ def bench(
     with waiting(f"checking {choice.name}"):
         clips = _clips(choice, task, input)
         given = [*(input or ()), *clips]
-        opened = [_opened(each, task, each is choice, given, set) for each in choices]
+        opened = [_opened(choice, task, True, given, set)]
+        opened += [_opened(each, task, False, vs_input or given, set) for each in choices[1:]]
     for clip in clips:
         note(f"no audio is given; taking -i {clip}")
     with progress("measuring", turns.total * len(choices), over_results=False) as advance:
@@ -143,11 +152,15 @@ def _opened(
         name = _task(opened, task, named)
         graph = opened.checked.graphs[name]
         values, options = inputs(graph, given), settings(graph, set)
-        audio = [v for v in read_inputs(graph, values).values() if isinstance(v, Audio)]
+        heard = {k: v for k, v in read_inputs(graph, values).items() if isinstance(v, Audio)}
         opened.fetch(name)
         plain = {k: v for k, v in values.items() if graph.inputs[k].type != "audio"}
         made_by = made_from(opened, name, plain, options)
         made_by["inputs"] |= {k: str(v) for k, v in values.items() if isinstance(v, str)}
+        made_by["digests"] = {
+            name: f"sha256:{sha256(each.samples.tobytes()).hexdigest()}"
+            for name, each in heard.items()
+        }
         asked = dict(opened.checked.asked.precision)
     case = Case(
         choice.name,
@@ -160,7 +173,7 @@ def _opened(
         values,
         options,
     )
-    return case, sum(each.seconds for each in audio), made_by
+    return case, sum(each.seconds for each in heard.values()), made_by
 
 
 def _title(choice: Choice) -> str:

@@ -1,9 +1,11 @@
 """`composer bench`, its processes replaced by sessions in this one."""
 
 import json
+from hashlib import sha256
 
 import pytest
 
+from composer import read_audio
 from composer.bench import measure as measuring
 from composer.bench.child import Session
 from composer.bench.process import Run, Start
@@ -58,6 +60,8 @@ def test_a_clip_of_the_bundles_own_is_taken_and_named(cli, bundle, clip):
     assert (code, err) == (0, "no audio is given; taking -i audio=clips/a.wav\n")
     told = json.loads(out)
     assert told["made_by"][0]["inputs"] == {"said": "hi", "audio": "clips/a.wav"}
+    heard = read_audio("clips/a.wav").samples.tobytes()
+    assert told["made_by"][0]["digests"] == {"audio": f"sha256:{sha256(heard).hexdigest()}"}
     assert told["measured"][0]["outputs"] == {"text": "5."}
     assert told["measured"][0]["figures"]["run"].keys() == {"median", "low", "high", "values"}
     assert (told["starts"], told["runs"], told["warmup"]) == (1, 2, 0)
@@ -126,3 +130,13 @@ def test_a_shipped_bundle_and_its_clip(cli, monkeypatch):
     assert measured["same_in_every_run"]
     assert measured["figures"]["real-time factor"]["median"] > 0
     assert "run rest" in measured["figures"]
+
+
+def test_another_bundle_may_take_other_inputs(cli, bundle, clip):
+    given = ("-i", f"audio={clip()}", "--vs-input", "said=you", "--vs-input", f"audio={clip()}")
+    code, out, _ = cli("bench", bundle, "--vs", bundle, *given, *FEW, "--json")
+    assert code == 0
+    assert [each["inputs"]["said"] for each in json.loads(out)["made_by"]] == ["hi", "you"]
+    code, _, err = cli("bench", bundle, *given, *FEW)
+    assert code == 2
+    assert "--vs-input gives inputs to another bundle" in err
