@@ -91,9 +91,9 @@ def report(line: str, told: dict[str, Any], peak: int) -> None:
 
 def write(folder: str) -> None:
     """Write the weights piece by piece, config.json last."""
+    from composer.components.lm.packing import PROJECTIONS
     from composer.components.mlx.gemma4.config import read_settings
     from composer.components.mlx.gemma4.layout import layout
-    from composer.components.mlx.packing import PROJECTIONS
 
     settings, problems = read_settings(CONFIG, {})
     assert settings, problems

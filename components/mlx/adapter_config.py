@@ -10,7 +10,7 @@ from composer.errors import ComposerError, Place, Problem
 from composer.headers.refusal import show
 from composer.location import Location
 
-from .packing import some
+from ..lm.packing import some
 
 MLX_LM, RELEASE = "adapter_config.json", "lora_config.json"
 RANKS, SCALES = ("rank", "lora_rank", "r"), ("scale", "lora_scale")

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from ..lm.checkpoint import shown
+from ..lm.packing import some
 from .adapter_config import Said
 from .adapter_tensors import Fit, Pair, split
-from .checkpoint import shown
-from .packing import some
 
 
 def hold_modules(fit: Fit, pairs: Mapping[str, Pair], said: Said) -> None:

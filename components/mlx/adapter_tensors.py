@@ -13,8 +13,8 @@ from composer.errors import Place, Problem
 from composer.location import Location
 from composer.suggest import listed, nearest
 
-from .checkpoint import FLOATS, Checkpoint, shown
-from .packing import some
+from ..lm.checkpoint import FLOATS, Checkpoint, shown
+from ..lm.packing import some
 
 if TYPE_CHECKING:
     from composer.headers.safetensors import Tensor, TensorIndex

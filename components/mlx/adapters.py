@@ -14,10 +14,10 @@ from composer.headers.refusal import refuse
 from composer.location import Location
 from composer.suggest import listed
 
+from ..lm.checkpoint import shown
 from .adapter_config import MLX_LM, RELEASE, Said, read_said
 from .adapter_modules import hold_modules
 from .adapter_tensors import Fit, Pair, Projection, split
-from .checkpoint import shown
 
 if TYPE_CHECKING:
     from composer.headers import Headers

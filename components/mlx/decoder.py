@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 import numpy as np
 
 from composer.decode.sampler import not_a_number
 from composer.errors import ComposerError, Problem
+
+from ..lm.decoder import Prompt, State
 
 CHUNK = 2048
 
@@ -19,35 +20,6 @@ class Switch(Protocol):
 
     def switch(self, names: tuple[str, ...]) -> None:
         """Leave exactly these adapters on."""
-
-
-@dataclass(frozen=True)
-class Prompt:
-    """What a sequence begins with.
-
-    `rows` are the model's inputs by mlx-lm's keywords, each with the leading axis T: embeddings
-    [T, D], and whatever else an architecture takes beside them. `adapters` are on while the
-    sequence is read and continued.
-    """
-
-    rows: Mapping[str, Any]
-    adapters: tuple[str, ...] = ()
-
-    def __len__(self) -> int:
-        return int(next(iter(self.rows.values())).shape[0])
-
-    def part(self, start: int, end: int) -> dict[str, Any]:
-        """Return the rows from start to end as a batch of one."""
-        return {name: rows[None, start:end] for name, rows in self.rows.items()}
-
-
-@dataclass(eq=False)
-class State:
-    """The cache of one sequence, the logits [V] that follow its last row, and its adapters."""
-
-    cache: list[Any]
-    logits: Any
-    adapters: tuple[str, ...] = field(default=())
 
 
 class MlxDecoder:
@@ -107,7 +79,7 @@ class MlxDecoder:
         if not states:
             return
         with mx.stream(self.device):
-            rows = Prompt(self.rows(mx.array(list(tokens))))
+            rows = Prompt(self.follow(tokens))
             order = sorted(range(len(states)), key=lambda place: states[place].adapters)
             for place in order:
                 state = states[place]
@@ -139,3 +111,29 @@ class MlxDecoder:
 
     def retire(self, state: State) -> None:
         """Let the state go."""
+
+    def follow(self, tokens: Sequence[int]) -> Mapping[str, Any]:
+        import mlx.core as mx
+
+        with mx.stream(self.device):
+            return self.rows(mx.array(list(tokens)))
+
+    def bits(self, value: Any) -> np.ndarray:
+        import mlx.core as mx
+
+        with mx.stream(self.device):
+            return np.array(value.reshape(value.shape[0], -1).view(mx.uint8))
+
+    def trim(self, cache: list[Any], surplus: int) -> bool:
+        """Forget rows, unless a sliding window has lost those before them."""
+        from mlx_lm.models.cache import can_trim_prompt_cache, trim_prompt_cache
+
+        if not can_trim_prompt_cache(cache):
+            return False
+        trim_prompt_cache(cache, surplus)
+        return True
+
+    def given(self, value: np.ndarray) -> Any:
+        import mlx.core as mx
+
+        return mx.array(value)

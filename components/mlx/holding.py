@@ -16,7 +16,7 @@ from composer.errors import ComposerError, Place, Problem
 from composer.headers.refusal import show
 from composer.location import Location
 
-from .checkpoint import FLOATS, shown
+from ..lm.checkpoint import FLOATS, shown
 
 if TYPE_CHECKING:
     from composer.headers.safetensors import Tensor

@@ -12,17 +12,20 @@ from composer.decode.text import Tokenizer, read_tokenizer
 from composer.errors import ComposerError, Problem
 from composer.headers.quantization import Scheme
 
+from ..lm import packing
+from ..lm.checkpoint import Checkpoint, mixed, setting
+from ..lm.decoder import Prompt
+from ..lm.vocabulary import hold_ids, tokenizer_of
+from ..lm.writer import Aside, MaxTokens, Seed, Temperature, TopK, TopP, Writer, hold_options
 from ..stamps import StampedFacts, hold, stamps
-from . import loader, packing
+from . import loader
 from .adapter_tensors import projections
 from .adapters import AdapterFacts, read_adapters
 from .architecture import EMBEDS, module_name_of
-from .checkpoint import Checkpoint, mixed, read_checkpoint, setting
-from .decoder import MlxDecoder, Prompt
+from .checkpoint import read_checkpoint
+from .decoder import MlxDecoder
 from .device import device_of
 from .lora import Adapters
-from .vocabulary import hold_ids, tokenizer_of
-from .writer import Aside, MaxTokens, Seed, Temperature, TopK, TopP, Writer, hold_options
 
 if TYPE_CHECKING:
     from composer.headers import Headers

@@ -13,15 +13,16 @@ from composer.errors import ComposerError, Problem
 from composer.headers.quantization import Scheme
 from composer.types import item_bytes
 
-from . import architecture, packing, rope
-from .checkpoint import FLOATS
+from ..lm import packing, rope
+from ..lm.checkpoint import FLOATS
+from . import architecture
 from .dtypes import dtype as to_dtype
 
 if TYPE_CHECKING:
     from composer.headers.safetensors import Tensor
     from composer.location import Location
 
-    from .checkpoint import Checkpoint
+    from ..lm.checkpoint import Checkpoint
 
 DERIVED = re.compile(r"rotary_emb\.inv_freq$|rope\.inv_freq$")
 

@@ -9,9 +9,10 @@ from typing import Any
 from composer.errors import ComposerError, Problem
 from composer.suggest import listed, with_nearest
 
+from ..lm.packing import some
+from ..lm.writer import once
 from . import loader
 from .adapters import AdapterFacts
-from .packing import some
 
 Update = tuple[Any, Any, float]  # A [in, r], B [r, out] and the scale
 
@@ -60,13 +61,6 @@ class Adapters:
             else:
                 setattr(parent, key, put)
         self.on = names
-
-
-def once(names: Sequence[str]) -> None:
-    """Raise ComposerError for an adapter that is switched on twice."""
-    if len({*names}) < len(names):
-        message = f"an adapter is switched on twice: {listed(names)}"
-        raise ComposerError(Problem("R561", message, hint="its scale says how much it counts"))
 
 
 @cache

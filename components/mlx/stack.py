@@ -10,12 +10,12 @@ from composer.component import Component, Facts, Spec, method
 from composer.errors import ComposerError, Problem
 from composer.types import item_bytes
 
+from ..lm.packing import some
 from ..stamps import StampedFacts, hold, stamps
 from .device import device_of
 from .dtypes import dtype as to_dtype
 from .linear import affine
 from .loader import read
-from .packing import some
 from .stack_shape import StackConfig, read_shape
 
 if TYPE_CHECKING:

@@ -11,8 +11,8 @@ from composer.backend import SHORT
 from composer.component import Bound, ComponentConfig, Spec
 from composer.errors import ComposerError, Place, Problem
 
-from .checkpoint import FLOATS, shown
-from .packing import some
+from ..lm.checkpoint import FLOATS, shown
+from ..lm.packing import some
 
 if TYPE_CHECKING:
     from composer.headers import Headers

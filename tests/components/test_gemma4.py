@@ -21,7 +21,7 @@ from gemma4_models import (
 )
 from mlx.utils import tree_flatten
 
-from composer.components.mlx.decoder import Prompt
+from composer.components.lm.decoder import Prompt
 from composer.decode.engine import Engine, Request
 from composer.decode.sampler import Sampling
 from composer.decode.stop import Stop

@@ -19,8 +19,8 @@ from safetensors.torch import load_file, save_file
 from tokenizers import Tokenizer, decoders, models
 
 from composer.component import ComponentConfig, Spec
+from composer.components.lm.decoder import Prompt, State
 from composer.components.mlx import architecture
-from composer.components.mlx.decoder import Prompt, State
 from composer.components.mlx.lm import LanguageModel
 from composer.decode.engine import Engine, Request
 from composer.decode.sampler import Sampling

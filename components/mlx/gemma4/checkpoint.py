@@ -10,9 +10,9 @@ from composer.headers.refusal import show
 from composer.headers.safetensors import Tensor, TensorIndex
 from composer.location import Location
 
-from .. import checkpoint
-from ..checkpoint import Checkpoint
-from ..packing import some
+from ...lm import checkpoint
+from ...lm.checkpoint import Checkpoint
+from ...lm.packing import some
 from .config import MODELS, flatten, read_settings
 from .layout import PARTS, faults, layout
 from .lint import half_stored, ignored, squeezed, strangers

@@ -12,17 +12,18 @@ from composer.decode.sampler import Sampling
 from composer.decode.text import Tokenizer, read_tokenizer
 from composer.errors import ComposerError, Problem
 
+from ...lm.checkpoint import mixed
+from ...lm.decoder import Prompt
+from ...lm.vocabulary import hold_ids, tokenizer_of
+from ...lm.writer import Aside, MaxTokens, Seed, Temperature, TopK, TopP, Writer, hold_options
 from ...stamps import StampedFacts, hold, stamps
 from .. import loader
 from ..adapter_tensors import projections
 from ..adapters import AdapterFacts, read_adapters
 from ..architecture import EMBEDS
-from ..checkpoint import mixed
-from ..decoder import MlxDecoder, Prompt
+from ..decoder import MlxDecoder
 from ..device import device_of
 from ..lora import Adapters
-from ..vocabulary import hold_ids, tokenizer_of
-from ..writer import Aside, MaxTokens, Seed, Temperature, TopK, TopP, Writer, hold_options
 from .checkpoint import TABLE, Decoder, read_decoder
 from .model import load_model
 from .recipe import quantized

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from composer.errors import Problem
 
-from ..checkpoint import LAYERS
+from ...lm.checkpoint import LAYERS
 from . import attention
 from .reader import Reader, positive
 from .settings import FULL, SLIDING, Layer, Settings, Size

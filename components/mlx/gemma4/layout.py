@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING
 from composer.errors import Problem
 from composer.headers.quantization import Scheme
 
-from ..checkpoint import shown
+from ...lm.checkpoint import shown
+from ...lm.packing import some
 from ..loader import count
-from ..packing import some
 from .settings import Layer, Settings, Size
 
 if TYPE_CHECKING:

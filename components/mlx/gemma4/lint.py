@@ -8,9 +8,9 @@ from composer.errors import Place, Problem
 from composer.headers.quantization import Scheme
 from composer.headers.safetensors import Tensor
 
-from .. import checkpoint
+from ...lm import checkpoint
+from ...lm.packing import some
 from ..loader import count
-from ..packing import some
 from .parts import TOWERS
 from .settings import Settings
 

@@ -8,8 +8,8 @@ from typing import Any, NoReturn
 from composer.errors import ComposerError, Problem
 from composer.headers.quantization import Scheme
 
+from ...lm.checkpoint import HEAD
 from .. import loader
-from ..checkpoint import HEAD
 from .checkpoint import TABLE, Decoder
 
 

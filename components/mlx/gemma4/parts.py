@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from ..checkpoint import HEAD
+from ...lm.checkpoint import HEAD
 from ..loader import DERIVED
 
 if TYPE_CHECKING:

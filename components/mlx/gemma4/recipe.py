@@ -8,7 +8,7 @@ from composer.component import Spec
 from composer.errors import ComposerError, Place, Problem
 from composer.headers.quantization import Scheme
 
-from .. import packing
+from ...lm import packing
 from .checkpoint import TABLE, Decoder
 from .lint import squeezed
 

@@ -12,7 +12,7 @@ from composer.headers.quantization import Scheme
 from composer.headers.safetensors import Tensor, TensorIndex
 from composer.location import Location
 
-from .. import packing
+from ...lm import packing
 from ..holding import Holding, cause
 from . import layout
 from .settings import Settings, hold_clipping, known_sizes, read_settings, settings

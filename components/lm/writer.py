@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Mapping
+from collections.abc import Generator, Mapping, Sequence
 from typing import Annotated, Any
 
+import numpy as np
 from pydantic import Field
 
 from composer.component import Token
@@ -14,11 +15,11 @@ from composer.decode.sampler import Sampling
 from composer.decode.stop import Stop
 from composer.decode.text import Tokenizer
 from composer.errors import ComposerError, Problem
+from composer.suggest import listed
 
 from . import packing
-from .decoder import MlxDecoder, Prompt
+from .decoder import CachedDecoder, Prompt
 from .kept import Keeper
-from .lora import once
 
 MaxTokens = Annotated[int, Field(ge=1, le=1_000_000)]
 Temperature = Annotated[float, Field(ge=0, le=100)]
@@ -35,12 +36,19 @@ def hold_options(method: str, options: Mapping[str, Any]) -> None:
         Sampling(*(options[name] for name in ("temperature", "top_p", "top_k", "seed")))
 
 
+def once(names: Sequence[str]) -> None:
+    """Raise ComposerError for an adapter that is switched on twice."""
+    if len({*names}) < len(names):
+        message = f"an adapter is switched on twice: {listed(names)}"
+        raise ComposerError(Problem("R561", message, hint="its scale says how much it counts"))
+
+
 class Writer:
     """Continue prompts; `rows` ids are known, `stop` end a text, `limit` positions are known."""
 
     def __init__(
         self,
-        decoder: MlxDecoder,
+        decoder: CachedDecoder,
         tokenizer: Tokenizer,
         rows: int,
         stop: frozenset[int],
@@ -76,23 +84,18 @@ class Writer:
 
     def replay(self, prompt: Prompt, ids: Any) -> Any:
         """Return the logits before each of ids [N], float32 [N, V], step by step as in decoding."""
-        import mlx.core as mx
-
         self.known(ids)
-        with mx.stream(self.decoder.device):
-            state = self.decoder.prefill(prompt)
-            found = []
-            for token in ids.tolist():
-                found.append(state.logits.astype(mx.float32))
-                self.decoder.step([state], [token])
-            return mx.stack(found) if found else mx.zeros((0, self.rows), mx.float32)
+        state = self.decoder.prefill(prompt)
+        found = np.zeros((len(ids), self.rows), np.float32)
+        for row, token in zip(found, ids.tolist(), strict=True):
+            row[:] = self.decoder.logits(state)
+            self.decoder.step([state], [token])
+        return self.decoder.given(found)
 
     def known(self, ids: Any) -> None:
         """Raise ComposerError unless all ids are in the vocabulary."""
-        import mlx.core as mx
-
-        if mx.any((ids < 0) | (ids >= self.rows)).item():
-            odd = dict.fromkeys(each for each in ids.tolist() if not 0 <= each < self.rows)
+        odd = dict.fromkeys(each for each in ids.tolist() if not 0 <= each < self.rows)
+        if odd:
             raise ComposerError(
                 Problem(
                     "R513",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from hashlib import blake2b
 from itertools import takewhile
@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from .decoder import MlxDecoder, Prompt, State
+from .decoder import CachedDecoder, Prompt, State
 
 
 @dataclass(eq=False)
@@ -33,40 +33,32 @@ class Keeper:
     cannot be: a sliding window has forgotten what it would have to show again.
     """
 
-    def __init__(self, decoder: MlxDecoder) -> None:
+    def __init__(self, decoder: CachedDecoder) -> None:
         self.decoder = decoder
         self.held: Kept | None = None
 
     def prefill(self, prompt: Prompt) -> Kept:
-        import mlx.core as mx
-
         # Taken away first: no other sequence may go on from it meanwhile, nor any if this fails.
         held, self.held = self.held, None
         cache, count = None, 0
-        with mx.stream(self.decoder.device):
-            read = digests(prompt.rows)
-            if held and held.adapters == prompt.adapters:
-                cache, count = self._trimmed(held, read)
+        read = digests(prompt.rows, self.decoder.bits)
+        if held and held.adapters == prompt.adapters:
+            cache, count = self._trimmed(held, read)
         del held
         rest = Prompt({name: rows[count:] for name, rows in prompt.rows.items()}, prompt.adapters)
         state = self.decoder.prefill(rest, cache)
         return Kept(state.cache, state.logits, state.adapters, read)
 
-    def _trimmed(self, held: Kept, read: Sequence[bytes]) -> tuple[list[Any] | None, int]:
+    def _trimmed(self, held: Kept, read: Sequence[bytes]) -> tuple[Any, int]:
         """Return a cache and how many of the rows it has read: all at most but the last."""
-        import mlx.core as mx
-        from mlx_lm.models.cache import can_trim_prompt_cache, trim_prompt_cache
-
         had = held.read
         if held.tokens:
-            had = had + digests(self.decoder.rows(mx.array(held.tokens)))
+            had = had + digests(self.decoder.follow(held.tokens), self.decoder.bits)
         pairs = zip(had, read[:-1], strict=False)
         count = sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], pairs))
         surplus = len(had) - count
-        if not count or (surplus and not can_trim_prompt_cache(held.cache)):
+        if not count or (surplus and not self.decoder.trim(held.cache, surplus)):
             return None, 0
-        if surplus:
-            trim_prompt_cache(held.cache, surplus)
         return held.cache, count
 
     def step(self, states: Sequence[Kept], tokens: Sequence[int]) -> None:
@@ -92,16 +84,13 @@ class Keeper:
             self.held = state
 
 
-def digests(rows: Mapping[str, Any]) -> list[bytes]:
+def digests(rows: Mapping[str, Any], bits_of: Callable[[Any], np.ndarray]) -> list[bytes]:
     """Return a digest of each row: of its bits in every input of the model."""
-    import mlx.core as mx
-
     blank = blake2b(digest_size=16)
     parts: list[Any] = []
     for name, value in sorted(rows.items()):
         blank.update(f"{name} {value.dtype} {value.shape[1:]};".encode())
-        count = value.shape[0]
-        parts.append(np.array(value.reshape(count, -1).view(mx.uint8)) if count else [])
+        parts.append(bits_of(value) if value.shape[0] else [])
     found = []
     for bits in zip(*parts, strict=True):
         digest = blank.copy()
