@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from hashlib import blake2b
 from itertools import takewhile
+from threading import Lock
 from typing import Any
 
 import numpy as np
@@ -36,10 +37,12 @@ class Keeper:
     def __init__(self, decoder: CachedDecoder) -> None:
         self.decoder = decoder
         self.held: Kept | None = None
+        self._taking = Lock()  # not every backend has a thread of its own
 
     def prefill(self, prompt: Prompt) -> Kept:
         # Taken away first: no other sequence may go on from it meanwhile, nor any if this fails.
-        held, self.held = self.held, None
+        with self._taking:
+            held, self.held = self.held, None
         cache, count = None, 0
         read = digests(prompt.rows, self.decoder.bits)
         if held and held.adapters == prompt.adapters:

@@ -1,0 +1,38 @@
+"""The affine packing of mx.quantize, w = s q + b for each group of a row, and its meaning.
+
+ONNX Runtime multiplies w = s (q - z) + r, z the middle code. r = b + s z is the rest: MLX's bias
+is a multiple of its scale only before both are rounded to the stored dtype, so that z = -b / s is
+no integer in most checkpoints. The rest's term is one product with the sums of the groups of x.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from composer.headers.quantization import Scheme
+
+
+def codes(weight: np.ndarray, scheme: Scheme) -> np.ndarray:
+    """Return q of packed rows uint32 [N, K bits / 32] as uint8 [N, G, B].
+
+    Both store the first code in the lowest bits.
+    """
+    size = scheme.group_size * scheme.bits // 8
+    return np.ascontiguousarray(weight, "<u4").view(np.uint8).reshape(len(weight), -1, size)
+
+
+def rest(scales: np.ndarray, biases: np.ndarray, scheme: Scheme) -> np.ndarray:
+    """Return r [N, G]."""
+    return biases + scales * np.float32(2 ** (scheme.bits - 1))
+
+
+def dense(weight: np.ndarray, scales: np.ndarray, biases: np.ndarray, scheme: Scheme) -> np.ndarray:
+    """Return packed rows as the float32 [N, K] that they stand for."""
+    rows, groups = scales.shape
+    found = codes(weight, scheme)
+    if scheme.bits == 4:
+        found = np.stack([found & 15, found >> 4], axis=-1)
+    wide = found.reshape(rows, groups, scheme.group_size).astype(np.float32)
+    wide *= scales[..., None]
+    wide += biases[..., None]
+    return wide.reshape(rows, -1)

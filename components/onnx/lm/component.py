@@ -1,0 +1,148 @@
+"""A language model's checkpoint, as mlx.lm takes it, on ONNX Runtime."""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Mapping
+from typing import TYPE_CHECKING, Any, Literal, Self
+
+import numpy as np
+from pydantic import Field
+
+from composer.component import Bound, Component, ComponentConfig, Facts, Spec, Token, method
+from composer.decode.sampler import Sampling
+from composer.decode.text import Tokenizer, read_tokenizer
+
+from ...lm.checkpoint import setting
+from ...lm.decoder import Prompt
+from ...lm.vocabulary import hold_ids, tokenizer_of
+from ...lm.writer import Aside, MaxTokens, Seed, Temperature, TopK, TopP, Writer, hold_options
+from ...stamps import StampedFacts, hold, stamps
+from .decoder import EMBEDS, OnnxDecoder
+from .graph import Builder
+from .layout import HEAD, TABLE
+from .reader import Readied, read_decoder
+from .session import Session
+from .stored import Rows
+
+if TYPE_CHECKING:
+    from composer.headers import Headers
+    from composer.placement import Placement
+
+
+class LmConfig(ComponentConfig):
+    """How products are computed."""
+
+    activations: Literal["float32", "int8"] = Field(
+        "float32",
+        description="`int8` rounds what packed weights are multiplied by to 8 bits, group by "
+        "group: several times as fast, and not the same numbers",
+    )
+
+
+class LanguageModel(Component, name="onnx.lm"):
+    """Continue embeddings with a Qwen3, Qwen2 or Llama on ONNX Runtime.
+
+    It takes the folders of mlx.lm, plain or quantized by MLX to 4 or 8 bits, has the same ports,
+    and computes in float32: on a CPU without a fast MLX it is many times as fast. The space `embed`
+    is what the embedding table returns.
+    """
+
+    backend = "numpy"
+    requires = frozenset({"weights"})
+    places = frozenset({"providers", "threads"})
+    accepts = frozenset({"files", "precision"})
+    Config = LmConfig
+
+    @classmethod
+    def facts(cls, spec: Spec, headers: Headers | None) -> Facts:
+        """Bind D and V from the embeddings and hold config, tensors and tokenizer together."""
+        if headers is None or spec.weights is None:
+            return Facts(unknown=True)
+        found = read_decoder(spec, headers)
+        checkpoint = found.checkpoint
+        tokenizer = tokenizer_of(spec, headers)
+        hold_ids(tokenizer, headers, checkpoint.table)
+        return StampedFacts(
+            dims={
+                "D": Bound(checkpoint.table.width, checkpoint.table.witness),
+                "V": Bound(checkpoint.table.rows, checkpoint.table.witness),
+            },
+            nbytes=found.nbytes,
+            mapped=found.modules[TABLE].stored if HEAD in found.modules else 0,
+            notes=found.notes,
+            stamps=stamps((*checkpoint.tensors.files, checkpoint.file, tokenizer)),
+        )
+
+    @classmethod
+    def weigh(cls, method: str, options: Mapping[str, Any]) -> None:
+        hold_options(method, options)
+
+    @classmethod
+    def load(cls, spec: Spec, facts: Facts, placement: Placement) -> Self:
+        """Write the graph and its weights down, load them, and remove them."""
+        from composer.headers import Headers
+
+        headers = Headers()
+        found = read_decoder(spec, headers)
+        tokenizer = read_tokenizer(tokenizer_of(spec, headers))
+        hold(facts)
+        session = Session(
+            str(spec.weights),
+            found.nbytes,
+            lambda weights: Builder(weights, found.modules, found.settings, found.native).build(),
+            placement,
+        )
+        return cls(session, found, tokenizer)
+
+    def __init__(self, session: Session, found: Readied, tokenizer: Tokenizer) -> None:
+        checkpoint = found.checkpoint
+        self.table = Rows(found.modules[TABLE])
+        self.decoder = OnnxDecoder(session, found.settings, checkpoint.table.rows, self.table.of)
+        self.tokenizer = tokenizer
+        self.stop = checkpoint.stop
+        limit = setting(checkpoint.config, "max_position_embeddings")
+        self.writer = Writer(self.decoder, tokenizer, checkpoint.table.rows, self.stop, limit)
+
+    @method(ids="i64 T", returns="T D @embed")
+    def embed(self, ids: np.ndarray) -> np.ndarray:
+        """Look ids up; a quantized table is dequantized row by row."""
+        self.writer.known(ids)
+        return self.table.of(ids)
+
+    @method(
+        embeds="T D @embed",
+        returns={"text": "text", "ids": "i64 N", "finish_reason": "text"},
+        streams=True,
+    )
+    def generate(
+        self,
+        embeds: np.ndarray,
+        *,
+        max_tokens: MaxTokens = 256,
+        temperature: Temperature = 0.0,
+        top_p: TopP = 1.0,
+        top_k: TopK = 0,
+        seed: Seed = 0,
+        stop: tuple[int | str, ...] = (),
+        aside: Aside = None,
+        keep: bool = False,
+    ) -> Generator[Token, None, dict[str, Any]]:
+        """Continue embeddings until an end-of-text id, one of `stop`, or `max_tokens`.
+
+        `stop` adds ids, or tokens by their text, to those that the model's own config names.
+        `aside` names two tokens: what stands between them is among the ids and no part of the
+        text. `keep` keeps the KV cache for the next run that begins with the same rows. The call
+        itself raises what is wrong with the options; the work begins with the first token.
+        """
+        sampling = Sampling(temperature, top_p, top_k, seed)
+        return self.writer.write(Prompt({EMBEDS: embeds}), sampling, max_tokens, stop, aside, keep)
+
+    @method(embeds="T D @embed", ids="i64 N", returns="f32 N V")
+    def replay(self, embeds: np.ndarray, ids: np.ndarray) -> Any:
+        """Return the logits before each of the ids that follow, decoded step by step."""
+        return self.writer.replay(Prompt({EMBEDS: embeds}), ids)
+
+    @method(embeds="T D @embed", returns="f32 T V")
+    def logits(self, embeds: np.ndarray) -> np.ndarray:
+        """Return the logits that follow every position, for tests and comparisons."""
+        return self.decoder.read(embeds, self.decoder.begin(), every=True)

@@ -1,0 +1,86 @@
+"""Open the graph of a decoder in ONNX Runtime and run it on memory that is given."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NoReturn
+
+import numpy as np
+
+from composer.errors import ComposerError, Problem
+from composer.suggest import listed
+
+from ..memory import released
+from ..session import CPU, first_line
+from .weights import Weights, private
+
+if TYPE_CHECKING:
+    from composer.placement import Placement
+
+_FATAL = 4
+
+
+class Session:
+    """A loaded decoder; `where` names its checkpoint in errors."""
+
+    def __init__(
+        self, where: str, nbytes: int, build: Callable[[Weights], None], placement: Placement
+    ) -> None:
+        import onnxruntime
+
+        self.where = where
+        for name in placement.providers or (CPU,):
+            if name != CPU:
+                self.fail(
+                    "R531",
+                    f"onnx.lm has no kernels for the execution provider {name}",
+                    hint=f"place it by providers: {listed([CPU])}, or use mlx.lm",
+                )
+        options = onnxruntime.SessionOptions()
+        options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_ALL
+        options.log_severity_level = _FATAL
+        options.enable_cpu_mem_arena = False
+        if placement.threads is not None:
+            options.intra_op_num_threads = placement.threads
+        self._options = onnxruntime.RunOptions()
+        self._options.log_severity_level = _FATAL
+        with private(nbytes) as weights:
+            build(weights)
+            self._session: Any = self._opened(weights.close(), options)
+
+    def _opened(self, path: Path, options: Any) -> Any:
+        import onnxruntime
+
+        try:
+            with released():
+                return onnxruntime.InferenceSession(str(path), options, providers=[CPU])
+        except Exception as error:
+            self.fail("R532", f"ONNX Runtime cannot load its graph: {first_line(error)}")
+
+    def binding(self) -> Any:
+        """Return what holds the memory of one run's inputs and outputs."""
+        return self._session.io_binding()
+
+    def run(self, binding: Any) -> None:
+        """Run on the memory that is bound."""
+        try:
+            self._session.run_with_iobinding(binding, self._options)
+        except Exception as error:
+            self.fail("R533", f"ONNX Runtime failed: {first_line(error)}")
+
+    def fail(self, code: str, message: str, hint: str | None = None) -> NoReturn:
+        """Raise one problem of this decoder."""
+        raise ComposerError(Problem(code, f"{self.where}: {message}", hint=hint))
+
+
+def put(binding: Any, name: str, array: np.ndarray) -> None:
+    """Bind an input to an array's own memory, which must stay."""
+    kind = array.dtype.type
+    binding.bind_input(name, "cpu", 0, kind, list(array.shape), array.ctypes.data)
+
+
+def take(binding: Any, name: str, array: np.ndarray) -> None:
+    """Bind an output to an array's own memory, which must stay."""
+    kind = array.dtype.type
+    binding.bind_output(name, "cpu", 0, kind, list(array.shape), array.ctypes.data)

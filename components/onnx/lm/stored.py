@@ -1,0 +1,122 @@
+"""Read rows of stored tensors from their files, widened to float32, a few at a time."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+from weakref import finalize
+
+import numpy as np
+
+from composer.errors import ComposerError, Problem
+
+from . import affine
+from .layout import Module
+
+if TYPE_CHECKING:
+    from composer.headers.safetensors import Tensor
+    from composer.location import Location
+
+STORED = {"f32": "<f4", "f16": "<f2", "bf16": "<u2", "u32": "<u4"}
+PIECE = 16 << 20  # bytes of float32 that are made at once
+
+
+class File:
+    """An open file that must stay as it is; it is read, not mapped, so that no cut ends all."""
+
+    def __init__(self, location: Location) -> None:
+        assert isinstance(location.path, Path)
+        self.location = location
+        self.descriptor = os.open(location.path, os.O_RDONLY | getattr(os, "O_BINARY", 0))
+        finalize(self, os.close, self.descriptor)
+        self.before = self.state()
+
+    def state(self) -> tuple[int, int]:
+        """Return its size and the time of its last change."""
+        now = os.fstat(self.descriptor)
+        return now.st_size, now.st_mtime_ns
+
+    def hold(self) -> None:
+        """Raise ComposerError if it was written since."""
+        if self.state() != self.before:
+            message = f"{self.location}: changed while it was being read"
+            raise ComposerError(Problem("R530", message, hint="load the bundle again"))
+
+    def read(self, offset: int, length: int) -> bytes:
+        """Return bytes; a file that ends before them was changed."""
+        found = bytearray()
+        while len(found) < length:
+            more = os.pread(self.descriptor, length - len(found), offset + len(found))
+            if not more:
+                message = f"{self.location}: changed while it was being read"
+                raise ComposerError(Problem("R530", message, hint="load the bundle again"))
+            found += more
+        return bytes(found)
+
+
+class Reader:
+    """The tensors of a checkpoint's files."""
+
+    def __init__(self) -> None:
+        self.files: dict[Location, File] = {}
+
+    def rows(self, tensor: Tensor, start: int, end: int) -> np.ndarray:
+        """Return rows as they are stored; floats widened to float32, which is exact."""
+        file = self.files.get(tensor.file)
+        if file is None:
+            file = self.files[tensor.file] = File(tensor.file)
+        width = tensor.nbytes // max(tensor.shape[0], 1)
+        raw = file.read(tensor.offset + start * width, (end - start) * width)
+        found = np.frombuffer(raw, STORED[tensor.dtype]).reshape(end - start, *tensor.shape[1:])
+        if tensor.dtype == "bf16":
+            return (found.astype(np.uint32) << 16).view(np.float32)
+        return found if tensor.dtype == "u32" else found.astype(np.float32)
+
+    def part(self, module: Module, part: str, start: int, end: int) -> np.ndarray:
+        """Return rows of one part of a packed module."""
+        return self.rows(module.parts[part], start, end)
+
+    def dense(self, module: Module, start: int, end: int) -> np.ndarray:
+        """Return rows of a module as float32 [N, K]."""
+        weight = self.part(module, "weight", start, end)
+        if module.scheme is None:
+            return weight
+        scales, biases = (self.part(module, part, start, end) for part in ("scales", "biases"))
+        return affine.dense(weight, scales, biases, module.scheme)
+
+    def packed(self, module: Module, part: str, start: int, end: int) -> np.ndarray:
+        """Return rows of a packed module's `codes`, `scales` or `rest`."""
+        assert module.scheme is not None
+        if part == "codes":
+            return affine.codes(self.part(module, "weight", start, end), module.scheme)
+        scales = self.part(module, "scales", start, end)
+        if part == "scales":
+            return scales
+        return affine.rest(scales, self.part(module, "biases", start, end), module.scheme)
+
+
+def pieces(module: Module) -> Iterator[tuple[int, int]]:
+    """Cut a module's rows into pieces of a bounded size."""
+    rows, width = module.shape[0], module.shape[-1] if len(module.shape) > 1 else 1
+    step = max(PIECE // (4 * width), 1)
+    return ((start, min(start + step, rows)) for start in range(0, rows, step))
+
+
+class Rows:
+    """The rows of the embedding table, which stays in its file."""
+
+    def __init__(self, module: Module) -> None:
+        self.module = module
+        self.reader = Reader()
+        self.reader.dense(module, 0, 1)
+
+    def of(self, ids: np.ndarray) -> np.ndarray:
+        """Return the rows of ids [T] as float32 [T, D]."""
+        for file in self.reader.files.values():
+            file.hold()
+        found = np.empty((len(ids), self.module.shape[1]), np.float32)
+        for row, token in zip(found, ids.tolist(), strict=True):
+            row[:] = self.reader.dense(self.module, token, token + 1)[0]
+        return found

@@ -1,0 +1,113 @@
+"""Write the protobuf of an ONNX model: the few messages that a graph made here needs."""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+IR, OPSET = 10, 18
+CONTRIB = "com.microsoft"
+TYPES = {"float32": 1, "uint8": 2, "int32": 6, "int64": 7}
+_VARINT, _BYTES, _FIXED32 = 0, 2, 5
+_FLOAT, _INT = 1, 2  # of AttributeProto.AttributeType
+_EXTERNAL = 1  # of TensorProto.DataLocation
+
+
+def number(field: int, value: int) -> bytes:
+    """Write an integer field."""
+    return _varint(field << 3 | _VARINT) + _varint(value)
+
+
+def block(field: int, content: bytes | str) -> bytes:
+    """Write a field of bytes: a text, or a message that is written already."""
+    content = content.encode() if isinstance(content, str) else content
+    return _varint(field << 3 | _BYTES) + _varint(len(content)) + content
+
+
+def _varint(value: int) -> bytes:
+    value &= 2**64 - 1
+    found = bytearray()
+    while value > 127:
+        found.append(value & 127 | 128)
+        value >>= 7
+    found.append(value)
+    return bytes(found)
+
+
+@dataclass
+class Model:
+    """An ONNX model in the making; the weights of its tensors lie in the file `data`."""
+
+    data: str
+    nodes: list[bytes] = field(default_factory=list)
+    tensors: list[bytes] = field(default_factory=list)
+    inputs: list[bytes] = field(default_factory=list)
+    outputs: list[bytes] = field(default_factory=list)
+
+    def node(
+        self,
+        op: str,
+        inputs: Iterable[str],
+        outputs: Iterable[str],
+        domain: str = "",
+        **values: Any,
+    ) -> None:
+        """Add a node; `values` are its attributes, integers and floats."""
+        parts = [block(1, name) for name in inputs] + [block(2, name) for name in outputs]
+        parts.append(block(4, op))
+        parts += [block(5, _attribute(name, value)) for name, value in values.items()]
+        self.nodes.append(b"".join(parts) + block(7, domain))
+
+    def constant(self, name: str, value: np.ndarray) -> None:
+        """Add a small tensor that the model holds itself."""
+        raw = np.ascontiguousarray(value).tobytes()
+        self.tensors.append(_tensor(name, value.dtype.name, value.shape) + block(9, raw))
+
+    def external(
+        self, name: str, dtype: str, shape: Sequence[int], offset: int, length: int
+    ) -> None:
+        """Add a tensor whose bytes lie in the data file."""
+        entries = {"location": self.data, "offset": str(offset), "length": str(length)}
+        parts = [block(13, block(1, key) + block(2, value)) for key, value in entries.items()]
+        tensor = _tensor(name, dtype, shape) + b"".join(parts) + number(14, _EXTERNAL)
+        self.tensors.append(tensor)
+
+    def takes(self, name: str, dtype: str, dims: Sequence[int | str]) -> None:
+        """Add an input; a dim that varies has a name."""
+        self.inputs.append(_value(name, dtype, dims))
+
+    def gives(self, name: str, dtype: str, dims: Sequence[int | str]) -> None:
+        """Add an output."""
+        self.outputs.append(_value(name, dtype, dims))
+
+    def serialized(self) -> bytes:
+        """Return the ModelProto."""
+        parts = {1: self.nodes, 5: self.tensors, 11: self.inputs, 12: self.outputs}
+        graph = block(2, "decoder") + b"".join(block(k, v) for k in parts for v in parts[k])
+        opsets = [
+            block(1, name) + number(2, version) for name, version in (("", OPSET), (CONTRIB, 1))
+        ]
+        return number(1, IR) + block(7, graph) + b"".join(block(8, opset) for opset in opsets)
+
+
+def _attribute(name: str, value: int | float) -> bytes:
+    if isinstance(value, float):
+        content = _varint(2 << 3 | _FIXED32) + struct.pack("<f", value)
+        return block(1, name) + content + number(20, _FLOAT)
+    return block(1, name) + number(3, value) + number(20, _INT)
+
+
+def _tensor(name: str, dtype: str, shape: Sequence[int]) -> bytes:
+    dims = b"".join(number(1, length) for length in shape)
+    return dims + number(2, TYPES[dtype]) + block(8, name)
+
+
+def _value(name: str, dtype: str, dims: Sequence[int | str]) -> bytes:
+    lengths = [number(1, dim) if isinstance(dim, int) else block(2, dim) for dim in dims]
+    shape = b"".join(block(1, length) for length in lengths)
+    kind = block(1, number(1, TYPES[dtype]) + block(2, shape))
+    return block(1, name) + block(2, kind)
