@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from importlib import import_module
 
-QUICK = ("startup", "log-mel", "encode", "decode")
+QUICK = ("startup", "log-mel", "encode", "decode", "onnx-decode")
 ALL = (*QUICK, "hub", "real-size", "speech-encoder", "gemma4", "peers")
 
 

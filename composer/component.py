@@ -67,7 +67,8 @@ class Facts:
 
     `dims` binds symbols of its ports for the whole component. `dtype` is what its dtype-less ports
     carry. `nbytes` is what its weights take once loaded; `mapped` is what stays in files besides,
-    unless a placement loads tables. `methods` replaces the decorated ports
+    unless a placement loads tables. `casts` tells in words which weights are stored otherwise than
+    they are loaded. `methods` replaces the decorated ports
     where they come from a file or from the config. `lacks` tells of each method and port that
     others of its kind have why it has none. `unknown` says that its files are not here, so that
     its ports cannot be known. `notes` are lints.
@@ -77,6 +78,7 @@ class Facts:
     dtype: str = "f32"
     nbytes: int = 0
     mapped: int = 0
+    casts: tuple[str, ...] = ()
     methods: Mapping[str, Signature] | None = None
     lacks: Mapping[str, str] = field(default_factory=dict)
     unknown: bool = False

@@ -47,6 +47,12 @@ def text(bundle: Bundle, planned: Plan) -> str:
     rows = [_component(bundle, name, nbytes) for name, nbytes in planned.nbytes.items()]
     lines += _columns(rows)
     lines += [
+        f"  cast  {name}: {cast}"
+        for name in planned.nbytes
+        if (facts := bundle.checked.known[name].facts)
+        for cast in facts.casts
+    ]
+    lines += [
         f"split: ${name} in pieces of {entry.split.seconds} s, each run by itself"
         for name, entry in planned.graph.inputs.items()
         if entry.split

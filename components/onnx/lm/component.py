@@ -69,7 +69,8 @@ class LanguageModel(Component, name="onnx.lm"):
             },
             nbytes=found.nbytes,
             mapped=found.modules[TABLE].stored if HEAD in found.modules else 0,
-            notes=found.notes,
+            casts=found.casts,
+            notes=checkpoint.notes,
             stamps=stamps((*checkpoint.tensors.files, checkpoint.file, tokenizer)),
         )
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from itertools import chain
 
 import numpy as np
 
@@ -147,15 +146,26 @@ class Builder:
         return self.weights.add(f"{name}.bias", "float32", [size], found)
 
     def dense(self, x: str, name: str, modules: Sequence[Module], bias: str | None) -> str:
-        """Multiply by rows that are float32, or are made so."""
-        shape = [sum(module.shape[0] for module in modules), modules[0].shape[1]]
-        made = chain.from_iterable(
-            (self.reader.dense(module, *piece) for piece in pieces(module)) for module in modules
-        )
-        weight = self.weights.add(f"{name}.weight", "float32", shape, made)
-        return self.node(
-            "Gemm", [x, weight, *([bias] if bias else [])], f"{name}.product", transB=1
-        )
+        """Multiply by rows that are float32, or are made so; a large matrix in several products.
+
+        ONNX Runtime has a matrix twice while it packs it, so that none may be too large.
+        """
+        width = modules[0].shape[1]
+        cuts = [(module, *piece) for module in modules for piece in pieces(module)]
+        several = len(modules) == 1 and bias is None
+        groups = [cuts[at : at + 4] for at in range(0, len(cuts), 4)] if several else [cuts]
+        made = []
+        for place, group in enumerate(groups):
+            rows = sum(end - start for _, start, end in group)
+            weight = self.weights.add(
+                f"{name}.weight{place}",
+                "float32",
+                [rows, width],
+                (self.reader.dense(*cut) for cut in group),
+            )
+            inputs = [x, weight, *([bias] if bias else [])]
+            made.append(self.node("Gemm", inputs, f"{name}.product{place}", transB=1))
+        return made[0] if len(made) == 1 else self.node("Concat", made, f"{name}.whole", axis=-1)
 
     def packed(self, x: str, name: str, modules: Sequence[Module]) -> str:
         """Multiply by packed rows: s (q - z), then r by the sums of the groups of x."""

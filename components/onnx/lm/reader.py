@@ -10,7 +10,6 @@ from composer.component import Spec
 from composer.errors import ComposerError, Place, Problem
 
 from ...lm.checkpoint import Checkpoint, hold_checkpoint, open_folder
-from ...lm.packing import some
 from .layout import HEAD, TABLE, Module, modules
 from .settings import Settings, read_settings
 
@@ -26,13 +25,17 @@ class Readied:
     settings: Settings
     modules: Mapping[str, Module]
     native: bool
-    notes: tuple[Problem, ...]
 
     @property
     def nbytes(self) -> int:
         """Return what the weights take once they are loaded."""
         computed = [m for p, m in self.modules.items() if p != TABLE or HEAD not in self.modules]
         return sum(module.nbytes(self.native) for module in computed)
+
+    @property
+    def casts(self) -> tuple[str, ...]:
+        """Tell what is stored otherwise than it is loaded."""
+        return tuple(_widened(self.modules, self.native))
 
 
 def read_decoder(spec: Spec, headers: Headers) -> Readied:
@@ -50,8 +53,7 @@ def read_decoder(spec: Spec, headers: Headers) -> Readied:
     if problems:
         raise ComposerError([replace(p, place=p.place or place) for p in problems][:12])
     assert settings is not None
-    notes = [replace(note, place=place) for note in _widened(found, native)]
-    return Readied(checkpoint, settings, found, native, (*checkpoint.notes, *notes))
+    return Readied(checkpoint, settings, found, native)
 
 
 def _asked(spec: Spec) -> Iterator[Problem]:
@@ -73,27 +75,21 @@ def _asked(spec: Spec) -> Iterator[Problem]:
         )
 
 
-def _widened(found: Mapping[str, Module], native: bool) -> Iterator[Problem]:
-    """Say which modules take more memory than in their file."""
-    wide = [
-        module
-        for path, module in found.items()
-        if len(module.shape) == 2
-        and (path != TABLE or HEAD not in found)
-        and module.stored < module.nbytes(native) // 3 * 2
-    ]
-    if wide:
-        stored = sum(module.stored for module in wide) / 1e6
-        taken = sum(module.nbytes(native) for module in wide) / 1e6
-        kinds = sorted({_kind(module) for module in wide})
-        yield Problem(
-            "L330",
-            f"{len(wide)} modules stored in {' and '.join(kinds)} are computed as float32, widened "
-            f"exactly: {taken:.3g} MB in memory for {stored:.3g} MB in the file",
-            causes=(some(module.path for module in wide),),
-            severity="warning",
-        )
+def _widened(found: Mapping[str, Module], native: bool) -> Iterator[str]:
+    """Tell how many modules of each form are widened, and what they take then."""
+    forms: dict[str, list[Module]] = {}
+    for path, module in found.items():
+        if (path != TABLE or HEAD not in found) and _form(module) != "f32":
+            forms.setdefault(_form(module), []).append(module)
+    for form, group in sorted(forms.items()):
+        if not group[0].packs(native):
+            stored = sum(module.stored for module in group) / 1e6
+            taken = sum(module.nbytes(native) for module in group) / 1e6
+            yield (
+                f"{form} -> f32, exactly, in {len(group)} modules: "
+                f"{stored:.3g} MB stored, {taken:.3g} MB loaded"
+            )
 
 
-def _kind(module: Module) -> str:
+def _form(module: Module) -> str:
     return f"{module.scheme.bits} bits" if module.scheme else module.parts["weight"].dtype
