@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks import __main__, log_mel, real_size, startup, timing, weights
+from benchmarks import __main__, log_mel, onnx_decode, real_size, startup, timing, weights
 from composer.audio import read_audio
 from composer.headers import Headers
 from composer.location import Location
@@ -58,6 +58,14 @@ def test_a_decoder_is_written_as_mlx_lm_reads_it(
     assert ("quantization" in config) == bool(bits)
     logits = model(mx.array([[1, 2, 3]])).astype(mx.float32)
     assert 0.1 < float(mx.std(logits).item()) < 10
+
+
+def test_onnx_runtime_and_mlx_decode_the_same_weights(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    onnx_decode.compare(onnx_decode.write(tmp_path, TINY), 4, 3, 1)
+    printed = capsys.readouterr().out
+    assert "composer mlx.lm, float32: 3 of 3 ids are those of composer onnx.lm\n" in printed
 
 
 def test_real_sizes_are_mega_asrs() -> None:

@@ -119,6 +119,16 @@ def test_greedy_ids_are_those_of_transformers(pair: Pair, seconds: float, langua
     assert got.text == pair.reference.processor.tokenizer.decode(want, skip_special_tokens=True)
 
 
+@pytest.mark.parametrize("seconds", [0.35, 3.375, 9.2])
+def test_a_decoder_on_onnx_runtime_gives_the_same(pair: Pair, seconds: float) -> None:
+    want = pair.want(seconds, "English")
+    got = pair.got(seconds, "cpu", language="English")
+    same_embeds(got.taps["embeds"], want)
+    same_logits(got.outputs["logits"], want)
+    got = pair.got(seconds, "cpu", task="transcribe", language="English")
+    assert got.outputs["ids"].tolist() == want.answer
+
+
 def test_context_goes_into_the_system_turn(pair: Pair) -> None:
     context = "the names: Lü, O’Neill 42"
     want = pair.want(1.0, "German", context)

@@ -29,7 +29,7 @@ class File:
     def __init__(self, location: Location) -> None:
         assert isinstance(location.path, Path)
         self.location = location
-        self.descriptor = os.open(location.path, os.O_RDONLY | getattr(os, "O_BINARY", 0))
+        self.descriptor = os.open(location.path, os.O_RDONLY)
         finalize(self, os.close, self.descriptor)
         self.before = self.state()
 

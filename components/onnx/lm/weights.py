@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -57,7 +56,7 @@ class Weights:
 def private(nbytes: int) -> Iterator[Weights]:
     """Give a folder that nobody else reads, and remove it; raise ComposerError where it is full."""
     try:
-        with TemporaryDirectory(prefix="composer-", ignore_cleanup_errors=os.name == "nt") as made:
+        with TemporaryDirectory(prefix="composer-") as made:
             yield Weights(Path(made))
     except OSError as error:
         raise ComposerError(
