@@ -10,6 +10,7 @@ from typing import Any, Literal, NoReturn
 from composer.errors import ComposerError, Place, Problem
 
 MOST_DEPTH = 32
+DEEP = f"nested more than {MOST_DEPTH} levels deep"
 MOST_VALUES = 10_000
 MOST_PROBLEMS = 20
 LARGEST, SMALLEST = 2**63 - 1, -(2**63)
@@ -107,9 +108,7 @@ def build(events: Iterable[Event], report: Report) -> tuple[Any, Spot] | None:
             frame.attach(event.value if container is None else container, spot)
         if container is not None:
             if len(frames) > MOST_DEPTH:
-                report.stop(
-                    "M102", f"nested more than {MOST_DEPTH} levels deep", event.at, "flatten it"
-                )
+                report.stop("M102", DEEP, event.at, "flatten it")
             frames.append(_Frame(container, spot, wants_key=event.kind == "map"))
     return (root[0], frames[0].spot.children[0]) if root else None
 

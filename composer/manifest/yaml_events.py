@@ -8,7 +8,7 @@ from typing import Any
 
 import yaml
 
-from composer.manifest.tree import At, Event, Report, shortened, whole_number
+from composer.manifest.tree import DEEP, At, Event, Report, shortened, whole_number
 
 LOADER: type[Any] = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
@@ -24,6 +24,8 @@ FLOAT = re.compile(r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?")
 NO_NUMBER = re.compile(r"[-+]?\.(inf|Inf|INF)|\.(nan|NaN|NAN)")
 
 SYNTAX = (
+    # libyaml has a limit of its own since PyYAML 6.0.4, and meets it while it looks ahead.
+    ("maximum nesting depth", "M102", DEEP, "flatten it"),
     ("unicode character", "M103", "this escape names no character", None),
     (
         "mapping values are not allowed",
