@@ -43,6 +43,7 @@ def main(arguments: list[str]) -> None:
     parser.add_argument("--prompt", type=int, default=64, help="ids of a text prompt")
     parser.add_argument("--tokens", type=int, default=64)
     parser.add_argument("--seconds", type=float, default=10.0, help="length of the clip")
+    parser.add_argument("--variant", metavar="NAME", help="composer's variant: cpu, of the Qwen3s")
     parser.add_argument("--real", action="store_true", help=REAL)
     parser.add_argument("--folder", type=Path, help="where models are written, a temporary one")
     asked = parser.parse_args(arguments)
@@ -71,9 +72,10 @@ def compare(name: str, folder: Path, asked: argparse.Namespace) -> None:
     else:
         request["ids"] = np.random.default_rng(0).integers(2, 256, asked.prompt).tolist()
     with started(OURS) as ours:
-        want = answer(ours, model, request)
+        want = answer(ours, model, request, asked.variant)
         assert want
-        print(f"   composer gives {len(want)} ids ({len(set(want))} different ones)", flush=True)
+        mine = f"{OURS} {asked.variant}" if asked.variant else OURS
+        print(f"   {mine} gives {len(want)} ids ({len(set(want))} different ones)", flush=True)
         for other in PEERS[name]:
             if asked.peers is None or other in asked.peers:
                 hold(other, ours, model, request, want, asked.turns)
@@ -120,8 +122,10 @@ def started(name: str) -> Peer:
     return Peer(name, python)
 
 
-def answer(peer: Peer, model: Model, request: Mapping[str, Any]) -> list[int]:
-    """Load the model and return the first answer."""
+def answer(
+    peer: Peer, model: Model, request: Mapping[str, Any], variant: str | None = None
+) -> list[int]:
+    """Load the model, or a variant of composer's bundle, and return the first answer."""
     folder = model.bundle if peer.name == OURS else model.checkpoint
     folder = model.original if peer.name == "mlx-audio" else folder
     # How long a run becomes: llama.cpp takes the memory for it at once.
@@ -132,6 +136,7 @@ def answer(peer: Peer, model: Model, request: Mapping[str, Any]) -> list[int]:
         ends=list(model.ends),
         hears="clip" in request,
         length=length,
+        variant=variant,
     )
     return peer.run(**request)
 

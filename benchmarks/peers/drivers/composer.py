@@ -8,13 +8,13 @@ from typing import Any
 from benchmarks.peers.drivers.protocol import serve
 
 
-def load(folder: str, task: str, **_: Any) -> Callable[..., list[int]]:
-    """Load the bundle in a folder."""
+def load(folder: str, task: str, variant: str | None = None, **_: Any) -> Callable[..., list[int]]:
+    """Load the bundle in a folder, or a variant of it."""
     import numpy as np
 
     import composer
 
-    bundle = composer.load(folder, task=task)
+    bundle = composer.load(folder, task=task, variant=variant)
     clips: dict[str, Any] = {}
 
     def run(tokens: int, ids: list[int] | None = None, clip: str | None = None) -> list[int]:

@@ -60,7 +60,9 @@ def gemma4(folder: Path, real: bool = False) -> Model:
     write_checkpoint(folder / "weights", sizes)
     write_tokenizer(folder / "tokenizer", sizes["vocab_size"])
     (folder / "bundle.yaml").write_text(
-        CONTINUE.format(name="gemma4", use="mlx.gemma4", more=PER_LAYER, side="per_layer: $side, ")
+        CONTINUE.format(
+            name="gemma4", use="mlx.gemma4", more=PER_LAYER, side="per_layer: $side, ", variants=""
+        )
     )
     add_tokenizer(folder)
     shape = "Gemma-4-E2B's widths and vocabulary, but 4 layers of its 35, 3.5 GB"

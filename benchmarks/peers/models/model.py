@@ -27,7 +27,7 @@ name: {name}
 sources: {{repo: ./}}
 components:
   decoder: {{use: {use}, weights: repo/weights, files: repo/tokenizer}}
-inputs: {{ids: ids}}
+{variants}inputs: {{ids: ids}}
 graph:
   words:  {{run: decoder.embed,    with: {{ids: $ids}}}}
 {more}  answer: {{run: decoder.generate, with: {{embeds: $words, {side}max_tokens: 64}}}}
