@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -18,6 +19,7 @@ from composer.cli.options import (
 from composer.cli.printing import as_json, say, waiting, write
 from composer.cli.tap import dump_of
 from composer.errors import DIFFERS
+from composer.suggest import did_you_mean
 
 if TYPE_CHECKING:
     from composer.diff.compare import Comparison, Gate
@@ -35,7 +37,7 @@ def diff(
     input: Inputs = None,
     tolerance: Annotated[
         float | None,
-        typer.Option(min=0, metavar="X", help="Allow so much relative error at every stage, in "
+        typer.Option(metavar="X", help="Allow so much relative error at every stage, 0 to 1, in "
                      "place of the reference's noise floor, or of 1e-4 where it has none."),
     ] = None,
     any_float: Annotated[
@@ -79,6 +81,10 @@ def diff(
     with waiting(f"holding {choice.name} against {reference}"):
         want = _dump(reference) or dump_of(first, task, input, set)
         found = _compared(want, choice, task, gate, tuple(skip or ()), set)
+    for glob in skip or ():
+        if not any(fnmatchcase(name, glob) for name in found.skipped):
+            near = did_you_mean(glob, [row.name for row in found.rows])
+            raise typer.BadParameter(f"--skip {glob} is no stage's name. {near or ''}".rstrip())
     if junit:
         write(junit, report_junit(found, f"composer diff {choice.name}"))
     say(as_json(report_json(found)) if json else table(found))
@@ -124,6 +130,10 @@ def _gate(tolerance: float | None, any_float: bool) -> Gate:
     from composer.diff.compare import Gate
     from composer.diff.gates import Tolerance
 
+    if tolerance is not None and not 0 <= tolerance < 1:
+        raise typer.BadParameter(
+            f"--tolerance {tolerance:g} is not from 0 to below 1, where a stage of zeros would pass"
+        )
     allowed = None if tolerance is None else Tolerance.scaled(tolerance)
     return Gate(allowed, any_float)
 

@@ -39,10 +39,16 @@ class Row:
 
 @dataclass(frozen=True)
 class Comparison:
-    """The rows in graph order, and the stages that were left out because they were told to be."""
+    """The rows in graph order, and the stages that were left out because they were told to be.
+
+    `made` is what made the reference, and what made the values that are held against it, where
+    anything did. `ran` is false of two dumps, of which nothing can be run alone.
+    """
 
     rows: tuple[Row, ...]
     skipped: tuple[str, ...] = ()
+    made: tuple[Mapping[str, Any], Mapping[str, Any]] = ({}, {})
+    ran: bool = False
 
     @property
     def ok(self) -> bool:
@@ -50,9 +56,16 @@ class Comparison:
 
     @property
     def first(self) -> Row | None:
-        """Return the first stage that is wrong of itself, else the first that is wrong at all."""
-        wrong = [row for row in self.rows if row.fed is not None and not row.fed.ok]
-        wrong = wrong or [row for row in self.rows if not row.ok]
+        """Return the first stage that is wrong of itself, else the first that is wrong at all.
+
+        One is wrong of itself if it is so on the reference's input, or if that is not known and
+        nothing before it is wrong.
+        """
+        wrong = [row for row in self.rows if not row.ok]
+        for row in wrong:
+            alone = row.fed.ok if row.fed else row is not wrong[0]
+            if not alone:
+                return row
         return wrong[0] if wrong else None
 
 
@@ -63,8 +76,12 @@ class Gate:
     tolerance: Tolerance | None = None
     any_float: bool = False
 
+    def allowed(self, want: Stage) -> Tolerance:
+        """Return what passes at a stage: what is given, else four times its noise, else 1e-4."""
+        return self.tolerance or (Tolerance.of(want.floor) if want.floor else Tolerance())
+
     def verdict(self, have: Stage, want: Stage) -> Verdict:
-        allowed = self.tolerance or (Tolerance.of(want.floor) if want.floor else None)
+        allowed = self.allowed(want)
         floats = {"f16", "bf16", "f32", "f64"}
         free = self.any_float and {have.dtype, want.dtype} <= floats
         dtypes = (want.dtype, want.dtype) if free else (have.dtype, want.dtype)
@@ -86,7 +103,7 @@ def against_dump(
         for name in names
         if name not in left
     )
-    return Comparison(rows, left)
+    return Comparison(rows, left, (want.about, have.about))
 
 
 def against_bundle(
@@ -120,11 +137,12 @@ def against_bundle(
     if broken and all(verdict is None or verdict.ok for verdict in alone.values()):
         raise broken
     nodes = {value: node.name for node in graph.nodes.values() for value in node.outputs.values()}
+    order = {name: place for place, name in enumerate(graph.values)}
     rows = tuple(
         Row(row.name, nodes.get(row.name, row.name), row.own, alone.get(row.name))
-        for row in found.rows
+        for row in sorted(found.rows, key=lambda row: order.get(row.name, len(order)))
     )
-    return Comparison(rows, found.skipped)
+    return Comparison(rows, found.skipped, found.made, ran=True)
 
 
 def _hold_audio(want: Dump, graph: Graph) -> None:
@@ -159,8 +177,10 @@ def _failed(want: Dump, graph: Graph, error: ComposerError, skip: tuple[str, ...
     """Return the comparison of a run that did not come to its end."""
     names = dict.fromkeys([*want.stages, *graph.values])
     left = tuple(name for name in names if _skips(name, skip))
-    verdict = Verdict((f"the run failed: {_why(error)}",))
-    return Comparison(tuple(Row(n, n, verdict) for n in names if n not in left), left)
+    failed = Verdict((f"the run failed: {_why(error)}",))
+    given = set(graph.inputs) & want.stages.keys()  # the run had these from the reference
+    rows = tuple(Row(n, n, Verdict() if n in given else failed) for n in names if n not in left)
+    return Comparison(rows, left, (want.about, {}))
 
 
 def _why(error: ComposerError) -> str:

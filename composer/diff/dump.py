@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
@@ -86,6 +87,10 @@ def _stage(name: str, value: Any, each: Any) -> Stage:
         raise ValueError(f"'{name}' has {rank} axes, not {axes} with rows along {said.along}")
     if not _is(value, said.dtype):
         raise ValueError(f"'{name}' is no {said.dtype!a}")
+    if isinstance(value, Audio) and said.axes != [f"{value.rate} Hz"]:
+        raise ValueError(f"'{name}' has {value.rate} Hz, not {' '.join(said.axes) or 'any'}")
+    if said.floor and min(said.floor.values()) < 0:
+        raise ValueError(f"'{name}' has a noise below 0")
     floor = Measures(**said.floor) if said.floor else None
     return Stage(value, said.dtype, tuple(said.axes), said.along, floor)
 
@@ -113,6 +118,9 @@ def read_dump(path: Path) -> Dump:
             raise ValueError(f"it describes no stage '{min(left)}'")
         if not stages or not isinstance(said["about"], dict):
             raise ValueError("it has no stages, or says nothing about them")
+        for name, told in said["about"].get("digests", {}).items():
+            if name in stages and told != digest(stages[name].value):
+                raise ValueError(f"'{name}' is not what its digest says")
         return Dump(stages, said["about"])
     except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
         why = f"no stage {error}" if isinstance(error, KeyError) else error
@@ -124,6 +132,11 @@ def read_feed(path: Path) -> dict[str, Any]:
     """Return the values of a file that a graph can take: of a dump all but the replayed steps."""
     values, text = read_values(path), read_about(path, KEY)
     return {n: v for n, v in values.items() if text is None or not n.endswith(f"_{STEPS}")}
+
+
+def digest(value: Any) -> str:
+    """Return the SHA-256 of an array's or a clip's numbers."""
+    return f"sha256:{hashlib.sha256(plain(value).tobytes()).hexdigest()}"
 
 
 def plain(value: Any) -> Any:

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 FLOOR_FACTOR = 4.0  # how far beyond the measured noise a stage may be
+MOST = 0.9  # of l2 and gain, whatever the noise: all zeros have 1
 
 
 @dataclass(frozen=True)
@@ -39,27 +40,35 @@ class Tolerance:
 
     @classmethod
     def scaled(cls, error: float) -> Tolerance:
-        """Return what one relative error allows: cosines fall with its square."""
+        """Return what one relative error below 1 allows: cosines fall with its square."""
         return cls(error, 10 * error, error, 100 * error**2, error)
 
     @classmethod
     def of(cls, floor: Measures) -> Tolerance:
-        """Return what a noise floor allows: some times the noise, and never less than rounding."""
-        least = cls(1e-6, 1e-5, 1e-6, 1e-9, 1e-6)
+        """Return what a noise floor allows: some times the noise, and never less than rounding.
+
+        Nor so much that a stage of zeros would pass.
+        """
+        least, most = asdict(cls(1e-6, 1e-5, 1e-6, 1e-9, 1e-6)), asdict(cls.scaled(MOST))
+        noises = asdict(floor).items()
         return cls(
             **{
-                name: max(FLOOR_FACTOR * noise, getattr(least, name))
-                for name, noise in asdict(floor).items()
+                name: min(max(FLOOR_FACTOR * noise, least[name]), most[name])
+                for name, noise in noises
             }
         )
 
 
 @dataclass(frozen=True)
 class Verdict:
-    """What the gates say of one stage: `faults` in words, none where it passed."""
+    """What the gates say of one stage: `faults` in words, none where it passed.
+
+    Of floats there are the measures, and what was allowed of each.
+    """
 
     faults: tuple[str, ...] = ()
     measures: Measures | None = None
+    allowed: Tolerance | None = None
 
     @property
     def ok(self) -> bool:
@@ -81,7 +90,7 @@ def compare(
     """
     if isinstance(want, str) or isinstance(have, str):
         same = isinstance(have, str) and isinstance(want, str) and have == want
-        return Verdict(() if same else (f"{_said(have)}, not {_said(want)}",))
+        return Verdict(() if same else (_parted(have, want),))
     have, want = np.asarray(have), np.asarray(want)
     faults = []
     kinds = dtypes or (have.dtype.name, want.dtype.name)
@@ -107,11 +116,14 @@ def compare(
     if odd:
         return Verdict((*faults, f"{odd} numbers are not finite"))
     measures = measure(have, want, along)
-    return Verdict((*faults, *beyond(measures, tolerance or Tolerance())), measures)
+    allowed = tolerance or Tolerance()
+    return Verdict((*faults, *beyond(measures, allowed)), measures, allowed)
 
 
 def measure(have: np.ndarray, want: np.ndarray, along: int = -1) -> Measures:
     """Measure two finite arrays of one shape, whose rows lie along one axis."""
+    if np.array_equal(have, want):
+        return Measures(0.0, 0.0, 0.0, 0.0)
     x, r = (_rows(each.astype(np.float64), along) for each in (have, want))
     if not r.any():
         size = float(np.abs(x).max())
@@ -155,12 +167,23 @@ def beyond(measures: Measures, tolerance: Tolerance) -> tuple[str, ...]:
     )
 
 
-def _said(value: Any) -> str:
-    return (
-        repr(value if len(value) <= 40 else value[:37] + "...")
-        if isinstance(value, str)
-        else (f"an array {list(np.asarray(value).shape)}")
-    )
+def _parted(have: Any, want: Any) -> str:
+    """Say how two values differ of which one is a text; of long texts only where they part."""
+    at = 0
+    if isinstance(have, str) and isinstance(want, str) and max(len(have), len(want)) > 40:
+        pairs = enumerate(zip(have, want, strict=False))
+        short = min(len(have), len(want))
+        at = next((place for place, (one, two) in pairs if one != two), short)
+    said = f"{_said(have, at)}, not {_said(want, at)}"
+    return f"{said} at character {at + 1}" if at else said
+
+
+def _said(value: Any, at: int) -> str:
+    if not isinstance(value, str):
+        return f"an array {list(np.asarray(value).shape)}"
+    start, end = max(at - 20, 0), at + 20 if at else 40
+    before, after = "..." if start else "", "..." if end < len(value) else ""
+    return repr(f"{before}{value[start:end]}{after}")
 
 
 def _names(axes: Sequence[str]) -> str:

@@ -9,6 +9,7 @@ from xml.etree.ElementTree import Element, SubElement, indent, tostring
 
 from composer.diff.compare import Comparison, Row
 from composer.diff.gates import Verdict
+from composer.diff.origin import apart
 
 MEASURES = ("l2", "peak", "gain", "angle")
 NO_XML = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
@@ -30,7 +31,8 @@ def table(found: Comparison) -> str:
         for line, below in zip(cells, faults, strict=True)
         for text in (line, *(f"    {fault}" for fault in below))
     ]
-    return "\n".join([*texts, *(f"skipped: {name}" for name in found.skipped), verdict(found)])
+    skipped = [f"skipped: {name}" for name in found.skipped]
+    return "\n".join([*texts, *skipped, *apart(*found.made), verdict(found)])
 
 
 def verdict(found: Comparison) -> str:
@@ -41,8 +43,12 @@ def verdict(found: Comparison) -> str:
     if first is None:
         return "differs: nothing was compared"
     wrong = sum(not row.ok for row in found.rows)
-    of_itself = first.fed is not None and not first.fed.ok
-    how = "on the reference's own input" if of_itself else "on what came before it"
+    if first.fed is not None and not first.fed.ok:
+        how = "on the reference's own input"
+    elif found.ran and first.fed is not None:
+        how = "on what came before it"
+    else:
+        how = "with nothing wrong before it"
     return f"differs: {wrong} of {len(found.rows)} stages; the first is {first.name}, {how}"
 
 
@@ -53,6 +59,8 @@ def as_json(found: Comparison) -> dict[str, Any]:
         "ok": found.ok,
         "first": first.name if first else None,
         "skipped": list(found.skipped),
+        "reference": dict(found.made[0]),
+        "held": dict(found.made[1]),
         "stages": [
             {"stage": row.name, "node": row.node, "ok": row.ok, "own": _json(row.own),
              "fed": _json(row.fed) if row.fed else None}
@@ -63,12 +71,12 @@ def as_json(found: Comparison) -> dict[str, Any]:
 
 def junit(found: Comparison, name: str) -> str:
     """Return a comparison as a suite of JUnit, a case a stage."""
-    wrong = sum(not row.ok for row in found.rows)
+    wrong = sum(not row.ok for row in found.rows) + (not found.rows)
     skipped = len(found.skipped)
     suite = Element(
         "testsuite",
         name=name,
-        tests=str(len(found.rows) + skipped),
+        tests=str(max(len(found.rows), 1) + skipped),
         failures=str(wrong),
         skipped=str(skipped),
     )
@@ -77,6 +85,9 @@ def junit(found: Comparison, name: str) -> str:
         if not row.ok:
             faults = _faults(row)
             SubElement(case, "failure", message=faults[0]).text = "\n".join(faults)
+    if not found.rows:
+        case = SubElement(suite, "testcase", classname=name, name="anything")
+        SubElement(case, "failure", message="nothing was compared")
     for each in found.skipped:
         SubElement(SubElement(suite, "testcase", classname=name, name=each), "skipped")
     indent(suite)
@@ -93,5 +104,6 @@ def _word(verdict: Verdict) -> str:
 
 
 def _json(verdict: Verdict) -> dict[str, Any]:
-    measures = asdict(verdict.measures) if verdict.measures else None
-    return {"ok": verdict.ok, "faults": list(verdict.faults), "measures": measures}
+    measures, allowed = (asdict(m) if m else None for m in (verdict.measures, verdict.allowed))
+    return {"ok": verdict.ok, "faults": list(verdict.faults), "measures": measures,
+            "allowed": allowed}  # fmt: skip

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import replace
@@ -10,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from composer.diff.dump import Dump, Stage, plain, stage_of
+from composer.diff.dump import Dump, Stage, digest, plain, stage_of
 from composer.diff.gates import measure
 from composer.diff.steps import IDS, REPLAY, stepped
 from composer.errors import ComposerError, Problem
@@ -73,11 +72,7 @@ def dumped(
     made = {name: stages[name] for name in graph.inputs}
     texts = {name: each.value for name, each in made.items() if isinstance(each.value, str)}
     about = made_from(bundle, task, texts, options or {})
-    about["digests"] = {
-        name: f"sha256:{hashlib.sha256(plain(each.value).tobytes()).hexdigest()}"
-        for name, each in made.items()
-        if name not in texts
-    }
+    about["digests"] = {n: digest(each.value) for n, each in made.items() if n not in texts}
     return Dump(stages, about)
 
 

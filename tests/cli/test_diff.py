@@ -90,7 +90,14 @@ def test_json_junit_and_dumps(cli):
     assert (code, said["first"]) == (1, "answer_steps")
     assert ElementTree.parse("junit.xml").getroot().get("failures") == "1"
     code, out, _err = cli("diff", "a.safetensors", "b.safetensors", "--skip", "answer_*")
-    assert out.splitlines()[-2:] == ["skipped: answer_steps", "the same: 13 stages"]
+    assert out.splitlines()[-3:] == [
+        "skipped: answer_steps",
+        "settings.answer.lora: True in the reference, False here",
+        "the same: 13 stages",
+    ]
+    code, _out, err = cli(*given, "--skip", "answr_steps")
+    assert code == 2
+    assert "--skip answr_steps is no stage's name. did you mean 'answer_steps'?" in err
 
 
 def test_a_floor_is_measured_and_kept(cli, tmp_path):
@@ -126,7 +133,10 @@ def test_a_dump_can_be_fed(cli):
             "x.safetensors is a dump: leave out what places a bundle",
         ),
         (("x.safetensors", "y.safetensors", "--set", "a.b=1"), "leave out --task and --set"),
-        (("x.safetensors", "tiny.yaml", "--tolerance", "nan"), "greater than or equal to 0"),
+        *(
+            (("x.safetensors", "tiny.yaml", "--tolerance", odd), f"--tolerance {odd} is not from 0")
+            for odd in ("nan", "-1", "1", "inf", "1e+200")
+        ),
         (("tiny.yaml", "tiny.yaml"), "R541 input 'audio' (audio) is not given"),
     ],
 )

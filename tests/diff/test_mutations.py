@@ -13,7 +13,8 @@ from composer.diff.dump import Dump, Stage
 from composer.diff.gates import Tolerance
 from composer.diff.steps import with_steps
 from composer.diff.tap import replayed, tap, with_floor
-from tests.diff.tiny import CLIP, KINDS, MANIFEST, PAD, SCALE, Encoder, Mel, Words
+from tests.diff import tiny
+from tests.diff.tiny import CLIP, KINDS, MANIFEST, PAD, SCALE, Ask, Encoder, Mel, Words
 
 
 @pytest.fixture(scope="module")
@@ -115,17 +116,6 @@ def nan(rows):
     return rows
 
 
-class Stale:
-    """Give what was given the first time."""
-
-    def __init__(self):
-        self.kept = None
-
-    def __call__(self, rows):
-        self.kept = rows * 1.001 if self.kept is None else self.kept
-        return self.kept
-
-
 def heads(rows):
     return rows.reshape(len(rows), 2, -1)[:, ::-1].reshape(rows.shape)
 
@@ -149,13 +139,20 @@ MUTATIONS = {
     "sign": (soft(np.negative), "soft"),
     "noise of a hundredth": (soft(lambda rows: rows + np.float32(0.01) * rows.std() * np.cos(
         np.arange(rows.size, dtype=np.float32)).reshape(rows.shape)), "soft"),
-    "stale stage": (soft(Stale()), "soft"),
+    "stale stage, of another clip": (call(Encoder, "__call__", lambda true, self, mel: true(
+        self, mel[:, ::-1])), "soft"),
     "mask": (method(Mel, "__call__", lambda made: {**made, "mask": ~made["mask"]}), "frames.mask"),
-    "off-by-one ids": (call(Words, "embed", lambda true, self, ids: true(self, (ids + 1) % 32)),
-                       "base"),
+    "off-by-one ids": (method(Ask, "__call__", lambda made: {**made, "ids": made["ids"] + (
+        made["ids"] == 2 + ord("h") % 20)}), "asked.ids"),
+    "ids that are looked up one off": (call(Words, "embed", lambda true, self, ids: true(
+        self, (ids + 1) % 32)), "base"),
     "wrong space": (method(Words, "embed", lambda rows: rows / np.float32(SCALE)), "base"),
     "placeholder's own side rows": (call(Words, "side", lambda true, self, ids: true(
         self, np.where(ids == 0, PAD, ids))), "side"),
+    "wrong adapter": (lambda patch: patch.setattr(tiny, "LORA", tiny.random(9, tiny.WIDTH)),
+                      "answer.text"),
+    "adapter at another scale": (lambda patch: patch.setattr(tiny, "LORA", tiny.LORA / 2),
+                                 "answer_steps"),
     "adapter off": (call(Words, "steps", lambda true, self, e, s, lora, ids, most: true(
         self, e, s, False, ids, most)), "answer_steps"),
 }  # fmt: skip

@@ -116,7 +116,8 @@ def test_a_missing_slice_is_a_fault(elderwise: Any) -> None:
     path.write_text(MANIFEST.replace(", slices: 2", ""))
     found = held(elderwise, 4.9, path)
     assert first(found) == "mel"
-    assert "R521" in str(found.rows[0].own.faults)
+    assert found.first is not None
+    assert "R521" in str(found.first.own.faults)
 
 
 def test_a_shuffled_projector_is_a_fault(elderwise: Any) -> None:

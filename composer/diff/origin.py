@@ -1,0 +1,37 @@
+"""Tell where two dumps were not made alike."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+PARTS = ("task", "settings", "inputs", "placement")
+ABSENT = object()
+
+
+def apart(want: Mapping[str, Any], have: Mapping[str, Any]) -> list[str]:
+    """Return a line for each setting in which a reference and what is held against it differ.
+
+    Where either says nothing of a part, as a reference that is no bundle may, neither is told.
+    """
+    lines = []
+    for part in PARTS:
+        if part in want and part in have:
+            ours, theirs = (dict(_leaves(part, each[part])) for each in (have, want))
+            for name in dict.fromkeys([*theirs, *ours]):
+                here, there = ours.get(name, ABSENT), theirs.get(name, ABSENT)
+                if here != there:
+                    lines.append(f"{name}: {_shown(there)} in the reference, {_shown(here)} here")
+    return lines
+
+
+def _leaves(name: str, value: Any) -> Iterator[tuple[str, Any]]:
+    if isinstance(value, Mapping):
+        for key, each in value.items():
+            yield from _leaves(f"{name}.{key}", each)
+    else:
+        yield name, value
+
+
+def _shown(value: Any) -> str:
+    return "none" if value is ABSENT else ascii(value)
