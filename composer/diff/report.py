@@ -9,7 +9,7 @@ from xml.etree.ElementTree import Element, SubElement, indent, tostring
 
 from composer.diff.compare import Comparison, Row
 from composer.diff.gates import Verdict
-from composer.diff.origin import apart
+from composer.origin import apart
 
 MEASURES = ("l2", "peak", "gain", "angle")
 NO_XML = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")

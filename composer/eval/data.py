@@ -7,7 +7,7 @@ import json
 import os
 from collections import Counter
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +29,7 @@ class Utterance:
 
     `id` is the clip's path as the data names it, `#offset` added where it is a part of a file;
     `offset` and `duration` are in seconds, as stated; `fields` are the line's other texts and
-    numbers.
+    numbers, and `line` is its number where the data has lines.
     """
 
     id: str
@@ -38,6 +38,7 @@ class Utterance:
     offset: float | None = None
     duration: float | None = None
     fields: Mapping[str, str] = field(default_factory=dict)
+    line: int | None = None
 
     def audio(self) -> Audio:
         """Read the clip; raise R573 where its length is not what the data states."""
@@ -80,7 +81,7 @@ def read_data(path: Path, text: str | None = None) -> list[Utterance]:
     except (OSError, UnicodeDecodeError) as error:
         why = error.strerror if isinstance(error, OSError) else f"it is not UTF-8: {error}"
         raise _unread(path, f"the data cannot be read: {why}") from None
-    problems += [*_unwritable(path, found), *_repeated(path, found), *_missing(found)]
+    problems += [*_unwritable(path, found), *_repeated(path, found), *_missing(path, found)]
     if problems:
         raise ComposerError(problems)
     if not found:
@@ -151,7 +152,7 @@ def _file(path: Path, text: str | None) -> Read:
     found, problems = [], []
     for number, line in _csv(path) if path.suffix.lower() == ".csv" else _jsonl(path):
         try:
-            found.append(_utterance(path.parent, line, text))
+            found.append(replace(_utterance(path.parent, line, text), line=number))
         except _Fault as fault:
             place = Place(str(path), number)
             problems.append(Problem("R581", fault.message, place, hint=fault.hint))
@@ -258,18 +259,34 @@ def _unwritable(path: Path, found: list[Utterance]) -> Iterator[Problem]:
 
 
 def _repeated(path: Path, found: list[Utterance]) -> Iterator[Problem]:
-    parts = [(os.path.abspath(each.path), each.offset) for each in found]
+    parts = [(_true(each.path), each.offset or 0.0) for each in found]
     counts = Counter(parts)
-    twice = [each.id for each, part in zip(found, parts, strict=True) if counts[part] > 1]
-    twice = list(dict.fromkeys(twice))
+    twice = [each for each, part in zip(found, parts, strict=True) if counts[part] > 1]
     if twice:
-        message = f"more than one line is about {listed(twice)}"
+        names = listed(dict.fromkeys(each.id for each in twice))
+        message = f"more than one line is about {names}{_lines(twice)}"
         hint = "an utterance counts once: take the others out"
-        yield Problem("R583", message, Place(str(path)), hint=hint)
+        yield Problem("R583", message, Place(str(path), twice[0].line), hint=hint)
 
 
-def _missing(found: list[Utterance]) -> Iterator[Problem]:
-    lost = [str(each.path) for each in found if not os.path.isfile(each.path)]
+def _true(path: Path) -> str:
+    """Return where links lead; a name that no file can have is left as it is."""
+    try:
+        return os.path.realpath(path)
+    except (OSError, ValueError):
+        return str(path)
+
+
+def _missing(path: Path, found: list[Utterance]) -> Iterator[Problem]:
+    lost = [each for each in found if not os.path.isfile(each.path)]
     if lost:
-        message = f"{len(lost)} of {len(found)} clips are not there: {listed(lost)}"
-        yield Problem("R582", message, hint="paths are relative to the file that names them")
+        names = listed(str(each.path) for each in lost)
+        message = f"{len(lost)} of {len(found)} clips are not there: {names}{_lines(lost)}"
+        hint = "paths are relative to the file that names them"
+        yield Problem("R582", message, Place(str(path), lost[0].line), hint=hint)
+
+
+def _lines(told: list[Utterance]) -> str:
+    """Say on which lines utterances stand, where there are lines."""
+    numbers = [str(each.line) for each in told if each.line is not None]
+    return f", lines {listed(numbers)}" if len(numbers) > 1 else ""

@@ -84,7 +84,7 @@ def _article(each: Scored, folder: Path) -> str:
     table = "".join(f"<tr>{''.join(line)}</tr>" for line in cells)
     counts = each.score.words
     said = f"{percent(counts.rate)} of {counts.total} words"
-    source = quote(Path(os.path.relpath(each.clip.path, folder)).as_posix())
+    source = quote(os.fsencode(Path(os.path.relpath(each.clip.path, folder)).as_posix()))
     if each.clip.offset is not None:
         end = each.clip.offset + (each.heard.seconds or 0)
         source += f"#t={each.clip.offset:g},{end:g}"

@@ -10,6 +10,7 @@ from typing import Any
 from composer.eval.bootstrap import CONFIDENCE, RESAMPLES, SEED, Interval
 from composer.eval.evaluation import Comparison, Evaluation, Scored
 from composer.eval.score import Counts, total
+from composer.origin import apart
 
 VERSION = 1
 PERCENT = (0, 20)
@@ -90,9 +91,10 @@ def _against(other: Comparison) -> dict[str, Any]:
         "bundle": other.made_by.get("bundle"),
         "wer": other.wer,
         "difference": other.words.difference,
-        "low": other.words.interval.low,
-        "high": other.words.interval.high,
+        "low": other.words.interval.low if other.words.interval else None,
+        "high": other.words.interval.high if other.words.interval else None,
         "p": other.words.p,
+        "made_by": dict(other.made_by),
     }
 
 
@@ -123,7 +125,7 @@ def report_text(found: Evaluation, by: Sequence[str] = ()) -> str:
     for field in by:
         lines += ["", *_table(found, field)]
     if found.against:
-        lines += ["", *_comparison(found.against)]
+        lines += ["", *_comparison(found.against, found.made_by)]
     return "\n".join([*lines, "", *_made_by(found)])
 
 
@@ -133,7 +135,7 @@ def percent(rate: float | None) -> str:
 
 
 def _row(title: str, counts: Counts, name: str, sure: Interval | None) -> str:
-    span = f"[{100 * sure.low:.2f}, {100 * sure.high:.2f}]" if sure else ""
+    span = f"[{100 * sure.low:.2f}, {100 * sure.high:.2f}]" if sure else "no interval"
     return (
         f"{title:<14}{percent(counts.rate):>8}   {name} {span}  N {counts.total}  "
         f"S {counts.substitutions}  D {counts.deletions}  I {counts.insertions}  H {counts.hits}"
@@ -175,15 +177,15 @@ def _table(found: Evaluation, field: str) -> list[str]:
     return lines
 
 
-def _comparison(other: Comparison) -> list[str]:
-    words = other.words
-    low, high = 100 * words.interval.low, 100 * words.interval.high
+def _comparison(other: Comparison, made_by: Mapping[str, Any]) -> list[str]:
+    words, sure = other.words, other.words.interval
     name = other.made_by.get("bundle", {}).get("name", "?")
-    verdict = "they differ" if low > 0 or high < 0 else "no difference is shown"
+    verdict = "they differ" if words.p < 1 - CONFIDENCE else "no difference is shown"
+    span = f" [{100 * sure.low:+.2f}, {100 * sure.high:+.2f}]" if sure else ""
     return [
         f"against {name} in {other.path}: WER {percent(other.wer)}",
-        f"difference {100 * words.difference:+.2f} points [{low:+.2f}, {high:+.2f}], "
-        f"p {words.p:.4f}: {verdict}",
+        f"difference {100 * words.difference:+.2f} points{span}, p {words.p:.4f}: {verdict}",
+        *apart(other.made_by, made_by, "there"),
     ]
 
 

@@ -191,7 +191,7 @@ def test_other_settings_and_other_data_are_refused(cli, bundle, data, tmp_path):
 
 
 def test_against(cli, bundle, data, tmp_path):
-    path = data((8, "7."), (6, "6."), (8, "7. b"), (8, "7."))
+    path = data((8, "7."), (6, "6."), (8, "7. b"), *[(8, "7.")] * 3)
     one, other = tmp_path / "one", tmp_path / "other"
     assert cli("eval", bundle, path, "-o", one, "-i", "said=you")[0] == 0
     theirs = one / "results.jsonl"
@@ -199,16 +199,35 @@ def test_against(cli, bundle, data, tmp_path):
     assert (code, err) == (0, "")
     found = json.loads(out)
     against = found["against"]
-    assert (found["words"]["wer"], against["wer"]) == (1 / 5, 1.0)
-    assert against["difference"] == pytest.approx(-4 / 5)
+    assert (found["words"]["wer"], against["wer"]) == (1 / 7, 1.0)
+    assert against["difference"] == pytest.approx(-6 / 7)
     assert against["high"] < 0
-    assert against["p"] < 0.05
+    assert against["p"] == 2 / 2**6  # of all swaps of six clips, two are as far from even
+    assert against["made_by"]["inputs"]["said"] == "you"
     assert against["bundle"]["name"] == "fake-asr"
     out = cli("eval", bundle, path, "-o", other, "--against", theirs)[1]
-    assert f"against fake-asr in {theirs}: WER 100.00 %\ndifference -80.00 points [" in out
-    assert ": they differ\n" in out
+    assert f"against fake-asr in {theirs}: WER 100.00 %\ndifference -85.71 points [" in out
+    assert ": they differ\ninputs.said: 'you' there, 'hi' here\n" in out
     out = cli("eval", bundle, path, "--against", other / "results.jsonl")[1]
     assert "difference +0.00 points [+0.00, +0.00], p 1.0000: no difference is shown" in out
+
+
+def test_a_folder_whose_name_is_no_unicode(cli, bundle, data, tmp_path):
+    folder = tmp_path / os.fsdecode(b"f\xff")
+    folder.mkdir()
+    data((8, "7."))
+    for name in ("data.jsonl", "c0.wav"):
+        (tmp_path / name).rename(folder / name)
+    assert cli("eval", bundle, folder / "data.jsonl", "-o", tmp_path / "o")[0] == 0
+    assert "../f%FF/c0.wav" in (tmp_path / "o" / "index.html").read_text()
+
+
+def test_one_clip_proves_nothing(cli, bundle, data, tmp_path):
+    path, theirs = data((8, "7.")), tmp_path / "one" / "results.jsonl"
+    assert cli("eval", bundle, path, "-o", tmp_path / "one", "-i", "said=you")[0] == 0
+    out = cli("eval", bundle, path, "--against", theirs)[1]
+    assert "WER no interval" in out
+    assert "difference -100.00 points, p 1.0000: no difference is shown" in out
 
 
 def test_against_other_utterances(cli, bundle, data, tmp_path, clip):

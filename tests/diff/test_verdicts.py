@@ -11,7 +11,7 @@ from composer import registry
 from composer.diff.compare import Comparison, Gate, against_bundle, against_dump
 from composer.diff.dump import Dump, Stage, read_dump, stage_of
 from composer.diff.gates import FLOOR_FACTOR, Measures, Tolerance, compare
-from composer.diff.origin import apart
+from composer.origin import apart
 from composer.diff.report import as_json, junit, table, verdict
 from composer.diff.steps import with_steps
 from composer.diff.tap import tap

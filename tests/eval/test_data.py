@@ -215,7 +215,8 @@ def test_clips_that_are_missing(tmp_path, clip):
     clip("a.wav")
     path = lines(tmp_path / "d.jsonl", *({"audio": f"{n}.wav", "text": "x"} for n in "abc"))
     assert refused(path) == [
-        f"R582 2 of 3 clips are not there: {tmp_path}/b.wav, {tmp_path}/c.wav\n"
+        f"{path}:2: R582 2 of 3 clips are not there: {tmp_path}/b.wav, {tmp_path}/c.wav, "
+        "lines 2, 3\n"
         "    hint: paths are relative to the file that names them"
     ]
 
@@ -224,7 +225,7 @@ def test_an_utterance_that_is_there_twice(tmp_path, clip):
     clip("a.wav")
     path = lines(tmp_path / "d.jsonl", *[{"audio": "a.wav", "text": "x"}] * 2)
     assert refused(path) == [
-        f"{path}: R583 more than one line is about a.wav\n"
+        f"{path}:1: R583 more than one line is about a.wav, lines 1, 2\n"
         "    hint: an utterance counts once: take the others out"
     ]
 
@@ -286,7 +287,15 @@ def test_one_clip_by_two_names(tmp_path, clip):
     for other in ("./a.wav", str(path)):
         rows = [{"audio": name, "text": "x"} for name in ("a.wav", other)]
         (told,) = refused(lines(tmp_path / "d.jsonl", *rows))
-        assert f"R583 more than one line is about a.wav, {other}\n" in told
+        assert f"R583 more than one line is about a.wav, {other}, lines 1, 2\n" in told
+
+
+def test_one_clip_by_a_link_or_from_its_start(tmp_path, clip):
+    (tmp_path / "b.wav").symlink_to(clip("a.wav"))
+    for other in ({"audio": "b.wav"}, {"audio": "a.wav", "offset": 0}):
+        rows = [{**row, "text": "x"} for row in ({"audio": "a.wav"}, other)]
+        (told,) = refused(lines(tmp_path / "d.jsonl", *rows))
+        assert "R583 more than one line is about a.wav, " in told
 
 
 def test_a_path_that_no_file_can_have(tmp_path):

@@ -1,4 +1,4 @@
-"""Tell where two dumps were not made alike."""
+"""Tell where two results were not made alike."""
 
 from __future__ import annotations
 
@@ -9,8 +9,10 @@ PARTS = ("task", "settings", "inputs", "placement")
 ABSENT = object()
 
 
-def apart(want: Mapping[str, Any], have: Mapping[str, Any]) -> list[str]:
-    """Return a line for each setting in which a reference and what is held against it differ.
+def apart(
+    want: Mapping[str, Any], have: Mapping[str, Any], there: str = "in the reference"
+) -> list[str]:
+    """Return a line for each setting in which what made one result and another differs.
 
     Where either says nothing of a part, as a reference that is no bundle may, neither is told.
     """
@@ -19,9 +21,9 @@ def apart(want: Mapping[str, Any], have: Mapping[str, Any]) -> list[str]:
         if part in want and part in have:
             ours, theirs = (dict(_leaves(part, each[part])) for each in (have, want))
             for name in dict.fromkeys([*theirs, *ours]):
-                here, there = ours.get(name, ABSENT), theirs.get(name, ABSENT)
-                if here != there:
-                    lines.append(f"{name}: {_shown(there)} in the reference, {_shown(here)} here")
+                own, other = ours.get(name, ABSENT), theirs.get(name, ABSENT)
+                if own != other:
+                    lines.append(f"{name}: {_shown(other)} {there}, {_shown(own)} here")
     return lines
 
 
