@@ -4,19 +4,23 @@ import argparse
 import json
 from pathlib import Path
 
-import soundfile
+import numpy as np
+from scipy.io import wavfile
 
 from training import espeak, heldout
 from training.clips import describe
 
 
 def write(folder: Path, size: int, seed: int) -> None:
-    """Write the clips with their very samples, which 16 bits would round."""
+    """Write the clips with their very samples, which 16 bits would round.
+
+    Not by libsndfile, which writes the time of day beside samples of floats.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     with (folder / "metadata.jsonl").open("w") as lines:
         for number, item in enumerate(heldout.items(size, seed)):
             name = f"{number:04}-{item.category}.wav"
-            soundfile.write(folder / name, item.wave, espeak.RATE, subtype="FLOAT")
+            wavfile.write(folder / name, espeak.RATE, item.wave.astype(np.float32))
             line = {
                 "file_name": name,
                 "transcription": item.text,

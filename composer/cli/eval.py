@@ -97,7 +97,7 @@ def eval_(
     """
     from composer.cli.values import inputs, settings
     from composer.eval.data import read_data
-    from composer.eval.evaluation import compare, evaluate, hold_same
+    from composer.eval.evaluation import compare, evaluate, hold_same, hold_words
     from composer.eval.journal import read_results
     from composer.eval.listen import Listener
     from composer.eval.normalize import NORMALIZERS
@@ -108,8 +108,8 @@ def eval_(
     if normalizer not in NORMALIZERS:
         near = did_you_mean(normalizer, NORMALIZERS) or f"there are: {listed(NORMALIZERS)}"
         raise typer.BadParameter(f"there is no normaliser '{normalizer}'; {near}")
-    NORMALIZERS[normalizer]("")  # what it lacks is told before the clips are run
     clips = read_data(data, text)
+    hold_words(clips, NORMALIZERS[normalizer], data)  # and what the normaliser lacks, before a run
     fields = dict.fromkeys(name for clip in clips for name in clip.fields)
     for name in by or ():
         if name not in fields:

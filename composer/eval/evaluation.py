@@ -109,7 +109,7 @@ def evaluate(
     normalizer: Normalizer,
     speed: Speed,
 ) -> Evaluation:
-    """Score what was heard; raise R572 where no reference has a word."""
+    """Score what was heard."""
     failed = [heard[clip.id] for clip in clips if heard[clip.id].hypothesis is None]
     kept, left_out, pairs = [], [], []
     for clip in clips:
@@ -124,10 +124,16 @@ def evaluate(
         pairs.append((reference, normalizer(each.hypothesis, clip.fields)))
     scores = score(pairs, normalizer)
     scored = [Scored(*both, found) for both, found in zip(kept, scores, strict=True)]
-    if not total(each.score.words for each in scored).total and not failed:
+    return Evaluation(str(data), made_by, normalizer, scored, failed, left_out, speed)
+
+
+def hold_words(clips: Sequence[Utterance], normalizer: Normalizer, data: Path) -> None:
+    """Raise R572 where no reference has a word that is scored."""
+    references = (normalizer(clip.reference, clip.fields) for clip in clips)
+    kept = [(each, each) for each in references if not normalizer.unscored(each)]
+    if not any(found.words.total for found in score(kept, normalizer)):
         message = f"no reference has a word once {normalizer} is through with it"
         raise ComposerError(Problem("R572", message, Place(str(data))))
-    return Evaluation(str(data), made_by, normalizer, scored, failed, left_out, speed)
 
 
 def hold_same(clips: Sequence[Utterance], other: Results, path: Path) -> None:

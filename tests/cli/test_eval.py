@@ -137,11 +137,12 @@ def test_a_first_and_a_last_clip_that_fail_keep_their_places(cli, bundle, data, 
     ]  # fmt: skip
 
 
-def test_a_reference_without_a_word(cli, bundle, data):
+def test_a_reference_without_a_word(cli, bundle, data, tmp_path):
     path = data((8, ""), (8, " "))
-    assert cli("eval", bundle, path) == (
+    assert cli("eval", bundle, path, "-o", tmp_path / "o") == (
         5, "", f"{path}: R572 no reference has a word once none@1 is through with it\n",
     )  # fmt: skip
+    assert not (tmp_path / "o").exists()  # told before a clip is run
 
 
 def test_results_are_scored_anew_without_running(cli, bundle, data, tmp_path, monkeypatch):

@@ -11,10 +11,10 @@ from composer import registry
 from composer.diff.compare import Comparison, Gate, against_bundle, against_dump
 from composer.diff.dump import Dump, Stage, read_dump, stage_of
 from composer.diff.gates import FLOOR_FACTOR, Measures, Tolerance, compare
-from composer.origin import apart
 from composer.diff.report import as_json, junit, table, verdict
 from composer.diff.steps import with_steps
 from composer.diff.tap import tap
+from composer.origin import apart
 from tests.diff.test_mutations import call, method
 from tests.diff.tiny import CLIP, KINDS, MANIFEST, Ask, Encoder, Words
 
