@@ -144,7 +144,7 @@ def test_a_mapped_file_that_is_written_again_is_refused(home, model):
         with pytest.raises(ComposerError) as caught:
             mapped.per_layer(mx.array(IDS))
         assert str(caught.value) == (
-            "R530 repo/again/model.safetensors: changed while its rows were being read\n"
+            "R530 repo/again/model.safetensors: changed while it was being read\n"
             "    hint: load the bundle again; tables: loaded in a profile holds them in memory"
         )
     np.testing.assert_array_equal(f32(loaded.per_layer(mx.array(IDS))), rows)

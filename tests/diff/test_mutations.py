@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 
 import composer
-from composer import registry
 from composer.component import OUT
 from composer.diff.compare import Gate, against_bundle, against_dump
 from composer.diff.dump import Dump, Stage
@@ -14,18 +13,7 @@ from composer.diff.gates import Tolerance
 from composer.diff.steps import with_steps
 from composer.diff.tap import replayed, tap, with_floor
 from tests.diff import tiny
-from tests.diff.tiny import CLIP, KINDS, MANIFEST, PAD, SCALE, Ask, Encoder, Mel, Words
-
-
-@pytest.fixture(scope="module")
-def path(tmp_path_factory):
-    for each in KINDS:
-        registry.add(each)
-    path = tmp_path_factory.mktemp("tiny") / "bundle.yaml"
-    path.write_text(MANIFEST)
-    yield path
-    for each in KINDS:
-        registry.remove(each.name)
+from tests.diff.tiny import CLIP, MANIFEST, PAD, SCALE, Ask, Encoder, Mel, Words
 
 
 def opened(path, **kwargs):

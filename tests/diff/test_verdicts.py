@@ -7,7 +7,6 @@ import numpy as np
 import pytest
 
 import composer
-from composer import registry
 from composer.diff.compare import Comparison, Gate, against_bundle, against_dump
 from composer.diff.dump import Dump, Stage, read_dump, stage_of
 from composer.diff.gates import FLOOR_FACTOR, Measures, Tolerance, compare
@@ -16,18 +15,7 @@ from composer.diff.steps import with_steps
 from composer.diff.tap import tap
 from composer.origin import apart
 from tests.diff.test_mutations import call, method
-from tests.diff.tiny import CLIP, KINDS, MANIFEST, Ask, Encoder, Words
-
-
-@pytest.fixture(scope="module")
-def path(tmp_path_factory):
-    for each in KINDS:
-        registry.add(each)
-    path = tmp_path_factory.mktemp("tiny") / "bundle.yaml"
-    path.write_text(MANIFEST)
-    yield path
-    for each in KINDS:
-        registry.remove(each.name)
+from tests.diff.tiny import CLIP, Ask, Encoder, Words
 
 
 def opened(path):

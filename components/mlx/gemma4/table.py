@@ -2,25 +2,25 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-from weakref import finalize
 
 import numpy as np
 
-from composer.errors import ComposerError, Problem
 from composer.headers.quantization import Scheme
 
+from ...watch import Watch
 from ..dtypes import dtype as to_dtype
 from ..loader import options
 
 if TYPE_CHECKING:
     from composer.headers.safetensors import Tensor
-    from composer.location import Location
 
 STORED = {"f32": np.float32, "f16": np.float16, "bf16": np.uint16, "u32": np.uint32, "u8": np.uint8}
+
+# A mapped file that is cut while it is read would end the process.
+HINT = "load the bundle again; tables: loaded in a profile holds them in memory"
 
 
 class RowTable:
@@ -46,7 +46,7 @@ class RowTable:
         self.kinds = {part: tensor.dtype for part, tensor in tensors.items()}
         self.parts: dict[str, Any] = {part: mapped(tensor) for part, tensor in tensors.items()}
         files = dict.fromkeys(tensor.file for tensor in tensors.values())
-        self.watches = [] if loaded else [Watch(file) for file in files]
+        self.watches = [] if loaded else [Watch(file, HINT) for file in files]
         if loaded:
             self.parts = {part: self.array(part, rows) for part, rows in self.parts.items()}
 
@@ -81,32 +81,6 @@ class RowTable:
                 found, floats["scales"], floats.get("biases"), **options(self.scheme), dtype=kind
             )
         return (found * self.shape[1] ** 0.5).reshape(len(chosen), *self.shape)
-
-
-class Watch:
-    """A mapped file that must stay as it is: reading beyond its new end would end the process.
-
-    It is watched by its descriptor, as it is mapped: another file of that name is none of it.
-    """
-
-    def __init__(self, file: Location) -> None:
-        assert isinstance(file.path, Path)
-        self.file = file
-        self.descriptor = os.open(file.path, os.O_RDONLY)
-        finalize(self, os.close, self.descriptor)
-        self.before = self.state()
-
-    def state(self) -> tuple[int, int]:
-        """Return its size and the time of its last change."""
-        now = os.fstat(self.descriptor)
-        return now.st_size, now.st_mtime_ns
-
-    def hold(self) -> None:
-        """Raise ComposerError if it was written since."""
-        if self.state() != self.before:
-            message = f"{self.file}: changed while its rows were being read"
-            hint = "load the bundle again; tables: loaded in a profile holds them in memory"
-            raise ComposerError(Problem("R530", message, hint=hint))
 
 
 def mapped(tensor: Tensor) -> np.ndarray:

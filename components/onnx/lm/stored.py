@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
-from pathlib import Path
 from typing import TYPE_CHECKING
-from weakref import finalize
 
 import numpy as np
 
-from composer.errors import ComposerError, Problem
-
+from ...watch import Watch
 from . import affine
 from .layout import Module
 
@@ -23,50 +19,17 @@ STORED = {"f32": "<f4", "f16": "<f2", "bf16": "<u2", "u32": "<u4"}
 PIECE = 16 << 20  # bytes of float32 that are made at once
 
 
-class File:
-    """An open file that must stay as it is; it is read, not mapped, so that no cut ends all."""
-
-    def __init__(self, location: Location) -> None:
-        assert isinstance(location.path, Path)
-        self.location = location
-        self.descriptor = os.open(location.path, os.O_RDONLY)
-        finalize(self, os.close, self.descriptor)
-        self.before = self.state()
-
-    def state(self) -> tuple[int, int]:
-        """Return its size and the time of its last change."""
-        now = os.fstat(self.descriptor)
-        return now.st_size, now.st_mtime_ns
-
-    def hold(self) -> None:
-        """Raise ComposerError if it was written since."""
-        if self.state() != self.before:
-            message = f"{self.location}: changed while it was being read"
-            raise ComposerError(Problem("R530", message, hint="load the bundle again"))
-
-    def read(self, offset: int, length: int) -> bytes:
-        """Return bytes; a file that ends before them was changed."""
-        found = bytearray()
-        while len(found) < length:
-            more = os.pread(self.descriptor, length - len(found), offset + len(found))
-            if not more:
-                message = f"{self.location}: changed while it was being read"
-                raise ComposerError(Problem("R530", message, hint="load the bundle again"))
-            found += more
-        return bytes(found)
-
-
 class Reader:
     """The tensors of a checkpoint's files."""
 
     def __init__(self) -> None:
-        self.files: dict[Location, File] = {}
+        self.files: dict[Location, Watch] = {}
 
     def rows(self, tensor: Tensor, start: int, end: int) -> np.ndarray:
         """Return rows as they are stored; floats widened to float32, which is exact."""
         file = self.files.get(tensor.file)
         if file is None:
-            file = self.files[tensor.file] = File(tensor.file)
+            file = self.files[tensor.file] = Watch(tensor.file)
         width = tensor.nbytes // max(tensor.shape[0], 1)
         raw = file.read(tensor.offset + start * width, (end - start) * width)
         found = np.frombuffer(raw, STORED[tensor.dtype]).reshape(end - start, *tensor.shape[1:])
