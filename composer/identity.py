@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
-from importlib.metadata import PackageNotFoundError, version
+from collections.abc import Iterable, Mapping
+from importlib.metadata import PackageNotFoundError, packages_distributions, version
+from platform import python_version
 from typing import TYPE_CHECKING, Any
 
 from composer.lock.files import files_of, hub_file, sha256_of
@@ -14,7 +15,10 @@ if TYPE_CHECKING:
     from composer.checker.graph import Graph
     from composer.location import Location
 
-PACKAGES = ("bundle-composer", "mlx", "mlx-lm", "onnxruntime", "tokenizers", "librosa", "soxr")
+PACKAGES = (
+    "bundle-composer", "mlx", "mlx-lm", "onnxruntime", "tokenizers", "librosa", "soxr", "soundfile",
+    "numpy",
+)  # fmt: skip
 
 
 def made_from(
@@ -42,7 +46,7 @@ def made_from(
         "inputs": {name: _plain(value) for name, value in {**defaults, **inputs}.items()},
         "settings": _settings(graph, options),
         "placement": {name: each for name, each in placed.items() if each},
-        "versions": versions(),
+        "versions": versions(known[name].cls.__module__ for name in graph.components),
     }
 
 
@@ -94,10 +98,15 @@ def _sha256(data: bytes) -> str:
     return f"sha256:{hashlib.sha256(data).hexdigest()}"
 
 
-def versions() -> dict[str, str]:
-    """Return the versions of what computes, where it is installed."""
-    found = {}
-    for name in PACKAGES:
+def versions(modules: Iterable[str] = ()) -> dict[str, str]:
+    """Return the versions of what computes, where it is installed.
+
+    `modules` are those of a bundle's components, whose packages count where they are not ours.
+    """
+    found = {"python": python_version()}
+    tops = {module.partition(".")[0] for module in modules} - {"composer"}
+    others = packages_distributions() if tops else {}
+    for name in (*PACKAGES, *sorted({each for top in tops for each in others.get(top, ())})):
         try:
             found[name] = version(name)
         except PackageNotFoundError:

@@ -1,4 +1,5 @@
 import hashlib
+from importlib.metadata import version
 
 from composer.bundle import Bundle
 from composer.checker import check
@@ -39,4 +40,8 @@ def test_a_lock_is_named_by_its_digest(cli, tmp_path):
 
 
 def test_versions():
-    assert {"bundle-composer", "mlx", "onnxruntime"} <= versions().keys()
+    found = versions()
+    assert {"python", "bundle-composer", "mlx", "onnxruntime", "numpy"} <= found.keys()
+    assert versions(["composer.components.mlx.lm"]) == found
+    # A component of another package brings that package's version.
+    assert versions(["yaml.nodes"]) == {**found, "PyYAML": version("PyYAML")}
