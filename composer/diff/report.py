@@ -32,7 +32,16 @@ def table(found: Comparison) -> str:
         for text in (line, *(f"    {fault}" for fault in below))
     ]
     skipped = [f"skipped: {name}" for name in found.skipped]
-    return "\n".join([*texts, *skipped, *apart(*found.made), verdict(found)])
+    return "\n".join([*texts, *skipped, *_allowed(found), *apart(*found.made), verdict(found)])
+
+
+def _allowed(found: Comparison) -> list[str]:
+    """Say what passed at every stage, where it is the same everywhere."""
+    allowed = {row.own.allowed for row in found.rows if row.own.allowed}
+    if len(allowed) > 1:
+        return ["allowed: at each stage what its own noise allows, which --json tells"]
+    said = (f"{name} {most:g}" for each in allowed for name, most in asdict(each).items())
+    return [f"allowed: {', '.join(said)}"] if allowed else []
 
 
 def verdict(found: Comparison) -> str:

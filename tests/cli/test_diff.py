@@ -90,8 +90,9 @@ def test_json_junit_and_dumps(cli):
     assert (code, said["first"]) == (1, "answer_steps")
     assert ElementTree.parse("junit.xml").getroot().get("failures") == "1"
     code, out, _err = cli("diff", "a.safetensors", "b.safetensors", "--skip", "answer_*")
-    assert out.splitlines()[-3:] == [
+    assert out.splitlines()[-4:] == [
         "skipped: answer_steps",
+        "allowed: l2 0.0001, peak 0.001, gain 0.0001, angle 1e-06, zero 0.0001",
         "settings.answer.lora: True in the reference, False here",
         "the same: 13 stages",
     ]
@@ -110,9 +111,10 @@ def test_a_floor_is_measured_and_kept(cli, tmp_path):
     assert "mlx" in dump.about["versions"]
     assert dump.about["inputs"] == {"said": "hi"}
     assert dump.about["floor"]["bundle"] == dump.about["bundle"]
-    code, _out, _err = cli("diff", "ref.safetensors", "tiny.yaml", "--precision", "words=float16",
+    code, out, _err = cli("diff", "ref.safetensors", "tiny.yaml", "--precision", "words=float16",
                "--any-float")  # fmt: skip
     assert code == 0
+    assert "allowed: at each stage what its own noise allows, which --json tells" in out
 
 
 def test_a_dump_can_be_fed(cli):
