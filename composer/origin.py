@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-PARTS = ("task", "settings", "inputs", "placement")
+PARTS = ("bundle", "task", "settings", "inputs", "placement")
+LEFT = ("files", "lock")  # of a bundle: its name, variant and manifest are told
 ABSENT = object()
 
 
@@ -30,7 +31,8 @@ def apart(
 def _leaves(name: str, value: Any) -> Iterator[tuple[str, Any]]:
     if isinstance(value, Mapping):
         for key, each in value.items():
-            yield from _leaves(f"{name}.{key}", each)
+            if name != "bundle" or key not in LEFT:
+                yield from _leaves(f"{name}.{key}", each)
     else:
         yield name, value
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING, Any
 
@@ -98,12 +98,23 @@ def against_dump(
     gate, skip = gate or Gate(), tuple(skip)
     names = dict.fromkeys([*want.stages, *have.stages])
     left = tuple(name for name in names if _skips(name, skip))
+    moved = _moved(
+        [name for name in want.stages if name in have.stages],
+        [name for name in have.stages if name in want.stages],
+    )
     rows = tuple(
-        Row(name, name.partition(".")[0], _verdict(have, want, name, gate))
+        Row(name, name.partition(".")[0], _verdict(have, want, name, gate, moved.get(name)))
         for name in names
         if name not in left
     )
     return Comparison(rows, left, (want.about, have.about))
+
+
+def _moved(want: list[str], have: list[str]) -> dict[str, str]:
+    """Return the first stage that two dumps have in different places, and what is told of it."""
+    pairs = zip(want, have, strict=True)
+    apart = next(((one, other) for one, other in pairs if one != other), None)
+    return {apart[0]: f"out of order: {apart[1]} stands there instead"} if apart else {}
 
 
 def against_bundle(
@@ -121,6 +132,9 @@ def against_bundle(
     """
     gate, graph = gate or Gate(), bundle.checked.graphs[task]
     _hold_audio(want, graph)
+    order = {name: place for place, name in enumerate(graph.values)}
+    stages = sorted(want.stages.items(), key=lambda each: order.get(each[0], len(order)))
+    want = replace(want, stages=dict(stages))  # a recorder's order is that of its calls
     options = stepped(graph, options)
     inputs = {n: want.stages[n].value for n in graph.inputs if n in want.stages}
     broken = None
@@ -137,7 +151,6 @@ def against_bundle(
     if broken and all(verdict is None or verdict.ok for verdict in alone.values()):
         raise broken
     nodes = {value: node.name for node in graph.nodes.values() for value in node.outputs.values()}
-    order = {name: place for place, name in enumerate(graph.values)}
     rows = tuple(
         Row(row.name, nodes.get(row.name, row.name), row.own, alone.get(row.name))
         for row in sorted(found.rows, key=lambda row: order.get(row.name, len(order)))
@@ -177,7 +190,7 @@ def _failed(want: Dump, graph: Graph, error: ComposerError, skip: tuple[str, ...
     """Return the comparison of a run that did not come to its end."""
     names = dict.fromkeys([*want.stages, *graph.values])
     left = tuple(name for name in names if _skips(name, skip))
-    failed = Verdict((f"the run failed: {_why(error)}",))
+    failed = Verdict((f"not known, for the run failed: {_why(error)}",))
     given = set(graph.inputs) & want.stages.keys()  # the run had these from the reference
     rows = tuple(Row(n, n, Verdict() if n in given else failed) for n in names if n not in left)
     return Comparison(rows, left, (want.about, {}))
@@ -188,12 +201,13 @@ def _why(error: ComposerError) -> str:
     return f"{problem.code} {problem.message}"
 
 
-def _verdict(have: Dump, want: Dump, name: str, gate: Gate) -> Verdict:
+def _verdict(have: Dump, want: Dump, name: str, gate: Gate, moved: str | None) -> Verdict:
     if name not in want.stages:
         return Verdict(("missing in the reference",))
     if name not in have.stages:
         return Verdict(("missing",))
-    return gate.verdict(have.stages[name], want.stages[name])
+    found = gate.verdict(have.stages[name], want.stages[name])
+    return replace(found, faults=(*found.faults, moved)) if moved else found
 
 
 def _skips(name: str, patterns: tuple[str, ...]) -> bool:

@@ -54,7 +54,9 @@ def verdict(found: Comparison) -> str:
     wrong = sum(not row.ok for row in found.rows)
     if first.fed is not None and not first.fed.ok:
         how = "on the reference's own input"
-    elif found.ran and first.fed is not None:
+    elif not found.ran:
+        how = "and two dumps do not tell whether of itself"
+    elif first.fed is not None:
         how = "on what came before it"
     else:
         how = "with nothing wrong before it"

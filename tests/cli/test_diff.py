@@ -90,9 +90,10 @@ def test_json_junit_and_dumps(cli):
     assert (code, said["first"]) == (1, "answer_steps")
     assert ElementTree.parse("junit.xml").getroot().get("failures") == "1"
     code, out, _err = cli("diff", "a.safetensors", "b.safetensors", "--skip", "answer_*")
-    assert out.splitlines()[-4:] == [
+    assert out.splitlines()[-5:] == [
         "skipped: answer_steps",
         "allowed: l2 0.0001, peak 0.001, gain 0.0001, angle 1e-06, zero 0.0001",
+        "bundle.variant: None in the reference, 'off' here",
         "settings.answer.lora: True in the reference, False here",
         "the same: 13 stages",
     ]

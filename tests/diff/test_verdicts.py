@@ -156,6 +156,21 @@ def test_a_run_that_fails_says_nothing_of_what_it_was_given(path, reference, mon
     assert found.first.name == "asked.ids"
 
 
+def test_two_dumps_in_another_order_are_not_the_same(reference):
+    backwards = replace(reference, stages=dict(reversed(reference.stages.items())))
+    found = against_dump(reference, backwards)
+    assert [row.own.faults for row in found.rows if not row.ok] == [
+        ("out of order: answer_steps stands there instead",)
+    ]
+    assert against_dump(reference, reference).ok
+
+
+def test_another_bundle_is_told(reference):
+    other = {**reference.about["bundle"], "name": "other", "files": {}}
+    found = against_dump(reference, replace(reference, about={**reference.about, "bundle": other}))
+    assert "bundle.name: 'tiny' in the reference, 'other' here" in table(found)
+
+
 def test_of_two_dumps_nothing_is_said_of_what_came_before(reference):
     louder = {
         **reference.stages,
@@ -163,7 +178,7 @@ def test_of_two_dumps_nothing_is_said_of_what_came_before(reference):
     }
     found = against_dump(reference, replace(reference, stages=louder))
     assert verdict(found) == (
-        "differs: 1 of 14 stages; the first is soft, with nothing wrong before it"
+        "differs: 1 of 14 stages; the first is soft, and two dumps do not tell whether of itself"
     )
 
 
