@@ -1,7 +1,8 @@
-"""Read rotary settings that name three axes of positions, where one is all there is."""
+"""Read rotary settings, of which three axes of positions are one, and know their stored angles."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -11,6 +12,7 @@ from composer.headers.refusal import show
 KEYS = ("rope_scaling", "rope_parameters")
 AXES = ("mrope_section", "mrope_interleaved", "interleaved")
 PLAIN = (None, "default", "mrope")
+DERIVED = re.compile(r"rotary_emb\.inv_freq$|rope\.inv_freq$")  # angles, which config.json says
 
 
 def faults(config: Mapping[str, Any]) -> Iterator[Problem]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib
-import re
 from collections.abc import Iterable, Mapping
 from math import prod
 from pathlib import Path
@@ -15,6 +14,7 @@ from composer.types import item_bytes
 
 from ..lm import packing, rope
 from ..lm.checkpoint import FLOATS
+from ..lm.rope import DERIVED
 from . import architecture
 from .dtypes import dtype as to_dtype
 
@@ -23,8 +23,6 @@ if TYPE_CHECKING:
     from composer.location import Location
 
     from ..lm.checkpoint import Checkpoint
-
-DERIVED = re.compile(r"rotary_emb\.inv_freq$|rope\.inv_freq$")
 
 
 def load_model(

@@ -15,9 +15,8 @@ from composer.types import item_bytes
 from ..stamps import StampedFacts, hold, stamps
 from . import whisper
 from .device import device_of
-from .dtypes import dtype as to_dtype
+from .encoder import finite, weights_of
 from .linear import Weights, linear
-from .loader import read
 from .meralion_checkpoint import SpeechCheckpoint, read_speech
 
 if TYPE_CHECKING:
@@ -74,13 +73,9 @@ class Meralion(Component, name="mlx.meralion"):
         checkpoint = read_speech(spec, Headers())
         hold(facts)
         with mx.stream(device):
-            stored, weights = read(checkpoint.files), {}
-            for name, tensor in checkpoint.tensors.items():
-                value = stored.pop(tensor.name).astype(to_dtype(checkpoint.dtype))
-                if name in checkpoint.turned:
-                    value = mx.contiguous(value.transpose(0, 2, 1))
-                mx.eval(value)
-                weights[name] = value
+            weights = weights_of(
+                checkpoint.files, checkpoint.tensors, checkpoint.dtype, checkpoint.turned
+            )
         return cls(weights, checkpoint, device)
 
     def __init__(
@@ -114,16 +109,7 @@ class Meralion(Component, name="mlx.meralion"):
                 part = self.slice(mel[:, start : start + self.window])
                 mx.eval(part)  # so that the work of one window is gone before the next begins
                 rows.append(part)
-            whole = mx.concatenate(rows)
-            if not mx.isfinite(whole).all().item():
-                raise ComposerError(
-                    Problem(
-                        "R551",
-                        "the speech encoder gave numbers that are not finite",
-                        hint="its weights overflow here: run it with precision float32",
-                    )
-                )
-        return whole
+            return finite(mx.concatenate(rows))
 
     def slice(self, mel: Any) -> Any:
         """Map one window [M, 2W] to its rows."""

@@ -25,33 +25,35 @@ def on_cpu() -> bool:
     return bool(mx.default_device().type == mx.cpu)
 
 
+def wide(*values: Any) -> tuple[Any, ...]:
+    """Return values in float32 where the device is a CPU, and unchanged elsewhere."""
+    import mlx.core as mx
+
+    return tuple(value.astype(mx.float32) for value in values) if on_cpu() else values
+
+
 def product(a: Any, b: Any) -> Any:
     """Return a @ b of matrices: on a CPU in float32, elsewhere in their dtype."""
     import mlx.core as mx
 
-    if not on_cpu():
-        return a @ b
-    if not slow():
-        return a.astype(mx.float32) @ b.astype(mx.float32)
-    return mx.array(_float32(a) @ _float32(b))
+    a, b = wide(a, b)
+    return mx.array(np.asarray(a) @ np.asarray(b)) if slow() else a @ b
 
 
 def convolved(x: Any, weight: Any, *, stride: int = 1, padding: int = 0) -> Any:
     """Convolve x [*space, in] with a weight [out, *kernel, in], padded on both sides."""
     import mlx.core as mx
 
-    if not on_cpu():
-        return mx.conv_general(x[None], weight, stride=stride, padding=padding)[0]
+    x, weight = wide(x, weight)
     if not slow():
-        whole, kernel = x[None].astype(mx.float32), weight.astype(mx.float32)
-        return mx.conv_general(whole, kernel, stride=stride, padding=padding)[0]
+        return mx.conv_general(x[None], weight, stride=stride, padding=padding)[0]
     space = len(weight.shape) - 2
-    padded = np.pad(_float32(x), [*[(padding, padding)] * space, (0, 0)])
+    padded = np.pad(np.asarray(x), [*[(padding, padding)] * space, (0, 0)])
     axes = tuple(range(space))
     windows = np.lib.stride_tricks.sliding_window_view(padded, weight.shape[1:-1], axes)
     windows = windows[(slice(None, None, stride),) * space]  # [*space, in, *kernel]
     rows = np.moveaxis(windows, space, -1).reshape(-1, weight[0].size)
-    made = rows @ _float32(weight).reshape(weight.shape[0], -1).T
+    made = rows @ np.asarray(weight).reshape(weight.shape[0], -1).T
     return mx.array(made.reshape(*windows.shape[:space], -1))
 
 
@@ -59,22 +61,16 @@ def attended(q: Any, k: Any, v: Any, scale: float) -> Any:
     """Return softmax(scale q k') v of heads [H, T, D], every position attending to all."""
     import mlx.core as mx
 
-    if not on_cpu():
+    q, k, v = wide(q, k, v)
+    if not slow():
         out: Any = mx.fast.scaled_dot_product_attention(q[None], k[None], v[None], scale=scale)
         return out[0]
-    heads = [[_float32(head) for head in each] for each in (q, k, v)]
     found = []
-    for queries, keys, values in zip(*heads, strict=True):  # one by one: their logits are large
+    # One head after the other, since their logits are large.
+    for queries, keys, values in zip(*map(np.asarray, (q, k, v)), strict=True):
         logits = (queries * np.float32(scale)) @ keys.T
         logits -= logits.max(axis=-1, keepdims=True)
         np.exp(logits, out=logits)
         logits /= logits.sum(axis=-1, keepdims=True)
         found.append(logits @ values)
     return mx.array(np.stack(found))
-
-
-def _float32(x: Any) -> np.ndarray:
-    """Return an array's numbers as NumPy's, without a copy where they are float32 already."""
-    import mlx.core as mx
-
-    return np.asarray(x.astype(mx.float32))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
-from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -145,6 +144,7 @@ def _opened(
     from composer.bench.child import Case
     from composer.cli.options import folders
     from composer.cli.values import inputs, settings
+    from composer.diff.dump import digest
     from composer.identity import made_from
     from composer.inputs import read_inputs
 
@@ -157,10 +157,7 @@ def _opened(
         plain = {k: v for k, v in values.items() if graph.inputs[k].type != "audio"}
         made_by = made_from(opened, name, plain, options)
         made_by["inputs"] |= {k: str(v) for k, v in values.items() if isinstance(v, str)}
-        made_by["digests"] = {
-            name: f"sha256:{sha256(each.samples.tobytes()).hexdigest()}"
-            for name, each in heard.items()
-        }
+        made_by["digests"] = {name: digest(each) for name, each in heard.items()}
         asked = dict(opened.checked.asked.precision)
     case = Case(
         choice.name,

@@ -94,16 +94,27 @@ class Gate:
 def against_dump(
     want: Dump, have: Dump, gate: Gate | None = None, skip: Iterable[str] = ()
 ) -> Comparison:
-    """Hold one dump against another; a stage that either lacks is a fault."""
-    gate, skip = gate or Gate(), tuple(skip)
-    names = dict.fromkeys([*want.stages, *have.stages])
-    left = tuple(name for name in names if _skips(name, skip))
+    """Hold one dump against another, its order too; a stage that either lacks is a fault."""
+    found = _held(want, have, gate or Gate(), tuple(skip))
     moved = _moved(
         [name for name in want.stages if name in have.stages],
         [name for name in have.stages if name in want.stages],
     )
     rows = tuple(
-        Row(name, name.partition(".")[0], _verdict(have, want, name, gate, moved.get(name)))
+        replace(row, own=replace(row.own, faults=(*row.own.faults, moved[row.name])))
+        if row.name in moved
+        else row
+        for row in found.rows
+    )
+    return replace(found, rows=rows)
+
+
+def _held(want: Dump, have: Dump, gate: Gate, skip: tuple[str, ...]) -> Comparison:
+    """Hold the stages of two dumps against each other, whatever their order."""
+    names = dict.fromkeys([*want.stages, *have.stages])
+    left = tuple(name for name in names if _skips(name, skip))
+    rows = tuple(
+        Row(name, name.partition(".")[0], _verdict(have, want, name, gate))
         for name in names
         if name not in left
     )
@@ -132,16 +143,13 @@ def against_bundle(
     """
     gate, graph = gate or Gate(), bundle.checked.graphs[task]
     _hold_audio(want, graph)
-    order = {name: place for place, name in enumerate(graph.values)}
-    stages = sorted(want.stages.items(), key=lambda each: order.get(each[0], len(order)))
-    want = replace(want, stages=dict(stages))  # a recorder's order is that of its calls
     options = stepped(graph, options)
     inputs = {n: want.stages[n].value for n in graph.inputs if n in want.stages}
     broken = None
     try:
         result = bundle.run(task=task, taps=True, options=options, **inputs)
         have = replayed(want, dumped(bundle, task, result, options), bundle, task, options)
-        found = against_dump(want, have, gate, skip)
+        found = _held(want, have, gate, tuple(skip))
     except ComposerError as error:
         broken = error
         found = _failed(want, graph, broken, tuple(skip))
@@ -151,6 +159,7 @@ def against_bundle(
     if broken and all(verdict is None or verdict.ok for verdict in alone.values()):
         raise broken
     nodes = {value: node.name for node in graph.nodes.values() for value in node.outputs.values()}
+    order = {name: place for place, name in enumerate(graph.values)}
     rows = tuple(
         Row(row.name, nodes.get(row.name, row.name), row.own, alone.get(row.name))
         for row in sorted(found.rows, key=lambda row: order.get(row.name, len(order)))
@@ -201,13 +210,12 @@ def _why(error: ComposerError) -> str:
     return f"{problem.code} {problem.message}"
 
 
-def _verdict(have: Dump, want: Dump, name: str, gate: Gate, moved: str | None) -> Verdict:
+def _verdict(have: Dump, want: Dump, name: str, gate: Gate) -> Verdict:
     if name not in want.stages:
         return Verdict(("missing in the reference",))
     if name not in have.stages:
         return Verdict(("missing",))
-    found = gate.verdict(have.stages[name], want.stages[name])
-    return replace(found, faults=(*found.faults, moved)) if moved else found
+    return gate.verdict(have.stages[name], want.stages[name])
 
 
 def _skips(name: str, patterns: tuple[str, ...]) -> bool:

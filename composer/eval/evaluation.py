@@ -130,8 +130,7 @@ def evaluate(
 def hold_words(clips: Sequence[Utterance], normalizer: Normalizer, data: Path) -> None:
     """Raise R572 where no reference has a word that is scored."""
     references = (normalizer(clip.reference, clip.fields) for clip in clips)
-    kept = [(each, each) for each in references if not normalizer.unscored(each)]
-    if not any(found.words.total for found in score(kept, normalizer)):
+    if not any(each.strip() and not normalizer.unscored(each) for each in references):
         message = f"no reference has a word once {normalizer} is through with it"
         raise ComposerError(Problem("R572", message, Place(str(data))))
 

@@ -8,7 +8,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from ...lm.checkpoint import HEAD
-from ..loader import DERIVED
+from ...lm.rope import DERIVED
 
 if TYPE_CHECKING:
     from composer.headers.safetensors import Tensor, TensorIndex

@@ -13,6 +13,7 @@ from composer.headers.safetensors import Tensor, TensorIndex
 from composer.location import Location
 
 from ...lm import packing
+from ..gemma4.parts import own_config
 from ..holding import Holding, cause
 from . import layout
 from .settings import Settings, hold_clipping, known_sizes, read_settings, settings
@@ -110,15 +111,7 @@ def _unpacked(
     """Return the tensors as they are once dequantized, and how those were packed that are."""
     if not any(name.endswith(".scales") or tensor.dtype == "u32" for name, tensor in own.items()):
         return dict(own), {}
-    table = config.get("quantization")
-    if isinstance(table, dict):
-        modules = {name.rpartition(".")[0] for name in own}
-        own_table = {
-            key.removeprefix("model."): value
-            for key, value in table.items()
-            if not isinstance(value, dict | bool) or key.removeprefix("model.") in modules
-        }
-        config = {**config, "quantization": own_table}
+    config = own_config(dict(config), "model.", own)
     files = tuple(dict.fromkeys(tensor.file for tensor in own.values()))
     schemes, problems = packing.schemes(held.location, config, TensorIndex(own, {}, files))
     held.problems += [replace(each, place=None) for each in problems]

@@ -7,13 +7,11 @@ from math import prod
 from typing import TYPE_CHECKING, Any, Self
 
 from composer.component import Component, Facts, Spec, method
-from composer.errors import ComposerError, Problem
 from composer.types import item_bytes
 
 from ...stamps import StampedFacts, hold, stamps
-from .. import loader
 from ..device import device_of
-from ..dtypes import dtype as to_dtype
+from ..encoder import finite, weights_of
 from .checkpoint import Tower, read_tower
 from .conformer import encode
 
@@ -62,18 +60,9 @@ class Gemma4Audio(Component, name="mlx.gemma4_audio"):
         tower = read_tower(spec, Headers())
         hold(facts)
         with mx.stream(device):
-            stored, weights = loader.read(tower.files), {}
-            for name, tensor in tower.tensors.items():
-                value = stored.pop(tensor.name)
-                if scheme := tower.schemes.get(name.removesuffix(".weight")):
-                    path = tensor.name.removesuffix("weight")
-                    parts = (stored.pop(f"{path}{part}", None) for part in ("scales", "biases"))
-                    value = mx.dequantize(value, *parts, **loader.options(scheme))
-                value = value.astype(to_dtype(tower.dtype))
-                if name in tower.turned:
-                    value = mx.contiguous(mx.moveaxis(value, 1, -1))
-                mx.eval(value)
-                weights[name] = value
+            weights = weights_of(
+                tower.files, tower.tensors, tower.dtype, tower.turned, tower.schemes
+            )
         return cls(weights, tower, device)
 
     def __init__(self, weights: Mapping[str, Any], tower: Tower, device: Any) -> None:
@@ -88,13 +77,4 @@ class Gemma4Audio(Component, name="mlx.gemma4_audio"):
         import mlx.core as mx
 
         with mx.stream(self.device):
-            rows = encode(self.weights, self.layers, self.settings, mel)
-            if not mx.isfinite(rows).all().item():
-                raise ComposerError(
-                    Problem(
-                        "R551",
-                        "the speech encoder gave numbers that are not finite",
-                        hint="its weights overflow here: run it with precision float32",
-                    )
-                )
-        return rows
+            return finite(encode(self.weights, self.layers, self.settings, mel))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from math import prod
@@ -13,13 +12,13 @@ from composer.headers.quantization import Scheme
 
 from ...lm.checkpoint import Checkpoint, shown
 from ...lm.packing import some
+from ...lm.rope import DERIVED
 from .settings import ATTENTION, MLP, Settings
 
 if TYPE_CHECKING:
     from composer.headers.safetensors import Tensor
 
 TABLE, NORM, HEAD = "model.embed_tokens", "model.norm", "lm_head"
-DERIVED = re.compile(r"rotary_emb\.inv_freq$|rope\.inv_freq$")  # angles, which config.json says
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,59 @@
+"""What every speech encoder does: take its weights, and refuse rows that are no numbers."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING, Any
+
+from composer.errors import ComposerError, Problem
+from composer.headers.quantization import Scheme
+
+from . import loader
+from .dtypes import dtype as to_dtype
+
+if TYPE_CHECKING:
+    from composer.headers.safetensors import Tensor
+    from composer.location import Location
+
+
+def weights_of(
+    files: Iterable[Location],
+    tensors: Mapping[str, Tensor],
+    dtype: str,
+    turned: frozenset[str],
+    schemes: Mapping[str, Scheme] | None = None,
+) -> dict[str, Any]:
+    """Load tensors by their own names, one at a time, in a dtype.
+
+    Those that are `turned` come from torch's order into MLX's; those with a scheme are dequantized.
+    """
+    import mlx.core as mx
+
+    stored, weights = loader.read(files), {}
+    for name, tensor in tensors.items():
+        value = stored.pop(tensor.name)
+        if scheme := (schemes or {}).get(name.removesuffix(".weight")):
+            path = tensor.name.removesuffix("weight")
+            parts = (stored.pop(f"{path}{part}", None) for part in ("scales", "biases"))
+            value = mx.dequantize(value, *parts, **loader.options(scheme))
+        value = value.astype(to_dtype(dtype))
+        if name in turned:
+            value = mx.contiguous(mx.moveaxis(value, 1, -1))
+        mx.eval(value)
+        weights[name] = value
+    return weights
+
+
+def finite(rows: Any) -> Any:
+    """Return rows; raise R551 where one of their numbers is infinite or NaN."""
+    import mlx.core as mx
+
+    if not mx.isfinite(rows).all().item():
+        raise ComposerError(
+            Problem(
+                "R551",
+                "the speech encoder gave numbers that are not finite",
+                hint="its weights overflow here: run it with precision float32",
+            )
+        )
+    return rows
