@@ -91,9 +91,9 @@ def report(line: str, told: dict[str, Any], peak: int) -> None:
 
 def write(folder: str) -> None:
     """Write the weights piece by piece, config.json last."""
-    from composer.components.lm.packing import PROJECTIONS
-    from composer.components.mlx.gemma4.config import read_settings
-    from composer.components.mlx.gemma4.layout import layout
+    from composer.components.checkpoints.gemma4.config import read_settings
+    from composer.components.checkpoints.gemma4.layout import layout
+    from composer.components.checkpoints.packing import PROJECTIONS
 
     settings, problems = read_settings(CONFIG, {})
     assert settings, problems
@@ -160,11 +160,11 @@ def run(folder: str, precision: str, tokens: str) -> None:
     """Load, gather rows cold and warm, and take tokens; print where seconds and bytes went."""
     import mlx.core as mx
 
-    from composer.component import ComponentConfig, Spec
     from composer.components.mlx.gemma4 import Gemma4
-    from composer.headers import Headers
-    from composer.location import Location
-    from composer.placement import Placement
+    from composer.core.component import ComponentConfig, Spec
+    from composer.core.location import Location
+    from composer.core.placement import Placement
+    from composer.formats import Headers
 
     began = time.perf_counter()
     home = Path(folder)

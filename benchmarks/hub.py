@@ -33,7 +33,7 @@ import time
 began = time.perf_counter()
 from composer.cli import main
 code = main(["check", "ann/huge"])
-from composer.hub.client import received
+from composer.sources.hub.client import received
 print(received(), time.perf_counter() - began, time.process_time())
 raise SystemExit(code)
 """

@@ -17,9 +17,9 @@ OURS = "composer audio.log_mel"
 def ours() -> Callable[[np.ndarray], np.ndarray]:
     """Return composer's component as a function of samples."""
     from composer import Spec
-    from composer.audio import Audio
     from composer.components.audio.log_mel import LogMel
-    from composer.placement import Placement
+    from composer.core.placement import Placement
+    from composer.formats.audio import Audio
 
     spec = Spec("features", LogMel.Config(mels=MELS))
     component = LogMel.load(spec, LogMel.facts(spec, None), Placement())

@@ -52,14 +52,14 @@ class Encoder:
     def shapes(self, layers: int) -> dict[str, list[int]]:
         """Return the shape of each tensor under its name in a file."""
         if self.use == "mlx.meralion":
-            from composer.components.mlx.meralion_layout import stored_name, tensors
+            from composer.components.checkpoints.meralion.layout import stored_name, tensors
 
             wanted = {
                 stored_name(name, published=True): sizes
                 for name, sizes in tensors(layers, small=False)
             }
         else:
-            from composer.components.mlx.gemma4_audio import layout
+            from composer.components.checkpoints.gemma4_audio import layout
 
             wanted = dict(layout.tensors(layers, clipped=True))
         return {

@@ -6,10 +6,8 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from composer.audio import Audio, read_audio
-    from composer.bundle import Bundle, load
-    from composer.checker import Report, check
-    from composer.component import (
+    from composer.checker import check
+    from composer.core.component import (
         Bound,
         Component,
         ComponentConfig,
@@ -19,18 +17,19 @@ if TYPE_CHECKING:
         Token,
         method,
     )
-    from composer.errors import ComposerError, Place, Problem
-    from composer.location import Location
-    from composer.placement import Placement
-    from composer.profile import Profile, read_profile
-    from composer.run import Result
-    from composer.stream import Stream
+    from composer.core.errors import ComposerError, Place, Problem
+    from composer.core.location import Location
+    from composer.core.placement import Placement
+    from composer.formats.audio import Audio, read_audio
+    from composer.graph.checked import Report
+    from composer.runtime.bundle import Bundle, load
+    from composer.runtime.profile import Profile, read_profile
+    from composer.runtime.run import Result
+    from composer.runtime.stream import Stream
 
 _HOMES = {
-    "audio": ("Audio", "read_audio"),
-    "bundle": ("Bundle", "load"),
-    "checker": ("Report", "check"),
-    "component": (
+    "checker": ("check",),
+    "core.component": (
         "Bound",
         "Component",
         "ComponentConfig",
@@ -40,12 +39,28 @@ _HOMES = {
         "Token",
         "method",
     ),
-    "errors": ("ComposerError", "Place", "Problem"),
-    "location": ("Location",),
-    "placement": ("Placement",),
-    "profile": ("Profile", "read_profile"),
-    "run": ("Result",),
-    "stream": ("Stream",),
+    "core.errors": (
+        "ComposerError",
+        "Place",
+        "Problem",
+    ),
+    "core.location": ("Location",),
+    "core.placement": ("Placement",),
+    "formats.audio": (
+        "Audio",
+        "read_audio",
+    ),
+    "graph.checked": ("Report",),
+    "runtime.bundle": (
+        "Bundle",
+        "load",
+    ),
+    "runtime.profile": (
+        "Profile",
+        "read_profile",
+    ),
+    "runtime.run": ("Result",),
+    "runtime.stream": ("Stream",),
 }
 _HOME = {name: module for module, names in _HOMES.items() for name in names}
 
@@ -79,7 +94,7 @@ __all__ = [
 def __getattr__(name: str) -> Any:
     # A name is imported when it is first used, so that `composer --help` stays quick.
     if name == "registry":
-        return import_module("composer.registry")
+        return import_module("composer.core.registry")
     if name not in _HOME:
         raise AttributeError(f"module 'composer' has no attribute '{name}'")
     return getattr(import_module(f"composer.{_HOME[name]}"), name)

@@ -14,7 +14,7 @@ from tempfile import TemporaryDirectory
 
 from composer.cli import main as composer
 from composer.cli.app import app
-from composer.explain import titles
+from composer.jobs.explain import titles
 
 ROOT = Path(__file__).parents[1]
 PAGES = ROOT / "docs" / "errors"

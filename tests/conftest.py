@@ -10,7 +10,7 @@ __all__ = ["fakes", "speaks"]
 
 @pytest.fixture(scope="session", autouse=True)
 def _no_network(tmp_path_factory):
-    """Keep every test off the network and out of the user's cache; tests/hub has its own Hub."""
+    """Keep tests off the network and out of the user's cache; tests/sources has its own Hub."""
     patch = pytest.MonkeyPatch()
     patch.setenv("HF_HUB_OFFLINE", "1")
     patch.setenv("HF_HOME", str(tmp_path_factory.mktemp("huggingface")))

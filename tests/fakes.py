@@ -20,10 +20,10 @@ from composer import (
     Spec,
     Token,
     method,
-    registry,
 )
-from composer.component import OUT
-from composer.types import Port, parse_port
+from composer.core import registry
+from composer.core.component import OUT
+from composer.core.ports import Port, parse_port
 
 WIDTH = 4
 PAD = 99

@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 import soundfile
 
-from composer import audio as audio_module
-from composer.audio import Audio, read_audio
-from composer.errors import ComposerError
+from composer.core.errors import ComposerError
+from composer.formats import audio as audio_module
+from composer.formats.audio import Audio, read_audio
 
 RATE = 16_000
 RNG = np.random.default_rng(7)

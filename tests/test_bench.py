@@ -11,13 +11,13 @@ import pytest
 import soundfile
 
 from composer import ComposerError
-from composer.bench import child
-from composer.bench import measure as measuring
-from composer.bench.child import Case, Session, peak
-from composer.bench.measure import Measured, Turns, measure
-from composer.bench.process import Process, Run, Start
-from composer.bench.report import differing, ratios, report_json, report_text
-from composer.bench.spread import ratio, spread
+from composer.benchmark import child
+from composer.benchmark import measure as measuring
+from composer.benchmark.child import Case, Session, peak
+from composer.benchmark.measure import Measured, Turns, measure
+from composer.benchmark.process import Process, Run, Start
+from composer.benchmark.report import differing, ratios, report_json, report_text
+from composer.benchmark.spread import ratio, spread
 from tests.fakes import write
 
 MELS = """\
@@ -29,7 +29,7 @@ graph: {mel: {run: features, with: {audio: $audio}}}
 outputs: {mel: $mel}
 """
 PEAK = """
-from composer.bench.child import peak
+from composer.benchmark.child import peak
 held = b"x" * 60_000_000
 assert 60e6 < peak() < 200e6, peak()
 """

@@ -7,14 +7,14 @@ from pathlib import Path
 import pytest
 
 import composer
-from composer.catalogue import Catalogue, catalogue
 from composer.checker import check_variant
 from composer.cli import main
-from composer.errors import ComposerError
+from composer.core.errors import ComposerError
 from composer.manifest import read_manifest
 from composer.manifest.source import read
-from composer.names import find_bundle
-from composer.shipped import CATALOGUE, shipped, shipped_bundles
+from composer.sources.catalogue import Catalogue, catalogue
+from composer.sources.resolve import find_bundle
+from composer.sources.shipped import CATALOGUE, shipped, shipped_bundles
 from tests import releases, replica
 
 ROOT = Path(__file__).parent.parent

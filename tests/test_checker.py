@@ -5,8 +5,8 @@ import pytest
 
 import composer
 from composer import ComposerError
-from composer.catalogue import catalogue
-from composer.shipped import shipped_bundles
+from composer.sources.catalogue import catalogue
+from composer.sources.shipped import shipped_bundles
 from tests.fakes import BUNDLE, Odd, write
 
 pytestmark = pytest.mark.usefixtures("fakes")

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 import composer
-from composer import registry
-from composer.profile import read_profile
+from composer.core import registry
+from composer.runtime.profile import read_profile
 from tests import replica
 
 ROOT = Path(__file__).parent.parent

@@ -7,10 +7,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from composer.checker import check_variant
-from composer.draw import mermaid, svg
-from composer.draw.layout import GAP, lay_out
-from composer.draw.mermaid import _escaped
-from composer.draw.text import size
+from composer.drawing import mermaid, svg
+from composer.drawing.layout import GAP, lay_out
+from composer.drawing.mermaid import _escaped
+from composer.drawing.text import size
 from tests.fakes import BUNDLE, write
 
 SPACE = "{http://www.w3.org/2000/svg}"

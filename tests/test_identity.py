@@ -1,10 +1,10 @@
 import hashlib
 from importlib.metadata import version
 
-from composer.bundle import Bundle
 from composer.checker import check
-from composer.identity import identity, versions
-from composer.profile import Profile
+from composer.runtime.bundle import Bundle
+from composer.runtime.profile import Profile
+from composer.runtime.provenance import identity, versions
 from tests.cli.conftest import cli
 
 __all__ = ["cli"]

@@ -10,7 +10,8 @@ import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from composer.errors import ComposerError
+from composer.core.errors import ComposerError
+from composer.core.suggest import did_you_mean, listed
 from composer.manifest import (
     AdapterEntry,
     Input,
@@ -24,7 +25,6 @@ from composer.manifest import (
 )
 from composer.manifest.patch import merge
 from composer.manifest.tree import Spot
-from composer.suggest import did_you_mean, listed
 
 ROOT = Path(__file__).parent.parent
 MANIFESTS = Path(__file__).parent / "manifests"

@@ -3,8 +3,8 @@ from typing import Annotated
 import pytest
 from pydantic import Field
 
-from composer.component import Option
-from composer.options import read_option
+from composer.checker.options import read_option
+from composer.core.component import Option
 
 MARKS = tuple[int | str, int | str] | None
 

@@ -16,7 +16,7 @@ from tokenizers import Tokenizer
 
 import composer
 from composer import ComposerError
-from composer.shipped import shipped
+from composer.sources.shipped import shipped
 
 RATE = 16_000
 MEGA = shipped("bundles") / "mega-asr-mini"

@@ -7,8 +7,9 @@ import numpy as np
 import pytest
 
 import composer
-from composer import Bound, Component, Facts, Spec, Token, method, registry
-from composer.component import OUT
+from composer import Bound, Component, Facts, Spec, Token, method
+from composer.core import registry
+from composer.core.component import OUT
 
 WIDTH, LAYERS, ROWS = 4, 3, 16
 SCALE = 8.0

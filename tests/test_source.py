@@ -8,7 +8,7 @@ import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from composer.errors import ComposerError
+from composer.core.errors import ComposerError
 from composer.manifest import yaml_events
 from composer.manifest.source import read
 

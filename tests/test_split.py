@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 import composer
-from composer.audio import Audio
-from composer.split import split
+from composer.formats.audio import Audio
+from composer.runtime.split import split
 from tests.fakes import BUNDLE, write
 
 pytestmark = pytest.mark.usefixtures("fakes")

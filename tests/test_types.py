@@ -2,7 +2,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from composer.types import DTYPES, KINDS, Port, item_bytes, parse_port, parse_ports
+from composer.core.ports import DTYPES, KINDS, Port, item_bytes, parse_port, parse_ports
 
 NAMES = st.from_regex(r"[A-Z][A-Za-z0-9]{0,3}", fullmatch=True)
 PORTS = st.builds(

@@ -1,8 +1,8 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from composer.checker.unify import Conflict, Dims
-from composer.component import Bound
+from composer.core.component import Bound
+from composer.graph.dims import Conflict, Dims
 
 LENGTHS = st.one_of(st.sampled_from("abcdefgh"), st.integers(1, 3))
 PAIRS = st.lists(st.tuples(LENGTHS, LENGTHS), max_size=12)

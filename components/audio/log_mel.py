@@ -7,8 +7,7 @@ from typing import TYPE_CHECKING, Literal, Self
 import numpy as np
 from pydantic import Field, model_validator
 
-from composer.audio import Audio
-from composer.component import (
+from composer.core.component import (
     OUT,
     Bound,
     Component,
@@ -18,14 +17,15 @@ from composer.component import (
     Spec,
     method,
 )
-from composer.errors import ComposerError, Problem
-from composer.types import Port
+from composer.core.errors import ComposerError, Problem
+from composer.core.ports import Port
+from composer.formats.audio import Audio
 
 from .mel_filters import mel_filters
 
 if TYPE_CHECKING:
-    from composer.headers import Headers
-    from composer.placement import Placement
+    from composer.core.placement import Placement
+    from composer.formats import Headers
 
 _BLOCK = 4096  # frames in one FFT call: about 40 s, 26 MB
 _FLOOR, _RANGE = 1e-10, 8.0

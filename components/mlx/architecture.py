@@ -11,8 +11,8 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from composer.errors import Problem
-from composer.headers.refusal import show
+from composer.core.errors import Problem
+from composer.formats.refusal import show
 
 EMBEDS = "input_embeddings"
 

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from ..lm.checkpoint import Checkpoint, open_folder
-from ..lm.checkpoint import hold_checkpoint as hold
-from ..lm.rope import faults
+from ..checkpoints.checkpoint import Checkpoint, open_folder
+from ..checkpoints.checkpoint import hold_checkpoint as hold
+from ..checkpoints.rope import faults
 from .architecture import refusal
 
 if TYPE_CHECKING:
-    from composer.headers import Headers
-    from composer.location import Location
+    from composer.core.location import Location
+    from composer.formats import Headers
 
 
 def read_checkpoint(location: Location, headers: Headers) -> Checkpoint:

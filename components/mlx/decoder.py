@@ -7,10 +7,9 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from composer.decode.sampler import not_a_number
-from composer.errors import ComposerError, Problem
-
-from ..lm.decoder import Prompt, State
+from composer.core.errors import ComposerError, Problem
+from composer.generation.decoder import Prompt, State
+from composer.generation.sampler import not_a_number
 
 CHUNK = 2048
 
@@ -23,7 +22,7 @@ class Switch(Protocol):
 
 
 class MlxDecoder:
-    """A `composer.decode.engine.Decoder`; a prompt is a `Prompt`.
+    """A `composer.generation.engine.Decoder`; a prompt is a `Prompt`.
 
     `rows` gives the same inputs for ids [N] that were chosen, so that the model never has to find
     any of them itself.

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from composer.errors import ComposerError, Problem
-from composer.placement import Placement
+from composer.core.errors import ComposerError, Problem
+from composer.core.placement import Placement
 
 from . import thread
 

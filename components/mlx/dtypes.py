@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from composer.backend import LONG, SHORT
+from composer.core.backend import LONG, SHORT
 
 
 def short(dtype: Any) -> str:

@@ -5,15 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
-from composer.errors import ComposerError, Problem
-from composer.headers.quantization import Scheme
+from composer.core.errors import ComposerError, Problem
+from composer.formats.quantization import Scheme
 
 from . import loader
 from .dtypes import dtype as to_dtype
 
 if TYPE_CHECKING:
-    from composer.headers.safetensors import Tensor
-    from composer.location import Location
+    from composer.core.location import Location
+    from composer.formats.safetensors import Tensor
 
 
 def weights_of(

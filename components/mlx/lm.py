@@ -5,22 +5,32 @@ from __future__ import annotations
 from collections.abc import Generator, Mapping
 from typing import TYPE_CHECKING, Any, Self
 
-from composer.backend import SHORT
-from composer.component import Bound, Component, Facts, Spec, Token, method
-from composer.decode.sampler import Sampling
-from composer.decode.text import Tokenizer, read_tokenizer
-from composer.errors import ComposerError, Problem
-from composer.headers.quantization import Scheme
+from composer.core.backend import SHORT
+from composer.core.component import Bound, Component, Facts, Spec, Token, method
+from composer.core.errors import ComposerError, Problem
+from composer.formats import Headers
+from composer.formats.quantization import Scheme
+from composer.generation.decoder import Prompt
+from composer.generation.generator import (
+    Aside,
+    MaxTokens,
+    Seed,
+    Temperature,
+    TopK,
+    TopP,
+    Writer,
+    hold_options,
+)
+from composer.generation.sampler import Sampling
+from composer.generation.text import Tokenizer, read_tokenizer
 
-from ..lm import packing
-from ..lm.checkpoint import Checkpoint, mixed, setting
-from ..lm.decoder import Prompt
-from ..lm.vocabulary import hold_ids, tokenizer_of
-from ..lm.writer import Aside, MaxTokens, Seed, Temperature, TopK, TopP, Writer, hold_options
-from ..stamps import StampedFacts, hold, stamps
+from ..checkpoints import packing
+from ..checkpoints.checkpoint import Checkpoint, mixed, setting
+from ..checkpoints.lora.adapter_tensors import projections
+from ..checkpoints.lora.adapters import AdapterFacts, read_adapters
+from ..checkpoints.stamps import StampedFacts, hold, stamps
+from ..checkpoints.tokenizer import hold_ids, tokenizer_of
 from . import loader
-from .adapter_tensors import projections
-from .adapters import AdapterFacts, read_adapters
 from .architecture import EMBEDS, module_name_of
 from .checkpoint import read_checkpoint
 from .decoder import MlxDecoder
@@ -28,9 +38,9 @@ from .device import device_of
 from .lora import Adapters
 
 if TYPE_CHECKING:
-    from composer.headers import Headers
+    from composer.core.placement import Placement
+    from composer.formats import Headers
     from composer.manifest.entries import Quantization as Recipe
-    from composer.placement import Placement
 
 SAME = frozenset({"gemma3_text", "llama", "qwen2", "qwen3"})  # tested to take what `embed` gives
 
@@ -85,8 +95,6 @@ class LanguageModel(Component, name="mlx.lm"):
     def load(cls, spec: Spec, facts: Facts, placement: Placement) -> Self:
         """Load the model on this thread; every tensor is used, and none is missing."""
         import mlx.core as mx
-
-        from composer.headers import Headers
 
         assert spec.weights is not None
         device = device_of(placement)

@@ -8,21 +8,22 @@ from math import prod
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from composer.errors import ComposerError, Problem
-from composer.headers.quantization import Scheme
-from composer.types import item_bytes
+from composer.core.errors import ComposerError, Problem
+from composer.core.ports import item_bytes
+from composer.core.suggest import some
+from composer.formats.quantization import Scheme
 
-from ..lm import packing, rope
-from ..lm.checkpoint import FLOATS
-from ..lm.rope import DERIVED
+from ..checkpoints import packing, rope
+from ..checkpoints.checkpoint import FLOATS
+from ..checkpoints.rope import DERIVED
 from . import architecture
 from .dtypes import dtype as to_dtype
 
 if TYPE_CHECKING:
-    from composer.headers.safetensors import Tensor
-    from composer.location import Location
+    from composer.core.location import Location
+    from composer.formats.safetensors import Tensor
 
-    from ..lm.checkpoint import Checkpoint
+    from ..checkpoints.checkpoint import Checkpoint
 
 
 def load_model(
@@ -61,7 +62,7 @@ def fill(
             Problem(
                 "R511",
                 f"{len(unknown)} modules are quantized, but the model has no such modules: "
-                f"{packing.some(unknown)}",
+                f"{some(unknown)}",
             )
         )
     del modules
@@ -171,8 +172,7 @@ def sanitized(model: Any, weights: dict[str, Any]) -> dict[str, Any]:
         raise ComposerError(
             Problem(
                 "R511",
-                f"{len(dropped)} tensors are no part of the language model: "
-                f"{packing.some(dropped)}",
+                f"{len(dropped)} tensors are no part of the language model: {some(dropped)}",
                 hint="mlx.lm takes a language model alone: extract it from the checkpoint",
             )
         )
@@ -187,7 +187,7 @@ def compare(found: Mapping[str, tuple[int, ...]], wanted: Mapping[str, tuple[int
         ("unexpected", sorted(found.keys() - wanted.keys())),
     ):
         if names:
-            problems.append(Problem("R511", f"{count(names)} {what}: {packing.some(names)}"))
+            problems.append(Problem("R511", f"{tensors_are(names)} {what}: {some(names)}"))
     for name in sorted(found.keys() & wanted.keys()):
         if found[name] != wanted[name]:
             problems.append(
@@ -199,9 +199,3 @@ def compare(found: Mapping[str, tuple[int, ...]], wanted: Mapping[str, tuple[int
             )
     if problems:
         raise ComposerError(problems[:12])
-
-
-def count(names: Iterable[str]) -> str:
-    """Say how many tensors these are."""
-    number = len(list(names))
-    return "1 tensor is" if number == 1 else f"{number} tensors are"

@@ -6,13 +6,12 @@ from collections.abc import Mapping, Sequence
 from functools import cache
 from typing import Any
 
-from composer.errors import ComposerError, Problem
-from composer.suggest import listed, with_nearest
+from composer.core.errors import ComposerError, Problem
+from composer.core.suggest import listed, some, with_nearest
+from composer.generation.generator import once
 
-from ..lm.packing import some
-from ..lm.writer import once
+from ..checkpoints.lora.adapters import AdapterFacts
 from . import loader
-from .adapters import AdapterFacts
 
 Update = tuple[Any, Any, float]  # A [in, r], B [r, out] and the scale
 

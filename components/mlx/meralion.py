@@ -8,20 +8,21 @@ from typing import TYPE_CHECKING, Any, Self
 
 from pydantic import Field
 
-from composer.component import Component, ComponentConfig, Facts, Spec, method
-from composer.errors import ComposerError, Problem
-from composer.types import item_bytes
+from composer.core.component import Component, ComponentConfig, Facts, Spec, method
+from composer.core.errors import ComposerError, Problem
+from composer.core.ports import item_bytes
+from composer.formats import Headers
 
-from ..stamps import StampedFacts, hold, stamps
+from ..checkpoints.meralion.checkpoint import SpeechCheckpoint, read_speech
+from ..checkpoints.stamps import StampedFacts, hold, stamps
 from . import whisper
 from .device import device_of
 from .encoder import finite, weights_of
 from .linear import Weights, linear
-from .meralion_checkpoint import SpeechCheckpoint, read_speech
 
 if TYPE_CHECKING:
-    from composer.headers import Headers
-    from composer.placement import Placement
+    from composer.core.placement import Placement
+    from composer.formats import Headers
 
 
 class Meralion(Component, name="mlx.meralion"):
@@ -66,8 +67,6 @@ class Meralion(Component, name="mlx.meralion"):
     def load(cls, spec: Spec, facts: Facts, placement: Placement) -> Self:
         """Load the tensors, one at a time, in the precision that is asked for."""
         import mlx.core as mx
-
-        from composer.headers import Headers
 
         device = device_of(placement)
         checkpoint = read_speech(spec, Headers())

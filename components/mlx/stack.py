@@ -6,22 +6,23 @@ from collections.abc import Callable
 from math import prod
 from typing import TYPE_CHECKING, Any, NoReturn, Self
 
-from composer.component import Component, Facts, Spec, method
-from composer.errors import ComposerError, Problem
-from composer.types import item_bytes
+from composer.core.component import Component, Facts, Spec, method
+from composer.core.errors import ComposerError, Problem
+from composer.core.ports import item_bytes
+from composer.core.suggest import some
+from composer.formats import Headers
 
-from ..lm.packing import some
-from ..stamps import StampedFacts, hold, stamps
+from ..checkpoints.stack import StackConfig, read_shape
+from ..checkpoints.stamps import StampedFacts, hold, stamps
 from .device import device_of
 from .dtypes import dtype as to_dtype
 from .linear import affine
 from .loader import read
-from .stack_shape import StackConfig, read_shape
 
 if TYPE_CHECKING:
-    from composer.headers import Headers
-    from composer.headers.safetensors import Tensor
-    from composer.placement import Placement
+    from composer.core.placement import Placement
+    from composer.formats import Headers
+    from composer.formats.safetensors import Tensor
 
 
 class Stack(Component, name="mlx.stack"):
@@ -51,8 +52,6 @@ class Stack(Component, name="mlx.stack"):
     def load(cls, spec: Spec, facts: Facts, placement: Placement) -> Self:
         """Load the tensors and convert them to the precision that is asked for."""
         import mlx.core as mx
-
-        from composer.headers import Headers
 
         device = device_of(placement)
         shape = read_shape(spec, Headers())

@@ -6,15 +6,15 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from composer.errors import ComposerError, Place, Problem
-from composer.suggest import did_you_mean, listed
-from composer.types import FLOATS
+from composer.core.errors import ComposerError, Place, Problem
+from composer.core.ports import FLOATS
+from composer.core.suggest import did_you_mean, listed
 
 from .contract import Contract, Dim, Tensor, shape
 from .knobs import GraphConfig
 
 if TYPE_CHECKING:
-    from composer.headers import OnnxSignature, OnnxValue
+    from composer.formats import OnnxSignature, OnnxValue
 
 CARRIED = ("f32", "f16", "f64", "i64", "i32", "i16", "i8", "u8", "u16", "u32", "u64", "bool")
 MASKS = ("bool", "i64", "i32", "f32", "f16")

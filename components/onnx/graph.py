@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 
-from composer.backend import LONG, SHORT
-from composer.component import CALL, OUT, Component, Facts, Spec
-from composer.types import FLOATS
+from composer.core.backend import LONG, SHORT
+from composer.core.component import CALL, OUT, Component, Facts, Spec
+from composer.core.ports import FLOATS
 
-from ..stamps import StampedFacts, hold, stamps
+from ..checkpoints.stamps import StampedFacts, hold, stamps
 from .agreement import agree
 from .contract import Contract, Tensor
 from .knobs import GraphConfig
@@ -19,8 +19,8 @@ from .ports import output_names, ports_of
 from .session import Session, fail, fed
 
 if TYPE_CHECKING:
-    from composer.headers import Headers
-    from composer.placement import Placement
+    from composer.core.placement import Placement
+    from composer.formats import Headers
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ from typing import Literal, Self
 
 from pydantic import Field, model_validator
 
-from composer.component import ComponentConfig
+from composer.core.component import ComponentConfig
 
 
 class Pad(ComponentConfig):

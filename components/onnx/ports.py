@@ -7,13 +7,13 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
-from composer.component import OUT, Bound, Signature
-from composer.types import INTEGERS, Port, Ports
+from composer.core.component import OUT, Bound, Signature
+from composer.core.ports import INTEGERS, Port, Ports
 
 from .contract import Contract, Dim, Tensor
 
 if TYPE_CHECKING:
-    from composer.types import Dim as PortDim
+    from composer.core.ports import Dim as PortDim
 
 
 def output_names(contract: Contract) -> dict[str, str]:

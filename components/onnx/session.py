@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 import numpy as np
 
-from composer.errors import ComposerError, Problem
-from composer.suggest import listed
+from composer.core.errors import ComposerError, Problem
+from composer.core.suggest import listed
 
 from .contract import Contract, shape
 from .memory import released
@@ -18,7 +18,7 @@ from .memory import released
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from composer.placement import Placement
+    from composer.core.placement import Placement
 
 CPU = "CPUExecutionProvider"
 # It is in the wheels, and sends what it is given to a server.

@@ -8,21 +8,21 @@ from typing import TYPE_CHECKING, Any, Self
 import numpy as np
 from pydantic import Field, field_validator, model_validator
 
-from composer.component import CALL, Component, ComponentConfig, Facts, Signature, Spec, method
-from composer.decode.aside import Marks, without_asides
-from composer.errors import ComposerError, Place, Problem
-from composer.headers import tokenizer_bytes, tokenizer_file
-from composer.suggest import did_you_mean
-from composer.types import parse_ports
+from composer.core.component import CALL, Component, ComponentConfig, Facts, Signature, Spec, method
+from composer.core.errors import ComposerError, Place, Problem
+from composer.core.ports import parse_ports
+from composer.core.suggest import did_you_mean
+from composer.formats import tokenizer_bytes, tokenizer_file
+from composer.generation.aside import Marks, without_asides
 
-from ..stamps import StampedFacts, hold, stamps
+from ..checkpoints.stamps import StampedFacts, hold, stamps
 from .filling import Filling, checked, empty, plain, sound, sound_fragments
 from .guarded import GuardedTokenizer
 from .template import Slot, Template, parse_template, slots
 
 if TYPE_CHECKING:
-    from composer.headers import Headers
-    from composer.placement import Placement
+    from composer.core.placement import Placement
+    from composer.formats import Headers
 
 HISTORY = "history"
 TEXT = parse_ports("text")

@@ -6,14 +6,14 @@ import re
 from collections.abc import Collection, Iterator, Mapping
 from typing import TYPE_CHECKING
 
-from composer.errors import ComposerError, Place, Problem
-from composer.suggest import did_you_mean
+from composer.core.errors import ComposerError, Place, Problem
+from composer.core.suggest import did_you_mean
 
 from .guarded import SOFT, Forged, GuardedTokenizer, reserved
 from .template import Part, Template, parse_template
 
 if TYPE_CHECKING:
-    from composer.location import Location
+    from composer.core.location import Location
 
 LONGEST = 1_000_000  # characters of one text: far beyond any context, and still soon tokenized
 _LOOKS_SPECIAL = re.compile(r"<\|?[A-Za-z][A-Za-z0-9_]*\|?>")

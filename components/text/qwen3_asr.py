@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING, Self
 
 from pydantic import Field
 
-from composer.component import OUT, Component, ComponentConfig, Facts, Spec, method
-from composer.errors import ComposerError, Problem
-from composer.suggest import did_you_mean, listed
+from composer.core.component import OUT, Component, ComponentConfig, Facts, Spec, method
+from composer.core.errors import ComposerError, Problem
+from composer.core.suggest import did_you_mean, listed
 
 if TYPE_CHECKING:
-    from composer.placement import Placement
+    from composer.core.placement import Placement
 
 LANGUAGES = (
     "Arabic", "Cantonese", "Chinese", "Czech", "Danish", "Dutch",

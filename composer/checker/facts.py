@@ -8,19 +8,19 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import ValidationError
 
-from composer import registry
-from composer.checker.graph import ANY, Known
-from composer.checker.sources import Roots, locate
-from composer.component import Adapter, Bound, Component, Facts, Spec
-from composer.errors import ComposerError, Problem
-from composer.headers import Headers
-from composer.hub import HubFiles
+from composer.core import registry
+from composer.core.component import Adapter, Bound, Component, Facts, Spec
+from composer.core.errors import ComposerError, Problem
+from composer.core.operators import OPERATORS
+from composer.core.suggest import listed, with_nearest
+from composer.formats import Headers
+from composer.graph.graph import ANY, Known
 from composer.manifest.refusal import refusals
-from composer.operators import OPERATORS
-from composer.suggest import listed, with_nearest
+from composer.sources.hub import HubFiles
+from composer.sources.roots import Roots, locate
 
 if TYPE_CHECKING:
-    from composer.location import Location
+    from composer.core.location import Location
     from composer.manifest import ComponentEntry, Manifest
 
 KEYS = ("weights", "files", "precision", "adapters")

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 
-from composer.checker.graph import ANY, Conversion, Known, Node, Value
-from composer.checker.unify import Dims, Length
-from composer.component import OUT, Bound
-from composer.suggest import listed
-from composer.types import Port, alternative, fits
+from composer.core.component import OUT, Bound
+from composer.core.ports import Port, alternative, fits
+from composer.core.suggest import listed
+from composer.graph.dims import Dims, Length
+from composer.graph.graph import ANY, Conversion, Known, Node, Value
 
 Scope = dict[str, str | None]
 

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from composer.checker.graph import Graph, Node
+    from composer.graph.graph import Graph, Node
 
 
 def lint(graph: Graph, report: Callable[..., None]) -> None:

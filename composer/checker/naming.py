@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING
 
-from composer.checker.graph import Known, Node, Value
-from composer.component import CALL, Signature
-from composer.operators import OPERATORS
-from composer.suggest import listed, with_nearest
+from composer.core.component import CALL, Signature
+from composer.core.operators import OPERATORS
+from composer.core.suggest import listed, with_nearest
+from composer.graph.graph import Known, Node, Value
 
 if TYPE_CHECKING:
     from composer.manifest import Manifest, Task

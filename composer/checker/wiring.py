@@ -8,15 +8,15 @@ from inspect import Parameter
 from typing import TYPE_CHECKING, Any
 
 from composer.checker.fit import Fit
-from composer.checker.graph import Conversion, Graph, Known, Node, Value
 from composer.checker.lint import lint
 from composer.checker.naming import Names
-from composer.component import OUT, Option, Signature
-from composer.errors import Problem
+from composer.checker.options import contradictions, read_option
+from composer.core.component import OUT, Option, Signature
+from composer.core.errors import Problem
+from composer.core.ports import Port, is_float, parse_port
+from composer.core.suggest import listed, with_nearest
+from composer.graph.graph import Conversion, Graph, Known, Node, Value
 from composer.manifest.refusal import described
-from composer.options import contradictions, read_option
-from composer.suggest import listed, with_nearest
-from composer.types import Port, is_float, parse_port
 
 if TYPE_CHECKING:
     from composer.manifest import Input, Manifest, Task

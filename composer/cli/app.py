@@ -31,7 +31,7 @@ from composer.cli.schema import schema
 from composer.cli.show import show
 from composer.cli.tap import tap
 from composer.cli.transcribe import transcribe
-from composer.errors import FAILED, ComposerError
+from composer.core.errors import FAILED, ComposerError
 
 INTERRUPTED, CLOSED = 130, 141
 

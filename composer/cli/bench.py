@@ -21,8 +21,8 @@ from composer.cli.progress import progress
 from composer.cli.transcribe import TASK
 
 if TYPE_CHECKING:
-    from composer.bench.child import Case
-    from composer.bundle import Bundle
+    from composer.benchmark.child import Case
+    from composer.runtime.bundle import Bundle
 
 CLIPS = "clips"
 SUFFIXES = (".aiff", ".flac", ".mp3", ".ogg", ".wav")
@@ -78,8 +78,8 @@ def bench(
 
     Example: composer bench mega-asr-mini --vs-precision decoder=bfloat16
     """
-    from composer.bench.measure import Measured, Turns, measure
-    from composer.bench.report import report_json, report_text
+    from composer.benchmark.measure import Measured, Turns, measure
+    from composer.benchmark.report import report_json, report_text
     from composer.cli.printing import waiting
 
     choices = [choice]
@@ -140,13 +140,13 @@ def _opened(
     choice: Choice, task: str | None, named: bool, given: list[str], set: list[str] | None
 ) -> tuple[Case, float, Mapping[str, Any]]:
     """Return what a process needs to run a bundle, the seconds of its audio, and what made it."""
-    from composer.audio import Audio
-    from composer.bench.child import Case
+    from composer.benchmark.child import Case
     from composer.cli.options import folders
     from composer.cli.values import inputs, settings
-    from composer.diff.dump import digest
-    from composer.identity import made_from
-    from composer.inputs import read_inputs
+    from composer.comparison.dump import digest
+    from composer.formats.audio import Audio
+    from composer.runtime.inputs import read_inputs
+    from composer.runtime.provenance import made_from
 
     with choice.bundle() as opened:
         name = _task(opened, task, named)

@@ -24,10 +24,10 @@ def cache(
 
     Example: composer cache --remove Reza2kn/mega-asr-mlx
     """
-    from composer.draw.text import size
-    from composer.hub import parse_id, settings
-    from composer.hub.stored import remove as take_away
-    from composer.hub.stored import stored
+    from composer.drawing.text import size
+    from composer.sources.hub import parse_id, settings
+    from composer.sources.hub.stored import remove as take_away
+    from composer.sources.hub.stored import stored
 
     if remove:
         for id in [parse_id(text) for text in remove]:

@@ -18,11 +18,11 @@ from composer.cli.options import (
 )
 from composer.cli.printing import note, report, say, waiting
 from composer.cli.results import cut_short, text_output
-from composer.errors import FAILED, ComposerError
+from composer.core.errors import FAILED, ComposerError
 
 if TYPE_CHECKING:
     from composer.cli.conversation import Conversation
-    from composer.stream import Stream
+    from composer.runtime.stream import Stream
 
 PROMPT = "> "
 RESET = "/reset"
@@ -50,7 +50,7 @@ def chat(
     """
     from composer.cli.conversation import Conversation, find_turns
     from composer.cli.values import inputs, settings
-    from composer.inputs import read_inputs
+    from composer.runtime.inputs import read_inputs
 
     with choice.bundle() as opened:
         turns = find_turns(opened, task)

@@ -8,10 +8,10 @@ import typer
 
 from composer.cli.options import BundleName, Json, LockFile, Sources, Variant, folders
 from composer.cli.printing import count, reading, report, say, verdict_json
-from composer.errors import ComposerError, Problem
+from composer.core.errors import ComposerError, Problem
 
 if TYPE_CHECKING:
-    from composer.checker import Report
+    from composer.graph.checked import Report
 
 
 def check(
@@ -32,7 +32,7 @@ def check(
     Example: composer check mega-asr-mini
     """
     from composer.checker import check as check_bundle
-    from composer.names import find_bundle
+    from composer.sources.resolve import find_bundle
 
     stand_ins = folders(source)
     try:
@@ -64,7 +64,7 @@ def errors(found: Report) -> list[Problem]:
 def listed(found: Report) -> dict[str, Any]:
     """Return as JSON what sizes says."""
     from composer.cli.pull import entry
-    from composer.hub import needed
+    from composer.graph.files import needed
 
     if found.bundle is None or not found.ok:
         return {}
@@ -80,8 +80,9 @@ def memory(found: Report) -> int:
 
 def sizes(found: Report) -> list[str]:
     """Say of a bundle with files on the Hub what is to be fetched, and what it takes in memory."""
-    from composer.draw.text import size
-    from composer.hub import held, needed
+    from composer.drawing.text import size
+    from composer.graph.files import needed
+    from composer.sources.hub import held
 
     if found.bundle is None or not found.ok:
         return []

@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Any
 import typer
 
 if TYPE_CHECKING:
-    from composer.bundle import Bundle
-    from composer.checker.graph import Graph
-    from composer.run import Result
-    from composer.stream import Stream
+    from composer.graph.graph import Graph
+    from composer.runtime.bundle import Bundle
+    from composer.runtime.run import Result
+    from composer.runtime.stream import Stream
 
 TASK = "chat"
 TEXT = "text"

@@ -18,12 +18,12 @@ from composer.cli.options import (
 )
 from composer.cli.printing import as_json, say, waiting, write
 from composer.cli.tap import dump_of
-from composer.errors import DIFFERS
-from composer.suggest import did_you_mean
+from composer.core.errors import DIFFERS
+from composer.core.suggest import did_you_mean
 
 if TYPE_CHECKING:
-    from composer.diff.compare import Comparison, Gate
-    from composer.diff.dump import Dump
+    from composer.comparison.compare import Comparison, Gate
+    from composer.comparison.dump import Dump
 
 
 @opens()
@@ -71,9 +71,9 @@ def diff(
 
     Example: composer diff reference.safetensors mega-asr-mini --precision decoder=bfloat16
     """
-    from composer.diff.report import as_json as report_json
-    from composer.diff.report import junit as report_junit
-    from composer.diff.report import table
+    from composer.comparison.report import as_json as report_json
+    from composer.comparison.report import junit as report_junit
+    from composer.comparison.report import table
 
     first = replace(choice, name=reference, variant=ref_variant, precision=ref_precision, lock=None)
     _sensible(first, choice, input, task, set)
@@ -93,7 +93,7 @@ def diff(
 
 
 def _dump(name: str) -> Dump | None:
-    from composer.diff.dump import read_dump
+    from composer.comparison.dump import read_dump
 
     return read_dump(Path(name)) if name.endswith(".safetensors") else None
 
@@ -107,8 +107,8 @@ def _compared(
     set: list[str] | None,
 ) -> Comparison:
     from composer.cli.values import settings
-    from composer.diff.compare import against_bundle, against_dump
-    from composer.diff.steps import with_steps
+    from composer.comparison.compare import against_bundle, against_dump
+    from composer.comparison.steps import with_steps
 
     have = _dump(choice.name)
     if have:
@@ -127,8 +127,8 @@ def _task(want: Dump, tasks: list[str]) -> str | None:
 
 
 def _gate(tolerance: float | None, any_float: bool) -> Gate:
-    from composer.diff.compare import Gate
-    from composer.diff.gates import Tolerance
+    from composer.comparison.compare import Gate
+    from composer.comparison.gates import Tolerance
 
     if tolerance is not None and not 0 <= tolerance < 1:
         raise typer.BadParameter(

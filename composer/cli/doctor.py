@@ -12,7 +12,7 @@ from importlib import import_module
 import typer
 
 from composer.cli.printing import say
-from composer.errors import FAILED
+from composer.core.errors import FAILED
 
 PACKAGE = "bundle-composer"
 
@@ -84,20 +84,20 @@ def _onnx() -> str:
 
 
 def _summary(name: str) -> str:
-    from composer import registry
+    from composer.core import registry
 
     return registry.component(name).summary
 
 
 def _components() -> Findings:
-    from composer import registry
+    from composer.core import registry
 
     for name in registry.names():
         yield _tried(name, partial(_summary, name))
 
 
 def _data() -> Findings:
-    from composer.shipped import shipped, shipped_bundles
+    from composer.sources.shipped import shipped, shipped_bundles
 
     for folder in ("bundles", "schemas", "pages"):
         path = shipped(folder)

@@ -22,14 +22,14 @@ from composer.cli.printing import as_json, note, say, shown, waiting, write
 from composer.cli.progress import progress
 from composer.cli.results import audio_input, text_output
 from composer.cli.transcribe import TASK
-from composer.errors import FAILED
+from composer.core.errors import FAILED
 
 if TYPE_CHECKING:
-    from composer.eval.data import Utterance
-    from composer.eval.evaluation import Evaluation
-    from composer.eval.journal import Heard
-    from composer.eval.listen import Listener
-    from composer.eval.pace import Clock
+    from composer.evaluation.data import Utterance
+    from composer.evaluation.evaluation import Evaluation
+    from composer.evaluation.journal import Heard
+    from composer.evaluation.listen import Listener
+    from composer.evaluation.pace import Clock
 
 RESULTS, TIMES, REPORT, PAGE = "results.jsonl", "times.jsonl", "report.json", "index.html"
 COLOURS = {"S": "\x1b[33m", "D": "\x1b[31m", "I": "\x1b[34m"}
@@ -96,14 +96,14 @@ def eval_(
     Example: composer eval mega-asr-mini clips/references.jsonl -o out -n whisper-en
     """
     from composer.cli.values import inputs, settings
-    from composer.eval.data import read_data
-    from composer.eval.evaluation import compare, evaluate, hold_same, hold_words
-    from composer.eval.journal import read_results
-    from composer.eval.listen import Listener
-    from composer.eval.normalize import NORMALIZERS
-    from composer.identity import made_from
-    from composer.inputs import read_inputs
-    from composer.suggest import did_you_mean, listed
+    from composer.core.suggest import did_you_mean, listed
+    from composer.evaluation.data import read_data
+    from composer.evaluation.evaluation import compare, evaluate, hold_same, hold_words
+    from composer.evaluation.journal import read_results
+    from composer.evaluation.listen import Listener
+    from composer.evaluation.normalizers import NORMALIZERS
+    from composer.runtime.inputs import read_inputs
+    from composer.runtime.provenance import made_from
 
     if normalizer not in NORMALIZERS:
         near = did_you_mean(normalizer, NORMALIZERS) or f"there are: {listed(NORMALIZERS)}"
@@ -146,9 +146,9 @@ def _hear(
     listener: Listener, clips: Sequence[Utterance], made_by: Mapping[str, Any], output: Path | None
 ) -> tuple[dict[str, Heard], Clock]:
     """Run what is not yet heard, write it as it comes, and return all of it."""
-    from composer.eval.journal import Journal
-    from composer.eval.listen import resumed
-    from composer.eval.pace import Clock
+    from composer.evaluation.journal import Journal
+    from composer.evaluation.listen import resumed
+    from composer.evaluation.pace import Clock
 
     if output is None:
         clock, heard = Clock(None, listener.jobs), {}
@@ -183,8 +183,8 @@ def _run(listener: Listener, clips: Sequence[Utterance], clock: Clock) -> Iterat
 
 def _tell(found: Evaluation, by: Sequence[str], output: Path | None, show: int, json: bool) -> None:
     """Print the report, and write it with its page where an output folder is given."""
-    from composer.eval.page import page
-    from composer.eval.report import report_json, report_text
+    from composer.evaluation.page import page
+    from composer.evaluation.report import report_json, report_text
 
     data = report_json(found, by)
     if output:
@@ -201,7 +201,7 @@ def _tell(found: Evaluation, by: Sequence[str], output: Path | None, show: int, 
 
 
 def _show_worst(found: Evaluation, show: int) -> None:
-    from composer.eval.view import aligned
+    from composer.evaluation.view import aligned
 
     wide = shutil.get_terminal_size().columns
     colour = not os.environ.get("NO_COLOR")

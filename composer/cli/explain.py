@@ -22,7 +22,7 @@ def explain(
 
     Example: composer explain W209
     """
-    from composer.explain import explain as explained
-    from composer.explain import index
+    from composer.jobs.explain import explain as explained
+    from composer.jobs.explain import index
 
     say(explained(name) if name else index())

@@ -8,7 +8,7 @@ from composer.cli.options import BundleName, Json, Variant
 from composer.cli.printing import as_json, say
 
 if TYPE_CHECKING:
-    from composer.licences import Stated
+    from composer.publishing.licences import Stated
 
 TITLES = {
     "bundle": "The bundle, as its manifest states:",
@@ -26,10 +26,10 @@ def licences(bundle: BundleName, variant: Variant = None, json: Json = False) ->
 
     Example: composer licences elderwise
     """
-    from composer.licences import roll_up
-    from composer.lock import read_lock
     from composer.manifest import read_manifest
-    from composer.names import find_bundle
+    from composer.publishing.licences import roll_up
+    from composer.sources.lock import read_lock
+    from composer.sources.resolve import find_bundle
 
     found = find_bundle(bundle)
     first = read_manifest(found.path, variant or found.variant)

@@ -51,10 +51,10 @@ def list_(
 
 def _rows() -> dict[str, Any]:
     """Return what ships and what is planned, as JSON holds it."""
-    from composer.catalogue import catalogue
-    from composer.errors import ComposerError
+    from composer.core.errors import ComposerError
     from composer.manifest import read_manifest
-    from composer.shipped import shipped_bundles
+    from composer.sources.catalogue import catalogue
+    from composer.sources.shipped import shipped_bundles
 
     bundles = []
     for name, path in shipped_bundles().items():
@@ -80,8 +80,8 @@ def _rows() -> dict[str, Any]:
 
 
 def _components() -> None:
-    from composer import registry
-    from composer.explain import knobs
+    from composer.core import registry
+    from composer.jobs.explain import knobs
 
     for name in registry.names():
         try:

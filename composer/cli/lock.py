@@ -9,7 +9,7 @@ import typer
 
 from composer.cli.options import BundleName, Json, LockFile, Sources, folders
 from composer.cli.printing import count, report, say, verdict_json, waiting, write
-from composer.errors import ComposerError
+from composer.core.errors import ComposerError
 
 
 def lock(
@@ -32,12 +32,12 @@ def lock(
 
     Example: composer lock my-bundle
     """
-    from composer.draw.text import size
-    from composer.hub import snapshot_of
-    from composer.location import Location
-    from composer.lock.make import make_lock
-    from composer.names import find_bundle
-    from composer.shipped import shipped
+    from composer.core.location import Location
+    from composer.drawing.text import size
+    from composer.publishing.lock import make_lock
+    from composer.sources.hub import snapshot_of
+    from composer.sources.resolve import find_bundle
+    from composer.sources.shipped import shipped
 
     found = find_bundle(bundle)
     home = (found.path if found.path.is_dir() else found.path.parent).resolve()
@@ -66,10 +66,10 @@ def verify(
 
     Example: composer verify my-bundle
     """
-    from composer.draw.text import size
-    from composer.hub import settings
-    from composer.lock.verify import verify as hold
-    from composer.names import find_bundle
+    from composer.drawing.text import size
+    from composer.publishing.verify import verify as hold
+    from composer.sources.hub import settings
+    from composer.sources.resolve import find_bundle
 
     with settings.no_network():
         found = find_bundle(bundle, lock)

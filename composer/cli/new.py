@@ -29,10 +29,10 @@ def new(
 
     Example: composer new my-asr --like mega-asr-mini
     """
-    from composer.hub import snapshot_of
-    from composer.location import Location
-    from composer.names import find_bundle
-    from composer.shipped import shipped_bundles
+    from composer.core.location import Location
+    from composer.sources.hub import snapshot_of
+    from composer.sources.resolve import find_bundle
+    from composer.sources.shipped import shipped_bundles
 
     manifest = shipped_bundles().get(like) or find_bundle(like).path
     if manifest.is_dir():
@@ -80,7 +80,7 @@ def _point_at_schema(manifest: Path, target: Path) -> None:
         return
     schema = (manifest.parent / found[1]).resolve()
     if not schema.is_file():
-        from composer.shipped import shipped
+        from composer.sources.shipped import shipped
 
         schema = shipped("schemas") / schema.name
     if schema.is_file():

@@ -27,8 +27,8 @@ from composer.cli.options import (
 from composer.cli.printing import reading
 
 if TYPE_CHECKING:
-    from composer.bundle import Bundle
-    from composer.profile import Profile
+    from composer.runtime.bundle import Bundle
+    from composer.runtime.profile import Profile
 
 DTYPES = ("float32", "float16", "bfloat16")
 
@@ -53,9 +53,9 @@ class Choice:
 
     def title(self) -> str:
         """Return the bundle's own name, or what it was called where that cannot be read."""
-        from composer.errors import ComposerError
+        from composer.core.errors import ComposerError
         from composer.manifest import read_manifest
-        from composer.names import find_bundle
+        from composer.sources.resolve import find_bundle
 
         try:
             found = find_bundle(self.name, self.lock)
@@ -65,10 +65,10 @@ class Choice:
 
     def bundle(self) -> Bundle:
         """Check the bundle and place its components, none of which is loaded yet."""
-        from composer.bundle import Bundle
         from composer.checker import check_variant
-        from composer.loading import hold_placement
-        from composer.names import find_bundle
+        from composer.runtime.bundle import Bundle
+        from composer.runtime.loading import hold_placement
+        from composer.sources.resolve import find_bundle
 
         profile = self._profile()
         asked = {**profile.precision, **self._precision()}
@@ -89,8 +89,8 @@ class Choice:
 
     def _profile(self) -> Profile:
         """Return the profile of the file, over which the command's own options go."""
-        from composer.placement import Placement
-        from composer.profile import Profile, read_profile
+        from composer.core.placement import Placement
+        from composer.runtime.profile import Profile, read_profile
 
         if self.device not in (None, "cpu", "gpu"):
             raise typer.BadParameter(f"--device takes cpu or gpu, not '{self.device}'")

@@ -11,8 +11,8 @@ from composer.cli.options import (
 from composer.cli.printing import count, say
 
 if TYPE_CHECKING:
-    from composer.bundle import Bundle
-    from composer.plan import Plan
+    from composer.runtime.bundle import Bundle
+    from composer.runtime.plan import Plan
 
 
 @opens("trust")
@@ -27,7 +27,7 @@ def plan(
 
     Example: composer plan mega-asr-mini
     """
-    from composer.loading import hold_ports
+    from composer.runtime.loading import hold_ports
 
     opened = choice.bundle()
     names = [opened.task(task)] if task is not None else opened.tasks
@@ -38,7 +38,7 @@ def plan(
 
 def text(bundle: Bundle, planned: Plan) -> str:
     """Return one task's plan as text."""
-    from composer.draw.text import size
+    from composer.drawing.text import size
 
     several = len(bundle.tasks) > 1
     lines = [bundle.name + (f", task {planned.graph.task}" if several else "")]
@@ -65,7 +65,7 @@ def text(bundle: Bundle, planned: Plan) -> str:
 
 
 def _component(bundle: Bundle, name: str, nbytes: int) -> list[str]:
-    from composer.draw.text import size
+    from composer.drawing.text import size
 
     known = bundle.checked.known[name]
     placement = bundle.profile.placement(name, known.cls.places)
@@ -82,7 +82,7 @@ def _component(bundle: Bundle, name: str, nbytes: int) -> list[str]:
 
 
 def _steps(planned: Plan) -> list[str]:
-    from composer.draw.text import Ports, call, size
+    from composer.drawing.text import Ports, call, size
 
     ports = Ports(planned.graph)
     heads = [

@@ -10,8 +10,8 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
-from composer.errors import ComposerError, Place, Problem
-from composer.terminal import console
+from composer.core.errors import ComposerError, Place, Problem
+from composer.core.terminal import console
 
 KEPT = "\n\t"
 
@@ -39,7 +39,7 @@ def waiting(what: str) -> Iterator[None]:
 
 def reading(bundle: str) -> AbstractContextManager[None]:
     """Say on a terminal that the Hub is read, where a bundle is called by one of its IDs."""
-    from composer.hub import is_id
+    from composer.sources.hub import is_id
 
     return waiting(f"reading {bundle}") if is_id(bundle) else nullcontext()
 

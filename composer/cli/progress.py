@@ -6,7 +6,7 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-from composer.terminal import console
+from composer.core.terminal import console
 
 
 @contextmanager

@@ -34,10 +34,10 @@ def publish(
 
     Example: composer publish my-bundle me/my-bundle
     """
-    from composer.draw.text import size
-    from composer.hub import parse_id
-    from composer.publish import CARD, prepare, upload, write_made
-    from composer.publish import size as size_of
+    from composer.drawing.text import size
+    from composer.publishing.publish import CARD, prepare, upload, write_made
+    from composer.publishing.publish import size as size_of
+    from composer.sources.hub import parse_id
 
     id = parse_id(repository)
     if id.revision:

@@ -10,7 +10,7 @@ from composer.cli.options import BundleName, Json, LockFile, Sources, Task, Vari
 from composer.cli.printing import as_json, count, say
 
 if TYPE_CHECKING:
-    from composer.hub import Need
+    from composer.sources.hub import Need
 
 
 def pull(
@@ -36,10 +36,11 @@ def pull(
     Example: composer pull mega-asr --variant small
     """
     from composer.cli.opening import Choice
-    from composer.draw.text import size
-    from composer.hub import held, needed
-    from composer.hub.probe import remember
-    from composer.loading import hold_files
+    from composer.drawing.text import size
+    from composer.graph.files import needed
+    from composer.runtime.loading import hold_files
+    from composer.runtime.sandbox import remember
+    from composer.sources.hub import held
 
     opened = Choice(bundle, variant, source, lock=lock).bundle()
     tasks = opened.tasks if task is None else [opened.task(task)]
@@ -69,7 +70,7 @@ def pull(
 
 def entry(need: Need) -> dict[str, object]:
     """Return a file as JSON tells of it."""
-    from composer.hub import held
+    from composer.sources.hub import held
 
     file = need.file
     return {

@@ -10,8 +10,8 @@ import typer
 from composer.cli.printing import count
 
 if TYPE_CHECKING:
-    from composer.checker.graph import Graph
-    from composer.run import Result
+    from composer.graph.graph import Graph
+    from composer.runtime.run import Result
 
 Options = Mapping[str, Mapping[str, Any]]
 

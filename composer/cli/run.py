@@ -16,11 +16,11 @@ from composer.cli.options import (
 )
 from composer.cli.printing import as_json, note, say, verdict_json, waiting, write
 from composer.cli.results import as_lines, as_text, cut_short, result_json
-from composer.errors import ComposerError
+from composer.core.errors import ComposerError
 
 if TYPE_CHECKING:
-    from composer.bundle import Bundle
-    from composer.run import Result
+    from composer.runtime.bundle import Bundle
+    from composer.runtime.run import Result
 
 
 @opens()
@@ -51,8 +51,8 @@ def run(
     Example: composer run mega-asr-mini -i audio=clip.wav -i language=English
     """
     from composer.cli.values import inputs, settings
-    from composer.diff.dump import read_feed
-    from composer.tensors import pack_values
+    from composer.comparison.dump import read_feed
+    from composer.formats.values import pack_values
 
     if stream and json:
         raise typer.BadParameter("--stream prints text and --json one object: choose one")

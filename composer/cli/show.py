@@ -10,7 +10,7 @@ import typer
 
 from composer.cli.options import BundleName, Sources, Variant, folders
 from composer.cli.printing import report, say, write
-from composer.errors import ComposerError
+from composer.core.errors import ComposerError
 
 
 class Format(StrEnum):
@@ -38,14 +38,14 @@ def show(
 
     Example: composer show mega-asr-mini --format svg -o graph.svg
     """
-    from composer import draw
+    from composer import drawing
     from composer.checker import check_variant
-    from composer.names import find_bundle
+    from composer.sources.resolve import find_bundle
 
     found = check_variant(find_bundle(bundle), variant, sources=folders(source))
     if found.bundle is None:
         raise ComposerError(found.problems)
-    drawn = getattr(draw, format.value)(found.bundle)
+    drawn = getattr(drawing, format.value)(found.bundle)
     if output:
         write(output, drawn.rstrip("\n") + "\n")
     else:

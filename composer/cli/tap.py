@@ -17,7 +17,7 @@ from composer.cli.options import (
 from composer.cli.printing import count, note, waiting, write
 
 if TYPE_CHECKING:
-    from composer.diff.dump import Dump
+    from composer.comparison.dump import Dump
 
 
 @opens()
@@ -50,7 +50,7 @@ def tap(
 
     Example: composer tap mega-asr-mini -i audio=clip.wav -o reference.safetensors
     """
-    from composer.diff.tap import with_floor
+    from composer.comparison.tap import with_floor
 
     if output.suffix != ".safetensors":
         raise typer.BadParameter(f"a dump is a .safetensors file, and {output} is called otherwise")
@@ -76,8 +76,8 @@ def dump_of(
 ) -> Dump:
     """Open a bundle, run it once and return all that it made, its steps with the ids of `like`."""
     from composer.cli.values import inputs, settings
-    from composer.diff.steps import with_steps
-    from composer.diff.tap import replayed, tap
+    from composer.comparison.steps import with_steps
+    from composer.comparison.tap import replayed, tap
 
     with choice.bundle() as opened:
         opened.checked = with_steps(opened.checked)

@@ -28,11 +28,11 @@ from composer.cli.printing import (
 )
 from composer.cli.progress import progress
 from composer.cli.results import Options, audio_input, cut_short, plains, text_output
-from composer.errors import FAILED, ComposerError
+from composer.core.errors import FAILED, ComposerError
 
 if TYPE_CHECKING:
-    from composer.checker.graph import Graph
-    from composer.run import Result
+    from composer.graph.graph import Graph
+    from composer.runtime.run import Result
 
 TASK = "transcribe"
 
@@ -84,7 +84,7 @@ def transcribe(
     Example: composer transcribe mega-asr-mini *.wav -f jsonl -o transcripts
     """
     from composer.cli.values import inputs, settings
-    from composer.inputs import read_inputs
+    from composer.runtime.inputs import read_inputs
 
     _distinct(clips, format, output)
     if language is not None:

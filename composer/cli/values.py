@@ -10,12 +10,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from composer.cli.options import pairs
-from composer.errors import ComposerError, Problem
-from composer.suggest import did_you_mean, listed
+from composer.core.errors import ComposerError, Problem
+from composer.core.suggest import did_you_mean, listed
 
 if TYPE_CHECKING:
-    from composer.checker.graph import Graph
-    from composer.component import Option
+    from composer.core.component import Option
+    from composer.graph.graph import Graph
 
 
 def inputs(graph: Graph, given: list[str] | None) -> dict[str, Any]:
@@ -56,7 +56,7 @@ def _numbers(name: str, text: str) -> Any:
 
     path = Path(text)
     if path.suffix == ".safetensors":
-        from composer.tensors import read_values
+        from composer.formats.values import read_values
 
         held = read_values(path)
         if name not in held and len(held) != 1:
@@ -112,7 +112,7 @@ def _unknown(key: str, what: str, word: str, known: Mapping[str, Any]) -> Proble
 
 def _option(name: str, option: Option, text: str) -> Any:
     """Read an option as JSON, or else as plain text."""
-    from composer.options import read_option
+    from composer.checker.options import read_option
 
     try:
         return read_option(name, option, json.loads(text))

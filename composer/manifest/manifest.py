@@ -9,7 +9,8 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from composer.errors import ComposerError, Place, Problem, in_order
+from composer.core.errors import ComposerError, Place, Problem, in_order
+from composer.core.suggest import listed, with_nearest
 from composer.manifest.entries import (
     AdapterEntry,
     ComponentEntry,
@@ -34,7 +35,6 @@ from composer.manifest.patch import merge
 from composer.manifest.refusal import Finding, refusals, wrong_type
 from composer.manifest.rules import broken_rules
 from composer.manifest.source import Document, read
-from composer.suggest import listed, with_nearest
 
 FILES = ("bundle.yaml", "bundle.json")
 DEFAULT = "default"

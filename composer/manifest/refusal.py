@@ -10,9 +10,9 @@ from typing import Annotated, Any, Union, get_args, get_origin
 
 from pydantic import BaseModel, ValidationError
 
+from composer.core.suggest import did_you_mean, listed, with_nearest
 from composer.manifest import format as form
 from composer.manifest.tree import shortened
-from composer.suggest import did_you_mean, listed, with_nearest
 
 KEY = "[key]"
 # Where a value may be one of several types, pydantic puts the type's name into the path.

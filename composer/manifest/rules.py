@@ -6,11 +6,11 @@ import re
 from collections.abc import Callable, Iterator
 from typing import Any
 
+from composer.core.ports import DTYPES, parse_port
+from composer.core.suggest import listed, with_nearest
 from composer.manifest.format import HUB_ID
 from composer.manifest.refusal import Finding, described, dotted, wrong_type
 from composer.manifest.tree import shortened
-from composer.suggest import listed, with_nearest
-from composer.types import DTYPES, parse_port
 
 RESERVED = ("task", "taps", "feed", "options")
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NoReturn
 
-from composer.errors import ComposerError, Place, Problem
+from composer.core.errors import ComposerError, Place, Problem
 from composer.manifest.json_events import json_events
 from composer.manifest.tree import Report, Spot, build
 from composer.manifest.yaml_events import yaml_events

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any, Literal, NoReturn
 
-from composer.errors import ComposerError, Place, Problem
+from composer.core.errors import ComposerError, Place, Problem
 
 MOST_DEPTH = 32
 DEEP = f"nested more than {MOST_DEPTH} levels deep"

@@ -21,9 +21,9 @@ from typing import Any
 import yaml
 
 import composer
-from composer.headers import Headers
+from composer.formats import Headers
 from composer.manifest import find_manifest
-from composer.names import find_bundle
+from composer.sources.resolve import find_bundle
 
 TARGETS = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
 MATRIX = re.compile(r"\.(\w+)\.lora_[ab]$")

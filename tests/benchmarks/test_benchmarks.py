@@ -11,9 +11,9 @@ from pathlib import Path
 import pytest
 
 from benchmarks import __main__, log_mel, onnx_decode, real_size, startup, timing, weights
-from composer.audio import read_audio
-from composer.headers import Headers
-from composer.location import Location
+from composer.core.location import Location
+from composer.formats import Headers
+from composer.formats.audio import read_audio
 
 TINY = weights.Sizes(1, 64, 1, 64, 128, 2, 1, 64, 300, (8, 4))
 

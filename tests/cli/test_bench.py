@@ -6,10 +6,10 @@ from hashlib import sha256
 import pytest
 
 from composer import read_audio
-from composer.bench import measure as measuring
-from composer.bench.child import Session
-from composer.bench.process import Run, Start
-from composer.shipped import shipped
+from composer.benchmark import measure as measuring
+from composer.benchmark.child import Session
+from composer.benchmark.process import Run, Start
+from composer.sources.shipped import shipped
 from tests.fakes import BUNDLE, write
 
 pytestmark = pytest.mark.usefixtures("fakes")

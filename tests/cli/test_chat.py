@@ -10,7 +10,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from composer import Component, ComposerError, Problem, Token, method, registry
+from composer import Component, ComposerError, Problem, Token, method
+from composer.core import registry
 from tests.fakes import write
 
 ROOT = Path(__file__).parents[2]

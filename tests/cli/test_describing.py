@@ -6,9 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from composer import ComposerError, explain, registry
+from composer import ComposerError
+from composer.core import registry
+from composer.jobs import explain
 from composer.manifest.schema import schema_text
-from composer.shipped import shipped
+from composer.sources.shipped import shipped
 from tests.fakes import BUNDLE, Echo, Widen, write
 
 ROOT = Path(__file__).parents[2]
@@ -295,7 +297,7 @@ def shelf(tmp_path, monkeypatch):
     (root / "alone.yaml").write_text(comment + BUNDLE)
     real = shipped("schemas")
     monkeypatch.setattr(
-        "composer.shipped.shipped", lambda name: root if name == "bundles" else real
+        "composer.sources.shipped.shipped", lambda name: root if name == "bundles" else real
     )
     return root
 

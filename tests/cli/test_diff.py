@@ -5,9 +5,9 @@ import numpy as np
 import pytest
 import soundfile
 
-from composer import registry
-from composer.diff.dump import read_dump
-from tests.diff.tiny import CLIP, KINDS, MANIFEST, Words
+from composer.comparison.dump import read_dump
+from composer.core import registry
+from tests.comparison.tiny import CLIP, KINDS, MANIFEST, Words
 
 
 @pytest.fixture(autouse=True)

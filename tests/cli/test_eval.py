@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from composer.eval.journal import read_results
+from composer.evaluation.journal import read_results
 from tests.fakes import BUNDLE, write
 
 ROOT = Path(__file__).parents[2]
@@ -149,7 +149,7 @@ def test_results_are_scored_anew_without_running(cli, bundle, data, tmp_path, mo
     path, out = data((8, "7"), (8, "7")), tmp_path / "o"
     first = json.loads(cli("eval", bundle, path, "-o", out, "--json")[1])
     results = (out / "results.jsonl").read_bytes()
-    monkeypatch.setattr("composer.bundle.Bundle.load", None)
+    monkeypatch.setattr("composer.runtime.bundle.Bundle.load", None)
     code, text, err = cli("eval", bundle, path, "-o", out, "--json", "-n", "release-000")
     assert (code, err) == (0, f"2 of 2 clips are in {out}/results.jsonl already\n")
     again = json.loads(text)

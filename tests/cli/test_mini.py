@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from safetensors import safe_open
 
-from composer.shipped import shipped
+from composer.sources.shipped import shipped
 
 MINI = shipped("bundles") / "mega-asr-mini"
 CLIPS = sorted((MINI / "clips").glob("*.flac"))[:2]

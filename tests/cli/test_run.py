@@ -12,7 +12,7 @@ from safetensors.numpy import save_file
 
 from composer import load
 from composer.cli.results import cut_short
-from composer.tensors import read_values
+from composer.formats.values import read_values
 from tests.fakes import BUNDLE, write
 
 pytestmark = pytest.mark.usefixtures("fakes")

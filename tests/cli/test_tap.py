@@ -1,7 +1,7 @@
 """`composer tap` on a bundle that ships, its noise measured between two backends."""
 
-from composer.diff.dump import read_dump
-from composer.shipped import shipped
+from composer.comparison.dump import read_dump
+from composer.sources.shipped import shipped
 
 CLIP = shipped("bundles") / "mega-asr-mini" / "clips" / "digits-01.flac"
 

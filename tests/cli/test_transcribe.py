@@ -99,7 +99,7 @@ def interrupted(monkeypatch):
             Seen.after()
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("composer.bundle.Bundle.map", map_)
+    monkeypatch.setattr("composer.runtime.bundle.Bundle.map", map_)
     return Seen
 
 
@@ -135,7 +135,7 @@ def test_a_run_replaces_the_lines_of_the_last_once_it_has_loaded(cli, bundle, cl
 def test_lines_that_cannot_be_written_are_refused_before_anything_is_loaded(
     cli, bundle, clip, tmp_path, monkeypatch
 ):
-    monkeypatch.setattr("composer.bundle.Bundle.load", None)
+    monkeypatch.setattr("composer.runtime.bundle.Bundle.load", None)
     target = tmp_path / "out" / "transcripts.jsonl"
     target.mkdir(parents=True)
     code, out, err = cli("transcribe", bundle, clip(), "-f", "jsonl", "-o", tmp_path / "out")
@@ -195,7 +195,7 @@ def test_language_is_an_input(cli, tmp_path, clip):
     ],
 )
 def test_a_wrong_call_runs_nothing(cli, bundle, clip, monkeypatch, arguments, says):
-    monkeypatch.setattr("composer.bundle.Bundle.load", None)
+    monkeypatch.setattr("composer.runtime.bundle.Bundle.load", None)
     code, out, err = cli("transcribe", bundle, clip(), *arguments)
     assert (code, out) == (2, "")
     assert says in err

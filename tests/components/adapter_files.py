@@ -9,7 +9,7 @@ from mlx.utils import tree_flatten
 from mlx_lm.models import qwen3
 from tokenizers import Tokenizer, decoders, models
 
-from composer.location import Location
+from composer.core.location import Location
 
 ROWS, WIDTH, LAYERS, RANK = 96, 64, 4, 4
 SIZES = {

@@ -7,11 +7,11 @@ from safetensors.torch import load_file, save_file
 from tokenizers import Tokenizer, decoders, models
 from transformers import Gemma4ForCausalLM, Gemma4TextConfig
 
-from composer.component import ComponentConfig, Spec
 from composer.components.mlx.gemma4 import Gemma4
-from composer.headers import Headers
-from composer.location import Location
-from composer.placement import Placement
+from composer.core.component import ComponentConfig, Spec
+from composer.core.location import Location
+from composer.core.placement import Placement
+from composer.formats import Headers
 
 ROWS, WIDTH, PAD, EOS, WINDOW = 96, 96, 0, 1, 8  # no square is as wide: scales are rounded
 FULL, SLIDING = "full_attention", "sliding_attention"

@@ -18,12 +18,12 @@ from adapter_files import (
 )
 
 import composer
-from composer.component import Adapter, ComponentConfig, Spec
-from composer.components.mlx.adapter_tensors import projections
-from composer.components.mlx.adapters import read_adapters
+from composer.components.checkpoints.lora.adapter_tensors import projections
+from composer.components.checkpoints.lora.adapters import read_adapters
 from composer.components.mlx.checkpoint import read_checkpoint
-from composer.errors import ComposerError
-from composer.headers import Headers
+from composer.core.component import Adapter, ComponentConfig, Spec
+from composer.core.errors import ComposerError
+from composer.formats import Headers
 
 Q = "model.layers.0.self_attn.q_proj"
 SOME = {name: MODULES[name] for name in ("self_attn.q_proj", "mlp.down_proj")}

@@ -25,15 +25,15 @@ from adapter_files import (
 from mlx.utils import tree_flatten
 from mlx_lm.tuner.utils import load_adapters
 
-from composer.component import Adapter, ComponentConfig, Spec
-from composer.components.mlx.adapter_tensors import projections
-from composer.components.mlx.adapters import read_adapters
+from composer.components.checkpoints.lora.adapter_tensors import projections
+from composer.components.checkpoints.lora.adapters import read_adapters
 from composer.components.mlx.checkpoint import read_checkpoint
 from composer.components.mlx.lm import LanguageModel
 from composer.components.mlx.loader import load_model
-from composer.errors import ComposerError
-from composer.headers import Headers
-from composer.placement import Placement
+from composer.core.component import Adapter, ComponentConfig, Spec
+from composer.core.errors import ComposerError
+from composer.core.placement import Placement
+from composer.formats import Headers
 
 IDS = np.random.default_rng(0).integers(1, ROWS - 1, 9)
 BITS = pytest.mark.parametrize("bits", [None, 4])

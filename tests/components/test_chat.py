@@ -7,12 +7,12 @@ import pytest
 from pydantic import ValidationError
 from tokenizers import AddedToken, Tokenizer, models, normalizers, pre_tokenizers
 
-from composer.component import CALL, Spec
 from composer.components.text.chat import Chat
-from composer.errors import ComposerError
-from composer.headers.reader import Headers
-from composer.location import Location
-from composer.placement import Placement
+from composer.core.component import CALL, Spec
+from composer.core.errors import ComposerError
+from composer.core.location import Location
+from composer.core.placement import Placement
+from composer.formats.reader import Headers
 
 CONTROL = ["<pad>", "<eos>", "<bos>", "<unk>", "<|turn>", "<turn|>", "<|channel>", "<channel|>"]
 FIRST = "<bos>{before}<|turn>user\n{text}<turn|>\n<|turn>model\n"

@@ -21,11 +21,11 @@ from gemma4_models import (
 )
 from mlx.utils import tree_flatten
 
-from composer.components.lm.decoder import Prompt
-from composer.decode.engine import Engine, Request
-from composer.decode.sampler import Sampling
-from composer.decode.stop import Stop
-from composer.errors import ComposerError
+from composer.core.errors import ComposerError
+from composer.generation.decoder import Prompt
+from composer.generation.engine import Engine, Request
+from composer.generation.sampler import Sampling
+from composer.generation.stop import Stop
 from composer.manifest.entries import Quantization
 
 IDS = np.random.default_rng(0).integers(3, ROWS, 30)

@@ -13,11 +13,11 @@ from mlx_lm.models import gemma4_text
 from mlx_lm.tuner.lora import LoRALinear
 from mlx_lm.tuner.utils import load_adapters
 
-from composer.component import Adapter
 from composer.components.mlx.gemma4 import Gemma4
-from composer.headers import Headers
+from composer.core.component import Adapter
+from composer.core.placement import Placement
+from composer.formats import Headers
 from composer.manifest.entries import Quantization
-from composer.placement import Placement
 
 TARGETS = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
 LAYERS, BORROWING, RANK, SCALE = 6, (3, 4, 5), 4, 20.0

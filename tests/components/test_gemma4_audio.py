@@ -9,13 +9,13 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from composer.component import ComponentConfig, Spec
 from composer.components.mlx.gemma4_audio import Gemma4Audio, conformer
-from composer.errors import ComposerError
-from composer.headers import Headers
-from composer.location import Location
+from composer.core.component import ComponentConfig, Spec
+from composer.core.errors import ComposerError
+from composer.core.location import Location
+from composer.core.placement import Placement
+from composer.formats import Headers
 from composer.manifest.entries import Quantization
-from composer.placement import Placement
 from tests.reference import gemma4_audio as reference
 from tests.reference.qwen3_asr import make_clip
 

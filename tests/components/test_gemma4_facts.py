@@ -10,16 +10,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import composer
-from composer.component import ComponentConfig, Spec
+from composer.components.checkpoints.gemma4.config import read_settings
+from composer.components.checkpoints.gemma4.layout import faults, layout
 from composer.components.mlx.gemma4 import Gemma4
-from composer.components.mlx.gemma4.config import read_settings
-from composer.components.mlx.gemma4.layout import faults, layout
-from composer.errors import ComposerError
-from composer.headers import Headers, Tensor
-from composer.location import Location
+from composer.core.component import ComponentConfig, Spec
+from composer.core.errors import ComposerError
+from composer.core.location import Location
+from composer.core.placement import Placement
+from composer.formats import Headers, Tensor
 from composer.manifest.entries import Quantization, QuantizationRule
-from composer.placement import Placement
-from composer.profile import Profile
+from composer.runtime.profile import Profile
 from tests import replica
 
 AT = "language_model.model."
@@ -175,9 +175,9 @@ def test_other_prefixes(facts, prefix):
 def test_no_backend_is_imported(facts, home):
     facts()
     code = (
-        "import sys; from pathlib import Path; from composer.component import *;"
-        "from composer.components.mlx.gemma4 import Gemma4; from composer.headers import Headers;"
-        "from composer.location import Location;"
+        "import sys; from pathlib import Path; from composer.core.component import *;"
+        "from composer.components.mlx.gemma4 import Gemma4; from composer.formats import Headers;"
+        "from composer.core.location import Location;"
         f"at = Location('repo', '', Path({str(home.parent)!r})) / 'decoder';"
         "Gemma4.facts(Spec('d', ComponentConfig(), at), Headers());"
         "print([n for n in ('mlx', 'mlx_lm', 'tokenizers', 'torch') if n in sys.modules])"

@@ -23,9 +23,9 @@ from mlx.utils import tree_flatten
 
 from composer.components.mlx.gemma4 import component
 from composer.components.mlx.gemma4.table import RowTable
-from composer.errors import ComposerError
-from composer.placement import Placement
-from composer.profile import read_profile
+from composer.core.errors import ComposerError
+from composer.core.placement import Placement
+from composer.runtime.profile import read_profile
 
 IDS = np.array([5, PAD, 17, 5, ROWS - 1, 44, 1, 80])
 

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 from test_mlx_lm import load, outputs, save, torch_model
 
-from composer.components.lm.decoder import Prompt
-from composer.components.lm.kept import digests
-from composer.errors import ComposerError
+from composer.core.errors import ComposerError
+from composer.generation.decoder import Prompt
+from composer.generation.prefix_cache import digests
 from composer.manifest.entries import Quantization, QuantizationRule
 
 TURNS = [np.random.default_rng(turn).integers(3, 90, size) for turn, size in enumerate((9, 5, 7))]

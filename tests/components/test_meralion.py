@@ -11,16 +11,16 @@ import transformers
 from pydantic import ValidationError
 from safetensors.torch import save_file
 
-from composer.audio import Audio
-from composer.component import Bound, Spec
 from composer.components.audio.log_mel import LogMel
 from composer.components.mlx import meralion, whisper
 from composer.components.mlx.meralion import Meralion
-from composer.errors import ComposerError
-from composer.headers import Headers
-from composer.location import Location
+from composer.core.component import Bound, Spec
+from composer.core.errors import ComposerError
+from composer.core.location import Location
+from composer.core.placement import Placement
+from composer.formats import Headers
+from composer.formats.audio import Audio
 from composer.manifest.entries import Quantization
-from composer.placement import Placement
 
 CLOSE = 1e-4
 MELS, WIDTH, HEADS, FFN, LAYERS, OUT, JOINED = 80, 32, 4, 48, 3, 24, 15

@@ -5,9 +5,9 @@ import mlx.core as mx
 import numpy as np
 import pytest
 
-from composer import registry
-from composer.backend import LONG, NumPy
 from composer.components.mlx.backend import Mlx
+from composer.core import registry
+from composer.core.backend import LONG, NumPy
 
 BACKEND = Mlx()
 AT = np.array([False, True, False, True])
@@ -100,7 +100,7 @@ LEAVE = """
 from concurrent.futures import ThreadPoolExecutor
 import mlx.core as mx
 from composer.components.mlx.device import device_of
-from composer.placement import Placement
+from composer.core.placement import Placement
 
 def work():
     device_of(Placement())

@@ -18,18 +18,18 @@ from mlx.utils import tree_flatten
 from safetensors.torch import load_file, save_file
 from tokenizers import Tokenizer, decoders, models
 
-from composer.component import ComponentConfig, Spec
-from composer.components.lm.decoder import Prompt, State
 from composer.components.mlx import architecture
 from composer.components.mlx.lm import LanguageModel
-from composer.decode.engine import Engine, Request
-from composer.decode.sampler import Sampling
-from composer.decode.stop import Stop
-from composer.errors import ComposerError
-from composer.headers import Headers
-from composer.location import Location
+from composer.core.component import ComponentConfig, Spec
+from composer.core.errors import ComposerError
+from composer.core.location import Location
+from composer.core.placement import Placement
+from composer.formats import Headers
+from composer.generation.decoder import Prompt, State
+from composer.generation.engine import Engine, Request
+from composer.generation.sampler import Sampling
+from composer.generation.stop import Stop
 from composer.manifest.entries import Quantization, QuantizationRule
-from composer.placement import Placement
 
 ROWS, WIDTH, EOS = 192, 64, 2
 KEYS = (
@@ -673,12 +673,12 @@ def test_facts_import_no_backend(qwen3):
     code = f"""
 import sys
 from pathlib import Path
-from composer.component import ComponentConfig, Spec
+from composer.core.component import ComponentConfig, Spec
 from composer.components.mlx.backend import Mlx
 from composer.components.mlx.lm import LanguageModel
 from composer.components.mlx.stack import Stack
-from composer.headers import Headers
-from composer.location import Location
+from composer.formats import Headers
+from composer.core.location import Location
 spec = Spec("decoder", ComponentConfig(), Location("repo", "", Path({str(folder)!r})))
 print(LanguageModel.facts(spec, Headers()).dims["D"].value, Mlx().owns(1))
 print(sorted({{"mlx", "mlx_lm", "tokenizers", "transformers", "torch"}} & set(sys.modules)))

@@ -7,13 +7,13 @@ import torch
 from pydantic import ValidationError
 from safetensors.numpy import save_file
 
-from composer.component import Spec
 from composer.components.mlx.stack import Stack
-from composer.errors import ComposerError
-from composer.headers import Headers
-from composer.location import Location
+from composer.core.component import Spec
+from composer.core.errors import ComposerError
+from composer.core.location import Location
+from composer.core.placement import Placement
+from composer.formats import Headers
 from composer.manifest.entries import Quantization
-from composer.placement import Placement
 
 LAYERS = ["layer_norm", "linear", "silu", "linear", "rms_norm"]
 X = np.random.default_rng(9).normal(0, 2, (7, 24)).astype(np.float32)

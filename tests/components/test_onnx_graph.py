@@ -16,13 +16,13 @@ from onnx import TensorProto, helper
 from onnx_graphs import DIMS, MELS, constant, encode, encoder, mel, save, value
 from pydantic import ValidationError
 
-from composer.component import CALL, Spec
 from composer.components.onnx.graph import Graph
 from composer.components.onnx.knobs import Pad, Rows
-from composer.errors import ComposerError
-from composer.headers import Headers
-from composer.location import Location
-from composer.placement import Placement
+from composer.core.component import CALL, Spec
+from composer.core.errors import ComposerError
+from composer.core.location import Location
+from composer.core.placement import Placement
+from composer.formats import Headers
 
 CHUNKED = {"chunk": 5, "stride": 2}
 FIXED = {"input_features": {"pad": {"fixed": 30}}}
@@ -696,11 +696,11 @@ MEASURE = """
 import sys
 from pathlib import Path
 import numpy, onnxruntime
-from composer.component import Spec
+from composer.core.component import Spec
 from composer.components.onnx.graph import Graph
-from composer.headers import Headers
-from composer.location import Location
-from composer.placement import Placement
+from composer.formats import Headers
+from composer.core.location import Location
+from composer.core.placement import Placement
 junk = [numpy.ones(2_000_000) for _ in range(3)]
 del junk  # as in any process, glibc has by now raised its thresholds
 

@@ -32,17 +32,18 @@ from test_mlx_lm import load as load_mlx
 from test_mlx_lm import spec as plain_spec
 
 import composer
-from composer.components.lm.decoder import Prompt, State
-from composer.components.onnx.lm import LanguageModel, affine, graph, rotary, weights
+from composer.components.checkpoints.llama import rotary
+from composer.components.onnx.lm import LanguageModel, affine, graph, weights
 from composer.components.onnx.proto import Model
-from composer.decode.engine import Engine, Request
-from composer.decode.sampler import Sampling
-from composer.decode.stop import Stop
-from composer.errors import ComposerError
-from composer.headers import Headers
-from composer.headers.quantization import Scheme
+from composer.core.errors import ComposerError
+from composer.core.placement import Placement
+from composer.formats import Headers
+from composer.formats.quantization import Scheme
+from composer.generation.decoder import Prompt, State
+from composer.generation.engine import Engine, Request
+from composer.generation.sampler import Sampling
+from composer.generation.stop import Stop
 from composer.manifest.entries import Quantization
-from composer.placement import Placement
 
 CONFIG = LanguageModel.Config
 MINI = Path("bundles/mega-asr-mini")
@@ -434,10 +435,10 @@ def test_facts_import_no_backend(qwen3):
     code = f"""
 import sys
 from pathlib import Path
-from composer.component import Spec
+from composer.core.component import Spec
 from composer.components.onnx.lm import LanguageModel
-from composer.headers import Headers
-from composer.location import Location
+from composer.formats import Headers
+from composer.core.location import Location
 spec = Spec("decoder", LanguageModel.Config(), Location("repo", "", Path({str(qwen3[2])!r})))
 print(LanguageModel.facts(spec, Headers()).dims["D"].value)
 print(sorted({{"mlx", "mlx_lm", "onnx", "onnxruntime", "tokenizers", "torch"}} & set(sys.modules)))

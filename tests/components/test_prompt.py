@@ -20,12 +20,12 @@ from tokenizers import (
     trainers,
 )
 
-from composer.component import Spec
 from composer.components.text.prompt import Prompt
-from composer.errors import ComposerError
-from composer.headers.reader import Headers
-from composer.location import Location
-from composer.placement import Placement
+from composer.core.component import Spec
+from composer.core.errors import ComposerError
+from composer.core.location import Location
+from composer.core.placement import Placement
+from composer.formats.reader import Headers
 
 transformers = pytest.importorskip("transformers")
 

@@ -4,10 +4,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from composer.component import Facts, Spec
 from composer.components.text.qwen3_asr import LANGUAGES, Qwen3Asr, repaired
-from composer.errors import ComposerError
-from composer.placement import Placement
+from composer.core.component import Facts, Spec
+from composer.core.errors import ComposerError
+from composer.core.placement import Placement
 
 processing = pytest.importorskip("transformers.models.qwen3_asr.processing_qwen3_asr")
 

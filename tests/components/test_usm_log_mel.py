@@ -4,13 +4,13 @@ import numpy as np
 import pytest
 from pydantic import ValidationError
 
-from composer.audio import Audio
-from composer.component import Bound, Spec
 from composer.components.audio import usm_log_mel
 from composer.components.audio.mel_filters import computed_mel_filters
 from composer.components.audio.usm_log_mel import UsmLogMel
-from composer.errors import ComposerError
-from composer.placement import Placement
+from composer.core.component import Bound, Spec
+from composer.core.errors import ComposerError
+from composer.core.placement import Placement
+from composer.formats.audio import Audio
 from tests.components.test_log_mel import matches, tone, voice
 
 transformers = pytest.importorskip("transformers")

@@ -11,11 +11,11 @@ import numpy as np
 import safetensors
 from safetensors.numpy import save
 
-from composer.errors import ComposerError
-from composer.headers import read_onnx, read_safetensors
+from composer.core.errors import ComposerError
+from composer.formats import read_onnx, read_safetensors
 from composer.manifest import read_manifest
-from tests.headers.making import HERE, one
-from tests.headers.test_onnx import GOOD, branch, external, helper, model, value
+from tests.formats.making import HERE, one
+from tests.formats.test_onnx import GOOD, branch, external, helper, model, value
 
 ROOT = Path(__file__).parents[2]
 MANIFESTS = ("bundles/mega-asr-mini/bundle.yaml", "tests/manifests/elderwise.yaml")

@@ -1,6 +1,6 @@
 """The costliest inputs within every limit, which no fuzzer would find in minutes."""
 
-from tests.headers.making import tensors
+from tests.formats.making import tensors
 
 
 def field(number: int, data: bytes) -> bytes:

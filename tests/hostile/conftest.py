@@ -5,8 +5,8 @@ import time
 import pytest
 
 from tests.cli.conftest import cli
-from tests.headers.conftest import repo
-from tests.hub.conftest import anew, hub, hub_home
+from tests.formats.conftest import repo
+from tests.sources.conftest import anew, hub, hub_home
 
 __all__ = ["anew", "cli", "hub", "hub_home", "repo"]
 

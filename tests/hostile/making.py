@@ -55,7 +55,7 @@ def bundle(folder: Path, manifest: str, files: dict[str, bytes]) -> Path:
 MEASURE = """
 import resource, sys
 from composer.cli import main
-import composer.checker, composer.run
+import composer.checker, composer.runtime.run
 unit = 1 if sys.platform == "darwin" else 1024
 before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 code = main()

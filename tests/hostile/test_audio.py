@@ -10,8 +10,8 @@ import tracemalloc
 import numpy as np
 import pytest
 
-from composer.audio import read_audio
-from composer.errors import ComposerError
+from composer.core.errors import ComposerError
+from composer.formats.audio import read_audio
 from tests.hostile.conftest import BUDGET
 from tests.hostile.making import HEAD, bundle, measured
 from tests.test_audio import TONE, encoded, with_data_size, with_total
@@ -159,7 +159,7 @@ def test_chunks_without_end_are_not_walked(hear, tmp_path, head):
 
 
 def test_pages_without_end_are_not_walked(hear, monkeypatch):
-    monkeypatch.setattr("composer.containers._PAGES", 3)
+    monkeypatch.setattr("composer.formats.containers._PAGES", 3)
     code, said = hear(encoded(np.tile(TONE, 9), container="OGG"))
     assert code == 5
     assert "S489 the Ogg file is damaged: it has more than 3 pages" in said
@@ -169,7 +169,7 @@ def test_pages_without_end_are_not_walked(hear, monkeypatch):
 def test_a_hole_of_gigabytes_takes_no_memory(tmp_path, monkeypatch, kind):
     """A WAV of unknown size, and pages far apart, are read block by block."""
     path = tmp_path / "hole"
-    monkeypatch.setattr("composer.audio.MAX_SAMPLES", 30_000)
+    monkeypatch.setattr("composer.formats.audio.MAX_SAMPLES", 30_000)
     with path.open("wb") as file:
         file.write(with_data_size(WAV, 0xFFFFFFFF) if kind == "WAV" else OGG)
         file.seek(2_000_000_000)
@@ -206,7 +206,7 @@ def test_g53_g54_hours_are_refused_by_their_header(hear):
 
 def test_g56_a_file_that_is_removed_or_grows_while_it_is_read(tmp_path, monkeypatch):
     """It is opened once: a name may go, and bytes that come later are not read."""
-    from composer import audio
+    from composer.formats import audio
 
     path = tmp_path / "clip.wav"
     path.write_bytes(WAV)

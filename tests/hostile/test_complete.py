@@ -9,7 +9,7 @@ HERE = Path(__file__).parent
 ROOT = HERE.parent
 SOURCES = [
     *(path for path in HERE.glob("test_*.py") if path.name != Path(__file__).name),
-    *(ROOT / "headers").glob("test_*.py"),
+    *(ROOT / "formats").glob("test_*.py"),
 ]
 CASES = {"A": 61, "B": 44, "C": 38, "D": 30, "F": 10, "G": 60}
 NOT_HERE = {

@@ -13,8 +13,8 @@ import numpy as np
 import pytest
 from safetensors.numpy import save
 
-from composer.errors import ComposerError
-from composer.hub import client, download, listing
+from composer.core.errors import ComposerError
+from composer.sources.hub import client, download, listing
 from mirror import Fault, File, Repository
 from tests.hostile.making import STACK
 
@@ -406,7 +406,7 @@ def test_a59_a_disk_that_is_full(hub, cli, small_disk, monkeypatch):
     assert said[0] == 3
     assert f"S439 there is no room in {small_disk / 'hub'}: 0.0016 GB needed" in said[2]
     # Another process may take the room after it was looked for.
-    monkeypatch.setattr(download, "_free", lambda _: None)
+    monkeypatch.setattr(download, "free_space", lambda _: None)
     code, _, err = cli("pull", "ann/tiny")
     assert code == 3
     assert "S439 there is no room in " in err

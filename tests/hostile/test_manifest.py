@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from safetensors.numpy import save
 
-from composer.shipped import shipped
+from composer.sources.shipped import shipped
 from tests.hostile.conftest import held
 from tests.hostile.making import STACK, bundle
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from tests.headers.test_onnx import BAD_PLACES, HOSTILE, external, linked, model, value, weight
+from tests.formats.test_onnx import BAD_PLACES, HOSTILE, external, linked, model, value, weight
 from tests.hostile.making import ONNX, bundle, measured
 
 FILE = "onnx/m.onnx"

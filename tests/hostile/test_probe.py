@@ -8,14 +8,14 @@ import importlib
 
 import pytest
 
-from composer import registry
-from composer.hub import probe
+from composer.core import registry
+from composer.runtime import sandbox as probe
 from tests.hostile.making import HEAD
 
 PLUGIN = '''
 import os, time
 from pathlib import Path
-from composer.component import Component, ComponentConfig, Facts, Signature, Spec, method
+from composer.core.component import Component, ComponentConfig, Facts, Signature, Spec, method
 
 class Fragile(Component, name="test.fragile"):
     """Load as a file says."""

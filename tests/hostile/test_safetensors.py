@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from safetensors.numpy import save
 
-from tests.headers.test_safetensors import HOSTILE
-from tests.headers.test_shards import BAD
+from tests.formats.test_safetensors import HOSTILE
+from tests.formats.test_shards import BAD
 from tests.hostile.making import STACK, bundle, measured
 
 FILE = "w/model.safetensors"

@@ -5,8 +5,8 @@ import shutil
 
 import pytest
 
-from composer.shipped import shipped
-from tests.headers.test_tokenizer import BAD, tokenizer
+from composer.sources.shipped import shipped
+from tests.formats.test_tokenizer import BAD, tokenizer
 from tests.hostile.making import PROMPT, bundle
 
 FILE = "tokenizer/tokenizer.json"

@@ -12,8 +12,8 @@ import transformers
 from safetensors.torch import save_file
 from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers
 
-from composer.diff.dump import Dump
-from composer.diff.record import Recorder
+from composer.comparison.dump import Dump
+from composer.comparison.record import Recorder
 from tests.components import gemma4_models
 from tests.components.test_meralion import MELS, OUT, Reference, ported
 

@@ -11,8 +11,8 @@ import torch
 import transformers
 from safetensors.torch import save_file
 
-from composer.diff.dump import Dump
-from composer.diff.record import Recorder
+from composer.comparison.dump import Dump
+from composer.comparison.record import Recorder
 from tests.components import gemma4_models
 from tests.reference.elderwise import SPECIAL, tokenizer
 

@@ -22,8 +22,8 @@ from tokenizers import (
 )
 
 from composer import read_audio
-from composer.diff.dump import Dump
-from composer.diff.record import Recorder
+from composer.comparison.dump import Dump
+from composer.comparison.record import Recorder
 from converters.audio_encoder import AudioEncoder, sinusoids
 from converters.onnx_encoder import load_encoder
 from converters.qwen3_asr import Mix, convert, convert_decoder

@@ -11,10 +11,10 @@ import pytest
 import torch
 
 import composer
-from composer.diff.compare import Comparison, Gate, against_bundle
-from composer.diff.gates import Tolerance
-from composer.diff.steps import with_steps
-from composer.shipped import shipped
+from composer.comparison.compare import Comparison, Gate, against_bundle
+from composer.comparison.gates import Tolerance
+from composer.comparison.steps import with_steps
+from composer.sources.shipped import shipped
 from tests.reference.gemma4_audio import INSTRUCTION, TOKENS, Gemma4Audio
 from tests.reference.qwen3_asr import make_clip
 

@@ -13,11 +13,11 @@ import torch
 
 import composer
 from composer import Bundle, ComposerError, Result
-from composer.diff.compare import Comparison, Gate, against_bundle
-from composer.diff.gates import Tolerance
-from composer.diff.steps import with_steps
-from composer.placement import Placement
-from composer.profile import Profile
+from composer.comparison.compare import Comparison, Gate, against_bundle
+from composer.comparison.gates import Tolerance
+from composer.comparison.steps import with_steps
+from composer.core.placement import Placement
+from composer.runtime.profile import Profile
 from tests.reference.qwen3_asr import (
     RATE,
     TOKENS,

@@ -6,33 +6,43 @@ from collections.abc import Generator, Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Self
 
-from composer.backend import SHORT
-from composer.component import Bound, Component, Facts, Signature, Spec, Token, method
-from composer.decode.sampler import Sampling
-from composer.decode.text import Tokenizer, read_tokenizer
-from composer.errors import ComposerError, Problem
+from composer.core.backend import SHORT
+from composer.core.component import Bound, Component, Facts, Signature, Spec, Token, method
+from composer.core.errors import ComposerError, Problem
+from composer.formats import Headers
+from composer.generation.decoder import Prompt
+from composer.generation.generator import (
+    Aside,
+    MaxTokens,
+    Seed,
+    Temperature,
+    TopK,
+    TopP,
+    Writer,
+    hold_options,
+)
+from composer.generation.sampler import Sampling
+from composer.generation.text import Tokenizer, read_tokenizer
 
-from ...lm.checkpoint import mixed
-from ...lm.decoder import Prompt
-from ...lm.vocabulary import hold_ids, tokenizer_of
-from ...lm.writer import Aside, MaxTokens, Seed, Temperature, TopK, TopP, Writer, hold_options
-from ...stamps import StampedFacts, hold, stamps
+from ...checkpoints.checkpoint import mixed
+from ...checkpoints.gemma4.checkpoint import TABLE, Decoder, read_decoder
+from ...checkpoints.gemma4.recipe import quantized
+from ...checkpoints.lora.adapter_tensors import projections
+from ...checkpoints.lora.adapters import AdapterFacts, read_adapters
+from ...checkpoints.stamps import StampedFacts, hold, stamps
+from ...checkpoints.tokenizer import hold_ids, tokenizer_of
 from .. import loader
-from ..adapter_tensors import projections
-from ..adapters import AdapterFacts, read_adapters
 from ..architecture import EMBEDS
 from ..decoder import MlxDecoder
 from ..device import device_of
 from ..lora import Adapters
-from .checkpoint import TABLE, Decoder, read_decoder
 from .model import load_model
-from .recipe import quantized
 from .table import RowTable
 
 if TYPE_CHECKING:
-    from composer.headers import Headers
-    from composer.headers.quantization import Scheme
-    from composer.placement import Placement
+    from composer.core.placement import Placement
+    from composer.formats import Headers
+    from composer.formats.quantization import Scheme
 
 ROWS = "per_layer_inputs"
 NO_ROWS = "no embed_tokens_per_layer.weight, and no hidden_size_per_layer_input above 0"
@@ -99,8 +109,6 @@ class Gemma4(Component, name="mlx.gemma4"):
     def load(cls, spec: Spec, facts: Facts, placement: Placement) -> Self:
         """Load the model on this thread; the per-layer table stays in its file unless placed."""
         import mlx.core as mx
-
-        from composer.headers import Headers
 
         assert spec.weights is not None
         device = device_of(placement)

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, NoReturn
 
-from composer.errors import ComposerError, Problem
-from composer.headers.quantization import Scheme
+from composer.core.errors import ComposerError, Problem
+from composer.formats.quantization import Scheme
 
-from ...lm.checkpoint import HEAD
+from ...checkpoints.checkpoint import HEAD
+from ...checkpoints.gemma4.checkpoint import TABLE, Decoder
 from .. import loader
-from .checkpoint import TABLE, Decoder
 
 
 def load_model(decoder: Decoder, precision: str | None, recipe: Mapping[str, Scheme] | None) -> Any:

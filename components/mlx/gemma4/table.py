@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from composer.headers.quantization import Scheme
+from composer.formats.quantization import Scheme
 
-from ...watch import Watch
+from ...checkpoints.watch import Watch
 from ..dtypes import dtype as to_dtype
 from ..loader import options
 
 if TYPE_CHECKING:
-    from composer.headers.safetensors import Tensor
+    from composer.formats.safetensors import Tensor
 
 STORED = {"f32": np.float32, "f16": np.float16, "bf16": np.uint16, "u32": np.uint32, "u8": np.uint8}
 

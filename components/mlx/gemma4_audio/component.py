@@ -6,18 +6,19 @@ from collections.abc import Mapping
 from math import prod
 from typing import TYPE_CHECKING, Any, Self
 
-from composer.component import Component, Facts, Spec, method
-from composer.types import item_bytes
+from composer.core.component import Component, Facts, Spec, method
+from composer.core.ports import item_bytes
+from composer.formats import Headers
 
-from ...stamps import StampedFacts, hold, stamps
+from ...checkpoints.gemma4_audio.checkpoint import Tower, read_tower
+from ...checkpoints.stamps import StampedFacts, hold, stamps
 from ..device import device_of
 from ..encoder import finite, weights_of
-from .checkpoint import Tower, read_tower
 from .conformer import encode
 
 if TYPE_CHECKING:
-    from composer.headers import Headers
-    from composer.placement import Placement
+    from composer.core.placement import Placement
+    from composer.formats import Headers
 
 
 class Gemma4Audio(Component, name="mlx.gemma4_audio"):
@@ -53,8 +54,6 @@ class Gemma4Audio(Component, name="mlx.gemma4_audio"):
     def load(cls, spec: Spec, facts: Facts, placement: Placement) -> Self:
         """Load the tensors, one at a time, in the precision that is asked for."""
         import mlx.core as mx
-
-        from composer.headers import Headers
 
         device = device_of(placement)
         tower = read_tower(spec, Headers())

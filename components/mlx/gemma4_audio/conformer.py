@@ -9,10 +9,10 @@ from __future__ import annotations
 import math
 from typing import Any
 
+from ...checkpoints.gemma4_audio.layout import BOUNDS, EMBED, TOWER
+from ...checkpoints.gemma4_audio.settings import Settings
 from ..linear import Weights, layer_norm, linear
 from ..product import convolved, product
-from .layout import BOUNDS, EMBED, TOWER
-from .settings import Settings
 
 EPS = 1e-6
 SCALES = 10_000.0  # the longest of the relative positions' timescales, in frames

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from composer.headers.quantization import Scheme
+from composer.formats.quantization import Scheme
 
 
 def codes(weight: np.ndarray, scheme: Scheme) -> np.ndarray:

@@ -6,9 +6,9 @@ from typing import Any
 
 import numpy as np
 
-from .rotary import Rotary
+from ...checkpoints.llama.rotary import Rotary
+from ...checkpoints.llama.settings import Settings
 from .session import Session, put, take
-from .settings import Settings
 
 LEAST = 256  # rows
 

@@ -8,25 +8,35 @@ from typing import TYPE_CHECKING, Any, Literal, Self
 import numpy as np
 from pydantic import Field
 
-from composer.component import Bound, Component, ComponentConfig, Facts, Spec, Token, method
-from composer.decode.sampler import Sampling
-from composer.decode.text import Tokenizer, read_tokenizer
+from composer.core.component import Bound, Component, ComponentConfig, Facts, Spec, Token, method
+from composer.formats import Headers
+from composer.generation.decoder import Prompt
+from composer.generation.generator import (
+    Aside,
+    MaxTokens,
+    Seed,
+    Temperature,
+    TopK,
+    TopP,
+    Writer,
+    hold_options,
+)
+from composer.generation.sampler import Sampling
+from composer.generation.text import Tokenizer, read_tokenizer
 
-from ...lm.checkpoint import setting
-from ...lm.decoder import Prompt
-from ...lm.vocabulary import hold_ids, tokenizer_of
-from ...lm.writer import Aside, MaxTokens, Seed, Temperature, TopK, TopP, Writer, hold_options
-from ...stamps import StampedFacts, hold, stamps
+from ...checkpoints.checkpoint import setting
+from ...checkpoints.llama.layout import HEAD, TABLE
+from ...checkpoints.llama.reader import Readied, read_decoder
+from ...checkpoints.stamps import StampedFacts, hold, stamps
+from ...checkpoints.tokenizer import hold_ids, tokenizer_of
 from .decoder import EMBEDS, OnnxDecoder
 from .graph import Builder
-from .layout import HEAD, TABLE
-from .reader import Readied, read_decoder
 from .session import Session
 from .stored import Rows
 
 if TYPE_CHECKING:
-    from composer.headers import Headers
-    from composer.placement import Placement
+    from composer.core.placement import Placement
+    from composer.formats import Headers
 
 
 class LmConfig(ComponentConfig):
@@ -81,8 +91,6 @@ class LanguageModel(Component, name="onnx.lm"):
     @classmethod
     def load(cls, spec: Spec, facts: Facts, placement: Placement) -> Self:
         """Write the graph and its weights down, load them, and remove them."""
-        from composer.headers import Headers
-
         headers = Headers()
         found = read_decoder(spec, headers)
         tokenizer = read_tokenizer(tokenizer_of(spec, headers))

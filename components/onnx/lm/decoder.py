@@ -6,20 +6,20 @@ from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 
-from composer.decode.sampler import not_a_number
-from composer.errors import ComposerError, Problem
+from composer.core.errors import ComposerError, Problem
+from composer.generation.decoder import Prompt, State
+from composer.generation.sampler import not_a_number
 
-from ...lm.decoder import Prompt, State
+from ...checkpoints.llama.settings import Settings
 from .cache import Angles, Cache
 from .session import Session
-from .settings import Settings
 
 CHUNK = 512
 EMBEDS = "embeds"
 
 
 class OnnxDecoder:
-    """A `composer.decode.engine.Decoder`; a prompt is a `Prompt` of embeddings alone.
+    """A `composer.generation.engine.Decoder`; a prompt is a `Prompt` of embeddings alone.
 
     `rows` gives the embeddings of ids [N]. Sequences in flight are stepped one after another, so
     that each has the numbers that it has alone.

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from ...checkpoints.llama.layout import HEAD, NORM, TABLE, Module
+from ...checkpoints.llama.settings import ATTENTION, MLP, Settings
 from ..proto import CONTRIB
-from .layout import HEAD, NORM, TABLE, Module
 from .products import Products
-from .settings import ATTENTION, MLP, Settings
 from .weights import Weights
 
 

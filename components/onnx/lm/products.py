@@ -6,8 +6,8 @@ from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 
+from ...checkpoints.llama.layout import Module
 from ..proto import CONTRIB
-from .layout import Module
 from .stored import Reader, pieces
 from .weights import Weights
 

@@ -8,15 +8,15 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 import numpy as np
 
-from composer.errors import ComposerError, Problem
-from composer.suggest import listed
+from composer.core.errors import ComposerError, Problem
+from composer.core.suggest import listed
 
 from ..memory import released
 from ..session import CPU, first_line
 from .weights import Weights, private
 
 if TYPE_CHECKING:
-    from composer.placement import Placement
+    from composer.core.placement import Placement
 
 _FATAL = 4
 

@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ...watch import Watch
+from ...checkpoints.llama.layout import Module
+from ...checkpoints.watch import Watch
 from . import affine
-from .layout import Module
 
 if TYPE_CHECKING:
-    from composer.headers.safetensors import Tensor
-    from composer.location import Location
+    from composer.core.location import Location
+    from composer.formats.safetensors import Tensor
 
 STORED = {"f32": "<f4", "f16": "<f2", "bf16": "<u2", "u32": "<u4"}
 PIECE = 16 << 20  # bytes of float32 that are made at once

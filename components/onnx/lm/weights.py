@@ -9,7 +9,7 @@ from tempfile import TemporaryDirectory
 
 import numpy as np
 
-from composer.errors import ComposerError, Problem
+from composer.core.errors import ComposerError, Problem
 
 from ..proto import Model
 

@@ -1,0 +1,266 @@
+"""What the headers of an mlx-lm folder say, once they agree with each other."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from composer.core.errors import ComposerError, Place, Problem
+from composer.core.location import Location
+from composer.core.suggest import some
+from composer.formats.quantization import Scheme
+from composer.formats.refusal import show
+
+from . import packing
+
+if TYPE_CHECKING:
+    from composer.formats import Headers
+    from composer.formats.safetensors import Tensor, TensorIndex
+
+TABLE = "embed_tokens.weight"
+HEAD = "lm_head.weight"
+LAYERS, POSITIONS = 10_000, 2**40  # far beyond any model
+FLOATS = ("f32", "f16", "bf16")
+
+
+@dataclass(frozen=True)
+class Table:
+    """The embeddings: `rows` tokens of `width`, stored as the tensor `name`."""
+
+    name: str
+    rows: int
+    width: int
+    dtype: str
+    witness: str
+
+    @property
+    def prefix(self) -> str:
+        return self.name.removesuffix(TABLE)
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """A language model's folder; `schemes` says how each quantized module is packed.
+
+    `stop` are the ids that end a text.
+    """
+
+    location: Location
+    config: Mapping[str, Any]
+    tensors: TensorIndex
+    schemes: Mapping[str, Scheme]
+    table: Table
+    stop: frozenset[int]
+    notes: tuple[Problem, ...]
+
+    @property
+    def file(self) -> Location:
+        """Its config.json."""
+        return self.location / "config.json"
+
+
+def open_folder(location: Location, headers: Headers) -> tuple[dict[str, Any], TensorIndex]:
+    """Return the config and the tensors of a folder; raise ComposerError if it is none."""
+    if not headers.exists(location / "config.json"):
+        raise ComposerError(
+            Problem(
+                "W241",
+                f"{location} has no config.json, so it is no mlx-lm folder",
+                hint="give the folder that holds config.json and the safetensors",
+            )
+        )
+    return headers.config(location), headers.safetensors(location)
+
+
+def hold_checkpoint(
+    location: Location,
+    headers: Headers,
+    config: Mapping[str, Any],
+    tensors: TensorIndex,
+    found: Iterable[Problem] = (),
+) -> Checkpoint:
+    """Hold the config and the tensors of a language model together; `found` was found before."""
+    schemes, problems = packing.schemes(location, config, tensors)
+    problems = [*problems, *found, *_dtypes(tensors, schemes), *_head(config, tensors)]
+    table = _table(location, tensors, schemes)
+    if isinstance(table, Problem):
+        raise ComposerError(_placed(location, [*problems, table]))
+    problems += _sizes(config, tensors, table)
+    stop, notes = _stop(location, headers, config, table)
+    problems = _placed(location, [*problems, *notes])
+    if any(problem.severity == "error" for problem in problems):
+        raise ComposerError(problems)
+    return Checkpoint(location, config, tensors, schemes, table, stop, tuple(problems))
+
+
+def setting(config: Mapping[str, Any], key: str) -> Any:
+    """Return a setting of the language model, wherever the config nests it."""
+    inner = config.get("text_config")
+    return config.get(key, inner.get(key) if isinstance(inner, dict) else None)
+
+
+def shown(tensor: Tensor) -> str:
+    """Name a tensor as messages do, with its dtype and shape."""
+    return f"{tensor.name} {tensor.dtype} {list(tensor.shape)}"
+
+
+def mixed(tensors: Mapping[str, Tensor]) -> list[Problem]:
+    """Say where stored dtypes differ, since the widest of them then decides."""
+    held = {tensor.dtype: name for name, tensor in tensors.items() if tensor.dtype in FLOATS}
+    if len(held) < 2:
+        return []
+    return [
+        Problem(
+            "L323",
+            f"weights are stored in {' and '.join(sorted(held))}, so that it runs in the widest "
+            "from where that one comes in",
+            causes=tuple(f"{dtype}: {name}" for dtype, name in sorted(held.items())),
+            hint="say a precision: float32, float16 or bfloat16",
+            severity="warning",
+        )
+    ]
+
+
+def _placed(location: Location, problems: list[Problem]) -> list[Problem]:
+    place = Place(str(location / "config.json"))
+    return [
+        problem
+        if problem.place
+        else Problem(problem.code, problem.message, place, problem.causes, problem.hint,
+                     problem.severity)
+        for problem in problems
+    ]  # fmt: skip
+
+
+def _table(
+    location: Location, tensors: TensorIndex, schemes: Mapping[str, Scheme]
+) -> Table | Problem:
+    """Find the embeddings; they give the width D and the vocabulary V."""
+    found = [tensor for name, tensor in tensors.items() if f".{name}".endswith(f".{TABLE}")]
+    if len(found) != 1 or len(found[0].shape) != 2:
+        return Problem(
+            "W241",
+            f"a language model has one {TABLE} with two axes; {location} has {len(found)}",
+            causes=tuple(shown(tensor) for tensor in found),
+        )
+    tensor = found[0]
+    rows, width = tensor.shape
+    scheme = schemes.get(tensor.name.removesuffix(".weight"))
+    witness = f"{location}: {tensor.name} {list(tensor.shape)}"
+    if scheme is None:
+        return Table(tensor.name, rows, width, tensor.dtype, witness)
+    scales = tensors.get(tensor.name.removesuffix("weight") + "scales")
+    width = width * 32 // scheme.bits
+    dtype = scales.dtype if scales else "f32"
+    return Table(tensor.name, rows, width, dtype, f"{witness} of {scheme.bits} bits")
+
+
+def _sizes(config: Mapping[str, Any], tensors: TensorIndex, table: Table) -> Iterator[Problem]:
+    """Hold the sizes of the config against the shapes of the tensors."""
+    for key, value in (("hidden_size", table.width), ("vocab_size", table.rows)):
+        said = setting(config, key)
+        if said is not None and (type(said) is not int or said != value):
+            yield Problem(
+                "W241",
+                f"{key} is {show(str(said))[1:-1]} but the embeddings have {value}",
+                causes=(f"{value} comes from {table.witness}",),
+            )
+    pattern = re.compile(re.escape(table.prefix) + r"layers\.(\d+)\.")
+    layers = {int(match[1]) for match in map(pattern.match, tensors) if match}
+    said = setting(config, "num_hidden_layers")
+    unsound = [
+        _unsound("num_hidden_layers", said, LAYERS),
+        _unsound("max_position_embeddings", setting(config, "max_position_embeddings"), POSITIONS),
+    ]
+    yield from filter(None, unsound)
+    if said is not None and not unsound[0] and layers != set(range(said)):
+        missing = sorted(set(range(said)) - layers)
+        more = sorted(layers - set(range(said)))
+        causes = [f"no tensors of layers {some(missing)}"] if missing else []
+        causes += [f"tensors of layers {some(more)} too"] if more else []
+        yield Problem(
+            "W241",
+            f"num_hidden_layers is {said} but there are tensors of {len(layers)} layers",
+            causes=tuple(causes),
+        )
+    head = tensors.get(table.name.removesuffix(TABLE) + HEAD) or tensors.get(HEAD)
+    if head and head.shape[:1] != (table.rows,):
+        yield Problem(
+            "W241",
+            f"the head is {list(head.shape)} but the embeddings have {table.rows} rows",
+            causes=(shown(head), table.witness),
+        )
+
+
+def _unsound(key: str, said: Any, most: int) -> Problem | None:
+    """Report a number of the config that is none, or is beyond any use."""
+    if said is None or (type(said) is int and 0 < said <= most):
+        return None
+    return Problem("W241", f"{key} is {show(str(said))[1:-1]}; wanted 1 to {most}")
+
+
+def _head(config: Mapping[str, Any], tensors: TensorIndex) -> Iterator[Problem]:
+    """Hold tie_word_embeddings against the presence of a head."""
+    tied = setting(config, "tie_word_embeddings")
+    heads = [tensor for name, tensor in tensors.items() if f".{name}".endswith(f".{HEAD}")]
+    if tied is True and heads:
+        yield Problem(
+            "W242",
+            "tie_word_embeddings is true but a head is stored, which would be ignored",
+            causes=tuple(shown(head) for head in heads),
+            hint="set tie_word_embeddings to false, or remove the tensor if it equals the "
+            "embeddings",
+        )
+    if tied is False and not heads:
+        yield Problem(
+            "W242",
+            f"tie_word_embeddings is false but there is no {HEAD}",
+            hint="set tie_word_embeddings to true if the head is the embeddings",
+        )
+
+
+def _dtypes(tensors: TensorIndex, schemes: Mapping[str, Scheme]) -> Iterator[Problem]:
+    """Refuse what is stored in a dtype that nothing here runs in."""
+    plain = [t for t in tensors.values() if t.name.rpartition(".")[0] not in schemes]
+    odd = [shown(tensor) for tensor in plain if tensor.dtype not in (*FLOATS, "u32")]
+    if odd:
+        yield Problem(
+            "W246",
+            f"stored in a dtype that no decoder runs in: {len(odd)} of {len(plain)} tensors",
+            causes=tuple(odd[:8]),
+            hint="convert them to float32, float16 or bfloat16",
+        )
+
+
+def _stop(
+    location: Location, headers: Headers, config: Mapping[str, Any], table: Table
+) -> tuple[frozenset[int], list[Problem]]:
+    """Read which ids end a text: generation_config.json comes before config.json, as in mlx-lm."""
+    place = location / "generation_config.json"
+    said = headers.config(place).get("eos_token_id") if headers.exists(place) else None
+    if said is None:
+        place, said = location / "config.json", setting(config, "eos_token_id")
+    ids = said if isinstance(said, list) else [] if said is None else [said]
+    where = Place(str(place))
+    odd = [each for each in ids if type(each) is not int or not 0 <= each < table.rows]
+    if odd:
+        return frozenset(), [
+            Problem(
+                "W244",
+                f"eos_token_id {some(odd)} is outside the vocabulary of {table.rows}",
+                where,
+                (table.witness,),
+            )
+        ]
+    if not ids:
+        return frozenset(), [
+            Problem(
+                "L322",
+                "no eos_token_id: a text ends at `stop` or `max_tokens` alone",
+                where,
+                severity="warning",
+            )
+        ]
+    return frozenset(ids), []

@@ -1,0 +1,157 @@
+"""Read which layers attend how, and whose keys and values they use."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from composer.formats.refusal import show
+
+from .reader import MOST, Reader, positive
+from .settings import FULL, SLIDING, Size
+
+ROPE = {"rope_type", "rope_theta", "partial_rotary_factor", "factor"}
+OVERRIDES = {"head_dim", "num_key_value_heads"}
+
+
+def kinds_of(reader: Reader, count: int) -> list[str]:
+    """Return each layer's attention; transformers makes the last one full whatever is said."""
+    said, pattern = reader.config.get("layer_types"), reader.config.get("sliding_window_pattern")
+    if said is None and type(pattern) is int and pattern > 0:
+        said = [FULL if (n + 1) % pattern == 0 else SLIDING for n in range(count)]
+    if said is None:
+        reader.unsaid("layer_types", "and defaults differ: full attention every 5th or every 6th")
+    elif not isinstance(said, list) or any(kind not in (FULL, SLIDING) for kind in said):
+        reader.refuse("layer_types", f"a list of {SLIDING} and {FULL}")
+    elif len(said) != count:
+        reader.report("W275", f"layer_types names {len(said)} layers, num_hidden_layers {count}")
+    elif said[-1] != FULL:
+        reader.report("W275", f"the last layer has {SLIDING}; transformers would make it full")
+    else:
+        return list(said)
+    return [SLIDING] * count
+
+
+def head_dims(reader: Reader, kinds: list[str]) -> dict[str, Size]:
+    """Return the width of a head in both kinds of layers."""
+    first = {kind: kinds.index(kind) if kind in kinds else 0 for kind in (SLIDING, FULL)}
+    names = {kind: f"layers.{at}.self_attn.q_norm.weight" for kind, at in first.items()}
+    return {
+        SLIDING: reader.size("head_dim", names[SLIDING]),
+        FULL: _of_full(reader, "global_head_dim", "head_dim", kinds, names[FULL]),
+    }
+
+
+def kv_heads(
+    reader: Reader, kinds: list[str], dims: Mapping[str, Size], equal: bool
+) -> dict[str, Size]:
+    """Return the key and value heads of both kinds of layers."""
+    plain = SLIDING if SLIDING in kinds else FULL
+    name = f"layers.{kinds.index(plain)}.self_attn.k_proj.weight"
+    own = reader.size("num_key_value_heads", name, per=dims[plain].value)
+    if not equal or FULL not in kinds:
+        return {SLIDING: own, FULL: own}
+    name = f"layers.{kinds.index(FULL)}.self_attn.k_proj.weight"
+    key, inner = "num_global_key_value_heads", "num_key_value_heads"
+    return {SLIDING: own, FULL: _of_full(reader, key, inner, kinds, name, dims[FULL].value)}
+
+
+def _of_full(
+    reader: Reader, key: str, inner: str, kinds: list[str], name: str, per: int = 1
+) -> Size:
+    """Return a size of the full layers, which two ways of writing a config may say."""
+    listed, said = _overrides(reader, inner, kinds), reader.config.get(key)
+    if listed is None or said is not None:
+        if listed not in (None, said):
+            reader.report("W275", f"{key} is {said}, but per_layer_config says {listed}")
+        return reader.size(key, name, per=per)
+    if type(listed) is not int or not 0 < listed <= MOST:
+        reader.refuse("per_layer_config", f"{inner} of 1 or more")
+        return Size(1, inner)
+    return Size(listed, f"{inner} {listed} of per_layer_config")
+
+
+def _overrides(reader: Reader, key: str, kinds: list[str]) -> Any:
+    """Return what `per_layer_config`, as transformers writes it, says of the full layers."""
+    table = reader.config.get("per_layer_config")
+    if table is None:
+        return None
+    full = {str(number) for number, kind in enumerate(kinds) if kind == FULL}
+    rows = list(table.values()) if isinstance(table, dict) else []
+    if (
+        not rows
+        or {*table} != full
+        or any(not isinstance(row, dict) or row.keys() - OVERRIDES for row in rows)
+        or any(row != rows[0] for row in rows)
+    ):
+        reader.refuse("per_layer_config", f"{' and '.join(OVERRIDES)}, for all full layers")
+        return None
+    return rows[0].get(key)
+
+
+def borrowing(reader: Reader, kinds: list[str]) -> int:
+    """Return how many layers at the end use keys and values of layers before them."""
+    said, count = reader.config.get("num_kv_shared_layers"), len(kinds)
+    if said is None:
+        own = [f"layers.{n}.self_attn.k_proj.weight" in reader.tensors for n in range(count)]
+        said = own[::-1].index(True) if True in own else 0
+        if not said:
+            why = "and keys of every layer are stored, used or not; defaults differ: 0 and 20"
+            reader.unsaid("num_kv_shared_layers", why)
+    if type(said) is not int or not 0 <= said < count:
+        reader.refuse("num_kv_shared_layers", f"0 to {count - 1}")
+        return 0
+    for kind in sorted({*kinds[count - said :]} - {*kinds[: count - said]}):
+        reader.report(
+            "W275",
+            f"the last {said} layers borrow keys and values, but none before them has {kind}",
+        )
+    return said
+
+
+def keys_are_values(reader: Reader, kinds: list[str], borrowed: int) -> bool:
+    """Tell whether full layers take their keys for values."""
+    said = reader.flag("attention_k_eq_v")
+    if said is not None:
+        return said
+    own = [n for n, kind in enumerate(kinds[: len(kinds) - borrowed]) if kind == FULL]
+    stored = [f"layers.{n}.self_attn.v_proj.weight" in reader.tensors for n in own]
+    return bool(own) and not any(stored)
+
+
+def rope(reader: Reader, kinds: list[str]) -> dict[str, Any]:
+    """Return the rotary settings of both kinds of layers."""
+    said = reader.config.get("rope_parameters")
+    if said is None:
+        reader.unsaid("rope_parameters", "which no tensor shows")
+        return {}
+    table: Any = said if isinstance(said, dict) else {}
+    for kind in sorted({*kinds}):
+        if not _is_rope(table.get(kind)):
+            reader.report(
+                "W275",
+                f"rope_parameters of {kind} is {show(str(table.get(kind)))[1:-1]}",
+                hint="wanted rope_theta and the rope_type default, or proportional with "
+                "partial_rotary_factor",
+            )
+    return dict(table)
+
+
+def _is_rope(given: Any) -> bool:
+    if not isinstance(given, dict) or given.keys() - ROPE or not positive(given.get("rope_theta")):
+        return False
+    part, factor = given.get("partial_rotary_factor", 1.0), given.get("factor", 1.0)
+    if given.get("rope_type") == "default":
+        return bool(part == factor == 1.0)  # only proportional ones would read them
+    whole = positive(part) and part <= 1 and positive(factor)
+    return given.get("rope_type") == "proportional" and whole
+
+
+def window(reader: Reader, kinds: list[str]) -> int:
+    """Return how many positions a sliding layer sees, its own included."""
+    said = reader.config.get("sliding_window")
+    if SLIDING in kinds and said is None:
+        reader.unsaid("sliding_window", "which no tensor shows")
+    elif said is not None and (type(said) is not int or not 0 < said <= MOST):
+        reader.refuse("sliding_window", "1 or more")
+    return said if type(said) is int else 1

@@ -1,0 +1,132 @@
+"""Find the text decoder in a Gemma-4 checkpoint and hold it against its config."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+from composer.core.errors import ComposerError, Place, Problem
+from composer.core.location import Location
+from composer.core.suggest import some
+from composer.formats.refusal import show
+from composer.formats.safetensors import Tensor, TensorIndex
+
+from .. import checkpoint
+from ..checkpoint import Checkpoint
+from .config import MODELS, flatten, read_settings
+from .layout import PARTS, faults, layout
+from .lint import half_stored, ignored, squeezed, strangers
+from .parts import PREFIXES, is_dead, own_config, part_of
+from .settings import Settings
+
+if TYPE_CHECKING:
+    from composer.formats import Headers
+
+TABLE = "embed_tokens_per_layer"
+
+
+@dataclass(frozen=True)
+class Decoder:
+    """A checkpoint whose names begin at the layers' list: embed_tokens.weight, layers.0...
+
+    `table` is what its per-layer table is stored as, by part, which is no part of `loaded`.
+    """
+
+    checkpoint: Checkpoint
+    settings: Settings
+    prefix: str
+    notes: tuple[Problem, ...]
+
+    @property
+    def borrowed(self) -> frozenset[str]:
+        """Return the projections that layers with borrowed keys and values have not."""
+        return frozenset(
+            f"layers.{number}.self_attn.{name}"
+            for number, layer in enumerate(self.settings.layers)
+            for name in ("k_proj", "v_proj")
+            if layer.borrows
+        )
+
+    @property
+    def table(self) -> dict[str, Tensor]:
+        tensors = self.checkpoint.tensors
+        return {p: tensors[f"{TABLE}.{p}"] for p in PARTS if f"{TABLE}.{p}" in tensors}
+
+    @property
+    def loaded(self) -> dict[str, Tensor]:
+        """Return the tensors that loading computes."""
+        tensors = self.checkpoint.tensors
+        return {n: t for n, t in tensors.items() if not n.startswith(f"{TABLE}.")}
+
+
+def read_decoder(location: Location, headers: Headers) -> Decoder:
+    """Read a folder's headers; raise ComposerError with everything that contradicts."""
+    if not headers.exists(location / "config.json"):
+        raise ComposerError(
+            Problem(
+                "W241",
+                f"{location} has no config.json",
+                hint="give the folder that holds config.json and the safetensors",
+            )
+        )
+    outer, index = headers.config(location), headers.safetensors(location)
+    place = Place(str(location / "config.json"))
+    kind = outer.get("model_type")
+    if kind not in MODELS:
+        raise ComposerError(
+            Problem(
+                "W275",
+                f"config.json has the model_type {show(str(kind))}; wanted {' or '.join(MODELS)}",
+                place,
+                hint="mlx.lm takes other language models",
+            )
+        )
+    config, problems = flatten(outer)
+    prefix = _prefix(location, index)
+    text, strange, towers = part_of(index, prefix)
+    settings, more = read_settings(config, text)
+    problems += [*more, *strangers(strange, prefix)]
+    borrowing = settings.args["num_kv_shared_layers"] if settings else 0
+    first = len(settings.layers) - borrowing if settings else 0
+    dead = {name for name in text if is_dead(name, first)} if borrowing else set()
+    live = TensorIndex(
+        {name: tensor for name, tensor in text.items() if name not in dead},
+        index.metadata,
+        index.files,
+    )
+    problems += half_stored(settings, dead)
+    config = own_config(config, prefix, live)
+    try:
+        held = checkpoint.hold_checkpoint(location, headers, config, live)
+    except ComposerError as error:
+        _refuse([*problems, *error.problems], place)
+        raise
+    if settings:
+        problems += faults(layout(settings), live, held.schemes, f"{location}: {prefix}")
+    _refuse(problems, place)
+    assert settings is not None
+    folder = Place(str(location))
+    few = squeezed(held.schemes, folder, "the checkpoint is quantized in")
+    notes = (*held.notes, *ignored(towers, dead, folder), *few)
+    return Decoder(replace(held, notes=()), settings, prefix, notes)
+
+
+def _refuse(problems: list[Problem], place: Place) -> None:
+    errors = [each for each in problems if each.severity == "error"]
+    if errors:
+        raise ComposerError(each if each.place else replace(each, place=place) for each in errors)
+
+
+def _prefix(location: Location, index: TensorIndex) -> str:
+    for prefix in PREFIXES:
+        if f"{prefix}embed_tokens.weight" in index:
+            return prefix
+    raise ComposerError(
+        Problem(
+            "W277",
+            f"{location} has no embed_tokens.weight",
+            Place(str(location)),
+            (f"the tensors are: {some(index)}",),
+            hint=f"their names should begin with {', '.join(PREFIXES[:-1])} or {PREFIXES[-1]}",
+        )
+    )

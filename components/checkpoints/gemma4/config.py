@@ -1,0 +1,168 @@
+"""Say every setting of a Gemma-4 decoder, from its config.json or else from its tensors."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from composer.core.errors import Problem
+
+from ..checkpoint import LAYERS
+from . import attention
+from .reader import Reader, positive
+from .settings import FULL, SLIDING, Layer, Settings, Size
+
+if TYPE_CHECKING:
+    from composer.formats.safetensors import Tensor
+
+MODELS = ("gemma4", "gemma4_text")
+SHARED = ("eos_token_id", "quantization", "quantization_config", "tie_word_embeddings")
+FIXED: Mapping[str, tuple[Any, ...]] = {
+    "hidden_activation": (None, "gelu_pytorch_tanh"),
+    "hidden_act": (None, "gelu_pytorch_tanh"),
+    "attention_bias": (None, False),
+    "use_bidirectional_attention": (None, "vision"),  # of image tokens, which this never has
+}
+
+
+def flatten(config: Mapping[str, Any]) -> tuple[dict[str, Any], list[Problem]]:
+    """Return the text model's config, flat, and where the outer one contradicts it."""
+    inner = config.get("text_config")
+    if not isinstance(inner, dict):
+        return dict(config), []
+    outer = {key: config[key] for key in SHARED if config.get(key) is not None}
+    key, problems = "tie_word_embeddings", []
+    if inner.get(key, outer.get(key)) != outer.get(key, inner.get(key)):
+        message = f"{key} is {outer[key]} outside text_config and {inner[key]} in it"
+        problems.append(Problem("W275", message))
+    return {**inner, **outer, "model_type": config.get("model_type")}, problems
+
+
+def read_settings(
+    config: Mapping[str, Any], tensors: Mapping[str, Tensor]
+) -> tuple[Settings | None, list[Problem]]:
+    """Read a flat config; `tensors` are named from the layers' list on, as embed_tokens.weight.
+
+    The settings are None where they are not sound.
+    """
+    reader = Reader(config, tensors)
+    for key, values in FIXED.items():
+        if config.get(key) not in values:
+            reader.refuse(key, str(values[-1]))
+    count = _count(reader)
+    settings = _settings(reader, count) if count else None
+    return None if reader.problems else settings, reader.problems
+
+
+def _settings(reader: Reader, count: int) -> Settings:
+    hidden = reader.size("hidden_size", "norm.weight")
+    vocabulary = reader.size("vocab_size", "embed_tokens.weight")
+    kinds = attention.kinds_of(reader, count)
+    dims = attention.head_dims(reader, kinds)
+    heads = reader.size(
+        "num_attention_heads", "layers.0.self_attn.q_proj.weight", per=dims[kinds[0]].value
+    )
+    borrowed = attention.borrowing(reader, kinds)
+    equal = attention.keys_are_values(reader, kinds, borrowed)
+    keys = attention.kv_heads(reader, kinds, dims, equal)
+    width = reader.size("intermediate_size", "layers.0.mlp.gate_proj.weight")
+    doubled = _doubled(reader, count, borrowed, width)
+    twice = Size(2 * width.value, f"2 (use_double_wide_mlp) x {width.said}")
+    layers = []
+    for number, kind in enumerate(kinds):
+        borrows = number >= count - borrowed
+        wide = twice if doubled and borrows else width
+        layers.append(Layer(kind, dims[kind], keys[kind], wide, borrows))
+    per_layer = _per_layer(reader)
+    experts, most = _experts(reader)
+    args = {
+        "hidden_size": hidden.value,
+        "num_hidden_layers": count,
+        "intermediate_size": width.value,
+        "num_attention_heads": heads.value,
+        "head_dim": dims[SLIDING].value,
+        "global_head_dim": dims[FULL].value,
+        "rms_norm_eps": reader.number("rms_norm_eps", 1e-6, 1.0),
+        "vocab_size": vocabulary.value,
+        "vocab_size_per_layer_input": vocabulary.value,
+        "num_key_value_heads": keys[SLIDING].value,
+        "num_global_key_value_heads": keys[FULL].value if equal else None,
+        "num_kv_shared_layers": borrowed,
+        "hidden_size_per_layer_input": per_layer.value,
+        "rope_parameters": attention.rope(reader, kinds),
+        "sliding_window": attention.window(reader, kinds),
+        "max_position_embeddings": reader.config.get("max_position_embeddings") or 131072,
+        "attention_k_eq_v": equal,
+        "final_logit_softcapping": _softcap(reader),
+        "use_double_wide_mlp": doubled,
+        "enable_moe_block": experts is not None,
+        "num_experts": experts and experts[0].value,
+        "top_k_experts": most,
+        "moe_intermediate_size": experts and experts[1].value,
+        "layer_types": kinds,
+        "tie_word_embeddings": "lm_head.weight" not in reader.tensors,
+    }
+    return Settings(hidden, vocabulary, heads, tuple(layers), per_layer, equal, experts, args)
+
+
+def _count(reader: Reader) -> int:
+    said = reader.config.get("num_hidden_layers")
+    if said is None:
+        reader.unsaid("num_hidden_layers", "which decides what every other layer shares")
+    elif type(said) is not int or not 0 < said <= LAYERS:
+        reader.refuse("num_hidden_layers", f"1 to {LAYERS}")
+    else:
+        return said
+    return 0
+
+
+def _doubled(reader: Reader, count: int, borrowed: int, width: Size) -> bool:
+    """Tell whether layers that borrow have an MLP of twice the width."""
+    said = reader.flag("use_double_wide_mlp")
+    if said is not None:
+        return said
+    last = reader.tensors.get(f"layers.{count - 1}.mlp.gate_proj.weight")
+    return bool(borrowed) and last is not None and last.shape[:1] == (2 * width.value,)
+
+
+def _per_layer(reader: Reader) -> Size:
+    """Return the width of per-layer inputs; each of the vocabulary's ids has a row of them."""
+    key, name = "hidden_size_per_layer_input", "per_layer_projection_norm.weight"
+    if reader.config.get(key) in (None, 0) and name not in reader.tensors:
+        return Size(0, f"{key} 0")
+    table = reader.tensors.get("embed_tokens_per_layer.weight")
+    words = reader.tensors.get("embed_tokens.weight")
+    said = reader.config.get("vocab_size_per_layer_input")
+    if table is not None and said not in (None, *table.shape[:1]):
+        message = f"vocab_size_per_layer_input is {said} but the table has {table.shape[0]} rows"
+        reader.report("W275", message, f"{table.name} {list(table.shape)}")
+    if table is not None and words is not None and table.shape[:1] != words.shape[:1]:
+        both = [f"{tensor.name} {list(tensor.shape)}" for tensor in (table, words)]
+        reader.report("W275", "the embeddings and the per-layer table have other rows", *both)
+    return reader.size(key, name, least=0)
+
+
+def _experts(reader: Reader) -> tuple[tuple[Size, Size] | None, int | None]:
+    """Return how many experts there are, their width, and how many a token takes."""
+    said, gate = reader.flag("enable_moe_block"), "layers.0.router.proj.weight"
+    if not (gate in reader.tensors if said is None else said):
+        return None, None
+    count = reader.size("num_experts", gate)
+    first = "layers.0.experts.switch_glu.gate_proj.weight"
+    width = reader.size("moe_intermediate_size", first, axis=1)
+    most = reader.config.get("top_k_experts")
+    if most is None:
+        reader.unsaid("top_k_experts", "and no tensor shows how many experts a token takes")
+    elif type(most) is not int or not 0 < most <= count.value:
+        reader.refuse("top_k_experts", f"1 to {count.value}")
+    return (count, width), most
+
+
+def _softcap(reader: Reader) -> float | None:
+    key = "final_logit_softcapping"
+    if key not in reader.config:
+        reader.unsaid(key, "and defaults differ: none and 30")
+    said: float | None = reader.config.get(key)
+    if said is not None and not positive(said):
+        reader.refuse(key, "a number above 0, or null")
+    return said

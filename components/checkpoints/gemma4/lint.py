@@ -1,0 +1,95 @@
+"""Say what is strange, idle or squeezed in a Gemma-4 checkpoint."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+
+from composer.core.errors import Place, Problem
+from composer.core.suggest import some
+from composer.formats.quantization import Scheme
+from composer.formats.safetensors import Tensor
+
+from .. import checkpoint
+from ..layout import tensors_are
+from .parts import TOWERS
+from .settings import Settings
+
+
+def half_stored(settings: Settings | None, dead: set[str]) -> Iterator[Problem]:
+    """Report keys that some of the borrowing layers store and others do not."""
+    if settings is None or not dead:
+        return
+    borrow = [number for number, layer in enumerate(settings.layers) if layer.borrows]
+    stored = sorted({int(name.split(".")[1]) for name in dead if ".k_proj.weight" in name})
+    if stored != borrow:
+        yield Problem(
+            "W275",
+            f"num_kv_shared_layers is {len(borrow)}, but of the last {len(borrow)} layers only "
+            f"{some(stored)} store keys",
+            causes=(
+                f"config.json: layers {borrow[0]} to {borrow[-1]} borrow theirs",
+                f"the first of the tensors is {min(dead)}",
+            ),
+            hint="either all of these layers store keys that nothing reads, or none does",
+        )
+
+
+def strangers(tensors: list[Tensor], prefix: str) -> list[Problem]:
+    """Report tensors of neither the decoder nor a tower."""
+    if not tensors:
+        return []
+    first = tensors[0]
+    return [
+        Problem(
+            "W278",
+            f"{tensors_are(tensor.name for tensor in tensors)} neither the decoder's nor a tower's: "
+            f"{some(tensor.name for tensor in tensors)}",
+            causes=(
+                f"{checkpoint.shown(first)} is there",
+                f"Gemma-4 has its decoder, here under {prefix}*, and towers: {', '.join(TOWERS)}",
+            ),
+            hint="take them out of the checkpoint",
+        )
+    ]
+
+
+def ignored(towers: list[str], dead: set[str], place: Place) -> Iterator[Problem]:
+    """Count what is stored and not read."""
+    if towers:
+        names = sorted({name.removeprefix("model.").partition(".")[0] for name in towers})
+        yield Problem(
+            "L325",
+            f"{tensors_are(towers)} not the text decoder's and not read by it, of {', '.join(names)}",
+            place,
+            severity="warning",
+        )
+    if dead:
+        yield Problem(
+            "L326",
+            f"{tensors_are(dead)} keys and values of layers that borrow theirs, and never read",
+            place,
+            (some(sorted(dead), 4),),
+            severity="warning",
+        )
+
+
+def squeezed(schemes: Mapping[str, Scheme], place: Place | None, what: str) -> Iterator[Problem]:
+    """Warn of few bits where an error goes into every layer, or decides an expert."""
+    paths = sorted(p for p in schemes if p.startswith(("embed_tokens", "per_layer_")))
+    paths += sorted(p for p in schemes if ".per_layer_" in p)
+    few = sorted(p for p, s in schemes.items() if p.endswith("router.proj") and s.bits < 8)
+    for names, why in (
+        (paths, "which every layer reads: an error there is added once per layer"),
+        (few, "with fewer than 8 bits, which choose the experts"),
+    ):
+        if names:
+            said = ", ".join(sorted({f"{schemes[name].bits} bits" for name in names}))
+            yield Problem(
+                "L324",
+                f"{what} {some(names, 4)}, {why}",
+                place,
+                (f"{len(names)} modules at {said}",),
+                hint="take a checkpoint, or a recipe, that quantizes the attention and MLP "
+                "projections alone",
+                severity="warning",
+            )

@@ -1,0 +1,78 @@
+"""Read a config's numbers, or those that tensors show where it is silent."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from math import inf
+from typing import TYPE_CHECKING, Any
+
+from composer.core.errors import Problem
+from composer.formats.refusal import show
+
+from .settings import Size
+
+if TYPE_CHECKING:
+    from composer.formats.safetensors import Tensor
+
+MOST = 2**31
+
+
+@dataclass
+class Reader:
+    """A flat config and the tensors beside it, by their names from the layers' list on.
+
+    What is wrong is kept in `problems`, and a stand-in is returned.
+    """
+
+    config: Mapping[str, Any]
+    tensors: Mapping[str, Tensor]
+    problems: list[Problem] = field(default_factory=list)
+
+    def report(self, code: str, message: str, *causes: str, hint: str | None = None) -> None:
+        self.problems.append(Problem(code, message, causes=causes, hint=hint))
+
+    def refuse(self, key: str, wanted: str) -> None:
+        self.report("W275", f"{key} is {show(str(self.config.get(key)))[1:-1]}; wanted {wanted}")
+
+    def unsaid(self, key: str, why: str) -> None:
+        self.report(
+            "W276",
+            f"config.json does not say {key}, {why}",
+            hint=f"write {key} into config.json as the model was trained",
+        )
+
+    def size(self, key: str, name: str, axis: int = 0, per: int = 1, least: int = 1) -> Size:
+        """Return what the config says, or else what a tensor shows along one axis."""
+        said = self.config.get(key)
+        tensor = self.tensors.get(name)
+        if said is None and tensor is not None and len(tensor.shape) > axis:
+            value = tensor.shape[axis] // max(per, 1)
+            return Size(value, f"{key} {value} by {tensor.name} {list(tensor.shape)}")
+        if said is None:
+            self.unsaid(key, f"and there is no {name} to show it")
+            return Size(1, key)
+        if type(said) is not int or not least <= said <= MOST:
+            self.refuse(key, f"{least} or more")
+            return Size(1, key)
+        return Size(said, f"{key} {said}")
+
+    def flag(self, key: str) -> bool | None:
+        """Return true or false, or None where the config is silent."""
+        said = self.config.get(key)
+        if said is None or isinstance(said, bool):
+            return said
+        self.refuse(key, "true or false")
+        return None
+
+    def number(self, key: str, usual: float, below: float) -> float:
+        said = self.config.get(key, usual)
+        if not positive(said) or said >= below:
+            self.refuse(key, f"a number above 0 and below {below}")
+            return usual
+        return float(said)
+
+
+def positive(value: Any) -> bool:
+    """Tell whether this is a finite number above 0."""
+    return type(value) in (int, float) and 0 < value < inf

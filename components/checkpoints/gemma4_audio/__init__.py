@@ -1,0 +1,1 @@
+"""Gemma-4's audio tower as its checkpoints describe it."""

@@ -1,0 +1,151 @@
+"""Find the audio tower in a Gemma-4 checkpoint and hold it against its config."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+from composer.core.component import Bound, Spec
+from composer.core.errors import ComposerError, Problem
+from composer.core.location import Location
+from composer.formats.quantization import Scheme
+from composer.formats.safetensors import Tensor, TensorIndex
+
+from .. import packing
+from ..gemma4.parts import own_config
+from ..layout import Holding, cause
+from . import layout
+from .settings import (
+    Settings,
+    hold_clipping,
+    known_sizes,
+    read_settings,
+    settings,
+)
+
+if TYPE_CHECKING:
+    from composer.formats import Headers
+
+OWN = (layout.TOWER, layout.EMBED)
+
+
+@dataclass(frozen=True)
+class Tower:
+    """The tensors by the names of `layout`, and the sizes by theirs.
+
+    `turned` are the weights of convolutions in torch's order. `schemes` tells which matrices are
+    quantized; their shapes and dtypes here are those that they have once they are not.
+    """
+
+    tensors: Mapping[str, Tensor]
+    dims: Mapping[str, Bound]
+    layers: int
+    settings: Settings
+    dtype: str
+    turned: frozenset[str]
+    schemes: Mapping[str, Scheme]
+    config: Location
+    notes: tuple[Problem, ...]
+
+    @property
+    def files(self) -> tuple[Location, ...]:
+        """The files that hold a tensor of it."""
+        return tuple(dict.fromkeys(tensor.file for tensor in self.tensors.values()))
+
+
+def read_tower(spec: Spec, headers: Headers) -> Tower:
+    """Read the headers at the spec's weights; raise ComposerError with all that contradicts."""
+    assert spec.weights is not None
+    held = Holding("mlx.gemma4_audio", spec.weights, layout.LABELS)
+    own = _own(held, headers.safetensors(spec.weights))
+    file = spec.weights / "config.json"
+    config = headers.config(file) if headers.exists(file) else {}
+    audio = config.get("audio_config")
+    if not isinstance(audio, dict):
+        held.report(
+            "W274",
+            f"{file} has no audio_config, which says how far a frame hears",
+            hint="take the config.json that belongs to the checkpoint",
+        )
+        raise ComposerError(held.problems)
+    plain, schemes = _unpacked(held, config, own)
+    numbers = [layout.layer_number(name) for name in own]
+    layers = max((number for number in numbers if number is not None), default=0) + 1
+    clipped = any(name.endswith(".input_min") for name in own)
+    wanted = dict(layout.tensors(layers, clipped=clipped))
+    held.match(plain, {name: name for name in wanted})
+    held.bind(wanted)
+    _relate(held)
+    dtype = held.precision(spec.precision)
+    held.configure(settings(file, audio), known_sizes(held, layers))
+    hold_clipping(held, file, audio, clipped)
+    found = read_settings(held, file, audio)
+    held.refuse()
+    return Tower(
+        held.tensors, held.dims, layers, found, dtype, frozenset(held.turned), schemes, file,
+        tuple(held.problems),
+    )  # fmt: skip
+
+
+def _own(held: Holding, index: TensorIndex) -> dict[str, Tensor]:
+    """Return the tower's tensors of a whole checkpoint, without the prefix of transformers."""
+    found: dict[str, Tensor] = {}
+    twice = []
+    for name, tensor in index.items():
+        short = name.removeprefix("model.")
+        if not short.startswith(OWN):
+            continue
+        if short in found:
+            twice.append(short)
+        found[short] = tensor
+    if twice:
+        held.report("W271", "tensors are there twice, with model. before them too", *twice)
+    if not any(name.startswith(layout.TOWER) for name in found):
+        held.report(
+            "W222",
+            f"{held.location} has no {layout.TOWER}*",
+            hint="of Gemma-4, E2B and E4B have an audio tower; 26B-A4B and 31B have none",
+        )
+        raise ComposerError(held.problems)
+    return found
+
+
+def _unpacked(
+    held: Holding, config: Mapping[str, Any], own: Mapping[str, Tensor]
+) -> tuple[dict[str, Tensor], dict[str, Scheme]]:
+    """Return the tensors as they are once dequantized, and how those were packed that are."""
+    if not any(name.endswith(".scales") or tensor.dtype == "u32" for name, tensor in own.items()):
+        return dict(own), {}
+    config = own_config(dict(config), "model.", own)
+    files = tuple(dict.fromkeys(tensor.file for tensor in own.values()))
+    schemes, problems = packing.schemes(held.location, config, TensorIndex(own, {}, files))
+    held.problems += [replace(each, place=None) for each in problems]
+    plain = {}
+    for name, tensor in own.items():
+        path, _, part = name.rpartition(".")
+        scheme = schemes.get(path)
+        if scheme is None:
+            plain[name] = tensor
+        elif part == "weight" and tensor.shape:
+            *outer, columns = tensor.shape
+            scales = own.get(f"{path}.scales", tensor)
+            shape = (*outer, columns * 32 // scheme.bits)
+            plain[name] = replace(tensor, shape=shape, dtype=scales.dtype)
+    return plain, schemes
+
+
+def _relate(held: Holding) -> None:
+    """Hold the sizes that follow from each other, and bind the mels."""
+    dims = held.dims
+    for size, times, other in (("twice", 2, "width"), ("inner", 4, "width")):
+        if {size, other} <= dims.keys() and dims[size].value != times * dims[other].value:
+            what = f"{layout.LABELS[size]} is not {times} times {layout.LABELS[other]}"
+            held.report("W272", what, cause(dims[size]), cause(dims[other]))
+    for size, part in (("width", "head"), ("joined", "second")):
+        if {size, part} <= dims.keys() and dims[size].value % dims[part].value:
+            what = f"{layout.LABELS[size]} is no multiple of {layout.LABELS[part]}"
+            held.report("W272", what, cause(dims[size]), cause(dims[part]))
+    if {"joined", "second"} <= dims.keys():
+        joined = dims["joined"]
+        dims["mels"] = Bound(4 * (joined.value // dims["second"].value), joined.witness)

@@ -1,0 +1,100 @@
+"""What a config says of Gemma-4's audio tower beside its sizes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from composer.core.component import Bound
+from composer.core.location import Location
+
+from ..layout import Holding, Setting, bare
+
+SIZES = {
+    "hidden_size": "width",
+    "num_hidden_layers": "layers",
+    "num_attention_heads": "heads",
+    "conv_kernel_size": "kernel",
+    "output_proj_dims": "rows",
+}
+FIXED = {"model_type": "gemma4_audio", "hidden_act": "silu", "attention_context_right": 0}
+
+
+@dataclass(frozen=True)
+class Settings:
+    """The numbers that no tensor shows.
+
+    A frame hears itself and `past` frames before it. `cap` bounds attention logits, `residual`
+    weighs the feed-forward layers, `most` bounds hidden states, `eps` is that of the norms around
+    the convolutions; the others have 1e-6.
+    """
+
+    past: int
+    cap: float
+    residual: float
+    most: float
+    eps: float
+
+
+def read_settings(held: Holding, file: Location, audio: Mapping[str, Any]) -> Settings:
+    """Read an `audio_config`; what it leaves out is transformers' default, and the release's."""
+
+    def number(key: str, default: float) -> float:
+        value = audio.get(key, default)
+        if type(value) not in (int, float) or not 0 < value < float("inf"):
+            said = f"{bare(value)} comes from {file}: audio_config.{key}"
+            held.report("W273", f"audio_config.{key} is no number above 0", said)
+            return default
+        return float(value)
+
+    left = audio.get("attention_context_left", 13)
+    chunk = audio.get("attention_chunk_size", 12)
+    if type(left) is not int or left < 2 or chunk != left - 1:
+        held.report(
+            "W273",
+            "attention_chunk_size is not attention_context_left - 1, which is all that is computed",
+            f"{bare(chunk)} and {bare(left)} come from {file}: audio_config",
+        )
+        left = 13
+    return Settings(
+        past=left - 2,
+        cap=number("attention_logit_cap", 50.0),
+        residual=number("residual_weight", 0.5),
+        most=number("gradient_clipping", 1e10),
+        eps=number("rms_norm_eps", 1e-6),
+    )
+
+
+def settings(file: Location, audio: Mapping[str, Any]) -> Iterator[Setting]:
+    """Return the settings of an `audio_config` that the tensors are held against."""
+    for key, value in audio.items():
+        if key in SIZES or key in FIXED:
+            path = f"audio_config.{key}"
+            yield Setting(file, path, value, SIZES.get(key), FIXED.get(key))
+    channels = audio.get("subsampling_conv_channels")
+    if isinstance(channels, list) and len(channels) == 2:
+        for at, size in enumerate(("first", "second")):
+            path = f"audio_config.subsampling_conv_channels[{at}]"
+            yield Setting(file, path, channels[at], size)
+
+
+def hold_clipping(held: Holding, file: Location, audio: Mapping[str, Any], clipped: bool) -> None:
+    """Hold use_clipped_linears against the bounds that are stored or not."""
+    said = audio.get("use_clipped_linears", True)
+    if said is not clipped:
+        held.report(
+            "W273",
+            "use_clipped_linears contradicts the tensors",
+            f"{bare(said)} comes from {file}: audio_config.use_clipped_linears",
+            f"{held.location} has {'' if clipped else 'no '}input_min of a layer",
+        )
+
+
+def known_sizes(held: Holding, layers: int) -> dict[str, Bound]:
+    """Return the sizes that the tensors show, those that follow from several among them."""
+    known = {**held.dims, "layers": Bound(layers, f"{held.location}: its layers")}
+    width, head = (held.dims.get(size) for size in ("width", "head"))
+    if width and head:
+        known["heads"] = Bound(width.value // head.value, head.witness)
+    return known

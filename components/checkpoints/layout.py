@@ -1,0 +1,192 @@
+"""Hold an encoder's tensors and configs against its layout, gathering all that contradicts.
+
+A layout says the sizes of each tensor as words: a name is a size that other tensors share, a
+digit is that very number. Weights of convolutions are said in torch's order, [out, in, *kernel].
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from composer.core.backend import SHORT
+from composer.core.component import Bound
+from composer.core.errors import ComposerError, Place, Problem
+from composer.core.location import Location
+from composer.formats.refusal import show
+
+from .checkpoint import FLOATS, shown
+
+if TYPE_CHECKING:
+    from composer.formats.safetensors import Tensor
+
+MOST = 50
+AXES = ("no axis", "one axis", "two axes", "three axes", "four axes")
+
+Shape = tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Setting:
+    """A key of a config file, with the size that it says or else the only value there is."""
+
+    file: Location
+    path: str
+    value: Any
+    size: str | None = None
+    wanted: Any = None
+
+    def __str__(self) -> str:
+        return f"{self.file}: {self.path}"
+
+
+class Holding:
+    """The tensors of an encoder under the names of its layout, its sizes, and what is wrong.
+
+    `labels` tells people what a size is; `kind` is the component's name. `turned` are the weights
+    of convolutions that are stored in torch's order.
+    """
+
+    def __init__(self, kind: str, location: Location, labels: Mapping[str, str]) -> None:
+        self.kind = kind
+        self.location = location
+        self.labels = labels
+        self.problems: list[Problem] = []
+        self.tensors: dict[str, Tensor] = {}
+        self.dims: dict[str, Bound] = {}
+        self.turned: set[str] = set()
+
+    def report(self, code: str, message: str, *causes: str, **more: Any) -> None:
+        """Add a problem, placed at the weights."""
+        place = Place(str(self.location))
+        self.problems.append(Problem(code, message, place, causes, **more))
+
+    def refuse(self) -> None:
+        """Raise ComposerError with everything, if anything of it is an error."""
+        if any(problem.severity == "error" for problem in self.problems):
+            raise ComposerError(self.problems)
+
+    def match(self, stored: Mapping[str, Tensor], places: Mapping[str, str]) -> None:
+        """Take each tensor by its place, from the name in the file to that of the layout."""
+        if missing := [name for name in places if name not in stored]:
+            self.report("W270", f"{count(missing)} missing", *capped(missing))
+        if left := sorted(stored.keys() - places.keys()):
+            what = f"{count(left)} that no part of a speech encoder has"
+            self.report("W271", what, *capped(left))
+        self.tensors = {place: stored[name] for name, place in places.items() if name in stored}
+
+    def bind(self, wanted: Mapping[str, str]) -> None:
+        """Bind each size to the first tensor that has it, and hold the others to it."""
+        apart: dict[str, list[str]] = {}
+        for name, tensor in self.tensors.items():
+            sizes = wanted[name].split()
+            shape = self.shape(tensor, sizes)
+            if len(sizes) > 2 and shape == tensor.shape:
+                self.turned.add(name)
+            for size, value in zip(sizes, shape, strict=False):
+                witness = f"{self.location}: {tensor.name} {list(tensor.shape)}"
+                bound = Bound(value, witness)
+                if not size.isdigit() and self.dims.setdefault(size, bound).value != value:
+                    apart.setdefault(size, []).append(cause(bound))
+        for size, causes in apart.items():
+            what = f"{self.labels[size]} is not the same in {count(causes)}"
+            self.report("W272", what, cause(self.dims[size]), *capped(causes))
+
+    def shape(self, tensor: Tensor, sizes: list[str]) -> Shape:
+        """Return a shape in torch's order; report what cannot be, and return none of it."""
+        shape = tensor.shape
+        if len(sizes) > 2:
+            found = torch_shape(shape, sizes)
+            if found is None:
+                into, kernel = sizes[1] if sizes[1].isdigit() else "in", sizes[2:]
+                orders = (["out", into, *kernel], ["out", *kernel, into])
+                either = " or ".join(f"[{', '.join(order)}]" for order in orders)
+                what = f"{tensor.name} has the shape {list(shape)}; wanted {either}"
+                self.report("W272", what)
+            return found or ()
+        if len(shape) != len(sizes) or 0 in shape:
+            more = " with sizes" if sizes else ""
+            what = f"{tensor.name} has the shape {list(shape)}; wanted {AXES[len(sizes)]}{more}"
+            self.report("W272", what)
+            return ()
+        return shape
+
+    def precision(self, asked: Any) -> str:
+        """Return the dtype to run in: the one asked for, or the one stored."""
+        stored: dict[str, str] = {}
+        for tensor in self.tensors.values():
+            stored.setdefault(tensor.dtype, shown(tensor))
+        hint = "say a precision: float32, float16 or bfloat16"
+        if odd := sorted(set(stored) - {*FLOATS}):
+            what = f"tensors are stored in {', '.join(odd)}; wanted floats"
+            self.report("W246", what, *(stored[each] for each in odd))
+        elif asked is not None and not isinstance(asked, str):
+            self.report("W246", f"{self.kind} does not quantize", hint=hint)
+        elif asked is None and len(stored) > 1:
+            what = f"the tensors are stored in {' and '.join(sorted(stored))}"
+            self.report("W246", what, *stored.values(), hint=hint)
+        return SHORT[asked] if isinstance(asked, str) else next(iter(stored), "f32")
+
+    def configure(self, settings: Iterable[Setting], known: dict[str, Bound]) -> None:
+        """Hold what configs say against sizes; one that is not known yet becomes known."""
+        for setting in settings:
+            value, said = setting.value, f"{bare(setting.value)} comes from {setting}"
+            if setting.size is None:
+                if value != setting.wanted:
+                    what = f"{setting.path} is not {setting.wanted}, which is all that is computed"
+                    self.report("W273", what, said)
+                continue
+            sound = type(value) is int and value > 0
+            if sound:
+                known.setdefault(setting.size, Bound(value, str(setting)))
+            bound = known.get(setting.size)
+            if not sound or (bound and bound.value != value):
+                what = f"a config contradicts {self.labels[setting.size]}"
+                self.report("W273", what, said, *([cause(bound)] if bound else []))
+
+
+def torch_shape(shape: Shape, sizes: list[str]) -> Shape | None:
+    """Return the shape of a convolution's weight as torch has it, if only one order can be.
+
+    MLX stores [out, *kernel, in].
+    """
+    if len(shape) != len(sizes) or 0 in shape:
+        return None
+    orders = {shape, (shape[0], shape[-1], *shape[1:-1])}
+    if len(orders) == 1 and max(shape[1:]) > 1:
+        return None
+    fits = [
+        order
+        for order in orders
+        if all(int(size) == value for size, value in zip(sizes, order, strict=True)
+               if size.isdigit())
+    ]  # fmt: skip
+    return fits[0] if len(fits) == 1 else None
+
+
+def bare(value: Any) -> str:
+    """Show a config's value, safe to print."""
+    return show(str(value))[1:-1]
+
+
+def cause(bound: Bound) -> str:
+    """Say where a size comes from."""
+    return f"{bound.value} comes from {bound.witness}"
+
+
+def count(names: list[str]) -> str:
+    """Say how many tensors these are."""
+    return "1 tensor" if len(names) == 1 else f"{len(names)} tensors"
+
+
+def capped(lines: list[str]) -> list[str]:
+    """Return the first lines, and how many are left."""
+    left = len(lines) - MOST
+    return [*lines[:MOST], f"and {left} more"] if left > 0 else lines
+
+
+def tensors_are(names: Iterable[str]) -> str:
+    """Return "1 tensor is" or "N tensors are"."""
+    number = len(list(names))
+    return "1 tensor is" if number == 1 else f"{number} tensors are"

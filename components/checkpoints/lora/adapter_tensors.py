@@ -1,0 +1,240 @@
+"""Pair the tensors of an adapter and hold them against the projections that they adapt."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Collection, Iterator, Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import TYPE_CHECKING, NamedTuple
+
+from composer.core.errors import Place, Problem
+from composer.core.location import Location
+from composer.core.suggest import listed, nearest, some
+
+from ..checkpoint import FLOATS, Checkpoint, shown
+
+if TYPE_CHECKING:
+    from composer.formats.safetensors import Tensor, TensorIndex
+
+NAME = re.compile(
+    r"(?:base_model\.model\.)?(?:language_model\.model\.|model\.language_model\.|model\.)?"
+    r"(?P<path>.+)\.(?:lora_(?P<mlx>[ab])|lora_(?P<peft>[AB])\.weight)"
+)
+MOST = 6  # problems of one code
+LAYER = re.compile(r"layers\.(0|[1-9]\d{0,4})\.(.+)")
+
+
+class Projection(NamedTuple):
+    """A linear layer of a decoder: its widths, and the tensor that shows them."""
+
+    inputs: int
+    outputs: int
+    witness: str
+
+
+@dataclass(frozen=True)
+class Pair:
+    """The two tensors that adapt one module; PEFT stores them flipped: A [r, in], B [out, r]."""
+
+    path: str
+    a: Tensor
+    b: Tensor
+    flipped: bool
+
+    @property
+    def inputs(self) -> int:
+        return self.a.shape[1 if self.flipped else 0]
+
+    @property
+    def outputs(self) -> int:
+        return self.b.shape[0 if self.flipped else 1]
+
+    @property
+    def ranks(self) -> tuple[int, int]:
+        """The rank of A and that of B."""
+        a, b = self.a.shape, self.b.shape
+        return (a[0], b[1]) if self.flipped else (a[1], b[0])
+
+    def turned(self, target: Projection) -> bool:
+        """Tell whether it fits a projection with the axes of A, of B or of both exchanged."""
+        a, b = self.a.shape, self.b.shape
+        if self.flipped:
+            a, b = a[::-1], b[::-1]
+        fits = {
+            (turn_a, turn_b)
+            for turn_a, (inputs, left) in ((False, a), (True, a[::-1]))
+            for turn_b, (right, outputs) in ((False, b), (True, b[::-1]))
+            if (inputs, outputs) == target[:2] and left == right
+        }
+        return bool(fits) and (False, False) not in fits
+
+
+def projections(checkpoint: Checkpoint) -> dict[str, Projection]:
+    """Return the linear layers inside a decoder's layers, such as layers.3.self_attn.q_proj."""
+    prefix, found = checkpoint.table.prefix, {}
+    for name, tensor in checkpoint.tensors.items():
+        path = name.removeprefix(prefix).removesuffix(".weight")
+        inside = name.startswith(f"{prefix}layers.") and name.endswith(".weight")
+        if inside and len(tensor.shape) == 2:
+            outputs, inputs = tensor.shape
+            witness = f"{checkpoint.location}: {shown(tensor)}"
+            if scheme := checkpoint.schemes.get(name.removesuffix(".weight")):
+                inputs = inputs * 32 // scheme.bits
+                witness += f" of {scheme.bits} bits"
+            found[path] = Projection(inputs, outputs, witness)
+    return found
+
+
+def split(path: str) -> tuple[int, str]:
+    """Return the layer of a path and what follows: 3, self_attn.q_proj."""
+    match = LAYER.fullmatch(path)
+    assert match
+    return int(match[1]), match[2]
+
+
+@dataclass
+class Fit:
+    """Hold one adapter against a decoder, and say one thing once for all layers that have it."""
+
+    location: Location
+    targets: Mapping[str, Projection]
+    dead: Collection[str]
+    seen: set[str] = field(default_factory=set)
+    found: dict[tuple[str, str, str | None], list[tuple[str, ...]]] = field(default_factory=dict)
+
+    def report(self, code: str, message: str, *causes: str, hint: str | None = None) -> None:
+        self.found.setdefault((code, message, hint), []).append(causes)
+
+    def problems(self) -> Iterator[Problem]:
+        """Return what was reported, a few of each code; the first of several is the witness."""
+        place, said = Place(str(self.location)), Counter[str]()
+        for (code, message, hint), causes in self.found.items():
+            said[code] += 1
+            if said[code] <= MOST:
+                more = f", in {len(causes)} modules" if len(causes) > 1 else ""
+                yield Problem(code, message + more, place, causes[0], hint)
+        for code, count in said.items():
+            if count > MOST:
+                yield Problem(code, f"{count - MOST} more of these are not shown", place)
+
+    def pairs(self, tensors: TensorIndex) -> dict[str, Pair]:
+        """Return the whole pairs by module, and report every tensor that is in none."""
+        halves: dict[str, dict[str, Tensor]] = {}
+        strange = []
+        for name, tensor in tensors.items():
+            match = NAME.fullmatch(name)
+            if match is None:
+                strange.append(shown(tensor))
+                continue
+            side = match["mlx"] or match["peft"]
+            own = halves.setdefault(match["path"], {})
+            if side.lower() in map(str.lower, own):
+                self.report(
+                    "W293", f"two tensors are the {side.upper()} of {match['path']}", shown(tensor)
+                )
+            own[side] = tensor
+        if strange:
+            self.report(
+                "W293",
+                f"tensors that are no part of a low-rank update: {some(strange)}",
+                hint="wanted names that end in lora_a and lora_b, or lora_A.weight and "
+                "lora_B.weight",
+            )
+        self.seen = set(halves)
+        pairs = {path: self.pair(path, own) for path, own in halves.items()}
+        return {path: pair for path, pair in pairs.items() if pair}
+
+    def pair(self, path: str, own: Mapping[str, Tensor]) -> Pair | None:
+        """Return a module's two tensors, if there are two that may belong together."""
+        module = split(path)[1] if LAYER.fullmatch(path) else path
+        causes = [f"adapter: {shown(tensor)}" for tensor in own.values()]
+        if {*own} not in ({"a", "b"}, {"A", "B"}):
+            has = " and ".join(
+                sorted(tensor.name.rpartition(f"{path}.")[2] for tensor in own.values())
+            )
+            self.report("W291", f"{module} has {has} alone", *causes)
+            return None
+        flipped = "A" in own
+        pair = Pair(path, own["A" if flipped else "a"], own["B" if flipped else "b"], flipped)
+        sound = True
+        for tensor in (pair.a, pair.b):
+            if tensor.dtype not in FLOATS or len(tensor.shape) != 2:
+                self.report(
+                    "W293",
+                    f"{module}: a low-rank matrix is float32, float16 or bfloat16 with two axes, "
+                    f"not {tensor.dtype} with {len(tensor.shape)}",
+                    f"adapter: {shown(tensor)}",
+                    hint="adapters of experts have three axes; they are not supported"
+                    if len(tensor.shape) == 3
+                    else None,
+                )
+                sound = False
+        return pair if sound else None
+
+    def hold(self, pair: Pair) -> None:
+        """Hold one module's ranks and widths against each other and against the decoder's."""
+        module = split(pair.path)[1] if LAYER.fullmatch(pair.path) else pair.path
+        a, b = f"adapter: {shown(pair.a)}", f"adapter: {shown(pair.b)}"
+        target = self.targets.get(pair.path)
+        if target and pair.turned(target):
+            self.report(
+                "W290", f"{module}: the axes of A or B are exchanged", a, b,
+                f"decoder: {target.witness}",
+                hint="lora_a is [in, rank] and lora_b [rank, out]; lora_A is [rank, in] and "
+                "lora_B [out, rank]",
+            )  # fmt: skip
+            return
+        if pair.ranks[0] != pair.ranks[1]:
+            self.report(
+                "W289", f"{module}: A has rank {pair.ranks[0]} but B has {pair.ranks[1]}", a, b
+            )
+        elif pair.ranks[0] == 0:
+            self.report("W289", f"{module}: the rank is 0", a, b)
+        if pair.path in self.dead:
+            return
+        if target is None:
+            self.missing(pair, module, a)
+            return
+        base = f"decoder: {target.witness}"
+        for side, witness, have, want, verb in (
+            ("A", a, pair.inputs, target.inputs, "takes"),
+            ("B", b, pair.outputs, target.outputs, "gives"),
+        ):
+            if have != want:
+                self.report(
+                    "W290", f"{module}: {side} {verb} {have} but the decoder's {verb} {want}",
+                    witness, base,
+                )  # fmt: skip
+
+    def missing(self, pair: Pair, module: str, witness: str) -> None:
+        """Report a module that the decoder has not, or not in this layer."""
+        known, hint = self.modules, None
+        if not LAYER.fullmatch(pair.path):
+            message = f"{pair.path.partition('.')[0]} is outside the decoder's layers"
+            hint = "adapters go on the projections inside the layers"
+        elif split(pair.path)[0] >= self.count:
+            layer = split(pair.path)[0]
+            message = f"the decoder has {self.count} layers, but there is a layer {layer}"
+        else:
+            message = f"the decoder has no {pair.path if module in known else module}"
+            near = nearest(module, known)
+            hint = f"did you mean {near}?" if near and module not in known else None
+        self.report("W288", message, witness, self.has, hint=hint)
+
+    @cached_property
+    def count(self) -> int:
+        """How many layers the decoder has."""
+        return 1 + max((split(path)[0] for path in self.targets), default=-1)
+
+    @cached_property
+    def modules(self) -> list[str]:
+        """What can be adapted in a layer."""
+        return sorted({split(path)[1] for path in self.targets})
+
+    @cached_property
+    def has(self) -> str:
+        """What the decoder has to adapt, for messages."""
+        witness = next((each.witness for each in self.targets.values()), "")
+        return f"decoder: {witness.partition(':')[0]} has {listed(self.modules)}"

@@ -1,0 +1,184 @@
+"""What the headers of an adapter say, once they agree with its config and its decoder."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Mapping
+from dataclasses import dataclass, replace
+from math import isclose
+from typing import TYPE_CHECKING
+
+from composer.core.component import Adapter, Spec
+from composer.core.errors import ComposerError, Place, Problem
+from composer.core.location import Location
+from composer.core.suggest import listed
+from composer.formats.files import absent
+from composer.formats.refusal import refuse
+
+from ..checkpoint import shown
+from .adapter_config import MLX_LM, RELEASE, Said, read_said
+from .adapter_modules import hold_modules
+from .adapter_tensors import Fit, Pair, Projection, split
+
+if TYPE_CHECKING:
+    from composer.formats import Headers
+
+WEIGHTS = ("adapters.safetensors", "adapter_model.safetensors")
+
+
+@dataclass(frozen=True)
+class AdapterFacts:
+    """An adapter before it is loaded: its file, its scale, and the pairs that are live.
+
+    `files` are all that it was read from; `notes` are lints.
+    """
+
+    weights: Location
+    scale: float
+    rank: int
+    pairs: tuple[Pair, ...]
+    files: tuple[Location, ...]
+    notes: tuple[Problem, ...] = ()
+
+    @property
+    def nbytes(self) -> int:
+        return sum(pair.a.nbytes + pair.b.nbytes for pair in self.pairs)
+
+
+def read_adapters(
+    spec: Spec, headers: Headers, targets: Mapping[str, Projection], dead: Collection[str] = ()
+) -> dict[str, AdapterFacts]:
+    """Read every adapter of a component; raise ComposerError with the problems of all."""
+    found: dict[str, AdapterFacts] = {}
+    problems: list[Problem] = []
+    for name, adapter in spec.adapters.items():
+        try:
+            found[name] = read_adapter(adapter, headers, targets, dead)
+        except ComposerError as error:
+            problems += error.problems
+    if problems:
+        raise ComposerError(problems)
+    return found
+
+
+def read_adapter(
+    adapter: Adapter,
+    headers: Headers,
+    targets: Mapping[str, Projection],
+    dead: Collection[str] = (),
+) -> AdapterFacts:
+    """Hold an adapter against its decoder; raise ComposerError with everything that contradicts.
+
+    `targets` are the decoder's projections by path (layers.3.self_attn.q_proj); `dead` are paths
+    that adapters may have though the model has no such modules, and nothing would read them.
+    """
+    file, configs = _files(adapter.weights, headers)
+    said: list[Said] = []
+    problems: list[Problem] = []
+    for config in configs:
+        try:
+            said.append(read_said(config, headers.config(config)))
+        except ComposerError as error:
+            problems += error.problems
+    live = {path: target for path, target in targets.items() if path not in dead}
+    fit = Fit(file, live, dead)
+    pairs = fit.pairs(headers.safetensors(file))
+    for pair in pairs.values():
+        fit.hold(pair)
+    rank = _rank(fit, pairs, said)
+    for each in said:
+        hold_modules(fit, pairs, each)
+    problems += fit.problems()
+    scale, odd = _scale(file, adapter.scale, said)
+    if len(said) == len(configs):
+        problems += [each for each in odd if each.severity == "error"]
+    kept = tuple(pair for path, pair in pairs.items() if path not in dead)
+    if not kept and not problems:
+        problems.append(Problem("W292", "it adapts nothing of this decoder", Place(str(file))))
+    if problems:
+        raise ComposerError(problems)
+    notes = [*_dropped(file, pairs, kept), *(n for each in said for n in each.notes), *odd]
+    return AdapterFacts(file, scale, rank, kept, (file, *configs), tuple(notes))
+
+
+def _files(place: Location, headers: Headers) -> tuple[Location, tuple[Location, ...]]:
+    """Find the tensors and the configs of an adapter, given its folder or its file."""
+    if headers.files.kind(place) is None:
+        absent(headers.files, place)
+    file, folder = place, replace(place, inside=place.inside.rpartition("/")[0])
+    if headers.files.kind(place) != "file":
+        folder = place
+        held = [name for name in WEIGHTS if headers.exists(folder / name)]
+        if len(held) != 1:
+            has = " and ".join(held) or "neither adapters.safetensors nor adapter_model.safetensors"
+            refuse(place, "W285", f"it holds {has}", hint="write the path of the adapter's file")
+        file = folder / held[0]
+    configs = tuple(folder / n for n in (MLX_LM, RELEASE) if headers.exists(folder / n))
+    if not configs:
+        refuse(
+            file,
+            "W285",
+            f"there is neither {MLX_LM} nor {RELEASE} beside it",
+            hint="put the config there that its training wrote",
+        )
+    return file, configs
+
+
+def _rank(fit: Fit, pairs: Mapping[str, Pair], said: list[Said]) -> int:
+    """Return the rank; report modules of another one, and configs that say another one."""
+    sound = [pair for pair in pairs.values() if pair.ranks[0] == pair.ranks[1]]
+    if not sound:
+        return 0
+    first, rank = sound[0], sound[0].ranks[0]
+    for pair in sound:
+        if pair.ranks[0] != rank:
+            fit.report(
+                "W289",
+                f"ranks differ: {rank} and {pair.ranks[0]}",
+                f"adapter: {shown(first.a)}",
+                f"adapter: {shown(pair.a)}",
+            )
+    for each in said:
+        for key, value in each.ranks.items():
+            if value != rank:
+                fit.report(
+                    "W289",
+                    f"the rank is {rank}, but {each.file} says {value}",
+                    f"{rank} comes from {shown(first.a)}",
+                    f"{value} comes from {key} in {each.file}",
+                )
+    return rank
+
+
+def _scale(file: Location, asked: float | None, said: list[Said]) -> tuple[float, list[Problem]]:
+    """Return the scale: what the manifest asks for, else what the adapter itself says."""
+    own = [(v, f"{key} in {each.file}") for each in said for key, v in each.scales.items()]
+    scale = asked if asked is not None else own[0][0] if own else 0.0
+    differ = [each for each in own if not isclose(each[0], scale, rel_tol=1e-6)]
+    place = Place(str(file))
+    causes = tuple(f"{value:g} comes from {witness}" for value, witness in own)
+    if asked is None and (differ or not own):
+        what = "its config says several scales" if own else "its config says no scale"
+        hint = "say the one that counts in the manifest: scale: 20.0"
+        return scale, [Problem("W294", what, place, causes, hint)]
+    if differ:
+        what = f"the manifest says scale {scale:g}, which counts; the adapter says {differ[0][0]:g}"
+        return scale, [Problem("L329", what, place, causes, severity="warning")]
+    return scale, []
+
+
+def _dropped(
+    file: Location, pairs: Mapping[str, Pair], kept: tuple[Pair, ...]
+) -> Iterator[Problem]:
+    """Count the modules that adapt what the model has not."""
+    dead = [pair for pair in pairs.values() if pair not in kept]
+    if dead:
+        paths = [split(pair.path) for pair in dead]
+        yield Problem(
+            "L327",
+            f"{len(dead)} of {len(pairs)} modules are dropped: the layers {min(paths)[0]} to "
+            f"{max(paths)[0]} take keys and values from earlier ones",
+            Place(str(file)),
+            (f"adapter: {shown(dead[0].a)}",),
+            f"they have no {listed(sorted({module for _, module in paths}))} to adapt",
+            severity="warning",
+        )

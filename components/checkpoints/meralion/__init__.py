@@ -1,0 +1,1 @@
+"""MERaLiON's speech encoder as its checkpoints describe it."""

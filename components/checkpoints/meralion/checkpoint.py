@@ -1,0 +1,146 @@
+"""What the headers of a MERaLiON speech encoder say, once they agree with each other."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from composer.core.component import Bound, Spec
+from composer.core.errors import ComposerError, Problem
+from composer.core.location import Location
+from composer.formats.refusal import show
+
+from ..layout import Holding, capped, cause, count
+from . import layout as layout
+from .settings import config_files, settings
+
+if TYPE_CHECKING:
+    from composer.formats import Headers
+    from composer.formats.safetensors import Tensor
+
+PARTS = ("encoder.safetensors", "adaptor.safetensors")
+
+
+@dataclass(frozen=True)
+class SpeechCheckpoint:
+    """A speech encoder's tensors by the names of `meralion_layout`, and its sizes by theirs.
+
+    `turned` are the weights of convolutions that are stored in torch's order.
+    """
+
+    tensors: Mapping[str, Tensor]
+    dims: Mapping[str, Bound]
+    layers: int
+    heads: int
+    dtype: str
+    turned: frozenset[str]
+    configs: tuple[Location, ...]
+    notes: tuple[Problem, ...]
+
+    @property
+    def files(self) -> tuple[Location, ...]:
+        """The files that hold a tensor of it."""
+        return tuple(dict.fromkeys(tensor.file for tensor in self.tensors.values()))
+
+
+def read_speech(spec: Spec, headers: Headers) -> SpeechCheckpoint:
+    """Read the headers at the spec's weights; raise ComposerError with all that contradicts."""
+    assert spec.weights is not None
+    held = Holding("mlx.meralion", spec.weights, layout.LABELS)
+    folder, stored = _stored(held, headers)
+    published = any(name.startswith(layout.ENCODER) for name in stored)
+    if not published and "conv1.weight" not in stored:
+        held.report(
+            "W222",
+            f"{spec.weights} has neither {layout.ENCODER}* nor conv1.weight",
+            hint="mlx.meralion takes a Whisper-shaped encoder with its frame adaptor",
+        )
+        raise ComposerError(held.problems)
+    layers = _match(held, stored, published)
+    _bind_factor(held)
+    dtype = held.precision(spec.precision)
+    configs = config_files(folder, headers)
+    known = {**held.dims, "layers": Bound(layers, f"{spec.weights}: its layers")}
+    if spec.config.heads is not None:
+        known["heads"] = Bound(spec.config.heads, "config.heads")
+    every = [each for file in configs for each in settings(file, headers.config(file))]
+    held.configure(every, known)
+    heads = _heads(held, known.get("heads"))
+    held.refuse()
+    notes = tuple(held.problems)
+    turned = frozenset(held.turned)
+    return SpeechCheckpoint(held.tensors, held.dims, layers, heads, dtype, turned, configs, notes)
+
+
+def _stored(held: Holding, headers: Headers) -> tuple[Location, dict[str, Tensor]]:
+    """Return the folder and every tensor: of a file, of a model, or of the MLX port's files."""
+    location = held.location
+    kind = headers.files.kind(location)
+    names = headers.files.names(location) if kind == "folder" else ()
+    if not {*PARTS} <= {*names}:
+        inside = location.inside.rpartition("/")[0] if kind == "file" else location.inside
+        folder = Location(location.source, inside, location.root)
+        return folder, dict(headers.safetensors(location))
+    found: dict[str, Tensor] = {}
+    for part in PARTS:
+        own = headers.safetensors(location / part)
+        if both := sorted(found.keys() & own.keys()):
+            what = f"{count(both)} in {PARTS[0]} and in {PARTS[1]} too"
+            held.report("W271", what, *capped(both))
+        found.update(own)
+    if left := [n for n in names if n.endswith(".safetensors") and n not in PARTS]:
+        _ignored(held, ", ".join(show(name)[1:-1] for name in left))
+    return location, found
+
+
+def _ignored(held: Holding, what: str) -> None:
+    message = f"mlx.meralion reads the speech encoder alone; not read: {what}"
+    held.report("L311", message, severity="warning")
+
+
+def _match(held: Holding, stored: dict[str, Tensor], published: bool) -> int:
+    """Give each tensor its place and bind the sizes; return the number of layers."""
+    others = [name for name in stored if published and name.startswith(layout.OTHER)]
+    nbytes = sum(stored.pop(name).nbytes for name in others)
+    if others:
+        _ignored(held, f"{count(others)} of {layout.OTHER}*, {nbytes / 1e9:.3g} GB")
+    numbers = [layout.layer_number(name) for name in stored]
+    layers = max((number for number in numbers if number is not None), default=0) + 1
+    parts = {name.removeprefix(layout.JOINER).partition(".")[0] for name in stored}
+    small = "speech_llm_proj" in parts and "gate_proj" not in parts
+    wanted = dict(layout.tensors(layers, small=small))
+    held.match(stored, {layout.stored_name(name, published=published): name for name in wanted})
+    held.bind(wanted)
+    return layers
+
+
+def _bind_factor(held: Holding) -> None:
+    """Bind how many frames the adaptor joins."""
+    joined, width, window = (held.dims.get(size) for size in ("joined", "width", "window"))
+    if not joined or not width or not window:
+        return
+    factor, rest = divmod(joined.value, width.value)
+    if rest:
+        what = f"the adaptor takes {joined.value} numbers, no whole frames of {width.value}"
+        held.report("W272", what, cause(joined), cause(width))
+    elif window.value % factor:
+        what = f"the adaptor joins {factor} frames, which does not divide {window.value}"
+        held.report("W272", what, cause(joined), cause(width), cause(window))
+    else:
+        held.dims["factor"] = Bound(factor, joined.witness)
+
+
+def _heads(held: Holding, bound: Bound | None) -> int:
+    """Return the attention heads, which no tensor shows."""
+    width = held.dims.get("width")
+    if bound is None:
+        hint = "say config: {heads: N}"
+        if width and width.value % 64 == 0:
+            hint += f"; Whisper's own heads are 64 wide, which makes {width.value // 64} here"
+        held.report("W274", "nothing says how many attention heads there are", hint=hint)
+        return 0
+    if width and width.value % bound.value:
+        what = f"{bound.value} attention heads do not divide a width of {width.value}"
+        held.report("W274", what, cause(bound), cause(width))
+    return bound.value

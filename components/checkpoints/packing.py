@@ -1,0 +1,171 @@
+"""Hold a published quantization against the tensors, or plan one that a bundle asks for."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from fnmatch import fnmatchcase
+from typing import TYPE_CHECKING, Any
+
+from composer.core.errors import ComposerError, Problem
+from composer.core.location import Location
+from composer.core.suggest import shorten, some
+from composer.formats.quantization import Scheme, quantization
+from composer.formats.refusal import show
+
+if TYPE_CHECKING:
+    from composer.formats.safetensors import Tensor, TensorIndex
+    from composer.manifest.entries import Quantization as Recipe
+
+ATTENTION = ("q_proj", "k_proj", "v_proj", "o_proj", "out_proj", "qkv_proj")
+MLP = ("gate_proj", "up_proj", "down_proj", "gate_up_proj")
+PROJECTIONS = frozenset((*ATTENTION, *MLP))
+PARTS = ("weight", "scales", "biases")
+
+
+def schemes(
+    location: Location, config: Mapping[str, Any], tensors: TensorIndex
+) -> tuple[dict[str, Scheme], list[Problem]]:
+    """Return how each module is packed, and where the table and the tensors contradict.
+
+    As in mlx-lm, the table's own entry for a module comes first; a module without one is packed
+    by the default if its scales are stored.
+    """
+    packed = {name.removesuffix(".scales") for name in tensors if name.endswith(".scales")}
+    packed |= {n.removesuffix(".weight") for n, t in tensors.items() if t.dtype == "u32"}
+    packed |= {name.removesuffix(".biases") for name in tensors if name.endswith(".biases")}
+    foreign = config.get("quantization_config")
+    if "quantization" not in config and isinstance(foreign, dict) and "quant_method" in foreign:
+        method = foreign["quant_method"]
+        return {}, [
+            Problem(
+                "W243",
+                f"the weights are quantized by {show(str(method))}, which mlx.lm does not read",
+                hint="convert the original weights with mlx_lm.convert",
+            )
+        ]
+    table = quantization(config, location / "config.json")
+    if table is None:
+        return {}, _unannounced(packed)
+    if not packed:
+        return {}, [Problem("W243", "quantization is set but no tensor is quantized")]
+    found: dict[str, Scheme] = {}
+    problems = []
+    for path in sorted(packed | table.modules.keys()):
+        scheme = table.of(path)
+        if scheme is None:
+            if path in packed:
+                problems.append(
+                    Problem("W243", f"quantization says false for {path}, which is quantized")
+                )
+            continue
+        found[path] = scheme
+        if fault := _fault(path, scheme, tensors):
+            problems.append(fault)
+    return found, _few(problems)
+
+
+def _unannounced(packed: set[str]) -> list[Problem]:
+    if not packed:
+        return []
+    return [
+        Problem(
+            "W243",
+            f"{len(packed)} modules are quantized but config.json has no quantization",
+            causes=(some(sorted(packed)),),
+        )
+    ]
+
+
+def _fault(path: str, scheme: Scheme, tensors: TensorIndex) -> Problem | None:
+    """Hold one module's tensors against its scheme."""
+    affine = scheme.mode == "affine"
+    wanted = PARTS if affine else PARTS[:2]
+    has = {part: tensors[f"{path}.{part}"] for part in PARTS if f"{path}.{part}" in tensors}
+    said = f"{scheme.bits} bits in groups of {scheme.group_size}, {scheme.mode}"
+    causes = tuple(f"{part} {tensor.dtype} {list(tensor.shape)}" for part, tensor in has.items())
+    if not has:
+        return Problem("W243", f"quantization names {shorten(path)}, which is not there")
+    if missing := [part for part in wanted if part not in has]:
+        return Problem("W243", f"{path} is {said}, but has no {', '.join(missing)}", causes=causes)
+    if not affine and "biases" in has:
+        return Problem("W243", f"{path} is {said}, which has no biases", causes=causes)
+    weight, scales = has["weight"], has["scales"]
+    if not weight.shape or weight.dtype != "u32" or (scales.dtype == "u8") == affine:
+        return Problem("W243", f"{path} is {said}, but is not stored so", causes=causes)
+    groups = weight.shape[-1] * 32 // scheme.bits / scheme.group_size
+    shape = (*weight.shape[:-1], groups)
+    if any(tensor.shape != shape for part, tensor in has.items() if part != "weight"):
+        return Problem("W243", f"{path} is {said}, but its shapes are not", causes=causes)
+    return None
+
+
+def _few(problems: list[Problem], most: int = 8) -> list[Problem]:
+    """Keep the first problems and count the rest: a wrong table is wrong for every layer."""
+    left = len(problems) - most
+    if left <= 0:
+        return problems
+    last = Problem("W243", f"{left} more modules are wrong in the same way")
+    return [*problems[:most], last]
+
+
+def plan(recipe: Recipe, tensors: TensorIndex, packed: Mapping[str, Scheme]) -> dict[str, Scheme]:
+    """Return which modules a recipe quantizes, and how; raise ComposerError where it cannot.
+
+    The attention and MLP projections, experts included, are what it means. Another module, such
+    as embed_tokens or lm_head, is quantized where a rule names it: its glob matches, and its last
+    part is not wildcards alone. The last rule that matches counts, and `keep` comes before all.
+    """
+    if packed:
+        raise ComposerError(
+            Problem(
+                "W246",
+                f"precision is a recipe, but {len(packed)} modules are quantized already",
+                hint="give the unquantized weights, or leave precision out",
+            )
+        )
+    modules = {
+        name.removesuffix(".weight"): tensor
+        for name, tensor in tensors.items()
+        if name.endswith(".weight") and len(tensor.shape) >= 2
+    }
+    problems = [
+        Problem("W246", f"the glob '{glob}' in precision matches no module with a matrix")
+        for glob in (*recipe.rules, *recipe.keep)
+        if not any(fnmatchcase(path, glob) for path in modules)
+    ]
+    found = {}
+    for path, tensor in modules.items():
+        scheme = _chosen(recipe, path)
+        if scheme is None:
+            continue
+        found[path] = scheme
+        if tensor.shape[-1] % scheme.group_size:
+            problems.append(_uneven(path, scheme, tensor))
+    if not found:
+        problems.append(Problem("W246", "precision is a recipe that quantizes nothing"))
+    if problems:
+        raise ComposerError(problems)
+    return found
+
+
+def _chosen(recipe: Recipe, path: str) -> Scheme | None:
+    if any(fnmatchcase(path, glob) for glob in recipe.keep):
+        return None
+    scheme = None
+    if path.rpartition(".")[2] in PROJECTIONS:
+        scheme = Scheme(recipe.bits, recipe.group_size, "affine")
+    for glob, rule in recipe.rules.items():
+        named = re.search(r"\w", glob.rpartition(".")[2])
+        if fnmatchcase(path, glob) and (scheme or named):
+            scheme = Scheme(rule.bits, rule.group_size, "affine")
+    return scheme
+
+
+def _uneven(path: str, scheme: Scheme, tensor: Tensor) -> Problem:
+    return Problem(
+        "W246",
+        f"{path} has {tensor.shape[-1]} columns, not a multiple of the group size "
+        f"{scheme.group_size}",
+        hint="choose a smaller group_size, or list it under keep",
+    )

@@ -1,0 +1,60 @@
+"""Hold files, when they are loaded, against what they were when they were checked."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from composer.core.component import Facts
+from composer.core.errors import ComposerError, Problem
+from composer.core.location import Location
+from composer.formats import LocalFiles
+
+
+@dataclass(frozen=True, slots=True)
+class Stamp:
+    """A file's size in bytes and the time of its last change, in ns."""
+
+    location: Location
+    size: int
+    time: int
+
+
+@dataclass(frozen=True)
+class StampedFacts(Facts):
+    """Facts with the stamps of the files that they were read from."""
+
+    stamps: tuple[Stamp, ...] = ()
+
+
+def stamps(locations: Iterable[Location]) -> tuple[Stamp, ...]:
+    """Stamp the files that are on this machine; others are checked again once they are."""
+    here = (place for place in locations if place.path and place.path.exists())
+    return tuple(stamp(location) for location in here)
+
+
+def stamp(location: Location) -> Stamp:
+    """Stamp a file, opened as its header was: a link out of its source is refused."""
+    with LocalFiles().open(location) as ranges:
+        return Stamp(location, ranges.size, ranges.time)
+
+
+def hold(facts: Facts) -> None:
+    """Raise R530 if a stamped file is no longer the one that was checked.
+
+    Parsers of weights open files by path, so that this must stand directly before them.
+    """
+    assert isinstance(facts, StampedFacts)
+    for before in facts.stamps:
+        now = stamp(before.location)
+        if now != before:
+            same = before.size == now.size
+            what = "it was written again" if same else f"it had {before.size} bytes, now {now.size}"
+            raise ComposerError(
+                Problem(
+                    "R530",
+                    f"{before.location}: changed after it was checked",
+                    causes=(what,),
+                    hint="load the bundle again",
+                )
+            )

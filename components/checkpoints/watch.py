@@ -1,0 +1,50 @@
+"""Watch a file of weights that is read while a bundle runs."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from weakref import finalize
+
+from composer.core.errors import ComposerError, Problem
+from composer.core.location import Location
+
+
+class Watch:
+    """An open file that must stay as it is, watched by its descriptor.
+
+    Another file of that name is none of it. `hint` says what to do when it was written.
+    """
+
+    def __init__(self, file: Location, hint: str = "load the bundle again") -> None:
+        assert isinstance(file.path, Path)
+        self.file = file
+        self.hint = hint
+        self.descriptor = os.open(file.path, os.O_RDONLY | getattr(os, "O_BINARY", 0))
+        finalize(self, os.close, self.descriptor)
+        self.before = self.state()
+
+    def state(self) -> tuple[int, int]:
+        """Return its size and the time of its last change."""
+        now = os.fstat(self.descriptor)
+        return now.st_size, now.st_mtime_ns
+
+    def hold(self) -> None:
+        """Raise R530 if it was written since."""
+        if self.state() != self.before:
+            raise self.changed()
+
+    def changed(self) -> ComposerError:
+        """Return what is told of a file that was written."""
+        message = f"{self.file}: changed while it was being read"
+        return ComposerError(Problem("R530", message, hint=self.hint))
+
+    def read(self, offset: int, length: int) -> bytes:
+        """Return bytes; raise R530 where it ends before them, since it was cut."""
+        found = bytearray()
+        while len(found) < length:
+            more = os.pread(self.descriptor, length - len(found), offset + len(found))
+            if not more:
+                raise self.changed()
+            found += more
+        return bytes(found)

@@ -1,0 +1,123 @@
+"""Hold a process that loads a bundle and runs it when asked."""
+
+from __future__ import annotations
+
+import json
+import pickle
+import subprocess
+import sys
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, NoReturn
+
+from composer.benchmark.child import Case
+from composer.core.errors import ComposerError, Problem
+
+COMMAND = ("-P", "-m", "composer.benchmark.child")
+
+
+@dataclass(frozen=True)
+class Run:
+    """One run: seconds in all, to its first text and by node, and what came out.
+
+    `first` is None where nothing streams, and `rate`, in tokens a second, below two texts.
+    """
+
+    seconds: float
+    first: float | None
+    rate: float | None
+    nodes: Mapping[str, float]
+    tokens: int
+    finish: str | None
+    outputs: Mapping[str, str]
+    peak: int
+
+
+@dataclass(frozen=True)
+class Start:
+    """A process from its start to the first output of its first run, in seconds."""
+
+    python: float
+    check: float
+    load: float
+    components: Mapping[str, float]
+    loaded: int
+    run: Run
+
+    @property
+    def first(self) -> float:
+        """Return the seconds of the first run to its first text, or to its end without one."""
+        return self.run.seconds if self.run.first is None else self.run.first
+
+    @property
+    def seconds(self) -> float:
+        """Return the seconds from nothing to the first output."""
+        return self.python + self.check + self.load + self.first
+
+
+class Process:
+    """A child process with one bundle in it; the first run is done when it is made."""
+
+    def __init__(self, case: Case) -> None:
+        self.case = case
+        began = time.perf_counter()
+        self._child = subprocess.Popen(
+            [sys.executable, *COMMAND], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+        )
+        try:
+            self._hear()
+            python = time.perf_counter() - began
+            told = self._ask(pickle.dumps(case))
+            self.start = Start(
+                python,
+                told["check"],
+                told["load"],
+                told["components"],
+                told["peak"],
+                self.run(),
+            )
+        except BaseException:
+            self.close()
+            raise
+
+    def run(self) -> Run:
+        """Run the bundle once more; raise ComposerError where that fails."""
+        return Run(**self._ask(b"run\n"))
+
+    def close(self) -> None:
+        """End the process."""
+        self._child.kill()
+        self._child.wait()
+        for pipe in (self._child.stdin, self._child.stdout):
+            assert pipe
+            try:
+                pipe.close()
+            except BrokenPipeError:
+                continue
+
+    def _ask(self, request: bytes) -> dict[str, Any]:
+        assert self._child.stdin
+        try:
+            self._child.stdin.write(request)
+            self._child.stdin.flush()
+        except BrokenPipeError:
+            self._ended()
+        return self._hear()
+
+    def _hear(self) -> dict[str, Any]:
+        assert self._child.stdout
+        line = self._child.stdout.readline()
+        if not line:
+            self._ended()
+        said: dict[str, Any] = json.loads(line)
+        if "problems" in said:
+            raise ComposerError(Problem.unpacked(entry) for entry in said["problems"])
+        return said
+
+    def _ended(self) -> NoReturn:
+        status = self._child.wait()
+        how = f"signal {-status}" if status < 0 else f"status {status}"
+        message = f"the process that measures {self.case.bundle} ended early ({how})"
+        hint = "too little memory ends one with signal 9; a smaller variant needs less"
+        raise ComposerError(Problem("R586", message, hint=hint))

@@ -1,0 +1,105 @@
+"""Check a bundle whole: its text, its files' headers and its wiring, without loading a weight."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+
+from composer.checker.facts import ask_components
+from composer.checker.locked import differences
+from composer.checker.wiring import wire
+from composer.core.errors import ComposerError, Problem, in_order
+from composer.graph.checked import Asked, Checked, Report
+from composer.graph.graph import Graph
+from composer.manifest import Manifest, read_manifest
+from composer.sources.lock import read_lock
+from composer.sources.resolve import Found, find_bundle
+from composer.sources.roots import resolve_sources
+
+
+def check(
+    path: str | Path | Found,
+    *,
+    variant: str | None = None,
+    sources: Mapping[str, Path] | None = None,
+    precision: Mapping[str, str] | None = None,
+) -> Report:
+    """Check a bundle, by path, name or hub ID, in one variant, or as it stands and in each.
+
+    Files of the Hub that are not here are read from afar, their headers alone. `sources` gives
+    folders that stand in for sources; `precision` overrides components' own.
+    """
+    first = check_variant(path, variant, sources=sources, precision=precision)
+    if first.bundle is None or first.bundle.manifest.variant is not None:
+        return first
+    known = set(map(str, first.problems))
+    problems = list(first.problems)
+    for name in first.bundle.manifest.variants:
+        found = check_variant(path, name, sources=sources, precision=precision).problems
+        problems += [
+            replace(problem, message=f"in the variant '{name}': {problem.message}")
+            for problem in found
+            if str(problem) not in known
+        ]
+    return replace(first, problems=in_order(problems))
+
+
+def check_variant(
+    path: str | Path | Found,
+    variant: str | None,
+    *,
+    sources: Mapping[str, Path] | None = None,
+    precision: Mapping[str, str] | None = None,
+) -> Report:
+    """Check one variant, or with None the manifest as it stands and no variant."""
+    try:
+        bundle = find_bundle(path)
+        manifest = read_manifest(bundle.path, variant or bundle.variant)
+        lock = read_lock(bundle.lock) if bundle.lock else None
+    except ComposerError as error:
+        return Report(error.problems)
+    roots, problems = resolve_sources(manifest, sources, lock.commits if lock else None)
+    known, found = ask_components(manifest, roots, precision or {})
+    problems += found
+    graphs = {}
+    for task in manifest.tasks.values():
+        graphs[task.name], found = wire(manifest, task, known)
+        problems += found
+    problems += _never_run(manifest, graphs) if not any(map(_is_error, problems)) else []
+    asked = Asked(bundle, variant, sources or {}, precision or {})
+    checked = Checked(manifest, known, graphs, asked, lock)
+    problems += differences(checked) if lock else []
+    return Report(in_order(problems), checked)
+
+
+def check_again(checked: Checked) -> Report:
+    """Check the same once more, as after files came that had been read from afar."""
+    asked = checked.asked
+    return check_variant(
+        asked.bundle, asked.variant, sources=asked.sources, precision=asked.precision
+    )
+
+
+def _never_run(manifest: Manifest, graphs: Mapping[str, Graph]) -> list[Problem]:
+    run = {node.component for graph in graphs.values() for node in graph.nodes.values()}
+    named = {known.partition(".")[0] for known in _spaces(manifest)}
+    return [
+        Problem(
+            "L304",
+            f"no task runs the component '{name}'",
+            manifest.place("components", name, key=True),
+            severity="warning",
+            hint="run it in a graph, or remove it",
+        )
+        for name in manifest.components
+        if name not in run and name not in named
+    ]
+
+
+def _spaces(manifest: Manifest) -> list[str]:
+    return [entry.emits for entry in manifest.components.values() if entry.emits]
+
+
+def _is_error(problem: Problem) -> bool:
+    return problem.severity == "error"

@@ -1,0 +1,175 @@
+"""Hold a checked bundle against its lock."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Iterator, Mapping
+from typing import TYPE_CHECKING
+
+from composer.checker.signature import edition
+from composer.core.errors import ComposerError, Problem, in_order
+from composer.core.location import Location
+from composer.graph.files import files_of
+from composer.sources.hub import HubId, snapshot_of
+from composer.sources.lock.digests import hub_file, remembered, sha256_of, size_of
+from composer.sources.lock.entries import ComponentEntry, FileEntry, Lock, TaskEntry
+
+if TYPE_CHECKING:
+    from composer.graph.checked import Checked
+    from composer.manifest import Manifest, Source
+
+WRITE = "if the change is meant, write the lock anew: composer lock"
+TAKE = "take the files that were locked, or, if the change is meant, composer lock"
+
+
+def source_text(source: Source) -> str:
+    """Return what a lock calls a source."""
+    return str(HubId(source.value, source.revision)) if source.kind == "hf" else source.value
+
+
+def differences(checked: Checked) -> list[Problem]:
+    """Return what differs, as far as it shows without reading a file anew."""
+    assert checked.lock
+    return [
+        *manifest_differs(checked.lock, checked.manifest),
+        *(_sized(checked, checked.known)),
+        *_signatures(checked),
+    ]
+
+
+def hold_bytes(checked: Checked, names: Iterable[str]) -> None:
+    """Raise S465 unless every file that components read has the locked sha256; hash it once."""
+    problems = []
+    for name, location, entry in _entries(checked, names):
+        if entry and location.path and (found := _digest(location)) != entry.sha256:
+            why = f"sha256 is {found[:16]}..., locked {entry.sha256[:16]}..."
+            problems.append(_differs(checked, name, location, why))
+    if problems:
+        raise ComposerError(in_order(problems))
+
+
+def spares_probe(checked: Checked) -> bool:
+    """Tell whether whoever runs the bundle has locked it: a lock from the Hub is the Hub's word."""
+    lock = checked.lock
+    return lock is not None and snapshot_of(Location("", "", lock.path.parent)) is None
+
+
+def manifest_differs(lock: Lock, manifest: Manifest) -> Iterator[Problem]:
+    """Yield a problem where the manifest's text is not the one that was locked."""
+    data, entry = manifest.path.read_bytes(), lock.model.manifest
+    if hashlib.sha256(data).hexdigest() != entry.sha256:
+        message = f"{manifest.path.name} is not the manifest that {lock.path.name} was made of"
+        yield Problem("S466", message, manifest.place(), hint=WRITE)
+
+
+def _sized(checked: Checked, names: Iterable[str]) -> Iterator[Problem]:
+    lock = checked.lock
+    assert lock
+    for name, location, entry in _entries(checked, names):
+        if entry is None:
+            message = f"{location} is not in {lock.path.name}"
+            place = checked.manifest.place("components", name, key=True)
+            yield Problem("S465", message, place, hint=WRITE)
+            continue
+        try:
+            size = size_of(location)
+        except (ComposerError, OSError):
+            continue  # told already by who needs it
+        if size != entry.size:
+            yield _differs(checked, name, location, f"{size} bytes, locked {entry.size}")
+            continue
+        found = _known_digest(location)
+        if found not in (None, entry.sha256):
+            why = f"sha256 is {found[:16]}..., locked {entry.sha256[:16]}..."
+            yield _differs(checked, name, location, why)
+
+
+def _entries(
+    checked: Checked, names: Iterable[str]
+) -> Iterator[tuple[str, Location, FileEntry | None]]:
+    """Yield each file that components read, once, with the first that reads it."""
+    assert checked.lock
+    seen = set()
+    for name in names:
+        for location in files_of(checked.known[name]):
+            if location not in seen:
+                seen.add(location)
+                text = source_text(checked.manifest.sources[location.source])
+                source = checked.lock.model.sources.get(text)
+                yield name, location, source.files.get(location.inside) if source else None
+
+
+def _differs(checked: Checked, name: str, location: Location, why: str) -> Problem:
+    assert checked.lock
+    place = checked.manifest.place("components", name, key=True)
+    message = f"{location} is not what {checked.lock.path.name} has"
+    return Problem("S465", message, place, (why,), TAKE)
+
+
+def _known_digest(location: Location) -> str | None:
+    """Return a file's sha256 where it is known: listed, or remembered for an untouched file."""
+    listed = hub_file(location)
+    if listed and listed.algorithm == "sha256":
+        return listed.digest
+    return remembered(location.path) if location.path and location.path.is_file() else None
+
+
+def _digest(location: Location) -> str:
+    """Return the sha256 of a file that is here; one that was fetched has been held already."""
+    listed = hub_file(location)
+    if listed and listed.algorithm == "sha256":
+        return listed.digest
+    assert location.path
+    return sha256_of(location.path)
+
+
+def _signatures(checked: Checked) -> Iterator[Problem]:
+    """Yield a problem for each component and task whose ports are others than were bound."""
+    lock, manifest = checked.lock, checked.manifest
+    assert lock
+    facts = [known.facts for known in checked.known.values()]
+    if checked.asked.precision or any(each is None or each.unknown for each in facts):
+        return
+    model = lock.model
+    variant = manifest.variant
+    locked = model.edition if variant is None else model.variants.get(variant)
+    if locked is None:
+        return  # then the manifest is another too
+    now = edition(checked)
+    for name, entry in now.components.items():
+        why = tuple(_component(entry, locked.components.get(name)))
+        if why:
+            message = f"{name} is not what {lock.path.name} has"
+            place = manifest.place("components", name, key=True)
+            yield Problem("S466", message, place, why, WRITE)
+    for name, task in now.tasks.items():
+        why = tuple(_task(task, locked.tasks.get(name)))
+        if why:
+            message = f"the task {name} is not what {lock.path.name} has"
+            yield Problem("S466", message, manifest.place("tasks", name, key=True), why, WRITE)
+
+
+def _component(now: ComponentEntry, locked: ComponentEntry | None) -> Iterator[str]:
+    if locked is None:
+        yield "there was no such component"
+        return
+    if now.use != locked.use:
+        yield f"it is {now.use}, locked {locked.use}"
+    if now.dtype != locked.dtype:
+        yield f"it runs in {now.dtype}, locked {locked.dtype}"
+    yield from _changed(now.dims, locked.dims)
+    yield from _changed(now.ports, locked.ports)
+
+
+def _task(now: TaskEntry, locked: TaskEntry | None) -> Iterator[str]:
+    if locked is None:
+        yield "there was no such task"
+        return
+    yield from _changed(now.inputs, locked.inputs)
+    yield from _changed(now.outputs, locked.outputs)
+
+
+def _changed(now: Mapping[str, object], locked: Mapping[str, object]) -> Iterator[str]:
+    for key in sorted(now.keys() | locked.keys()):
+        if now.get(key) != locked.get(key):
+            yield f"{key} is {now.get(key, 'not there')}, locked {locked.get(key, 'not there')}"

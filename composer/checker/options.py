@@ -1,0 +1,47 @@
+"""Read the literals of a manifest that a method takes as options."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from pydantic import TypeAdapter, ValidationError
+
+from composer.core.component import Component, Option, Signature
+from composer.core.errors import ComposerError
+from composer.core.suggest import listed
+from composer.manifest.refusal import TYPES, described
+
+
+def read_option(name: str, option: Option, given: Any) -> Any:
+    """Return a literal as its option's type; raise ValueError with what it should be."""
+    try:
+        # JSON's strictness: a list may become a tuple, a text never a number.
+        return TypeAdapter(option.annotation).validate_json(json.dumps(given), strict=True)
+    except ValidationError as error:
+        errors = error.errors()
+        missing = sum(found["type"] == "missing" for found in errors)
+        most = [found["ctx"]["max_length"] for found in errors if found["type"] == "too_long"]
+        if missing or most:
+            count = most[0] if most else len(given) + missing
+            message = f"option '{name}' should have {count} items, not {len(given)}"
+            raise ValueError(message) from None
+        kinds = {found["type"].partition("_")[0]: found["msg"] for found in errors}
+        wanted = listed(
+            TYPES.get(f"{kind}_type", why.removeprefix("Input should be "))
+            for kind, why in kinds.items()
+        )
+        raise ValueError(f"option '{name}' should be {wanted}, not {described(given)}") from None
+
+
+def contradictions(
+    component: type[Component], method: str, signature: Signature, given: Mapping[str, Any]
+) -> list[str]:
+    """Return what is wrong with the options of one call taken together."""
+    options = {name: option.default for name, option in signature.options.items()}
+    try:
+        component.weigh(method, {**options, **given})
+    except ComposerError as error:
+        return [problem.message for problem in error.problems]
+    return []

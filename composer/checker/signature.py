@@ -1,0 +1,71 @@
+"""Write a checked bundle's ports as a lock holds them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+from composer.core.component import Signature
+from composer.core.ports import Port, Ports
+from composer.sources.lock.entries import ComponentEntry, EditionEntry, TaskEntry
+
+if TYPE_CHECKING:
+    from composer.graph.checked import Checked
+    from composer.graph.graph import Graph, Known, Value
+    from composer.manifest import Input
+
+
+def edition(checked: Checked) -> EditionEntry:
+    """Return the bound signatures of a bundle, whose facts are all known."""
+    return EditionEntry(
+        components={name: component(known) for name, known in checked.known.items()},
+        tasks={name: task(graph) for name, graph in checked.graphs.items()},
+    )
+
+
+def component(known: Known) -> ComponentEntry:
+    """Return a component's dims by symbol and its ports by method."""
+    facts = known.facts
+    return ComponentEntry(
+        use=known.cls.name,
+        dtype=facts.dtype if facts else "",
+        dims={symbol: bound.value for symbol, bound in (facts.dims if facts else {}).items()},
+        ports={name: _signature(each) for name, each in (known.methods or {}).items()},
+    )
+
+
+def task(graph: Graph) -> TaskEntry:
+    """Return what a task takes and gives, dims as numbers where headers fix them."""
+    return TaskEntry(
+        inputs={name: _input(entry) for name, entry in graph.inputs.items()},
+        outputs={name: _value(graph, graph.values[key]) for name, key in graph.outputs.items()},
+    )
+
+
+def _signature(signature: Signature) -> str:
+    takes = [
+        f"{name}{'?' if name in signature.optional else ''}: {_ports(ports)}"
+        for name, ports in sorted(signature.inputs.items())
+    ]
+    return f"{'; '.join(takes)} -> {_named(signature.returns)}"
+
+
+def _ports(ports: Ports) -> str:
+    return " | ".join(map(str, ports))
+
+
+def _named(ports: Mapping[str, Port]) -> str:
+    return "; ".join(f"{name}: {port}" for name, port in sorted(ports.items()))
+
+
+def _input(entry: Input) -> str:
+    return entry.type + (f" {entry.port}" if entry.port else "")
+
+
+def _value(graph: Graph, value: Value) -> str:
+    port = value.port
+    if port is None:
+        return str(value)
+    numbers = tuple(graph.length(dim) for dim in value.dims)
+    dims = tuple(n if n is not None else d for n, d in zip(numbers, port.dims, strict=True))
+    return str(Port(port.kind, port.dtype, dims, port.space)) or "scalar"

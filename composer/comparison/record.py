@@ -1,0 +1,97 @@
+"""Record a reference that is no bundle, such as a model of transformers, as a dump."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Mapping
+from importlib.metadata import version
+from typing import Any
+
+import numpy as np
+
+from composer.comparison.dump import Dump, Stage
+from composer.core.backend import SHORT
+from composer.formats.audio import Audio
+
+LIBRARIES = ("numpy", "torch", "transformers")
+
+
+class Recorder:
+    """Keep named values in order: arrays, texts, audio, and what modules of torch give.
+
+    Names and axes are those of the bundle that will be held against it: `soft` of `N O`. The axis
+    that a row lies along is the last one unless it is named.
+    """
+
+    def __init__(self, **about: Any) -> None:
+        self.about: Mapping[str, Any] = about
+        self.stages: dict[str, Stage] = {}
+
+    def keep(self, name: str, value: Any, axes: str = "", along: str | None = None) -> Any:
+        """Keep a value, without its batch axis where it has one more than is named; return it."""
+        if isinstance(value, str):
+            self.stages[name] = Stage(value, "text")
+            return value
+        if isinstance(value, Audio):
+            self.stages[name] = Stage(value, "audio", (f"{value.rate} Hz",), 0)
+            return value
+        names, (array, dtype) = tuple(axes.split()), _plain(value)
+        if array.ndim == len(names) + 1 and array.shape[0] == 1:
+            array = array[0]
+        if array.ndim != len(names):
+            raise ValueError(f"'{name}' is {list(array.shape)}, which is no '{axes}'")
+        at = names.index(along) if along else -1
+        self.stages[name] = Stage(array, dtype, names, at)
+        return value
+
+    def hook(
+        self, module: Any, name: str, axes: str, take: Callable[[Any], Any] | None = None
+    ) -> Any:
+        """Keep what a module of torch gives when it is next called; return the hook's handle."""
+
+        def keep(_: Any, __: Any, out: Any) -> None:
+            handle.remove()
+            given = take(out) if take else out[0] if isinstance(out, tuple) else out
+            self.keep(name, given, axes)
+
+        handle = module.register_forward_hook(keep)
+        return handle
+
+    def generate(
+        self, model: Any, inputs: Mapping[str, Any], node: str = "answer", **settings: Any
+    ) -> list[int]:
+        """Let a model of transformers answer greedily, keep its ids and its steps; return the ids.
+
+        `inputs` is what its processor gives, for one prompt; `settings` are generate's own, such as
+        max_new_tokens. The ids are without the one that ends them, as a bundle's are. `NODE_steps`
+        are the logits [N, V] before each of them.
+        """
+        ends = settings.get("eos_token_id", model.generation_config.eos_token_id)
+        out = model.generate(
+            **inputs, **settings, do_sample=False, output_logits=True, return_dict_in_generate=True
+        )
+        said: list[int] = out.sequences[0, inputs["input_ids"].shape[1] :].tolist()
+        if said and said[-1] in (ends if isinstance(ends, list) else [ends]):
+            said = said[:-1]
+        self.keep(f"{node}.ids", np.array(said, np.int64), "N")
+        rows = [_plain(logits[0])[0] for logits in out.logits[: len(said)]]
+        self.keep(f"{node}_steps", np.stack(rows) if rows else np.zeros((0, 0), np.float32), "N V")
+        return said
+
+    def dump(self) -> Dump:
+        """Return what was kept, in the order in which it was, and which libraries are there."""
+        loaded = [name for name in LIBRARIES if name in sys.modules]
+        return Dump(
+            dict(self.stages), {**self.about, "versions": {name: version(name) for name in loaded}}
+        )
+
+
+def _plain(value: Any) -> tuple[np.ndarray, str]:
+    """Return an array or a tensor of torch as NumPy holds it, and the name of its true dtype."""
+    if hasattr(value, "detach"):
+        value = value.detach().cpu()
+        name = str(value.dtype).removeprefix("torch.")
+        value = value.float() if name == "bfloat16" else value
+        return np.array(value.numpy()), SHORT[name]
+    array = np.array(value)
+    return array, SHORT[array.dtype.name]

@@ -1,0 +1,120 @@
+"""Write a comparison as a table, as JSON and as JUnit's XML."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import asdict
+from typing import Any
+from xml.etree.ElementTree import Element, SubElement, indent, tostring
+
+from composer.comparison.compare import Comparison, Row
+from composer.comparison.gates import Verdict
+from composer.runtime.origin import apart
+
+MEASURES = ("l2", "peak", "gain", "angle")
+NO_XML = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
+
+
+def table(found: Comparison) -> str:
+    """Return a line a stage, its faults below it, and the verdict."""
+    lines = [["stage", "own input", *MEASURES, "reference's input"]]
+    for row in found.rows:
+        measures = row.own.measures
+        numbers = [f"{getattr(measures, m):.1e}" if measures else "" for m in MEASURES]
+        fed = "-" if row.fed is None else _word(row.fed)
+        lines.append([row.name, _word(row.own), *numbers, fed])
+    widths = [max(len(line[at]) for line in lines) for at in range(len(lines[0]))]
+    cells = ["  ".join(map(str.ljust, line, widths)).rstrip() for line in lines]
+    faults = [[], *(_faults(row) for row in found.rows)]
+    texts = [
+        text
+        for line, below in zip(cells, faults, strict=True)
+        for text in (line, *(f"    {fault}" for fault in below))
+    ]
+    skipped = [f"skipped: {name}" for name in found.skipped]
+    return "\n".join([*texts, *skipped, *_allowed(found), *apart(*found.made), verdict(found)])
+
+
+def _allowed(found: Comparison) -> list[str]:
+    """Say what passed at every stage, where it is the same everywhere."""
+    allowed = {row.own.allowed for row in found.rows if row.own.allowed}
+    if len(allowed) > 1:
+        return ["allowed: at each stage what its own noise allows, which --json tells"]
+    said = (f"{name} {most:g}" for each in allowed for name, most in asdict(each).items())
+    return [f"allowed: {', '.join(said)}"] if allowed else []
+
+
+def verdict(found: Comparison) -> str:
+    """Say in one line whether all is the same, and if not, where it begins to differ."""
+    if found.ok:
+        return f"the same: {len(found.rows)} stages"
+    first = found.first
+    if first is None:
+        return "differs: nothing was compared"
+    wrong = sum(not row.ok for row in found.rows)
+    if first.fed is not None and not first.fed.ok:
+        how = "on the reference's own input"
+    elif not found.ran:
+        how = "and two dumps do not tell whether of itself"
+    elif first.fed is not None:
+        how = "on what came before it"
+    else:
+        how = "with nothing wrong before it"
+    return f"differs: {wrong} of {len(found.rows)} stages; the first is {first.name}, {how}"
+
+
+def as_json(found: Comparison) -> dict[str, Any]:
+    """Return a comparison as JSON holds it."""
+    first = found.first
+    return {
+        "ok": found.ok,
+        "first": first.name if first else None,
+        "skipped": list(found.skipped),
+        "reference": dict(found.made[0]),
+        "held": dict(found.made[1]),
+        "stages": [
+            {"stage": row.name, "node": row.node, "ok": row.ok, "own": _json(row.own),
+             "fed": _json(row.fed) if row.fed else None}
+            for row in found.rows
+        ],
+    }  # fmt: skip
+
+
+def junit(found: Comparison, name: str) -> str:
+    """Return a comparison as a suite of JUnit, a case a stage."""
+    wrong = sum(not row.ok for row in found.rows) + (not found.rows)
+    skipped = len(found.skipped)
+    suite = Element(
+        "testsuite",
+        name=name,
+        tests=str(max(len(found.rows), 1) + skipped),
+        failures=str(wrong),
+        skipped=str(skipped),
+    )
+    for row in found.rows:
+        case = SubElement(suite, "testcase", classname=name, name=row.name)
+        if not row.ok:
+            faults = _faults(row)
+            SubElement(case, "failure", message=faults[0]).text = "\n".join(faults)
+    if not found.rows:
+        case = SubElement(suite, "testcase", classname=name, name="anything")
+        SubElement(case, "failure", message="nothing was compared")
+    for each in found.skipped:
+        SubElement(SubElement(suite, "testcase", classname=name, name=each), "skipped")
+    indent(suite)
+    return NO_XML.sub("\ufffd", tostring(suite, encoding="unicode")) + "\n"
+
+
+def _faults(row: Row) -> list[str]:
+    fed = row.fed.faults if row.fed else ()
+    return [*row.own.faults, *(f"on the reference's input: {fault}" for fault in fed)]
+
+
+def _word(verdict: Verdict) -> str:
+    return "same" if verdict.ok else "DIFFERS"
+
+
+def _json(verdict: Verdict) -> dict[str, Any]:
+    measures, allowed = (asdict(m) if m else None for m in (verdict.measures, verdict.allowed))
+    return {"ok": verdict.ok, "faults": list(verdict.faults), "measures": measures,
+            "allowed": allowed}  # fmt: skip

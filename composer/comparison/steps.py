@@ -1,0 +1,76 @@
+"""Add to a checked bundle what its decoders say before each token, so that steps can be held."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+from composer.comparison.dump import STEPS
+from composer.core.component import OUT
+from composer.graph.graph import Value
+
+if TYPE_CHECKING:
+    from composer.graph.checked import Checked
+    from composer.graph.graph import Graph, Node
+
+REPLAY = "replay"
+IDS = "ids"
+
+
+def with_steps(checked: Checked) -> Checked:
+    """Return the bundle with a node `NODE_steps` beside each one that generates ids.
+
+    It runs the component's method `replay`, which takes what `generate` takes and the ids that it
+    gave, and returns the logits [N, V] before each of them.
+    """
+    graphs = {name: _with_steps(checked, graph) for name, graph in checked.graphs.items()}
+    return replace(checked, graphs=graphs)
+
+
+def _with_steps(checked: Checked, graph: Graph) -> Graph:
+    nodes, values = dict(graph.nodes), dict(graph.values)
+    for node in graph.nodes.values():
+        made = _replaying(checked, node)
+        if made and made.name not in graph.nodes:
+            nodes[made.name] = made
+            name = made.outputs[OUT]
+            assert made.signature is not None
+            port = made.signature.returns[OUT]
+            dims = tuple(("node", made.name, dim) for dim in port.dims)
+            values[name] = Value(name, port, dims, checked.known[made.component or ""].cls.backend)
+    return replace(graph, nodes=nodes, values=values)
+
+
+def _replaying(checked: Checked, node: Node) -> Node | None:
+    methods = checked.known[node.component].methods if node.component else None
+    signature = (methods or {}).get(REPLAY)
+    if signature is None or not (node.signature and node.signature.streams):
+        return None
+    if IDS not in node.outputs:
+        return None
+    name = f"{node.name}_{STEPS}"
+    return replace(
+        node,
+        name=name,
+        run=f"{node.component}.{REPLAY}",
+        method=REPLAY,
+        signature=signature,
+        wires={**node.wires, IDS: node.outputs[IDS]},
+        options={key: value for key, value in node.options.items() if key in signature.options},
+        outputs={OUT: name},
+    )
+
+
+def stepped(
+    graph: Graph, options: Mapping[str, Mapping[str, Any]] | None
+) -> dict[str, dict[str, Any]]:
+    """Return options by node, those of a decoder given to the replay of its steps too."""
+    found = {name: dict(given) for name, given in (options or {}).items()}
+    for name, given in (options or {}).items():
+        node = graph.nodes.get(f"{name}_{STEPS}")
+        if node and node.signature and node.method == REPLAY:
+            taken = {key: value for key, value in given.items() if key in node.signature.options}
+            if taken:
+                found[node.name] = {**taken, **found.get(node.name, {})}
+    return found

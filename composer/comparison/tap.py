@@ -1,0 +1,104 @@
+"""Run a bundle once and keep everything, with what made it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from composer.comparison.dump import Dump, Stage, digest, plain, stage_of
+from composer.comparison.gates import measure
+from composer.comparison.steps import IDS, REPLAY, stepped
+from composer.core.errors import ComposerError, Problem
+from composer.runtime.provenance import made_from
+
+if TYPE_CHECKING:
+    from composer.graph.graph import Graph
+    from composer.runtime.bundle import Bundle
+    from composer.runtime.run import Result
+
+
+def tap(
+    bundle: Bundle,
+    task: str,
+    inputs: Mapping[str, Any],
+    options: Mapping[str, Mapping[str, Any]] | None = None,
+) -> Dump:
+    """Run a task and return every value, as one dump."""
+    given = stepped(bundle.checked.graphs[task], options)
+    result = bundle.run(task=task, taps=True, options=given, **inputs)
+    return dumped(bundle, task, result, options)
+
+
+def replayed(
+    like: Dump,
+    made: Dump,
+    bundle: Bundle,
+    task: str,
+    options: Mapping[str, Mapping[str, Any]] | None,
+) -> Dump:
+    """Return a bundle's dump with the steps that another's ids lead to on its own rows.
+
+    Steps that those ids have none of, such as for ids of another vocabulary, are left out.
+    """
+    graph = bundle.checked.graphs[task]
+    stages = dict(made.stages)
+    for node in graph.nodes.values():
+        if node.method == REPLAY and node.wires[IDS] in like.stages:
+            feed = {value: made.stages[value].value for value in node.wires.values()}
+            feed[node.wires[IDS]] = like.stages[node.wires[IDS]].value
+            del stages[node.name]
+            with suppress(ComposerError):
+                again = bundle.run(
+                    task=task, only=[node.name], feed=feed, taps=[node.name],
+                    options=stepped(graph, options),
+                )  # fmt: skip
+                stages[node.name] = stage(graph, node.name, again.taps[node.name])
+    return replace(made, stages=stages)
+
+
+def dumped(
+    bundle: Bundle, task: str, result: Result, options: Mapping[str, Mapping[str, Any]] | None
+) -> Dump:
+    """Return a run that kept every value as a dump."""
+    graph = bundle.checked.graphs[task]
+    if not graph.values.keys() <= result.taps.keys():
+        message = "the audio is split, and a dump is of one piece"
+        raise ComposerError(Problem("R549", message, hint="give a clip of one piece"))
+    stages = {name: stage(graph, name, result.taps[name]) for name in graph.values}
+    made = {name: stages[name] for name in graph.inputs}
+    texts = {name: each.value for name, each in made.items() if isinstance(each.value, str)}
+    about = made_from(bundle, task, texts, options or {})
+    about["digests"] = {n: digest(each.value) for n, each in made.items() if n not in texts}
+    return Dump(stages, about)
+
+
+def stage(graph: Graph, name: str, value: Any) -> Stage:
+    """Describe a value as its port does; a row lies along the last axis of fixed length."""
+    port = graph.values[name].port
+    if port is None or port.kind != "tensor":
+        return stage_of(value, None, (), -1)
+    fixed = [axis for axis, dim in enumerate(graph.values[name].dims) if graph.length(dim)]
+    along = fixed[-1] if fixed else -1
+    return stage_of(value, port.dtype, tuple(map(str, port.dims)), along)
+
+
+def with_floor(dump: Dump, other: Dump) -> Dump:
+    """Return the dump with the noise of each stage: how far another run of it is."""
+    return replace(
+        dump,
+        stages={name: _floor(each, other.stages.get(name)) for name, each in dump.stages.items()},
+        about={**dump.about, "floor": dict(other.about)},
+    )
+
+
+def _floor(own: Stage, other: Stage | None) -> Stage:
+    want, have = plain(own.value), plain(other.value) if other else ""
+    if isinstance(want, str) or isinstance(have, str) or want.shape != have.shape:
+        return own
+    if want.dtype.kind != "f" or not want.size or not np.isfinite([want, have]).all():
+        return own
+    return replace(own, floor=measure(have, want, own.along))

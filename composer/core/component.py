@@ -1,0 +1,206 @@
+"""What a component is: facts from headers, one load, and methods decorated with their ports."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, ClassVar, Self, TypeVar, get_type_hints
+
+from pydantic import BaseModel, ConfigDict
+
+from composer.core.errors import Problem
+from composer.core.location import Location
+from composer.core.ports import Port, Ports, parse_port, parse_ports
+
+if TYPE_CHECKING:
+    from composer.core.placement import Placement
+
+CALL = "__call__"
+OUT = "out"
+
+Method = TypeVar("Method", bound=Callable[..., Any])
+
+
+class ComponentConfig(BaseModel):
+    """The `config` of a component: every knob is a described field, and no other key exists."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False, strict=True)
+
+
+@dataclass(frozen=True)
+class Option:
+    """A literal that a method takes in `with`, such as max_tokens."""
+
+    annotation: Any
+    default: Any
+
+
+@dataclass(frozen=True)
+class Signature:
+    """The ports of one method: inputs by name (alternatives), options, and outputs by name.
+
+    One that `converts` takes rows of one of the component's spaces to another of them; the checker
+    puts it on any wire that needs it.
+    """
+
+    inputs: Mapping[str, Ports]
+    returns: Mapping[str, Port]
+    optional: frozenset[str] = frozenset()
+    options: Mapping[str, Option] = field(default_factory=dict)
+    streams: bool = False
+    converts: bool = False
+
+
+@dataclass(frozen=True)
+class Bound:
+    """A dim's value and where it was read."""
+
+    value: int
+    witness: str
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What a component knows before it is loaded.
+
+    `dims` binds symbols of its ports for the whole component. `dtype` is what its dtype-less ports
+    carry. `nbytes` is what its weights take once loaded; `mapped` is what stays in files besides,
+    unless a placement loads tables. `casts` tells in words which weights are stored otherwise than
+    they are loaded. `methods` replaces the decorated ports
+    where they come from a file or from the config. `lacks` tells of each method and port that
+    others of its kind have why it has none. `unknown` says that its files are not here, so that
+    its ports cannot be known. `notes` are lints.
+    """
+
+    dims: Mapping[str, Bound] = field(default_factory=dict)
+    dtype: str = "f32"
+    nbytes: int = 0
+    mapped: int = 0
+    casts: tuple[str, ...] = ()
+    methods: Mapping[str, Signature] | None = None
+    lacks: Mapping[str, str] = field(default_factory=dict)
+    unknown: bool = False
+    notes: tuple[Problem, ...] = ()
+
+
+@dataclass(frozen=True)
+class Adapter:
+    """Low-rank weights that a decoder can switch on, and their scale; None is their own."""
+
+    weights: Location
+    scale: float | None = None
+
+
+@dataclass(frozen=True)
+class Spec:
+    """One component of a manifest, resolved: names became locations, config became a model."""
+
+    name: str
+    config: Any
+    weights: Location | None = None
+    files: Location | None = None
+    precision: Any = None
+    adapters: Mapping[str, Adapter] = field(default_factory=dict)
+
+
+class Component:
+    """A part of a graph.
+
+    `requires` and `accepts` name the keys of the manifest that it reads beside `use`, `config` and
+    `emits`, and `places` the keys of a placement. `backend` names the library whose arrays it takes
+    and gives.
+    """
+
+    name: ClassVar[str]
+    summary: ClassVar[str]
+    backend: ClassVar[str] = "numpy"
+    requires: ClassVar[frozenset[str]] = frozenset()
+    accepts: ClassVar[frozenset[str]] = frozenset()
+    places: ClassVar[frozenset[str]] = frozenset()
+    methods: ClassVar[Mapping[str, Signature]]
+    Config: ClassVar[type[ComponentConfig]] = ComponentConfig
+
+    def __init_subclass__(cls, *, name: str) -> None:
+        cls.name = name
+        cls.summary = (inspect.getdoc(cls) or "").partition("\n")[0]
+        cls.methods = {
+            key: member.__signature_of_ports__
+            for key, member in vars(cls).items()
+            if hasattr(member, "__signature_of_ports__")
+        }
+
+    @classmethod
+    def facts(cls, spec: Spec, headers: Any) -> Facts:
+        """Bind what can be known without a backend and without weights.
+
+        `headers` is a `composer.formats.Headers`, None where a source of the component is not on
+        this machine. Raise
+        ComposerError with every problem that the headers show.
+        """
+        return Facts()
+
+    @classmethod
+    def weigh(cls, method: str, options: Mapping[str, Any]) -> None:
+        """Raise ComposerError where options of one call, defaults included, contradict each other.
+
+        Each is sound by itself. Called when a bundle is checked, and when a run overrides options.
+        """
+
+    @classmethod
+    def load(cls, spec: Spec, facts: Facts, placement: Placement) -> Self:
+        """Load the weights once, strictly; called on the backend's own thread."""
+        raise NotImplementedError
+
+    def admit(self, port: str, text: str) -> None:
+        """Raise ComposerError for a text that this port cannot take.
+
+        Called for texts that a run was given, before anything runs.
+        """
+
+
+def method(
+    *,
+    returns: str | Mapping[str, str],
+    streams: bool = False,
+    converts: bool = False,
+    **inputs: str,
+) -> Callable[[Method], Method]:
+    """Give a method its ports.
+
+    Each keyword is an input: `ids="i64 T"`. A parameter with a default is optional; a keyword-only
+    one is an option, a literal checked against its annotation. `returns` is one port, or several
+    by name. A method that streams yields `Token`s and returns its outputs. One that `converts` has
+    one input and one output, rows in two spaces of the component.
+    """
+    outputs = {OUT: returns} if isinstance(returns, str) else returns
+
+    def decorate(function: Method) -> Method:
+        parameters = inspect.signature(function).parameters.values()
+        hints = get_type_hints(function, include_extras=True)
+        signature = Signature(
+            inputs={name: parse_ports(text) for name, text in inputs.items()},
+            returns={name: parse_port(text) for name, text in outputs.items()},
+            optional=frozenset(
+                p.name for p in parameters if p.default is None and p.name in inputs
+            ),
+            options={
+                p.name: Option(hints[p.name], p.default)
+                for p in parameters
+                if p.kind is p.KEYWORD_ONLY and p.name not in inputs
+            },
+            streams=streams,
+            converts=converts,
+        )
+        function.__signature_of_ports__ = signature  # type: ignore[attr-defined]
+        return function
+
+    return decorate
+
+
+@dataclass(frozen=True)
+class Token:
+    """One decoding step: the id, and the text that became certain with it (often empty)."""
+
+    id: int
+    text: str

@@ -1,0 +1,55 @@
+"""Find components and backends: installed entry points, and nothing a manifest can name besides."""
+
+from __future__ import annotations
+
+from functools import cache
+from importlib.metadata import EntryPoint, entry_points
+from typing import Any
+
+from composer.core.backend import Backend, NumPy
+from composer.core.component import Component
+
+COMPONENTS = "composer.components"
+BACKENDS = "composer.backends"
+
+_added: dict[str, type[Component]] = {}
+
+
+@cache
+def _entries(group: str) -> dict[str, EntryPoint]:
+    return {entry.name: entry for entry in entry_points(group=group)}
+
+
+def add(component: type[Component]) -> type[Component]:
+    """Register a component of this process, as a test or a notebook does."""
+    _added[component.name] = component
+    return component
+
+
+def remove(name: str) -> None:
+    """Take back what `add` registered."""
+    _added.pop(name, None)
+
+
+def names() -> list[str]:
+    """Return the name of every component there is."""
+    return sorted({*_entries(COMPONENTS), *_added})
+
+
+def component(name: str) -> type[Component]:
+    """Return a component's class; raise KeyError when there is none."""
+    if name in _added:
+        return _added[name]
+    loaded: Any = _entries(COMPONENTS)[name].load()
+    if loaded.name != name:
+        raise ValueError(f"its entry point is named {name}, its class {loaded.name}")
+    return loaded  # type: ignore[no-any-return]
+
+
+@cache
+def backend(name: str) -> Backend:
+    """Return an array library's backend; raise KeyError when there is none."""
+    if name == "numpy":
+        return NumPy()
+    made: Backend = _entries(BACKENDS)[name].load()()
+    return made

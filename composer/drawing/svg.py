@@ -1,0 +1,147 @@
+"""Draw a bundle as an SVG picture, which follows the reader's light or dark theme."""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import TYPE_CHECKING
+from xml.sax.saxutils import escape
+
+from composer.drawing.diagram import Box, diagram
+from composer.drawing.layout import Layout, Point, lay_out
+
+if TYPE_CHECKING:
+    from composer.graph.checked import Checked
+    from composer.graph.graph import Graph
+
+MARGIN, HEADING = 24.0, 34.0
+CHARACTER, SMALL, LINE, PADDING = 7.3, 6.1, 17.0, 12.0
+STYLE = """
+  svg {background: #ffffff; font: 12px ui-monospace, Menlo, Consolas, monospace}
+  text {fill: #1f2328; text-anchor: middle}
+  .head {font-size: 15px; font-weight: 600; text-anchor: start}
+  .title {font-weight: 600; font-size: 13px}
+  .label {font-size: 10px; fill: #59636e}
+  .ground {fill: #ffffff}
+  .box {fill: #f6f8fa; stroke: #8c959f}
+  .mlx {fill: #fff1e5; stroke: #bc6b1e}
+  .numpy {fill: #e9f3ff; stroke: #3b7ac7}
+  .input, .output {fill: #eefbf0; stroke: #3a8a4d}
+  .wire {fill: none; stroke: #8c959f; stroke-width: 1.4}
+  .tip {fill: #8c959f}
+  @media (prefers-color-scheme: dark) {
+    svg {background: #0d1117}
+    text {fill: #e6edf3}
+    .label {fill: #9da7b1}
+    .ground {fill: #0d1117}
+    .box {fill: #161b22; stroke: #6e7681}
+    .mlx {fill: #33210f; stroke: #d2863a}
+    .numpy {fill: #10233d; stroke: #5a9be6}
+    .input, .output {fill: #12261a; stroke: #4da863}
+    .wire {stroke: #6e7681}
+    .tip {fill: #6e7681}
+  }
+"""
+
+
+def svg(bundle: Checked) -> str:
+    """Return a picture of every task, one below the other."""
+    parts, top, width = [], MARGIN, 0.0
+    for name, graph in bundle.graphs.items():
+        title = bundle.manifest.name + (f": {name}" if len(bundle.graphs) > 1 else "")
+        drawn, layout = _task(graph)
+        parts.append(_text(MARGIN, top + 14, title, "head"))
+        parts.append(f'<g transform="translate({MARGIN:g},{top + HEADING:g})">')
+        parts += [f"  {line}" for line in drawn]
+        parts.append("</g>")
+        top += HEADING + layout.height + 2 * MARGIN
+        width = max(width, layout.width, len(title) * 10)
+    full, height = round(width + 2 * MARGIN), round(top - MARGIN)
+    head = (
+        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {full} {height}" '
+        f'width="{full}" height="{height}" role="img">'
+    )
+    title = f"<title>{_escaped(bundle.manifest.name)}</title>"
+    tip = (
+        '<marker id="tip" viewBox="0 0 8 8" refX="7" refY="4" markerWidth="7" markerHeight="7" '
+        'orient="auto"><path class="tip" d="M0,0 L8,4 L0,8 z"/></marker>'
+    )
+    body = "\n".join(parts)
+    return f"{head}\n{title}\n<style>{STYLE}</style>\n<defs>{tip}</defs>\n{body}\n</svg>\n"
+
+
+def _task(graph: Graph) -> tuple[list[str], Layout]:
+    drawn = diagram(graph)
+    sizes = {box.id: _size(box) for box in drawn.boxes}
+    known = {box.id for box in drawn.boxes}
+    arrows = [arrow for arrow in drawn.arrows if arrow.start in known]
+    layout = lay_out(sizes, [(arrow.start, arrow.end) for arrow in arrows])
+    lines, labels, entering = [], [], Counter[str]()
+    for arrow, points in zip(arrows, layout.paths, strict=True):
+        note = f"<title>{_escaped(arrow.note)}</title>"
+        lines.append(
+            f'<path class="wire" marker-end="url(#tip)" d="{_curve(points)}">{note}</path>'
+        )
+        if arrow.label:
+            # Labels of arrows into one box stand at three heights, so that they seldom meet.
+            labels += _label(arrow.label, *_along(points, 0.3 + 0.24 * (entering[arrow.end] % 3)))
+        entering[arrow.end] += 1
+    for box in drawn.boxes:
+        lines += _box(box, layout.centres[box.id], sizes[box.id])
+    return lines + labels, layout
+
+
+def _size(box: Box) -> Point:
+    longest = max(len(line) for line in (box.title, *box.lines))
+    return longest * CHARACTER + 2 * PADDING, (1 + len(box.lines)) * LINE + PADDING
+
+
+def _box(box: Box, centre: Point, size: Point) -> list[str]:
+    (x, y), (width, height) = centre, size
+    left, top = x - width / 2, y - height / 2
+    round_ = 6.0 if box.kind == "node" else height / 2
+    shape = "box " + (box.backend if box.kind == "node" else box.kind)
+    lines = [
+        f'<rect class="{_escaped(shape)}" x="{left:.1f}" y="{top:.1f}" width="{width:.1f}" '
+        f'height="{height:.1f}" rx="{round_:g}"/>'
+    ]
+    at = top + PADDING / 2 + 13
+    lines.append(_text(x, at, box.title, "title"))
+    for row, line in enumerate(box.lines, 1):
+        lines.append(_text(x, at + row * LINE, line))
+    return lines
+
+
+def _curve(points: tuple[Point, ...]) -> str:
+    """Return a path that leaves and enters each point upright."""
+    x, y = points[0]
+    path = [f"M{x:.1f},{y:.1f}"]
+    for after_x, after_y in points[1:]:
+        middle = (y + after_y) / 2
+        path.append(f"C{x:.1f},{middle:.1f} {after_x:.1f},{middle:.1f} {after_x:.1f},{after_y:.1f}")
+        x, y = after_x, after_y
+    return " ".join(path)
+
+
+def _along(points: tuple[Point, ...], part: float) -> Point:
+    """Return a point of the last bend of a curve."""
+    (x0, y0), (x1, y1) = points[-2:]
+    left = 1 - part
+    bend = part**2 * (3 - 2 * part)
+    y = y0 * left**3 + 1.5 * (y0 + y1) * part * left + y1 * part**3
+    return x0 + (x1 - x0) * bend, y
+
+
+def _label(text: str, x: float, y: float) -> list[str]:
+    width = len(text) * SMALL + 4
+    ground = f'<rect class="ground" x="{x - width / 2:.1f}" y="{y - 7:.1f}" width="{width:.1f}"'
+    return [f'{ground} height="13"/>', _text(x, y + 3, text, "label")]
+
+
+def _text(x: float, y: float, text: str, kind: str = "") -> str:
+    named = f' class="{kind}"' if kind else ""
+    return f'<text{named} x="{x:.1f}" y="{y:.1f}">{_escaped(text)}</text>'
+
+
+def _escaped(text: str) -> str:
+    """Escape text for XML, and leave out the control characters that XML forbids."""
+    return escape("".join(c for c in text if c >= " " or c == "\t"), {'"': "&quot;"})

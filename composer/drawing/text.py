@@ -1,0 +1,73 @@
+"""Write what a graph holds as short text: ports whose dims are named once, sizes, and calls."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from composer.core.component import CALL
+from composer.graph.dims import Length
+
+if TYPE_CHECKING:
+    from composer.graph.graph import Graph, Node
+
+UNITS = ((1e9, "GB"), (1e6, "MB"), (1e3, "kB"))
+
+
+def size(nbytes: int) -> str:
+    """Return bytes as people read them: 12.3 MB."""
+    for scale, unit in UNITS:
+        if nbytes >= 0.9995 * scale:
+            return f"{nbytes / scale:.{3 if nbytes < 1000 * scale else 6}g} {unit}"
+    return f"{nbytes} B"
+
+
+def call(node: Node) -> str:
+    """Return a node's call: what runs, on which values and literals."""
+    wires = [key if key == name else f"{key}={name}" for key, name in node.wires.items()]
+    literals = [f"{key}={value!r}" for key, value in {**node.literals, **node.options}.items()]
+    run = node.run.removesuffix(f".{CALL}")
+    return f"{run}({', '.join(wires + literals)})"
+
+
+class Ports:
+    """The ports of one graph's values as text.
+
+    A dim that headers fix is its number. Any other is a symbol, and two dims have the same symbol
+    only where they are known to have the same length.
+    """
+
+    def __init__(self, graph: Graph) -> None:
+        self._graph = graph
+        self._symbols: dict[Length, str] = {}
+        for value in graph.values.values():
+            if value.port is not None:
+                for dim, symbol in zip(value.dims, value.port.dims, strict=True):
+                    self._name(dim, str(symbol))
+
+    def _name(self, dim: Length, symbol: str) -> None:
+        root = self._root(dim)
+        if symbol == "_" or symbol.isdigit() or root in self._symbols:
+            return
+        taken, number = set(self._symbols.values()), 1
+        name = symbol
+        while name in taken:
+            number += 1
+            name = f"{symbol}{number}"
+        self._symbols[root] = name
+
+    def _root(self, dim: Length) -> Length:
+        return dim if isinstance(dim, int) else self._graph.dims.root(dim)
+
+    def dim(self, dim: Length) -> str:
+        """Return one dim: its number, its symbol, or `_`."""
+        length = self._graph.length(dim)
+        return str(length) if length is not None else self._symbols.get(self._root(dim), "_")
+
+    def __getitem__(self, name: str) -> str:
+        value = self._graph.values.get(name)
+        if value is None or value.port is None:
+            return "unknown"
+        port = value.port
+        head = [port.dtype or "float"] if port.kind == "tensor" else [port.kind]
+        dims = [self.dim(dim) for dim in value.dims]
+        return " ".join([*head, *dims, *([f"@{port.space}"] if port.space else [])])

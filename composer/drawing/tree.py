@@ -1,0 +1,96 @@
+"""Draw a bundle as a tree of text, for a terminal."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from composer.core.component import OUT
+from composer.drawing.text import Ports, call, size
+
+if TYPE_CHECKING:
+    from composer.graph.checked import Checked
+    from composer.graph.graph import Graph, Node
+    from composer.manifest import Manifest
+
+
+@dataclass(frozen=True)
+class Branch:
+    """A row of cells, and what hangs below it."""
+
+    cells: tuple[str, ...]
+    below: tuple[Branch, ...] = ()
+
+
+def tree(bundle: Checked) -> str:
+    """Return the bundle's components and tasks, a line each."""
+    manifest = bundle.manifest
+    variant = f" ({manifest.variant})" if manifest.variant else ""
+    title = f"{manifest.name}{variant}" + (f": {manifest.summary}" if manifest.summary else "")
+    tasks = [
+        Branch((f"task {name}" if len(bundle.graphs) > 1 else "graph",), _task(graph))
+        for name, graph in bundle.graphs.items()
+    ]
+    return "\n".join([title, *_lines((*_origin(manifest), _components(bundle), *tasks))])
+
+
+def _origin(manifest: Manifest) -> tuple[Branch, ...]:
+    """Say whose the bundle is: its licence, and where each part comes from."""
+    parts = tuple(
+        Branch((each.what, f"from {each.from_}", ", ".join(filter(None, (each.how, each.licence)))))
+        for each in manifest.provenance
+    )
+    licence = " and ".join(manifest.licence)
+    return (Branch((f"licence: {licence or 'not given'}",), parts),) if licence or parts else ()
+
+
+def _components(bundle: Checked) -> Branch:
+    rows, total = [], 0
+    for name, entry in bundle.manifest.components.items():
+        known = bundle.known.get(name)
+        facts = known.facts if known else None
+        nbytes = facts.nbytes if facts else 0
+        total += nbytes
+        holds = f"{facts.dtype}, {size(nbytes)}" if facts and nbytes else ""
+        where = entry.weights or entry.files or ""
+        emits = f"emits {entry.emits}" if entry.emits else ""
+        backend = known.cls.backend if known else "?"
+        rows.append(Branch((name, entry.use, backend, holds, where, emits)))
+    weights = f", {size(total)} of weights" if total else ""
+    return Branch((f"components{weights}",), tuple(rows))
+
+
+def _task(graph: Graph) -> tuple[Branch, ...]:
+    ports = Ports(graph)
+    inputs = [
+        Branch((name, ports[name], "input" if entry.default is None else f"= {entry.default!r}"))
+        for name, entry in graph.inputs.items()
+    ]
+    nodes = [_node(node, ports) for node in graph.nodes.values()]
+    outputs = [
+        Branch((name, ports[value], f"output: {value}")) for name, value in graph.outputs.items()
+    ]
+    return (*inputs, *nodes, *outputs)
+
+
+def _node(node: Node, ports: Ports) -> Branch:
+    outputs = dict(node.outputs)
+    own = outputs.pop(OUT, None)
+    parts = tuple(Branch((f".{out}", ports[value])) for out, value in outputs.items())
+    return Branch((node.name, ports[own] if own else "", call(node)), parts)
+
+
+def _lines(branches: tuple[Branch, ...], indent: str = "") -> list[str]:
+    """Write branches with their cells in columns."""
+    columns = max((len(b.cells) for b in branches), default=0)
+    widths = [
+        max(len(b.cells[i]) for b in branches if len(b.cells) > max(i, 1)) if i < columns - 1 else 0
+        for i in range(columns)
+    ]
+    lines = []
+    for branch in branches:
+        last = branch is branches[-1]
+        row = "  ".join(c.ljust(w) for c, w in zip(branch.cells, widths, strict=False)).rstrip()
+        lines.append(f"{indent}{'└─' if last else '├─'} {row}")
+        lines += _lines(branch.below, indent + ("   " if last else "│  "))
+    return lines

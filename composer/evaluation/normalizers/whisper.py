@@ -1,0 +1,112 @@
+"""The rules by which Whisper's English transcripts are evaluated."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+import unicodedata
+from collections.abc import Mapping
+from functools import cache
+from importlib.resources import files
+
+from composer.core.errors import ComposerError, Problem
+from composer.evaluation.normalizers.numbers import digits
+
+INSTALL = "pip install whisper-normalizer==0.1.15"
+SPELLINGS = "6607f948be9824d2e1b2fa2223cd94c06c45afa4e05ea0e3d5e1f2bdffde2465"  # sha256
+
+FILLERS = r"\b(hmm|mm|mhm|mmm|uh|um)\b"
+WHOLE = {
+    "won't": "will not", "can't": "can not", "let's": "let us", "ain't": "aint",
+    "y'all": "you all", "wanna": "want to", "gotta": "got to", "gonna": "going to",
+    "i'ma": "i am going to", "imma": "i am going to", "woulda": "would have",
+    "coulda": "could have", "shoulda": "should have", "ma'am": "madam",
+    "mr": "mister ", "mrs": "missus ", "st": "saint ", "dr": "doctor ", "prof": "professor ",
+    "capt": "captain ", "gov": "governor ", "ald": "alderman ", "gen": "general ",
+    "sen": "senator ", "rep": "representative ", "pres": "president ", "rev": "reverend ",
+    "hon": "honorable ", "asst": "assistant ", "assoc": "associate ", "lt": "lieutenant ",
+    "col": "colonel ", "jr": "junior ", "sr": "senior ", "esq": "esquire ",
+}  # fmt: skip
+ENDINGS = {
+    "'d been": " had been", "'s been": " has been", "'d gone": " had gone", "'s gone": " has gone",
+    "'d done": " had done", "'s got": " has got", "n't": " not", "'re": " are", "'s": " is",
+    "'d": " would", "'ll": " will", "'t": " not", "'ve": " have", "'m": " am",
+}  # fmt: skip
+# In this order: each finds what the earlier ones left.
+CONTRACTIONS = {rf"\b{word}\b": full for word, full in WHOLE.items()} | {
+    rf"{ending}\b": full for ending, full in ENDINGS.items()
+}
+KEPT = ".%$¢€£"
+# Letters that Unicode does not decompose.
+LETTERS = {
+    "œ": "oe", "Œ": "OE", "ø": "o", "Ø": "O", "æ": "ae", "Æ": "AE", "ß": "ss", "ẞ": "SS",
+    "đ": "d", "Đ": "D", "ð": "d", "Ð": "D", "þ": "th", "Þ": "th", "ł": "l", "Ł": "L",
+}  # fmt: skip
+
+
+def normalize(text: str) -> str:
+    """Drop asides and fillers, expand contractions, write numbers in digits, spell American."""
+    text = respell(digits(plain(expand(bare(text, FILLERS), CONTRACTIONS))), spellings())
+    return loose_symbols(text)
+
+
+def bare(text: str, fillers: str) -> str:
+    """Lower the case; drop what is in brackets, and fillers."""
+    text = re.sub(r"[<\[][^>\]]*[>\]]", "", text.lower())
+    text = re.sub(r"\(([^)]+?)\)", "", text)
+    return re.sub(r"\s+'", "'", re.sub(fillers, "", text))
+
+
+def expand(text: str, contractions: Mapping[str, str]) -> str:
+    """Write contractions and titles out."""
+    for pattern, full in contractions.items():
+        text = re.sub(pattern, full, text)
+    return text
+
+
+def plain(text: str) -> str:
+    """Keep letters without their accents, digits, and the symbols that go with numbers."""
+    text = re.sub(r"(\d),(\d)", r"\1\2", text)
+    text = re.sub(r"\.([^0-9]|$)", r" \1", text)
+    return "".join(map(_plain, unicodedata.normalize("NFKD", text)))
+
+
+def respell(text: str, spellings: Mapping[str, str]) -> str:
+    """Replace whole words."""
+    return " ".join(spellings.get(word, word) for word in text.split())
+
+
+def loose_symbols(text: str) -> str:
+    """Turn symbols that stand by no number into spaces."""
+    text = re.sub(r"[.$¢€£]([^0-9])", r" \1", text)
+    return re.sub(r"([^0-9])%", r"\1 ", text)
+
+
+@cache
+def spellings() -> Mapping[str, str]:
+    """Return the American spelling of British words, from the package `whisper-normalizer`.
+
+    Raise ComposerError R577 where it is not installed, or holds another table than Whisper's.
+    """
+    try:
+        table = files("whisper_normalizer") / "normalizers" / "english.json"
+        text = table.read_bytes()
+    except (ModuleNotFoundError, OSError):
+        message, hint = "Whisper's spellings are not installed", INSTALL
+        raise ComposerError(Problem("R577", message, hint=hint)) from None
+    if hashlib.sha256(text).hexdigest() != SPELLINGS:
+        message = "the installed whisper-normalizer has other spellings than Whisper 20250625"
+        raise ComposerError(Problem("R577", message, hint=INSTALL))
+    return dict(json.loads(text))
+
+
+def _plain(character: str) -> str:
+    if character in KEPT:
+        return character
+    if character in LETTERS:
+        return LETTERS[character]
+    category = unicodedata.category(character)
+    if category == "Mn":
+        return ""
+    return " " if category[0] in "MSP" else character

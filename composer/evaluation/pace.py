@@ -1,0 +1,98 @@
+"""Time an evaluation over its sessions, so that one that was killed still tells its speed."""
+
+from __future__ import annotations
+
+import json
+import time
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from pydantic import ConfigDict, TypeAdapter, ValidationError
+
+from composer.evaluation.journal import unwritten
+
+
+@dataclass(frozen=True)
+class Speed:
+    """Seconds of audio that were heard and of wall time that this took, over all sessions.
+
+    Reading and resampling the clips is in it, loading the bundle is not.
+    """
+
+    audio: float
+    wall: float
+    sessions: int
+    jobs: tuple[int, ...]
+
+    @property
+    def rtf(self) -> float | None:
+        """Return the real-time factor, wall time over audio: below 1 is faster than real time."""
+        return self.wall / self.audio if self.audio else None
+
+
+@dataclass(frozen=True)
+class Lap:
+    """A clip that is done: its seconds of audio, and how long its session had run by then."""
+
+    __pydantic_config__ = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False)
+
+    session: int
+    jobs: int
+    audio: float
+    at: float
+
+
+_LAP = TypeAdapter(Lap)
+
+
+class Clock:
+    """Notes after each clip how long the session has run; a file keeps them beside the results."""
+
+    def __init__(self, path: Path | None, jobs: int) -> None:
+        self.path = path
+        self.jobs = jobs
+        self.rows = _rows(path) if path else []
+        self.session = 1 + max((row.session for row in self.rows), default=0)
+        self.began = time.perf_counter()
+
+    def start(self) -> None:
+        """Begin to count."""
+        self.began = time.perf_counter()
+
+    def lap(self, seconds: float | None) -> None:
+        """Note that a clip of so many seconds is done."""
+        at = round(time.perf_counter() - self.began, 6)
+        row = Lap(self.session, self.jobs, seconds or 0.0, at)
+        self.rows.append(row)
+        if self.path:
+            try:
+                with self.path.open("a", encoding="utf-8") as file:
+                    file.write(json.dumps(asdict(row)) + "\n")
+            except OSError as error:
+                raise unwritten(self.path, error) from None
+
+    def speed(self) -> Speed:
+        """Return the speed over all sessions."""
+        walls: dict[int, float] = {}
+        for row in self.rows:
+            walls[row.session] = max(walls.get(row.session, 0.0), row.at)
+        jobs = tuple(sorted({row.jobs for row in self.rows}))
+        return Speed(sum(row.audio for row in self.rows), sum(walls.values()), len(walls), jobs)
+
+
+def _rows(path: Path) -> list[Lap]:
+    """Return the laps of earlier sessions; a line that was cut off is one that was not done."""
+    try:
+        data = path.read_bytes() if path.exists() else b""
+        whole = data[: data.rfind(b"\n") + 1]
+        if whole != data:
+            path.write_bytes(whole)
+    except OSError as error:
+        raise unwritten(path, error) from None
+    rows = []
+    for line in whole.splitlines():
+        try:
+            rows.append(_LAP.validate_json(line))
+        except ValidationError:
+            continue
+    return rows

@@ -1,0 +1,105 @@
+"""Write an evaluation as one HTML page: no script, nothing from elsewhere but the clips."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from html import escape
+from pathlib import Path
+from urllib.parse import quote
+
+from composer.evaluation.evaluation import Evaluation, Scored
+from composer.evaluation.report import percent, report_text
+from composer.evaluation.view import columns
+
+BINS = (0, 5, 10, 15, 20, 30, 40, 50, 75, 100)
+STYLE = """
+body { font: 15px/1.5 system-ui, sans-serif; margin: 2rem auto; max-width: 70rem; padding: 0 1rem;
+  color: #1b1f24; background: #fff }
+pre { background: #f5f6f8; padding: 1rem; overflow-x: auto }
+article { border-top: 1px solid #d8dce1; padding: .8rem 0 }
+header { display: flex; gap: 1rem; align-items: center; flex-wrap: wrap }
+header b { font-variant-numeric: tabular-nums }
+audio { height: 2rem }
+table { border-collapse: collapse; display: inline-block; vertical-align: top }
+td { padding: 0 .3rem; white-space: pre }
+.S { background: #ffe2b8 } .D { background: #ffd0d0 } .I { background: #cfe5ff }
+.bars { display: flex; align-items: flex-end; gap: .3rem; height: 11rem; margin: 1rem 0 }
+.bars div { flex: 1; text-align: center; font-size: 12px }
+.bars i { display: block; background: #5b7fa6 }
+"""
+POLICY = "default-src 'none'; style-src 'unsafe-inline'; media-src * data: blob: file:"
+
+
+def page(found: Evaluation, folder: Path, by: Sequence[str] = ()) -> str:
+    """Return the page as it is to lie in a folder: clips are linked by their way from there."""
+    rows = sorted(found.scored, key=lambda each: (-_rate(each), each.clip.id))
+    title = f"{found.made_by['bundle']['name']}, WER {percent(found.words.rate)}"
+    parts = [
+        "<!doctype html>",
+        '<html lang="en"><head><meta charset="utf-8">',
+        f'<meta http-equiv="Content-Security-Policy" content="{POLICY}">',
+        '<meta name="viewport" content="width=device-width">',
+        f"<title>{escape(title)}</title><style>{STYLE}</style></head><body>",
+        f"<h1>{escape(title)}</h1>",
+        f"<pre>{escape(report_text(found, by))}</pre>",
+        "<h2>Utterances by word error rate</h2>",
+        _histogram(rows),
+        '<p>The worst first. <span class="S">substituted</span>, <span class="D">deleted</span>, '
+        '<span class="I">inserted</span>.</p>',
+        *(_failure(each.id, each.error or []) for each in found.failed),
+        *(_article(each, folder) for each in rows),
+        "</body></html>",
+    ]
+    return "\n".join(parts) + "\n"
+
+
+def _rate(each: Scored) -> float:
+    rate = each.score.words.rate
+    return rate if rate is not None else float(each.score.words.errors > 0)
+
+
+def _histogram(rows: Sequence[Scored]) -> str:
+    """Count utterances at 0 %, above 0 to 5 %, ... and above 100 %."""
+    edges = [*BINS, float("inf")]
+    counts = [0] * len(edges)
+    for each in rows:
+        counts[next(i for i, edge in enumerate(edges) if 100 * _rate(each) <= edge + 1e-9)] += 1
+    most = max([*counts, 1])
+    bars = []
+    for number, count in enumerate(counts):
+        label = "0 %" if not number else f"to {BINS[number]} %" if number < len(BINS) else "over"
+        bars.append(
+            f'<div>{count}<i style="height:{8 * count / most:.2f}rem"></i>{escape(label)}</div>'
+        )
+    return f'<div class="bars">{"".join(bars)}</div>'
+
+
+def _article(each: Scored, folder: Path) -> str:
+    cells: list[list[str]] = [[], []]
+    for *words, mark in columns(each.score.spans):
+        kind = f' class="{mark}"' if mark != " " else ""
+        for line, word in zip(cells, words, strict=True):
+            line.append(f"<td{kind}>{escape(word)}</td>")
+    table = "".join(f"<tr>{''.join(line)}</tr>" for line in cells)
+    counts = each.score.words
+    said = f"{percent(counts.rate)} of {counts.total} words"
+    source = quote(os.fsencode(Path(os.path.relpath(each.clip.path, folder)).as_posix()))
+    if each.clip.offset is not None:
+        end = each.clip.offset + (each.heard.seconds or 0)
+        source += f"#t={each.clip.offset:g},{end:g}"
+    return (
+        f'<article><header><b>{said}</b><audio controls preload="none" src="{escape(source)}">'
+        f"</audio><span>{escape(each.clip.id)}</span></header><table>{table}</table>"
+        f"{_raw('reference', each.clip.reference)}{_raw('hypothesis', each.heard.hypothesis or '')}"
+        "</article>"
+    )
+
+
+def _raw(title: str, text: str) -> str:
+    return f"<div><small>{title}</small> {escape(text) or '<i>nothing</i>'}</div>"
+
+
+def _failure(name: str, problems: Sequence[dict[str, object]]) -> str:
+    told = escape("; ".join(f"{each['code']} {each['message']}" for each in problems))
+    return f"<article><header><b>failed</b><span>{escape(name)}</span></header>{told}</article>"

@@ -1,0 +1,220 @@
+"""Write an evaluation down: as JSON for programs, and in words."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from textwrap import fill
+from typing import Any
+
+from composer.evaluation.bootstrap import CONFIDENCE, RESAMPLES, SEED, Interval
+from composer.evaluation.evaluation import Comparison, Evaluation, Scored
+from composer.evaluation.score import Counts, total
+from composer.runtime.origin import apart
+
+VERSION = 1
+PERCENT = (0, 20)
+WIDTH = 88
+
+
+def report_json(found: Evaluation, by: Sequence[str] = ()) -> dict[str, Any]:
+    """Return an evaluation as JSON holds it; rates are fractions, times seconds."""
+    speed = found.speed
+    return {
+        "report": VERSION,
+        **found.made_by,
+        "data": {"path": found.data, "digest": found.digest()},
+        "normalizer": {
+            "name": found.normalizer.name,
+            "version": found.normalizer.version,
+            "source": found.normalizer.source,
+        },
+        "utterances": {
+            "scored": len(found.scored),
+            "failed": len(found.failed),
+            "left_out": len(found.left_out),
+            "empty_references": sum(not each.score.words.total for each in found.scored),
+            "empty_hypotheses": sum(not each.score.words.heard for each in found.scored),
+            "cut_short": sum(each.heard.finish_reason == "length" for each in found.scored),
+            **{f"at_most_{percent}_percent": found.within(percent) for percent in PERCENT},
+        },
+        "words": _counts(found.words, "wer", found.wer),
+        "characters": _counts(found.characters, "cer", found.cer),
+        "failed_as_deleted": _counts(found.with_failed, "wer") if found.failed else None,
+        "interval": {
+            "confidence": CONFIDENCE,
+            "resamples": RESAMPLES,
+            "seed": SEED,
+            "of": "utterances, percentiles",
+        },
+        "speed": {
+            "audio_seconds": round(speed.audio, 3),
+            "wall_seconds": round(speed.wall, 3),
+            "real_time_factor": speed.rtf,
+            "jobs": list(speed.jobs),
+            "sessions": speed.sessions,
+        },
+        "groups": {
+            field: {
+                name: {
+                    "utterances": len(rows),
+                    **_counts(total(r.score.words for r in rows), "wer"),
+                }
+                for name, rows in found.groups(field).items()
+            }
+            for field in by
+        },
+        "against": _against(found.against) if found.against else None,
+    }
+
+
+def _counts(counts: Counts, name: str, sure: Interval | None = None) -> dict[str, Any]:
+    return {
+        name: counts.rate,
+        **({"low": sure.low, "high": sure.high} if sure else {}),
+        "errors": counts.errors,
+        "N": counts.total,
+        "S": counts.substitutions,
+        "D": counts.deletions,
+        "I": counts.insertions,
+        "H": counts.hits,
+    }
+
+
+def _words(rows: Sequence[Scored]) -> Counts:
+    return total(each.score.words for each in rows)
+
+
+def _against(other: Comparison) -> dict[str, Any]:
+    return {
+        "path": other.path,
+        "bundle": other.made_by.get("bundle"),
+        "wer": other.wer,
+        "difference": other.words.difference,
+        "low": other.words.interval.low if other.words.interval else None,
+        "high": other.words.interval.high if other.words.interval else None,
+        "p": other.words.p,
+        "made_by": dict(other.made_by),
+    }
+
+
+def report_text(found: Evaluation, by: Sequence[str] = ()) -> str:
+    """Return an evaluation in words."""
+    many = len(found.scored)
+    lines = [
+        f"{found.made_by['bundle']['name']} on {found.data}, normaliser {found.normalizer}",
+        "",
+    ]
+    lines += [
+        _row("words", found.words, "WER", found.wer),
+        _row("characters", found.characters, "CER", found.cer),
+    ]
+    for percent in PERCENT:
+        count = found.within(percent)
+        title = "at 0 %" if not percent else f"at most {percent} %"
+        share = f"{100 * count / many:.1f} %" if many else "-"
+        lines.append(f"{title:<14}{share:>8}   {count} of {many} utterances")
+    lines += _told(found)
+    speed = found.speed
+    if speed.rtf is not None:
+        jobs = " and ".join(map(str, speed.jobs))
+        lines.append(
+            f"{'speed':<14}{speed.rtf:>8.3f}   real-time factor: {speed.wall:.1f} s for "
+            f"{speed.audio:.1f} s of audio, {jobs} in flight"
+        )
+    for field in by:
+        lines += ["", *_table(found, field)]
+    if found.against:
+        lines += ["", *_comparison(found.against, found.made_by)]
+    return "\n".join([*lines, "", *_made_by(found)])
+
+
+def percent(rate: float | None) -> str:
+    """Return a rate in percent with two digits behind the point; a dash where there is none."""
+    return "-" if rate is None else f"{100 * rate:.2f} %"
+
+
+def _row(title: str, counts: Counts, name: str, sure: Interval | None) -> str:
+    span = f"[{100 * sure.low:.2f}, {100 * sure.high:.2f}]" if sure else "no interval"
+    return (
+        f"{title:<14}{percent(counts.rate):>8}   {name} {span}  N {counts.total}  "
+        f"S {counts.substitutions}  D {counts.deletions}  I {counts.insertions}  H {counts.hits}"
+    )
+
+
+def _told(found: Evaluation) -> list[str]:
+    """Return what is to be known of clips that are not in the rates, or are there oddly."""
+    lines = []
+    if found.failed:
+        lost = percent(found.with_failed.rate)
+        lines.append(f"{'failed':<14}{len(found.failed):>8}   in no rate; as deletions WER {lost}")
+    if found.left_out:
+        lines.append(
+            f"{'left out':<14}{len(found.left_out):>8}   references that {found.normalizer} skips"
+        )
+    empty = sum(not each.score.words.total for each in found.scored)
+    if empty:
+        lines.append(f"{'empty':<14}{empty:>8}   references; what was heard there is inserted")
+    silent = sum(not each.score.words.heard for each in found.scored)
+    if silent:
+        lines.append(f"{'silent':<14}{silent:>8}   hypotheses without a word")
+    cut = sum(each.heard.finish_reason == "length" for each in found.scored)
+    if cut:
+        lines.append(f"{'cut short':<14}{cut:>8}   the decoder reached its limit of tokens")
+    return lines
+
+
+def _table(found: Evaluation, field: str) -> list[str]:
+    groups = found.groups(field)
+    wide = max(len(field), *(len(name) for name in groups)) + 2
+    lines = [f"{field:<{wide}}{'utterances':>10}{'words':>8}{'errors':>8}{'WER':>9}"]
+    for name, rows in groups.items():
+        counts = _words(rows)
+        lines.append(
+            f"{name:<{wide}}{len(rows):>10}{counts.total:>8}{counts.errors:>8}"
+            f"{percent(counts.rate):>9}"
+        )
+    return lines
+
+
+def _comparison(other: Comparison, made_by: Mapping[str, Any]) -> list[str]:
+    words, sure = other.words, other.words.interval
+    name = other.made_by.get("bundle", {}).get("name", "?")
+    verdict = "they differ" if words.p < 1 - CONFIDENCE else "no difference is shown"
+    span = f" [{100 * sure.low:+.2f}, {100 * sure.high:+.2f}]" if sure else ""
+    return [
+        f"against {name} in {other.path}: WER {percent(other.wer)}",
+        f"difference {100 * words.difference:+.2f} points{span}, p {words.p:.4f}: {verdict}",
+        *apart(other.made_by, made_by, "there"),
+    ]
+
+
+def _made_by(found: Evaluation) -> list[str]:
+    made, bundle = found.made_by, found.made_by["bundle"]
+    variant = f", variant {bundle['variant']}" if bundle["variant"] else ""
+    files = f"{len(bundle['files'])} files"
+    locked = f", locked {bundle['lock'][:19]}" if bundle["lock"] else ", not locked"
+    rows = {
+        "bundle": f"{bundle['name']}{variant}, {bundle['manifest'][:19]}, {files}{locked}",
+        "task": made["task"],
+        "inputs": _flat(made["inputs"]),
+        "placement": _flat(made["placement"]),
+        **{node: _flat(options) for node, options in made["settings"].items()},
+        "versions": _flat(made["versions"]),
+    }
+    return [
+        fill(f"{title:<11} {text}", WIDTH, subsequent_indent=12 * " ", break_long_words=False)
+        for title, text in rows.items()
+        if text
+    ]
+
+
+def _flat(values: Mapping[str, Any], between: str = ", ") -> str:
+    return between.join(f"{name} {_plain(value)}" for name, value in values.items())
+
+
+def _plain(value: Any) -> str:
+    if isinstance(value, Mapping):
+        return _flat(value, " ")
+    bare = isinstance(value, str) and value and not any(map(str.isspace, value))
+    return str(value) if bare else json.dumps(value, ensure_ascii=False)

@@ -1,0 +1,116 @@
+"""Count word and character errors, utterance by utterance, with their alignment."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from composer.evaluation.alignment import Span, Spans
+
+if TYPE_CHECKING:
+    from composer.evaluation.normalizers import Normalizer
+
+
+@dataclass(frozen=True)
+class Counts:
+    """Hits, substitutions, deletions and insertions between references and hypotheses."""
+
+    hits: int = 0
+    substitutions: int = 0
+    deletions: int = 0
+    insertions: int = 0
+
+    @property
+    def errors(self) -> int:
+        return self.substitutions + self.deletions + self.insertions
+
+    @property
+    def total(self) -> int:
+        """Return how many words or characters the references have."""
+        return self.hits + self.substitutions + self.deletions
+
+    @property
+    def heard(self) -> int:
+        """Return how many the hypotheses have; a compound counts as its words in the reference."""
+        return self.hits + self.substitutions + self.insertions
+
+    @property
+    def rate(self) -> float | None:
+        """Return errors over the references' length; None where they have none."""
+        return self.errors / self.total if self.total else None
+
+    def within(self, percent: int) -> bool:
+        """Tell whether the rate is at most so many percent; of no words, if none were heard."""
+        return 100 * self.errors <= percent * self.total
+
+    def __add__(self, other: Counts) -> Counts:
+        return Counts(
+            self.hits + other.hits,
+            self.substitutions + other.substitutions,
+            self.deletions + other.deletions,
+            self.insertions + other.insertions,
+        )
+
+
+@dataclass(frozen=True)
+class Score:
+    """One utterance's errors in words and in characters, and how its words were aligned."""
+
+    words: Counts
+    characters: Counts
+    spans: Spans
+
+
+def score(pairs: Iterable[tuple[str, str]], normalizer: Normalizer | None = None) -> list[Score]:
+    """Align normalised references and hypotheses, at equal cost of each kind of error.
+
+    jiwer does it, for words unless the normaliser aligns them itself. Words are what whitespace
+    separates; characters include one space between words.
+    """
+    import jiwer
+
+    words = [(reference.split(), said.split()) for reference, said in pairs]
+    if not words:
+        return []
+    references = [" ".join(reference) for reference, _ in words]
+    hypotheses = [" ".join(said) for _, said in words]
+    spell = jiwer.Compose([jiwer.ReduceToListOfListOfChars()])
+    letters = jiwer.process_characters(references, hypotheses, spell, spell)
+    if normalizer and normalizer.align:
+        spans = [normalizer.align(*pair) for pair in words]
+    else:
+        split = jiwer.Compose([jiwer.ReduceToListOfListOfWords()])
+        chunks = jiwer.process_words(references, hypotheses, split, split).alignments
+        spans = [_spans(each, *pair) for each, pair in zip(chunks, words, strict=True)]
+    characters = [
+        _spans(each, *pair)
+        for each, *pair in zip(letters.alignments, references, hypotheses, strict=True)
+    ]
+    return [
+        Score(_counts(each), _counts(spelt), each)
+        for each, spelt in zip(spans, characters, strict=True)
+    ]
+
+
+def total(counts: Iterable[Counts]) -> Counts:
+    """Pool counts."""
+    return sum(counts, Counts())
+
+
+def _counts(spans: Iterable[Span]) -> Counts:
+    sizes = {"equal": 0, "substitute": 0, "delete": 0, "insert": 0}
+    for span in spans:
+        sizes[span.kind] += len(span.reference) or len(span.hypothesis)
+    return Counts(*sizes.values())
+
+
+def _spans(chunks: Sequence[Any], reference: Sequence[str], said: Sequence[str]) -> Spans:
+    return tuple(
+        Span(
+            chunk.type,
+            tuple(reference[chunk.ref_start_idx : chunk.ref_end_idx]),
+            tuple(said[chunk.hyp_start_idx : chunk.hyp_end_idx]),
+        )
+        for chunk in chunks
+    )

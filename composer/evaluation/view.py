@@ -1,0 +1,61 @@
+"""Set a reference and a hypothesis above each other, word by word."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from itertools import zip_longest
+from unicodedata import east_asian_width
+
+from composer.evaluation.alignment import Span
+
+MARKS = {"equal": " ", "substitute": "S", "delete": "D", "insert": "I"}
+LABELS = ("ref", "hyp", "   ")
+Paint = Callable[[str, str], str]
+
+
+def columns(spans: Sequence[Span]) -> list[tuple[str, str, str]]:
+    """Return each word of the reference, the word against it, and the mark of the error."""
+    found = []
+    for span in spans:
+        pairs = list(zip_longest(span.reference, span.hypothesis, fillvalue=""))
+        # A compound is written in one word on one side, and in several on the other.
+        if span.kind == "equal" and len(span.reference) != len(span.hypothesis):
+            pairs = [(" ".join(span.reference), " ".join(span.hypothesis))]
+        found += [(reference, said, MARKS[span.kind]) for reference, said in pairs]
+    return found
+
+
+def aligned(spans: Sequence[Span], width: int, paint: Paint = lambda text, mark: text) -> str:
+    """Return lines of reference, hypothesis and marks, broken where they reach `width`.
+
+    A missing word is a row of stars. `paint` colours a word by its mark.
+    """
+    lines: list[str] = []
+    row: list[tuple[str, str, str]] = []
+    used = room = max(20, width - len(LABELS[0]) - 1)
+    for column in columns(spans):
+        wide = 1 + max(map(_width, column))
+        if row and used + wide > room:
+            lines += _lines(row, paint)
+            row = []
+        used = (used if row else 0) + wide
+        row.append(column)
+    return "\n".join([*lines, *_lines(row, paint)])
+
+
+def _lines(row: Sequence[tuple[str, str, str]], paint: Paint) -> list[str]:
+    if not row:
+        return []
+    lines = []
+    for number, label in enumerate(LABELS):
+        parts = [label]
+        for column in row:
+            wide, mark = max(map(_width, column)), column[2]
+            text = column[number] or "*" * wide
+            parts.append(paint(text, mark) + " " * (wide - _width(text)))
+        lines.append(" ".join(parts).rstrip())
+    return lines if any(column[2] != " " for column in row) else lines[:2]
+
+
+def _width(text: str) -> int:
+    return sum(2 if east_asian_width(c) in "WF" else 1 for c in text)

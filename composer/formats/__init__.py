@@ -1,0 +1,41 @@
+"""Describe models from their headers alone, before any parser that a hostile file could crash."""
+
+from composer.formats.config import dangers, read_config
+from composer.formats.files import Files, LocalFiles
+from composer.formats.initializers import External
+from composer.formats.onnx import OnnxSignature, OnnxValue, read_onnx
+from composer.formats.quantization import Quantization, Scheme, quantization
+from composer.formats.ranges import Ranges
+from composer.formats.reader import Headers
+from composer.formats.safetensors import Tensor, TensorIndex, read_safetensors
+from composer.formats.tokenizer import (
+    AddedToken,
+    TokenizerInfo,
+    read_tokenizer,
+    tokenizer_bytes,
+    tokenizer_file,
+)
+
+__all__ = [
+    "AddedToken",
+    "External",
+    "Files",
+    "Headers",
+    "LocalFiles",
+    "OnnxSignature",
+    "OnnxValue",
+    "Quantization",
+    "Ranges",
+    "Scheme",
+    "Tensor",
+    "TensorIndex",
+    "TokenizerInfo",
+    "dangers",
+    "quantization",
+    "read_config",
+    "read_onnx",
+    "read_safetensors",
+    "read_tokenizer",
+    "tokenizer_bytes",
+    "tokenizer_file",
+]

@@ -1,0 +1,81 @@
+"""Read config.json and drop the keys that could run code."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from composer.core.errors import ComposerError, Place, Problem
+from composer.core.location import Location
+from composer.formats.files import Files, LocalFiles
+from composer.formats.refusal import refuse, show
+from composer.formats.sniff import sniff
+from composer.formats.strictjson import parse_object
+
+SIZE = 4_000_000
+IGNORED = {
+    "auto_map": "names Python classes of the repository",
+    "trust_remote_code": "asks to run Python code of the repository",
+    "_attn_implementation_internal": "can name a kernel to download and run",
+}
+
+
+def read_config(
+    location: Location,
+    files: Files | None = None,
+    warn: Callable[[Problem], None] | None = None,
+) -> dict[str, Any]:
+    """Return a JSON object without its dangerous keys, telling `warn` which were dropped.
+
+    A folder means the config.json in it.
+    """
+    files = files or LocalFiles()
+    if files.kind(location) == "folder":
+        location = location / "config.json"
+    with files.open(location) as ranges:
+        if ranges.size > SIZE:
+            refuse(location, "S408", f"has {ranges.size} bytes; the limit is {SIZE}")
+        data = ranges.read(0, ranges.size)
+    sniff(location, data[:512], "a JSON file")
+    config = parse_object(location, data)
+    problems = list(dangers(config, location))
+    errors = [problem for problem in problems if problem.severity == "error"]
+    if errors:
+        raise ComposerError(errors)
+    for problem in problems:
+        if warn:
+            warn(problem)
+    clean: dict[str, Any] = _without(config)
+    return clean
+
+
+def dangers(config: Mapping[str, Any], location: Location, at: str = "") -> tuple[Problem, ...]:
+    """List the keys, at any depth, by which a config asks a loader to run code."""
+    found: list[Problem] = []
+    place = Place(str(location))
+    for key, value in config.items():
+        path = f"{at}.{key}" if at else key
+        if key == "model_file" and value is not None:
+            found.append(
+                Problem(
+                    "S470",
+                    f"{show(path)} asks to run {show(str(value))}, Python code of the repository",
+                    place,
+                    hint="use a component that knows this architecture, or install one as a "
+                    "plug-in; then remove model_file",
+                )
+            )
+        elif key in IGNORED and value not in (None, False, "eager", "sdpa"):
+            found.append(
+                Problem("S471", f"{show(path)} {IGNORED[key]}; ignored", place, severity="warning")
+            )
+        for inner in value if isinstance(value, list) else (value,):
+            if isinstance(inner, dict) and key not in IGNORED:
+                found += dangers(inner, location, path)
+    return tuple(found)
+
+
+def _without(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _without(inner) for key, inner in value.items() if key not in IGNORED}
+    return [_without(inner) for inner in value] if isinstance(value, list) else value

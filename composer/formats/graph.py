@@ -1,0 +1,180 @@
+"""Walk the nodes of an ONNX model: which operators it uses, and that its values can be made."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable
+from dataclasses import dataclass
+from typing import Any
+
+from composer.core.location import Location
+from composer.formats.initializers import Initializers
+from composer.formats.protobuf import Excessive, Field, Span, Window, message
+from composer.formats.refusal import Report, listing, show
+
+GRAPH = {
+    1: Field("nodes", "span", many=True),
+    5: Field("initializers", "span", many=True),
+    11: Field("inputs", "span", many=True),
+    12: Field("outputs", "span", many=True),
+    15: Field("sparse", "span", many=True),
+}
+NODE = {
+    1: Field("inputs", "text", many=True),
+    2: Field("outputs", "text", many=True),
+    3: Field("name", "text"),
+    4: Field("op", "text"),
+    5: Field("attributes", "span", many=True),
+    7: Field("domain", "text"),
+}
+ATTRIBUTE = {
+    5: Field("tensor", "span"),
+    6: Field("graph", "span"),
+    10: Field("tensors", "span", many=True),
+    11: Field("graphs", "span", many=True),
+    22: Field("sparse", "span"),
+    23: Field("sparses", "span", many=True),
+}
+SPARSE = {1: Field("values", "span"), 2: Field("indices", "span")}
+FUNCTION = {
+    1: Field("name", "text"),
+    4: Field("inputs", "text", many=True),
+    5: Field("outputs", "text", many=True),
+    7: Field("nodes", "span", many=True),
+    10: Field("domain", "text"),
+}
+NAMED = {1: Field("name", "text")}
+DOMAINS = frozenset({"", "ai.onnx", "ai.onnx.ml", "com.microsoft"})
+NESTED = 16
+
+Operator = tuple[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class Node:
+    """What a node reads, its subgraphs' outer names included, and what it makes."""
+
+    name: str
+    reads: frozenset[str]
+    makes: tuple[str, ...]
+
+
+class Walk:
+    """Visit every graph of a model once, subgraphs and functions included."""
+
+    def __init__(
+        self, location: Location, window: Window, initializers: Initializers, report: Report
+    ) -> None:
+        self.location = location
+        self.window = window
+        self.initializers = initializers
+        self.report = report
+        self.operators: set[Operator] = set()
+
+    def graph(self, span: Span, depth: int = 0) -> tuple[dict[str, Any], set[str], set[str]]:
+        """Return a graph's fields, its initializers' names and the outer names that it reads."""
+        if depth > NESTED:
+            raise Excessive(f"its graphs are nested more than {NESTED} deep")
+        parts = message(self.window, span, GRAPH)
+        stored: set[str] = set()
+        values = [self._values(sparse) for sparse in parts["sparse"]]
+        for tensor in (*parts["initializers"], *filter(None, values)):
+            name = self.initializers.add(tensor)
+            if name in stored:
+                self._wrong("S442", f"two initializers are called {show(name)}")
+            stored.add(name)
+        inputs = [self._name(value) for value in parts["inputs"]]
+        outputs = [self._name(value) for value in parts["outputs"]]
+        free = self._order(parts["nodes"], [*stored, *inputs], outputs, depth)
+        return parts, stored, free
+
+    def functions(self, spans: Iterable[Span]) -> None:
+        """Visit the model's own functions, which may not call themselves."""
+        calls: dict[Operator, set[Operator]] = {}
+        used = self.operators
+        for span in spans:
+            parts = message(self.window, span, FUNCTION)
+            own = (parts["domain"] or "", parts["name"] or "")
+            if own in calls:
+                self._wrong("S442", f"two functions are called {show('.'.join(own))}")
+            self.operators = calls.setdefault(own, set())
+            free = self._order(parts["nodes"], parts["inputs"], parts["outputs"], 0)
+            self.unmade(free)
+        self.operators = used.union(*calls.values())
+        nodes = [
+            Node(".".join(own), frozenset(map(repr, called)), (repr(own),))
+            for own, called in calls.items()
+        ]
+        self._acyclic(nodes, {repr(own): number for number, own in enumerate(calls)})
+        for domain in sorted({domain for domain, _ in self.operators} - DOMAINS):
+            names = sorted(name for own, name in self.operators - calls.keys() if own == domain)
+            if names:
+                self._wrong(
+                    "S445",
+                    f"uses the operator {listing(names)} of the domain {show(domain)}",
+                    hint="only operators of ONNX, ai.onnx.ml and com.microsoft run: export again "
+                    "without custom operators",
+                )
+
+    def unmade(self, names: Collection[str]) -> None:
+        """Report the names that are read in the outermost scope and made nowhere."""
+        if names:
+            self._wrong("S446", f"reads {listing(sorted(names))}, which nothing makes")
+
+    def _order(
+        self, spans: list[Span], given: Collection[str], outputs: Iterable[str], depth: int
+    ) -> set[str]:
+        nodes = [self._node(span, depth) for span in spans]
+        known, maker = set(given), dict[str, int]()
+        for number, node in enumerate(nodes):
+            for name in node.makes:
+                if name in maker or name in known:
+                    self._wrong("S442", f"the value {show(name)} is made twice")
+                maker[name] = number
+        self._acyclic(nodes, maker)
+        read = set[str]().union(*(node.reads for node in nodes), filter(None, outputs))
+        return read - known - maker.keys()
+
+    def _node(self, span: Span, depth: int) -> Node:
+        parts = message(self.window, span, NODE)
+        reads = set(filter(None, parts["inputs"]))
+        self.operators.add((parts["domain"] or "", parts["op"] or ""))
+        for attribute in parts["attributes"]:
+            inner = message(self.window, attribute, ATTRIBUTE)
+            sparse = [self._values(span) for span in (inner["sparse"], *inner["sparses"]) if span]
+            for tensor in (inner["tensor"], *inner["tensors"], *sparse):
+                if tensor:
+                    self.initializers.add(tensor)
+            for graph in (inner["graph"], *inner["graphs"]):
+                if graph:
+                    reads |= self.graph(graph, depth + 1)[2]
+        makes = tuple(filter(None, parts["outputs"]))
+        return Node(parts["name"] or parts["op"] or "", frozenset(reads), makes)
+
+    def _acyclic(self, nodes: list[Node], maker: dict[str, int]) -> None:
+        waits = [{maker[name] for name in node.reads if name in maker} for node in nodes]
+        readers: dict[int, list[int]] = {}
+        for number, needed in enumerate(waits):
+            for other in needed:
+                readers.setdefault(other, []).append(number)
+        left = [len(needed) for needed in waits]
+        ready = [number for number, count in enumerate(left) if not count]
+        while ready:
+            for reader in readers.get(ready.pop(), ()):
+                left[reader] -= 1
+                if not left[reader]:
+                    ready.append(reader)
+        stuck = [nodes[number].name for number, count in enumerate(left) if count]
+        if len(stuck) == 1:
+            self._wrong("S446", f"{listing(stuck)} waits for its own output")
+        elif stuck:
+            self._wrong("S446", f"{listing(stuck)} wait for each other in a circle")
+
+    def _values(self, span: Span) -> Span | None:
+        values: Span | None = message(self.window, span, SPARSE)["values"]
+        return values
+
+    def _name(self, span: Span) -> str:
+        return message(self.window, span, NAMED)["name"] or ""
+
+    def _wrong(self, code: str, message: str, hint: str | None = None) -> None:
+        self.report.add(self.location, code, message, hint=hint)

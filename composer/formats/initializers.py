@@ -1,0 +1,182 @@
+"""Measure the tensors stored in an ONNX file and confine the files that they point to."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from math import prod
+
+from composer.core.errors import ComposerError
+from composer.core.location import Location
+from composer.formats.files import Files
+from composer.formats.protobuf import Field, Span, Window, message
+from composer.formats.refusal import Report, show
+
+TENSOR = {
+    1: Field("dims", "int", many=True),
+    2: Field("dtype", "int"),
+    4: Field("floats", "span", many=True),
+    5: Field("int32s", "span", many=True),
+    6: Field("strings", "span", many=True),
+    7: Field("int64s", "span", many=True),
+    8: Field("name", "text"),
+    9: Field("raw", "span"),
+    10: Field("doubles", "span", many=True),
+    11: Field("uint64s", "span", many=True),
+    13: Field("external", "span", many=True),
+    14: Field("place", "int"),
+}
+TYPED = ("floats", "int32s", "int64s", "doubles", "uint64s")
+ENTRY = {1: Field("key", "text"), 2: Field("value", "text")}
+KEYS = {"location", "offset", "length", "checksum"}
+
+DTYPES = {
+    1: ("f32", 32),
+    2: ("u8", 8),
+    3: ("i8", 8),
+    4: ("u16", 16),
+    5: ("i16", 16),
+    6: ("i32", 32),
+    7: ("i64", 64),
+    8: ("string", 0),
+    9: ("bool", 8),
+    10: ("f16", 16),
+    11: ("f64", 64),
+    12: ("u32", 32),
+    13: ("u64", 64),
+    14: ("c64", 64),
+    15: ("c128", 128),
+    16: ("bf16", 16),
+    17: ("f8_e4m3", 8),
+    18: ("f8_e4m3fnuz", 8),
+    19: ("f8_e5m2", 8),
+    20: ("f8_e5m2fnuz", 8),
+    21: ("u4", 4),
+    22: ("i4", 4),
+    23: ("f4_e2m1", 4),
+    24: ("f8_e8m0", 8),
+    25: ("u2", 2),
+    26: ("i2", 2),
+}
+DIM, AXES = 2**31 - 1, 64
+
+
+@dataclass(frozen=True, slots=True)
+class External:
+    """Where the bytes of one tensor are, outside the ONNX file."""
+
+    tensor: str
+    file: Location
+    offset: int
+    length: int
+
+
+class Initializers:
+    """Add up stored tensors without reading their bytes."""
+
+    def __init__(self, location: Location, window: Window, files: Files, report: Report) -> None:
+        self.location = location
+        self.window = window
+        self.files = files
+        self.report = report
+        self.external: list[External] = []
+        self.nbytes = 0
+        self.sizes: dict[str, int | None] = {}
+
+    def add(self, span: Span) -> str:
+        """Measure one tensor and return its name."""
+        tensor = message(self.window, span, TENSOR)
+        name, dims = tensor["name"] or "", tensor["dims"]
+        if tensor["dtype"] not in DTYPES:
+            self._wrong("S443", name, f"has the unknown element type {tensor['dtype']}")
+            return name
+        dtype, bits = DTYPES[tensor["dtype"]]
+        if not addressable(dims):
+            self._wrong("S444", name, f"has the dims {show(str(dims))}, which cannot be")
+            return name
+        count = prod(dims)
+        nbytes = (count * bits + 7) // 8
+        self.nbytes += nbytes
+        if tensor["place"] == 1:
+            self._outside(name, nbytes, tensor["external"], tensor["raw"] is not None)
+        elif tensor["raw"] is not None:
+            held = tensor["raw"][1] - tensor["raw"][0]
+            if held != nbytes:
+                self._wrong(
+                    "S452", name, f"is {dtype} {dims}, {nbytes} bytes, but {held} are stored"
+                )
+        elif count > len(tensor["strings"]) if dtype == "string" else count:
+            held = sum(end - start for kind in TYPED for start, end in tensor[kind])
+            if dtype == "string" or count > 4 * held:
+                self._wrong("S452", name, f"is {dtype} {dims}, but {held} bytes are stored")
+        return name
+
+    def _wrong(self, code: str, name: str, message: str, hint: str | None = None) -> None:
+        self.report.add(self.location, code, f"the tensor {show(name)} {message}", hint=hint)
+
+    def _outside(self, name: str, nbytes: int, entries: list[Span], inside: bool) -> None:
+        values: dict[str, str] = {}
+        for span in entries:
+            entry = message(self.window, span, ENTRY)
+            key = entry["key"] or ""
+            if key in values or not (key in KEYS or key.startswith("prepacked")):
+                self._wrong("S449", name, f"has external data with the key {show(key)}")
+                return
+            values[key] = entry["value"] or ""
+        place = values.get("location", "")
+        if not _relative(place):
+            self._wrong(
+                "S448",
+                name,
+                f"has its data in {show(place)}; wanted a path in the folder of the model",
+                hint="save the model with its data file beside it",
+            )
+            return
+        numbers = [values.get("offset", "0"), values.get("length", str(nbytes))]
+        if inside or not all(re.fullmatch(r"[0-9]{1,19}", number) for number in numbers):
+            found = "data inside and outside" if inside else f"offset, length {', '.join(numbers)}"
+            self._wrong("S449", name, f"has {show(found)[1:-1]}; wanted whole numbers from 0")
+            return
+        offset, length = map(int, numbers)
+        if length != nbytes:
+            self._wrong("S452", name, f"needs {nbytes} bytes, but {length} are stored outside")
+        size = self._size(place)
+        if size is not None and offset + length > size:
+            self._wrong(
+                "S450",
+                name,
+                f"needs bytes {offset} to {offset + length} of {place}, which has {size}",
+                hint="the data file was cut off, or belongs to another model; fetch it again",
+            )
+        self.external.append(External(name, self._file(place), offset, length))
+
+    def _file(self, place: str) -> Location:
+        folder = self.location.inside.rpartition("/")[0]
+        inside = "/".join(part for part in [folder, *place.split("/")] if part not in ("", "."))
+        return Location(self.location.source, inside, self.location.root)
+
+    def _size(self, place: str) -> int | None:
+        if place not in self.sizes:
+            folder = Location(
+                self.location.source, self.location.inside.rpartition("/")[0], self.location.root
+            )
+            try:
+                with self.files.open(self._file(place), within=folder) as ranges:
+                    self.sizes[place] = ranges.size
+            except ComposerError as error:
+                self.report.extend(error)
+                self.sizes[place] = None
+        return self.sizes[place]
+
+
+def addressable(dims: list[int]) -> bool:
+    """Tell whether a tensor of these dims could be."""
+    if len(dims) > AXES or any(not 0 <= dim <= DIM for dim in dims):
+        return False
+    return prod(filter(None, dims)) <= 2**63 - 1
+
+
+def _relative(place: str) -> bool:
+    if not re.fullmatch(r"[^\\:*\x00-\x1f]{1,1024}", place):
+        return False
+    return not any(part in ("", "..") for part in place.split("/")) and place != "."

@@ -1,0 +1,184 @@
+"""Read the signature of an ONNX file: ports, operator domains, external data; never the weights."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+
+from composer.core.location import Location
+from composer.formats.files import Files, LocalFiles
+from composer.formats.graph import Walk
+from composer.formats.initializers import AXES, DTYPES, External, Initializers, addressable
+from composer.formats.protobuf import Excessive, Field, Malformed, Span, Window, message
+from composer.formats.refusal import Report, listing, refuse, show
+from composer.formats.sniff import sniff
+
+MODEL = {
+    1: Field("ir", "int"),
+    7: Field("graph", "span"),
+    8: Field("opsets", "span", many=True),
+    25: Field("functions", "span", many=True),
+}
+OPSET = {1: Field("domain", "text"), 2: Field("version", "int")}
+VALUE = {1: Field("name", "text"), 2: Field("type", "span")}
+TYPE = {1: Field("tensor", "span")}
+TENSOR_TYPE = {1: Field("dtype", "int"), 2: Field("shape", "span")}
+SHAPE = {1: Field("dims", "span", many=True)}
+DIMENSION = {1: Field("value", "int"), 2: Field("symbol", "text")}
+SIZE = 2**31
+NEWEST_IR, NEWEST_OPSET = 50, 100
+
+Dim = int | str | None
+
+
+@dataclass(frozen=True)
+class OnnxValue:
+    """An input or output; a dim is a number, a symbol or unknown, and no dims is unknown rank."""
+
+    name: str
+    dtype: str
+    dims: tuple[Dim, ...] | None
+
+
+@dataclass(frozen=True, eq=False)
+class OnnxSignature:
+    """What an ONNX file takes, gives, needs and weighs."""
+
+    file: Location
+    inputs: tuple[OnnxValue, ...]
+    outputs: tuple[OnnxValue, ...]
+    opsets: Mapping[str, int]
+    domains: frozenset[str]
+    external: tuple[External, ...]
+    nbytes: int
+
+    @property
+    def files(self) -> tuple[Location, ...]:
+        """Return the model's file and the files that hold its external data."""
+        return tuple(dict.fromkeys((self.file, *(data.file for data in self.external))))
+
+
+def read_onnx(location: Location, files: Files | None = None) -> OnnxSignature:
+    """Describe an ONNX file, or refuse it before a runtime opens it."""
+    files = files or LocalFiles()
+    if files.kind(location) == "folder":
+        models = [name for name in files.names(location) if name.endswith(".onnx")]
+        refuse(
+            location,
+            "S402",
+            f"is a folder; wanted an ONNX file (it holds {listing(models)})",
+        )
+    with files.open(location) as ranges:
+        head = ranges.read(0, min(ranges.size, 512))
+        if not head or head[0] != 8:
+            sniff(location, head, "an ONNX model")
+        if ranges.size >= SIZE:
+            refuse(
+                location,
+                "S408",
+                f"has {ranges.size} bytes; a protobuf file ends below {SIZE}",
+                hint="save it with external data",
+            )
+        try:
+            return _read(location, Window(ranges), files)
+        except Malformed as error:
+            refuse(
+                location,
+                "S440",
+                f"is not a readable ONNX model: {error}",
+                hint="it is damaged or cut off; fetch it again",
+            )
+        except Excessive as error:
+            refuse(location, "S447", f"is too large to describe: {error}")
+
+
+def _read(location: Location, window: Window, files: Files) -> OnnxSignature:
+    model = message(window, (0, window.size), MODEL)
+    if model["graph"] is None:
+        refuse(location, "S440", "is not a readable ONNX model: it holds no graph")
+    report = Report()
+    initializers = Initializers(location, window, files, report)
+    opsets = _opsets(location, window, model["ir"], model["opsets"], report)
+    walk = Walk(location, window, initializers, report)
+    parts, stored, free = walk.graph(model["graph"])
+    walk.unmade(free)
+    walk.functions(model["functions"])
+    inputs = _values(location, window, "input", parts["inputs"], stored, report)
+    outputs = _values(location, window, "output", parts["outputs"], (), report)
+    report.finish()
+    domains = frozenset(domain for domain, _ in walk.operators)
+    external = tuple(initializers.external)
+    return OnnxSignature(location, inputs, outputs, opsets, domains, external, initializers.nbytes)
+
+
+def _opsets(
+    location: Location, window: Window, ir: int | None, spans: list[Span], report: Report
+) -> dict[str, int]:
+    if ir is None or not 3 <= ir <= NEWEST_IR:
+        report.add(location, "S453", f"has the IR version {ir}; wanted 3 to {NEWEST_IR}")
+    opsets: dict[str, int] = {}
+    for span in spans:
+        opset = message(window, span, OPSET)
+        domain, version = opset["domain"] or "", opset["version"] or 0
+        if domain in opsets:
+            report.add(location, "S453", f"names an opset of {show(domain)} twice")
+        if not 1 <= version <= NEWEST_OPSET:
+            report.add(
+                location,
+                "S453",
+                f"names the opset {version} of {show(domain)}; wanted 1 to {NEWEST_OPSET}",
+            )
+        opsets[domain] = version
+    if not opsets:
+        report.add(location, "S453", "names no opset")
+    return opsets
+
+
+def _values(
+    location: Location,
+    window: Window,
+    role: str,
+    spans: list[Span],
+    stored: Collection[str],
+    report: Report,
+) -> tuple[OnnxValue, ...]:
+    found: dict[str, OnnxValue] = {}
+    seen: set[str] = set()
+    for span in spans:
+        value = message(window, span, VALUE)
+        name = value["name"] or ""
+        if not name or name in seen:
+            said = f"two {role}s are called {show(name)}" if name else f"an {role} has no name"
+            report.add(location, "S442", said)
+        seen.add(name)
+        if name not in stored:
+            typed = _typed(location, window, f"the {role} {show(name)}", value["type"], report)
+            if typed:
+                found[name] = OnnxValue(name, *typed)
+    if not seen.difference(stored):
+        report.add(location, "S441", f"has no {role}")
+    return tuple(found.values())
+
+
+def _typed(
+    location: Location, window: Window, what: str, span: Span | None, report: Report
+) -> tuple[str, tuple[Dim, ...] | None] | None:
+    tensor = message(window, span, TYPE)["tensor"] if span else None
+    if tensor is None:
+        report.add(location, "S443", f"{what} is no tensor; only tensors can be wired")
+        return None
+    parts = message(window, tensor, TENSOR_TYPE)
+    if parts["dtype"] not in DTYPES:
+        report.add(location, "S443", f"{what} has the unknown element type {parts['dtype']}")
+        return None
+    dtype = DTYPES[parts["dtype"]][0]
+    if parts["shape"] is None:
+        return dtype, None
+    dims: list[Dim] = []
+    for inner in message(window, parts["shape"], SHAPE)["dims"]:
+        dim = message(window, inner, DIMENSION)
+        dims.append(dim["value"] if dim["value"] is not None else dim["symbol"] or None)
+    if len(dims) > AXES or not addressable([dim for dim in dims if isinstance(dim, int)]):
+        report.add(location, "S444", f"{what} has the dims {show(str(dims))}, which cannot be")
+        return None
+    return dtype, tuple(dims)

@@ -1,0 +1,169 @@
+"""Refuse tokenizer rules that could backtrack for ever or blow a text up.
+
+This bounds what can be seen without running: nested unbounded repeats, huge counts, back
+references, replacements that multiply. Polynomial backtracking (`a*a*a*b`) and faults inside the
+tokenizers library are not seen here: load a tokenizer that nobody vouches for in a child process.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+from composer.core.location import Location
+from composer.formats.refusal import Report, show
+
+STEPS = ("normalizer", "pre_tokenizer", "post_processor", "decoder")
+PATTERN, PATTERNS = 4096, 16_384
+COUNT = 1000
+LONG = 32
+CONTENT = 256
+GROWTH = 256
+STEP_COUNT = 1000
+PADDING = 1_000_000
+SEQUENCES = 8
+UNKNOWN = ("(?R", "(?&", "(?P", "(?(", "(?@", "(*")
+PIECE = re.compile(
+    r"\\[pPx]\{[^}]*\}|\\.|\[\^?\]?(?:\[:\^?\w+:\]|\\.|[^\]\\])*\]"
+    r"|\((?:\?(?:[imsxa-]*:|[=!>]|<[=!]|<\w+>|#[^)]*))?|\)|[*+?]|\{(\d*)(,?)(\d*)\}|.",
+    re.DOTALL,
+)
+
+
+@dataclass
+class Group:
+    """A group that is being scanned: does it repeat, and how do its alternatives start?"""
+
+    repeats: bool = False
+    fresh: bool = True
+    starts: list[str] = field(default_factory=list)
+
+
+def check_pipeline(location: Location, content: dict[str, Any], report: Report) -> None:
+    """Report the steps of a tokenizer that are unsafe to load or run."""
+    characters = 0
+    for step in STEPS:
+        growth, copies = 1, 0
+        for number, rule in enumerate(_rules(content.get(step))):
+            if number >= STEP_COUNT:
+                report.add(location, "S463", f"{step} has more than {STEP_COUNT} rules")
+                break
+            pattern = rule.get("pattern")
+            if isinstance(pattern, dict) and isinstance(pattern.get("Regex"), str):
+                characters += len(pattern["Regex"])
+                if characters > PATTERNS:
+                    report.add(location, "S462", f"its patterns have over {PATTERNS} characters")
+                    return
+                _check_pattern(location, step, pattern["Regex"], report)
+            for key in ("content", "prepend"):
+                text = rule.get(key)
+                if isinstance(text, str) and len(text) > CONTENT:
+                    report.add(
+                        location,
+                        "S463",
+                        f"a rule of {step} writes {len(text)} characters at each match; "
+                        f"the limit is {CONTENT}",
+                    )
+            copies += "Sequence" in rule
+            if rule.get("type") == "Replace":
+                growth = min(growth * _growth(rule), 10**12)
+        if growth > GROWTH:
+            report.add(
+                location,
+                "S463",
+                f"{step} can make a text {growth} times as long; the limit is {GROWTH}",
+            )
+        if copies > SEQUENCES:
+            report.add(
+                location,
+                "S463",
+                f"{step} writes the text {copies} times; the limit is {SEQUENCES}",
+            )
+    _check_padding(location, content, report)
+
+
+def _rules(value: Any) -> Iterator[dict[str, Any]]:
+    if isinstance(value, dict):
+        yield value
+        for inner in value.values():
+            yield from _rules(inner)
+    elif isinstance(value, list):
+        for inner in value:
+            yield from _rules(inner)
+
+
+def _growth(rule: dict[str, Any]) -> int:
+    """Bound the factor by which one Replace lengthens a text."""
+    pattern, content = rule.get("pattern"), rule.get("content")
+    length = len(content) if isinstance(content, str) else 0
+    plain = pattern.get("String") if isinstance(pattern, dict) else pattern
+    if isinstance(plain, str) and plain:
+        return max(1, -(-length // len(plain)))
+    return length + 1
+
+
+def _check_pattern(location: Location, step: str, pattern: str, report: Report) -> None:
+    why = dangerous(pattern)
+    if why:
+        report.add(location, "S462", f"a pattern of {step} {why}: {show(pattern)}")
+
+
+def dangerous(pattern: str) -> str | None:
+    """Say why a pattern may take for ever, or None where nothing speaks against it."""
+    if len(pattern) > PATTERN:
+        return f"has {len(pattern)} characters, over {PATTERN}"
+    pieces = list(PIECE.finditer(pattern))
+    groups, closed = [Group()], Group()
+    for match, before in zip(pieces, ["", *(match[0] for match in pieces)], strict=False):
+        piece, group = match[0], groups[-1]
+        if re.fullmatch(r"\\[1-9gkK]", piece):
+            return "refers back to what it matched"
+        if pattern.startswith(UNKNOWN, match.start()):
+            return "uses a construct that is not known to be safe"
+        if piece in ("*", "+") or match[2] is not None:
+            bounds = [bound for bound in (match[1], match[3]) if bound]
+            if any(len(bound) > 4 or int(bound) > COUNT for bound in bounds):
+                return f"repeats more than {COUNT} times"
+            possessive = piece == "+" and before.endswith(("*", "+", "?")) and len(before) == 1
+            long = piece in ("*", "+") or (match[2] and not match[3])
+            if possessive or not (long or any(int(bound) >= LONG for bound in bounds)):
+                continue
+            if closed.repeats:
+                return "repeats a group that itself repeats"
+            if len(set(closed.starts)) < len(closed.starts):
+                return "repeats a group whose alternatives start alike"
+            group.repeats = True
+            continue
+        if piece == ")":
+            closed = groups.pop() if len(groups) > 1 else Group()
+            groups[-1].repeats |= closed.repeats
+            continue
+        closed = Group()
+        if piece == "|":
+            group.fresh = True
+        elif group.fresh:
+            group.starts.append(piece)
+            group.fresh = False
+        if piece.startswith("("):
+            groups.append(Group())
+    return None
+
+
+def _check_padding(location: Location, content: dict[str, Any], report: Report) -> None:
+    padding = content.get("padding")
+    if not isinstance(padding, dict):
+        return
+    strategy = padding.get("strategy")
+    fixed = strategy.get("Fixed") if isinstance(strategy, dict) else None
+    for name, length in (
+        ("strategy", fixed),
+        ("pad_to_multiple_of", padding.get("pad_to_multiple_of")),
+    ):
+        if length is not None and (type(length) is not int or not 0 <= length <= PADDING):
+            report.add(
+                location,
+                "S463",
+                f"padding.{name} is {show(str(length))}; the limit is {PADDING}",
+            )

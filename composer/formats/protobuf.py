@@ -1,0 +1,138 @@
+"""Walk protobuf messages in a file of any size, hopping over what nobody asked for."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Literal, NamedTuple
+
+from composer.formats.ranges import Ranges
+
+BLOCK = 16_384
+FIELDS = 1_000_000
+REPEATS = 50_000
+TEXT = 65_536
+HELD = 32_000_000
+OBJECT = 64  # what a short string costs beside its characters
+
+Span = tuple[int, int]
+
+
+class Malformed(Exception):
+    """Bytes that are no such message."""
+
+
+class Excessive(Exception):
+    """A message that holds more than any honest one."""
+
+
+class Field(NamedTuple):
+    """A known field of a message: its name, how to read it, and whether it repeats."""
+
+    name: str
+    kind: Literal["int", "text", "span"]
+    many: bool = False
+
+
+class Window:
+    """Read a file through one sliding block, counting the fields and names that were visited."""
+
+    def __init__(self, ranges: Ranges) -> None:
+        self.ranges = ranges
+        self.size = ranges.size
+        self.base = 0
+        self.data = b""
+        self.fields = 0
+        self.held = 0
+
+    def varint(self, at: int, end: int) -> tuple[int, int]:
+        """Return the number at `at` and where it ends."""
+        near = at - self.base
+        if near < 0 or near + 10 > len(self.data):
+            self.base, near = at, 0
+            self.data = self.ranges.read(at, max(0, min(BLOCK, self.size - at)))
+        value = shift = 0
+        for byte in self.data[near : near + min(10, end - at)]:
+            value |= (byte & 127) << shift
+            shift += 7
+            if byte < 128:
+                if value >= 1 << 64:
+                    break
+                return value, at + shift // 7
+        raise Malformed(f"a number at byte {at} does not end")
+
+    def text(self, span: Span) -> str:
+        """Return a short string."""
+        start, end = span
+        if end - start > TEXT:
+            raise Excessive(f"a name at byte {start} has {end - start} bytes")
+        self.held += OBJECT + end - start
+        if self.held > HELD:
+            raise Excessive(f"its names take more than {HELD} bytes")
+        near = start - self.base
+        if near >= 0 and end - self.base <= len(self.data):
+            data = self.data[near : end - self.base]
+        else:
+            data = self.ranges.read(start, end - start)
+        try:
+            return data.decode()
+        except UnicodeDecodeError:
+            raise Malformed(f"the text at byte {start} is not UTF-8") from None
+
+
+def message(window: Window, span: Span, fields: Mapping[int, Field]) -> dict[str, Any]:
+    """Return a message's known fields by name: lists where they repeat, else a value or None.
+
+    A field of the wrong wire type, or twice where it stands once, is refused: parsers differ there.
+    """
+    found: dict[str, Any] = {field.name: [] if field.many else None for field in fields.values()}
+    at, end = span
+    while at < end:
+        window.fields += 1
+        if window.fields > FIELDS:
+            raise Excessive(f"it holds more than {FIELDS} fields")
+        start = at
+        key, at = window.varint(at, end)
+        wire, field = key & 7, fields.get(key >> 3)
+        value: Any = None
+        if wire == 0:
+            value, at = window.varint(at, end)
+            if value >= 1 << 63:
+                value -= 1 << 64
+        elif wire == 2:
+            length, at = window.varint(at, end)
+            value, at = (at, at + length), at + length
+        elif wire in (1, 5):
+            at += 8 if wire == 1 else 4
+        if wire in (3, 4, 6, 7) or key < 8 or key >> 32:
+            raise Malformed(f"no field can start at byte {start}")
+        if at > end:
+            raise Malformed(f"the field at byte {start} ends {at - end} bytes past its message")
+        if field is None:
+            continue
+        if field.kind == "int" and wire == 2 and field.many:
+            found[field.name] += _packed(window, value)
+            continue
+        if (wire == 0) != (field.kind == "int") or wire in (1, 5):
+            raise Malformed(f"{field.name} at byte {start} has the wrong wire type")
+        if field.kind == "text":
+            value = window.text(value)
+        if not field.many:
+            if found[field.name] is not None:
+                raise Malformed(f"{field.name} is there twice, again at byte {start}")
+            found[field.name] = value
+        elif len(found[field.name]) >= REPEATS:
+            raise Excessive(f"it holds more than {REPEATS} of {field.name}")
+        else:
+            found[field.name].append(value)
+    return found
+
+
+def _packed(window: Window, span: Span) -> list[int]:
+    at, end = span
+    if end - at > REPEATS:
+        raise Excessive(f"a list of numbers at byte {at} has {end - at} bytes")
+    numbers = []
+    while at < end:
+        value, at = window.varint(at, end)
+        numbers.append(value - (1 << 64) if value >= 1 << 63 else value)
+    return numbers

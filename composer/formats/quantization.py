@@ -1,0 +1,123 @@
+"""Say how the weights of a model are quantized, as mlx-lm reads it from config.json."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, NoReturn
+
+from composer.core.location import Location
+from composer.formats.refusal import refuse, show
+from composer.formats.strictjson import kind
+
+SCHEMES = {
+    "affine": ({1, 2, 3, 4, 5, 6, 8}, {32, 64, 128}, (4, 64)),
+    "mxfp4": ({4}, {32}, (4, 32)),
+    "mxfp8": ({8}, {32}, (8, 32)),
+    "nvfp4": ({4}, {16}, (4, 16)),
+}
+PACKED = {
+    "nvfp4-pack-quantized": (4, 16, "nvfp4"),
+    "mxfp4-pack-quantized": (4, 32, "mxfp4"),
+    "pack-quantized": (4, 32, "affine"),
+}
+
+
+@dataclass(frozen=True)
+class Scheme:
+    """How the weights of one module are packed."""
+
+    bits: int
+    group_size: int
+    mode: str
+
+
+@dataclass(frozen=True)
+class Quantization(Scheme):
+    """The model's default scheme, with the modules that say otherwise."""
+
+    modules: Mapping[str, Scheme | None] = field(default_factory=dict)
+
+    def of(self, path: str) -> Scheme | None:
+        """Return a module's scheme, or None where the config says it stays as it is.
+
+        Where the config is silent mlx-lm quantizes a module if `<path>.scales` is stored.
+        """
+        return self.modules.get(path, Scheme(self.bits, self.group_size, self.mode))
+
+
+def quantization(
+    config: Mapping[str, Any], location: Location | None = None
+) -> Quantization | None:
+    """Read a config's quantization as mlx-lm does, or None for plain weights."""
+    where = location or Location("config.json", "", None)
+    own = config.get("quantization")
+    if own is None:
+        text = config.get("text_config")
+        legacy = config.get("quantization_config")
+        if legacy is None and isinstance(text, dict):
+            legacy = text.get("quantization_config")
+        return _foreign(where, legacy) if legacy else None
+    if not isinstance(own, dict):
+        refuse(where, "S472", f"quantization is {kind(own)}; wanted an object")
+    default = _scheme(where, "quantization", own, {"bits", "group_size"})
+    modules: dict[str, Scheme | None] = {}
+    for path, value in own.items():
+        if isinstance(value, dict):
+            modules[path] = _scheme(where, path, value, set())
+        elif isinstance(value, bool):
+            modules[path] = default if value else None
+    return Quantization(default.bits, default.group_size, default.mode, modules)
+
+
+def _scheme(location: Location, path: str, values: dict[str, Any], needed: set[str]) -> Scheme:
+    def wrong(message: str) -> NoReturn:
+        refuse(location, "S472", f"quantization of {show(path)}: {message}")
+
+    mode = values.get("mode", "affine")
+    if not isinstance(mode, str) or mode not in SCHEMES:
+        wrong(f"mode {show(str(mode))}; wanted one of {', '.join(SCHEMES)}")
+    some_bits, some_sizes, (usual_bits, usual_size) = SCHEMES[mode]
+    for key in sorted(needed - values.keys()):
+        wrong(f"{key} is missing")
+    bits, size = values.get("bits", usual_bits), values.get("group_size", usual_size)
+    for key, value, some in (("bits", bits, some_bits), ("group_size", size, some_sizes)):
+        if type(value) is not int or value not in some:
+            wanted = ", ".join(map(str, sorted(some)))
+            wrong(f"{key} {show(str(value))} in mode {mode}; wanted one of {wanted}")
+    return Scheme(bits, size, mode)
+
+
+def _foreign(location: Location, values: Any) -> Quantization | None:
+    """Map the formats of other tools that mlx-lm converts at load."""
+    if not isinstance(values, dict):
+        refuse(location, "S472", f"quantization_config is {kind(values)}; wanted an object")
+    inner = values.get("quantization", values)
+    settings = inner if isinstance(inner, dict) else values
+    match values.get("quant_method"):
+        case "mxfp4":
+            found = Scheme(4, 32, "mxfp4")
+        case "mxfp8":
+            found = Scheme(8, 32, "mxfp8")
+        case "fp8" if (values.get("scale_fmt"), values.get("weight_block_size")) == (
+            "ue8m0",
+            [32, 32],
+        ):
+            found = Scheme(8, 32, "mxfp8")
+        case "fp8":
+            return None
+        case "compressed-tensors" if str(values.get("format")) in PACKED:
+            found = Scheme(*PACKED[str(values.get("format"))])
+        case "modelopt" if settings.get("quant_algo") == "NVFP4":
+            found = Scheme(4, 16, "nvfp4")
+        case "awq" | "gptq" if values.get("bits", 4) == 4:
+            sizes = {"bits": 4, "group_size": values.get("group_size", 128)}
+            found = _scheme(location, "quantization_config", sizes, set())
+        case method:
+            refuse(
+                location,
+                "S472",
+                f"quantization_config has the unknown method {show(str(method))}",
+                hint="convert the original weights with mlx_lm.convert",
+            )
+    return Quantization(found.bits, found.group_size, found.mode)

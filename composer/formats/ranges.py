@@ -1,0 +1,80 @@
+"""Read byte ranges of one file, here from a disk; elsewhere it may be from the network."""
+
+from __future__ import annotations
+
+import os
+import stat
+from pathlib import Path
+from types import TracebackType
+from typing import Protocol
+
+from composer.core.location import Location
+from composer.formats.refusal import refuse
+
+
+class Ranges(Protocol):
+    """The bytes of one open file: `read` returns exactly `n` of them or raises ComposerError."""
+
+    @property
+    def size(self) -> int: ...
+
+    def read(self, offset: int, n: int) -> bytes: ...
+
+    def __enter__(self) -> Ranges: ...
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None: ...
+
+
+class LocalRanges:
+    """Read a regular file, opened once so that what is checked is what was opened."""
+
+    def __init__(self, location: Location, path: Path) -> None:
+        self.location = location
+        flags = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
+        try:
+            self.fd = os.open(path, flags)
+        except OSError as error:
+            refuse(location, "S402", f"cannot be opened: {error.strerror}")
+        status = os.fstat(self.fd)
+        if not stat.S_ISREG(status.st_mode):
+            os.close(self.fd)
+            refuse(location, "S402", f"is {kind_of(status.st_mode)}, not a regular file")
+        self.size = status.st_size
+        self.time = status.st_mtime_ns
+        self.links = status.st_nlink
+
+    def read(self, offset: int, n: int) -> bytes:
+        pieces: list[bytes] = []
+        while n > 0:
+            try:
+                os.lseek(self.fd, offset, os.SEEK_SET)
+                piece = os.read(self.fd, n)
+            except OSError as error:
+                refuse(self.location, "S402", f"cannot be read: {error.strerror}")
+            if not piece:
+                refuse(self.location, "S409", "became shorter while it was being read")
+            pieces.append(piece)
+            offset, n = offset + len(piece), n - len(piece)
+        return b"".join(pieces)
+
+    def __enter__(self) -> LocalRanges:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        os.close(self.fd)
+
+
+def kind_of(mode: int) -> str:
+    """Name a file's kind as a user would."""
+    if stat.S_ISDIR(mode):
+        return "a folder"
+    if stat.S_ISFIFO(mode):
+        return "a named pipe"
+    if stat.S_ISCHR(mode) or stat.S_ISBLK(mode):
+        return "a device"
+    return "a socket" if stat.S_ISSOCK(mode) else "a special file"

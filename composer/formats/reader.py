@@ -1,0 +1,89 @@
+"""Hand headers to components, each file read once."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+from composer.core.errors import Problem
+from composer.core.location import Location
+from composer.formats.config import read_config
+from composer.formats.files import Files, Kind, LocalFiles
+from composer.formats.onnx import OnnxSignature, read_onnx
+from composer.formats.ranges import Ranges
+from composer.formats.safetensors import TensorIndex, read_safetensors
+from composer.formats.tokenizer import TokenizerInfo, read_tokenizer, tokenizer_file
+
+T = TypeVar("T")
+
+
+class _Opened:
+    """Files that note which of them were opened."""
+
+    def __init__(self, files: Files) -> None:
+        self.files = files
+        self.opened: dict[Location, None] = {}
+
+    def kind(self, location: Location) -> Kind | None:
+        return self.files.kind(location)
+
+    def names(self, location: Location) -> tuple[str, ...]:
+        return self.files.names(location)
+
+    def open(self, location: Location, within: Location | None = None) -> Ranges:
+        found = self.files.open(location, within)
+        self.opened[location] = None
+        return found
+
+
+class Headers:
+    """Read each header once; `warnings` keeps what was ignored on the way.
+
+    `opened` are the files that were asked for since it was last emptied, read again or not: whoever
+    described a component from them needs them to load it.
+    """
+
+    def __init__(self, files: Files | None = None) -> None:
+        self._files = _Opened(files or LocalFiles())
+        self.files: Files = self._files
+        self.opened = self._files.opened
+        self.warnings: list[Problem] = []
+        self._read: dict[tuple[str, Location], tuple[Any, tuple[Location, ...]]] = {}
+
+    def safetensors(self, location: Location) -> TensorIndex:
+        """Describe the tensors of a file or of a folder's model."""
+        return self._once("safetensors", location, lambda: read_safetensors(location, self.files))
+
+    def onnx(self, location: Location) -> OnnxSignature:
+        """Describe the inputs and outputs of an ONNX file."""
+        return self._once("onnx", location, lambda: read_onnx(location, self.files))
+
+    def tokenizer(self, location: Location) -> TokenizerInfo:
+        """Describe a tokenizer.json or the one in a folder."""
+        file = tokenizer_file(location, self.files)
+        return self._once("tokenizer", file, lambda: read_tokenizer(file, self.files))
+
+    def config(self, location: Location) -> dict[str, Any]:
+        """Return a JSON object: a file, or the config.json in a folder."""
+        return self._once(
+            "config", location, lambda: read_config(location, self.files, self.warnings.append)
+        )
+
+    def exists(self, location: Location) -> bool:
+        """Tell whether a file or folder is there."""
+        return self.files.kind(location) in ("file", "folder")
+
+    def _once(self, reader: str, location: Location, read: Callable[[], T]) -> T:
+        if (reader, location) not in self._read:
+            before = dict(self.opened)
+            self.opened.clear()
+            try:
+                self._read[reader, location] = (read(), tuple(self.opened))
+            finally:
+                own = dict(self.opened)
+                self.opened.clear()
+                self.opened.update(before | own)
+        found, opened = self._read[reader, location]
+        self.opened.update(dict.fromkeys(opened))
+        answer: T = found
+        return answer

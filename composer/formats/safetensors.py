@@ -1,0 +1,222 @@
+"""Read the header of safetensors files: names, dtypes, shapes and where the bytes are."""
+
+from __future__ import annotations
+
+import re
+import struct
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from math import prod
+from typing import Any
+
+from composer.core.errors import ComposerError
+from composer.core.location import Location
+from composer.formats.files import Files, LocalFiles, absent
+from composer.formats.ranges import Ranges
+from composer.formats.refusal import Report, refuse, show
+from composer.formats.shards import Shards, find_shards
+from composer.formats.sniff import sniff
+from composer.formats.strictjson import kind, parse_object
+
+DTYPES = {
+    "BOOL": ("bool", 1),
+    "U8": ("u8", 1),
+    "I8": ("i8", 1),
+    "F8_E4M3": ("f8_e4m3", 1),
+    "F8_E5M2": ("f8_e5m2", 1),
+    "F8_E8M0": ("f8_e8m0", 1),
+    "U16": ("u16", 2),
+    "I16": ("i16", 2),
+    "F16": ("f16", 2),
+    "BF16": ("bf16", 2),
+    "U32": ("u32", 4),
+    "I32": ("i32", 4),
+    "F32": ("f32", 4),
+    "U64": ("u64", 8),
+    "I64": ("i64", 8),
+    "F64": ("f64", 8),
+    "C64": ("c64", 8),
+}
+HEADER = 10_000_000
+TENSORS = 50_000
+AXES = 8
+DIM = 2**31 - 1
+NAME = re.compile(r"[A-Za-z0-9_.\-/]{1,256}")
+FIELDS = {"dtype", "shape", "data_offsets"}
+
+
+@dataclass(frozen=True, slots=True)
+class Tensor:
+    """One tensor as its header describes it; `offset` counts from the start of `file`."""
+
+    name: str
+    dtype: str
+    shape: tuple[int, ...]
+    nbytes: int
+    file: Location
+    offset: int
+
+
+@dataclass(frozen=True, eq=False)
+class TensorIndex(Mapping[str, Tensor]):
+    """The tensors of one file, or of all shards of a model, by name."""
+
+    tensors: Mapping[str, Tensor]
+    metadata: Mapping[str, str]
+    files: tuple[Location, ...]
+
+    def __getitem__(self, name: str) -> Tensor:
+        return self.tensors[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.tensors)
+
+    def __len__(self) -> int:
+        return len(self.tensors)
+
+    @property
+    def nbytes(self) -> int:
+        return sum(tensor.nbytes for tensor in self.tensors.values())
+
+
+def read_safetensors(location: Location, files: Files | None = None) -> TensorIndex:
+    """Describe a safetensors file, or the one model that a folder holds."""
+    files = files or LocalFiles()
+    found = files.kind(location)
+    if found is None:
+        absent(files, location)
+    shards = find_shards(location, files) if found == "folder" else Shards((location,), None)
+    report, tensors, metadata = Report(), dict[str, Tensor](), dict[str, str]()
+    for shard in shards.files:
+        try:
+            own, notes = read_header(shard, files)
+        except ComposerError as error:
+            report.extend(error)
+            continue
+        metadata.update(notes)
+        shards.compare(shard, own, report)
+        for name, tensor in own.items():
+            if name in tensors:
+                report.add(
+                    shard, "S435", f"holds {show(name)}, which {tensors[name].file} holds too"
+                )
+            tensors.setdefault(name, tensor)
+    report.finish()
+    return TensorIndex(tensors, metadata, shards.files)
+
+
+def read_header(location: Location, files: Files) -> tuple[dict[str, Tensor], dict[str, str]]:
+    """Return the tensors and the metadata of one file whose every byte is accounted for."""
+    with files.open(location) as ranges:
+        return _read(location, ranges)
+
+
+def _read(location: Location, ranges: Ranges) -> tuple[dict[str, Tensor], dict[str, str]]:
+    head = ranges.read(0, min(ranges.size, 512))
+    if head[8:9] != b"{":
+        sniff(location, head, "safetensors")
+    if ranges.size < 8:
+        refuse(location, "S420", f"has {ranges.size} bytes; a safetensors header needs 8")
+    (length,) = struct.unpack("<Q", head[:8])
+    if length > HEADER:
+        refuse(location, "S420", f"says its header has {length} bytes; the limit is {HEADER}")
+    if length > ranges.size - 8:
+        refuse(
+            location,
+            "S420",
+            f"says its header has {length} bytes but only {ranges.size - 8} follow",
+            hint="the file was cut off; fetch it again",
+        )
+    if head[8:9] != b"{" or length == 0:
+        refuse(location, "S420", "has no header that starts with '{'")
+    header = ranges.read(8, length)
+    entries = parse_object(location, header, what="the header", depth=8, lines=False)
+    report = Report()
+    metadata = _metadata(location, entries.pop("__metadata__", {}), report)
+    if len(entries) > TENSORS:
+        refuse(location, "S426", f"holds {len(entries)} tensors; the limit is {TENSORS}")
+    tensors = [_tensor(location, name, entry, report) for name, entry in entries.items()]
+    whole = [tensor for tensor in tensors if tensor]
+    if len(whole) == len(tensors):
+        _cover(location, whole, ranges.size - 8 - length, report)
+    report.finish()
+    start = 8 + length
+    return {
+        t.name: Tensor(t.name, t.dtype, t.shape, t.nbytes, t.file, start + t.offset) for t in whole
+    }, metadata
+
+
+def _metadata(location: Location, notes: Any, report: Report) -> dict[str, str]:
+    if notes is None:  # what mlx.core.save_safetensors writes when it is given none
+        return {}
+    if isinstance(notes, dict) and all(isinstance(value, str) for value in notes.values()):
+        return notes
+    if isinstance(notes, dict):
+        key, value = next((k, v) for k, v in notes.items() if not isinstance(v, str))
+        report.add(location, "S421", f"__metadata__[{show(key)}] is {kind(value)}; wanted a string")
+    else:
+        report.add(location, "S421", f"__metadata__ is {kind(notes)}; wanted an object of strings")
+    return {}
+
+
+def _tensor(location: Location, name: str, entry: Any, report: Report) -> Tensor | None:
+    said = len(report.problems) + report.unsaid
+
+    def wrong(code: str, message: str) -> None:
+        report.add(location, code, f"tensor {show(name)} {message}")
+
+    if not NAME.fullmatch(name) or ".." in name.split("/"):
+        wrong("S425", "has a name that is not 1 to 256 of A-Z a-z 0-9 _ . - / without '..'")
+    if not isinstance(entry, dict) or entry.keys() != FIELDS:
+        found = ", ".join(map(show, sorted(entry))) if isinstance(entry, dict) else kind(entry)
+        wrong("S422", f"has {found or 'nothing'}; wanted exactly dtype, shape, data_offsets")
+        return None
+    dtype, shape, offsets = entry["dtype"], entry["shape"], entry["data_offsets"]
+    if not isinstance(dtype, str) or dtype not in DTYPES:
+        wrong("S423", f"has the dtype {show(str(dtype))}; wanted one of {', '.join(DTYPES)}")
+    if not isinstance(shape, list) or not all(_natural(dim) for dim in shape):
+        wrong("S424", f"has the shape {show(str(shape))}; wanted a list of whole numbers from 0")
+    elif len(shape) > AXES:
+        wrong("S424", f"has {len(shape)} axes; the limit is {AXES}")
+    elif max(shape, default=0) > DIM or prod(dim for dim in shape if dim) > 2**63 - 1:
+        wrong("S424", f"has the shape {shape}, which is too large to address")
+    if not isinstance(offsets, list) or len(offsets) != 2 or not all(map(_natural, offsets)):
+        wrong("S422", f"has data_offsets {show(str(offsets))}; wanted [start, end]")
+    if len(report.problems) + report.unsaid > said:
+        return None
+    short, width = DTYPES[dtype]
+    start, end = offsets
+    nbytes = width * prod(shape)
+    if end - start != nbytes:
+        wrong("S427", f"is {dtype} {shape}, {nbytes} bytes, but data_offsets hold {end - start}")
+        return None
+    return Tensor(name, short, tuple(shape), nbytes, location, start)
+
+
+def _cover(location: Location, tensors: list[Tensor], size: int, report: Report) -> None:
+    end, before = 0, ""
+    for tensor in sorted(tensors, key=lambda tensor: (tensor.offset, tensor.nbytes)):
+        if tensor.offset > end:
+            report.add(location, "S429", f"bytes {end} to {tensor.offset} belong to no tensor")
+        elif tensor.offset < end:
+            report.add(
+                location,
+                "S428",
+                f"tensor {show(tensor.name)} starts at {tensor.offset}, "
+                f"inside {show(before)}, which ends at {end}",
+            )
+        if tensor.offset + tensor.nbytes >= end:
+            end, before = tensor.offset + tensor.nbytes, tensor.name
+    if end > size:
+        report.add(
+            location,
+            "S431",
+            f"its tensors need {end} bytes but {size} are there",
+            hint="the file was cut off; fetch it again",
+        )
+    elif end < size:
+        report.add(location, "S430", f"{size - end} bytes after the last tensor belong to none")
+
+
+def _natural(value: Any) -> bool:
+    return type(value) is int and value >= 0

@@ -1,0 +1,124 @@
+"""Decide which safetensors files of a folder are the model, and hold them to their index."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection
+from dataclasses import dataclass
+from typing import NoReturn
+
+from composer.core.location import Location
+from composer.formats.files import Files
+from composer.formats.refusal import Report, listing, refuse, show
+from composer.formats.sniff import sniff
+from composer.formats.strictjson import parse_object
+
+INDEX = ".safetensors.index.json"
+INDEX_SIZE = 32_000_000
+SHARD = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.\-]{0,200}\.safetensors")
+NUMBERED = re.compile(r"(.*)-(\d{1,6})-of-(\d{1,6})\.safetensors")
+OTHERS = (".bin", ".pt", ".pth", ".ckpt", ".pkl", ".npz", ".h5", ".gguf", ".onnx")
+
+
+@dataclass(frozen=True)
+class Shards:
+    """The files of a model and, where there is an index, the tensors that it gives to each."""
+
+    files: tuple[Location, ...]
+    wanted: dict[str, set[str]] | None
+
+    def compare(self, shard: Location, names: Collection[str], report: Report) -> None:
+        """Report the tensors that a shard lacks or holds beyond its index."""
+        if self.wanted is None:
+            return
+        wanted = self.wanted[shard.inside.rpartition("/")[2]]
+        for name in sorted(wanted.difference(names)):
+            report.add(shard, "S435", f"lacks {show(name)}, which the index places here")
+        for name in sorted(set(names) - wanted):
+            report.add(shard, "S435", f"holds {show(name)}, which the index does not place here")
+
+
+def find_shards(folder: Location, files: Files) -> Shards:
+    """Return the model's files: those of its index, the only one, or what `model*` matches."""
+    names = files.names(folder)
+    indexes = [name for name in names if name.endswith(INDEX)]
+    held = [name for name in names if name.endswith(".safetensors")]
+    if len(indexes) > 1:
+        _ambiguous(folder, f"holds {len(indexes)} indexes: {listing(indexes)}")
+    if indexes:
+        return _indexed(folder, indexes[0], held, files)
+    if not held:
+        others = [name for name in names if name.endswith(OTHERS)]
+        refuse(
+            folder,
+            "S432",
+            "holds no safetensors file",
+            f"it holds {listing(others or names)}",
+            hint="convert the weights to safetensors" if others else None,
+        )
+    if len(held) > 1 and not all(name.startswith("model") for name in held):
+        _ambiguous(folder, f"holds {len(held)} safetensors files and no index: {listing(held)}")
+    _whole_series(folder, held)
+    return Shards(tuple(folder / name for name in held), None)
+
+
+def _ambiguous(folder: Location, message: str) -> NoReturn:
+    refuse(folder, "S432", message, hint="write the path of the one file that is meant")
+
+
+def _indexed(folder: Location, index: str, held: list[str], files: Files) -> Shards:
+    location = folder / index
+    with files.open(location) as ranges:
+        if ranges.size > INDEX_SIZE:
+            refuse(location, "S408", f"has {ranges.size} bytes; the limit is {INDEX_SIZE}")
+        data = ranges.read(0, ranges.size)
+    sniff(location, data[:512], "a safetensors index")
+    places = parse_object(location, data).get("weight_map")
+    if not isinstance(places, dict) or not places:
+        refuse(location, "S433", "has no weight_map that names tensors")
+    report, wanted = Report(), dict[str, set[str]]()
+    for name, shard in places.items():
+        if not isinstance(shard, str) or not SHARD.fullmatch(shard):
+            report.add(
+                location,
+                "S433",
+                f"places {show(name)} in {show(str(shard))}; wanted a .safetensors file "
+                "of this folder",
+            )
+        else:
+            wanted.setdefault(shard, set()).add(name)
+    for shard in sorted(wanted):
+        if shard not in held:
+            report.add(
+                location,
+                "S434",
+                f"names {shard}, which is not in the folder",
+                f"{folder} holds {listing(held)}",
+                hint="fetch the missing file",
+            )
+    for name in held:
+        if name.startswith("model") and name not in wanted:
+            report.add(
+                folder / name,
+                "S435",
+                f"is not named by {index}, but loaders take every model*.safetensors",
+                hint="remove one of the two sets of weights",
+            )
+    report.finish()
+    return Shards(tuple(folder / name for name in sorted(wanted)), wanted)
+
+
+def _whole_series(folder: Location, held: list[str]) -> None:
+    series: dict[tuple[str, str], set[int]] = {}
+    for match in filter(None, map(NUMBERED.fullmatch, held)):
+        stem, number, count = match.groups()
+        series.setdefault((stem, count), set()).add(int(number))
+    for (stem, count), numbers in series.items():
+        if len(numbers) != int(count) or max(numbers) > int(count):
+            found = ", ".join(map(str, sorted(numbers)))
+            refuse(
+                folder,
+                "S434",
+                f"holds numbers {found} of the {int(count)} shards of {show(stem)}",
+                hint="fetch the missing files",
+            )

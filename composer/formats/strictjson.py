@@ -1,0 +1,114 @@
+"""Parse JSON that others wrote: bounded, no duplicate keys, no NaN, no lone surrogates."""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from typing import Any, NoReturn
+
+from composer.core.errors import ComposerError, Place, Problem
+from composer.core.location import Location
+from composer.formats.refusal import Report, refuse, show
+
+OTHER = bytes(set(range(256)) - set(b'"[]{}'))
+SQUARE = bytes.maketrans(b"{}", b"[]")
+STRING = re.compile(rb'"[^"]*(?:"|\Z)')
+SURROGATE = re.compile(rb"\\u[dD][89a-fA-F]")
+
+
+class Unwanted(Exception):
+    """A number that JSON does not have."""
+
+
+def parse_object(
+    location: Location,
+    data: bytes,
+    *,
+    what: str = "the file",
+    depth: int = 32,
+    values: int = 500_000,
+    lines: bool = True,
+) -> dict[str, Any]:
+    """Return the JSON object in `data`, or refuse it before the parser can hang or recurse."""
+    found = data.count(b",") + data.count(b"[") + data.count(b"{")
+    if found > values:
+        refuse(location, "S412", f"{what} holds more than {values} values")
+    if too_deep(data, depth):
+        refuse(location, "S412", f"{what} is nested more than {depth} levels deep")
+    report, seen = Report(), set[str]()
+
+    def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        result = dict(pairs)
+        if len(result) < len(pairs):
+            seen.clear()
+            for key, _ in pairs:
+                if key in seen:
+                    report.add(location, "S411", f"{what} has the key {show(key)} twice")
+                seen.add(key)
+        return result
+
+    try:
+        text = data.decode()
+        result = json.loads(
+            text,
+            object_pairs_hook=unique,
+            parse_constant=_constant,
+            parse_float=_float,
+            parse_int=_int,
+        )
+        if SURROGATE.search(data):
+            json.dumps(result, ensure_ascii=False).encode()
+    except UnicodeError as error:
+        why = "half a surrogate pair" if isinstance(error, UnicodeEncodeError) else "not UTF-8"
+        refuse(location, "S410", f"{what} holds text that is {why}")
+    except json.JSONDecodeError as error:
+        place = Place(str(location), error.lineno, error.colno) if lines else Place(str(location))
+        where = "" if lines else f" at byte {error.pos}"
+        raise ComposerError(
+            Problem("S410", f"{what} is not JSON: {error.msg}{where}", place)
+        ) from None
+    except RecursionError:
+        refuse(location, "S412", f"{what} is nested too deep to parse")
+    except Unwanted as error:
+        refuse(location, "S413", f"{what} holds the number {error}, which JSON does not have")
+    report.finish()
+    if not isinstance(result, dict):
+        refuse(location, "S410", f"{what} holds {kind(result)}; wanted an object")
+    return result
+
+
+def too_deep(data: bytes, depth: int) -> bool:
+    """Tell whether brackets nest deeper than `depth`, by peeling the innermost ones off."""
+    rest = data.replace(b"\\\\", b"").replace(b'\\"', b"").translate(SQUARE, OTHER)
+    rest = STRING.sub(b"", rest.replace(b'""', b""))
+    for _ in range(depth):
+        rest, before = rest.replace(b"[]", b""), len(rest)
+        if len(rest) == before:
+            break
+    return b"[]" in rest or rest.count(b"[") > depth
+
+
+def kind(value: object) -> str:
+    """Name the JSON type of a value."""
+    if value is None or isinstance(value, bool):
+        return "null" if value is None else "a boolean"
+    names = {dict: "an object", list: "a list", str: "a string", int: "an integer"}
+    return names.get(type(value), "a number")
+
+
+def _constant(name: str) -> NoReturn:
+    raise Unwanted(name)
+
+
+def _float(digits: str) -> float:
+    value = float(digits)
+    if math.isinf(value):
+        raise Unwanted(digits[:20])
+    return value
+
+
+def _int(digits: str) -> int:
+    if len(digits) > 20:
+        raise Unwanted(f"{digits[:20]}... ({len(digits)} digits)")
+    return int(digits)

@@ -1,0 +1,172 @@
+"""Read tokenizer.json: its tokens and IDs, and nothing in it that could hang or exhaust memory."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from composer.core.location import Location
+from composer.formats.files import Files, LocalFiles
+from composer.formats.patterns import check_pipeline
+from composer.formats.refusal import Report, refuse, show
+from composer.formats.sniff import sniff
+from composer.formats.strictjson import kind, parse_object
+
+SIZE = 64_000_000
+VALUES = 8_000_000
+IDS = 2**24
+MODELS = ("BPE", "WordPiece", "WordLevel", "Unigram")
+FLAGS = ("special", "normalized", "lstrip", "rstrip", "single_word")
+
+
+@dataclass(frozen=True, slots=True)
+class AddedToken:
+    """A token that is cut out of the text before the model sees it."""
+
+    id: int
+    content: str
+    special: bool
+    normalized: bool
+    lstrip: bool
+    rstrip: bool
+    single_word: bool
+
+
+@dataclass(frozen=True, eq=False)
+class TokenizerInfo:
+    """The tokens of a tokenizer: `vocab` of its model, `added` beside it."""
+
+    model: str
+    vocab: Mapping[str, int]
+    added: Mapping[str, AddedToken]
+
+    def id_of(self, token: str) -> int | None:
+        """Return a token's ID, or None where the tokenizer does not have it."""
+        found = self.added.get(token)
+        return found.id if found else self.vocab.get(token)
+
+    @property
+    def size(self) -> int:
+        """Count the distinct tokens."""
+        return len(self.vocab) + sum(token not in self.vocab for token in self.added)
+
+    @property
+    def max_id(self) -> int:
+        """Return the largest ID; an embedding needs at least one row more than that."""
+        added = max((token.id for token in self.added.values()), default=-1)
+        return max(added, max(self.vocab.values(), default=-1))
+
+
+def read_tokenizer(location: Location, files: Files | None = None) -> TokenizerInfo:
+    """Describe a tokenizer.json, or the one in a folder."""
+    files = files or LocalFiles()
+    location = tokenizer_file(location, files)
+    data = tokenizer_bytes(location, files)
+    content = parse_object(location, data, values=VALUES)
+    report = Report()
+    model = content.get("model")
+    if not isinstance(model, dict):
+        refuse(location, "S460", f"model is {kind(model)}; wanted an object")
+    name = model.get("type", "BPE" if "merges" in model else None)
+    if name not in MODELS:
+        report.add(
+            location,
+            "S460",
+            f"the model's type is {show(str(name))}; wanted one of {', '.join(MODELS)}",
+        )
+    vocab = _vocab(location, model.get("vocab"), report)
+    added = _added(location, content.get("added_tokens"), report)
+    check_pipeline(location, content, report)
+    report.finish()
+    _distinct(location, vocab, added, report)
+    report.finish()
+    return TokenizerInfo(str(name), vocab, added)
+
+
+def tokenizer_file(location: Location, files: Files | None = None) -> Location:
+    """Return the file that is meant: a tokenizer.json, or the one in a folder."""
+    named = location.inside.endswith(".json") or (files or LocalFiles()).kind(location) == "file"
+    return location if named else location / "tokenizer.json"
+
+
+def tokenizer_bytes(location: Location, files: Files | None = None) -> bytes:
+    """Return all of a tokenizer.json, or refuse what is too large or something else."""
+    with (files or LocalFiles()).open(location) as ranges:
+        if ranges.size > SIZE:
+            refuse(location, "S408", f"has {ranges.size} bytes; the limit is {SIZE}")
+        data = ranges.read(0, ranges.size)
+    sniff(location, data[:512], "a tokenizer.json")
+    return data
+
+
+def _vocab(location: Location, vocab: Any, report: Report) -> dict[str, int]:
+    if isinstance(vocab, list):
+        pairs: dict[str, int] = {}
+        for number, pair in enumerate(vocab):
+            if not isinstance(pair, list) or len(pair) != 2 or not isinstance(pair[0], str):
+                report.add(location, "S460", f"vocab entry {number} is not [token, score]")
+            elif pairs.setdefault(pair[0], number) != number:
+                report.add(location, "S461", f"the token {show(pair[0])} is in the vocab twice")
+        return pairs
+    if not isinstance(vocab, dict):
+        report.add(location, "S460", f"vocab is {kind(vocab)}; wanted an object or a list")
+        return {}
+    for token, id in vocab.items():
+        _in_range(location, token, id, report)
+    return vocab
+
+
+def _added(location: Location, tokens: Any, report: Report) -> dict[str, AddedToken]:
+    found: dict[str, AddedToken] = {}
+    if tokens is not None and not isinstance(tokens, list):
+        report.add(location, "S460", f"added_tokens is {kind(tokens)}; wanted a list")
+        return found
+    for number, token in enumerate(tokens or ()):
+        content = token.get("content") if isinstance(token, dict) else None
+        if not isinstance(content, str) or not content:
+            report.add(location, "S460", f"added token {number} has no content")
+            continue
+        flags = {flag: token.get(flag, False) for flag in FLAGS}
+        if not all(isinstance(value, bool) for value in flags.values()):
+            report.add(location, "S460", f"added token {show(content)} has a flag that is no bool")
+        elif content in found:
+            report.add(location, "S461", f"the added token {show(content)} is there twice")
+        elif _in_range(location, content, token.get("id"), report):
+            found[content] = AddedToken(token["id"], content, **flags)
+    return found
+
+
+def _in_range(location: Location, token: str, id: Any, report: Report) -> bool:
+    if type(id) is int and 0 <= id < IDS:
+        return True
+    report.add(
+        location,
+        "S461",
+        f"the token {show(token)} has the id {show(str(id))}; wanted 0 to {IDS - 1}",
+    )
+    return False
+
+
+def _distinct(
+    location: Location, vocab: dict[str, int], added: dict[str, AddedToken], report: Report
+) -> None:
+    owners: dict[int, str] = {}
+    for token, id in vocab.items():
+        if owners.setdefault(id, token) != token:
+            report.add(
+                location, "S461", f"{show(owners[id])} and {show(token)} both have the id {id}"
+            )
+    for token, own in added.items():
+        if vocab.get(token, own.id) != own.id:
+            report.add(
+                location,
+                "S461",
+                f"{show(token)} has the id {own.id} as an added token, {vocab[token]} in the vocab",
+            )
+        elif owners.setdefault(own.id, token) != token:
+            report.add(
+                location,
+                "S461",
+                f"{show(owners[own.id])} and {show(token)} both have the id {own.id}",
+            )

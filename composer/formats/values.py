@@ -1,0 +1,88 @@
+"""Keep values of a graph in a safetensors file, and read them back.
+
+A tensor stands under its value's name. Audio is a tensor of samples, its rate in the metadata
+under `rate NAME`; a text is metadata, under `text NAME`. Other metadata is only for the reader.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from composer.core.backend import LONG
+from composer.core.errors import ComposerError, Place, Problem
+from composer.core.location import Location
+from composer.formats import read_safetensors
+from composer.formats.audio import Audio, read_audio
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from composer.formats import Tensor
+
+RATE, TEXT = "rate ", "text "
+
+
+def pack_values(values: Mapping[str, Any], about: Mapping[str, str]) -> bytes:
+    """Return tapped values as a file, with a few words about their origin."""
+    import numpy as np
+    from safetensors.numpy import save
+
+    tensors, metadata = {}, dict(about)
+    for name, value in values.items():
+        if isinstance(value, str):
+            metadata[TEXT + name] = value
+        elif isinstance(value, Audio):
+            metadata[RATE + name] = str(value.rate)
+            tensors[name] = np.array(value.samples, order="C")
+        else:
+            tensors[name] = np.array(value, order="C")
+    return bytes(save(tensors, metadata))
+
+
+def read_values(path: Path) -> dict[str, Any]:
+    """Read values by name; raise ComposerError unless every byte of the file is accounted for."""
+    if not path.is_file():
+        what = "this is not a file" if path.exists() else "there is no such file"
+        raise ComposerError(Problem("R542", what, Place(str(path))))
+    index = read_safetensors(Location(str(path.parent), path.name, path.parent))
+    values = {name: _array(path, tensor) for name, tensor in index.items()}
+    return _named(path, values, index.metadata)
+
+
+def read_about(path: Path, key: str) -> str | None:
+    """Return one of the words about the values of a file."""
+    return read_safetensors(Location(str(path.parent), path.name, path.parent)).metadata.get(key)
+
+
+def _named(
+    path: Path, values: Mapping[str, np.ndarray], metadata: Mapping[str, str]
+) -> dict[str, Any]:
+    found: dict[str, Any] = dict(values)
+    for key, text in metadata.items():
+        if key.startswith(TEXT):
+            found[key.removeprefix(TEXT)] = text
+        elif key.startswith(RATE):
+            name = key.removeprefix(RATE)
+            if name not in values or not text.isdecimal():
+                message = f"the metadata '{key}' is '{text[:20]}', no rate of a tensor in the file"
+                raise ComposerError(Problem("R542", message, Place(str(path))))
+            found[name] = read_audio((values[name], int(text)))
+    return found
+
+
+def _array(path: Path, tensor: Tensor) -> np.ndarray:
+    """Read one tensor; bfloat16, which NumPy lacks, as float32."""
+    import numpy as np
+
+    stored = "u16" if tensor.dtype == "bf16" else tensor.dtype
+    if stored not in LONG:
+        message = f"tensor '{tensor.name}' is {tensor.dtype}, which no value of a graph is"
+        raise ComposerError(Problem("R542", message, Place(str(path))))
+    dtype = np.dtype(LONG[stored]).newbyteorder("<")
+    count = tensor.nbytes // dtype.itemsize
+    flat = np.fromfile(path, dtype, count, offset=tensor.offset)
+    if tensor.dtype == "bf16":
+        flat = (flat.astype(np.uint32) << 16).view(np.float32)
+    return flat.reshape(tensor.shape)

@@ -1,0 +1,65 @@
+"""What a sequence is to the decoders of language models: its prompt, and its state."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+import numpy as np
+
+
+@dataclass(frozen=True)
+class Prompt:
+    """What a sequence begins with.
+
+    `rows` are the model's inputs by its keywords, each with the leading axis T: embeddings [T, D],
+    and whatever else an architecture takes beside them. `adapters` are on while the sequence is
+    read and continued.
+    """
+
+    rows: Mapping[str, Any]
+    adapters: tuple[str, ...] = ()
+
+    def __len__(self) -> int:
+        return int(next(iter(self.rows.values())).shape[0])
+
+    def part(self, start: int, end: int) -> dict[str, Any]:
+        """Return the rows from start to end as a batch of one."""
+        return {name: rows[None, start:end] for name, rows in self.rows.items()}
+
+
+@dataclass(eq=False)
+class State:
+    """The cache of one sequence, the logits [V] that follow its last row, and its adapters."""
+
+    cache: Any
+    logits: Any
+    adapters: tuple[str, ...] = field(default=())
+
+
+class CachedDecoder(Protocol):
+    """A `composer.generation.engine.Decoder` whose caches can be kept and trimmed."""
+
+    def prefill(self, prompt: Prompt, cache: Any = None) -> State:
+        """Read a prompt, after what `cache` has read."""
+
+    def step(self, states: Sequence[State], tokens: Sequence[int]) -> None: ...
+
+    def greedy(self, states: Sequence[State]) -> list[int]: ...
+
+    def logits(self, state: State) -> np.ndarray: ...
+
+    def retire(self, state: State) -> None: ...
+
+    def follow(self, tokens: Sequence[int]) -> Mapping[str, Any]:
+        """Return the rows of tokens that were chosen, as a prompt has them."""
+
+    def bits(self, value: Any) -> np.ndarray:
+        """Return the bits of each row of an input, uint8 [T, N]."""
+
+    def trim(self, cache: Any, surplus: int) -> bool:
+        """Forget the last rows that a cache has read; tell whether it could."""
+
+    def given(self, value: np.ndarray) -> Any:
+        """Return an array of NumPy as the backend's."""

@@ -1,0 +1,106 @@
+"""Choose the next token from logits."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+
+from composer.core.errors import ComposerError, Problem
+
+
+@dataclass(frozen=True)
+class Sampling:
+    """How tokens are chosen; temperature 0 is greedy, and then top_p and top_k have no say.
+
+    `top_k` 0 keeps every token, `top_p` 1 every probability. However small a temperature above 0
+    is, it draws: among equals where the others have become too unlikely.
+    """
+
+    temperature: float = 0.0
+    top_p: float = 1.0
+    top_k: int = 0
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        problems = [Problem("R510", text) for text in self._faults()]
+        if problems:
+            raise ComposerError(problems)
+
+    def _faults(self) -> list[str]:
+        faults = []
+        if not (math.isfinite(self.temperature) and self.temperature >= 0):
+            faults.append(f"temperature is {self.temperature}; it must be 0 or more, and finite")
+        if not 0 < self.top_p <= 1:
+            faults.append(f"top_p is {self.top_p}; it must be above 0 and at most 1")
+        if self.top_k < 0:
+            faults.append(f"top_k is {self.top_k}; it must be 0, which keeps all, or more")
+        if not 0 <= self.seed < 2**64:
+            faults.append(f"seed is {self.seed}; it must be from 0 to 2**64 - 1")
+        if self.temperature == 0 and self.top_p != 1:
+            faults.append(f"top_p {self.top_p} has no effect at temperature 0, which is greedy")
+        if self.temperature == 0 and self.top_k != 0:
+            faults.append(f"top_k {self.top_k} has no effect at temperature 0, which is greedy")
+        return faults
+
+    @property
+    def greedy(self) -> bool:
+        return self.temperature == 0
+
+
+class Sampler:
+    """Draw tokens of one sequence; the same seed and logits give the same tokens."""
+
+    def __init__(self, sampling: Sampling) -> None:
+        self.sampling = sampling
+        self._random = np.random.Generator(np.random.PCG64(sampling.seed))
+
+    def probabilities(self, logits: np.ndarray) -> np.ndarray:
+        """Return float64 probabilities [V] of float32 logits [V].
+
+        Temperature comes first, then top_k, then top_p, as in transformers' generation: top_k
+        keeps ties with the k-th logit; top_p keeps the smallest set of the likeliest tokens whose
+        probability reaches it.
+        """
+        sampling = self.sampling
+        below = logits.astype(np.float64) - logits.max()
+        with np.errstate(over="ignore"):  # a quotient beyond float64 is a chance of 0
+            scaled = below / sampling.temperature
+        if 0 < sampling.top_k < scaled.size:
+            least = np.partition(scaled, -sampling.top_k)[-sampling.top_k]
+            scaled = np.where(scaled < least, -np.inf, scaled)
+        chances = softmax(scaled)
+        if sampling.top_p < 1:
+            order = np.argsort(-chances, kind="stable")
+            before = np.cumsum(chances[order]) - chances[order]
+            dropped = order[before >= sampling.top_p]
+            chances[dropped] = 0
+            chances /= chances.sum()
+        return chances
+
+    def choose(self, logits: np.ndarray) -> int:
+        """Return the next token of float32 logits [V]."""
+        if not np.isfinite(logits.max()):  # NaN, +inf, or -inf throughout
+            raise ComposerError(not_a_number())
+        if self.sampling.greedy:
+            return int(np.argmax(logits))
+        ends = np.cumsum(self.probabilities(logits))
+        return int(np.searchsorted(ends, self._random.random() * ends[-1], side="right"))
+
+
+def softmax(logits: np.ndarray) -> np.ndarray:
+    """Return exp(logits), normalised to sum to 1."""
+    powers: np.ndarray = np.exp(logits - logits.max())
+    powers /= powers.sum()
+    return powers
+
+
+def not_a_number() -> Problem:
+    """Say that no token can be chosen from a decoder's logits."""
+    return Problem(
+        "R512",
+        "the decoder's logits are not numbers (NaN or infinite)",
+        hint="float16 overflows where bfloat16 and float32 do not: try another precision, "
+        "and look at the values that came in with --taps",
+    )

@@ -1,0 +1,53 @@
+"""A bundle that was checked: what was asked, what is known of it, and the verdict."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from composer.core.errors import ComposerError, Problem
+from composer.graph.graph import Graph, Known
+from composer.manifest import Manifest
+from composer.sources.lock import Lock
+from composer.sources.resolve import Found
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What a check was asked: a bundle, a variant, folders for sources, and precisions."""
+
+    bundle: Found
+    variant: str | None = None
+    sources: Mapping[str, Path] = field(default_factory=dict)
+    precision: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Checked:
+    """What is known of a bundle in one of its variants: components by name, graphs by task."""
+
+    manifest: Manifest
+    known: Mapping[str, Known]
+    graphs: Mapping[str, Graph]
+    asked: Asked = field(repr=False, compare=False)
+    lock: Lock | None = field(default=None, repr=False)
+
+
+@dataclass(frozen=True)
+class Report:
+    """The verdict on a bundle: its problems in file order, and the bundle itself where readable."""
+
+    problems: tuple[Problem, ...]
+    bundle: Checked | None = None
+
+    @property
+    def ok(self) -> bool:
+        """Tell whether nothing but warnings was found."""
+        return not any(problem.severity == "error" for problem in self.problems)
+
+    def raise_if_refused(self) -> Checked:
+        """Return the bundle; raise ComposerError with every error when it is refused."""
+        if self.bundle is None or not self.ok:
+            raise ComposerError(p for p in self.problems if p.severity == "error")
+        return self.bundle

@@ -1,0 +1,54 @@
+"""List the files that a component reads, on this machine or on the Hub."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+
+from composer.core.location import Location
+from composer.graph.checked import Checked
+from composer.graph.graph import Known
+from composer.sources.hub import Need, snapshot_of
+from composer.sources.hub.files import DATA
+
+
+def files_of(known: Known) -> Iterator[Location]:
+    """Yield the files that a component opened, and of a place where it opened none, its data."""
+    yield from known.files
+    adapters = (adapter.weights for adapter in known.spec.adapters.values())
+    for place in filter(None, (known.spec.weights, known.spec.files, *adapters)):
+        if not any(f"{file}/".startswith(f"{place}/") for file in known.files):
+            yield from _inside(place)
+
+
+def _inside(place: Location) -> Iterator[Location]:
+    found = snapshot_of(place)
+    if found:
+        snapshot, inside = found
+        within = f"{inside}/" if inside else ""
+        for name in snapshot.files:
+            if name == inside:
+                yield place
+            elif name.startswith(within) and DATA.fullmatch(name):
+                yield place / name.removeprefix(within)
+    elif place.path and place.path.is_file():
+        yield place
+    elif place.path:
+        for path in sorted(place.path.rglob("*")):
+            name = path.relative_to(place.path).as_posix()
+            if DATA.fullmatch(name) and path.is_file():
+                yield place / name
+
+
+def needed(checked: Checked, components: Iterable[str] | None = None) -> list[Need]:
+    """Return the files of the Hub among those that components read, each once."""
+    found: dict[tuple[str, str, str], Need] = {}
+    for name in checked.known if components is None else components:
+        for location in files_of(checked.known[name]):
+            place = snapshot_of(location)
+            if place is None or place[1] not in place[0].files:
+                continue
+            snapshot, path = place
+            key = (snapshot.repo, snapshot.commit, path)
+            users = (*(found[key].components if key in found else ()), name)
+            found[key] = Need(snapshot, snapshot.files[path], users)
+    return list(found.values())

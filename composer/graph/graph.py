@@ -1,0 +1,112 @@
+"""A task's graph once its names, dims and spaces are resolved."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from composer.core.component import Facts, Signature, Spec
+from composer.core.ports import Port
+from composer.graph.dims import Dims, Length
+
+if TYPE_CHECKING:
+    from composer.core.component import Component
+    from composer.core.location import Location
+    from composer.manifest import Input
+
+
+# The space of a component whose `emits` was refused: no second complaint about it.
+ANY = "*"
+
+
+@dataclass(frozen=True)
+class Known:
+    """A component that the checker has met; `facts` is None where its own facts are broken.
+
+    `files` are those that it read to tell its facts, and will read again when it is loaded.
+    """
+
+    cls: type[Component]
+    spec: Spec
+    facts: Facts | None
+    emits: str | None = None
+    files: tuple[Location, ...] = ()
+
+    @property
+    def methods(self) -> Mapping[str, Signature] | None:
+        """Return its ports, or None where they cannot be known."""
+        if self.facts is None or (self.facts.unknown and self.facts.methods is None):
+            return None if self.facts is None or not self.cls.methods else self.cls.methods
+        return self.cls.methods if self.facts.methods is None else self.facts.methods
+
+
+@dataclass(frozen=True)
+class Value:
+    """What flows under one name. `port` is None where nothing is known about it."""
+
+    name: str
+    port: Port | None
+    dims: tuple[Length, ...] = ()
+    backend: str = "numpy"
+
+    def __str__(self) -> str:
+        return "anything" if self.port is None else str(self.port) or "scalar"
+
+
+@dataclass(frozen=True)
+class Conversion:
+    """A component's method that takes rows of `dtype` from one of its spaces to another."""
+
+    component: str
+    method: str
+    dtype: str
+    give: str
+    want: str
+
+    def __str__(self) -> str:
+        return f"{self.give} -> {self.want} by {self.component}.{self.method}"
+
+
+@dataclass(frozen=True)
+class Node:
+    """One call of a graph, resolved; `converts` says which inputs change their space first."""
+
+    name: str
+    run: str
+    component: str | None
+    method: str
+    signature: Signature | None
+    wires: Mapping[str, str]
+    literals: Mapping[str, str]
+    options: Mapping[str, Any]
+    outputs: Mapping[str, str]
+    converts: Mapping[str, Conversion] = field(default_factory=dict)
+
+    @property
+    def components(self) -> tuple[str, ...]:
+        """Return the components that the call needs: those that convert its inputs, and its own."""
+        own = (self.component,) if self.component else ()
+        return (*(each.component for each in self.converts.values()), *own)
+
+
+@dataclass(frozen=True)
+class Graph:
+    """A task's graph, typed; `inputs` and `values` by name, `outputs` from name to value name."""
+
+    task: str
+    inputs: Mapping[str, Input]
+    nodes: Mapping[str, Node]
+    values: Mapping[str, Value]
+    outputs: Mapping[str, str]
+    dims: Dims
+
+    @property
+    def components(self) -> tuple[str, ...]:
+        """Return the components that its nodes run, each once, in the order of first use."""
+        return tuple(dict.fromkeys(n for node in self.nodes.values() for n in node.components))
+
+    def length(self, dim: Length) -> int | None:
+        """Return a dim's number where headers fix it."""
+        bound = self.dims.bound(dim)
+        return bound.value if bound else None

@@ -1,0 +1,87 @@
+"""Gather what is stated of licences, by the manifest and by the cards of repositories."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+
+from composer.checker.locked import source_text
+from composer.core.errors import ComposerError
+from composer.core.location import Location
+from composer.manifest import Manifest
+from composer.sources.hub import HubId, snapshot, snapshot_of
+from composer.sources.hub.card import card_of
+from composer.sources.hub.trouble import is_network
+from composer.sources.lock import Lock
+
+WHOLE, PART, SOURCE = "bundle", "part", "source"
+
+
+@dataclass(frozen=True)
+class Stated:
+    """What is stated of the bundle, of a part by its manifest, or of a source by its card.
+
+    `licence` is None where nothing is said, and `unknown` says why it could not be asked.
+    """
+
+    kind: str
+    name: str
+    licence: str | None
+    details: tuple[str, ...] = ()
+    unknown: str | None = None
+
+
+def roll_up(manifests: Iterable[Manifest], lock: Lock | None = None) -> list[Stated]:
+    """Return every statement, each once; cards are read from the lock where it has them."""
+    found: list[Stated] = []
+    for manifest in manifests:
+        found += _manifest(manifest)
+        found += (_source(text, id, lock) for text, id in _sources(manifest).items())
+    order = (WHOLE, PART, SOURCE)
+    return sorted(dict.fromkeys(found), key=lambda each: order.index(each.kind))
+
+
+def _manifest(manifest: Manifest) -> Iterator[Stated]:
+    yield Stated(WHOLE, manifest.name, " and ".join(manifest.licence) or None)
+    for origin in manifest.provenance:
+        details = (origin.from_, *([origin.how] if origin.how else []))
+        yield Stated(PART, origin.what, origin.licence, details)
+
+
+def _sources(manifest: Manifest) -> Mapping[str, HubId | None]:
+    """Return the sources as they are written, with the repositories of those that have one."""
+    own = snapshot_of(Location("", "", manifest.folder))
+    found: dict[str, HubId | None] = {}
+    for source in manifest.sources.values():
+        if source.kind == "hf":
+            found[source_text(source)] = HubId(source.value, source.revision)
+        elif own:
+            found[f"hf:{own[0].repo}"] = HubId(own[0].repo, own[0].commit)
+        else:
+            found[source.value] = None
+    return found
+
+
+def _source(text: str, id: HubId | None, lock: Lock | None) -> Stated:
+    if id is None:
+        return Stated(SOURCE, text, None, ("a folder, which has no card",))
+    locked = lock.model.sources.get(text) if lock else None
+    if locked and locked.licence:
+        return _card(text, locked.licence)
+    try:
+        card = card_of(snapshot(id))
+    except ComposerError as error:
+        if not is_network(error):
+            raise
+        return Stated(SOURCE, text, None, unknown=error.problems[0].message)
+    if not card.asked:
+        return Stated(SOURCE, text, None, unknown="the Hub was not asked")
+    return _card(text, card.stated)
+
+
+def _card(text: str, stated: Mapping[str, str]) -> Stated:
+    said = [stated[key] for key in ("license", "license_name") if key in stated]
+    details = [f"terms: {stated['license_link']}"] if "license_link" in stated else []
+    if "gated" in stated:
+        details.append(f"access has to be asked for on the Hub (gated: {stated['gated']})")
+    return Stated(SOURCE, text, ", ".join(said) or None, tuple(details))

@@ -1,0 +1,115 @@
+"""Make a bundle's lock from its files and from what the Hub lists."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import replace
+from importlib.metadata import version
+from pathlib import Path
+
+from composer.checker import check_again, check_variant
+from composer.checker.locked import source_text
+from composer.checker.signature import edition
+from composer.core.location import Location
+from composer.graph.checked import Checked
+from composer.graph.files import files_of, needed
+from composer.manifest import Manifest
+from composer.manifest.entries import Origin
+from composer.manifest.format import VERSION as FORMAT
+from composer.runtime.loading import hold_files
+from composer.sources.hub import Snapshot, fetch, snapshot_of
+from composer.sources.hub.card import card_of
+from composer.sources.lock.digests import hash_again, hub_file, size_of
+from composer.sources.lock.entries import FileEntry, Licences, Lock, LockModel, SourceEntry
+from composer.sources.resolve import Found
+
+Editions = Mapping[str | None, Checked]
+
+
+def make_lock(bundle: Found, sources: Mapping[str, Path] | None = None) -> Lock:
+    """Check a bundle as it stands and in each variant, and return its lock.
+
+    Of files on the Hub the small ones are fetched, and the listing's word is taken for the others.
+    Raise ComposerError where a variant is refused or a file is not within reach.
+    """
+    return lock_of(check_all(bundle, sources))
+
+
+def check_all(bundle: Found, sources: Mapping[str, Path] | None = None) -> Editions:
+    """Return a bundle as it stands, under None, and in each variant, with its small files here."""
+    bare = replace(bundle, variant=None, lock=None)
+    first = check_variant(bare, None, sources=sources).raise_if_refused()
+    checked: dict[str | None, Checked] = {None: first}
+    for name in first.manifest.variants:
+        checked[name] = check_variant(bare, name, sources=sources).raise_if_refused()
+    for key, each in checked.items():
+        hold_files(each, each.known)
+        if fetch(need for need in needed(each) if need.file.algorithm == "git").files:
+            checked[key] = check_again(
+                each
+            ).raise_if_refused()  # what was read from afar is not believed
+    return checked
+
+
+def lock_of(checked: Editions) -> Lock:
+    """Return the lock of a bundle's editions."""
+    entries: dict[str, dict[str, FileEntry]] = {}
+    places: dict[str, Snapshot] = {}
+    editions = {key: edition(each) for key, each in checked.items()}
+    for each in checked.values():
+        for known in each.known.values():
+            for location in files_of(known):
+                source = each.manifest.sources[location.source]
+                text = source_text(source)
+                entries.setdefault(text, {})[location.inside] = _file(location)
+                place = snapshot_of(Location("", "", location.root))
+                if place:
+                    places[text] = place[0]
+    first = checked[None]
+    manifest = first.manifest
+    data = manifest.path.read_bytes()
+    model = LockModel(
+        lock=1,
+        composer=version("bundle-composer"),
+        format=FORMAT,
+        bundle=manifest.name,
+        manifest=FileEntry(size=len(data), sha256=hashlib.sha256(data).hexdigest()),
+        licences=licences(manifest),
+        sources={
+            text: SourceEntry(
+                repo=places[text].repo if text in places else None,
+                commit=places[text].commit if text in places else None,
+                licence=dict(card_of(places[text]).stated) if text in places else {},
+                files=files,
+            )
+            for text, files in entries.items()
+        },
+        edition=editions.pop(None),
+        variants={str(name): entry for name, entry in editions.items()},
+    )
+    return Lock(place_of(manifest.path), model)
+
+
+def place_of(manifest: Path) -> Path:
+    """Return where the lock of a manifest lies."""
+    return manifest.with_suffix(".lock")
+
+
+def licences(manifest: Manifest) -> Licences:
+    """Return what a manifest states."""
+    return Licences(stated=list(manifest.licence), parts=list(map(_part, manifest.provenance)))
+
+
+def _part(origin: Origin) -> dict[str, str]:
+    said = {"what": origin.what, "from": origin.from_, "how": origin.how}
+    said["licence"] = origin.licence
+    return {key: text for key, text in said.items() if text}
+
+
+def _file(location: Location) -> FileEntry:
+    listed = hub_file(location)
+    if listed and listed.algorithm == "sha256":
+        return FileEntry(size=listed.size, sha256=listed.digest)
+    assert location.path
+    return FileEntry(size=size_of(location), sha256=hash_again(location.path))

@@ -1,0 +1,102 @@
+"""Write the card of a published bundle from its manifest and its lock."""
+
+from __future__ import annotations
+
+from importlib.metadata import version
+from typing import TYPE_CHECKING, Any
+
+import yaml
+
+from composer.drawing import mermaid
+from composer.drawing.text import size
+from composer.graph.graph import Graph
+from composer.publishing.licences import PART, WHOLE, roll_up
+from composer.sources.hub import HubId
+from composer.sources.lock.entries import Lock
+
+if TYPE_CHECKING:
+    from composer.manifest import Manifest
+    from composer.publishing.lock import Editions
+
+MARK = "<!-- written by composer publish; remove this line to keep what you change -->"
+SPEECH, TALK = "automatic-speech-recognition", "text-generation"
+
+
+def model_card(editions: Editions, lock: Lock, id: HubId) -> str:
+    """Return a README.md: what it is, its graph, how it is run, its licences and its files."""
+    bundle = editions[None]
+    manifest = bundle.manifest
+    head = yaml.safe_dump(_front(manifest, bundle.graphs), sort_keys=False, allow_unicode=True)
+    parts = [
+        f"---\n{head}---\n{MARK}",
+        f"# {_plain(manifest.name)}\n\n{_plain(manifest.summary)}".rstrip(),
+        "## Run it\n\n```sh\n" + "\n".join(_commands(manifest, bundle.graphs, id)) + "\n```",
+        f"## How it is wired\n\n```mermaid\n{mermaid(bundle)}\n```",
+        f"## Licences\n\nAs stated by the manifest:\n\n{_licences(manifest)}",
+        f"## Files\n\nHeld by `bundle.lock`; `composer verify` compares them.\n\n{_files(lock)}",
+        f"Checked and locked by composer {version('bundle-composer')} (bundle-composer).",
+    ]
+    return "\n\n".join(parts) + "\n"
+
+
+def _front(manifest: Manifest, graphs: Any) -> dict[str, Any]:
+    """Return the card's metadata, by the Hub's own keys."""
+    found: dict[str, Any] = {}
+    if len(manifest.licence) == 1:
+        found["license"] = manifest.licence[0].lower()
+    elif manifest.licence:
+        found |= {"license": "other", "license_name": " and ".join(manifest.licence)}
+    found["library_name"] = "bundle-composer"
+    kinds = [kind for kind in map(_kind, graphs.values()) if kind]
+    if kinds:
+        found["pipeline_tag"] = kinds[0]
+    return found
+
+
+def _kind(graph: Graph) -> str | None:
+    types = {entry.type for entry in graph.inputs.values()}
+    gives = {graph.values[name].port for name in graph.outputs.values()}
+    if not any(port and port.kind == "text" for port in gives):
+        return None
+    return SPEECH if "audio" in types else TALK if "text" in types else None
+
+
+def _commands(manifest: Manifest, graphs: Any, id: HubId) -> list[str]:
+    lines = [f"composer check {id.repo}"]
+    for name, graph in graphs.items():
+        task = f" --task {name}" if len(graphs) > 1 else ""
+        needed = [key for key, entry in graph.inputs.items() if entry.default is None]
+        if _kind(graph) == SPEECH and needed == [next(iter(graph.inputs))]:
+            lines.append(f"composer transcribe {id.repo} clip.wav{task}")
+        elif set(graph.inputs) & set(graph.outputs):
+            lines.append(f"composer chat {id.repo}{task}")
+        else:
+            given = "".join(f" -i {key}=..." for key in needed)
+            lines.append(f"composer run {id.repo}{task}{given}")
+    lines += [f"composer run {id.repo} --variant {variant} ..." for variant in manifest.variants]
+    return lines
+
+
+def _licences(manifest: Manifest) -> str:
+    rows = [
+        f"- {'the whole' if each.kind == WHOLE else _plain(each.name)}: "
+        + _plain("; ".join([each.licence or "not said", *each.details]))
+        for each in roll_up([manifest])
+        if each.kind in (WHOLE, PART)
+    ]
+    return "\n".join(rows)
+
+
+def _files(lock: Lock) -> str:
+    rows = ["| source | commit | files | bytes | its card states |", "|---|---|---|---|---|"]
+    for text, entry in lock.model.sources.items():
+        total = size(sum(file.size for file in entry.files.values()))
+        stated = entry.licence.get("license", "not said") if entry.commit else "-"
+        cells = (_plain(text), (entry.commit or "-")[:12], len(entry.files), total, _plain(stated))
+        rows.append(f"| {' | '.join(map(str, cells))} |")
+    return "\n".join(rows)
+
+
+def _plain(text: str) -> str:
+    """Keep a text from being read as Markdown or HTML."""
+    return "".join(f"\\{c}" if c in "\\`*_[]<>|#" else c for c in " ".join(text.split()))

@@ -1,0 +1,150 @@
+"""Put a bundle on the Hub: checked, locked, with a card, and only what others can fetch."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NoReturn
+
+from composer.core.errors import ComposerError, Problem, in_order
+from composer.core.location import Location
+from composer.formats.refusal import show
+from composer.graph.files import files_of
+from composer.manifest import find_manifest
+from composer.publishing.lock import Editions, check_all, lock_of
+from composer.publishing.modelcard import MARK, model_card
+from composer.sources.hub import HubId, settings
+from composer.sources.hub.client import http_errors
+from composer.sources.hub.files import hold_kind
+from composer.sources.hub.tree import hold_names, name_fault
+from composer.sources.hub.trouble import network
+from composer.sources.lock.entries import LOCK
+from composer.sources.resolve import Found
+
+CARD = "README.md"
+TEXTS = ("LICENSE*", "LICENCE*", "NOTICE*", "*.md")
+
+
+@dataclass(frozen=True)
+class Publication:
+    """What is to be uploaded, by its name there: a file of the folder, or text that is made."""
+
+    id: HubId
+    folder: Path
+    files: Mapping[str, Path | bytes]
+    left_out: tuple[str, ...]
+
+    @property
+    def nbytes(self) -> int:
+        return sum(map(size, self.files.values()))
+
+
+def size(content: Path | bytes) -> int:
+    """Return the bytes of what is uploaded."""
+    return len(content) if isinstance(content, bytes) else content.stat().st_size
+
+
+def prepare(folder: Path, id: HubId) -> Publication:
+    """Check and lock the bundle of a folder and make its card; nothing is written.
+
+    Raise ComposerError where it is refused, and S468 where others could not fetch what it needs.
+    """
+    manifest = find_manifest(folder)
+    editions = check_all(Found(manifest))
+    own = _own(editions, folder)
+    files: dict[str, Path | bytes] = {manifest.name: manifest}
+    for pattern in TEXTS:
+        files |= {path.name: path for path in sorted(folder.glob(pattern)) if path.is_file()}
+    files |= own
+    lock = lock_of(editions)
+    files[LOCK] = lock.bytes
+    card = folder / CARD
+    if not card.is_file() or MARK in card.read_text("utf-8", "replace"):
+        files[CARD] = model_card(editions, lock, id).encode()
+    hold_names(id.repo, files, ())
+    there = (path.relative_to(folder) for path in folder.rglob("*") if path.is_file())
+    names = {path.as_posix() for path in there if not str(path).startswith(".")}
+    return Publication(id, folder, files, tuple(sorted(names - files.keys())))
+
+
+def _own(editions: Editions, folder: Path) -> dict[str, Path]:
+    """Return the files of the folder that components read; refuse what others could not fetch."""
+    found: dict[str, Path] = {}
+    problems: list[Problem] = []
+    for checked in editions.values():
+        for name, known in checked.known.items():
+            place = checked.manifest.place("components", name, key=True)
+            for location in files_of(known):
+                if checked.manifest.sources[location.source].kind == "hf":
+                    continue
+                assert location.path
+                path = location.path.relative_to(folder).as_posix()
+                fault = _fault(location, path, folder)
+                if fault:
+                    message = f"{path} could not be fetched by others: {fault}"
+                    problems.append(Problem("S468", message, place))
+                found[path] = location.path
+    if problems:
+        raise ComposerError(in_order(problems))
+    return found
+
+
+def _fault(location: Location, path: str, folder: Path) -> str | None:
+    assert location.path
+    if not location.path.resolve().is_relative_to(folder.resolve()):
+        return "it is a link that leads out of the folder"
+    if fault := name_fault(path):
+        return fault
+    try:
+        hold_kind(location, path, external=True)
+    except ComposerError:
+        return f"{show(location.path.suffix)} is a kind of file that is never downloaded"
+    return None
+
+
+def write_made(publication: Publication) -> None:
+    """Put the lock and the card into the folder, as they are uploaded."""
+    for name, content in publication.files.items():
+        if isinstance(content, bytes):
+            (publication.folder / name).write_bytes(content)
+
+
+def upload(publication: Publication, private: bool) -> str:
+    """Upload everything in one commit and return its address; raise S469 where that is refused."""
+    from huggingface_hub import CommitOperationAdd, HfApi
+    from huggingface_hub.errors import HfHubHTTPError, HFValidationError
+
+    repo = publication.id.repo
+    if settings.offline():
+        network("S499", f"HF_HUB_OFFLINE is set, and {repo} cannot be uploaded")
+    adds = [
+        CommitOperationAdd(name, content if isinstance(content, bytes) else str(content))
+        for name, content in publication.files.items()
+    ]
+    api = HfApi(endpoint=settings.endpoint())
+    try:
+        api.create_repo(repo, private=private, exist_ok=True)
+        done = api.create_commit(repo, adds, commit_message="Publish the bundle")
+    except HfHubHTTPError as error:
+        status = getattr(error.response, "status_code", 0)
+        if status >= 500:
+            network("S495", f"the Hub fails with status {status}", hint="try again later")
+        _refused(repo, f"status {status}: {_line(error)}")
+    except HFValidationError as error:
+        _refused(repo, _line(error))
+    except http_errors() as error:
+        if type(error).__name__ == "LocalTokenNotFoundError":
+            _refused(repo, "no token is stored here")
+        network("S490", f"cannot upload to {settings.endpoint()}: {_line(error)}")
+    return str(getattr(done, "commit_url", "") or f"{settings.endpoint()}/{repo}")
+
+
+def _refused(repo: str, why: str) -> NoReturn:
+    hint = "log in with a token that may write (hf auth login), and use a name that is yours"
+    raise ComposerError(Problem("S469", f"the Hub refuses to take {repo}: {why}", hint=hint))
+
+
+def _line(error: BaseException) -> str:
+    lines = str(error).strip().splitlines() or [type(error).__name__]
+    return show(lines[0])[1:-1]

@@ -1,0 +1,110 @@
+"""Hold a cache or folder against a lock, without a network."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from composer.checker import check_variant
+from composer.checker.locked import TAKE, WRITE, source_text
+from composer.core.errors import ComposerError, Problem, in_order
+from composer.core.location import Location
+from composer.formats.refusal import show
+from composer.manifest import Manifest, Source, read_manifest
+from composer.sources.hub import settings
+from composer.sources.lock.digests import hash_again
+from composer.sources.lock.entries import FileEntry, Lock, SourceEntry, read_lock
+from composer.sources.resolve import Found
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What was held against a lock, and everything that differs."""
+
+    lock: Lock
+    files: int
+    nbytes: int
+    problems: tuple[Problem, ...]
+
+
+def verify(bundle: Found, sources: Mapping[str, Path] | None = None) -> Verdict:
+    """Hash every locked file, and hold manifest and ports too; `sources` are folders by name.
+
+    Raise ComposerError where there is no lock, or where it or the manifest cannot be read.
+    """
+    if bundle.lock is None:
+        message = f"{bundle.path} has no lock"
+        hint = "composer lock writes one; --lock names one that lies elsewhere"
+        raise ComposerError(Problem("S464", message, hint=hint))
+    lock = read_lock(bundle.lock)
+    bare = read_manifest(bundle.path)
+    manifests = [bare, *(read_manifest(bundle.path, variant) for variant in bare.variants)]
+    differ: list[Problem] = []
+    found: list[Problem] = []
+    files = nbytes = 0
+    with settings.no_network():
+        for text, entry in lock.model.sources.items():
+            if not any(source_text(source) == text for source in _sources(manifests)):
+                message = f"{lock.path.name} names the source {show(text)}, which is not there"
+                differ.append(Problem("S466", message, manifests[0].place("sources"), hint=WRITE))
+                continue
+            root = _root(text, entry, manifests, sources or {})
+            if root is None:
+                message = f"{text} was locked from a folder, which is not named here"
+                hint = "name it: --source NAME=FOLDER"
+                differ.append(Problem("S465", message, hint=hint))
+                continue
+            differ += _held(lock, text, root, entry)
+            files += len(entry.files)
+            nbytes += sum(file.size for file in entry.files.values())
+        bare_name = Found(bundle.path, lock=bundle.lock)
+        for each in manifests:
+            report = check_variant(bare_name, each.variant, sources=sources)
+            found += (problem for problem in report.problems if problem.severity == "error")
+    if differ:  # then a check tells the same again, and what follows from it
+        found = [problem for problem in found if problem.code == "S466"]
+    return Verdict(lock, files, nbytes, (*differ, *in_order(found)))
+
+
+def _sources(manifests: list[Manifest]) -> Iterator[Source]:
+    for manifest in manifests:
+        yield from manifest.sources.values()
+
+
+def _root(
+    text: str, entry: SourceEntry, manifests: list[Manifest], given: Mapping[str, Path]
+) -> Path | None:
+    """Return the folder of a locked source: one that was given, in the cache, or beside."""
+    for manifest in manifests:
+        for name, source in manifest.sources.items():
+            if source_text(source) == text and name in given:
+                return given[name]
+    if text.startswith("hf:"):
+        if not (entry.repo and entry.commit):
+            return None
+        home = settings.cache() / settings.folder_name(entry.repo)
+        return home / "snapshots" / entry.commit
+    return manifests[0].folder / text
+
+
+def _held(lock: Lock, text: str, root: Path, entry: SourceEntry) -> Iterator[Problem]:
+    for inside, file in entry.files.items():
+        why = _fault(root / inside, file)
+        if why:
+            where = Location(text.rstrip("/"), inside, root)
+            message = f"{where} is not what {lock.path.name} has"
+            yield Problem("S465", message, None, (why, str(root / inside)), TAKE)
+
+
+def _fault(path: Path, file: FileEntry) -> str | None:
+    try:
+        size = path.stat().st_size
+        if size != file.size:
+            return f"{size} bytes, locked {file.size}"
+        digest = hash_again(path)
+    except OSError as error:
+        return f"it cannot be read: {error.strerror or error}"
+    if digest != file.sha256:
+        return f"sha256 is {digest[:16]}..., locked {file.sha256[:16]}..."
+    return None

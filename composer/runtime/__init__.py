@@ -1,0 +1,1 @@
+"""Load a checked bundle and run it."""

@@ -1,0 +1,103 @@
+"""Turn what a user gives into the values that a task's inputs promise."""
+
+from __future__ import annotations
+
+from collections.abc import Container, Mapping
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from composer.core.backend import SHORT, numpy_dtype
+from composer.core.errors import ComposerError, Problem
+from composer.core.ports import Port
+from composer.core.suggest import did_you_mean, listed
+from composer.formats.audio import Audio, read_audio
+
+if TYPE_CHECKING:
+    from composer.graph.graph import Graph
+
+
+def read_inputs(
+    graph: Graph, given: Mapping[str, Any], unread: Container[str] = ()
+) -> dict[str, Any]:
+    """Return every input of the task by name; raise ComposerError with all that are wrong.
+
+    An input that is `unread`, or fed, needs no value.
+    """
+    problems: list[Problem] = []
+    for name in given.keys() - graph.inputs.keys():
+        near = did_you_mean(name, graph.inputs)
+        hint = near or f"it takes: {listed(graph.inputs)}"
+        problems.append(Problem("R540", f"the bundle has no input '{name}'", hint=hint))
+    values = {}
+    for name, entry in graph.inputs.items():
+        value = given.get(name)
+        value = entry.default if value is None else value
+        if value is None and name in unread:
+            continue
+        if value is None:
+            hint = f"-i {name}=... on the command line, {name}=... in Python"
+            problems.append(
+                Problem("R541", f"input '{name}' ({entry.type}) is not given", hint=hint)
+            )
+            continue
+        try:
+            port = graph.values[name].port
+            assert port is not None
+            values[name] = read_value(name, port, value)
+        except ComposerError as error:
+            problems += error.problems
+    if problems:
+        raise ComposerError(problems)
+    return values
+
+
+def read_value(name: str, port: Port, value: Any) -> Any:
+    """Return one value as its port promises, or raise ComposerError."""
+    if port.kind == "audio":
+        return value if isinstance(value, Audio) else read_audio(value)
+    if port.kind == "text":
+        return _text(name, value)
+    array = _array(name, port, value)
+    dtype = numpy_dtype(port.dtype or "f32")
+    if array.size == 0:
+        array = array.astype(dtype)
+    if dtype.kind == "b" and array.dtype.kind in "iu" and np.isin(array, (0, 1)).all():
+        array = array.astype(bool)
+    whole = array.dtype.kind in "iu" and dtype.kind in "iu"
+    sound = np.can_cast(array.dtype, dtype, "same_kind") or whole
+    if array.ndim != len(port.dims) or not sound:
+        have = SHORT.get(array.dtype.name, type(value).__name__)
+        found = f"{have} [{', '.join(map(str, array.shape))}]"
+        raise ComposerError(Problem("R542", f"'{name}' needs '{port}', not {found}"))
+    made = array.astype(dtype)
+    if whole and not np.array_equal(made, array):
+        message = f"'{name}' needs '{port}', which cannot hold {array.min()} to {array.max()}"
+        raise ComposerError(Problem("R542", message))
+    return made
+
+
+def _array(name: str, port: Port, value: Any) -> np.ndarray:
+    try:
+        return np.asarray(value)
+    except ValueError:
+        message = f"'{name}' needs '{port}', but its rows are of different lengths"
+        raise ComposerError(Problem("R542", message)) from None
+
+
+def _text(name: str, value: Any) -> str:
+    if not isinstance(value, str):
+        kind = type(value).__name__
+        raise ComposerError(Problem("R542", f"'{name}' needs text, not {kind}"))
+    try:
+        value.encode()
+    except UnicodeEncodeError as error:
+        at = error.start
+        raise ComposerError(
+            Problem(
+                "R542",
+                f"'{name}' has a lone surrogate at character {at}, which is no text",
+                hint="decode the bytes as UTF-8",
+            )
+        ) from None
+    return value

@@ -1,0 +1,150 @@
+"""Load components, each backend beside the others, and tell all that is wrong at once."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING
+
+from composer.checker import check_again
+from composer.checker.locked import spares_probe
+from composer.core.component import Component
+from composer.core.errors import ComposerError, Problem, in_order
+from composer.core.suggest import listed
+from composer.core.unknown import unknown
+from composer.graph.files import needed
+from composer.runtime.sandbox import probe, remember
+from composer.runtime.worker import Worker
+from composer.sources.hub import fetch
+
+if TYPE_CHECKING:
+    from composer.graph.checked import Checked
+    from composer.graph.graph import Graph
+    from composer.runtime.profile import Profile
+
+ROUNDS = 3
+
+
+def load_components(
+    checked: Checked, names: Iterable[str], profile: Profile, worker: Callable[[str], Worker]
+) -> Mapping[str, tuple[Component, float]]:
+    """Load components by name and return each with the seconds that it took."""
+    names = list(names)
+    with ThreadPoolExecutor(len(names) or 1) as pool:
+        loading = {name: pool.submit(_load, checked, name, profile, worker) for name in names}
+    loaded: dict[str, tuple[Component, float]] = {}
+    problems: list[Problem] = []
+    for name, future in loading.items():
+        try:
+            loaded[name] = future.result()
+        except ComposerError as error:
+            problems += error.problems
+    if problems:
+        raise ComposerError(problems)
+    return loaded
+
+
+def hold_budget(checked: Checked, names: Iterable[str], profile: Profile) -> None:
+    """Refuse weights that need more than the profile's memory, before any is read."""
+    needs, budget = {}, profile.memory
+    for name in names:
+        known = checked.known[name]
+        whole = profile.placement(name, known.cls.places).tables == "loaded"
+        if known.facts and known.facts.nbytes:
+            needs[name] = known.facts.nbytes + whole * known.facts.mapped
+    total = sum(needs.values())
+    if budget is not None and total > budget:
+        message = (
+            f"the weights need {total / 1e9:.3g} GB, and the profile allows {budget / 1e9:.3g}"
+        )
+        causes = tuple(f"{name}: {count / 1e9:.3g} GB" for name, count in needs.items())
+        hint = "choose a smaller variant, or raise memory_gb"
+        raise ComposerError(Problem("R505", message, causes=causes, hint=hint))
+
+
+def hold_files(checked: Checked, names: Iterable[str]) -> None:
+    """Refuse components whose files are not on this machine."""
+    problems = []
+    for name in names:
+        spec = checked.known[name].spec
+        adapters = (adapter.weights for adapter in spec.adapters.values())
+        for location in (spec.weights, spec.files, *adapters):
+            if location and location.path is None:
+                place = checked.manifest.place("components", name, key=True)
+                message = f"{name} needs {location}, and its source is not on this machine"
+                hint = "composer pull fetches it where there is a network, "
+                hint += f"--source {location.source}=FOLDER names a copy"
+                problems.append(Problem("S473", message, place, hint=hint))
+    if problems:
+        raise ComposerError(in_order(problems))
+
+
+def hold_ports(checked: Checked, graphs: Iterable[Graph]) -> None:
+    """Refuse graphs that cannot be planned: a port is unknown only where files are absent."""
+    absent = [each for each in graphs if not all(v.port for v in each.values.values())]
+    hold_files(checked, dict.fromkeys(name for graph in absent for name in graph.components))
+
+
+def fetch_files(checked: Checked, names: Iterable[str]) -> Checked:
+    """Download what components read from the Hub, and return the bundle checked with these files.
+
+    What was read from afar is not believed: it is read again here.
+    """
+    names = list(names)
+    for _ in range(ROUNDS):
+        if not fetch(needed(checked, names)).files:
+            return checked
+        checked = check_again(checked).raise_if_refused()
+    message = f"{checked.manifest.name} needs other files each time that it is read"
+    raise ComposerError(Problem("S419", message, hint="the server is damaged or hostile"))
+
+
+def try_files(checked: Checked, names: Iterable[str], profile: Profile, trust: bool) -> None:
+    """Load what reads files of the Hub in a child process first.
+
+    With `trust` it is noted as tried; what the user has locked needs no trial.
+    """
+    names = list(names)
+    needs = [] if spares_probe(checked) else needed(checked, names)
+    if needs and trust:
+        remember(checked, needs)
+    elif needs:
+        probe(checked, names, needs, profile)
+
+
+def hold_placement(checked: Checked, profile: Profile) -> None:
+    """Refuse a profile that places components that are not there, or by what they do not read."""
+    problems = unknown("place the component", profile.components, checked.known)
+    for name in profile.components.keys() & checked.known.keys():
+        kind = checked.known[name].cls
+        for key in profile.components[name].given.keys() - kind.places:
+            reads = listed(sorted({*kind.places, *({"precision"} & kind.accepts)}))
+            message = f"cannot place '{name}' by '{key}': {kind.name} does not read it"
+            problems.append(Problem("R546", message, hint=f"it reads: {reads}"))
+    read = {key for known in checked.known.values() for key in known.cls.places}
+    for key in profile.default.given.keys() - read:
+        message = f"nothing in {checked.manifest.name} can be placed by '{key}'"
+        problems.append(Problem("R546", message, hint="leave it out for this bundle"))
+    if problems:
+        raise ComposerError(problems)
+
+
+def _load(
+    checked: Checked, name: str, profile: Profile, worker: Callable[[str], Worker]
+) -> tuple[Component, float]:
+    known, began = checked.known[name], time.perf_counter()
+    placement = profile.placement(name, known.cls.places)
+    hold_files(checked, [name])
+    try:
+        component = worker(known.cls.backend).call(
+            known.cls.load, known.spec, known.facts, placement
+        )
+    except ComposerError:
+        raise
+    except Exception as error:
+        place = checked.manifest.place("components", name, key=True)
+        what = f"{type(error).__name__}: {error}"
+        message = f"{name} ({known.cls.name}) did not load: {what}"
+        raise ComposerError(Problem("R504", message, place)) from error
+    return component, time.perf_counter() - began

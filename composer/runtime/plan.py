@@ -1,0 +1,161 @@
+"""Order a task's work: what runs, what crosses backends and dtypes, what is dropped when."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Container, Iterable, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from composer.core.operators import OPERATORS
+from composer.core.ports import Port, alternative, item_bytes
+
+if TYPE_CHECKING:
+    from composer.graph.checked import Checked
+    from composer.graph.graph import Graph, Node, Value
+
+
+@dataclass(frozen=True)
+class Crossing:
+    """A value that changes on its way into one input: backend, dtype, sample rate or space."""
+
+    input: str
+    value: str
+    give: str
+    want: str
+
+    def __str__(self) -> str:
+        return f"${self.value} -> {self.input}: {self.give} -> {self.want}"
+
+
+@dataclass(frozen=True)
+class Step:
+    """One node, ready to run: what each input must arrive as, and which values end with it."""
+
+    node: Node
+    backend: str
+    wants: Mapping[str, Port]
+    crossings: tuple[Crossing, ...]
+    drops: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A task's steps in order, the bytes of the components that it needs, and what it gives.
+
+    `outputs` are those of the task that the steps make, from name to value name.
+    """
+
+    graph: Graph
+    steps: tuple[Step, ...]
+    nbytes: Mapping[str, int]
+    outputs: Mapping[str, str]
+
+    @property
+    def unread(self) -> frozenset[str]:
+        """Return the inputs that no step reads."""
+        read = {value for step in self.steps for value in step.node.wires.values()}
+        return frozenset(self.graph.inputs.keys() - read - set(self.outputs.values()))
+
+    @property
+    def crossings(self) -> tuple[Crossing, ...]:
+        """Return the cast ledger."""
+        return tuple(crossing for step in self.steps for crossing in step.crossings)
+
+    def value_bytes(self, name: str) -> int | None:
+        """Return a value's bytes where headers fix every dim, else None."""
+        value = self.graph.values[name]
+        if value.port is None or value.port.kind != "tensor":
+            return None
+        total = item_bytes(value.port.dtype or "f32")
+        for dim in value.dims:
+            length = self.graph.length(dim)
+            if length is None:
+                return None
+            total *= length
+        return total
+
+
+def plan(
+    bundle: Checked,
+    task: str,
+    keep: Iterable[str] = (),
+    fed: Container[str] = (),
+    only: Collection[str] | None = None,
+) -> Plan:
+    """Plan a task of a checked bundle; values in `keep` are never dropped.
+
+    A node all of whose outputs are fed or read by nobody is left out, and with `only` every node
+    but those.
+    """
+    graph = bundle.graphs[task]
+    nodes = [node for node in graph.nodes.values() if only is None or node.name in only]
+    made = {value for node in nodes for value in node.outputs.values()}
+    outputs = {k: v for k, v in graph.outputs.items() if only is None or v in made}
+    steps: list[Step] = []
+    alive = {*outputs.values(), *keep}
+    for node in reversed(nodes):
+        read = set(node.wires.values())
+        made = set(node.outputs.values())
+        if not any(value in alive and value not in fed for value in made):
+            continue
+        drops = tuple(sorted((read - alive) | {v for v in made - alive if v in graph.values}))
+        steps.append(_step(bundle, graph, node, drops))
+        alive |= read
+    used = {name: None for step in reversed(steps) for name in step.node.components}
+    nbytes = {name: _nbytes(bundle, name) for name in used}
+    return Plan(graph, tuple(reversed(steps)), nbytes, outputs)
+
+
+def _nbytes(bundle: Checked, name: str) -> int:
+    facts = bundle.known[name].facts
+    return facts.nbytes if facts else 0
+
+
+def _step(bundle: Checked, graph: Graph, node: Node, drops: tuple[str, ...]) -> Step:
+    values = {key: graph.values[name] for key, name in node.wires.items()}
+    first = next(iter(values.values()), None)
+    known = bundle.known.get(node.component or "")
+    backend = known.cls.backend if known else first.backend if first else "numpy"
+    wants, crossings = {}, []
+    for key, value in values.items():
+        want = _want(bundle, node, key, value, first)
+        wants[key] = want
+        # Marks arrive as NumPy's everywhere: they are few and plain.
+        home = "numpy" if want.dtype == "bool" else backend
+        give_text, want_text = _text(value.port, value.backend), _text(want, home)
+        if want.kind == "audio":
+            give_text, want_text = "audio at its own rate", f"audio at {want.dims[0]} Hz"
+        if key in node.converts:
+            change = node.converts[key]
+            there = f"{change.dtype} in {bundle.known[change.component].cls.backend}"
+            if give_text != there:
+                crossings.append(Crossing(f"{node.name}.{key}", value.name, give_text, there))
+            crossings.append(Crossing(f"{node.name}.{key}", value.name, change.give, change.want))
+            give_text = there
+        if give_text != want_text:
+            crossings.append(Crossing(f"{node.name}.{key}", value.name, give_text, want_text))
+    return Step(node, backend, wants, tuple(crossings), drops)
+
+
+def _want(bundle: Checked, node: Node, key: str, value: Value, first: Value | None) -> Port:
+    """Return the alternative that is wired, with the dtype that the call needs filled in."""
+    assert node.signature is not None
+    assert value.port is not None
+    port = alternative(node.signature.inputs[key], value.port)
+    assert port is not None
+    if port.kind != "tensor" or port.dtype:
+        return port
+    dtype: str | None
+    if node.run in OPERATORS and node.component is None:
+        dtype = first.port.dtype if first and first.port else None
+    else:
+        facts = bundle.known[node.component or ""].facts
+        # Where any length will do, the component only counts rows: no cast for that.
+        dtype = value.port.dtype if "_" in port.dims else facts.dtype if facts else None
+    return Port(port.kind, dtype, port.dims, port.space)
+
+
+def _text(port: Any, backend: str) -> str:
+    if port is None or port.kind != "tensor":
+        return "as it is"
+    return f"{port.dtype} in {backend}"

@@ -1,0 +1,115 @@
+"""Say which bundle ran, and how, so that another machine can tell whether it has the same."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Mapping
+from importlib.metadata import PackageNotFoundError, packages_distributions, version
+from platform import python_version
+from typing import TYPE_CHECKING, Any
+
+from composer.graph.files import files_of
+from composer.sources.lock.digests import hub_file, sha256_of
+
+if TYPE_CHECKING:
+    from composer.core.location import Location
+    from composer.graph.graph import Graph
+    from composer.runtime.bundle import Bundle
+
+PACKAGES = (
+    "bundle-composer", "mlx", "mlx-lm", "onnxruntime", "tokenizers", "librosa", "soxr", "soundfile",
+    "numpy",
+)  # fmt: skip
+
+
+def made_from(
+    bundle: Bundle,
+    task: str,
+    inputs: Mapping[str, Any],
+    options: Mapping[str, Mapping[str, Any]],
+) -> dict[str, Any]:
+    """Return all that hypotheses hang on but the clips, as JSON holds it.
+
+    `inputs` and `options` are those that were given; what the bundle says of others is added.
+    """
+    graph, known = bundle.checked.graphs[task], bundle.checked.known
+    defaults = {
+        name: entry.default for name, entry in graph.inputs.items() if entry.type != "audio"
+    }
+    placed: dict[str, dict[str, Any]] = {}
+    for name in graph.components:
+        given = bundle.profile.placement(name, known[name].cls.places).given
+        precision = known[name].spec.precision
+        placed[name] = {**given, **({"precision": precision} if precision else {})}
+    return {
+        "bundle": identity(bundle, task),
+        "task": task,
+        "inputs": {name: _plain(value) for name, value in {**defaults, **inputs}.items()},
+        "settings": _settings(graph, options),
+        "placement": {name: each for name, each in placed.items() if each},
+        "versions": versions(known[name].cls.__module__ for name in graph.components),
+    }
+
+
+def _settings(graph: Graph, given: Mapping[str, Mapping[str, Any]]) -> dict[str, dict[str, Any]]:
+    """Return the options that each decoder runs with, defaults included."""
+    found = {}
+    for name, node in graph.nodes.items():
+        if node.signature and (node.signature.streams or name in given):
+            defaults = {key: option.default for key, option in node.signature.options.items()}
+            options = {**defaults, **node.options, **given.get(name, {})}
+            found[name] = {key: _plain(value) for key, value in options.items()}
+    return found
+
+
+def _plain(value: Any) -> Any:
+    """Return a value as JSON holds it, an array by its digest."""
+    if hasattr(value, "tobytes"):
+        return f"{value.dtype} {list(value.shape)} {_sha256(value.tobytes())}"
+    return list(value) if isinstance(value, tuple) else value
+
+
+def identity(bundle: Bundle, task: str) -> dict[str, Any]:
+    """Return the bundle's name and variant, the digests of its manifest and of its task's files.
+
+    `lock` is the digest of the lock that the bundle was held to, None without one.
+    """
+    checked = bundle.checked
+    components = [checked.known[name] for name in checked.graphs[task].components]
+    places = {str(place): place for known in components for place in files_of(known)}
+    return {
+        "name": checked.manifest.name,
+        "variant": checked.manifest.variant,
+        "manifest": _sha256(checked.manifest.path.read_bytes()),
+        "lock": _sha256(checked.lock.bytes) if checked.lock else None,
+        "files": {name: digest(place) for name, place in sorted(places.items())},
+    }
+
+
+def digest(location: Location) -> str:
+    """Return a file's digest with its kind: sha256, or git's of a small one that the Hub lists."""
+    listed = hub_file(location)
+    if listed:
+        return f"{listed.algorithm}:{listed.digest}"
+    assert location.path is not None
+    return f"sha256:{sha256_of(location.path)}"
+
+
+def _sha256(data: bytes) -> str:
+    return f"sha256:{hashlib.sha256(data).hexdigest()}"
+
+
+def versions(modules: Iterable[str] = ()) -> dict[str, str]:
+    """Return the versions of what computes, where it is installed.
+
+    `modules` are those of a bundle's components, whose packages count where they are not ours.
+    """
+    found = {"python": python_version()}
+    tops = {module.partition(".")[0] for module in modules} - {"composer"}
+    others = packages_distributions() if tops else {}
+    for name in (*PACKAGES, *sorted({each for top in tops for each in others.get(top, ())})):
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:
+            continue
+    return found

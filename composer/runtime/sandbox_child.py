@@ -1,0 +1,95 @@
+"""Load components under limits, as the child process of `composer.runtime.sandbox`."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import Mapping
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+from composer.checker import check_variant
+from composer.core import registry
+from composer.core.errors import ComposerError
+from composer.core.placement import Placement
+from composer.runtime.loading import load_components
+from composer.runtime.profile import Profile
+from composer.runtime.sandbox import MEMORY_GONE, NO_MEMORY
+from composer.runtime.worker import Worker
+from composer.sources.hub import parse_id, pin
+from composer.sources.resolve import Found
+
+
+def child() -> int:
+    """Load what stdin asks for under its limits, telling each step on stdout as a line of JSON."""
+    request = json.load(sys.stdin.buffer)
+    out = os.fdopen(os.dup(1), "w")
+    os.dup2(2, 1)  # what libraries print is no answer
+
+    def tell(**said: Any) -> None:
+        out.write(json.dumps(said) + "\n")
+        out.flush()
+
+    _limit(request["memory"], request["seconds"])
+    try:
+        _load(request, tell)
+    except MemoryError:
+        return MEMORY_GONE
+    except ComposerError as error:
+        if any(sign in str(error) for sign in NO_MEMORY):
+            return MEMORY_GONE
+        tell(problems=[problem.packed() for problem in error.problems])
+        return error.exit_code
+    tell(done=True)
+    return 0
+
+
+def _load(request: Mapping[str, Any], tell: Any) -> None:
+    for text, commit in request["commits"].items():
+        pin(parse_id(text), commit)
+    sources = {name: Path(folder) for name, folder in request["sources"].items()}
+    found = check_variant(
+        Found(Path(request["path"])),
+        request["variant"],
+        sources=sources,
+        precision=request["precision"],
+    )
+    checked = found.raise_if_refused()
+    placed = {name: _placement(given) for name, given in request["placements"].items()}
+    workers: dict[str, Worker] = {}
+
+    def worker(backend: str) -> Worker:
+        return workers.setdefault(backend, Worker(registry.backend(backend)))
+
+    for name in request["components"]:
+        tell(loading=name)
+        load_components(checked, [name], Profile(components=placed), worker)
+
+
+def _placement(given: Mapping[str, Any]) -> Placement:
+    providers = given.get("providers")
+    return Placement(**{**given, "providers": tuple(providers) if providers else None})
+
+
+def _limit(memory: int, seconds: float) -> None:
+    """Bound this process; what the system does not bound, the parent's clock does."""
+    import resource
+
+    time = int(seconds) * (os.cpu_count() or 1)
+    wanted = {resource.RLIMIT_CORE: 0, resource.RLIMIT_CPU: time}
+    if sys.platform == "linux":
+        # Mapped weights and reserved addresses do not count here, as they do for RLIMIT_AS.
+        wanted[resource.RLIMIT_DATA] = memory
+    for kind, most in wanted.items():
+        _, hard = resource.getrlimit(kind)
+        soft = most if hard == resource.RLIM_INFINITY else min(most, hard)
+        with suppress(OSError, ValueError):
+            resource.setrlimit(kind, (soft, hard))
+
+
+if __name__ == "__main__":
+    code = child()
+    sys.stdout.flush()
+    os._exit(code)  # threads of a backend do not hold up the answer

@@ -1,0 +1,1 @@
+"""From a name or an ID to files: shipped bundles, the catalogue, the Hub and locks."""

@@ -1,0 +1,78 @@
+"""Tell what is verified of each bundle that ships, and which systems are planned."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import cache
+from pathlib import Path
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict
+
+from composer.core.errors import ComposerError, Problem
+from composer.manifest.source import read
+from composer.sources.shipped import CATALOGUE, shipped, shipped_bundles
+
+Claim = Literal["layout", "golden", "miniature"]
+
+
+class Strict(BaseModel):
+    """Refuse what is not described, and convert nothing."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+
+class Status(Strict):
+    """What is verified of a bundle, and how its files are made where none are published."""
+
+    verified: list[Claim]
+    make: str | None = None
+
+
+class Planned(Strict):
+    """A system that cannot run yet: what is missing, and what runs in its place."""
+
+    summary: str
+    missing: list[str]
+    instead: str | None = None
+    publishes: list[str] = []
+
+
+class Catalogue(Strict):
+    """Everything by name."""
+
+    bundles: dict[str, Status]
+    planned: dict[str, Planned]
+
+
+@cache
+def catalogue() -> Catalogue:
+    """Read the catalogue that ships."""
+    return Catalogue.model_validate(read(shipped("bundles") / CATALOGUE).data)
+
+
+def hold_runnable(name: str) -> None:
+    """Raise S467 for the name, or the repository, of a system that is planned."""
+    planned = _planned().get(name.removeprefix("hf:").partition("@")[0].lower())
+    if planned:
+        called, entry = planned
+        message = f"'{called}' is planned and does not run yet: {entry.summary}"
+        causes = tuple(f"missing: {part}" for part in entry.missing)
+        hint = f"what runs: {entry.instead}" if entry.instead else "composer list tells what runs"
+        raise ComposerError(Problem("S467", message, causes=causes, hint=hint))
+
+
+def making(manifest: Path) -> str | None:
+    """Say how the files of a shipped manifest are made where none are published."""
+    names = {path: name for name, path in shipped_bundles().items()}
+    status = catalogue().bundles.get(names.get(manifest, ""))
+    return status.make if status else None
+
+
+@cache
+def _planned() -> Mapping[str, tuple[str, Planned]]:
+    found = {}
+    for name, entry in catalogue().planned.items():
+        for called in (name, *entry.publishes):
+            found[called.lower()] = (name, entry)
+    return found

@@ -1,0 +1,92 @@
+"""Read files of the Hub where they are: on this machine, or still on the server."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+from composer.core.location import Location
+from composer.formats.files import Files, Kind, LocalFiles, absent
+from composer.formats.ranges import Ranges
+from composer.formats.refusal import refuse, show
+from composer.sources.hub.cache import local
+from composer.sources.hub.ranges import HubRanges, is_small, warm
+from composer.sources.hub.snapshots import snapshot_of
+from composer.sources.hub.trouble import network
+
+DATA = re.compile(r".*\.(?:safetensors|json|onnx)", re.S)
+MANIFEST = re.compile(r"bundle\.(?:yaml|json|lock)")
+SERIES = re.compile(r"(.*)-\d+-of-\d+\.safetensors", re.S)
+MOST_WHOLE = 10**9  # bytes of files that a check reads from end to end
+EXTERNAL = re.compile(r".*(?:\.onnx_data(?:_\d+)?|\.data)", re.S)
+
+
+class HubFiles:
+    """Files of known snapshots, from the cache or by ranges; all other files from this machine."""
+
+    def __init__(self) -> None:
+        self.local = LocalFiles()
+        self.whole = 0
+        self.warmed: set[tuple[Path, str]] = set()
+
+    def kind(self, location: Location) -> Kind | None:
+        """Say what is there, or None."""
+        found = snapshot_of(location)
+        if found is None:
+            return self.local.kind(location)
+        snapshot, path = found
+        if path in snapshot.files:
+            return "file"
+        return "folder" if path in snapshot.folders else None
+
+    def names(self, location: Location) -> tuple[str, ...]:
+        """List a folder, sorted."""
+        found = snapshot_of(location)
+        if found is None:
+            return self.local.names(location)
+        snapshot, path = found
+        if path not in snapshot.folders:
+            absent(self, location)
+        return snapshot.folders[path]
+
+    def open(self, location: Location, within: Location | None = None) -> Ranges:
+        """Open a file for reading; refuse a kind of file that is never downloaded."""
+        found = snapshot_of(location)
+        if found is None:
+            return self.local.open(location, within)
+        snapshot, path = found
+        if path not in snapshot.files and snapshot.partial:
+            network(
+                "S499", f"{snapshot.repo}/{path} is not in the cache, and HF_HUB_OFFLINE is set"
+            )
+        if path not in snapshot.files:
+            absent(self, location)
+        hold_kind(location, path, external=within is not None)
+        file = snapshot.files[path]
+        if local(snapshot, file):
+            return self.local.open(location, within)
+
+        self.whole += file.size if is_small(file) else 0
+        if self.whole > MOST_WHOLE:
+            message = f"more than {MOST_WHOLE / 1e9:g} GB of configs and tokenizers would be read"
+            refuse(location, "S416", message, hint="no bundle needs as many: it may be hostile")
+        series = SERIES.fullmatch(path)
+        if series and (snapshot.root, series[1]) not in self.warmed:
+            self.warmed.add((snapshot.root, series[1]))
+            matches = map(SERIES.fullmatch, snapshot.files)
+            shards = [match[0] for match in matches if match and match[1] == series[1]]
+            warm(snapshot, [snapshot.files[shard] for shard in shards])
+        return HubRanges(location, snapshot, file)
+
+
+def hold_kind(location: Location, path: str, external: bool) -> None:
+    """Refuse what could be more than data: only kinds that are read here are ever fetched."""
+    if DATA.fullmatch(path) or MANIFEST.fullmatch(path):
+        return
+    if external and EXTERNAL.fullmatch(path):
+        return
+    hint = "fetched are .safetensors, .json and .onnx, and .data or .onnx_data beside an ONNX file"
+    refuse(location, "S417", f"{show(path)} is a kind of file that is never downloaded", hint=hint)
+
+
+_: type[Files] = HubFiles

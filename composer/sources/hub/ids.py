@@ -1,0 +1,47 @@
+"""Name a repository of the Hub: `owner/name`, and perhaps a revision."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+from composer.core.errors import ComposerError, Problem
+from composer.formats.refusal import show
+
+PART = r"[A-Za-z0-9](?:[A-Za-z0-9._-]{0,94}[A-Za-z0-9_-])?"
+REPO = re.compile(rf"(?!.*(?:--|\.\.|\.git$))({PART})/({PART})")
+REVISION = re.compile(r"(?!.*(?:\.\.|//|/$))[A-Za-z0-9][A-Za-z0-9._/+-]{0,199}")
+COMMIT = re.compile(r"[0-9a-f]{40}")
+MANIFESTS = (".yaml", ".yml", ".json")
+
+
+@dataclass(frozen=True)
+class HubId:
+    """A repository and the branch, tag or commit that is meant; None is the main branch."""
+
+    repo: str
+    revision: str | None = None
+
+    def __str__(self) -> str:
+        return f"hf:{self.repo}" + (f"@{self.revision}" if self.revision else "")
+
+
+def is_id(text: str) -> bool:
+    """Tell whether a text is meant as a hub ID, well-formed or not: not as a path or plain name."""
+    if text.startswith("hf:"):
+        return True
+    repo = text.partition("@")[0]
+    return bool(REPO.fullmatch(repo)) and not repo.endswith(MANIFESTS)
+
+
+def parse_id(text: str) -> HubId:
+    """Read `owner/name[@revision]`, with or without `hf:`; raise S414 for anything else."""
+    repo, at, revision = text.removeprefix("hf:").partition("@")
+    if not REPO.fullmatch(repo):
+        hint = "a repository of the Hub is hf:owner/name or hf:owner/name@revision"
+        raise ComposerError(Problem("S414", f"{show(text)} is no hub ID", hint=hint))
+    if at and not REVISION.fullmatch(revision):
+        message = f"{show(revision)} is no revision of hf:{repo}"
+        hint = "name a branch, a tag or a commit"
+        raise ComposerError(Problem("S414", message, hint=hint))
+    return HubId(repo, revision or None)

@@ -1,0 +1,33 @@
+"""Show one bar for all downloads on a terminal; show nothing when piped."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+from composer.core.terminal import console
+from composer.sources.hub import settings
+
+
+def on_terminal() -> bool:
+    """Tell whether somebody sees what is written to standard error."""
+    return sys.stderr is not None and sys.stderr.isatty()
+
+
+@contextmanager
+def progress(total: int, files: int) -> Iterator[Callable[[int], None]]:
+    """Yield a function that is told how many bytes came; it is called from several threads."""
+    if settings.quiet() or not on_terminal():
+        yield lambda _: None
+        return
+    from rich.progress import DownloadColumn, Progress, TimeRemainingColumn, TransferSpeedColumn
+
+    columns = (*Progress.get_default_columns()[:2], DownloadColumn(), TransferSpeedColumn())
+    bar = Progress(
+        *columns, TimeRemainingColumn(), console=console(), transient=True, redirect_stdout=False
+    )
+    what = f"fetching {files} files" if files > 1 else "fetching 1 file"
+    with bar:
+        task = bar.add_task(what, total=total)
+        yield lambda count: bar.advance(task, count)

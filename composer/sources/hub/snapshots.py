@@ -1,0 +1,171 @@
+"""A repository at one commit: which files it holds, and where they lie once they are here."""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+
+from composer.core.errors import ComposerError, Problem
+from composer.core.location import Location
+from composer.formats.refusal import show
+from composer.sources.hub import settings
+from composer.sources.hub.ids import COMMIT, HubId
+from composer.sources.hub.listing import ask_commit, cached_listing, listing, partial_listing
+from composer.sources.hub.tree import HubFile
+from composer.sources.hub.trouble import is_network, network
+
+MAIN = "main"
+AGAIN = 10.0  # seconds in which a Hub that failed is not asked the same again
+
+_known: dict[tuple[str, Path, HubId], Snapshot] = {}
+_failed: dict[tuple[str, Path, HubId], tuple[float, ComposerError]] = {}
+_roots: dict[Path, Snapshot] = {}
+_lock = threading.RLock()
+
+
+@dataclass(frozen=True, eq=False)
+class Snapshot:
+    """The files of a repository at a commit; `root` is their folder in the cache.
+
+    `partial` says that the listing was made from the cache and knows only what is there; `notes`
+    are warnings on how the commit was found.
+    """
+
+    repo: str
+    commit: str
+    home: Path
+    files: Mapping[str, HubFile]
+    partial: bool = False
+    notes: tuple[Problem, ...] = field(default=(), repr=False)
+
+    @property
+    def root(self) -> Path:
+        """Return the folder that the files have, or will have, on this machine."""
+        return self.home / "snapshots" / self.commit
+
+    def url(self, path: str) -> str:
+        """Return the address of a file."""
+        from urllib.parse import quote
+
+        return f"{settings.endpoint()}/{self.repo}/resolve/{self.commit}/{quote(path)}"
+
+    def blob(self, file: HubFile) -> Path:
+        """Return where the bytes of a file lie in the cache."""
+        return self.home / "blobs" / file.digest
+
+    @cached_property
+    def folders(self) -> Mapping[str, tuple[str, ...]]:
+        """Return the names that each folder holds, sorted; the root is ''."""
+        found: dict[str, set[str]] = {"": set()}
+        for path in self.files:
+            inner = ""
+            for part in path.split("/"):
+                found.setdefault(inner, set()).add(part)
+                inner = f"{inner}/{part}" if inner else part
+        return {folder: tuple(sorted(names)) for folder, names in found.items()}
+
+    def __str__(self) -> str:
+        return f"hf:{self.repo}@{self.commit[:7]}"
+
+
+def snapshot(id: HubId) -> Snapshot:
+    """Return a repository at the commit that its revision names now, asked once in a process.
+
+    Where the Hub cannot be reached, or HF_HUB_OFFLINE is set, the commit of the last time counts.
+    """
+    key = (settings.endpoint(), settings.cache(), id)
+    with _lock:
+        if key not in _known:
+            when, error = _failed.get(key, (0.0, None))
+            if error and time.monotonic() - when < AGAIN and not settings.offline():
+                raise error
+            try:
+                _known[key] = keep(_resolve(id))
+            except ComposerError as error:
+                _failed[key] = (time.monotonic(), error)
+                raise
+        return _known[key]
+
+
+def keep(found: Snapshot) -> Snapshot:
+    """Make locations below a snapshot's root known as files of the Hub."""
+    with _lock:
+        return _roots.setdefault(found.root, found)
+
+
+def pin(id: HubId, commit: str) -> None:
+    """Take a commit for a revision in this process, whatever the Hub says now."""
+    with _lock:
+        key = (settings.endpoint(), settings.cache(), id)
+        _known[key] = keep(_resolve(HubId(id.repo, commit)))
+
+
+def snapshot_of(location: Location) -> tuple[Snapshot, str] | None:
+    """Return the snapshot that a location is in, and its path there; None for other places."""
+    if location.root is None or not _roots:
+        return None
+    for place in (location.root, *location.root.parents):
+        found = _roots.get(place)
+        if found:
+            inner = location.root.relative_to(place).as_posix().removeprefix(".")
+            return found, "/".join(filter(None, (inner, location.inside)))
+    return None
+
+
+def _resolve(id: HubId) -> Snapshot:
+    home = settings.cache() / settings.folder_name(id.repo)
+    revision = id.revision or MAIN
+    notes: tuple[Problem, ...] = ()
+    if COMMIT.fullmatch(revision):
+        commit = revision
+    elif settings.offline():
+        commit = _remembered(home, id, revision)
+    else:
+        try:
+            commit = ask_commit(id.repo, revision)
+        except ComposerError as error:
+            ref = home / "refs" / revision
+            if not (is_network(error) and ref.is_file()):
+                raise
+            commit = _remembered(home, id, revision)
+            message = f"{id.repo} is taken from the cache, at {commit[:7]}: the Hub is not asked"
+            causes = tuple(problem.message for problem in error.problems)
+            notes = (Problem("S459", message, causes=causes, severity="warning"),)
+        else:
+            _remember(home, revision, commit)
+    files = cached_listing(id.repo, commit)
+    if files is None and (settings.offline() or notes):
+        files = partial_listing(id.repo, home, commit)
+        return Snapshot(id.repo, commit, home, files, partial=True, notes=notes)
+    return Snapshot(id.repo, commit, home, files or listing(id.repo, commit), notes=notes)
+
+
+def _remembered(home: Path, id: HubId, revision: str) -> str:
+    try:
+        commit = (home / "refs" / revision).read_text().strip()
+    except (OSError, UnicodeDecodeError):
+        hint = "fetch it where there is a network: composer pull"
+        why = "and HF_HUB_OFFLINE is set"
+        network("S499", f"{id} is not in the cache, {why}", hint=hint)
+    if not COMMIT.fullmatch(commit):
+        network("S499", f"the cache holds no commit of {id}, but {show(commit)}")
+    return commit
+
+
+def _remember(home: Path, revision: str, commit: str) -> None:
+    """Write which commit a revision named, where the Hub's own tools look for it."""
+    ref = home / "refs" / revision
+    try:
+        if ref.is_file() and ref.read_text().strip() == commit:
+            return
+        ref.parent.mkdir(parents=True, exist_ok=True)
+        part = ref.with_name(f".{ref.name}.{os.getpid()}")
+        part.write_text(commit)
+        part.replace(ref)
+    except OSError:
+        return  # a cache that cannot be written is still read

@@ -1,0 +1,88 @@
+"""Look at what the cache holds, and remove it."""
+
+from __future__ import annotations
+
+import re
+import shutil
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from composer.core.errors import ComposerError, Problem
+from composer.core.suggest import did_you_mean
+from composer.sources.hub import settings
+from composer.sources.hub.cache import is_untouched
+from composer.sources.hub.ids import HubId
+
+PREFIX = "models--"
+PART = re.compile(r".*(?:\.composer-part|\.incomplete)")
+
+
+@dataclass(frozen=True)
+class Stored:
+    """A repository in the cache: `nbytes` on disk, of which `parts` are unfinished downloads."""
+
+    repo: str
+    commits: tuple[str, ...]
+    nbytes: int
+    parts: int
+    verified: int
+
+    @property
+    def folders(self) -> tuple[Path, Path]:
+        """Return the folders of the cache and of composer's own notes."""
+        name = settings.folder_name(self.repo)
+        return settings.cache() / name, settings.notes() / name
+
+
+def stored() -> list[Stored]:
+    """Return the repositories of models in the cache, whoever fetched them, largest first."""
+    root = settings.cache()
+    names = [path.name for path in root.glob(f"{PREFIX}*--*") if path.is_dir()]
+    return sorted(map(_look, names), key=lambda each: (-each.nbytes, each.repo))
+
+
+def remove(id: HubId) -> Stored:
+    """Remove a repository from the cache with all its commits; raise S458 where it is not there."""
+    held = stored()
+    found = next((each for each in held if each.repo.lower() == id.repo.lower()), None)
+    if found is None:
+        near = did_you_mean(id.repo, [each.repo for each in held])
+        hint = near or "composer cache lists what is there"
+        raise ComposerError(Problem("S458", f"hf:{id.repo} is not in the cache", hint=hint))
+    for folder in found.folders:
+        try:
+            shutil.rmtree(folder)
+        except FileNotFoundError:
+            continue
+        except OSError as error:
+            why = error.strerror or str(error)
+            message = f"{folder} cannot be removed: {why}"
+            raise ComposerError(Problem("S439", message)) from None
+    return found
+
+
+def _look(name: str) -> Stored:
+    home = settings.cache() / name
+    commits = tuple(sorted(path.name for path in home.glob("snapshots/*")))
+    sizes = {path: _size(path) for path in _files(home)}
+    parts = sum(size for path, size in sizes.items() if PART.fullmatch(path.name))
+    notes = settings.notes() / name / "verified"
+    blobs = (((home / "blobs" / note.name).resolve(), note) for note in notes.glob("[0-9a-f]*"))
+    verified = sum(_size(blob) for blob, note in blobs if is_untouched(blob, note))
+    repo = name.removeprefix(PREFIX).replace("--", "/", 1)
+    return Stored(repo, commits, sum(sizes.values()), parts, verified)
+
+
+def _files(home: Path) -> Iterator[Path]:
+    """Yield files, a link for none: a snapshot only points to its blobs."""
+    for path in home.rglob("*"):
+        if path.is_file() and not path.is_symlink():
+            yield path
+
+
+def _size(path: Path) -> int:
+    try:
+        return path.stat().st_size
+    except OSError:
+        return 0

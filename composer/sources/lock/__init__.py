@@ -1,0 +1,16 @@
+"""Write down what a bundle was when it was sound, and refuse it when it is something else.
+
+`bundle.lock` is JSON beside the manifest: the commit of each source, size and sha256 of each file
+that a component reads, the ports and dims that were bound from them, and the licences as stated.
+
+`read_lock(path)` is a `Lock`. `composer.checker.locked` compares a checked bundle with it,
+`composer.publishing.lock` writes one and `composer.publishing.verify` compares all of it with a
+cache or folder, without a network.
+
+Raises ComposerError: S464 for a lock that is none, S465 for files and S466 for all else that
+differs.
+"""
+
+from composer.sources.lock.entries import Lock, lock_beside, read_lock
+
+__all__ = ["Lock", "lock_beside", "read_lock"]

@@ -1,0 +1,80 @@
+"""Know the size and the digest of a file without reading it twice."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from pathlib import Path
+
+from composer.core.location import Location
+from composer.formats import LocalFiles
+from composer.sources.hub import HubFile, settings, snapshot_of
+
+PIECE = 1 << 20
+
+
+def hub_file(location: Location) -> HubFile | None:
+    """Return what the listing of its commit says of a file of the Hub."""
+    found = snapshot_of(location)
+    return found[0].files.get(found[1]) if found else None
+
+
+def size_of(location: Location) -> int:
+    """Return a file's size, listed or on this machine."""
+    listed = hub_file(location)
+    if listed:
+        return listed.size
+    with LocalFiles().open(location) as opened:
+        return opened.size
+
+
+def sha256_of(path: Path) -> str:
+    """Return a file's digest, from memory where the file is untouched since it was hashed."""
+    return remembered(path) or hash_again(path)
+
+
+def hash_again(path: Path) -> str:
+    """Hash a file and remember its digest."""
+    real, digest = path.resolve(), hashlib.sha256()
+    before = _state(real)
+    with real.open("rb") as opened:
+        while piece := opened.read(PIECE):
+            digest.update(piece)
+    if _state(real) == before:
+        _remember(real, before, digest.hexdigest())
+    return digest.hexdigest()
+
+
+def remembered(path: Path) -> str | None:
+    """Return the digest that an untouched file had when it was hashed; None for any other."""
+    real = path.resolve()
+    try:
+        said = json.loads(_note(real).read_bytes())
+        digest = said["sha256"] if said["state"] == _state(real) else None
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+    return digest if isinstance(digest, str) else None
+
+
+def _remember(real: Path, state: list[int | str], digest: str) -> None:
+    note = _note(real)
+    try:
+        note.parent.mkdir(parents=True, exist_ok=True)
+        part = note.with_name(f".{note.name}.{os.getpid()}")
+        part.write_text(json.dumps({"state": state, "sha256": digest}))
+        part.replace(note)
+    except OSError:
+        return  # it is hashed again next time
+
+
+def _note(real: Path) -> Path:
+    name = hashlib.sha256(os.fsencode(real)).hexdigest()
+    return settings.notes() / "hashed" / f"{name}.json"
+
+
+def _state(real: Path) -> list[int | str]:
+    """Return what changes when a file does; its change time cannot be set back."""
+    status = real.stat()
+    times = (status.st_mtime_ns, status.st_ctime_ns)
+    return [str(real), status.st_size, *times, status.st_ino]

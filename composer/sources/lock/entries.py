@@ -1,0 +1,177 @@
+"""Describe a lock's file: what it says of sources, files and ports."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, Literal, NoReturn
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
+
+from composer.core.errors import ComposerError, Place, Problem
+from composer.core.location import Location
+from composer.formats.refusal import show
+from composer.formats.strictjson import parse_object
+from composer.sources.hub.ids import REPO
+from composer.sources.hub.tree import name_fault
+
+LOCK = "bundle.lock"
+VERSION = 1
+MOST_BYTES = 16 << 20
+
+
+def _safe(path: str) -> str:
+    fault = name_fault(path)
+    if fault:
+        raise ValueError(f"{show(path)} is no safe name: {fault}")
+    return path
+
+
+def _repo(text: str) -> str:
+    if not REPO.fullmatch(text):
+        raise ValueError(f"{show(text)} is no repository")
+    return text
+
+
+Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+Commit = Annotated[str, Field(pattern=r"^[0-9a-f]{40}$")]
+Repo = Annotated[str, AfterValidator(_repo)]
+Inside = Annotated[str, AfterValidator(_safe)]
+
+
+class Strict(BaseModel):
+    """Refuse what is not described, and convert nothing."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+
+class FileEntry(Strict):
+    """The bytes of one file."""
+
+    size: int = Field(ge=0)
+    sha256: Sha256
+
+
+class SourceEntry(Strict):
+    """A repository at its commit, or a folder of no repository.
+
+    `licence` is what its card states.
+    """
+
+    repo: Repo | None = None
+    commit: Commit | None = None
+    licence: dict[str, str] = {}
+    files: dict[Inside, FileEntry]
+
+
+class ComponentEntry(Strict):
+    """What was bound from a component's files: its dims, its dtype, the ports of its methods."""
+
+    use: str
+    dtype: str
+    dims: dict[str, int]
+    ports: dict[str, str]
+
+
+class TaskEntry(Strict):
+    """What a task takes and gives, by name."""
+
+    inputs: dict[str, str]
+    outputs: dict[str, str]
+
+
+class EditionEntry(Strict):
+    """A bundle as it stands, or in one of its variants."""
+
+    components: dict[str, ComponentEntry]
+    tasks: dict[str, TaskEntry]
+
+
+class Licences(Strict):
+    """What the manifest states of the whole and of its parts."""
+
+    stated: list[str]
+    parts: list[dict[str, str]]
+
+
+class LockModel(Strict):
+    """A whole lock; sources are named as the manifest writes them."""
+
+    lock: Literal[1]
+    composer: str
+    format: int
+    bundle: str
+    manifest: FileEntry
+    licences: Licences
+    sources: dict[str, SourceEntry]
+    edition: EditionEntry
+    variants: dict[str, EditionEntry]
+
+
+@dataclass(frozen=True)
+class Lock:
+    """A lock and the file that it was read from."""
+
+    path: Path
+    model: LockModel
+
+    @property
+    def commits(self) -> dict[str, str]:
+        """Return the commit of each source that has one."""
+        sources = self.model.sources.items()
+        return {text: entry.commit for text, entry in sources if entry.commit}
+
+    @property
+    def own(self) -> dict[str, str]:
+        """Return the commit of the repository that the bundle itself is in, where it is in one."""
+        sources = self.model.sources.items()
+        return {
+            entry.repo.lower(): entry.commit
+            for text, entry in sources
+            if entry.repo and entry.commit and not text.startswith("hf:")
+        }
+
+    @property
+    def bytes(self) -> bytes:
+        """Return its text: the same for the same lock."""
+        data = self.model.model_dump(exclude_none=True)
+        return (json.dumps(data, indent=1, sort_keys=True, ensure_ascii=False) + "\n").encode()
+
+
+def lock_beside(path: Path) -> Path | None:
+    """Return the lock that lies beside a manifest, given it or its folder."""
+    beside = path / LOCK if path.is_dir() else path.with_suffix(".lock")
+    return beside if beside != path and beside.is_file() else None
+
+
+def read_lock(path: Path) -> Lock:
+    """Read a lock; raise S464 for what is none."""
+    try:
+        if path.stat().st_size > MOST_BYTES:
+            _refuse(path, f"it is larger than {MOST_BYTES >> 20} MiB")
+        data = path.read_bytes()
+    except OSError as error:
+        _refuse(path, f"it cannot be read: {error.strerror or error}")
+    try:
+        found = parse_object(Location(str(path), "", None), data, what="it")
+    except ComposerError as error:
+        _refuse(path, *(problem.message for problem in error.problems))
+    version = found.get("lock")
+    if type(version) is int and version > VERSION:
+        hint = "upgrade composer, or write it anew: composer lock"
+        _refuse(path, f"it is of version {version}, and {VERSION} is known here", hint=hint)
+    try:
+        return Lock(path, LockModel.model_validate(found))
+    except ValidationError as error:
+        _refuse(path, *(_told(each) for each in error.errors()[:8]))
+
+
+def _told(error: Any) -> str:
+    where = ".".join(map(str, error["loc"]))
+    return f"{where[:120]}: {str(error['msg'])[:200]}"
+
+
+def _refuse(path: Path, *why: str, hint: str = "write it anew: composer lock") -> NoReturn:
+    message = f"this is no lock of a bundle: {why[0]}"
+    raise ComposerError(Problem("S464", message, Place(str(path)), why[1:], hint)) from None

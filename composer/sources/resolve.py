@@ -1,0 +1,166 @@
+"""Find a bundle by what a user calls it: a path, a name that ships, or an ID of the Hub."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import NoReturn
+
+from composer.core.errors import ComposerError, Problem
+from composer.core.suggest import did_you_mean, listed
+from composer.formats.refusal import listing
+from composer.manifest import FILES, read_manifest
+from composer.manifest.source import MOST_BYTES
+from composer.sources.catalogue import hold_runnable
+from composer.sources.hub import HubFile, HubId, Snapshot, fetch_file, is_id, parse_id, snapshot
+from composer.sources.hub.trouble import is_network, network
+from composer.sources.lock.entries import LOCK, lock_beside, read_lock
+from composer.sources.lock.entries import MOST_BYTES as MOST_OF_LOCK
+from composer.sources.shipped import published, shipped_bundles
+
+NOT_HERE = "a file or folder here: there is none"
+NOT_SHIPPED = "a bundle that ships: there is none"
+
+
+@dataclass(frozen=True)
+class Found:
+    """A manifest, the variant that the name stands for where it stands for one, and its lock."""
+
+    path: Path
+    variant: str | None = None
+    lock: Path | None = None
+
+    def __fspath__(self) -> str:
+        return str(self.path)
+
+
+def find_bundle(name: str | Path | Found, lock: Path | None = None) -> Found:
+    """Return the manifest that is meant; raise ComposerError with what was tried, in order.
+
+    That is a path, then a shipped name, then a repository of the Hub that holds a manifest, then
+    one that a shipped manifest `publishes`. `hf:` before an ID leaves the first two out. `lock` is
+    taken for the one beside the manifest; a repository that it locked is taken at its commit.
+    """
+    if lock is None:
+        return _find(name, {})
+    return replace(_find(name, read_lock(lock).own), lock=lock)
+
+
+def _find(name: str | Path | Found, commits: Mapping[str, str]) -> Found:
+    if isinstance(name, Found):
+        return name
+    if not str(name).startswith("hf:"):
+        if _exists(Path(name)):
+            return _with_lock(Path(name))
+        bundles = shipped_bundles()
+        if str(name) in bundles:
+            return _with_lock(bundles[str(name)])
+        if not (isinstance(name, str) and is_id(name)):
+            hold_runnable(str(name))
+            _unknown(str(name), bundles)
+    return _on_the_hub(str(name), commits)
+
+
+def _on_the_hub(name: str, commits: Mapping[str, str]) -> Found:
+    id = parse_id(name)
+    id = HubId(id.repo, id.revision or commits.get(id.repo.lower()))
+    tried = [] if name.startswith("hf:") else [f"tried {NOT_HERE}", f"tried {NOT_SHIPPED}"]
+    recipes = published().get(id.repo.lower(), ())
+    try:
+        repository = snapshot(id)
+    except ComposerError as error:
+        if recipes and is_network(error):
+            return _recipe(id, recipes)
+        if is_network(error):
+            hold_runnable(id.repo)
+        near = None if is_network(error) else did_you_mean(id.repo, _known())
+        raise ComposerError(
+            replace(problem, causes=(*tried, *problem.causes), hint=near or problem.hint)
+            for problem in error.problems
+        ) from None
+    held = [file for file in FILES if file in repository.files]
+    if len(held) == 1:
+        file = repository.files[held[0]]
+        _hold_size(repository, file, MOST_BYTES)
+        fetch_file(repository, file)
+        lock = repository.files.get(LOCK)
+        if lock:
+            _hold_size(repository, lock, MOST_OF_LOCK)
+            fetch_file(repository, lock)
+        return _with_lock(repository.root / file.path)
+    if held:
+        message, hint = f"{repository} holds both bundle.yaml and bundle.json", "name another"
+        raise ComposerError(Problem("S456", message, hint=hint))
+    if recipes:
+        return _recipe(id, recipes)
+    hold_runnable(id.repo)
+    if repository.partial:
+        hint = "fetch it where there is a network: composer pull"
+        network("S499", f"the bundle.yaml of {id} is not in the cache", *tried, hint=hint)
+    raise ComposerError(
+        Problem(
+            "S456",
+            f"{repository} is no bundle: it has no bundle.yaml, and nothing that ships covers it",
+            causes=(*tried, f"it holds {listing(repository.folders[''])}"),
+            hint=f"write one: composer new DIR, with the source {id}",
+        )
+    )
+
+
+def _recipe(id: HubId, recipes: tuple[str, ...]) -> Found:
+    """Return the shipped bundle that covers a repository, in the variant that reads it."""
+    if len(recipes) > 1:
+        message = f"several bundles that ship cover {id}: {listed(recipes)}"
+        raise ComposerError(Problem("S457", message, hint="name one of them"))
+    path = shipped_bundles()[recipes[0]]
+    if id.revision:
+        message = f"{id} is run by the bundle '{recipes[0]}' that ships, which names its revision"
+        raise ComposerError(Problem("S457", message, hint=f"leave @{id.revision} out"))
+    manifest = read_manifest(path)
+    if _reads(path, None, id.repo):
+        return _with_lock(path)
+    reading = [variant for variant in manifest.variants if _reads(path, variant, id.repo)]
+    if len(reading) > 1:
+        message = f"several variants of '{recipes[0]}' read {id}: {listed(reading)}"
+        hint = f"name the bundle and one of them: {recipes[0]} --variant {reading[0]}"
+        raise ComposerError(Problem("S457", message, hint=hint))
+    return _with_lock(path, reading[0] if reading else None)
+
+
+def _hold_size(repository: Snapshot, file: HubFile, most: int) -> None:
+    if file.size > most:
+        message = f"{repository}: its {file.path} has {file.size} bytes"
+        what = "a lock" if file.path == LOCK else "a manifest"
+        raise ComposerError(Problem("S416", message, hint=f"{what} has {most} at most"))
+
+
+def _with_lock(path: Path, variant: str | None = None) -> Found:
+    return Found(path, variant, lock_beside(path))
+
+
+def _reads(path: Path, variant: str | None, repo: str) -> bool:
+    sources = read_manifest(path, variant).sources.values()
+    return any(s.kind == "hf" and s.value.lower() == repo.lower() for s in sources)
+
+
+def _known() -> list[str]:
+    return [*shipped_bundles(), *published()]
+
+
+def _unknown(name: str, bundles: Iterable[str]) -> NoReturn:
+    near = did_you_mean(name, _known())
+    raise ComposerError(
+        Problem(
+            "S474",
+            f"there is no bundle '{name}': neither a file or folder here nor a shipped bundle",
+            hint=near or f"shipped bundles: {listed(bundles)}; on the Hub it is owner/name",
+        )
+    )
+
+
+def _exists(path: Path) -> bool:
+    try:
+        return path.exists()
+    except OSError:  # a name that is too long, or a folder that may not be entered
+        return False

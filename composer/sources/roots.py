@@ -1,0 +1,115 @@
+"""Turn the sources and weight paths of a manifest into locations."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from composer.core.errors import ComposerError, Place, Problem
+from composer.core.location import Location
+from composer.core.suggest import did_you_mean, listed
+from composer.sources.catalogue import making
+from composer.sources.hub import HubId, snapshot, snapshot_of
+from composer.sources.hub.settings import offline
+
+if TYPE_CHECKING:
+    from composer.manifest import Manifest
+
+Roots = Mapping[str, Path | None]
+
+
+def resolve_sources(
+    manifest: Manifest,
+    given: Mapping[str, Path] | None = None,
+    commits: Mapping[str, str] | None = None,
+) -> tuple[Roots, list[Problem]]:
+    """Find each source's folder; None for one that is not here and cannot be reached.
+
+    A repository of the Hub gets the folder of its commit in the cache, whether or not its files are
+    there yet. `given` are folders that stand in for sources, by name: a mirror, or a fresh
+    conversion. `commits` are those that a lock names, by what the manifest calls the source.
+    """
+    roots: dict[str, Path | None] = {}
+    problems: list[Problem] = []
+    for name in set(given or {}) - set(manifest.sources):
+        near = did_you_mean(name, manifest.sources)
+        problems.append(
+            Problem(
+                "S475",
+                f"there is no source '{name}' to stand in for",
+                manifest.place("sources"),
+                hint=near or f"sources: {listed(manifest.sources)}",
+            )
+        )
+    for name, source in manifest.sources.items():
+        if given and name in given:
+            hint = "a folder given by --source is relative to where you are"
+            roots[name], found = _folder(manifest, name, Path(given[name]), hint)
+        elif source.kind == "hf":
+            roots[name], found = _hub(manifest, name, commits or {})
+        else:
+            roots[name], found = _beside(manifest, name)
+        problems += found
+    return roots, problems
+
+
+def _hub(
+    manifest: Manifest, name: str, commits: Mapping[str, str]
+) -> tuple[Path | None, list[Problem]]:
+    source, place = manifest.sources[name], manifest.place("sources", name)
+    id = HubId(source.value, source.revision)
+    try:
+        found = snapshot(HubId(id.repo, commits.get(str(id), id.revision)))
+    except ComposerError as error:
+        if offline():
+            return None, [absent(manifest, name, place)]
+        return None, [replace(problem, place=place) for problem in error.problems]
+    return found.root, [replace(note, place=place) for note in found.notes]
+
+
+def absent(manifest: Manifest, name: str, place: Place) -> Problem:
+    """Warn that a source's files could not be read."""
+    return Problem(
+        "S476",
+        f"{name} ({manifest.sources[name].value}) is not on this machine",
+        place,
+        severity="warning",
+        hint=f"its files were not read: composer pull fetches them, --source {name}=FOLDER "
+        "names a copy",
+    )
+
+
+def _beside(manifest: Manifest, name: str) -> tuple[Path | None, list[Problem]]:
+    """Find a folder beside the manifest: on this machine, or in the manifest's own repository."""
+    value = manifest.sources[name].value
+    folder, place = manifest.folder / value, manifest.place("sources", name)
+    published = snapshot_of(Location(name, value.removeprefix("."), manifest.folder))
+    if published:
+        repository, path = published
+        if path.strip("/") in repository.folders:
+            return folder, []
+        message = f"the folder of source '{name}' does not exist: {value}"
+        hint = f"{repository} holds {listed(repository.folders[''])}"
+        return None, [Problem("S477", message, place, hint=hint)]
+    if not folder.resolve().is_relative_to(manifest.folder.resolve()):
+        message = f"the folder of source '{name}' is a link that leaves the bundle"
+        return None, [Problem("S478", message, place, hint="copy the files, or use --source")]
+    made = None if folder.is_dir() else making(manifest.path)
+    return _folder(manifest, name, folder, made or "write it relative to the manifest")
+
+
+def _folder(
+    manifest: Manifest, name: str, folder: Path, hint: str
+) -> tuple[Path | None, list[Problem]]:
+    if folder.is_dir():
+        return folder, []
+    message = f"the folder of source '{name}' does not exist: {folder}"
+    return None, [Problem("S477", message, manifest.place("sources", name), hint=hint)]
+
+
+def locate(path: str, roots: Roots) -> Location:
+    """Name `source/sub/path` as a location."""
+    source, _, inside = path.partition("/")
+    return Location(source, inside, roots.get(source))

@@ -1,0 +1,46 @@
+"""Find what ships beside the code: bundles, schemas and the pages on errors."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import cache
+from pathlib import Path
+
+from composer.core.errors import ComposerError
+from composer.manifest import read_manifest
+
+CATALOGUE = "catalogue.yaml"
+HERE = Path(__file__).resolve().parents[1]
+
+
+def shipped(folder: str) -> Path:
+    """Return a folder of shipped data: inside the installed package, beside it in a checkout."""
+    inside = HERE / folder
+    checkout = {"pages": HERE.parent / "docs" / "errors"}.get(folder, HERE.parent / folder)
+    return inside if inside.is_dir() else checkout
+
+
+def shipped_bundles() -> dict[str, Path]:
+    """Return every shipped manifest by its name."""
+    root = shipped("bundles")
+    found = {path.parent.name: path for path in root.glob("*/bundle.yaml")}
+    found |= {path.stem: path for path in root.glob("*.yaml") if path.name != CATALOGUE}
+    return dict(sorted(found.items()))
+
+
+def published() -> Mapping[str, tuple[str, ...]]:
+    """Return the shipped bundles that cover a repository of the Hub, by its ID in lower case."""
+    return _published(tuple(shipped_bundles().items()))
+
+
+@cache
+def _published(bundles: tuple[tuple[str, Path], ...]) -> Mapping[str, tuple[str, ...]]:
+    found: dict[str, tuple[str, ...]] = {}
+    for name, path in bundles:
+        try:
+            manifest = read_manifest(path)
+        except ComposerError:
+            continue
+        for repo in manifest.publishes:
+            found[repo.lower()] = (*found.get(repo.lower(), ()), name)
+    return found

@@ -1,0 +1,200 @@
+import fcntl
+import json
+import multiprocessing
+
+import pytest
+
+from composer.core.errors import ComposerError
+from composer.evaluation.journal import Heard, Journal, read_results
+
+MADE = {"bundle": {"name": "b", "files": {"x": "sha256:1"}}, "settings": {"answer": {"n": 1}}}
+
+
+def heard(name, **more):
+    return Heard(name, "0" * 64, 1.5, "é said", **({"hypothesis": "said"} | more))
+
+
+FAILED = heard(
+    "c", hypothesis=None, error=[{"code": "S480", "message": "no", "causes": [], "hint": None}]
+)
+
+
+@pytest.fixture
+def path(tmp_path):
+    return tmp_path / "out" / "results.jsonl"
+
+
+def write(path, *rows):
+    with Journal(path, MADE) as journal:
+        for each in rows:
+            journal.add(each)
+    return path
+
+
+def refused(call, *arguments):
+    with pytest.raises(ComposerError) as caught:
+        call(*arguments)
+    return str(caught.value)
+
+
+def test_what_is_written_is_read(path):
+    write(path, heard("a", tokens=3, finish_reason="stop"), FAILED)
+    found = read_results(path)
+    assert found.made_by == MADE
+    assert found.heard == {"a": heard("a", tokens=3, finish_reason="stop"), "c": FAILED}
+    assert found.whole == path.stat().st_size
+    assert json.loads(path.read_text().splitlines()[1]) == {
+        "id": "a", "sha256": "0" * 64, "seconds": 1.5, "reference": "é said", "hypothesis": "said",
+        "finish_reason": "stop", "tokens": 3,
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize("lost", range(1, 12))
+def test_a_line_that_was_cut_off_is_written_anew(path, lost):
+    """However much of the last line is lost, the file becomes what an undisturbed run writes."""
+    write(path, heard("a"), heard("b"))
+    whole = path.read_bytes()
+    last = len(whole.splitlines(True)[-1])
+    path.write_bytes(whole[: len(whole) - 1 - (last - 1) * (lost - 1) // 10])
+    with Journal(path, MADE) as journal:
+        assert list(journal.heard) == ["a"]
+        assert not journal.fresh
+        journal.add(heard("b"))
+    assert path.read_bytes() == whole
+
+
+@pytest.mark.parametrize("left", [0, 1, 20])
+def test_a_first_line_that_was_cut_off(path, left):
+    write(path, heard("a"))
+    whole = path.read_bytes()
+    path.write_bytes(whole[:left])
+    with Journal(path, MADE) as journal:
+        assert journal.fresh
+        journal.add(heard("a"))
+    assert path.read_bytes() == whole
+
+
+def test_what_failed_before_is_written_in_its_place(path):
+    write(path, FAILED, heard("a"))
+    with Journal(path, MADE) as journal:
+        journal.add(heard("c"))
+        journal.add(heard("b"))
+        journal.settle(["a", "b", "c"])
+    assert path.read_bytes() == write(path.with_name("plain"), *map(heard, "abc")).read_bytes()
+
+
+def test_another_maker_is_refused_with_both_ways(path):
+    write(path, heard("a"))
+    other = {"bundle": {"name": "b", "files": {"y": "sha256:2"}}, "settings": {"answer": {"n": 2}}}
+    before = path.read_bytes()
+    assert refused(Journal, path, other) == (
+        f"{path}: R570 the results here were made otherwise, and cannot be gone on with\n"
+        '    bundle.files.x: "sha256:1" there, null now\n'
+        '    bundle.files.y: null there, "sha256:2" now\n'
+        "    settings.answer.n: 1 there, 2 now\n"
+        "    hint: take another folder, or delete these"
+    )
+    assert path.read_bytes() == before
+
+
+@pytest.mark.parametrize(
+    ("line", "what"),
+    [
+        ("{", "Invalid JSON: EOF while parsing an object at line 1 column 1"),
+        ("{}", "id Field required"),
+        ('{"id": "a", "sha256": null, "seconds": "1", "reference": "", "hypothesis": ""}',
+         "seconds Input should be a valid number"),
+        ('{"id": "a", "sha256": null, "seconds": 1, "reference": "", "hypothesis": "", "x": 1}',
+         "x Unexpected keyword argument"),
+        ('{"id": "a", "sha256": null, "seconds": 1, "reference": ""}',
+         "Value error, there is to be either a hypothesis or an error"),
+    ],
+)  # fmt: skip
+def test_a_line_that_is_no_result(path, line, what):
+    write(path, heard("b"))
+    with path.open("a") as file:
+        file.write(f"{line}\n")
+    assert refused(read_results, path) == (
+        f"{path}:3: R571 this is no result: {what}\n"
+        "    hint: delete the line, and its clip is run again"
+    )
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "{}\n",
+        "[]\n",
+        "x\n",
+        '{"evaluation": 2}\n',
+        '{"evaluation": 1}\n',
+        '{"evaluation": 1, "bundle": null}\n',
+    ],
+)
+def test_another_file(path, text):
+    path.parent.mkdir()
+    path.write_text(text)
+    expected = (
+        f"{path}:1: R571 the file is no results of composer eval\n"
+        "    hint: name a file that composer eval -o wrote; this composer writes version 1"
+    )
+    assert refused(read_results, path) == expected
+    assert refused(Journal, path, MADE) == expected
+    assert path.read_text() == text
+
+
+def test_no_file(path):
+    assert refused(read_results, path) == (
+        f"{path}: R571 the results cannot be read: No such file or directory"
+    )
+
+
+def _hold(path, ready, done):
+    with Journal(path, MADE):
+        ready.set()
+        done.wait(30)
+
+
+def test_one_at_a_time(path):
+    spawn = multiprocessing.get_context("fork")
+    ready, done = spawn.Event(), spawn.Event()
+    other = spawn.Process(target=_hold, args=(path, ready, done))
+    other.start()
+    try:
+        assert ready.wait(30)
+        assert refused(Journal, path, MADE) == (
+            f"{path}: R576 another evaluation writes its results here\n"
+            "    hint: wait for it, or take another folder"
+        )
+    finally:
+        done.set()
+        other.join()
+    with Journal(path, MADE):
+        pass
+
+
+def test_a_file_that_was_replaced_while_it_was_opened(path, monkeypatch):
+    """Another process ends and puts its own file in place, just before this one has the lock."""
+    write(path, heard("a"))
+    true = fcntl.flock
+
+    def late(file, how):
+        true(file, how)
+        path.rename(path.with_name("old"))
+        path.write_bytes(path.with_name("old").read_bytes())
+
+    monkeypatch.setattr(fcntl, "flock", late)
+    assert "R576 another evaluation writes" in refused(Journal, path, MADE)
+
+
+def test_what_cannot_be_settled(path):
+    write(path, heard("a"))
+    with Journal(path, MADE) as journal:
+        (path.parent / "results.jsonl.new").mkdir()
+        journal.add(heard("b"))
+        assert "R507 cannot write: Is a directory" in refused(journal.settle, ["b", "a"])
+
+
+def test_a_folder_that_cannot_be_written(tmp_path):
+    (tmp_path / "out").write_text("")
+    assert "R507 cannot write" in refused(Journal, tmp_path / "out" / "results.jsonl", MADE)

@@ -1,0 +1,120 @@
+"""An evaluation's page and numbers, made of a few utterances by hand."""
+
+import hashlib
+import os
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from composer.cli import eval as command
+from composer.evaluation import pace
+from composer.evaluation.bootstrap import interval
+from composer.evaluation.data import Utterance
+from composer.evaluation.evaluation import evaluate
+from composer.evaluation.journal import Heard, Journal
+from composer.evaluation.normalizers import NORMALIZERS
+from composer.evaluation.normalizers.leaderboard import FILLERS, NAMES
+from composer.evaluation.pace import Clock, Speed
+from composer.evaluation.page import page
+
+MADE = {"bundle": {"name": "b", "variant": None, "manifest": "sha256:1", "files": {}, "lock": None},
+        "task": "t", "inputs": {}, "placement": {}, "settings": {}, "versions": {}}  # fmt: skip
+HOSTILE = "<script>alert(1)</script>"
+
+
+def heard(name, said, error=None):
+    return Heard(name, "0" * 64, 1.0, "x", hypothesis=said, error=error)
+
+
+def evaluated(*pairs, failed=()):
+    clips = [Utterance(name, Path(name), reference) for name, reference, _ in pairs]
+    clips += [Utterance(name, Path(name), "x") for name in failed]
+    told = {name: heard(name, said) for name, _, said in pairs}
+    error = [{"code": "S480", "message": HOSTILE, "causes": [], "hint": None}]
+    told |= {name: heard(name, None, error) for name in failed}
+    speed = Speed(1.0, 1.0, 1, (1,))
+    return evaluate(Path("d"), MADE, clips, told, NORMALIZERS["none"], speed)
+
+
+def test_nothing_that_data_says_is_markup(tmp_path):
+    found = evaluated((f"{HOSTILE}.wav", f"a {HOSTILE}", f"b {HOSTILE}"), failed=[f"x{HOSTILE}"])
+    text = page(found, tmp_path)
+    assert "<script" not in text
+    assert text.count("&lt;script&gt;") >= 6
+
+
+def test_the_histogram_has_bars_as_high_as_their_counts(tmp_path):
+    right = [(f"{n}.wav", "a b c d", "a b c d") for n in range(4)]
+    found = evaluated(*right, ("x.wav", "a b c d", "x b c d"), ("y.wav", "a", "x"))
+    heights = re.findall(r"<div>(\d+)<i style=\"height:([\d.]+)rem\"></i>([^<]+)</div>",
+                         page(found, tmp_path))  # fmt: skip
+    counts = {label: (int(count), float(height)) for count, height, label in heights}
+    assert counts["0 %"] == (4, 8.0)
+    assert sorted(counts.values(), reverse=True)[1:3] == [(1, 2.0), (1, 2.0)]
+    assert sum(count for count, _ in counts.values()) == 6
+
+
+def test_each_rate_has_the_interval_of_its_own_counts():
+    found = evaluated(("a.wav", "aa bb", "aa bc"), ("b.wav", "c", "c"), ("c.wav", "d e f", "d"))
+    words, characters = (
+        interval(np.array([each.errors for each in counts]), np.array([e.total for e in counts]))
+        for counts in zip(
+            *((each.score.words, each.score.characters) for each in found.scored), strict=True
+        )
+    )
+    assert (found.wer, found.cer) == (words, characters)
+    assert found.wer != found.cer
+
+
+def test_loading_is_no_part_of_the_real_time_factor(monkeypatch):
+    now = [100.0]
+    monkeypatch.setattr(pace.time, "perf_counter", lambda: now[0])
+
+    class Bundle:
+        name = "b"
+
+        def load(self, task):
+            now[0] += 50.0
+
+    class Listener:
+        bundle, task, jobs = Bundle(), "t", 1
+
+        def hear(self, clips):
+            for name in clips:
+                now[0] += 2.0
+                yield heard(name, "x")
+
+    clock = Clock(None, 1)
+    assert len(list(command._run(Listener(), ["a", "b"], clock))) == 2
+    assert clock.speed() == Speed(2.0, 4.0, 1, (1,))
+
+
+def test_a_line_is_on_the_disk_before_the_next_clip(tmp_path, monkeypatch):
+    synced, true = [], os.fsync
+
+    def fsync(descriptor):
+        synced.append(os.fstat(descriptor).st_size)
+        true(descriptor)
+
+    monkeypatch.setattr(os, "fsync", fsync)
+    path = tmp_path / "results.jsonl"
+    with Journal(path, MADE) as journal:
+        for name in ("a", "b"):
+            journal.add(heard(name, "x"))
+            assert synced[-1] == path.stat().st_size
+    assert len(set(synced)) >= 3  # what made them, and a line each
+
+
+@pytest.mark.parametrize(
+    ("what", "found", "count", "digest"),
+    [
+        ("fillers", FILLERS[3:-3].split("|"), 20, "b8423490"),
+        ("names", NAMES.split("\n")[1:-1], 116, "f5a64742"),
+    ],
+)
+def test_the_lists_of_open_asr_are_whole(what, found, count, digest):
+    """The rules are read from two descriptions; no line may be lost from them in passing."""
+    made = hashlib.sha256("\n".join(found).encode()).hexdigest()[:8]
+    assert (len(found), made) == (count, digest), what

@@ -1,0 +1,76 @@
+import jiwer
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from composer.evaluation.alignment import Span
+from composer.evaluation.normalizers import NORMALIZERS
+from composer.evaluation.score import Counts, score, total
+
+WORDS = st.lists(st.sampled_from("a b c dd".split()), max_size=6).map(" ".join)
+
+
+def distance(reference, found):
+    """Count the edits between two sequences, the plain way."""
+    row = list(range(len(found) + 1))
+    for i, want in enumerate(reference, 1):
+        previous, row = row, [i]
+        for j, have in enumerate(found, 1):
+            row.append(min(previous[j] + 1, row[-1] + 1, previous[j - 1] + (want != have)))
+    return row[-1]
+
+
+@settings(deadline=None, max_examples=150)
+@given(st.lists(st.tuples(WORDS, WORDS), min_size=1, max_size=4))
+def test_counts_are_those_of_the_edit_distance(pairs):
+    scores = score(pairs)
+    for (reference, said), found in zip(pairs, scores, strict=True):
+        assert found.words.errors == distance(reference.split(), said.split())
+        assert found.words.total == len(reference.split())
+        assert found.characters.errors == distance(reference, said)
+        assert found.characters.total == len(reference)
+        assert sum((span.reference for span in found.spans), ()) == tuple(reference.split())
+        assert sum((span.hypothesis for span in found.spans), ()) == tuple(said.split())
+    pooled = total(each.words for each in scores)
+    if pooled.total:
+        assert pooled.rate == pytest.approx(jiwer.wer(*map(list, zip(*pairs, strict=True))))
+
+
+def test_each_kind_of_error():
+    (found,) = score([("a b c d", "a x c d e")])
+    assert found.words == Counts(hits=3, substitutions=1, insertions=1)
+    assert found.spans == (
+        Span("equal", ("a",), ("a",)),
+        Span("substitute", ("b",), ("x",)),
+        Span("equal", ("c", "d"), ("c", "d")),
+        Span("insert", (), ("e",)),
+    )
+
+
+def test_nothing():
+    both, reference, said = score([("", ""), ("", "a b"), ("a b", "")])
+    assert (both.words, both.words.rate) == (Counts(), None)
+    assert (reference.words, reference.words.rate) == (Counts(insertions=2), None)
+    assert (said.words, said.words.rate) == (Counts(deletions=2), 1.0)
+    assert score([]) == []
+
+
+@pytest.mark.parametrize(
+    ("counts", "percent", "within"),
+    [
+        (Counts(hits=8, substitutions=2), 20, True),
+        (Counts(hits=8, substitutions=2, insertions=1), 20, False),
+        (Counts(hits=5), 0, True),
+        (Counts(hits=999, deletions=1), 0, False),
+        (Counts(), 0, True),
+        (Counts(insertions=1), 20, False),
+    ],
+)
+def test_within(counts, percent, within):
+    assert counts.within(percent) is within
+
+
+def test_a_hypothesis_of_which_no_word_is_left():
+    rule = NORMALIZERS["release-000"]
+    pairs = [(rule("a b"), rule(said)) for said in ("", "...", "b.")]
+    assert [each.words.heard for each in score(pairs, rule)] == [0, 0, 1]

@@ -1,0 +1,425 @@
+"""A file of the Hub is here whole and verified, or it is not here."""
+
+import hashlib
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+import pytest
+
+from composer.sources.hub import Need, client, download, fetch, held, parse_id, snapshot, transfer
+from composer.sources.hub.part import Part
+from mirror import Fault, File, Repository
+from tests.sources.conftest import needs, refusal
+
+WEIGHTS = (b"0" + os.urandom((1 << 16) - 1)) * 40  # so that "x" before the rest is wrong
+FILES = {
+    "bundle.yaml": b"composer: 1\n",
+    "mlx/config.json": b'{"model_type": "qwen3"}',
+    "mlx/model.safetensors": WEIGHTS,
+    "mlx/modeling.py": b"import os",
+}
+BIG = "mlx/model.safetensors"
+
+
+def blobs(home):
+    return sorted(path.name for path in home.glob("hub/models--*/blobs/*"))
+
+
+def sent(mirror, part):
+    return sum(request.sent for request in mirror.requests if part in request.path)
+
+
+def test_files_come_into_the_cache_of_hugging_face(hub, hub_home):
+    from huggingface_hub import try_to_load_from_cache
+
+    mirror = hub({"ann/tiny": FILES})
+    wanted = needs("ann/tiny", "mlx/config.json", BIG)
+    assert not any(map(held, wanted))
+    done = fetch(wanted)
+    assert (done.files, done.bytes) == (2, len(WEIGHTS) + 23)
+    assert all(map(held, wanted))
+    found = try_to_load_from_cache("ann/tiny", BIG, cache_dir=hub_home / "hub")
+    assert Path(found).read_bytes() == WEIGHTS
+    assert Path(found).is_symlink()
+    assert blobs(hub_home) == sorted(need.file.digest for need in wanted)
+    assert not list(hub_home.rglob("*.py"))
+    mirror.requests.clear()
+    assert fetch(wanted).files == 0
+    assert mirror.requests == []
+
+
+def test_a_file_of_another_tool_is_verified_once_and_kept(hub, hub_home, monkeypatch):
+    from huggingface_hub import snapshot_download
+
+    mirror = hub({"ann/tiny": FILES})
+    snapshot_download("ann/tiny", cache_dir=hub_home / "hub", endpoint=mirror.url)
+    wanted = needs("ann/tiny", BIG)
+    before = sent(mirror, "safetensors")
+    assert not held(wanted[0])
+    fetch(wanted)
+    assert held(wanted[0])
+    assert sent(mirror, "safetensors") == before
+    read = []
+    monkeypatch.setattr(transfer, "digest_of", lambda *given: read.append(given))
+    fetch(wanted)
+    assert read == []
+
+
+def test_a_file_that_another_tool_left_wrong_is_fetched_again(hub, hub_home):
+    from huggingface_hub import snapshot_download
+
+    mirror = hub({"ann/tiny": FILES})
+    root = snapshot_download("ann/tiny", cache_dir=hub_home / "hub", endpoint=mirror.url)
+    blob = (Path(root) / BIG).resolve()
+    blob.write_bytes(b"x" + WEIGHTS[1:])
+    fetch(needs("ann/tiny", BIG))
+    assert blob.read_bytes() == WEIGHTS
+
+
+def test_offline_a_file_that_is_wrong_is_refused_as_such(hub, hub_home, anew):
+    hub({"ann/tiny": FILES})
+    fetch(needs("ann/tiny", BIG))
+    (blob,) = (path for path in hub_home.glob("hub/*/blobs/*") if path.stat().st_size > 99)
+    blob.write_bytes(b"x" + WEIGHTS[1:])
+    anew(offline=True)
+    (found,) = refusal(fetch, needs("ann/tiny", BIG))
+    assert found == (
+        f"S418 ann/tiny/{BIG} in the cache is not what the listing names\n"
+        "    hint: fetch it again where there is a network: composer pull"
+    )
+    blob.write_bytes(WEIGHTS)
+    fetch(needs("ann/tiny", BIG))
+
+
+def test_a_file_that_changes_later_is_not_trusted(hub, hub_home):
+    hub({"ann/tiny": FILES})
+    (need,) = needs("ann/tiny", BIG)
+    fetch([need])
+    blob = need.snapshot.blob(need.file)
+    blob.write_bytes(b"x" + WEIGHTS[1:])
+    assert not held(need)
+    fetch([need])
+    assert blob.read_bytes() == WEIGHTS
+
+
+def test_a_change_is_seen_though_the_time_is_set_back(hub, hub_home):
+    hub({"ann/tiny": FILES})
+    (need,) = needs("ann/tiny", BIG)
+    fetch([need])
+    blob = need.snapshot.blob(need.file)
+    before = blob.stat()
+    with blob.open("r+b") as file:
+        file.write(b"x" * 9)
+    os.utime(blob, ns=(before.st_atime_ns, before.st_mtime_ns))
+    assert not held(need)
+    fetch([need])
+    assert blob.read_bytes() == WEIGHTS
+
+
+@pytest.mark.parametrize(
+    ("path", "fault", "code", "says"),
+    [
+        (BIG, Fault(corrupt=True), "S418", "sha256 is "),
+        ("mlx/config.json", Fault(corrupt=True), "S418", "git is "),
+        (BIG, Fault(truncate=100), "S419", "the answer has 100 bytes; wanted 2621440"),
+        (BIG, Fault(longer=10), "S419", "the answer has 2621450 bytes; wanted 2621440"),
+        (BIG, Fault(endless=1 << 30, origins=("store",)), "S437", "more than the 2621440 bytes"),
+        (BIG, Fault(headers={"ETag": "../../../../X", "X-Linked-Etag": "../../../../X"}),
+         "S419", "its ETag '../../../../X' is no digest"),
+        (BIG, Fault(headers={"X-Linked-Etag": '"' + "0" * 64 + '"'}), "S419", "its digest is 0000"),
+        (BIG, Fault(headers={"X-Repo-Commit": "main"}), "S419", "is of the commit 'main'"),
+        (BIG, Fault(headers={"X-Repo-Commit": "0" * 40}), "S419", "is of the commit '0000"),
+        (BIG, Fault(headers={"X-Linked-Size": "5"}), "S419", "it has 5 bytes, and the listing"),
+        ("mlx/config.json", Fault(headers={"ETag": None}), "S497", "no ETag"),
+        (BIG, Fault(headers={"X-Repo-Commit": None}), "S497", "no X-Repo-Commit"),
+        (BIG, Fault(redirect="http://example.com/x", origins=("hub",)), "S436", "is not https"),
+        (BIG, Fault(redirect="http://169.254.169.254/x"), "S436", "is not https"),
+        (BIG, Fault(status=404, origins=("store",)), "S495", "refuses"),
+        (BIG, Fault(status=503), "S495", "status 503"),
+        (BIG, Fault(cut=1000), "S498", "breaks off again and again, at 5000 of 2621440 bytes"),
+    ],
+)  # fmt: skip
+def test_what_is_not_the_file_is_refused_and_not_kept(hub, hub_home, path, fault, code, says):
+    mirror = hub({"ann/tiny": FILES})
+    wanted = needs("ann/tiny", path)
+    mirror.faults[path] = fault
+    (found,) = refusal(fetch, wanted)
+    assert found.startswith(f"{code} ")
+    assert says in found
+    left = ["composer-part"] if code == "S498" else []
+    assert [name.partition(".")[2] for name in blobs(hub_home)] == left
+    assert not list(hub_home.glob("hub/models--*/snapshots/*/*"))
+    assert not held(wanted[0])
+    assert sum(request.sent for request in mirror.requests) < 20_000_000
+    mirror.faults.clear()
+    fetch(wanted)
+    assert held(wanted[0])
+
+
+def test_a_corrupt_file_is_fetched_once_more(hub):
+    mirror = hub({"ann/tiny": FILES})
+    wanted = needs("ann/tiny", BIG)
+    mirror.faults[BIG] = Fault(corrupt=True, times=1, origins=("store",))
+    fetch(wanted)
+    assert held(wanted[0])
+    assert sent(mirror, "/store/") == 2 * len(WEIGHTS)
+
+
+def test_a_cut_download_goes_on_where_it_broke_off(hub):
+    mirror = hub({"ann/tiny": FILES})
+    wanted = needs("ann/tiny", BIG)
+    mirror.faults[BIG] = Fault(cut=1 << 20, times=2, origins=("store",))
+    fetch(wanted)
+    assert held(wanted[0])
+    assert sent(mirror, "/store/") == len(WEIGHTS)
+    ranges = [request.range for request in mirror.asked("/store/")]
+    assert ranges == [None, "bytes=1048576-", "bytes=2097152-"]
+
+
+def test_a_download_goes_on_in_the_next_run(hub, hub_home, anew):
+    mirror = hub({"ann/tiny": FILES})
+    wanted = needs("ann/tiny", BIG)
+    mirror.faults[BIG] = Fault(cut=300_000, origins=("store",))
+    (found,) = refusal(fetch, wanted)
+    assert found.startswith("S498 ")
+    assert "hint: run it again: what came is kept" in found
+    anew()
+    mirror.faults.clear()
+    mirror.requests.clear()
+    fetch(needs("ann/tiny", BIG))
+    assert sent(mirror, "/store/") == len(WEIGHTS) - 1_500_000
+
+
+@pytest.mark.parametrize("fault", [Fault(ranges=False), Fault(swap=b"y" * len(WEIGHTS))])
+def test_a_part_that_cannot_be_continued_is_begun_again(hub, fault):
+    mirror = hub({"ann/tiny": FILES})
+    wanted = needs("ann/tiny", BIG)
+    mirror.faults[BIG] = [Fault(cut=1 << 20, times=1, origins=("store",)), fault]
+    fetch(wanted)
+    assert held(wanted[0])
+
+
+def test_a_server_that_ignores_ranges_and_breaks_off(hub):
+    """What is begun again is hashed from its own beginning."""
+    mirror = hub({"ann/tiny": FILES})
+    wanted = needs("ann/tiny", BIG)
+    first = Fault(cut=1 << 20, times=1, origins=("store",))
+    mirror.faults[BIG] = [first, Fault(cut=1 << 20, ranges=False, times=2, origins=("store",))]
+    fetch(wanted)
+    assert held(wanted[0])
+    assert sent(mirror, "/store/") == (1 << 20) * 3 + len(WEIGHTS) - (1 << 20)
+
+
+def test_a_server_that_never_lets_a_download_go_on_is_left(hub):
+    """Each beginning brings enough to be tried again, and nothing of it is ever continued."""
+    mirror = hub({"ann/tiny": FILES})
+    wanted = needs("ann/tiny", BIG)
+    cut = {"times": 1, "cut": 2 << 20, "origins": ("store",)}
+    again = {"times": 1, "status": 416, "origins": ("store",)}
+    mirror.faults[BIG] = [fault for _ in range(9) for fault in (Fault(**cut), Fault(**again))]
+    (found,) = refusal(fetch, wanted)
+    assert found.startswith("S498 ")
+
+
+def test_a_part_that_is_too_long_is_dropped(hub, hub_home):
+    hub({"ann/tiny": FILES})
+    (need,) = needs("ann/tiny", BIG)
+    part = transfer.part_of(need.snapshot, need.file)
+    part.parent.mkdir(parents=True)
+    part.write_bytes(WEIGHTS + b"more")
+    fetch([need])
+    assert held(need)
+
+
+def test_a_part_of_something_else_is_found_out(hub, hub_home):
+    hub({"ann/tiny": FILES})
+    (need,) = needs("ann/tiny", BIG)
+    part = transfer.part_of(need.snapshot, need.file)
+    part.parent.mkdir(parents=True)
+    part.write_bytes(b"z" * 1000)
+    fetch([need])
+    assert held(need)
+
+
+def test_a_server_that_dribbles_is_left(hub, hub_home, monkeypatch):
+    mirror = hub({"ann/tiny": FILES})
+    wanted = needs("ann/tiny", BIG)
+    monkeypatch.setattr(client, "WINDOW", 0.1)
+    monkeypatch.setattr(transfer, "TRIES", 2)
+    mirror.faults[BIG] = Fault(trickle=(10, 0.03), origins=("store",))
+    (found,) = refusal(fetch, wanted)
+    assert found.startswith("S494 ")
+
+
+def test_the_token_goes_to_the_hub_alone(hub, monkeypatch):
+    mirror = hub({"ann/tiny": Repository(FILES, gated="auto")}, tokens={"hf_good": ["ann/tiny"]})
+    wanted = needs("ann/tiny", BIG)
+    (found,) = refusal(fetch, wanted)
+    assert found.startswith("S493 ")
+    assert f"hint: accept its terms on {mirror.url}/ann/tiny, then log in" in found
+    monkeypatch.setenv("HF_TOKEN", "hf_good")
+    mirror.requests.clear()
+    fetch(wanted)
+    assert {request.authorized for request in mirror.asked("/resolve/")} == {True}
+    assert {request.authorized for request in mirror.asked("/store/")} == {False}
+
+
+def test_a_budget_of_files_and_bytes(hub, monkeypatch):
+    hub({"ann/tiny": FILES})
+    wanted = needs("ann/tiny")
+    monkeypatch.setattr(download, "MOST_FILES", 3)
+    (found,) = refusal(fetch, wanted)
+    assert found.startswith("S416 the bundle needs 4 files of ")
+    monkeypatch.setattr(download, "MOST_FILES", 9)
+    monkeypatch.setattr(download, "MOST_BYTES", 1000)
+    assert refusal(fetch, wanted)[0].startswith("S416 ")
+
+
+def test_no_room_is_known_before(hub, hub_home, monkeypatch):
+    mirror = hub({"ann/tiny": FILES})
+    wanted = needs("ann/tiny", BIG)
+    mirror.requests.clear()
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: shutil._ntuple_diskusage(10, 9, 1))
+    (found,) = refusal(fetch, wanted)
+    assert found.startswith(f"S439 there is no room in {hub_home / 'hub'}: 0.00262 GB needed")
+    assert "hint: make room (composer cache lists what is there)" in found
+    assert mirror.requests == []
+
+
+def test_a_disk_that_fills_up_leaves_nothing(hub, hub_home, monkeypatch):
+    hub({"ann/tiny": FILES})
+    wanted = needs("ann/tiny", BIG)
+    add = Part.add
+
+    def full(self, chunk):
+        add(self, chunk)
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(Part, "add", full)
+    (found,) = refusal(fetch, wanted)
+    assert found.startswith("S439 there is no room in ")
+    assert blobs(hub_home) == []
+    monkeypatch.setattr(Part, "add", add)
+    fetch(wanted)
+    assert held(wanted[0])
+
+
+def test_a_cache_that_cannot_be_written(hub, hub_home):
+    hub({"ann/tiny": FILES})
+    wanted = needs("ann/tiny", BIG)
+    (hub_home / "hub").mkdir(parents=True, exist_ok=True)
+    (hub_home / "hub" / ".locks").write_text("in the way")
+    (found,) = refusal(fetch, wanted)
+    assert found.startswith(f"S439 ann/tiny/{BIG} cannot be kept in {hub_home / 'hub'}: ")
+
+
+def test_two_names_of_one_content(hub):
+    hub({"ann/tiny": {"a.safetensors": WEIGHTS, "b.safetensors": WEIGHTS}})
+    wanted = needs("ann/tiny")
+    fetch(wanted)
+    assert all(map(held, wanted))
+
+
+def test_several_at_once_are_one_download(hub):
+    mirror = hub({"ann/tiny": FILES})
+    wanted = needs("ann/tiny", BIG)
+    mirror.faults[BIG] = Fault(trickle=(1 << 18, 0.01), origins=("store",))
+    threads = [threading.Thread(target=fetch, args=(wanted,)) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert held(wanted[0])
+    assert sent(mirror, "/store/") == len(WEIGHTS)
+
+
+FETCH = """
+import sys
+from composer.sources.hub import Need, fetch, parse_id, snapshot
+found = snapshot(parse_id("ann/tiny"))
+print("begun", flush=True)
+done = fetch([Need(found, found.files[sys.argv[1]], ())])
+print(done.files)
+"""
+
+
+def _process(path):
+    return subprocess.Popen(
+        [sys.executable, "-c", FETCH, path],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=os.environ,
+    )
+
+
+def test_a_killed_download_goes_on(hub, hub_home):
+    mirror = hub({"ann/tiny": FILES})
+    (need,) = needs("ann/tiny", BIG)
+    mirror.faults[BIG] = Fault(trickle=(1 << 18, 0.05), origins=("store",))
+    process = _process(BIG)
+    part = transfer.part_of(need.snapshot, need.file)
+    deadline = time.monotonic() + 120
+    while not (part.exists() and part.stat().st_size > 1 << 18) and time.monotonic() < deadline:
+        time.sleep(0.01)
+    process.kill()
+    process.communicate()
+    kept = part.stat().st_size
+    assert 0 < kept < len(WEIGHTS)
+    mirror.faults.clear()
+    mirror.requests.clear()
+    fetch([need])
+    assert held(need)
+    assert sent(mirror, "/store/") == len(WEIGHTS) - kept
+
+
+@pytest.mark.parametrize("silence", [Fault(stall=90), Fault(trickle=(1 << 20, 90))])
+def test_an_interrupt_does_not_wait_for_a_silent_server(hub, hub_home, silence):
+    mirror = hub({"ann/tiny": FILES})
+    mirror.faults[BIG] = silence
+    process = _process(BIG)
+    deadline = time.monotonic() + 60
+    while not mirror.asked("/resolve/") and time.monotonic() < deadline:
+        time.sleep(0.01)
+    time.sleep(0.2)
+    process.send_signal(signal.SIGINT)
+    process.communicate(timeout=15)
+    assert process.returncode == -signal.SIGINT
+
+
+@pytest.mark.slow
+def test_four_processes_are_one_download(hub):
+    mirror = hub({"ann/tiny": FILES})
+    mirror.faults[BIG] = Fault(trickle=(1 << 18, 0.2), origins=("store",))
+    processes = [_process(BIG) for _ in range(4)]
+    said = [process.communicate(timeout=120)[0].split()[-1] for process in processes]
+    assert sent(mirror, "/store/") == len(WEIGHTS)
+    assert set(said) <= {"0", "1"}
+
+
+def test_a_large_file_is_hashed_as_it_comes(hub, hub_home):
+    hub({"ann/tiny": Repository({"x.safetensors": File(WEIGHTS, True)})})
+    (need,) = needs("ann/tiny")
+    assert need.file.digest == hashlib.sha256(WEIGHTS).hexdigest()
+    fetch([need])
+    assert isinstance(need, Need)
+    assert snapshot(parse_id("ann/tiny")).blob(need.file).read_bytes() == WEIGHTS
+
+
+def test_stale_parts_are_swept(hub, hub_home):
+    hub({"ann/tiny": FILES})
+    found = snapshot(parse_id("ann/tiny"))
+    blobs = found.home / "blobs"
+    blobs.mkdir(parents=True)
+    old, new = blobs / "a.composer-part", blobs / "b.composer-part"
+    for part in (old, new):
+        part.write_bytes(b"x")
+    os.utime(old, (0, 0))
+    download.sweep(found.home)
+    assert (old.exists(), new.exists()) == (False, True)
