@@ -186,7 +186,7 @@ def capped(lines: list[str]) -> list[str]:
     return [*lines[:MOST], f"and {left} more"] if left > 0 else lines
 
 
-def tensors_are(names: Iterable[str]) -> str:
+def count_are(names: Iterable[str]) -> str:
     """Return "1 tensor is" or "N tensors are"."""
     number = len(list(names))
     return "1 tensor is" if number == 1 else f"{number} tensors are"

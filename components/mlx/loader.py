@@ -15,6 +15,7 @@ from composer.formats.quantization import Scheme
 
 from ..checkpoints import packing, rope
 from ..checkpoints.checkpoint import FLOATS
+from ..checkpoints.layout import count_are
 from ..checkpoints.rope import DERIVED
 from . import architecture
 from .dtypes import dtype as to_dtype
@@ -187,7 +188,7 @@ def compare(found: Mapping[str, tuple[int, ...]], wanted: Mapping[str, tuple[int
         ("unexpected", sorted(found.keys() - wanted.keys())),
     ):
         if names:
-            problems.append(Problem("R511", f"{tensors_are(names)} {what}: {some(names)}"))
+            problems.append(Problem("R511", f"{count_are(names)} {what}: {some(names)}"))
     for name in sorted(found.keys() & wanted.keys()):
         if found[name] != wanted[name]:
             problems.append(

@@ -11,7 +11,7 @@ from composer.core.suggest import some
 from composer.formats.quantization import Scheme
 
 from ..checkpoint import shown
-from ..layout import tensors_are
+from ..layout import count_are
 from .settings import Layer, Settings, Size
 
 if TYPE_CHECKING:
@@ -94,7 +94,7 @@ def faults(
         first = missing[0]
         yield Problem(
             "W277",
-            f"{tensors_are(missing)} missing: {some(missing)}",
+            f"{count_are(missing)} missing: {some(missing)}",
             causes=(
                 f"config.json makes {first} {_values(wanted[first])}: {_said(wanted[first])}",
                 f"{at}* are {len(tensors)} tensors, and none has that name",
@@ -105,7 +105,7 @@ def faults(
         layers = len({name.split(".")[1] for name in wanted if name.startswith("layers.")})
         yield Problem(
             "W278",
-            f"{tensors_are(more)} no part of this decoder: {some(more)}",
+            f"{count_are(more)} no part of this decoder: {some(more)}",
             causes=(
                 f"{at}{shown(tensors[more[0]])} is there",
                 f"config.json makes {len(wanted)} tensors in {layers} layers, and none of that "

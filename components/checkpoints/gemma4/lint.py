@@ -10,7 +10,7 @@ from composer.formats.quantization import Scheme
 from composer.formats.safetensors import Tensor
 
 from .. import checkpoint
-from ..layout import tensors_are
+from ..layout import count_are
 from .parts import TOWERS
 from .settings import Settings
 
@@ -42,7 +42,7 @@ def strangers(tensors: list[Tensor], prefix: str) -> list[Problem]:
     return [
         Problem(
             "W278",
-            f"{tensors_are(tensor.name for tensor in tensors)} neither the decoder's nor a tower's: "
+            f"{count_are(tensor.name for tensor in tensors)} neither the decoder's nor a tower's: "
             f"{some(tensor.name for tensor in tensors)}",
             causes=(
                 f"{checkpoint.shown(first)} is there",
@@ -59,14 +59,14 @@ def ignored(towers: list[str], dead: set[str], place: Place) -> Iterator[Problem
         names = sorted({name.removeprefix("model.").partition(".")[0] for name in towers})
         yield Problem(
             "L325",
-            f"{tensors_are(towers)} not the text decoder's and not read by it, of {', '.join(names)}",
+            f"{count_are(towers)} not the text decoder's and not read by it, of {', '.join(names)}",
             place,
             severity="warning",
         )
     if dead:
         yield Problem(
             "L326",
-            f"{tensors_are(dead)} keys and values of layers that borrow theirs, and never read",
+            f"{count_are(dead)} keys and values of layers that borrow theirs, and never read",
             place,
             (some(sorted(dead), 4),),
             severity="warning",
