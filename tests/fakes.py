@@ -137,7 +137,7 @@ class Echo(Component, name="fake.echo"):
             said += character
             enough = yield Token(ord(character), character)
         ids = np.array([ord(c) for c in said], np.int64)
-        reason = "left" if said != whole else "stop" if said.endswith(end) else "length"
+        reason = "cancelled" if said != whole else "stop" if said.endswith(end) else "length"
         return {"text": said, "ids": ids, "finish_reason": reason}
 
 
@@ -187,7 +187,7 @@ class Wide(Component, name="fake.wide"):
 class Placed(Component, name="fake.placed"):
     """Tell where it was placed."""
 
-    places = frozenset({"threads"})
+    placement_keys = frozenset({"threads"})
 
     @classmethod
     def load(cls, spec: Spec, facts: Facts, placement: Any) -> Placed:

@@ -24,7 +24,7 @@ from composer.manifest import (
     read_manifest,
 )
 from composer.manifest.patch import merge
-from composer.manifest.tree import Spot
+from composer.manifest.tree import SourceSpan
 
 ROOT = Path(__file__).parent.parent
 MANIFESTS = Path(__file__).parent / "manifests"
@@ -585,7 +585,7 @@ def test_a_fault_in_a_variant_is_placed_there():
 )
 def test_merge_follows_the_examples_of_rfc_7396(base, patch, merged):
     before = repr(base)
-    assert merge(base, patch, Spot((1, 1)), Spot((2, 1)))[0] == merged
+    assert merge(base, patch, SourceSpan((1, 1)), SourceSpan((2, 1)))[0] == merged
     assert repr(base) == before
 
 

@@ -35,7 +35,7 @@ HELD = {
     "3 clips of unequal length at once fail": (FLIGHT, f"{GEMMA}::{FLIGHT}"),
     "4 a kept prefix shifts the per-layer inputs": (
         "test_a_kept_conversation_says_what_a_new_one_says",
-        "components/test_kept.py::test_one_row_beside_the_embeddings_tells_conversations_apart",
+        "components/test_prefix_cache.py::test_one_row_beside_the_embeddings_tells_conversations_apart",
     ),
     "5 a kept prefix answers with the old audio": ("test_kept_rows_are_not_other_audios",),
     "6 audio that the prompt has no place for is ignored": (
@@ -177,7 +177,7 @@ def test_clips_in_flight_are_what_each_is_alone(mega):
 
 
 def test_a_kept_conversation_says_what_a_new_one_says(elderwise):
-    keep, history, kept = {"answer": {"keep": True}}, [], []
+    keep, history, kept = {"answer": {"reuse_cache": True}}, [], []
     for text in ("What is your name?", "And what day is it today?", "Why?"):
         given = {"task": "chat", "text": text, "history": history}
         result = elderwise.run(options=keep, **given)
@@ -192,7 +192,7 @@ def test_kept_rows_are_not_other_audios(mega):
     first, second, *_ = clips("mega-asr-mini")
     one, other = (composer.read_audio(clip).at(RATE).samples for clip in (first, second))
     size = min(len(one), len(other))
-    keep = {"answer": {"keep": True}}
+    keep = {"answer": {"reuse_cache": True}}
     said = [mega.run(audio=(each[:size], RATE), options=keep).text for each in (one, other)]
     assert said == [mega.run(audio=(each[:size], RATE)).text for each in (one, other)]
     assert said[0] != said[1]

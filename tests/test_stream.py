@@ -23,7 +23,7 @@ def test_a_stream_that_is_stopped_has_the_result_of_what_was_read(bundle):
     assert list(stream) == []
     assert stream.result.text == "7ab"
     assert stream.result.outputs["ids"].tolist() == [ord(letter) for letter in "7ab"]
-    assert stream.result.finish_reason == "left"
+    assert stream.result.finish_reason == "cancelled"
     assert stream.result.tokens == 3
 
 
@@ -31,7 +31,7 @@ def test_a_stream_that_is_stopped_before_it_begins_has_one_token(bundle):
     stream = bundle.stream(audio=CLIP)
     stream.stop()
     assert list(stream) == ["7"]
-    assert stream.result.finish_reason == "left"
+    assert stream.result.finish_reason == "cancelled"
 
 
 def test_a_stream_that_has_ended_cannot_be_stopped(bundle):
@@ -54,4 +54,4 @@ def test_a_stream_over_pieces_is_stopped_in_the_piece_that_it_is_at(tmp_path):
         stream.stop()
         assert list(stream) == []
         assert "".join(found) == stream.result.text == f"{whole[0]} {whole[1][:2]}"
-        assert stream.result.finish_reason == "left"
+        assert stream.result.finish_reason == "cancelled"

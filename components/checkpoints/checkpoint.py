@@ -74,7 +74,7 @@ def open_folder(location: Location, headers: Headers) -> tuple[dict[str, Any], T
     return headers.config(location), headers.safetensors(location)
 
 
-def hold_checkpoint(
+def check_checkpoint(
     location: Location,
     headers: Headers,
     config: Mapping[str, Any],

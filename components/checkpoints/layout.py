@@ -41,11 +41,11 @@ class Setting:
         return f"{self.file}: {self.path}"
 
 
-class Holding:
+class LayoutChecker:
     """The tensors of an encoder under the names of its layout, its sizes, and what is wrong.
 
-    `labels` tells people what a size is; `kind` is the component's name. `turned` are the weights
-    of convolutions that are stored in torch's order.
+    `labels` tells people what a size is; `kind` is the component's name.
+    `torch_ordered` are the weights of convolutions that are stored in torch's order.
     """
 
     def __init__(self, kind: str, location: Location, labels: Mapping[str, str]) -> None:
@@ -55,7 +55,7 @@ class Holding:
         self.problems: list[Problem] = []
         self.tensors: dict[str, Tensor] = {}
         self.dims: dict[str, Bound] = {}
-        self.turned: set[str] = set()
+        self.torch_ordered: set[str] = set()
 
     def report(self, code: str, message: str, *causes: str, **more: Any) -> None:
         """Add a problem, placed at the weights."""
@@ -83,7 +83,7 @@ class Holding:
             sizes = wanted[name].split()
             shape = self.shape(tensor, sizes)
             if len(sizes) > 2 and shape == tensor.shape:
-                self.turned.add(name)
+                self.torch_ordered.add(name)
             for size, value in zip(sizes, shape, strict=False):
                 witness = f"{self.location}: {tensor.name} {list(tensor.shape)}"
                 bound = Bound(value, witness)

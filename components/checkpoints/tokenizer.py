@@ -22,7 +22,7 @@ def tokenizer_of(spec: Spec, headers: Headers) -> Location:
     return tokenizer_file(place, headers.files)
 
 
-def hold_ids(tokenizer: Location, headers: Headers, table: Table) -> None:
+def check_token_ids(tokenizer: Location, headers: Headers, table: Table) -> None:
     """Refuse a decoder whose ids and embeddings do not belong together."""
     if not headers.exists(tokenizer):
         raise ComposerError(

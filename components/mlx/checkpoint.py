@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from ..checkpoints.checkpoint import Checkpoint, open_folder
-from ..checkpoints.checkpoint import hold_checkpoint as hold
+from ..checkpoints.checkpoint import check_checkpoint as hold
 from ..checkpoints.rope import faults
 from .architecture import refusal
 

@@ -78,7 +78,7 @@ class MlxDecoder:
         if not states:
             return
         with mx.stream(self.device):
-            rows = Prompt(self.follow(tokens))
+            rows = Prompt(self.embed_tokens(tokens))
             order = sorted(range(len(states)), key=lambda place: states[place].adapters)
             for place in order:
                 state = states[place]
@@ -111,7 +111,7 @@ class MlxDecoder:
     def retire(self, state: State) -> None:
         """Let the state go."""
 
-    def follow(self, tokens: Sequence[int]) -> Mapping[str, Any]:
+    def embed_tokens(self, tokens: Sequence[int]) -> Mapping[str, Any]:
         import mlx.core as mx
 
         with mx.stream(self.device):

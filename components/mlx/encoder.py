@@ -20,12 +20,13 @@ def weights_of(
     files: Iterable[Location],
     tensors: Mapping[str, Tensor],
     dtype: str,
-    turned: frozenset[str],
+    torch_ordered: frozenset[str],
     schemes: Mapping[str, Scheme] | None = None,
 ) -> dict[str, Any]:
     """Load tensors by their own names, one at a time, in a dtype.
 
-    Those that are `turned` come from torch's order into MLX's; those with a scheme are dequantized.
+    Those that are `torch_ordered` come from torch's order into MLX's; those with a scheme are
+    dequantized.
     """
     import mlx.core as mx
 
@@ -37,7 +38,7 @@ def weights_of(
             parts = (stored.pop(f"{path}{part}", None) for part in ("scales", "biases"))
             value = mx.dequantize(value, *parts, **loader.options(scheme))
         value = value.astype(to_dtype(dtype))
-        if name in turned:
+        if name in torch_ordered:
             value = mx.contiguous(mx.moveaxis(value, 1, -1))
         mx.eval(value)
         weights[name] = value

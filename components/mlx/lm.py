@@ -12,14 +12,14 @@ from composer.formats import Headers
 from composer.formats.quantization import Scheme
 from composer.generation.decoder import Prompt
 from composer.generation.generator import (
-    Aside,
     MaxTokens,
+    Reasoning,
     Seed,
     Temperature,
+    TextGenerator,
     TopK,
     TopP,
-    Writer,
-    hold_options,
+    validate_generation,
 )
 from composer.generation.sampler import Sampling
 from composer.generation.text import Tokenizer, read_tokenizer
@@ -29,7 +29,7 @@ from ..checkpoints.checkpoint import Checkpoint, mixed, setting
 from ..checkpoints.lora.adapter_tensors import projections
 from ..checkpoints.lora.adapters import AdapterFacts, read_adapters
 from ..checkpoints.stamps import StampedFacts, hold, stamps
-from ..checkpoints.tokenizer import hold_ids, tokenizer_of
+from ..checkpoints.tokenizer import check_token_ids, tokenizer_of
 from . import loader
 from .architecture import EMBEDS, module_name_of
 from .checkpoint import read_checkpoint
@@ -55,7 +55,7 @@ class LanguageModel(Component, name="mlx.lm"):
 
     backend = "mlx"
     requires = frozenset({"weights"})
-    places = frozenset({"device"})
+    placement_keys = frozenset({"device"})
     accepts = frozenset({"files", "precision", "adapters"})
 
     @classmethod
@@ -66,7 +66,7 @@ class LanguageModel(Component, name="mlx.lm"):
         assert spec.weights is not None
         checkpoint = read_checkpoint(spec.weights, headers)
         tokenizer = tokenizer_of(spec, headers)
-        hold_ids(tokenizer, headers, checkpoint.table)
+        check_token_ids(tokenizer, headers, checkpoint.table)
         recipe = _recipe(spec, checkpoint)
         dtype = SHORT[spec.precision] if _converts(spec) else checkpoint.table.dtype
         adapters = read_adapters(spec, headers, projections(checkpoint)).values()
@@ -88,8 +88,8 @@ class LanguageModel(Component, name="mlx.lm"):
         )
 
     @classmethod
-    def weigh(cls, method: str, options: Mapping[str, Any]) -> None:
-        hold_options(method, options)
+    def validate_options(cls, method: str, options: Mapping[str, Any]) -> None:
+        validate_generation(method, options)
 
     @classmethod
     def load(cls, spec: Spec, facts: Facts, placement: Placement) -> Self:
@@ -133,7 +133,7 @@ class LanguageModel(Component, name="mlx.lm"):
         self.rows = checkpoint.table.rows
         self.stop = checkpoint.stop
         limit = setting(checkpoint.config, "max_position_embeddings")
-        self.writer = Writer(self.decoder, tokenizer, self.rows, self.stop, limit)
+        self.writer = TextGenerator(self.decoder, tokenizer, self.rows, self.stop, limit)
 
     @method(ids="i64 T", returns="T D @embed")
     def embed(self, ids: Any) -> Any:
@@ -160,21 +160,21 @@ class LanguageModel(Component, name="mlx.lm"):
         top_k: TopK = 0,
         seed: Seed = 0,
         stop: tuple[int | str, ...] = (),
-        aside: Aside = None,
-        keep: bool = False,
+        reasoning: Reasoning = None,
+        reuse_cache: bool = False,
     ) -> Generator[Token, None, dict[str, Any]]:
         """Continue embeddings until an end-of-text id, one of `stop`, or `max_tokens`.
 
         `adapters` are on for this text alone. `stop` adds ids, or tokens by their text, to those
-        that the model's own config names. `aside` names two tokens: what stands between them, such
-        as thoughts, is among the ids and no part of the text. `keep` keeps the KV cache for the
-        next run that begins with the same rows. The call itself raises what is wrong with the
-        options; the work begins with the first token.
+        that the model's own config names. `reasoning` names two tokens: what stands between
+        them, such as thoughts, is among the ids and no part of the text. `reuse_cache` keeps the
+        KV cache for the next run that begins with the same rows. The call itself raises what is
+        wrong with the options; the work begins with the first token.
         """
         self.adapters.check(adapters)
         sampling = Sampling(temperature, top_p, top_k, seed)
         prompt = Prompt({EMBEDS: embeds}, adapters)
-        return self.writer.write(prompt, sampling, max_tokens, stop, aside, keep)
+        return self.writer.write(prompt, sampling, max_tokens, stop, reasoning, reuse_cache)
 
     @method(embeds="T D @embed", ids="i64 N", returns="f32 N V")
     def replay(self, embeds: Any, ids: Any, *, adapters: tuple[str, ...] = ()) -> Any:

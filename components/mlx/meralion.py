@@ -35,7 +35,7 @@ class Meralion(Component, name="mlx.meralion"):
 
     backend = "mlx"
     requires = frozenset({"weights"})
-    places = frozenset({"device"})
+    placement_keys = frozenset({"device"})
     accepts = frozenset({"precision"})
 
     class Config(ComponentConfig):
@@ -73,7 +73,7 @@ class Meralion(Component, name="mlx.meralion"):
         hold(facts)
         with mx.stream(device):
             weights = weights_of(
-                checkpoint.files, checkpoint.tensors, checkpoint.dtype, checkpoint.turned
+                checkpoint.files, checkpoint.tensors, checkpoint.dtype, checkpoint.torch_ordered
             )
         return cls(weights, checkpoint, device)
 

@@ -30,7 +30,7 @@ class Stack(Component, name="mlx.stack"):
 
     backend = "mlx"
     requires = frozenset({"weights"})
-    places = frozenset({"device"})
+    placement_keys = frozenset({"device"})
     accepts = frozenset({"precision"})
     Config = StackConfig
 

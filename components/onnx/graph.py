@@ -51,7 +51,7 @@ class Graph(Component, name="onnx.graph"):
 
     backend = "numpy"
     requires = frozenset({"weights"})
-    places = frozenset({"providers", "threads"})
+    placement_keys = frozenset({"providers", "threads"})
     Config = GraphConfig
 
     @classmethod

@@ -13,7 +13,7 @@ from composer.core.errors import ComposerError, Place, Problem
 from composer.core.ports import parse_ports
 from composer.core.suggest import did_you_mean
 from composer.formats import tokenizer_bytes, tokenizer_file
-from composer.generation.aside import Marks, without_asides
+from composer.generation.reasoning import Marks, without_reasoning
 
 from ..checkpoints.stamps import StampedFacts, hold, stamps
 from .filling import Filling, checked, empty, plain, sound, sound_fragments
@@ -38,7 +38,7 @@ class Chat(Component, name="text.chat"):
 
     The method `history` puts an answer after what was asked. Its ids go into the next turn as they
     are and are never tokenized again, so that a KV cache that has read them stays good. What a
-    model says `aside`, from the one token to the other, is left out.
+    model says `reasoning`, from the one token to the other, is left out.
 
     Special tokens are taken from the templates alone. What fills a slot is plain text, whatever it
     spells, and is tokenized together with the text beside it. No token is added: write `<bos>`.
@@ -55,7 +55,7 @@ class Chat(Component, name="text.chat"):
             default_factory=dict,
             description="named fragments of either, left out unless their slots are filled",
         )
-        aside: list[str] | None = Field(
+        reasoning: list[str] | None = Field(
             None,
             description="two tokens, such as <|channel> and <channel|>: what an answer has from "
             "the one to the other is no part of the history",
@@ -66,13 +66,13 @@ class Chat(Component, name="text.chat"):
         def _sound(cls, template: str) -> str:
             return sound(template)
 
-        @field_validator("aside")
+        @field_validator("reasoning")
         @classmethod
-        def _two(cls, aside: list[str] | None) -> list[str] | None:
-            if aside is not None and len(aside) != 2:
+        def _two(cls, reasoning: list[str] | None) -> list[str] | None:
+            if reasoning is not None and len(reasoning) != 2:
                 wanted = "two tokens are wanted, one that opens and one that closes"
-                raise ValueError(f"{wanted}, not {len(aside)}")
-            return aside
+                raise ValueError(f"{wanted}, not {len(reasoning)}")
+            return reasoning
 
         @model_validator(mode="after")
         def _whole(self) -> Self:
@@ -98,10 +98,10 @@ class Chat(Component, name="text.chat"):
                 for name, text in (("first", self.first), ("next", self.next))
             }
 
-    def __init__(self, first: Filling, following: Filling, aside: Marks | None) -> None:
+    def __init__(self, first: Filling, following: Filling, reasoning: Marks | None) -> None:
         self.first = first
         self.following = following
-        self.aside = aside
+        self.reasoning = reasoning
 
     @classmethod
     def facts(cls, spec: Spec, headers: Headers | None) -> Facts:
@@ -124,11 +124,11 @@ class Chat(Component, name="text.chat"):
         problems = [
             Problem(
                 "W296",
-                f"{token!r} of aside is no added token of {spec.files}",
-                Place("config.aside"),
+                f"{token!r} of reasoning is no added token of {spec.files}",
+                Place("config.reasoning"),
                 hint=did_you_mean(token, added),
             )
-            for token in config.aside or ()
+            for token in config.reasoning or ()
             if token not in added
         ]
         if problems:
@@ -148,7 +148,7 @@ class Chat(Component, name="text.chat"):
         hold(facts)
         tokenizer = GuardedTokenizer(tokenizer_bytes(tokenizer_file(spec.files)))
         first, following = (Filling(t, tokenizer) for t in config.templates.values())
-        marks = Marks(*map(tokenizer.id_of, config.aside)) if config.aside else None
+        marks = Marks(*map(tokenizer.id_of, config.reasoning)) if config.reasoning else None
         return cls(first, following, marks)
 
     @method(history="i64 H", returns={"ids": "i64 T", "text": "text"})
@@ -165,6 +165,6 @@ class Chat(Component, name="text.chat"):
 
     @method(asked="i64 T", answer="i64 N", returns="i64 H")
     def history(self, asked: Any, answer: Any) -> Any:
-        """Return the conversation so far, the answer without what was said aside."""
-        said = without_asides(answer.tolist(), self.aside)
+        """Return the conversation so far, the answer without what was said reasoning."""
+        said = without_reasoning(answer.tolist(), self.reasoning)
         return np.concatenate([asked, np.array(said, np.int64)])

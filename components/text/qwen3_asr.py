@@ -52,7 +52,7 @@ class Qwen3Asr(Component, name="text.qwen3_asr"):
     def load(cls, spec: Spec, facts: Facts, placement: Placement) -> Self:
         return cls(spec.config)
 
-    def admit(self, port: str, text: str) -> None:
+    def validate_text(self, port: str, text: str) -> None:
         known = self.config.languages
         if port == "language" and text and text not in known:
             near = did_you_mean(text, known)
@@ -61,7 +61,7 @@ class Qwen3Asr(Component, name="text.qwen3_asr"):
 
     @method(text="text", language="text", returns={OUT: "text", "language": "text"})
     def __call__(self, text: str, language: str | None = None) -> dict[str, str]:
-        self.admit("language", language or "")
+        self.validate_text("language", language or "")
         answer = repaired(text.strip(), self.config.repetitions)
         return {OUT: answer, "language": language} if answer and language else parsed(answer)
 

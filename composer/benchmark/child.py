@@ -21,7 +21,7 @@ from typing import Any
 from composer.checker import check_variant
 from composer.core.errors import ComposerError
 from composer.runtime.bundle import Bundle
-from composer.runtime.loading import hold_placement
+from composer.runtime.loading import check_placement
 from composer.runtime.profile import Profile
 from composer.sources.resolve import find_bundle
 
@@ -51,7 +51,7 @@ class Session:
         checked = check_variant(found, case.variant, sources=case.sources, precision=asked)
         self.case = case
         self.bundle = Bundle(checked.raise_if_refused(), case.profile, case.trust)
-        hold_placement(self.bundle.checked, case.profile)
+        check_placement(self.bundle.checked, case.profile)
         checked_at = time.perf_counter()
         self.bundle.load(case.task)
         self.told = {

@@ -10,16 +10,16 @@ from composer.checker.facts import ask_components
 from composer.checker.locked import differences
 from composer.checker.wiring import wire
 from composer.core.errors import ComposerError, Problem, in_order
-from composer.graph.checked import Asked, Checked, Report
+from composer.graph.checked import Checked, CheckRequest, Report
 from composer.graph.graph import Graph
 from composer.manifest import Manifest, read_manifest
 from composer.sources.lock import read_lock
-from composer.sources.resolve import Found, find_bundle
+from composer.sources.resolve import ResolvedBundle, find_bundle
 from composer.sources.roots import resolve_sources
 
 
 def check(
-    path: str | Path | Found,
+    path: str | Path | ResolvedBundle,
     *,
     variant: str | None = None,
     sources: Mapping[str, Path] | None = None,
@@ -46,7 +46,7 @@ def check(
 
 
 def check_variant(
-    path: str | Path | Found,
+    path: str | Path | ResolvedBundle,
     variant: str | None,
     *,
     sources: Mapping[str, Path] | None = None,
@@ -67,7 +67,7 @@ def check_variant(
         graphs[task.name], found = wire(manifest, task, known)
         problems += found
     problems += _never_run(manifest, graphs) if not any(map(_is_error, problems)) else []
-    asked = Asked(bundle, variant, sources or {}, precision or {})
+    asked = CheckRequest(bundle, variant, sources or {}, precision or {})
     checked = Checked(manifest, known, graphs, asked, lock)
     problems += differences(checked) if lock else []
     return Report(in_order(problems), checked)

@@ -14,7 +14,7 @@ from composer.core.errors import ComposerError, Problem
 from composer.core.operators import OPERATORS
 from composer.core.suggest import listed, with_nearest
 from composer.formats import Headers
-from composer.graph.graph import ANY, Known
+from composer.graph.graph import ANY, CheckedComponent
 from composer.manifest.refusal import refusals
 from composer.sources.hub import HubFiles
 from composer.sources.roots import Roots, locate
@@ -28,7 +28,7 @@ KEYS = ("weights", "files", "precision", "adapters")
 
 def ask_components(
     manifest: Manifest, roots: Roots, precision: Mapping[str, str]
-) -> tuple[dict[str, Known], list[Problem]]:
+) -> tuple[dict[str, CheckedComponent], list[Problem]]:
     """Find each component's class, validate its config and gather its facts, with all problems.
 
     `precision` overrides what the manifest says, by component.
@@ -45,7 +45,7 @@ class _Asking:
     problems: list[Problem] = field(default_factory=list)
     headers: Headers = field(default_factory=lambda: Headers(HubFiles()))
 
-    def components(self) -> dict[str, Known]:
+    def components(self) -> dict[str, CheckedComponent]:
         for name in self.precision.keys() - self.manifest.components.keys():
             hint = f"components: {listed(self.manifest.components)}"
             self.report(
@@ -67,7 +67,7 @@ class _Asking:
         place = self.manifest.place("components", *at, key=key)
         self.problems.append(Problem(code, message, place, **more))
 
-    def component(self, name: str, entry: ComponentEntry) -> Known | None:
+    def component(self, name: str, entry: ComponentEntry) -> CheckedComponent | None:
         if name in OPERATORS:
             self.report(
                 "W213",
@@ -82,7 +82,7 @@ class _Asking:
         sound = self.keys(name, entry, cls)
         config = self.config(name, entry, cls)
         if config is None or not sound:
-            return Known(cls, Spec(name, config), None, entry.emits)
+            return CheckedComponent(cls, Spec(name, config), None, entry.emits)
         spec = Spec(
             name,
             config,
@@ -96,7 +96,7 @@ class _Asking:
         )
         self.headers.opened.clear()
         facts = self.facts(cls, spec)
-        return Known(cls, spec, facts, entry.emits, tuple(self.headers.opened))
+        return CheckedComponent(cls, spec, facts, entry.emits, tuple(self.headers.opened))
 
     def kind(self, name: str, use: str) -> type[Component] | None:
         """Return the class that `use` names."""
@@ -193,7 +193,7 @@ class _Asking:
         place = self.manifest.place("components", spec.name, *keys)
         return replace(_told(problem), place=place)
 
-    def emits(self, name: str, space: str, known: Mapping[str, Known]) -> bool:
+    def emits(self, name: str, space: str, known: Mapping[str, CheckedComponent]) -> bool:
         """Tell whether the space that a component was trained into exists."""
         owner, _, wanted = space.partition(".")
         if owner not in self.manifest.components:

@@ -8,7 +8,7 @@ from composer.core.component import OUT, Bound
 from composer.core.ports import Port, alternative, fits
 from composer.core.suggest import listed
 from composer.graph.dims import Dims, Length
-from composer.graph.graph import ANY, Conversion, Known, Node, Value
+from composer.graph.graph import ANY, CheckedComponent, Conversion, Node, Value
 
 Scope = dict[str, str | None]
 
@@ -18,7 +18,7 @@ class Fit:
 
     def __init__(
         self,
-        known: Mapping[str, Known],
+        known: Mapping[str, CheckedComponent],
         values: Mapping[str, Value],
         report: Callable[..., None],
     ) -> None:

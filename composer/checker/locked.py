@@ -37,7 +37,7 @@ def differences(checked: Checked) -> list[Problem]:
     ]
 
 
-def hold_bytes(checked: Checked, names: Iterable[str]) -> None:
+def check_digests(checked: Checked, names: Iterable[str]) -> None:
     """Raise S465 unless every file that components read has the locked sha256; hash it once."""
     problems = []
     for name, location, entry in _entries(checked, names):

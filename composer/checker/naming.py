@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from composer.core.component import CALL, Signature
 from composer.core.operators import OPERATORS
 from composer.core.suggest import listed, with_nearest
-from composer.graph.graph import Known, Node, Value
+from composer.graph.graph import CheckedComponent, Node, Value
 
 if TYPE_CHECKING:
     from composer.manifest import Manifest, Task
@@ -21,7 +21,7 @@ class Names:
         self,
         manifest: Manifest,
         task: Task,
-        known: Mapping[str, Known],
+        known: Mapping[str, CheckedComponent],
         values: Mapping[str, Value],
         nodes: Mapping[str, Node],
         report: Callable[..., None],
@@ -68,7 +68,7 @@ class Names:
     def why(self, component: str | None, name: str) -> tuple[str, ...]:
         """Return why a component lacks a method or a port that others of its kind have."""
         known = self.known.get(component or "")
-        told = known.facts.lacks.get(name) if known and known.facts else None
+        told = known.facts.missing_reasons.get(name) if known and known.facts else None
         return (f"others of {known.cls.name} have it", told) if known and told else ()
 
     def resolve(self, reference: str, *at: str) -> Value | None:

@@ -41,7 +41,7 @@ def contradictions(
     """Return what is wrong with the options of one call taken together."""
     options = {name: option.default for name, option in signature.options.items()}
     try:
-        component.weigh(method, {**options, **given})
+        component.validate_options(method, {**options, **given})
     except ComposerError as error:
         return [problem.message for problem in error.problems]
     return []

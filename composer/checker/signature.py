@@ -11,7 +11,7 @@ from composer.sources.lock.entries import ComponentEntry, EditionEntry, TaskEntr
 
 if TYPE_CHECKING:
     from composer.graph.checked import Checked
-    from composer.graph.graph import Graph, Known, Value
+    from composer.graph.graph import CheckedComponent, Graph, Value
     from composer.manifest import Input
 
 
@@ -23,7 +23,7 @@ def edition(checked: Checked) -> EditionEntry:
     )
 
 
-def component(known: Known) -> ComponentEntry:
+def component(known: CheckedComponent) -> ComponentEntry:
     """Return a component's dims by symbol and its ports by method."""
     facts = known.facts
     return ComponentEntry(

@@ -15,7 +15,7 @@ from composer.core.component import OUT, Option, Signature
 from composer.core.errors import Problem
 from composer.core.ports import Port, is_float, parse_port
 from composer.core.suggest import listed, with_nearest
-from composer.graph.graph import Conversion, Graph, Known, Node, Value
+from composer.graph.graph import CheckedComponent, Conversion, Graph, Node, Value
 from composer.manifest.refusal import described
 
 if TYPE_CHECKING:
@@ -23,7 +23,9 @@ if TYPE_CHECKING:
     from composer.manifest import Node as Wish
 
 
-def wire(manifest: Manifest, task: Task, known: Mapping[str, Known]) -> tuple[Graph, list[Problem]]:
+def wire(
+    manifest: Manifest, task: Task, known: Mapping[str, CheckedComponent]
+) -> tuple[Graph, list[Problem]]:
     """Type one task against its components and return the graph with every problem found."""
     return _Wiring(manifest, task, known).graph()
 
@@ -32,7 +34,7 @@ def wire(manifest: Manifest, task: Task, known: Mapping[str, Known]) -> tuple[Gr
 class _Wiring:
     manifest: Manifest
     task: Task
-    known: Mapping[str, Known]
+    known: Mapping[str, CheckedComponent]
     values: dict[str, Value] = field(default_factory=dict)
     nodes: dict[str, Node] = field(default_factory=dict)
     spaces: dict[str, dict[str, str | None]] = field(default_factory=dict)
@@ -235,7 +237,7 @@ class _Wiring:
             )
             yield name, Value(name, replace(port, dtype=dtype, space=space), dims, backend)
 
-    def float_of(self, known: Known | None, first: Value | None) -> str | None:
+    def float_of(self, known: CheckedComponent | None, first: Value | None) -> str | None:
         if known:
             return known.facts.dtype if known.facts else None
         return first.port.dtype if first and first.port else None

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from composer.cli.opening import Choice, opens
+from composer.cli.opening import BundleOptions, opens
 from composer.cli.options import (
     Inputs,
     Json,
@@ -30,7 +30,7 @@ SUFFIXES = (".aiff", ".flac", ".mp3", ".ogg", ".wav")
 
 @opens()
 def bench(
-    choice: Choice,
+    choice: BundleOptions,
     input: Inputs = None,
     vs: Annotated[
         str | None,
@@ -109,7 +109,7 @@ def bench(
         say(report_text(measured, turns))
 
 
-def _clips(choice: Choice, task: str | None, given: list[str] | None) -> list[str]:
+def _clips(choice: BundleOptions, task: str | None, given: list[str] | None) -> list[str]:
     """Return NAME=CLIP for each audio that is not given, where the bundle comes with clips."""
     from composer.cli.options import pairs
 
@@ -137,7 +137,7 @@ def _near(path: Path) -> Path:
 
 
 def _opened(
-    choice: Choice, task: str | None, named: bool, given: list[str], set: list[str] | None
+    choice: BundleOptions, task: str | None, named: bool, given: list[str], set: list[str] | None
 ) -> tuple[Case, float, Mapping[str, Any]]:
     """Return what a process needs to run a bundle, the seconds of its audio, and what made it."""
     from composer.benchmark.child import Case
@@ -173,7 +173,7 @@ def _opened(
     return case, sum(each.seconds for each in heard.values()), made_by
 
 
-def _title(choice: Choice) -> str:
+def _title(choice: BundleOptions) -> str:
     """Return what tells a bundle from another: its name, variant and precision."""
     variant = [f"variant {choice.variant}"] if choice.variant else []
     return ", ".join([choice.name, *variant, *(choice.precision or ())])

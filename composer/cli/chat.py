@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
-from composer.cli.opening import Choice, opens
+from composer.cli.opening import BundleOptions, opens
 from composer.cli.options import (
     Inputs,
     Settings,
@@ -31,7 +31,7 @@ HELLO = f"{RESET} begins anew, Ctrl-C stops an answer, Ctrl-D ends"
 
 @opens()
 def chat(
-    choice: Choice,
+    choice: BundleOptions,
     input: Inputs = None,
     task: Task = None,
     set: Settings = None,

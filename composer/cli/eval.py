@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from composer.cli.opening import Choice, opens
+from composer.cli.opening import BundleOptions, opens
 from composer.cli.options import (
     Inputs,
     Json,
@@ -27,7 +27,7 @@ from composer.core.errors import FAILED
 if TYPE_CHECKING:
     from composer.evaluation.data import Utterance
     from composer.evaluation.evaluation import Evaluation
-    from composer.evaluation.journal import Heard
+    from composer.evaluation.journal import Transcript
     from composer.evaluation.listen import Listener
     from composer.evaluation.pace import Clock
 
@@ -37,7 +37,7 @@ COLOURS = {"S": "\x1b[33m", "D": "\x1b[31m", "I": "\x1b[34m"}
 
 @opens()
 def eval_(
-    choice: Choice,
+    choice: BundleOptions,
     data: Annotated[
         Path,
         typer.Argument(metavar="DATA", help="A JSONL or CSV file with a clip and its text a line, "
@@ -98,7 +98,7 @@ def eval_(
     from composer.cli.values import inputs, settings
     from composer.core.suggest import did_you_mean, listed
     from composer.evaluation.data import read_data
-    from composer.evaluation.evaluation import compare, evaluate, hold_same, hold_words
+    from composer.evaluation.evaluation import compare, evaluate, require_same_clips, require_words
     from composer.evaluation.journal import read_results
     from composer.evaluation.listen import Listener
     from composer.evaluation.normalizers import NORMALIZERS
@@ -109,7 +109,9 @@ def eval_(
         near = did_you_mean(normalizer, NORMALIZERS) or f"there are: {listed(NORMALIZERS)}"
         raise typer.BadParameter(f"there is no normaliser '{normalizer}'; {near}")
     clips = read_data(data, text)
-    hold_words(clips, NORMALIZERS[normalizer], data)  # and what the normaliser lacks, before a run
+    require_words(
+        clips, NORMALIZERS[normalizer], data
+    )  # and what the normaliser lacks, before a run
     fields = dict.fromkeys(name for clip in clips for name in clip.fields)
     for name in by or ():
         if name not in fields:
@@ -117,7 +119,7 @@ def eval_(
             raise typer.BadParameter(f"no line of the data has a field '{name}'; {near}")
     other = read_results(against) if against else None
     if other and against:
-        hold_same(clips, other, against)
+        require_same_clips(clips, other, against)
     if language is not None:
         input = [*(input or ()), f"language={language}"]
     with choice.bundle() as opened:
@@ -144,7 +146,7 @@ def eval_(
 
 def _hear(
     listener: Listener, clips: Sequence[Utterance], made_by: Mapping[str, Any], output: Path | None
-) -> tuple[dict[str, Heard], Clock]:
+) -> tuple[dict[str, Transcript], Clock]:
     """Run what is not yet heard, write it as it comes, and return all of it."""
     from composer.evaluation.journal import Journal
     from composer.evaluation.listen import resumed
@@ -168,7 +170,7 @@ def _hear(
         return dict(journal.heard), clock
 
 
-def _run(listener: Listener, clips: Sequence[Utterance], clock: Clock) -> Iterator[Heard]:
+def _run(listener: Listener, clips: Sequence[Utterance], clock: Clock) -> Iterator[Transcript]:
     if not clips:
         return
     with waiting(f"loading {listener.bundle.name}"):

@@ -34,7 +34,7 @@ DTYPES = ("float32", "float16", "bfloat16")
 
 
 @dataclass(frozen=True)
-class Choice:
+class BundleOptions:
     """A bundle as a command asks for it, from its manifest to where it runs.
 
     Its fields are the arguments that `opens` gives a command.
@@ -67,7 +67,7 @@ class Choice:
         """Check the bundle and place its components, none of which is loaded yet."""
         from composer.checker import check_variant
         from composer.runtime.bundle import Bundle
-        from composer.runtime.loading import hold_placement
+        from composer.runtime.loading import check_placement
         from composer.sources.resolve import find_bundle
 
         profile = self._profile()
@@ -77,7 +77,7 @@ class Choice:
             found = find_bundle(self.name, self.lock)
             report = check_variant(found, self.variant, sources=sources, precision=asked)
         checked = report.raise_if_refused()
-        hold_placement(checked, profile)
+        check_placement(checked, profile)
         return Bundle(checked, profile, self.trust)
 
     def _precision(self) -> dict[str, str]:
@@ -102,14 +102,14 @@ class Choice:
 
 
 def opens(*without: str) -> Callable[[Callable[..., None]], Callable[..., None]]:
-    """Let a command take a `Choice`: BUNDLE where `choice` stands, its options at the end.
+    """Let a command take a `BundleOptions`: BUNDLE where `choice` stands, its options at the end.
 
     `without` names the options that the command would not read.
     """
 
     def decorate(command: Callable[..., None]) -> Callable[..., None]:
         own = inspect.signature(command, eval_str=True).parameters
-        shared = inspect.signature(Choice, eval_str=True).parameters
+        shared = inspect.signature(BundleOptions, eval_str=True).parameters
         asked = {name: each for name, each in shared.items() if name not in without}
         name = asked.pop("name")
         parameters = [name if each.name == "choice" else each for each in own.values()]
@@ -118,7 +118,7 @@ def opens(*without: str) -> Callable[[Callable[..., None]], Callable[..., None]]
         @wraps(command)
         def run(**given: Any) -> None:
             chosen = {each: given.pop(each) for each in ("name", *asked)}
-            command(choice=Choice(**chosen), **given)
+            command(choice=BundleOptions(**chosen), **given)
 
         run.__signature__ = inspect.Signature(  # type: ignore[attr-defined]
             [each.replace(kind=each.KEYWORD_ONLY) for each in parameters]

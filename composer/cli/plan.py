@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from composer.cli.opening import Choice, opens
+from composer.cli.opening import BundleOptions, opens
 from composer.cli.options import (
     Task,
 )
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 @opens("trust")
 def plan(
-    choice: Choice,
+    choice: BundleOptions,
     task: Task = None,
 ) -> None:
     """Tell what a run would do, without running it.
@@ -27,12 +27,12 @@ def plan(
 
     Example: composer plan mega-asr-mini
     """
-    from composer.runtime.loading import hold_ports
+    from composer.runtime.loading import require_known_ports
 
     opened = choice.bundle()
     names = [opened.task(task)] if task is not None else opened.tasks
     graphs = [opened.checked.graphs[name] for name in names]
-    hold_ports(opened.checked, graphs)
+    require_known_ports(opened.checked, graphs)
     say("\n\n".join(text(opened, opened.plan(name)) for name in names))
 
 
@@ -68,7 +68,7 @@ def _component(bundle: Bundle, name: str, nbytes: int) -> list[str]:
     from composer.drawing.text import size
 
     known = bundle.checked.known[name]
-    placement = bundle.profile.placement(name, known.cls.places)
+    placement = bundle.profile.placement(name, known.cls.placement_keys)
     facts = known.facts
     runs = facts.dtype if facts and nbytes else ""
     asked = known.spec.precision

@@ -10,7 +10,7 @@ from composer.cli.options import BundleName, Json, LockFile, Sources, Task, Vari
 from composer.cli.printing import as_json, count, say
 
 if TYPE_CHECKING:
-    from composer.sources.hub import Need
+    from composer.sources.hub import RequiredFile
 
 
 def pull(
@@ -35,17 +35,17 @@ def pull(
 
     Example: composer pull mega-asr --variant small
     """
-    from composer.cli.opening import Choice
+    from composer.cli.opening import BundleOptions
     from composer.drawing.text import size
     from composer.graph.files import needed
-    from composer.runtime.loading import hold_files
+    from composer.runtime.loading import require_local_files
     from composer.runtime.sandbox import remember
     from composer.sources.hub import held
 
-    opened = Choice(bundle, variant, source, lock=lock).bundle()
+    opened = BundleOptions(bundle, variant, source, lock=lock).bundle()
     tasks = opened.tasks if task is None else [opened.task(task)]
     names = list(dict.fromkeys(n for each in tasks for n in opened.checked.graphs[each].components))
-    hold_files(opened.checked, names)
+    require_local_files(opened.checked, names)
     needs = needed(opened.checked, names)
     missing = [need for need in needs if not held(need)]
     if not dry_run:
@@ -68,7 +68,7 @@ def pull(
     say(f"{opened.name}: {files}, {size(done)} {what}")
 
 
-def entry(need: Need) -> dict[str, object]:
+def entry(need: RequiredFile) -> dict[str, object]:
     """Return a file as JSON tells of it."""
     from composer.sources.hub import held
 

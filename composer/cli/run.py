@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from composer.cli.opening import Choice, opens
+from composer.cli.opening import BundleOptions, opens
 from composer.cli.options import (
     Inputs,
     Json,
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 @opens()
 def run(
-    choice: Choice,
+    choice: BundleOptions,
     input: Inputs = None,
     task: Task = None,
     stream: Annotated[

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from composer.cli.opening import Choice, opens
+from composer.cli.opening import BundleOptions, opens
 from composer.cli.options import (
     Inputs,
     Settings,
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 @opens()
 def tap(
-    choice: Choice,
+    choice: BundleOptions,
     output: Annotated[
         Path,
         typer.Option("-o", "--output", metavar="FILE", help="Write the dump to this .safetensors "
@@ -68,7 +68,7 @@ def tap(
 
 
 def dump_of(
-    choice: Choice,
+    choice: BundleOptions,
     task: str | None,
     given: list[str] | None,
     set: list[str] | None,
@@ -89,7 +89,7 @@ def dump_of(
         return replayed(like, made, opened, name, options) if like else made
 
 
-def _in(choice: Choice, dtype: str) -> Choice:
+def _in(choice: BundleOptions, dtype: str) -> BundleOptions:
     """Return the same choice with all that has a precision in one dtype."""
     with choice.bundle() as opened:
         known = opened.checked.known

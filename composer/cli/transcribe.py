@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from composer.cli.opening import Choice, opens
+from composer.cli.opening import BundleOptions, opens
 from composer.cli.options import (
     Inputs,
     Settings,
@@ -47,7 +47,7 @@ class Format(StrEnum):
 
 @opens()
 def transcribe(
-    choice: Choice,
+    choice: BundleOptions,
     clips: Annotated[
         list[str], typer.Argument(metavar="CLIP...", help="Audio files.", show_default=False)
     ],

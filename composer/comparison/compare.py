@@ -142,7 +142,7 @@ def against_bundle(
     that a fault shows where it arises and not only where it arrives.
     """
     gate, graph = gate or Gate(), bundle.checked.graphs[task]
-    _hold_audio(want, graph)
+    _check_audio(want, graph)
     options = stepped(graph, options)
     inputs = {n: want.stages[n].value for n in graph.inputs if n in want.stages}
     broken = None
@@ -167,7 +167,7 @@ def against_bundle(
     return Comparison(rows, found.skipped, found.made, ran=True)
 
 
-def _hold_audio(want: Dump, graph: Graph) -> None:
+def _check_audio(want: Dump, graph: Graph) -> None:
     """Raise R548 where a text stands for audio, which would be the name of a file to open."""
     for name, entry in graph.inputs.items():
         given = want.stages.get(name)

@@ -60,7 +60,7 @@ class Dump:
         return pack_values({name: s.value for name, s in self.stages.items()}, {KEY: text})
 
 
-class _Said(BaseModel):
+class _DumpHeader(BaseModel):
     """What a file says of a stage."""
 
     model_config = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False)
@@ -74,7 +74,7 @@ class _Said(BaseModel):
 def _stage(name: str, value: Any, each: Any) -> Stage:
     """Return a stage as it is described; raise ValueError unless the value is so."""
     try:
-        said = _Said.model_validate(each)
+        said = _DumpHeader.model_validate(each)
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
         what = " ".join(map(str, (*first["loc"], first["msg"])))

@@ -9,7 +9,7 @@ from xml.etree.ElementTree import Element, SubElement, indent, tostring
 
 from composer.comparison.compare import Comparison, Row
 from composer.comparison.gates import Verdict
-from composer.runtime.origin import apart
+from composer.runtime.origin import differences
 
 MEASURES = ("l2", "peak", "gain", "angle")
 NO_XML = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
@@ -32,7 +32,9 @@ def table(found: Comparison) -> str:
         for text in (line, *(f"    {fault}" for fault in below))
     ]
     skipped = [f"skipped: {name}" for name in found.skipped]
-    return "\n".join([*texts, *skipped, *_allowed(found), *apart(*found.made), verdict(found)])
+    return "\n".join(
+        [*texts, *skipped, *_allowed(found), *differences(*found.made), verdict(found)]
+    )
 
 
 def _allowed(found: Comparison) -> list[str]:

@@ -67,10 +67,10 @@ class Facts:
     `dims` binds symbols of its ports for the whole component. `dtype` is what its dtype-less ports
     carry. `nbytes` is what its weights take once loaded; `mapped` is what stays in files besides,
     unless a placement loads tables. `casts` tells in words which weights are stored otherwise than
-    they are loaded. `methods` replaces the decorated ports
-    where they come from a file or from the config. `lacks` tells of each method and port that
-    others of its kind have why it has none. `unknown` says that its files are not here, so that
-    its ports cannot be known. `notes` are lints.
+    they are loaded. `methods` replaces the decorated ports where they come from a file or from the
+    config. `missing_reasons` says of each method and port that others of its kind have why it has
+    none. `unknown` says that its files are not here, so that its ports cannot be known. `notes` are
+    lints.
     """
 
     dims: Mapping[str, Bound] = field(default_factory=dict)
@@ -79,7 +79,7 @@ class Facts:
     mapped: int = 0
     casts: tuple[str, ...] = ()
     methods: Mapping[str, Signature] | None = None
-    lacks: Mapping[str, str] = field(default_factory=dict)
+    missing_reasons: Mapping[str, str] = field(default_factory=dict)
     unknown: bool = False
     notes: tuple[Problem, ...] = ()
 
@@ -108,8 +108,8 @@ class Component:
     """A part of a graph.
 
     `requires` and `accepts` name the keys of the manifest that it reads beside `use`, `config` and
-    `emits`, and `places` the keys of a placement. `backend` names the library whose arrays it takes
-    and gives.
+    `emits`, and `placement_keys` the keys of a placement. `backend` names the library whose arrays
+    it takes and gives.
     """
 
     name: ClassVar[str]
@@ -117,7 +117,7 @@ class Component:
     backend: ClassVar[str] = "numpy"
     requires: ClassVar[frozenset[str]] = frozenset()
     accepts: ClassVar[frozenset[str]] = frozenset()
-    places: ClassVar[frozenset[str]] = frozenset()
+    placement_keys: ClassVar[frozenset[str]] = frozenset()
     methods: ClassVar[Mapping[str, Signature]]
     Config: ClassVar[type[ComponentConfig]] = ComponentConfig
 
@@ -141,7 +141,7 @@ class Component:
         return Facts()
 
     @classmethod
-    def weigh(cls, method: str, options: Mapping[str, Any]) -> None:
+    def validate_options(cls, method: str, options: Mapping[str, Any]) -> None:
         """Raise ComposerError where options of one call, defaults included, contradict each other.
 
         Each is sound by itself. Called when a bundle is checked, and when a run overrides options.
@@ -152,7 +152,7 @@ class Component:
         """Load the weights once, strictly; called on the backend's own thread."""
         raise NotImplementedError
 
-    def admit(self, port: str, text: str) -> None:
+    def validate_text(self, port: str, text: str) -> None:
         """Raise ComposerError for a text that this port cannot take.
 
         Called for texts that a run was given, before anything runs.

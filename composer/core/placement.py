@@ -12,7 +12,7 @@ class Placement:
 
     `providers` are ONNX Runtime's execution providers in order, `threads` its intra-op threads,
     `device` is MLX's `cpu` or `gpu`; `tables` says whether large tables are `mapped` from their
-    files, row by row, or `loaded`. A component names those that it reads in `places`.
+    files, row by row, or `loaded`. A component names those that it reads in `placement_keys`.
     """
 
     providers: tuple[str, ...] | None = None

@@ -15,7 +15,7 @@ from composer.core.errors import ComposerError, Place, Problem
 from composer.core.suggest import listed
 from composer.evaluation.bootstrap import Interval, Paired, interval, paired
 from composer.evaluation.data import Utterance
-from composer.evaluation.journal import Heard, Results
+from composer.evaluation.journal import Results, Transcript
 from composer.evaluation.normalizers import Normalizer
 from composer.evaluation.score import Counts, Score, score, total
 
@@ -28,7 +28,7 @@ class Scored:
     """A clip, what was heard of it, and its errors."""
 
     clip: Utterance
-    heard: Heard
+    heard: Transcript
     score: Score
 
 
@@ -54,7 +54,7 @@ class Evaluation:
     made_by: Mapping[str, Any]
     normalizer: Normalizer
     scored: Sequence[Scored]
-    failed: Sequence[Heard]
+    failed: Sequence[Transcript]
     left_out: Sequence[str]
     speed: Speed
     against: Comparison | None = None
@@ -105,7 +105,7 @@ def evaluate(
     data: Path,
     made_by: Mapping[str, Any],
     clips: Sequence[Utterance],
-    heard: Mapping[str, Heard],
+    heard: Mapping[str, Transcript],
     normalizer: Normalizer,
     speed: Speed,
 ) -> Evaluation:
@@ -127,7 +127,7 @@ def evaluate(
     return Evaluation(str(data), made_by, normalizer, scored, failed, left_out, speed)
 
 
-def hold_words(clips: Sequence[Utterance], normalizer: Normalizer, data: Path) -> None:
+def require_words(clips: Sequence[Utterance], normalizer: Normalizer, data: Path) -> None:
     """Raise R572 where no reference has a word that is scored."""
     references = (normalizer(clip.reference, clip.fields) for clip in clips)
     if not any(each.strip() and not normalizer.unscored(each) for each in references):
@@ -135,7 +135,7 @@ def hold_words(clips: Sequence[Utterance], normalizer: Normalizer, data: Path) -
         raise ComposerError(Problem("R572", message, Place(str(data))))
 
 
-def hold_same(clips: Sequence[Utterance], other: Results, path: Path) -> None:
+def require_same_clips(clips: Sequence[Utterance], other: Results, path: Path) -> None:
     """Raise R574 unless other results are of these utterances: ids and references."""
     here = {clip.id: clip.reference for clip in clips}
     there = {name: each.reference for name, each in other.heard.items()}

@@ -17,7 +17,7 @@ VERSION = 1
 
 
 @dataclass(frozen=True)
-class Heard:
+class Transcript:
     """What one clip gave: a hypothesis as the bundle gave it, or the problems it failed with.
 
     `sha256` is that of the clip's file, `seconds` its length; `finish_reason` and `tokens` are the
@@ -40,7 +40,7 @@ class Heard:
             raise ValueError("there is to be either a hypothesis or an error")
 
 
-_LINE = TypeAdapter(Heard)
+_LINE = TypeAdapter(Transcript)
 
 
 @dataclass(frozen=True)
@@ -48,7 +48,7 @@ class Results:
     """A file of what was heard: what made it, its lines by id, and how many bytes are whole."""
 
     made_by: Mapping[str, Any]
-    heard: Mapping[str, Heard]
+    heard: Mapping[str, Transcript]
     whole: int
 
 
@@ -124,7 +124,7 @@ class Journal:
     def __exit__(self, *_: object) -> None:
         self.file.close()
 
-    def add(self, each: Heard) -> None:
+    def add(self, each: Transcript) -> None:
         """Write one line, down to the disk."""
         self.heard[each.id] = each
         self._write(_line(each))
@@ -206,7 +206,7 @@ def _header_line(made_by: Mapping[str, Any]) -> str:
     return json.dumps({"evaluation": VERSION, **made_by}, ensure_ascii=False) + "\n"
 
 
-def _line(each: Heard) -> str:
+def _line(each: Transcript) -> str:
     held = {key: value for key, value in asdict(each).items() if value is not None}
     for key in ("sha256", "seconds"):
         held.setdefault(key, None)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from composer.core.errors import ComposerError, Place, Problem
 from composer.core.suggest import listed
 from composer.evaluation.data import Utterance
-from composer.evaluation.journal import Heard
+from composer.evaluation.journal import Transcript
 
 if TYPE_CHECKING:
     from composer.runtime.bundle import Bundle
@@ -31,7 +31,7 @@ class Listener:
     options: Mapping[str, Mapping[str, Any]]
     jobs: int = 1
 
-    def hear(self, clips: Iterable[Utterance]) -> Iterator[Heard]:
+    def hear(self, clips: Iterable[Utterance]) -> Iterator[Transcript]:
         """Yield what each clip gave, in order; a problem of one stops no other."""
         waiting: deque[tuple[Utterance, str | None, float | None, ComposerError | None]] = deque()
 
@@ -63,14 +63,16 @@ class Listener:
 
     def heard(
         self, clip: Utterance, seen: str | None, seconds: float | None, result: Result
-    ) -> Heard:
+    ) -> Transcript:
         said = str(result.outputs[self.text])
-        return Heard(
+        return Transcript(
             clip.id, seen, seconds, clip.reference, said, result.finish_reason, result.tokens
         )
 
 
-def resumed(clips: Iterable[Utterance], heard: Mapping[str, Heard], path: Path) -> dict[str, Heard]:
+def resumed(
+    clips: Iterable[Utterance], heard: Mapping[str, Transcript], path: Path
+) -> dict[str, Transcript]:
     """Return what was heard before and needs not be again: all but failures.
 
     Raise R575 where a clip, its file or its reference is not what it was.
@@ -108,10 +110,10 @@ def sha256(clip: Utterance) -> str:
 
 def _failed(
     clip: Utterance, seen: str | None, seconds: float | None, error: ComposerError | None
-) -> Heard:
+) -> Transcript:
     assert error is not None
     problems = [
         {"code": each.code, "message": each.message, "causes": list(each.causes), "hint": each.hint}
         for each in error.problems
     ]
-    return Heard(clip.id, seen, seconds, clip.reference, error=problems)
+    return Transcript(clip.id, seen, seconds, clip.reference, error=problems)

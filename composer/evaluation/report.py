@@ -10,7 +10,7 @@ from typing import Any
 from composer.evaluation.bootstrap import CONFIDENCE, RESAMPLES, SEED, Interval
 from composer.evaluation.evaluation import Comparison, Evaluation, Scored
 from composer.evaluation.score import Counts, total
-from composer.runtime.origin import apart
+from composer.runtime.origin import differences
 
 VERSION = 1
 PERCENT = (0, 20)
@@ -185,7 +185,7 @@ def _comparison(other: Comparison, made_by: Mapping[str, Any]) -> list[str]:
     return [
         f"against {name} in {other.path}: WER {percent(other.wer)}",
         f"difference {100 * words.difference:+.2f} points{span}, p {words.p:.4f}: {verdict}",
-        *apart(other.made_by, made_by, "there"),
+        *differences(other.made_by, made_by, "there"),
     ]
 
 

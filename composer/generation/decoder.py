@@ -52,7 +52,7 @@ class CachedDecoder(Protocol):
 
     def retire(self, state: State) -> None: ...
 
-    def follow(self, tokens: Sequence[int]) -> Mapping[str, Any]:
+    def embed_tokens(self, tokens: Sequence[int]) -> Mapping[str, Any]:
         """Return the rows of tokens that were chosen, as a prompt has them."""
 
     def bits(self, value: Any) -> np.ndarray:

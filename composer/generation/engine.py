@@ -9,7 +9,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from composer.core.component import Token
-from composer.generation.aside import Aside, Marks
+from composer.generation.reasoning import Marks, ReasoningFilter
 from composer.generation.sampler import Sampler, Sampling
 from composer.generation.stop import FinishReason, Stop
 from composer.generation.text import TextStream, Tokenizer
@@ -42,13 +42,13 @@ class Decoder(Protocol):
 class Request:
     """A prompt, in whatever form its decoder reads, and how to continue it.
 
-    What stands between the marks of `aside` is said, and is no text.
+    What stands between the marks of `reasoning` is said, and is no text.
     """
 
     prompt: Any
     sampling: Sampling
     stop: Stop
-    aside: Marks | None = None
+    reasoning: Marks | None = None
 
 
 @dataclass(eq=False)
@@ -58,7 +58,7 @@ class Answer:
     stop: Stop
     sampler: Sampler
     stream: TextStream
-    aside: Aside
+    reasoning: ReasoningFilter
     ids: list[int] = field(default_factory=list)
     text: str = ""
     finish_reason: FinishReason | None = None
@@ -69,7 +69,7 @@ class Answer:
         piece = ""
         if self.finish_reason != "stop":
             self.ids.append(token)
-            if not self.aside.has(token):
+            if not self.reasoning.has(token):
                 piece = self.stream.push(token)
         if self.finish_reason:
             piece += self.stream.finish()
@@ -78,7 +78,7 @@ class Answer:
 
     def leave(self) -> None:
         """End it here; text that is still held back never comes."""
-        self.finish_reason = "left"
+        self.finish_reason = "cancelled"
 
     def outputs(self) -> dict[str, Any]:
         """Return text, ids [N] without the one that stopped it, and why it ended."""
@@ -103,7 +103,7 @@ class Engine:
         state = self._decoder.prefill(request.prompt)
         stream = TextStream(self._tokenizer)
         sampler = Sampler(request.sampling)
-        answer = Answer(request.stop, sampler, stream, Aside(request.aside))
+        answer = Answer(request.stop, sampler, stream, ReasoningFilter(request.reasoning))
         self._states[answer] = state
         return answer
 

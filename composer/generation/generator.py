@@ -11,10 +11,10 @@ from pydantic import Field
 from composer.core.component import Token
 from composer.core.errors import ComposerError, Problem
 from composer.core.suggest import listed, some
-from composer.generation.aside import Marks
 from composer.generation.decoder import CachedDecoder, Prompt
 from composer.generation.engine import Request, generate
-from composer.generation.prefix_cache import Keeper
+from composer.generation.prefix_cache import PrefixCache
+from composer.generation.reasoning import Marks
 from composer.generation.sampler import Sampling
 from composer.generation.stop import Stop
 from composer.generation.text import Tokenizer
@@ -24,10 +24,10 @@ Temperature = Annotated[float, Field(ge=0, le=100)]
 TopP = Annotated[float, Field(gt=0, le=1)]
 TopK = Annotated[int, Field(ge=0)]
 Seed = Annotated[int, Field(ge=0)]
-Aside = tuple[int | str, int | str] | None
+Reasoning = tuple[int | str, int | str] | None
 
 
-def hold_options(method: str, options: Mapping[str, Any]) -> None:
+def validate_generation(method: str, options: Mapping[str, Any]) -> None:
     """Raise ComposerError where the options of one call of a decoder contradict each other."""
     once(options.get("adapters", ()))
     if method == "generate":
@@ -41,7 +41,7 @@ def once(names: Sequence[str]) -> None:
         raise ComposerError(Problem("R561", message, hint="its scale says how much it counts"))
 
 
-class Writer:
+class TextGenerator:
     """Continue prompts; `rows` ids are known, `stop` end a text, `limit` positions are known."""
 
     def __init__(
@@ -53,7 +53,7 @@ class Writer:
         limit: int | None,
     ) -> None:
         self.decoder = decoder
-        self.keeper = Keeper(decoder)
+        self.prefix_cache = PrefixCache(decoder)
         self.tokenizer = tokenizer
         self.rows = rows
         self.stop = stop
@@ -65,19 +65,23 @@ class Writer:
         sampling: Sampling,
         max_tokens: int,
         stop: tuple[int | str, ...],
-        aside: Aside = None,
-        keep: bool = False,
+        reasoning: Reasoning = None,
+        reuse_cache: bool = False,
     ) -> Generator[Token, None, dict[str, Any]]:
         """Continue until an end-of-text id, one of `stop`, or `max_tokens`.
 
-        What stands between the two tokens of `aside` is no text. With `keep` the KV cache of the
-        last prompt that was kept serves this one as far as their rows agree. The call itself
-        raises what is wrong with the options; the work begins with the first token.
+        What stands between the two tokens of `reasoning` is no text. With `reuse_cache` the KV
+        cache of the last prompt that was kept serves this one as far as their rows agree. The call
+        itself raises what is wrong with the options; the work begins with the first token.
         """
         room = self.room(len(prompt), max_tokens)
         ends = Stop(self.stop | {self.id_of("R516", "stop", each) for each in stop}, room)
-        marks = Marks(*(self.id_of("R565", "aside", each) for each in aside)) if aside else None
-        decoder = self.keeper if keep else self.decoder
+        marks = (
+            Marks(*(self.id_of("R565", "reasoning", each) for each in reasoning))
+            if reasoning
+            else None
+        )
+        decoder = self.prefix_cache if reuse_cache else self.decoder
         return generate(decoder, self.tokenizer, Request(prompt, sampling, ends, marks))
 
     def replay(self, prompt: Prompt, ids: Any) -> Any:

@@ -25,7 +25,7 @@ class Kept(State):
     tokens: list[int] | None = field(default_factory=list)
 
 
-class Keeper:
+class PrefixCache:
     """An `engine.Decoder` over another, which reads only what is new of a prompt.
 
     It holds the cache of one sequence, the last that came back. A prompt takes it away and goes on
@@ -56,7 +56,7 @@ class Keeper:
         """Return a cache and how many of the rows it has read: all at most but the last."""
         had = held.read
         if held.tokens:
-            had = had + digests(self.decoder.follow(held.tokens), self.decoder.bits)
+            had = had + digests(self.decoder.embed_tokens(held.tokens), self.decoder.bits)
         pairs = zip(had, read[:-1], strict=False)
         count = sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], pairs))
         surplus = len(had) - count

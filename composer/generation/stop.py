@@ -7,7 +7,7 @@ from typing import Literal
 
 from composer.core.errors import ComposerError, Problem
 
-FinishReason = Literal["stop", "length", "left"]
+FinishReason = Literal["stop", "length", "cancelled"]
 
 
 @dataclass(frozen=True)

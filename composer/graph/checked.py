@@ -7,17 +7,17 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from composer.core.errors import ComposerError, Problem
-from composer.graph.graph import Graph, Known
+from composer.graph.graph import CheckedComponent, Graph
 from composer.manifest import Manifest
 from composer.sources.lock import Lock
-from composer.sources.resolve import Found
+from composer.sources.resolve import ResolvedBundle
 
 
 @dataclass(frozen=True)
-class Asked:
+class CheckRequest:
     """What a check was asked: a bundle, a variant, folders for sources, and precisions."""
 
-    bundle: Found
+    bundle: ResolvedBundle
     variant: str | None = None
     sources: Mapping[str, Path] = field(default_factory=dict)
     precision: Mapping[str, str] = field(default_factory=dict)
@@ -28,9 +28,9 @@ class Checked:
     """What is known of a bundle in one of its variants: components by name, graphs by task."""
 
     manifest: Manifest
-    known: Mapping[str, Known]
+    known: Mapping[str, CheckedComponent]
     graphs: Mapping[str, Graph]
-    asked: Asked = field(repr=False, compare=False)
+    asked: CheckRequest = field(repr=False, compare=False)
     lock: Lock | None = field(default=None, repr=False)
 
 

@@ -6,12 +6,12 @@ from collections.abc import Iterable, Iterator
 
 from composer.core.location import Location
 from composer.graph.checked import Checked
-from composer.graph.graph import Known
-from composer.sources.hub import Need, snapshot_of
+from composer.graph.graph import CheckedComponent
+from composer.sources.hub import RequiredFile, snapshot_of
 from composer.sources.hub.files import DATA
 
 
-def files_of(known: Known) -> Iterator[Location]:
+def files_of(known: CheckedComponent) -> Iterator[Location]:
     """Yield the files that a component opened, and of a place where it opened none, its data."""
     yield from known.files
     adapters = (adapter.weights for adapter in known.spec.adapters.values())
@@ -39,9 +39,9 @@ def _inside(place: Location) -> Iterator[Location]:
                 yield place / name
 
 
-def needed(checked: Checked, components: Iterable[str] | None = None) -> list[Need]:
+def needed(checked: Checked, components: Iterable[str] | None = None) -> list[RequiredFile]:
     """Return the files of the Hub among those that components read, each once."""
-    found: dict[tuple[str, str, str], Need] = {}
+    found: dict[tuple[str, str, str], RequiredFile] = {}
     for name in checked.known if components is None else components:
         for location in files_of(checked.known[name]):
             place = snapshot_of(location)
@@ -50,5 +50,5 @@ def needed(checked: Checked, components: Iterable[str] | None = None) -> list[Ne
             snapshot, path = place
             key = (snapshot.repo, snapshot.commit, path)
             users = (*(found[key].components if key in found else ()), name)
-            found[key] = Need(snapshot, snapshot.files[path], users)
+            found[key] = RequiredFile(snapshot, snapshot.files[path], users)
     return list(found.values())

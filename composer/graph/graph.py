@@ -21,7 +21,7 @@ ANY = "*"
 
 
 @dataclass(frozen=True)
-class Known:
+class CheckedComponent:
     """A component that the checker has met; `facts` is None where its own facts are broken.
 
     `files` are those that it read to tell its facts, and will read again when it is loaded.

@@ -5,10 +5,10 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
-from composer.manifest.tree import Spot
+from composer.manifest.tree import SourceSpan
 
 
-def merge(base: Any, patch: Any, at: Spot, patch_at: Spot) -> tuple[Any, Spot]:
+def merge(base: Any, patch: Any, at: SourceSpan, patch_at: SourceSpan) -> tuple[Any, SourceSpan]:
     """Return `base` changed by `patch`, and where each part of it is written."""
     if not isinstance(patch, dict):
         return patch, patch_at

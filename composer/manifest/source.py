@@ -11,7 +11,7 @@ from typing import Any, NoReturn
 
 from composer.core.errors import ComposerError, Place, Problem
 from composer.manifest.json_events import json_events
-from composer.manifest.tree import Report, Spot, build
+from composer.manifest.tree import Report, SourceSpan, build
 from composer.manifest.yaml_events import yaml_events
 
 MOST_BYTES = 256 * 1024
@@ -32,7 +32,7 @@ class Document:
 
     file: str
     data: dict[str, Any]
-    spots: Spot
+    spots: SourceSpan
 
     def place(self, path: tuple[str | int, ...], key: bool = False) -> Place:
         """Return where a value (or its key) stands, or its nearest ancestor that exists."""

@@ -30,12 +30,12 @@ class Event:
 
 
 @dataclass(slots=True)
-class Spot:
+class SourceSpan:
     """The place of a value, of its key, and the spots of what it holds."""
 
     value: At
     key: At | None = None
-    children: dict[str | int, Spot] = field(default_factory=dict)
+    children: dict[str | int, SourceSpan] = field(default_factory=dict)
 
 
 class Report:
@@ -58,12 +58,12 @@ class Report:
 @dataclass(slots=True)
 class _Frame:
     container: dict[str, Any] | list[Any]
-    spot: Spot
+    spot: SourceSpan
     wants_key: bool
     key: str | None = None
     key_at: At = (1, 1)
 
-    def attach(self, value: Any, spot: Spot) -> None:
+    def attach(self, value: Any, spot: SourceSpan) -> None:
         """Put a value where it belongs; drop it when its key was refused."""
         if isinstance(self.container, list):
             self.spot.children[len(self.container)] = spot
@@ -85,10 +85,10 @@ def whole_number(digits: str, base: int, at: At, report: Report) -> int:
     return value
 
 
-def build(events: Iterable[Event], report: Report) -> tuple[Any, Spot] | None:
+def build(events: Iterable[Event], report: Report) -> tuple[Any, SourceSpan] | None:
     """Return the data and its spots, or None for a document without content."""
     root: list[Any] = []
-    frames = [_Frame(root, Spot((1, 1)), wants_key=False)]
+    frames = [_Frame(root, SourceSpan((1, 1)), wants_key=False)]
     for count, event in enumerate(events):
         if count > MOST_VALUES:
             report.stop("M101", f"more than {MOST_VALUES} values", event.at)
@@ -103,7 +103,7 @@ def build(events: Iterable[Event], report: Report) -> tuple[Any, Spot] | None:
             frame.wants_key = False
             frame.key, frame.key_at = _key(event, frame, report), event.at
         container: Any = {"map": {}, "list": []}.get(event.kind)
-        spot = Spot(event.at)
+        spot = SourceSpan(event.at)
         if not is_key:
             frame.attach(event.value if container is None else container, spot)
         if container is not None:

@@ -17,17 +17,17 @@ from composer.graph.files import files_of, needed
 from composer.manifest import Manifest
 from composer.manifest.entries import Origin
 from composer.manifest.format import VERSION as FORMAT
-from composer.runtime.loading import hold_files
+from composer.runtime.loading import require_local_files
 from composer.sources.hub import Snapshot, fetch, snapshot_of
 from composer.sources.hub.card import card_of
 from composer.sources.lock.digests import hash_again, hub_file, size_of
 from composer.sources.lock.entries import FileEntry, Licences, Lock, LockModel, SourceEntry
-from composer.sources.resolve import Found
+from composer.sources.resolve import ResolvedBundle
 
 Editions = Mapping[str | None, Checked]
 
 
-def make_lock(bundle: Found, sources: Mapping[str, Path] | None = None) -> Lock:
+def make_lock(bundle: ResolvedBundle, sources: Mapping[str, Path] | None = None) -> Lock:
     """Check a bundle as it stands and in each variant, and return its lock.
 
     Of files on the Hub the small ones are fetched, and the listing's word is taken for the others.
@@ -36,7 +36,7 @@ def make_lock(bundle: Found, sources: Mapping[str, Path] | None = None) -> Lock:
     return lock_of(check_all(bundle, sources))
 
 
-def check_all(bundle: Found, sources: Mapping[str, Path] | None = None) -> Editions:
+def check_all(bundle: ResolvedBundle, sources: Mapping[str, Path] | None = None) -> Editions:
     """Return a bundle as it stands, under None, and in each variant, with its small files here."""
     bare = replace(bundle, variant=None, lock=None)
     first = check_variant(bare, None, sources=sources).raise_if_refused()
@@ -44,7 +44,7 @@ def check_all(bundle: Found, sources: Mapping[str, Path] | None = None) -> Editi
     for name in first.manifest.variants:
         checked[name] = check_variant(bare, name, sources=sources).raise_if_refused()
     for key, each in checked.items():
-        hold_files(each, each.known)
+        require_local_files(each, each.known)
         if fetch(need for need in needed(each) if need.file.algorithm == "git").files:
             checked[key] = check_again(
                 each

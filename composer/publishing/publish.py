@@ -16,11 +16,11 @@ from composer.publishing.lock import Editions, check_all, lock_of
 from composer.publishing.modelcard import MARK, model_card
 from composer.sources.hub import HubId, settings
 from composer.sources.hub.client import http_errors
-from composer.sources.hub.files import hold_kind
-from composer.sources.hub.tree import hold_names, name_fault
+from composer.sources.hub.files import check_file_kind
+from composer.sources.hub.tree import check_names, name_fault
 from composer.sources.hub.trouble import network
 from composer.sources.lock.entries import LOCK
-from composer.sources.resolve import Found
+from composer.sources.resolve import ResolvedBundle
 
 CARD = "README.md"
 TEXTS = ("LICENSE*", "LICENCE*", "NOTICE*", "*.md")
@@ -51,7 +51,7 @@ def prepare(folder: Path, id: HubId) -> Publication:
     Raise ComposerError where it is refused, and S468 where others could not fetch what it needs.
     """
     manifest = find_manifest(folder)
-    editions = check_all(Found(manifest))
+    editions = check_all(ResolvedBundle(manifest))
     own = _own(editions, folder)
     files: dict[str, Path | bytes] = {manifest.name: manifest}
     for pattern in TEXTS:
@@ -62,7 +62,7 @@ def prepare(folder: Path, id: HubId) -> Publication:
     card = folder / CARD
     if not card.is_file() or MARK in card.read_text("utf-8", "replace"):
         files[CARD] = model_card(editions, lock, id).encode()
-    hold_names(id.repo, files, ())
+    check_names(id.repo, files, ())
     there = (path.relative_to(folder) for path in folder.rglob("*") if path.is_file())
     names = {path.as_posix() for path in there if not str(path).startswith(".")}
     return Publication(id, folder, files, tuple(sorted(names - files.keys())))
@@ -97,7 +97,7 @@ def _fault(location: Location, path: str, folder: Path) -> str | None:
     if fault := name_fault(path):
         return fault
     try:
-        hold_kind(location, path, external=True)
+        check_file_kind(location, path, external=True)
     except ComposerError:
         return f"{show(location.path.suffix)} is a kind of file that is never downloaded"
     return None

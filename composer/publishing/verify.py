@@ -15,7 +15,7 @@ from composer.manifest import Manifest, Source, read_manifest
 from composer.sources.hub import settings
 from composer.sources.lock.digests import hash_again
 from composer.sources.lock.entries import FileEntry, Lock, SourceEntry, read_lock
-from composer.sources.resolve import Found
+from composer.sources.resolve import ResolvedBundle
 
 
 @dataclass(frozen=True)
@@ -28,7 +28,7 @@ class Verdict:
     problems: tuple[Problem, ...]
 
 
-def verify(bundle: Found, sources: Mapping[str, Path] | None = None) -> Verdict:
+def verify(bundle: ResolvedBundle, sources: Mapping[str, Path] | None = None) -> Verdict:
     """Hash every locked file, and hold manifest and ports too; `sources` are folders by name.
 
     Raise ComposerError where there is no lock, or where it or the manifest cannot be read.
@@ -58,7 +58,7 @@ def verify(bundle: Found, sources: Mapping[str, Path] | None = None) -> Verdict:
             differ += _held(lock, text, root, entry)
             files += len(entry.files)
             nbytes += sum(file.size for file in entry.files.values())
-        bare_name = Found(bundle.path, lock=bundle.lock)
+        bare_name = ResolvedBundle(bundle.path, lock=bundle.lock)
         for each in manifests:
             report = check_variant(bare_name, each.variant, sources=sources)
             found += (problem for problem in report.problems if problem.severity == "error")

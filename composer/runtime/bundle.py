@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, Self
 
 from composer.checker import check_variant
-from composer.checker.locked import hold_bytes
+from composer.checker.locked import check_digests
 from composer.checker.options import contradictions, read_option
 from composer.core import registry
 from composer.core.component import Component, Token
@@ -21,12 +21,12 @@ from composer.graph.checked import Checked
 from composer.graph.graph import Graph
 from composer.runtime.inputs import read_inputs, read_value
 from composer.runtime.loading import (
+    check_memory_budget,
+    check_placement,
     fetch_files,
-    hold_budget,
-    hold_files,
-    hold_placement,
-    hold_ports,
     load_components,
+    require_known_ports,
+    require_local_files,
     try_files,
 )
 from composer.runtime.plan import Plan, plan
@@ -60,7 +60,7 @@ def load(
     asked = {**profile.precision, **(precision or {})}
     report = check_variant(find_bundle(bundle, lock), variant, sources=sources, precision=asked)
     checked = report.raise_if_refused()
-    hold_placement(checked, profile)
+    check_placement(checked, profile)
     loaded = Bundle(checked, profile, trust)
     try:
         loaded.load(task)
@@ -96,20 +96,20 @@ class Bundle:
 
     def load(self, task: str | None = None) -> None:
         """Load the components of one task, or of all, each backend beside the others."""
-        self._ready(self._used(task))
+        self._ensure_loaded(self._used(task))
 
     def _used(self, task: str | None) -> Collection[str]:
         graphs = self.checked.graphs
         chosen = graphs.values() if task is None else [graphs[self.task(task)]]
         return dict.fromkeys(name for graph in chosen for name in graph.components)
 
-    def _ready(self, names: Collection[str]) -> None:
+    def _ensure_loaded(self, names: Collection[str]) -> None:
         with self._loading:
             missing = [name for name in names if name not in self._components]
-            hold_budget(self.checked, names, self.profile)
+            check_memory_budget(self.checked, names, self.profile)
             if not missing:
                 return
-            self._bring(missing)
+            self._download(missing)
             try_files(self.checked, missing, self.profile, self.trust)
             loaded = load_components(self.checked, missing, self.profile, self.worker)
             self._components |= {name: component for name, (component, _) in loaded.items()}
@@ -118,16 +118,16 @@ class Bundle:
     def fetch(self, task: str | None = None) -> None:
         """Download and verify what a task, or every task, needs and is not here."""
         names = self._used(task)
-        hold_files(self.checked, names)
-        hold_budget(self.checked, names, self.profile)
+        require_local_files(self.checked, names)
+        check_memory_budget(self.checked, names, self.profile)
         with self._loading:
-            self._bring(names)
+            self._download(names)
 
-    def _bring(self, names: Collection[str]) -> None:
+    def _download(self, names: Collection[str]) -> None:
         """Download what is not here, and hold all of it against the lock."""
         self.checked = fetch_files(self.checked, names)
         if self.checked.lock:
-            hold_bytes(self.checked, names)
+            check_digests(self.checked, names)
 
     def worker(self, backend: str) -> Worker:
         """Return where a backend's calls happen."""
@@ -155,7 +155,7 @@ class Bundle:
     def plan(self, task: str | None = None, keep: Iterable[str] = ()) -> Plan:
         """Return what a run would do."""
         name = self.task(task)
-        hold_ports(self.checked, [self.checked.graphs[name]])
+        require_known_ports(self.checked, [self.checked.graphs[name]])
         return plan(self.checked, name, keep)
 
     def run(
@@ -209,9 +209,9 @@ class Bundle:
             for item in items:
                 flying.append(pool.submit(self.run, **{**given, **item}))
                 if len(flying) >= in_flight:
-                    yield _landed(flying.popleft())
+                    yield _result_of(flying.popleft())
             while flying:
-                yield _landed(flying.popleft())
+                yield _result_of(flying.popleft())
         finally:
             # Whoever stops reading, or is interrupted, does not wait for runs in flight.
             pool.shutdown(wait=False, cancel_futures=True)
@@ -240,12 +240,12 @@ class Bundle:
         problems += faults
         if problems:
             raise ComposerError(problems)
-        hold_ports(self.checked, [graph])
+        require_known_ports(self.checked, [graph])
         planned = plan(self.checked, name, tapped, feeds, chosen)
-        hold_files(self.checked, planned.nbytes)
+        require_local_files(self.checked, planned.nbytes)
         values = read_inputs(graph, inputs, planned.unread | feeds.keys())
-        _hold_whole(planned, values.keys() | feeds.keys(), tapped)
-        self._ready(planned.nbytes)
+        _require_complete(planned, values.keys() | feeds.keys(), tapped)
+        self._ensure_loaded(planned.nbytes)
         manifest = self.checked.manifest
         at = manifest.tasks[name].at
         runs = [
@@ -292,7 +292,7 @@ class Bundle:
         self.close()
 
 
-def _hold_whole(planned: Plan, given: Collection[str], tapped: Collection[str]) -> None:
+def _require_complete(planned: Plan, given: Collection[str], tapped: Collection[str]) -> None:
     """Refuse a partial run that would read, or is to keep, what nothing gives."""
     there, problems = set(given), []
     for step in planned.steps:
@@ -307,7 +307,7 @@ def _hold_whole(planned: Plan, given: Collection[str], tapped: Collection[str]) 
         raise ComposerError(problems)
 
 
-def _landed(future: Future[Result]) -> Result | ComposerError:
+def _result_of(future: Future[Result]) -> Result | ComposerError:
     try:
         return future.result()
     except ComposerError as error:

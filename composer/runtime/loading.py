@@ -45,12 +45,12 @@ def load_components(
     return loaded
 
 
-def hold_budget(checked: Checked, names: Iterable[str], profile: Profile) -> None:
+def check_memory_budget(checked: Checked, names: Iterable[str], profile: Profile) -> None:
     """Refuse weights that need more than the profile's memory, before any is read."""
     needs, budget = {}, profile.memory
     for name in names:
         known = checked.known[name]
-        whole = profile.placement(name, known.cls.places).tables == "loaded"
+        whole = profile.placement(name, known.cls.placement_keys).tables == "loaded"
         if known.facts and known.facts.nbytes:
             needs[name] = known.facts.nbytes + whole * known.facts.mapped
     total = sum(needs.values())
@@ -63,7 +63,7 @@ def hold_budget(checked: Checked, names: Iterable[str], profile: Profile) -> Non
         raise ComposerError(Problem("R505", message, causes=causes, hint=hint))
 
 
-def hold_files(checked: Checked, names: Iterable[str]) -> None:
+def require_local_files(checked: Checked, names: Iterable[str]) -> None:
     """Refuse components whose files are not on this machine."""
     problems = []
     for name in names:
@@ -80,10 +80,12 @@ def hold_files(checked: Checked, names: Iterable[str]) -> None:
         raise ComposerError(in_order(problems))
 
 
-def hold_ports(checked: Checked, graphs: Iterable[Graph]) -> None:
+def require_known_ports(checked: Checked, graphs: Iterable[Graph]) -> None:
     """Refuse graphs that cannot be planned: a port is unknown only where files are absent."""
     absent = [each for each in graphs if not all(v.port for v in each.values.values())]
-    hold_files(checked, dict.fromkeys(name for graph in absent for name in graph.components))
+    require_local_files(
+        checked, dict.fromkeys(name for graph in absent for name in graph.components)
+    )
 
 
 def fetch_files(checked: Checked, names: Iterable[str]) -> Checked:
@@ -113,16 +115,16 @@ def try_files(checked: Checked, names: Iterable[str], profile: Profile, trust: b
         probe(checked, names, needs, profile)
 
 
-def hold_placement(checked: Checked, profile: Profile) -> None:
+def check_placement(checked: Checked, profile: Profile) -> None:
     """Refuse a profile that places components that are not there, or by what they do not read."""
     problems = unknown("place the component", profile.components, checked.known)
     for name in profile.components.keys() & checked.known.keys():
         kind = checked.known[name].cls
-        for key in profile.components[name].given.keys() - kind.places:
-            reads = listed(sorted({*kind.places, *({"precision"} & kind.accepts)}))
+        for key in profile.components[name].given.keys() - kind.placement_keys:
+            reads = listed(sorted({*kind.placement_keys, *({"precision"} & kind.accepts)}))
             message = f"cannot place '{name}' by '{key}': {kind.name} does not read it"
             problems.append(Problem("R546", message, hint=f"it reads: {reads}"))
-    read = {key for known in checked.known.values() for key in known.cls.places}
+    read = {key for known in checked.known.values() for key in known.cls.placement_keys}
     for key in profile.default.given.keys() - read:
         message = f"nothing in {checked.manifest.name} can be placed by '{key}'"
         problems.append(Problem("R546", message, hint="leave it out for this bundle"))
@@ -134,8 +136,8 @@ def _load(
     checked: Checked, name: str, profile: Profile, worker: Callable[[str], Worker]
 ) -> tuple[Component, float]:
     known, began = checked.known[name], time.perf_counter()
-    placement = profile.placement(name, known.cls.places)
-    hold_files(checked, [name])
+    placement = profile.placement(name, known.cls.placement_keys)
+    require_local_files(checked, [name])
     try:
         component = worker(known.cls.backend).call(
             known.cls.load, known.spec, known.facts, placement

@@ -10,7 +10,7 @@ LEFT = ("files", "lock")  # of a bundle: its name, variant and manifest are told
 ABSENT = object()
 
 
-def apart(
+def differences(
     want: Mapping[str, Any], have: Mapping[str, Any], there: str = "in the reference"
 ) -> list[str]:
     """Return a line for each setting in which what made one result and another differs.

@@ -38,7 +38,7 @@ def made_from(
     }
     placed: dict[str, dict[str, Any]] = {}
     for name in graph.components:
-        given = bundle.profile.placement(name, known[name].cls.places).given
+        given = bundle.profile.placement(name, known[name].cls.placement_keys).given
         precision = known[name].spec.precision
         placed[name] = {**given, **({"precision": precision} if precision else {})}
     return {

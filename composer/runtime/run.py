@@ -71,7 +71,7 @@ class Run:
             except ComposerError as error:
                 given = self.place("inputs", name) if name in self.plan.graph.inputs else None
                 raise ComposerError(replace(p, place=given) for p in error.problems) from None
-        self.admit()
+        self.check_texts()
         for step in self.plan.steps:
             yield from self.step(step, stream)
             for name in step.drops:
@@ -79,7 +79,7 @@ class Run:
         outputs = {name: self.plain(value) for name, value in self.plan.outputs.items()}
         return Result(outputs, self.finish_reason, self.timings, self.tokens, self.tapped)
 
-    def admit(self) -> None:
+    def check_texts(self) -> None:
         """Let components refuse texts that were given, before any work is done."""
         problems: list[Problem] = []
         for step in self.plan.steps:
@@ -90,7 +90,7 @@ class Run:
                 text = self.values.get(name)
                 if name in self.plan.graph.inputs and isinstance(text, str):
                     try:
-                        component.admit(key, text)
+                        component.validate_text(key, text)
                     except ComposerError as error:
                         problems += (
                             replace(p, place=self.place("inputs", name)) for p in error.problems
@@ -106,16 +106,18 @@ class Run:
             for out, name in node.outputs.items():
                 self.store(step, name, outputs[out])
         except ComposerError as error:
-            raise ComposerError(self.told(step, problem) for problem in error.problems) from error
+            raise ComposerError(
+                self.with_context(step, problem) for problem in error.problems
+            ) from error
         except Exception as error:
             what = f"{type(error).__name__}: {error}".rstrip(": ")
             problem = Problem("R500", f"{node.run} failed: {what}")
-            raise ComposerError(self.told(step, problem)) from error
+            raise ComposerError(self.with_context(step, problem)) from error
         self.timings[node.name] = time.perf_counter() - began - self.paused
 
     def call(self, step: Step, stream: bool) -> Generator[Token, Any, Any]:
         node, worker = step.node, self.worker(step.backend)
-        given = {key: self.arrive(step, key, name) for key, name in node.wires.items()}
+        given = {key: self.prepare_input(step, key, name) for key, name in node.wires.items()}
         options = {**node.options, **self.options.get(node.name, {})}
         if node.component is None:
             operator = OPERATORS[node.run].call
@@ -126,12 +128,18 @@ class Run:
         if not node.signature.streams:
             return worker.call(method, **given, **node.literals, **options)
         tokens = worker.call(method, **given, **node.literals, **options)
-        answer = (yield from self.paced(worker.iterate(tokens))) if stream else worker.drain(tokens)
+        answer = (
+            (yield from self.exclude_consumer_time(worker.iterate(tokens)))
+            if stream
+            else worker.drain(tokens)
+        )
         self.tokens += len(answer.get("ids", ()))
         self.finish_reason = answer.get("finish_reason", self.finish_reason)
         return answer
 
-    def paced(self, tokens: Generator[Token, Any, Any]) -> Generator[Token, Any, Any]:
+    def exclude_consumer_time(
+        self, tokens: Generator[Token, Any, Any]
+    ) -> Generator[Token, Any, Any]:
         """Pass tokens on; the time that their reader takes is no time of the node."""
         enough = None
         while True:
@@ -147,7 +155,7 @@ class Run:
                 raise
             self.paused += time.perf_counter() - began
 
-    def arrive(self, step: Step, key: str, name: str) -> Any:
+    def prepare_input(self, step: Step, key: str, name: str) -> Any:
         """Return a value as one input needs it: in its backend, dtype and sample rate."""
         value, want = self.values[name], step.wants[key]
         if want.kind == "audio":
@@ -156,18 +164,18 @@ class Run:
             return value
         if key in step.node.converts:
             value = self.convert(value, step.node.converts[key])
-        return self.cross(value, step.backend, want.dtype)
+        return self.to_backend(value, step.backend, want.dtype)
 
     def convert(self, value: Any, change: Conversion) -> Any:
         """Take rows from one space of a component to another, in its own backend and dtype."""
         component = self.components[change.component]
         worker = self.worker(component.backend)
-        given = self.cross(value, component.backend, change.dtype)
+        given = self.to_backend(value, component.backend, change.dtype)
         return worker.call(getattr(component, change.method), given)
 
-    def cross(self, value: Any, backend: str, dtype: str | None) -> Any:
+    def to_backend(self, value: Any, backend: str, dtype: str | None) -> Any:
         """Return a tensor in a backend and a dtype; dtype None leaves it as it is."""
-        home, target = self.home(value), self.worker(backend)
+        home, target = self.owner(value), self.worker(backend)
         have = home.call(home.backend.dtype, value)
         dtype = dtype or have
         if dtype == "bool":
@@ -178,7 +186,7 @@ class Run:
             target.backend.from_numpy, home.call(home.backend.to_numpy, value), dtype
         )
 
-    def home(self, value: Any) -> Worker:
+    def owner(self, value: Any) -> Worker:
         """Return the worker of the backend that a tensor lives in."""
         own = (component.backend for component in self.components.values())
         for backend in dict.fromkeys(("numpy", *own)):
@@ -203,7 +211,7 @@ class Run:
 
     def measure(self, name: str, port: Port, value: Any) -> None:
         """Compare a value's dtype and dims with what was declared, and with each other."""
-        home = self.home(value)
+        home = self.owner(value)
         home.call(home.backend.settle, value)
         dtype, shape = home.backend.dtype(value), home.backend.shape(value)
         graph = self.plan.graph
@@ -233,23 +241,23 @@ class Run:
         port = self.plan.graph.values[name].port
         if port is None or port.kind != "tensor":
             return value
-        home = self.home(value)
+        home = self.owner(value)
         return np.array(home.call(home.backend.to_numpy, value))
 
-    def told(self, step: Step, problem: Problem) -> Problem:
+    def with_context(self, step: Step, problem: Problem) -> Problem:
         """Add the node, its component and what went in to a problem of a run."""
         node = step.node
-        given = ", ".join(f"{key} {self.sketch(name)}" for key, name in node.wires.items())
+        given = ", ".join(f"{key} {self.summarize(name)}" for key, name in node.wires.items())
         where = f"at node '{node.name}' ({node.run})"
         causes = (*problem.causes, f"{where}, given {given}" if given else where)
         return replace(problem, place=self.place("graph", node.name), causes=causes)
 
-    def sketch(self, name: str) -> str:
+    def summarize(self, name: str) -> str:
         value = self.values.get(name)
         if isinstance(value, str):
             return f"({len(value)} characters)"
         try:
-            home = self.home(value)
+            home = self.owner(value)
         except TypeError:
             return type(value).__name__.lower()
         return f"{home.backend.dtype(value)} {list(home.backend.shape(value))}"

@@ -18,7 +18,7 @@ from composer.core.errors import ComposerError, Problem
 from composer.core.location import Location
 from composer.sources.hub import settings
 from composer.sources.hub.ids import HubId
-from composer.sources.hub.required_file import Need
+from composer.sources.hub.required_file import RequiredFile
 from composer.sources.hub.snapshots import snapshot_of
 
 if TYPE_CHECKING:
@@ -42,7 +42,9 @@ NO_MEMORY = (
 )
 
 
-def probe(checked: Checked, names: Iterable[str], needs: Iterable[Need], profile: Profile) -> None:
+def probe(
+    checked: Checked, names: Iterable[str], needs: Iterable[RequiredFile], profile: Profile
+) -> None:
     """Load the components that read files of the Hub in a child, once for these very files.
 
     Raise S454 where the child crashes and S455 where it exceeds its limits of memory, processor
@@ -57,7 +59,7 @@ def probe(checked: Checked, names: Iterable[str], needs: Iterable[Need], profile
         remember(checked, needs)
 
 
-def remember(checked: Checked, needs: list[Need]) -> None:
+def remember(checked: Checked, needs: list[RequiredFile]) -> None:
     """Note that these very files need no child any more."""
     note = _note(checked, needs)
     try:
@@ -160,7 +162,7 @@ def _refused(
 
 
 def _request(
-    checked: Checked, tried: list[str], needs: list[Need], profile: Profile
+    checked: Checked, tried: list[str], needs: list[RequiredFile], profile: Profile
 ) -> dict[str, Any]:
     asked, read = checked.asked, sum(need.file.size for need in needs)
     loaded = sum(known.facts.nbytes for known in checked.known.values() if known.facts)
@@ -180,7 +182,8 @@ def _request(
         "sources": {name: str(folder) for name, folder in asked.sources.items()},
         "precision": dict(asked.precision),
         "placements": {
-            name: profile.placement(name, checked.known[name].cls.places).given for name in tried
+            name: profile.placement(name, checked.known[name].cls.placement_keys).given
+            for name in tried
         },
         "components": tried,
         "commits": commits,
@@ -189,7 +192,7 @@ def _request(
     }
 
 
-def _note(checked: Checked, needs: list[Need]) -> Path:
+def _note(checked: Checked, needs: list[RequiredFile]) -> Path:
     """Return what stands for the very files, and for who reads them."""
     said = [version("bundle-composer"), str(checked.manifest.variant)]
     said += sorted(f"{','.join(need.components)} {need.file.digest}" for need in needs)

@@ -19,7 +19,7 @@ from composer.runtime.profile import Profile
 from composer.runtime.sandbox import MEMORY_GONE, NO_MEMORY
 from composer.runtime.worker import Worker
 from composer.sources.hub import parse_id, pin
-from composer.sources.resolve import Found
+from composer.sources.resolve import ResolvedBundle
 
 
 def child() -> int:
@@ -51,7 +51,7 @@ def _load(request: Mapping[str, Any], tell: Any) -> None:
         pin(parse_id(text), commit)
     sources = {name: Path(folder) for name, folder in request["sources"].items()}
     found = check_variant(
-        Found(Path(request["path"])),
+        ResolvedBundle(Path(request["path"])),
         request["variant"],
         sources=sources,
         precision=request["precision"],

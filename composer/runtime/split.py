@@ -61,7 +61,7 @@ def run_pieces(runs: Sequence[Run], stream: bool) -> Generator[Token, Any, Resul
     for run in runs:
         before = join if any(_said(result) for result in results) else ""
         results.append((yield from _after(before, run.result(stream))))
-        if results[-1].finish_reason == "left":
+        if results[-1].finish_reason == "cancelled":
             break
     return _together(results, join)
 

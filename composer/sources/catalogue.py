@@ -51,7 +51,7 @@ def catalogue() -> Catalogue:
     return Catalogue.model_validate(read(shipped("bundles") / CATALOGUE).data)
 
 
-def hold_runnable(name: str) -> None:
+def require_runnable(name: str) -> None:
     """Raise S467 for the name, or the repository, of a system that is planned."""
     planned = _planned().get(name.removeprefix("hf:").partition("@")[0].lower())
     if planned:

@@ -12,7 +12,7 @@ from composer.core.suggest import did_you_mean, listed
 from composer.formats.refusal import listing
 from composer.manifest import FILES, read_manifest
 from composer.manifest.source import MOST_BYTES
-from composer.sources.catalogue import hold_runnable
+from composer.sources.catalogue import require_runnable
 from composer.sources.hub import HubFile, HubId, Snapshot, fetch_file, is_id, parse_id, snapshot
 from composer.sources.hub.trouble import is_network, network
 from composer.sources.lock.entries import LOCK, lock_beside, read_lock
@@ -24,7 +24,7 @@ NOT_SHIPPED = "a bundle that ships: there is none"
 
 
 @dataclass(frozen=True)
-class Found:
+class ResolvedBundle:
     """A manifest, the variant that the name stands for where it stands for one, and its lock."""
 
     path: Path
@@ -35,7 +35,7 @@ class Found:
         return str(self.path)
 
 
-def find_bundle(name: str | Path | Found, lock: Path | None = None) -> Found:
+def find_bundle(name: str | Path | ResolvedBundle, lock: Path | None = None) -> ResolvedBundle:
     """Return the manifest that is meant; raise ComposerError with what was tried, in order.
 
     That is a path, then a shipped name, then a repository of the Hub that holds a manifest, then
@@ -47,8 +47,8 @@ def find_bundle(name: str | Path | Found, lock: Path | None = None) -> Found:
     return replace(_find(name, read_lock(lock).own), lock=lock)
 
 
-def _find(name: str | Path | Found, commits: Mapping[str, str]) -> Found:
-    if isinstance(name, Found):
+def _find(name: str | Path | ResolvedBundle, commits: Mapping[str, str]) -> ResolvedBundle:
+    if isinstance(name, ResolvedBundle):
         return name
     if not str(name).startswith("hf:"):
         if _exists(Path(name)):
@@ -57,12 +57,12 @@ def _find(name: str | Path | Found, commits: Mapping[str, str]) -> Found:
         if str(name) in bundles:
             return _with_lock(bundles[str(name)])
         if not (isinstance(name, str) and is_id(name)):
-            hold_runnable(str(name))
+            require_runnable(str(name))
             _unknown(str(name), bundles)
     return _on_the_hub(str(name), commits)
 
 
-def _on_the_hub(name: str, commits: Mapping[str, str]) -> Found:
+def _on_the_hub(name: str, commits: Mapping[str, str]) -> ResolvedBundle:
     id = parse_id(name)
     id = HubId(id.repo, id.revision or commits.get(id.repo.lower()))
     tried = [] if name.startswith("hf:") else [f"tried {NOT_HERE}", f"tried {NOT_SHIPPED}"]
@@ -73,7 +73,7 @@ def _on_the_hub(name: str, commits: Mapping[str, str]) -> Found:
         if recipes and is_network(error):
             return _recipe(id, recipes)
         if is_network(error):
-            hold_runnable(id.repo)
+            require_runnable(id.repo)
         near = None if is_network(error) else did_you_mean(id.repo, _known())
         raise ComposerError(
             replace(problem, causes=(*tried, *problem.causes), hint=near or problem.hint)
@@ -82,11 +82,11 @@ def _on_the_hub(name: str, commits: Mapping[str, str]) -> Found:
     held = [file for file in FILES if file in repository.files]
     if len(held) == 1:
         file = repository.files[held[0]]
-        _hold_size(repository, file, MOST_BYTES)
+        _check_size(repository, file, MOST_BYTES)
         fetch_file(repository, file)
         lock = repository.files.get(LOCK)
         if lock:
-            _hold_size(repository, lock, MOST_OF_LOCK)
+            _check_size(repository, lock, MOST_OF_LOCK)
             fetch_file(repository, lock)
         return _with_lock(repository.root / file.path)
     if held:
@@ -94,7 +94,7 @@ def _on_the_hub(name: str, commits: Mapping[str, str]) -> Found:
         raise ComposerError(Problem("S456", message, hint=hint))
     if recipes:
         return _recipe(id, recipes)
-    hold_runnable(id.repo)
+    require_runnable(id.repo)
     if repository.partial:
         hint = "fetch it where there is a network: composer pull"
         network("S499", f"the bundle.yaml of {id} is not in the cache", *tried, hint=hint)
@@ -108,7 +108,7 @@ def _on_the_hub(name: str, commits: Mapping[str, str]) -> Found:
     )
 
 
-def _recipe(id: HubId, recipes: tuple[str, ...]) -> Found:
+def _recipe(id: HubId, recipes: tuple[str, ...]) -> ResolvedBundle:
     """Return the shipped bundle that covers a repository, in the variant that reads it."""
     if len(recipes) > 1:
         message = f"several bundles that ship cover {id}: {listed(recipes)}"
@@ -128,15 +128,15 @@ def _recipe(id: HubId, recipes: tuple[str, ...]) -> Found:
     return _with_lock(path, reading[0] if reading else None)
 
 
-def _hold_size(repository: Snapshot, file: HubFile, most: int) -> None:
+def _check_size(repository: Snapshot, file: HubFile, most: int) -> None:
     if file.size > most:
         message = f"{repository}: its {file.path} has {file.size} bytes"
         what = "a lock" if file.path == LOCK else "a manifest"
         raise ComposerError(Problem("S416", message, hint=f"{what} has {most} at most"))
 
 
-def _with_lock(path: Path, variant: str | None = None) -> Found:
-    return Found(path, variant, lock_beside(path))
+def _with_lock(path: Path, variant: str | None = None) -> ResolvedBundle:
+    return ResolvedBundle(path, variant, lock_beside(path))
 
 
 def _reads(path: Path, variant: str | None, repo: str) -> bool:

@@ -79,7 +79,7 @@ class Slow(Component, name="fake.slow"):
         return {
             "text": "".join(words),
             "ids": np.ones(len(words), np.int64),
-            "finish_reason": "left" if enough else "stop",
+            "finish_reason": "cancelled" if enough else "stop",
         }
 
 

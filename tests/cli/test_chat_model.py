@@ -23,7 +23,7 @@ components:
   turn:
     use: text.chat
     files: repo/lm
-    config: {{first: "<bos>{TURN}", next: "<turn|>\\n{TURN}", aside: ["<|aside>", "<aside|>"]}}
+    config: {{first: "<bos>{TURN}", next: "<turn|>\\n{TURN}", reasoning: ["<|aside>", "<aside|>"]}}
   decoder: {{use: mlx.lm, weights: repo/lm}}
 inputs: {{text: text, history: {{type: ids, default: []}}}}
 graph:
@@ -31,7 +31,7 @@ graph:
   words:  {{run: decoder.embed, with: {{ids: $asked.ids}}}}
   answer:
     run: decoder.generate
-    with: {{embeds: $words, max_tokens: 9, keep: true, aside: ["<|aside>", "<aside|>"]}}
+    with: {{embeds: $words, max_tokens: 9, reuse_cache: true, reasoning: ["<|aside>", "<aside|>"]}}
   so_far: {{run: turn.history, with: {{asked: $asked.ids, answer: $answer.ids}}}}
 outputs: {{text: $answer.text, history: $so_far}}
 """
@@ -77,7 +77,7 @@ def test_a_kept_cache_changes_no_answer(piped, tiny, monkeypatch):
 
     monkeypatch.setattr(MlxDecoder, "prefill", counted)
     lines = "hi\nwho\n<turn|>\n"
-    code, anew, err = piped(tiny, lines, "--set", "answer.keep=false")
+    code, anew, err = piped(tiny, lines, "--set", "answer.reuse_cache=false")
     assert (code, len(anew.splitlines())) == (0, 3), err
     whole = list(read)
     read.clear()

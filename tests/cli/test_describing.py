@@ -68,8 +68,8 @@ def test_plan(cli, tmp_path):
 
 
 def test_plan_places_each_component_by_what_it_reads(cli, tmp_path, monkeypatch):
-    monkeypatch.setattr(Widen, "places", frozenset({"threads", "providers"}))
-    monkeypatch.setattr(Echo, "places", frozenset({"device"}))
+    monkeypatch.setattr(Widen, "placement_keys", frozenset({"threads", "providers"}))
+    monkeypatch.setattr(Echo, "placement_keys", frozenset({"device"}))
     profile = tmp_path / "profile.yaml"
     profile.write_text("threads: 4\ncomponents: {widen: {threads: 3}, echo: {device: gpu}}\n")
 

@@ -13,7 +13,7 @@ from composer.comparison.gates import FLOOR_FACTOR, Measures, Tolerance, compare
 from composer.comparison.report import as_json, junit, table, verdict
 from composer.comparison.steps import with_steps
 from composer.comparison.tap import tap
-from composer.runtime.origin import apart
+from composer.runtime.origin import differences
 from tests.comparison.test_mutations import call, method
 from tests.comparison.tiny import CLIP, Ask, Encoder, Words
 
@@ -224,8 +224,8 @@ def test_settings_that_differ_are_told(path, reference):
 
 def test_what_either_does_not_say_is_not_told():
     ours = {"settings": {"answer": {"seed": 0}}, "inputs": {"said": "hi"}}
-    assert apart({"made_by": "torch"}, ours) == []
-    assert apart({"inputs": {}}, ours) == ["inputs.said: none in the reference, 'hi' here"]
+    assert differences({"made_by": "torch"}, ours) == []
+    assert differences({"inputs": {}}, ours) == ["inputs.said: none in the reference, 'hi' here"]
 
 
 def test_each_stage_says_what_was_allowed(path, reference):

@@ -176,13 +176,15 @@ def test_a_transposed_matrix_is_noticed(torch_folder):
     square = {"self_attn.q_proj": (64, 64)}
     config = mlx_lm_config(rank=64, keys=square)
     weights = matrices(square, rank=64)
-    turned = {name: value.T if "lora_a" in name else value for name, value in weights.items()}
+    torch_ordered = {
+        name: value.T if "lora_a" in name else value for name, value in weights.items()
+    }
     write_adapter(home / "right", weights, config)
-    write_adapter(home / "turned", turned, config)
-    lm = load(home, right=None, turned=None)
+    write_adapter(home / "torch_ordered", torch_ordered, config)
+    lm = load(home, right=None, torch_ordered=None)
     want = direct(reference(home, adapter="right"))
     assert np.array_equal(logits(lm, "right"), want)
-    assert far(logits(lm, "turned"), want) > 0.1
+    assert far(logits(lm, "torch_ordered"), want) > 0.1
 
 
 def fused(home, folder, *adapters):

@@ -43,7 +43,7 @@ def gemma(tmp_path_factory):
 
 def spec(folder, **config):
     files = Location("repo", folder.name, folder.parent)
-    given = {"first": FIRST, "next": NEXT, "optional": BEFORE, "aside": ASIDE} | config
+    given = {"first": FIRST, "next": NEXT, "optional": BEFORE, "reasoning": ASIDE} | config
     return Spec("turn", Chat.Config.model_validate(given), files=files)
 
 
@@ -113,7 +113,7 @@ def test_what_is_said_aside_is_no_part_of_the_history(gemma, chat, read):
     answer = np.array(read("<|channel>the user asks<channel|>the"))
     asked = np.array([2, 3])
     assert chat.history(asked, answer).tolist() == [2, 3, *read("the")]
-    assert made(gemma, aside=None).history(asked, answer).tolist() == [2, 3, *answer]
+    assert made(gemma, reasoning=None).history(asked, answer).tolist() == [2, 3, *answer]
 
 
 def test_its_ports(gemma):
@@ -146,7 +146,7 @@ def test_a_slot_of_one_template_alone_is_needed_too(gemma):
         ({"first": "\ufdd0{text}"}, "character 1, U+FDD0, is no text"),
         ({"optional": {"before": "\ufdd0{a}"}}, "the optional 'before' holds U+FDD0, no text"),
         (
-            {"aside": ["<|channel>"]},
+            {"reasoning": ["<|channel>"]},
             "two tokens are wanted, one that opens and one that closes, not 1",
         ),
     ],
@@ -159,10 +159,10 @@ def test_wrong_knobs(gemma, config, says):
 
 def test_what_stands_aside_is_held_against_the_tokenizer(gemma):
     with pytest.raises(ComposerError) as caught:
-        Chat.facts(spec(gemma, aside=["<|chanel>", "<channel|>"]), Headers())
+        Chat.facts(spec(gemma, reasoning=["<|chanel>", "<channel|>"]), Headers())
     (problem,) = caught.value.problems
-    assert (problem.code, problem.place.file) == ("W296", "config.aside")
-    assert problem.message == f"'<|chanel>' of aside is no added token of repo/{gemma.name}"
+    assert (problem.code, problem.place.file) == ("W296", "config.reasoning")
+    assert problem.message == f"'<|chanel>' of reasoning is no added token of repo/{gemma.name}"
     assert problem.hint == "did you mean '<|channel>'?"
 
 

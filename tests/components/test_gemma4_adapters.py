@@ -58,10 +58,10 @@ def logits(lm, *on):
     return np.array(lm.logits(lm.embed(ids), lm.per_layer(ids), adapters=on))
 
 
-def greedy(lm, *on, ids=IDS, count=8, keep=False):
+def greedy(lm, *on, ids=IDS, count=8, reuse_cache=False):
     ids = mx.array(ids)
     given = lm.embed(ids), lm.per_layer(ids)
-    stream = lm.generate(*given, adapters=on, max_tokens=count, keep=keep)
+    stream = lm.generate(*given, adapters=on, max_tokens=count, reuse_cache=reuse_cache)
     while True:
         try:
             next(stream)
@@ -199,8 +199,8 @@ def test_turns_over_a_kept_cache_have_their_own_adapters(pair):
     _, _, lm = pair
     said, answers = IDS.tolist(), []
     for on in ((), (), ("speech",), ("speech",), ()):
-        answers.append(greedy(lm, *on, ids=said, keep=True))
+        answers.append(greedy(lm, *on, ids=said, reuse_cache=True))
         assert answers[-1] == greedy(lm, *on, ids=said)
         said += [*answers[-1], 5]
-    lm.writer.keeper.held.adapters = ("speech",)
-    assert greedy(lm, "speech", ids=said, keep=True) != greedy(lm, "speech", ids=said)
+    lm.writer.prefix_cache.held.adapters = ("speech",)
+    assert greedy(lm, "speech", ids=said, reuse_cache=True) != greedy(lm, "speech", ids=said)

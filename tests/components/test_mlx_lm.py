@@ -331,7 +331,7 @@ def test_what_is_said_aside_is_no_text(qwen3):
     ids = greedy(lm, embeds, 12)
     opens, closes = ids[3], ids[6]
     assert ids.count(opens) == ids.count(closes) == 1
-    tokens, found = outputs(lm.generate(embeds, max_tokens=12, aside=(f"w{opens}", closes)))
+    tokens, found = outputs(lm.generate(embeds, max_tokens=12, reasoning=(f"w{opens}", closes)))
     text = "".join(f"w{id}" for id in ids[:3] + ids[7:])
     assert (found["ids"].tolist(), found["text"]) == (ids, text)
     assert "".join(token.text for token in tokens) == text
@@ -344,7 +344,7 @@ def test_what_is_said_aside_is_no_text(qwen3):
         ({"max_tokens": 0}, "R510 max_tokens is 0; it must be at least 1"),
         ({"stop": ("<end>",)}, "R516 stop '<end>' is no token of this model"),
         ({"stop": (ROWS,)}, f"R516 stop {ROWS} is no token of this model"),
-        ({"aside": ("w3", "<end>")}, "R565 aside '<end>' is no token of this model"),
+        ({"reasoning": ("w3", "<end>")}, "R565 reasoning '<end>' is no token of this model"),
         ({"top_k": 3}, "R510 top_k 3 has no effect at temperature 0, which is greedy"),
     ],
 )

@@ -107,7 +107,7 @@ def expected(qwen3):
 
 @pytest.fixture
 def lm(qwen3):
-    qwen3[1].writer.keeper.held = None
+    qwen3[1].writer.prefix_cache.held = None
     return qwen3[1]
 
 
@@ -361,21 +361,21 @@ def test_a_kept_cache_changes_nothing_and_reads_only_what_is_new(lm, monkeypatch
         lambda prompt, cache=None: read.append(len(prompt)) or genuine(prompt, cache),
     )
 
-    def said(ids, keep):
-        return outputs(lm.generate(lm.embed(ids), max_tokens=6, keep=keep))[1]["ids"]
+    def said(ids, reuse_cache):
+        return outputs(lm.generate(lm.embed(ids), max_tokens=6, reuse_cache=reuse_cache))[1]["ids"]
 
     history = IDS[:9]
     for turn in (IDS[3:8], IDS[6:13]):
-        answer = said(history, keep=True)
-        assert answer.tolist() == said(history, keep=False).tolist()
+        answer = said(history, reuse_cache=True)
+        assert answer.tolist() == said(history, reuse_cache=False).tolist()
         history = np.concatenate([history, answer, turn])
-    said(history, keep=True)
-    said(np.concatenate([history[:10], IDS[:4]]), keep=True)  # trimmed: 10 rows are the same
+    said(history, reuse_cache=True)
+    said(np.concatenate([history[:10], IDS[:4]]), reuse_cache=True)  # trimmed: 10 rows are the same
     assert read == [9, 9, 6, 20, 8, 4]
 
 
 def test_prompts_side_by_side_do_not_share_a_kept_cache(lm):
-    runs = [lm.generate(lm.embed(IDS), max_tokens=8, keep=True) for _ in range(3)]
+    runs = [lm.generate(lm.embed(IDS), max_tokens=8, reuse_cache=True) for _ in range(3)]
     found = [[next(run).id for run in runs] for _ in range(8)]
     assert all(len(set(tokens)) == 1 for tokens in found)
 
@@ -385,7 +385,7 @@ def test_prompts_side_by_side_do_not_share_a_kept_cache(lm):
     [
         ({"temperature": -1.0}, "R510 temperature is -1.0; it must be 0 or more"),
         ({"stop": ("<end>",)}, "R516 stop '<end>' is no token of this model"),
-        ({"aside": ("w3", "<end>")}, "R565 aside '<end>' is no token of this model"),
+        ({"reasoning": ("w3", "<end>")}, "R565 reasoning '<end>' is no token of this model"),
     ],
 )
 def test_bad_options_are_refused_before_anything_is_computed(lm, options, message):

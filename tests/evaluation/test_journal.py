@@ -5,13 +5,13 @@ import multiprocessing
 import pytest
 
 from composer.core.errors import ComposerError
-from composer.evaluation.journal import Heard, Journal, read_results
+from composer.evaluation.journal import Journal, Transcript, read_results
 
 MADE = {"bundle": {"name": "b", "files": {"x": "sha256:1"}}, "settings": {"answer": {"n": 1}}}
 
 
 def heard(name, **more):
-    return Heard(name, "0" * 64, 1.5, "é said", **({"hypothesis": "said"} | more))
+    return Transcript(name, "0" * 64, 1.5, "é said", **({"hypothesis": "said"} | more))
 
 
 FAILED = heard(

@@ -13,7 +13,7 @@ from composer.evaluation import pace
 from composer.evaluation.bootstrap import interval
 from composer.evaluation.data import Utterance
 from composer.evaluation.evaluation import evaluate
-from composer.evaluation.journal import Heard, Journal
+from composer.evaluation.journal import Journal, Transcript
 from composer.evaluation.normalizers import NORMALIZERS
 from composer.evaluation.normalizers.leaderboard import FILLERS, NAMES
 from composer.evaluation.pace import Clock, Speed
@@ -25,7 +25,7 @@ HOSTILE = "<script>alert(1)</script>"
 
 
 def heard(name, said, error=None):
-    return Heard(name, "0" * 64, 1.0, "x", hypothesis=said, error=error)
+    return Transcript(name, "0" * 64, 1.0, "x", hypothesis=said, error=error)
 
 
 def evaluated(*pairs, failed=()):

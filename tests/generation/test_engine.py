@@ -3,8 +3,8 @@ import pytest
 
 from composer.core.component import Token
 from composer.core.errors import ComposerError
-from composer.generation.aside import Marks
 from composer.generation.engine import Engine, Request, generate
+from composer.generation.reasoning import Marks
 from composer.generation.sampler import Sampling
 from composer.generation.stop import Stop
 
@@ -174,7 +174,7 @@ def test_a_reader_who_has_read_enough_gets_what_was_read():
         stream.send(True)
     assert end.value.value["ids"].tolist() == [3, 4, 1]
     assert end.value.value["text"] == "DE"
-    assert end.value.value["finish_reason"] == "left"
+    assert end.value.value["finish_reason"] == "cancelled"
     assert decoder.retired == [[0, 3, 4, 1]]
 
 

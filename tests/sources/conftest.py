@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from composer import ComposerError
-from composer.sources.hub import Need, client, parse_id, snapshot, snapshots, transfer
+from composer.sources.hub import RequiredFile, client, parse_id, snapshot, snapshots, transfer
 from mirror import Mirror
 
 TOKENS = ("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN", "HF_TOKEN_PATH", "HF_HUB_OFFLINE", "HF_HUB_CACHE")
@@ -72,7 +72,7 @@ def refusal(call, *arguments, **named):
 def needs(repo, *paths):
     """Return the files of a repository as a component would need them."""
     found = snapshot(parse_id(repo))
-    return [Need(found, found.files[path], ("decoder",)) for path in paths or found.files]
+    return [RequiredFile(found, found.files[path], ("decoder",)) for path in paths or found.files]
 
 
 def mini():

@@ -12,7 +12,16 @@ from pathlib import Path
 
 import pytest
 
-from composer.sources.hub import Need, client, download, fetch, held, parse_id, snapshot, transfer
+from composer.sources.hub import (
+    RequiredFile,
+    client,
+    download,
+    fetch,
+    held,
+    parse_id,
+    snapshot,
+    transfer,
+)
 from composer.sources.hub.part import Part
 from mirror import Fault, File, Repository
 from tests.sources.conftest import needs, refusal
@@ -341,10 +350,10 @@ def test_several_at_once_are_one_download(hub):
 
 FETCH = """
 import sys
-from composer.sources.hub import Need, fetch, parse_id, snapshot
+from composer.sources.hub import RequiredFile, fetch, parse_id, snapshot
 found = snapshot(parse_id("ann/tiny"))
 print("begun", flush=True)
-done = fetch([Need(found, found.files[sys.argv[1]], ())])
+done = fetch([RequiredFile(found, found.files[sys.argv[1]], ())])
 print(done.files)
 """
 
@@ -408,7 +417,7 @@ def test_a_large_file_is_hashed_as_it_comes(hub, hub_home):
     (need,) = needs("ann/tiny")
     assert need.file.digest == hashlib.sha256(WEIGHTS).hexdigest()
     fetch([need])
-    assert isinstance(need, Need)
+    assert isinstance(need, RequiredFile)
     assert snapshot(parse_id("ann/tiny")).blob(need.file).read_bytes() == WEIGHTS
 
 

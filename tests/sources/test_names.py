@@ -5,7 +5,7 @@ import pytest
 import composer
 from composer.sources import resolve as names
 from composer.sources import shipped
-from composer.sources.resolve import Found, find_bundle
+from composer.sources.resolve import ResolvedBundle, find_bundle
 from mirror import Fault, Repository
 from tests.fakes import BUNDLE, write
 from tests.sources.conftest import refusal
@@ -133,7 +133,7 @@ def test_what_a_shipped_bundle_covers_is_found_without_the_hub(hub, recipes, ane
     recipes("recipe")
     hub({})
     anew(offline=True)
-    assert find_bundle("ann/weights") == Found(shipped_path("recipe"))
+    assert find_bundle("ann/weights") == ResolvedBundle(shipped_path("recipe"))
 
 
 def shipped_path(name):

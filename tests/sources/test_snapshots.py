@@ -215,9 +215,9 @@ def test_a_server_is_waited_for_as_long_as_it_asks(hub, monkeypatch):
 def test_the_public_hub_points_to_no_inner_network(host):
     home = urlsplit("https://huggingface.co")
     url = f"https://{host}/x"
-    (found,) = refusal(client.hold_address, urlsplit(url), home, url)
+    (found,) = refusal(client.check_address, urlsplit(url), home, url)
     assert found.startswith("S436 ")
-    client.hold_address(urlsplit("https://cdn-lfs.hf.co/x"), home, "")
+    client.check_address(urlsplit("https://cdn-lfs.hf.co/x"), home, "")
 
 
 @pytest.mark.parametrize("stall", [Fault(stall=30), Fault(trickle=(1, 0.05))])

@@ -15,7 +15,7 @@ from .. import checkpoint
 from ..checkpoint import Checkpoint
 from .config import MODELS, flatten, read_settings
 from .layout import PARTS, faults, layout
-from .lint import half_stored, ignored, squeezed, strangers
+from .lint import half_stored, ignored, low_bit_warnings, unexpected_tensors
 from .parts import PREFIXES, is_dead, own_config, part_of
 from .settings import Settings
 
@@ -44,7 +44,7 @@ class Decoder:
             f"layers.{number}.self_attn.{name}"
             for number, layer in enumerate(self.settings.layers)
             for name in ("k_proj", "v_proj")
-            if layer.borrows
+            if layer.shares_kv
         )
 
     @property
@@ -85,7 +85,7 @@ def read_decoder(location: Location, headers: Headers) -> Decoder:
     prefix = _prefix(location, index)
     text, strange, towers = part_of(index, prefix)
     settings, more = read_settings(config, text)
-    problems += [*more, *strangers(strange, prefix)]
+    problems += [*more, *unexpected_tensors(strange, prefix)]
     borrowing = settings.args["num_kv_shared_layers"] if settings else 0
     first = len(settings.layers) - borrowing if settings else 0
     dead = {name for name in text if is_dead(name, first)} if borrowing else set()
@@ -97,7 +97,7 @@ def read_decoder(location: Location, headers: Headers) -> Decoder:
     problems += half_stored(settings, dead)
     config = own_config(config, prefix, live)
     try:
-        held = checkpoint.hold_checkpoint(location, headers, config, live)
+        held = checkpoint.check_checkpoint(location, headers, config, live)
     except ComposerError as error:
         _refuse([*problems, *error.problems], place)
         raise
@@ -106,7 +106,7 @@ def read_decoder(location: Location, headers: Headers) -> Decoder:
     _refuse(problems, place)
     assert settings is not None
     folder = Place(str(location))
-    few = squeezed(held.schemes, folder, "the checkpoint is quantized in")
+    few = low_bit_warnings(held.schemes, folder, "the checkpoint is quantized in")
     notes = (*held.notes, *ignored(towers, dead, folder), *few)
     return Decoder(replace(held, notes=()), settings, prefix, notes)
 

@@ -70,9 +70,9 @@ def _settings(reader: Reader, count: int) -> Settings:
     twice = Size(2 * width.value, f"2 (use_double_wide_mlp) x {width.said}")
     layers = []
     for number, kind in enumerate(kinds):
-        borrows = number >= count - borrowed
-        wide = twice if doubled and borrows else width
-        layers.append(Layer(kind, dims[kind], keys[kind], wide, borrows))
+        shares_kv = number >= count - borrowed
+        wide = twice if doubled and shares_kv else width
+        layers.append(Layer(kind, dims[kind], keys[kind], wide, shares_kv))
     per_layer = _per_layer(reader)
     experts, most = _experts(reader)
     args = {

@@ -52,7 +52,7 @@ def _layer(settings: Settings, layer: Layer) -> Iterator[tuple[str, Sizes]]:
     yield "self_attn.q_proj.weight", (queries, wide)
     yield "self_attn.o_proj.weight", (wide, queries)
     yield "self_attn.q_norm.weight", (head,)
-    if not layer.borrows:
+    if not layer.shares_kv:
         yield "self_attn.k_proj.weight", (keys, wide)
         yield "self_attn.k_norm.weight", (head,)
         if not (settings.keys_are_values and layer.full):

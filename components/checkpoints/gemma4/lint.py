@@ -1,4 +1,4 @@
-"""Say what is strange, idle or squeezed in a Gemma-4 checkpoint."""
+"""Say what is strange, idle or low_bit_warnings in a Gemma-4 checkpoint."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def half_stored(settings: Settings | None, dead: set[str]) -> Iterator[Problem]:
     """Report keys that some of the borrowing layers store and others do not."""
     if settings is None or not dead:
         return
-    borrow = [number for number, layer in enumerate(settings.layers) if layer.borrows]
+    borrow = [number for number, layer in enumerate(settings.layers) if layer.shares_kv]
     stored = sorted({int(name.split(".")[1]) for name in dead if ".k_proj.weight" in name})
     if stored != borrow:
         yield Problem(
@@ -34,7 +34,7 @@ def half_stored(settings: Settings | None, dead: set[str]) -> Iterator[Problem]:
         )
 
 
-def strangers(tensors: list[Tensor], prefix: str) -> list[Problem]:
+def unexpected_tensors(tensors: list[Tensor], prefix: str) -> list[Problem]:
     """Report tensors of neither the decoder nor a tower."""
     if not tensors:
         return []
@@ -73,7 +73,9 @@ def ignored(towers: list[str], dead: set[str], place: Place) -> Iterator[Problem
         )
 
 
-def squeezed(schemes: Mapping[str, Scheme], place: Place | None, what: str) -> Iterator[Problem]:
+def low_bit_warnings(
+    schemes: Mapping[str, Scheme], place: Place | None, what: str
+) -> Iterator[Problem]:
     """Warn of few bits where an error goes into every layer, or decides an expert."""
     paths = sorted(p for p in schemes if p.startswith(("embed_tokens", "per_layer_")))
     paths += sorted(p for p in schemes if ".per_layer_" in p)

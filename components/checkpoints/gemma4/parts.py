@@ -68,7 +68,7 @@ def _split(tensor: Tensor) -> Iterator[Tensor]:
 
 
 def is_dead(name: str, first: int) -> bool:
-    """Tell whether a tensor is keys or values of a layer from the first that borrows them on."""
+    """Tell whether a tensor is keys or values of a layer from the first that shares_kv them on."""
     match = BORROWED.match(name)
     return match is not None and int(match[1]) >= first
 

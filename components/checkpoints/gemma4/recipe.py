@@ -11,7 +11,7 @@ from composer.formats.quantization import Scheme
 
 from .. import packing
 from .checkpoint import TABLE, Decoder
-from .lint import squeezed
+from .lint import low_bit_warnings
 
 if TYPE_CHECKING:
     from composer.manifest.entries import Quantization as Recipe
@@ -53,4 +53,4 @@ def quantized(spec: Spec, decoder: Decoder) -> tuple[dict[str, Scheme] | None, l
         )
     if problems:
         raise ComposerError(problems)
-    return plan, list(squeezed(plan, place, "precision quantizes"))
+    return plan, list(low_bit_warnings(plan, place, "precision quantizes"))

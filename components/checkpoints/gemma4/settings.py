@@ -21,13 +21,13 @@ class Size(NamedTuple):
 
 @dataclass(frozen=True)
 class Layer:
-    """One layer's attention and MLP; one that `borrows` keeps no keys and values of its own."""
+    """One layer's attention and MLP; one that `shares_kv` keeps no keys and values of its own."""
 
     kind: str
     head_dim: Size
     kv_heads: Size
     width: Size
-    borrows: bool
+    shares_kv: bool
 
     @property
     def full(self) -> bool:

@@ -14,11 +14,11 @@ from composer.formats.safetensors import Tensor, TensorIndex
 
 from .. import packing
 from ..gemma4.parts import own_config
-from ..layout import Holding, cause
+from ..layout import LayoutChecker, cause
 from . import layout
 from .settings import (
     Settings,
-    hold_clipping,
+    check_clipping,
     known_sizes,
     read_settings,
     settings,
@@ -34,8 +34,8 @@ OWN = (layout.TOWER, layout.EMBED)
 class Tower:
     """The tensors by the names of `layout`, and the sizes by theirs.
 
-    `turned` are the weights of convolutions in torch's order. `schemes` tells which matrices are
-    quantized; their shapes and dtypes here are those that they have once they are not.
+    `torch_ordered` are the weights of convolutions in torch's order. `schemes` tells which matrices
+    are quantized; their shapes and dtypes here are those that they have once they are not.
     """
 
     tensors: Mapping[str, Tensor]
@@ -43,7 +43,7 @@ class Tower:
     layers: int
     settings: Settings
     dtype: str
-    turned: frozenset[str]
+    torch_ordered: frozenset[str]
     schemes: Mapping[str, Scheme]
     config: Location
     notes: tuple[Problem, ...]
@@ -57,7 +57,7 @@ class Tower:
 def read_tower(spec: Spec, headers: Headers) -> Tower:
     """Read the headers at the spec's weights; raise ComposerError with all that contradicts."""
     assert spec.weights is not None
-    held = Holding("mlx.gemma4_audio", spec.weights, layout.LABELS)
+    held = LayoutChecker("mlx.gemma4_audio", spec.weights, layout.LABELS)
     own = _own(held, headers.safetensors(spec.weights))
     file = spec.weights / "config.json"
     config = headers.config(file) if headers.exists(file) else {}
@@ -79,16 +79,16 @@ def read_tower(spec: Spec, headers: Headers) -> Tower:
     _relate(held)
     dtype = held.precision(spec.precision)
     held.configure(settings(file, audio), known_sizes(held, layers))
-    hold_clipping(held, file, audio, clipped)
+    check_clipping(held, file, audio, clipped)
     found = read_settings(held, file, audio)
     held.refuse()
     return Tower(
-        held.tensors, held.dims, layers, found, dtype, frozenset(held.turned), schemes, file,
+        held.tensors, held.dims, layers, found, dtype, frozenset(held.torch_ordered), schemes, file,
         tuple(held.problems),
     )  # fmt: skip
 
 
-def _own(held: Holding, index: TensorIndex) -> dict[str, Tensor]:
+def _own(held: LayoutChecker, index: TensorIndex) -> dict[str, Tensor]:
     """Return the tower's tensors of a whole checkpoint, without the prefix of transformers."""
     found: dict[str, Tensor] = {}
     twice = []
@@ -112,7 +112,7 @@ def _own(held: Holding, index: TensorIndex) -> dict[str, Tensor]:
 
 
 def _unpacked(
-    held: Holding, config: Mapping[str, Any], own: Mapping[str, Tensor]
+    held: LayoutChecker, config: Mapping[str, Any], own: Mapping[str, Tensor]
 ) -> tuple[dict[str, Tensor], dict[str, Scheme]]:
     """Return the tensors as they are once dequantized, and how those were packed that are."""
     if not any(name.endswith(".scales") or tensor.dtype == "u32" for name, tensor in own.items()):
@@ -135,7 +135,7 @@ def _unpacked(
     return plain, schemes
 
 
-def _relate(held: Holding) -> None:
+def _relate(held: LayoutChecker) -> None:
     """Hold the sizes that follow from each other, and bind the mels."""
     dims = held.dims
     for size, times, other in (("twice", 2, "width"), ("inner", 4, "width")):

@@ -9,7 +9,7 @@ from typing import Any
 from composer.core.component import Bound
 from composer.core.location import Location
 
-from ..layout import Holding, Setting, bare
+from ..layout import LayoutChecker, Setting, bare
 
 SIZES = {
     "hidden_size": "width",
@@ -37,7 +37,7 @@ class Settings:
     eps: float
 
 
-def read_settings(held: Holding, file: Location, audio: Mapping[str, Any]) -> Settings:
+def read_settings(held: LayoutChecker, file: Location, audio: Mapping[str, Any]) -> Settings:
     """Read an `audio_config`; what it leaves out is transformers' default, and the release's."""
 
     def number(key: str, default: float) -> float:
@@ -79,7 +79,9 @@ def settings(file: Location, audio: Mapping[str, Any]) -> Iterator[Setting]:
             yield Setting(file, path, channels[at], size)
 
 
-def hold_clipping(held: Holding, file: Location, audio: Mapping[str, Any], clipped: bool) -> None:
+def check_clipping(
+    held: LayoutChecker, file: Location, audio: Mapping[str, Any], clipped: bool
+) -> None:
     """Hold use_clipped_linears against the bounds that are stored or not."""
     said = audio.get("use_clipped_linears", True)
     if said is not clipped:
@@ -91,7 +93,7 @@ def hold_clipping(held: Holding, file: Location, audio: Mapping[str, Any], clipp
         )
 
 
-def known_sizes(held: Holding, layers: int) -> dict[str, Bound]:
+def known_sizes(held: LayoutChecker, layers: int) -> dict[str, Bound]:
     """Return the sizes that the tensors show, those that follow from several among them."""
     known = {**held.dims, "layers": Bound(layers, f"{held.location}: its layers")}
     width, head = (held.dims.get(size) for size in ("width", "head"))

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from composer.core.component import Spec
 from composer.core.errors import ComposerError, Place, Problem
 
-from ..checkpoint import Checkpoint, hold_checkpoint, open_folder
+from ..checkpoint import Checkpoint, check_checkpoint, open_folder
 from .layout import HEAD, TABLE, Module, modules
 from .settings import Settings, read_settings
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Readied:
+class ParsedDecoder:
     """A checkpoint that is understood; `native` says that activations are rounded to int8."""
 
     checkpoint: Checkpoint
@@ -38,13 +38,13 @@ class Readied:
         return tuple(_widened(self.modules, self.native))
 
 
-def read_decoder(spec: Spec, headers: Headers) -> Readied:
+def read_decoder(spec: Spec, headers: Headers) -> ParsedDecoder:
     """Read a component's headers; raise ComposerError with everything that contradicts."""
     assert spec.weights is not None
     native = spec.config.activations == "int8"
     config, tensors = open_folder(spec.weights, headers)
     asked = list(_asked(spec))
-    checkpoint = hold_checkpoint(spec.weights, headers, config, tensors, asked)
+    checkpoint = check_checkpoint(spec.weights, headers, config, tensors, asked)
     settings, problems = read_settings(config, checkpoint.table.width)
     found: dict[str, Module] = {}
     if settings:
@@ -53,7 +53,7 @@ def read_decoder(spec: Spec, headers: Headers) -> Readied:
     if problems:
         raise ComposerError([replace(p, place=p.place or place) for p in problems][:12])
     assert settings is not None
-    return Readied(checkpoint, settings, found, native)
+    return ParsedDecoder(checkpoint, settings, found, native)
 
 
 def _asked(spec: Spec) -> Iterator[Problem]:

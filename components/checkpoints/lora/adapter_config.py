@@ -42,7 +42,7 @@ SAME = {"bias": ("none",), "init_lora_weights": (True, "gaussian", "eva", "ortho
 
 
 @dataclass(frozen=True)
-class Said:
+class AdapterConfig:
     """What one config says of its adapter; empty or None where it is silent.
 
     `ranks` and `scales` go by the keys that say them. `targets` and `excluded` name modules by
@@ -61,7 +61,7 @@ class Said:
     notes: tuple[Problem, ...] = ()
 
 
-def read_said(file: Location, config: Mapping[str, Any]) -> Said:
+def read_adapter_config(file: Location, config: Mapping[str, Any]) -> AdapterConfig:
     """Read a config; raise ComposerError for all that is malformed or not supported."""
     reading = _Reading(file, config)
     if "peft_type" in config:
@@ -87,7 +87,7 @@ class _Reading:
     def note(self, message: str) -> Problem:
         return Problem("L328", message, Place(str(self.file)), severity="warning")
 
-    def mlx_lm(self) -> Said:
+    def mlx_lm(self) -> AdapterConfig:
         kind = self.config.get("fine_tune_type", "lora")
         if kind != "lora":
             why = {
@@ -101,7 +101,7 @@ class _Reading:
             inner = {}
         unread = sorted(inner.keys() - {"rank", "scale", "dropout", "keys"})
         notes = [self.note(f"lora_parameters has {some(unread)}, which mlx-lm does not read")]
-        return Said(
+        return AdapterConfig(
             self.file,
             self.ranks(inner, ("rank",), "lora_parameters."),
             self.scales(inner, ("scale",), "lora_parameters."),
@@ -110,7 +110,7 @@ class _Reading:
             notes=tuple(notes) if unread else (),
         )
 
-    def release(self) -> Said:
+    def release(self) -> AdapterConfig:
         for key in REASONS.keys() & self.config.keys():
             self.hold(key, self.config[key])
         ranks = self.ranks(self.config, RANKS)
@@ -119,7 +119,7 @@ class _Reading:
             scales |= {f"{key} / {rank}": alpha / value for rank, value in ranks.items()}
         named = [names for key in TARGETS if (names := self.names(self.config, key)) is not None]
         unread = sorted(self.config.keys() - READ - REASONS.keys())
-        return Said(
+        return AdapterConfig(
             self.file,
             ranks,
             scales,
@@ -128,7 +128,7 @@ class _Reading:
             notes=(self.note(f"nothing reads {some(unread)}"),) if unread else (),
         )
 
-    def peft(self) -> Said:
+    def peft(self) -> AdapterConfig:
         config = self.config
         if config["peft_type"] != "LORA":
             self.report("W286", f"peft_type is {show(str(config['peft_type']))}; wanted 'LORA'")
@@ -155,7 +155,7 @@ class _Reading:
             key: config[key] for key in PEFT & config.keys() if not isinstance(config[key], str)
         }
         layers = self.layers(config.get("layers_to_transform"))
-        return Said(
+        return AdapterConfig(
             self.file,
             ranks,
             scales,

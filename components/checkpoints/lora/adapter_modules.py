@@ -7,11 +7,11 @@ from collections.abc import Mapping
 from composer.core.suggest import some
 
 from ..checkpoint import shown
-from .adapter_config import Said
+from .adapter_config import AdapterConfig
 from .adapter_tensors import Fit, Pair, split
 
 
-def hold_modules(fit: Fit, pairs: Mapping[str, Pair], said: Said) -> None:
+def check_modules(fit: Fit, pairs: Mapping[str, Pair], said: AdapterConfig) -> None:
     """Hold the modules that are there against those that a config means."""
     ends = {end for path in (*fit.targets, *fit.dead) for end in _ends(path)}
     for name in said.targets or ():
@@ -34,7 +34,7 @@ def hold_modules(fit: Fit, pairs: Mapping[str, Pair], said: Said) -> None:
 class _Meant:
     """Tell which of a decoder's modules a config means; where it is silent, the tensors tell."""
 
-    def __init__(self, fit: Fit, said: Said) -> None:
+    def __init__(self, fit: Fit, said: AdapterConfig) -> None:
         here = [split(path) for path in fit.seen & {*fit.targets, *fit.dead}]
         self.said = said
         self.targets = said.targets or tuple(sorted({module for _, module in here}))

@@ -57,7 +57,7 @@ class Pair:
         a, b = self.a.shape, self.b.shape
         return (a[0], b[1]) if self.flipped else (a[1], b[0])
 
-    def turned(self, target: Projection) -> bool:
+    def torch_ordered(self, target: Projection) -> bool:
         """Tell whether it fits a projection with the axes of A, of B or of both exchanged."""
         a, b = self.a.shape, self.b.shape
         if self.flipped:
@@ -178,7 +178,7 @@ class Fit:
         module = split(pair.path)[1] if LAYER.fullmatch(pair.path) else pair.path
         a, b = f"adapter: {shown(pair.a)}", f"adapter: {shown(pair.b)}"
         target = self.targets.get(pair.path)
-        if target and pair.turned(target):
+        if target and pair.torch_ordered(target):
             self.report(
                 "W290", f"{module}: the axes of A or B are exchanged", a, b,
                 f"decoder: {target.witness}",

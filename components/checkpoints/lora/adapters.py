@@ -15,8 +15,8 @@ from composer.formats.files import absent
 from composer.formats.refusal import refuse
 
 from ..checkpoint import shown
-from .adapter_config import MLX_LM, RELEASE, Said, read_said
-from .adapter_modules import hold_modules
+from .adapter_config import MLX_LM, RELEASE, AdapterConfig, read_adapter_config
+from .adapter_modules import check_modules
 from .adapter_tensors import Fit, Pair, Projection, split
 
 if TYPE_CHECKING:
@@ -72,11 +72,11 @@ def read_adapter(
     that adapters may have though the model has no such modules, and nothing would read them.
     """
     file, configs = _files(adapter.weights, headers)
-    said: list[Said] = []
+    said: list[AdapterConfig] = []
     problems: list[Problem] = []
     for config in configs:
         try:
-            said.append(read_said(config, headers.config(config)))
+            said.append(read_adapter_config(config, headers.config(config)))
         except ComposerError as error:
             problems += error.problems
     live = {path: target for path, target in targets.items() if path not in dead}
@@ -86,7 +86,7 @@ def read_adapter(
         fit.hold(pair)
     rank = _rank(fit, pairs, said)
     for each in said:
-        hold_modules(fit, pairs, each)
+        check_modules(fit, pairs, each)
     problems += fit.problems()
     scale, odd = _scale(file, adapter.scale, said)
     if len(said) == len(configs):
@@ -123,7 +123,7 @@ def _files(place: Location, headers: Headers) -> tuple[Location, tuple[Location,
     return file, configs
 
 
-def _rank(fit: Fit, pairs: Mapping[str, Pair], said: list[Said]) -> int:
+def _rank(fit: Fit, pairs: Mapping[str, Pair], said: list[AdapterConfig]) -> int:
     """Return the rank; report modules of another one, and configs that say another one."""
     sound = [pair for pair in pairs.values() if pair.ranks[0] == pair.ranks[1]]
     if not sound:
@@ -149,7 +149,9 @@ def _rank(fit: Fit, pairs: Mapping[str, Pair], said: list[Said]) -> int:
     return rank
 
 
-def _scale(file: Location, asked: float | None, said: list[Said]) -> tuple[float, list[Problem]]:
+def _scale(
+    file: Location, asked: float | None, said: list[AdapterConfig]
+) -> tuple[float, list[Problem]]:
     """Return the scale: what the manifest asks for, else what the adapter itself says."""
     own = [(v, f"{key} in {each.file}") for each in said for key, v in each.scales.items()]
     scale = asked if asked is not None else own[0][0] if own else 0.0

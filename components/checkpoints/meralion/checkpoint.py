@@ -11,7 +11,7 @@ from composer.core.errors import ComposerError, Problem
 from composer.core.location import Location
 from composer.formats.refusal import show
 
-from ..layout import Holding, capped, cause, count
+from ..layout import LayoutChecker, capped, cause, count
 from . import layout as layout
 from .settings import config_files, settings
 
@@ -26,7 +26,7 @@ PARTS = ("encoder.safetensors", "adaptor.safetensors")
 class SpeechCheckpoint:
     """A speech encoder's tensors by the names of `meralion_layout`, and its sizes by theirs.
 
-    `turned` are the weights of convolutions that are stored in torch's order.
+    `torch_ordered` are the weights of convolutions that are stored in torch's order.
     """
 
     tensors: Mapping[str, Tensor]
@@ -34,7 +34,7 @@ class SpeechCheckpoint:
     layers: int
     heads: int
     dtype: str
-    turned: frozenset[str]
+    torch_ordered: frozenset[str]
     configs: tuple[Location, ...]
     notes: tuple[Problem, ...]
 
@@ -47,7 +47,7 @@ class SpeechCheckpoint:
 def read_speech(spec: Spec, headers: Headers) -> SpeechCheckpoint:
     """Read the headers at the spec's weights; raise ComposerError with all that contradicts."""
     assert spec.weights is not None
-    held = Holding("mlx.meralion", spec.weights, layout.LABELS)
+    held = LayoutChecker("mlx.meralion", spec.weights, layout.LABELS)
     folder, stored = _stored(held, headers)
     published = any(name.startswith(layout.ENCODER) for name in stored)
     if not published and "conv1.weight" not in stored:
@@ -69,11 +69,13 @@ def read_speech(spec: Spec, headers: Headers) -> SpeechCheckpoint:
     heads = _heads(held, known.get("heads"))
     held.refuse()
     notes = tuple(held.problems)
-    turned = frozenset(held.turned)
-    return SpeechCheckpoint(held.tensors, held.dims, layers, heads, dtype, turned, configs, notes)
+    torch_ordered = frozenset(held.torch_ordered)
+    return SpeechCheckpoint(
+        held.tensors, held.dims, layers, heads, dtype, torch_ordered, configs, notes
+    )
 
 
-def _stored(held: Holding, headers: Headers) -> tuple[Location, dict[str, Tensor]]:
+def _stored(held: LayoutChecker, headers: Headers) -> tuple[Location, dict[str, Tensor]]:
     """Return the folder and every tensor: of a file, of a model, or of the MLX port's files."""
     location = held.location
     kind = headers.files.kind(location)
@@ -94,12 +96,12 @@ def _stored(held: Holding, headers: Headers) -> tuple[Location, dict[str, Tensor
     return location, found
 
 
-def _ignored(held: Holding, what: str) -> None:
+def _ignored(held: LayoutChecker, what: str) -> None:
     message = f"mlx.meralion reads the speech encoder alone; not read: {what}"
     held.report("L311", message, severity="warning")
 
 
-def _match(held: Holding, stored: dict[str, Tensor], published: bool) -> int:
+def _match(held: LayoutChecker, stored: dict[str, Tensor], published: bool) -> int:
     """Give each tensor its place and bind the sizes; return the number of layers."""
     others = [name for name in stored if published and name.startswith(layout.OTHER)]
     nbytes = sum(stored.pop(name).nbytes for name in others)
@@ -115,7 +117,7 @@ def _match(held: Holding, stored: dict[str, Tensor], published: bool) -> int:
     return layers
 
 
-def _bind_factor(held: Holding) -> None:
+def _bind_factor(held: LayoutChecker) -> None:
     """Bind how many frames the adaptor joins."""
     joined, width, window = (held.dims.get(size) for size in ("joined", "width", "window"))
     if not joined or not width or not window:
@@ -131,7 +133,7 @@ def _bind_factor(held: Holding) -> None:
         held.dims["factor"] = Bound(factor, joined.witness)
 
 
-def _heads(held: Holding, bound: Bound | None) -> int:
+def _heads(held: LayoutChecker, bound: Bound | None) -> int:
     """Return the attention heads, which no tensor shows."""
     width = held.dims.get("width")
     if bound is None:

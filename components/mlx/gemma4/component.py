@@ -12,14 +12,14 @@ from composer.core.errors import ComposerError, Problem
 from composer.formats import Headers
 from composer.generation.decoder import Prompt
 from composer.generation.generator import (
-    Aside,
     MaxTokens,
+    Reasoning,
     Seed,
     Temperature,
+    TextGenerator,
     TopK,
     TopP,
-    Writer,
-    hold_options,
+    validate_generation,
 )
 from composer.generation.sampler import Sampling
 from composer.generation.text import Tokenizer, read_tokenizer
@@ -30,7 +30,7 @@ from ...checkpoints.gemma4.recipe import quantized
 from ...checkpoints.lora.adapter_tensors import projections
 from ...checkpoints.lora.adapters import AdapterFacts, read_adapters
 from ...checkpoints.stamps import StampedFacts, hold, stamps
-from ...checkpoints.tokenizer import hold_ids, tokenizer_of
+from ...checkpoints.tokenizer import check_token_ids, tokenizer_of
 from .. import loader
 from ..architecture import EMBEDS
 from ..decoder import MlxDecoder
@@ -59,7 +59,7 @@ class Gemma4(Component, name="mlx.gemma4"):
 
     backend = "mlx"
     requires = frozenset({"weights"})
-    places = frozenset({"device", "tables"})
+    placement_keys = frozenset({"device", "tables"})
     accepts = frozenset({"files", "precision", "adapters"})
 
     @classmethod
@@ -70,7 +70,7 @@ class Gemma4(Component, name="mlx.gemma4"):
         decoder = read_decoder(spec.weights, headers)
         checkpoint, settings = decoder.checkpoint, decoder.settings
         tokenizer = tokenizer_of(spec, headers)
-        hold_ids(tokenizer, headers, checkpoint.table)
+        check_token_ids(tokenizer, headers, checkpoint.table)
         recipe, notes = quantized(spec, decoder)
         adapters = _adapters(spec, headers, decoder).values()
         files = [file for adapter in adapters for file in adapter.files]
@@ -96,14 +96,16 @@ class Gemma4(Component, name="mlx.gemma4"):
             + sum(adapter.nbytes for adapter in adapters),
             mapped=sum(tensor.nbytes for tensor in decoder.table.values()),
             methods=_ports(cls.methods, bool(settings.per_layer.value)),
-            lacks={} if settings.per_layer.value else {"per_layer": f"{spec.weights}: {NO_ROWS}"},
+            missing_reasons={}
+            if settings.per_layer.value
+            else {"per_layer": f"{spec.weights}: {NO_ROWS}"},
             notes=(*decoder.notes, *notes, *(note for each in adapters for note in each.notes)),
             stamps=stamps((*checkpoint.tensors.files, checkpoint.file, tokenizer, *files)),
         )
 
     @classmethod
-    def weigh(cls, method: str, options: Mapping[str, Any]) -> None:
-        hold_options(method, options)
+    def validate_options(cls, method: str, options: Mapping[str, Any]) -> None:
+        validate_generation(method, options)
 
     @classmethod
     def load(cls, spec: Spec, facts: Facts, placement: Placement) -> Self:
@@ -151,7 +153,7 @@ class Gemma4(Component, name="mlx.gemma4"):
         self.decoder = MlxDecoder(model, device, self.rows, self.adapters)
         limit = decoder.settings.args["max_position_embeddings"]
         rows, stop = decoder.checkpoint.table.rows, decoder.checkpoint.stop
-        self.writer = Writer(self.decoder, tokenizer, rows, stop, limit)
+        self.writer = TextGenerator(self.decoder, tokenizer, rows, stop, limit)
 
     @method(ids="i64 T", returns="T D @embed")
     def embed(self, ids: Any) -> Any:
@@ -204,8 +206,8 @@ class Gemma4(Component, name="mlx.gemma4"):
         top_k: TopK = 0,
         seed: Seed = 0,
         stop: tuple[int | str, ...] = (),
-        aside: Aside = None,
-        keep: bool = False,
+        reasoning: Reasoning = None,
+        reuse_cache: bool = False,
     ) -> Generator[Token, None, dict[str, Any]]:
         """Continue embeddings until an end-of-text id, one of `stop`, or `max_tokens`.
 
@@ -215,7 +217,7 @@ class Gemma4(Component, name="mlx.gemma4"):
         """
         prompt = self.prompt(embeds, per_layer, adapters)
         sampling = Sampling(temperature, top_p, top_k, seed)
-        return self.writer.write(prompt, sampling, max_tokens, stop, aside, keep)
+        return self.writer.write(prompt, sampling, max_tokens, stop, reasoning, reuse_cache)
 
     @method(embeds="T D @embed", ids="i64 N", per_layer="T L P @per_layer", returns="f32 N V")
     def replay(

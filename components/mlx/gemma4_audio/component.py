@@ -32,7 +32,7 @@ class Gemma4Audio(Component, name="mlx.gemma4_audio"):
 
     backend = "mlx"
     requires = frozenset({"weights"})
-    places = frozenset({"device"})
+    placement_keys = frozenset({"device"})
     accepts = frozenset({"precision"})
 
     @classmethod
@@ -60,7 +60,7 @@ class Gemma4Audio(Component, name="mlx.gemma4_audio"):
         hold(facts)
         with mx.stream(device):
             weights = weights_of(
-                tower.files, tower.tensors, tower.dtype, tower.turned, tower.schemes
+                tower.files, tower.tensors, tower.dtype, tower.torch_ordered, tower.schemes
             )
         return cls(weights, tower, device)
 

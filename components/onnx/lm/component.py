@@ -12,23 +12,23 @@ from composer.core.component import Bound, Component, ComponentConfig, Facts, Sp
 from composer.formats import Headers
 from composer.generation.decoder import Prompt
 from composer.generation.generator import (
-    Aside,
     MaxTokens,
+    Reasoning,
     Seed,
     Temperature,
+    TextGenerator,
     TopK,
     TopP,
-    Writer,
-    hold_options,
+    validate_generation,
 )
 from composer.generation.sampler import Sampling
 from composer.generation.text import Tokenizer, read_tokenizer
 
 from ...checkpoints.checkpoint import setting
 from ...checkpoints.llama.layout import HEAD, TABLE
-from ...checkpoints.llama.reader import Readied, read_decoder
+from ...checkpoints.llama.reader import ParsedDecoder, read_decoder
 from ...checkpoints.stamps import StampedFacts, hold, stamps
-from ...checkpoints.tokenizer import hold_ids, tokenizer_of
+from ...checkpoints.tokenizer import check_token_ids, tokenizer_of
 from .decoder import EMBEDS, OnnxDecoder
 from .graph import Builder
 from .session import Session
@@ -59,7 +59,7 @@ class LanguageModel(Component, name="onnx.lm"):
 
     backend = "numpy"
     requires = frozenset({"weights"})
-    places = frozenset({"providers", "threads"})
+    placement_keys = frozenset({"providers", "threads"})
     accepts = frozenset({"files", "precision"})
     Config = LmConfig
 
@@ -71,7 +71,7 @@ class LanguageModel(Component, name="onnx.lm"):
         found = read_decoder(spec, headers)
         checkpoint = found.checkpoint
         tokenizer = tokenizer_of(spec, headers)
-        hold_ids(tokenizer, headers, checkpoint.table)
+        check_token_ids(tokenizer, headers, checkpoint.table)
         return StampedFacts(
             dims={
                 "D": Bound(checkpoint.table.width, checkpoint.table.witness),
@@ -85,8 +85,8 @@ class LanguageModel(Component, name="onnx.lm"):
         )
 
     @classmethod
-    def weigh(cls, method: str, options: Mapping[str, Any]) -> None:
-        hold_options(method, options)
+    def validate_options(cls, method: str, options: Mapping[str, Any]) -> None:
+        validate_generation(method, options)
 
     @classmethod
     def load(cls, spec: Spec, facts: Facts, placement: Placement) -> Self:
@@ -103,14 +103,16 @@ class LanguageModel(Component, name="onnx.lm"):
         )
         return cls(session, found, tokenizer)
 
-    def __init__(self, session: Session, found: Readied, tokenizer: Tokenizer) -> None:
+    def __init__(self, session: Session, found: ParsedDecoder, tokenizer: Tokenizer) -> None:
         checkpoint = found.checkpoint
         self.table = Rows(found.modules[TABLE])
         self.decoder = OnnxDecoder(session, found.settings, checkpoint.table.rows, self.table.of)
         self.tokenizer = tokenizer
         self.stop = checkpoint.stop
         limit = setting(checkpoint.config, "max_position_embeddings")
-        self.writer = Writer(self.decoder, tokenizer, checkpoint.table.rows, self.stop, limit)
+        self.writer = TextGenerator(
+            self.decoder, tokenizer, checkpoint.table.rows, self.stop, limit
+        )
 
     @method(ids="i64 T", returns="T D @embed")
     def embed(self, ids: np.ndarray) -> np.ndarray:
@@ -133,18 +135,20 @@ class LanguageModel(Component, name="onnx.lm"):
         top_k: TopK = 0,
         seed: Seed = 0,
         stop: tuple[int | str, ...] = (),
-        aside: Aside = None,
-        keep: bool = False,
+        reasoning: Reasoning = None,
+        reuse_cache: bool = False,
     ) -> Generator[Token, None, dict[str, Any]]:
         """Continue embeddings until an end-of-text id, one of `stop`, or `max_tokens`.
 
         `stop` adds ids, or tokens by their text, to those that the model's own config names.
-        `aside` names two tokens: what stands between them is among the ids and no part of the
-        text. `keep` keeps the KV cache for the next run that begins with the same rows. The call
-        itself raises what is wrong with the options; the work begins with the first token.
+        `reasoning` names two tokens: what stands between them is among the ids and no part of the
+        text. `reuse_cache` keeps the KV cache for the next run that begins with the same rows. The
+        call itself raises what is wrong with the options; the work begins with the first token.
         """
         sampling = Sampling(temperature, top_p, top_k, seed)
-        return self.writer.write(Prompt({EMBEDS: embeds}), sampling, max_tokens, stop, aside, keep)
+        return self.writer.write(
+            Prompt({EMBEDS: embeds}), sampling, max_tokens, stop, reasoning, reuse_cache
+        )
 
     @method(embeds="T D @embed", ids="i64 N", returns="f32 N V")
     def replay(self, embeds: np.ndarray, ids: np.ndarray) -> Any:

@@ -63,7 +63,7 @@ class OnnxDecoder:
         return State(cache, self.read(prompt.rows[EMBEDS], cache)[0], prompt.adapters)
 
     def step(self, states: Sequence[State], tokens: Sequence[int]) -> None:
-        rows = self.follow(tokens)[EMBEDS]
+        rows = self.embed_tokens(tokens)[EMBEDS]
         for state, row in zip(states, rows, strict=True):
             state.logits = self.read(row[None], state.cache)[0]
 
@@ -81,7 +81,7 @@ class OnnxDecoder:
     def retire(self, state: State) -> None:
         """Let the state go."""
 
-    def follow(self, tokens: Sequence[int]) -> Mapping[str, np.ndarray]:
+    def embed_tokens(self, tokens: Sequence[int]) -> Mapping[str, np.ndarray]:
         return {EMBEDS: self.rows(np.array(tokens, np.int64))}
 
     def bits(self, value: np.ndarray) -> np.ndarray:

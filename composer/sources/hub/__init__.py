@@ -22,7 +22,7 @@ what it says or sends is refused.
 from composer.sources.hub.download import fetch, held
 from composer.sources.hub.files import HubFiles
 from composer.sources.hub.ids import HubId, is_id, parse_id
-from composer.sources.hub.required_file import Need
+from composer.sources.hub.required_file import RequiredFile
 from composer.sources.hub.snapshots import Snapshot, pin, snapshot, snapshot_of
 from composer.sources.hub.transfer import fetch_file
 from composer.sources.hub.tree import HubFile
@@ -31,7 +31,7 @@ __all__ = [
     "HubFile",
     "HubFiles",
     "HubId",
-    "Need",
+    "RequiredFile",
     "Snapshot",
     "fetch",
     "fetch_file",

@@ -17,7 +17,7 @@ from urllib.parse import SplitResult, urljoin, urlsplit
 from composer.core.errors import ComposerError, Problem
 from composer.formats.refusal import show
 from composer.sources.hub import settings
-from composer.sources.hub.trouble import Cut, network, refused, unreachable
+from composer.sources.hub.trouble import ConnectionLost, network, refused, unreachable
 
 REDIRECTS = 6
 TRIES = 4
@@ -79,14 +79,16 @@ class Answer:
                     refused("S437", f"{self.place} sends more than the {most} bytes it should have")
                 now = time.monotonic()
                 if deadline is not None and now > deadline:
-                    raise Cut("it takes too long", timeout=True)
+                    raise ConnectionLost("it takes too long", timeout=True)
                 if now - since > WINDOW:
                     if came < FLOOR:
-                        raise Cut(f"only {came} bytes came in {now - since:.0f} s", timeout=True)
+                        raise ConnectionLost(
+                            f"only {came} bytes came in {now - since:.0f} s", timeout=True
+                        )
                     since, came = now, 0
                 yield chunk
         except http_errors() as error:
-            raise Cut(_why(error), timeout=_is_timeout(error)) from None
+            raise ConnectionLost(_why(error), timeout=_is_timeout(error)) from None
 
     def body(self, most: int, deadline: float) -> bytes:
         """Return the whole body."""
@@ -106,7 +108,7 @@ def get(url: str, *, headers: Mapping[str, str] | None = None) -> Iterator[Answe
         last = attempt == TRIES - 1
         try:
             answer = _follow(url, dict(headers or {}), time.monotonic() + PER_TRY)
-        except Cut as cut:
+        except ConnectionLost as cut:
             if attempt >= CONNECTS - 1 or cut.timeout:
                 unreachable(url, cut)
             asked = 0.0
@@ -131,7 +133,7 @@ def _follow(url: str, headers: dict[str, str], deadline: float) -> Answer:
     at = url
     for _ in range(REDIRECTS):
         parts = _split(at)
-        hold_address(parts, home, at)
+        check_address(parts, home, at)
         mine = _origin(parts) == _origin(home)
         response = _send(at, {**headers, **(_token() if mine else {})}, deadline)
         if mine:
@@ -146,7 +148,7 @@ def _follow(url: str, headers: dict[str, str], deadline: float) -> Answer:
     return refused("S436", f"{url} redirects more than {REDIRECTS} times")
 
 
-def hold_address(parts: SplitResult, home: SplitResult, url: str) -> None:
+def check_address(parts: SplitResult, home: SplitResult, url: str) -> None:
     """Refuse an address that is no https, or that is inside a network the Hub is not in."""
     host = (parts.hostname or "").rstrip(".")
     local = home.hostname in LOOPBACK
@@ -208,7 +210,7 @@ def _token() -> dict[str, str]:
 
 
 def _send(url: str, headers: dict[str, str], deadline: float) -> Any:
-    """Return a response whose headers are here before the deadline, or raise Cut.
+    """Return a response whose headers are here before the deadline, or raise ConnectionLost.
 
     A timeout of a socket is one of silence: only a thread that can be left bounds the whole.
     """
@@ -235,11 +237,11 @@ def _send(url: str, headers: dict[str, str], deadline: float) -> Any:
         found = answers.get(timeout=max(0.0, deadline - time.monotonic()))
     except queue.Empty:
         left.set()
-        raise Cut("no answer came in time", timeout=True) from None
+        raise ConnectionLost("no answer came in time", timeout=True) from None
     if not isinstance(found, Exception):
         return found
     if isinstance(found, http_errors()):
-        raise Cut(_why(found), timeout=_is_timeout(found)) from None
+        raise ConnectionLost(_why(found), timeout=_is_timeout(found)) from None
     raise found
 
 

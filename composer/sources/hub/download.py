@@ -10,10 +10,10 @@ from pathlib import Path
 from composer.core.errors import ComposerError, Problem, in_order
 from composer.formats.refusal import listing
 from composer.sources.hub import settings
-from composer.sources.hub.abreast import abreast
 from composer.sources.hub.cache import is_verified, local
 from composer.sources.hub.progress import progress
-from composer.sources.hub.required_file import Need
+from composer.sources.hub.required_file import RequiredFile
+from composer.sources.hub.run_parallel import run_parallel
 from composer.sources.hub.transfer import (
     Fetched,
     disk_full,
@@ -30,19 +30,19 @@ AT_ONCE = 4
 STALE = 7 * 86_400.0
 
 
-def held(need: Need) -> bool:
+def held(need: RequiredFile) -> bool:
     """Tell whether a file is here, and verified."""
     return is_verified(need.snapshot, need.file)
 
 
-def fetch(needs: Iterable[Need]) -> Fetched:
+def fetch(needs: Iterable[RequiredFile]) -> Fetched:
     """Download and verify what is not here; raise ComposerError with every problem there was.
 
     Several processes may fetch the same at once: one downloads, the others wait for it.
     """
     waiting = [need for need in needs if not held(need)]
-    hold_here(waiting)
-    hold_budget(waiting)
+    require_cached(waiting)
+    check_download_budget(waiting)
     done, stop = Fetched(), threading.Event()
     if not waiting:
         return done
@@ -52,7 +52,7 @@ def fetch(needs: Iterable[Need]) -> Fetched:
     total = sum(need.file.size for need in waiting)
     with progress(total, len(waiting)) as tell:
 
-        def one(need: Need) -> None:
+        def one(need: RequiredFile) -> None:
             try:
                 fetch_into(need.snapshot, need.file, done, tell, stop)
             except ComposerError as error:
@@ -60,7 +60,7 @@ def fetch(needs: Iterable[Need]) -> Fetched:
                 stop.set()
 
         try:
-            abreast(one, sorted(waiting, key=lambda need: -need.file.size), AT_ONCE)
+            run_parallel(one, sorted(waiting, key=lambda need: -need.file.size), AT_ONCE)
         finally:
             stop.set()
     if any(problem.code == "S439" for problem in problems):
@@ -71,7 +71,7 @@ def fetch(needs: Iterable[Need]) -> Fetched:
     return done
 
 
-def hold_here(needs: Iterable[Need]) -> None:
+def require_cached(needs: Iterable[RequiredFile]) -> None:
     """Where the network is forbidden, refuse what is not in the cache, all of it at once."""
     if not settings.offline():
         return
@@ -83,7 +83,7 @@ def hold_here(needs: Iterable[Need]) -> None:
         network("S499", message, listing(missing), hint=hint)
 
 
-def hold_budget(needs: Iterable[Need]) -> None:
+def check_download_budget(needs: Iterable[RequiredFile]) -> None:
     """Refuse more files or bytes than any bundle needs, and more than the disk has room for."""
     needs = list(needs)
     total = sum(need.file.size for need in needs)

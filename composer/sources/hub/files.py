@@ -61,7 +61,7 @@ class HubFiles:
             )
         if path not in snapshot.files:
             absent(self, location)
-        hold_kind(location, path, external=within is not None)
+        check_file_kind(location, path, external=within is not None)
         file = snapshot.files[path]
         if local(snapshot, file):
             return self.local.open(location, within)
@@ -79,7 +79,7 @@ class HubFiles:
         return HubRanges(location, snapshot, file)
 
 
-def hold_kind(location: Location, path: str, external: bool) -> None:
+def check_file_kind(location: Location, path: str, external: bool) -> None:
     """Refuse what could be more than data: only kinds that are read here are ever fetched."""
     if DATA.fullmatch(path) or MANIFEST.fullmatch(path):
         return

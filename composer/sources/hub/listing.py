@@ -15,8 +15,8 @@ from composer.formats.refusal import show
 from composer.sources.hub import settings
 from composer.sources.hub.client import get, join
 from composer.sources.hub.ids import COMMIT
-from composer.sources.hub.tree import GIT, SHA256, HubFile, hold_names, name_fault, read_entries
-from composer.sources.hub.trouble import Cut, broken, network, refused
+from composer.sources.hub.tree import GIT, SHA256, HubFile, check_names, name_fault, read_entries
+from composer.sources.hub.trouble import ConnectionLost, broken, network, refused
 
 PAGE = 16 << 20
 HELD = 200_000  # lists and objects of a page
@@ -59,7 +59,7 @@ def listing(repo: str, commit: str) -> dict[str, HubFile]:
             refused("S416", f"{repo} lists more than {MOST} files")
     if url is not None:
         refused("S416", f"{repo}: its listing has more than {PAGES} pages")
-    hold_names(repo, files, ())
+    check_names(repo, files, ())
     _write(_place(repo, commit), files)
     return files
 
@@ -117,7 +117,7 @@ def read_json(url: str) -> tuple[Any, str | None]:
                 data = answer.body(PAGE, time.monotonic() + SECONDS)
                 more = NEXT.search(answer.headers.get("link", ""))
             break
-        except Cut as cut:
+        except ConnectionLost as cut:
             if cut.timeout or attempt == TRIES - 1:
                 broken(url, cut)
     try:

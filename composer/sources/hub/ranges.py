@@ -17,14 +17,14 @@ from composer.core.location import Location
 from composer.formats.files import LocalFiles
 from composer.formats.ranges import Ranges
 from composer.sources.hub import settings
-from composer.sources.hub.abreast import abreast
 from composer.sources.hub.cache import local
 from composer.sources.hub.client import get
-from composer.sources.hub.response import hold_answer, hold_span
+from composer.sources.hub.response import check_answer, check_span
+from composer.sources.hub.run_parallel import run_parallel
 from composer.sources.hub.snapshots import Snapshot
 from composer.sources.hub.transfer import fetch_file
 from composer.sources.hub.tree import HubFile
-from composer.sources.hub.trouble import Cut, broken, is_network, refused
+from composer.sources.hub.trouble import ConnectionLost, broken, is_network, refused
 
 BLOCK = 20_480  # a hop over a tensor reads 16 KiB of it, twice, from starts that differ a little
 FIRST = 65_536
@@ -108,12 +108,12 @@ class HubRanges:
             try:
                 with get(address or url, headers={"Range": f"bytes={at}-{last}"}) as answer:
                     if address is None:
-                        hold_answer(answer, self.snapshot, self.file)
-                    hold_span(answer, at, last, self.file)
+                        check_answer(answer, self.snapshot, self.file)
+                    check_span(answer, at, last, self.file)
                     until = time.monotonic() + SECONDS + length / 100_000
                     data = answer.body(length, until)
                     self.address = answer.url
-            except Cut as cut:
+            except ConnectionLost as cut:
                 if cut.timeout or attempt == TRIES - 1:
                     broken(url, cut)
                 continue
@@ -187,7 +187,7 @@ def warm(snapshot: Snapshot, shards: Iterable[HubFile]) -> None:
             if length <= min(AHEAD, file.size - 8):
                 opened.read(8, length)
 
-    abreast(read, list(shards)[:SHARDS], AT_ONCE)
+    run_parallel(read, list(shards)[:SHARDS], AT_ONCE)
 
 
 def _place(snapshot: Snapshot, file: HubFile) -> Path:

@@ -9,7 +9,7 @@ from composer.sources.hub.tree import HubFile
 
 
 @dataclass(frozen=True)
-class Need:
+class RequiredFile:
     """A file of a snapshot and the components that read it."""
 
     snapshot: Snapshot

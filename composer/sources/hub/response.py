@@ -12,7 +12,7 @@ from composer.sources.hub.trouble import network, refused
 SPAN = re.compile(r"bytes (\d{1,18})-(\d{1,18})/(\d{1,18})")
 
 
-def hold_answer(answer: Answer, snapshot: Snapshot, file: HubFile) -> None:
+def check_answer(answer: Answer, snapshot: Snapshot, file: HubFile) -> None:
     """Hold the Hub's headers on a file against the listing, before its body is read."""
     where = f"{snapshot.repo}/{file.path}"
     commit, tag = answer.said("x-repo-commit"), answer.tag
@@ -33,7 +33,7 @@ def hold_answer(answer: Answer, snapshot: Snapshot, file: HubFile) -> None:
         refused("S419", f"{where}: it has {size[:20]} bytes, and the listing has {file.size}")
 
 
-def hold_span(answer: Answer, first: int, last: int, file: HubFile) -> None:
+def check_span(answer: Answer, first: int, last: int, file: HubFile) -> None:
     """Refuse an answer that holds other bytes than were asked for."""
     if answer.status == 200 and first == 0 and last == file.size - 1:
         return

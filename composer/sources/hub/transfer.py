@@ -17,10 +17,10 @@ from composer.sources.hub import settings
 from composer.sources.hub.cache import digest_of, is_verified, link, local, remember
 from composer.sources.hub.client import get
 from composer.sources.hub.part import Part, Tell
-from composer.sources.hub.response import SPAN, hold_answer
+from composer.sources.hub.response import SPAN, check_answer
 from composer.sources.hub.snapshots import Snapshot
 from composer.sources.hub.tree import HubFile
-from composer.sources.hub.trouble import Cut, broken, is_network, refused
+from composer.sources.hub.trouble import ConnectionLost, broken, is_network, refused
 
 TRIES = 5
 WAIT = 0.1  # seconds, twice as long before each next try
@@ -142,10 +142,10 @@ def _collect(snapshot: Snapshot, part: Part, stop: threading.Event) -> None:
     """Append to a part until it is whole; keep it where the network fails, and only there."""
     url, file, tries = snapshot.url(part.file.path), part.file, 0
     while part.size < file.size and not stop.is_set():
-        before, why = part.size, Cut("the answers are short")
+        before, why = part.size, ConnectionLost("the answers are short")
         try:
             _append(url, snapshot, part, stop)
-        except Cut as cut:
+        except ConnectionLost as cut:
             why = cut
         except ComposerError as error:
             if not (is_network(error) and part.size):
@@ -164,7 +164,7 @@ def _append(url: str, snapshot: Snapshot, part: Part, stop: threading.Event) -> 
     file, at = part.file, part.size
     headers = {"Range": f"bytes={at}-"} if at else {}
     with get(url, headers=headers) as answer:
-        hold_answer(answer, snapshot, file)
+        check_answer(answer, snapshot, file)
         if at and not _continues(answer.status, answer.headers.get("content-range", ""), at, file):
             part.drop()  # the server begins again, or knows no such range
             if answer.status != 200:

@@ -48,7 +48,7 @@ def read_entries(repo: str, entries: Iterable[Any]) -> dict[str, HubFile]:
         if path in files:
             _refuse("S415", f"{repo} lists {show(path)} twice")
         files[path] = _file(repo, path, entry)
-    hold_names(repo, files, folders)
+    check_names(repo, files, folders)
     return files
 
 
@@ -83,7 +83,7 @@ def name_fault(path: str) -> str | None:
     return None
 
 
-def hold_names(repo: str, files: Iterable[str], folders: Iterable[str]) -> None:
+def check_names(repo: str, files: Iterable[str], folders: Iterable[str]) -> None:
     """Refuse two names that one file system takes for one, and a file that is a folder too."""
     files = set(files)
     around = set(folders)

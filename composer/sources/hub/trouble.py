@@ -8,7 +8,7 @@ from urllib.parse import urlsplit
 from composer.core.errors import ComposerError, Problem
 
 
-class Cut(Exception):
+class ConnectionLost(Exception):
     """A connection that was not made, broke off, or took too long."""
 
     def __init__(self, why: str, timeout: bool = False) -> None:
@@ -27,7 +27,7 @@ def refused(code: str, message: str, *causes: str, hint: str | None = None) -> N
     raise ComposerError(Problem(code, message, causes=causes, hint=hint))
 
 
-def unreachable(url: str, cut: Cut) -> NoReturn:
+def unreachable(url: str, cut: ConnectionLost) -> NoReturn:
     """Raise what stands for a connection that was not made."""
     host = urlsplit(url).netloc
     if cut.timeout:
@@ -37,7 +37,7 @@ def unreachable(url: str, cut: Cut) -> NoReturn:
     network("S490", f"cannot reach {host}: {cut}", hint=hint)
 
 
-def broken(url: str, cut: Cut, where: str = "") -> NoReturn:
+def broken(url: str, cut: ConnectionLost, where: str = "") -> NoReturn:
     """Raise what stands for answers that break off, or that do not end."""
     if cut.timeout:
         unreachable(url, cut)

@@ -10,7 +10,7 @@ from typing import TypeVar
 T = TypeVar("T")
 
 
-def abreast(call: Callable[[T], None], items: Iterable[T], most: int) -> None:
+def run_parallel(call: Callable[[T], None], items: Iterable[T], most: int) -> None:
     """Call for each item, `most` at a time; raise what a call raises once the others are through.
 
     The threads of an executor would hold up the end of the process for as long as a server is

@@ -14,7 +14,7 @@ class Marks:
     close: int
 
 
-class Aside:
+class ReasoningFilter:
     """Follow an answer id by id; without marks nothing stands aside.
 
     Both marks stand aside themselves, and so does all that follows one that is never closed.
@@ -34,7 +34,7 @@ class Aside:
         return self._inside
 
 
-def without_asides(ids: Iterable[int], marks: Marks | None) -> list[int]:
+def without_reasoning(ids: Iterable[int], marks: Marks | None) -> list[int]:
     """Return the ids that stand not aside."""
-    aside = Aside(marks)
+    aside = ReasoningFilter(marks)
     return [id for id in ids if not aside.has(id)]

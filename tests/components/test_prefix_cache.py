@@ -38,7 +38,7 @@ def qwen3(models):
 
 def fresh(lm):
     """Forget what earlier tests kept, and count the rows that are read from now on."""
-    keeper = lm.writer.keeper
+    keeper = lm.writer.prefix_cache
     keeper.held = None
     lm.read = []
     decoder = keeper.decoder
@@ -69,27 +69,27 @@ def prompt_of(lm, ids):
     return Prompt({keywords[port]: rows for port, rows in given(lm, ids).items()})
 
 
-def said(lm, ids, keep=True, count=12, **options):
+def said(lm, ids, reuse_cache=True, count=12, **options):
     options = {"max_tokens": count, **options}
-    return outputs(lm.generate(**given(lm, ids), keep=keep, **options))[1]["ids"]
+    return outputs(lm.generate(**given(lm, ids), reuse_cache=reuse_cache, **options))[1]["ids"]
 
 
-def talk(lm, keep, turns=TURNS):
+def talk(lm, reuse_cache, turns=TURNS):
     """Return what was asked and answered, over all turns."""
     history = np.zeros(0, np.int64)
     for turn in turns:
         asked = np.concatenate([history, turn])
-        history = np.concatenate([asked, said(lm, asked, keep)])
+        history = np.concatenate([asked, said(lm, asked, reuse_cache)])
     return history
 
 
 def test_a_conversation_says_the_same_and_reads_only_what_is_new(lm):
-    expected = talk(lm, keep=False)
+    expected = talk(lm, reuse_cache=False)
     first, second, third = (len(turn) for turn in TURNS)
     assert lm.read[0] == first
     answers = [lm.read[1] - lm.read[0] - second, lm.read[2] - lm.read[1] - third]
     lm.read.clear()
-    assert talk(lm, keep=True).tolist() == expected.tolist()
+    assert talk(lm, reuse_cache=True).tolist() == expected.tolist()
     # The last token of an answer that was cut, here after 12, is not read yet.
     cut = [length == 12 for length in answers]
     assert lm.read == [first, second + cut[0], third + cut[1]]
@@ -97,7 +97,7 @@ def test_a_conversation_says_the_same_and_reads_only_what_is_new(lm):
 
 def test_an_answer_that_ended_is_read_already(qwen3):
     asked = TURNS[0]
-    whole = said(qwen3, asked, keep=False)
+    whole = said(qwen3, asked, reuse_cache=False)
     end = int(whole[6])
     answer = said(qwen3, asked, stop=(end,))
     assert answer.tolist() == whole[: whole.tolist().index(end)].tolist()
@@ -105,13 +105,13 @@ def test_an_answer_that_ended_is_read_already(qwen3):
     qwen3.read.clear()
     kept = said(qwen3, again)
     assert qwen3.read == [len(TURNS[1])]
-    assert kept.tolist() == said(qwen3, again, keep=False).tolist()
+    assert kept.tolist() == said(qwen3, again, reuse_cache=False).tolist()
 
 
 def test_logits_over_a_kept_cache_are_those_without(lm):
     """Beyond rounding: a cache that has read one row too many, or too few, is far away."""
-    ids = talk(lm, keep=True)
-    keeper = lm.writer.keeper
+    ids = talk(lm, reuse_cache=True)
+    keeper = lm.writer.prefix_cache
     prompt = prompt_of(lm, [*ids, 5, 6])
     lm.read.clear()
     kept = np.array(keeper.prefill(prompt).logits)
@@ -124,12 +124,12 @@ def test_logits_over_a_kept_cache_are_those_without(lm):
 
 def test_a_conversation_that_turns_back_is_trimmed_or_begins_anew(lm):
     """Only a cache that still holds all its rows can be trimmed."""
-    history = talk(lm, keep=True)
+    history = talk(lm, reuse_cache=True)
     other = np.concatenate([history[:20], TURNS[1] + 1])
     lm.read.clear()
     kept = said(lm, other)
     assert lm.read == [len(other) if lm.model.model_type in SLIDING else 5]
-    assert kept.tolist() == said(lm, other, keep=False).tolist()
+    assert kept.tolist() == said(lm, other, reuse_cache=False).tolist()
 
 
 def test_a_window_that_has_not_moved_can_be_trimmed(models):
@@ -137,7 +137,7 @@ def test_a_window_that_has_not_moved_can_be_trimmed(models):
     said(lm, TURNS[0], count=4)
     other = np.concatenate([TURNS[0][:7], TURNS[1]])
     lm.read.clear()
-    assert said(lm, other).tolist() == said(lm, other, keep=False).tolist()
+    assert said(lm, other).tolist() == said(lm, other, reuse_cache=False).tolist()
     assert lm.read == [5, len(other)]
 
 
@@ -149,11 +149,11 @@ def test_the_same_question_again_reads_its_last_row(qwen3):
 
 
 def test_runs_side_by_side_do_not_share_a_cache(qwen3):
-    history = talk(qwen3, keep=True, turns=TURNS[:1])
+    history = talk(qwen3, reuse_cache=True, turns=TURNS[:1])
     asked = [np.concatenate([history, turn]) for turn in TURNS[1:]]
-    expected = [said(qwen3, ids, keep=False).tolist() for ids in asked]
+    expected = [said(qwen3, ids, reuse_cache=False).tolist() for ids in asked]
     qwen3.read.clear()
-    runs = [qwen3.generate(embeds(qwen3, ids), keep=True, max_tokens=12) for ids in asked]
+    runs = [qwen3.generate(embeds(qwen3, ids), reuse_cache=True, max_tokens=12) for ids in asked]
     found = [[], []]
     for _ in range(12):
         for tokens, run in zip(found, runs, strict=True):
@@ -165,26 +165,26 @@ def test_runs_side_by_side_do_not_share_a_cache(qwen3):
         qwen3.read.clear()
         longer = np.concatenate([ids, tokens, [7]])
         if run is runs[-1]:  # the one that came back last is held
-            assert said(qwen3, longer).tolist() == said(qwen3, longer, keep=False).tolist()
+            assert said(qwen3, longer).tolist() == said(qwen3, longer, reuse_cache=False).tolist()
             assert qwen3.read[0] == 2
 
 
 def test_an_answer_that_was_left_is_kept_as_far_as_it_came(qwen3):
-    run = qwen3.generate(embeds(qwen3, TURNS[0]), keep=True, max_tokens=12)
+    run = qwen3.generate(embeds(qwen3, TURNS[0]), reuse_cache=True, max_tokens=12)
     tokens = [next(run).id for _ in range(4)]
     run.close()
     again = np.concatenate([TURNS[0], tokens, TURNS[1]])
     qwen3.read.clear()
-    assert said(qwen3, again).tolist() == said(qwen3, again, keep=False).tolist()
+    assert said(qwen3, again).tolist() == said(qwen3, again, reuse_cache=False).tolist()
     assert qwen3.read[0] == len(TURNS[1])
 
 
 @pytest.mark.parametrize("fails_at", [0, 1, 2, 3, 6])
 def test_a_run_that_fails_leaves_nothing_behind(qwen3, monkeypatch, fails_at):
     """In its prefill, between the layers of a step, or anywhere else."""
-    history = talk(qwen3, keep=True, turns=TURNS[:2])
+    history = talk(qwen3, reuse_cache=True, turns=TURNS[:2])
     asked = np.concatenate([history, TURNS[2]])
-    expected = said(qwen3, asked, keep=False).tolist()
+    expected = said(qwen3, asked, reuse_cache=False).tolist()
     layer = type(qwen3.model.layers[0])
     genuine, calls = layer.__call__, []
 
@@ -198,14 +198,14 @@ def test_a_run_that_fails_leaves_nothing_behind(qwen3, monkeypatch, fails_at):
     with pytest.raises(MemoryError):
         said(qwen3, asked)
     monkeypatch.undo()
-    assert qwen3.writer.keeper.held is None
+    assert qwen3.writer.prefix_cache.held is None
     qwen3.read.clear()
     assert said(qwen3, asked).tolist() == expected
     assert qwen3.read == [len(asked)]
 
 
 def test_a_step_that_failed_is_not_kept_whoever_gives_it_back(qwen3, monkeypatch):
-    keeper = qwen3.writer.keeper
+    keeper = qwen3.writer.prefix_cache
     state = keeper.prefill(Prompt({"input_embeddings": embeds(qwen3, TURNS[0])}))
     monkeypatch.setattr(keeper.decoder, "step", lambda states, tokens: 1 / 0)
     with pytest.raises(ZeroDivisionError):
@@ -215,19 +215,19 @@ def test_a_step_that_failed_is_not_kept_whoever_gives_it_back(qwen3, monkeypatch
 
 
 def test_what_cannot_run_leaves_the_conversation_alone(qwen3):
-    history = talk(qwen3, keep=True, turns=TURNS[:1])
+    history = talk(qwen3, reuse_cache=True, turns=TURNS[:1])
     with pytest.raises(ComposerError, match="R514"):
         said(qwen3, np.full(600, 5))
     with pytest.raises(ComposerError, match="R516"):
         said(qwen3, TURNS[0], stop=("no such",))
-    said(qwen3, TURNS[1], keep=False)
+    said(qwen3, TURNS[1], reuse_cache=False)
     qwen3.read.clear()
     said(qwen3, [*history, 9])
     assert qwen3.read == [2]
 
 
 def test_one_cache_is_held_at_most(qwen3):
-    keeper = qwen3.writer.keeper
+    keeper = qwen3.writer.prefix_cache
     said(qwen3, TURNS[0])
     first = keeper.held
     said(qwen3, TURNS[1])
@@ -236,7 +236,7 @@ def test_one_cache_is_held_at_most(qwen3):
 
 
 def test_other_adapters_begin_anew(qwen3, monkeypatch):
-    keeper = qwen3.writer.keeper
+    keeper = qwen3.writer.prefix_cache
     monkeypatch.setattr(keeper.decoder, "switch", lambda names: None)
     rows = {"input_embeddings": embeds(qwen3, TURNS[0])}
     for adapters, reads in (((), 9), ((), 1), (("speech",), 9), (("speech",), 1), ((), 9)):
@@ -246,7 +246,7 @@ def test_other_adapters_begin_anew(qwen3, monkeypatch):
 
 
 def test_one_bit_of_one_row_tells_conversations_apart(qwen3):
-    keeper = qwen3.writer.keeper
+    keeper = qwen3.writer.prefix_cache
     rows = embeds(qwen3, TURNS[0])
     said(qwen3, TURNS[0])
     bits = np.array(rows.view(mx.uint32))
@@ -260,9 +260,9 @@ def test_a_quantized_table_gives_a_token_the_same_row_alone(tmp_path):
     folder = save(torch_model("qwen3", num_hidden_layers=2), tmp_path / "lm")
     rules = {"*": QuantizationRule(8, 32)}
     lm = fresh(load(folder, Quantization(4, 32, rules)))
-    expected = talk(lm, keep=False)
+    expected = talk(lm, reuse_cache=False)
     lm.read.clear()
-    assert talk(lm, keep=True).tolist() == expected.tolist()
+    assert talk(lm, reuse_cache=True).tolist() == expected.tolist()
     assert lm.read == [9, 6, 8]
 
 
@@ -291,7 +291,7 @@ def test_rows_are_told_apart_by_all_that_the_model_is_given(qwen3):
 def test_one_row_beside_the_embeddings_tells_conversations_apart(models):
     """Rows of sound may stand in equal prompts with other per-layer rows."""
     lm = fresh(models["gemma4"])
-    keeper, prompt = lm.writer.keeper, prompt_of(lm, TURNS[0][:6])
+    keeper, prompt = lm.writer.prefix_cache, prompt_of(lm, TURNS[0][:6])
     for prefix, reads in (("per_layer_inputs", 6 - 2), (None, 6 - 2), (None, 1)):
         rows = dict(prompt.rows)
         if prefix:

@@ -1,6 +1,6 @@
 import pytest
 
-from composer.generation.aside import Marks, without_asides
+from composer.generation.reasoning import Marks, without_reasoning
 
 MARKS = Marks(8, 9)
 
@@ -18,5 +18,5 @@ MARKS = Marks(8, 9)
     ],
 )
 def test_what_stands_aside_is_left_out(ids, left):
-    assert without_asides(ids, MARKS) == left
-    assert without_asides(ids, None) == ids
+    assert without_reasoning(ids, MARKS) == left
+    assert without_reasoning(ids, None) == ids
