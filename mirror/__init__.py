@@ -3,6 +3,7 @@
 from mirror.fault import Fault
 from mirror.file import File
 from mirror.repository import Repository
-from mirror.server import Mirror, Request
+from mirror.server import Mirror
+from mirror.state import Request
 
 __all__ = ["Fault", "File", "Mirror", "Repository", "Request"]

@@ -15,14 +15,14 @@ from mirror.fault import Fault, Origin
 from mirror.file import BLOCK, File
 from mirror.listing import info, rows
 from mirror.repository import Repository
-from mirror.server import Mirror, Request
+from mirror.state import Request, State
 
 RANGE = re.compile(r"bytes=(\d*)-(\d*)")
 
 Query = Mapping[str, list[str]]
 
 
-def handler(mirror: Mirror, origin: Origin) -> type[BaseHTTPRequestHandler]:
+def handler(mirror: State, origin: Origin) -> type[BaseHTTPRequestHandler]:
     """Bind a handler to its mirror and to the origin that it plays."""
     return type("Bound", (_Handler,), {"mirror": mirror, "origin": origin})
 
@@ -30,7 +30,7 @@ def handler(mirror: Mirror, origin: Origin) -> type[BaseHTTPRequestHandler]:
 class _Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
     disable_nagle_algorithm = True
-    mirror: Mirror
+    mirror: State
     origin: Origin
     fault: Fault
 

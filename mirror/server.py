@@ -2,32 +2,18 @@
 
 from __future__ import annotations
 
-import secrets
 import threading
-from collections.abc import Collection, Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping
 from http.server import ThreadingHTTPServer
 
-from mirror.fault import Fault, Origin
+from mirror.handler import handler
 from mirror.repository import Content, Repository
+from mirror.state import State
 
 HOST = "127.0.0.1"
 
 
-@dataclass
-class Request:
-    """One request that was answered: `sent` counts the bytes of its body."""
-
-    method: str
-    path: str
-    range: str | None
-    authorized: bool
-    origin: Origin
-    status: int
-    sent: int = 0
-
-
-class Mirror:
+class Mirror(State):
     """Serve repositories on loopback while the context is open.
 
     `tokens` are the bearer tokens that are valid, each with the repositories that it opens: gated
@@ -45,20 +31,7 @@ class Mirror:
         tokens: Mapping[str, Collection[str]] | None = None,
         apart: bool = True,
     ) -> None:
-        from mirror.handler import handler
-
-        self.repositories = {
-            name: held if isinstance(held, Repository) else Repository(held)
-            for name, held in repositories.items()
-        }
-        self.page = page
-        self.tokens = dict(tokens or {})
-        self.faults: dict[str, Fault | list[Fault]] = {}
-        self.requests: list[Request] = []
-        self.uploads: dict[str, bytes] = {}
-        self.secret = secrets.token_hex(8)
-        self._used: dict[int, int] = {}
-        self._lock = threading.Lock()
+        super().__init__(repositories, page, tokens)
         self._servers = [_Server((HOST, port), handler(self, "hub"))]
         if apart:
             self._servers.append(_Server((HOST, 0), handler(self, "store")))
@@ -75,31 +48,6 @@ class Mirror:
             server.shutdown()
             server.server_close()
 
-    def fault(self, key: str, method: str, origin: Origin) -> Fault:
-        """Use one fault of a file or a listing, once more."""
-        with self._lock:
-            for fault in _listed(self.faults.get(key, ())):
-                used = self._used.get(id(fault), 0)
-                acts = method in fault.methods and origin in fault.origins
-                if acts and (fault.times is None or used < fault.times):
-                    self._used[id(fault)] = used + 1
-                    return fault
-        return Fault()
-
-    def note(self, request: Request) -> None:
-        """Keep a request that was answered."""
-        with self._lock:
-            self.requests.append(request)
-
-    def asked(self, part: str = "", method: str = "GET") -> list[Request]:
-        """Return the requests so far whose path holds `part`."""
-        return [one for one in self.requests if one.method == method and part in one.path]
-
-    @property
-    def sent(self) -> int:
-        """Count the bytes of all bodies so far."""
-        return sum(request.sent for request in self.requests)
-
 
 class _Server(ThreadingHTTPServer):
     daemon_threads = True
@@ -107,7 +55,3 @@ class _Server(ThreadingHTTPServer):
 
     def handle_error(self, *_: object) -> None:
         """Say nothing: a client that goes away is what many tests are about."""
-
-
-def _listed(faults: Fault | Iterable[Fault]) -> Iterable[Fault]:
-    return (faults,) if isinstance(faults, Fault) else faults

@@ -11,10 +11,10 @@ from typing import Any
 from mirror.answer import Answer, Refused, of_json
 from mirror.file import File, is_lfs
 from mirror.repository import Content, Repository
-from mirror.server import Mirror
+from mirror.state import State
 
 
-def create(mirror: Mirror, asked: Any) -> Answer:
+def create(mirror: State, asked: Any) -> Answer:
     """Make an empty repository."""
     name = (
         f"{asked['organization']}/{asked['name']}" if asked.get("organization") else asked["name"]
@@ -38,7 +38,7 @@ def modes(asked: Any) -> Answer:
     return of_json({"files": files})
 
 
-def batch(mirror: Mirror, asked: Any) -> Answer:
+def batch(mirror: State, asked: Any) -> Answer:
     """Say where each large file goes that is not here yet."""
     place = f"{mirror.store or mirror.url}/store/{mirror.secret}/upload"
     objects = [
@@ -50,7 +50,7 @@ def batch(mirror: Mirror, asked: Any) -> Answer:
     return of_json({"transfer": "basic", "objects": objects})
 
 
-def put(mirror: Mirror, oid: str, data: bytes) -> Answer:
+def put(mirror: State, oid: str, data: bytes) -> Answer:
     """Keep a large file that is what its name says."""
     if hashlib.sha256(data).hexdigest() != oid:
         raise Refused(422, "", "sha256 differs")
@@ -58,7 +58,7 @@ def put(mirror: Mirror, oid: str, data: bytes) -> Answer:
     return of_json({})
 
 
-def commit(mirror: Mirror, name: str, revision: str, lines: list[Any]) -> Answer:
+def commit(mirror: State, name: str, revision: str, lines: list[Any]) -> Answer:
     """Apply a commit to a branch."""
     repository = mirror.repositories[name]
     files: dict[str, Content] = dict(repository.files(revision))
@@ -79,7 +79,7 @@ def commit(mirror: Mirror, name: str, revision: str, lines: list[Any]) -> Answer
     return of_json({"success": True, "commitOid": made, "commitUrl": url, "hookOutput": ""})
 
 
-def post(mirror: Mirror, parts: list[str], body: bytes, may: Callable[[str], None]) -> Answer:
+def post(mirror: State, parts: list[str], body: bytes, may: Callable[[str], None]) -> Answer:
     """Route a POST; `may` raises unless the token opens a repository."""
     match parts:
         case ["api", "validate-yaml"]:
