@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from composer.checker.facts import ask_components
 from composer.checker.locked import differences
@@ -24,19 +25,22 @@ def check(
     variant: str | None = None,
     sources: Mapping[str, Path] | None = None,
     precision: Mapping[str, str] | None = None,
+    backends: Mapping[str, str] | None = None,
 ) -> Report:
     """Check a bundle, by path, name or hub ID, in one variant, or as it stands and in each.
 
     Files of the Hub that are not here are read from afar, their headers alone. `sources` gives
-    folders that stand in for sources; `precision` overrides components' own.
+    folders that stand in for sources; `precision` overrides components' own; `backends` chooses
+    what runs a component that names a family, by component or for all under `*`.
     """
-    first = check_variant(path, variant, sources=sources, precision=precision)
+    asked: dict[str, Any] = {"sources": sources, "precision": precision, "backends": backends}
+    first = check_variant(path, variant, **asked)
     if first.bundle is None or first.bundle.manifest.variant is not None:
         return first
     known = set(map(str, first.problems))
     problems = list(first.problems)
     for name in first.bundle.manifest.variants:
-        found = check_variant(path, name, sources=sources, precision=precision).problems
+        found = check_variant(path, name, **asked).problems
         problems += [
             replace(problem, message=f"in the variant '{name}': {problem.message}")
             for problem in found
@@ -51,6 +55,7 @@ def check_variant(
     *,
     sources: Mapping[str, Path] | None = None,
     precision: Mapping[str, str] | None = None,
+    backends: Mapping[str, str] | None = None,
 ) -> Report:
     """Check one variant, or with None the manifest as it stands and no variant."""
     try:
@@ -60,14 +65,14 @@ def check_variant(
     except ComposerError as error:
         return Report(error.problems)
     roots, problems = resolve_sources(manifest, sources, lock.commits if lock else None)
-    known, found = ask_components(manifest, roots, precision or {})
+    known, found = ask_components(manifest, roots, precision or {}, backends)
     problems += found
     graphs = {}
     for task in manifest.tasks.values():
         graphs[task.name], found = wire(manifest, task, known)
         problems += found
     problems += _never_run(manifest, graphs) if not any(map(_is_error, problems)) else []
-    asked = CheckRequest(bundle, variant, sources or {}, precision or {})
+    asked = CheckRequest(bundle, variant, sources or {}, precision or {}, backends or {})
     checked = Checked(manifest, known, graphs, asked, lock)
     problems += differences(checked) if lock else []
     return Report(in_order(problems), checked)
@@ -77,7 +82,11 @@ def check_again(checked: Checked) -> Report:
     """Check the same once more, as after files came that had been read from afar."""
     asked = checked.asked
     return check_variant(
-        asked.bundle, asked.variant, sources=asked.sources, precision=asked.precision
+        asked.bundle,
+        asked.variant,
+        sources=asked.sources,
+        precision=asked.precision,
+        backends=asked.backends,
     )
 
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import ValidationError
 
+from composer.checker.choice import ALL, Candidate, candidates
 from composer.core import registry
 from composer.core.component import Adapter, Bound, Component, Facts, Spec
 from composer.core.errors import ComposerError, Problem
@@ -27,13 +28,17 @@ KEYS = ("weights", "files", "precision", "adapters")
 
 
 def ask_components(
-    manifest: Manifest, roots: Roots, precision: Mapping[str, str]
+    manifest: Manifest,
+    roots: Roots,
+    precision: Mapping[str, str],
+    backends: Mapping[str, str] | None = None,
 ) -> tuple[dict[str, CheckedComponent], list[Problem]]:
     """Find each component's class, validate its config and gather its facts, with all problems.
 
-    `precision` overrides what the manifest says, by component.
+    `precision` overrides what the manifest says, by component; `backends` are the user's choices of
+    backends, as `candidates` takes them.
     """
-    asking = _Asking(manifest, roots, precision)
+    asking = _Asking(manifest, roots, precision, backends or {})
     return asking.components(), asking.problems
 
 
@@ -42,6 +47,7 @@ class _Asking:
     manifest: Manifest
     roots: Roots
     precision: Mapping[str, str]
+    backends: Mapping[str, str] = field(default_factory=dict)
     problems: list[Problem] = field(default_factory=list)
     headers: Headers = field(default_factory=lambda: Headers(HubFiles()))
 
@@ -50,6 +56,11 @@ class _Asking:
             hint = f"components: {listed(self.manifest.components)}"
             self.report(
                 "W219", f"there is no component '{name}' to run in another precision", hint=hint
+            )
+        for name in self.backends.keys() - self.manifest.components.keys() - {ALL}:
+            hint = f"components: {listed(self.manifest.components)}"
+            self.report(
+                "W219", f"there is no component '{name}' to choose a backend for", hint=hint
             )
         known = {}
         for name, entry in self.manifest.components.items():
@@ -76,13 +87,50 @@ class _Asking:
                 key=True,
                 hint="give the component another name",
             )
-        cls = self.kind(name, entry.use)
+        found = candidates(entry.use, name, self.backends)
+        if not found:
+            self.unknown_kind(name, entry.use)
+            return None
+        warned = len(self.headers.warnings)
+        trials = []
+        for candidate in found:
+            met, problems = self.trial(name, entry, candidate)
+            trials.append((met, problems))
+            if met and not any(problem.severity == "error" for problem in problems):
+                break
+            if met and met.facts is None and met.spec.config is None:
+                break  # the config is wrong whatever runs it
+        else:
+            met, problems = trials[0]  # what suits this machine best says what is wrong
+        if met and len(trials) > 1 and met is trials[-1][0]:
+            refusals = [p for p in trials[0][1] if p.severity == "error"]
+            reason = f"{found[0].kind} refuses it: {refusals[0].code} {refusals[0].message}"
+            met = replace(met, reason=reason)
+        self.problems += problems
+        for problem in self.headers.warnings[warned:]:
+            if met:
+                self.problems.append(self.placed(met.spec, problem))
+        return met
+
+    def trial(
+        self, name: str, entry: ComponentEntry, candidate: Candidate
+    ) -> tuple[CheckedComponent | None, list[Problem]]:
+        """Return the component as this kind would run it, and what is wrong with that."""
+        alone = replace(self, problems=[])
+        met = alone.as_kind(name, entry, candidate)
+        return met, alone.problems
+
+    def as_kind(
+        self, name: str, entry: ComponentEntry, candidate: Candidate
+    ) -> CheckedComponent | None:
+        """Validate the entry for one kind and gather its facts."""
+        cls = self.kind(name, candidate.kind)
         if cls is None:
             return None
         sound = self.keys(name, entry, cls)
         config = self.config(name, entry, cls)
         if config is None or not sound:
-            return CheckedComponent(cls, Spec(name, config), None, entry.emits)
+            return CheckedComponent(cls, Spec(name, config), None, entry.emits, use=entry.use)
         spec = Spec(
             name,
             config,
@@ -96,15 +144,23 @@ class _Asking:
         )
         self.headers.opened.clear()
         facts = self.facts(cls, spec)
-        return CheckedComponent(cls, spec, facts, entry.emits, tuple(self.headers.opened))
+        files = tuple(self.headers.opened)
+        return CheckedComponent(cls, spec, facts, entry.emits, files, entry.use, candidate.reason)
+
+    def unknown_kind(self, name: str, use: str) -> None:
+        """Report a `use` that names no kind, or no kind of the backend that was asked for."""
+        family = registry.family(use)
+        if family:
+            asked = self.backends[name]
+            message = f"{use} has no kind for the backend '{asked}'"
+            self.report("W226", message, name, "use", hint=f"it runs on: {listed(sorted(family))}")
+            return
+        names = [*registry.names(), *registry.families()]
+        message = with_nearest(f"there is no component kind '{use}'", use, names)
+        self.report("W212", message, name, "use", hint=f"installed: {listed(sorted(names))}")
 
     def kind(self, name: str, use: str) -> type[Component] | None:
-        """Return the class that `use` names."""
-        names = registry.names()
-        if use not in names:
-            message = with_nearest(f"there is no component kind '{use}'", use, names)
-            self.report("W212", message, name, "use", hint=f"installed: {listed(names)}")
-            return None
+        """Return the class of a kind."""
         try:
             return registry.component(use)
         except Exception as error:
@@ -157,7 +213,6 @@ class _Asking:
         located = [loc for loc in (spec.weights, spec.files) if loc]
         located += [adapter.weights for adapter in spec.adapters.values()]
         present = all(location.path for location in located)
-        warned = len(self.headers.warnings)
         found: list[Problem] = []
         facts: Facts | None = None
         try:
@@ -169,7 +224,6 @@ class _Asking:
             # What a file says may surprise a component; whoever wrote the bundle sees no traceback.
             why = f"{type(error).__name__}: {error}"
             found.append(Problem("W223", f"{cls.name} cannot tell its facts: {why}"))
-        found += self.headers.warnings[warned:]
         self.problems += [self.placed(spec, problem) for problem in found]
         return facts
 

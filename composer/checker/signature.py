@@ -24,11 +24,14 @@ def edition(checked: Checked) -> EditionEntry:
 
 
 def component(known: CheckedComponent) -> ComponentEntry:
-    """Return a component's dims by symbol and its ports by method."""
+    """Return a component's dims by symbol and its ports by method.
+
+    The dtype of a family's rows is the chosen backend's, so that it is locked for a kind alone.
+    """
     facts = known.facts
     return ComponentEntry(
-        use=known.cls.name,
-        dtype=facts.dtype if facts else "",
+        use=known.use or known.cls.name,
+        dtype="" if facts is None or known.is_family else facts.dtype,
         dims={symbol: bound.value for symbol, bound in (facts.dims if facts else {}).items()},
         ports={name: _signature(each) for name, each in (known.methods or {}).items()},
     )

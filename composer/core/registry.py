@@ -36,6 +36,23 @@ def names() -> list[str]:
     return sorted({*_entries(COMPONENTS), *_added})
 
 
+def backends() -> list[str]:
+    """Return the name of every backend there is."""
+    return sorted({"numpy", *_entries(BACKENDS)})
+
+
+def family(name: str) -> dict[str, str]:
+    """Return the kinds that a family's name stands for, by backend: lm is mlx.lm and onnx.lm."""
+    kinds = {backend: f"{backend}.{name}" for backend in backends()}
+    return {backend: kind for backend, kind in kinds.items() if kind in names()}
+
+
+def families() -> list[str]:
+    """Return the name of every family: what stands behind a backend's name in a kind's."""
+    split = (name.partition(".") for name in names())
+    return sorted({family for backend, _, family in split if backend in backends()})
+
+
 def component(name: str) -> type[Component]:
     """Return a component's class; raise KeyError when there is none."""
     if name in _added:

@@ -15,12 +15,16 @@ from composer.sources.resolve import ResolvedBundle
 
 @dataclass(frozen=True)
 class CheckRequest:
-    """What a check was asked: a bundle, a variant, folders for sources, and precisions."""
+    """What a check was asked: a bundle, a variant, folders for sources, precisions and backends.
+
+    `precision` and `backends` are by component; a backend under `*` is for all that have it.
+    """
 
     bundle: ResolvedBundle
     variant: str | None = None
     sources: Mapping[str, Path] = field(default_factory=dict)
     precision: Mapping[str, str] = field(default_factory=dict)
+    backends: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

@@ -24,7 +24,8 @@ ANY = "*"
 class CheckedComponent:
     """A component that the checker has met; `facts` is None where its own facts are broken.
 
-    `files` are those that it read to tell its facts, and will read again when it is loaded.
+    `files` are those that it read to tell its facts, and will read again when it is loaded. `use`
+    is what the manifest calls its kind, `reason` why this kind was chosen where it names a family.
     """
 
     cls: type[Component]
@@ -32,6 +33,18 @@ class CheckedComponent:
     facts: Facts | None
     emits: str | None = None
     files: tuple[Location, ...] = ()
+    use: str = ""
+    reason: str = ""
+
+    @property
+    def is_family(self) -> bool:
+        """Tell whether the manifest names a family, so that the backend was chosen."""
+        return self.use not in ("", self.cls.name)
+
+    @property
+    def backend(self) -> str:
+        """Return the backend of the kind: what stands before the family's name."""
+        return self.cls.name.partition(".")[0]
 
     @property
     def methods(self) -> Mapping[str, Signature] | None:

@@ -46,6 +46,7 @@ def load(
     profile: Profile | None = None,
     sources: Mapping[str, Path] | None = None,
     precision: Mapping[str, str] | None = None,
+    backends: Mapping[str, str] | None = None,
     trust: bool = False,
     lock: Path | None = None,
 ) -> Bundle:
@@ -58,7 +59,13 @@ def load(
     """
     profile = profile or Profile()
     asked = {**profile.precision, **(precision or {})}
-    report = check_variant(find_bundle(bundle, lock), variant, sources=sources, precision=asked)
+    report = check_variant(
+        find_bundle(bundle, lock),
+        variant,
+        sources=sources,
+        precision=asked,
+        backends={**profile.backends, **(backends or {})},
+    )
     checked = report.raise_if_refused()
     check_placement(checked, profile)
     loaded = Bundle(checked, profile, trust)

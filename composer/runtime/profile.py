@@ -9,6 +9,7 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from composer.checker.choice import ALL
 from composer.core.errors import ComposerError, Problem
 from composer.core.placement import Placement
 from composer.manifest.refusal import refusals
@@ -32,10 +33,12 @@ class _Part(BaseModel):
 
 
 class _Component(_Part):
+    backend: str | None = Field(None, description="What runs it where it names a family.")
     precision: Literal["float32", "float16", "bfloat16"] | None = None
 
 
 class _File(_Part):
+    backend: str | None = Field(None, description="What runs every family that it has.")
     memory_gb: float | None = Field(None, gt=0, allow_inf_nan=False)
     components: dict[str, _Component] = {}
 
@@ -51,6 +54,7 @@ class Profile:
     components: dict[str, Placement] = field(default_factory=dict)
     precision: dict[str, str] = field(default_factory=dict)
     memory: int | None = None
+    backends: dict[str, str] = field(default_factory=dict)
 
     def placement(self, component: str, reads: Collection[str]) -> Placement:
         """Return how a component is placed that reads these keys of a placement."""
@@ -67,11 +71,14 @@ def read_profile(path: Path) -> Profile:
         raise ComposerError(
             Problem(f.code, f.message, document.place(f.path, f.key), hint=f.hint) for f in findings
         ) from None
+    parts = {name: part.backend for name, part in file.components.items()}
+    parts[ALL] = file.backend
     return Profile(
         _placement(file),
         {name: _placement(part) for name, part in file.components.items()},
         {name: part.precision for name, part in file.components.items() if part.precision},
         None if file.memory_gb is None else int(file.memory_gb * 1e9),
+        {name: backend for name, backend in parts.items() if backend},
     )
 
 

@@ -167,6 +167,7 @@ def _request(
     asked, read = checked.asked, sum(need.file.size for need in needs)
     loaded = sum(known.facts.nbytes for known in checked.known.values() if known.facts)
     memory, seconds = limits(max(read, loaded))
+    families = {name: known for name, known in checked.known.items() if known.is_family}
     pins = {f"{need.snapshot.repo}@{need.snapshot.commit}": need.snapshot for need in needs}
     own = snapshot_of(Location("", "", checked.manifest.folder))
     if own:
@@ -181,6 +182,7 @@ def _request(
         "variant": asked.variant or asked.bundle.variant,
         "sources": {name: str(folder) for name, folder in asked.sources.items()},
         "precision": dict(asked.precision),
+        "backends": {name: known.backend for name, known in families.items()},
         "placements": {
             name: profile.placement(name, checked.known[name].cls.placement_keys).given
             for name in tried
@@ -196,6 +198,7 @@ def _note(checked: Checked, needs: list[RequiredFile]) -> Path:
     """Return what stands for the very files, and for who reads them."""
     said = [version("bundle-composer"), str(checked.manifest.variant)]
     said += sorted(f"{','.join(need.components)} {need.file.digest}" for need in needs)
+    said += sorted(f"{name} {known.cls.name}" for name, known in checked.known.items())
     digest = hashlib.sha256("\n".join(said).encode())
     digest.update(checked.manifest.path.read_bytes())
     return settings.notes() / "probed" / digest.hexdigest()

@@ -55,6 +55,7 @@ def _load(request: Mapping[str, Any], tell: Any) -> None:
         request["variant"],
         sources=sources,
         precision=request["precision"],
+        backends=request["backends"],
     )
     checked = found.raise_if_refused()
     placed = {name: _placement(given) for name, given in request["placements"].items()}
