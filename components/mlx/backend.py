@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import sys
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from platform import machine
 from typing import Any
 
 import numpy as np
@@ -10,12 +13,22 @@ import numpy as np
 from .dtypes import dtype as to_dtype
 from .dtypes import short
 
+CUDA = ("mlx-cuda-13", "mlx-cuda-12", "mlx-cuda")  # the packages that bring MLX's CUDA
+DEVICE = Path("/dev/nvidiactl")
+
 
 class Mlx:
     """Arrays of MLX."""
 
     name = "mlx"
     threaded = True
+
+    def suits(self) -> tuple[int, str]:
+        if sys.platform == "darwin" and machine() == "arm64":
+            return 3, "MLX has Metal here"
+        if DEVICE.exists() and any(map(_is_installed, CUDA)):
+            return 3, "MLX has CUDA here"
+        return 1, "MLX has no GPU here, and nothing else runs it"
 
     def owns(self, value: Any) -> bool:
         core = sys.modules.get("mlx.core")
@@ -76,3 +89,11 @@ def marked(at: np.ndarray, length: int) -> np.ndarray:
     if at.dtype != np.bool_ or at.shape != (length,):
         raise ValueError(f"'at' must be bool [{length}], not {at.dtype} {list(at.shape)}")
     return np.flatnonzero(at)
+
+
+def _is_installed(package: str) -> bool:
+    try:
+        version(package)
+    except PackageNotFoundError:
+        return False
+    return True

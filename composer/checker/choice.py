@@ -33,5 +33,6 @@ def candidates(use: str, component: str, backends: Mapping[str, str]) -> list[Ca
         return [Candidate(family[asked], "asked for")]
     if component in backends:
         return []
-    ranked = sorted(family, key=lambda name: -registry.backend(name).rank())
-    return [Candidate(family[name], registry.backend(name).rank_reason()) for name in ranked]
+    suited = {name: registry.backend(name).suits() for name in family}
+    ranked = sorted(suited, key=lambda name: suited[name][0], reverse=True)
+    return [Candidate(family[name], suited[name][1]) for name in ranked]

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from pydantic import ValidationError
 
 from composer.checker.choice import ALL, Candidate, candidates
+from composer.checker.placing import placed
 from composer.core import registry
 from composer.core.component import Adapter, Bound, Component, Facts, Spec
 from composer.core.errors import ComposerError, Problem
@@ -21,7 +22,6 @@ from composer.sources.hub import HubFiles
 from composer.sources.roots import Roots, locate
 
 if TYPE_CHECKING:
-    from composer.core.location import Location
     from composer.manifest import ComponentEntry, Manifest
 
 KEYS = ("weights", "files", "precision", "adapters")
@@ -92,24 +92,19 @@ class _Asking:
             self.unknown_kind(name, entry.use)
             return None
         warned = len(self.headers.warnings)
-        trials = []
-        for candidate in found:
-            met, problems = self.trial(name, entry, candidate)
-            trials.append((met, problems))
-            if met and not any(problem.severity == "error" for problem in problems):
+        met, problems = self.trial(name, entry, found[0])
+        for candidate in found[1:]:
+            refused = next((each for each in problems if each.severity == "error"), None)
+            if refused is None:
                 break
-            if met and met.facts is None and met.spec.config is None:
-                break  # the config is wrong whatever runs it
-        else:
-            met, problems = trials[0]  # what suits this machine best says what is wrong
-        if met and len(trials) > 1 and met is trials[-1][0]:
-            refusals = [p for p in trials[0][1] if p.severity == "error"]
-            reason = f"{found[0].kind} refuses it: {refusals[0].code} {refusals[0].message}"
-            met = replace(met, reason=reason)
+            other, theirs = self.trial(name, entry, candidate)
+            if other and not any(each.severity == "error" for each in theirs):
+                reason = f"{found[0].kind} refuses it: {refused.code} {refused.message}"
+                met, problems = replace(other, reason=reason), theirs
         self.problems += problems
-        for problem in self.headers.warnings[warned:]:
-            if met:
-                self.problems.append(self.placed(met.spec, problem))
+        if met:
+            warnings = self.headers.warnings[warned:]
+            self.problems += [placed(self.manifest, met.spec, each) for each in warnings]
         return met
 
     def trial(
@@ -155,9 +150,10 @@ class _Asking:
             message = f"{use} has no kind for the backend '{asked}'"
             self.report("W226", message, name, "use", hint=f"it runs on: {listed(sorted(family))}")
             return
-        names = [*registry.names(), *registry.families()]
-        message = with_nearest(f"there is no component kind '{use}'", use, names)
-        self.report("W212", message, name, "use", hint=f"installed: {listed(sorted(names))}")
+        uses = registry.uses()
+        near = [*registry.names(), *uses]
+        message = with_nearest(f"there is no component kind '{use}'", use, near)
+        self.report("W212", message, name, "use", hint=f"installed: {listed(uses)}")
 
     def kind(self, name: str, use: str) -> type[Component] | None:
         """Return the class of a kind."""
@@ -224,28 +220,8 @@ class _Asking:
             # What a file says may surprise a component; whoever wrote the bundle sees no traceback.
             why = f"{type(error).__name__}: {error}"
             found.append(Problem("W223", f"{cls.name} cannot tell its facts: {why}"))
-        self.problems += [self.placed(spec, problem) for problem in found]
+        self.problems += [placed(self.manifest, spec, problem) for problem in found]
         return facts
-
-    def placed(self, spec: Spec, problem: Problem) -> Problem:
-        """Give a problem of a file, or of a knob, its place in the manifest."""
-        where = problem.place.file if problem.place else ""
-        homes: dict[tuple[str, ...], Location | None] = {
-            **{("adapters", k, "weights"): a.weights for k, a in spec.adapters.items()},
-            ("files",): spec.files,
-            ("weights",): spec.weights,
-        }
-        inside = [
-            keys
-            for keys, home in homes.items()
-            if home and f"{where}/".startswith(f"{_folder(home)}/")
-        ]
-        keys = max(inside, key=lambda keys: len(str(homes[keys])), default=("weights",))
-        if where.startswith("config."):
-            keys = tuple(where.split("."))
-            problem = replace(problem, place=None)
-        place = self.manifest.place("components", spec.name, *keys)
-        return replace(_told(problem), place=place)
 
     def emits(self, name: str, space: str, known: Mapping[str, CheckedComponent]) -> bool:
         """Tell whether the space that a component was trained into exists."""
@@ -276,15 +252,3 @@ def _sound(facts: Any) -> Facts:
         if not isinstance(bound, Bound):
             raise TypeError(f"dims[{symbol!r}] must be a Bound, not {type(bound).__name__}")
     return facts
-
-
-def _folder(home: Location) -> str:
-    """Return what the files of a location begin with: a file is read with those beside it."""
-    return str(home).rpartition("/")[0] if home.inside.endswith(".safetensors") else str(home)
-
-
-def _told(problem: Problem) -> Problem:
-    """Put the file of a problem into its message, unless it begins with it."""
-    if problem.place is None or problem.message.startswith(problem.place.file):
-        return problem
-    return replace(problem, message=f"{problem.place}: {problem.message}")

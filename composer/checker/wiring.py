@@ -20,7 +20,7 @@ from composer.manifest.refusal import described
 
 if TYPE_CHECKING:
     from composer.manifest import Input, Manifest, Task
-    from composer.manifest import Node as Wish
+    from composer.manifest import Node as NodeEntry
 
 
 def wire(
@@ -49,8 +49,8 @@ class _Wiring:
     def graph(self) -> tuple[Graph, list[Problem]]:
         for name, entry in self.task.inputs.items():
             self.values[name] = self.input(name, entry)
-        for name, wish in self.task.graph.items():
-            self.nodes[name] = self.node(name, wish)
+        for name, entry in self.task.graph.items():
+            self.nodes[name] = self.node(name, entry)
             self.values |= self.results(self.nodes[name])
         outputs = {}
         for name, reference in self.task.outputs.items():
@@ -95,22 +95,22 @@ class _Wiring:
                 self.fit.dims.unify(var, dim, f"the input {name}: '{port}'")
         return Value(name, port, dims)
 
-    def node(self, name: str, wish: Wish) -> Node:
-        component, method, signature = self.names.owner(name, wish.run)
-        node = Node(name, wish.run, component, method, signature, {}, {}, {}, {})
+    def node(self, name: str, entry: NodeEntry) -> Node:
+        component, method, signature = self.names.owner(name, entry.run)
+        node = Node(name, entry.run, component, method, signature, {}, {}, {}, {})
         if signature is None:
-            return replace(node, wires=self.loose(name, wish), outputs={OUT: name})
+            return replace(node, wires=self.loose(name, entry), outputs={OUT: name})
         wires: dict[str, str] = {}
         literals: dict[str, str] = {}
         options: dict[str, Any] = {}
         converts: dict[str, Conversion] = {}
         scope: dict[str, str | None] = {}
-        order = [*signature.inputs, *wish.with_]
-        for key, given in sorted(wish.with_.items(), key=lambda item: order.index(item[0])):
+        order = [*signature.inputs, *entry.with_]
+        for key, given in sorted(entry.with_.items(), key=lambda item: order.index(item[0])):
             if key in signature.options:
                 options |= self.option(name, component, key, signature.options[key], given)
             elif key not in signature.inputs:
-                self.surplus(name, wish.run, component, key, signature)
+                self.surplus(name, entry.run, component, key, signature)
             elif isinstance(given, str) and given.startswith("$") and not given.startswith("$$"):
                 value = self.names.resolve(given, "graph", name, "with", key)
                 if value:
@@ -123,7 +123,7 @@ class _Wiring:
                 wants = " | ".join(map(str, signature.inputs[key]))
                 self.report(
                     "W205",
-                    f"{wish.run}.{key} needs a $reference to '{wants}', not {described(given)}",
+                    f"{entry.run}.{key} needs a $reference to '{wants}', not {described(given)}",
                     "graph",
                     name,
                     "with",
@@ -132,9 +132,9 @@ class _Wiring:
                     if isinstance(given, str) and given in self.values
                     else None,
                 )
-        self.missing(name, component, wish, signature)
+        self.missing(name, component, entry, signature)
         known = self.known.get(component or "")
-        if known and options.keys() == wish.with_.keys() & signature.options.keys():
+        if known and options.keys() == entry.with_.keys() & signature.options.keys():
             for message in contradictions(known.cls, method, signature, options):
                 self.report("W216", message, "graph", name, "with", key=True)
         outputs = {out: name if out == OUT else f"{name}.{out}" for out in signature.returns}
@@ -149,10 +149,10 @@ class _Wiring:
         self.spaces[name] = scope
         return node
 
-    def loose(self, name: str, wish: Wish) -> dict[str, str]:
+    def loose(self, name: str, entry: NodeEntry) -> dict[str, str]:
         """Resolve the references of a node whose ports are unknown."""
         wires: dict[str, str] = {}
-        for key, given in wish.with_.items():
+        for key, given in entry.with_.items():
             if isinstance(given, str) and given.startswith("$") and not given.startswith("$$"):
                 value = self.names.resolve(given, "graph", name, "with", key)
                 wires |= {key: value.name} if value else {}
@@ -175,14 +175,16 @@ class _Wiring:
             hint=f"it takes: {listed(takes)}",
         )
 
-    def missing(self, name: str, component: str | None, wish: Wish, signature: Signature) -> None:
+    def missing(
+        self, name: str, component: str | None, entry: NodeEntry, signature: Signature
+    ) -> None:
         required = [port for port in signature.inputs if port not in signature.optional]
         required += [k for k, o in signature.options.items() if o.default is Parameter.empty]
         for port in required:
-            if port not in wish.with_:
+            if port not in entry.with_:
                 self.report(
                     "W204",
-                    f"{wish.run} needs input '{port}', which is not wired",
+                    f"{entry.run} needs input '{port}', which is not wired",
                     "graph",
                     name,
                     key=True,

@@ -74,7 +74,8 @@ def _component(bundle: Bundle, name: str, nbytes: int) -> list[str]:
     asked = known.spec.precision
     if asked is not None:
         runs += " (asked: " + (asked if isinstance(asked, str) else f"{asked.bits} bits") + ")"
-    where = [known.cls.backend]
+    chosen = f"{known.backend}, chosen: {known.reason}"
+    where = [chosen if known.is_family else known.cls.backend]
     where += [f"device {placement.device}"] if placement.device else []
     where += [count(placement.threads, "thread")] if placement.threads else []
     where += list(placement.providers or ())

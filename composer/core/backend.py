@@ -28,6 +28,12 @@ class Backend(Protocol):
     name: str
     threaded: bool
 
+    def suits(self) -> tuple[int, str]:
+        """Return how well it suits this machine, the most the best, and why in a few words.
+
+        It imports no array library: `check` chooses by it.
+        """
+
     def owns(self, value: Any) -> bool: ...
 
     def shape(self, value: Any) -> tuple[int, ...]: ...
@@ -56,6 +62,9 @@ class NumPy:
 
     name = "numpy"
     threaded = False
+
+    def suits(self) -> tuple[int, str]:
+        return 0, "nothing else runs it"
 
     def owns(self, value: Any) -> bool:
         return isinstance(value, np.ndarray)

@@ -47,10 +47,13 @@ def family(name: str) -> dict[str, str]:
     return {backend: kind for backend, kind in kinds.items() if kind in names()}
 
 
-def families() -> list[str]:
-    """Return the name of every family: what stands behind a backend's name in a kind's."""
-    split = (name.partition(".") for name in names())
-    return sorted({family for backend, _, family in split if backend in backends()})
+def uses() -> list[str]:
+    """Return what a manifest may say under `use`: families, and kinds that are of no backend."""
+    found = set()
+    for name in names():
+        backend, _, family = name.partition(".")
+        found.add(family if backend in backends() else name)
+    return sorted(found)
 
 
 def component(name: str) -> type[Component]:

@@ -22,7 +22,7 @@ def said():
 
 def test_check_plan_and_show(cli):
     assert cli("check", "mega-asr-mini")[:2] == (0, "mega-asr-mini: ok, 7 nodes, 1 task\n")
-    code, out, err = cli("plan", "mega-asr-mini")
+    code, out, err = cli("plan", "mega-asr-mini", "--variant", "mlx")
     assert (code, err) == (0, "")
     assert "cast  $soft -> embeds.values: f32 in numpy -> f32 in mlx" in out
     assert "unknown" not in cli("show", "mega-asr-mini")[1]
@@ -30,6 +30,7 @@ def test_check_plan_and_show(cli):
 
 def test_options_place_the_parts_that_read_them(cli):
     options = ["--threads", "1", "--provider", "CPUExecutionProvider", "--device", "cpu"]
+    options += ["--variant", "mlx"]
     code, out, err = cli("plan", "mega-asr-mini", *options)
     assert (code, err) == (0, "")
     parts = {line.split()[0]: line for line in out.splitlines() if line.startswith("  ")}
@@ -106,3 +107,11 @@ def test_a_list_of_an_option_is_json(cli):
     on, off = (cli(*given, f"answer.adapters={names}")[1] for names in ('["speech"]', "[]"))
     assert on == "could i have a map and salad please\n"
     assert off != on
+
+
+def test_a_plan_says_which_backend_was_chosen_and_why(cli):
+    code, out, _ = cli("plan", "mega-asr-mini")
+    assert code == 0
+    assert (
+        "onnx, chosen: ONNX Runtime is the fastest here on a CPU" in out or "mlx, chosen: " in out
+    )
