@@ -24,6 +24,7 @@ from composer.sources.roots import Roots, locate
 if TYPE_CHECKING:
     from composer.manifest import ComponentEntry, Manifest
 
+Trial = tuple[CheckedComponent | None, list[Problem]]
 KEYS = ("weights", "files", "precision", "adapters")
 
 
@@ -107,13 +108,10 @@ class _Asking:
             self.problems += [placed(self.manifest, met.spec, each) for each in warnings]
         return met
 
-    def trial(
-        self, name: str, entry: ComponentEntry, candidate: Candidate
-    ) -> tuple[CheckedComponent | None, list[Problem]]:
+    def trial(self, name: str, entry: ComponentEntry, candidate: Candidate) -> Trial:
         """Return the component as this kind would run it, and what is wrong with that."""
         alone = replace(self, problems=[])
-        met = alone.as_kind(name, entry, candidate)
-        return met, alone.problems
+        return alone.as_kind(name, entry, candidate), alone.problems
 
     def as_kind(
         self, name: str, entry: ComponentEntry, candidate: Candidate
@@ -159,8 +157,7 @@ class _Asking:
         """Return the class of a kind."""
         try:
             return registry.component(use)
-        except Exception as error:
-            # Somebody's package is broken; which way does not matter to who wrote the bundle.
+        except Exception as error:  # somebody's package is broken, whichever way
             why = f"{type(error).__name__}: {error}"
             message = f"'{use}' is installed but does not import: {why}"
             self.report("W221", message, name, "use", hint="reinstall the package that brings it")

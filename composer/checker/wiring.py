@@ -49,8 +49,8 @@ class _Wiring:
     def graph(self) -> tuple[Graph, list[Problem]]:
         for name, entry in self.task.inputs.items():
             self.values[name] = self.input(name, entry)
-        for name, entry in self.task.graph.items():
-            self.nodes[name] = self.node(name, entry)
+        for name, call in self.task.graph.items():
+            self.nodes[name] = self.node(name, call)
             self.values |= self.results(self.nodes[name])
         outputs = {}
         for name, reference in self.task.outputs.items():

@@ -633,12 +633,8 @@ def test_the_miniature_says_the_same_on_onnx_runtime():
 
 
 def test_adapters_are_refused_when_a_bundle_is_checked(tmp_path):
-    text = (
-        (MINI / "bundle.yaml")
-        .read_text()
-        .replace("use: mlx.lm", "use: lm")
-        .replace("use: lm", "use: onnx.lm")
-    )
+    text = (MINI / "bundle.yaml").read_text().replace("use: mlx.lm", "use: onnx.lm")
+    text = text.replace("use: lm", "use: onnx.lm")
     text = text.replace("    precision: float32", "    adapters: {a: {weights: repo/mlx}}\n    #")
     (tmp_path / "bundle.yaml").write_text(text)
     report = composer.check(tmp_path / "bundle.yaml", sources={"repo": MINI})
