@@ -35,7 +35,6 @@ LONGEST = 250
 PENDING = {
     "composer.components.checkpoints.checkpoint",
     "composer.components.mlx.gemma4.component",
-    "composer.checker.wiring",
     "composer.evaluation.data",
     "composer.formats.audio",
     "composer.manifest.format",

@@ -214,7 +214,6 @@ class _Asking:
         except ComposerError as error:
             found += error.problems
         except Exception as error:
-            # What a file says may surprise a component; whoever wrote the bundle sees no traceback.
             why = f"{type(error).__name__}: {error}"
             found.append(Problem("W223", f"{cls.name} cannot tell its facts: {why}"))
         self.problems += [placed(self.manifest, spec, problem) for problem in found]
