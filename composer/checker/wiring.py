@@ -15,7 +15,7 @@ from composer.core.component import OUT, Option, Signature
 from composer.core.errors import Problem
 from composer.core.ports import Port, is_float, parse_port
 from composer.core.suggest import listed, with_nearest
-from composer.graph.graph import CheckedComponent, Conversion, Graph, Node, Value
+from composer.graph.graph import CheckedComponent, Conversion, Graph, Node, Value, float_of
 from composer.manifest.refusal import described
 
 if TYPE_CHECKING:
@@ -231,18 +231,13 @@ class _Wiring:
             name = node.outputs[out]
             dtype = port.dtype
             if port.kind == "tensor" and dtype is None:
-                dtype = self.float_of(known, first)
+                dtype = float_of(known, first)
             space = self.space_of(node, port, emits if is_float(dtype) else None)
             dims = tuple(
                 ("node", node.name, f"_{out}{axis}") if dim == "_" else self.fit.length(node, dim)
                 for axis, dim in enumerate(port.dims)
             )
             yield name, Value(name, replace(port, dtype=dtype, space=space), dims, backend)
-
-    def float_of(self, known: CheckedComponent | None, first: Value | None) -> str | None:
-        if known:
-            return known.facts.dtype if known.facts else None
-        return first.port.dtype if first and first.port else None
 
     def space_of(self, node: Node, port: Port, emits: str | None) -> str | None:
         if port.kind != "tensor":

@@ -123,3 +123,10 @@ class Graph:
         """Return a dim's number where headers fix it."""
         bound = self.dims.bound(dim)
         return bound.value if bound else None
+
+
+def float_of(component: CheckedComponent | None, value: Value | None) -> str | None:
+    """Return the dtype of floats that a component gives, or an operator on its first value."""
+    if component:
+        return component.facts.dtype if component.facts else None
+    return value.port.dtype if value and value.port else None
