@@ -1,9 +1,11 @@
 """Run bundles: manifests that wire model components of several backends into one graph."""
 
-from __future__ import annotations
+from composer.core.safe_path import leave_working_folder
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+leave_working_folder("composer")  # before any import that a module there could stand in for
+
+from importlib import import_module  # noqa: E402
+from typing import TYPE_CHECKING, Any  # noqa: E402
 
 if TYPE_CHECKING:
     from composer.checker import check

@@ -1,4 +1,4 @@
-"""Run the command line: `python -m composer`."""
+"""Run the command line: `python -P -m composer`."""
 
 import sys
 

@@ -1,13 +1,14 @@
 """Mel filters as librosa makes them; the common ones are frozen in a file.
 
-librosa takes more than a second to import.
+librosa itself is not imported: it takes more than a second, and its compiler reads settings from
+the working folder, where a stranger's bundle may lie.
 """
 
 from __future__ import annotations
 
 from functools import cache
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 
@@ -38,21 +39,40 @@ def table_name(rate: int, n_fft: int, mels: int, scale: Scale) -> str:
 
 
 def computed_mel_filters(rate: int, n_fft: int, mels: int, scale: Scale = "slaney") -> np.ndarray:
-    """Return librosa's filters, made in float64 and rounded once."""
-    import warnings
+    """Return the filters by librosa's formula, made in float64 and rounded once."""
+    to_mel, to_hertz = (_to_htk, _from_htk) if scale == "htk" else (_to_slaney, _from_slaney)
+    ends = to_mel(np.array([0.0, rate / 2]))
+    peaks = to_hertz(np.linspace(ends[0], ends[1], mels + 2))
+    bins = np.fft.rfftfreq(n_fft, 1 / rate)
+    widths = np.diff(peaks)[:, None]
+    ramps = peaks[:, None] - bins
+    rising, falling = -ramps[:-2] / widths[:-1], ramps[2:] / widths[1:]
+    filters: np.ndarray = np.maximum(0, np.minimum(rising, falling))
+    if scale == "slaney":
+        filters *= (2.0 / (peaks[2:] - peaks[:-2]))[:, None]
+    return filters.astype(np.float32)
 
-    from librosa.filters import mel
 
-    htk = scale == "htk"
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", "Empty filters", UserWarning)
-        table: Any = mel(
-            sr=rate,
-            n_fft=n_fft,
-            n_mels=mels,
-            htk=htk,
-            norm=None if htk else "slaney",
-            dtype=np.float64,
-        )
-    filters: np.ndarray = table.astype(np.float32)
-    return filters
+# Slaney's scale is linear up to 1000 Hz, in steps of 200/3 Hz, and logarithmic above.
+_LINEAR, _BEND = 200.0 / 3, 1000.0
+_BEND_MEL, _LOG_STEP = _BEND / _LINEAR, np.log(6.4) / 27.0
+
+
+def _to_slaney(hertz: np.ndarray) -> np.ndarray:
+    above = _BEND_MEL + np.log(np.maximum(hertz, _BEND) / _BEND) / _LOG_STEP
+    return np.where(hertz >= _BEND, above, hertz / _LINEAR)
+
+
+def _from_slaney(mel: np.ndarray) -> np.ndarray:
+    above = _BEND * np.exp(_LOG_STEP * (np.maximum(mel, _BEND_MEL) - _BEND_MEL))
+    return np.where(mel >= _BEND_MEL, above, _LINEAR * mel)
+
+
+def _to_htk(hertz: np.ndarray) -> np.ndarray:
+    mel: np.ndarray = 2595.0 * np.log10(1.0 + hertz / 700.0)
+    return mel
+
+
+def _from_htk(mel: np.ndarray) -> np.ndarray:
+    hertz: np.ndarray = 700.0 * (10.0 ** (mel / 2595.0) - 1.0)
+    return hertz

@@ -41,3 +41,19 @@ def test_the_scales_differ():
     htk = mel_filters.mel_filters(16_000, 512, 128, "htk")
     assert slaney.shape == htk.shape == (128, 257)
     assert np.abs(slaney - htk).max() > 0.5
+
+
+@pytest.mark.parametrize("scale", ["slaney", "htk"])
+@pytest.mark.parametrize("rate", [4_000, 22_050, 384_000])
+@pytest.mark.parametrize("n_fft", [16, 401, 2048])
+def test_other_tables_are_librosas_to_the_last_bit(rate, n_fft, scale):
+    from librosa.filters import mel
+
+    norm = None if scale == "htk" else "slaney"
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        theirs = mel(
+            sr=rate, n_fft=n_fft, n_mels=40, htk=scale == "htk", norm=norm, dtype=np.float64
+        )
+    ours = mel_filters.computed_mel_filters(rate, n_fft, 40, scale)
+    assert np.array_equal(ours, theirs.astype(np.float32))
