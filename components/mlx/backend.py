@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable, Sequence
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from platform import machine
@@ -10,8 +11,11 @@ from typing import Any
 
 import numpy as np
 
+from composer.core.placement import Placement
+
 from .dtypes import dtype as to_dtype
 from .dtypes import short
+from .vocabulary import compile_network
 
 CUDA = ("mlx-cuda-13", "mlx-cuda-12", "mlx-cuda")  # the packages that bring MLX's CUDA
 DEVICE = Path("/dev/nvidiactl")
@@ -21,7 +25,13 @@ class Mlx:
     """Arrays of MLX."""
 
     name = "mlx"
+    arrays = "mlx"
     threaded = True
+    dtypes = frozenset({"f32", "f16", "bf16"})
+    placement_keys = frozenset({"device"})
+
+    def compile(self, network: Any, placement: Placement) -> Callable[..., Any]:
+        return compile_network(network, placement)
 
     def suits(self) -> tuple[int, str]:
         if sys.platform == "darwin" and machine() == "arm64":
@@ -58,6 +68,11 @@ class Mlx:
         import mlx.core as mx
 
         mx.eval(value)
+
+    def concat(self, parts: Sequence[Any]) -> Any:
+        import mlx.core as mx
+
+        return mx.concatenate(list(parts))
 
     def scatter(self, base: Any, at: np.ndarray, values: Any) -> Any:
         """Return base [T, D] with the rows where at [T] is true replaced by values, in order."""

@@ -13,7 +13,7 @@ IR, OPSET = 10, 18
 CONTRIB = "com.microsoft"
 TYPES = {"float32": 1, "uint8": 2, "int32": 6, "int64": 7}
 _VARINT, _BYTES, _FIXED32 = 0, 2, 5
-_FLOAT, _INT = 1, 2  # of AttributeProto.AttributeType
+_FLOAT, _INT, _INTS = 1, 2, 7  # of AttributeProto.AttributeType
 _EXTERNAL = 1  # of TensorProto.DataLocation
 
 
@@ -56,7 +56,7 @@ class Model:
         domain: str = "",
         **values: Any,
     ) -> None:
-        """Add a node; `values` are its attributes, integers and floats."""
+        """Add a node; `values` are its attributes: integers, lists of them, and floats."""
         parts = [block(1, name) for name in inputs] + [block(2, name) for name in outputs]
         parts.append(block(4, op))
         parts += [block(5, _attribute(name, value)) for name, value in values.items()]
@@ -94,7 +94,9 @@ class Model:
         return number(1, IR) + block(7, graph) + b"".join(block(8, opset) for opset in opsets)
 
 
-def _attribute(name: str, value: int | float) -> bytes:
+def _attribute(name: str, value: int | float | list[int]) -> bytes:
+    if isinstance(value, list):
+        return block(1, name) + b"".join(number(8, each) for each in value) + number(20, _INTS)
     if isinstance(value, float):
         content = _varint(2 << 3 | _FIXED32) + struct.pack("<f", value)
         return block(1, name) + content + number(20, _FLOAT)

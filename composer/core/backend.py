@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
 import numpy as np
+
+from composer.core.placement import Placement
 
 SHORT = {
     "float64": "f64", "float32": "f32", "float16": "f16", "bfloat16": "bf16",
@@ -23,10 +26,18 @@ class Backend(Protocol):
     """An array library: how its values cross to NumPy and back, and its two operators.
 
     `threaded` says that its arrays belong to one thread, which the executor then keeps for it.
+    `arrays` names the backend whose arrays its components take and give: itself, or NumPy. It
+    computes in `dtypes`, and `placement_keys` are those of a placement that it reads.
     """
 
     name: str
+    arrays: str
     threaded: bool
+    dtypes: frozenset[str]
+    placement_keys: frozenset[str]
+
+    def compile(self, network: Any, placement: Placement) -> Callable[..., Any]:
+        """Load a network with its weights and return it as a function of arrays."""
 
     def suits(self) -> tuple[int, str]:
         """Return how well it suits this machine, the most the best, and why in a few words.
@@ -50,6 +61,9 @@ class Backend(Protocol):
     def settle(self, value: Any) -> None:
         """Wait until the value is computed, so that its node is charged for it."""
 
+    def concat(self, parts: Sequence[Any]) -> Any:
+        """Return rows [N, D] one after the other."""
+
     def scatter(self, base: Any, at: np.ndarray, values: Any) -> Any:
         """Return base [T, D] with the rows where at [T] is true replaced by values, in order."""
 
@@ -61,7 +75,13 @@ class NumPy:
     """Arrays of NumPy, which ONNX Runtime takes and gives."""
 
     name = "numpy"
+    arrays = "numpy"
     threaded = False
+    dtypes = frozenset({"f32"})
+    placement_keys: frozenset[str] = frozenset()
+
+    def compile(self, network: Any, placement: Placement) -> Callable[..., Any]:
+        raise NotImplementedError
 
     def suits(self) -> tuple[int, str]:
         return 0, "nothing else runs it"
@@ -90,6 +110,9 @@ class NumPy:
 
     def settle(self, value: np.ndarray) -> None:
         """Return at once: NumPy computes as it goes."""
+
+    def concat(self, parts: Sequence[np.ndarray]) -> np.ndarray:
+        return np.concatenate(parts)
 
     def scatter(self, base: np.ndarray, at: np.ndarray, values: np.ndarray) -> np.ndarray:
         out = base.copy()

@@ -6,10 +6,12 @@ from functools import cache
 from importlib.metadata import EntryPoint, entry_points
 from typing import Any
 
-from composer.core.backend import Backend, NumPy
+from composer.core.backend import Backend
 from composer.core.component import Component
+from composer.core.portable import Portable
 
 COMPONENTS = "composer.components"
+FAMILIES = "composer.families"
 BACKENDS = "composer.backends"
 
 _added: dict[str, type[Component]] = {}
@@ -32,13 +34,14 @@ def remove(name: str) -> None:
 
 
 def names() -> list[str]:
-    """Return the name of every component there is."""
-    return sorted({*_entries(COMPONENTS), *_added})
+    """Return the name of every kind of component there is."""
+    portable = {f"{each}.{family}" for each in backends() for family in _entries(FAMILIES)}
+    return sorted({*_entries(COMPONENTS), *portable, *_added})
 
 
 def backends() -> list[str]:
     """Return the name of every backend there is."""
-    return sorted({"numpy", *_entries(BACKENDS)})
+    return sorted(_entries(BACKENDS))
 
 
 def family(name: str) -> dict[str, str]:
@@ -60,6 +63,8 @@ def component(name: str) -> type[Component]:
     """Return a component's class; raise KeyError when there is none."""
     if name in _added:
         return _added[name]
+    if name not in _entries(COMPONENTS):
+        return _bound(*name.split(".", 1))
     loaded: Any = _entries(COMPONENTS)[name].load()
     if loaded.name != name:
         raise ValueError(f"its entry point is named {name}, its class {loaded.name}")
@@ -67,9 +72,14 @@ def component(name: str) -> type[Component]:
 
 
 @cache
+def _bound(backend_name: str, family: str) -> type[Component]:
+    """Return a family that runs on any backend as a kind of one."""
+    portable: type[Portable] = _entries(FAMILIES)[family].load()
+    return portable.on(backend(backend_name))
+
+
+@cache
 def backend(name: str) -> Backend:
     """Return an array library's backend; raise KeyError when there is none."""
-    if name == "numpy":
-        return NumPy()
     made: Backend = _entries(BACKENDS)[name].load()()
     return made

@@ -58,6 +58,15 @@ class Session:
         except Exception as error:
             self.fail("R532", f"ONNX Runtime cannot load its graph: {first_line(error)}")
 
+    def call(self, inputs: dict[str, np.ndarray]) -> np.ndarray:
+        """Return the only output for inputs by name."""
+        try:
+            made: np.ndarray
+            (made,) = self._session.run(None, inputs, self._options)
+        except Exception as error:
+            self.fail("R533", f"ONNX Runtime failed: {first_line(error)}")
+        return made
+
     def binding(self) -> Any:
         """Return what holds the memory of one run's inputs and outputs."""
         return self._session.io_binding()

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from ...checkpoints import affine
 from ...checkpoints.llama.layout import Module
 from ...checkpoints.watch import Watch
-from . import affine
 
 if TYPE_CHECKING:
     from composer.core.location import Location

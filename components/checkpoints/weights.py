@@ -1,0 +1,81 @@
+"""Read a network's stored tensors as float32, whatever dtype or packing they are stored in."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from .watch import Watch
+
+if TYPE_CHECKING:
+    from composer.core.location import Location
+    from composer.formats.quantization import Scheme
+    from composer.formats.safetensors import Tensor
+
+STORED = {"f32": "<f4", "f16": "<f2", "bf16": "<u2", "f64": "<f8", "u32": "<u4"}
+
+
+class WeightReader:
+    """The tensors of one network by their names in its layout.
+
+    Convolutions are [out, *kernel, in]: those that are `torch_ordered` are stored otherwise. Those
+    with a scheme of `mx.quantize` are dequantized.
+    """
+
+    def __init__(
+        self,
+        tensors: Mapping[str, Tensor],
+        stored: Mapping[str, Tensor],
+        torch_ordered: frozenset[str] = frozenset(),
+        schemes: Mapping[str, Scheme] | None = None,
+    ) -> None:
+        self.tensors = tensors
+        self.stored = stored
+        self.torch_ordered = torch_ordered
+        self.schemes = schemes or {}
+        self.files: dict[Location, Watch] = {}
+
+    def read(self, name: str) -> np.ndarray:
+        """Return one weight as float32."""
+        tensor = self.tensors[name]
+        scheme = self.schemes.get(name.removesuffix(".weight"))
+        if scheme is None:
+            value = self.plain(tensor)
+        else:
+            path = tensor.name.removesuffix("weight")
+            scales = self.plain(self.stored[f"{path}scales"])
+            biases = self.plain(self.stored[f"{path}biases"])
+            value = dequantized(self.plain(self.stored[tensor.name]), scales, biases, scheme)
+        return np.moveaxis(value, 1, -1) if name in self.torch_ordered else value
+
+    def plain(self, tensor: Tensor) -> np.ndarray:
+        """Return a tensor as it is stored, floats widened to float32."""
+        file = self.files.get(tensor.file)
+        if file is None:
+            file = self.files[tensor.file] = Watch(tensor.file)
+        raw = np.frombuffer(file.read(tensor.offset, tensor.nbytes), STORED[tensor.dtype])
+        return widened(raw, tensor.dtype).reshape(tensor.shape)
+
+
+def widened(raw: np.ndarray, dtype: str) -> np.ndarray:
+    """Return stored floats as float32, which holds each of bf16 and f16 exactly; codes stay."""
+    if dtype == "bf16":
+        return (raw.astype(np.uint32) << 16).view(np.float32)
+    return raw if dtype == "u32" else raw.astype(np.float32)
+
+
+def dequantized(
+    weight: np.ndarray, scales: np.ndarray, biases: np.ndarray, scheme: Scheme
+) -> np.ndarray:
+    """Return packed rows uint32 [N, K bits / 32] as float32 [N, K]: scale times code plus bias.
+
+    Codes of any width follow one another from the lowest bit on, as `mx.quantize` packs them.
+    """
+    rows, groups = scales.shape
+    bits = np.unpackbits(np.ascontiguousarray(weight, "<u4").view(np.uint8), bitorder="little")
+    powers = (1 << np.arange(scheme.bits)).astype(np.float32)
+    codes = bits.reshape(rows, groups, scheme.group_size, scheme.bits) @ powers
+    made: np.ndarray = codes * scales[..., None] + biases[..., None]
+    return made.reshape(rows, -1)

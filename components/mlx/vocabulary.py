@@ -1,0 +1,148 @@
+"""The vocabulary in MLX: computed at once, in the dtype of the weights."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from ..models.network import Network, Run
+from .device import device_of
+from .encoder import weights_of
+from .linear import layer_norm, linear
+from .product import attended, convolved, product
+
+
+class MlxVocabulary:
+    """A `Vocabulary` over weights of MLX; products are chosen by `product` (decision 012)."""
+
+    def __init__(self, weights: Mapping[str, Any]) -> None:
+        import mlx.core
+        import mlx.nn
+
+        self.mx: Any = mlx.core
+        self.nn: Any = mlx.nn
+        self.weights = weights
+
+    def weight(self, name: str) -> Any:
+        return self.weights[name]
+
+    def has(self, name: str) -> bool:
+        return name in self.weights
+
+    def constant(self, value: np.ndarray) -> Any:
+        return self.mx.array(value)
+
+    def evaluate(self, x: Any) -> Any:
+        self.mx.eval(x)
+        return x
+
+    def float32(self, x: Any) -> Any:
+        return x.astype(self.mx.float32)
+
+    def like(self, x: Any, other: Any) -> Any:
+        return x.astype(other.dtype)
+
+    def linear(self, x: Any, name: str) -> Any:
+        return linear(self.weights, name, x)
+
+    def matmul(self, a: Any, b: Any) -> Any:
+        return product(a, b)
+
+    def convolution(self, x: Any, name: str, *, stride: int = 1, padding: int = 0) -> Any:
+        y = convolved(x, self.weight(f"{name}.weight"), stride=stride, padding=padding)
+        return y + self.weight(f"{name}.bias") if self.has(f"{name}.bias") else y
+
+    def causal_depthwise(self, x: Any, name: str) -> Any:
+        weight = self.weight(f"{name}.weight")
+        padded = self.mx.pad(x, [(weight.shape[1] - 1, 0), (0, 0)])[None]
+        return self.mx.conv1d(padded, weight, groups=weight.shape[0])[0]
+
+    def layer_norm(self, x: Any, name: str, eps: float) -> Any:
+        return layer_norm(self.weights, name, x, eps)
+
+    def rms_norm(self, x: Any, name: str | None, eps: float) -> Any:
+        weight = None if name is None else self.weight(f"{name}.weight")
+        return self.mx.fast.rms_norm(x, weight, eps)
+
+    def attention(self, q: Any, k: Any, v: Any, num_heads: int) -> Any:
+        length, width = q.shape
+        size = width // num_heads
+        q, k, v = (x.reshape(-1, num_heads, size).transpose(1, 0, 2) for x in (q, k, v))
+        return attended(q, k, v, size**-0.5).transpose(1, 0, 2).reshape(length, width)
+
+    def softmax(self, x: Any) -> Any:
+        return self.mx.softmax(x, axis=-1)
+
+    def gelu(self, x: Any) -> Any:
+        return self.nn.gelu(x)
+
+    def gelu_tanh(self, x: Any) -> Any:
+        return self.nn.gelu_approx(x)
+
+    def silu(self, x: Any) -> Any:
+        return self.nn.silu(x)
+
+    def relu(self, x: Any) -> Any:
+        return self.mx.maximum(x, 0)
+
+    def tanh(self, x: Any) -> Any:
+        return self.mx.tanh(x)
+
+    def softplus(self, x: Any) -> Any:
+        return self.nn.softplus(x)
+
+    def glu(self, x: Any) -> Any:
+        return self.nn.glu(x)
+
+    def clip(self, x: Any, low: Any, high: Any) -> Any:
+        return self.mx.clip(x, low, high)
+
+    def clip_to_dtype(self, x: Any, bound: float) -> Any:
+        bound = min(bound, self.mx.finfo(x.dtype).max)
+        return self.mx.clip(x, -bound, bound)
+
+    def clip_float16(self, x: Any, bound: float) -> Any:
+        return self.mx.clip(x, -bound, bound) if x.dtype == self.mx.float16 else x
+
+    def where(self, condition: Any, x: Any, value: float) -> Any:
+        return self.mx.where(condition, x, value)
+
+    def reshape(self, x: Any, *shape: int) -> Any:
+        return x.reshape(*shape)
+
+    def transpose(self, x: Any, *axes: int) -> Any:
+        return x.transpose(*axes)
+
+    def expand(self, x: Any, axis: int) -> Any:
+        return self.mx.expand_dims(x, axis)
+
+    def concat(self, parts: Sequence[Any]) -> Any:
+        return self.mx.concatenate(parts, axis=-1)
+
+    def past(self, x: Any, size: int) -> Any:
+        padded = self.mx.pad(x, [(size - 1, 0), *[(0, 0)] * (x.ndim - 1)])
+        return padded[self.mx.arange(len(x))[:, None] + self.mx.arange(size)]
+
+    def in_past(self, x: Any, size: int) -> Any:
+        return self.mx.arange(len(x))[:, None] + self.mx.arange(size) >= size - 1
+
+
+def compile_network(network: Network, placement: Any) -> Run:
+    """Load a network's weights and return it as a function of MLX's arrays."""
+    import mlx.core as mx
+
+    device = device_of(placement)
+    with mx.stream(device):
+        weights = weights_of(
+            network.files, network.tensors, network.dtype, network.torch_ordered, network.schemes
+        )
+
+    def run(*inputs: Any) -> Any:
+        with mx.stream(device):
+            made = network.write(MlxVocabulary(weights), *inputs)
+            mx.eval(made)
+            return made
+
+    return run

@@ -1,0 +1,1 @@
+"""Networks, one architecture a file, written over a vocabulary that each backend brings."""

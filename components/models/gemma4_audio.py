@@ -1,0 +1,224 @@
+"""Gemma-4's audio tower: a convolutional stem, conformer blocks and a projection.
+
+The formulas are those of transformers' Gemma4AudioModel and its multimodal embedder, for one clip
+without padding.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING, Any, Self
+
+import numpy as np
+
+from composer.core.component import Facts, Spec, method
+from composer.core.portable import Portable
+from composer.formats import Headers
+
+from ..checkpoints.gemma4_audio.checkpoint import Tower, read_tower
+from ..checkpoints.gemma4_audio.layout import EMBED, TOWER
+from ..checkpoints.stamps import hold
+from .encoder import encoder_facts, finite
+from .network import Network
+from .vocabulary import Array, Vocabulary
+
+if TYPE_CHECKING:
+    from composer.core.placement import Placement
+
+EPS = 1e-6
+MAX_TIMESCALE = 10_000.0  # of the relative positions, in frames
+
+
+@dataclass(frozen=True)
+class Settings:
+    """The sizes that the network needs, and the numbers that no tensor shows.
+
+    A frame attends to itself and to `past` frames before it. `logit_cap` bounds attention logits,
+    `residual_weight` scales the feed-forward layers, `clipping` bounds hidden states,
+    `rms_norm_eps` is that of the norms around the convolutions; the others have 1e-6.
+    """
+
+    num_layers: int
+    hidden_size: int
+    num_heads: int
+    head_dim: int
+    joined: int
+    past: int
+    logit_cap: float
+    residual_weight: float
+    clipping: float
+    rms_norm_eps: float
+
+
+def encode(v: Vocabulary, settings: Settings, mel: Array) -> Array:
+    """Map log-mel [F, M] to rows [ceil(F / 4), D] of the decoder's scaled embeddings."""
+    x = subsample(v, settings, mel)
+    for number in range(settings.num_layers):
+        x = v.evaluate(layer(v, f"{TOWER}layers.{number}.", settings, x))
+    return project(v, settings, x)
+
+
+def subsample(v: Vocabulary, settings: Settings, mel: Array) -> Array:
+    """Map log-mel [F, M] to hidden states [ceil(F / 4), d]: two convolutions and a Linear.
+
+    The Linear takes a frame's numbers with the channels innermost.
+    """
+    at = f"{TOWER}subsample_conv_projection."
+    x = v.expand(mel, 2)
+    for name in (f"{at}layer0", f"{at}layer1"):
+        y = v.like(v.convolution(x, f"{name}.conv", stride=2, padding=1), mel)
+        x = v.relu(v.layer_norm(y, f"{name}.norm", settings.rms_norm_eps))
+    return v.linear(v.reshape(x, -1, settings.joined), f"{at}input_proj_linear")
+
+
+def layer(v: Vocabulary, at: str, settings: Settings, x: Array) -> Array:
+    """Map hidden states [T, d] through one macaron block."""
+    x = feed_forward(v, f"{at}feed_forward1.", settings, x)
+    y = v.rms_norm(v.clip_to_dtype(x, settings.clipping), f"{at}norm_pre_attn", EPS)
+    y = v.clip_to_dtype(attention(v, f"{at}self_attn.", settings, y), settings.clipping)
+    x = x + v.rms_norm(y, f"{at}norm_post_attn", EPS)
+    x = convolution(v, f"{at}lconv1d.", settings, x)
+    x = feed_forward(v, f"{at}feed_forward2.", settings, x)
+    return v.rms_norm(v.clip_to_dtype(x, settings.clipping), f"{at}norm_out", EPS)
+
+
+def feed_forward(v: Vocabulary, at: str, settings: Settings, x: Array) -> Array:
+    """Add part of a feed-forward layer's output, normalized before and after."""
+    y = v.rms_norm(v.clip_to_dtype(x, settings.clipping), f"{at}pre_layer_norm", EPS)
+    y = v.silu(clipped(v, f"{at}ffw_layer_1", y))
+    y = v.clip_to_dtype(clipped(v, f"{at}ffw_layer_2", y), settings.clipping)
+    return x + v.rms_norm(y, f"{at}post_layer_norm", EPS) * settings.residual_weight
+
+
+def attention(v: Vocabulary, at: str, settings: Settings, x: Array) -> Array:
+    """Let every frame [T, d] attend to itself and to `past` frames before it, in float32.
+
+    A key at a distance is the frame's own plus one that the distance alone makes.
+    """
+    head, window = settings.head_dim, settings.past + 1
+    q, k, values = (
+        v.reshape(v.float32(clipped(v, f"{at}{name}_proj", x)), -1, settings.num_heads, head)
+        for name in "qkv"
+    )
+    per_dim = v.softplus(v.float32(v.weight(f"{at}per_dim_scale")))
+    q = q * per_dim * (head**-0.5 / math.log(2))
+    k = k * (math.log(1 + math.e) / math.log(2))
+    distances = v.constant(sinusoids(np.arange(settings.past, -1, -1), settings.hidden_size))
+    far = v.float32(v.linear(v.like(distances, x), f"{at}relative_k_proj"))
+    far = v.transpose(v.reshape(far, window, settings.num_heads, head), 1, 2, 0)  # [H, D, W]
+    near = v.transpose(v.past(k, window), 0, 2, 3, 1)  # [T, H, D, W]
+    logits = v.reshape(v.matmul(v.expand(q, 2), near), -1, settings.num_heads, window)
+    by_distance = v.matmul(v.transpose(q, 1, 0, 2), far)  # [H, T, W]
+    logits = logits + v.transpose(by_distance, 1, 0, 2)
+    logits = v.tanh(logits / settings.logit_cap) * settings.logit_cap
+    logits = v.where(v.expand(v.in_past(k, window), 1), logits, -math.inf)
+    weights = v.expand(v.softmax(logits), 2)
+    context = v.matmul(weights, v.transpose(v.past(values, window), 0, 2, 1, 3))
+    context = v.reshape(context, -1, settings.hidden_size)
+    return clipped(v, f"{at}post", v.like(context, x))
+
+
+def sinusoids(distances: np.ndarray, width: int) -> np.ndarray:
+    """Return [sin | cos] of distances [N] at width / 2 timescales, float32 [N, width]."""
+    count = width // 2
+    step = -(math.log(MAX_TIMESCALE) / max(count - 1, 1))
+    rates = np.exp(np.arange(count, dtype=np.float32) * np.float32(step))
+    angles = distances[:, None].astype(np.float32) * rates
+    return np.concatenate([np.sin(angles), np.cos(angles)], axis=-1)
+
+
+def convolution(v: Vocabulary, at: str, settings: Settings, x: Array) -> Array:
+    """Add a gated convolution over each channel, in which no frame sees a later one."""
+    y = v.rms_norm(x, f"{at}pre_layer_norm", settings.rms_norm_eps)
+    y = v.glu(clipped(v, f"{at}linear_start", y))
+    y = v.clip_to_dtype(v.causal_depthwise(y, f"{at}depthwise_conv1d"), settings.clipping)
+    y = v.silu(v.rms_norm(y, f"{at}conv_norm", settings.rms_norm_eps))
+    return x + clipped(v, f"{at}linear_end", y)
+
+
+def project(v: Vocabulary, settings: Settings, x: Array) -> Array:
+    """Map hidden states [T, d] to rows [T, D] as they stand among scaled embeddings."""
+    x = v.rms_norm(v.linear(x, f"{TOWER}output_proj"), None, settings.rms_norm_eps)
+    return v.linear(x, f"{EMBED}embedding_projection")
+
+
+def clipped(v: Vocabulary, name: str, x: Array) -> Array:
+    """Map rows by a Linear whose input and output stay within its bounds, where it has any."""
+    if not v.has(f"{name}.input_min"):
+        return v.linear(x, f"{name}.linear")
+    x = v.clip(x, v.weight(f"{name}.input_min"), v.weight(f"{name}.input_max"))
+    y = v.linear(x, f"{name}.linear")
+    return v.clip(y, v.weight(f"{name}.output_min"), v.weight(f"{name}.output_max"))
+
+
+class Gemma4Audio(Portable, name="gemma4_audio"):
+    """Turn log-mel into rows of Gemma-4's embeddings by the audio tower of a whole checkpoint.
+
+    It takes the frames of `audio.usm_log_mel` and gives a row for every four of them, 25 rows a
+    second, in the space of gemma4's `embed`. It reads `audio_tower.*` and `embed_audio.*` of a
+    checkpoint, in the layout of transformers or of MLX; the rest is another component's. A
+    quantized projection, as mlx-vlm makes it, is dequantized when it is loaded.
+    """
+
+    requires = frozenset({"weights"})
+    accepts = frozenset({"precision"})
+
+    @classmethod
+    def facts(cls, spec: Spec, headers: Headers | None) -> Facts:
+        """Bind M mels and D from the convolutions and the last projection."""
+        if headers is None:
+            return Facts(unknown=True)
+        tower = read_tower(spec, headers)
+        dims = {"M": tower.dims["mels"], "D": tower.dims["out"]}
+        files = (*tower.files, tower.config)
+        return encoder_facts(network(tower), cls.runs_on, dims, tower.notes, files)
+
+    @classmethod
+    def load(cls, spec: Spec, facts: Facts, placement: Placement) -> Self:
+        """Load the tensors, one at a time, in the precision that is asked for."""
+        tower = read_tower(spec, Headers())
+        hold(facts)
+        return cls(cls.runs_on.compile(network(tower), placement))
+
+    def __init__(self, run: Callable[..., Any]) -> None:
+        self.run = run
+
+    @method(mel="F M", returns="N D")
+    def __call__(self, mel: Any) -> Any:
+        """Map log-mel [F, M] of one clip to rows [ceil(F / 4), D]."""
+        return finite(self.runs_on, [self.run(mel)])
+
+
+def network(tower: Tower) -> Network:
+    """Return the network of one clip."""
+    sizes = {size: bound.value for size, bound in tower.dims.items()}
+    settings = Settings(
+        num_layers=tower.layers,
+        hidden_size=sizes["width"],
+        num_heads=sizes["width"] // sizes["head"],
+        head_dim=sizes["head"],
+        joined=sizes["joined"],
+        past=tower.settings.past,
+        logit_cap=tower.settings.cap,
+        residual_weight=tower.settings.residual,
+        clipping=tower.settings.most,
+        rms_norm_eps=tower.settings.eps,
+    )
+    return Network(
+        name=str(tower.files[0]),
+        forward=partial(forward, settings),
+        inputs={"mel": ("F", sizes["mels"])},
+        output=("N", sizes["out"]),
+        tensors=tower.tensors,
+        dtype=tower.dtype,
+        torch_ordered=tower.torch_ordered,
+        schemes=tower.schemes,
+    )
+
+
+def forward(settings: Settings, v: Vocabulary, mel: Array) -> Array:
+    """Run the network as a `Network` takes it: settings bound, the vocabulary first."""
+    return encode(v, settings, mel)

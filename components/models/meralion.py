@@ -1,0 +1,162 @@
+"""MERaLiON's speech encoder: a Whisper-shaped encoder, a norm, and an adaptor that joins frames.
+
+The formulas are those of transformers' WhisperEncoder and of the release's adaptors.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING, Any, Self
+
+from pydantic import Field
+
+from composer.core.component import ComponentConfig, Facts, Spec, method
+from composer.core.errors import ComposerError, Problem
+from composer.core.portable import Portable
+from composer.formats import Headers
+
+from ..checkpoints.meralion.checkpoint import SpeechCheckpoint, read_speech
+from ..checkpoints.stamps import hold
+from .encoder import encoder_facts, finite
+from .network import Network
+from .vocabulary import Array, Vocabulary
+
+if TYPE_CHECKING:
+    from composer.core.placement import Placement
+
+EPS = 1e-5
+F16_MOST = 65504.0 - 1000.0  # transformers keeps float16 hidden states within this
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Sizes that the network needs: `joined` is the width of the frames that the adaptor joins."""
+
+    num_layers: int
+    num_heads: int
+    joined: int
+
+
+def encode(v: Vocabulary, settings: Settings, mel: Array) -> Array:
+    """Map one window of log-mel [M, 2W] to rows [W / 15, D]."""
+    x = stem(v, mel)
+    for number in range(settings.num_layers):
+        x = v.evaluate(layer(v, f"layers.{number}.", settings.num_heads, x))
+    x = v.layer_norm(x, "layer_norm", EPS)
+    return adapt(v, settings, v.layer_norm(x, "ln_speech", EPS))
+
+
+def stem(v: Vocabulary, mel: Array) -> Array:
+    """Map log-mel [M, 2W] to the first hidden states [W, d], with the positions of the file."""
+    x = v.transpose(mel, 1, 0)
+    for name, stride in (("conv1", 1), ("conv2", 2)):
+        x = v.gelu(v.like(v.convolution(x, name, stride=stride, padding=1), mel))
+    return x + v.weight("embed_positions.weight")
+
+
+def layer(v: Vocabulary, at: str, num_heads: int, x: Array) -> Array:
+    """Map hidden states [W, d] through one pre-norm block."""
+    y = v.layer_norm(x, f"{at}self_attn_layer_norm", EPS)
+    q, k, values = (v.linear(y, f"{at}self_attn.{name}_proj") for name in "qkv")
+    attended = v.like(v.attention(q, k, values, num_heads), x)
+    x = x + v.linear(attended, f"{at}self_attn.out_proj")
+    y = v.linear(v.layer_norm(x, f"{at}final_layer_norm", EPS), f"{at}fc1")
+    return v.clip_float16(x + v.linear(v.gelu(y), f"{at}fc2"), F16_MOST)
+
+
+def adapt(v: Vocabulary, settings: Settings, x: Array) -> Array:
+    """Join frames [W, d] side by side and map them to rows [W / 15, D].
+
+    The large adaptor is SiLU(gate(h)) * pool(h) between two linear layers, the small one of v1
+    three linear layers; h is SiLU of the first layer in both.
+    """
+    h = v.silu(v.linear(v.reshape(x, -1, settings.joined), "mlp_adapter.0"))
+    if v.has("gate_proj.weight"):
+        gate = v.silu(v.linear(h, "gate_proj"))
+        return v.linear(gate * v.linear(h, "pool_proj"), "out_proj")
+    h = v.silu(v.linear(h, "speech_llm_proj.0"))
+    return v.linear(h, "speech_llm_proj.2")
+
+
+class Meralion(Portable, name="meralion"):
+    """Turn log-mel into rows: a Whisper-shaped encoder, a norm, and an adaptor that joins frames.
+
+    It takes whole windows of 2 W frames, each encoded on its own, and gives W / 15 rows for each:
+    100 rows for 30 s, silence that was padded included. All sizes come from the tensors; both
+    published layouts are understood, of Hugging Face and of MLX.
+    """
+
+    requires = frozenset({"weights"})
+    accepts = frozenset({"precision"})
+
+    class Config(ComponentConfig):
+        """What the tensors do not say."""
+
+        heads: int | None = Field(
+            None,
+            ge=1,
+            le=1024,
+            description="attention heads, where no config beside the weights says them",
+        )
+
+    @classmethod
+    def facts(cls, spec: Spec, headers: Headers | None) -> Facts:
+        """Bind M mels and D from the first convolution and the adaptor's last layer."""
+        if headers is None:
+            return Facts(unknown=True)
+        checkpoint = read_speech(spec, headers)
+        dims = {"M": checkpoint.dims["mels"], "D": checkpoint.dims["out"]}
+        files = (*checkpoint.files, *checkpoint.configs)
+        return encoder_facts(network(checkpoint), cls.runs_on, dims, checkpoint.notes, files)
+
+    @classmethod
+    def load(cls, spec: Spec, facts: Facts, placement: Placement) -> Self:
+        """Load the tensors, one at a time, in the precision that is asked for."""
+        checkpoint = read_speech(spec, Headers())
+        hold(facts)
+        run = cls.runs_on.compile(network(checkpoint), placement)
+        return cls(run, 2 * checkpoint.dims["window"].value)
+
+    def __init__(self, run: Callable[..., Any], window: int) -> None:
+        self.run = run
+        self.window = window
+
+    @method(mel="M F", returns="N D")
+    def __call__(self, mel: Any) -> Any:
+        """Map windows [M, n * 2W] to rows [n * W / 15, D], one after the other."""
+        frames = mel.shape[1]
+        if frames == 0 or frames % self.window:
+            raise ComposerError(
+                Problem(
+                    "R550",
+                    f"the log-mel has {frames} frames; the encoder takes whole windows of "
+                    f"{self.window}",
+                    hint="give audio.log_mel a pad of the window's length: at 100 frames a "
+                    f"second that is pad: {{seconds: {self.window / 100:g}}}",
+                )
+            )
+        starts = range(0, frames, self.window)
+        rows = [self.run(mel[:, start : start + self.window]) for start in starts]
+        return finite(self.runs_on, rows)
+
+
+def network(checkpoint: SpeechCheckpoint) -> Network:
+    """Return the network of one window."""
+    dims = checkpoint.dims
+    settings = Settings(checkpoint.layers, checkpoint.heads, dims["joined"].value)
+    return Network(
+        name=str(checkpoint.files[0]),
+        forward=partial(forward, settings),
+        inputs={"mel": (dims["mels"].value, 2 * dims["window"].value)},
+        output=("N", dims["out"].value),
+        tensors=checkpoint.tensors,
+        dtype=checkpoint.dtype,
+        torch_ordered=checkpoint.torch_ordered,
+    )
+
+
+def forward(settings: Settings, v: Vocabulary, mel: Array) -> Array:
+    """Run the network as a `Network` takes it: settings bound, the vocabulary first."""
+    return encode(v, settings, mel)

@@ -1,0 +1,138 @@
+"""The vocabulary in NumPy, in float32: short formulas, and no speed."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from math import erf, pi, sqrt
+
+import numpy as np
+
+from ..models.vocabulary import Array
+
+_ERF = np.frompyfunc(erf, 1, 1)
+
+
+class NumpyVocabulary:
+    """A `Vocabulary` over weights in memory."""
+
+    def __init__(self, weights: Mapping[str, Array]) -> None:
+        self.weights = weights
+
+    def weight(self, name: str) -> Array:
+        return self.weights[name]
+
+    def has(self, name: str) -> bool:
+        return name in self.weights
+
+    def constant(self, value: Array) -> Array:
+        return value
+
+    def evaluate(self, x: Array) -> Array:
+        return x
+
+    def float32(self, x: Array) -> Array:
+        return x
+
+    def like(self, x: Array, other: Array) -> Array:
+        return x
+
+    def linear(self, x: Array, name: str) -> Array:
+        return self._biased(x @ self.weight(f"{name}.weight").T, name)
+
+    def matmul(self, a: Array, b: Array) -> Array:
+        made: Array = a @ b
+        return made
+
+    def convolution(self, x: Array, name: str, *, stride: int = 1, padding: int = 0) -> Array:
+        weight = self.weight(f"{name}.weight")
+        kernel = weight.shape[1:-1]
+        padded = np.pad(x, [*[(padding, padding)] * len(kernel), (0, 0)])
+        axes = tuple(range(len(kernel)))
+        windows = np.lib.stride_tricks.sliding_window_view(padded, kernel, axes)
+        windows = windows[(slice(None, None, stride),) * len(kernel)]  # [*space, in, *kernel]
+        rows = np.moveaxis(windows, len(kernel), -1)
+        made = np.tensordot(rows, weight, (range(-len(kernel) - 1, 0), range(1, weight.ndim)))
+        return self._biased(made, name)
+
+    def causal_depthwise(self, x: Array, name: str) -> Array:
+        weight = self.weight(f"{name}.weight")[:, :, 0]  # [C, K]
+        return np.einsum("tkc,ck->tc", self.past(x, weight.shape[1]), weight)
+
+    def layer_norm(self, x: Array, name: str, eps: float) -> Array:
+        centred = x - x.mean(-1, keepdims=True)
+        spread = np.sqrt((centred**2).mean(-1, keepdims=True) + np.float32(eps))
+        return self._biased(centred / spread * self.weight(f"{name}.weight"), name)
+
+    def rms_norm(self, x: Array, name: str | None, eps: float) -> Array:
+        normed = x / np.sqrt((x**2).mean(-1, keepdims=True) + np.float32(eps))
+        return normed if name is None else normed * self.weight(f"{name}.weight")
+
+    def attention(self, q: Array, k: Array, v: Array, num_heads: int) -> Array:
+        q, k, v = (x.reshape(len(x), num_heads, -1).transpose(1, 0, 2) for x in (q, k, v))
+        weights = self.softmax(q @ k.transpose(0, 2, 1) / np.float32(sqrt(q.shape[-1])))
+        return (weights @ v).transpose(1, 0, 2).reshape(q.shape[1], -1)
+
+    def softmax(self, x: Array) -> Array:
+        powers = np.exp(x - x.max(-1, keepdims=True))
+        return powers / powers.sum(-1, keepdims=True)
+
+    def gelu(self, x: Array) -> Array:
+        return x * (1 + _ERF(x / np.float32(sqrt(2))).astype(x.dtype)) / 2
+
+    def gelu_tanh(self, x: Array) -> Array:
+        return x * (1 + np.tanh(np.float32(sqrt(2 / pi)) * (x + np.float32(0.044715) * x**3))) / 2
+
+    def silu(self, x: Array) -> Array:
+        return x * _sigmoid(x)
+
+    def relu(self, x: Array) -> Array:
+        return np.maximum(x, 0)
+
+    def tanh(self, x: Array) -> Array:
+        return np.tanh(x)
+
+    def softplus(self, x: Array) -> Array:
+        return np.logaddexp(x, np.float32(0))
+
+    def glu(self, x: Array) -> Array:
+        first, second = np.split(x, 2, axis=-1)
+        return first * _sigmoid(second)
+
+    def clip(self, x: Array, low: Array | float, high: Array | float) -> Array:
+        return np.clip(x, low, high)
+
+    def clip_to_dtype(self, x: Array, bound: float) -> Array:
+        bound = min(bound, float(np.finfo(x.dtype).max))
+        return np.clip(x, -bound, bound)
+
+    def clip_float16(self, x: Array, bound: float) -> Array:
+        return x
+
+    def where(self, condition: Array, x: Array, value: float) -> Array:
+        return np.where(condition, x, np.float32(value))
+
+    def reshape(self, x: Array, *shape: int) -> Array:
+        return x.reshape(shape)
+
+    def transpose(self, x: Array, *axes: int) -> Array:
+        return x.transpose(axes)
+
+    def expand(self, x: Array, axis: int) -> Array:
+        return np.expand_dims(x, axis)
+
+    def concat(self, parts: Sequence[Array]) -> Array:
+        return np.concatenate(parts, axis=-1)
+
+    def past(self, x: Array, size: int) -> Array:
+        padded = np.pad(x, [(size - 1, 0), *[(0, 0)] * (x.ndim - 1)])
+        return padded[np.arange(len(x))[:, None] + np.arange(size)]
+
+    def in_past(self, x: Array, size: int) -> Array:
+        return np.arange(len(x))[:, None] + np.arange(size) >= size - 1
+
+    def _biased(self, x: Array, name: str) -> Array:
+        return x + self.weight(f"{name}.bias") if self.has(f"{name}.bias") else x
+
+
+def _sigmoid(x: Array) -> Array:
+    return 1 / (1 + np.exp(-x))

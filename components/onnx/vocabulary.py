@@ -1,0 +1,221 @@
+"""The vocabulary as a graph of ONNX that is written in memory, in float32."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from .lm.weights import Weights
+from .proto import CONTRIB
+
+
+@dataclass(frozen=True, eq=False)
+class Symbol:
+    """A value of the graph; arithmetic on it adds nodes."""
+
+    name: str
+    vocabulary: OnnxVocabulary
+
+    def _with(self, op: str, other: Symbol | float, *, swapped: bool = False) -> Symbol:
+        right = self.vocabulary.as_symbol(other)
+        return self.vocabulary.node(op, *((right, self) if swapped else (self, right)))
+
+    def __add__(self, other: Symbol | float) -> Symbol:
+        return self._with("Add", other)
+
+    def __sub__(self, other: Symbol | float) -> Symbol:
+        return self._with("Sub", other)
+
+    def __mul__(self, other: Symbol | float) -> Symbol:
+        return self._with("Mul", other)
+
+    def __rmul__(self, other: float) -> Symbol:
+        return self._with("Mul", other, swapped=True)
+
+    def __truediv__(self, other: Symbol | float) -> Symbol:
+        return self._with("Div", other)
+
+
+class OnnxVocabulary:
+    """A `Vocabulary` that adds nodes and weights to a model; `read` returns a weight by its name.
+
+    `names` are the weights there are. Convolutions' come as [out, *kernel, in].
+    """
+
+    def __init__(
+        self, weights: Weights, names: Iterable[str], read: Callable[[str], np.ndarray]
+    ) -> None:
+        self.weights = weights
+        self.names = frozenset(names)
+        self.read = read
+        self.count = 0
+        self.added: dict[str, Symbol] = {}
+
+    # Writing
+
+    def node(self, op: str, *inputs: Symbol, domain: str = "", **attributes: Any) -> Symbol:
+        """Add a node with one output, and return it."""
+        self.count += 1
+        output = f"{op.lower()}_{self.count}"
+        names = [each.name for each in inputs]
+        self.weights.model.node(op, names, [output], domain, **attributes)
+        return Symbol(output, self)
+
+    def constant(self, value: np.ndarray) -> Symbol:
+        key = f"constant {value.dtype} {value.shape} {value.tobytes()!r}"
+        if key not in self.added:
+            name = f"constant_{len(self.added)}"
+            self.weights.model.constant(name, value)
+            self.added[key] = Symbol(name, self)
+        return self.added[key]
+
+    def as_symbol(self, value: Symbol | float) -> Symbol:
+        """Return a number as a constant of the graph."""
+        return value if isinstance(value, Symbol) else self.constant(np.array(value, np.float32))
+
+    def ints(self, *values: int) -> Symbol:
+        """Return integers as a constant of the graph."""
+        return self.constant(np.array(values, np.int64))
+
+    def weight(self, name: str) -> Symbol:
+        return self._weight(name, lambda value: value)
+
+    def _weight(self, name: str, order: Callable[[np.ndarray], np.ndarray]) -> Symbol:
+        if name not in self.added:
+            value = np.ascontiguousarray(order(self.read(name)), np.float32)
+            self.weights.add(name, "float32", value.shape, [value])
+            self.added[name] = Symbol(name, self)
+        return self.added[name]
+
+    def has(self, name: str) -> bool:
+        return name in self.names
+
+    # Blocks
+
+    def evaluate(self, x: Symbol) -> Symbol:
+        return x
+
+    def float32(self, x: Symbol) -> Symbol:
+        return x
+
+    def like(self, x: Symbol, other: Symbol) -> Symbol:
+        return x
+
+    def linear(self, x: Symbol, name: str) -> Symbol:
+        parts = [x, self.weight(f"{name}.weight"), *self._bias(name)]
+        return self.node("Gemm", *parts, transB=1)
+
+    def matmul(self, a: Symbol, b: Symbol) -> Symbol:
+        return self.node("MatMul", a, b)
+
+    def convolution(self, x: Symbol, name: str, *, stride: int = 1, padding: int = 0) -> Symbol:
+        weight = self._weight(f"{name}.weight", lambda value: np.moveaxis(value, -1, 1))
+        space = self.read(f"{name}.weight").ndim - 2
+        first = self.expand(self.transpose(x, space, *range(space)), 0)  # [1, in, *space]
+        made = self.node(
+            "Conv", first, weight, *self._bias(name),
+            strides=[stride] * space, pads=[padding] * 2 * space,
+        )  # fmt: skip
+        rows = self.node("Squeeze", made, self.ints(0))
+        return self.transpose(rows, *range(1, space + 1), 0)
+
+    def causal_depthwise(self, x: Symbol, name: str) -> Symbol:
+        channels, kernel, _ = self.read(f"{name}.weight").shape
+        weight = self._weight(f"{name}.weight", lambda value: np.moveaxis(value, -1, 1))
+        first = self.expand(self.transpose(x, 1, 0), 0)
+        made = self.node("Conv", first, weight, group=channels, pads=[kernel - 1, 0])
+        return self.transpose(self.node("Squeeze", made, self.ints(0)), 1, 0)
+
+    def layer_norm(self, x: Symbol, name: str, eps: float) -> Symbol:
+        parts = [x, self.weight(f"{name}.weight"), *self._bias(name)]
+        return self.node("LayerNormalization", *parts, axis=-1, epsilon=float(eps))
+
+    def rms_norm(self, x: Symbol, name: str | None, eps: float) -> Symbol:
+        if name is not None:
+            weight = self.weight(f"{name}.weight")
+            return self.node(
+                "SimplifiedLayerNormalization", x, weight, axis=-1, epsilon=float(eps), stash_type=1
+            )
+        square = self.node("ReduceMean", x * x, self.ints(-1), keepdims=1)
+        return x / self.node("Sqrt", square + float(eps))
+
+    def attention(self, q: Symbol, k: Symbol, v: Symbol, num_heads: int) -> Symbol:
+        batch = [self.expand(x, 0) for x in (q, k, v)]
+        made = self.node("MultiHeadAttention", *batch, domain=CONTRIB, num_heads=num_heads)
+        return self.node("Squeeze", made, self.ints(0))
+
+    def softmax(self, x: Symbol) -> Symbol:
+        return self.node("Softmax", x, axis=-1)
+
+    def gelu(self, x: Symbol) -> Symbol:
+        return self.node("Gelu", x, domain=CONTRIB)
+
+    def gelu_tanh(self, x: Symbol) -> Symbol:
+        return self.node("FastGelu", x, domain=CONTRIB)
+
+    def silu(self, x: Symbol) -> Symbol:
+        return self.node("QuickGelu", x, domain=CONTRIB, alpha=1.0)
+
+    def relu(self, x: Symbol) -> Symbol:
+        return self.node("Relu", x)
+
+    def tanh(self, x: Symbol) -> Symbol:
+        return self.node("Tanh", x)
+
+    def softplus(self, x: Symbol) -> Symbol:
+        return self.node("Softplus", x)
+
+    def glu(self, x: Symbol) -> Symbol:
+        self.count += 1
+        halves = [f"first_{self.count}", f"second_{self.count}"]
+        self.weights.model.node("Split", [x.name], halves, axis=-1, num_outputs=2)
+        first, second = (Symbol(name, self) for name in halves)
+        return first * self.node("Sigmoid", second)
+
+    def clip(self, x: Symbol, low: Symbol | float, high: Symbol | float) -> Symbol:
+        return self.node("Clip", x, self.as_symbol(low), self.as_symbol(high))
+
+    def clip_to_dtype(self, x: Symbol, bound: float) -> Symbol:
+        bound = min(bound, float(np.finfo(np.float32).max))
+        return self.clip(x, -bound, bound)
+
+    def clip_float16(self, x: Symbol, bound: float) -> Symbol:
+        return x
+
+    def where(self, condition: Symbol, x: Symbol, value: float) -> Symbol:
+        return self.node("Where", condition, x, self.as_symbol(value))
+
+    # Shapes
+
+    def reshape(self, x: Symbol, *shape: int) -> Symbol:
+        return self.node("Reshape", x, self.ints(*shape))
+
+    def transpose(self, x: Symbol, *axes: int) -> Symbol:
+        return self.node("Transpose", x, perm=list(axes))
+
+    def expand(self, x: Symbol, axis: int) -> Symbol:
+        return self.node("Unsqueeze", x, self.ints(axis))
+
+    def concat(self, parts: Sequence[Symbol]) -> Symbol:
+        return self.node("Concat", *parts, axis=-1)
+
+    def past(self, x: Symbol, size: int) -> Symbol:
+        begins = self.node("Pad", x, self.ints(size - 1, 0), self.as_symbol(0.0), self.ints(0))
+        return self.node("Gather", begins, self._past_rows(x, size), axis=0)
+
+    def in_past(self, x: Symbol, size: int) -> Symbol:
+        return self.node("GreaterOrEqual", self._past_rows(x, size), self.ints(size - 1))
+
+    def _past_rows(self, x: Symbol, size: int) -> Symbol:
+        """Return row t + w of the padded rows for each t and w, int64 [T, size]."""
+        shape = self.node("Shape", x, start=0, end=1)
+        length = self.node("Squeeze", shape, self.ints(0))
+        zero, one = (self.constant(np.array(n, np.int64)) for n in (0, 1))
+        rows = self.expand(self.node("Range", zero, length, one), 1)
+        return self.node("Add", rows, self.ints(*range(size)))
+
+    def _bias(self, name: str) -> list[Symbol]:
+        return [self.weight(f"{name}.bias")] if self.has(f"{name}.bias") else []
