@@ -53,7 +53,7 @@ HELD = {
     ),
     "9 per-layer inputs in 4 bits": (
         "components/test_gemma4.py::test_a_recipe_leaves_what_every_layer_reads",
-        "components/test_gemma4_audio.py::test_a_projection_that_mlx_vlm_quantized_is_dequantized",
+        "models/test_gemma4_audio.py::test_a_projection_that_mlx_vlm_quantized_is_dequantized",
     ),
     "10 embeddings of the wrong scale, and neighbours of soft rows": (
         "components/test_gemma4.py::test_unscaled_embeddings_fail",

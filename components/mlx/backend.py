@@ -15,7 +15,7 @@ from composer.core.placement import Placement
 
 from .dtypes import dtype as to_dtype
 from .dtypes import short
-from .vocabulary import compile_network
+from .vocabulary import MlxNetwork
 
 CUDA = ("mlx-cuda-13", "mlx-cuda-12", "mlx-cuda")  # the packages that bring MLX's CUDA
 DEVICE = Path("/dev/nvidiactl")
@@ -31,7 +31,7 @@ class Mlx:
     placement_keys = frozenset({"device"})
 
     def compile(self, network: Any, placement: Placement) -> Callable[..., Any]:
-        return compile_network(network, placement)
+        return MlxNetwork(network, placement)
 
     def suits(self) -> tuple[int, str]:
         if sys.platform == "darwin" and machine() == "arm64":

@@ -7,7 +7,9 @@ from typing import Any
 
 import numpy as np
 
-from ..models.network import Network, Run
+from composer.core.placement import Placement
+
+from ..models.network import Network
 from .device import device_of
 from .encoder import weights_of
 from .linear import layer_norm, linear
@@ -129,20 +131,27 @@ class MlxVocabulary:
         return self.mx.arange(len(x))[:, None] + self.mx.arange(size) >= size - 1
 
 
-def compile_network(network: Network, placement: Any) -> Run:
-    """Load a network's weights and return it as a function of MLX's arrays."""
-    import mlx.core as mx
+class MlxNetwork:
+    """A network as a function of MLX's arrays, with its weights on one device."""
 
-    device = device_of(placement)
-    with mx.stream(device):
-        weights = weights_of(
-            network.files, network.tensors, network.dtype, network.torch_ordered, network.schemes
-        )
+    def __init__(self, network: Network, placement: Placement) -> None:
+        import mlx.core as mx
 
-    def run(*inputs: Any) -> Any:
-        with mx.stream(device):
-            made = network.write(MlxVocabulary(weights), *inputs)
+        self.network = network
+        self.device = device_of(placement)
+        with mx.stream(self.device):
+            self.weights = weights_of(
+                network.files,
+                network.tensors,
+                network.dtype,
+                network.torch_ordered,
+                network.schemes,
+            )
+
+    def __call__(self, *inputs: Any) -> Any:
+        import mlx.core as mx
+
+        with mx.stream(self.device):
+            made = self.network.write(MlxVocabulary(self.weights), *inputs)
             mx.eval(made)
             return made
-
-    return run

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from math import prod
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from composer.core.location import Location
 from composer.formats.quantization import Scheme
@@ -17,7 +17,6 @@ if TYPE_CHECKING:
     from composer.formats import Headers
 
 Dims = tuple[int | str, ...]
-Run = Callable[..., Any]
 
 
 @dataclass(frozen=True)

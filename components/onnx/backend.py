@@ -8,7 +8,7 @@ from typing import Any
 from composer.core.backend import NumPy
 from composer.core.placement import Placement
 
-from .network import compile_network
+from .network import OnnxNetwork
 
 
 class Onnx(NumPy):
@@ -21,4 +21,4 @@ class Onnx(NumPy):
         return 2, "ONNX Runtime is the fastest here on a CPU"
 
     def compile(self, network: Any, placement: Placement) -> Callable[..., Any]:
-        return compile_network(network, placement)
+        return OnnxNetwork(network, placement)

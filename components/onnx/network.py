@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 
+from composer.core.placement import Placement
 from composer.formats import Headers
 
 from ..checkpoints.weights import WeightReader
-from ..models.network import Network, Run
+from ..models.network import Network
 from .lm.session import Session
 from .lm.weights import Weights
 from .vocabulary import OnnxVocabulary, Symbol
@@ -17,25 +16,25 @@ from .vocabulary import OnnxVocabulary, Symbol
 OUTPUT = "rows"
 
 
-def compile_network(network: Network, placement: Any) -> Run:
-    """Write a network's graph and its weights down, load them, and remove them."""
-    reader = WeightReader(
-        network.tensors, network.stored(Headers()), network.torch_ordered, network.schemes
-    )
+class OnnxNetwork:
+    """A network as a function of NumPy's arrays, in a session of its own."""
 
-    def build(weights: Weights) -> None:
-        vocabulary = OnnxVocabulary(weights, network.tensors, reader.read)
-        for name, dims in network.inputs.items():
+    def __init__(self, network: Network, placement: Placement) -> None:
+        self.network = network
+        self.reader = WeightReader(
+            network.tensors, network.stored(Headers()), network.torch_ordered, network.schemes
+        )
+        self.session = Session(network.name, network.nbytes(4), self._build, placement)
+
+    def _build(self, weights: Weights) -> None:
+        """Write the graph and its weights down; both are removed once they are loaded."""
+        vocabulary = OnnxVocabulary(weights, self.network.tensors, self.reader.read)
+        for name, dims in self.network.inputs.items():
             weights.model.takes(name, "float32", dims)
-        symbols = (Symbol(name, vocabulary) for name in network.inputs)
-        made = network.write(vocabulary, *symbols)
+        symbols = (Symbol(name, vocabulary) for name in self.network.inputs)
+        made = self.network.write(vocabulary, *symbols)
         weights.model.node("Identity", [made.name], [OUTPUT])
-        weights.model.gives(OUTPUT, "float32", network.output)
+        weights.model.gives(OUTPUT, "float32", self.network.output)
 
-    session = Session(network.name, network.nbytes(4), build, placement)
-
-    def run(*inputs: np.ndarray) -> np.ndarray:
-        feeds = dict(zip(network.inputs, inputs, strict=True))
-        return session.call(feeds)
-
-    return run
+    def __call__(self, *inputs: np.ndarray) -> np.ndarray:
+        return self.session.call(dict(zip(self.network.inputs, inputs, strict=True)))

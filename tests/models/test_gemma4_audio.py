@@ -9,18 +9,20 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from composer.components.mlx.gemma4_audio import Gemma4Audio, conformer
+from composer.components.models import gemma4_audio
 from composer.core.component import ComponentConfig, Spec
 from composer.core.errors import ComposerError
 from composer.core.location import Location
 from composer.core.placement import Placement
 from composer.formats import Headers
 from composer.manifest.entries import Quantization
+from tests.models.backends import BACKENDS, apply, family
 from tests.reference import gemma4_audio as reference
 from tests.reference.qwen3_asr import make_clip
 
 CLOSE = 1e-5
 TOWER = "model.audio_tower."
+Gemma4Audio = family("gemma4_audio", "mlx")
 
 
 @pytest.fixture(scope="module")
@@ -36,9 +38,9 @@ def repo(theirs, tmp_path_factory):
     return theirs.write(tmp_path_factory.mktemp("gemma") / "repo")
 
 
-@pytest.fixture(scope="module")
-def component(repo):
-    return load(repo)
+@pytest.fixture(scope="module", params=BACKENDS)
+def component(repo, request):
+    return load(repo, backend=request.param)
 
 
 @pytest.fixture
@@ -73,10 +75,14 @@ def facts(folder, precision=None):
     return Gemma4Audio.facts(spec(folder, precision), Headers())
 
 
-def load(folder, precision=None):
-    return Gemma4Audio.load(
-        spec(folder, precision), facts(folder, precision), Placement(device="cpu")
-    )
+def load(folder, precision=None, backend="mlx"):
+    kind, asked = family("gemma4_audio", backend), spec(folder, precision)
+    placement = Placement(device="cpu") if backend == "mlx" else Placement()
+    return kind.load(asked, kind.facts(asked, Headers()), placement)
+
+
+def settings_of(component):
+    return component.run.network.forward.args[0]
 
 
 def refused(folder, precision=None):
@@ -98,30 +104,29 @@ def close(found, want, tolerance=CLOSE):
 @pytest.mark.parametrize("seconds", [0.03, 0.7, 4.9])
 def test_every_stage_and_layer_is_that_of_transformers(component, theirs, seconds):
     want = theirs.stages(make_clip(seconds))
-    x = conformer.subsample(
-        component.weights, component.settings, mx.array(features(theirs, seconds))
-    )
+    settings = settings_of(component)
+    stem = lambda v, mel: gemma4_audio.subsample(v, settings, mel)  # noqa: E731
+    x = apply(component, stem, features(theirs, seconds))
     assert close(x, want["stem"])
     for number in range(reference.LAYERS):
         at = f"audio_tower.layers.{number}."
-        x = conformer.layer(component.weights, at, component.settings, x)
+        layer = lambda v, x, at=at: gemma4_audio.layer(v, at, settings, x)  # noqa: E731
+        x = apply(component, layer, x)
         assert close(x, want[f"layer {number}"]), number
         assert np.abs(want[f"layer {number}"]).max() > 0.3
-        alone = conformer.layer(
-            component.weights, at, component.settings,
-            mx.array(want["stem" if number == 0 else f"layer {number - 1}"]),
-        )  # fmt: skip
+        alone = apply(component, layer, want["stem" if number == 0 else f"layer {number - 1}"])
         assert close(alone, want[f"layer {number}"]), number
-    assert close(conformer.project(component.weights, component.settings, x), want["rows"])
+    rows = apply(component, lambda v, x: gemma4_audio.project(v, settings, x), x)
+    assert close(rows, want["rows"])
 
 
 def test_a_frame_hears_itself_and_eleven_before_it(component):
     """One row further is another answer, one nearer too; and no row hears a later one."""
-    at, settings = "audio_tower.layers.0.self_attn.", component.settings
+    at, settings = "audio_tower.layers.0.self_attn.", settings_of(component)
     draw = np.random.default_rng(3).normal(0, 1, (40, reference.WIDTH)).astype(np.float32)
 
     def heard(x):
-        return np.array(conformer.attention(component.weights, at, settings, mx.array(x)))
+        return apply(component, lambda v, x: gemma4_audio.attention(v, at, settings, x), x)
 
     plain = heard(draw)
     for place in (0, 17, 39):
@@ -135,22 +140,28 @@ def test_what_is_nearly_right_does_not_pass(component, theirs):
     from dataclasses import replace
 
     want = theirs.stages(make_clip(0.7))["rows"]
-    mel = mx.array(features(theirs, 0.7))
+    mel = features(theirs, 0.7)
 
-    def rows(weights=component.weights, mel=mel, **settings):
-        settings = replace(component.settings, **settings)
-        return conformer.encode(weights, component.layers, settings, mel)
+    def rows(mel=mel, bounded=True, **changed):
+        settings = replace(settings_of(component), **changed)
+
+        def encode(v, mel):
+            has = v.has
+            if not bounded:
+                v.has = lambda name: has(name) and not name.endswith(("_min", "_max"))
+            return gemma4_audio.encode(v, settings, mel)
+
+        return apply(component, encode, mel)
 
     assert close(rows(), want)
-    unbounded = {n: v for n, v in component.weights.items() if not n.endswith(("_min", "_max"))}
     wrong = {
         "one frame more to hear": rows(past=12),
         "one frame less to hear": rows(past=10),
-        "another cap": rows(cap=5.0),
-        "whole feed-forward layers": rows(residual=1.0),
-        "no bounds": rows(unbounded),
-        "a layer less": conformer.encode(component.weights, 2, component.settings, mel),
-        "mels upside down": rows(mel=mel[:, ::-1]),
+        "another cap": rows(logit_cap=5.0),
+        "whole feed-forward layers": rows(residual_weight=1.0),
+        "no bounds": rows(bounded=False),
+        "a layer less": rows(num_layers=2),
+        "mels upside down": rows(mel=mel[:, ::-1].copy()),
         "scaled as words are": rows() * want.shape[1] ** 0.5,
     }
     for why, found in wrong.items():
@@ -158,7 +169,8 @@ def test_what_is_nearly_right_does_not_pass(component, theirs):
     assert rows(mel=mel[:-2]).shape[0] == len(want) - 1  # 69 frames make 18 rows, 67 one less
 
 
-def test_the_layout_of_mlx_gives_the_same_bits(copied, component, theirs):
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_the_layout_of_mlx_gives_the_same_bits(copied, repo, theirs, backend):
     def ported(state):
         for name in list(state):
             value = state.pop(name)
@@ -167,10 +179,10 @@ def test_the_layout_of_mlx_gives_the_same_bits(copied, component, theirs):
                     value.movedim(1, -1) if "conv" in name and value.ndim > 2 else value
                 )
 
-    other = load(copied(ported))
-    mel = mx.array(features(theirs, 0.7))
-    assert np.array_equal(np.array(other(mel)), np.array(component(mel)))
-    assert other.weights.keys() == component.weights.keys()
+    component, other = load(repo, backend=backend), load(copied(ported), backend=backend)
+    mel = arrays(component, features(theirs, 0.7))
+    assert np.array_equal(plain(other(mel)), plain(component(mel)))
+    assert other.run.network.tensors.keys() == component.run.network.tensors.keys()
 
 
 @pytest.mark.parametrize(("precision", "tolerance"), [("bfloat16", 0.2), ("float16", 0.02)])
@@ -216,7 +228,8 @@ def test_a_projection_that_mlx_vlm_quantized_is_dequantized(copied, component, t
 
 
 def test_nothing_else_of_the_checkpoint_is_its(repo, component):
-    assert all(name.startswith(("audio_tower.", "embed_audio.")) for name in component.weights)
+    names = component.run.network.tensors
+    assert all(name.startswith(("audio_tower.", "embed_audio.")) for name in names)
     known = facts(repo)
     assert known.notes == ()
     assert {symbol: bound.value for symbol, bound in known.dims.items()} == {"M": 128, "D": 96}

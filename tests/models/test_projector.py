@@ -7,14 +7,15 @@ import torch
 from pydantic import ValidationError
 from safetensors.numpy import save_file
 
-from composer.components.mlx.stack import Stack
 from composer.core.component import Spec
 from composer.core.errors import ComposerError
 from composer.core.location import Location
 from composer.core.placement import Placement
 from composer.formats import Headers
 from composer.manifest.entries import Quantization
+from tests.models.backends import BACKENDS, arrays, family, plain
 
+Stack = family("stack", "mlx")
 LAYERS = ["layer_norm", "linear", "silu", "linear", "rms_norm"]
 X = np.random.default_rng(9).normal(0, 2, (7, 24)).astype(np.float32)
 
@@ -39,12 +40,13 @@ def spec(folder, weights=None, precision=None, **config):
     return Spec("projector", Stack.Config(**config), weights=location, precision=precision)
 
 
-def load(asked):
-    return Stack.load(asked, Stack.facts(asked, Headers()), Placement())
+def load(asked, kind=Stack):
+    return kind.load(asked, kind.facts(asked, Headers()), Placement())
 
 
-def run(asked, x=X):
-    return np.array(load(asked)(mx.array(x)).astype(mx.float32))
+def run(asked, x=X, backend="mlx"):
+    component = load(asked, family("stack", backend))
+    return plain(component(arrays(component, x)))
 
 
 def refused(asked):
@@ -80,8 +82,9 @@ def folder(tmp_path):
     return made
 
 
-def test_it_is_the_stack_in_numpy_and_in_torch(folder):
-    out = run(spec(folder))
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_it_is_the_stack_in_numpy_and_in_torch(folder, backend):
+    out = run(spec(folder), backend=backend)
     np.testing.assert_allclose(out, in_numpy(X, tensors()), atol=1e-5)
     theirs = torch.nn.Sequential(
         torch.nn.LayerNorm(24),
@@ -94,8 +97,9 @@ def test_it_is_the_stack_in_numpy_and_in_torch(folder):
     np.testing.assert_allclose(out, theirs(torch.tensor(X)).detach().numpy(), atol=1e-5)
 
 
+@pytest.mark.parametrize("backend", BACKENDS)
 @pytest.mark.parametrize("kind", ["gelu", "gelu_tanh", "relu", "silu"])
-def test_activations_are_those_of_torch(folder, kind):
+def test_activations_are_those_of_torch(folder, kind, backend):
     weights = {"0.weight": np.eye(24, dtype=np.float32)}
     functions = {
         "gelu": torch.nn.GELU(),
@@ -103,7 +107,7 @@ def test_activations_are_those_of_torch(folder, kind):
         "relu": torch.nn.ReLU(),
         "silu": torch.nn.SiLU(),
     }
-    out = run(spec(folder, weights, layers=["linear", kind]))
+    out = run(spec(folder, weights, layers=["linear", kind]), backend=backend)
     np.testing.assert_allclose(out, functions[kind](torch.tensor(X)).numpy(), atol=2e-6)
 
 
