@@ -15,7 +15,7 @@ INSTRUCTION = "Transcribe the following audio:"
 
 PROJECTOR = """\
   projector:
-    use: mlx.stack
+    use: stack
     weights: made
     config: {layers: [layer_norm, linear]}
     emits: decoder.embed
@@ -26,7 +26,7 @@ name: meralion-to-qwen3
 sources: {{elder: ./elder, mega: ./mega, made: ./made}}
 components:
   features: {{use: audio.log_mel, config: {{mels: 80, normalize: true, pad: {{seconds: 9}}}}}}
-  encoder: {{use: mlx.meralion, weights: elder/speech_encoder, precision: float32}}
+  encoder: {{use: meralion, weights: elder/speech_encoder, precision: float32}}
 {PROJECTOR}  decoder:
     use: mlx.lm
     weights: mega/mlx/llm-mixed8_4

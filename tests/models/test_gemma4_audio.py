@@ -16,7 +16,7 @@ from composer.core.location import Location
 from composer.core.placement import Placement
 from composer.formats import Headers
 from composer.manifest.entries import Quantization
-from tests.models.backends import BACKENDS, apply, family
+from tests.models.backends import BACKENDS, apply, arrays, family, plain
 from tests.reference import gemma4_audio as reference
 from tests.reference.qwen3_asr import make_clip
 
