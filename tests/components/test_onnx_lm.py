@@ -32,8 +32,9 @@ from test_mlx_lm import load as load_mlx
 from test_mlx_lm import spec as plain_spec
 
 import composer
+from composer.components.checkpoints import affine
 from composer.components.checkpoints.llama import rotary
-from composer.components.onnx.lm import LanguageModel, affine, graph, weights
+from composer.components.onnx.lm import LanguageModel, graph, weights
 from composer.components.onnx.proto import Model
 from composer.core.errors import ComposerError
 from composer.core.placement import Placement
