@@ -13,11 +13,11 @@ from composer.formats import LocalFiles
 
 @dataclass(frozen=True, slots=True)
 class Stamp:
-    """A file's size in bytes and the time of its last change, in ns."""
+    """A file's size in bytes, and all that changes when it is written or another takes its name."""
 
     location: Location
     size: int
-    time: int
+    state: tuple[int, ...]
 
 
 @dataclass(frozen=True)
@@ -25,6 +25,10 @@ class StampedFacts(Facts):
     """Facts with the stamps of the files that they were read from."""
 
     stamps: tuple[Stamp, ...] = ()
+
+    def require_unchanged(self) -> None:
+        """Raise R530 if a stamped file is no longer the one that was checked."""
+        hold(self)
 
 
 def stamps(locations: Iterable[Location]) -> tuple[Stamp, ...]:
@@ -36,7 +40,7 @@ def stamps(locations: Iterable[Location]) -> tuple[Stamp, ...]:
 def stamp(location: Location) -> Stamp:
     """Stamp a file, opened as its header was: a link out of its source is refused."""
     with LocalFiles().open(location) as ranges:
-        return Stamp(location, ranges.size, ranges.time)
+        return Stamp(location, ranges.size, ranges.state)
 
 
 def hold(facts: Facts) -> None:

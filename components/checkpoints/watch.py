@@ -22,17 +22,22 @@ class Watch:
         self.hint = hint
         self.descriptor = os.open(file.path, os.O_RDONLY | getattr(os, "O_BINARY", 0))
         finalize(self, os.close, self.descriptor)
-        self.before = self.state()
-
-    def state(self) -> tuple[int, int]:
-        """Return its size and the time of its last change."""
-        now = os.fstat(self.descriptor)
-        return now.st_size, now.st_mtime_ns
+        self.before = os.fstat(self.descriptor)
 
     def hold(self) -> None:
-        """Raise R530 if it was written since."""
-        if self.state() != self.before:
+        """Raise R530 if it was written since, though its time was set back."""
+        before, now = self.before, os.fstat(self.descriptor)
+        same = (now.st_size, now.st_mtime_ns) == (before.st_size, before.st_mtime_ns)
+        if not (same and (now.st_ctime_ns == before.st_ctime_ns or self._lost_its_name(now))):
             raise self.changed()
+
+    def _lost_its_name(self, now: os.stat_result) -> bool:
+        """Tell whether the name is another file's now: that moves the time of its change too."""
+        assert self.file.path
+        try:
+            return not os.path.samestat(now, self.file.path.stat())
+        except OSError:
+            return True
 
     def changed(self) -> ComposerError:
         """Return what is told of a file that was written."""

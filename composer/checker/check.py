@@ -61,7 +61,7 @@ def check_variant(
     try:
         bundle = find_bundle(path)
         manifest = read_manifest(bundle.path, variant or bundle.variant)
-        lock = read_lock(bundle.lock) if bundle.lock else None
+        lock = read_lock(bundle.lock, bundle.given) if bundle.lock else None
     except ComposerError as error:
         return Report(error.problems)
     roots, problems = resolve_sources(manifest, sources, lock.commits if lock else None)

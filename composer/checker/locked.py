@@ -11,6 +11,7 @@ from composer.core.errors import ComposerError, Problem, in_order
 from composer.core.location import Location
 from composer.graph.files import files_of
 from composer.sources.hub import HubId, snapshot_of
+from composer.sources.hub.card import card_of, known_card
 from composer.sources.lock.digests import hub_file, remembered, sha256_of, size_of
 from composer.sources.lock.entries import ComponentEntry, FileEntry, Lock, TaskEntry
 
@@ -34,6 +35,7 @@ def differences(checked: Checked) -> list[Problem]:
         *manifest_differs(checked.lock, checked.manifest),
         *(_sized(checked, checked.known)),
         *_signatures(checked),
+        *licences_differ(checked),
     ]
 
 
@@ -48,10 +50,35 @@ def check_digests(checked: Checked, names: Iterable[str]) -> None:
         raise ComposerError(in_order(problems))
 
 
+def licences_differ(checked: Checked, ask: bool = False) -> list[Problem]:
+    """Return where a lock states another licence of a repository than the repository's own card.
+
+    The Hub is asked for a card that was not read before only with `ask`.
+    """
+    lock, found = checked.lock, dict[str, Problem]()
+    if lock is None or lock.trusted:
+        return []
+    for _, location, _ in _entries(checked, checked.known):
+        text = source_text(checked.manifest.sources[location.source])
+        entry, place = lock.model.sources.get(text), snapshot_of(Location("", "", location.root))
+        if text in found or entry is None or place is None:
+            continue
+        card = card_of(place[0]) if ask else known_card(place[0])
+        if card and card.asked and entry.licence and dict(card.stated) != entry.licence:
+            message = f"{lock.path.name} states another licence of {text} than its card"
+            why = (f"the card: {_stated(card.stated)}", f"the lock: {_stated(entry.licence)}")
+            at = checked.manifest.place("sources", location.source)
+            found[text] = Problem("S466", message, at, why, WRITE)
+    return list(found.values())
+
+
+def _stated(licence: Mapping[str, str]) -> str:
+    return ", ".join(f"{key} {text}" for key, text in sorted(licence.items())) or "nothing"
+
+
 def spares_probe(checked: Checked) -> bool:
-    """Tell whether whoever runs the bundle has locked it: a lock from the Hub is the Hub's word."""
-    lock = checked.lock
-    return lock is not None and snapshot_of(Location("", "", lock.path.parent)) is None
+    """Tell whether whoever runs the bundle has locked it: one that came with it grants nothing."""
+    return checked.lock is not None and checked.lock.trusted
 
 
 def manifest_differs(lock: Lock, manifest: Manifest) -> Iterator[Problem]:

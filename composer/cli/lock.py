@@ -28,7 +28,7 @@ def lock(
     it by --lock. Of files on
     the Hub only the small ones are fetched for it. The same bundle gives the same bytes.
 
-    What you have locked is not tried in a child process before it is loaded.
+    What you have locked on this machine is not tried in a child process before it is loaded.
 
     Example: composer lock my-bundle
     """
@@ -36,6 +36,7 @@ def lock(
     from composer.drawing.text import size
     from composer.publishing.lock import make_lock
     from composer.sources.hub import snapshot_of
+    from composer.sources.lock.written import remember_lock
     from composer.sources.resolve import find_bundle
     from composer.sources.shipped import shipped
 
@@ -47,6 +48,7 @@ def lock(
     with waiting("locking"):
         made = make_lock(found, folders(source))
     write(output or made.path, made.bytes)
+    remember_lock(made.bytes)
     files = [file for entry in made.model.sources.values() for file in entry.files.values()]
     total = sum(file.size for file in files)
     sources = count(len(made.model.sources), "source")

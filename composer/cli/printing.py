@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from composer.core.errors import ComposerError, Place, Problem
+from composer.core.own_files import append_to, write_whole
 from composer.core.terminal import console
 
 KEPT = "\n\t"
@@ -101,7 +102,7 @@ def verdict_json(bundle: str, problems: Iterable[Problem], **more: Any) -> str:
 def write(path: Path, data: str | bytes) -> None:
     """Write a whole file; raise ComposerError when that cannot be done."""
     try:
-        path.write_bytes(_encoded(data) if isinstance(data, str) else data)
+        write_whole(path, _encoded(data) if isinstance(data, str) else data)
     except OSError as error:
         raise unwritable(path, error) from None
 
@@ -109,8 +110,7 @@ def write(path: Path, data: str | bytes) -> None:
 def append(path: Path, text: str) -> None:
     """Write at the end of a file; raise ComposerError when that cannot be done."""
     try:
-        with path.open("ab") as file:
-            file.write(_encoded(text))
+        append_to(path, _encoded(text))
     except OSError as error:
         raise unwritable(path, error) from None
 

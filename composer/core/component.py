@@ -83,6 +83,12 @@ class Facts:
     unknown: bool = False
     notes: tuple[Problem, ...] = ()
 
+    def require_unchanged(self) -> None:
+        """Raise ComposerError if a file that these were read from is another by now.
+
+        Called once more when a component was loaded, since parsers open files by path.
+        """
+
 
 @dataclass(frozen=True)
 class Adapter:

@@ -100,6 +100,12 @@ class LocalFiles:
         return real
 
 
+def stays_inside(path: Path) -> bool:
+    """Tell whether a path is no link out of its folder, but for those of a Hugging Face cache."""
+    location = Location("", path.name, path.parent)
+    return _resolve(path).is_relative_to(_resolve(path.parent)) or _cached(location)
+
+
 def _resolve(path: Path) -> Path:
     return Path(os.path.realpath(path))
 

@@ -45,7 +45,7 @@ class LocalRanges:
             os.close(self.fd)
             refuse(location, "S402", f"is {kind_of(status.st_mode)}, not a regular file")
         self.size = status.st_size
-        self.time = status.st_mtime_ns
+        self.state = state_of(status)
         self.links = status.st_nlink
 
     def read(self, offset: int, n: int) -> bytes:
@@ -67,6 +67,11 @@ class LocalRanges:
 
     def __exit__(self, *_: object) -> None:
         os.close(self.fd)
+
+
+def state_of(status: os.stat_result) -> tuple[int, ...]:
+    """Return what changes when a file does: of its times, that of its change cannot be set back."""
+    return (status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino, status.st_dev)
 
 
 def kind_of(mode: int) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import codecs
+import os
 import re
 import stat
 from dataclasses import dataclass
@@ -10,10 +11,12 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from composer.core.errors import ComposerError, Place, Problem
+from composer.formats.files import stays_inside
 from composer.manifest.json_events import json_events
 from composer.manifest.tree import Report, SourceSpan, build
 from composer.manifest.yaml_events import yaml_events
 
+FLAGS = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
 MOST_BYTES = 256 * 1024
 TOO_LARGE = f"larger than {MOST_BYTES // 1024} KiB"
 ENCODINGS = (
@@ -65,13 +68,18 @@ def read(path: Path) -> Document:
 def read_bytes(path: Path) -> bytes:
     """Return the bytes of a regular file of a sensible size."""
     try:
-        status = path.stat()
-        if not stat.S_ISREG(status.st_mode):
-            _unreadable(path, "this is not a regular file")
-        if status.st_size > MOST_BYTES:
-            _unreadable(path, TOO_LARGE, "M101", "weights and data belong into sources")
-        with path.open("rb") as file:
+        if not stays_inside(path):  # or the lines of any file would be quoted as unknown keys
+            hint = "put the file itself there"
+            _unreadable(path, "this is a link that leads out of its folder", hint=hint)
+        with open(os.open(path, FLAGS), "rb") as file:
+            status = os.fstat(file.fileno())
+            if not stat.S_ISREG(status.st_mode):
+                _unreadable(path, "this is not a regular file")
+            if status.st_size > MOST_BYTES:
+                _unreadable(path, TOO_LARGE, "M101", "weights and data belong into sources")
             data = file.read(MOST_BYTES + 1)
+    except IsADirectoryError:
+        _unreadable(path, "this is not a regular file")
     except FileNotFoundError:
         _unreadable(path, "there is no such file")
     except (OSError, ValueError) as error:

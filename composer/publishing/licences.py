@@ -66,7 +66,7 @@ def _source(text: str, id: HubId | None, lock: Lock | None) -> Stated:
     if id is None:
         return Stated(SOURCE, text, None, ("a folder, which has no card",))
     locked = lock.model.sources.get(text) if lock else None
-    if locked and locked.licence:
+    if lock and locked and locked.licence and lock.trusted:
         return _card(text, locked.licence)
     try:
         card = card_of(snapshot(id))

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import stat
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NoReturn
 
-from composer.core.errors import ComposerError, Problem, in_order
+from composer.core.errors import ComposerError, Place, Problem, in_order
 from composer.core.location import Location
+from composer.core.own_files import write_whole
+from composer.formats.ranges import kind_of
 from composer.formats.refusal import show
 from composer.graph.files import files_of
 from composer.manifest import find_manifest
@@ -20,6 +23,7 @@ from composer.sources.hub.files import check_file_kind
 from composer.sources.hub.tree import check_names, name_fault
 from composer.sources.hub.trouble import network
 from composer.sources.lock.entries import LOCK
+from composer.sources.lock.written import remember_lock
 from composer.sources.resolve import ResolvedBundle
 
 CARD = "README.md"
@@ -55,17 +59,42 @@ def prepare(folder: Path, id: HubId) -> Publication:
     own = _own(editions, folder)
     files: dict[str, Path | bytes] = {manifest.name: manifest}
     for pattern in TEXTS:
-        files |= {path.name: path for path in sorted(folder.glob(pattern)) if path.is_file()}
+        files |= {path.name: path for path in sorted(folder.glob(pattern)) if not path.is_dir()}
+    _require_own(folder, files)
     files |= own
     lock = lock_of(editions)
     files[LOCK] = lock.bytes
     card = folder / CARD
-    if not card.is_file() or MARK in card.read_text("utf-8", "replace"):
+    if CARD not in files or MARK in card.read_text("utf-8", "replace"):
         files[CARD] = model_card(editions, lock, id).encode()
     check_names(id.repo, files, ())
     there = (path.relative_to(folder) for path in folder.rglob("*") if path.is_file())
     names = {path.as_posix() for path in there if not str(path).startswith(".")}
     return Publication(id, folder, files, tuple(sorted(names - files.keys())))
+
+
+def _require_own(folder: Path, names: Iterable[str]) -> None:
+    """Refuse what is no regular file of the folder: a link would upload what it points to."""
+    problems = []
+    for name in names:
+        fault = own_fault(folder, folder / name)
+        if fault:
+            message = f"{name} is not uploaded: {fault}"
+            hint = "put a copy of the file itself there, or remove it"
+            problems.append(Problem("S468", message, Place(str(folder / name)), hint=hint))
+    if problems:
+        raise ComposerError(problems)
+
+
+def own_fault(folder: Path, path: Path) -> str | None:
+    """Say why a path is no regular file that lies in a folder itself, or None."""
+    for part in (path, *path.parents):
+        if part == folder:
+            break
+        if part.is_symlink():
+            return "it is a link" if part == path else f"{part.name} is a link"
+    mode = path.lstat().st_mode
+    return None if stat.S_ISREG(mode) else f"it is {kind_of(mode)}"
 
 
 def _own(editions: Editions, folder: Path) -> dict[str, Path]:
@@ -92,9 +121,7 @@ def _own(editions: Editions, folder: Path) -> dict[str, Path]:
 
 def _fault(location: Location, path: str, folder: Path) -> str | None:
     assert location.path
-    if not location.path.resolve().is_relative_to(folder.resolve()):
-        return "it is a link that leads out of the folder"
-    if fault := name_fault(path):
+    if fault := own_fault(folder, location.path) or name_fault(path):
         return fault
     try:
         check_file_kind(location, path, external=True)
@@ -107,7 +134,9 @@ def write_made(publication: Publication) -> None:
     """Put the lock and the card into the folder, as they are uploaded."""
     for name, content in publication.files.items():
         if isinstance(content, bytes):
-            (publication.folder / name).write_bytes(content)
+            write_whole(publication.folder / name, content)
+            if name == LOCK:
+                remember_lock(content)
 
 
 def upload(publication: Publication, private: bool) -> str:

@@ -37,7 +37,7 @@ def verify(bundle: ResolvedBundle, sources: Mapping[str, Path] | None = None) ->
         message = f"{bundle.path} has no lock"
         hint = "composer lock writes one; --lock names one that lies elsewhere"
         raise ComposerError(Problem("S464", message, hint=hint))
-    lock = read_lock(bundle.lock)
+    lock = read_lock(bundle.lock, bundle.given)
     bare = read_manifest(bundle.path)
     manifests = [bare, *(read_manifest(bundle.path, variant) for variant in bare.variants)]
     differ: list[Problem] = []
@@ -58,7 +58,7 @@ def verify(bundle: ResolvedBundle, sources: Mapping[str, Path] | None = None) ->
             differ += _held(lock, text, root, entry)
             files += len(entry.files)
             nbytes += sum(file.size for file in entry.files.values())
-        bare_name = ResolvedBundle(bundle.path, lock=bundle.lock)
+        bare_name = ResolvedBundle(bundle.path, lock=bundle.lock, given=bundle.given)
         for each in manifests:
             report = check_variant(bare_name, each.variant, sources=sources)
             found += (problem for problem in report.problems if problem.severity == "error")

@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
 from composer.checker import check_again
-from composer.checker.locked import spares_probe
+from composer.checker.locked import licences_differ, spares_probe
 from composer.core.component import Component
 from composer.core.errors import ComposerError, Problem, in_order
 from composer.core.suggest import listed
@@ -98,6 +98,8 @@ def fetch_files(checked: Checked, names: Iterable[str]) -> Checked:
         if not fetch(needed(checked, names)).files:
             return checked
         checked = check_again(checked).raise_if_refused()
+        if differ := licences_differ(checked, ask=True):
+            raise ComposerError(differ)
     message = f"{checked.manifest.name} needs other files each time that it is read"
     raise ComposerError(Problem("S419", message, hint="the server is damaged or hostile"))
 
@@ -142,6 +144,8 @@ def _load(
         component = worker(known.cls.backend).call(
             known.cls.load, known.spec, known.facts, placement
         )
+        if known.facts:
+            known.facts.require_unchanged()  # while it was read, too
     except ComposerError:
         raise
     except Exception as error:

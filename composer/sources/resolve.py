@@ -25,11 +25,15 @@ NOT_SHIPPED = "a bundle that ships: there is none"
 
 @dataclass(frozen=True)
 class ResolvedBundle:
-    """A manifest, the variant that the name stands for where it stands for one, and its lock."""
+    """A manifest, the variant that the name stands for where it stands for one, and its lock.
+
+    `given` says that the lock is not one that lies beside the manifest: a user named it.
+    """
 
     path: Path
     variant: str | None = None
     lock: Path | None = None
+    given: bool = False
 
     def __fspath__(self) -> str:
         return str(self.path)
@@ -44,7 +48,7 @@ def find_bundle(name: str | Path | ResolvedBundle, lock: Path | None = None) -> 
     """
     if lock is None:
         return _find(name, {})
-    return replace(_find(name, read_lock(lock).own), lock=lock)
+    return replace(_find(name, read_lock(lock, given=True).own), lock=lock, given=True)
 
 
 def _find(name: str | Path | ResolvedBundle, commits: Mapping[str, str]) -> ResolvedBundle:

@@ -1,6 +1,7 @@
 """The per-layer table: rows of its file, or all of it, and what loading a decoder takes."""
 
 import json
+import os
 
 import mlx.core as mx
 import numpy as np
@@ -148,6 +149,18 @@ def test_a_mapped_file_that_is_written_again_is_refused(home, model):
             "    hint: load the bundle again; tables: loaded in a profile holds them in memory"
         )
     np.testing.assert_array_equal(f32(loaded.per_layer(mx.array(IDS))), rows)
+
+
+def test_a_mapped_file_whose_time_was_set_back_is_refused(home, model):
+    folder = save(model, home / "back", "e4b")
+    file = folder / "model.safetensors"
+    mapped, before = load(folder), file.stat()
+    with file.open("r+b") as opened:
+        opened.seek(-1, 2)
+        opened.write(b"x")
+    os.utime(file, ns=(before.st_atime_ns, before.st_mtime_ns))
+    with pytest.raises(ComposerError, match="R530 .* changed while it was being read"):
+        mapped.per_layer(mx.array(IDS))
 
 
 def test_what_is_loaded_is_what_facts_say(home, model, quantized):

@@ -6,8 +6,12 @@ from pathlib import Path
 
 import pytest
 
+from composer.core import own_files
 from composer.sources.shipped import shipped
+from tests.formats.test_tokenizer import tokenizer
+from tests.hostile.making import PROMPT, bundle
 
+FILE = "tokenizer/tokenizer.json"
 MINI = shipped("bundles") / "mega-asr-mini"
 # What composer imports, of its own and of the standard library, and what these import in turn.
 MODULES = (
@@ -83,3 +87,84 @@ computed_mel_filters(22050, 512, 40)
 assert not {"numba", "librosa"} & set(sys.modules)
 """
     assert python(tmp_path, "-c", code)[0] == 0
+
+
+def outside(tmp_path):
+    """Write a file beside the folder that was sent, which nothing may touch or show."""
+    secret = tmp_path.parent / f"{tmp_path.name}-secret"
+    secret.write_text("root: x\n")
+    return secret
+
+
+def test_a_lock_is_not_written_through_a_link(tmp_path, cli, hub_home):
+    folder, secret = bundle(tmp_path, PROMPT, {FILE: tokenizer()}), outside(tmp_path)
+    (folder / "bundle.lock").symlink_to(secret)
+    code, out, err = cli("lock", folder)
+    assert (code, out) == (5, "")
+    assert "bundle.lock: R507 cannot write: it is a link, and would be written through" in err
+    assert secret.read_text() == "root: x\n"
+
+
+@pytest.mark.parametrize("command", ["show", "plan"])
+def test_no_output_is_written_through_a_link(tmp_path, cli, command):
+    folder, secret = bundle(tmp_path, PROMPT, {FILE: tokenizer()}), outside(tmp_path)
+    (folder / "graph.txt").symlink_to(secret)
+    arguments = ["-o", folder / "graph.txt"]
+    if command == "plan":
+        (folder / "made").mkdir()
+        (folder / "made" / "clip.txt").symlink_to(secret)
+        arguments = ["--json"]
+    cli(command, folder, *arguments)
+    assert secret.read_text() == "root: x\n"
+
+
+def test_an_output_that_cannot_be_whole_is_not_there(tmp_path, monkeypatch):
+    (tmp_path / "made.txt").write_text("before")
+    monkeypatch.setattr(own_files.Path, "replace", lambda *_: (_ for _ in ()).throw(OSError(28)))
+    with pytest.raises(OSError, match="28"):
+        own_files.write_whole(tmp_path / "made.txt", b"after")
+    assert [path.name for path in tmp_path.iterdir()] == ["made.txt"]
+    assert (tmp_path / "made.txt").read_text() == "before"
+
+
+def test_a_device_is_written_as_it_is(tmp_path):
+    own_files.write_whole(Path("/dev/null"), b"gone")
+    assert Path("/dev/null").is_char_device()
+
+
+def test_nothing_is_added_through_a_link(tmp_path):
+    secret = outside(tmp_path)
+    (tmp_path / "lines.jsonl").symlink_to(secret)
+    with pytest.raises(OSError, match="it is a link"):
+        own_files.append_to(tmp_path / "lines.jsonl", b"more")
+    assert secret.read_text() == "root: x\n"
+
+
+@pytest.mark.parametrize("name", ["LICENSE", "NOTES.md", "README.md", "bundle.yaml", FILE])
+def test_nothing_that_a_link_points_to_is_uploaded(tmp_path, cli, hub_home, name):
+    folder, secret = bundle(tmp_path, PROMPT, {FILE: tokenizer()}), outside(tmp_path)
+    path = folder / name
+    if path.exists():
+        secret = path.rename(folder / "inside")
+    path.symlink_to(secret)
+    code, out, err = cli("publish", folder, "me/bundle")
+    assert (code, out) == (3, "")
+    assert name in err
+    assert "it is a link" in err
+
+
+def test_the_lines_of_what_a_manifest_links_to_are_not_shown(tmp_path, cli):
+    (tmp_path / "bundle.yaml").symlink_to(outside(tmp_path))
+    for command in ("check", "show", "plan", "licences", "lock"):
+        code, out, err = cli(command, tmp_path)
+        assert code == 3
+        assert out.count("\n") <= 1
+        assert "bundle.yaml: M100 this is a link that leads out of its folder" in err
+        assert "'root'" not in err
+
+
+def test_a_link_inside_a_folder_is_followed(tmp_path, cli):
+    folder = bundle(tmp_path, PROMPT, {FILE: tokenizer()})
+    (folder / "bundle.yaml").rename(folder / "plain.yaml")
+    (folder / "bundle.yaml").symlink_to("plain.yaml")
+    assert cli("check", folder)[0] == 0

@@ -66,6 +66,32 @@ def test_weights_that_changed_since_the_check_are_refused(tmp_path):
         Stack.load(asked, facts, Placement())
 
 
+@pytest.mark.parametrize("how", ["in place", "another file"])
+def test_weights_whose_time_was_set_back_are_refused(tmp_path, how):
+    folder = tmp_path / "repo"
+    folder.mkdir()
+    asked = spec(folder)
+    facts = Stack.facts(asked, Headers())
+    file = folder / "model.safetensors"
+    before, data = file.stat(), file.read_bytes()
+    if how == "another file":
+        file.unlink()
+    file.write_bytes(data[:-1] + bytes([data[-1] ^ 1]))
+    os.utime(file, ns=(before.st_atime_ns, before.st_mtime_ns))
+    with pytest.raises(ComposerError, match=r"R530 repo/repo/model\.safetensors: changed after"):
+        Stack.load(asked, facts, Placement())
+
+
+def test_weights_that_change_while_they_are_read_are_refused(tmp_path):
+    folder = tmp_path / "repo"
+    folder.mkdir()
+    facts = Stack.facts(spec(folder), Headers())
+    facts.require_unchanged()
+    os.utime(folder / "model.safetensors", (1, 1))
+    with pytest.raises(ComposerError, match=r"R530 repo/repo/model\.safetensors: changed after"):
+        facts.require_unchanged()
+
+
 def in_numpy(x, w, eps=1e-5, rms_eps=1e-5):
     x = (x - x.mean(-1, keepdims=True)) / np.sqrt(x.var(-1, keepdims=True) + eps)
     x = x * w["0.weight"] + w["0.bias"]

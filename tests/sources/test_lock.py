@@ -277,10 +277,81 @@ def test_without_a_lock_the_source_moves_on(remote, anew):
     assert composer.check(".").bundle.known["weights"].facts.nbytes == 3600
 
 
-def test_what_the_user_locked_is_not_tried_first(remote, monkeypatch):
+def test_what_the_user_locked_is_not_tried_first(remote, monkeypatch, cli):
     monkeypatch.setattr(probe, "_try", lambda *given: pytest.fail("tried"))
-    lock()
+    assert cli("lock", ".")[0] == 0
     composer.load(".").close()
+
+
+def test_what_the_user_names_as_its_lock_is_not_tried_first(remote, monkeypatch, tmp_path):
+    monkeypatch.setattr(probe, "_try", lambda *given: pytest.fail("tried"))
+    made = make_lock(find_bundle("."))
+    (tmp_path / "mine.lock").write_bytes(made.bytes)
+    composer.load(".", lock=tmp_path / "mine.lock").close()
+
+
+def test_a_lock_that_came_with_a_folder_grants_nothing(remote, monkeypatch):
+    """A clone, or an unpacked archive, may bring one."""
+    lock()
+    tried = []
+    monkeypatch.setattr(probe, "_try", lambda checked, names, request: tried.append(names))
+    composer.load(".").close()
+    assert tried == [["weights"]]
+
+
+def test_a_lock_that_was_changed_is_not_the_users_any_more(remote, monkeypatch, cli, tmp_path):
+    cli("lock", ".")
+    path = tmp_path / "bundle.lock"
+    path.write_text(path.read_text().replace('"license": "apache-2.0"', '"license": "mit"'))
+    tried = []
+    monkeypatch.setattr(probe, "_try", lambda checked, names, request: tried.append(names))
+    (found,) = said(composer.check("."))
+    assert found.endswith(
+        "S466 bundle.lock states another licence of hf:ann/tiny than its card\n"
+        "    the card: license apache-2.0, license_link https://example.org/terms\n"
+        "    the lock: license mit, license_link https://example.org/terms\n"
+        "    hint: if the change is meant, write the lock anew: composer lock"
+    )
+
+
+def test_the_licence_of_a_lock_that_came_with_a_bundle_is_asked_for(remote, cli, tmp_path, anew):
+    path = lock().path
+    path.write_text(path.read_text().replace('"license": "apache-2.0"', '"license": "mit"'))
+    for note in (tmp_path / "hf" / "assets").rglob("cards/*"):
+        note.unlink()
+    anew()
+    code, out, err = cli("licences", ".")
+    assert code == 0, err
+    assert "apache-2.0" in out
+    assert "mit" not in out
+    anew()
+    code, _, err = cli("pull", ".")
+    assert code == 3
+    assert "S466 bundle.lock states another licence of hf:ann/tiny than its card" in err
+
+
+@pytest.mark.parametrize("what", ["pipe", "folder", "nowhere", "elsewhere"])
+def test_what_lies_in_a_locks_place_is_not_taken_for_none(bundle, tmp_path, what):
+    path = tmp_path / "bundle.lock"
+    if what == "pipe":
+        os.mkfifo(path)
+    elif what == "folder":
+        path.mkdir()
+    elif what == "nowhere":
+        path.symlink_to("nothing")
+    else:
+        other = tmp_path.parent / f"{tmp_path.name}-other"
+        other.write_text("root:x:0:0")
+        path.symlink_to(other)
+    (found,) = said(composer.check("."))
+    why = {
+        "pipe": "it is a named pipe",
+        "folder": "it is a folder",
+        "nowhere": "it cannot be read: No such file or directory",
+        "elsewhere": "it is a link that leads out of its folder",
+    }
+    assert found.startswith(f"bundle.lock: S464 this is no lock of a bundle: {why[what]}")
+    assert "root" not in found
 
 
 def test_what_the_hub_locked_is_tried_first(hub, hub_home, tmp_path, monkeypatch):

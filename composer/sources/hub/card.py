@@ -28,11 +28,9 @@ class Card:
 
 def card_of(snapshot: Snapshot) -> Card:
     """Return a commit's card: from the Hub, or what was read of it before."""
-    note = settings.notes() / settings.folder_name(snapshot.repo) / "cards" / snapshot.commit
-    try:
-        return Card(_stated(json.loads(note.read_bytes())))
-    except (OSError, ValueError):
-        pass
+    known = known_card(snapshot)
+    if known:
+        return known
     url = f"{settings.endpoint()}/api/models/{snapshot.repo}/revision/{snapshot.commit}"
     try:
         said, _ = read_json(url)
@@ -41,8 +39,20 @@ def card_of(snapshot: Snapshot) -> Card:
             return Card(asked=False)
         raise
     stated = _stated(said)
-    _write(note, stated)
+    _write(_note(snapshot), stated)
     return Card(stated)
+
+
+def known_card(snapshot: Snapshot) -> Card | None:
+    """Return what was read of a commit's card before; None where the Hub would have to be asked."""
+    try:
+        return Card(_stated(json.loads(_note(snapshot).read_bytes())))
+    except (OSError, ValueError):
+        return None
+
+
+def _note(snapshot: Snapshot) -> Path:
+    return settings.notes() / settings.folder_name(snapshot.repo) / "cards" / snapshot.commit
 
 
 def _stated(said: Any) -> dict[str, str]:

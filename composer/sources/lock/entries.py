@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import stat
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal, NoReturn
@@ -11,14 +13,18 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationErr
 
 from composer.core.errors import ComposerError, Place, Problem
 from composer.core.location import Location
+from composer.formats.files import stays_inside
+from composer.formats.ranges import kind_of
 from composer.formats.refusal import show
 from composer.formats.strictjson import parse_object
 from composer.sources.hub.ids import REPO
 from composer.sources.hub.tree import name_fault
+from composer.sources.lock.written import was_written_here
 
 LOCK = "bundle.lock"
 VERSION = 1
 MOST_BYTES = 16 << 20
+REMOVE = "remove it, and write a lock anew: composer lock"
 
 
 def _safe(path: str) -> str:
@@ -111,10 +117,19 @@ class LockModel(Strict):
 
 @dataclass(frozen=True)
 class Lock:
-    """A lock and the file that it was read from."""
+    """A lock and the file that it was read from; `given` if a user named it for this bundle."""
 
     path: Path
     model: LockModel
+    given: bool = False
+
+    @property
+    def trusted(self) -> bool:
+        """Tell whether it is the user's own word: given by him, or written on this machine.
+
+        A lock that came with a bundle binds bytes and ports, and grants nothing.
+        """
+        return self.given or was_written_here(self.bytes)
 
     @property
     def commits(self) -> dict[str, str]:
@@ -140,19 +155,17 @@ class Lock:
 
 
 def lock_beside(path: Path) -> Path | None:
-    """Return the lock that lies beside a manifest, given it or its folder."""
+    """Return what has the name of a manifest's lock, be it one or not, given it or its folder."""
     beside = path / LOCK if path.is_dir() else path.with_suffix(".lock")
-    return beside if beside != path and beside.is_file() else None
+    return beside if beside != path and os.path.lexists(beside) else None
 
 
-def read_lock(path: Path) -> Lock:
-    """Read a lock; raise S464 for what is none."""
-    try:
-        if path.stat().st_size > MOST_BYTES:
-            _refuse(path, f"it is larger than {MOST_BYTES >> 20} MiB")
-        data = path.read_bytes()
-    except OSError as error:
-        _refuse(path, f"it cannot be read: {error.strerror or error}")
+def read_lock(path: Path, given: bool = False) -> Lock:
+    """Read a lock; raise S464 for what is none.
+
+    One that was not `given` by a user is a regular file of its folder, and no link out of it.
+    """
+    data = _bytes(path, given)
     try:
         found = parse_object(Location(str(path), "", None), data, what="it")
     except ComposerError as error:
@@ -162,9 +175,29 @@ def read_lock(path: Path) -> Lock:
         hint = "upgrade composer, or write it anew: composer lock"
         _refuse(path, f"it is of version {version}, and {VERSION} is known here", hint=hint)
     try:
-        return Lock(path, LockModel.model_validate(found))
+        return Lock(path, LockModel.model_validate(found), given)
     except ValidationError as error:
         _refuse(path, *(_told(each) for each in error.errors()[:8]))
+
+
+def _bytes(path: Path, given: bool) -> bytes:
+    """Return the bytes of a regular file, opened so that a pipe does not hang."""
+    flags = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
+    try:
+        if not (given or stays_inside(path)):
+            hint = "put the file itself there, or name it: --lock FILE"
+            _refuse(path, "it is a link that leads out of its folder", hint=hint)
+        with open(os.open(path, flags), "rb") as file:
+            status = os.fstat(file.fileno())
+            if not stat.S_ISREG(status.st_mode):
+                _refuse(path, f"it is {kind_of(status.st_mode)}", hint=REMOVE)
+            if status.st_size > MOST_BYTES:
+                _refuse(path, f"it is larger than {MOST_BYTES >> 20} MiB")
+            return file.read(MOST_BYTES)
+    except IsADirectoryError:
+        _refuse(path, "it is a folder", hint=REMOVE)
+    except OSError as error:
+        _refuse(path, f"it cannot be read: {error.strerror or error}", hint=REMOVE)
 
 
 def _told(error: Any) -> str:

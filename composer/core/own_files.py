@@ -1,0 +1,55 @@
+"""Write files in folders that strangers may have made: a link there is never written through."""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+from pathlib import Path
+
+LINK = "it is a link, and would be written through: remove it"
+DEVICES = "/dev/"  # links such as /dev/stdout are the system's own
+_NO_LINK = getattr(os, "O_NOFOLLOW", 0)
+
+
+def write_whole(path: Path, data: bytes) -> None:
+    """Write a file beside its place and move it there, so that it is whole or not there.
+
+    A pipe or device is written as it is. Raise OSError for a link, and where it cannot be written.
+    """
+    if not _is_own(path):
+        with path.open("wb") as file:
+            file.write(data)
+        return
+    part = path.with_name(f".{path.name[:100]}.{os.urandom(4).hex()}.part")
+    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | _NO_LINK | getattr(os, "O_BINARY", 0)
+    try:
+        with open(os.open(part, flags, 0o666), "wb") as file:
+            file.write(data)
+        part.replace(path)
+    except BaseException:
+        part.unlink(missing_ok=True)
+        raise
+
+
+def append_to(path: Path, data: bytes) -> None:
+    """Write at the end of a file; raise OSError for a link, and where it cannot be written."""
+    follow = 0 if not _is_own(path) else _NO_LINK
+    flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | follow | getattr(os, "O_BINARY", 0)
+    with open(os.open(path, flags, 0o666), "ab") as file:
+        file.write(data)
+
+
+def _is_own(path: Path) -> bool:
+    """Tell whether a regular file is there or is to be made; raise OSError for a link or folder."""
+    try:
+        mode = path.lstat().st_mode
+    except FileNotFoundError:
+        return True
+    if stat.S_ISLNK(mode):
+        if str(path).startswith(DEVICES) or path.is_char_device():
+            return False
+        raise OSError(errno.ELOOP, LINK)
+    if stat.S_ISDIR(mode):
+        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
+    return stat.S_ISREG(mode)
