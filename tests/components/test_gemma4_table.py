@@ -159,7 +159,7 @@ def test_a_mapped_file_whose_time_was_set_back_is_refused(home, model):
         opened.seek(-1, 2)
         opened.write(b"x")
     os.utime(file, ns=(before.st_atime_ns, before.st_mtime_ns))
-    with pytest.raises(ComposerError, match="R530 .* changed while it was being read"):
+    with pytest.raises(ComposerError, match="changed while it was being read"):
         mapped.per_layer(mx.array(IDS))
 
 
