@@ -2,20 +2,67 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Collection, Iterable, Iterator
+from dataclasses import dataclass, fields, replace
+from typing import TYPE_CHECKING, Any
 
-from ..checkpoints.checkpoint import Checkpoint, open_folder
-from ..checkpoints.checkpoint import check_checkpoint as hold
-from ..checkpoints.rope import faults
-from .architecture import refusal
+from composer.core.errors import Place, Problem
+from composer.formats.jsonplaces import key_place
+
+from ..checkpoints.checkpoint import HEAD, Checkpoint, check_checkpoint, open_folder
+from ..checkpoints.rope import faults, plain
+from .architecture import folder, module_name_of, refusal
+from .config.draft import Placed
+from .config.spelling import Spelled, spell
 
 if TYPE_CHECKING:
     from composer.core.location import Location
     from composer.formats import Headers
 
 
-def read_checkpoint(location: Location, headers: Headers) -> Checkpoint:
-    """Read a folder's headers; raise ComposerError with everything that contradicts."""
+@dataclass(frozen=True)
+class MlxCheckpoint(Checkpoint):
+    """A checkpoint whose config is also spelled as mlx-lm reads it."""
+
+    spelled: Spelled
+
+
+def read_checkpoint(
+    location: Location, headers: Headers, ignore: Collection[str] = ()
+) -> MlxCheckpoint:
+    """Read a folder's headers; raise ComposerError with everything that contradicts.
+
+    `ignore` are keys of the config that the author declares to be without effect.
+    """
     config, tensors = open_folder(location, headers)
     problems = [*filter(None, [refusal(config)]), *faults(config)]
-    return hold(location, headers, config, tensors, problems)
+    spelled = Spelled(config)
+    home = folder()
+    if not problems and home is not None:
+        models, name = home / "models", module_name_of(config)
+        head = any(f".{tensor}".endswith(f".{HEAD}") for tensor in tensors)
+        spelled = spell(plain(config), models, name, head, ignore)
+        problems += at_their_keys(location / "config.json", headers, spelled.problems)
+    found = check_checkpoint(location, headers, config, tensors, problems)
+    shared = {each.name: getattr(found, each.name) for each in fields(found)}
+    return MlxCheckpoint(**shared, spelled=spelled)
+
+
+def at_their_keys(file: Location, headers: Headers, found: Iterable[Placed]) -> Iterator[Problem]:
+    """Give each problem the line and the column of its key."""
+    placed = list(found)
+    if not placed:
+        return
+    with headers.files.open(file) as ranges:
+        text = ranges.read(0, ranges.size).decode()
+    for path, problem in placed:
+        line, column = nearest(text, path)
+        yield replace(problem, place=Place(str(file), line, column))
+
+
+def nearest(text: str, path: tuple[str, ...]) -> tuple[Any, Any]:
+    """Return where a key stands, or else the key that it would stand in."""
+    for length in range(len(path), 0, -1):
+        if found := key_place(text, path[:length]):
+            return found
+    return None, None

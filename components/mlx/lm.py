@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Generator, Mapping
 from typing import TYPE_CHECKING, Any, Self
 
+from pydantic import Field
+
 from composer.core.backend import SHORT
-from composer.core.component import Bound, Component, Facts, Spec, Token, method
+from composer.core.component import Bound, Component, ComponentConfig, Facts, Spec, Token, method
 from composer.core.errors import ComposerError, Problem
 from composer.formats import Headers
 from composer.formats.quantization import Scheme
@@ -25,14 +27,14 @@ from composer.generation.sampler import Sampling
 from composer.generation.text import Tokenizer, read_tokenizer
 
 from ..checkpoints import packing
-from ..checkpoints.checkpoint import Checkpoint, mixed, setting
+from ..checkpoints.checkpoint import Checkpoint, mixed
 from ..checkpoints.lora.adapter_tensors import projections
 from ..checkpoints.lora.adapters import AdapterFacts, read_adapters
 from ..checkpoints.stamps import StampedFacts, hold, stamps
 from ..checkpoints.tokenizer import check_token_ids, tokenizer_of
 from . import loader
 from .architecture import EMBEDS, module_name_of
-from .checkpoint import read_checkpoint
+from .checkpoint import MlxCheckpoint, read_checkpoint
 from .decoder import MlxDecoder
 from .device import device_of
 from .lora import Adapters
@@ -43,6 +45,16 @@ if TYPE_CHECKING:
     from composer.manifest.entries import Quantization as Recipe
 
 SAME = frozenset({"gemma3_text", "llama", "qwen2", "qwen3"})  # tested to take what `embed` gives
+
+
+class LmConfig(ComponentConfig):
+    """What an author knows about a checkpoint."""
+
+    ignore: tuple[str, ...] = Field(
+        (),
+        description="keys of the checkpoint's config.json that change nothing, by your word: one "
+        "that nothing reads is refused otherwise",
+    )
 
 
 class LanguageModel(Component, name="mlx.lm"):
@@ -57,6 +69,7 @@ class LanguageModel(Component, name="mlx.lm"):
     requires = frozenset({"weights"})
     placement_keys = frozenset({"device"})
     accepts = frozenset({"files", "precision", "adapters"})
+    Config = LmConfig
 
     @classmethod
     def facts(cls, spec: Spec, headers: Headers | None) -> Facts:
@@ -64,7 +77,7 @@ class LanguageModel(Component, name="mlx.lm"):
         if headers is None:
             return Facts(unknown=True)
         assert spec.weights is not None
-        checkpoint = read_checkpoint(spec.weights, headers)
+        checkpoint = read_checkpoint(spec.weights, headers, _ignored(spec))
         tokenizer = tokenizer_of(spec, headers)
         check_token_ids(tokenizer, headers, checkpoint.table)
         recipe = _recipe(spec, checkpoint)
@@ -99,7 +112,7 @@ class LanguageModel(Component, name="mlx.lm"):
         assert spec.weights is not None
         device = device_of(placement)
         headers = Headers()
-        checkpoint = read_checkpoint(spec.weights, headers)
+        checkpoint = read_checkpoint(spec.weights, headers, _ignored(spec))
         tokenizer = read_tokenizer(tokenizer_of(spec, headers))
         adapters = read_adapters(spec, headers, projections(checkpoint))
         hold(facts)
@@ -117,7 +130,7 @@ class LanguageModel(Component, name="mlx.lm"):
     def __init__(
         self,
         model: Any,
-        checkpoint: Checkpoint,
+        checkpoint: MlxCheckpoint,
         tokenizer: Tokenizer,
         device: Any,
         adapters: Mapping[str, AdapterFacts],
@@ -132,7 +145,7 @@ class LanguageModel(Component, name="mlx.lm"):
         self.device = device
         self.rows = checkpoint.table.rows
         self.stop = checkpoint.stop
-        limit = setting(checkpoint.config, "max_position_embeddings")
+        limit = checkpoint.spelled.positions
         self.writer = TextGenerator(self.decoder, tokenizer, self.rows, self.stop, limit)
 
     @method(ids="i64 T", returns="T D @embed")
@@ -208,6 +221,10 @@ class LanguageModel(Component, name="mlx.lm"):
                     hint="such an architecture needs a component that knows its convention",
                 )
             )
+
+
+def _ignored(spec: Spec) -> tuple[str, ...]:
+    return spec.config.ignore if isinstance(spec.config, LmConfig) else ()
 
 
 def _converts(spec: Spec) -> bool:

@@ -13,22 +13,25 @@ from composer.core.ports import item_bytes
 from composer.core.suggest import some
 from composer.formats.quantization import Scheme
 
-from ..checkpoints import packing, rope
+from ..checkpoints import packing
 from ..checkpoints.checkpoint import FLOATS
 from ..checkpoints.layout import count_are
 from ..checkpoints.rope import DERIVED
 from . import architecture
+from .amended import give_ids, give_window
 from .dtypes import dtype as to_dtype
 
 if TYPE_CHECKING:
     from composer.core.location import Location
     from composer.formats.safetensors import Tensor
 
-    from ..checkpoints.checkpoint import Checkpoint
+    from .checkpoint import MlxCheckpoint
 
 
 def load_model(
-    checkpoint: Checkpoint, precision: str | None = None, recipe: Mapping[str, Scheme] | None = None
+    checkpoint: MlxCheckpoint,
+    precision: str | None = None,
+    recipe: Mapping[str, Scheme] | None = None,
 ) -> Any:
     """Return the model of a checkpoint, every tensor used and none missing.
 
@@ -115,13 +118,13 @@ def options(scheme: Scheme) -> dict[str, Any]:
     return {"group_size": scheme.group_size, "bits": scheme.bits, "mode": scheme.mode}
 
 
-def build(checkpoint: Checkpoint) -> Any:
+def build(checkpoint: MlxCheckpoint) -> Any:
     """Make the model that mlx-lm has for a config; its weights are not computed."""
-    config = rope.plain(checkpoint.config)
+    config = dict(checkpoint.spelled.config)
     name = architecture.module_name_of(config)
     module = importlib.import_module(f"mlx_lm.models.{name}")
     try:
-        return module.Model(module.ModelArgs.from_dict(config))
+        model = module.Model(module.ModelArgs.from_dict(config))
     except Exception as error:  # whatever an architecture makes of a config that it cannot use
         raise ComposerError(
             Problem(
@@ -129,6 +132,10 @@ def build(checkpoint: Checkpoint) -> Any:
                 f"mlx-lm's {name} cannot be built from {checkpoint.location}/config.json: {error}",
             )
         ) from error
+    give_window(model, checkpoint.spelled.window)
+    if checkpoint.spelled.counts_ids:
+        give_ids(model)
+    return model
 
 
 def embeddings(model: Any) -> Any:
@@ -167,7 +174,16 @@ def sanitized(model: Any, weights: dict[str, Any]) -> dict[str, Any]:
     if not hasattr(model, "sanitize"):
         return weights
     before = set(weights)
-    after: dict[str, Any] = model.sanitize(weights)
+    try:
+        after: dict[str, Any] = model.sanitize(weights)
+    except Exception as error:  # whatever an architecture makes of tensors that it does not expect
+        raise ComposerError(
+            Problem(
+                "R511",
+                f"mlx-lm's {model.model_type} cannot rename these tensors: {error!r}",
+                hint="give weights that mlx_lm.convert has written",
+            )
+        ) from error
     dropped = sorted(name for name in before - after.keys() if not DERIVED.search(name))
     if dropped and after.keys() <= before:
         raise ComposerError(

@@ -1,0 +1,1 @@
+"""What the keys of a decoder's config.json mean, whichever backend computes it."""

@@ -1,0 +1,186 @@
+"""Read how positions turn, in either spelling: `rope_theta` and `rope_scaling`, or
+`rope_parameters`, for all layers or for each type of them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from math import log
+from typing import Any
+
+from composer.core.errors import Problem
+from composer.formats.refusal import show
+
+NESTED = ("rope_scaling", "rope_parameters")
+SPELLINGS = frozenset(("rope_theta", *NESTED))
+NUMBERS = frozenset(
+    """
+    attention_factor beta_fast beta_slow factor high_freq_factor llama_4_scaling_beta long_factor
+    low_freq_factor max_position_embeddings mscale mscale_all_dim original_max_position_embeddings
+    partial_rotary_factor rope_theta rope_type short_factor truncate type mrope_section
+    mrope_interleaved interleaved
+    """.split()
+)
+ORIGINAL = "original_max_position_embeddings"
+
+
+@dataclass(frozen=True)
+class Rules:
+    """How positions turn: the base, the kind of scaling, and the numbers that it takes.
+
+    `path` is where the config says so; `theta` is None where it says nothing.
+    """
+
+    theta: float | None
+    kind: str
+    numbers: Mapping[str, Any]
+    path: tuple[str, ...]
+
+    @property
+    def partial(self) -> float:
+        """Return which part of a head turns."""
+        share = self.numbers.get("partial_rotary_factor")
+        return 1.0 if share is None else float(share)
+
+    @property
+    def attention_factor(self) -> float:
+        """Return what YaRN multiplies queries and keys by, as transformers computes it."""
+        said = self.numbers.get("attention_factor")
+        if said is not None:
+            return float(said)
+        factor = float(self.numbers.get("factor") or 1.0)
+        scale, everywhere = (self.numbers.get(key) for key in ("mscale", "mscale_all_dim"))
+        if scale and everywhere:
+            return magnitude(factor, scale) / magnitude(factor, everywhere)
+        return magnitude(factor, 1.0)
+
+    def same(self, other: Rules) -> bool:
+        """Tell whether both turn positions alike."""
+        return (self.theta, self.kind, self.numbers) == (other.theta, other.kind, other.numbers)
+
+
+def magnitude(factor: float, scale: float) -> float:
+    """Return YaRN's growth of attention: 0.1 * scale * ln(factor) + 1, or 1 without growth."""
+    return 1.0 if factor <= 1 else 0.1 * scale * log(factor) + 1.0
+
+
+def read_rules(
+    config: Mapping[str, Any], layer_types: Iterable[str] = ()
+) -> tuple[dict[str, Rules], list[tuple[tuple[str, ...], Problem]]]:
+    """Return the rules of each type of layer, `""` for all, and each problem with its path."""
+    problems: list[tuple[tuple[str, ...], Problem]] = []
+    given = {key: config[key] for key in NESTED if config.get(key) is not None}
+    for key, value in given.items():
+        if not isinstance(value, dict):
+            problems.append(((key,), _odd(f"{key} is {show(str(value))}; wanted an object")))
+    if problems:
+        return {}, problems
+    if len(given) == 2 and (fault := _contradiction(given)):
+        problems.append((("rope_scaling",), fault))
+    key = "rope_scaling" if given.get("rope_scaling") else "rope_parameters"
+    rules = given.get(key) or {}
+    types = [name for name in rules if isinstance(rules[name], dict) and name in {*layer_types}]
+    types += [n for n in rules if isinstance(rules[n], dict) and n.endswith("_attention")
+              and n not in types]  # fmt: skip
+    if not types:
+        other = given.get("rope_parameters") or {}
+        merged = (
+            rules if "rope_theta" in rules else {**rules, "rope_theta": other.get("rope_theta")}
+        )
+        return {"": _rules(config, merged, (key,), problems)}, problems
+    if rest := sorted(rules.keys() - {*types}):
+        problems.append(
+            ((key, rest[0]), _odd(f"{key} holds types of layers and {', '.join(rest)}"))
+        )
+    return {n: _rules(config, rules[n], (key, n), problems) for n in types}, problems
+
+
+def _rules(
+    config: Mapping[str, Any],
+    given: Mapping[str, Any],
+    path: tuple[str, ...],
+    problems: list[tuple[tuple[str, ...], Problem]],
+) -> Rules:
+    kinds = [given[key] for key in ("rope_type", "type") if given.get(key) is not None]
+    for kind in kinds:
+        if not isinstance(kind, str):
+            problems.append((path, _odd(f"rope_type is {show(str(kind))}; wanted a name")))
+    named = [kind for kind in kinds if isinstance(kind, str)]
+    if len({kind for kind in named if kind not in ("default", "mrope")}) > 1 or (
+        len({*named}) == 2 and not {*named} <= {"default", "mrope"}
+    ):
+        message = f"rope_type is {show(named[0])} and type is {show(named[1])}"
+        problems.append(((*path, "rope_type"), _odd(message)))
+    for key in given:
+        if key not in NUMBERS and given[key] is not None:
+            what = f"nothing here reads {show(key)} of {'.'.join(path)}"
+            problems.append(((*path, key), Problem("W257", what, hint=KEEP)))
+    numbers = {k: v for k, v in given.items() if k not in ("rope_type", "type", "rope_theta")}
+    for key in ("partial_rotary_factor", ORIGINAL):
+        if numbers.get(key) is None and config.get(key) is not None:
+            numbers[key] = config[key]
+    top, theta = config.get("rope_theta"), given.get("rope_theta")
+    if len(path) == 1 and None not in (top, theta) and top != theta:
+        message = (
+            f"rope_theta is {show(str(top))[1:-1]} and, in {path[0]}, {show(str(theta))[1:-1]}"
+        )
+        problems.append((("rope_theta",), Problem("W241", message)))
+    for name, value in (*_plain_numbers(numbers), ("rope_theta", top if theta is None else theta)):
+        if value is not None and (type(value) not in (int, float) or not 0 <= value < 2**60):
+            message = f"{name} is {show(str(value))[1:-1]}; wanted a number above 0"
+            problems.append(((*path, name), Problem("W241", message)))
+            numbers[name] = 1.0
+    kind = next((kind for kind in named if kind not in ("default", "mrope")), "default")
+    return Rules(top if theta is None else theta, kind, numbers, path)
+
+
+def _plain_numbers(numbers: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
+    lists = ("long_factor", "short_factor", "truncate", "mrope_section", "mrope_interleaved",
+             "interleaved")  # fmt: skip
+    return ((name, value) for name, value in [*numbers.items()] if name in NUMBERS - {*lists})
+
+
+def _contradiction(given: Mapping[str, Mapping[str, Any]]) -> Problem | None:
+    """Refuse two spellings that differ where both speak."""
+    one, two = (_flat(given[key]) for key in NESTED)
+    apart = sorted(key for key in one.keys() & two.keys() if one[key] != two[key])
+    if not apart:
+        return None
+    return _odd(
+        f"rope_scaling and rope_parameters contradict each other: {', '.join(apart)}",
+        hint="keep the one that the weights were trained with",
+    )
+
+
+def _flat(rules: Mapping[str, Any]) -> dict[str, Any]:
+    result = {key: value for key, value in rules.items() if value is not None}
+    if "type" in result:
+        result.setdefault("rope_type", result.pop("type"))
+    return result
+
+
+KEEP = "if it changes nothing in these weights, name it in `ignore` of the component's config"
+
+
+def _odd(message: str, hint: str | None = None) -> Problem:
+    return Problem("W241", message, hint=hint)
+
+
+def positions(config: Mapping[str, Any], rules: Mapping[str, Rules]) -> int | None:
+    """Return how many positions a decoder takes: the scaled limit where positions are scaled.
+
+    `dynamic` turns as trained up to the limit and depends on the length beyond it, so that it is
+    not scaled.
+    """
+    limit = config.get("max_position_embeddings")
+    if type(limit) is not int:
+        return None
+    longest = limit
+    for each in rules.values():
+        factor, original = each.numbers.get("factor"), each.numbers.get(ORIGINAL)
+        if each.kind not in ("linear", "yarn", "llama3") or type(factor) not in (int, float):
+            continue
+        trained = original if type(original) is int and each.kind != "linear" else limit
+        longest = max(longest, int(trained * float(factor or 1)))
+    return longest

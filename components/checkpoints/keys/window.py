@@ -1,0 +1,72 @@
+"""Read which layers of a decoder see only a window of positions."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+FULL, SLIDING = "full_attention", "sliding_attention"
+KEYS = frozenset(
+    """
+    layer_types max_window_layers sliding_window sliding_window_pattern use_sliding_window
+    """.split()
+)
+EVERY = ("mistral", "mixtral", "ministral3", "qwen3_moe")  # a window is that of every layer
+UNASKED = (
+    "qwen2",
+    "qwen3",
+    "qwen2_vl_text",
+    "qwen2_5_vl_text",
+    "smollm3",
+)  # off unless it is asked
+NEVER = ("llama",)  # transformers reads no window in it
+
+
+@dataclass(frozen=True)
+class Window:
+    """The layers that see `size` positions, themselves included."""
+
+    size: int
+    sliding: tuple[bool, ...]
+
+
+def read_window(config: Mapping[str, Any], kind: str, layers: int) -> Window | str | None:
+    """Return the window, None where all layers see everything, or what is wrong with it.
+
+    As in transformers: `layer_types` comes first; without it Mistral's window is that of every
+    layer, and Qwen's that of the layers from `max_window_layers` on.
+    """
+    size, types = config.get("sliding_window"), config.get("layer_types")
+    asked = config.get("use_sliding_window")
+    if types is None:
+        if size is None or asked is False or kind in NEVER:
+            return None
+        if asked is None and kind in UNASKED:
+            return None
+        first = 0 if kind in EVERY else config.get("max_window_layers")
+        if type(first) is not int:
+            return f"sliding_window is {str(size)[:40]}, and without layer_types nobody knows where"
+        types = [SLIDING if number >= first else FULL for number in range(layers)]
+    if not isinstance(types, list) or len(types) != layers:
+        return f"layer_types does not name {layers} layers"
+    if odd := [each for each in types if each not in (FULL, SLIDING)]:
+        return f"layer_types names {str(odd[0])[:40]!r}, and only {FULL} and {SLIDING} are computed"
+    sliding = tuple(each == SLIDING for each in types)
+    if not any(sliding):
+        return None
+    if kind in NEVER:
+        return f"transformers' {kind} has no window, and layer_types asks for one"
+    if asked is False or type(size) is not int or size < 1:
+        return "layer_types has sliding_attention, but there is no window that is used"
+    return Window(size, sliding)
+
+
+def interval(types: Sequence[Any], layers: int) -> int | None:
+    """Return k where exactly every k-th layer has full attention, or None."""
+    if len(types) != layers:
+        return None
+    for step in range(1, layers + 1):
+        if all((each == FULL) == ((at + 1) % step == 0) for at, each in enumerate(types)):
+            return step
+    return None

@@ -1,0 +1,1 @@
+"""A checkpoint's config.json in the spelling that the installed mlx-lm reads."""

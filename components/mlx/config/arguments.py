@@ -1,0 +1,127 @@
+"""Say which keys of a config the installed mlx-lm reads for an architecture, from its source."""
+
+from __future__ import annotations
+
+import ast
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+EMBEDS = "input_embeddings"
+TEXT = "text_config"
+
+
+@dataclass(frozen=True)
+class Arguments:
+    """What an architecture reads: `module` computes the text, `nested` tells that its settings
+    stand in `text_config`, `required` are the keys without a default.
+
+    `scales` tells whether it scales positions at all.
+    """
+
+    module: str
+    nested: bool
+    read: frozenset[str]
+    required: frozenset[str]
+    scales: bool
+
+
+def read_arguments(models: Path, name: str, config: Mapping[str, Any]) -> Arguments:
+    """Return what the module `name` of mlx-lm reads of a config."""
+    called = _nested(models / f"{name}.py")
+    if not called:
+        fields, sources = _fields(models, name, "ModelArgs")
+        return _made(name, False, fields, sources)
+    inner = config.get(TEXT)
+    kind = inner.get("model_type") if isinstance(inner, dict) else None
+    modules = [module for module, _ in called]
+    module, made = called[modules.index(kind) if kind in modules else -1]
+    fields, sources = _fields(models, module or name, made)
+    return _made(module or name, TEXT in config, fields, sources)
+
+
+def counts_ids(models: Path, name: str) -> bool:
+    """Tell whether a function that takes embeddings takes their number from the ids beside them."""
+    for node in ast.walk(_tree(models / f"{name}.py")):
+        if isinstance(node, ast.FunctionDef):
+            names = [argument.arg for argument in node.args.args]
+            if EMBEDS in names and any(_shape_of(each, names[1]) for each in ast.walk(node)):
+                return True
+    return False
+
+
+def _shape_of(node: ast.AST, ids: str) -> bool:
+    return (
+        isinstance(node, ast.Attribute)
+        and node.attr == "shape"
+        and isinstance(node.value, ast.Name)
+        and node.value.id == ids
+    )
+
+
+def _made(name: str, nested: bool, fields: Mapping[str, bool], source: str) -> Arguments:
+    used = {*re.findall(r"\.(\w+)\b", source), *re.findall(r"getattr\(\s*\w+,\s*\"(\w+)\"", source)}
+    scales = "initialize_rope(" in source and bool(used & {"rope_scaling", "rope_parameters"})
+    return Arguments(
+        name,
+        nested,
+        frozenset(fields.keys() & used),
+        frozenset(key for key, needed in fields.items() if needed),
+        scales,
+    )
+
+
+@cache
+def _tree(path: Path) -> ast.Module:
+    return ast.parse(path.read_text(encoding="utf-8"))
+
+
+@cache
+def _nested(path: Path) -> tuple[tuple[str | None, str], ...]:
+    """Return the module and the class of each `X.from_dict(args.text_config)`."""
+    found = []
+    for node in ast.walk(_tree(path)):
+        if (
+            isinstance(node, ast.Call)
+            and ast.unparse(node.func).endswith(".from_dict")
+            and node.args
+            and ast.unparse(node.args[0]).endswith(f".{TEXT}")
+        ):
+            module, _, made = ast.unparse(node.func).removesuffix(".from_dict").rpartition(".")
+            found.append((module or None, made))
+    return tuple(found)
+
+
+@cache
+def _fields(models: Path, name: str, made: str) -> tuple[dict[str, bool], str]:
+    """Return the fields of a dataclass, those of its bases first, and the sources that use them."""
+    path = models / f"{name}.py"
+    fields: dict[str, bool] = {}
+    source = path.read_text(encoding="utf-8")
+    for node in _tree(path).body:
+        if isinstance(node, ast.ClassDef) and node.name == made:
+            for base in map(ast.unparse, node.bases):
+                module, _, parent = base.rpartition(".")
+                if module and (models / f"{module}.py").is_file():
+                    above, more = _fields(models, module, parent)
+                    fields |= above
+                    source += more
+            for item in node.body:
+                if isinstance(item, ast.AnnAssign) and isinstance(item.target, ast.Name):
+                    fields[item.target.id] = item.value is None
+    for module in _imported(path):
+        if (models / f"{module}.py").is_file():
+            source += (models / f"{module}.py").read_text(encoding="utf-8")
+    return fields, source
+
+
+def _imported(path: Path) -> Iterator[str]:
+    """Yield the architectures whose classes this one builds on."""
+    for node in _tree(path).body:
+        if not isinstance(node, ast.ImportFrom) or node.level != 1 or not node.module:
+            continue
+        if any(alias.name[:1].isupper() and "Cache" not in alias.name for alias in node.names):
+            yield node.module

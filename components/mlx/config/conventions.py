@@ -1,0 +1,89 @@
+"""What mlx-lm's architectures compute where their source alone does not say it.
+
+`DEFAULTS` are what transformers takes where a config is silent and mlx-lm takes something else or
+nothing; `WINDOWED` are those whose windows mlx-lm computes; `PER_TYPE` read positions for each type
+of layer; `FIXED` are keys that are read or not and of which only these values are right.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+SILU = ("silu", "swish")
+GELU = ("gelu_pytorch_tanh", "gelu_new", "gelu_fast")
+ACTIVATIONS = ("hidden_act", "hidden_activation", "activation_function")
+ACTIVATION: Mapping[str, tuple[str, ...]] = {"gemma3_text": GELU}  # others: SILU
+
+WINDOWED = frozenset(
+    ("gear", "gemma3_text", "laguna", "mellum", "muse_spark", "plamo3", "spark2_5")
+)
+PER_TYPE = frozenset(("laguna", "mellum", "spark2_5"))
+REGULAR = {"gemma3_text": "sliding_window_pattern", "qwen3_5": "full_attention_interval"}
+HYBRID = frozenset(("lfm2", "lfm2_moe", "qwen3_5"))  # layer_types other than attention
+MULTIPLIED = frozenset(("mistral4",))  # multiplies scores by YaRN's mscale_all_dim itself
+SPECIAL_HEADS = frozenset(("gemma3_text",))  # has a head where one is stored, whatever config says
+
+DEFAULTS: Mapping[str, Mapping[str, Any]] = {
+    "llama": {"rms_norm_eps": 1e-6, "rope_theta": 10_000.0},
+    "qwen2": {"rms_norm_eps": 1e-6, "rope_theta": 10_000.0},
+    "qwen3": {"rms_norm_eps": 1e-6, "rope_theta": 10_000.0, "head_dim": 128},
+    "qwen3_moe": {
+        "rms_norm_eps": 1e-6,
+        "rope_theta": 10_000.0,
+        "decoder_sparse_step": 1,
+        "mlp_only_layers": [],
+        "norm_topk_prob": False,
+        "num_experts_per_tok": 8,
+    },
+    "mixtral": {"rms_norm_eps": 1e-5, "rope_theta": 1e6, "num_experts_per_tok": 2},
+    "smollm3": {"rms_norm_eps": 1e-6, "rope_theta": 2e6},
+    "gemma3_text": {
+        "num_attention_heads": 8,
+        "num_key_value_heads": 4,
+        "head_dim": 256,
+        "query_pre_attn_scalar": 256,
+        "sliding_window": 4096,
+        "sliding_window_pattern": 6,
+        "rope_theta": 1e6,
+        "rope_local_base_freq": 1e4,
+        "rms_norm_eps": 1e-6,
+    },
+    "qwen3_5": {"rope_theta": 10_000.0},
+    "lfm2": {
+        "norm_eps": 1e-5,
+        "rope_theta": 1e6,
+        "conv_bias": False,
+        "conv_L_cache": 3,
+        "block_multiple_of": 256,
+        "block_ffn_dim_multiplier": 1.0,
+        "block_auto_adjust_ff_dim": True,
+    },
+    "lfm2_moe": {
+        "norm_eps": 1e-5,
+        "rope_theta": 1e6,
+        "conv_bias": False,
+        "conv_L_cache": 3,
+        "num_experts_per_tok": 4,
+        "num_dense_layers": 2,
+        "use_expert_bias": True,
+        "norm_topk_prob": True,
+        "routed_scaling_factor": 1.0,
+    },
+}
+
+FIXED: Mapping[str, Mapping[str, tuple[Any, ...]]] = {
+    "laguna": {"attention_bias": (False,), "gating": (True, "per-head")},
+}
+FULL_NEEDED = frozenset(("laguna", "mellum"))  # at least one layer sees everything
+
+KINDS_OF: Mapping[str, tuple[str, ...]] = {  # kinds of scaling, where not all are computed
+    "mellum": ("yarn", "llama3", "dynamic"),
+    "gear": (),
+}
+UNMASKED = frozenset(("ministral3",))  # no window can be given to its layers
+NUMBERS_NEEDED = {
+    "ministral3": ("llama_4_scaling_beta", "original_max_position_embeddings"),
+    "mistral4": ("llama_4_scaling_beta", "original_max_position_embeddings"),
+}
+HEAD_NEEDED = frozenset(("qwen3_vl_moe",))  # its tensors are renamed as if there was one

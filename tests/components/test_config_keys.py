@@ -1,0 +1,194 @@
+"""Every key of a config is read, without effect, or refused by name: against transformers."""
+
+import json
+import shutil
+from pathlib import Path
+
+import mlx.core as mx
+import numpy as np
+import pytest
+import transformers
+
+from composer.components.mlx.config.spelling import spell
+from composer.components.mlx.lm import LanguageModel, LmConfig
+from composer.core.component import Spec
+from composer.core.errors import ComposerError
+from composer.core.location import Location
+from composer.core.placement import Placement
+from composer.formats import Headers
+from composer.formats.jsonplaces import key_place
+from tests.config_sweep import KINDS, WRAPPED, cases, run
+
+FOREIGN = sorted((Path(__file__).parent / "foreign_models").iterdir())
+QUICK = {
+    "llama": ("rope_parameters", "hidden_act", "attention_bias"),
+    "mistral": ("sliding_window",),
+    "qwen3": ("use_sliding_window", "rope_parameters", "attention_bias"),
+    "smollm3": ("no_rope", "as it is"),
+    "gemma3_text": ("rope_parameters", "layer_types", "final_logit"),
+    "lfm2": ("as it is", "tie_word"),
+    "ministral3": ("as it is",),
+    "qwen2_vl": ("as it is", "use_sliding"),
+    "mixtral": ("head_dim", "sliding_window"),
+}
+
+
+@pytest.fixture(scope="module", autouse=True)
+def quiet():
+    before = transformers.logging.get_verbosity()
+    transformers.logging.set_verbosity_error()
+    yield
+    transformers.logging.set_verbosity(before)
+
+
+def spec(folder, ignore=()):
+    weights = Location("repo", "", folder.parent) / folder.name
+    return Spec("decoder", LmConfig(ignore=ignore), weights)
+
+
+def load(folder, ignore=()):
+    asked = spec(folder, ignore)
+    return LanguageModel.load(asked, LanguageModel.facts(asked, Headers()), Placement())
+
+
+def refused(folder, **options):
+    with pytest.raises(ComposerError) as caught:
+        LanguageModel.facts(spec(folder, **options), Headers())
+    return str(caught.value)
+
+
+def ids_of(stream):
+    try:
+        while True:
+            next(stream)
+    except StopIteration as end:
+        return end.value["ids"].tolist()
+
+
+def edited(folder, tmp_path, **changes):
+    copy = tmp_path / "lm"
+    shutil.copytree(folder, copy)
+    path = copy / "config.json"
+    config = {**json.loads(path.read_text()), **changes}
+    path.write_text(json.dumps({k: v for k, v in config.items() if v is not None}, indent=1))
+    return copy
+
+
+@pytest.mark.parametrize("folder", FOREIGN, ids=lambda folder: folder.name)
+def test_a_folder_of_transformers_gives_its_ids_and_logits(folder):
+    expected = json.loads((folder / "expected.json").read_text())
+    lm = load(folder)
+    embeds = lm.embed(mx.array(expected["ids"]))
+    last = np.array(lm.logits(embeds))[-1][:64]
+    np.testing.assert_allclose(last, expected["last_logits"], atol=2e-4)
+    assert ids_of(lm.generate(embeds, max_tokens=12)) == expected["greedy"]
+
+
+def sweep(kind, names, tmp_path):
+    wrong = []
+    for number, case in enumerate(cases(kind)):
+        if names and not case.name.startswith(names):
+            continue
+        outcome = run(case, tmp_path / str(number) / "lm")
+        late = outcome.what == "LATE" and "R511" not in outcome.detail  # R511: tensors say so
+        if late or outcome.what in ("WRONG", "CRASH"):
+            wrong.append(outcome)
+    return wrong
+
+
+@pytest.mark.parametrize("kind", QUICK)
+def test_other_values_are_right_or_refused(kind, tmp_path):
+    assert sweep(kind, QUICK[kind], tmp_path) == []
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", [*KINDS, *WRAPPED])
+def test_every_key_of_every_architecture_is_right_or_refused(kind, tmp_path):
+    assert sweep(kind, (), tmp_path) == []
+
+
+def test_a_refusal_names_the_line_of_the_key(tmp_path):
+    folder = edited(FOREIGN[1], tmp_path, hidden_act="gelu", clip_qkv=4.0)
+    text = (folder / "config.json").read_text()
+    lines = {
+        key: 1 + text[: text.index(f'"{key}"')].count("\n") for key in ("hidden_act", "clip_qkv")
+    }
+    assert refused(folder) == (
+        f"repo/lm/config.json:{lines['hidden_act']}:2: W257 mlx-lm's llama computes silu, and "
+        "hidden_act is gelu\n"
+        f"repo/lm/config.json:{lines['clip_qkv']}:2: W257 mlx-lm's llama does not read clip_qkv, "
+        "which is 4.0\n"
+        "    hint: if it changes nothing in these weights, name it in `ignore` of the component's "
+        "config"
+    )
+
+
+def test_an_author_declares_a_key_to_be_without_effect(tmp_path):
+    folder = edited(FOREIGN[1], tmp_path, clip_qkv=4.0)
+    load(folder, ignore=("clip_qkv",))
+
+
+@pytest.mark.parametrize(
+    ("rope", "positions"),
+    [
+        ({"rope_type": "yarn", "factor": 4.0, "original_max_position_embeddings": 64}, 256),
+        ({"rope_type": "linear", "factor": 4.0}, 256),
+        ({"rope_type": "llama3", "factor": 2.0, "original_max_position_embeddings": 16}, 64),
+        ({"rope_type": "dynamic", "factor": 4.0}, 64),
+        ({"rope_type": "default"}, 64),
+    ],
+)
+@pytest.mark.parametrize("spelling", ["rope_scaling", "rope_parameters"])
+def test_a_limit_with_scaling_is_the_scaled_one(tmp_path, rope, positions, spelling):
+    changes = {"rope_parameters": None, "max_position_embeddings": 64, "rope_theta": 1e4}
+    folder = edited(FOREIGN[1], tmp_path, **(changes | {spelling: rope}))
+    lm = load(folder)
+    ids = mx.array(np.arange(positions) % 100 + 3)
+    assert lm.writer.limit == positions
+    with pytest.raises(ComposerError, match=f"{positions}"):
+        lm.generate(lm.embed(ids), max_tokens=8)
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"rope_theta": 1e4}, "W241 rope_theta is 10000.0 and, in rope_parameters, 500000.0"),
+        (
+            {"rope_scaling": {"rope_type": "linear", "factor": 2.0}},
+            "W241 rope_scaling and rope_param",
+        ),
+        (
+            {"rope_parameters": {"rope_type": "default", "rope_theta": 1e4, "ntk": 2}},
+            "W257 nothing",
+        ),
+        ({"rope_parameters": {"rope_type": "linear"}}, "W241 factor is missing; linear needs it"),
+        ({"rope_parameters": {"rope_type": "linear", "factor": "x"}}, "W241 factor is x; wanted"),
+        ({"rope_parameters": [1]}, "W241 rope_parameters is '[1]'; wanted an object"),
+        ({"text_config": {"a": 1}}, "W257 mlx-lm's llama does not read text_config"),
+        (
+            {"layer_types": ["sliding_attention"] * 3, "sliding_window": 8},
+            "W257 transformers' llama",
+        ),
+    ],
+)
+def test_what_contradicts_itself_is_refused(tmp_path, changes, said):
+    assert said in refused(edited(FOREIGN[1], tmp_path, **changes))
+
+
+def test_lfm2_needs_no_block_dim(tmp_path):
+    """transformers does not write it: it is the hidden size."""
+    models = Path(__import__("mlx_lm").__path__[0]) / "models"
+    config = {"model_type": "lfm2", "hidden_size": 32, "num_attention_heads": 2}
+    made = spell(config, models, "lfm2", head=False)
+    assert made.config["block_dim"] == 32
+    said = [problem.message for _, problem in made.problems]
+    assert "layer_types is missing, and mlx-lm's lfm2 needs it" in said
+
+
+@pytest.mark.parametrize(
+    ("path", "place"),
+    [(("a",), (1, 3)), (("b", "a"), (2, 9)), (("c",), (3, 2)), (("c", "d"), None), (("x",), None)],
+)
+def test_the_place_of_a_key(path, place):
+    text = '{ "a": "b: {",\n  "b": {"a": [{"a": 1, "x": 2}]},\n "c": 3}'
+    assert key_place(text, path) == place
