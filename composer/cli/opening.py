@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import typer
 
 from composer.cli.options import (
+    Backends,
     BundleName,
     Device,
     LockFile,
@@ -47,6 +48,7 @@ class BundleOptions:
     threads: Threads = None
     provider: Providers = None
     device: Device = None
+    backend: Backends = None
     precision: Precisions = None
     trust: Trust = False
     lock: LockFile = None
@@ -75,10 +77,28 @@ class BundleOptions:
         sources = folders(self.source)
         with reading(self.name):
             found = find_bundle(self.name, self.lock)
-            report = check_variant(found, self.variant, sources=sources, precision=asked)
+            report = check_variant(
+                found,
+                self.variant,
+                sources=sources,
+                precision=asked,
+                backends={**profile.backends, **self._backends()},
+            )
         checked = report.raise_if_refused()
         check_placement(checked, profile)
         return Bundle(checked, profile, self.trust)
+
+    def _backends(self) -> dict[str, str]:
+        from composer.checker.choice import ALL
+        from composer.core import registry
+
+        given = [text if "=" in text else f"{ALL}={text}" for text in self.backend or ()]
+        found = pairs(given, "--backend", "[COMPONENT=]NAME")
+        for name in found.values():
+            if name not in registry.backends():
+                known = ", ".join(registry.backends())
+                raise typer.BadParameter(f"--backend takes {known}, not '{name}'")
+        return found
 
     def _precision(self) -> dict[str, str]:
         found = pairs(self.precision, "--precision", "COMPONENT=DTYPE")

@@ -54,6 +54,15 @@ Providers = Annotated[
 Device = Annotated[
     str | None, typer.Option(metavar="cpu|gpu", help="Run MLX parts on the CPU or the GPU.")
 ]
+Backends = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--backend",
+        metavar="[COMPONENT=]NAME",
+        help="Run components that name a family, such as lm, on mlx, onnx or numpy: all of them, "
+        "or one. May be repeated.",
+    ),
+]
 Precisions = Annotated[
     list[str] | None,
     typer.Option(

@@ -115,3 +115,19 @@ def test_a_plan_says_which_backend_was_chosen_and_why(cli):
     assert (
         "onnx, chosen: ONNX Runtime is the fastest here on a CPU" in out or "mlx, chosen: " in out
     )
+
+
+def test_a_backend_is_asked_for_by_a_flag(cli):
+    for flag in ("mlx", "decoder=mlx"):
+        code, out, _ = cli("plan", "mega-asr-mini", "--backend", flag)
+        assert code == 0
+        assert "mlx.lm" in out
+        assert "mlx, chosen: asked for" in out
+    call = ["transcribe", "mega-asr-mini", CLIPS[0]]
+    assert cli(*call, "--backend", "mlx") == cli(*call, "--backend", "decoder=onnx")
+    code, _, err = cli(*call, "--backend", "cuda")
+    assert code == 2
+    assert "--backend takes mlx, numpy, onnx, not 'cuda'" in " ".join(err.split())
+    code, _, err = cli(*call, "--backend", "decoder=numpy")
+    assert code == 3
+    assert "W226 lm has no kind for the backend 'numpy'" in err
