@@ -13,6 +13,7 @@ from composer.core.errors import ComposerError, Problem
 from composer.core.suggest import listed
 
 from .contract import Contract, shape
+from .library import onnxruntime
 from .memory import released
 
 if TYPE_CHECKING:
@@ -44,18 +45,17 @@ class Session:
     """A loaded graph that runs for at most `limit` seconds."""
 
     def __init__(self, path: Path, contract: Contract, placement: Placement) -> None:
-        import onnxruntime
-
+        library = onnxruntime()
         self.contract = contract
         self.limit = contract.config.time_limit
-        self._run_options = onnxruntime.RunOptions
+        self._run_options = library.RunOptions
         wanted = placement.providers or (CPU,)
-        there = [name for name in onnxruntime.get_available_providers() if name != REMOTE]
+        there = [name for name in library.get_available_providers() if name != REMOTE]
         lacking = [name for name in wanted if name not in there]
         if lacking:
             self.unavailable(lacking, there)
-        options = onnxruntime.SessionOptions()
-        options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_ALL
+        options = library.SessionOptions()
+        options.graph_optimization_level = library.GraphOptimizationLevel.ORT_ENABLE_ALL
         options.log_severity_level = _FATAL
         # An arena would keep what the longest clip needed.
         options.enable_cpu_mem_arena = False
@@ -63,7 +63,7 @@ class Session:
             options.intra_op_num_threads = placement.threads
         try:
             with released():
-                self.session: Any = onnxruntime.InferenceSession(
+                self.session: Any = library.InferenceSession(
                     str(path), options, providers=list(wanted)
                 )
         except Exception as error:

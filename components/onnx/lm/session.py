@@ -11,6 +11,7 @@ import numpy as np
 from composer.core.errors import ComposerError, Problem
 from composer.core.suggest import listed
 
+from ..library import onnxruntime
 from ..memory import released
 from ..session import CPU, first_line
 from .weights import Weights, private
@@ -27,8 +28,7 @@ class Session:
     def __init__(
         self, where: str, nbytes: int, build: Callable[[Weights], None], placement: Placement
     ) -> None:
-        import onnxruntime
-
+        library = onnxruntime()
         self.where = where
         for name in placement.providers or (CPU,):
             if name != CPU:
@@ -37,24 +37,22 @@ class Session:
                     f"onnx.lm has no kernels for the execution provider {name}",
                     hint=f"place it by providers: {listed([CPU])}, or use mlx.lm",
                 )
-        options = onnxruntime.SessionOptions()
-        options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_ALL
+        options = library.SessionOptions()
+        options.graph_optimization_level = library.GraphOptimizationLevel.ORT_ENABLE_ALL
         options.log_severity_level = _FATAL
         options.enable_cpu_mem_arena = False
         if placement.threads is not None:
             options.intra_op_num_threads = placement.threads
-        self._options = onnxruntime.RunOptions()
+        self._options = library.RunOptions()
         self._options.log_severity_level = _FATAL
         with private(nbytes) as weights:
             build(weights)
             self._session: Any = self._opened(weights.close(), options)
 
     def _opened(self, path: Path, options: Any) -> Any:
-        import onnxruntime
-
         try:
             with released():
-                return onnxruntime.InferenceSession(str(path), options, providers=[CPU])
+                return onnxruntime().InferenceSession(str(path), options, providers=[CPU])
         except Exception as error:
             self.fail("R532", f"ONNX Runtime cannot load its graph: {first_line(error)}")
 

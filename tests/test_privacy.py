@@ -1,0 +1,94 @@
+"""Nothing that hears speech tells anybody: no file beside what was asked for, no way out."""
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.test_architecture import imported, modules
+
+ROOT = Path(__file__).parent.parent
+CLIP = sorted((ROOT / "bundles" / "mega-asr-mini" / "clips").glob("*.flac"))[0]
+OURS = "cache/huggingface/assets/composer/"  # where hashes of files are remembered
+OPENED = re.compile(r"\b(?:socket|socketpair)\((\w+)")
+COMMANDS = {
+    "check": ["check", "mega-asr-mini"],
+    "doctor": ["doctor"],
+    "run": ["run", "mega-asr-mini", "-i", "audio=CLIP"],
+    "tap": ["tap", "mega-asr-mini", "-i", "audio=CLIP", "-o", "OUT.safetensors"],
+    "transcribe": ["transcribe", "mega-asr-mini", "CLIP"],
+    "bench": ["bench", "mega-asr-mini", "--runs", "1", "--starts", "1", "--warmup", "0"],
+}
+
+
+@pytest.fixture
+def watched(tmp_path):
+    """Run composer under strace, with an empty home and no sign of a test; return what it did."""
+
+    def call(arguments, program=("-m", "composer"), **more):
+        home, trace = tmp_path / "home", tmp_path / "trace"
+        home.mkdir(exist_ok=True)
+        environment = {
+            "PATH": os.environ["PATH"],
+            "HOME": str(home),
+            "XDG_CACHE_HOME": str(home / "cache"),
+            "LANG": "C.UTF-8",
+            **more,
+        }
+        watch = ["strace", "-f", "-qq", "-o", trace, "-e", "trace=socket,socketpair,connect,sendto"]
+        done = subprocess.run(
+            [*watch, sys.executable, "-P", *program, *arguments],
+            env=environment,
+            capture_output=True,
+            text=True,
+            timeout=120,
+            cwd=tmp_path,
+        )
+        left = sorted(str(p.relative_to(home)) for p in home.rglob("*") if p.is_file())
+        left = [path for path in left if not path.startswith(OURS)]
+        return done, set(OPENED.findall(trace.read_text())), left
+
+    return call
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_a_command_opens_no_socket_and_leaves_nothing(name, watched, tmp_path):
+    named = {"CLIP": str(CLIP), "OUT.safetensors": str(tmp_path / "out.safetensors")}
+    arguments = [
+        re.sub("CLIP|OUT.safetensors", lambda found: named[found[0]], each)
+        for each in COMMANDS[name]
+    ]
+    done, families, left = watched(arguments)
+    assert done.returncode == 0, done.stderr
+    assert families <= {"AF_UNIX"}
+    assert left == []
+
+
+def test_a_variable_that_asks_for_reports_is_overruled(watched):
+    asked = {"ORT_DISABLE_TELEMETRY": "0", "ORT_TELEMETRY_DISABLED": ""}
+    done, families, left = watched(["transcribe", "mega-asr-mini", str(CLIP)], **asked)
+    assert done.returncode == 0, done.stderr
+    assert families <= {"AF_UNIX"}
+    assert left == []
+
+
+def test_a_component_that_loads_onnx_runtime_itself_is_silent_too(watched):
+    code = "import composer, onnxruntime; onnxruntime.SessionOptions()"
+    graph = ROOT / "bundles" / "mega-asr-mini" / "onnx" / "audio_encoder_fp32.onnx"
+    code = f"{code}; onnxruntime.InferenceSession({str(graph)!r})"
+    done, families, left = watched([], ("-c", code))
+    assert done.returncode == 0, done.stderr
+    assert (families, left) == (set(), [])
+
+
+def test_one_module_imports_onnx_runtime():
+    users = [
+        name
+        for name, path in modules().items()
+        if name.startswith("composer.")
+        and any(each.split(".")[0] == "onnxruntime" for each in imported(path))
+    ]
+    assert users == ["composer.components.onnx.library"]
