@@ -28,6 +28,7 @@ from composer.generation.text import Tokenizer, read_tokenizer
 
 from ..checkpoints import packing
 from ..checkpoints.checkpoint import Checkpoint, mixed
+from ..checkpoints.keys.meaning import IGNORE
 from ..checkpoints.lora.adapter_tensors import projections
 from ..checkpoints.lora.adapters import AdapterFacts, read_adapters
 from ..checkpoints.stamps import StampedFacts, hold, stamps
@@ -50,11 +51,7 @@ SAME = frozenset({"gemma3_text", "llama", "qwen2", "qwen3"})  # tested to take w
 class LmConfig(ComponentConfig):
     """What an author knows about a checkpoint."""
 
-    ignore: tuple[str, ...] = Field(
-        (),
-        description="keys of the checkpoint's config.json that change nothing, by your word: one "
-        "that nothing reads is refused otherwise",
-    )
+    ignore: tuple[str, ...] = Field((), description=IGNORE)
 
 
 class LanguageModel(Component, name="mlx.lm"):

@@ -11,6 +11,8 @@ import transformers
 
 from composer.components.mlx.config.spelling import spell
 from composer.components.mlx.lm import LanguageModel, LmConfig
+from composer.components.onnx.lm import LanguageModel as OnnxLanguageModel
+from composer.components.onnx.lm.component import LmConfig as OnnxConfig
 from composer.core.component import Spec
 from composer.core.errors import ComposerError
 from composer.core.location import Location
@@ -84,12 +86,26 @@ def test_a_folder_of_transformers_gives_its_ids_and_logits(folder):
     assert ids_of(lm.generate(embeds, max_tokens=12)) == expected["greedy"]
 
 
-def sweep(kind, names, tmp_path):
+@pytest.mark.parametrize("folder", FOREIGN, ids=lambda folder: folder.name)
+def test_onnx_runtime_gives_the_same_or_says_what_it_does_not_compute(folder):
+    expected = json.loads((folder / "expected.json").read_text())
+    asked = Spec("d", OnnxConfig(), Location("repo", "", folder.parent) / folder.name)
+    if "sliding" in folder.name:
+        with pytest.raises(ComposerError, match=r"W254 .* for layer_types other than"):
+            OnnxLanguageModel.facts(asked, Headers())
+        return
+    lm = OnnxLanguageModel.load(asked, OnnxLanguageModel.facts(asked, Headers()), Placement())
+    embeds = lm.embed(np.array(expected["ids"]))
+    np.testing.assert_allclose(lm.logits(embeds)[-1][:64], expected["last_logits"], atol=2e-4)
+    assert ids_of(lm.generate(embeds, max_tokens=12)) == expected["greedy"]
+
+
+def sweep(kind, names, tmp_path, backend="mlx"):
     wrong = []
     for number, case in enumerate(cases(kind)):
         if names and not case.name.startswith(names):
             continue
-        outcome = run(case, tmp_path / str(number) / "lm")
+        outcome = run(case, tmp_path / str(number) / "lm", backend)
         late = outcome.what == "LATE" and "R511" not in outcome.detail  # R511: tensors say so
         if late or outcome.what in ("WRONG", "CRASH"):
             wrong.append(outcome)
@@ -105,6 +121,16 @@ def test_other_values_are_right_or_refused(kind, tmp_path):
 @pytest.mark.parametrize("kind", [*KINDS, *WRAPPED])
 def test_every_key_of_every_architecture_is_right_or_refused(kind, tmp_path):
     assert sweep(kind, (), tmp_path) == []
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ["llama", "qwen2", "qwen3"])
+def test_every_key_is_right_or_refused_on_onnx_runtime(kind, tmp_path):
+    assert sweep(kind, (), tmp_path, "onnx") == []
+
+
+def test_onnx_runtime_turns_positions_by_yarn_as_transformers(tmp_path):
+    assert sweep("llama", ("rope_parameters",), tmp_path, "onnx") == []
 
 
 def test_a_refusal_names_the_line_of_the_key(tmp_path):

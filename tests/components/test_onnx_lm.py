@@ -458,11 +458,12 @@ print(sorted({{"mlx", "mlx_lm", "onnx", "onnxruntime", "tokenizers", "torch"}} &
         ),
         ({"model_type": None}, "W254 onnx.lm has no graph for the model_type 'None'"),
         ({"hidden_act": "gelu"}, "W254 onnx.lm has no graph of qwen3 for hidden_act gelu\n"),
-        ({"use_sliding_window": True}, "W254 onnx.lm has no graph of qwen3 for use_sliding_window"),
+        ({"use_sliding_window": True, "sliding_window": 8, "max_window_layers": 1,
+          "layer_types": None}, "W254 onnx.lm has no graph of qwen3 for use_sliding_window"),
         ({"layer_types": ["sliding_attention"] * 2}, "for layer_types other than full_attention"),
         (
-            {"rope_scaling": {"rope_type": "yarn", "factor": 4.0}},
-            "W254 onnx.lm does not compute the rope scaling 'yarn'",
+            {"rope_scaling": {"rope_type": "longrope", "factor": 4.0}},
+            "W254 onnx.lm does not compute the rope scaling 'longrope'",
         ),
         (
             {"rope_scaling": {"mrope_section": [2, 3, 3], "rope_type": "yarn"}},

@@ -39,7 +39,10 @@ INERT = frozenset(
     """.split()
 )
 
-FULL = "full_attention"
+IGNORE = (
+    "keys of the checkpoint's config.json that change nothing, by your word: one that nothing "
+    "reads is refused otherwise"
+)
 # Values at which a key changes nothing where the network does not read it; null never does.
 NEUTRAL: Mapping[str, tuple[Any, ...]] = {
     "add_cross_attention": (False,),

@@ -45,7 +45,7 @@ def read_decoder(spec: Spec, headers: Headers) -> ParsedDecoder:
     config, tensors = open_folder(spec.weights, headers)
     asked = list(_asked(spec))
     checkpoint = check_checkpoint(spec.weights, headers, config, tensors, asked)
-    settings, problems = read_settings(config, checkpoint.table.width)
+    settings, problems = read_settings(config, checkpoint.table.width, spec.config.ignore)
     found: dict[str, Module] = {}
     if settings:
         found, problems = modules(checkpoint, settings)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from math import pi
+from math import ceil, floor, log, pi
 
 import numpy as np
 
@@ -19,17 +19,51 @@ class Llama3:
 
 
 @dataclass(frozen=True)
+class Yarn:
+    """YaRN (arXiv 2309.00071): pairs that turn less than `slow` times in `original` positions are
+    `factor` times slower, those that turn more than `fast` times as they were.
+
+    `rounded` widens the range between them to whole pairs; `attention` grows queries and keys.
+    """
+
+    factor: float
+    original: float
+    fast: float
+    slow: float
+    rounded: bool
+    attention: float
+
+    def blend(self, head: int, base: float) -> np.ndarray:
+        """Return how much of each pair is slowed, 0 to 1."""
+        low, high = (
+            head * log(self.original / (turns * 2 * pi)) / (2 * log(base))
+            for turns in (self.fast, self.slow)
+        )
+        if self.rounded:
+            low, high = floor(low), ceil(high)
+        low, high = max(low, 0), min(high, head - 1)
+        if low == high:
+            high += 0.001
+        part: np.ndarray = np.clip((np.arange(head // 2) - low) / (high - low), 0.0, 1.0)
+        return part
+
+
+@dataclass(frozen=True)
 class Rotary:
-    """Positions turn pairs of a head's numbers; `scaling` is a factor, or Llama 3.1's rule."""
+    """Positions turn pairs of a head's numbers; `scaling` is a factor, or a rule."""
 
     head: int
     base: float
-    scaling: float | Llama3 = 1.0
+    scaling: float | Llama3 | Yarn = 1.0
 
     def frequencies(self) -> np.ndarray:
         """Return how far each pair turns from one position to the next, float64 [head / 2]."""
         plain = self.base ** (-np.arange(0, self.head, 2, dtype=np.float64) / self.head)
         rule = self.scaling
+        if isinstance(rule, Yarn):
+            slowed = rule.blend(self.head, self.base)
+            made: np.ndarray = plain * (slowed / rule.factor + 1 - slowed)
+            return made
         if not isinstance(rule, Llama3):
             return plain / rule
         lengths = 2 * pi / plain
@@ -40,4 +74,6 @@ class Rotary:
     def table(self, positions: int) -> tuple[np.ndarray, np.ndarray]:
         """Return cosine and sine of each position's angles, float32 [positions, head / 2]."""
         angles = np.arange(positions)[:, None] * self.frequencies()
-        return np.cos(angles).astype(np.float32), np.sin(angles).astype(np.float32)
+        growth = self.scaling.attention if isinstance(self.scaling, Yarn) else 1.0
+        cosine, sine = np.cos(angles) * growth, np.sin(angles) * growth
+        return cosine.astype(np.float32), sine.astype(np.float32)

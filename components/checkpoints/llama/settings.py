@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from math import isfinite
 from typing import Any
@@ -12,10 +12,19 @@ from composer.formats.refusal import show
 
 from .. import rope
 from ..checkpoint import setting
-from .rotary import Llama3, Rotary
+from ..keys.meaning import unread
+from ..keys.rotary import ORIGINAL, Rules, positions, read_rules
+from ..keys.window import KEYS, Window, read_window
+from .rotary import Llama3, Rotary, Yarn
 
 KINDS = ("llama", "qwen2", "qwen3")
-BASES = {"llama": 10_000.0, "qwen2": 1_000_000.0}  # where the config leaves it out, as in mlx-lm
+BASE = 10_000.0  # where the config leaves it out, as in transformers
+OWN = """
+    attention_bias head_dim hidden_act hidden_size intermediate_size max_position_embeddings
+    mlp_bias num_attention_heads num_hidden_layers num_key_value_heads partial_rotary_factor
+    rms_norm_eps rope_parameters rope_scaling rope_theta tie_word_embeddings vocab_size
+"""
+READ = KEYS | frozenset(OWN.split())
 TAKES = "mlx.lm takes what mlx-lm knows"
 ATTENTION, MLP = ("q_proj", "k_proj", "v_proj", "o_proj"), ("gate_proj", "up_proj", "down_proj")
 
@@ -34,11 +43,14 @@ class Settings:
     rotary: Rotary
     normed: bool
     biased: frozenset[str]
+    positions: int | None = None
 
 
-def read_settings(config: Mapping[str, Any], width: int) -> tuple[Settings | None, list[Problem]]:
-    """Return the settings, or every problem that a config has."""
-    reading = _Reading(config)
+def read_settings(
+    config: Mapping[str, Any], width: int, ignore: Collection[str] = ()
+) -> tuple[Settings | None, list[Problem]]:
+    """Return the settings, or every problem that a config has; `ignore` are keys without effect."""
+    reading = _Reading(config, ignore)
     made = reading.settings(width)
     return (None, reading.problems) if reading.problems else (made, [])
 
@@ -46,6 +58,8 @@ def read_settings(config: Mapping[str, Any], width: int) -> tuple[Settings | Non
 @dataclass
 class _Reading:
     config: Mapping[str, Any]
+    ignore: Collection[str] = ()
+    positions: int | None = None
     problems: list[Problem] = field(default_factory=list)
 
     def settings(self, width: int) -> Settings | None:
@@ -73,6 +87,7 @@ class _Reading:
             self.rotary(kind, head),
             kind == "qwen3",
             self.biased(kind),
+            self.positions,
         )
 
     def refuse(self, message: str) -> None:
@@ -103,23 +118,16 @@ class _Reading:
 
     def strange(self, kind: str) -> Iterator[Problem]:
         """Report what would make another model of the same tensors."""
-        plain = {
-            "hidden_act": (None, "silu"),
-            "partial_rotary_factor": (None, 1, 1.0),
-            "rope_traditional": (None, False),
-            "use_sliding_window": (None, False),
-            "mlp_bias": (None, False, True),
-            "attention_bias": (None, False, True),
-        }
-        said = {key: setting(self.config, key) for key in plain}
-        odd = [
-            f"{key} {show(str(said[key]))[1:-1]}" for key in plain if said[key] not in plain[key]
-        ]
-        types = setting(self.config, "layer_types")
-        if types is not None and (
-            not isinstance(types, list) or any(each != "full_attention" for each in types)
-        ):
-            odd.append("layer_types other than full_attention")
+        act = setting(self.config, "hidden_act")
+        odd = [] if act in (None, "silu", "swish") else [f"hidden_act {show(str(act))[1:-1]}"]
+        given = {k: v for k, v in self.config.items() if k not in self.ignore}
+        seen = read_window(given, kind, self.count("num_hidden_layers", 1))
+        limit = self.config.get("max_position_embeddings")
+        short = isinstance(seen, Window) and type(limit) is int and seen.size < limit
+        if isinstance(seen, str) or short:
+            types = given.get("layer_types")
+            odd.append("layer_types other than full_attention" if types else "use_sliding_window")
+        odd += [f"{key} {show(str(given[key]))[1:-1]}" for key in unread(given, READ)]
         for each in odd:
             yield Problem(
                 "W254", f"onnx.lm has no graph of {kind} for {each}", hint=f"use mlx.lm: {TAKES}"
@@ -132,35 +140,40 @@ class _Reading:
         return frozenset((*names, *more))
 
     def rotary(self, kind: str, head: int) -> Rotary:
-        """Read base and scaling; as in mlx-lm, rope_scaling comes before rope_parameters."""
+        """Read base and scaling in either spelling, as transformers does."""
         config = rope.plain(self.config)
-        nested = setting(config, "rope_parameters")
-        rules = setting(config, "rope_scaling") or nested or {}
-        if not all(isinstance(each, dict) for each in (rules, nested or {})):
-            self.wrong("rope_scaling and rope_parameters are objects")
+        found, problems = read_rules(config)
+        self.problems += [problem for _, problem in problems]
+        if list(found) != [""]:
+            if found:
+                self.refuse("onnx.lm turns the positions of all layers alike")
             return Rotary(head, 1.0)
-        bases = [setting(config, "rope_theta"), (nested or {}).get("rope_theta")]
-        said = [base for base in bases if base is not None]
-        if len(said) == 2 and said[0] != said[1]:
-            self.wrong(f"rope_theta is {show(str(said[0]))[1:-1]} and, in rope_parameters, "
-                       f"{show(str(said[1]))[1:-1]}")  # fmt: skip
-        base = self.real("rope_theta", BASES.get(kind), {"rope_theta": said[0] if said else None})
+        rules = found[""]
+        self.positions = positions(config, found)
+        base = self.real("rope_theta", BASE, {"rope_theta": rules.theta})
         return Rotary(head, base, self.scaling(rules))
 
-    def scaling(self, rules: dict[str, Any]) -> float | Llama3:
-        name = rules.get("type") or rules.get("rope_type") or "default"
-        if rules.get("partial_rotary_factor") not in (None, 1, 1.0):
+    def scaling(self, rules: Rules) -> float | Llama3 | Yarn:
+        numbers = {key: value for key, value in rules.numbers.items() if value is not None}
+        trained = numbers.setdefault(ORIGINAL, setting(self.config, "max_position_embeddings"))
+        if rules.partial != 1:
             self.refuse("onnx.lm turns whole heads, and partial_rotary_factor says a part")
-        if name == "default":
+        if rules.kind in ("default", "dynamic"):  # alike up to the limit, which stays as trained
             return 1.0
-        if name == "linear":
-            return self.real("factor", None, rules)
-        if name != "llama3":
-            self.refuse(f"onnx.lm does not compute the rope scaling {show(str(name))}")
+        if rules.kind not in ("linear", "llama3", "yarn"):
+            self.refuse(f"onnx.lm does not compute the rope scaling {show(rules.kind)}")
             return 1.0
-        low = self.real("low_freq_factor", 1.0, rules)
-        high = self.real("high_freq_factor", 4.0, rules)
+        factor = self.real("factor", None, numbers)
+        if rules.kind == "linear":
+            return factor
+        if rules.kind == "yarn":
+            fast = self.real("beta_fast", 32.0, numbers)
+            slow = self.real("beta_slow", 1.0, numbers)
+            original = self.real(ORIGINAL, None, {ORIGINAL: trained})
+            rounded = numbers.get("truncate", True) is not False
+            return Yarn(factor, original, fast, slow, rounded, rules.attention_factor)
+        low = self.real("low_freq_factor", 1.0, numbers)
+        high = self.real("high_freq_factor", 4.0, numbers)
         if high <= low:
             self.wrong(f"high_freq_factor is {high:g}, not above low_freq_factor {low:g}")
-        original = self.real("original_max_position_embeddings", 8192.0, rules)
-        return Llama3(self.real("factor", None, rules), low, high, original)
+        return Llama3(factor, low, high, self.real(ORIGINAL, 8192.0, numbers))

@@ -24,7 +24,7 @@ from composer.generation.generator import (
 from composer.generation.sampler import Sampling
 from composer.generation.text import Tokenizer, read_tokenizer
 
-from ...checkpoints.checkpoint import setting
+from ...checkpoints.keys.meaning import IGNORE
 from ...checkpoints.llama.layout import HEAD, TABLE
 from ...checkpoints.llama.reader import ParsedDecoder, read_decoder
 from ...checkpoints.stamps import StampedFacts, hold, stamps
@@ -42,6 +42,7 @@ if TYPE_CHECKING:
 class LmConfig(ComponentConfig):
     """How products are computed."""
 
+    ignore: tuple[str, ...] = Field((), description=IGNORE)
     activations: Literal["float32", "int8"] = Field(
         "float32",
         description="`int8` rounds what packed weights are multiplied by to 8 bits, group by "
@@ -109,7 +110,7 @@ class LanguageModel(Component, name="onnx.lm"):
         self.decoder = OnnxDecoder(session, found.settings, checkpoint.table.rows, self.table.of)
         self.tokenizer = tokenizer
         self.stop = checkpoint.stop
-        limit = setting(checkpoint.config, "max_position_embeddings")
+        limit = found.settings.positions
         self.writer = TextGenerator(
             self.decoder, tokenizer, checkpoint.table.rows, self.stop, limit
         )
