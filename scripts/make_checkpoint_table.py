@@ -20,11 +20,11 @@ from tests.config_sweep import KINDS, WRAPPED, Case, cases, run  # noqa: E402
 
 INTRODUCTION = """# Keys of a decoder's config.json
 
-Written by `scripts/make_checkpoint_table.py`: every architecture that `mlx.lm` and `onnx.lm` take and
-that transformers can build, four layers of random weights, each key at other values and each key
-absent. `right` means the same ids as transformers continues a prompt with and logits within 0.1 % of
-the largest; `refused` that `composer check` names the key and its line. Nothing else occurs, except
-that a key which contradicts the tensors is found when they are loaded (`tensors`).
+Written by `scripts/make_checkpoint_table.py`: every architecture that `mlx.lm` and `onnx.lm` take
+and that transformers can build, four layers of random weights, each key at other values and each
+key absent. `right` means the same ids as transformers continues a prompt with and logits within
+0.1 % of the largest; `refused` that `composer check` names the key and its line. Nothing else
+occurs, except that a key which contradicts the tensors is found when they are loaded (`tensors`).
 
 A key that changes nothing (names, dropout, generation settings) is taken at any value. A key that
 nothing reads is refused: W257. `config: {ignore: [key]}` at the component declares that it changes
