@@ -1,4 +1,4 @@
-"""Write what the documentation takes from the program: help texts, error pages' examples, index."""
+"""Write what the documentation takes from the program: help texts, examples, an index, pictures."""
 
 from __future__ import annotations
 
@@ -15,8 +15,10 @@ from tempfile import TemporaryDirectory
 from composer.cli import main as composer
 from composer.cli.app import app
 from composer.jobs.explain import titles
+from scripts.draw_architecture import architecture
 
 ROOT = Path(__file__).parents[1]
+IMAGES = ROOT / "docs" / "images"
 PAGES = ROOT / "docs" / "errors"
 EXAMPLE = re.compile(
     r"```yaml\n(?P<manifest>composer: 1\n.*?)```\n\n```text\n(?P<printed>.*?)```", re.S
@@ -35,6 +37,7 @@ def main(arguments: list[str]) -> int:
     stale = [path for path, text in pages() if not path.exists() or path.read_text() != text]
     for path, text in pages():
         if path in stale and "--check" not in arguments:
+            path.parent.mkdir(exist_ok=True)
             path.write_text(text)
     for path in stale:
         print(path.relative_to(ROOT))
@@ -45,6 +48,9 @@ def pages() -> Iterator[tuple[Path, str]]:
     """Yield each generated page with its text."""
     yield ROOT / "docs" / "cli.md", cli_page()
     yield PAGES / "README.md", index_page()
+    yield IMAGES / "architecture.svg", architecture()
+    # A variant that names its backends, so that the picture is the same on every machine.
+    yield IMAGES / "graph.svg", output("composer show mega-asr-mini --variant mlx --format svg")
     for code in titles():
         yield PAGES / f"{code}.md", error_page(code, (PAGES / f"{code}.md").read_text())
 

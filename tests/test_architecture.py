@@ -1,36 +1,14 @@
 """Arrows point one way: every import, inside functions and for types too, and no circle."""
 
 import ast
-from functools import cache
 from graphlib import CycleError, TopologicalSorter
-from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).parent.parent
+from scripts.imports import ROOT, edges, files, imported, level, modules, name_of
+
 BACKENDS = {"mlx", "mlx_lm", "onnxruntime", "torch", "transformers", "librosa"}
 HEAVY = BACKENDS | {"soundfile", "soxr", "tokenizers", "huggingface_hub", "safetensors", "scipy"}
-# Each level imports only from those above it and from itself; packages of a level not one another.
-LEVELS = (
-    {"core"},
-    {"formats"},
-    {"manifest"},
-    {"sources"},
-    {"graph"},
-    {"checker"},
-    {"generation"},
-    {"runtime"},
-    {"drawing"},
-    {"evaluation", "comparison", "benchmark", "quantization", "publishing"},
-    {"jobs"},
-    {"cli", "server"},
-)
-COMPONENTS = (
-    {"checkpoints"},
-    {"models"},
-    {"mlx", "onnx", "numpy", "audio", "image", "text"},
-)
-FOLDERS = ("composer", "components", "mirror", "training", "converters", "benchmarks", "tests")
 LONGEST = 250
 PENDING = {
     "composer.components.checkpoints.checkpoint",
@@ -42,71 +20,6 @@ PENDING = {
     "composer.runtime.run",
     "composer.sources.hub.client",
 }
-
-
-def files(folder):
-    return sorted((ROOT / folder).rglob("*.py"))
-
-
-def name_of(path):
-    parts = path.relative_to(ROOT).with_suffix("").parts
-    parts = ("composer", *parts) if parts[0] == "components" else parts
-    return ".".join(parts).removesuffix(".__init__")
-
-
-@cache
-def modules():
-    """Return every module of the project by its name."""
-    return {name_of(path): path for folder in FOLDERS for path in files(folder)}
-
-
-def imported(path, *, top_only=False):
-    """Yield every module that a file imports; with top_only, those imported when it is."""
-    package = name_of(path).split(".")
-    if path.name != "__init__.py":
-        package = package[:-1]
-    tree = ast.parse(path.read_text())
-    for node in top(tree.body) if top_only else ast.walk(tree):
-        if isinstance(node, ast.Import):
-            yield from (alias.name for alias in node.names)
-        elif isinstance(node, ast.ImportFrom):
-            above = package[: len(package) + 1 - node.level] if node.level else []
-            source = ".".join([*above, *([node.module] if node.module else [])])
-            for alias in node.names:
-                inner = f"{source}.{alias.name}"
-                yield inner if inner in modules() else source
-
-
-def top(body):
-    for node in body:
-        if isinstance(node, ast.If) and "TYPE_CHECKING" in ast.unparse(node.test):
-            continue
-        yield node
-        for part in ("body", "orelse", "handlers", "finalbody"):
-            if not isinstance(node, ast.FunctionDef | ast.ClassDef | ast.AsyncFunctionDef):
-                yield from top(getattr(node, part, []))
-
-
-@cache
-def edges():
-    """Return, for each module, those of the same tree that it imports anywhere."""
-    found = {}
-    for name, path in modules().items():
-        root = name.split(".")[0]
-        found[name] = {each for each in imported(path) if each.split(".")[0] == root} - {name}
-    return found
-
-
-def level(module):
-    """Return a module's package and how far up the page its level stands."""
-    parts = module.split(".")[1:]
-    levels = LEVELS
-    if parts and parts[0] == "components":
-        parts, levels = parts[1:], COMPONENTS
-    for number, packages in enumerate(levels):
-        if parts and parts[0] in packages:
-            return parts[0], number
-    return None
 
 
 @pytest.mark.parametrize("path", files("composer"), ids=lambda p: str(p.relative_to(ROOT)))

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.test_architecture import imported, modules
+from scripts.imports import imported, modules
 
 ROOT = Path(__file__).parent.parent
 CLIP = sorted((ROOT / "bundles" / "mega-asr-mini" / "clips").glob("*.flac"))[0]

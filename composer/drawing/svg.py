@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 from xml.sax.saxutils import escape
 
-from composer.drawing.diagram import Box, diagram
+from composer.drawing.diagram import Box, Diagram, diagram
 from composer.drawing.layout import Layout, Point, lay_out
 
 if TYPE_CHECKING:
     from composer.graph.checked import Checked
-    from composer.graph.graph import Graph
 
 MARGIN, HEADING = 24.0, 34.0
 CHARACTER, SMALL, LINE, PADDING = 7.3, 6.1, 17.0, 12.0
@@ -45,13 +45,25 @@ STYLE = """
 
 def svg(bundle: Checked) -> str:
     """Return a picture of every task, one below the other."""
+    name = bundle.manifest.name
+    several = len(bundle.graphs) > 1
+    return picture(
+        name,
+        {
+            f"{name}: {task}" if several else name: diagram(graph)
+            for task, graph in bundle.graphs.items()
+        },
+    )
+
+
+def picture(name: str, diagrams: Mapping[str, Diagram]) -> str:
+    """Return a picture of diagrams under their titles, one below the other."""
     parts, top, width = [], MARGIN, 0.0
-    for name, graph in bundle.graphs.items():
-        title = bundle.manifest.name + (f": {name}" if len(bundle.graphs) > 1 else "")
-        drawn, layout = _task(graph)
+    for title, drawn in diagrams.items():
+        lines, layout = _drawn(drawn)
         parts.append(_text(MARGIN, top + 14, title, "head"))
         parts.append(f'<g transform="translate({MARGIN:g},{top + HEADING:g})">')
-        parts += [f"  {line}" for line in drawn]
+        parts += [f"  {line}" for line in lines]
         parts.append("</g>")
         top += HEADING + layout.height + 2 * MARGIN
         width = max(width, layout.width, len(title) * 10)
@@ -60,7 +72,7 @@ def svg(bundle: Checked) -> str:
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {full} {height}" '
         f'width="{full}" height="{height}" role="img">'
     )
-    title = f"<title>{_escaped(bundle.manifest.name)}</title>"
+    title = f"<title>{_escaped(name)}</title>"
     tip = (
         '<marker id="tip" viewBox="0 0 8 8" refX="7" refY="4" markerWidth="7" markerHeight="7" '
         'orient="auto"><path class="tip" d="M0,0 L8,4 L0,8 z"/></marker>'
@@ -69,8 +81,7 @@ def svg(bundle: Checked) -> str:
     return f"{head}\n{title}\n<style>{STYLE}</style>\n<defs>{tip}</defs>\n{body}\n</svg>\n"
 
 
-def _task(graph: Graph) -> tuple[list[str], Layout]:
-    drawn = diagram(graph)
+def _drawn(drawn: Diagram) -> tuple[list[str], Layout]:
     sizes = {box.id: _size(box) for box in drawn.boxes}
     known = {box.id for box in drawn.boxes}
     arrows = [arrow for arrow in drawn.arrows if arrow.start in known]
