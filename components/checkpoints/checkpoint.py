@@ -23,6 +23,7 @@ TABLE = "embed_tokens.weight"
 HEAD = "lm_head.weight"
 LAYERS, POSITIONS = 10_000, 2**40  # far beyond any model
 FLOATS = ("f32", "f16", "bf16")
+DEQUANTIZED = "bf16"  # what rows with integer scales (mxfp4, mxfp8, nvfp4) become: exact there
 
 
 @dataclass(frozen=True)
@@ -153,7 +154,7 @@ def _table(
         return Table(tensor.name, rows, width, tensor.dtype, witness)
     scales = tensors.get(tensor.name.removesuffix("weight") + "scales")
     width = width * 32 // scheme.bits
-    dtype = scales.dtype if scales else "f32"
+    dtype = scales.dtype if scales and scales.dtype in FLOATS else DEQUANTIZED
     return Table(tensor.name, rows, width, dtype, f"{witness} of {scheme.bits} bits")
 
 

@@ -119,7 +119,7 @@ class LanguageModel(Component, name="mlx.lm"):
                 spec.precision if _converts(spec) else None,
                 _recipe(spec, checkpoint),
             )
-            made = cls(model, checkpoint, tokenizer, device, adapters)
+            made = cls(model, checkpoint, tokenizer, device, adapters, facts.dtype)
             if module_name_of(checkpoint.config) not in SAME:
                 made.compare_paths()
         return made
@@ -131,9 +131,10 @@ class LanguageModel(Component, name="mlx.lm"):
         tokenizer: Tokenizer,
         device: Any,
         adapters: Mapping[str, AdapterFacts],
+        dtype: str,
     ) -> None:
         self.model = model
-        self.table = loader.embeddings(model)
+        self.table = loader.embeddings(model, dtype)
         self.adapters = Adapters(model, adapters)
         self.decoder = MlxDecoder(
             model, device, lambda ids: {EMBEDS: self.table(ids)}, self.adapters

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import importlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from math import prod
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -138,8 +138,11 @@ def build(checkpoint: MlxCheckpoint) -> Any:
     return model
 
 
-def embeddings(model: Any) -> Any:
-    """Return the module that turns ids into embeddings."""
+def embeddings(model: Any, dtype: str) -> Callable[[Any], Any]:
+    """Return what turns ids [T] into embeddings [T, D] of a dtype.
+
+    A microscaled table (mxfp4, mxfp8, nvfp4) gives bfloat16 by itself, whatever the model runs in.
+    """
     found = [
         module
         for path, module in model.named_modules()
@@ -154,7 +157,9 @@ def embeddings(model: Any) -> Any:
                 hint="such an architecture needs a component that knows its convention",
             )
         )
-    return found[0]
+    module = found[0]
+    kind = to_dtype(dtype)
+    return lambda ids: module(ids).astype(kind)
 
 
 def read(files: Iterable[Location]) -> dict[str, Any]:

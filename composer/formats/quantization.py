@@ -16,6 +16,7 @@ SCHEMES = {
     "mxfp8": ({8}, {32}, (8, 32)),
     "nvfp4": ({4}, {16}, (4, 16)),
 }
+KEYS = ("bits", "group_size", "mode")
 PACKED = {
     "nvfp4-pack-quantized": (4, 16, "nvfp4"),
     "mxfp4-pack-quantized": (4, 32, "mxfp4"),
@@ -65,12 +66,16 @@ def quantization(
     for path, value in own.items():
         if isinstance(value, dict):
             modules[path] = _scheme(where, path, value, set())
-        elif isinstance(value, bool):
+        elif isinstance(value, bool) and path not in KEYS:
             modules[path] = default if value else None
+        elif path not in KEYS:
+            refuse(where, "S472", f"quantization has the unknown key {show(path)}")
     return Quantization(default.bits, default.group_size, default.mode, modules)
 
 
 def _scheme(location: Location, path: str, values: dict[str, Any], needed: set[str]) -> Scheme:
+    """Read one scheme; as in mlx-lm a null is the mode's usual value."""
+
     def wrong(message: str) -> NoReturn:
         refuse(location, "S472", f"quantization of {show(path)}: {message}")
 
@@ -80,7 +85,10 @@ def _scheme(location: Location, path: str, values: dict[str, Any], needed: set[s
     some_bits, some_sizes, (usual_bits, usual_size) = SCHEMES[mode]
     for key in sorted(needed - values.keys()):
         wrong(f"{key} is missing")
-    bits, size = values.get("bits", usual_bits), values.get("group_size", usual_size)
+    if unknown := sorted(key for key in values.keys() - {*KEYS} if not needed):
+        wrong(f"the unknown key {show(unknown[0])}; wanted {', '.join(KEYS)}")
+    bits = usual_bits if values.get("bits") is None else values["bits"]
+    size = usual_size if values.get("group_size") is None else values["group_size"]
     for key, value, some in (("bits", bits, some_bits), ("group_size", size, some_sizes)):
         if type(value) is not int or value not in some:
             wanted = ", ".join(map(str, sorted(some)))

@@ -550,7 +550,7 @@ def test_a_recipe_quantizes_projections_and_nothing_else(qwen3):
 def test_a_rule_that_names_the_table_quantizes_it_too(qwen3):
     _, _, folder = qwen3
     recipe = Quantization(4, 64, {"*.embed_tokens": QuantizationRule(8, 64)})
-    assert load(folder, recipe).table.bits == 8
+    assert load(folder, recipe).model.model.embed_tokens.bits == 8
     everything = Quantization(4, 64, {"*": QuantizationRule(8, 64)})
     assert not hasattr(load(folder, everything).table, "bits")
 

@@ -134,7 +134,7 @@ class Gemma4(Component, name="mlx.gemma4"):
                     facts.dtype,
                     loaded=placement.tables == "loaded",
                 )
-        return cls(model, table, decoder, tokenizer, device, adapters)
+        return cls(model, table, decoder, tokenizer, device, adapters, facts.dtype)
 
     def __init__(
         self,
@@ -144,8 +144,10 @@ class Gemma4(Component, name="mlx.gemma4"):
         tokenizer: Tokenizer,
         device: Any,
         adapters: Mapping[str, AdapterFacts],
+        dtype: str,
     ) -> None:
         self.model = model
+        self.look_up = loader.embeddings(model, dtype)
         self.table = table
         self.device = device
         self.scale = decoder.settings.hidden.value**0.5
@@ -167,7 +169,7 @@ class Gemma4(Component, name="mlx.gemma4"):
 
         with mx.stream(self.device):
             self.writer.known(ids)
-            return self.model.model.embed_tokens(ids)
+            return self.look_up(ids)
 
     @method(rows="N D @embed_unscaled", returns="N D @embed", converts=True)
     def scaled(self, rows: Any) -> Any:
