@@ -28,7 +28,11 @@ if TYPE_CHECKING:
     from composer.core.placement import Placement
     from composer.formats.audio import Audio, read_audio
     from composer.graph.checked import Report
-    from composer.runtime.bundle import Bundle, load
+    from composer.jobs.cut_short import CutShort
+    from composer.jobs.progress import Progress
+    from composer.jobs.transcribe import Transcription, transcribe
+    from composer.runtime.bundle import Bundle
+    from composer.runtime.opening import BundleOptions, load
     from composer.runtime.profile import Profile, read_profile
     from composer.runtime.run import Result
     from composer.runtime.stream import Stream
@@ -57,8 +61,15 @@ _HOMES = {
         "read_audio",
     ),
     "graph.checked": ("Report",),
-    "runtime.bundle": (
-        "Bundle",
+    "jobs.cut_short": ("CutShort",),
+    "jobs.progress": ("Progress",),
+    "jobs.transcribe": (
+        "Transcription",
+        "transcribe",
+    ),
+    "runtime.bundle": ("Bundle",),
+    "runtime.opening": (
+        "BundleOptions",
         "load",
     ),
     "runtime.profile": (
@@ -74,26 +85,31 @@ __all__ = [
     "Audio",
     "Bound",
     "Bundle",
+    "BundleOptions",
     "Component",
     "ComponentConfig",
     "ComposerError",
+    "CutShort",
     "Facts",
     "Location",
     "Place",
     "Placement",
     "Problem",
     "Profile",
+    "Progress",
     "Report",
     "Result",
     "Signature",
     "Spec",
     "Stream",
     "Token",
+    "Transcription",
     "check",
     "load",
     "method",
     "read_audio",
     "read_profile",
+    "transcribe",
 ]
 
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from composer.cli.opening import BundleOptions, opens
+from composer.cli.opening import BundleFlags, opens
 from composer.cli.options import (
     Inputs,
     Json,
@@ -18,7 +18,6 @@ from composer.cli.options import (
 )
 from composer.cli.printing import as_json, note, say
 from composer.cli.progress import progress
-from composer.cli.transcribe import TASK
 
 if TYPE_CHECKING:
     from composer.benchmark.child import Case
@@ -30,7 +29,7 @@ SUFFIXES = (".aiff", ".flac", ".mp3", ".ogg", ".wav")
 
 @opens()
 def bench(
-    choice: BundleOptions,
+    choice: BundleFlags,
     input: Inputs = None,
     vs: Annotated[
         str | None,
@@ -109,11 +108,11 @@ def bench(
         say(report_text(measured, turns))
 
 
-def _clips(choice: BundleOptions, task: str | None, given: list[str] | None) -> list[str]:
+def _clips(choice: BundleFlags, task: str | None, given: list[str] | None) -> list[str]:
     """Return NAME=CLIP for each audio that is not given, where the bundle comes with clips."""
     from composer.cli.options import pairs
 
-    with choice.bundle() as opened:
+    with choice.open() as opened:
         graph = opened.checked.graphs[_task(opened, task)]
         there = pairs(given, "--input", "NAME=VALUE")
         missing = [k for k, e in graph.inputs.items() if e.type == "audio" and k not in there]
@@ -127,8 +126,9 @@ def _task(bundle: Bundle, task: str | None, named: bool = True) -> str:
 
     A bundle for which it was not `named` may have it under another name.
     """
-    task = task if named or task in bundle.tasks else None
-    return bundle.task(TASK if task is None and TASK in bundle.tasks else task)
+    from composer.jobs.speech import speech_graph
+
+    return speech_graph(bundle, task if named or task in bundle.tasks else None).task
 
 
 def _near(path: Path) -> Path:
@@ -137,7 +137,7 @@ def _near(path: Path) -> Path:
 
 
 def _opened(
-    choice: BundleOptions, task: str | None, named: bool, given: list[str], set: list[str] | None
+    choice: BundleFlags, task: str | None, named: bool, given: list[str], set: list[str] | None
 ) -> tuple[Case, float, Mapping[str, Any]]:
     """Return what a process needs to run a bundle, the seconds of its audio, and what made it."""
     from composer.benchmark.child import Case
@@ -148,7 +148,7 @@ def _opened(
     from composer.runtime.inputs import read_inputs
     from composer.runtime.provenance import made_from
 
-    with choice.bundle() as opened:
+    with choice.open() as opened:
         name = _task(opened, task, named)
         graph = opened.checked.graphs[name]
         values, options = inputs(graph, given), settings(graph, set)
@@ -173,7 +173,7 @@ def _opened(
     return case, sum(each.seconds for each in heard.values()), made_by
 
 
-def _title(choice: BundleOptions) -> str:
+def _title(choice: BundleFlags) -> str:
     """Return what tells a bundle from another: its name, variant and precision."""
     variant = [f"variant {choice.variant}"] if choice.variant else []
     return ", ".join([choice.name, *variant, *(choice.precision or ())])

@@ -10,14 +10,14 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
-from composer.cli.opening import BundleOptions, opens
+from composer.cli.opening import BundleFlags, opens
 from composer.cli.options import (
     Inputs,
     Settings,
     Task,
 )
 from composer.cli.printing import note, report, say, waiting
-from composer.cli.results import cut_short, text_output
+from composer.cli.results import cut_warning
 from composer.core.errors import FAILED, ComposerError
 
 if TYPE_CHECKING:
@@ -31,7 +31,7 @@ HELLO = f"{RESET} begins anew, Ctrl-C stops an answer, Ctrl-D ends"
 
 @opens()
 def chat(
-    choice: BundleOptions,
+    choice: BundleFlags,
     input: Inputs = None,
     task: Task = None,
     set: Settings = None,
@@ -50,9 +50,10 @@ def chat(
     """
     from composer.cli.conversation import Conversation, find_turns
     from composer.cli.values import inputs, settings
+    from composer.jobs.speech import text_output
     from composer.runtime.inputs import read_inputs
 
-    with choice.bundle() as opened:
+    with choice.open() as opened:
         turns = find_turns(opened, task)
         text_output(turns.graph)
         values = inputs(turns.graph, input)
@@ -108,6 +109,9 @@ def _line() -> str:
 
 def _answer(talk: Conversation, line: str) -> None:
     """Print an answer as it comes; what it gives at last is printed too where that differs."""
+    from composer.jobs.cut_short import cut_short
+    from composer.jobs.speech import text_output
+
     graph = talk.turns.graph
     pieces = []
     with talk.say(line) as stream, _stopped_by_interrupt(stream):
@@ -122,7 +126,7 @@ def _answer(talk: Conversation, line: str) -> None:
     if text.strip() != "".join(pieces).strip():
         say(text)
     talk.take(result)
-    warning = cut_short(result, graph, talk.options)
+    warning = cut_warning(cut_short(result, graph, talk.options))
     if warning:
         note(warning)
 
@@ -162,12 +166,15 @@ def _piped(talk: Conversation) -> int:
 
 
 def _whole(talk: Conversation, line: str) -> str:
+    from composer.jobs.cut_short import cut_short
+    from composer.jobs.speech import text_output
+
     with talk.say(line) as stream:
         for _ in stream:
             pass
     assert stream.result is not None
     talk.take(stream.result)
-    warning = cut_short(stream.result, talk.turns.graph, talk.options)
+    warning = cut_warning(cut_short(stream.result, talk.turns.graph, talk.options))
     if warning:
         note(warning)
     return str(stream.result.outputs[text_output(talk.turns.graph)])

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from composer.cli.opening import BundleOptions, opens
+from composer.cli.opening import BundleFlags, opens
 from composer.cli.options import (
     Inputs,
     Json,
@@ -33,7 +33,7 @@ def diff(
         typer.Argument(metavar="REF", help="A dump of composer tap, or a bundle to run first with "
                        "the inputs of -i.", show_default=False),
     ],
-    choice: BundleOptions,
+    choice: BundleFlags,
     input: Inputs = None,
     tolerance: Annotated[
         float | None,
@@ -100,7 +100,7 @@ def _dump(name: str) -> Dump | None:
 
 def _compared(
     want: Dump,
-    choice: BundleOptions,
+    choice: BundleFlags,
     task: str | None,
     gate: Gate,
     skip: tuple[str, ...],
@@ -113,7 +113,7 @@ def _compared(
     have = _dump(choice.name)
     if have:
         return against_dump(want, have, gate, skip)
-    with choice.bundle() as opened:
+    with choice.open() as opened:
         opened.checked = with_steps(opened.checked)
         name = opened.task(task or _task(want, opened.tasks))
         options = settings(opened.checked.graphs[name], set)
@@ -139,8 +139,8 @@ def _gate(tolerance: float | None, any_float: bool) -> Gate:
 
 
 def _sensible(
-    first: BundleOptions,
-    second: BundleOptions,
+    first: BundleFlags,
+    second: BundleFlags,
     given: list[str] | None,
     task: str | None,
     set: list[str] | None,
@@ -151,7 +151,7 @@ def _sensible(
             f"{first.name} is a dump and holds its inputs: leave out -i, --ref-variant and "
             "--ref-precision"
         )
-    if second.name.endswith(".safetensors") and second != BundleOptions(second.name):
+    if second.name.endswith(".safetensors") and second != BundleFlags(second.name):
         raise typer.BadParameter(f"{second.name} is a dump: leave out what places a bundle")
     if {Path(first.name).suffix, Path(second.name).suffix} == {".safetensors"} and (task or set):
         raise typer.BadParameter("both are dumps, and nothing is run: leave out --task and --set")

@@ -11,17 +11,18 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from composer.cli.opening import BundleOptions, opens
+from composer.cli.opening import BundleFlags, opens
 from composer.cli.options import (
+    InFlight,
     Inputs,
     Json,
+    Language,
     Settings,
     Task,
+    with_language,
 )
 from composer.cli.printing import as_json, note, say, shown, waiting, write
 from composer.cli.progress import progress
-from composer.cli.results import audio_input, text_output
-from composer.cli.transcribe import TASK
 from composer.core.errors import FAILED
 
 if TYPE_CHECKING:
@@ -37,7 +38,7 @@ COLOURS = {"S": "\x1b[33m", "D": "\x1b[31m", "I": "\x1b[34m"}
 
 @opens()
 def eval_(
-    choice: BundleOptions,
+    choice: BundleFlags,
     data: Annotated[
         Path,
         typer.Argument(metavar="DATA", help="A JSONL or CSV file with a clip and its text a line, "
@@ -72,14 +73,9 @@ def eval_(
         int, typer.Option(min=0, metavar="N", help="Show the alignment of the N worst.")
     ] = 3,
     input: Inputs = None,
-    language: Annotated[
-        str | None,
-        typer.Option("-l", "--language", metavar="NAME", help="Short for -i language=NAME."),
-    ] = None,
+    language: Language = None,
     task: Task = None,
-    jobs: Annotated[
-        int, typer.Option(min=1, max=64, metavar="N", help="Keep so many clips in flight.")
-    ] = 2,
+    jobs: InFlight = 2,
     set: Settings = None,
     json: Json = False,
 ) -> None:  # fmt: skip
@@ -102,7 +98,7 @@ def eval_(
     from composer.evaluation.journal import read_results
     from composer.evaluation.listen import Listener
     from composer.evaluation.normalizers import NORMALIZERS
-    from composer.runtime.inputs import read_inputs
+    from composer.jobs.speech import speech_graph, speech_task
     from composer.runtime.provenance import made_from
 
     if normalizer not in NORMALIZERS:
@@ -120,18 +116,13 @@ def eval_(
     other = read_results(against) if against else None
     if other and against:
         require_same_clips(clips, other, against)
-    if language is not None:
-        input = [*(input or ()), f"language={language}"]
-    with choice.bundle() as opened:
-        name = opened.task(TASK if task is None and TASK in opened.tasks else task)
-        graph = opened.checked.graphs[name]
-        audio = audio_input(graph)
-        values = inputs(graph, input)
-        if audio in values:
-            raise typer.BadParameter(f"the clips come from the data, not by -i {audio}=...")
-        options = settings(graph, set)
-        read_inputs(graph, values, {audio: None})
-        listener = Listener(opened, name, audio, text_output(graph), values, options, jobs)
+    with choice.open() as opened:
+        graph = speech_graph(opened, task)
+        speech = speech_task(
+            opened, task, inputs(graph, with_language(input, language)), settings(graph, set)
+        )
+        name, values, options = graph.task, speech.inputs, speech.options
+        listener = Listener(opened, name, speech.audio, speech.text, values, options, jobs)
         made_by = made_from(opened, name, values, options)
         heard, clock = _hear(listener, clips, made_by, output)
     found = evaluate(data, made_by, clips, heard, NORMALIZERS[normalizer], clock.speed())

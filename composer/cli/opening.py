@@ -29,14 +29,15 @@ from composer.cli.printing import reading
 
 if TYPE_CHECKING:
     from composer.runtime.bundle import Bundle
+    from composer.runtime.opening import BundleOptions
     from composer.runtime.profile import Profile
 
 DTYPES = ("float32", "float16", "bfloat16")
 
 
 @dataclass(frozen=True)
-class BundleOptions:
-    """A bundle as a command asks for it, from its manifest to where it runs.
+class BundleFlags:
+    """The flags that name a bundle and say where it runs, as they are typed.
 
     Its fields are the arguments that `opens` gives a command.
     """
@@ -65,28 +66,26 @@ class BundleOptions:
         except ComposerError:
             return self.name
 
-    def bundle(self) -> Bundle:
-        """Check the bundle and place its components, none of which is loaded yet."""
-        from composer.checker import check_variant
-        from composer.runtime.bundle import Bundle
-        from composer.runtime.loading import check_placement
-        from composer.sources.resolve import find_bundle
+    def options(self) -> BundleOptions:
+        """Return what the flags say, read and checked."""
+        from composer.runtime.opening import BundleOptions
 
-        profile = self._profile()
-        asked = {**profile.precision, **self._precision()}
-        sources = folders(self.source)
+        return BundleOptions(
+            self.name,
+            self.variant,
+            self._profile(),
+            folders(self.source),
+            self._precision(),
+            self._backends(),
+            self.trust,
+            self.lock,
+        )
+
+    def open(self) -> Bundle:
+        """Check the bundle and place its components, none of which is loaded yet."""
+        options = self.options()
         with reading(self.name):
-            found = find_bundle(self.name, self.lock)
-            report = check_variant(
-                found,
-                self.variant,
-                sources=sources,
-                precision=asked,
-                backends={**profile.backends, **self._backends()},
-            )
-        checked = report.raise_if_refused()
-        check_placement(checked, profile)
-        return Bundle(checked, profile, self.trust)
+            return options.open()
 
     def _backends(self) -> dict[str, str]:
         from composer.checker.choice import ALL
@@ -122,14 +121,14 @@ class BundleOptions:
 
 
 def opens(*without: str) -> Callable[[Callable[..., None]], Callable[..., None]]:
-    """Let a command take a `BundleOptions`: BUNDLE where `choice` stands, its options at the end.
+    """Let a command take a `BundleFlags`: BUNDLE where `choice` stands, its options at the end.
 
     `without` names the options that the command would not read.
     """
 
     def decorate(command: Callable[..., None]) -> Callable[..., None]:
         own = inspect.signature(command, eval_str=True).parameters
-        shared = inspect.signature(BundleOptions, eval_str=True).parameters
+        shared = inspect.signature(BundleFlags, eval_str=True).parameters
         asked = {name: each for name, each in shared.items() if name not in without}
         name = asked.pop("name")
         parameters = [name if each.name == "choice" else each for each in own.values()]
@@ -138,7 +137,7 @@ def opens(*without: str) -> Callable[[Callable[..., None]], Callable[..., None]]
         @wraps(command)
         def run(**given: Any) -> None:
             chosen = {each: given.pop(each) for each in ("name", *asked)}
-            command(choice=BundleOptions(**chosen), **given)
+            command(choice=BundleFlags(**chosen), **given)
 
         run.__signature__ = inspect.Signature(  # type: ignore[attr-defined]
             [each.replace(kind=each.KEYWORD_ONLY) for each in parameters]

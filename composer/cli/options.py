@@ -89,6 +89,13 @@ Settings = Annotated[
         help="Change an option of a node, as in answer.max_tokens=64. May be repeated.",
     ),
 ]
+Language = Annotated[
+    str | None,
+    typer.Option("-l", "--language", metavar="NAME", help="Short for -i language=NAME."),
+]
+InFlight = Annotated[
+    int, typer.Option("--jobs", min=1, max=64, metavar="N", help="Keep so many clips in flight.")
+]
 Trust = Annotated[
     bool,
     typer.Option(
@@ -115,6 +122,11 @@ def pairs(given: list[str] | None, flag: str, form: str) -> dict[str, str]:
             raise typer.BadParameter(f"{flag} {name} is given twice")
         found[name] = value
     return found
+
+
+def with_language(inputs: list[str] | None, language: str | None) -> list[str] | None:
+    """Return the inputs with the language among them, where it is given by its own flag."""
+    return inputs if language is None else [*(inputs or ()), f"language={language}"]
 
 
 def folders(given: list[str] | None) -> dict[str, Path]:

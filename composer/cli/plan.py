@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from composer.cli.opening import BundleOptions, opens
+from composer.cli.opening import BundleFlags, opens
 from composer.cli.options import (
     Task,
 )
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 @opens("trust")
 def plan(
-    choice: BundleOptions,
+    choice: BundleFlags,
     task: Task = None,
 ) -> None:
     """Tell what a run would do, without running it.
@@ -29,7 +29,7 @@ def plan(
     """
     from composer.runtime.loading import require_known_ports
 
-    opened = choice.bundle()
+    opened = choice.open()
     names = [opened.task(task)] if task is not None else opened.tasks
     graphs = [opened.checked.graphs[name] for name in names]
     require_known_ports(opened.checked, graphs)

@@ -4,9 +4,14 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
+from typing import TYPE_CHECKING
 
+from composer.cli.printing import waiting
 from composer.core.terminal import console
+
+if TYPE_CHECKING:
+    from composer.jobs.progress import Progress
 
 
 @contextmanager
@@ -22,3 +27,29 @@ def progress(what: str, total: int, over_results: bool) -> Iterator[Callable[[],
     with Progress(*columns, console=console(), transient=True, redirect_stdout=False) as bar:
         task = bar.add_task(what, total=total)
         yield lambda: bar.advance(task)
+
+
+@contextmanager
+def showing(over_results: bool = False) -> Iterator[Callable[[Progress], None]]:
+    """Show the stages of a job: a bar where steps are counted, else what is under way.
+
+    There is no bar where results themselves appear on the terminal. What is fetched has one of its
+    own.
+    """
+    with ExitStack() as shown:
+        current = ""
+        advance: Callable[[], None] = lambda: None  # noqa: E731
+
+        def show(step: Progress) -> None:
+            nonlocal current, advance
+            if step.stage == current:
+                advance()
+                return
+            shown.close()
+            current = step.stage
+            if step.total is not None:
+                advance = shown.enter_context(progress(step.stage, step.total, over_results))
+            elif step.stage != "fetching":
+                shown.enter_context(waiting(f"{step.stage} {step.subject}"))
+
+        yield show

@@ -35,14 +35,14 @@ def pull(
 
     Example: composer pull mega-asr --variant small
     """
-    from composer.cli.opening import BundleOptions
+    from composer.cli.opening import BundleFlags
     from composer.drawing.text import size
     from composer.graph.files import needed
     from composer.runtime.loading import require_local_files
     from composer.runtime.sandbox import remember
     from composer.sources.hub import held
 
-    opened = BundleOptions(bundle, variant, source, lock=lock).bundle()
+    opened = BundleFlags(bundle, variant, source, lock=lock).open()
     tasks = opened.tasks if task is None else [opened.task(task)]
     names = list(dict.fromkeys(n for each in tasks for n in opened.checked.graphs[each].components))
     require_local_files(opened.checked, names)

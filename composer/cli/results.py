@@ -5,17 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-import typer
-
 from composer.cli.printing import count
 
 if TYPE_CHECKING:
-    from composer.graph.graph import Graph
+    from composer.jobs.cut_short import CutShort
     from composer.runtime.run import Result
 
-Options = Mapping[str, Mapping[str, Any]]
-
-CUT, LIMIT = "length", "max_tokens"
+LIMIT = "max_tokens"
 
 
 def result_json(result: Result, bundle: str) -> dict[str, Any]:
@@ -51,49 +47,17 @@ def as_lines(outputs: Mapping[str, Any]) -> str:
     return "\n".join(f"{name}: {_value(outputs[name])}" for name in names)
 
 
-def audio_input(graph: Graph) -> str:
-    """Return the name of the task's one audio input."""
-    names = [name for name, entry in graph.inputs.items() if entry.type == "audio"]
-    if len(names) != 1:
-        found = f"has {len(names)} audio inputs ({', '.join(names)})" if names else "takes no audio"
-        raise typer.BadParameter(f"task '{graph.task}' {found}; composer run gives every input")
-    return names[0]
-
-
-def text_output(graph: Graph) -> str:
-    """Return the name of the output that is the answer: `text`, or the only text there is."""
-    kinds = {name: graph.values[value].port for name, value in graph.outputs.items()}
-    names = [name for name, port in kinds.items() if port and port.kind == "text"]
-    if "text" in names:
-        return "text"
-    if len(names) != 1:
-        found = f"several texts ({', '.join(names)})" if names else "no text"
-        raise typer.BadParameter(f"task '{graph.task}' gives {found}; composer run prints all")
-    return names[0]
-
-
-def cut_short(result: Result, graph: Graph, options: Options, whose: str = "") -> str | None:
-    """Return a warning where the decoder stopped at a limit and not of itself.
-
-    `options` are those that the run set, by node.
-    """
-    if result.finish_reason != CUT:
+def cut_warning(cut: CutShort | None, whose: str = "") -> str | None:
+    """Return a warning where the decoder stopped at a limit and not of itself."""
+    if cut is None:
         return None
-    *_, node = (
-        node
-        for name, node in graph.nodes.items()
-        if name in result.timings and node.signature and node.signature.streams
-    )
-    assert node.signature is not None
-    defaults = {name: option.default for name, option in node.signature.options.items()}
-    limit = {**defaults, **node.options, **options.get(node.name, {})}.get(LIMIT)
     lead = f"{whose}: " if whose else ""
-    cut = f"{lead}warning: the answer was cut after {count(result.tokens, 'token')}"
-    if not isinstance(limit, int):
-        return cut
-    if result.tokens < limit:
-        return f"{cut}, the last that the model has positions for; give it less at once"
-    return f"{cut}; allow more by --set {node.name}.{LIMIT}={2 * limit}"
+    text = f"{lead}warning: the answer was cut after {count(cut.tokens, 'token')}"
+    if cut.limit is None:
+        return text
+    if cut.tokens < cut.limit:
+        return f"{text}, the last that the model has positions for; give it less at once"
+    return f"{text}; allow more by --set {cut.node}.{LIMIT}={2 * cut.limit}"
 
 
 def _value(value: Any) -> str:

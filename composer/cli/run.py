@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from composer.cli.opening import BundleOptions, opens
+from composer.cli.opening import BundleFlags, opens
 from composer.cli.options import (
     Inputs,
     Json,
@@ -15,7 +15,7 @@ from composer.cli.options import (
     Task,
 )
 from composer.cli.printing import as_json, note, say, verdict_json, waiting, write
-from composer.cli.results import as_lines, as_text, cut_short, result_json
+from composer.cli.results import as_lines, as_text, cut_warning, result_json
 from composer.core.errors import ComposerError
 
 if TYPE_CHECKING:
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 @opens()
 def run(
-    choice: BundleOptions,
+    choice: BundleFlags,
     input: Inputs = None,
     task: Task = None,
     stream: Annotated[
@@ -53,11 +53,12 @@ def run(
     from composer.cli.values import inputs, settings
     from composer.comparison.dump import read_feed
     from composer.formats.values import pack_values
+    from composer.jobs.cut_short import cut_short
 
     if stream and json:
         raise typer.BadParameter("--stream prints text and --json one object: choose one")
     try:
-        with choice.bundle() as opened:
+        with choice.open() as opened:
             graph = opened.checked.graphs[opened.task(task)]
             given: dict[str, Any] = {
                 "task": graph.task,
@@ -84,7 +85,7 @@ def run(
         say(as_json(result_json(result, opened.name)))
     elif not stream:
         say(as_text(result.outputs))
-    warning = cut_short(result, graph, given["options"])
+    warning = cut_warning(cut_short(result, graph, given["options"]))
     if warning:
         note(warning)
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from composer.cli.opening import BundleOptions, opens
+from composer.cli.opening import BundleFlags, opens
 from composer.cli.options import (
     Inputs,
     Settings,
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 @opens()
 def tap(
-    choice: BundleOptions,
+    choice: BundleFlags,
     output: Annotated[
         Path,
         typer.Option("-o", "--output", metavar="FILE", help="Write the dump to this .safetensors "
@@ -68,7 +68,7 @@ def tap(
 
 
 def dump_of(
-    choice: BundleOptions,
+    choice: BundleFlags,
     task: str | None,
     given: list[str] | None,
     set: list[str] | None,
@@ -79,7 +79,7 @@ def dump_of(
     from composer.comparison.steps import with_steps
     from composer.comparison.tap import replayed, tap
 
-    with choice.bundle() as opened:
+    with choice.open() as opened:
         opened.checked = with_steps(opened.checked)
         name = opened.task(task)
         graph = opened.checked.graphs[name]
@@ -89,9 +89,9 @@ def dump_of(
         return replayed(like, made, opened, name, options) if like else made
 
 
-def _in(choice: BundleOptions, dtype: str) -> BundleOptions:
+def _in(choice: BundleFlags, dtype: str) -> BundleFlags:
     """Return the same choice with all that has a precision in one dtype."""
-    with choice.bundle() as opened:
+    with choice.open() as opened:
         known = opened.checked.known
         asked = [
             f"{name}={dtype}" for name, each in known.items() if "precision" in each.cls.accepts

@@ -2,52 +2,25 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from composer.cli.opening import BundleOptions, opens
-from composer.cli.options import (
-    Inputs,
-    Settings,
-    Task,
-)
-from composer.cli.printing import (
-    append,
-    as_json,
-    note,
-    problem_json,
-    report,
-    say,
-    unwritable,
-    waiting,
-    write,
-)
-from composer.cli.progress import progress
-from composer.cli.results import Options, audio_input, cut_short, plains, text_output
-from composer.core.errors import FAILED, ComposerError
+from composer.cli.opening import BundleFlags, opens
+from composer.cli.options import InFlight, Inputs, Language, Settings, Task, with_language
+from composer.cli.printing import note
+from composer.cli.progress import showing
+from composer.cli.transcripts import Format, TranscriptWriter, require_distinct
+from composer.core.errors import FAILED
 
 if TYPE_CHECKING:
-    from composer.graph.graph import Graph
-    from composer.runtime.run import Result
-
-TASK = "transcribe"
-
-
-class Format(StrEnum):
-    """How transcripts are written."""
-
-    txt = "txt"
-    json = "json"
-    jsonl = "jsonl"
+    from composer.jobs.progress import Progress
 
 
 @opens()
 def transcribe(
-    choice: BundleOptions,
+    choice: BundleFlags,
     clips: Annotated[
         list[str], typer.Argument(metavar="CLIP...", help="Audio files.", show_default=False)
     ],
@@ -62,14 +35,9 @@ def transcribe(
                      "after it, or transcripts.jsonl."),
     ] = None,
     input: Inputs = None,
-    language: Annotated[
-        str | None,
-        typer.Option("-l", "--language", metavar="NAME", help="Short for -i language=NAME."),
-    ] = None,
+    language: Language = None,
     task: Task = None,
-    jobs: Annotated[
-        int, typer.Option(min=1, max=64, metavar="N", help="Keep so many clips in flight.")
-    ] = 2,
+    jobs: InFlight = 2,
     set: Settings = None,
 ) -> None:  # fmt: skip
     """Transcribe audio files.
@@ -84,140 +52,34 @@ def transcribe(
     Example: composer transcribe mega-asr-mini *.wav -f jsonl -o transcripts
     """
     from composer.cli.values import inputs, settings
-    from composer.runtime.inputs import read_inputs
+    from composer.jobs.speech import speech_graph
+    from composer.jobs.transcribe import transcribe as transcribe_clips
 
-    _distinct(clips, format, output)
-    if language is not None:
-        input = [*(input or ()), f"language={language}"]
-    with choice.bundle() as opened:
-        name = opened.task(TASK if task is None and TASK in opened.tasks else task)
-        graph = opened.checked.graphs[name]
-        audio, text = audio_input(graph), text_output(graph)
-        values = inputs(graph, input)
-        if audio in values:
-            raise typer.BadParameter(f"name the clips as arguments, not by -i {audio}=...")
-        options = settings(graph, set)
-        read_inputs(graph, values, {audio: None})
-        sink = _Sink(graph, options, format, output, text)
-        sink.open()
-        opened.fetch(name)
-        with waiting(f"loading {opened.name}"):
-            opened.load(name)
-        sink.empty()
-        items = ({**values, audio: clip} for clip in clips)
-        results = opened.map(items, in_flight=jobs, task=name, options=options)
+    require_distinct(clips, format, output)
+    given = with_language(input, language)
+    writer = TranscriptWriter(format, output)
+    with choice.open() as opened, showing(over_results=output is None) as show:
+
+        def follow(step: Progress) -> None:
+            writer.follow(step)
+            show(step)
+
+        graph = speech_graph(opened, task)
+        values, options = inputs(graph, given), settings(graph, set)
         try:
-            with progress("transcribing", len(clips), output is None) as advance:
-                for clip, result in zip(clips, results, strict=True):
-                    sink.take(clip, result)
-                    advance()
-        finally:
-            sink.close()
-    if sink.failed:
-        note(f"{sink.failed} of {len(clips)} clips failed")
-        raise typer.Exit(FAILED)
-
-
-@dataclass
-class _Sink:
-    """Where transcripts go: stdout, or files of a folder."""
-
-    graph: Graph
-    options: Options
-    format: Format
-    folder: Path | None
-    text: str
-    failed: int = 0
-    held: list[dict[str, Any]] = field(default_factory=list)
-
-    @property
-    def lines(self) -> Path | None:
-        """Return the one file that all clips are written to, a line each."""
-        if self.folder is None or self.format is not Format.jsonl:
-            return None
-        return self.folder / "transcripts.jsonl"
-
-    def open(self) -> None:
-        """Raise ComposerError where nothing can be written; what is there already stays."""
-        if self.folder:
-            _make(self.folder)
-        if self.lines:
-            append(self.lines, "")
-
-    def empty(self) -> None:
-        """Take away what an earlier run wrote, once this one has loaded."""
-        if self.lines:
-            write(self.lines, "")
-
-    def take(self, clip: str, result: Result | ComposerError) -> None:
-        """Write one clip's transcript, or its problems."""
-        if isinstance(result, ComposerError):
-            self.failed += 1
-            note(f"{clip}:")
-            report(result.problems)
-            problems = [problem_json(problem) for problem in result.problems]
-            entry: dict[str, Any] = {"audio": clip, "error": problems}
-        else:
-            warning = cut_short(result, self.graph, self.options, clip)
-            if warning:
-                note(warning)
-            entry = {
-                "audio": clip,
-                "text": result.outputs[self.text],
-                "outputs": plains(result.outputs),
-                "finish_reason": result.finish_reason,
-                "tokens": result.tokens,
-                "seconds": round(sum(result.timings.values()), 3),
-            }
-        self.put(clip, entry)
-
-    def put(self, clip: str, entry: dict[str, Any]) -> None:
-        if self.format is Format.txt:
-            self.plain(clip, entry)
-        elif self.lines:
-            append(self.lines, as_json(entry, None) + "\n")
-        elif self.folder:
-            write(self.folder / _file(clip, self.format), as_json(entry) + "\n")
-        elif self.format is Format.json:
-            self.held.append(entry)
-        else:
-            say(as_json(entry, None))
-
-    def plain(self, clip: str, entry: dict[str, Any]) -> None:
-        """Write only the text; on stdout it is one line, so that line N is clip N."""
-        if self.folder is None:
-            say(" ".join(entry.get("text", "").split()))
-        elif "text" in entry:
-            write(self.folder / _file(clip, self.format), entry["text"] + "\n")
-
-    def close(self) -> None:
-        """Write what can only be written whole."""
-        if self.folder is None and self.format is Format.json:
-            say(as_json(self.held))
-
-
-def _file(clip: str, format: Format) -> str:
-    return f"{Path(clip).stem}.{format.value}"
-
-
-def _distinct(clips: list[str], format: Format, output: Path | None) -> None:
-    """Refuse two clips that would be written to one file."""
-    if output is None or format is Format.jsonl:
-        return
-    seen: dict[str, str] = {}
-    for clip in clips:
-        name = _file(clip, format)
-        # File systems of macOS and Windows take A.txt and a.txt for one file.
-        if name.casefold() in seen:
-            raise typer.BadParameter(
-                f"{seen[name.casefold()]} and {clip} would both be written to {output / name}; "
-                "write them to two folders, or take -f jsonl"
+            found = transcribe_clips(
+                opened,
+                clips,
+                task=graph.task,
+                inputs=values,
+                options=options,
+                in_flight=jobs,
+                on_transcription=writer.add,
+                progress=follow,
             )
-        seen[name.casefold()] = clip
-
-
-def _make(folder: Path) -> None:
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise unwritable(folder, error) from None
+        finally:
+            writer.close()
+    failed = sum(not each.ok for each in found)
+    if failed:
+        note(f"{failed} of {len(clips)} clips failed")
+        raise typer.Exit(FAILED)

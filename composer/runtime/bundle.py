@@ -1,4 +1,4 @@
-"""Load a bundle's components once and run its tasks."""
+"""Hold a bundle's components in memory and run its tasks."""
 
 from __future__ import annotations
 
@@ -6,75 +6,31 @@ import threading
 from collections import deque
 from collections.abc import Collection, Generator, Iterable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
-from pathlib import Path
 from typing import Any, Self
 
-from composer.checker import check_variant
 from composer.checker.locked import check_digests
-from composer.checker.options import contradictions, read_option
 from composer.core import registry
 from composer.core.component import Component, Token
 from composer.core.errors import ComposerError, Problem
 from composer.core.suggest import did_you_mean, listed
 from composer.core.unknown import unknown
 from composer.graph.checked import Checked
-from composer.graph.graph import Graph
 from composer.runtime.inputs import read_inputs, read_value
 from composer.runtime.loading import (
     check_memory_budget,
-    check_placement,
     fetch_files,
     load_components,
     require_known_ports,
     require_local_files,
     try_files,
 )
+from composer.runtime.options import read_options
 from composer.runtime.plan import Plan, plan
 from composer.runtime.profile import Profile
 from composer.runtime.run import Result, Run
 from composer.runtime.split import run_pieces, split
 from composer.runtime.stream import Stream
 from composer.runtime.worker import Worker
-from composer.sources.resolve import find_bundle
-
-
-def load(
-    bundle: str | Path,
-    *,
-    task: str | None = None,
-    variant: str | None = None,
-    profile: Profile | None = None,
-    sources: Mapping[str, Path] | None = None,
-    precision: Mapping[str, str] | None = None,
-    backends: Mapping[str, str] | None = None,
-    trust: bool = False,
-    lock: Path | None = None,
-) -> Bundle:
-    """Check a bundle and load what its tasks need, or what one task needs.
-
-    `bundle` is a path, a shipped name, or an ID of the Hub, whose files are downloaded and
-    verified. What comes from there is loaded in a child process first, once, unless there is
-    `trust`, or a lock of your own: `lock`, or the one beside the manifest.
-    Raise ComposerError when the bundle is refused.
-    """
-    profile = profile or Profile()
-    asked = {**profile.precision, **(precision or {})}
-    report = check_variant(
-        find_bundle(bundle, lock),
-        variant,
-        sources=sources,
-        precision=asked,
-        backends={**profile.backends, **(backends or {})},
-    )
-    checked = report.raise_if_refused()
-    check_placement(checked, profile)
-    loaded = Bundle(checked, profile, trust)
-    try:
-        loaded.load(task)
-    except BaseException:
-        loaded.close()
-        raise
-    return loaded
 
 
 class Bundle:
@@ -243,7 +199,7 @@ class Bundle:
         feeds = self._feeds(name, feed or {})
         problems = unknown("tap", tapped, graph.values)
         problems += unknown("run only", chosen or (), graph.nodes)
-        settings, faults = _options(self.checked, graph, options or {})
+        settings, faults = read_options(self.checked, graph, options or {})
         problems += faults
         if problems:
             raise ComposerError(problems)
@@ -319,26 +275,3 @@ def _result_of(future: Future[Result]) -> Result | ComposerError:
         return future.result()
     except ComposerError as error:
         return error
-
-
-def _options(
-    checked: Checked, graph: Graph, given: Mapping[str, Mapping[str, Any]]
-) -> tuple[dict[str, dict[str, Any]], list[Problem]]:
-    """Read overridden options by node, with what is wrong about them."""
-    problems = unknown("set options of", given, graph.nodes)
-    read: dict[str, dict[str, Any]] = {}
-    for name in given.keys() & graph.nodes.keys():
-        node = graph.nodes[name]
-        options = node.signature.options if node.signature else {}
-        faults = unknown(f"set on '{name}' the option", given[name], options)
-        for key in given[name].keys() & options.keys():
-            try:
-                read.setdefault(name, {})[key] = read_option(key, options[key], given[name][key])
-            except ValueError as error:
-                faults.append(Problem("R542", f"'{name}': {error}"))
-        if not faults and node.signature and node.component:
-            kind, together = checked.known[node.component].cls, {**node.options, **read[name]}
-            for message in contradictions(kind, node.method, node.signature, together):
-                faults.append(Problem("R542", f"'{name}': {message}"))
-        problems += faults
-    return read, problems

@@ -11,8 +11,9 @@ from safetensors import safe_open
 from safetensors.numpy import save_file
 
 from composer import load
-from composer.cli.results import cut_short
+from composer.cli.results import cut_warning
 from composer.formats.values import read_values
+from composer.jobs.cut_short import cut_short
 from tests.fakes import BUNDLE, write
 
 pytestmark = pytest.mark.usefixtures("fakes")
@@ -135,11 +136,13 @@ def test_an_answer_that_the_model_itself_cut_is_told(bundle, clip):
     with load(bundle) as loaded:
         result = replace(loaded.run(audio=str(clip())), finish_reason="length")
         graph = loaded.checked.graphs["default"]
-    assert cut_short(result, graph, {}, "a.wav") == (
+    assert cut_warning(cut_short(result, graph, {}), "a.wav") == (
         "a.wav: warning: the answer was cut after 2 tokens, the last that the model has positions "
         "for; give it less at once"
     )
-    assert "--set answer.max_tokens=4" in cut_short(result, graph, {"answer": {"max_tokens": 2}})
+    assert "--set answer.max_tokens=4" in cut_warning(
+        cut_short(result, graph, {"answer": {"max_tokens": 2}})
+    )
 
 
 def test_settings_are_checked(cli, bundle, clip):

@@ -1,0 +1,25 @@
+"""Open the bundle that a job is asked for."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from composer.runtime.bundle import Bundle
+from composer.runtime.opening import BundleOptions
+
+AnyBundle = str | Path | BundleOptions | Bundle
+Options = Mapping[str, Mapping[str, Any]]
+
+
+@contextmanager
+def opened(bundle: AnyBundle) -> Iterator[Bundle]:
+    """Yield a bundle that is open as it is, and any other open, to close it at the end."""
+    if isinstance(bundle, Bundle):
+        yield bundle
+        return
+    options = bundle if isinstance(bundle, BundleOptions) else BundleOptions(bundle)
+    with options.open() as found:
+        yield found

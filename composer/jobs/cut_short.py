@@ -1,0 +1,39 @@
+"""Find out whether an answer ended at a limit."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from composer.graph.graph import Graph
+from composer.jobs.bundle import Options
+from composer.runtime.run import Result
+
+CUT, LIMIT = "length", "max_tokens"
+
+
+@dataclass(frozen=True)
+class CutShort:
+    """An answer that ended at a limit after so many tokens, and not of itself.
+
+    `node` decoded it. `limit` is the node's max_tokens, None where it has none; where there are
+    fewer tokens than that, the model has no positions for more.
+    """
+
+    node: str
+    tokens: int
+    limit: int | None
+
+
+def cut_short(result: Result, graph: Graph, options: Options) -> CutShort | None:
+    """Return where an answer was cut, if it was; `options` are those of the run, by node."""
+    if result.finish_reason != CUT:
+        return None
+    *_, node = (
+        node
+        for name, node in graph.nodes.items()
+        if name in result.timings and node.signature and node.signature.streams
+    )
+    assert node.signature is not None
+    defaults = {name: option.default for name, option in node.signature.options.items()}
+    limit = {**defaults, **node.options, **options.get(node.name, {})}.get(LIMIT)
+    return CutShort(node.name, result.tokens, limit if isinstance(limit, int) else None)

@@ -1,0 +1,40 @@
+"""Report how far a job is, by callback."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Literal
+
+Stage = Literal[
+    "checking",
+    "fetching",
+    "loading",
+    "running",
+    "transcribing",
+    "evaluating",
+    "measuring",
+    "comparing",
+    "hashing",
+    "uploading",
+]
+
+
+@dataclass(frozen=True)
+class Progress:
+    """How far a job is: `done` of `total` steps of a stage, on what it works.
+
+    `total` is None where the steps of a stage cannot be counted.
+    """
+
+    stage: Stage
+    subject: str = ""
+    done: int = 0
+    total: int | None = None
+
+
+OnProgress = Callable[[Progress], None]
+
+
+def no_progress(_: Progress) -> None:
+    """Report to nobody."""

@@ -1,0 +1,42 @@
+"""Read the options that a run overrides, by node."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from composer.checker.options import contradictions, read_option
+from composer.core.errors import ComposerError, Problem
+from composer.core.unknown import unknown
+from composer.graph.checked import Checked
+from composer.graph.graph import Graph
+
+
+def check_options(checked: Checked, graph: Graph, given: Mapping[str, Mapping[str, Any]]) -> None:
+    """Raise ComposerError R542 or R544 for options that do not exist or fit."""
+    _, problems = read_options(checked, graph, given)
+    if problems:
+        raise ComposerError(problems)
+
+
+def read_options(
+    checked: Checked, graph: Graph, given: Mapping[str, Mapping[str, Any]]
+) -> tuple[dict[str, dict[str, Any]], list[Problem]]:
+    """Return overridden options by node as their types say, with what is wrong about them."""
+    problems = unknown("set options of", given, graph.nodes)
+    read: dict[str, dict[str, Any]] = {}
+    for name in given.keys() & graph.nodes.keys():
+        node = graph.nodes[name]
+        options = node.signature.options if node.signature else {}
+        faults = unknown(f"set on '{name}' the option", given[name], options)
+        for key in given[name].keys() & options.keys():
+            try:
+                read.setdefault(name, {})[key] = read_option(key, options[key], given[name][key])
+            except ValueError as error:
+                faults.append(Problem("R542", f"'{name}': {error}"))
+        if not faults and node.signature and node.component:
+            kind, together = checked.known[node.component].cls, {**node.options, **read[name]}
+            for message in contradictions(kind, node.method, node.signature, together):
+                faults.append(Problem("R542", f"'{name}': {message}"))
+        problems += faults
+    return read, problems
