@@ -26,9 +26,12 @@ if TYPE_CHECKING:
     from composer.core.errors import ComposerError, Place, Problem
     from composer.core.location import Location
     from composer.core.placement import Placement
+    from composer.evaluation.evaluation import Evaluation
+    from composer.evaluation.journal import Transcript
     from composer.formats.audio import Audio, read_audio
     from composer.graph.checked import Report
     from composer.jobs.cut_short import CutShort
+    from composer.jobs.evaluate import evaluate
     from composer.jobs.progress import Progress
     from composer.jobs.transcribe import Transcription, transcribe
     from composer.runtime.bundle import Bundle
@@ -56,12 +59,15 @@ _HOMES = {
     ),
     "core.location": ("Location",),
     "core.placement": ("Placement",),
+    "evaluation.evaluation": ("Evaluation",),
+    "evaluation.journal": ("Transcript",),
     "formats.audio": (
         "Audio",
         "read_audio",
     ),
     "graph.checked": ("Report",),
     "jobs.cut_short": ("CutShort",),
+    "jobs.evaluate": ("evaluate",),
     "jobs.progress": ("Progress",),
     "jobs.transcribe": (
         "Transcription",
@@ -90,6 +96,7 @@ __all__ = [
     "ComponentConfig",
     "ComposerError",
     "CutShort",
+    "Evaluation",
     "Facts",
     "Location",
     "Place",
@@ -103,8 +110,10 @@ __all__ = [
     "Spec",
     "Stream",
     "Token",
+    "Transcript",
     "Transcription",
     "check",
+    "evaluate",
     "load",
     "method",
     "read_audio",

@@ -16,8 +16,9 @@ from composer.cli.options import (
     Settings,
     Task,
 )
-from composer.cli.printing import as_json, note, say
+from composer.cli.printing import note, say
 from composer.cli.progress import progress
+from composer.core.output import as_json
 
 if TYPE_CHECKING:
     from composer.benchmark.child import Case

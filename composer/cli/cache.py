@@ -7,7 +7,8 @@ from typing import Annotated
 import typer
 
 from composer.cli.options import Json
-from composer.cli.printing import as_json, count, say
+from composer.cli.printing import count, say
+from composer.core.output import as_json
 
 
 def cache(

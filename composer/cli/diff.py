@@ -16,9 +16,10 @@ from composer.cli.options import (
     Settings,
     Task,
 )
-from composer.cli.printing import as_json, say, waiting, write
+from composer.cli.printing import say, waiting
 from composer.cli.tap import dump_of
 from composer.core.errors import DIFFERS
+from composer.core.output import as_json, write_file
 from composer.core.suggest import did_you_mean
 
 if TYPE_CHECKING:
@@ -86,7 +87,7 @@ def diff(
             near = did_you_mean(glob, [row.name for row in found.rows])
             raise typer.BadParameter(f"--skip {glob} is no stage's name. {near or ''}".rstrip())
     if junit:
-        write(junit, report_junit(found, f"composer diff {choice.name}"))
+        write_file(junit, report_junit(found, f"composer diff {choice.name}"))
     say(as_json(report_json(found)) if json else table(found))
     if not found.ok:
         raise typer.Exit(DIFFERS)

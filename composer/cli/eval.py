@@ -5,9 +5,9 @@ from __future__ import annotations
 import os
 import shutil
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -21,18 +21,14 @@ from composer.cli.options import (
     Task,
     with_language,
 )
-from composer.cli.printing import as_json, note, say, shown, waiting, write
-from composer.cli.progress import progress
+from composer.cli.printing import note, say, shown
+from composer.cli.progress import showing
 from composer.core.errors import FAILED
+from composer.core.output import as_json
 
 if TYPE_CHECKING:
-    from composer.evaluation.data import Utterance
     from composer.evaluation.evaluation import Evaluation
-    from composer.evaluation.journal import Transcript
-    from composer.evaluation.listen import Listener
-    from composer.evaluation.pace import Clock
 
-RESULTS, TIMES, REPORT, PAGE = "results.jsonl", "times.jsonl", "report.json", "index.html"
 COLOURS = {"S": "\x1b[33m", "D": "\x1b[31m", "I": "\x1b[34m"}
 
 
@@ -92,102 +88,39 @@ def eval_(
     Example: composer eval mega-asr-mini clips/references.jsonl -o out -n whisper-en
     """
     from composer.cli.values import inputs, settings
-    from composer.core.suggest import did_you_mean, listed
-    from composer.evaluation.data import read_data
-    from composer.evaluation.evaluation import compare, evaluate, require_same_clips, require_words
-    from composer.evaluation.journal import read_results
-    from composer.evaluation.listen import Listener
-    from composer.evaluation.normalizers import NORMALIZERS
-    from composer.jobs.speech import speech_graph, speech_task
-    from composer.runtime.provenance import made_from
+    from composer.jobs.evaluate import evaluate
+    from composer.jobs.speech import speech_graph
 
-    if normalizer not in NORMALIZERS:
-        near = did_you_mean(normalizer, NORMALIZERS) or f"there are: {listed(NORMALIZERS)}"
-        raise typer.BadParameter(f"there is no normaliser '{normalizer}'; {near}")
-    clips = read_data(data, text)
-    require_words(
-        clips, NORMALIZERS[normalizer], data
-    )  # and what the normaliser lacks, before a run
-    fields = dict.fromkeys(name for clip in clips for name in clip.fields)
-    for name in by or ():
-        if name not in fields:
-            near = did_you_mean(name, fields) or f"there are: {listed(fields)}"
-            raise typer.BadParameter(f"no line of the data has a field '{name}'; {near}")
-    other = read_results(against) if against else None
-    if other and against:
-        require_same_clips(clips, other, against)
-    with choice.open() as opened:
+    given = with_language(input, language)
+    with choice.open() as opened, showing() as show_progress:
         graph = speech_graph(opened, task)
-        speech = speech_task(
-            opened, task, inputs(graph, with_language(input, language)), settings(graph, set)
+        found = evaluate(
+            opened,
+            data,
+            task=graph.task,
+            inputs=inputs(graph, given),
+            options=settings(graph, set),
+            normalizer=normalizer,
+            text_field=text,
+            by=by or (),
+            against=against,
+            folder=output,
+            in_flight=jobs,
+            progress=show_progress,
         )
-        name, values, options = graph.task, speech.inputs, speech.options
-        listener = Listener(opened, name, speech.audio, speech.text, values, options, jobs)
-        made_by = made_from(opened, name, values, options)
-        heard, clock = _hear(listener, clips, made_by, output)
-    found = evaluate(data, made_by, clips, heard, NORMALIZERS[normalizer], clock.speed())
-    if other and against:
-        from dataclasses import replace
-
-        found = replace(found, against=compare(found, other, against))
-    _tell(found, by or (), output, show, json)
+    _print(found, by or (), show, json)
     if found.failed:
         raise typer.Exit(FAILED)
 
 
-def _hear(
-    listener: Listener, clips: Sequence[Utterance], made_by: Mapping[str, Any], output: Path | None
-) -> tuple[dict[str, Transcript], Clock]:
-    """Run what is not yet heard, write it as it comes, and return all of it."""
-    from composer.evaluation.journal import Journal
-    from composer.evaluation.listen import resumed
-    from composer.evaluation.pace import Clock
-
-    if output is None:
-        clock, heard = Clock(None, listener.jobs), {}
-        for each in _run(listener, clips, clock):
-            heard[each.id] = each
-        return heard, clock
-    with Journal(output / RESULTS, made_by) as journal:
-        if journal.fresh:
-            (output / TIMES).unlink(missing_ok=True)
-        clock = Clock(output / TIMES, listener.jobs)
-        kept = resumed(clips, journal.heard, output / RESULTS)
-        if kept:
-            note(f"{len(kept)} of {len(clips)} clips are in {output / RESULTS} already")
-        for each in _run(listener, [clip for clip in clips if clip.id not in kept], clock):
-            journal.add(each)
-        journal.settle([clip.id for clip in clips])
-        return dict(journal.heard), clock
-
-
-def _run(listener: Listener, clips: Sequence[Utterance], clock: Clock) -> Iterator[Transcript]:
-    if not clips:
-        return
-    with waiting(f"loading {listener.bundle.name}"):
-        listener.bundle.load(listener.task)
-    clock.start()
-    with progress("evaluating", len(clips), over_results=False) as advance:
-        for each in listener.hear(clips):
-            yield each
-            clock.lap(each.seconds if each.error is None else None)
-            advance()
-
-
-def _tell(found: Evaluation, by: Sequence[str], output: Path | None, show: int, json: bool) -> None:
-    """Print the report, and write it with its page where an output folder is given."""
-    from composer.evaluation.page import page
+def _print(found: Evaluation, by: Sequence[str], show: int, json: bool) -> None:
     from composer.evaluation.report import report_json, report_text
 
-    data = report_json(found, by)
-    if output:
-        write(output / REPORT, as_json(data) + "\n")
-        write(output / PAGE, page(found, output, by))
     for each in found.failed:
         for problem in each.error or ():
             note(f"{each.id}: {problem['code']} {problem['message']}")
     if json:
-        say(as_json(data))
+        say(as_json(report_json(found, by)))
         return
     say(report_text(found, by))
     _show_worst(found, show)

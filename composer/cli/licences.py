@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from composer.cli.options import BundleName, Json, Variant
-from composer.cli.printing import as_json, say
+from composer.cli.printing import say
+from composer.core.output import as_json
 
 if TYPE_CHECKING:
     from composer.publishing.licences import Stated

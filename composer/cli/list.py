@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from composer.cli.options import Json
-from composer.cli.printing import as_json, say
+from composer.cli.printing import say
+from composer.core.output import as_json
 
 if TYPE_CHECKING:
     from composer.manifest import Manifest

@@ -8,8 +8,9 @@ from typing import Annotated
 import typer
 
 from composer.cli.options import BundleName, Json, LockFile, Sources, folders
-from composer.cli.printing import count, report, say, verdict_json, waiting, write
+from composer.cli.printing import count, report, say, verdict_json, waiting
 from composer.core.errors import ComposerError
+from composer.core.output import write_file
 
 
 def lock(
@@ -47,7 +48,7 @@ def lock(
         raise typer.BadParameter(f"'{bundle}' is not yours to lock in its place: name a file by -o")
     with waiting("locking"):
         made = make_lock(found, folders(source))
-    write(output or made.path, made.bytes)
+    write_file(output or made.path, made.bytes)
     remember_lock(made.bytes)
     files = [file for entry in made.model.sources.values() for file in entry.files.values()]
     total = sum(file.size for file in files)

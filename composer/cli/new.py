@@ -9,7 +9,8 @@ from typing import Annotated
 
 import typer
 
-from composer.cli.printing import say, unwritable
+from composer.cli.printing import say
+from composer.core.output import unwritable
 
 UNWANTED = ("__pycache__", "README.md", "bundle.lock")
 SCHEMA = re.compile(r"^# yaml-language-server: \$schema=(\S+)$", re.M)

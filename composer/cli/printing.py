@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import json
-import math
 import sys
 from collections.abc import Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
-from composer.core.errors import ComposerError, Place, Problem
-from composer.core.own_files import append_to, write_whole
+from composer.core.errors import Place, Problem
+from composer.core.output import as_json, unwritable
 from composer.core.terminal import console
 
 KEPT = "\n\t"
@@ -71,11 +69,6 @@ def count(number: int, noun: str) -> str:
     return f"{number} {noun}" + "s" * (number != 1)
 
 
-def as_json(value: Any, indent: int | None = 2) -> str:
-    """Return JSON; a number that JSON lacks becomes null."""
-    return json.dumps(_finite(value), indent=indent, ensure_ascii=False, allow_nan=False)
-
-
 def problem_json(problem: Problem) -> dict[str, Any]:
     """Return a problem as JSON holds it."""
     place = problem.place or Place("")
@@ -97,39 +90,3 @@ def verdict_json(bundle: str, problems: Iterable[Problem], **more: Any) -> str:
     ok = not any(problem.severity == "error" for problem in found)
     told = [problem_json(problem) for problem in found]
     return as_json({"bundle": bundle, "ok": ok, "problems": told, **more})
-
-
-def write(path: Path, data: str | bytes) -> None:
-    """Write a whole file; raise ComposerError when that cannot be done."""
-    try:
-        write_whole(path, _encoded(data) if isinstance(data, str) else data)
-    except OSError as error:
-        raise unwritable(path, error) from None
-
-
-def append(path: Path, text: str) -> None:
-    """Write at the end of a file; raise ComposerError when that cannot be done."""
-    try:
-        append_to(path, _encoded(text))
-    except OSError as error:
-        raise unwritable(path, error) from None
-
-
-def unwritable(path: Path, error: OSError) -> ComposerError:
-    """Say why a file or folder cannot be written."""
-    reason = error.strerror or str(error)
-    return ComposerError(Problem("R507", f"cannot write: {reason}", Place(str(path))))
-
-
-def _encoded(text: str) -> bytes:
-    return text.encode("utf-8", "backslashreplace")
-
-
-def _finite(value: Any) -> Any:
-    if isinstance(value, float):
-        return value if math.isfinite(value) else None
-    if isinstance(value, dict):
-        return {key: _finite(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [_finite(item) for item in value]
-    return value

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING
 
-from composer.cli.printing import waiting
+from composer.cli.printing import note, waiting
 from composer.core.terminal import console
 
 if TYPE_CHECKING:
@@ -47,6 +47,9 @@ def showing(over_results: bool = False) -> Iterator[Callable[[Progress], None]]:
                 return
             shown.close()
             current = step.stage
+            if step.stage == "resuming":
+                note(f"{step.done} of {step.total} clips are in {step.subject} already")
+                return
             if step.total is not None:
                 advance = shown.enter_context(progress(step.stage, step.total, over_results))
             elif step.stage != "fetching":

@@ -7,7 +7,8 @@ from typing import Annotated
 
 import typer
 
-from composer.cli.printing import count, note, say, unwritable, waiting
+from composer.cli.printing import count, note, say, waiting
+from composer.core.output import unwritable
 
 
 def publish(

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from composer.cli.options import BundleName, Json, LockFile, Sources, Task, Variant
-from composer.cli.printing import as_json, count, say
+from composer.cli.printing import count, say
+from composer.core.output import as_json
 
 if TYPE_CHECKING:
     from composer.sources.hub import RequiredFile

@@ -14,9 +14,10 @@ from composer.cli.options import (
     Settings,
     Task,
 )
-from composer.cli.printing import as_json, note, say, verdict_json, waiting, write
+from composer.cli.printing import note, say, verdict_json, waiting
 from composer.cli.results import as_lines, as_text, cut_warning, result_json
 from composer.core.errors import ComposerError
+from composer.core.output import as_json, write_file
 
 if TYPE_CHECKING:
     from composer.runtime.bundle import Bundle
@@ -75,7 +76,7 @@ def run(
                     result = opened.run(**given, **values)
             if taps:
                 about = {"bundle": opened.name, "task": graph.task}
-                write(taps, pack_values(result.taps, about))
+                write_file(taps, pack_values(result.taps, about))
     except ComposerError as error:
         if not json:
             raise

@@ -9,8 +9,9 @@ from typing import Annotated
 import typer
 
 from composer.cli.options import BundleName, Sources, Variant, folders
-from composer.cli.printing import report, say, write
+from composer.cli.printing import report, say
 from composer.core.errors import ComposerError
+from composer.core.output import write_file
 
 
 class Format(StrEnum):
@@ -47,7 +48,7 @@ def show(
         raise ComposerError(found.problems)
     drawn = getattr(drawing, format.value)(found.bundle)
     if output:
-        write(output, drawn.rstrip("\n") + "\n")
+        write_file(output, drawn.rstrip("\n") + "\n")
     else:
         say(drawn.rstrip("\n"))
     if not found.ok:

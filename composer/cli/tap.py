@@ -14,7 +14,8 @@ from composer.cli.options import (
     Settings,
     Task,
 )
-from composer.cli.printing import count, note, waiting, write
+from composer.cli.printing import count, note, waiting
+from composer.core.output import write_file
 
 if TYPE_CHECKING:
     from composer.comparison.dump import Dump
@@ -63,7 +64,7 @@ def tap(
             if not any(each.floor and each.floor.l2 for each in dump.stages.values()):
                 said = " in ".join(each for each in (floor_variant, floor) if each)
                 raise typer.BadParameter(f"{said} changes nothing here: no noise was measured")
-    write(output, dump.pack())
+    write_file(output, dump.pack())
     note(f"{output}: {count(len(dump.stages), 'stage')}")
 
 

@@ -9,17 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
-from composer.cli.printing import (
-    append,
-    as_json,
-    note,
-    problem_json,
-    report,
-    say,
-    unwritable,
-    write,
-)
+from composer.cli.printing import note, problem_json, report, say
 from composer.cli.results import cut_warning, plains
+from composer.core.output import append_file, as_json, unwritable, write_file
 
 if TYPE_CHECKING:
     from composer.jobs.progress import Progress
@@ -57,7 +49,7 @@ class TranscriptWriter:
         if step.stage == "fetching":
             self._open()
         if step.stage == "transcribing" and step.done == 0 and self.lines:
-            write(self.lines, "")
+            write_file(self.lines, "")
 
     def _open(self) -> None:
         if self.folder:
@@ -66,7 +58,7 @@ class TranscriptWriter:
             except OSError as error:
                 raise unwritable(self.folder, error) from None
         if self.lines:
-            append(self.lines, "")
+            append_file(self.lines, "")
 
     def add(self, each: Transcription) -> None:
         """Write one clip's transcript, or its problems."""
@@ -83,9 +75,9 @@ class TranscriptWriter:
         if self.format is Format.txt:
             self._write_text(clip, entry)
         elif self.lines:
-            append(self.lines, as_json(entry, None) + "\n")
+            append_file(self.lines, as_json(entry, None) + "\n")
         elif self.folder:
-            write(self.folder / _file(clip, self.format), as_json(entry) + "\n")
+            write_file(self.folder / _file(clip, self.format), as_json(entry) + "\n")
         elif self.format is Format.json:
             self.entries.append(entry)
         else:
@@ -96,7 +88,7 @@ class TranscriptWriter:
         if self.folder is None:
             say(" ".join(entry.get("text", "").split()))
         elif "text" in entry:
-            write(self.folder / _file(clip, self.format), entry["text"] + "\n")
+            write_file(self.folder / _file(clip, self.format), entry["text"] + "\n")
 
     def close(self) -> None:
         """Write what can only be written whole."""

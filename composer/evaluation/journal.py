@@ -12,6 +12,7 @@ from typing import Any, BinaryIO, Self
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 
 from composer.core.errors import ComposerError, Place, Problem
+from composer.core.output import unwritable
 
 VERSION = 1
 
@@ -143,7 +144,7 @@ class Journal:
                 os.fsync(file.fileno())
             os.replace(fresh, self.path)
         except OSError as error:
-            raise unwritten(self.path, error) from None
+            raise unwritable(self.path, error) from None
 
     def _write(self, line: str) -> None:
         try:
@@ -151,12 +152,7 @@ class Journal:
             self.file.flush()
             os.fsync(self.file.fileno())
         except OSError as error:
-            raise unwritten(self.path, error) from None
-
-
-def unwritten(path: Path, error: OSError) -> ComposerError:
-    """Return the problem of a file that cannot be written."""
-    return ComposerError(Problem("R507", f"cannot write: {error.strerror}", Place(str(path))))
+            raise unwritable(self.path, error) from None
 
 
 def _locked(path: Path) -> BinaryIO:
@@ -167,7 +163,7 @@ def _locked(path: Path) -> BinaryIO:
         path.touch()
         file = path.open("r+b")
     except OSError as error:
-        raise unwritten(path, error) from None
+        raise unwritable(path, error) from None
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         # Who held it may just have put another file in its place.

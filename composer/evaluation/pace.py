@@ -9,7 +9,7 @@ from pathlib import Path
 
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 
-from composer.evaluation.journal import unwritten
+from composer.core.output import unwritable
 
 
 @dataclass(frozen=True)
@@ -69,7 +69,7 @@ class Clock:
                 with self.path.open("a", encoding="utf-8") as file:
                     file.write(json.dumps(asdict(row)) + "\n")
             except OSError as error:
-                raise unwritten(self.path, error) from None
+                raise unwritable(self.path, error) from None
 
     def speed(self) -> Speed:
         """Return the speed over all sessions."""
@@ -88,7 +88,7 @@ def _rows(path: Path) -> list[Lap]:
         if whole != data:
             path.write_bytes(whole)
     except OSError as error:
-        raise unwritten(path, error) from None
+        raise unwritable(path, error) from None
     rows = []
     for line in whole.splitlines():
         try:

@@ -10,6 +10,7 @@ Stage = Literal[
     "checking",
     "fetching",
     "loading",
+    "resuming",
     "running",
     "transcribing",
     "evaluating",

@@ -8,7 +8,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from composer.cli import eval as command
 from composer.evaluation import pace
 from composer.evaluation.bootstrap import interval
 from composer.evaluation.data import Utterance
@@ -18,6 +17,7 @@ from composer.evaluation.normalizers import NORMALIZERS
 from composer.evaluation.normalizers.leaderboard import FILLERS, NAMES
 from composer.evaluation.pace import Clock, Speed
 from composer.evaluation.page import page
+from composer.jobs.evaluate import run_clips
 
 MADE = {"bundle": {"name": "b", "variant": None, "manifest": "sha256:1", "files": {}, "lock": None},
         "task": "t", "inputs": {}, "placement": {}, "settings": {}, "versions": {}}  # fmt: skip
@@ -87,7 +87,7 @@ def test_loading_is_no_part_of_the_real_time_factor(monkeypatch):
                 yield heard(name, "x")
 
     clock = Clock(None, 1)
-    assert len(list(command._run(Listener(), ["a", "b"], clock))) == 2
+    assert len(list(run_clips(Listener(), ["a", "b"], clock))) == 2
     assert clock.speed() == Speed(2.0, 4.0, 1, (1,))
 
 

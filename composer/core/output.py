@@ -1,0 +1,52 @@
+"""Write the files that a user asked for, whole or not at all; what cannot be written is R507."""
+
+from __future__ import annotations
+
+import json
+import math
+from pathlib import Path
+from typing import Any
+
+from composer.core.errors import ComposerError, Place, Problem
+from composer.core.own_files import append_to, write_whole
+
+
+def write_file(path: Path, data: str | bytes) -> None:
+    """Write a whole file; raise R507 where that cannot be done."""
+    try:
+        write_whole(path, _encoded(data) if isinstance(data, str) else data)
+    except OSError as error:
+        raise unwritable(path, error) from None
+
+
+def append_file(path: Path, text: str) -> None:
+    """Write at the end of a file; raise R507 where that cannot be done."""
+    try:
+        append_to(path, _encoded(text))
+    except OSError as error:
+        raise unwritable(path, error) from None
+
+
+def unwritable(path: Path, error: OSError) -> ComposerError:
+    """Return the problem of a file or folder that cannot be written."""
+    reason = error.strerror or str(error)
+    return ComposerError(Problem("R507", f"cannot write: {reason}", Place(str(path))))
+
+
+def as_json(value: Any, indent: int | None = 2) -> str:
+    """Return JSON; a number that JSON lacks becomes null."""
+    return json.dumps(_finite(value), indent=indent, ensure_ascii=False, allow_nan=False)
+
+
+def _encoded(text: str) -> bytes:
+    return text.encode("utf-8", "backslashreplace")
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, dict):
+        return {key: _finite(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(item) for item in value]
+    return value

@@ -1,0 +1,161 @@
+"""Measure a bundle's error rates on clips whose text is known."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from composer.core.errors import ComposerError, Problem
+from composer.core.output import as_json, write_file
+from composer.core.suggest import did_you_mean, listed
+from composer.evaluation import evaluation as scoring
+from composer.evaluation.data import Utterance, read_data
+from composer.evaluation.evaluation import Evaluation
+from composer.evaluation.journal import Journal, Transcript, read_results
+from composer.evaluation.listen import Listener, resumed
+from composer.evaluation.normalizers import NORMALIZERS, Normalizer
+from composer.evaluation.pace import Clock
+from composer.evaluation.page import page
+from composer.evaluation.report import report_json
+from composer.jobs.bundle import AnyBundle, Options, opened
+from composer.jobs.progress import OnProgress, Progress, no_progress
+from composer.jobs.speech import speech_task
+from composer.runtime.provenance import made_from
+
+RESULTS, TIMES, REPORT, PAGE = "results.jsonl", "times.jsonl", "report.json", "index.html"
+OnTranscript = Callable[[Transcript], None]
+
+
+def evaluate(
+    bundle: AnyBundle,
+    data: str | Path,
+    *,
+    task: str | None = None,
+    inputs: Mapping[str, Any] | None = None,
+    options: Options | None = None,
+    normalizer: str = "none",
+    text_field: str | None = None,
+    by: Sequence[str] = (),
+    against: str | Path | None = None,
+    folder: str | Path | None = None,
+    in_flight: int = 2,
+    on_transcript: OnTranscript | None = None,
+    progress: OnProgress = no_progress,
+) -> Evaluation:
+    """Run a bundle on clips whose text is known, and return its word and character error rates.
+
+    `data` is a JSONL or CSV file with a clip and its text a line, or a folder of clips; the text
+    is that of `text_field`, where several fields could be it. `normalizer` names what is done to
+    the texts before words are counted. `inputs`, `options` and `in_flight` are those of
+    `transcribe`. `against` is another evaluation's results.jsonl, to compare with clip by clip.
+
+    With a `folder` its results.jsonl grows by a line a clip, so that an evaluation that was stopped
+    goes on from there, and another scores the same hypotheses without running anything; report.json
+    and index.html are written at the end, with the rate by each field of `by`.
+
+    `.words.rate` and `.characters.rate` are fractions, `.wer` and `.cer` their confidence
+    intervals, `.speed.rtf` wall time over audio, both in seconds. Clips that failed are in
+    `.failed`, and in no rate. `on_transcript` is called with each clip that is run; `progress` with
+    the stages "resuming" (clips that the folder has), "loading", and "evaluating" after each clip.
+
+    Raise ComposerError where the bundle is refused or does not load (any code), where the call is
+    wrong (R540 to R544), where the data cannot be used (R572, R580 to R584), where what the folder
+    holds is of something else (R570, R571, R575, R576), where the other results are not of these
+    clips (R574), or where a file cannot be written (R507).
+    """
+    data, rule = Path(data), _normalizer(normalizer)
+    clips = read_data(data, text_field)
+    scoring.require_words(clips, rule, data)
+    _require_fields(clips, by)
+    other = read_results(Path(against)) if against else None
+    if other and against:
+        scoring.require_same_clips(clips, other, Path(against))
+    output = Path(folder) if folder else None
+    with opened(bundle) as ready:
+        speech = speech_task(ready, task, inputs or {}, options or {})
+        listener = Listener(
+            ready,
+            speech.graph.task,
+            speech.audio,
+            speech.text,
+            speech.inputs,
+            speech.options,
+            in_flight,
+        )
+        made_by = made_from(ready, listener.task, speech.inputs, speech.options)
+        transcripts, clock = _transcripts(
+            listener, clips, made_by, output, on_transcript or (lambda _: None), progress
+        )
+    found = scoring.evaluate(data, made_by, clips, transcripts, rule, clock.speed())
+    if other and against:
+        found = replace(found, against=scoring.compare(found, other, Path(against)))
+    if output:
+        write_file(output / REPORT, as_json(report_json(found, by)) + "\n")
+        write_file(output / PAGE, page(found, output, by))
+    return found
+
+
+def _normalizer(name: str) -> Normalizer:
+    if name not in NORMALIZERS:
+        near = did_you_mean(name, NORMALIZERS) or f"there are: {listed(NORMALIZERS)}"
+        raise ComposerError(Problem("R544", f"there is no normaliser '{name}'; {near}"))
+    return NORMALIZERS[name]
+
+
+def _require_fields(clips: Sequence[Utterance], names: Sequence[str]) -> None:
+    """Raise R544 for a field that no line of the data has."""
+    fields = dict.fromkeys(name for clip in clips for name in clip.fields)
+    for name in names:
+        if name not in fields:
+            near = did_you_mean(name, fields) or f"there are: {listed(fields)}"
+            message = f"no line of the data has a field '{name}'; {near}"
+            raise ComposerError(Problem("R544", message))
+
+
+def _transcripts(
+    listener: Listener,
+    clips: Sequence[Utterance],
+    made_by: Mapping[str, Any],
+    folder: Path | None,
+    on_transcript: OnTranscript,
+    progress: OnProgress,
+) -> tuple[Mapping[str, Transcript], Clock]:
+    """Run the clips that the folder has no transcript of, and return all by their ids."""
+    if folder is None:
+        clock, found = Clock(None, listener.jobs), {}
+        for each in run_clips(listener, clips, clock, progress):
+            found[each.id] = each
+            on_transcript(each)
+        return found, clock
+    with Journal(folder / RESULTS, made_by) as journal:
+        if journal.fresh:
+            (folder / TIMES).unlink(missing_ok=True)
+        clock = Clock(folder / TIMES, listener.jobs)
+        kept = resumed(clips, journal.heard, folder / RESULTS)
+        if kept:
+            progress(Progress("resuming", str(folder / RESULTS), len(kept), len(clips)))
+        missing = [clip for clip in clips if clip.id not in kept]
+        for each in run_clips(listener, missing, clock, progress):
+            journal.add(each)
+            on_transcript(each)
+        journal.settle([clip.id for clip in clips])
+        return dict(journal.heard), clock
+
+
+def run_clips(
+    listener: Listener, clips: Sequence[Utterance], clock: Clock, progress: OnProgress = no_progress
+) -> Iterator[Transcript]:
+    """Load the bundle and yield what each clip gave; the clock counts from then on."""
+    if not clips:
+        return
+    name = listener.bundle.name
+    progress(Progress("loading", name))
+    listener.bundle.load(listener.task)
+    clock.start()
+    progress(Progress("evaluating", name, 0, len(clips)))
+    for done, each in enumerate(listener.hear(clips), 1):
+        yield each
+        clock.lap(each.seconds if each.error is None else None)
+        progress(Progress("evaluating", name, done, len(clips)))
