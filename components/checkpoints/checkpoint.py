@@ -62,19 +62,6 @@ class Checkpoint:
         return self.location / "config.json"
 
 
-def open_folder(location: Location, headers: Headers) -> tuple[dict[str, Any], TensorIndex]:
-    """Return the config and the tensors of a folder; raise ComposerError if it is none."""
-    if not headers.exists(location / "config.json"):
-        raise ComposerError(
-            Problem(
-                "W241",
-                f"{location} has no config.json, so it is no mlx-lm folder",
-                hint="give the folder that holds config.json and the safetensors",
-            )
-        )
-    return headers.config(location), headers.safetensors(location)
-
-
 def check_checkpoint(
     location: Location,
     headers: Headers,

@@ -9,6 +9,8 @@ from composer.core.errors import ComposerError, Place, Problem
 from composer.core.location import Location
 from composer.formats import tokenizer_file
 
+from .folder import folder_of
+
 if TYPE_CHECKING:
     from composer.formats import Headers
 
@@ -17,9 +19,10 @@ if TYPE_CHECKING:
 
 def tokenizer_of(spec: Spec, headers: Headers) -> Location:
     """Return where a component's tokenizer.json is: by `files`, or beside its weights."""
-    place = spec.files or spec.weights
-    assert place is not None
-    return tokenizer_file(place, headers.files)
+    if spec.files:
+        return tokenizer_file(spec.files, headers.files)
+    assert spec.weights is not None
+    return tokenizer_file(folder_of(spec.weights), headers.files)
 
 
 def check_token_ids(tokenizer: Location, headers: Headers, table: Table) -> None:

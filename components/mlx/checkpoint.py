@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 from composer.core.errors import Place, Problem
 from composer.formats.jsonplaces import key_place
 
-from ..checkpoints.checkpoint import HEAD, Checkpoint, check_checkpoint, open_folder
+from ..checkpoints.checkpoint import HEAD, Checkpoint, check_checkpoint
+from ..checkpoints.folder import open_folder
 from ..checkpoints.rope import faults, plain
 from .architecture import folder, module_name_of, refusal
 from .config.draft import Placed
@@ -28,13 +29,13 @@ class MlxCheckpoint(Checkpoint):
 
 
 def read_checkpoint(
-    location: Location, headers: Headers, ignore: Collection[str] = ()
+    weights: Location, headers: Headers, ignore: Collection[str] = ()
 ) -> MlxCheckpoint:
     """Read a folder's headers; raise ComposerError with everything that contradicts.
 
     `ignore` are keys of the config that the author declares to be without effect.
     """
-    config, tensors = open_folder(location, headers)
+    location, config, tensors = open_folder(weights, headers)
     problems = [*filter(None, [refusal(config)]), *faults(config)]
     spelled = Spelled(config)
     home = folder()

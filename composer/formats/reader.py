@@ -52,7 +52,11 @@ class Headers:
 
     def safetensors(self, location: Location) -> TensorIndex:
         """Describe the tensors of a file or of a folder's model."""
-        return self._once("safetensors", location, lambda: read_safetensors(location, self.files))
+        return self._once(
+            "safetensors",
+            location,
+            lambda: read_safetensors(location, self.files, self.warnings.append),
+        )
 
     def onnx(self, location: Location) -> OnnxSignature:
         """Describe the inputs and outputs of an ONNX file."""

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import re
 import struct
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from math import prod
 from typing import Any
 
-from composer.core.errors import ComposerError
+from composer.core.errors import ComposerError, Place, Problem
 from composer.core.location import Location
 from composer.formats.files import Files, LocalFiles, absent
 from composer.formats.ranges import Ranges
-from composer.formats.refusal import Report, refuse, show
+from composer.formats.refusal import Report, listing, refuse, show
 from composer.formats.shards import Shards, find_shards
 from composer.formats.sniff import sniff
 from composer.formats.strictjson import kind, parse_object
@@ -79,13 +79,22 @@ class TensorIndex(Mapping[str, Tensor]):
         return sum(tensor.nbytes for tensor in self.tensors.values())
 
 
-def read_safetensors(location: Location, files: Files | None = None) -> TensorIndex:
-    """Describe a safetensors file, or the one model that a folder holds."""
+def read_safetensors(
+    location: Location,
+    files: Files | None = None,
+    warn: Callable[[Problem], None] | None = None,
+) -> TensorIndex:
+    """Describe a safetensors file, or the one model that a folder holds.
+
+    `warn` is told which files of the folder are not read.
+    """
     files = files or LocalFiles()
     found = files.kind(location)
     if found is None:
         absent(files, location)
-    shards = find_shards(location, files) if found == "folder" else Shards((location,), None)
+    shards = find_shards(location, files) if found == "folder" else Shards((location,))
+    if shards.others and warn:
+        warn(_unread(location, shards))
     report, tensors, metadata = Report(), dict[str, Tensor](), dict[str, str]()
     for shard in shards.files:
         try:
@@ -103,6 +112,18 @@ def read_safetensors(location: Location, files: Files | None = None) -> TensorIn
             tensors.setdefault(name, tensor)
     report.finish()
     return TensorIndex(tensors, metadata, shards.files)
+
+
+def _unread(folder: Location, shards: Shards) -> Problem:
+    model = shards.files[0].inside.rpartition("/")[2]
+    taken = model if len(shards.files) == 1 else f"the {len(shards.files)} files of the model"
+    return Problem(
+        "L330",
+        f"takes {taken}, not {listing(list(shards.others))}",
+        Place(str(folder)),
+        hint="write the path of the file that is meant, or move the others away",
+        severity="warning",
+    )
 
 
 def read_header(location: Location, files: Files) -> tuple[dict[str, Tensor], dict[str, str]]:

@@ -22,10 +22,14 @@ OTHERS = (".bin", ".pt", ".pth", ".ckpt", ".pkl", ".npz", ".h5", ".gguf", ".onnx
 
 @dataclass(frozen=True)
 class Shards:
-    """The files of a model and, where there is an index, the tensors that it gives to each."""
+    """The files of a model and, where there is an index, the tensors that it gives to each.
+
+    `others` are the safetensors files beside them that are no part of the model.
+    """
 
     files: tuple[Location, ...]
-    wanted: dict[str, set[str]] | None
+    wanted: dict[str, set[str]] | None = None
+    others: tuple[str, ...] = ()
 
     def compare(self, shard: Location, names: Collection[str], report: Report) -> None:
         """Report the tensors that a shard lacks or holds beyond its index."""
@@ -39,7 +43,11 @@ class Shards:
 
 
 def find_shards(folder: Location, files: Files) -> Shards:
-    """Return the model's files: those of its index, the only one, or what `model*` matches."""
+    """Return the model's files.
+
+    They are those of its index, else model.safetensors, else all that `model*` matches, else the
+    only one. Whatever lies beside them is not read.
+    """
     names = files.names(folder)
     indexes = [name for name in names if name.endswith(INDEX)]
     held = [name for name in names if name.endswith(".safetensors")]
@@ -56,10 +64,13 @@ def find_shards(folder: Location, files: Files) -> Shards:
             f"it holds {listing(others or names)}",
             hint="convert the weights to safetensors" if others else None,
         )
-    if len(held) > 1 and not all(name.startswith("model") for name in held):
+    own = [name for name in held if name == "model.safetensors"]
+    own = own or [name for name in held if name.startswith("model")]
+    if not own and len(held) > 1:
         _ambiguous(folder, f"holds {len(held)} safetensors files and no index: {listing(held)}")
-    _whole_series(folder, held)
-    return Shards(tuple(folder / name for name in held), None)
+    own = own or held
+    _whole_series(folder, own)
+    return _chosen(folder, own, held)
 
 
 def _ambiguous(folder: Location, message: str) -> NoReturn:
@@ -105,7 +116,14 @@ def _indexed(folder: Location, index: str, held: list[str], files: Files) -> Sha
                 hint="remove one of the two sets of weights",
             )
     report.finish()
-    return Shards(tuple(folder / name for name in sorted(wanted)), wanted)
+    return _chosen(folder, sorted(wanted), held, wanted)
+
+
+def _chosen(
+    folder: Location, own: list[str], held: list[str], wanted: dict[str, set[str]] | None = None
+) -> Shards:
+    others = tuple(name for name in held if name not in own)
+    return Shards(tuple(folder / name for name in own), wanted, others)
 
 
 def _whole_series(folder: Location, held: list[str]) -> None:

@@ -2,6 +2,7 @@ import json
 
 import pytest
 
+from composer.core.errors import Problem
 from composer.core.location import Location
 from composer.formats import read_safetensors
 from tests.formats.making import MemoryFiles, entry, refusal, tensors
@@ -38,6 +39,24 @@ GOOD = {
     },
 }
 
+BESIDE = {
+    "model.safetensors": {"model.safetensors": model("a"), "lora.safetensors": model("b")},
+    "another precision": {"model.safetensors": model("a"), "model.fp16.safetensors": model("a")},
+    "a series": {ONE: model("a"), TWO: model("b"), "head.safetensors": model("c")},
+    "an index": {
+        ONE: model("a"),
+        TWO: model("b"),
+        INDEX: index(a=ONE, b=TWO),
+        "consolidated.safetensors": model("a", "b"),
+    },
+}
+TOLD = {
+    "model.safetensors": "takes model.safetensors, not lora.safetensors",
+    "another precision": "takes model.safetensors, not model.fp16.safetensors",
+    "a series": "takes the 2 files of the model, not head.safetensors",
+    "an index": "takes the 2 files of the model, not consolidated.safetensors",
+}
+
 BAD = {
     "none": (
         {"config.json": b"{}"},
@@ -49,8 +68,9 @@ BAD = {
         "    hint: convert the weights to safetensors",
     ),
     "several": (
-        {"model.safetensors": model("a"), "lora.safetensors": model("b")},
-        "repo: S432 holds 2 safetensors files and no index: lora.safetensors, model.safetensors\n"
+        {"encoder.safetensors": model("a"), "lora.safetensors": model("b")},
+        "repo: S432 holds 2 safetensors files and no index: encoder.safetensors, "
+        "lora.safetensors\n"
         "    hint: write the path of the one file that is meant",
     ),
     "two indexes": (
@@ -113,6 +133,17 @@ BAD = {
 @pytest.mark.parametrize("files", GOOD.values(), ids=GOOD)
 def test_folder_holds_one_model(files: dict[str, bytes]) -> None:
     assert sorted(read_safetensors(REPO, MemoryFiles(files))) == ["a", "b"]
+
+
+@pytest.mark.parametrize("name", BESIDE)
+def test_files_beside_the_model_are_not_read_and_named(name: str) -> None:
+    warnings: list[Problem] = []
+    found = read_safetensors(REPO, MemoryFiles(BESIDE[name]), warnings.append)
+    assert sorted(found) == (["a"] if "model" in name or "precision" in name else ["a", "b"])
+    assert [str(each) for each in warnings] == [
+        f"repo: L330 warning: {TOLD[name]}\n"
+        "    hint: write the path of the file that is meant, or move the others away"
+    ]
 
 
 @pytest.mark.parametrize(("files", "text"), BAD.values(), ids=BAD)

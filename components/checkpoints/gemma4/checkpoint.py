@@ -13,6 +13,7 @@ from composer.formats.safetensors import Tensor, TensorIndex
 
 from .. import checkpoint
 from ..checkpoint import Checkpoint
+from ..folder import open_folder
 from .config import MODELS, flatten, read_settings
 from .layout import PARTS, faults, layout
 from .lint import half_stored, ignored, low_bit_warnings, unexpected_tensors
@@ -59,17 +60,9 @@ class Decoder:
         return {n: t for n, t in tensors.items() if not n.startswith(f"{TABLE}.")}
 
 
-def read_decoder(location: Location, headers: Headers) -> Decoder:
+def read_decoder(weights: Location, headers: Headers) -> Decoder:
     """Read a folder's headers; raise ComposerError with everything that contradicts."""
-    if not headers.exists(location / "config.json"):
-        raise ComposerError(
-            Problem(
-                "W241",
-                f"{location} has no config.json",
-                hint="give the folder that holds config.json and the safetensors",
-            )
-        )
-    outer, index = headers.config(location), headers.safetensors(location)
+    location, outer, index = open_folder(weights, headers)
     place = Place(str(location / "config.json"))
     kind = outer.get("model_type")
     if kind not in MODELS:

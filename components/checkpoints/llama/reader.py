@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 from composer.core.component import Spec
 from composer.core.errors import ComposerError, Place, Problem
 
-from ..checkpoint import Checkpoint, check_checkpoint, open_folder
+from ..checkpoint import Checkpoint, check_checkpoint
+from ..folder import open_folder
 from .layout import HEAD, TABLE, Module, modules
 from .settings import Settings, read_settings
 
@@ -42,9 +43,9 @@ def read_decoder(spec: Spec, headers: Headers) -> ParsedDecoder:
     """Read a component's headers; raise ComposerError with everything that contradicts."""
     assert spec.weights is not None
     native = spec.config.activations == "int8"
-    config, tensors = open_folder(spec.weights, headers)
+    folder, config, tensors = open_folder(spec.weights, headers)
     asked = list(_asked(spec))
-    checkpoint = check_checkpoint(spec.weights, headers, config, tensors, asked)
+    checkpoint = check_checkpoint(folder, headers, config, tensors, asked)
     settings, problems = read_settings(config, checkpoint.table.width, spec.config.ignore)
     found: dict[str, Module] = {}
     if settings:

@@ -1,0 +1,105 @@
+"""A decoder's weights are a folder, or one file of a folder that holds its config."""
+
+import shutil
+
+import mlx.core as mx
+import numpy as np
+import pytest
+from safetensors.torch import load_file, save_file
+from tests.components.test_mlx_lm import IDS, greedy, greedy_of_torch, save, torch_model
+
+from composer.components.mlx.lm import LanguageModel as MlxLm
+from composer.components.onnx.lm import LanguageModel as OnnxLm
+from composer.core.component import Spec
+from composer.core.errors import ComposerError
+from composer.core.location import Location
+from composer.core.placement import Placement
+from composer.formats import Headers
+
+BACKENDS = pytest.mark.parametrize("kind", [MlxLm, OnnxLm], ids=["mlx", "onnx"])
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """A folder with the weights of two models, neither named model.safetensors."""
+    folder = save(torch_model(tied=False), tmp_path / "lm")
+    other = save(torch_model(tied=False, initializer_range=0.3), tmp_path / "other")
+    (folder / "model.safetensors").rename(folder / "a.safetensors")
+    shutil.copy(other / "model.safetensors", folder / "b.safetensors")
+    return folder
+
+
+def load(kind, folder, file=""):
+    weights = Location("repo", f"lm/{file}".rstrip("/"), folder.parent)
+    asked = Spec("decoder", kind.Config(), weights)
+    headers = Headers()
+    facts = kind.facts(asked, headers)
+    return kind.load(asked, facts, Placement()), headers.warnings
+
+
+def continued(lm):
+    ids = mx.array(IDS) if isinstance(lm, MlxLm) else IDS
+    return greedy(lm, lm.embed(ids))
+
+
+@BACKENDS
+def test_the_hint_of_an_ambiguous_folder_can_be_followed(kind, folder):
+    with pytest.raises(ComposerError) as caught:
+        load(kind, folder)
+    assert str(caught.value) == (
+        "repo/lm: S432 holds 2 safetensors files and no index: a.safetensors, b.safetensors\n"
+        "    hint: write the path of the one file that is meant"
+    )
+    wanted = greedy_of_torch(torch_model(tied=False))
+    other = greedy_of_torch(torch_model(tied=False, initializer_range=0.3))
+    assert wanted != other
+    assert continued(load(kind, folder, "a.safetensors")[0]) == wanted
+    assert continued(load(kind, folder, "b.safetensors")[0]) == other
+
+
+@BACKENDS
+def test_weights_beside_model_safetensors_are_not_read_and_named(kind, folder):
+    (folder / "a.safetensors").rename(folder / "model.safetensors")
+    (folder / "b.safetensors").rename(folder / "model.fp16.safetensors")
+    lm, warnings = load(kind, folder)
+    assert [str(each) for each in warnings] == [
+        "repo/lm: L330 warning: takes model.safetensors, not model.fp16.safetensors\n"
+        "    hint: write the path of the file that is meant, or move the others away"
+    ]
+    assert continued(lm) == greedy_of_torch(torch_model(tied=False))
+
+
+@BACKENDS
+def test_a_file_without_a_config_beside_it_is_refused(kind, folder):
+    (folder / "config.json").unlink()
+    with pytest.raises(ComposerError) as caught:
+        load(kind, folder, "a.safetensors")
+    assert str(caught.value) == (
+        "W241 repo/lm has no config.json, so the sizes of the model are not known\n"
+        "    hint: give the folder that holds config.json and the safetensors, or one safetensors "
+        "file of such a folder"
+    )
+
+
+@BACKENDS
+def test_a_head_is_the_head_where_the_config_does_not_say_whether_it_is_tied(kind, tmp_path):
+    folder = save(torch_model(tied=False), tmp_path / "lm")
+    config = (folder / "config.json").read_text()
+    (folder / "config.json").write_text(config.replace('"tie_word_embeddings": false, ', ""))
+    assert "tie_word" not in (folder / "config.json").read_text()
+    assert continued(load(kind, folder)[0]) == greedy_of_torch(torch_model(tied=False))
+    state = load_file(folder / "model.safetensors")
+    del state["lm_head.weight"]
+    save_file(state, folder / "model.safetensors", metadata={"format": "mlx"})
+    tied = torch_model(tied=True)
+    tied.load_state_dict(state, strict=False)
+    tied.tie_weights()
+    assert continued(load(kind, folder)[0]) == greedy_of_torch(tied)
+
+
+def test_both_backends_read_the_same_rows(folder):
+    rows = [load(kind, folder, "a.safetensors")[0] for kind in (MlxLm, OnnxLm)]
+    one, two = (np.array(lm.embed(mx.array(IDS) if lm is rows[0] else IDS)) for lm in rows)
+    np.testing.assert_array_equal(one, two)
+
+
