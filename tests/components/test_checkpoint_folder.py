@@ -6,7 +6,6 @@ import mlx.core as mx
 import numpy as np
 import pytest
 from safetensors.torch import load_file, save_file
-from tests.components.test_mlx_lm import IDS, greedy, greedy_of_torch, save, torch_model
 
 from composer.components.mlx.lm import LanguageModel as MlxLm
 from composer.components.onnx.lm import LanguageModel as OnnxLm
@@ -15,6 +14,7 @@ from composer.core.errors import ComposerError
 from composer.core.location import Location
 from composer.core.placement import Placement
 from composer.formats import Headers
+from tests.components.test_mlx_lm import IDS, greedy, greedy_of_torch, save, torch_model
 
 BACKENDS = pytest.mark.parametrize("kind", [MlxLm, OnnxLm], ids=["mlx", "onnx"])
 
@@ -101,5 +101,3 @@ def test_both_backends_read_the_same_rows(folder):
     rows = [load(kind, folder, "a.safetensors")[0] for kind in (MlxLm, OnnxLm)]
     one, two = (np.array(lm.embed(mx.array(IDS) if lm is rows[0] else IDS)) for lm in rows)
     np.testing.assert_array_equal(one, two)
-
-
