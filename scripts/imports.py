@@ -29,7 +29,7 @@ LEVELS = (
 COMPONENTS = (
     {"checkpoints"},
     {"models"},
-    {"mlx", "onnx", "numpy", "audio", "image", "text"},
+    {"mlx", "onnx", "numpy", "audio", "image", "text", "operators"},
 )
 FOLDERS = ("composer", "components", "mirror", "training", "converters", "benchmarks", "tests")
 

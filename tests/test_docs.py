@@ -49,7 +49,10 @@ def test_the_bundle_of_the_docs_runs(tmp_path):
     path = tmp_path / "here.yaml"
     path.write_text(profile)
     read = read_profile(path)
-    assert (read.memory, read.placement("decoder", {"device"}).device) == (8_000_000_000, "cpu")
+    assert (read.memory, read.placement("decoder", {"device"}).get("device")) == (
+        8_000_000_000,
+        "cpu",
+    )
     assert read.precision == {"decoder": "float32"}
 
 

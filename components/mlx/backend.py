@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from platform import machine
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
-from composer.core.placement import Placement
+from composer.core.backend import Colours
+from composer.core.placement import Placement, PlacementKey
 
 from .dtypes import dtype as to_dtype
 from .dtypes import short
+from .operators import fill, scatter
 from .vocabulary import MlxNetwork
 
 CUDA = ("mlx-cuda-13", "mlx-cuda-12", "mlx-cuda")  # the packages that bring MLX's CUDA
@@ -25,10 +27,15 @@ class Mlx:
     """Arrays of MLX."""
 
     name = "mlx"
+    title = "MLX"
+    packages = ("mlx", "mlx-lm")
     arrays = "mlx"
+    array_type = "mlx.core.array"
     threaded = True
     dtypes = frozenset({"f32", "f16", "bf16"})
-    placement_keys = frozenset({"device"})
+    placement = (PlacementKey("device", Literal["cpu", "gpu"], "Where MLX computes."),)
+    operators: Mapping[str, Callable[..., Any]] = {"scatter": scatter, "fill": fill}
+    colours = Colours("#fff1e5", "#bc6b1e", "#33210f", "#d2863a")
 
     def compile(self, network: Any, placement: Placement) -> Callable[..., Any]:
         return MlxNetwork(network, placement)
@@ -40,9 +47,13 @@ class Mlx:
             return 3, "MLX has CUDA here"
         return 1, "MLX has no GPU here, and nothing else runs it"
 
-    def owns(self, value: Any) -> bool:
-        core = sys.modules.get("mlx.core")
-        return core is not None and isinstance(value, core.array)
+    def diagnose(self) -> str:
+        import mlx.core as mx
+
+        total = float(mx.sum(mx.ones(4)))
+        if total != 4.0:
+            raise ArithmeticError(f"four ones sum to {total}")
+        return f"computes on {mx.default_device()}"
 
     def shape(self, value: Any) -> tuple[int, ...]:
         return tuple(value.shape)
@@ -73,37 +84,6 @@ class Mlx:
         import mlx.core as mx
 
         return mx.concatenate(list(parts))
-
-    def scatter(self, base: Any, at: np.ndarray, values: Any) -> Any:
-        """Return base [T, D] with the rows where at [T] is true replaced by values, in order."""
-        import mlx.core as mx
-
-        rows = marked(at, base.shape[0])
-        if tuple(values.shape) != (rows.size, *base.shape[1:]) or values.dtype != base.dtype:
-            raise ValueError(
-                f"scatter into {rows.size} marked rows of {short(base.dtype)} {list(base.shape)} "
-                f"needs values {[rows.size, *base.shape[1:]]} of the same dtype, not "
-                f"{short(values.dtype)} {list(values.shape)}"
-            )
-        if not rows.size:
-            return base
-        out = mx.array(base)
-        out[mx.array(rows)] = values
-        return out
-
-    def fill(self, ids: Any, at: np.ndarray, value: int) -> Any:
-        """Return ids [T] with `value` wherever at [T] is true."""
-        import mlx.core as mx
-
-        marked(at, ids.shape[0])
-        return mx.where(mx.array(at), mx.array(value, ids.dtype), ids)
-
-
-def marked(at: np.ndarray, length: int) -> np.ndarray:
-    """Return the positions where at [T] is true; raise ValueError unless it is bool and T long."""
-    if at.dtype != np.bool_ or at.shape != (length,):
-        raise ValueError(f"'at' must be bool [{length}], not {at.dtype} {list(at.shape)}")
-    return np.flatnonzero(at)
 
 
 def _is_installed(package: str) -> bool:

@@ -18,7 +18,7 @@ def device_of(placement: Placement) -> Any:
     import mlx.core as mx
 
     thread.enter()
-    if placement.providers is not None or placement.threads is not None:
+    if placement.given.keys() & {"providers", "threads"}:
         raise ComposerError(
             Problem(
                 "R518",
@@ -26,18 +26,17 @@ def device_of(placement: Placement) -> Any:
                 hint="place an MLX component by device: cpu or gpu",
             )
         )
-    if placement.device is None:
+    name = placement.get("device")
+    if name is None:
         return mx.default_device()
-    if placement.device not in ("cpu", "gpu"):
-        raise ComposerError(
-            Problem("R518", f"MLX has no device '{placement.device}'", hint="say cpu or gpu")
-        )
-    device = getattr(mx, placement.device)
+    if name not in ("cpu", "gpu"):
+        raise ComposerError(Problem("R518", f"MLX has no device '{name}'", hint="say cpu or gpu"))
+    device = getattr(mx, name)
     if not mx.is_available(device):
         raise ComposerError(
             Problem(
                 "R518",
-                f"this MLX has no {placement.device}",
+                f"this MLX has no {name}",
                 hint="on Linux a gpu needs mlx[cuda]",
             )
         )

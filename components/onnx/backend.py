@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Annotated, Any
+
+from pydantic import Field
 
 from composer.core.backend import NumPy
-from composer.core.placement import Placement
+from composer.core.placement import Placement, PlacementKey
 
+from .library import local_providers
 from .network import OnnxNetwork
 
 
@@ -15,10 +18,28 @@ class Onnx(NumPy):
     """Arrays of NumPy, which ONNX Runtime takes and gives."""
 
     name = "onnx"
-    placement_keys = frozenset({"providers", "threads"})
+    title = "ONNX Runtime"
+    packages = ("onnxruntime",)
+    placement = (
+        PlacementKey(
+            "threads",
+            Annotated[int, Field(ge=1, le=1024)],
+            "Threads inside one operation of ONNX Runtime.",
+            lambda number: f"{number} thread{'' if number == 1 else 's'}",
+        ),
+        PlacementKey(
+            "providers",
+            Annotated[list[str], Field(min_length=1)],
+            "ONNX Runtime's execution providers, best first.",
+            ", ".join,
+        ),
+    )
 
     def suits(self) -> tuple[int, str]:
         return 2, "ONNX Runtime is the fastest here on a CPU"
+
+    def diagnose(self) -> str:
+        return "providers " + ", ".join(local_providers())
 
     def compile(self, network: Any, placement: Placement) -> Callable[..., Any]:
         return OnnxNetwork(network, placement)

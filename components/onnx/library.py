@@ -5,7 +5,12 @@ from __future__ import annotations
 from functools import cache
 from typing import Any
 
+from composer.core.placement import Placement
 from composer.core.privacy import send_nothing
+
+# It is in the wheels, and sends what it is given to a server.
+REMOTE = "AzureExecutionProvider"
+FATAL = 4
 
 
 @cache
@@ -20,3 +25,29 @@ def onnxruntime() -> Any:
 
     onnxruntime.disable_telemetry_events()
     return onnxruntime
+
+
+def local_providers() -> list[str]:
+    """Return the execution providers that compute on this machine."""
+    return [name for name in onnxruntime().get_available_providers() if name != REMOTE]
+
+
+def session_options(placement: Placement) -> Any:
+    """Return the options that every session is opened with."""
+    library = onnxruntime()
+    options = library.SessionOptions()
+    options.graph_optimization_level = library.GraphOptimizationLevel.ORT_ENABLE_ALL
+    options.log_severity_level = FATAL
+    # An arena would keep what the longest clip needed.
+    options.enable_cpu_mem_arena = False
+    threads = placement.get("threads")
+    if threads is not None:
+        options.intra_op_num_threads = threads
+    return options
+
+
+def run_options() -> Any:
+    """Return the options of one run."""
+    options = onnxruntime().RunOptions()
+    options.log_severity_level = FATAL
+    return options

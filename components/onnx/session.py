@@ -13,7 +13,7 @@ from composer.core.errors import ComposerError, Problem
 from composer.core.suggest import listed
 
 from .contract import Contract, shape
-from .library import onnxruntime
+from .library import local_providers, onnxruntime, run_options, session_options
 from .memory import released
 
 if TYPE_CHECKING:
@@ -22,15 +22,11 @@ if TYPE_CHECKING:
     from composer.core.placement import Placement
 
 CPU = "CPUExecutionProvider"
-# It is in the wheels, and sends what it is given to a server.
-REMOTE = "AzureExecutionProvider"
 TYPES = {
     "float": "f32", "float16": "f16", "double": "f64", "bool": "bool",
     "int64": "i64", "int32": "i32", "int16": "i16", "int8": "i8",
     "uint64": "u64", "uint32": "u32", "uint16": "u16", "uint8": "u8",
 }  # fmt: skip
-_FATAL = 4
-
 Feeds = Mapping[str, np.ndarray]
 
 
@@ -45,26 +41,17 @@ class Session:
     """A loaded graph that runs for at most `limit` seconds."""
 
     def __init__(self, path: Path, contract: Contract, placement: Placement) -> None:
-        library = onnxruntime()
         self.contract = contract
         self.limit = contract.config.time_limit
-        self._run_options = library.RunOptions
-        wanted = placement.providers or (CPU,)
-        there = [name for name in library.get_available_providers() if name != REMOTE]
+        wanted = placement.get("providers") or (CPU,)
+        there = local_providers()
         lacking = [name for name in wanted if name not in there]
         if lacking:
             self.unavailable(lacking, there)
-        options = library.SessionOptions()
-        options.graph_optimization_level = library.GraphOptimizationLevel.ORT_ENABLE_ALL
-        options.log_severity_level = _FATAL
-        # An arena would keep what the longest clip needed.
-        options.enable_cpu_mem_arena = False
-        if placement.threads is not None:
-            options.intra_op_num_threads = placement.threads
         try:
             with released():
-                self.session: Any = library.InferenceSession(
-                    str(path), options, providers=list(wanted)
+                self.session: Any = onnxruntime().InferenceSession(
+                    str(path), session_options(placement), providers=list(wanted)
                 )
         except Exception as error:
             fail(contract, "R532", f"ONNX Runtime cannot load it: {first_line(error)}")
@@ -99,8 +86,7 @@ class Session:
 
     def run(self, feeds: Feeds) -> dict[str, np.ndarray]:
         """Return every output by its name in the file."""
-        names, options = list(self.contract.outputs), self._run_options()
-        options.log_severity_level = _FATAL
+        names, options = list(self.contract.outputs), run_options()
         timer = Timer(self.limit, setattr, (options, "terminate", True))
         timer.daemon = True
         timer.start()

@@ -13,7 +13,6 @@ from composer.checker.placing import placed
 from composer.core import registry
 from composer.core.component import Adapter, Bound, Component, Facts, Spec
 from composer.core.errors import ComposerError, Problem
-from composer.core.operators import OPERATORS
 from composer.core.suggest import listed, with_nearest
 from composer.formats import Headers
 from composer.graph.graph import ANY, CheckedComponent
@@ -80,7 +79,7 @@ class _Asking:
         self.problems.append(Problem(code, message, place, **more))
 
     def component(self, name: str, entry: ComponentEntry) -> CheckedComponent | None:
-        if name in OPERATORS:
+        if name in registry.operators():
             self.report(
                 "W213",
                 f"'{name}' is an operator's name",

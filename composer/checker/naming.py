@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING
 
+from composer.core import registry
 from composer.core.component import CALL, Signature
-from composer.core.operators import OPERATORS
 from composer.core.suggest import listed, with_nearest
 from composer.graph.graph import CheckedComponent, Node, Value
 
@@ -55,10 +55,10 @@ class Names:
                 hint=f"it has: {listed(has)}",
             )
             return owner, wanted, None
-        if run in OPERATORS:
-            return None, run, OPERATORS[run].signature
+        if run in registry.operators():
+            return None, run, registry.operator(run).signature
         if owner not in self.manifest.components:
-            options = [*OPERATORS, *self.manifest.components]
+            options = [*registry.operators(), *self.manifest.components]
             message = f"'{owner}' is neither an operator nor a component"
             message = with_nearest(message, owner, options)
             hint = f"there are: {listed(options)}"

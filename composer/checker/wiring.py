@@ -226,7 +226,7 @@ class _Wiring:
             # Where an operator's first input is wrong, nothing can be said of what it gives.
             yield node.name, Value(node.name, None)
             return
-        backend = known.cls.backend if known else first.backend if first else "numpy"
+        backend = node.backend(known, first)
         for out, port in node.signature.returns.items():
             name = node.outputs[out]
             dtype = port.dtype

@@ -7,7 +7,6 @@ import platform
 import sys
 from collections.abc import Callable, Iterator
 from functools import partial
-from importlib import import_module
 
 import typer
 
@@ -50,13 +49,14 @@ def _packages() -> Findings:
     from importlib.metadata import PackageNotFoundError, requires, version
 
     yield f"composer {version(PACKAGE)}", True
-    names = {_name(text) for text in requires(PACKAGE) or () if "extra ==" not in text}
-    for name in sorted(names, key=str.lower):
+    needs = [text for text in requires(PACKAGE) or () if "extra ==" not in text]
+    everywhere = {_name(text) for text in needs if ";" not in text}
+    for name in sorted(set(map(_name, needs)), key=str.lower):
         try:
             yield f"{name} {version(name)}", True
         except PackageNotFoundError:
-            # MLX is needed on some systems only, and then the backend's own probe fails.
-            yield f"{name} is not installed", name.startswith("mlx")
+            # What only some systems need is missed by the probe of its backend, where it is.
+            yield f"{name} is not installed", name not in everywhere
 
 
 def _name(requirement: str) -> str:
@@ -64,23 +64,15 @@ def _name(requirement: str) -> str:
 
 
 def _backends() -> Findings:
-    yield _tried("MLX", _mlx)
-    yield _tried("ONNX Runtime", _onnx)
+    from composer.core import registry
 
-
-def _mlx() -> str:
-    mlx = import_module("mlx.core")
-    total = float(mlx.sum(mlx.ones(4)))
-    if total != 4.0:
-        raise ArithmeticError(f"four ones sum to {total}")
-    return f"computes on {mlx.default_device()}"
-
-
-def _onnx() -> str:
-    runtime = import_module("onnxruntime")
-    # The wheel lists a remote provider, which no bundle is ever run by.
-    local = [name for name in runtime.get_available_providers() if not name.startswith("Azure")]
-    return "providers " + ", ".join(local)
+    for name in registry.backends():
+        try:
+            backend = registry.backend(name)
+        except Exception as error:  # somebody's package is broken, whichever way
+            yield f"{name}: {type(error).__name__}: {error}", False
+        else:
+            yield _tried(backend.title, backend.diagnose)
 
 
 def _summary(name: str) -> str:

@@ -14,6 +14,7 @@ from composer.cli.options import (
     Backends,
     BundleName,
     Device,
+    Keys,
     LockFile,
     Precisions,
     ProfileFile,
@@ -24,6 +25,7 @@ from composer.cli.options import (
     Variant,
     folders,
     pairs,
+    placement_value,
 )
 from composer.cli.printing import reading
 
@@ -49,6 +51,7 @@ class BundleFlags:
     threads: Threads = None
     provider: Providers = None
     device: Device = None
+    place: Keys = None
     backend: Backends = None
     precision: Precisions = None
     trust: Trust = False
@@ -108,14 +111,17 @@ class BundleFlags:
 
     def _profile(self) -> Profile:
         """Return the profile of the file, over which the command's own options go."""
-        from composer.core.placement import Placement
-        from composer.runtime.profile import Profile, read_profile
+        from composer.runtime.profile import Profile, read_placement, read_profile
 
-        if self.device not in (None, "cpu", "gpu"):
-            raise typer.BadParameter(f"--device takes cpu or gpu, not '{self.device}'")
         profile = read_profile(self.profile) if self.profile else Profile()
-        providers = tuple(self.provider) if self.provider else None
-        asked = Placement(providers, self.threads, self.device)
+        own = {"threads": self.threads, "providers": self.provider, "device": self.device}
+        given: dict[str, Any] = {name: value for name, value in own.items() if value is not None}
+        for name, text in pairs(self.place, "--place", "KEY=VALUE").items():
+            given[name] = placement_value(text)
+        try:
+            asked = read_placement(given)
+        except ValueError as error:
+            raise typer.BadParameter(str(error)) from None
         parts = {name: asked.only(p.given).over(p) for name, p in profile.components.items()}
         return replace(profile, default=asked.over(profile.default), components=parts)
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -48,19 +49,28 @@ Providers = Annotated[
     typer.Option(
         "--provider",
         metavar="NAME",
-        help="Run ONNX parts on this execution provider, best first. May be repeated.",
+        help="Run components that read `providers` on this execution provider, best first. "
+        "May be repeated.",
     ),
 ]
 Device = Annotated[
-    str | None, typer.Option(metavar="cpu|gpu", help="Run MLX parts on the CPU or the GPU.")
+    str | None, typer.Option(metavar="cpu|gpu", help="Run components that read `device` on it.")
+]
+Keys = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--place",
+        metavar="KEY=VALUE",
+        help="Place components by a key of their backend that has no option here. May be repeated.",
+    ),
 ]
 Backends = Annotated[
     list[str] | None,
     typer.Option(
         "--backend",
         metavar="[COMPONENT=]NAME",
-        help="Run components that name a family, such as lm, on mlx, onnx or numpy: all of them, "
-        "or one. May be repeated.",
+        help="Run components that name a family, such as lm, on one of the backends that doctor "
+        "lists: all of them, or one. May be repeated.",
     ),
 ]
 Precisions = Annotated[
@@ -133,3 +143,11 @@ def folders(given: list[str] | None) -> dict[str, Path]:
     """Return the folders that stand in for sources."""
     found = pairs(given, "--source", "NAME=FOLDER")
     return {name: Path(folder).expanduser() for name, folder in found.items()}
+
+
+def placement_value(text: str) -> Any:
+    """Return a value of `--place`: as JSON where it is some, else the text itself."""
+    try:
+        return json.loads(text)
+    except ValueError:
+        return text

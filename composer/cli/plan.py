@@ -8,7 +8,7 @@ from composer.cli.opening import BundleFlags, opens
 from composer.cli.options import (
     Task,
 )
-from composer.cli.printing import count, say
+from composer.cli.printing import say
 
 if TYPE_CHECKING:
     from composer.runtime.bundle import Bundle
@@ -65,6 +65,7 @@ def text(bundle: Bundle, planned: Plan) -> str:
 
 
 def _component(bundle: Bundle, name: str, nbytes: int) -> list[str]:
+    from composer.core import registry
     from composer.drawing.text import size
 
     known = bundle.checked.known[name]
@@ -76,9 +77,8 @@ def _component(bundle: Bundle, name: str, nbytes: int) -> list[str]:
         runs += " (asked: " + (asked if isinstance(asked, str) else f"{asked.bits} bits") + ")"
     chosen = f"{known.backend}, chosen: {known.reason}"
     where = [chosen if known.is_family else known.cls.backend]
-    where += [f"device {placement.device}"] if placement.device else []
-    where += [count(placement.threads, "thread")] if placement.threads else []
-    where += list(placement.providers or ())
+    keys = registry.placement_keys()
+    where += [key(placement.get(name)) for name, key in keys.items() if name in placement.given]
     return [name, known.cls.name, size(nbytes) if nbytes else "-", runs, ", ".join(where)]
 
 

@@ -1,13 +1,14 @@
-"""What the executor needs to know about an array library, and the answer for NumPy."""
+"""What the core asks of an array library, and the answers for NumPy."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 import numpy as np
 
-from composer.core.placement import Placement
+from composer.core.placement import HOST, Placement, PlacementKey
 
 SHORT = {
     "float64": "f64", "float32": "f32", "float16": "f16", "bfloat16": "bf16",
@@ -22,19 +23,37 @@ def numpy_dtype(short: str) -> np.dtype:
     return np.dtype("float32" if short == "bf16" else LONG[short])
 
 
-class Backend(Protocol):
-    """An array library: how its values cross to NumPy and back, and its two operators.
+@dataclass(frozen=True)
+class Colours:
+    """How boxes of a backend are filled and outlined, on a light page and on a dark one."""
 
-    `threaded` says that its arrays belong to one thread, which the executor then keeps for it.
-    `arrays` names the backend whose arrays its components take and give: itself, or NumPy. It
-    computes in `dtypes`, and `placement_keys` are those of a placement that it reads.
+    fill: str
+    stroke: str
+    dark_fill: str
+    dark_stroke: str
+
+
+class Backend(Protocol):
+    """An array library: how its values cross to NumPy and back, and what it tells of itself.
+
+    `title` is what people call it and `packages` are those whose versions its numbers hang on.
+    `arrays` names the backend whose arrays its components take and give: itself, or NumPy;
+    `array_type` is the qualified name of these. `threaded` says that they belong to one thread,
+    which the executor then keeps for it. It computes in `dtypes`, `placement` are the keys of a
+    placement that it reads, and `operators` are those that it runs on its own arrays. Pictures
+    show it in its `colours`.
     """
 
     name: str
+    title: str
+    packages: tuple[str, ...]
     arrays: str
+    array_type: str
     threaded: bool
     dtypes: frozenset[str]
-    placement_keys: frozenset[str]
+    placement: tuple[PlacementKey, ...]
+    operators: Mapping[str, Callable[..., Any]]
+    colours: Colours | None
 
     def compile(self, network: Any, placement: Placement) -> Callable[..., Any]:
         """Load a network with its weights and return it as a function of arrays."""
@@ -45,7 +64,8 @@ class Backend(Protocol):
         It imports no array library: `check` chooses by it.
         """
 
-    def owns(self, value: Any) -> bool: ...
+    def diagnose(self) -> str:
+        """Compute something and say on what in a line; raise whatever is wrong with it here."""
 
     def shape(self, value: Any) -> tuple[int, ...]: ...
 
@@ -64,21 +84,20 @@ class Backend(Protocol):
     def concat(self, parts: Sequence[Any]) -> Any:
         """Return rows [N, D] one after the other."""
 
-    def scatter(self, base: Any, at: np.ndarray, values: Any) -> Any:
-        """Return base [T, D] with the rows where at [T] is true replaced by values, in order."""
-
-    def fill(self, ids: Any, at: np.ndarray, value: int) -> Any:
-        """Return ids [T] with `value` wherever at [T] is true."""
-
 
 class NumPy:
-    """Arrays of NumPy, which ONNX Runtime takes and gives."""
+    """Arrays of NumPy, which other libraries may take and give."""
 
-    name = "numpy"
-    arrays = "numpy"
+    name = HOST
+    title = "NumPy"
+    packages: tuple[str, ...] = ("numpy",)
+    arrays = HOST
+    array_type = "numpy.ndarray"
     threaded = False
     dtypes = frozenset({"f32"})
-    placement_keys: frozenset[str] = frozenset()
+    placement: tuple[PlacementKey, ...] = ()
+    operators: Mapping[str, Callable[..., Any]] = {}
+    colours: Colours | None = Colours("#e9f3ff", "#3b7ac7", "#10233d", "#5a9be6")
 
     def compile(self, network: Any, placement: Placement) -> Callable[..., Any]:
         raise NotImplementedError
@@ -86,8 +105,8 @@ class NumPy:
     def suits(self) -> tuple[int, str]:
         return 0, "nothing else runs it"
 
-    def owns(self, value: Any) -> bool:
-        return isinstance(value, np.ndarray)
+    def diagnose(self) -> str:
+        return "computes on the CPU"
 
     def shape(self, value: np.ndarray) -> tuple[int, ...]:
         return value.shape
@@ -113,11 +132,3 @@ class NumPy:
 
     def concat(self, parts: Sequence[np.ndarray]) -> np.ndarray:
         return np.concatenate(parts)
-
-    def scatter(self, base: np.ndarray, at: np.ndarray, values: np.ndarray) -> np.ndarray:
-        out = base.copy()
-        out[at] = values
-        return out
-
-    def fill(self, ids: np.ndarray, at: np.ndarray, value: int) -> np.ndarray:
-        return np.where(at, np.asarray(value, ids.dtype), ids)

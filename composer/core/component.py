@@ -5,16 +5,14 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, ClassVar, Self, TypeVar, get_type_hints
+from typing import Any, ClassVar, Self, TypeVar, get_type_hints
 
 from pydantic import BaseModel, ConfigDict
 
 from composer.core.errors import Problem
 from composer.core.location import Location
+from composer.core.placement import HOST, Placement
 from composer.core.ports import Port, Ports, parse_port, parse_ports
-
-if TYPE_CHECKING:
-    from composer.core.placement import Placement
 
 CALL = "__call__"
 OUT = "out"
@@ -120,7 +118,7 @@ class Component:
 
     name: ClassVar[str]
     summary: ClassVar[str]
-    backend: ClassVar[str] = "numpy"
+    backend: ClassVar[str] = HOST
     requires: ClassVar[frozenset[str]] = frozenset()
     accepts: ClassVar[frozenset[str]] = frozenset()
     placement_keys: ClassVar[frozenset[str]] = frozenset()
@@ -179,29 +177,38 @@ def method(
     by name. A method that streams yields `Token`s and returns its outputs. One that `converts` has
     one input and one output, rows in two spaces of the component.
     """
-    outputs = {OUT: returns} if isinstance(returns, str) else returns
 
     def decorate(function: Method) -> Method:
-        parameters = inspect.signature(function).parameters.values()
-        hints = get_type_hints(function, include_extras=True)
-        signature = Signature(
-            inputs={name: parse_ports(text) for name, text in inputs.items()},
-            returns={name: parse_port(text) for name, text in outputs.items()},
-            optional=frozenset(
-                p.name for p in parameters if p.default is None and p.name in inputs
-            ),
-            options={
-                p.name: Option(hints[p.name], p.default)
-                for p in parameters
-                if p.kind is p.KEYWORD_ONLY and p.name not in inputs
-            },
-            streams=streams,
-            converts=converts,
-        )
+        signature = signature_of(function, inputs, returns, streams, converts)
         function.__signature_of_ports__ = signature  # type: ignore[attr-defined]
         return function
 
     return decorate
+
+
+def signature_of(
+    function: Callable[..., Any],
+    inputs: Mapping[str, str],
+    returns: str | Mapping[str, str],
+    streams: bool = False,
+    converts: bool = False,
+) -> Signature:
+    """Read the ports of a function, and its options from its keyword-only parameters."""
+    outputs = {OUT: returns} if isinstance(returns, str) else returns
+    parameters = inspect.signature(function).parameters.values()
+    hints = get_type_hints(function, include_extras=True)
+    return Signature(
+        inputs={name: parse_ports(text) for name, text in inputs.items()},
+        returns={name: parse_port(text) for name, text in outputs.items()},
+        optional=frozenset(p.name for p in parameters if p.default is None and p.name in inputs),
+        options={
+            p.name: Option(hints[p.name], p.default)
+            for p in parameters
+            if p.kind is p.KEYWORD_ONLY and p.name not in inputs
+        },
+        streams=streams,
+        converts=converts,
+    )
 
 
 @dataclass(frozen=True)

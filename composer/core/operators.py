@@ -1,73 +1,52 @@
-"""The two operators that a graph has beside its components."""
+"""What an operator is: a function of a graph with ports, which needs no weights."""
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from inspect import Parameter
 from typing import Any
 
-import numpy as np
-
 from composer.core.backend import Backend
-from composer.core.component import OUT, Option, Signature
-from composer.core.errors import ComposerError, Problem
-from composer.core.ports import parse_port, parse_ports
+from composer.core.component import Signature, signature_of
 
 
 @dataclass(frozen=True)
 class Operator:
-    """A function of a graph that needs no weights; it runs where its first input lives."""
+    """A function of NumPy's arrays with its ports.
 
+    It runs where its first input lives if that backend offers it under its name, in NumPy
+    otherwise. `check` sees the same arguments in either case and raises ComposerError where they
+    do not belong together.
+    """
+
+    name: str
     summary: str
     signature: Signature
-    call: Callable[..., Any]
+    function: Callable[..., Any]
+    check: Callable[..., None] | None = None
+
+    def __call__(self, backend: Backend, **given: Any) -> Any:
+        """Run it on the arrays of a backend."""
+        if self.check:
+            self.check(**given)
+        return backend.operators.get(self.name, self.function)(**given)
 
 
-def scatter(backend: Backend, base: Any, at: np.ndarray, values: Any) -> Any:
-    """Return base [T, D] with its N marked rows replaced by values [N, D], in order."""
-    marks, rows = int(np.count_nonzero(at)), backend.shape(values)[0]
-    if marks != rows:
-        raise ComposerError(
-            Problem(
-                "R502",
-                f"scatter has {_count(rows, 'row')} of values for "
-                f"{_count(marks, 'marked position')}",
-                hint="'at' must be the slots of the prompt that these very rows expanded",
-            )
-        )
-    return backend.scatter(base, at, values)
+def operator(
+    *,
+    returns: str | Mapping[str, str],
+    check: Callable[..., None] | None = None,
+    **inputs: str,
+) -> Callable[[Callable[..., Any]], Operator]:
+    """Make a function an operator of its name; ports and options are told as those of a method.
 
+    Its entry point, in the group `composer.operators`, has the same name.
+    """
 
-def fill(backend: Backend, ids: Any, at: np.ndarray, *, value: int) -> Any:
-    """Return ids [T] with `value` at the marked positions."""
-    return backend.fill(ids, at, value)
+    def decorate(function: Callable[..., Any]) -> Operator:
+        summary = (inspect.getdoc(function) or "").partition("\n")[0]
+        signature = signature_of(function, inputs, returns)
+        return Operator(function.__name__, summary, signature, function, check)
 
-
-def _count(number: int, noun: str) -> str:
-    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
-
-
-OPERATORS: Mapping[str, Operator] = {
-    "scatter": Operator(
-        "Put rows into marked positions, exactly as many as are marked.",
-        Signature(
-            inputs={
-                "base": parse_ports("T D @S"),
-                "at": parse_ports("bool T"),
-                "values": parse_ports("N D @S"),
-            },
-            returns={OUT: parse_port("T D @S")},
-        ),
-        scatter,
-    ),
-    "fill": Operator(
-        "Put one id into marked positions.",
-        Signature(
-            inputs={"ids": parse_ports("i64 T"), "at": parse_ports("bool T")},
-            returns={OUT: parse_port("i64 T")},
-            options={"value": Option(int, Parameter.empty)},
-        ),
-        fill,
-    ),
-}
+    return decorate

@@ -2,34 +2,62 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
-from dataclasses import dataclass, fields, replace
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+HOST = "numpy"  # the backend in whose arrays values are given, marked and exchanged
 
 
 @dataclass(frozen=True)
-class Placement:
-    """How a component is placed; None leaves the choice to its backend.
+class PlacementKey:
+    """A choice of the user about where components run, such as `device`.
 
-    `providers` are ONNX Runtime's execution providers in order, `threads` its intra-op threads,
-    `device` is MLX's `cpu` or `gpu`; `tables` says whether large tables are `mapped` from their
-    files, row by row, or `loaded`. A component names those that it reads in `placement_keys`.
+    `type` is what its value is read as, strictly; `text` writes a value for `composer plan`.
     """
 
-    providers: tuple[str, ...] | None = None
-    threads: int | None = None
-    device: str | None = None
-    tables: str | None = None
+    name: str
+    type: Any
+    summary: str
+    text: Callable[[Any], str] | None = None
 
-    @property
-    def given(self) -> dict[str, object]:
-        """Return what is not left open."""
-        values = {each.name: getattr(self, each.name) for each in fields(self)}
-        return {name: value for name, value in values.items() if value is not None}
+    def __call__(self, value: Any) -> str:
+        return self.text(value) if self.text else f"{self.name} {value}"
+
+
+TABLES = PlacementKey(
+    "tables",
+    Literal["mapped", "loaded"],
+    "Whether rows of large tables are read from their files one by one, or loaded.",
+)
+
+
+@dataclass(frozen=True, init=False)
+class Placement:
+    """How a component is placed; a key that is not given leaves the choice to its backend.
+
+    Backends declare the keys that there are, and a component names those that it reads in
+    `placement_keys`.
+    """
+
+    given: Mapping[str, Any]
+
+    def __init__(self, **given: Any) -> None:
+        values = {
+            name: tuple(value) if isinstance(value, list) else value
+            for name, value in given.items()
+            if value is not None
+        }
+        object.__setattr__(self, "given", values)
+
+    def get(self, key: str) -> Any:
+        """Return what is given for a key, or None."""
+        return self.given.get(key)
 
     def over(self, base: Placement) -> Placement:
         """Return this placement, with what it leaves open taken from another."""
-        return replace(base, **self.given)  # type: ignore[arg-type]
+        return Placement(**{**base.given, **self.given})
 
     def only(self, names: Collection[str]) -> Placement:
         """Return this placement with everything but `names` left open."""
-        return replace(self, **{name: None for name in self.given if name not in names})
+        return Placement(**{name: value for name, value in self.given.items() if name in names})

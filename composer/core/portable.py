@@ -23,7 +23,7 @@ class Portable(Component, name="portable"):
             namespace["__module__"] = cls.__module__
             namespace["runs_on"] = backend
             namespace["backend"] = backend.arrays
-            namespace["placement_keys"] = backend.placement_keys
+            namespace["placement_keys"] = frozenset(key.name for key in backend.placement)
 
         made: Any = new_class(cls.__name__, (cls,), {"name": f"{backend.name}.{cls.name}"}, fill)
         made.methods = cls.methods

@@ -1,25 +1,23 @@
-"""Find components and backends: installed entry points, and nothing a manifest can name besides."""
+"""Find components, backends and operators: installed ones, and nothing a manifest can name else."""
 
 from __future__ import annotations
 
 from functools import cache
-from importlib.metadata import EntryPoint, entry_points
-from typing import Any
+from typing import Any, Literal, get_args, get_origin
 
 from composer.core.backend import Backend
 from composer.core.component import Component
+from composer.core.extensions import extension, extensions, forget_extensions
+from composer.core.operators import Operator
+from composer.core.placement import HOST, TABLES, PlacementKey
 from composer.core.portable import Portable
 
 COMPONENTS = "composer.components"
 FAMILIES = "composer.families"
 BACKENDS = "composer.backends"
+OPERATORS = "composer.operators"
 
 _added: dict[str, type[Component]] = {}
-
-
-@cache
-def _entries(group: str) -> dict[str, EntryPoint]:
-    return {entry.name: entry for entry in entry_points(group=group)}
 
 
 def add(component: type[Component]) -> type[Component]:
@@ -33,15 +31,27 @@ def remove(name: str) -> None:
     _added.pop(name, None)
 
 
+def refresh() -> None:
+    """Look again at what is installed, as after a package was installed meanwhile."""
+    forget_extensions()
+    for cached in (_bound, backend, _array_backends):
+        cached.cache_clear()
+
+
 def names() -> list[str]:
     """Return the name of every kind of component there is."""
-    portable = {f"{each}.{family}" for each in backends() for family in _entries(FAMILIES)}
-    return sorted({*_entries(COMPONENTS), *portable, *_added})
+    portable = {f"{each}.{family}" for each in backends() for family in extensions(FAMILIES)}
+    return sorted({*extensions(COMPONENTS), *portable, *_added})
 
 
 def backends() -> list[str]:
     """Return the name of every backend there is."""
-    return sorted(_entries(BACKENDS))
+    return extensions(BACKENDS)
+
+
+def operators() -> list[str]:
+    """Return the name of every operator there is."""
+    return extensions(OPERATORS)
 
 
 def family(name: str) -> dict[str, str]:
@@ -63,9 +73,9 @@ def component(name: str) -> type[Component]:
     """Return a component's class; raise KeyError when there is none."""
     if name in _added:
         return _added[name]
-    if name not in _entries(COMPONENTS):
+    if name not in extensions(COMPONENTS):
         return _bound(*name.split(".", 1))
-    loaded: Any = _entries(COMPONENTS)[name].load()
+    loaded: Any = extension(COMPONENTS, name)
     if loaded.name != name:
         raise ValueError(f"its entry point is named {name}, its class {loaded.name}")
     return loaded  # type: ignore[no-any-return]
@@ -74,12 +84,65 @@ def component(name: str) -> type[Component]:
 @cache
 def _bound(backend_name: str, family: str) -> type[Component]:
     """Return a family that runs on any backend as a kind of one."""
-    portable: type[Portable] = _entries(FAMILIES)[family].load()
+    portable: type[Portable] = extension(FAMILIES, family)
     return portable.on(backend(backend_name))
 
 
 @cache
 def backend(name: str) -> Backend:
     """Return an array library's backend; raise KeyError when there is none."""
-    made: Backend = _entries(BACKENDS)[name].load()()
+    made: Backend = extension(BACKENDS, name)()
+    if made.name != name:
+        raise ValueError(f"its entry point is named {name}, its class {made.name}")
     return made
+
+
+def operator(name: str) -> Operator:
+    """Return an operator; raise KeyError when there is none."""
+    loaded: Operator = extension(OPERATORS, name)
+    if loaded.name != name:
+        raise ValueError(f"its entry point is named {name}, its function {loaded.name}")
+    return loaded
+
+
+def backend_of(value: Any) -> Backend:
+    """Return the backend of an array; raise TypeError for what is no array of any."""
+    owners = _array_backends()
+    for cls in type(value).__mro__:
+        name = owners.get(f"{cls.__module__}.{cls.__qualname__}")
+        if name:
+            return backend(name)
+    raise TypeError(f"{type(value).__name__} is no array of any backend here")
+
+
+@cache
+def _array_backends() -> dict[str, str]:
+    """Return the backends by the qualified name of the arrays that they compute with."""
+    every = [backend(name) for name in backends()]
+    return {each.array_type: each.name for each in every if each.arrays == each.name}
+
+
+def placement_keys() -> dict[str, PlacementKey]:
+    """Return what a placement may say: the keys of every backend, and the core's own.
+
+    Where several backends declare a key, its choices are those of all of them.
+    """
+    found: dict[str, PlacementKey] = {}
+    for key in (*(key for name in backends() for key in backend(name).placement), TABLES):
+        found[key.name] = _joined(found[key.name], key) if key.name in found else key
+    return found
+
+
+def _joined(first: PlacementKey, second: PlacementKey) -> PlacementKey:
+    if first.type == second.type:
+        return first
+    if {get_origin(first.type), get_origin(second.type)} != {Literal}:
+        raise TypeError(f"two backends declare the placement key '{first.name}' differently")
+    choices = dict.fromkeys((*get_args(first.type), *get_args(second.type)))
+    summary = f"{first.summary} {second.summary}"
+    return PlacementKey(first.name, Literal[tuple(choices)], summary, first.text)
+
+
+def operator_backend(name: str, first: str) -> str:
+    """Return where an operator runs whose first input lives in the backend `first`."""
+    return first if name in backend(first).operators else HOST

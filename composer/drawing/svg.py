@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING
 from xml.sax.saxutils import escape
 
+from composer.core import registry
 from composer.drawing.diagram import Box, Diagram, diagram
 from composer.drawing.layout import Layout, Point, lay_out
 
@@ -15,7 +16,7 @@ if TYPE_CHECKING:
 
 MARGIN, HEADING = 24.0, 34.0
 CHARACTER, SMALL, LINE, PADDING = 7.3, 6.1, 17.0, 12.0
-STYLE = """
+LIGHT = """
   svg {background: #ffffff; font: 12px ui-monospace, Menlo, Consolas, monospace}
   text {fill: #1f2328; text-anchor: middle}
   .head {font-size: 15px; font-weight: 600; text-anchor: start}
@@ -23,24 +24,30 @@ STYLE = """
   .label {font-size: 10px; fill: #59636e}
   .ground {fill: #ffffff}
   .box {fill: #f6f8fa; stroke: #8c959f}
-  .mlx {fill: #fff1e5; stroke: #bc6b1e}
-  .numpy {fill: #e9f3ff; stroke: #3b7ac7}
   .input, .output {fill: #eefbf0; stroke: #3a8a4d}
   .wire {fill: none; stroke: #8c959f; stroke-width: 1.4}
   .tip {fill: #8c959f}
-  @media (prefers-color-scheme: dark) {
-    svg {background: #0d1117}
+"""
+DARK = """    svg {background: #0d1117}
     text {fill: #e6edf3}
     .label {fill: #9da7b1}
     .ground {fill: #0d1117}
     .box {fill: #161b22; stroke: #6e7681}
-    .mlx {fill: #33210f; stroke: #d2863a}
-    .numpy {fill: #10233d; stroke: #5a9be6}
     .input, .output {fill: #12261a; stroke: #4da863}
     .wire {stroke: #6e7681}
     .tip {fill: #6e7681}
-  }
 """
+
+
+def _style(backends: Iterable[str]) -> str:
+    """Return the style sheet, in which each backend has the colours that it tells."""
+    light, dark = LIGHT, DARK
+    for name in backends:
+        colours = registry.backend(name).colours
+        if colours:
+            light += f"  .on-{name} {{fill: {colours.fill}; stroke: {colours.stroke}}}\n"
+            dark += f"    .on-{name} {{fill: {colours.dark_fill}; stroke: {colours.dark_stroke}}}\n"
+    return f"{light}  @media (prefers-color-scheme: dark) {{\n{dark}  }}\n"
 
 
 def svg(bundle: Checked) -> str:
@@ -67,6 +74,8 @@ def picture(name: str, diagrams: Mapping[str, Diagram]) -> str:
         parts.append("</g>")
         top += HEADING + layout.height + 2 * MARGIN
         width = max(width, layout.width, len(title) * 10)
+    backends = {box.backend for drawn in diagrams.values() for box in drawn.boxes}
+    used = sorted(backends.intersection(registry.backends()))
     full, height = round(width + 2 * MARGIN), round(top - MARGIN)
     head = (
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {full} {height}" '
@@ -78,7 +87,7 @@ def picture(name: str, diagrams: Mapping[str, Diagram]) -> str:
         'orient="auto"><path class="tip" d="M0,0 L8,4 L0,8 z"/></marker>'
     )
     body = "\n".join(parts)
-    return f"{head}\n{title}\n<style>{STYLE}</style>\n<defs>{tip}</defs>\n{body}\n</svg>\n"
+    return f"{head}\n{title}\n<style>{_style(used)}</style>\n<defs>{tip}</defs>\n{body}\n</svg>\n"
 
 
 def _drawn(drawn: Diagram) -> tuple[list[str], Layout]:
@@ -110,7 +119,7 @@ def _box(box: Box, centre: Point, size: Point) -> list[str]:
     (x, y), (width, height) = centre, size
     left, top = x - width / 2, y - height / 2
     round_ = 6.0 if box.kind == "node" else height / 2
-    shape = "box " + (box.backend if box.kind == "node" else box.kind)
+    shape = f"box on-{box.backend}" if box.kind == "node" else f"box {box.kind}"
     lines = [
         f'<rect class="{_escaped(shape)}" x="{left:.1f}" y="{top:.1f}" width="{width:.1f}" '
         f'height="{height:.1f}" rx="{round_:g}"/>'

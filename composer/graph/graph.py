@@ -6,7 +6,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from composer.core import registry
 from composer.core.component import Facts, Signature, Spec
+from composer.core.placement import HOST
 from composer.core.ports import Port
 from composer.graph.dims import Dims, Length
 
@@ -61,7 +63,7 @@ class Value:
     name: str
     port: Port | None
     dims: tuple[Length, ...] = ()
-    backend: str = "numpy"
+    backend: str = HOST
 
     def __str__(self) -> str:
         return "anything" if self.port is None else str(self.port) or "scalar"
@@ -101,6 +103,12 @@ class Node:
         """Return the components that the call needs: those that convert its inputs, and its own."""
         own = (self.component,) if self.component else ()
         return (*(each.component for each in self.converts.values()), *own)
+
+    def backend(self, component: CheckedComponent | None, first: Value | None) -> str:
+        """Return where its component runs, or its operator on the first value."""
+        if component:
+            return component.cls.backend
+        return registry.operator_backend(self.run, first.backend if first else HOST)
 
 
 @dataclass(frozen=True)

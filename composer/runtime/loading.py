@@ -11,6 +11,7 @@ from composer.checker import check_again
 from composer.checker.locked import licences_differ, spares_probe
 from composer.core.component import Component
 from composer.core.errors import ComposerError, Problem, in_order
+from composer.core.placement import TABLES
 from composer.core.suggest import listed
 from composer.core.unknown import unknown
 from composer.graph.files import needed
@@ -50,7 +51,7 @@ def check_memory_budget(checked: Checked, names: Iterable[str], profile: Profile
     needs, budget = {}, profile.memory
     for name in names:
         known = checked.known[name]
-        whole = profile.placement(name, known.cls.placement_keys).tables == "loaded"
+        whole = profile.placement(name, known.cls.placement_keys).get(TABLES.name) == "loaded"
         if known.facts and known.facts.nbytes:
             needs[name] = known.facts.nbytes + whole * known.facts.mapped
     total = sum(needs.values())

@@ -6,7 +6,7 @@ from collections.abc import Collection, Container, Iterable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from composer.core.operators import OPERATORS
+from composer.core.placement import HOST
 from composer.core.ports import Port, alternative, item_bytes
 
 if TYPE_CHECKING:
@@ -115,13 +115,13 @@ def _step(bundle: Checked, graph: Graph, node: Node, drops: tuple[str, ...]) -> 
     values = {key: graph.values[name] for key, name in node.wires.items()}
     first = next(iter(values.values()), None)
     known = bundle.known.get(node.component or "")
-    backend = known.cls.backend if known else first.backend if first else "numpy"
+    backend = node.backend(known, first)
     wants, crossings = {}, []
     for key, value in values.items():
         want = _want(bundle, node, key, value, first)
         wants[key] = want
         # Marks arrive as NumPy's everywhere: they are few and plain.
-        home = "numpy" if want.dtype == "bool" else backend
+        home = HOST if want.dtype == "bool" else backend
         give_text, want_text = _text(value.port, value.backend), _text(want, home)
         if want.kind == "audio":
             give_text, want_text = "audio at its own rate", f"audio at {want.dims[0]} Hz"
@@ -146,10 +146,10 @@ def _want(bundle: Checked, node: Node, key: str, value: Value, first: Value | No
     if port.kind != "tensor" or port.dtype:
         return port
     dtype: str | None
-    if node.run in OPERATORS and node.component is None:
+    if node.component is None:
         dtype = first.port.dtype if first and first.port else None
     else:
-        facts = bundle.known[node.component or ""].facts
+        facts = bundle.known[node.component].facts
         # Where any length will do, the component only counts rows: no cast for that.
         dtype = value.port.dtype if "_" in port.dims else facts.dtype if facts else None
     return Port(port.kind, dtype, port.dims, port.space)

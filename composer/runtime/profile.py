@@ -5,31 +5,25 @@ from __future__ import annotations
 from collections.abc import Collection
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, create_model
 
 from composer.checker.choice import ALL
+from composer.core import registry
 from composer.core.errors import ComposerError, Problem
 from composer.core.placement import Placement
+from composer.core.suggest import listed
 from composer.manifest.refusal import refusals
 from composer.manifest.source import read
-
-Threads = Field(None, ge=1, le=1024, description="Threads inside one operation.")
 
 
 class _Part(BaseModel):
     model_config = ConfigDict(extra="forbid", strict=True)
 
-    threads: int | None = Threads
-    providers: list[str] | None = Field(
-        None, min_length=1, description="ONNX Runtime's execution providers, best first."
-    )
-    device: Literal["cpu", "gpu"] | None = Field(None, description="Where MLX computes.")
-    tables: Literal["mapped", "loaded"] | None = Field(
-        None,
-        description="Whether rows of large tables stay in their files or are held.",
-    )
+    @property
+    def placement(self) -> Placement:
+        return Placement(**{name: getattr(self, name) for name in registry.placement_keys()})
 
 
 class _Component(_Part):
@@ -40,7 +34,18 @@ class _Component(_Part):
 class _File(_Part):
     backend: str | None = Field(None, description="What runs every family that it has.")
     memory_gb: float | None = Field(None, gt=0, allow_inf_nan=False)
-    components: dict[str, _Component] = {}
+    components: dict[str, Any] = {}
+
+
+def _model() -> type[_File]:
+    """Return the model of a profile's file, with the placement keys of the backends."""
+    keys: dict[str, Any] = {
+        key.name: (key.type | None, Field(None, description=key.summary))
+        for key in registry.placement_keys().values()
+    }
+    component = create_model("_PlacedComponent", __base__=_Component, **keys)
+    parts: Any = (dict[str, component], {})
+    return create_model("_PlacedFile", __base__=_File, components=parts, **keys)
 
 
 @dataclass(frozen=True)
@@ -63,25 +68,34 @@ class Profile:
 
 def read_profile(path: Path) -> Profile:
     """Read a profile from YAML or JSON; raise ComposerError with every problem."""
-    document = read(path)
+    document, model = read(path), _model()
     try:
-        file = _File.model_validate(document.data)
+        file = model.model_validate(document.data)
     except ValidationError as error:
-        findings = refusals(error, _File)
+        findings = refusals(error, model)
         raise ComposerError(
             Problem(f.code, f.message, document.place(f.path, f.key), hint=f.hint) for f in findings
         ) from None
     parts = {name: part.backend for name, part in file.components.items()}
     parts[ALL] = file.backend
     return Profile(
-        _placement(file),
-        {name: _placement(part) for name, part in file.components.items()},
+        file.placement,
+        {name: part.placement for name, part in file.components.items()},
         {name: part.precision for name, part in file.components.items() if part.precision},
         None if file.memory_gb is None else int(file.memory_gb * 1e9),
         {name: backend for name, backend in parts.items() if backend},
     )
 
 
-def _placement(part: _Part) -> Placement:
-    providers = tuple(part.providers) if part.providers else None
-    return Placement(providers, part.threads, part.device, part.tables)
+def read_placement(given: dict[str, Any]) -> Placement:
+    """Read a placement from values by key; raise ValueError with what is wrong with the first."""
+    keys = registry.placement_keys()
+    for name, value in given.items():
+        if name not in keys:
+            raise ValueError(f"there is no placement key '{name}'; there are: {listed(keys)}")
+        try:
+            TypeAdapter(keys[name].type).validate_python(value, strict=True)
+        except ValidationError as error:
+            why = error.errors()[0]["msg"].removeprefix("Input should be ")
+            raise ValueError(f"{name} should be {why}, not {value!r}") from None
+    return Placement(**given)

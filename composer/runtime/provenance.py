@@ -8,6 +8,7 @@ from importlib.metadata import PackageNotFoundError, packages_distributions, ver
 from platform import python_version
 from typing import TYPE_CHECKING, Any
 
+from composer.core import registry
 from composer.graph.files import files_of
 from composer.sources.lock.digests import hub_file, sha256_of
 
@@ -16,10 +17,7 @@ if TYPE_CHECKING:
     from composer.graph.graph import Graph
     from composer.runtime.bundle import Bundle
 
-PACKAGES = (
-    "bundle-composer", "mlx", "mlx-lm", "onnxruntime", "tokenizers", "librosa", "soxr", "soundfile",
-    "numpy",
-)  # fmt: skip
+PACKAGES = ("bundle-composer", "tokenizers", "librosa", "soxr", "soundfile")
 
 
 def made_from(
@@ -107,7 +105,9 @@ def versions(modules: Iterable[str] = ()) -> dict[str, str]:
     found = {"python": python_version()}
     tops = {module.partition(".")[0] for module in modules} - {"composer"}
     others = packages_distributions() if tops else {}
-    for name in (*PACKAGES, *sorted({each for top in tops for each in others.get(top, ())})):
+    own = [name for each in registry.backends() for name in registry.backend(each).packages]
+    theirs = sorted({name for top in tops for name in others.get(top, ())})
+    for name in (*PACKAGES, *own, *theirs):
         try:
             found[name] = version(name)
         except PackageNotFoundError:

@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from composer.core import registry
 from composer.core.component import OUT, Component, Token
 from composer.core.errors import ComposerError, Place, Problem
-from composer.core.operators import OPERATORS
+from composer.core.placement import HOST
 from composer.core.suggest import listed
 from composer.runtime.worker import Worker
 
@@ -120,7 +121,7 @@ class Run:
         given = {key: self.prepare_input(step, key, name) for key, name in node.wires.items()}
         options = {**node.options, **self.options.get(node.name, {})}
         if node.component is None:
-            operator = OPERATORS[node.run].call
+            operator = registry.operator(node.run)
             return worker.call(operator, worker.backend, **given, **options)
         component = self.components[node.component]
         method: Callable[..., Any] = getattr(component, node.method)
@@ -188,12 +189,7 @@ class Run:
 
     def owner(self, value: Any) -> Worker:
         """Return the worker of the backend that a tensor lives in."""
-        own = (component.backend for component in self.components.values())
-        for backend in dict.fromkeys(("numpy", *own)):
-            worker = self.worker(backend)
-            if worker.backend.owns(value):
-                return worker
-        raise TypeError(f"{type(value).__name__} is no array of any backend here")
+        return self.worker(registry.backend_of(value).name)
 
     def store(self, step: Step, name: str, value: Any) -> None:
         if name in self.feed:
@@ -217,7 +213,7 @@ class Run:
         graph = self.plan.graph
         dims = graph.values[name].dims
         # NumPy has no bfloat16: what is given or fed as one is float32 there.
-        stand_in = home.backend.name == "numpy" and (port.dtype, dtype) == ("bf16", "f32")
+        stand_in = home.backend.name == HOST and (port.dtype, dtype) == ("bf16", "f32")
         same = port.dtype in (None, dtype) or stand_in
         if not same or len(shape) != len(dims):
             promised = f"'{port}'" if str(port) else "a scalar"

@@ -58,7 +58,7 @@ def _load(request: Mapping[str, Any], tell: Any) -> None:
         backends=request["backends"],
     )
     checked = found.raise_if_refused()
-    placed = {name: _placement(given) for name, given in request["placements"].items()}
+    placed = {name: Placement(**given) for name, given in request["placements"].items()}
     workers: dict[str, Worker] = {}
 
     def worker(backend: str) -> Worker:
@@ -67,11 +67,6 @@ def _load(request: Mapping[str, Any], tell: Any) -> None:
     for name in request["components"]:
         tell(loading=name)
         load_components(checked, [name], Profile(components=placed), worker)
-
-
-def _placement(given: Mapping[str, Any]) -> Placement:
-    providers = given.get("providers")
-    return Placement(**{**given, "providers": tuple(providers) if providers else None})
 
 
 def _limit(memory: int, seconds: float) -> None:

@@ -132,7 +132,7 @@ class Gemma4(Component, name="mlx.gemma4"):
                     len(decoder.settings.layers),
                     decoder.settings.per_layer.value,
                     facts.dtype,
-                    loaded=placement.tables == "loaded",
+                    loaded=placement.get("tables") == "loaded",
                 )
         return cls(model, table, decoder, tokenizer, device, adapters, facts.dtype)
 

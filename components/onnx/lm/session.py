@@ -11,15 +11,13 @@ import numpy as np
 from composer.core.errors import ComposerError, Problem
 from composer.core.suggest import listed
 
-from ..library import onnxruntime
+from ..library import onnxruntime, run_options, session_options
 from ..memory import released
 from ..session import CPU, first_line
 from .weights import Weights, private
 
 if TYPE_CHECKING:
     from composer.core.placement import Placement
-
-_FATAL = 4
 
 
 class Session:
@@ -28,26 +26,18 @@ class Session:
     def __init__(
         self, where: str, nbytes: int, build: Callable[[Weights], None], placement: Placement
     ) -> None:
-        library = onnxruntime()
         self.where = where
-        for name in placement.providers or (CPU,):
+        for name in placement.get("providers") or (CPU,):
             if name != CPU:
                 self.fail(
                     "R531",
                     f"onnx.lm has no kernels for the execution provider {name}",
                     hint=f"place it by providers: {listed([CPU])}, or use mlx.lm",
                 )
-        options = library.SessionOptions()
-        options.graph_optimization_level = library.GraphOptimizationLevel.ORT_ENABLE_ALL
-        options.log_severity_level = _FATAL
-        options.enable_cpu_mem_arena = False
-        if placement.threads is not None:
-            options.intra_op_num_threads = placement.threads
-        self._options = library.RunOptions()
-        self._options.log_severity_level = _FATAL
+        self._options = run_options()
         with private(nbytes) as weights:
             build(weights)
-            self._session: Any = self._opened(weights.close(), options)
+            self._session: Any = self._opened(weights.close(), session_options(placement))
 
     def _opened(self, path: Path, options: Any) -> Any:
         try:

@@ -1,0 +1,42 @@
+"""Operators that MLX runs on its own arrays."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from .dtypes import short
+
+
+def scatter(base: Any, at: np.ndarray, values: Any) -> Any:
+    """Return base [T, D] with the rows where at [T] is true replaced by values, in order."""
+    import mlx.core as mx
+
+    rows = marked(at, base.shape[0])
+    if tuple(values.shape) != (rows.size, *base.shape[1:]) or values.dtype != base.dtype:
+        raise ValueError(
+            f"scatter into {rows.size} marked rows of {short(base.dtype)} {list(base.shape)} "
+            f"needs values {[rows.size, *base.shape[1:]]} of the same dtype, not "
+            f"{short(values.dtype)} {list(values.shape)}"
+        )
+    if not rows.size:
+        return base
+    out = mx.array(base)
+    out[mx.array(rows)] = values
+    return out
+
+
+def fill(ids: Any, at: np.ndarray, *, value: int) -> Any:
+    """Return ids [T] with `value` wherever at [T] is true."""
+    import mlx.core as mx
+
+    marked(at, ids.shape[0])
+    return mx.where(mx.array(at), mx.array(value, ids.dtype), ids)
+
+
+def marked(at: np.ndarray, length: int) -> np.ndarray:
+    """Return the positions where at [T] is true; raise ValueError unless it is bool and T long."""
+    if at.dtype != np.bool_ or at.shape != (length,):
+        raise ValueError(f"'at' must be bool [{length}], not {at.dtype} {list(at.shape)}")
+    return np.flatnonzero(at)

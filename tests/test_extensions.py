@@ -1,0 +1,263 @@
+"""What another package adds by its entry points, seen everywhere without a change to the core."""
+
+import sys
+from textwrap import dedent
+
+import numpy as np
+import pytest
+
+import composer
+from composer.core import registry
+from composer.drawing import svg
+from tests.cli.conftest import cli
+from tests.fakes import write
+
+__all__ = ["cli"]
+MODULE = '''
+from typing import Literal
+
+import numpy as np
+
+from composer import Component, Facts, method
+from composer.core.backend import Colours, NumPy
+from composer.core.operators import operator
+from composer.core.placement import PlacementKey
+
+
+class Array:
+    """Numbers in a memory of their own."""
+
+    def __init__(self, numbers):
+        self.numbers = numbers
+        self.shape = numbers.shape
+
+
+class Acme(NumPy):
+    name = arrays = "acme"
+    title = "Acme board"
+    packages = ("PyYAML",)
+    array_type = "acme_local.Array"
+    colours = Colours("#010203", "#040506", "#070809", "#0a0b0c")
+    placement = (
+        PlacementKey("board", Literal["a1", "a2"], "Which board computes."),
+        PlacementKey("device", Literal["npu"], "Where Acme computes."),
+    )
+
+    def suits(self):
+        return 9, "there is a board"
+
+    def diagnose(self):
+        return "computes on board a1"
+
+    def shape(self, value):
+        return value.shape
+
+    def dtype(self, value):
+        return {np.dtype("float32"): "f32"}[value.numbers.dtype]
+
+    def to_numpy(self, value):
+        return value.numbers
+
+    def from_numpy(self, value, dtype):
+        assert dtype == "f32"
+        return Array(value)
+
+    def cast(self, value, dtype):
+        raise TypeError("Acme has one dtype")
+
+    def native_turn(x, *, by):
+        assert isinstance(x, Array)
+        return Array(np.roll(x.numbers, by, 0))
+
+    operators = {"turn": native_turn}
+
+
+class Double(Component, name="acme.double"):
+    """Double numbers on a board."""
+
+    backend = "acme"
+    placement_keys = frozenset({"board"})
+
+    @classmethod
+    def load(cls, spec, facts, placement):
+        if placement.get("board") == "a2":
+            raise RuntimeError("there is no second board")
+        return cls()
+
+    @method(x="f32 N", returns="f32 N")
+    def __call__(self, x):
+        assert isinstance(x, Array)
+        return Array(x.numbers * 2)
+
+
+@operator(x="f32 N", returns="f32 N")
+def turn(x: np.ndarray, *, by: int) -> np.ndarray:
+    """Move numbers along."""
+    assert isinstance(x, np.ndarray)
+    return np.roll(x, by, 0)
+
+
+@operator(x="f32 N", returns={"low": "f32", "high": "f32"})
+def bounds(x: np.ndarray) -> dict[str, np.ndarray]:
+    """Return the least and the greatest number."""
+    return {"low": np.array(x.min()), "high": np.array(x.max())}
+'''
+ENTRIES = """
+[composer.backends]
+acme = acme_local:Acme
+[composer.components]
+acme.double = acme_local:Double
+[composer.operators]
+turn = acme_local:turn
+bounds = acme_local:bounds
+"""
+BUNDLE = """\
+composer: 1
+name: two-boards
+components: {double: {use: acme.double}}
+inputs: {x: {type: tensor, port: f32 N}}
+graph:
+  before: {run: turn, with: {x: $x, by: 1}}
+  twice: {run: double, with: {x: $before}}
+  after: {run: turn, with: {x: $twice, by: 1}}
+  ends: {run: bounds, with: {x: $after}}
+outputs: {y: $after, low: $ends.low, high: $ends.high}
+"""
+
+
+def install(folder, entries, module):
+    """Write a distribution into a folder."""
+    info = folder / "acme_local-1.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: acme-local\nVersion: 1\n")
+    (info / "entry_points.txt").write_text(dedent(entries))
+    (folder / "acme_local.py").write_text(module)
+
+
+@pytest.fixture
+def acme(tmp_path, monkeypatch):
+    """Install a package that brings a backend, a component and operators."""
+    folder = tmp_path / "site"
+    folder.mkdir()
+    install(folder, ENTRIES, MODULE)
+    monkeypatch.syspath_prepend(folder)
+    registry.refresh()
+    yield
+    sys.modules.pop("acme_local", None)
+    monkeypatch.undo()
+    registry.refresh()
+
+
+@pytest.fixture
+def path(acme, tmp_path):
+    return write(tmp_path, BUNDLE)
+
+
+def test_without_the_package_there_is_nothing_of_it(tmp_path):
+    assert "acme" not in registry.backends()
+    assert "turn" not in registry.operators()
+    with pytest.raises(composer.ComposerError) as refused:
+        composer.load(write(tmp_path, BUNDLE))
+    message = str(refused.value)
+    assert "there is no component kind 'acme.double'" in message
+    assert "W202 'turn' is neither an operator nor a component" in message
+
+
+def test_doctor_probes_it(acme, cli):
+    assert "  Acme board: computes on board a1\n" in cli("doctor")[1]
+
+
+def test_a_backend_that_does_not_import_is_one_line_of_doctor(tmp_path, monkeypatch, cli):
+    install(tmp_path, ENTRIES, "raise ImportError('no driver')")
+    monkeypatch.syspath_prepend(tmp_path)
+    registry.refresh()
+    try:
+        code, out, _ = cli("doctor")
+    finally:
+        monkeypatch.undo()
+        registry.refresh()
+    assert code == 5
+    assert "! acme: ImportError: no driver\n" in out
+    assert "  ONNX Runtime: " in out
+
+
+def test_it_runs_and_operators_run_where_their_value_is(path):
+    with composer.load(path) as bundle:
+        backends = {step.node.name: step.backend for step in bundle.plan().steps}
+        result = bundle.run(x=np.float32([1, 2, 3]))
+    assert backends == {"before": "numpy", "twice": "acme", "after": "acme", "ends": "numpy"}
+    assert result.outputs["y"].tolist() == [4, 6, 2]
+    assert (result.outputs["low"], result.outputs["high"]) == (2, 6)
+
+
+def test_plan_shows_it_and_what_crosses(path, cli):
+    code, out, err = cli("plan", path, "--place", "board=a1")
+    assert (code, err) == (0, "")
+    assert "  double  acme.double  -    acme, board a1\n" in out
+    assert "cast  $before -> twice.x: f32 in numpy -> f32 in acme\n" in out
+    assert "cast  $after -> ends.x: f32 in acme -> f32 in numpy\n" in out
+    assert "after" in out
+    assert out.endswith("crossings: 2\n")
+
+
+def test_its_placement_is_read_and_refused_by_what_it_declares(path, cli, tmp_path):
+    profile = tmp_path / "profile.yaml"
+    profile.write_text("components: {double: {board: a2}}\n")
+    code, _, err = cli("run", path, "--profile", profile, "-i", "x=[1.0]")
+    assert code == 5
+    assert "double (acme.double) did not load: RuntimeError: there is no second board" in err
+    profile.write_text("board: a3\n")
+    code, _, err = cli("plan", path, "--profile", profile)
+    assert (code, err) == (
+        3,
+        f"{profile}:1:8: M124 board cannot be 'a3'\n    hint: choose from: a1, a2\n",
+    )
+    profile.write_text("components: {double: {threads: 1}}\n")
+    code, _, err = cli("plan", path, "--profile", profile)
+    assert "R546 cannot place 'double' by 'threads': acme.double does not read it\n" in err
+    assert "hint: it reads: board\n" in err
+    code, _, err = cli("plan", path, "--place", "board=a3")
+    assert code == 2
+    assert "board should be 'a1' or 'a2', not 'a3'" in " ".join(err.split())
+    code, _, err = cli("plan", path, "--place", "bored=a3")
+    assert "there is no placement key 'bored'" in " ".join(err.split())
+
+
+def test_choices_of_several_backends_are_joined(acme):
+    key = registry.placement_keys()["device"]
+    assert set(key.type.__args__) == {"cpu", "gpu", "npu"}
+
+
+def test_pictures_have_its_colours(path):
+    drawn = svg(composer.check(path).raise_if_refused())
+    assert ".on-acme {fill: #010203; stroke: #040506}" in drawn
+    assert ".on-acme {fill: #070809; stroke: #0a0b0c}" in drawn
+    assert drawn.count('class="box on-acme"') == 2
+    assert ".on-mlx" not in drawn
+
+
+def test_identity_names_its_packages(acme):
+    from composer.runtime.provenance import versions
+
+    assert "PyYAML" in versions()
+
+
+def test_families_run_on_it_and_it_suits_best(acme):
+    from composer.checker.choice import candidates
+
+    assert "acme.meralion" in registry.names()
+    first = candidates("meralion", "speech", {})[0]
+    assert (first.kind, first.reason) == ("acme.meralion", "there is a board")
+
+
+def test_an_entry_point_of_another_name_is_refused(tmp_path, monkeypatch):
+    install(tmp_path, "[composer.operators]\nspin = acme_local:turn\n", MODULE)
+    monkeypatch.syspath_prepend(tmp_path)
+    registry.refresh()
+    try:
+        with pytest.raises(ValueError, match="its entry point is named spin, its function turn"):
+            registry.operator("spin")
+    finally:
+        sys.modules.pop("acme_local", None)
+        monkeypatch.undo()
+        registry.refresh()
