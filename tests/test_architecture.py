@@ -1,6 +1,7 @@
 """Arrows point one way: every import, inside functions and for types too, and no circle."""
 
 import ast
+import re
 from graphlib import CycleError, TopologicalSorter
 
 import pytest
@@ -83,3 +84,57 @@ def test_no_module_is_long_without_saying_why():
         docstring = ast.get_docstring(ast.parse(text)) or ""
         if len(text.splitlines()) > LONGEST and name not in PENDING:
             assert "long because" in docstring, f"{name} has {len(text.splitlines())} lines"
+
+
+LIBRARIES = "mlx onnx onnxruntime ort cuda metal coreml torch tensorrt openvino directml"
+A_BACKEND = re.compile(rf"(?<![a-z])({'|'.join(LIBRARIES.split())})(?![a-z])", re.I)
+FILES_OF_A_FORMAT = {"composer/formats", "composer/sources/hub/files.py"}  # such as ONNX
+# A variable has to be set before the library is imported, so before its backend is.
+EARLY = {"composer/core/privacy.py"}
+REFERENCES = {"composer/comparison/record.py"}  # it keeps what modules of torch give
+# Names of published checkpoints.
+QUOTED = {"gemma-4-e4b-mlx-elderwise-MERaLiON", "Reza2kn/mega-asr-mlx"}
+
+
+def words_of(path):
+    """Yield the identifiers and texts of a file's code, all but docstrings and comments."""
+    tree = ast.parse(path.read_text())
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef) and node.body:
+            first = node.body[0]
+            if isinstance(first, ast.Expr) and isinstance(first.value, ast.Constant):
+                first.value.value = None
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Constant) and isinstance(node.value, str):
+            yield node.lineno, node.value
+        for field in ("id", "attr", "arg", "name", "module", "asname"):
+            if isinstance(getattr(node, field, None), str):
+                yield getattr(node, "lineno", 0), getattr(node, field)
+
+
+@pytest.mark.parametrize("path", files("composer"), ids=lambda p: str(p.relative_to(ROOT)))
+def test_no_name_of_a_backend_stands_in_the_core(path):
+    """A backend is known by what it tells of itself, so that another needs no change here."""
+    name = str(path.relative_to(ROOT))
+    if name in EARLY | REFERENCES or any(
+        f"{name}/".startswith(f"{each}/") for each in FILES_OF_A_FORMAT
+    ):
+        return
+    for line, text in words_of(path):
+        for quoted in QUOTED:
+            text = text.replace(quoted, "")
+        assert not A_BACKEND.search(text), f"{name}:{line}: {text}"
+
+
+def test_a_name_of_a_backend_would_be_seen(tmp_path):
+    for code in (
+        "x = 'on mlx'",
+        "import onnxruntime",
+        "def to_cuda(): ...",
+        "x.is_mlx",
+        "f(mlx=1)",
+    ):
+        (tmp_path / "a.py").write_text(code)
+        assert any(A_BACKEND.search(text) for _, text in words_of(tmp_path / "a.py")), code
+    (tmp_path / "a.py").write_text("def f():\n    'The kind mlx.lm.'\n    # onnx\n")
+    assert not any(A_BACKEND.search(text) for _, text in words_of(tmp_path / "a.py"))

@@ -335,7 +335,7 @@ INPUTS = "\n    hint: choose from: audio, text, ids, mask, image, tensor"
             "components",
             "{d: {use: MLX}}",
             "6:23: M125 'MLX' in components.d.use is not a kind of component\n"
-            "    hint: kinds look like audio.log_mel or onnx.graph",
+            "    hint: kinds look like lm or audio.log_mel",
         ),
         (
             "components",

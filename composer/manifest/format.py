@@ -117,7 +117,7 @@ class ComponentModel(Strict):
         pattern=DOTTED,
         max_length=64,
         description="The kind of component; `composer list --components` lists them.",
-        examples=["audio.log_mel", "onnx.graph", "mlx.lm"],
+        examples=["audio.log_mel", "lm", "meralion"],
     )
     weights: Maybe[Inside] = Field(
         None,

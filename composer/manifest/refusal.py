@@ -44,7 +44,7 @@ PATTERNS = {
     form.DOTTED: (
         "M125",
         "is not a kind of component",
-        "kinds look like audio.log_mel or onnx.graph",
+        "kinds look like lm or audio.log_mel",
     ),
     form.METHOD: (
         "M134",
