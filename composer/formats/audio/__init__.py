@@ -1,0 +1,6 @@
+"""Audio: a mono waveform, read strictly from a file, bytes or samples."""
+
+from composer.formats.audio.reading import Source, read_audio, read_channels
+from composer.formats.audio.waveform import Audio, Channels
+
+__all__ = ["Audio", "Channels", "Source", "read_audio", "read_channels"]

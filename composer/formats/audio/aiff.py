@@ -1,0 +1,62 @@
+"""The parts of an AIFF or AIFF-C."""
+
+from __future__ import annotations
+
+from typing import BinaryIO
+
+from composer.formats.audio.chunks import chunks, samples
+from composer.formats.audio.part import Frames, Layout, Part, cut, unread
+from composer.formats.audio.spliced import Spliced
+
+_PLAIN = {"NONE", "twos", "sowt", "raw ", "in24", "in32", "42ni", "23ni", "FL32", "fl32", "FL64",
+          "fl64", "alaw", "ALAW", "ulaw", "ULAW"}  # fmt: skip
+_READ = _PLAIN | {"ima4", "GSM "}
+_NAMES = {
+    "MAC3": "MACE 3:1",
+    "MAC6": "MACE 6:1",
+    "QDM2": "QDesign Music",
+    "QDMC": "QDesign Music",
+    "Qclp": "Qualcomm PureVoice",
+    ".mp3": "MP3",
+    "ADP4": "G.722",
+    "G722": "G.722",
+    "DWVW": "DWVW",
+}
+
+
+def layout(file: BinaryIO, size: int) -> Layout:
+    """Return the samples of an AIFF as one part."""
+    common, found = b"", None
+    for name, start, length in chunks(file, size, "big"):
+        file.seek(start)
+        if name == b"COMM":
+            common = file.read(min(length, 4096))
+        elif name == b"SSND":
+            found = samples(file, size, "big", start, length)
+    file.seek(8)
+    compressed = file.read(4) == b"AIFC"
+    codec = common[18:22].decode("latin1") if compressed else "NONE"
+    if common and codec not in _READ:
+        return [], unread("AIFF", _NAMES.get(codec, f"the codec {codec!r}"))
+    if found is None or found.length < 8:
+        return [], cut("AIFF", "it holds no audio data")
+    length = min(found.length, size - found.start)
+    fault = None
+    if found.length != length or found.stated not in (None, found.length):
+        how = f"its header promises {found.stated} bytes of samples, and {length} are there"
+        fault = cut("AIFF", how)
+    head = _head(common, compressed, length)
+    spliced = Spliced(file, [head, (found.start, found.start + length)])
+    stated = int.from_bytes(common[2:6], "big")
+    known = stated and found.stated is not None and codec in _PLAIN
+    return [Part(spliced, Frames(stated) if known else None)], fault
+
+
+def _head(common: bytes, compressed: bool, length: int) -> bytes:
+    """Return a header with true sizes; libsndfile counts frames by them."""
+    comm = b"COMM" + len(common).to_bytes(4, "big") + common + bytes(len(common) % 2)
+    version = b"FVER" + (4).to_bytes(4, "big") + bytes.fromhex("a2805140") if compressed else b""
+    total = 4 + len(version) + len(comm) + 8 + length
+    kind = b"AIFC" if compressed else b"AIFF"
+    head = b"FORM" + min(total, 0xFFFFFFFF).to_bytes(4, "big") + kind + version + comm
+    return head + b"SSND" + min(length, 0xFFFFFFFF).to_bytes(4, "big")

@@ -1,0 +1,58 @@
+"""Tell an audio container by its first bytes, and what else a file may be."""
+
+from __future__ import annotations
+
+import re
+
+from composer.formats.audio.mpeg import header
+
+READABLE = ("WAV", "RF64", "AIFF", "FLAC", "Ogg", "MP3")
+
+_HEAD = 4096
+_OTHERS = (
+    (rb"....ftyp", "an MP4/M4A file"),
+    (rb"\x1aE\xdf\xa3", "a WebM/Matroska file"),
+    (rb"#!AMR", "an AMR file"),
+    (rb"caff", "a CAF file"),
+    (rb"\.snd", "an AU file"),
+    (rb"riff\x2e\x91\xcf\x11", "a Wave64 file"),
+    (rb"\x30\x26\xb2\x75", "a WMA/ASF file"),
+    (rb"RIFF....(?!WAVE)", "a RIFF file that is no WAV"),
+    (rb"\xff[\xf0\xf1\xf8\xf9]", "a raw AAC stream"),
+    (rb"\x89PNG", "a PNG image"),
+    (rb"\xff\xd8\xff", "a JPEG image"),
+    (rb"GIF8", "a GIF image"),
+    (rb"PK\x03\x04", "a zip archive"),
+    (rb"\x1f\x8b", "a gzip archive"),
+    (rb"%PDF", "a PDF document"),
+    (rb"#EXTM3U|ffconcat", "a playlist"),
+    (rb"version https://git-lfs", "a Git LFS pointer"),
+    (rb"(?i)\s*(<!doctype|<html|<\?xml)", "a web page"),
+)
+_KNOWN = tuple((re.compile(pattern, re.DOTALL), name) for pattern, name in _OTHERS)
+
+
+def container(head: bytes) -> str | None:
+    """Return which of READABLE a file is by its first bytes, or None."""
+    if head[:4] in (b"RIFF", b"RF64") and head[8:12] == b"WAVE":
+        return "WAV" if head[:4] == b"RIFF" else "RF64"
+    if head[:4] == b"FORM" and head[8:12] in (b"AIFF", b"AIFC"):
+        return "AIFF"
+    if head[:4] == b"fLaC":
+        return "FLAC"
+    if head[:4] == b"OggS":
+        return "Ogg"
+    return "MP3" if head[:3] == b"ID3" or header(head[:4]) else None
+
+
+def describe(head: bytes) -> str:
+    """Say what a file that is no readable audio is."""
+    for pattern, name in _KNOWN:
+        if pattern.match(head):
+            return name
+    try:
+        head.decode("utf-8", errors="strict" if len(head) < _HEAD else "ignore")
+    except UnicodeDecodeError:
+        return f"unknown: it starts with {head[:4].hex(' ')}"
+    printable = not re.search(rb"[\x00-\x08\x0e-\x1f]", head)
+    return "text" if printable else f"unknown: it starts with {head[:4].hex(' ')}"

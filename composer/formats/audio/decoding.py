@@ -1,0 +1,101 @@
+"""Decode the parts of a file to their ends, and compare what came with what was stated."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from composer.formats.audio.channels import Channel, Mixer
+from composer.formats.audio.part import Fault, Frames, Part, cut, damaged
+from composer.formats.audio.refusal import check_format, check_length, refused
+
+_BLOCK = 2**18
+_SMALL = 2**12  # what a fault costs at most of what stands before it
+
+
+def decode(
+    kind: str, parts: Sequence[Part], name: str, channel: Channel, careful: bool
+) -> tuple[Mixer, Fault | None]:
+    """Return what all parts gave, and what was wrong with the last of them."""
+    mixer: Mixer | None = None
+    expected = 0.0
+    for number, part in enumerate(parts):
+        before = mixer.frames if mixer else 0
+        try:
+            with _opened(part) as sound:
+                rate, channels = sound.samplerate, sound.channels
+                check_format(rate, channels, name)
+                frames = _at_rate(part, rate)
+                if frames:
+                    expected += frames.stated
+                    check_length(int(expected), rate, name)
+                if mixer is None:
+                    mixer = Mixer(rate, channels, name, channel)
+                elif (mixer.rate, mixer.channels) != (rate, channels):
+                    raise _changes(kind, name, number, mixer, rate, channels)
+                for block in _blocks(sound, _SMALL if careful else _BLOCK):
+                    mixer.add(block)
+        except _library_error() as error:
+            if mixer is None:
+                mixer = Mixer(16_000, 1, name, channel)
+            return mixer, damaged(kind, str(error).rpartition(": ")[2].strip(" .") or "no decoder")
+        if frames:
+            wrong = _compared(kind, mixer, mixer.frames - before, frames)
+            if wrong:
+                return mixer, wrong
+    if mixer is None:
+        raise refused("S482", name, "there are no samples in it")
+    return mixer, None
+
+
+def _opened(part: Part) -> Any:
+    import soundfile
+
+    class Forward(soundfile.SoundFile):  # type: ignore[misc]
+        def seekable(self) -> bool:
+            """Never, or soundfile seeks after each block, which fails in a FLAC of no length."""
+            return False
+
+    return Forward(part.file, "r")
+
+
+def _library_error() -> type[Exception]:
+    import soundfile
+
+    kind: type[Exception] = soundfile.LibsndfileError
+    return kind
+
+
+def _blocks(sound: Any, size: int) -> Iterator[Any]:
+    while len(block := sound.read(size, dtype="float32", always_2d=True)):
+        yield block
+
+
+def _at_rate(part: Part, rate: int) -> Frames | None:
+    """Return the stated frames, counted at the rate that the decoder gives."""
+    if part.frames is None or part.clock is None:
+        return part.frames
+    stated, fewer, more = part.frames.stated, part.frames.fewer, part.frames.more
+    clock = part.clock
+    return Frames(-(-stated * rate // clock), fewer * rate // clock + 1, more * rate // clock)
+
+
+def _compared(kind: str, mixer: Mixer, there: int, frames: Frames) -> Fault | None:
+    """Take padding off the end; say what is missing, or more than stated."""
+    if frames.stated < there <= frames.stated + frames.more:
+        mixer.cut(there - frames.stated)
+    elif there > frames.stated or there < frames.stated - frames.fewer:
+        verb = "promises" if there < frames.stated else "states"
+        how = f"its header {verb} {frames.stated} frames, and {there} are there"
+        return cut(kind, how)
+    return None
+
+
+def _changes(
+    kind: str, name: str, number: int, mixer: Mixer, rate: int, channels: int
+) -> Exception:
+    found = (
+        f"the {kind} file is joined of several: part {number + 1} has {channels} channels at "
+        f"{rate} Hz, and those before it {mixer.channels} at {mixer.rate} Hz"
+    )
+    return refused("S489", name, found, "convert it: ffmpeg -i INPUT -ac 1 -ar 16000 a.wav")

@@ -1,0 +1,165 @@
+"""The parts of an MPEG audio file (MP3, MP2): its frames, counted one by one."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import BinaryIO
+
+from composer.formats.audio.part import Fault, Frames, Layout, Part, cut, damaged
+from composer.formats.audio.spliced import Spliced
+from composer.formats.audio.tags import body, find_all, id3_end
+
+_KBPS = {
+    (1, 1): (32, 64, 96, 128, 160, 192, 224, 256, 288, 320, 352, 384, 416, 448),
+    (1, 2): (32, 48, 56, 64, 80, 96, 112, 128, 160, 192, 224, 256, 320, 384),
+    (1, 3): (32, 40, 48, 56, 64, 80, 96, 112, 128, 160, 192, 224, 256, 320),
+    (2, 1): (32, 48, 56, 64, 80, 96, 112, 128, 144, 160, 176, 192, 224, 256),
+    (2, 2): (8, 16, 24, 32, 40, 48, 56, 64, 80, 96, 112, 128, 144, 160),
+    (2, 3): (8, 16, 24, 32, 40, 48, 56, 64, 80, 96, 112, 128, 144, 160),
+}
+_RATES = (44_100, 48_000, 32_000)
+_DELAY = 529  # samples that a decoder gives before the first, and libmpg123 leaves out
+
+
+@dataclass(frozen=True)
+class Header:
+    """What the four bytes before an MPEG frame say."""
+
+    raw: bytes
+    half: int  # 1: MPEG 1; 2: MPEG 2; 4: MPEG 2.5
+    layer: int
+    rate: int
+    mono: bool
+    size: int
+
+    @property
+    def samples(self) -> int:
+        """Return how many samples a frame has."""
+        if self.layer == 1:
+            return 384
+        return 576 if self.layer == 3 and self.half > 1 else 1152
+
+    @property
+    def sound(self) -> tuple[int, int, bool]:
+        """Return what may not change within a stream."""
+        return self.layer, self.rate, self.mono
+
+
+def header(raw: bytes) -> Header | None:
+    """Read a frame's header, or return None where none stands."""
+    if len(raw) < 4 or raw[0] != 0xFF or raw[1] & 0xE0 != 0xE0 or raw[1] & 0x18 == 0x08:
+        return None
+    layer, bits, rate = 4 - (raw[1] >> 1 & 3), raw[2] >> 4, raw[2] >> 2 & 3
+    if layer == 4 or bits in (0, 15) or rate == 3:
+        return None
+    half = {0x18: 1, 0x10: 2, 0x00: 4}[raw[1] & 0x18]
+    hertz = _RATES[rate] // half
+    kbps = _KBPS[min(half, 2), layer][bits - 1]
+    padding = raw[2] >> 1 & 1
+    if layer == 1:
+        size = (12_000 * kbps // hertz + padding) * 4
+    else:
+        size = (72_000 if layer == 3 and half > 1 else 144_000) * kbps // hertz + padding
+    return Header(bytes(raw[:4]), half, layer, hertz, raw[3] >> 6 == 3, size)
+
+
+@dataclass
+class _Stream:
+    """Frames of one kind, and what a Xing or Info frame before them says."""
+
+    first: Header
+    start: int
+    sound: int  # where its first frame with sound starts
+    frames: int = 0
+    stop: int = 0
+    promised: int | None = None
+    nbytes: int | None = None
+
+
+def layout(file: BinaryIO, size: int) -> Layout:
+    """Return the streams of an MPEG file, each with its true number of frames."""
+    at, stop = body(file, size)
+    if at >= size:
+        return [], cut("MP3", "the file ends inside its ID3 tag")
+    streams: list[_Stream] = []
+    fault = None
+    while at < stop:
+        file.seek(at)
+        found = header(file.read(4))
+        if found is None:
+            after = id3_end(file, at, stop)
+            if after == at:
+                fault = _stray(file, at, stop)
+                break
+            at = after
+            continue
+        if at + found.size > stop:
+            fault = cut("MP3", f"its last frame, at byte {at}, is cut off")
+            break
+        xing = _xing(file, at, found) if found.layer == 3 else None
+        if xing:
+            streams.append(_Stream(found, at, at + found.size, 0, at + found.size, *xing))
+        else:
+            if not streams or found.sound != streams[-1].first.sound:
+                streams.append(_Stream(found, at, at))
+            streams[-1].frames += 1
+            streams[-1].stop = at + found.size
+        at += found.size
+    for stream in streams:
+        lost = _lost(stream, size if stream is streams[-1] else stream.stop)
+        fault = cut("MP3", lost) if lost else fault
+    parts = [_part(file, stream) for stream in streams if stream.frames]
+    return parts, fault if parts or fault else cut("MP3", "it holds no frame")
+
+
+def _lost(stream: _Stream, size: int) -> str | None:
+    if stream.nbytes is not None and stream.start + stream.nbytes > size:
+        there = size - stream.start
+        return f"its header promises {stream.nbytes} bytes of frames, and {there} are there"
+    if stream.promised is not None and stream.promised > stream.frames + 1:
+        return f"its header promises {stream.promised} frames, and {stream.frames} are there"
+    return None
+
+
+def _stray(file: BinaryIO, at: int, stop: int) -> Fault | None:
+    """Say what is wrong with bytes that are no frame: nothing, where no frame follows them."""
+    for place in find_all(file, b"\xff", at, stop):
+        file.seek(place)
+        found = header(file.read(4))
+        if found is None:
+            continue
+        file.seek(place + found.size)
+        second = header(file.read(4))
+        if second and second.sound == found.sound:
+            return damaged("MP3", f"bytes {at} to {place} are no frames")
+    return None
+
+
+def _xing(file: BinaryIO, at: int, found: Header) -> tuple[int | None, int | None] | None:
+    """Return how many frames and bytes a Xing or Info frame promises; None where it is none."""
+    side = (17 if found.mono else 32) if found.half == 1 else (9 if found.mono else 17)
+    file.seek(at + 4 + side)
+    data = file.read(16)
+    if data[:4] not in (b"Xing", b"Info") or len(data) < 16:
+        return None
+    flags = int.from_bytes(data[4:8], "big")
+    fields = [int.from_bytes(data[8:12], "big"), int.from_bytes(data[12:16], "big")]
+    return fields[0] if flags & 1 else None, fields[flags & 1] if flags & 2 else None
+
+
+def _part(file: BinaryIO, stream: _Stream) -> Part:
+    """Return a stream that begins with its true number of frames, which a decoder believes."""
+    first = stream.first
+    count = stream.frames * first.samples
+    if first.layer != 3 or (stream.promised or 0) >= stream.frames:
+        slack = 4096  # the delay and padding of an encoder, which its LAME tag states
+        pieces: list[bytes | tuple[int, int]] = [(stream.start, stream.stop)]
+        return Part(Spliced(file, pieces), Frames(count, fewer=slack))
+    side = (17 if first.mono else 32) if first.half == 1 else (9 if first.mono else 17)
+    raw = bytes([first.raw[0], first.raw[1] | 1, first.raw[2] & 0x0D | 0xE0, first.raw[3]])
+    made = header(raw)
+    assert made is not None
+    xing = b"Xing" + (1).to_bytes(4, "big") + stream.frames.to_bytes(4, "big")
+    frame = (raw + bytes(side) + xing).ljust(made.size, b"\0")
+    spliced = Spliced(file, [frame, (stream.sound, stream.stop)])
+    return Part(spliced, Frames(count, fewer=_DELAY))

@@ -1,0 +1,153 @@
+"""The parts of an Ogg file: its streams, one after another, each checked page by page."""
+
+from __future__ import annotations
+
+import struct
+import zlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import BinaryIO
+
+from composer.formats.audio.opus import RATE, packets, samples
+from composer.formats.audio.part import Fault, Frames, Layout, Part, cut, damaged, unread
+from composer.formats.audio.spliced import Spliced
+from composer.formats.audio.tags import find_all
+
+PAGES = 2_000_000  # far more than any file has, and soon walked
+_ENDLESS = 2**62  # a decoder that does not know where a stream ends reads all of it
+_BLOCK = 8192  # what the last packet of Vorbis has at most
+_MIRRORED = bytes(int(f"{byte:08b}"[::-1], 2) for byte in range(256))
+_READ = {b"\x01vorbis": "Vorbis", b"OpusHead": "Opus"}
+_NAMES = {
+    b"\x7fFLAC": "FLAC",
+    b"fLaC": "FLAC",
+    b"Speex   ": "Speex",
+    b"fishead\0": "a Skeleton",
+    b"\x80theora": "Theora video",
+    b"\x80daala": "Daala video",
+    b"BBCD\0": "Dirac video",
+    b"OVP80": "VP8 video",
+    b"\x01video": "OGM video",
+    b"\x01audio": "OGM audio",
+    b"CELT    ": "CELT",
+    b"PCM     ": "OggPCM",
+    b"\x80kate": "Kate text",
+    b"CMML": "CMML text",
+}
+
+
+@dataclass
+class _Stream:
+    """A logical stream: where its pages stand, and how long it says to be."""
+
+    codec: str
+    head: bytes
+    start: int
+    stop: int = 0
+    last: int = 0  # where its last page that ends a packet starts
+    granule: int = 0
+    held: int = 0  # samples of its packets, where they tell (Opus)
+    final: int = 0  # of them, those of its last page
+    ended: bool = False
+
+
+def layout(file: BinaryIO, size: int) -> Layout:
+    """Return the streams of an Ogg, as far as they are whole and read."""
+    streams: list[_Stream] = []
+    fault = _walk(file, size, streams)
+    if streams and fault is None and not streams[-1].ended:
+        fault = cut("Ogg", "the page that ends an Ogg stream is missing")
+    for stream in streams:
+        least = stream.held - stream.final
+        if stream.codec == "Opus" and stream.granule < least:
+            how = f"its pages state {stream.granule} samples, and at least {least} are there"
+            fault = fault or cut("Ogg", how)
+    for one, other in pairwise(streams):
+        if other.start < one.stop:
+            return [], unread("Ogg", "several streams at once")
+    return [_part(file, stream) for stream in streams if stream.granule], fault
+
+
+def _walk(file: BinaryIO, size: int, streams: list[_Stream]) -> Fault | None:
+    """Collect the streams; return what is wrong with a page: its decoder would leave it out."""
+    current: dict[bytes, tuple[_Stream, int]] = {}
+    for number, (at, page) in enumerate(_pages(file, size)):
+        if number == PAGES:
+            return damaged("Ogg", f"it has more than {PAGES} pages")
+        if page[:4] != b"OggS":
+            more = next(find_all(file, b"OggS", at, size), None)
+            return None if more is None else damaged("Ogg", f"there is no page at byte {at}")
+        if len(page) < 27 or len(page) < 27 + page[26] + sum(page[27 : 27 + page[26]]):
+            return cut("Ogg", "its last Ogg page is cut off")
+        serial, place, stored = page[14:18], *struct.unpack("<II", page[18:26])
+        if stored != checksum(page):
+            how = f"page {number}, at byte {at}, does not match its checksum"
+            return damaged("Ogg", how)
+        body = page[27 + page[26] :]
+        if page[5] & 2:
+            codec = next((name for mark, name in _READ.items() if body.startswith(mark)), None)
+            if codec is None:
+                names = (name for mark, name in _NAMES.items() if body.startswith(mark))
+                return unread("Ogg", next(names, f"an unknown codec ({body[:8].hex(' ')})"))
+            streams.append(_Stream(codec, body, at))
+            current[serial] = streams[-1], place
+        elif serial not in current or place != current[serial][1] + 1:
+            return damaged("Ogg", f"pages are missing before byte {at}")
+        stream = current[serial][0]
+        current[serial] = stream, place
+        granule = struct.unpack("<q", page[6:14])[0]
+        if granule >= 0 and not page[5] & 2:
+            if granule < stream.granule:
+                return damaged("Ogg", f"page {number}, at byte {at}, goes back in time")
+            stream.granule, stream.last = granule, at
+        if stream.codec == "Opus":
+            stream.final = sum(map(samples, packets(page)))
+            stream.held += stream.final
+        stream.stop, stream.ended = at + len(page), bool(page[5] & 4)
+    return None
+
+
+def _pages(file: BinaryIO, size: int) -> Iterator[tuple[int, bytes]]:
+    """Yield each page with where it starts; what is no page, or cut off, is the last."""
+    at = 0
+    while at < size:
+        file.seek(at)
+        page = file.read(27)
+        if page[:4] == b"OggS" and len(page) == 27:
+            page += file.read(page[26])
+            page += file.read(sum(page[27:]))
+        yield at, page
+        at += len(page)
+
+
+def _part(file: BinaryIO, stream: _Stream) -> Part:
+    """Return a stream, whose length is a claim: what its last page may cut off is padding.
+
+    A stream that was joined while it was sent states more than it holds.
+    """
+    if stream.codec == "Opus":
+        skip = int.from_bytes(stream.head[10:12], "little")
+        frames = Frames(max(0, min(stream.granule, stream.held) - skip), fewer=RATE)
+        return Part(Spliced(file, [(stream.start, stream.stop)]), frames, RATE)
+    file.seek(stream.last)
+    page = bytearray(file.read(27))
+    page += file.read(page[26])
+    page += file.read(sum(page[27:]))
+    page[6:14] = struct.pack("<q", _ENDLESS)
+    page[22:26] = checksum(bytes(page)).to_bytes(4, "little")
+    after = stream.last + len(page)
+    pieces: list[bytes | tuple[int, int]] = [
+        (stream.start, stream.last),
+        bytes(page),
+        (after, max(after, stream.stop)),
+    ]
+    frames = Frames(stream.granule, fewer=stream.granule, more=_BLOCK)
+    return Part(Spliced(file, pieces), frames)
+
+
+def checksum(page: bytes) -> int:
+    """Return the CRC-32 of Ogg (RFC 3533): zlib's, with bits mirrored and nothing inverted."""
+    bare = page[:22] + bytes(4) + page[26:]
+    mirrored = zlib.crc32(bare.translate(_MIRRORED), 0xFFFFFFFF) ^ 0xFFFFFFFF
+    return int(f"{mirrored:032b}"[::-1], 2)

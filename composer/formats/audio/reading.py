@@ -1,0 +1,153 @@
+"""Read the `audio` input strictly from a file, bytes or samples."""
+
+from __future__ import annotations
+
+import io
+import os
+import stat
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import numpy as np
+
+from composer.formats.audio import aiff, flac, mpeg, ogg, riff
+from composer.formats.audio.channels import Channel, check_channel, mixed_samples
+from composer.formats.audio.container import READABLE, container, describe
+from composer.formats.audio.decoding import decode
+from composer.formats.audio.part import Fault, Layout
+from composer.formats.audio.refusal import check_format, refused
+from composer.formats.audio.tags import id3_end
+from composer.formats.audio.waveform import Audio, Channels
+
+Source = str | Path | bytes | tuple[np.ndarray, int] | Audio
+
+LAYOUTS: dict[str, Callable[[BinaryIO, int], Layout]] = {
+    "WAV": riff.layout,
+    "RF64": riff.layout,
+    "AIFF": aiff.layout,
+    "FLAC": flac.layout,
+    "Ogg": ogg.layout,
+    "MP3": mpeg.layout,
+}
+_BLOCK = 2**18
+_HEAD = 4096
+_INTEGERS = {"int16": 2.0**15, "int32": 2.0**31}
+
+
+def read_audio(source: Source, *, channel: Channel = "mix", partial: bool = False) -> Audio:
+    """Read WAV, AIFF, FLAC, Ogg (Vorbis, Opus) or MP3; or take samples and their rate.
+
+    Raise ComposerError S480-S489 for what is no whole, finite, audible waveform, as far as its
+    format lets that be told: a WAV has no checksum, and an MP3 decoder conceals broken frames, at
+    most with a line of libmpg123 on standard error. All audio of the file is decoded, whatever its
+    header states. Samples are 1-D, or [frames, channels] as soundfile gives them; int16 and int32
+    are scaled to full scale 1.0. `channel` takes the mean of the channels or one of them; `partial`
+    reads a recording that was cut short as far as it goes, and the notes of the Audio say so.
+    """
+    if channel == "each":
+        raise refused("S481", "<audio>", "one waveform cannot be each channel", "read_channels")
+    (audio,) = _read(source, channel, partial)
+    return audio
+
+
+def read_channels(source: Source, *, partial: bool = False) -> Channels:
+    """Read each channel as a waveform of its own."""
+    return Channels(_read(source, "each", partial))
+
+
+def _read(source: Source, channel: Channel, partial: bool) -> tuple[Audio, ...]:
+    check_channel(channel)
+    if isinstance(source, Audio):
+        return (source,)
+    if isinstance(source, bytes):
+        return _decoded(io.BytesIO(source), len(source), "<bytes>", channel, partial)
+    if isinstance(source, (str, Path)):
+        with _opened(Path(source)) as file:
+            size = os.fstat(file.fileno()).st_size
+            return _decoded(file, size, str(source), channel, partial)
+    if isinstance(source, tuple) and len(source) == 2:
+        return _from_samples(*source, channel)
+    raise refused(
+        "S481",
+        "<audio>",
+        f"{type(source).__name__} is no audio",
+        "give a path, the bytes of a file, (samples, rate) or an Audio",
+    )
+
+
+def _opened(path: Path) -> BinaryIO:
+    name = str(path)
+    try:
+        mode = path.stat().st_mode
+        if not stat.S_ISREG(mode):
+            found = "a folder" if stat.S_ISDIR(mode) else "a pipe, socket or device"
+            hint = "name a file in it" if stat.S_ISDIR(mode) else "read it and give its bytes"
+            raise refused("S480", name, f"the audio is {found}, not a file", hint)
+        return path.open("rb")
+    except (OSError, ValueError) as error:
+        reason = error.strerror if isinstance(error, OSError) else error
+        raise refused("S480", name, f"the audio cannot be opened: {reason}") from error
+
+
+def _decoded(
+    file: BinaryIO, size: int, name: str, channel: Channel, partial: bool
+) -> tuple[Audio, ...]:
+    if size == 0:
+        raise refused("S482", name, "the file is empty")
+    kind = _kind(file, size, name)
+    parts, fault = LAYOUTS[kind](file, size)
+    if fault and not (partial and parts and fault.code != "S481"):
+        raise _refusal(name, fault, bool(parts))
+    mixer, wrong = decode(kind, parts, name, channel, partial)
+    if wrong and not (partial and mixer.frames):
+        raise _refusal(name, wrong, True)
+    fault = wrong or fault
+    notes = () if fault is None else (_note(mixer.frames / mixer.rate, fault),)
+    return mixer.done(notes)
+
+
+def _note(seconds: float, fault: Fault) -> str:
+    return f"read as far as it goes, {seconds:.2f} s: {fault.message}"
+
+
+def _refusal(name: str, fault: Fault, more: bool) -> Exception:
+    hint = fault.hint
+    if more and fault.code != "S481":
+        hint += ", or read it as far as it goes by --partial"
+    return refused(fault.code, name, fault.message, hint)
+
+
+def _kind(file: BinaryIO, size: int, name: str) -> str:
+    head = file.read(_HEAD)
+    kind = container(head)
+    if head[:3] == b"ID3":
+        file.seek(id3_end(file, 0, size))
+        kind = "FLAC" if file.read(4) == b"fLaC" else kind
+    if kind is None:
+        raise refused(
+            "S481",
+            name,
+            f"this is no audio that can be read, but {describe(head)}",
+            f"readable are {', '.join(READABLE)}; convert others: ffmpeg -i INPUT -ar 16000 a.wav",
+        )
+    return kind
+
+
+def _from_samples(samples: Any, rate: Any, channel: Channel) -> tuple[Audio, ...]:
+    name = "<samples>"
+    hint = "give floats, int16 or int32, [frames] or [frames, channels]"
+    dtype = samples.dtype.name if isinstance(samples, np.ndarray) else type(samples).__name__
+    known = dtype in _INTEGERS or dtype in ("float16", "float32", "float64")
+    if not isinstance(samples, np.ndarray) or not known or samples.ndim not in (1, 2):
+        shape = list(getattr(samples, "shape", ()))
+        raise refused("S481", name, f"samples of {dtype} {shape} are no audio", hint)
+    if isinstance(rate, bool) or not isinstance(rate, (int, np.integer)):
+        raise refused("S485", name, f"the sample rate is {rate!r}, not a whole number of Hz")
+    table = samples.reshape(len(samples), -1) if samples.size else samples.reshape(0, 1)
+    check_format(int(rate), table.shape[1], name)
+    scale = np.float32(1.0 / _INTEGERS.get(dtype, 1.0))
+    starts = range(0, len(table), _BLOCK)
+    with np.errstate(over="ignore"):
+        blocks = (table[start : start + _BLOCK].astype(np.float32) * scale for start in starts)
+        return mixed_samples(table, blocks, int(rate), name, channel)

@@ -1,0 +1,33 @@
+"""Refuse audio."""
+
+from __future__ import annotations
+
+from composer.core.errors import ComposerError, Place, Problem
+
+MIN_RATE, MAX_RATE = 4_000, 384_000
+MAX_CHANNELS = 8
+MAX_SECONDS = 6 * 3600
+MAX_SAMPLES = 2**29  # 2 GiB once decoded: 3.1 hours at 48 kHz
+
+
+def refused(code: str, name: str, found: str, hint: str | None = None) -> ComposerError:
+    """Return the error of one problem with one file."""
+    return ComposerError(Problem(code, found, Place(name), hint=hint))
+
+
+def check_format(rate: int, channels: int, name: str) -> None:
+    """Refuse a rate or a number of channels that no recording of speech has."""
+    if not MIN_RATE <= rate <= MAX_RATE:
+        found = f"the sample rate is {rate} Hz"
+        raise refused("S485", name, found, f"it must be {MIN_RATE} to {MAX_RATE} Hz")
+    if not 1 <= channels <= MAX_CHANNELS:
+        found = f"there are {channels} channels"
+        raise refused("S486", name, found, f"give 1 to {MAX_CHANNELS}, or a mono mix")
+
+
+def check_length(frames: int, rate: int, name: str) -> None:
+    """Refuse what is longer than memory shall hold."""
+    limit = min(MAX_SAMPLES, MAX_SECONDS * rate)
+    if frames > limit:
+        found = f"the audio is longer than {limit / rate / 3600:.3g} hours at {rate} Hz"
+        raise refused("S487", name, found, "split it, or convert it to 16000 Hz")

@@ -1,0 +1,91 @@
+"""The parts of a WAV or RF64, and the names of codecs that stand in one."""
+
+from __future__ import annotations
+
+from typing import BinaryIO
+
+from composer.formats.audio.chunks import Samples, chunks, samples
+from composer.formats.audio.part import Frames, Layout, Part, cut, unread
+from composer.formats.audio.spliced import Spliced
+
+_PLAIN = {1, 3, 6, 7}  # PCM, float, A-law, mu-law: their bytes say how many frames they are
+_READ = _PLAIN | {0x02, 0x11, 0x31}  # and MS ADPCM, IMA ADPCM, GSM 6.10
+_NAMES = {
+    0x0050: "MP2",
+    0x0055: "MP3",
+    0x00FF: "AAC",
+    0x1602: "AAC",
+    0x1610: "AAC",
+    0xA106: "AAC",
+    0x0040: "G.721 ADPCM",
+    0x0045: "G.726 ADPCM",
+    0x0064: "G.726 ADPCM",
+    0x0014: "G.723 ADPCM",
+    0xA100: "G.723.1",
+    0x0042: "G.723.1",
+    0x0065: "G.722",
+    0x028F: "G.722",
+    0x0083: "G.729",
+    0x0022: "TrueSpeech",
+    0x0160: "Windows Media Audio",
+    0x0161: "Windows Media Audio",
+    0x0162: "Windows Media Audio",
+    0x0163: "Windows Media Audio",
+    0x2000: "AC-3",
+    0x2001: "DTS",
+    0x566F: "Vorbis",
+    0x674F: "Vorbis",
+    0xF1AC: "FLAC",
+    0xA109: "Speex",
+    0x704F: "Opus",
+    0x0038: "AMR",
+    0x7361: "AMR",
+    0x0270: "ATRAC3",
+    0x0020: "Yamaha ADPCM",
+    0x0061: "Duck ADPCM",
+}
+
+
+def layout(file: BinaryIO, size: int) -> Layout:
+    """Return the samples of a WAV or RF64 as one part."""
+    long, form, tag, found = None, b"", 0, None
+    for name, start, length in chunks(file, size, "little"):
+        file.seek(start)
+        if name == b"ds64":
+            long = int.from_bytes(file.read(16)[8:], "little")
+        elif name == b"fmt ":
+            form = file.read(min(length, 4096))
+            tag = int.from_bytes(form[:2], "little")
+            tag = int.from_bytes(form[24:26], "little") if tag == 0xFFFE else tag
+        elif name == b"data":
+            found = samples(file, size, "little", start, length, long)
+            break
+    if form and tag not in _READ:
+        return [], unread("WAV", _NAMES.get(tag, f"the codec {tag:#06x}"))
+    if found is None:
+        return [], cut("WAV", "it holds no audio data")
+    if found.length > size - found.start:
+        there = Samples(found.start, size - found.start, None)
+        how = f"its header promises {found.stated} bytes of samples, and {there.length} are there"
+        return [_part(file, form, tag, there)], cut("WAV", how)
+    if found.stated not in (None, found.length):
+        how = f"its header states {found.stated} bytes of samples, and {found.length} are there"
+        return [_part(file, form, tag, found)], cut("WAV", how)
+    return [_part(file, form, tag, found)], None
+
+
+def _part(file: BinaryIO, form: bytes, tag: int, found: Samples) -> Part:
+    """Return the samples behind a header whose sizes are true, above 32 bits too."""
+    fmt = b"fmt " + len(form).to_bytes(4, "little") + form + bytes(len(form) % 2)
+    total = 4 + len(fmt) + 8 + found.length
+    if total < 0xFFFFFF00:
+        head = b"RIFF" + total.to_bytes(4, "little") + b"WAVE" + fmt
+        head += b"data" + found.length.to_bytes(4, "little")
+    else:
+        sizes = [total + 36, found.length, 0]
+        ds64 = b"".join(each.to_bytes(8, "little") for each in sizes) + bytes(4)
+        head = b"RF64" + b"\xff" * 4 + b"WAVE" + b"ds64" + (28).to_bytes(4, "little") + ds64
+        head += fmt + b"data" + b"\xff" * 4
+    align = int.from_bytes(form[12:14], "little")
+    frames = Frames(found.length // align) if tag in _PLAIN and align else None
+    return Part(Spliced(file, [head, (found.start, found.start + found.length)]), frames)

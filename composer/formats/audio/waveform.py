@@ -1,0 +1,63 @@
+"""A waveform in memory."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Self
+
+import numpy as np
+
+from composer.formats.audio.resampling import peak_of, resampled
+
+
+@dataclass(frozen=True, eq=False)
+class Audio:
+    """A mono waveform: float32 samples [N], their rate in Hz, and where they came from.
+
+    The samples are as the file has them: one channel or the mean of all, full scale 1.0, and beyond
+    1.0 where a float file is. `notes` say what was asked for and is not the whole file: one channel
+    of several, or a recording that was cut short.
+    """
+
+    samples: np.ndarray
+    rate: int
+    source: str
+    notes: tuple[str, ...] = ()
+
+    @property
+    def frames(self) -> int:
+        return len(self.samples)
+
+    @property
+    def seconds(self) -> float:
+        return self.frames / self.rate
+
+    def at(self, rate: int) -> Self:
+        """Return the waveform at another rate, within full scale.
+
+        Resampling is soxr's HQ, which is librosa's default, to ceil(N * rate / own rate) samples.
+        What then peaks above 1.0 is divided by its peak, as the loaders of Qwen3-ASR and MERaLiON
+        do: a float file over full scale, or a loud one whose resampling overshoots.
+        """
+        samples = self.samples
+        if rate != self.rate:
+            samples = resampled(samples, self.rate, rate)
+        peak = peak_of(samples)
+        if peak > 1.0:
+            samples = samples / np.float32(peak)
+        if samples is self.samples:
+            return self
+        return type(self)(frozen(samples), rate, self.source, self.notes)
+
+
+@dataclass(frozen=True, eq=False)
+class Channels:
+    """The channels of one clip, each a waveform of its own."""
+
+    each: tuple[Audio, ...]
+
+
+def frozen(samples: np.ndarray) -> np.ndarray:
+    """Return the samples, which nobody may change from now on."""
+    samples.flags.writeable = False
+    return samples
