@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING, Any  # noqa: E402
 
 if TYPE_CHECKING:
     from composer.checker import check
+    from composer.comparison.compare import Comparison
+    from composer.comparison.dump import Dump, read_dump
     from composer.core.component import (
         Bound,
         Component,
@@ -30,9 +32,11 @@ if TYPE_CHECKING:
     from composer.evaluation.journal import Transcript
     from composer.formats.audio import Audio, read_audio
     from composer.graph.checked import Report
+    from composer.jobs.compare import compare
     from composer.jobs.cut_short import CutShort
     from composer.jobs.evaluate import evaluate
     from composer.jobs.progress import Progress
+    from composer.jobs.record import record
     from composer.jobs.transcribe import Transcription, transcribe
     from composer.runtime.bundle import Bundle
     from composer.runtime.opening import BundleOptions, load
@@ -42,6 +46,11 @@ if TYPE_CHECKING:
 
 _HOMES = {
     "checker": ("check",),
+    "comparison.compare": ("Comparison",),
+    "comparison.dump": (
+        "Dump",
+        "read_dump",
+    ),
     "core.component": (
         "Bound",
         "Component",
@@ -66,9 +75,11 @@ _HOMES = {
         "read_audio",
     ),
     "graph.checked": ("Report",),
+    "jobs.compare": ("compare",),
     "jobs.cut_short": ("CutShort",),
     "jobs.evaluate": ("evaluate",),
     "jobs.progress": ("Progress",),
+    "jobs.record": ("record",),
     "jobs.transcribe": (
         "Transcription",
         "transcribe",
@@ -92,10 +103,12 @@ __all__ = [
     "Bound",
     "Bundle",
     "BundleOptions",
+    "Comparison",
     "Component",
     "ComponentConfig",
     "ComposerError",
     "CutShort",
+    "Dump",
     "Evaluation",
     "Facts",
     "Location",
@@ -113,11 +126,14 @@ __all__ = [
     "Transcript",
     "Transcription",
     "check",
+    "compare",
     "evaluate",
     "load",
     "method",
     "read_audio",
+    "read_dump",
     "read_profile",
+    "record",
     "transcribe",
 ]
 

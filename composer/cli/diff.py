@@ -2,29 +2,26 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
-from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from composer.cli.opening import BundleFlags, opens
-from composer.cli.options import (
-    Inputs,
-    Json,
-    Settings,
-    Task,
-)
-from composer.cli.printing import say, waiting
-from composer.cli.tap import dump_of
+from composer.cli.options import Inputs, Json, Settings, Task
+from composer.cli.printing import say
+from composer.cli.progress import showing
 from composer.core.errors import DIFFERS
 from composer.core.output import as_json, write_file
-from composer.core.suggest import did_you_mean
 
 if TYPE_CHECKING:
-    from composer.comparison.compare import Comparison, Gate
     from composer.comparison.dump import Dump
+    from composer.jobs.bundle import Options
+    from composer.jobs.progress import OnProgress
+    from composer.runtime.bundle import Bundle
 
 
 @opens()
@@ -63,9 +60,9 @@ def diff(
     task: Task = None,
     set: Settings = None,
 ) -> None:  # fmt: skip
-    """Hold a bundle, or another dump, against a reference, stage by stage.
+    """Compare a bundle, or another dump, with a reference, stage by stage.
 
-    Each stage is held twice: with what the bundle itself made before it, and alone on the
+    Each stage is compared twice: with what the bundle itself made before it, and alone on the
     reference's values, so that the first wrong stage is named and not the last. Shapes, dtypes and
     axes must be the same, ids and texts equal, and floats within several gates. Decoding steps are
     replayed with the reference's ids. The exit code is 1 where anything differs.
@@ -75,17 +72,25 @@ def diff(
     from composer.comparison.report import as_json as report_json
     from composer.comparison.report import junit as report_junit
     from composer.comparison.report import table
+    from composer.jobs.compare import compare, make_gate
 
     first = replace(choice, name=reference, variant=ref_variant, precision=ref_precision, lock=None)
-    _sensible(first, choice, input, task, set)
-    gate = _gate(tolerance, any_float)
-    with waiting(f"holding {choice.name} against {reference}"):
-        want = _dump(reference) or dump_of(first, task, input, set)
-        found = _compared(want, choice, task, gate, tuple(skip or ()), set)
-    for glob in skip or ():
-        if not any(fnmatchcase(name, glob) for name in found.skipped):
-            near = did_you_mean(glob, [row.name for row in found.rows])
-            raise typer.BadParameter(f"--skip {glob} is no stage's name. {near or ''}".rstrip())
+    _check_flags(first, choice, input, task, set)
+    make_gate(tolerance, any_float)  # refuses a tolerance before anything is run
+    with showing() as progress:
+        expected = _reference(first, task, input, set, progress)
+        with _candidate(choice) as candidate:
+            options = _options(candidate, expected, task, set)
+            found = compare(
+                expected,
+                candidate,
+                task=task,
+                options=options,
+                tolerance=tolerance,
+                any_float=any_float,
+                skip=skip or (),
+                progress=progress,
+            )
     if junit:
         write_file(junit, report_junit(found, f"composer diff {choice.name}"))
     say(as_json(report_json(found)) if json else table(found))
@@ -93,53 +98,56 @@ def diff(
         raise typer.Exit(DIFFERS)
 
 
-def _dump(name: str) -> Dump | None:
+def _reference(
+    bundle: BundleFlags,
+    task: str | None,
+    input: list[str] | None,
+    set: list[str] | None,
+    progress: OnProgress,
+) -> Dump:
+    """Return the reference's dump: read, or made by its bundle, which is closed afterwards."""
+    from composer.cli.values import task_values
+    from composer.comparison.dump import read_dump
+    from composer.jobs.record import record
+
+    if is_dump(bundle.name):
+        return read_dump(Path(bundle.name))
+    with bundle.open() as opened:
+        values, options = task_values(opened, task, input, set)
+        return record(opened, values, task=task, options=options, progress=progress)
+
+
+@contextmanager
+def _candidate(bundle: BundleFlags) -> Iterator[Dump | Bundle]:
     from composer.comparison.dump import read_dump
 
-    return read_dump(Path(name)) if name.endswith(".safetensors") else None
+    if is_dump(bundle.name):
+        yield read_dump(Path(bundle.name))
+        return
+    with bundle.open() as opened:
+        yield opened
 
 
-def _compared(
-    want: Dump,
-    choice: BundleFlags,
-    task: str | None,
-    gate: Gate,
-    skip: tuple[str, ...],
-    set: list[str] | None,
-) -> Comparison:
-    from composer.cli.values import settings
-    from composer.comparison.compare import against_bundle, against_dump
-    from composer.comparison.steps import with_steps
+def _options(
+    candidate: Dump | Bundle, reference: Dump, task: str | None, set: list[str] | None
+) -> Options | None:
+    """Return the options of `--set` as the candidate's task takes them."""
+    from composer.cli.values import task_values
+    from composer.comparison.dump import Dump
+    from composer.jobs.compare import same_task
 
-    have = _dump(choice.name)
-    if have:
-        return against_dump(want, have, gate, skip)
-    with choice.open() as opened:
-        opened.checked = with_steps(opened.checked)
-        name = opened.task(task or _task(want, opened.tasks))
-        options = settings(opened.checked.graphs[name], set)
-        return against_bundle(want, opened, name, gate, skip, options)
+    if isinstance(candidate, Dump):
+        return None
+    name = task or same_task(reference, candidate.tasks)
+    return task_values(candidate, name, None, set)[1]
 
 
-def _task(want: Dump, tasks: list[str]) -> str | None:
-    """Return the task that the reference was made by, where the bundle has one of that name."""
-    task = want.about.get("task")
-    return task if task in tasks else None
+def is_dump(name: str) -> bool:
+    """Tell whether a command line names a dump, and no bundle."""
+    return name.endswith(".safetensors")
 
 
-def _gate(tolerance: float | None, any_float: bool) -> Gate:
-    from composer.comparison.compare import Gate
-    from composer.comparison.gates import Tolerance
-
-    if tolerance is not None and not 0 <= tolerance < 1:
-        raise typer.BadParameter(
-            f"--tolerance {tolerance:g} is not from 0 to below 1, where a stage of zeros would pass"
-        )
-    allowed = None if tolerance is None else Tolerance.scaled(tolerance)
-    return Gate(allowed, any_float)
-
-
-def _sensible(
+def _check_flags(
     first: BundleFlags,
     second: BundleFlags,
     given: list[str] | None,
@@ -147,12 +155,12 @@ def _sensible(
     set: list[str] | None,
 ) -> None:
     """Refuse options that nothing would read."""
-    if first.name.endswith(".safetensors") and (given or first.variant or first.precision):
+    if is_dump(first.name) and (given or first.variant or first.precision):
         raise typer.BadParameter(
             f"{first.name} is a dump and holds its inputs: leave out -i, --ref-variant and "
             "--ref-precision"
         )
-    if second.name.endswith(".safetensors") and second != BundleFlags(second.name):
+    if is_dump(second.name) and second != BundleFlags(second.name):
         raise typer.BadParameter(f"{second.name} is a dump: leave out what places a bundle")
-    if {Path(first.name).suffix, Path(second.name).suffix} == {".safetensors"} and (task or set):
+    if is_dump(first.name) and is_dump(second.name) and (task or set):
         raise typer.BadParameter("both are dumps, and nothing is run: leave out --task and --set")

@@ -105,8 +105,7 @@ class BundleFlags:
     def _precision(self) -> dict[str, str]:
         found = pairs(self.precision, "--precision", "COMPONENT=DTYPE")
         for dtype in found.values():
-            if dtype not in DTYPES:
-                raise typer.BadParameter(f"--precision takes {', '.join(DTYPES)}, not '{dtype}'")
+            require_dtype(dtype, "--precision")
         return found
 
     def _profile(self) -> Profile:
@@ -124,6 +123,13 @@ class BundleFlags:
             raise typer.BadParameter(str(error)) from None
         parts = {name: asked.only(p.given).over(p) for name, p in profile.components.items()}
         return replace(profile, default=asked.over(profile.default), components=parts)
+
+
+def require_dtype(dtype: str, flag: str) -> str:
+    """Return a dtype that components can run in; refuse any other."""
+    if dtype not in DTYPES:
+        raise typer.BadParameter(f"{flag} takes {', '.join(DTYPES)}, not '{dtype}'")
+    return dtype
 
 
 def opens(*without: str) -> Callable[[Callable[..., None]], Callable[..., None]]:

@@ -1,0 +1,128 @@
+"""Compare a bundle, or a dump, with a reference, stage by stage."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from fnmatch import fnmatchcase
+from pathlib import Path
+from typing import Any
+
+from composer.comparison.compare import Comparison, Gate, against_bundle, against_dump
+from composer.comparison.dump import Dump, read_dump
+from composer.comparison.gates import Tolerance
+from composer.core.errors import ComposerError, Problem
+from composer.core.suggest import did_you_mean
+from composer.jobs.bundle import AnyBundle, Options, opened
+from composer.jobs.progress import OnProgress, Progress, no_progress
+from composer.jobs.record import record, with_step_logits
+from composer.runtime.options import check_options
+
+SUFFIX = ".safetensors"
+
+
+def compare(
+    reference: Dump | AnyBundle,
+    candidate: Dump | AnyBundle,
+    *,
+    inputs: Mapping[str, Any] | None = None,
+    task: str | None = None,
+    options: Options | None = None,
+    tolerance: float | None = None,
+    any_float: bool = False,
+    skip: Sequence[str] = (),
+    progress: OnProgress = no_progress,
+) -> Comparison:
+    """Compare a bundle, or a dump, with a reference at every stage of the graph.
+
+    Either is a dump, the path of one (*.safetensors), or a bundle. A reference that is a bundle is
+    run on `inputs` first; a dump holds its own. A candidate that is a bundle is run on the
+    reference's inputs, once as a whole and once node by node on the reference's values, so that
+    the first wrong stage is found. `options` override options by node, in both.
+
+    `tolerance` is the relative error allowed at every stage, from 0 to below 1; without it a stage
+    may be off by what its noise floor allows, or by 1e-4 where it has none. `any_float` lets
+    floats be of another width. `skip` are patterns of stages to leave out.
+
+    `.ok` tells whether all stages are the same, `.first` is the first that is wrong of itself,
+    `.rows` are all. `progress` is called with the stages of `record`, and "comparing".
+
+    Raise ComposerError where a bundle is refused or does not load (any code), where the call is
+    wrong (R540 to R544), or where a file is no dump (R548).
+    """
+    gate = make_gate(tolerance, any_float)
+    wanted, found = as_dump(reference), as_dump(candidate)
+    _check_call(wanted, found, inputs, task, options)
+    if not isinstance(wanted, Dump):
+        wanted = record(wanted, inputs or {}, task=task, options=options, progress=progress)
+    if isinstance(found, Dump):
+        comparison = against_dump(wanted, found, gate, skip)
+    else:
+        comparison = _with_bundle(wanted, found, task, options, gate, skip, progress)
+    _require_stages(comparison, skip)
+    return comparison
+
+
+def as_dump(given: Dump | AnyBundle) -> Dump | AnyBundle:
+    """Return the dump that a path names, and anything else as it is."""
+    is_path = isinstance(given, str | Path) and str(given).endswith(SUFFIX)
+    return read_dump(Path(given)) if is_path else given  # type: ignore[arg-type]
+
+
+def make_gate(tolerance: float | None, any_float: bool) -> Gate:
+    """Return how strictly stages are compared; raise R542 for a tolerance that is none."""
+    if tolerance is None:
+        return Gate(None, any_float)
+    if not 0 <= tolerance < 1:
+        what = f"--tolerance {tolerance:g} is not from 0 to below 1"
+        raise ComposerError(Problem("R542", f"{what}, where a stage of zeros would pass"))
+    return Gate(Tolerance.scaled(tolerance), any_float)
+
+
+def same_task(reference: Dump, tasks: Sequence[str]) -> str | None:
+    """Return the task that made the reference, where there is one of that name."""
+    task = reference.about.get("task")
+    return task if task in tasks else None
+
+
+def _with_bundle(
+    reference: Dump,
+    candidate: AnyBundle,
+    task: str | None,
+    options: Options | None,
+    gate: Gate,
+    skip: Sequence[str],
+    progress: OnProgress,
+) -> Comparison:
+    with opened(candidate) as bundle:
+        name = bundle.task(task or same_task(reference, bundle.tasks))
+        progress(Progress("fetching", bundle.name))
+        with with_step_logits(bundle, name):
+            check_options(bundle.checked, bundle.checked.graphs[name], options or {})
+            progress(Progress("comparing", bundle.name))
+            return against_bundle(reference, bundle, name, gate, skip, options)
+
+
+def _check_call(
+    reference: Dump | AnyBundle,
+    candidate: Dump | AnyBundle,
+    inputs: Mapping[str, Any] | None,
+    task: str | None,
+    options: Options | None,
+) -> None:
+    """Raise R540 or R544 for what nothing would read."""
+    if isinstance(reference, Dump) and inputs:
+        raise ComposerError(
+            Problem("R540", "the reference is a dump, which has its inputs", hint="give no inputs")
+        )
+    if isinstance(reference, Dump) and isinstance(candidate, Dump) and (task or options):
+        message = "both are dumps, and nothing is run"
+        raise ComposerError(Problem("R544", message, hint="give no task and no options"))
+
+
+def _require_stages(found: Comparison, skip: Sequence[str]) -> None:
+    """Raise R544 for a pattern that leaves nothing out."""
+    for pattern in skip:
+        if not any(fnmatchcase(name, pattern) for name in found.skipped):
+            near = did_you_mean(pattern, [row.name for row in found.rows])
+            message = f"--skip {pattern} is no stage's name. {near or ''}".rstrip()
+            raise ComposerError(Problem("R544", message))
