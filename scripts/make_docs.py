@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-import io
 import os
 import re
-import shlex
 import sys
 from collections.abc import Iterator
-from contextlib import chdir, redirect_stderr, redirect_stdout
+from contextlib import chdir
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from composer.cli import main as composer
 from composer.cli.app import app
 from composer.jobs.explain import titles
 from scripts.draw_architecture import architecture
+from scripts.examples import output
 
 ROOT = Path(__file__).parents[1]
 IMAGES = ROOT / "docs" / "images"
@@ -94,15 +92,6 @@ def error_page(code: str, text: str) -> str:
     start, end = found.span("printed")
     shown = "".join(printed)
     return text[:start] + shown + text[end:] if f"{code} " in shown else text
-
-
-def output(command: str, results: bool = True) -> str:
-    """Run one command line of composer here and return what it prints."""
-    os.environ["HF_HUB_OFFLINE"] = "1"  # an example shows the same wherever it runs
-    out, err = io.StringIO(), io.StringIO()
-    with redirect_stdout(out if results else io.StringIO()), redirect_stderr(err):
-        composer(shlex.split(command)[1:])
-    return err.getvalue() + out.getvalue()
 
 
 if __name__ == "__main__":

@@ -6,7 +6,6 @@ import sys
 from pathlib import Path
 
 import numpy as np
-import pytest
 
 import composer
 from composer.core import registry
@@ -22,8 +21,8 @@ def blocks(page, language):
 
 
 def test_the_component_of_the_docs_runs(tmp_path):
-    (code,) = blocks("docs/components.md", "python")
-    (manifest,) = blocks("docs/components.md", "yaml")
+    (code,) = blocks("docs/guides/components.md", "python")
+    (manifest,) = blocks("docs/guides/components.md", "yaml")
     scope = {}
     exec(code, scope)
     path = tmp_path / "bundle.yaml"
@@ -40,7 +39,8 @@ def test_the_component_of_the_docs_runs(tmp_path):
 
 
 def test_the_bundle_of_the_docs_runs(tmp_path):
-    manifest, profile, *_ = blocks("docs/bundles.md", "yaml")
+    manifest, *_ = blocks("docs/guides/manifests.md", "yaml")
+    *_, profile = blocks("docs/guides/precision.md", "yaml")
     path = tmp_path / "bundle.yaml"
     path.write_text(manifest)
     assert not composer.check(path).problems
@@ -64,9 +64,10 @@ def test_the_bundle_of_the_readme_is_sound(tmp_path):
     assert not report.problems
 
 
-@pytest.mark.parametrize("page", ["README.md", "docs/bundles.md", "docs/diff.md"])
-def test_commands_exist(page):
-    commands = set(re.findall(r"^composer (\w+)", "\n".join(blocks(page, "sh")), re.MULTILINE))
+def test_commands_exist():
+    pages = [ROOT / "README.md", *(ROOT / "docs").rglob("*.md")]
+    shells = "\n".join("\n".join(blocks(page, "sh")) for page in pages)
+    commands = set(re.findall(r"^composer (\w+)", shells, re.MULTILINE))
     shown = subprocess.run(
         [sys.executable, "-m", "composer", "--help"], capture_output=True, text=True, check=True
     ).stdout
@@ -74,6 +75,7 @@ def test_commands_exist(page):
 
 
 def test_links_lead_somewhere():
-    for page in [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *(ROOT / "docs").glob("*.md")]:
-        for link in re.findall(r"\]\(([^)#:]+)\)", page.read_text()):
+    own = [ROOT / name for name in ("README.md", "CONTRIBUTING.md", "CHANGELOG.md")]
+    for page in [*own, *(ROOT / "docs").rglob("*.md"), *(ROOT / "bundles").rglob("*.md")]:
+        for link in re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", page.read_text()):
             assert (page.parent / link).exists(), f"{page.name} links to {link}"
