@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from composer.core.location import Location
 
 LONGEST = 1_000_000  # characters of one text: far beyond any context, and still soon tokenized
-_LOOKS_SPECIAL = re.compile(r"<\|?[A-Za-z][A-Za-z0-9_]*\|?>")
+_LOOKS_SPECIAL = re.compile(r"<\|?[A-Za-z][A-Za-z0-9_]*\|?>|\[/?[A-Z][A-Z0-9_]*\]")
 
 
 class Filling:

@@ -28,7 +28,8 @@ class GuardedTokenizer:
     replaces those in an author's text by stand-ins that no user can type, and `encode` gives these
     the ids of the tokens they stand for. So a literal and the value beside it are still one stretch
     of text, split and merged as the original tokenizer would. Added tokens that are mere white
-    space, as Gemma has, control nothing and are kept.
+    space, as Gemma has, control nothing and are kept. Nor does the token of a character that has
+    no piece in the vocabulary: that character becomes `<unk>`, as it does everywhere.
     """
 
     def __init__(self, data: bytes) -> None:
@@ -38,7 +39,12 @@ class GuardedTokenizer:
         added: list[dict[str, Any]] = content.get("added_tokens") or []
         none = dict.fromkeys(("post_processor", "truncation", "padding"))
         self._tokenizer = Tokenizer.from_str(json.dumps(content | none | {"added_tokens": []}))
-        self._control = {token["id"]: token["content"] for token in added if token.get("special")}
+        unknown = self._tokenizer.token_to_id(unknown_token(content["model"]))
+        self._control = {
+            token["id"]: token["content"]
+            for token in added
+            if token.get("special") and token["id"] != unknown
+        }
         self._ids: dict[str, int] = {}
         self._known: dict[str, dict[str, Any]] = {}
         for token in added:
@@ -90,6 +96,14 @@ class GuardedTokenizer:
                 raise Forged(self._control[id])
             ids.append(id if stands_for is None else stands_for)
         return ids
+
+
+def unknown_token(model: Mapping[str, Any]) -> str:
+    """Return what the model of a tokenizer.json gives for text without a piece; empty if none."""
+    number = model.get("unk_id")  # Unigram's
+    if number is not None:
+        return str(model["vocab"][number][0])
+    return str(model.get("unk_token") or "")
 
 
 def reserved(text: str) -> Iterable[int]:

@@ -251,7 +251,7 @@ def test_refuses_text_that_this_tokenizer_cannot_but_read_as_a_token(tmp_path):
     vocab = {"<bos>": 0, "hello": 1, "<unk>": 2, "world": 3}
     tokenizer = Tokenizer(models.WordLevel(vocab, unk_token="<unk>"))
     tokenizer.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
-    tokenizer.add_special_tokens(["<bos>"])
+    tokenizer.add_special_tokens(["<bos>", "<unk>"])
     component = made(save(tokenizer, tmp_path / "words"), template="<bos>{x}")
     assert filled(component, x="hello world")[0] == [0, 1, 3]
     with pytest.raises(ComposerError) as caught:
@@ -260,6 +260,44 @@ def test_refuses_text_that_this_tokenizer_cannot_but_read_as_a_token(tmp_path):
         "R522 a text spells the special token '<bos>'\n"
         "    hint: this tokenizer would take it for the token: write it differently"
     )
+
+
+def without_bytes(kind):
+    """Return a tokenizer whose vocabulary lacks capitals, emoji, `<` and brackets."""
+    letters = ["▁", *"abcdefghijklmnopqrstuvwxyz"]
+    control = ["<unk>", "<s>", "</s>"]
+    if kind == "Unigram":
+        pieces = [(token, 0.0) for token in control] + [(each, -2.0) for each in letters]
+        tokenizer = Tokenizer(models.Unigram(pieces, unk_id=0, byte_fallback=False))
+    elif kind == "BPE":
+        vocab = {token: id for id, token in enumerate([*control, *letters])}
+        tokenizer = Tokenizer(models.BPE(vocab, [], unk_token="<unk>", fuse_unk=True))
+    else:
+        pieces = [*control, *letters, *(f"##{each}" for each in letters)]
+        vocab = {token: id for id, token in enumerate(pieces)}
+        tokenizer = Tokenizer(models.WordPiece(vocab, unk_token="<unk>"))
+    if kind != "WordPiece":
+        tokenizer.normalizer = normalizers.Replace(" ", "▁")
+    else:
+        tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
+    tokenizer.add_special_tokens(control)
+    return tokenizer
+
+
+@pytest.mark.parametrize("text", ["so 🙂 it is", "Abc", "a < b", "[INST] x", "ß", "<unk>", "Ünï <x>"])
+@pytest.mark.parametrize("kind", ["BPE", "Unigram", "WordPiece"])
+def test_a_character_without_a_piece_becomes_unk_as_everywhere(tmp_path, kind, text):
+    tokenizer = without_bytes(kind)
+    folder = save(tokenizer, tmp_path / kind)
+    plain = transformers.PreTrainedTokenizerFast(tokenizer_file=str(folder / "tokenizer.json"))
+    expected = plain(text, add_special_tokens=False)["input_ids"]
+    assert 0 in expected
+    found = filled(made(folder, template="<s>[INST] {x}"), x=text)[0]
+    around = plain("<s>[INST] ", add_special_tokens=False)["input_ids"]
+    if text != "<unk>":
+        assert found == plain(f"<s>[INST] {text}", add_special_tokens=False)["input_ids"]
+    assert found[: len(around)] == around
+    assert found[0] == 1
 
 
 def test_keeps_the_flags_of_the_tokens_in_a_template(tmp_path):
