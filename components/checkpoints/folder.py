@@ -2,15 +2,39 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from composer.core.errors import ComposerError, Problem
+from composer.core.errors import ComposerError, Place, Problem
+from composer.core.location import Location
+from composer.core.suggest import some
+from composer.formats.safetensors import TensorIndex
 
 if TYPE_CHECKING:
-    from composer.core.location import Location
     from composer.formats import Headers
-    from composer.formats.safetensors import TensorIndex
+
+PREFIX = (
+    "The decoder is a part of a larger checkpoint: its tensors are those whose names begin with "
+    "this, and its config is the nested one (text_config and the like)."
+)
+NESTED = ("thinker_config", "text_config", "llm_config", "language_config")
+SHARED = ("quantization", "quantization_config", "eos_token_id", "tie_word_embeddings")
+
+
+@dataclass(frozen=True)
+class Folder:
+    """A folder's config and tensors, or those of one part of it.
+
+    `keys` lead to the part's config inside config.json, `prefix` to its tensors; the names in
+    `tensors` come without it.
+    """
+
+    location: Location
+    config: dict[str, Any]
+    tensors: TensorIndex
+    keys: tuple[str, ...] = ()
+    prefix: str = ""
 
 
 def folder_of(weights: Location) -> Location:
@@ -20,18 +44,64 @@ def folder_of(weights: Location) -> Location:
     return replace(weights, inside=weights.inside.rpartition("/")[0])
 
 
-def open_folder(
-    weights: Location, headers: Headers
-) -> tuple[Location, dict[str, Any], TensorIndex]:
-    """Return the folder, its config and the tensors; raise ComposerError if there is no config."""
-    folder = folder_of(weights)
-    if not headers.exists(folder / "config.json"):
+def open_folder(weights: Location, headers: Headers, prefix: str = "") -> Folder:
+    """Read the config and the tensors of a folder, or of its part under a prefix.
+
+    Raise ComposerError if there is no config, or no tensor under the prefix.
+    """
+    location = folder_of(weights)
+    if not headers.exists(location / "config.json"):
         raise ComposerError(
             Problem(
                 "W241",
-                f"{folder} has no config.json, so the sizes of the model are not known",
+                f"{location} has no config.json, so the sizes of the model are not known",
                 hint="give the folder that holds config.json and the safetensors, or one "
                 "safetensors file of such a folder",
             )
         )
-    return folder, headers.config(folder), headers.safetensors(weights)
+    found = Folder(location, headers.config(location), headers.safetensors(weights))
+    return _part(found, prefix.removesuffix(".") + ".") if prefix else found
+
+
+def _part(whole: Folder, prefix: str) -> Folder:
+    tensors = {
+        name.removeprefix(prefix): replace(tensor, name=name.removeprefix(prefix))
+        for name, tensor in whole.tensors.items()
+        if name.startswith(prefix)
+    }
+    if not tensors:
+        first = dict.fromkeys(name.partition(".")[0] + "." for name in whole.tensors)
+        raise ComposerError(
+            Problem(
+                "W259",
+                f"no tensor of {whole.location} begins with {prefix}",
+                Place("config.prefix"),
+                (f"its tensors begin with {some(list(first))}",),
+            )
+        )
+    index = TensorIndex(tensors, whole.tensors.metadata, whole.tensors.files)
+    config, keys = _nested(whole.config)
+    shared = {key: whole.config[key] for key in SHARED if key in whole.config}
+    table = shared.get("quantization")
+    if isinstance(table, dict):
+        shared["quantization"] = _of_part(table, prefix)
+    return Folder(whole.location, shared | config, index, keys, prefix)
+
+
+def _nested(config: Mapping[str, Any]) -> tuple[dict[str, Any], tuple[str, ...]]:
+    """Return the language model's own config, and the keys that lead to it."""
+    for key in NESTED:
+        inner = config.get(key)
+        if isinstance(inner, dict):
+            found, keys = _nested(inner)
+            return found, (key, *keys)
+    return dict(config), ()
+
+
+def _of_part(table: Mapping[str, Any], prefix: str) -> dict[str, Any]:
+    """Keep a quantization's settings and the modules of the part, by their own names."""
+    return {
+        key.removeprefix(prefix): value
+        for key, value in table.items()
+        if "." not in key or key.startswith(prefix)
+    }

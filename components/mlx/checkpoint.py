@@ -23,19 +23,25 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class MlxCheckpoint(Checkpoint):
-    """A checkpoint whose config is also spelled as mlx-lm reads it."""
+    """A checkpoint whose config is also spelled as mlx-lm reads it.
+
+    `prefix` stands before the stored names of its tensors.
+    """
 
     spelled: Spelled
+    prefix: str
 
 
 def read_checkpoint(
-    weights: Location, headers: Headers, ignore: Collection[str] = ()
+    weights: Location, headers: Headers, ignore: Collection[str] = (), prefix: str = ""
 ) -> MlxCheckpoint:
     """Read a folder's headers; raise ComposerError with everything that contradicts.
 
-    `ignore` are keys of the config that the author declares to be without effect.
+    `ignore` are keys of the config that the author declares to be without effect, `prefix` names
+    the part of a larger checkpoint that is the decoder.
     """
-    location, config, tensors = open_folder(weights, headers)
+    opened = open_folder(weights, headers, prefix)
+    location, config, tensors = opened.location, opened.config, opened.tensors
     problems = [*filter(None, [refusal(config)]), *faults(config)]
     spelled = Spelled(config)
     home = folder()
@@ -43,10 +49,11 @@ def read_checkpoint(
         models, name = home / "models", module_name_of(config)
         head = any(f".{tensor}".endswith(f".{HEAD}") for tensor in tensors)
         spelled = spell(plain(config), models, name, head, ignore)
-        problems += at_their_keys(location / "config.json", headers, spelled.problems)
+        placed = [((*opened.keys, *path), problem) for path, problem in spelled.problems]
+        problems += at_their_keys(location / "config.json", headers, placed)
     found = check_checkpoint(location, headers, config, tensors, problems)
     shared = {each.name: getattr(found, each.name) for each in fields(found)}
-    return MlxCheckpoint(**shared, spelled=spelled)
+    return MlxCheckpoint(**shared, spelled=spelled, prefix=opened.prefix)
 
 
 def at_their_keys(file: Location, headers: Headers, found: Iterable[Placed]) -> Iterator[Problem]:

@@ -28,6 +28,7 @@ from composer.generation.text import Tokenizer, read_tokenizer
 
 from ..checkpoints import packing
 from ..checkpoints.checkpoint import Checkpoint, mixed
+from ..checkpoints.folder import PREFIX
 from ..checkpoints.keys.meaning import IGNORE
 from ..checkpoints.lora.adapter_tensors import projections
 from ..checkpoints.lora.adapters import AdapterFacts, read_adapters
@@ -52,6 +53,7 @@ class LmConfig(ComponentConfig):
     """What an author knows about a checkpoint."""
 
     ignore: tuple[str, ...] = Field((), description=IGNORE)
+    prefix: str = Field("", description=PREFIX)
 
 
 class LanguageModel(Component, name="mlx.lm"):
@@ -74,7 +76,7 @@ class LanguageModel(Component, name="mlx.lm"):
         if headers is None:
             return Facts(unknown=True)
         assert spec.weights is not None
-        checkpoint = read_checkpoint(spec.weights, headers, _ignored(spec))
+        checkpoint = read_checkpoint(spec.weights, headers, *_part(spec))
         tokenizer = tokenizer_of(spec, headers)
         check_token_ids(tokenizer, headers, checkpoint.table)
         recipe = _recipe(spec, checkpoint)
@@ -109,7 +111,7 @@ class LanguageModel(Component, name="mlx.lm"):
         assert spec.weights is not None
         device = device_of(placement)
         headers = Headers()
-        checkpoint = read_checkpoint(spec.weights, headers, _ignored(spec))
+        checkpoint = read_checkpoint(spec.weights, headers, *_part(spec))
         tokenizer = read_tokenizer(tokenizer_of(spec, headers))
         adapters = read_adapters(spec, headers, projections(checkpoint))
         hold(facts)
@@ -221,8 +223,9 @@ class LanguageModel(Component, name="mlx.lm"):
             )
 
 
-def _ignored(spec: Spec) -> tuple[str, ...]:
-    return spec.config.ignore if isinstance(spec.config, LmConfig) else ()
+def _part(spec: Spec) -> tuple[tuple[str, ...], str]:
+    config = spec.config
+    return (config.ignore, config.prefix) if isinstance(config, LmConfig) else ((), "")
 
 
 def _converts(spec: Spec) -> bool:

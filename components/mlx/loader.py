@@ -38,8 +38,15 @@ def load_model(
     `recipe` says which modules are quantized on the way.
     """
     model = build(checkpoint)
-    weights = sanitized(model, read(checkpoint.tensors.files))
-    return fill(model, weights, recipe or checkpoint.schemes, precision, recipe)
+    weights = read(checkpoint.tensors.files)
+    own = {
+        name.removeprefix(checkpoint.prefix): value
+        for name, value in weights.items()
+        if name.startswith(checkpoint.prefix)
+    }
+    del weights
+    own = sanitized(model, own)
+    return fill(model, own, recipe or checkpoint.schemes, precision, recipe)
 
 
 def fill(

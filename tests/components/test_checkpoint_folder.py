@@ -1,10 +1,12 @@
 """A decoder's weights are a folder, or one file of a folder that holds its config."""
 
+import json
 import shutil
 
 import mlx.core as mx
 import numpy as np
 import pytest
+import torch
 from safetensors.torch import load_file, save_file
 
 from composer.components.mlx.lm import LanguageModel as MlxLm
@@ -14,7 +16,16 @@ from composer.core.errors import ComposerError
 from composer.core.location import Location
 from composer.core.placement import Placement
 from composer.formats import Headers
-from tests.components.test_mlx_lm import IDS, greedy, greedy_of_torch, save, torch_model
+from tests.components.test_mlx_lm import (
+    IDS,
+    dequantized,
+    greedy,
+    greedy_of_torch,
+    mixed,
+    quantized,
+    save,
+    torch_model,
+)
 
 BACKENDS = pytest.mark.parametrize("kind", [MlxLm, OnnxLm], ids=["mlx", "onnx"])
 
@@ -29,9 +40,9 @@ def folder(tmp_path):
     return folder
 
 
-def load(kind, folder, file=""):
+def load(kind, folder, file="", **config):
     weights = Location("repo", f"lm/{file}".rstrip("/"), folder.parent)
-    asked = Spec("decoder", kind.Config(), weights)
+    asked = Spec("decoder", kind.Config(**config), weights)
     headers = Headers()
     facts = kind.facts(asked, headers)
     return kind.load(asked, facts, Placement()), headers.warnings
@@ -101,3 +112,81 @@ def test_both_backends_read_the_same_rows(folder):
     rows = [load(kind, folder, "a.safetensors")[0] for kind in (MlxLm, OnnxLm)]
     one, two = (np.array(lm.embed(mx.array(IDS) if lm is rows[0] else IDS)) for lm in rows)
     np.testing.assert_array_equal(one, two)
+
+
+@pytest.fixture
+def larger(tmp_path):
+    """A speech model's folder: a nested config, an encoder's tensors and a decoder's."""
+    folder = save(torch_model("qwen3", tied=False), tmp_path / "lm")
+    state = load_file(folder / "model.safetensors")
+    state = {f"thinker.{name}": value for name, value in state.items()}
+    state |= {f"thinker.audio_tower.{name}": torch.ones(3) for name in ("conv.weight", "ln.bias")}
+    save_file(state, folder / "model.safetensors", metadata={"format": "pt"})
+    config = json.loads((folder / "config.json").read_text())
+    eos = config.pop("eos_token_id")
+    outer = {"model_type": "speech", "eos_token_id": eos, "audio_config": {"d_model": 3}}
+    nested = {"thinker_config": {"text_config": config, "audio_config": {}}}
+    (folder / "config.json").write_text(json.dumps(outer | nested, indent=1))
+    return folder
+
+
+@BACKENDS
+def test_a_decoder_inside_a_larger_checkpoint_is_named_by_its_prefix(kind, larger):
+    with pytest.raises(ComposerError) as caught:
+        load(kind, larger, prefix="thinker")
+    assert "audio_tower" in str(caught.value)  # what no layer has is not left out silently
+    state = load_file(larger / "model.safetensors")
+    moved = {name.replace("thinker.audio", "audio"): value for name, value in state.items()}
+    save_file(moved, larger / "model.safetensors", metadata={"format": "pt"})
+    assert continued(load(kind, larger, prefix="thinker")[0]) == greedy_of_torch(
+        torch_model("qwen3", tied=False)
+    )
+
+
+@BACKENDS
+def test_a_prefix_that_no_tensor_has_is_refused(kind, larger):
+    with pytest.raises(ComposerError) as caught:
+        load(kind, larger, prefix="language_model.")
+    assert str(caught.value) == (
+        "config.prefix: W259 no tensor of repo/lm begins with language_model.\n"
+        "    its tensors begin with thinker."
+    )
+
+
+def test_a_key_of_the_nested_config_is_refused_at_its_line(larger):
+    path = larger / "config.json"
+    path.write_text(path.read_text().replace('"hidden_act": "silu"', '"hidden_act": "mish"'))
+    line = next(n for n, text in enumerate(path.read_text().splitlines(), 1) if "mish" in text)
+    with pytest.raises(ComposerError) as caught:
+        load(MlxLm, larger, prefix="thinker")
+    assert f"repo/lm/config.json:{line}:" in str(caught.value)
+    assert "hidden_act" in str(caught.value)
+
+
+@BACKENDS
+def test_a_quantized_part_is_read_by_its_own_names(kind, larger, tmp_path):
+    model = torch_model("qwen3", tied=False)
+    plain = quantized(model, tmp_path / "plain", 64, 4, mixed)
+    state = load_file(plain / "model.safetensors")
+    save_file(
+        {f"language_model.{name}": value for name, value in state.items()},
+        larger / "model.safetensors",
+        metadata={"format": "mlx"},
+    )
+    inner = json.loads((plain / "config.json").read_text())
+    table = inner.pop("quantization")
+    inner.pop("quantization_config")
+    named = {f"language_model.{key}" if "." in key else key: table[key] for key in table}
+    named["vision_tower.layers.0.fc1"] = {"bits": 8, "group_size": 64}
+    outer = {"model_type": "pictures", "text_config": inner, "quantization": named}
+    (larger / "config.json").write_text(json.dumps(outer))
+    assert any(isinstance(each, dict) for each in table.values())
+    part = load(kind, larger, prefix="language_model")[0]
+    alone = Spec("decoder", kind.Config(), Location("repo", "plain", tmp_path))
+    whole = kind.load(alone, kind.facts(alone, Headers()), Placement())
+    assert continued(part) == continued(whole) == greedy_of_torch(dequantized(model, mlx(plain)))
+
+
+def mlx(folder):
+    asked = Spec("decoder", MlxLm.Config(), Location("repo", folder.name, folder.parent))
+    return MlxLm.load(asked, MlxLm.facts(asked, Headers()), Placement())

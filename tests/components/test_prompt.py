@@ -284,7 +284,9 @@ def without_bytes(kind):
     return tokenizer
 
 
-@pytest.mark.parametrize("text", ["so 🙂 it is", "Abc", "a < b", "[INST] x", "ß", "<unk>", "Ünï <x>"])
+@pytest.mark.parametrize(
+    "text", ["so 🙂 it is", "Abc", "a < b", "[INST] x", "ß", "<unk>", "Ünï <x>"]
+)
 @pytest.mark.parametrize("kind", ["BPE", "Unigram", "WordPiece"])
 def test_a_character_without_a_piece_becomes_unk_as_everywhere(tmp_path, kind, text):
     tokenizer = without_bytes(kind)

@@ -62,7 +62,8 @@ class Decoder:
 
 def read_decoder(weights: Location, headers: Headers) -> Decoder:
     """Read a folder's headers; raise ComposerError with everything that contradicts."""
-    location, outer, index = open_folder(weights, headers)
+    folder = open_folder(weights, headers)
+    location, outer, index = folder.location, folder.config, folder.tensors
     place = Place(str(location / "config.json"))
     kind = outer.get("model_type")
     if kind not in MODELS:
@@ -98,9 +99,9 @@ def read_decoder(weights: Location, headers: Headers) -> Decoder:
         problems += faults(layout(settings), live, held.schemes, f"{location}: {prefix}")
     _refuse(problems, place)
     assert settings is not None
-    folder = Place(str(location))
-    few = low_bit_warnings(held.schemes, folder, "the checkpoint is quantized in")
-    notes = (*held.notes, *ignored(towers, dead, folder), *few)
+    stored = Place(str(location))
+    few = low_bit_warnings(held.schemes, stored, "the checkpoint is quantized in")
+    notes = (*held.notes, *ignored(towers, dead, stored), *few)
     return Decoder(replace(held, notes=()), settings, prefix, notes)
 
 

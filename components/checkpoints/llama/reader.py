@@ -43,10 +43,10 @@ def read_decoder(spec: Spec, headers: Headers) -> ParsedDecoder:
     """Read a component's headers; raise ComposerError with everything that contradicts."""
     assert spec.weights is not None
     native = spec.config.activations == "int8"
-    folder, config, tensors = open_folder(spec.weights, headers)
+    folder = open_folder(spec.weights, headers, spec.config.prefix)
     asked = list(_asked(spec))
-    checkpoint = check_checkpoint(folder, headers, config, tensors, asked)
-    settings, problems = read_settings(config, checkpoint.table.width, spec.config.ignore)
+    checkpoint = check_checkpoint(folder.location, headers, folder.config, folder.tensors, asked)
+    settings, problems = read_settings(folder.config, checkpoint.table.width, spec.config.ignore)
     found: dict[str, Module] = {}
     if settings:
         found, problems = modules(checkpoint, settings)

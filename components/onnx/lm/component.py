@@ -24,6 +24,7 @@ from composer.generation.generator import (
 from composer.generation.sampler import Sampling
 from composer.generation.text import Tokenizer, read_tokenizer
 
+from ...checkpoints.folder import PREFIX
 from ...checkpoints.keys.meaning import IGNORE
 from ...checkpoints.llama.layout import HEAD, TABLE
 from ...checkpoints.llama.reader import ParsedDecoder, read_decoder
@@ -43,6 +44,7 @@ class LmConfig(ComponentConfig):
     """How products are computed."""
 
     ignore: tuple[str, ...] = Field((), description=IGNORE)
+    prefix: str = Field("", description=PREFIX)
     activations: Literal["float32", "int8"] = Field(
         "float32",
         description="`int8` rounds what packed weights are multiplied by to 8 bits, group by "
