@@ -1,14 +1,18 @@
 """What another package adds by its entry points, seen everywhere without a change to the core."""
 
+import json
 import sys
 from textwrap import dedent
 
 import numpy as np
 import pytest
+import soundfile
 
 import composer
 from composer.core import registry
 from composer.drawing import svg
+from composer.evaluation.normalizer import normalizer
+from composer.jobs.output_format import OutputFormat
 from tests.cli.conftest import cli
 from tests.fakes import write
 
@@ -22,6 +26,8 @@ from composer import Component, Facts, method
 from composer.core.backend import Colours, NumPy
 from composer.core.operators import operator
 from composer.core.placement import PlacementKey
+from composer.evaluation.normalizer import Normalizer
+from composer.jobs.output_format import OutputFormat
 
 
 class Array:
@@ -101,6 +107,20 @@ def turn(x: np.ndarray, *, by: int) -> np.ndarray:
 def bounds(x: np.ndarray) -> dict[str, np.ndarray]:
     """Return the least and the greatest number."""
     return {"low": np.array(x.min()), "high": np.array(x.max())}
+
+
+def in_shouts(text, fields):
+    return text.upper()
+
+
+LOUD = Normalizer("loud", "2", "upper case", in_shouts)
+SRT = OutputFormat(
+    "srt",
+    "subtitles",
+    document=lambda every: "".join(f"{n}\\n{each.text}\\n\\n" for n, each in enumerate(every, 1)),
+    file=lambda each: f"1\\n{each.text}\\n",
+)
+VTT = OutputFormat("vtt", "captions", line=lambda each: f"NOTE {each.text}")
 '''
 ENTRIES = """
 [composer.backends]
@@ -110,6 +130,11 @@ acme.double = acme_local:Double
 [composer.operators]
 turn = acme_local:turn
 bounds = acme_local:bounds
+[composer.normalizers]
+loud = acme_local:LOUD
+[composer.output_formats]
+srt = acme_local:SRT
+vtt = acme_local:VTT
 """
 BUNDLE = """\
 composer: 1
@@ -255,9 +280,73 @@ def test_an_entry_point_of_another_name_is_refused(tmp_path, monkeypatch):
     monkeypatch.syspath_prepend(tmp_path)
     registry.refresh()
     try:
-        with pytest.raises(ValueError, match="its entry point is named spin, its function turn"):
+        with pytest.raises(ValueError, match="its entry point is named spin, and it itself turn"):
             registry.operator("spin")
     finally:
         sys.modules.pop("acme_local", None)
         monkeypatch.undo()
         registry.refresh()
+
+
+@pytest.fixture
+def fake_asr(acme, fakes, tmp_path):
+    folder = tmp_path / "fake"
+    folder.mkdir()
+    return write(folder)
+
+
+@pytest.fixture
+def clips(tmp_path):
+    def make(*names):
+        paths = [tmp_path / name for name in names]
+        for path in paths:
+            soundfile.write(path, np.zeros(14, np.float32), 8000)
+        return paths
+
+    return make
+
+
+def test_a_document_format_writes_all_clips_at_the_end(fake_asr, clips, cli):
+    code, out, _ = cli("transcribe", fake_asr, *clips("a.wav", "b.wav"), "-f", "srt")
+    assert (code, out) == (0, "1\n10.\n\n2\n10.\n\n")
+
+
+def test_a_file_format_writes_a_file_for_each_clip(fake_asr, clips, cli, tmp_path):
+    folder = tmp_path / "out"
+    assert cli("transcribe", fake_asr, *clips("a.wav"), "-f", "srt", "-o", folder)[0] == 0
+    assert {path.name: path.read_text() for path in folder.iterdir()} == {"a.srt": "1\n10.\n"}
+
+
+def test_a_line_format_writes_lines_to_one_file(fake_asr, clips, cli, tmp_path):
+    folder = tmp_path / "out"
+    call = ("transcribe", fake_asr, *clips("a.wav", "b.wav"), "-f", "vtt")
+    assert cli(*call)[1] == "NOTE 10.\nNOTE 10.\n"
+    assert cli(*call, "-o", folder)[0] == 0
+    found = {path.name: path.read_text() for path in folder.iterdir()}
+    assert found == {"transcripts.vtt": "NOTE 10.\nNOTE 10.\n"}
+
+
+def test_a_format_that_writes_nothing_is_refused():
+    with pytest.raises(ValueError, match="dull needs a line, or a document and a file"):
+        OutputFormat("dull", "nothing", document=str)
+
+
+def test_a_normaliser_scores_and_is_named_in_the_report(fake_asr, clips, cli, tmp_path):
+    (path,) = clips("a.wav")
+    data = tmp_path / "data.jsonl"
+    data.write_text(json.dumps({"audio": str(path), "text": "10."}) + "\n")
+    code, out, err = cli("eval", fake_asr, data, "-n", "loud", "--json")
+    assert code == 0, err
+    found = json.loads(out)["normalizer"]
+    assert (found["name"], found["version"]) == ("loud", "2")
+    assert normalizer("loud")("a b") == "A B"
+
+
+def test_doctor_lists_all_that_packages_add(acme, cli):
+    out = cli("doctor")[1]
+    for line in (
+        "operator turn: Move numbers along.",
+        "normaliser loud: upper case",
+        "output format srt: subtitles",
+    ):
+        assert f"  {line}\n" in out

@@ -19,8 +19,9 @@ PACKAGE = "bundle-composer"
 def doctor() -> None:
     """Tell whether composer works on this machine.
 
-    Lists versions, tries to load each backend and each kind of component, and says where the
-    shipped bundles lie. What is broken is marked by `!` and makes the exit code 5.
+    Lists versions, tries to load each backend, each kind of component and whatever else packages
+    add, and says where the shipped bundles lie. What is broken is marked by `!` and makes the exit
+    code 5.
 
     Example: composer doctor
     """
@@ -88,6 +89,19 @@ def _components() -> Findings:
         yield _tried(name, partial(_summary, name))
 
 
+def _added() -> Findings:
+    from composer.core import registry
+    from composer.evaluation.normalizer import normalizer, normalizers
+    from composer.jobs.output_format import output_format, output_formats
+
+    for name in registry.operators():
+        yield _tried(f"operator {name}", lambda: registry.operator(name).summary)  # noqa: B023
+    for name in normalizers():
+        yield _tried(f"normaliser {name}", lambda: normalizer(name).source)  # noqa: B023
+    for name in output_formats():
+        yield _tried(f"output format {name}", lambda: output_format(name).summary)  # noqa: B023
+
+
 def _data() -> Findings:
     from composer.sources.shipped import shipped, shipped_bundles
 
@@ -111,5 +125,6 @@ PROBES = {
     "packages": _packages,
     "backends": _backends,
     "components": _components,
+    "operators, normalisers, output formats": _added,
     "data": _data,
 }

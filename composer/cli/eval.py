@@ -49,7 +49,7 @@ def eval_(
     normalizer: Annotated[
         str,
         typer.Option("-n", "--normalizer", metavar="NAME", help="What is done to the texts before "
-                     "words are counted: none, release-000, whisper-en, open-asr or vitw."),
+                     "words are counted, such as whisper-en; doctor lists all."),
     ] = "none",
     against: Annotated[
         Path | None,

@@ -8,8 +8,8 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
-from composer.core.errors import Place, Problem
-from composer.core.output import as_json, unwritable
+from composer.core.errors import Problem
+from composer.core.output import as_json, problem_json, unwritable
 from composer.core.terminal import console
 
 KEPT = "\n\t"
@@ -67,21 +67,6 @@ def shown(text: str) -> str:
 def count(number: int, noun: str) -> str:
     """Return 1 node, 2 nodes."""
     return f"{number} {noun}" + "s" * (number != 1)
-
-
-def problem_json(problem: Problem) -> dict[str, Any]:
-    """Return a problem as JSON holds it."""
-    place = problem.place or Place("")
-    return {
-        "code": problem.code,
-        "severity": problem.severity,
-        "message": problem.message,
-        "file": place.file or None,
-        "line": place.line,
-        "column": place.column,
-        "causes": list(problem.causes),
-        "hint": problem.hint,
-    }
 
 
 def verdict_json(bundle: str, problems: Iterable[Problem], **more: Any) -> str:

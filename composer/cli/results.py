@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from composer.cli.printing import count
+from composer.core.output import plain_values
 
 if TYPE_CHECKING:
     from composer.jobs.cut_short import CutShort
@@ -18,22 +19,11 @@ def result_json(result: Result, bundle: str) -> dict[str, Any]:
     """Return a result as JSON holds it."""
     return {
         "bundle": bundle,
-        "outputs": plains(result.outputs),
+        "outputs": plain_values(result.outputs),
         "finish_reason": result.finish_reason,
         "tokens": result.tokens,
         "timings": {name: round(seconds, 6) for name, seconds in result.timings.items()},
     }
-
-
-def plains(outputs: Mapping[str, Any]) -> dict[str, Any]:
-    """Return outputs in JSON's types: arrays as lists, audio as its rate and samples."""
-    return {name: _plain(value) for name, value in outputs.items()}
-
-
-def _plain(value: Any) -> Any:
-    if hasattr(value, "samples"):
-        return {"rate": value.rate, "samples": value.samples.tolist()}
-    return value.tolist() if hasattr(value, "tolist") else value
 
 
 def as_text(outputs: Mapping[str, Any]) -> str:

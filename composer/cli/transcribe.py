@@ -11,7 +11,7 @@ from composer.cli.opening import BundleFlags, opens
 from composer.cli.options import InFlight, Inputs, Language, Settings, Task, with_language
 from composer.cli.printing import note
 from composer.cli.progress import showing
-from composer.cli.transcripts import Format, TranscriptWriter, require_distinct
+from composer.cli.transcripts import TranscriptWriter, require_distinct
 from composer.core.errors import FAILED
 
 if TYPE_CHECKING:
@@ -25,10 +25,11 @@ def transcribe(
         list[str], typer.Argument(metavar="CLIP...", help="Audio files.", show_default=False)
     ],
     format: Annotated[
-        Format,
-        typer.Option("-f", "--format", help="txt: a line for each clip. json: one array, or "
-                     "with -o an object in each file. jsonl: an object a line."),
-    ] = Format.txt,
+        str,
+        typer.Option("-f", "--format", metavar="NAME", help="txt: a line for each clip. json: one "
+                     "array, or with -o an object in each file. jsonl: an object a line. Or what "
+                     "another package brings."),
+    ] = "txt",
     output: Annotated[
         Path | None,
         typer.Option("-o", "--output-dir", metavar="DIR", help="Write a file for each clip, named "
@@ -52,12 +53,14 @@ def transcribe(
     Example: composer transcribe mega-asr-mini *.wav -f jsonl -o transcripts
     """
     from composer.cli.values import inputs, settings
+    from composer.jobs.output_format import output_format
     from composer.jobs.speech import speech_graph
     from composer.jobs.transcribe import transcribe as transcribe_clips
 
-    require_distinct(clips, format, output)
+    writes = output_format(format)
+    require_distinct(clips, writes, output)
     given = with_language(input, language)
-    writer = TranscriptWriter(format, output)
+    writer = TranscriptWriter(writes, output)
     with choice.open() as opened, showing(over_results=output is None) as show:
 
         def follow(step: Progress) -> None:

@@ -3,43 +3,35 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import typer
 
-from composer.cli.printing import note, problem_json, report, say
-from composer.cli.results import cut_warning, plains
-from composer.core.output import append_file, as_json, unwritable, write_file
+from composer.cli.printing import note, report, say
+from composer.cli.results import cut_warning
+from composer.core.output import append_file, unwritable, write_file
 
 if TYPE_CHECKING:
+    from composer.jobs.output_format import OutputFormat
     from composer.jobs.progress import Progress
     from composer.jobs.transcribe import Transcription
-
-
-class Format(StrEnum):
-    """How transcripts are written."""
-
-    txt = "txt"
-    json = "json"
-    jsonl = "jsonl"
 
 
 @dataclass
 class TranscriptWriter:
     """Where transcripts go: stdout, or files of a folder."""
 
-    format: Format
+    format: OutputFormat
     folder: Path | None
-    entries: list[dict[str, Any]] = field(default_factory=list)
+    done: list[Transcription] = field(default_factory=list)
 
     @property
     def lines(self) -> Path | None:
         """Return the one file that all clips are written to, a line each."""
-        if self.folder is None or self.format is not Format.jsonl:
+        if self.folder is None or self.format.file:
             return None
-        return self.folder / "transcripts.jsonl"
+        return self.folder / f"transcripts.{self.format.name}"
 
     def follow(self, step: Progress) -> None:
         """Open the files before anything is fetched; replace an earlier run's once it has loaded.
@@ -69,50 +61,29 @@ class TranscriptWriter:
         warning = cut_warning(each.cut_short, clip)
         if warning:
             note(warning)
-        self._write(clip, transcription_json(each))
+        self._write(clip, each)
 
-    def _write(self, clip: str, entry: dict[str, Any]) -> None:
-        if self.format is Format.txt:
-            self._write_text(clip, entry)
+    def _write(self, clip: str, each: Transcription) -> None:
+        if self.folder and self.format.file:
+            text = self.format.file(each)
+            if text is not None:
+                write_file(self.folder / _file(clip, self.format), text)
+        elif self.format.line is None:
+            self.done.append(each)
         elif self.lines:
-            append_file(self.lines, as_json(entry, None) + "\n")
-        elif self.folder:
-            write_file(self.folder / _file(clip, self.format), as_json(entry) + "\n")
-        elif self.format is Format.json:
-            self.entries.append(entry)
+            append_file(self.lines, self.format.line(each) + "\n")
         else:
-            say(as_json(entry, None))
-
-    def _write_text(self, clip: str, entry: dict[str, Any]) -> None:
-        """Write only the text; on stdout it is one line, so that line N is clip N."""
-        if self.folder is None:
-            say(" ".join(entry.get("text", "").split()))
-        elif "text" in entry:
-            write_file(self.folder / _file(clip, self.format), entry["text"] + "\n")
+            say(self.format.line(each))
 
     def close(self) -> None:
         """Write what can only be written whole."""
-        if self.folder is None and self.format is Format.json:
-            say(as_json(self.entries))
+        if self.folder is None and self.format.line is None and self.format.document:
+            say(self.format.document(self.done), end="")
 
 
-def transcription_json(each: Transcription) -> dict[str, Any]:
-    """Return a clip's transcript, or its problems, as JSON holds it."""
-    if each.problems:
-        return {"audio": str(each.clip), "error": [problem_json(p) for p in each.problems]}
-    return {
-        "audio": str(each.clip),
-        "text": each.text,
-        "outputs": plains(each.outputs),
-        "finish_reason": each.finish_reason,
-        "tokens": each.tokens,
-        "seconds": round(each.seconds, 3),
-    }
-
-
-def require_distinct(clips: list[str], format: Format, folder: Path | None) -> None:
+def require_distinct(clips: list[str], format: OutputFormat, folder: Path | None) -> None:
     """Refuse two clips that would be written to one file."""
-    if folder is None or format is Format.jsonl:
+    if folder is None or format.file is None:
         return
     seen: dict[str, str] = {}
     for clip in clips:
@@ -126,5 +97,5 @@ def require_distinct(clips: list[str], format: Format, folder: Path | None) -> N
         seen[name.casefold()] = clip
 
 
-def _file(clip: str, format: Format) -> str:
-    return f"{Path(clip).stem}.{format.value}"
+def _file(clip: str, format: OutputFormat) -> str:
+    return f"{Path(clip).stem}.{format.name}"

@@ -19,8 +19,11 @@ def extensions(group: str) -> list[str]:
 
 @cache
 def extension(group: str, name: str) -> Any:
-    """Return what is installed under a name; raise KeyError where nothing is."""
-    return _entries(group)[name].load()
+    """Return what is installed under a name, which it has itself; raise KeyError for none."""
+    loaded = _entries(group)[name].load()
+    if loaded.name != name:
+        raise ValueError(f"its entry point is named {name}, and it itself {loaded.name}")
+    return loaded
 
 
 def forget_extensions() -> None:

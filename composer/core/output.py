@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +37,32 @@ def unwritable(path: Path, error: OSError) -> ComposerError:
 def as_json(value: Any, indent: int | None = 2) -> str:
     """Return JSON; a number that JSON lacks becomes null."""
     return json.dumps(_finite(value), indent=indent, ensure_ascii=False, allow_nan=False)
+
+
+def problem_json(problem: Problem) -> dict[str, Any]:
+    """Return a problem as JSON holds it."""
+    place = problem.place or Place("")
+    return {
+        "code": problem.code,
+        "severity": problem.severity,
+        "message": problem.message,
+        "file": place.file or None,
+        "line": place.line,
+        "column": place.column,
+        "causes": list(problem.causes),
+        "hint": problem.hint,
+    }
+
+
+def plain_values(outputs: Mapping[str, Any]) -> dict[str, Any]:
+    """Return outputs in JSON's types: arrays as lists, audio as its rate and samples."""
+    return {name: _plain(value) for name, value in outputs.items()}
+
+
+def _plain(value: Any) -> Any:
+    if hasattr(value, "samples"):
+        return {"rate": value.rate, "samples": value.samples.tolist()}
+    return value.tolist() if hasattr(value, "tolist") else value
 
 
 def _encoded(text: str) -> bytes:

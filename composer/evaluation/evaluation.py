@@ -16,7 +16,7 @@ from composer.core.suggest import listed
 from composer.evaluation.bootstrap import Interval, Paired, interval, paired
 from composer.evaluation.data import Utterance
 from composer.evaluation.journal import Results, Transcript
-from composer.evaluation.normalizers import Normalizer
+from composer.evaluation.normalizer import Normalizer
 from composer.evaluation.score import Counts, Score, score, total
 
 if TYPE_CHECKING:

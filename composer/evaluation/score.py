@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from composer.evaluation.alignment import Span, Spans
 
 if TYPE_CHECKING:
-    from composer.evaluation.normalizers import Normalizer
+    from composer.evaluation.normalizer import Normalizer
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,8 @@ from composer.evaluation.data import Utterance, read_data
 from composer.evaluation.evaluation import Evaluation
 from composer.evaluation.journal import Journal, Transcript, read_results
 from composer.evaluation.listen import Listener, resumed
-from composer.evaluation.normalizers import NORMALIZERS, Normalizer
+from composer.evaluation.normalizer import Normalizer, normalizers
+from composer.evaluation.normalizer import normalizer as find_normalizer
 from composer.evaluation.pace import Clock
 from composer.evaluation.page import page
 from composer.evaluation.report import report_json
@@ -98,10 +99,10 @@ def evaluate(
 
 
 def _normalizer(name: str) -> Normalizer:
-    if name not in NORMALIZERS:
-        near = did_you_mean(name, NORMALIZERS) or f"there are: {listed(NORMALIZERS)}"
+    if name not in normalizers():
+        near = did_you_mean(name, normalizers()) or f"there are: {listed(normalizers())}"
         raise ComposerError(Problem("R544", f"there is no normaliser '{name}'; {near}"))
-    return NORMALIZERS[name]
+    return find_normalizer(name)
 
 
 def _require_fields(clips: Sequence[Utterance], names: Sequence[str]) -> None:

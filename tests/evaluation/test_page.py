@@ -13,7 +13,7 @@ from composer.evaluation.bootstrap import interval
 from composer.evaluation.data import Utterance
 from composer.evaluation.evaluation import evaluate
 from composer.evaluation.journal import Journal, Transcript
-from composer.evaluation.normalizers import NORMALIZERS
+from composer.evaluation.normalizer import normalizer
 from composer.evaluation.normalizers.leaderboard import FILLERS, NAMES
 from composer.evaluation.pace import Clock, Speed
 from composer.evaluation.page import page
@@ -35,7 +35,7 @@ def evaluated(*pairs, failed=()):
     error = [{"code": "S480", "message": HOSTILE, "causes": [], "hint": None}]
     told |= {name: heard(name, None, error) for name in failed}
     speed = Speed(1.0, 1.0, 1, (1,))
-    return evaluate(Path("d"), MADE, clips, told, NORMALIZERS["none"], speed)
+    return evaluate(Path("d"), MADE, clips, told, normalizer("none"), speed)
 
 
 def test_nothing_that_data_says_is_markup(tmp_path):

@@ -4,7 +4,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from composer.evaluation.alignment import Span
-from composer.evaluation.normalizers import NORMALIZERS
+from composer.evaluation.normalizer import normalizer
 from composer.evaluation.score import Counts, score, total
 
 WORDS = st.lists(st.sampled_from("a b c dd".split()), max_size=6).map(" ".join)
@@ -71,6 +71,6 @@ def test_within(counts, percent, within):
 
 
 def test_a_hypothesis_of_which_no_word_is_left():
-    rule = NORMALIZERS["release-000"]
+    rule = normalizer("release-000")
     pairs = [(rule("a b"), rule(said)) for said in ("", "...", "b.")]
     assert [each.words.heard for each in score(pairs, rule)] == [0, 0, 1]

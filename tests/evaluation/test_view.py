@@ -1,4 +1,4 @@
-from composer.evaluation.normalizers import NORMALIZERS
+from composer.evaluation.normalizer import normalizer
 from composer.evaluation.score import score
 from composer.evaluation.view import aligned
 
@@ -30,7 +30,7 @@ def test_wide_characters_take_two_columns():
 
 
 def test_a_compound_stands_against_its_parts():
-    spans = NORMALIZERS["open-asr"].align(["white", "paper", "x"], ["whitepaper"])
+    spans = normalizer("open-asr").align(["white", "paper", "x"], ["whitepaper"])
     assert aligned(spans, 80) == "ref white paper x\nhyp whitepaper  *\n                D"
 
 

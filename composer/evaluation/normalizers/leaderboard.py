@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 
+from composer.evaluation.normalizer import Normalizer
 from composer.evaluation.normalizers import compounds
 from composer.evaluation.normalizers.numbers import digits
 from composer.evaluation.normalizers.whisper import (
@@ -189,3 +190,13 @@ def acronyms(text: str) -> str:
         result.append(word)
         run = []
     return " ".join(result)
+
+
+OPEN_ASR = Normalizer(
+    "open-asr",
+    "d1e99b2",
+    "the English rules of huggingface/open_asr_leaderboard at d1e99b2, compounds merged",
+    lambda text, _: normalize(text),
+    unscored,
+    align,
+)

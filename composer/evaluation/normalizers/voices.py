@@ -5,6 +5,8 @@ from __future__ import annotations
 import unicodedata
 from collections.abc import Mapping
 
+from composer.evaluation.normalizer import Normalizer
+
 CHINESE = {"zh", "cn", "chinese"}
 
 
@@ -23,3 +25,11 @@ def chinese(fields: Mapping[str, str]) -> bool:
         if f"-{code}-" in subset or subset.endswith(f"-{code}") or subset.startswith(f"{code}-"):
             return code == "zh"
     return fields.get("lang", fields.get("language", "")).lower() in CHINESE
+
+
+VOICES = Normalizer(
+    "vitw",
+    "aa4d0d3",
+    "Voices-in-the-Wild-Bench at aa4d0d3: WER of English, CER of Chinese",
+    normalize,
+)

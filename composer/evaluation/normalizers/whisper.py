@@ -11,6 +11,7 @@ from functools import cache
 from importlib.resources import files
 
 from composer.core.errors import ComposerError, Problem
+from composer.evaluation.normalizer import Normalizer
 from composer.evaluation.normalizers.numbers import digits
 
 INSTALL = "pip install whisper-normalizer==0.1.15"
@@ -110,3 +111,11 @@ def _plain(character: str) -> str:
     if category == "Mn":
         return ""
     return " " if category[0] in "MSP" else character
+
+
+WHISPER = Normalizer(
+    "whisper-en",
+    "20250625",
+    "EnglishTextNormalizer of openai-whisper 20250625",
+    lambda text, _: normalize(text),
+)

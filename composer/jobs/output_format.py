@@ -1,0 +1,63 @@
+"""What an output format is: how transcripts are written, one by one or together."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from composer.core.errors import ComposerError, Problem
+from composer.core.extensions import extension, extensions
+from composer.core.output import plain_values, problem_json
+from composer.core.suggest import did_you_mean, listed
+from composer.jobs.transcribe import Transcription
+
+GROUP = "composer.output_formats"
+
+
+@dataclass(frozen=True)
+class OutputFormat:
+    """A format by its name, which is that of its entry point and the ending of its files.
+
+    `line` writes a clip as one line, as soon as it is done; without it `document` writes all clips
+    at the end. In a folder each clip has the file that `file` writes, None for a clip without one;
+    without `file` the lines of all clips go to one file.
+    """
+
+    name: str
+    summary: str
+    line: Callable[[Transcription], str] | None = None
+    document: Callable[[Sequence[Transcription]], str] | None = None
+    file: Callable[[Transcription], str | None] | None = None
+
+    def __post_init__(self) -> None:
+        if not (self.line or self.document) or not (self.line or self.file):
+            raise ValueError(f"{self.name} needs a line, or a document and a file")
+
+
+def output_formats() -> list[str]:
+    """Return the name of every output format there is."""
+    return extensions(GROUP)
+
+
+def output_format(name: str) -> OutputFormat:
+    """Return an output format; raise R544 when there is none."""
+    if name not in output_formats():
+        near = did_you_mean(name, output_formats()) or f"there are: {listed(output_formats())}"
+        raise ComposerError(Problem("R544", f"there is no output format '{name}'; {near}"))
+    loaded: OutputFormat = extension(GROUP, name)
+    return loaded
+
+
+def transcription_json(each: Transcription) -> dict[str, Any]:
+    """Return a clip's transcript, or its problems, as JSON holds it."""
+    if each.problems:
+        return {"audio": str(each.clip), "error": [problem_json(p) for p in each.problems]}
+    return {
+        "audio": str(each.clip),
+        "text": each.text,
+        "outputs": plain_values(each.outputs),
+        "finish_reason": each.finish_reason,
+        "tokens": each.tokens,
+        "seconds": round(each.seconds, 3),
+    }

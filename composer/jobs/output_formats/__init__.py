@@ -1,0 +1,1 @@
+"""Output formats of transcripts, one a file."""

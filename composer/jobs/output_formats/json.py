@@ -1,0 +1,24 @@
+"""Transcripts as JSON."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from composer.core.output import as_json
+from composer.jobs.output_format import OutputFormat, transcription_json
+from composer.jobs.transcribe import Transcription
+
+
+def document(every: Sequence[Transcription]) -> str:
+    """Return one array."""
+    return as_json([transcription_json(each) for each in every]) + "\n"
+
+
+def file(each: Transcription) -> str:
+    """Return one object."""
+    return as_json(transcription_json(each)) + "\n"
+
+
+JSON = OutputFormat(
+    "json", "one array, or with -o an object in each file", document=document, file=file
+)

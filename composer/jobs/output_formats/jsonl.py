@@ -1,0 +1,15 @@
+"""Transcripts as lines of JSON."""
+
+from __future__ import annotations
+
+from composer.core.output import as_json
+from composer.jobs.output_format import OutputFormat, transcription_json
+from composer.jobs.transcribe import Transcription
+
+
+def line(each: Transcription) -> str:
+    """Return one object."""
+    return as_json(transcription_json(each), None)
+
+
+JSONL = OutputFormat("jsonl", "an object a line", line=line)
