@@ -110,8 +110,9 @@ def test_refuses_every_short_prefix(container):
 def test_a_truncated_wav_says_how_much_is_there():
     problem = refusal(encoded()[:-1000])
     assert str(problem) == (
-        "<bytes>: S483 the WAV file is truncated: its header promises 80000 bytes of samples, "
-        "and 79000 are there\n    hint: fetch it again, or read it as far as it goes by --partial"
+        "<bytes>: S483 the WAV file is truncated: its header declares 80000 bytes of samples, "
+        "but the file has 79000\n"
+        "    hint: download it again, or read it as far as it goes by --partial"
     )
 
 
@@ -125,8 +126,9 @@ def with_total(data, total):
 def test_a_flac_that_ends_between_two_frames_is_truncated():
     problem = refusal(with_total(encoded(container="FLAC"), 50_000))
     assert str(problem) == (
-        "<bytes>: S483 the FLAC file is truncated: its header promises 50000 frames, "
-        "and 40000 are there\n    hint: fetch it again, or read it as far as it goes by --partial"
+        "<bytes>: S483 the FLAC file is truncated: its header declares 50000 frames, "
+        "but the file has 40000\n"
+        "    hint: download it again, or read it as far as it goes by --partial"
     )
 
 
@@ -239,7 +241,7 @@ def test_says_what_a_file_is_that_is_no_audio(data, what, tmp_path):
     path = tmp_path / "clip.wav"
     path.write_bytes(data)
     assert str(refusal(path)) == (
-        f"{path}: S481 this is no audio that can be read, but {what}\n"
+        f"{path}: S481 this is not a readable audio file but {what}\n"
         "    hint: readable are WAV, RF64, AIFF, FLAC, Ogg, MP3; "
         "convert others: ffmpeg -i INPUT -ar 16000 a.wav"
     )
@@ -255,11 +257,11 @@ def test_refuses_what_is_no_file(tmp_path):
         f"{tmp_path}: S480 the audio is a folder, not a file\n    hint: name a file in it"
     )
     absent = tmp_path / "absent.wav"
-    assert refusal(absent).message == "the audio cannot be opened: No such file or directory"
+    assert refusal(absent).message == "the audio file cannot be opened: No such file or directory"
     pipe = tmp_path / "pipe"
     os.mkfifo(pipe)
     assert refusal(pipe).message == "the audio is a pipe, socket or device, not a file"
-    assert refusal("a\0b").message == "the audio cannot be opened: embedded null byte"
+    assert refusal("a\0b").message == "the audio file cannot be opened: embedded null byte"
     assert refusal("x" * 5000).code == "S480"
 
 
@@ -268,7 +270,7 @@ def test_refuses_what_may_not_be_read(tmp_path):
     path = tmp_path / "clip.wav"
     path.write_bytes(encoded())
     path.chmod(0)
-    assert refusal(path).message == "the audio cannot be opened: Permission denied"
+    assert refusal(path).message == "the audio file cannot be opened: Permission denied"
 
 
 def test_takes_samples_as_they_are():
@@ -325,7 +327,7 @@ def test_damaged_files_are_refused_or_read_but_never_crash():
 @pytest.mark.parametrize("rate", [8000, 11_025, 22_050, 24_000, 44_100, 48_000])
 def test_resamples_to_the_length_that_time_demands(rate):
     for frames in (1, 50, 4001, 30_000):
-        resampled = read_audio((np.resize(TONE, frames), rate)).at(RATE)
+        resampled = read_audio((np.resize(TONE, frames), rate)).resample(RATE)
         assert resampled.frames == -(-frames * RATE // rate)
         assert resampled.rate == RATE
         assert resampled.samples.dtype == np.float32
@@ -337,25 +339,25 @@ def test_resampling_keeps_a_tone_and_drops_what_does_not_fit():
     high = np.sin(2 * np.pi * 11_000 * seconds).astype(np.float32) * 0.5
     middle = slice(1000, -1000)
     want = 0.5 * np.sin(2 * np.pi * 440 * np.arange(16_000) / 16_000)
-    assert np.abs(read_audio((low, 48_000)).at(16_000).samples - want)[middle].max() < 1e-4
-    assert np.abs(read_audio((high, 48_000)).at(16_000).samples)[middle].max() < 1e-4
+    assert np.abs(read_audio((low, 48_000)).resample(16_000).samples - want)[middle].max() < 1e-4
+    assert np.abs(read_audio((high, 48_000)).resample(16_000).samples)[middle].max() < 1e-4
 
 
 def test_the_same_rate_is_the_same_audio():
     audio = read_audio((TONE, RATE))
-    assert audio.at(RATE) is audio
+    assert audio.resample(RATE) is audio
     assert (audio.frames, audio.seconds) == (40_000, 2.5)
 
 
 def test_what_peaks_over_full_scale_is_divided_by_its_peak():
     loud = read_audio((TONE * 5, RATE))
     assert loud.samples.max() > 1.5
-    scaled = loud.at(RATE).samples
+    scaled = loud.resample(RATE).samples
     assert np.abs(scaled).max() == 1.0
     assert np.array_equal(scaled, loud.samples / np.abs(loud.samples).max())
     square = np.sign(np.sin(np.arange(24_000) * 0.1)).astype(np.float32)
-    assert np.abs(read_audio((square, 24_000)).at(RATE).samples).max() == 1.0
-    assert np.abs(read_audio((TONE * 1e30, RATE)).at(RATE).samples).max() == 1.0
+    assert np.abs(read_audio((square, 24_000)).resample(RATE).samples).max() == 1.0
+    assert np.abs(read_audio((TONE * 1e30, RATE)).resample(RATE).samples).max() == 1.0
 
 
 @pytest.mark.slow
@@ -369,6 +371,6 @@ def test_equals_the_loading_of_librosa(rate, tmp_path):
         path = tmp_path / "clip.wav"
         path.write_bytes(encoded(stereo, rate=rate, subtype="FLOAT"))
         want, _ = librosa.load(path, sr=RATE, mono=True)
-    found = read_audio(path).at(RATE)
+    found = read_audio(path).resample(RATE)
     assert found.samples.shape == want.shape
     assert np.array_equal(found.samples, want)

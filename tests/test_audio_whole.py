@@ -188,7 +188,7 @@ def test_joined_flac_is_read_to_the_last():
 
 def test_a_flac_that_states_less_than_it_holds_is_told():
     assert refusal(with_total(encoded(container="FLAC"), 30_000)).message == (
-        "the FLAC file is truncated: its header states 30000 frames, and 40000 are there"
+        "the FLAC file is truncated: its header declares 30000 frames, but the file has 40000"
     )
     tagged = b"ID3\4\0\0\0\0\0\x14" + bytes(20) + encoded(container="FLAC") + b"TAG" + bytes(125)
     assert read_audio(tagged).frames == 40_000
@@ -242,7 +242,7 @@ def test_an_aiff_that_states_other_frames_than_it_holds_is_told():
     at = data.index(b"COMM") + 10
     data[at : at + 4] = struct.pack(">I", 30_000)
     assert refusal(bytes(data)).message == (
-        "the AIFF file is truncated: its header states 30000 frames, and 40000 are there"
+        "the AIFF file is truncated: its header declares 30000 frames, but the file has 40000"
     )
 
 

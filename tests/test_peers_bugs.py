@@ -190,7 +190,7 @@ def test_a_kept_conversation_says_what_a_new_one_says(elderwise):
 
 def test_kept_rows_are_not_other_audios(mega):
     first, second, *_ = clips("mega-asr-mini")
-    one, other = (composer.read_audio(clip).at(RATE).samples for clip in (first, second))
+    one, other = (composer.read_audio(clip).resample(RATE).samples for clip in (first, second))
     size = min(len(one), len(other))
     keep = {"answer": {"reuse_cache": True}}
     said = [mega.run(audio=(each[:size], RATE), options=keep).text for each in (one, other)]
@@ -271,7 +271,7 @@ def test_a_stray_file_is_refused_or_not_read(copied, mega):
     (weights / "model.safetensors.index.json").unlink()
     codes, said = problems(composer.load, folder)
     assert codes == ["S432"]
-    assert "holds 2 safetensors files and no index: a-stray.safetensors, model.safetensors" in said
+    assert "has 2 safetensors files and no index: a-stray.safetensors, model.safetensors" in said
 
 
 @pytest.mark.parametrize("language", ["en", "zh", "EN", "english", "Klingon"])
@@ -302,7 +302,7 @@ def test_an_option_does_what_it_says(mega):
 
 def test_a_piece_that_goes_on_for_ever_leaves_the_others_their_tokens(elderwise):
     one, other = (
-        composer.read_audio(clip).at(RATE).samples for clip in clips("elderwise-mini")[:2]
+        composer.read_audio(clip).resample(RATE).samples for clip in clips("elderwise-mini")[:2]
     )
     both = np.zeros(18 * RATE, np.float32)
     both[: len(one)], both[9 * RATE :][: len(other)] = one[: 9 * RATE], other[: 9 * RATE]
@@ -345,7 +345,7 @@ def test_code_of_the_repository_is_not_run(copied, tmp_path):
     (weights / "own.py").write_text(f"open({str(tmp_path / 'ran')!r}, 'w')")
     codes, said = problems(composer.load, folder)
     assert codes == ["S470"]
-    assert "'model_file' asks to run 'own.py', Python code of the repository" in said
+    assert "'model_file' runs 'own.py', Python code of the repository" in said
     assert not (tmp_path / "ran").exists()
 
 

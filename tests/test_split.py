@@ -89,7 +89,7 @@ def test_audio_is_resampled_before_it_is_cut(bundle):
     clip = (np.sin(np.arange(36_000, dtype=np.float32) / 20) / 2, 16_000)
     plan = bundle.plan()
     pieces = split(plan, {"audio": composer.read_audio(clip), "said": "hi"})
-    whole = composer.read_audio(clip).at(8000)
+    whole = composer.read_audio(clip).resample(8000)
     assert [piece["audio"].rate for piece in pieces] == [8000] * 3
     np.testing.assert_array_equal(
         np.concatenate([piece["audio"].samples for piece in pieces]), whole.samples

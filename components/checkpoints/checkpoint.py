@@ -186,7 +186,7 @@ def _unsound(key: str, said: Any, most: int) -> Problem | None:
     """Report a number of the config that is none, or is beyond any use."""
     if said is None or (type(said) is int and 0 < said <= most):
         return None
-    return Problem("W241", f"{key} is {show(str(said))[1:-1]}; wanted 1 to {most}")
+    return Problem("W241", f"{key} is {show(str(said))[1:-1]}; expected 1 to {most}")
 
 
 def _head(config: Mapping[str, Any], tensors: TensorIndex) -> Iterator[Problem]:

@@ -102,12 +102,12 @@ class LayoutChecker:
                 into, kernel = sizes[1] if sizes[1].isdigit() else "in", sizes[2:]
                 orders = (["out", into, *kernel], ["out", *kernel, into])
                 either = " or ".join(f"[{', '.join(order)}]" for order in orders)
-                what = f"{tensor.name} has the shape {list(shape)}; wanted {either}"
+                what = f"{tensor.name} has the shape {list(shape)}; expected {either}"
                 self.report("W272", what)
             return found or ()
         if len(shape) != len(sizes) or 0 in shape:
             more = " with sizes" if sizes else ""
-            what = f"{tensor.name} has the shape {list(shape)}; wanted {AXES[len(sizes)]}{more}"
+            what = f"{tensor.name} has the shape {list(shape)}; expected {AXES[len(sizes)]}{more}"
             self.report("W272", what)
             return ()
         return shape
@@ -119,7 +119,7 @@ class LayoutChecker:
             stored.setdefault(tensor.dtype, shown(tensor))
         hint = "say a precision: float32, float16 or bfloat16"
         if odd := sorted(set(stored) - {*FLOATS}):
-            what = f"tensors are stored in {', '.join(odd)}; wanted floats"
+            what = f"tensors are stored in {', '.join(odd)}; expected floats"
             self.report("W246", what, *(stored[each] for each in odd))
         elif asked is not None and not isinstance(asked, str):
             self.report("W246", f"{self.kind} does not quantize", hint=hint)

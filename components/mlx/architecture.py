@@ -37,7 +37,8 @@ def refusal(config: Mapping[str, Any]) -> Problem | None:
     names = config.get("architectures")
     if names is not None and not _are_names(names):
         return Problem(
-            "W240", f"config.json has the architectures {show(str(names))}; wanted a list of names"
+            "W240",
+            f"config.json has the architectures {show(str(names))}; expected a list of names",
         )
     home = folder()
     if home is None:

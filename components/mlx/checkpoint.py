@@ -7,7 +7,7 @@ from dataclasses import dataclass, fields, replace
 from typing import TYPE_CHECKING, Any
 
 from composer.core.errors import Place, Problem
-from composer.formats.jsonplaces import key_place
+from composer.formats.json_positions import key_position
 
 from ..checkpoints.checkpoint import HEAD, Checkpoint, check_checkpoint
 from ..checkpoints.folder import open_folder
@@ -71,6 +71,6 @@ def at_their_keys(file: Location, headers: Headers, found: Iterable[Placed]) -> 
 def nearest(text: str, path: tuple[str, ...]) -> tuple[Any, Any]:
     """Return where a key stands, or else the key that it would stand in."""
     for length in range(len(path), 0, -1):
-        if found := key_place(text, path[:length]):
+        if found := key_position(text, path[:length]):
             return found
     return None, None

@@ -1,6 +1,6 @@
 """Describe models from their headers alone, before any parser that a hostile file could crash."""
 
-from composer.formats.config import dangers, read_config
+from composer.formats.config import read_config, unsafe_keys
 from composer.formats.files import Files, LocalFiles
 from composer.formats.initializers import External
 from composer.formats.onnx import OnnxSignature, OnnxValue, read_onnx
@@ -30,7 +30,6 @@ __all__ = [
     "Tensor",
     "TensorIndex",
     "TokenizerInfo",
-    "dangers",
     "quantization",
     "read_config",
     "read_onnx",
@@ -38,4 +37,5 @@ __all__ = [
     "read_tokenizer",
     "tokenizer_bytes",
     "tokenizer_file",
+    "unsafe_keys",
 ]

@@ -15,7 +15,7 @@ from composer.formats.strictjson import parse_object
 SIZE = 4_000_000
 IGNORED = {
     "auto_map": "names Python classes of the repository",
-    "trust_remote_code": "asks to run Python code of the repository",
+    "trust_remote_code": "runs Python code of the repository",
     "_attn_implementation_internal": "can name a kernel to download and run",
 }
 
@@ -25,7 +25,7 @@ def read_config(
     files: Files | None = None,
     warn: Callable[[Problem], None] | None = None,
 ) -> dict[str, Any]:
-    """Return a JSON object without its dangerous keys, telling `warn` which were dropped.
+    """Return a JSON object without its dangerous keys, and report each dropped key to `warn`.
 
     A folder means the config.json in it.
     """
@@ -38,28 +38,30 @@ def read_config(
         data = ranges.read(0, ranges.size)
     sniff(location, data[:512], "a JSON file")
     config = parse_object(location, data)
-    problems = list(dangers(config, location))
+    problems = list(unsafe_keys(config, location))
     errors = [problem for problem in problems if problem.severity == "error"]
     if errors:
         raise ComposerError(errors)
     for problem in problems:
         if warn:
             warn(problem)
-    clean: dict[str, Any] = _without(config)
+    clean: dict[str, Any] = _drop_ignored(config)
     return clean
 
 
-def dangers(config: Mapping[str, Any], location: Location, at: str = "") -> tuple[Problem, ...]:
-    """List the keys, at any depth, by which a config asks a loader to run code."""
+def unsafe_keys(
+    config: Mapping[str, Any], location: Location, prefix: str = ""
+) -> tuple[Problem, ...]:
+    """List the keys, at any depth, that make a loader run code."""
     found: list[Problem] = []
     place = Place(str(location))
     for key, value in config.items():
-        path = f"{at}.{key}" if at else key
+        path = f"{prefix}.{key}" if prefix else key
         if key == "model_file" and value is not None:
             found.append(
                 Problem(
                     "S470",
-                    f"{show(path)} asks to run {show(str(value))}, Python code of the repository",
+                    f"{show(path)} runs {show(str(value))}, Python code of the repository",
                     place,
                     hint="use a component that knows this architecture, or install one as a "
                     "plug-in; then remove model_file",
@@ -71,11 +73,11 @@ def dangers(config: Mapping[str, Any], location: Location, at: str = "") -> tupl
             )
         for inner in value if isinstance(value, list) else (value,):
             if isinstance(inner, dict) and key not in IGNORED:
-                found += dangers(inner, location, path)
+                found += unsafe_keys(inner, location, path)
     return tuple(found)
 
 
-def _without(value: Any) -> Any:
+def _drop_ignored(value: Any) -> Any:
     if isinstance(value, dict):
-        return {key: _without(inner) for key, inner in value.items() if key not in IGNORED}
-    return [_without(inner) for inner in value] if isinstance(value, list) else value
+        return {key: _drop_ignored(inner) for key, inner in value.items() if key not in IGNORED}
+    return [_drop_ignored(inner) for inner in value] if isinstance(value, list) else value

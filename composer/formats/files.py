@@ -11,17 +11,17 @@ from typing import Literal, NoReturn, Protocol
 
 from composer.core.location import Location
 from composer.formats.ranges import LocalRanges, Ranges
-from composer.formats.refusal import listing, refuse, show
+from composer.formats.refusal import join_names, refuse, show
 
 Kind = Literal["file", "folder", "other"]
 
-MOST_NAMES = 20_000
+MAX_ENTRIES = 20_000
 
 
 class Files(Protocol):
-    """What a reader needs from the place where files are.
+    """Where a reader finds files: a disk, or a repository on the Hub.
 
-    With `within`, `open` demands that the file is truly in that folder: no link leads out of it
+    With `within`, `open` requires the file to be in that folder itself: no link leads out of it
     and the file has no second name.
     """
 
@@ -36,9 +36,9 @@ class LocalFiles:
     """Files on this machine, links resolved, the Hugging Face cache layout understood."""
 
     def kind(self, location: Location) -> Kind | None:
-        """Say what is there, or None; raise if the path leaves its source."""
+        """Return the kind of a path, or None if there is none; raise if it leaves its source."""
         try:
-            mode = os.stat(self._real(location)).st_mode
+            mode = os.stat(self._confined_path(location)).st_mode
         except OSError:
             return None
         if stat.S_ISREG(mode):
@@ -48,20 +48,20 @@ class LocalFiles:
     def names(self, location: Location) -> tuple[str, ...]:
         """List a folder, sorted."""
         try:
-            with os.scandir(self._real(location)) as entries:
-                names = [entry.name for entry in islice(entries, MOST_NAMES + 1)]
+            with os.scandir(self._confined_path(location)) as entries:
+                names = [entry.name for entry in islice(entries, MAX_ENTRIES + 1)]
         except OSError as error:
             refuse(location, "S402", f"cannot be listed: {error.strerror}")
-        if len(names) > MOST_NAMES:
-            refuse(location, "S402", f"holds more than {MOST_NAMES} names")
+        if len(names) > MAX_ENTRIES:
+            refuse(location, "S402", f"has more than {MAX_ENTRIES} names")
         return tuple(sorted(names))
 
     def open(self, location: Location, within: Location | None = None) -> LocalRanges:
-        """Open a regular file, or say what is missing and what is there instead."""
+        """Open a regular file, or raise with the nearest name that exists."""
         if self.kind(location) is None:
-            absent(self, location)
-        ranges = LocalRanges(location, self._real(location, within))
-        if within and ranges.links > 1 and not _cached(location):
+            raise_missing(self, location)
+        ranges = LocalRanges(location, self._confined_path(location, within))
+        if within and ranges.links > 1 and not _in_hf_cache(location):
             ranges.__exit__()
             refuse(
                 location,
@@ -71,7 +71,7 @@ class LocalFiles:
             )
         return ranges
 
-    def _real(self, location: Location, within: Location | None = None) -> Path:
+    def _confined_path(self, location: Location, within: Location | None = None) -> Path:
         path = location.path
         if location.root is None or path is None:
             refuse(
@@ -88,9 +88,9 @@ class LocalFiles:
                 f"the path {show(inside)} may leave the source",
                 hint="write it relative to the source, with / and without ..",
             )
-        home = within.path if within and within.path else location.root
-        real, room = _resolve(path), _resolve(home)
-        if not real.is_relative_to(room) and not _cached(location):
+        folder = within.path if within and within.path else location.root
+        real = _resolve(path)
+        if not real.is_relative_to(_resolve(folder)) and not _in_hf_cache(location):
             refuse(
                 location,
                 "S400",
@@ -103,32 +103,32 @@ class LocalFiles:
 def stays_inside(path: Path) -> bool:
     """Tell whether a path is no link out of its folder, but for those of a Hugging Face cache."""
     location = Location("", path.name, path.parent)
-    return _resolve(path).is_relative_to(_resolve(path.parent)) or _cached(location)
+    return _resolve(path).is_relative_to(_resolve(path.parent)) or _in_hf_cache(location)
 
 
 def _resolve(path: Path) -> Path:
     return Path(os.path.realpath(path))
 
 
-def _cached(location: Location) -> bool:
+def _in_hf_cache(location: Location) -> bool:
     """Tell whether this is a file of a Hugging Face cache: a link from snapshots/ into blobs/."""
     path, root = location.path, location.root
     if path is None or root is None or not path.is_symlink():
         return False
-    home, folder = _resolve(root), _resolve(path.parent)
-    if not folder.is_relative_to(home):
+    source, folder = _resolve(root), _resolve(path.parent)
+    if not folder.is_relative_to(source):
         return False
-    for place in (home, *home.parents):
-        if place.parent.name == "snapshots":
-            own = place.parent.parent
+    for parent in (source, *source.parents):
+        if parent.parent.name == "snapshots":
+            repository = parent.parent.parent
             real = _resolve(path).parent
             # Newer caches share blobs between repositories, two digits of their hash to a folder.
-            return real == own / "blobs" or real.parent == own.parent / "blobs"
+            return real == repository / "blobs" or real.parent == repository.parent / "blobs"
     return False
 
 
-def absent(files: Files, location: Location) -> NoReturn:
-    """Refuse a location that is not there: say what is, and the nearest name."""
+def raise_missing(files: Files, location: Location) -> NoReturn:
+    """Raise S401 for a missing location, with what its folder contains and the nearest name."""
     here = Location(location.source, "", location.root)
     for part in filter(None, location.inside.split("/")):
         if files.kind(here) != "folder" or files.kind(here / part) is None:
@@ -144,6 +144,6 @@ def absent(files: Files, location: Location) -> NoReturn:
         location,
         "S401",
         f"{location} does not exist",
-        f"{here} holds {listing(names)}",
+        f"{here} contains {join_names(names)}",
         hint=f"did you mean {str(here / near[0]) + rest!r}?" if near else None,
     )

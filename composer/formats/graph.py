@@ -1,4 +1,4 @@
-"""Walk the nodes of an ONNX model: which operators it uses, and that its values can be made."""
+"""Walk the nodes of an ONNX model: list its operators and check that every value is defined."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 from composer.core.location import Location
 from composer.formats.initializers import Initializers
 from composer.formats.protobuf import Excessive, Field, Span, Window, message
-from composer.formats.refusal import Report, listing, show
+from composer.formats.refusal import Report, join_names, show
 
 GRAPH = {
     1: Field("nodes", "span", many=True),
@@ -44,21 +44,21 @@ FUNCTION = {
 }
 NAMED = {1: Field("name", "text")}
 DOMAINS = frozenset({"", "ai.onnx", "ai.onnx.ml", "com.microsoft"})
-NESTED = 16
+MAX_DEPTH = 16
 
 Operator = tuple[str, str]
 
 
 @dataclass(frozen=True, slots=True)
 class Node:
-    """What a node reads, its subgraphs' outer names included, and what it makes."""
+    """A node's inputs, including outer names that its subgraphs read, and its outputs."""
 
     name: str
-    reads: frozenset[str]
-    makes: tuple[str, ...]
+    inputs: frozenset[str]
+    outputs: tuple[str, ...]
 
 
-class Walk:
+class GraphWalker:
     """Visit every graph of a model once, subgraphs and functions included."""
 
     def __init__(
@@ -72,8 +72,8 @@ class Walk:
 
     def graph(self, span: Span, depth: int = 0) -> tuple[dict[str, Any], set[str], set[str]]:
         """Return a graph's fields, its initializers' names and the outer names that it reads."""
-        if depth > NESTED:
-            raise Excessive(f"its graphs are nested more than {NESTED} deep")
+        if depth > MAX_DEPTH:
+            raise Excessive(f"its graphs are nested more than {MAX_DEPTH} deep")
         parts = message(self.window, span, GRAPH)
         stored: set[str] = set()
         values = [self._values(sparse) for sparse in parts["sparse"]]
@@ -84,11 +84,11 @@ class Walk:
             stored.add(name)
         inputs = [self._name(value) for value in parts["inputs"]]
         outputs = [self._name(value) for value in parts["outputs"]]
-        free = self._order(parts["nodes"], [*stored, *inputs], outputs, depth)
-        return parts, stored, free
+        undefined = self._check_nodes(parts["nodes"], [*stored, *inputs], outputs, depth)
+        return parts, stored, undefined
 
     def functions(self, spans: Iterable[Span]) -> None:
-        """Visit the model's own functions, which may not call themselves."""
+        """Visit the model's local functions, which must not be recursive."""
         calls: dict[Operator, set[Operator]] = {}
         used = self.operators
         for span in spans:
@@ -97,8 +97,8 @@ class Walk:
             if own in calls:
                 self._wrong("S442", f"two functions are called {show('.'.join(own))}")
             self.operators = calls.setdefault(own, set())
-            free = self._order(parts["nodes"], parts["inputs"], parts["outputs"], 0)
-            self.unmade(free)
+            undefined = self._check_nodes(parts["nodes"], parts["inputs"], parts["outputs"], 0)
+            self.report_undefined(undefined)
         self.operators = used.union(*calls.values())
         nodes = [
             Node(".".join(own), frozenset(map(repr, called)), (repr(own),))
@@ -110,33 +110,33 @@ class Walk:
             if names:
                 self._wrong(
                     "S445",
-                    f"uses the operator {listing(names)} of the domain {show(domain)}",
+                    f"uses the operator {join_names(names)} of the domain {show(domain)}",
                     hint="only operators of ONNX, ai.onnx.ml and com.microsoft run: export again "
                     "without custom operators",
                 )
 
-    def unmade(self, names: Collection[str]) -> None:
-        """Report the names that are read in the outermost scope and made nowhere."""
+    def report_undefined(self, names: Collection[str]) -> None:
+        """Report the names that are read in the outermost scope but defined nowhere."""
         if names:
-            self._wrong("S446", f"reads {listing(sorted(names))}, which nothing makes")
+            self._wrong("S446", f"reads {join_names(sorted(names))}, which no node produces")
 
-    def _order(
-        self, spans: list[Span], given: Collection[str], outputs: Iterable[str], depth: int
+    def _check_nodes(
+        self, spans: list[Span], defined: Collection[str], outputs: Iterable[str], depth: int
     ) -> set[str]:
         nodes = [self._node(span, depth) for span in spans]
-        known, maker = set(given), dict[str, int]()
+        known, producer = set(defined), dict[str, int]()
         for number, node in enumerate(nodes):
-            for name in node.makes:
-                if name in maker or name in known:
-                    self._wrong("S442", f"the value {show(name)} is made twice")
-                maker[name] = number
-        self._acyclic(nodes, maker)
-        read = set[str]().union(*(node.reads for node in nodes), filter(None, outputs))
-        return read - known - maker.keys()
+            for name in node.outputs:
+                if name in producer or name in known:
+                    self._wrong("S442", f"the value {show(name)} is produced twice")
+                producer[name] = number
+        self._acyclic(nodes, producer)
+        read = set[str]().union(*(node.inputs for node in nodes), filter(None, outputs))
+        return read - known - producer.keys()
 
     def _node(self, span: Span, depth: int) -> Node:
         parts = message(self.window, span, NODE)
-        reads = set(filter(None, parts["inputs"]))
+        inputs = set(filter(None, parts["inputs"]))
         self.operators.add((parts["domain"] or "", parts["op"] or ""))
         for attribute in parts["attributes"]:
             inner = message(self.window, attribute, ATTRIBUTE)
@@ -146,28 +146,30 @@ class Walk:
                     self.initializers.add(tensor)
             for graph in (inner["graph"], *inner["graphs"]):
                 if graph:
-                    reads |= self.graph(graph, depth + 1)[2]
-        makes = tuple(filter(None, parts["outputs"]))
-        return Node(parts["name"] or parts["op"] or "", frozenset(reads), makes)
+                    inputs |= self.graph(graph, depth + 1)[2]
+        outputs = tuple(filter(None, parts["outputs"]))
+        return Node(parts["name"] or parts["op"] or "", frozenset(inputs), outputs)
 
-    def _acyclic(self, nodes: list[Node], maker: dict[str, int]) -> None:
-        waits = [{maker[name] for name in node.reads if name in maker} for node in nodes]
+    def _acyclic(self, nodes: list[Node], producer: dict[str, int]) -> None:
+        dependencies = [
+            {producer[name] for name in node.inputs if name in producer} for node in nodes
+        ]
         readers: dict[int, list[int]] = {}
-        for number, needed in enumerate(waits):
+        for number, needed in enumerate(dependencies):
             for other in needed:
                 readers.setdefault(other, []).append(number)
-        left = [len(needed) for needed in waits]
-        ready = [number for number, count in enumerate(left) if not count]
+        remaining = [len(needed) for needed in dependencies]
+        ready = [number for number, count in enumerate(remaining) if not count]
         while ready:
             for reader in readers.get(ready.pop(), ()):
-                left[reader] -= 1
-                if not left[reader]:
+                remaining[reader] -= 1
+                if not remaining[reader]:
                     ready.append(reader)
-        stuck = [nodes[number].name for number, count in enumerate(left) if count]
-        if len(stuck) == 1:
-            self._wrong("S446", f"{listing(stuck)} waits for its own output")
-        elif stuck:
-            self._wrong("S446", f"{listing(stuck)} wait for each other in a circle")
+        cyclic = [nodes[number].name for number, count in enumerate(remaining) if count]
+        if len(cyclic) == 1:
+            self._wrong("S446", f"{join_names(cyclic)} depends on its own output")
+        elif cyclic:
+            self._wrong("S446", f"{join_names(cyclic)} depend on each other in a cycle")
 
     def _values(self, span: Span) -> Span | None:
         values: Span | None = message(self.window, span, SPARSE)["values"]

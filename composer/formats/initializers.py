@@ -72,7 +72,7 @@ class External:
 
 
 class Initializers:
-    """Add up stored tensors without reading their bytes."""
+    """Measure stored tensors without reading their bytes."""
 
     def __init__(self, location: Location, window: Window, files: Files, report: Report) -> None:
         self.location = location
@@ -92,29 +92,29 @@ class Initializers:
             return name
         dtype, bits = DTYPES[tensor["dtype"]]
         if not addressable(dims):
-            self._wrong("S444", name, f"has the dims {show(str(dims))}, which cannot be")
+            self._wrong("S444", name, f"has the dims {show(str(dims))}, which are out of range")
             return name
         count = prod(dims)
         nbytes = (count * bits + 7) // 8
         self.nbytes += nbytes
         if tensor["place"] == 1:
-            self._outside(name, nbytes, tensor["external"], tensor["raw"] is not None)
+            self._add_external(name, nbytes, tensor["external"], tensor["raw"] is not None)
         elif tensor["raw"] is not None:
-            held = tensor["raw"][1] - tensor["raw"][0]
-            if held != nbytes:
+            stored = tensor["raw"][1] - tensor["raw"][0]
+            if stored != nbytes:
                 self._wrong(
-                    "S452", name, f"is {dtype} {dims}, {nbytes} bytes, but {held} are stored"
+                    "S452", name, f"is {dtype} {dims}, {nbytes} bytes, but {stored} are stored"
                 )
         elif count > len(tensor["strings"]) if dtype == "string" else count:
-            held = sum(end - start for kind in TYPED for start, end in tensor[kind])
-            if dtype == "string" or count > 4 * held:
-                self._wrong("S452", name, f"is {dtype} {dims}, but {held} bytes are stored")
+            stored = sum(end - start for kind in TYPED for start, end in tensor[kind])
+            if dtype == "string" or count > 4 * stored:
+                self._wrong("S452", name, f"is {dtype} {dims}, but {stored} bytes are stored")
         return name
 
     def _wrong(self, code: str, name: str, message: str, hint: str | None = None) -> None:
         self.report.add(self.location, code, f"the tensor {show(name)} {message}", hint=hint)
 
-    def _outside(self, name: str, nbytes: int, entries: list[Span], inside: bool) -> None:
+    def _add_external(self, name: str, nbytes: int, entries: list[Span], inside: bool) -> None:
         values: dict[str, str] = {}
         for span in entries:
             entry = message(self.window, span, ENTRY)
@@ -123,60 +123,60 @@ class Initializers:
                 self._wrong("S449", name, f"has external data with the key {show(key)}")
                 return
             values[key] = entry["value"] or ""
-        place = values.get("location", "")
-        if not _relative(place):
+        path = values.get("location", "")
+        if not _relative(path):
             self._wrong(
                 "S448",
                 name,
-                f"has its data in {show(place)}; wanted a path in the folder of the model",
+                f"stores its data in {show(path)}; expected a path in the folder of the model",
                 hint="save the model with its data file beside it",
             )
             return
         numbers = [values.get("offset", "0"), values.get("length", str(nbytes))]
         if inside or not all(re.fullmatch(r"[0-9]{1,19}", number) for number in numbers):
             found = "data inside and outside" if inside else f"offset, length {', '.join(numbers)}"
-            self._wrong("S449", name, f"has {show(found)[1:-1]}; wanted whole numbers from 0")
+            self._wrong("S449", name, f"has {show(found)[1:-1]}; expected whole numbers from 0")
             return
         offset, length = map(int, numbers)
         if length != nbytes:
             self._wrong("S452", name, f"needs {nbytes} bytes, but {length} are stored outside")
-        size = self._size(place)
+        size = self._size(path)
         if size is not None and offset + length > size:
             self._wrong(
                 "S450",
                 name,
-                f"needs bytes {offset} to {offset + length} of {place}, which has {size}",
-                hint="the data file was cut off, or belongs to another model; fetch it again",
+                f"needs bytes {offset} to {offset + length} of {path}, which has {size}",
+                hint="the data file was cut off, or belongs to another model; download it again",
             )
-        self.external.append(External(name, self._file(place), offset, length))
+        self.external.append(External(name, self._file(path), offset, length))
 
-    def _file(self, place: str) -> Location:
+    def _file(self, path: str) -> Location:
         folder = self.location.inside.rpartition("/")[0]
-        inside = "/".join(part for part in [folder, *place.split("/")] if part not in ("", "."))
+        inside = "/".join(part for part in [folder, *path.split("/")] if part not in ("", "."))
         return Location(self.location.source, inside, self.location.root)
 
-    def _size(self, place: str) -> int | None:
-        if place not in self.sizes:
+    def _size(self, path: str) -> int | None:
+        if path not in self.sizes:
             folder = Location(
                 self.location.source, self.location.inside.rpartition("/")[0], self.location.root
             )
             try:
-                with self.files.open(self._file(place), within=folder) as ranges:
-                    self.sizes[place] = ranges.size
+                with self.files.open(self._file(path), within=folder) as ranges:
+                    self.sizes[path] = ranges.size
             except ComposerError as error:
                 self.report.extend(error)
-                self.sizes[place] = None
-        return self.sizes[place]
+                self.sizes[path] = None
+        return self.sizes[path]
 
 
 def addressable(dims: list[int]) -> bool:
-    """Tell whether a tensor of these dims could be."""
+    """Tell whether a tensor of these dims is addressable."""
     if len(dims) > AXES or any(not 0 <= dim <= DIM for dim in dims):
         return False
     return prod(filter(None, dims)) <= 2**63 - 1
 
 
-def _relative(place: str) -> bool:
-    if not re.fullmatch(r"[^\\:*\x00-\x1f]{1,1024}", place):
+def _relative(path: str) -> bool:
+    if not re.fullmatch(r"[^\\:*\x00-\x1f]{1,1024}", path):
         return False
-    return not any(part in ("", "..") for part in place.split("/")) and place != "."
+    return not any(part in ("", "..") for part in path.split("/")) and path != "."

@@ -7,10 +7,10 @@ from dataclasses import dataclass
 
 from composer.core.location import Location
 from composer.formats.files import Files, LocalFiles
-from composer.formats.graph import Walk
+from composer.formats.graph import GraphWalker
 from composer.formats.initializers import AXES, DTYPES, External, Initializers, addressable
 from composer.formats.protobuf import Excessive, Field, Malformed, Span, Window, message
-from composer.formats.refusal import Report, listing, refuse, show
+from composer.formats.refusal import Report, join_names, refuse, show
 from composer.formats.sniff import sniff
 
 MODEL = {
@@ -26,7 +26,7 @@ TENSOR_TYPE = {1: Field("dtype", "int"), 2: Field("shape", "span")}
 SHAPE = {1: Field("dims", "span", many=True)}
 DIMENSION = {1: Field("value", "int"), 2: Field("symbol", "text")}
 SIZE = 2**31
-NEWEST_IR, NEWEST_OPSET = 50, 100
+MAX_IR, MAX_OPSET = 50, 100
 
 Dim = int | str | None
 
@@ -42,7 +42,7 @@ class OnnxValue:
 
 @dataclass(frozen=True, eq=False)
 class OnnxSignature:
-    """What an ONNX file takes, gives, needs and weighs."""
+    """An ONNX file's inputs, outputs, opsets, external data and size in bytes."""
 
     file: Location
     inputs: tuple[OnnxValue, ...]
@@ -54,7 +54,7 @@ class OnnxSignature:
 
     @property
     def files(self) -> tuple[Location, ...]:
-        """Return the model's file and the files that hold its external data."""
+        """Return the model's file and its external data files."""
         return tuple(dict.fromkeys((self.file, *(data.file for data in self.external))))
 
 
@@ -66,7 +66,7 @@ def read_onnx(location: Location, files: Files | None = None) -> OnnxSignature:
         refuse(
             location,
             "S402",
-            f"is a folder; wanted an ONNX file (it holds {listing(models)})",
+            f"is a folder; expected an ONNX file (it has {join_names(models)})",
         )
     with files.open(location) as ranges:
         head = ranges.read(0, min(ranges.size, 512))
@@ -76,7 +76,7 @@ def read_onnx(location: Location, files: Files | None = None) -> OnnxSignature:
             refuse(
                 location,
                 "S408",
-                f"has {ranges.size} bytes; a protobuf file ends below {SIZE}",
+                f"has {ranges.size} bytes; protobuf files must be smaller than {SIZE}",
                 hint="save it with external data",
             )
         try:
@@ -86,7 +86,7 @@ def read_onnx(location: Location, files: Files | None = None) -> OnnxSignature:
                 location,
                 "S440",
                 f"is not a readable ONNX model: {error}",
-                hint="it is damaged or cut off; fetch it again",
+                hint="it is damaged or cut off; download it again",
             )
         except Excessive as error:
             refuse(location, "S447", f"is too large to describe: {error}")
@@ -95,18 +95,18 @@ def read_onnx(location: Location, files: Files | None = None) -> OnnxSignature:
 def _read(location: Location, window: Window, files: Files) -> OnnxSignature:
     model = message(window, (0, window.size), MODEL)
     if model["graph"] is None:
-        refuse(location, "S440", "is not a readable ONNX model: it holds no graph")
+        refuse(location, "S440", "is not a readable ONNX model: it has no graph")
     report = Report()
     initializers = Initializers(location, window, files, report)
     opsets = _opsets(location, window, model["ir"], model["opsets"], report)
-    walk = Walk(location, window, initializers, report)
-    parts, stored, free = walk.graph(model["graph"])
-    walk.unmade(free)
-    walk.functions(model["functions"])
+    walker = GraphWalker(location, window, initializers, report)
+    parts, stored, undefined = walker.graph(model["graph"])
+    walker.report_undefined(undefined)
+    walker.functions(model["functions"])
     inputs = _values(location, window, "input", parts["inputs"], stored, report)
     outputs = _values(location, window, "output", parts["outputs"], (), report)
     report.finish()
-    domains = frozenset(domain for domain, _ in walk.operators)
+    domains = frozenset(domain for domain, _ in walker.operators)
     external = tuple(initializers.external)
     return OnnxSignature(location, inputs, outputs, opsets, domains, external, initializers.nbytes)
 
@@ -114,19 +114,19 @@ def _read(location: Location, window: Window, files: Files) -> OnnxSignature:
 def _opsets(
     location: Location, window: Window, ir: int | None, spans: list[Span], report: Report
 ) -> dict[str, int]:
-    if ir is None or not 3 <= ir <= NEWEST_IR:
-        report.add(location, "S453", f"has the IR version {ir}; wanted 3 to {NEWEST_IR}")
+    if ir is None or not 3 <= ir <= MAX_IR:
+        report.add(location, "S453", f"has the IR version {ir}; expected 3 to {MAX_IR}")
     opsets: dict[str, int] = {}
     for span in spans:
         opset = message(window, span, OPSET)
         domain, version = opset["domain"] or "", opset["version"] or 0
         if domain in opsets:
             report.add(location, "S453", f"names an opset of {show(domain)} twice")
-        if not 1 <= version <= NEWEST_OPSET:
+        if not 1 <= version <= MAX_OPSET:
             report.add(
                 location,
                 "S453",
-                f"names the opset {version} of {show(domain)}; wanted 1 to {NEWEST_OPSET}",
+                f"names the opset {version} of {show(domain)}; expected 1 to {MAX_OPSET}",
             )
         opsets[domain] = version
     if not opsets:
@@ -148,8 +148,10 @@ def _values(
         value = message(window, span, VALUE)
         name = value["name"] or ""
         if not name or name in seen:
-            said = f"two {role}s are called {show(name)}" if name else f"an {role} has no name"
-            report.add(location, "S442", said)
+            message_text = (
+                f"two {role}s are called {show(name)}" if name else f"an {role} has no name"
+            )
+            report.add(location, "S442", message_text)
         seen.add(name)
         if name not in stored:
             typed = _typed(location, window, f"the {role} {show(name)}", value["type"], report)
@@ -165,7 +167,7 @@ def _typed(
 ) -> tuple[str, tuple[Dim, ...] | None] | None:
     tensor = message(window, span, TYPE)["tensor"] if span else None
     if tensor is None:
-        report.add(location, "S443", f"{what} is no tensor; only tensors can be wired")
+        report.add(location, "S443", f"{what} is not a tensor; only tensors can be wired")
         return None
     parts = message(window, tensor, TENSOR_TYPE)
     if parts["dtype"] not in DTYPES:
@@ -179,6 +181,8 @@ def _typed(
         dim = message(window, inner, DIMENSION)
         dims.append(dim["value"] if dim["value"] is not None else dim["symbol"] or None)
     if len(dims) > AXES or not addressable([dim for dim in dims if isinstance(dim, int)]):
-        report.add(location, "S444", f"{what} has the dims {show(str(dims))}, which cannot be")
+        report.add(
+            location, "S444", f"{what} has the dims {show(str(dims))}, which are out of range"
+        )
         return None
     return dtype, tuple(dims)

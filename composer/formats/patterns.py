@@ -1,8 +1,8 @@
-"""Refuse tokenizer rules that could backtrack for ever or blow a text up.
+"""Refuse tokenizer rules that could backtrack exponentially or multiply a text's length.
 
-This bounds what can be seen without running: nested unbounded repeats, huge counts, back
+This covers what static analysis finds: nested unbounded repeats, huge counts, back
 references, replacements that multiply. Polynomial backtracking (`a*a*a*b`) and faults inside the
-tokenizers library are not seen here: load a tokenizer that nobody vouches for in a child process.
+tokenizers library are not found here: load an untrusted tokenizer in a child process.
 """
 
 from __future__ import annotations
@@ -16,14 +16,14 @@ from composer.core.location import Location
 from composer.formats.refusal import Report, show
 
 STEPS = ("normalizer", "pre_tokenizer", "post_processor", "decoder")
-PATTERN, PATTERNS = 4096, 16_384
-COUNT = 1000
-LONG = 32
-CONTENT = 256
-GROWTH = 256
-STEP_COUNT = 1000
-PADDING = 1_000_000
-SEQUENCES = 8
+MAX_PATTERN, MAX_TOTAL_PATTERN = 4096, 16_384
+MAX_REPEAT = 1000
+MIN_RISKY_REPEAT = 32
+MAX_CONTENT = 256
+MAX_GROWTH = 256
+MAX_RULES = 1000
+MAX_PADDING = 1_000_000
+MAX_SEQUENCES = 8
 UNKNOWN = ("(?R", "(?&", "(?P", "(?(", "(?@", "(*")
 PIECE = re.compile(
     r"\\[pPx]\{[^}]*\}|\\.|\[\^?\]?(?:\[:\^?\w+:\]|\\.|[^\]\\])*\]"
@@ -37,7 +37,7 @@ class Group:
     """A group that is being scanned: does it repeat, and how do its alternatives start?"""
 
     repeats: bool = False
-    fresh: bool = True
+    at_start: bool = True
     starts: list[str] = field(default_factory=list)
 
 
@@ -47,39 +47,41 @@ def check_pipeline(location: Location, content: dict[str, Any], report: Report) 
     for step in STEPS:
         growth, copies = 1, 0
         for number, rule in enumerate(_rules(content.get(step))):
-            if number >= STEP_COUNT:
-                report.add(location, "S463", f"{step} has more than {STEP_COUNT} rules")
+            if number >= MAX_RULES:
+                report.add(location, "S463", f"{step} has more than {MAX_RULES} rules")
                 break
             pattern = rule.get("pattern")
             if isinstance(pattern, dict) and isinstance(pattern.get("Regex"), str):
                 characters += len(pattern["Regex"])
-                if characters > PATTERNS:
-                    report.add(location, "S462", f"its patterns have over {PATTERNS} characters")
+                if characters > MAX_TOTAL_PATTERN:
+                    report.add(
+                        location, "S462", f"its patterns have over {MAX_TOTAL_PATTERN} characters"
+                    )
                     return
                 _check_pattern(location, step, pattern["Regex"], report)
             for key in ("content", "prepend"):
                 text = rule.get(key)
-                if isinstance(text, str) and len(text) > CONTENT:
+                if isinstance(text, str) and len(text) > MAX_CONTENT:
                     report.add(
                         location,
                         "S463",
                         f"a rule of {step} writes {len(text)} characters at each match; "
-                        f"the limit is {CONTENT}",
+                        f"the limit is {MAX_CONTENT}",
                     )
             copies += "Sequence" in rule
             if rule.get("type") == "Replace":
                 growth = min(growth * _growth(rule), 10**12)
-        if growth > GROWTH:
+        if growth > MAX_GROWTH:
             report.add(
                 location,
                 "S463",
-                f"{step} can make a text {growth} times as long; the limit is {GROWTH}",
+                f"{step} can make a text {growth} times as long; the limit is {MAX_GROWTH}",
             )
-        if copies > SEQUENCES:
+        if copies > MAX_SEQUENCES:
             report.add(
                 location,
                 "S463",
-                f"{step} writes the text {copies} times; the limit is {SEQUENCES}",
+                f"{step} writes the text {copies} times; the limit is {MAX_SEQUENCES}",
             )
     _check_padding(location, content, report)
 
@@ -111,9 +113,9 @@ def _check_pattern(location: Location, step: str, pattern: str, report: Report) 
 
 
 def dangerous(pattern: str) -> str | None:
-    """Say why a pattern may take for ever, or None where nothing speaks against it."""
-    if len(pattern) > PATTERN:
-        return f"has {len(pattern)} characters, over {PATTERN}"
+    """Say why a pattern may backtrack exponentially, or return None."""
+    if len(pattern) > MAX_PATTERN:
+        return f"has {len(pattern)} characters, over {MAX_PATTERN}"
     pieces = list(PIECE.finditer(pattern))
     groups, closed = [Group()], Group()
     for match, before in zip(pieces, ["", *(match[0] for match in pieces)], strict=False):
@@ -124,11 +126,11 @@ def dangerous(pattern: str) -> str | None:
             return "uses a construct that is not known to be safe"
         if piece in ("*", "+") or match[2] is not None:
             bounds = [bound for bound in (match[1], match[3]) if bound]
-            if any(len(bound) > 4 or int(bound) > COUNT for bound in bounds):
-                return f"repeats more than {COUNT} times"
+            if any(len(bound) > 4 or int(bound) > MAX_REPEAT for bound in bounds):
+                return f"repeats more than {MAX_REPEAT} times"
             possessive = piece == "+" and before.endswith(("*", "+", "?")) and len(before) == 1
             long = piece in ("*", "+") or (match[2] and not match[3])
-            if possessive or not (long or any(int(bound) >= LONG for bound in bounds)):
+            if possessive or not (long or any(int(bound) >= MIN_RISKY_REPEAT for bound in bounds)):
                 continue
             if closed.repeats:
                 return "repeats a group that itself repeats"
@@ -142,10 +144,10 @@ def dangerous(pattern: str) -> str | None:
             continue
         closed = Group()
         if piece == "|":
-            group.fresh = True
-        elif group.fresh:
+            group.at_start = True
+        elif group.at_start:
             group.starts.append(piece)
-            group.fresh = False
+            group.at_start = False
         if piece.startswith("("):
             groups.append(Group())
     return None
@@ -161,9 +163,9 @@ def _check_padding(location: Location, content: dict[str, Any], report: Report) 
         ("strategy", fixed),
         ("pad_to_multiple_of", padding.get("pad_to_multiple_of")),
     ):
-        if length is not None and (type(length) is not int or not 0 <= length <= PADDING):
+        if length is not None and (type(length) is not int or not 0 <= length <= MAX_PADDING):
             report.add(
                 location,
                 "S463",
-                f"padding.{name} is {show(str(length))}; the limit is {PADDING}",
+                f"padding.{name} is {show(str(length))}; the limit is {MAX_PADDING}",
             )

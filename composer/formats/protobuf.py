@@ -1,4 +1,4 @@
-"""Walk protobuf messages in a file of any size, hopping over what nobody asked for."""
+"""Walk protobuf messages in a file of any size, skipping unknown fields."""
 
 from __future__ import annotations
 
@@ -11,18 +11,18 @@ BLOCK = 16_384
 FIELDS = 1_000_000
 REPEATS = 50_000
 TEXT = 65_536
-HELD = 32_000_000
-OBJECT = 64  # what a short string costs beside its characters
+MAX_NAME_BYTES = 32_000_000
+STRING_OVERHEAD = 64  # what a short string costs beside its characters
 
 Span = tuple[int, int]
 
 
 class Malformed(Exception):
-    """Bytes that are no such message."""
+    """Bytes that are not a valid message."""
 
 
 class Excessive(Exception):
-    """A message that holds more than any honest one."""
+    """A message that exceeds the limits of any genuine model."""
 
 
 class Field(NamedTuple):
@@ -42,16 +42,16 @@ class Window:
         self.base = 0
         self.data = b""
         self.fields = 0
-        self.held = 0
+        self.name_bytes = 0
 
     def varint(self, at: int, end: int) -> tuple[int, int]:
         """Return the number at `at` and where it ends."""
-        near = at - self.base
-        if near < 0 or near + 10 > len(self.data):
-            self.base, near = at, 0
+        start_in_block = at - self.base
+        if start_in_block < 0 or start_in_block + 10 > len(self.data):
+            self.base, start_in_block = at, 0
             self.data = self.ranges.read(at, max(0, min(BLOCK, self.size - at)))
         value = shift = 0
-        for byte in self.data[near : near + min(10, end - at)]:
+        for byte in self.data[start_in_block : start_in_block + min(10, end - at)]:
             value |= (byte & 127) << shift
             shift += 7
             if byte < 128:
@@ -65,12 +65,12 @@ class Window:
         start, end = span
         if end - start > TEXT:
             raise Excessive(f"a name at byte {start} has {end - start} bytes")
-        self.held += OBJECT + end - start
-        if self.held > HELD:
-            raise Excessive(f"its names take more than {HELD} bytes")
-        near = start - self.base
-        if near >= 0 and end - self.base <= len(self.data):
-            data = self.data[near : end - self.base]
+        self.name_bytes += STRING_OVERHEAD + end - start
+        if self.name_bytes > MAX_NAME_BYTES:
+            raise Excessive(f"its names take more than {MAX_NAME_BYTES} bytes")
+        start_in_block = start - self.base
+        if start_in_block >= 0 and end - self.base <= len(self.data):
+            data = self.data[start_in_block : end - self.base]
         else:
             data = self.ranges.read(start, end - start)
         try:
@@ -80,16 +80,16 @@ class Window:
 
 
 def message(window: Window, span: Span, fields: Mapping[int, Field]) -> dict[str, Any]:
-    """Return a message's known fields by name: lists where they repeat, else a value or None.
+    """Return a message's known fields by name: a list for repeated ones, else a value or None.
 
-    A field of the wrong wire type, or twice where it stands once, is refused: parsers differ there.
+    A field of the wrong wire type, or a singular one given twice, is refused: parsers differ there.
     """
     found: dict[str, Any] = {field.name: [] if field.many else None for field in fields.values()}
     at, end = span
     while at < end:
         window.fields += 1
         if window.fields > FIELDS:
-            raise Excessive(f"it holds more than {FIELDS} fields")
+            raise Excessive(f"it has more than {FIELDS} fields")
         start = at
         key, at = window.varint(at, end)
         wire, field = key & 7, fields.get(key >> 3)
@@ -118,10 +118,10 @@ def message(window: Window, span: Span, fields: Mapping[int, Field]) -> dict[str
             value = window.text(value)
         if not field.many:
             if found[field.name] is not None:
-                raise Malformed(f"{field.name} is there twice, again at byte {start}")
+                raise Malformed(f"{field.name} occurs twice, the second time at byte {start}")
             found[field.name] = value
         elif len(found[field.name]) >= REPEATS:
-            raise Excessive(f"it holds more than {REPEATS} of {field.name}")
+            raise Excessive(f"it has more than {REPEATS} of {field.name}")
         else:
             found[field.name].append(value)
     return found

@@ -1,4 +1,4 @@
-"""Say how the weights of a model are quantized, as mlx-lm reads it from config.json."""
+"""Read how a model's weights are quantized, as mlx-lm reads it from config.json."""
 
 from __future__ import annotations
 
@@ -35,14 +35,14 @@ class Scheme:
 
 @dataclass(frozen=True)
 class Quantization(Scheme):
-    """The model's default scheme, with the modules that say otherwise."""
+    """The model's default scheme, and the modules that override it."""
 
     modules: Mapping[str, Scheme | None] = field(default_factory=dict)
 
     def of(self, path: str) -> Scheme | None:
-        """Return a module's scheme, or None where the config says it stays as it is.
+        """Return a module's scheme, or None where the config leaves it unquantized.
 
-        Where the config is silent mlx-lm quantizes a module if `<path>.scales` is stored.
+        A module that the config does not name is quantized if `<path>.scales` is stored.
         """
         return self.modules.get(path, Scheme(self.bits, self.group_size, self.mode))
 
@@ -58,9 +58,9 @@ def quantization(
         legacy = config.get("quantization_config")
         if legacy is None and isinstance(text, dict):
             legacy = text.get("quantization_config")
-        return _foreign(where, legacy) if legacy else None
+        return _from_other_tool(where, legacy) if legacy else None
     if not isinstance(own, dict):
-        refuse(where, "S472", f"quantization is {kind(own)}; wanted an object")
+        refuse(where, "S472", f"quantization is {kind(own)}; expected an object")
     default = _scheme(where, "quantization", own, {"bits", "group_size"})
     modules: dict[str, Scheme | None] = {}
     for path, value in own.items():
@@ -73,33 +73,33 @@ def quantization(
     return Quantization(default.bits, default.group_size, default.mode, modules)
 
 
-def _scheme(location: Location, path: str, values: dict[str, Any], needed: set[str]) -> Scheme:
+def _scheme(location: Location, path: str, values: dict[str, Any], required: set[str]) -> Scheme:
     """Read one scheme; as in mlx-lm a null is the mode's usual value."""
 
-    def wrong(message: str) -> NoReturn:
+    def fail(message: str) -> NoReturn:
         refuse(location, "S472", f"quantization of {show(path)}: {message}")
 
     mode = values.get("mode", "affine")
     if not isinstance(mode, str) or mode not in SCHEMES:
-        wrong(f"mode {show(str(mode))}; wanted one of {', '.join(SCHEMES)}")
-    some_bits, some_sizes, (usual_bits, usual_size) = SCHEMES[mode]
-    for key in sorted(needed - values.keys()):
-        wrong(f"{key} is missing")
-    if unknown := sorted(key for key in values.keys() - {*KEYS} if not needed):
-        wrong(f"the unknown key {show(unknown[0])}; wanted {', '.join(KEYS)}")
-    bits = usual_bits if values.get("bits") is None else values["bits"]
-    size = usual_size if values.get("group_size") is None else values["group_size"]
-    for key, value, some in (("bits", bits, some_bits), ("group_size", size, some_sizes)):
-        if type(value) is not int or value not in some:
-            wanted = ", ".join(map(str, sorted(some)))
-            wrong(f"{key} {show(str(value))} in mode {mode}; wanted one of {wanted}")
+        fail(f"mode {show(str(mode))}; expected one of {', '.join(SCHEMES)}")
+    allowed_bits, allowed_sizes, (default_bits, default_size) = SCHEMES[mode]
+    for key in sorted(required - values.keys()):
+        fail(f"{key} is missing")
+    if unknown := sorted(key for key in values.keys() - {*KEYS} if not required):
+        fail(f"the unknown key {show(unknown[0])}; expected {', '.join(KEYS)}")
+    bits = default_bits if values.get("bits") is None else values["bits"]
+    size = default_size if values.get("group_size") is None else values["group_size"]
+    for key, value, allowed in (("bits", bits, allowed_bits), ("group_size", size, allowed_sizes)):
+        if type(value) is not int or value not in allowed:
+            options = ", ".join(map(str, sorted(allowed)))
+            fail(f"{key} {show(str(value))} in mode {mode}; expected one of {options}")
     return Scheme(bits, size, mode)
 
 
-def _foreign(location: Location, values: Any) -> Quantization | None:
+def _from_other_tool(location: Location, values: Any) -> Quantization | None:
     """Map the formats of other tools that mlx-lm converts at load."""
     if not isinstance(values, dict):
-        refuse(location, "S472", f"quantization_config is {kind(values)}; wanted an object")
+        refuse(location, "S472", f"quantization_config is {kind(values)}; expected an object")
     inner = values.get("quantization", values)
     settings = inner if isinstance(inner, dict) else values
     match values.get("quant_method"):

@@ -70,12 +70,12 @@ class LocalRanges:
 
 
 def state_of(status: os.stat_result) -> tuple[int, ...]:
-    """Return what changes when a file does: of its times, that of its change cannot be set back."""
+    """Return a stamp that changes when a file does; its change time cannot be set back."""
     return (status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino, status.st_dev)
 
 
 def kind_of(mode: int) -> str:
-    """Name a file's kind as a user would."""
+    """Describe a file's kind for a message."""
     if stat.S_ISDIR(mode):
         return "a folder"
     if stat.S_ISFIFO(mode):

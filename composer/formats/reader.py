@@ -1,4 +1,4 @@
-"""Hand headers to components, each file read once."""
+"""Read headers for components, each file once."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ from composer.formats.tokenizer import TokenizerInfo, read_tokenizer, tokenizer_
 T = TypeVar("T")
 
 
-class _Opened:
-    """Files that note which of them were opened."""
+class _RecordingFiles:
+    """Files that record which of them were opened."""
 
     def __init__(self, files: Files) -> None:
         self.files = files
@@ -37,14 +37,14 @@ class _Opened:
 
 
 class Headers:
-    """Read each header once; `warnings` keeps what was ignored on the way.
+    """Read each header once; `warnings` collects what was ignored.
 
-    `opened` are the files that were asked for since it was last emptied, read again or not: whoever
-    described a component from them needs them to load it.
+    `opened` are the files requested since it was last cleared, cached or not: a component described
+    from them needs them to load.
     """
 
     def __init__(self, files: Files | None = None) -> None:
-        self._files = _Opened(files or LocalFiles())
+        self._files = _RecordingFiles(files or LocalFiles())
         self.files: Files = self._files
         self.opened = self._files.opened
         self.warnings: list[Problem] = []
@@ -84,10 +84,10 @@ class Headers:
             try:
                 self._read[reader, location] = (read(), tuple(self.opened))
             finally:
-                own = dict(self.opened)
+                newly_opened = dict(self.opened)
                 self.opened.clear()
-                self.opened.update(before | own)
+                self.opened.update(before | newly_opened)
         found, opened = self._read[reader, location]
         self.opened.update(dict.fromkeys(opened))
-        answer: T = found
-        return answer
+        result: T = found
+        return result

@@ -11,9 +11,9 @@ from typing import Any
 
 from composer.core.errors import ComposerError, Place, Problem
 from composer.core.location import Location
-from composer.formats.files import Files, LocalFiles, absent
+from composer.formats.files import Files, LocalFiles, raise_missing
 from composer.formats.ranges import Ranges
-from composer.formats.refusal import Report, listing, refuse, show
+from composer.formats.refusal import Report, join_names, refuse, show
 from composer.formats.shards import Shards, find_shards
 from composer.formats.sniff import sniff
 from composer.formats.strictjson import kind, parse_object
@@ -84,14 +84,14 @@ def read_safetensors(
     files: Files | None = None,
     warn: Callable[[Problem], None] | None = None,
 ) -> TensorIndex:
-    """Describe a safetensors file, or the one model that a folder holds.
+    """Describe a safetensors file, or the one model in a folder.
 
     `warn` is told which files of the folder are not read.
     """
     files = files or LocalFiles()
     found = files.kind(location)
     if found is None:
-        absent(files, location)
+        raise_missing(files, location)
     shards = find_shards(location, files) if found == "folder" else Shards((location,))
     if shards.others and warn:
         warn(_unread(location, shards))
@@ -107,7 +107,7 @@ def read_safetensors(
         for name, tensor in own.items():
             if name in tensors:
                 report.add(
-                    shard, "S435", f"holds {show(name)}, which {tensors[name].file} holds too"
+                    shard, "S435", f"has {show(name)}, which is also in {tensors[name].file}"
                 )
             tensors.setdefault(name, tensor)
     report.finish()
@@ -119,7 +119,7 @@ def _unread(folder: Location, shards: Shards) -> Problem:
     taken = model if len(shards.files) == 1 else f"the {len(shards.files)} files of the model"
     return Problem(
         "L330",
-        f"takes {taken}, not {listing(list(shards.others))}",
+        f"takes {taken}, not {join_names(list(shards.others))}",
         Place(str(folder)),
         hint="write the path of the file that is meant, or move the others away",
         severity="warning",
@@ -140,13 +140,13 @@ def _read(location: Location, ranges: Ranges) -> tuple[dict[str, Tensor], dict[s
         refuse(location, "S420", f"has {ranges.size} bytes; a safetensors header needs 8")
     (length,) = struct.unpack("<Q", head[:8])
     if length > HEADER:
-        refuse(location, "S420", f"says its header has {length} bytes; the limit is {HEADER}")
+        refuse(location, "S420", f"declares a header of {length} bytes; the limit is {HEADER}")
     if length > ranges.size - 8:
         refuse(
             location,
             "S420",
-            f"says its header has {length} bytes but only {ranges.size - 8} follow",
-            hint="the file was cut off; fetch it again",
+            f"declares a header of {length} bytes but only {ranges.size - 8} follow",
+            hint="the file was cut off; download it again",
         )
     if head[8:9] != b"{" or length == 0:
         refuse(location, "S420", "has no header that starts with '{'")
@@ -155,67 +155,81 @@ def _read(location: Location, ranges: Ranges) -> tuple[dict[str, Tensor], dict[s
     report = Report()
     metadata = _metadata(location, entries.pop("__metadata__", {}), report)
     if len(entries) > TENSORS:
-        refuse(location, "S426", f"holds {len(entries)} tensors; the limit is {TENSORS}")
+        refuse(location, "S426", f"has {len(entries)} tensors; the limit is {TENSORS}")
     tensors = [_tensor(location, name, entry, report) for name, entry in entries.items()]
-    whole = [tensor for tensor in tensors if tensor]
-    if len(whole) == len(tensors):
-        _cover(location, whole, ranges.size - 8 - length, report)
+    valid = [tensor for tensor in tensors if tensor]
+    if len(valid) == len(tensors):
+        _check_coverage(location, valid, ranges.size - 8 - length, report)
     report.finish()
     start = 8 + length
     return {
-        t.name: Tensor(t.name, t.dtype, t.shape, t.nbytes, t.file, start + t.offset) for t in whole
+        t.name: Tensor(t.name, t.dtype, t.shape, t.nbytes, t.file, start + t.offset) for t in valid
     }, metadata
 
 
-def _metadata(location: Location, notes: Any, report: Report) -> dict[str, str]:
-    if notes is None:  # what mlx.core.save_safetensors writes when it is given none
+def _metadata(location: Location, metadata: Any, report: Report) -> dict[str, str]:
+    if metadata is None:  # what mlx.core.save_safetensors writes when it is given none
         return {}
-    if isinstance(notes, dict) and all(isinstance(value, str) for value in notes.values()):
-        return notes
-    if isinstance(notes, dict):
-        key, value = next((k, v) for k, v in notes.items() if not isinstance(v, str))
-        report.add(location, "S421", f"__metadata__[{show(key)}] is {kind(value)}; wanted a string")
+    if isinstance(metadata, dict) and all(isinstance(value, str) for value in metadata.values()):
+        return metadata
+    if isinstance(metadata, dict):
+        key, value = next((k, v) for k, v in metadata.items() if not isinstance(v, str))
+        report.add(
+            location, "S421", f"__metadata__[{show(key)}] is {kind(value)}; expected a string"
+        )
     else:
-        report.add(location, "S421", f"__metadata__ is {kind(notes)}; wanted an object of strings")
+        report.add(
+            location, "S421", f"__metadata__ is {kind(metadata)}; expected an object of strings"
+        )
     return {}
 
 
 def _tensor(location: Location, name: str, entry: Any, report: Report) -> Tensor | None:
-    said = len(report.problems) + report.unsaid
+    before = len(report.problems) + report.omitted
 
-    def wrong(code: str, message: str) -> None:
+    def report_problem(code: str, message: str) -> None:
         report.add(location, code, f"tensor {show(name)} {message}")
 
     if not NAME.fullmatch(name) or ".." in name.split("/"):
-        wrong("S425", "has a name that is not 1 to 256 of A-Z a-z 0-9 _ . - / without '..'")
+        report_problem(
+            "S425", "has a name that is not 1 to 256 of A-Z a-z 0-9 _ . - / without '..'"
+        )
     if not isinstance(entry, dict) or entry.keys() != FIELDS:
         found = ", ".join(map(show, sorted(entry))) if isinstance(entry, dict) else kind(entry)
-        wrong("S422", f"has {found or 'nothing'}; wanted exactly dtype, shape, data_offsets")
+        report_problem(
+            "S422", f"has {found or 'nothing'}; expected exactly dtype, shape, data_offsets"
+        )
         return None
     dtype, shape, offsets = entry["dtype"], entry["shape"], entry["data_offsets"]
     if not isinstance(dtype, str) or dtype not in DTYPES:
-        wrong("S423", f"has the dtype {show(str(dtype))}; wanted one of {', '.join(DTYPES)}")
+        report_problem(
+            "S423", f"has the dtype {show(str(dtype))}; expected one of {', '.join(DTYPES)}"
+        )
     if not isinstance(shape, list) or not all(_natural(dim) for dim in shape):
-        wrong("S424", f"has the shape {show(str(shape))}; wanted a list of whole numbers from 0")
+        report_problem(
+            "S424", f"has the shape {show(str(shape))}; expected a list of whole numbers from 0"
+        )
     elif len(shape) > AXES:
-        wrong("S424", f"has {len(shape)} axes; the limit is {AXES}")
+        report_problem("S424", f"has {len(shape)} axes; the limit is {AXES}")
     elif max(shape, default=0) > DIM or prod(dim for dim in shape if dim) > 2**63 - 1:
-        wrong("S424", f"has the shape {shape}, which is too large to address")
+        report_problem("S424", f"has the shape {shape}, which is too large to address")
     if not isinstance(offsets, list) or len(offsets) != 2 or not all(map(_natural, offsets)):
-        wrong("S422", f"has data_offsets {show(str(offsets))}; wanted [start, end]")
-    if len(report.problems) + report.unsaid > said:
+        report_problem("S422", f"has data_offsets {show(str(offsets))}; expected [start, end]")
+    if len(report.problems) + report.omitted > before:
         return None
-    short, width = DTYPES[dtype]
+    dtype_name, width = DTYPES[dtype]
     start, end = offsets
     nbytes = width * prod(shape)
     if end - start != nbytes:
-        wrong("S427", f"is {dtype} {shape}, {nbytes} bytes, but data_offsets hold {end - start}")
+        report_problem(
+            "S427", f"is {dtype} {shape}, {nbytes} bytes, but data_offsets span {end - start}"
+        )
         return None
-    return Tensor(name, short, tuple(shape), nbytes, location, start)
+    return Tensor(name, dtype_name, tuple(shape), nbytes, location, start)
 
 
-def _cover(location: Location, tensors: list[Tensor], size: int, report: Report) -> None:
-    end, before = 0, ""
+def _check_coverage(location: Location, tensors: list[Tensor], size: int, report: Report) -> None:
+    end, previous = 0, ""
     for tensor in sorted(tensors, key=lambda tensor: (tensor.offset, tensor.nbytes)):
         if tensor.offset > end:
             report.add(location, "S429", f"bytes {end} to {tensor.offset} belong to no tensor")
@@ -224,16 +238,16 @@ def _cover(location: Location, tensors: list[Tensor], size: int, report: Report)
                 location,
                 "S428",
                 f"tensor {show(tensor.name)} starts at {tensor.offset}, "
-                f"inside {show(before)}, which ends at {end}",
+                f"inside {show(previous)}, which ends at {end}",
             )
         if tensor.offset + tensor.nbytes >= end:
-            end, before = tensor.offset + tensor.nbytes, tensor.name
+            end, previous = tensor.offset + tensor.nbytes, tensor.name
     if end > size:
         report.add(
             location,
             "S431",
             f"its tensors need {end} bytes but {size} are there",
-            hint="the file was cut off; fetch it again",
+            hint="the file was cut off; download it again",
         )
     elif end < size:
         report.add(location, "S430", f"{size - end} bytes after the last tensor belong to none")

@@ -1,4 +1,4 @@
-"""Decide which safetensors files of a folder are the model, and hold them to their index."""
+"""Find which safetensors files of a folder are the model, and check them against their index."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import NoReturn
 
 from composer.core.location import Location
 from composer.formats.files import Files
-from composer.formats.refusal import Report, listing, refuse, show
+from composer.formats.refusal import Report, join_names, refuse, show
 from composer.formats.sniff import sniff
 from composer.formats.strictjson import parse_object
 
@@ -22,24 +22,24 @@ OTHERS = (".bin", ".pt", ".pth", ".ckpt", ".pkl", ".npz", ".h5", ".gguf", ".onnx
 
 @dataclass(frozen=True)
 class Shards:
-    """The files of a model and, where there is an index, the tensors that it gives to each.
+    """The files of a model and, with an index, the tensors that it assigns to each.
 
     `others` are the safetensors files beside them that are no part of the model.
     """
 
     files: tuple[Location, ...]
-    wanted: dict[str, set[str]] | None = None
+    expected: dict[str, set[str]] | None = None
     others: tuple[str, ...] = ()
 
     def compare(self, shard: Location, names: Collection[str], report: Report) -> None:
-        """Report the tensors that a shard lacks or holds beyond its index."""
-        if self.wanted is None:
+        """Report the tensors that a shard is missing or has beyond its index."""
+        if self.expected is None:
             return
-        wanted = self.wanted[shard.inside.rpartition("/")[2]]
-        for name in sorted(wanted.difference(names)):
-            report.add(shard, "S435", f"lacks {show(name)}, which the index places here")
-        for name in sorted(set(names) - wanted):
-            report.add(shard, "S435", f"holds {show(name)}, which the index does not place here")
+        expected = self.expected[shard.inside.rpartition("/")[2]]
+        for name in sorted(expected.difference(names)):
+            report.add(shard, "S435", f"has no {show(name)}, which the index places here")
+        for name in sorted(set(names) - expected):
+            report.add(shard, "S435", f"has {show(name)}, which the index does not place here")
 
 
 def find_shards(folder: Location, files: Files) -> Shards:
@@ -50,34 +50,36 @@ def find_shards(folder: Location, files: Files) -> Shards:
     """
     names = files.names(folder)
     indexes = [name for name in names if name.endswith(INDEX)]
-    held = [name for name in names if name.endswith(".safetensors")]
+    stored = [name for name in names if name.endswith(".safetensors")]
     if len(indexes) > 1:
-        _ambiguous(folder, f"holds {len(indexes)} indexes: {listing(indexes)}")
+        _ambiguous(folder, f"has {len(indexes)} indexes: {join_names(indexes)}")
     if indexes:
-        return _indexed(folder, indexes[0], held, files)
-    if not held:
+        return _indexed(folder, indexes[0], stored, files)
+    if not stored:
         others = [name for name in names if name.endswith(OTHERS)]
         refuse(
             folder,
             "S432",
-            "holds no safetensors file",
-            f"it holds {listing(others or names)}",
+            "has no safetensors file",
+            f"it has {join_names(others or names)}",
             hint="convert the weights to safetensors" if others else None,
         )
-    own = [name for name in held if name == "model.safetensors"]
-    own = own or [name for name in held if name.startswith("model")]
-    if not own and len(held) > 1:
-        _ambiguous(folder, f"holds {len(held)} safetensors files and no index: {listing(held)}")
-    own = own or held
-    _whole_series(folder, own)
-    return _chosen(folder, own, held)
+    own = [name for name in stored if name == "model.safetensors"]
+    own = own or [name for name in stored if name.startswith("model")]
+    if not own and len(stored) > 1:
+        _ambiguous(
+            folder, f"has {len(stored)} safetensors files and no index: {join_names(stored)}"
+        )
+    own = own or stored
+    _check_series(folder, own)
+    return _chosen(folder, own, stored)
 
 
 def _ambiguous(folder: Location, message: str) -> NoReturn:
-    refuse(folder, "S432", message, hint="write the path of the one file that is meant")
+    refuse(folder, "S432", message, hint="write the path of the file to use")
 
 
-def _indexed(folder: Location, index: str, held: list[str], files: Files) -> Shards:
+def _indexed(folder: Location, index: str, stored: list[str], files: Files) -> Shards:
     location = folder / index
     with files.open(location) as ranges:
         if ranges.size > INDEX_SIZE:
@@ -87,28 +89,28 @@ def _indexed(folder: Location, index: str, held: list[str], files: Files) -> Sha
     places = parse_object(location, data).get("weight_map")
     if not isinstance(places, dict) or not places:
         refuse(location, "S433", "has no weight_map that names tensors")
-    report, wanted = Report(), dict[str, set[str]]()
+    report, expected = Report(), dict[str, set[str]]()
     for name, shard in places.items():
         if not isinstance(shard, str) or not SHARD.fullmatch(shard):
             report.add(
                 location,
                 "S433",
-                f"places {show(name)} in {show(str(shard))}; wanted a .safetensors file "
+                f"places {show(name)} in {show(str(shard))}; expected a .safetensors file "
                 "of this folder",
             )
         else:
-            wanted.setdefault(shard, set()).add(name)
-    for shard in sorted(wanted):
-        if shard not in held:
+            expected.setdefault(shard, set()).add(name)
+    for shard in sorted(expected):
+        if shard not in stored:
             report.add(
                 location,
                 "S434",
                 f"names {shard}, which is not in the folder",
-                f"{folder} holds {listing(held)}",
+                f"{folder} contains {join_names(stored)}",
                 hint="fetch the missing file",
             )
-    for name in held:
-        if name.startswith("model") and name not in wanted:
+    for name in stored:
+        if name.startswith("model") and name not in expected:
             report.add(
                 folder / name,
                 "S435",
@@ -116,19 +118,19 @@ def _indexed(folder: Location, index: str, held: list[str], files: Files) -> Sha
                 hint="remove one of the two sets of weights",
             )
     report.finish()
-    return _chosen(folder, sorted(wanted), held, wanted)
+    return _chosen(folder, sorted(expected), stored, expected)
 
 
 def _chosen(
-    folder: Location, own: list[str], held: list[str], wanted: dict[str, set[str]] | None = None
+    folder: Location, own: list[str], stored: list[str], expected: dict[str, set[str]] | None = None
 ) -> Shards:
-    others = tuple(name for name in held if name not in own)
-    return Shards(tuple(folder / name for name in own), wanted, others)
+    others = tuple(name for name in stored if name not in own)
+    return Shards(tuple(folder / name for name in own), expected, others)
 
 
-def _whole_series(folder: Location, held: list[str]) -> None:
+def _check_series(folder: Location, stored: list[str]) -> None:
     series: dict[tuple[str, str], set[int]] = {}
-    for match in filter(None, map(NUMBERED.fullmatch, held)):
+    for match in filter(None, map(NUMBERED.fullmatch, stored)):
         stem, number, count = match.groups()
         series.setdefault((stem, count), set()).add(int(number))
     for (stem, count), numbers in series.items():
@@ -137,6 +139,6 @@ def _whole_series(folder: Location, held: list[str]) -> None:
             refuse(
                 folder,
                 "S434",
-                f"holds numbers {found} of the {int(count)} shards of {show(stem)}",
+                f"has numbers {found} of the {int(count)} shards of {show(stem)}",
                 hint="fetch the missing files",
             )

@@ -1,4 +1,4 @@
-"""Recognise files that are something else than their name says."""
+"""Recognize files that are not what their name says."""
 
 from __future__ import annotations
 
@@ -19,15 +19,15 @@ MAGIC = {
 }
 
 
-def sniff(location: Location, head: bytes, wanted: str) -> None:
+def sniff(location: Location, head: bytes, expected: str) -> None:
     """Refuse an LFS pointer, a web page, a pickle or an archive by its first bytes."""
     if not head:
-        refuse(location, "S407", f"is empty; wanted {wanted}", hint="fetch it again")
+        refuse(location, "S407", f"is empty; expected {expected}", hint="download it again")
     if head.startswith(POINTER):
         refuse(
             location,
             "S404",
-            f"is a Git LFS pointer, not {wanted}",
+            f"is a Git LFS pointer, not {expected}",
             hint="run `git lfs pull` in the repository, or fetch the file from the Hub",
         )
     if (
@@ -38,14 +38,14 @@ def sniff(location: Location, head: bytes, wanted: str) -> None:
         refuse(
             location,
             "S405",
-            f"is a web page, not {wanted}",
-            hint="a login or an error page was saved in its place; fetch it again",
+            f"is a web page, not {expected}",
+            hint="a login or an error page was saved in its place; download it again",
         )
     for magic, name in MAGIC.items():
         if head.startswith(magic):
             refuse(
                 location,
                 "S406",
-                f"is {name}, not {wanted}",
-                hint="such files are never loaded; convert it to safetensors where you trust it",
+                f"is {name}, not {expected}",
+                hint="such files are never loaded; convert it to safetensors if you trust it",
             )

@@ -11,13 +11,13 @@ from composer.core.errors import ComposerError, Place, Problem
 from composer.core.location import Location
 from composer.formats.refusal import Report, refuse, show
 
-OTHER = bytes(set(range(256)) - set(b'"[]{}'))
-SQUARE = bytes.maketrans(b"{}", b"[]")
+NOT_STRUCTURE = bytes(set(range(256)) - set(b'"[]{}'))
+AS_SQUARE = bytes.maketrans(b"{}", b"[]")
 STRING = re.compile(rb'"[^"]*(?:"|\Z)')
 SURROGATE = re.compile(rb"\\u[dD][89a-fA-F]")
 
 
-class Unwanted(Exception):
+class InvalidNumber(Exception):
     """A number that JSON does not have."""
 
 
@@ -33,7 +33,7 @@ def parse_object(
     """Return the JSON object in `data`, or refuse it before the parser can hang or recurse."""
     found = data.count(b",") + data.count(b"[") + data.count(b"{")
     if found > values:
-        refuse(location, "S412", f"{what} holds more than {values} values")
+        refuse(location, "S412", f"{what} has more than {values} values")
     if too_deep(data, depth):
         refuse(location, "S412", f"{what} is nested more than {depth} levels deep")
     report, seen = Report(), set[str]()
@@ -61,7 +61,7 @@ def parse_object(
             json.dumps(result, ensure_ascii=False).encode()
     except UnicodeError as error:
         why = "half a surrogate pair" if isinstance(error, UnicodeEncodeError) else "not UTF-8"
-        refuse(location, "S410", f"{what} holds text that is {why}")
+        refuse(location, "S410", f"{what} has text that is {why}")
     except json.JSONDecodeError as error:
         place = Place(str(location), error.lineno, error.colno) if lines else Place(str(location))
         where = "" if lines else f" at byte {error.pos}"
@@ -70,23 +70,23 @@ def parse_object(
         ) from None
     except RecursionError:
         refuse(location, "S412", f"{what} is nested too deep to parse")
-    except Unwanted as error:
-        refuse(location, "S413", f"{what} holds the number {error}, which JSON does not have")
+    except InvalidNumber as error:
+        refuse(location, "S413", f"{what} has the number {error}, which is not valid JSON")
     report.finish()
     if not isinstance(result, dict):
-        refuse(location, "S410", f"{what} holds {kind(result)}; wanted an object")
+        refuse(location, "S410", f"{what} is {kind(result)}; expected an object")
     return result
 
 
 def too_deep(data: bytes, depth: int) -> bool:
     """Tell whether brackets nest deeper than `depth`, by peeling the innermost ones off."""
-    rest = data.replace(b"\\\\", b"").replace(b'\\"', b"").translate(SQUARE, OTHER)
-    rest = STRING.sub(b"", rest.replace(b'""', b""))
+    remaining = data.replace(b"\\\\", b"").replace(b'\\"', b"").translate(AS_SQUARE, NOT_STRUCTURE)
+    remaining = STRING.sub(b"", remaining.replace(b'""', b""))
     for _ in range(depth):
-        rest, before = rest.replace(b"[]", b""), len(rest)
-        if len(rest) == before:
+        remaining, before = remaining.replace(b"[]", b""), len(remaining)
+        if len(remaining) == before:
             break
-    return b"[]" in rest or rest.count(b"[") > depth
+    return b"[]" in remaining or remaining.count(b"[") > depth
 
 
 def kind(value: object) -> str:
@@ -98,17 +98,17 @@ def kind(value: object) -> str:
 
 
 def _constant(name: str) -> NoReturn:
-    raise Unwanted(name)
+    raise InvalidNumber(name)
 
 
 def _float(digits: str) -> float:
     value = float(digits)
     if math.isinf(value):
-        raise Unwanted(digits[:20])
+        raise InvalidNumber(digits[:20])
     return value
 
 
 def _int(digits: str) -> int:
     if len(digits) > 20:
-        raise Unwanted(f"{digits[:20]}... ({len(digits)} digits)")
+        raise InvalidNumber(f"{digits[:20]}... ({len(digits)} digits)")
     return int(digits)

@@ -1,4 +1,4 @@
-"""Read tokenizer.json: its tokens and IDs, and nothing in it that could hang or exhaust memory."""
+"""Read tokenizer.json: its tokens and IDs, and refuse what could hang or exhaust memory."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ FLAGS = ("special", "normalized", "lstrip", "rstrip", "single_word")
 
 @dataclass(frozen=True, slots=True)
 class AddedToken:
-    """A token that is cut out of the text before the model sees it."""
+    """A token that is matched in the text before the model tokenizes it."""
 
     id: int
     content: str
@@ -67,31 +67,31 @@ def read_tokenizer(location: Location, files: Files | None = None) -> TokenizerI
     report = Report()
     model = content.get("model")
     if not isinstance(model, dict):
-        refuse(location, "S460", f"model is {kind(model)}; wanted an object")
+        refuse(location, "S460", f"model is {kind(model)}; expected an object")
     name = model.get("type", "BPE" if "merges" in model else None)
     if name not in MODELS:
         report.add(
             location,
             "S460",
-            f"the model's type is {show(str(name))}; wanted one of {', '.join(MODELS)}",
+            f"the model's type is {show(str(name))}; expected one of {', '.join(MODELS)}",
         )
     vocab = _vocab(location, model.get("vocab"), report)
     added = _added(location, content.get("added_tokens"), report)
     check_pipeline(location, content, report)
     report.finish()
-    _distinct(location, vocab, added, report)
+    _check_unique_ids(location, vocab, added, report)
     report.finish()
     return TokenizerInfo(str(name), vocab, added)
 
 
 def tokenizer_file(location: Location, files: Files | None = None) -> Location:
-    """Return the file that is meant: a tokenizer.json, or the one in a folder."""
+    """Return the tokenizer file: a tokenizer.json, or the one in a folder."""
     named = location.inside.endswith(".json") or (files or LocalFiles()).kind(location) == "file"
     return location if named else location / "tokenizer.json"
 
 
 def tokenizer_bytes(location: Location, files: Files | None = None) -> bytes:
-    """Return all of a tokenizer.json, or refuse what is too large or something else."""
+    """Return the bytes of a tokenizer.json; refuse a file that is too large or of another kind."""
     with (files or LocalFiles()).open(location) as ranges:
         if ranges.size > SIZE:
             refuse(location, "S408", f"has {ranges.size} bytes; the limit is {SIZE}")
@@ -110,7 +110,7 @@ def _vocab(location: Location, vocab: Any, report: Report) -> dict[str, int]:
                 report.add(location, "S461", f"the token {show(pair[0])} is in the vocab twice")
         return pairs
     if not isinstance(vocab, dict):
-        report.add(location, "S460", f"vocab is {kind(vocab)}; wanted an object or a list")
+        report.add(location, "S460", f"vocab is {kind(vocab)}; expected an object or a list")
         return {}
     for token, id in vocab.items():
         _in_range(location, token, id, report)
@@ -120,7 +120,7 @@ def _vocab(location: Location, vocab: Any, report: Report) -> dict[str, int]:
 def _added(location: Location, tokens: Any, report: Report) -> dict[str, AddedToken]:
     found: dict[str, AddedToken] = {}
     if tokens is not None and not isinstance(tokens, list):
-        report.add(location, "S460", f"added_tokens is {kind(tokens)}; wanted a list")
+        report.add(location, "S460", f"added_tokens is {kind(tokens)}; expected a list")
         return found
     for number, token in enumerate(tokens or ()):
         content = token.get("content") if isinstance(token, dict) else None
@@ -129,9 +129,11 @@ def _added(location: Location, tokens: Any, report: Report) -> dict[str, AddedTo
             continue
         flags = {flag: token.get(flag, False) for flag in FLAGS}
         if not all(isinstance(value, bool) for value in flags.values()):
-            report.add(location, "S460", f"added token {show(content)} has a flag that is no bool")
+            report.add(
+                location, "S460", f"added token {show(content)} has a flag that is not a boolean"
+            )
         elif content in found:
-            report.add(location, "S461", f"the added token {show(content)} is there twice")
+            report.add(location, "S461", f"the added token {show(content)} occurs twice")
         elif _in_range(location, content, token.get("id"), report):
             found[content] = AddedToken(token["id"], content, **flags)
     return found
@@ -143,12 +145,12 @@ def _in_range(location: Location, token: str, id: Any, report: Report) -> bool:
     report.add(
         location,
         "S461",
-        f"the token {show(token)} has the id {show(str(id))}; wanted 0 to {IDS - 1}",
+        f"the token {show(token)} has the id {show(str(id))}; expected 0 to {IDS - 1}",
     )
     return False
 
 
-def _distinct(
+def _check_unique_ids(
     location: Location, vocab: dict[str, int], added: dict[str, AddedToken], report: Report
 ) -> None:
     owners: dict[int, str] = {}

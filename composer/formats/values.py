@@ -1,7 +1,7 @@
-"""Keep values of a graph in a safetensors file, and read them back.
+"""Save values of a graph in a safetensors file, and read them back.
 
-A tensor stands under its value's name. Audio is a tensor of samples, its rate in the metadata
-under `rate NAME`; a text is metadata, under `text NAME`. Other metadata is only for the reader.
+A tensor is stored under its value's name. Audio is a tensor of samples, its rate in the metadata
+under `rate NAME`; a text is metadata, under `text NAME`. Other metadata is informative.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ RATE, TEXT = "rate ", "text "
 
 
 def pack_values(values: Mapping[str, Any], about: Mapping[str, str]) -> bytes:
-    """Return tapped values as a file, with a few words about their origin."""
+    """Return tapped values as a file, with metadata about their origin."""
     import numpy as np
     from safetensors.numpy import save
 
@@ -52,7 +52,7 @@ def read_values(path: Path) -> dict[str, Any]:
 
 
 def read_about(path: Path, key: str) -> str | None:
-    """Return one of the words about the values of a file."""
+    """Return one entry of a file's own metadata."""
     return read_safetensors(Location(str(path.parent), path.name, path.parent)).metadata.get(key)
 
 
@@ -66,19 +66,19 @@ def _named(
         elif key.startswith(RATE):
             name = key.removeprefix(RATE)
             if name not in values or not text.isdecimal():
-                message = f"the metadata '{key}' is '{text[:20]}', no rate of a tensor in the file"
+                message = f"the metadata '{key}' is '{text[:20]}', not the sample rate of a tensor"
                 raise ComposerError(Problem("R542", message, Place(str(path))))
             found[name] = read_audio((values[name], int(text)))
     return found
 
 
 def _array(path: Path, tensor: Tensor) -> np.ndarray:
-    """Read one tensor; bfloat16, which NumPy lacks, as float32."""
+    """Read one tensor; bfloat16, which NumPy does not support, as float32."""
     import numpy as np
 
     stored = "u16" if tensor.dtype == "bf16" else tensor.dtype
     if stored not in LONG:
-        message = f"tensor '{tensor.name}' is {tensor.dtype}, which no value of a graph is"
+        message = f"tensor '{tensor.name}' is {tensor.dtype}, which is not a dtype of graph values"
         raise ComposerError(Problem("R542", message, Place(str(path))))
     dtype = np.dtype(LONG[stored]).newbyteorder("<")
     count = tensor.nbytes // dtype.itemsize

@@ -160,7 +160,7 @@ class Run:
         """Return a value as one input needs it: in its backend, dtype and sample rate."""
         value, want = self.values[name], step.wants[key]
         if want.kind == "audio":
-            return value.at(want.dims[0]) if want.dims else value
+            return value.resample(want.dims[0]) if want.dims else value
         if want.kind != "tensor":
             return value
         if key in step.node.converts:

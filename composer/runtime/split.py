@@ -41,7 +41,7 @@ def _cut(plan: Plan, name: str, audio: Audio) -> list[Audio]:
     entry = plan.graph.inputs[name].split
     assert entry is not None
     assert isinstance(rate, int)
-    whole, size = audio.at(rate), entry.seconds * rate
+    whole, size = audio.resample(rate), entry.seconds * rate
     return [
         replace(
             whole,

@@ -9,7 +9,7 @@ from typing import NoReturn
 
 from composer.core.errors import ComposerError, Problem
 from composer.core.suggest import did_you_mean, listed
-from composer.formats.refusal import listing
+from composer.formats.refusal import join_names
 from composer.manifest import FILES, read_manifest
 from composer.manifest.source import MOST_BYTES
 from composer.sources.catalogue import require_runnable
@@ -106,7 +106,7 @@ def _on_the_hub(name: str, commits: Mapping[str, str]) -> ResolvedBundle:
         Problem(
             "S456",
             f"{repository} is no bundle: it has no bundle.yaml, and nothing that ships covers it",
-            causes=(*tried, f"it holds {listing(repository.folders[''])}"),
+            causes=(*tried, f"it has {join_names(repository.folders[''])}"),
             hint=f"write one: composer new DIR, with the source {id}",
         )
     )

@@ -64,12 +64,12 @@ def _hub(
         found = snapshot(HubId(id.repo, commits.get(str(id), id.revision)))
     except ComposerError as error:
         if offline():
-            return None, [absent(manifest, name, place)]
+            return None, [unreadable_source(manifest, name, place)]
         return None, [replace(problem, place=place) for problem in error.problems]
     return found.root, [replace(note, place=place) for note in found.notes]
 
 
-def absent(manifest: Manifest, name: str, place: Place) -> Problem:
+def unreadable_source(manifest: Manifest, name: str, place: Place) -> Problem:
     """Warn that a source's files could not be read."""
     return Problem(
         "S476",

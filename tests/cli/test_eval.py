@@ -115,7 +115,7 @@ def test_what_fails_is_counted_and_never_hidden(cli, bundle, data, tmp_path):
     (tmp_path / "c1.wav").write_bytes(b"no audio")
     code, out, err = cli("eval", bundle, path, "--show", 0)
     assert code == 5
-    assert err == "c1.wav: S481 this is no audio that can be read, but text\n"
+    assert err == "c1.wav: S481 this is not a readable audio file but text\n"
     assert "N 3  S 0  D 1  I 0  H 2" in out
     assert "failed               1   in no rate; as deletions WER 66.67 %" in out
     found = json.loads(cli("eval", bundle, path, "--json")[1])

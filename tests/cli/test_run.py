@@ -303,7 +303,7 @@ def test_a_rate_without_a_tensor(cli, bundle, tmp_path):
     code, _, err = cli("run", bundle, "--feed", path)
     assert code == 2
     assert err == (
-        f"{path}: R542 the metadata 'rate audio' is '8000', no rate of a tensor in the file\n"
+        f"{path}: R542 the metadata 'rate audio' is '8000', not the sample rate of a tensor\n"
     )
 
 

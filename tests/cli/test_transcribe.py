@@ -24,7 +24,7 @@ def test_line_n_is_clip_n(cli, bundle, clip, tmp_path):
     assert (code, out) == (5, "7.\n\n5.\n")
     lines = err.splitlines()
     assert lines[0] == f"{tmp_path}/none.wav:"
-    assert lines[1].startswith(f"{tmp_path}/none.wav: S480 the audio cannot be opened")
+    assert lines[1].startswith(f"{tmp_path}/none.wav: S480 the audio file cannot be opened")
     assert lines[-1] == "1 of 3 clips failed"
 
 

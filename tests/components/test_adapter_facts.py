@@ -226,10 +226,10 @@ BAD = {
     "a config of nonsense": (
         W,
         {"num_layers": "x", "lora_parameters": {"rank": True, "scale": "x", "keys": 3}},
-        f"{CONFIG}: W287 rank is 'True'; wanted a whole number from 1\n"
-        f"{CONFIG}: W287 scale is 'x'; wanted a number\n"
-        f"{CONFIG}: W287 keys is '3'; wanted a list of names\n"
-        f"{CONFIG}: W287 num_layers is 'x'; wanted a whole number from -1",
+        f"{CONFIG}: W287 rank is 'True'; expected a whole number from 1\n"
+        f"{CONFIG}: W287 scale is 'x'; expected a number\n"
+        f"{CONFIG}: W287 keys is '3'; expected a list of names\n"
+        f"{CONFIG}: W287 num_layers is 'x'; expected a whole number from -1",
     ),
     "no scale": (
         W,
@@ -398,11 +398,14 @@ def test_two_configs_must_both_agree(tmp_path, home):
         ({"lora_bias": True}, "W286 lora_bias is 'True': the update is not that of plain LoRA"),
         ({"use_qalora": True}, "W286 use_qalora is 'True': composer does not know what that does"),
         ({"novelty": 3}, "W286 novelty is '3': composer does not know what that does"),
-        ({"peft_type": "LOHA"}, "W286 peft_type is 'LOHA'; wanted 'LORA'"),
-        ({"layers_pattern": "h"}, "W286 layers_pattern is 'h'; wanted 'layers'"),
-        ({"layers_to_transform": "x"}, "W287 layers_to_transform is 'x'; wanted layers by number"),
-        ({"r": 0}, "W287 r is '0'; wanted a whole number from 1"),
-        ({"target_modules": {}}, "W287 target_modules is '{}'; wanted a list of names"),
+        ({"peft_type": "LOHA"}, "W286 peft_type is 'LOHA'; expected 'LORA'"),
+        ({"layers_pattern": "h"}, "W286 layers_pattern is 'h'; expected 'layers'"),
+        (
+            {"layers_to_transform": "x"},
+            "W287 layers_to_transform is 'x'; expected layers by number",
+        ),
+        ({"r": 0}, "W287 r is '0'; expected a whole number from 1"),
+        ({"target_modules": {}}, "W287 target_modules is '{}'; expected a list of names"),
     ],
 )  # fmt: skip
 def test_settings_of_peft_that_are_not_supported(tmp_path, home, changes, said):

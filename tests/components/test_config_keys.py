@@ -18,7 +18,7 @@ from composer.core.errors import ComposerError
 from composer.core.location import Location
 from composer.core.placement import Placement
 from composer.formats import Headers
-from composer.formats.jsonplaces import key_place
+from composer.formats.json_positions import key_position
 from tests.config_sweep import KINDS, WRAPPED, cases, run
 
 FOREIGN = sorted((Path(__file__).parent / "foreign_models").iterdir())
@@ -188,8 +188,8 @@ def test_a_limit_with_scaling_is_the_scaled_one(tmp_path, rope, positions, spell
             "W257 nothing",
         ),
         ({"rope_parameters": {"rope_type": "linear"}}, "W241 factor is missing; linear needs it"),
-        ({"rope_parameters": {"rope_type": "linear", "factor": "x"}}, "W241 factor is x; wanted"),
-        ({"rope_parameters": [1]}, "W241 rope_parameters is '[1]'; wanted an object"),
+        ({"rope_parameters": {"rope_type": "linear", "factor": "x"}}, "W241 factor is x; expected"),
+        ({"rope_parameters": [1]}, "W241 rope_parameters is '[1]'; expected an object"),
         ({"text_config": {"a": 1}}, "W257 mlx-lm's llama does not read text_config"),
         (
             {"layer_types": ["sliding_attention"] * 3, "sliding_window": 8},
@@ -217,4 +217,4 @@ def test_lfm2_needs_no_block_dim(tmp_path):
 )
 def test_the_place_of_a_key(path, place):
     text = '{ "a": "b: {",\n  "b": {"a": [{"a": 1, "x": 2}]},\n "c": 3}'
-    assert key_place(text, path) == place
+    assert key_position(text, path) == place

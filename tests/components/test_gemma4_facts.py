@@ -266,16 +266,22 @@ def test_all_of_it_comes_at_once(refused):
         ({"use_double_wide_mlp": True}, "W279 layers.24.mlp.gate_proj.weight is [10240, 2560], "),
         ({"attention_k_eq_v": True}, "W278 4 tensors are no part of this decoder: layers.5.self"),
         ({"hidden_size_per_layer_input": 0}, "W278 129 tensors are no part of this decoder: embed"),
-        ({"num_key_value_heads": True}, "W275 num_key_value_heads is True; wanted 1 or more"),
-        ({"hidden_activation": "silu"}, "W275 hidden_activation is silu; wanted gelu_pytorch_tanh"),
-        ({"use_bidirectional_attention": "all"}, "W275 use_bidirectional_attention is all; wanted"),
+        ({"num_key_value_heads": True}, "W275 num_key_value_heads is True; expected 1 or more"),
+        (
+            {"hidden_activation": "silu"},
+            "W275 hidden_activation is silu; expected gelu_pytorch_tanh",
+        ),
+        (
+            {"use_bidirectional_attention": "all"},
+            "W275 use_bidirectional_attention is all; expected",
+        ),
         ({"layer_types": [FULL] * 3}, "W275 layer_types names 3 layers, num_hidden_layers 42"),
         ({"layer_types": [SLIDING] * 42}, "W275 the last layer has sliding_attention; transform"),
         (
             {"layer_types": [SLIDING] * 24 + [FULL] * 18},
             "W275 the last 18 layers borrow keys and values, but none before them has full_attent",
         ),
-        ({"num_kv_shared_layers": 42}, "W275 num_kv_shared_layers is 42; wanted 0 to 41"),
+        ({"num_kv_shared_layers": 42}, "W275 num_kv_shared_layers is 42; expected 0 to 41"),
         (
             {"num_kv_shared_layers": 20},
             "W275 num_kv_shared_layers is 20, but of the last 20 layers only 22, 23 store keys\n"
@@ -284,9 +290,9 @@ def test_all_of_it_comes_at_once(refused):
         ),
         ({"num_kv_shared_layers": 0}, "W277 54 tensors are missing: layers.24.self_attn.k_proj."),
         ({"vocab_size_per_layer_input": 5}, "W275 vocab_size_per_layer_input is 5 but the table"),
-        ({"final_logit_softcapping": 0}, "W275 final_logit_softcapping is 0; wanted a number"),
-        ({"rms_norm_eps": 2}, "W275 rms_norm_eps is 2; wanted a number above 0 and below 1.0"),
-        ({"sliding_window": 0}, "W275 sliding_window is 0; wanted 1 or more"),
+        ({"final_logit_softcapping": 0}, "W275 final_logit_softcapping is 0; expected a number"),
+        ({"rms_norm_eps": 2}, "W275 rms_norm_eps is 2; expected a number above 0 and below 1.0"),
+        ({"sliding_window": 0}, "W275 sliding_window is 0; expected 1 or more"),
         (
             {"rope_parameters": {FULL: {"rope_type": "yarn"}, SLIDING: {"rope_type": "default"}}},
             "W275 rope_parameters of full_attention is {'rope_type': 'yarn'}\n    hint: wanted ro",
@@ -314,7 +320,7 @@ def test_the_two_places_of_one_setting(refused):
 
 def test_another_model(refused):
     assert refused(outer={"model_type": "gemma3"}) == (
-        "W275 config.json has the model_type 'gemma3'; wanted gemma4 or gemma4_text\n"
+        "W275 config.json has the model_type 'gemma3'; expected gemma4 or gemma4_text\n"
         "    hint: mlx.lm takes other language models"
     )
 

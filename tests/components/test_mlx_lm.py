@@ -720,10 +720,10 @@ print(sorted({{"mlx", "mlx_lm", "tokenizers", "transformers", "torch"}} & set(sy
         ({"model_type": "gemma4_text"}, "W240 mlx-lm's 'gemma4_text' reads per-layer inputs"),
         ({"model_type": "../evil"}, "W240 config.json has the model_type '../evil', which names"),
         ({"model_type": None}, "W240 config.json names no model_type"),
-        ({"model_file": "model.py"}, "S470 'model_file' asks to run 'model.py', Python code"),
-        ({"architectures": 5}, "W240 config.json has the architectures '5'; wanted a list of"),
-        ({"architectures": [[]]}, "W240 config.json has the architectures '[[]]'; wanted a list"),
-        ({"architectures": [{}]}, "W240 config.json has the architectures '[{}]'; wanted a list"),
+        ({"model_file": "model.py"}, "S470 'model_file' runs 'model.py', Python code"),
+        ({"architectures": 5}, "W240 config.json has the architectures '5'; expected a list of"),
+        ({"architectures": [[]]}, "W240 config.json has the architectures '[[]]'; expected a list"),
+        ({"architectures": [{}]}, "W240 config.json has the architectures '[{}]'; expected a list"),
         (
             {"rope_scaling": {"mrope_section": [2, 3, 3], "rope_type": "yarn", "factor": 4.0}},
             "W249 rope_scaling has mrope_section and the type 'yarn'",
@@ -733,9 +733,9 @@ print(sorted({{"mlx", "mlx_lm", "tokenizers", "transformers", "torch"}} & set(sy
             "W249 rope_scaling has mrope_section and the type '[]'",
         ),
         ({"hidden_size": 64.0}, "W241 hidden_size is 64.0 but the embeddings have 64\n"),
-        ({"num_hidden_layers": "2"}, "W241 num_hidden_layers is 2; wanted 1 to 10000"),
-        ({"num_hidden_layers": 10**19}, "W241 num_hidden_layers is 10000000000000000000; wanted"),
-        ({"max_position_embeddings": "9"}, "W241 max_position_embeddings is 9; wanted 1 to"),
+        ({"num_hidden_layers": "2"}, "W241 num_hidden_layers is 2; expected 1 to 10000"),
+        ({"num_hidden_layers": 10**19}, "W241 num_hidden_layers is 10000000000000000000; expected"),
+        ({"max_position_embeddings": "9"}, "W241 max_position_embeddings is 9; expected 1 to"),
     ],
 )
 def test_a_config_that_contradicts_the_tensors_is_refused(folder, changes, message):

@@ -470,9 +470,12 @@ print(sorted({{"mlx", "mlx_lm", "onnx", "onnxruntime", "tokenizers", "torch"}} &
             "W249 rope_scaling has mrope_section and the type 'yarn'",
         ),
         ({"rope_theta": 5000.0}, "W241 rope_theta is 5000.0 and, in rope_parameters, 10000.0"),
-        ({"rope_scaling": {"rope_type": "linear"}}, "W241 factor is missing; wanted a number"),
-        ({"rms_norm_eps": "x"}, "W241 rms_norm_eps is x; wanted a number above 0"),
-        ({"num_attention_heads": 0}, "W241 num_attention_heads is 0; wanted a whole number from 1"),
+        ({"rope_scaling": {"rope_type": "linear"}}, "W241 factor is missing; expected a number"),
+        ({"rms_norm_eps": "x"}, "W241 rms_norm_eps is x; expected a number above 0"),
+        (
+            {"num_attention_heads": 0},
+            "W241 num_attention_heads is 0; expected a whole number from 1",
+        ),
         ({"num_key_value_heads": 3}, "W241 4 heads cannot share 3 heads of keys"),
         ({"head_dim": 8}, "W255 model.layers.0.self_attn.q_proj.weight has the shape [64, 64], but "
          "the model has [32, 64]"),

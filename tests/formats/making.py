@@ -9,7 +9,7 @@ import pytest
 
 from composer.core.errors import ComposerError
 from composer.core.location import Location
-from composer.formats.files import Kind, absent
+from composer.formats.files import Kind, raise_missing
 
 HERE = Location("repo", "m", None)
 
@@ -55,7 +55,7 @@ class MemoryFiles:
 
     def open(self, location: Location, within: Location | None = None) -> MemoryRanges:
         if location.inside not in self.files:
-            absent(self, location)
+            raise_missing(self, location)
         return MemoryRanges(self.files[location.inside])
 
 

@@ -4,7 +4,7 @@ import pytest
 
 from composer.core.errors import Problem
 from composer.core.location import Location
-from composer.formats import dangers, read_config
+from composer.formats import read_config, unsafe_keys
 from tests.formats.making import HERE, MemoryFiles, one, refusal
 
 FOLDER = Location("repo", "", None)
@@ -14,16 +14,16 @@ def test_a_folder_means_its_config() -> None:
     files = MemoryFiles({"config.json": b'{"model_type": "qwen3", "eps": 1e-6}'})
     assert read_config(FOLDER, files) == {"model_type": "qwen3", "eps": 1e-6}
     assert refusal(lambda: read_config(FOLDER, MemoryFiles({"x.json": b"{}"}))) == (
-        "repo/config.json: S401 repo/config.json does not exist\n    repo holds x.json"
+        "repo/config.json: S401 repo/config.json does not exist\n    repo contains x.json"
     )
 
 
 @pytest.mark.parametrize(
     ("data", "text"),
     [
-        (b"", "repo/m: S407 is empty; wanted a JSON file\n    hint: fetch it again"),
+        (b"", "repo/m: S407 is empty; expected a JSON file\n    hint: download it again"),
         (bytes(4_000_001), "repo/m: S408 has 4000001 bytes; the limit is 4000000"),
-        (b'{"a": NaN}', "repo/m: S413 the file holds the number NaN, which JSON does not have"),
+        (b'{"a": NaN}', "repo/m: S413 the file has the number NaN, which is not valid JSON"),
         (b'{"a": 1, "a": 1}', "repo/m: S411 the file has the key 'a' twice"),
         (
             b'{"a":' * 50 + b"{}" + b"}" * 50,
@@ -31,13 +31,13 @@ def test_a_folder_means_its_config() -> None:
         ),
         (
             b'{"model_file": "modeling.py"}',
-            "repo/m: S470 'model_file' asks to run 'modeling.py', Python code of the repository\n"
+            "repo/m: S470 'model_file' runs 'modeling.py', Python code of the repository\n"
             "    hint: use a component that knows this architecture, or install one as a plug-in; "
             "then remove model_file",
         ),
         (
             b'{"text_config": {"model_file": "a.py"}}',
-            "repo/m: S470 'text_config.model_file' asks to run 'a.py', Python code of the "
+            "repo/m: S470 'text_config.model_file' runs 'a.py', Python code of the "
             "repository\n    hint: use a component that knows this architecture, or install one as "
             "a plug-in; then remove model_file",
         ),
@@ -62,8 +62,7 @@ def test_dangerous_keys_are_dropped_with_a_warning() -> None:
     }
     assert [str(warning) for warning in warnings] == [
         "repo/m: S471 warning: 'auto_map' names Python classes of the repository; ignored",
-        "repo/m: S471 warning: 'trust_remote_code' asks to run Python code of the repository; "
-        "ignored",
+        "repo/m: S471 warning: 'trust_remote_code' runs Python code of the repository; ignored",
         "repo/m: S471 warning: 'text_config._attn_implementation_internal' can name a kernel to "
         "download and run; ignored",
         "repo/m: S471 warning: 'parts.auto_map' names Python classes of the repository; ignored",
@@ -76,4 +75,4 @@ def test_harmless_values_of_those_keys_are_silent() -> None:
         "trust_remote_code": False,
         "_attn_implementation_internal": "sdpa",
     }
-    assert dangers(quiet, HERE) == ()
+    assert unsafe_keys(quiet, HERE) == ()

@@ -124,14 +124,14 @@ def test_absent_says_what_is_there(repo: Location) -> None:
     text = refusal(lambda: FILES.open(repo / "mlx/llm-mixd8_4/config.json"))
     assert text == (
         "repo/mlx/llm-mixd8_4/config.json: S401 repo/mlx/llm-mixd8_4/config.json does not exist\n"
-        "    repo/mlx holds llm-dwq4, llm-mixed8_4\n"
+        "    repo/mlx contains llm-dwq4, llm-mixed8_4\n"
         "    hint: did you mean 'repo/mlx/llm-mixed8_4/config.json'?"
     )
 
 
 def test_absent_in_an_empty_or_missing_source(repo: Location) -> None:
     assert refusal(lambda: FILES.open(repo / "a")) == (
-        "repo/a: S401 repo/a does not exist\n    repo holds nothing"
+        "repo/a: S401 repo/a does not exist\n    repo contains nothing"
     )
     assert repo.root is not None
     gone = Location("repo", "a", repo.root / "gone")
@@ -155,10 +155,10 @@ def test_a_source_that_is_not_here() -> None:
 
 
 def test_a_folder_of_too_many_names(repo: Location, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("composer.formats.files.MOST_NAMES", 2)
+    monkeypatch.setattr("composer.formats.files.MAX_ENTRIES", 2)
     for name in "abc":
         (repo / name).path.write_bytes(b"")
-    assert refusal(lambda: FILES.names(repo)) == "repo: S402 holds more than 2 names"
+    assert refusal(lambda: FILES.names(repo)) == "repo: S402 has more than 2 names"
     assert (
         refusal(lambda: FILES.names(repo / "a")) == "repo/a: S402 cannot be listed: Not a directory"
     )

@@ -79,14 +79,14 @@ def read(made: onnx.ModelProto | bytes) -> OnnxSignature:
 
 SEQUENCE = helper.make_tensor_sequence_value_info("s", FLOAT, None)
 GOOD = model().SerializeToString()
-DAMAGED = "\n    hint: it is damaged or cut off; fetch it again"
+DAMAGED = "\n    hint: it is damaged or cut off; download it again"
 DOMAIN_HINT = (
     "\n    hint: only operators of ONNX, ai.onnx.ml and com.microsoft run: export again without "
     "custom operators"
 )
 
 HOSTILE: dict[str, tuple[onnx.ModelProto | bytes, str]] = {
-    "D19 empty": (b"", "S407 is empty; wanted an ONNX model\n    hint: fetch it again"),
+    "D19 empty": (b"", "S407 is empty; expected an ONNX model\n    hint: download it again"),
     "D20 garbage": (
         b"\x08\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff",
         "S440 is not a readable ONNX model: a number at byte 1 does not end" + DAMAGED,
@@ -104,11 +104,11 @@ HOSTILE: dict[str, tuple[onnx.ModelProto | bytes, str]] = {
         b"\x08\x08\x0b",
         "S440 is not a readable ONNX model: no field can start at byte 2" + DAMAGED,
     ),
-    "no graph": (b"\x08\x08", "S440 is not a readable ONNX model: it holds no graph"),
+    "no graph": (b"\x08\x08", "S440 is not a readable ONNX model: it has no graph"),
     "two graphs": (
         GOOD + b"\x3a\x00",
-        f"S440 is not a readable ONNX model: graph is there twice, again at byte {len(GOOD)}"
-        + DAMAGED,
+        "S440 is not a readable ONNX model: graph occurs twice, "
+        f"the second time at byte {len(GOOD)}" + DAMAGED,
     ),
     "wrong wire type": (
         b"\x08\x08\x38\x01",
@@ -122,32 +122,34 @@ HOSTILE: dict[str, tuple[onnx.ModelProto | bytes, str]] = {
     "HTML": (
         b"\n<html>",
         "S405 is a web page, not an ONNX model\n"
-        "    hint: a login or an error page was saved in its place; fetch it again",
+        "    hint: a login or an error page was saved in its place; download it again",
     ),
     "pickle": (
         b"PK\x03\x04",
         "S406 is a zip archive, as torch.save and numpy.savez write, not an ONNX model\n"
-        "    hint: such files are never loaded; convert it to safetensors where you trust it",
+        "    hint: such files are never loaded; convert it to safetensors if you trust it",
     ),
     "D14 huge dims": (
         model(inputs=[value("x", (2**40, 2**40))]),
-        "S444 the input 'x' has the dims '[1099511627776, 1099511627776]', which cannot be",
+        "S444 the input 'x' has the dims '[1099511627776, 1099511627776]', which are out of range",
     ),
     "D15 negative dims": (
         model(inputs=[value("x", (-4, 4))]),
-        "S444 the input 'x' has the dims '[-4, 4]', which cannot be",
+        "S444 the input 'x' has the dims '[-4, 4]', which are out of range",
     ),
     "huge initializer": (
         model(weights=[TensorProto(name="w", dims=[2**31], data_type=1, raw_data=bytes(4))]),
-        "S444 the tensor 'w' has the dims '[2147483648]', which cannot be",
+        "S444 the tensor 'w' has the dims '[2147483648]', which are out of range",
     ),
     "axes without end": (
         model(weights=[TensorProto(name="w", dims=[2**31 - 1] * 50_000, data_type=1)]),
-        f"S444 the tensor 'w' has the dims '[{'2147483647, ' * 4}21474836...', which cannot be",
+        f"S444 the tensor 'w' has the dims '[{'2147483647, ' * 4}21474836...', "
+        "which are out of range",
     ),
     "axes of an input": (
         model(inputs=[value("x", (2**31 - 1,) * 20_000)]),
-        f"S444 the input 'x' has the dims '[{'2147483647, ' * 4}21474836...', which cannot be",
+        f"S444 the input 'x' has the dims '[{'2147483647, ' * 4}21474836...', "
+        "which are out of range",
     ),
     "empty initializer": (
         model(weights=[TensorProto(name="w", dims=[10**6], data_type=1)]),
@@ -167,7 +169,7 @@ HOSTILE: dict[str, tuple[onnx.ModelProto | bytes, str]] = {
     ),
     "sequence": (
         model(inputs=[value("x"), SEQUENCE]),
-        "S443 the input 's' is no tensor; only tensors can be wired",
+        "S443 the input 's' is not a tensor; only tensors can be wired",
     ),
     "no input": (
         model(nodes=[helper.make_node("Neg", ["w"], ["y"])], inputs=[]),
@@ -186,7 +188,7 @@ HOSTILE: dict[str, tuple[onnx.ModelProto | bytes, str]] = {
     ),
     "two values": (
         model([helper.make_node("Neg", ["x"], ["y"])] * 2),
-        "S442 the value 'y' is made twice",
+        "S442 the value 'y' is produced twice",
     ),
     "D16 custom domain": (
         model([helper.make_node("Evil", ["x"], ["y"], domain="org.evil")]),
@@ -213,7 +215,7 @@ HOSTILE: dict[str, tuple[onnx.ModelProto | bytes, str]] = {
     ),
     "D17 opset 999": (
         model(opset=999),
-        "S453 names the opset 999 of ''; wanted 1 to 100",
+        "S453 names the opset 999 of ''; expected 1 to 100",
     ),
     "D18 cycle": (
         model(
@@ -223,7 +225,7 @@ HOSTILE: dict[str, tuple[onnx.ModelProto | bytes, str]] = {
                 helper.make_node("Neg", ["a"], ["y"]),
             ]
         ),
-        "S446 Add, two, Neg wait for each other in a circle",
+        "S446 Add, two, Neg depend on each other in a cycle",
     ),
     "cycle through a subgraph": (
         model(
@@ -237,11 +239,11 @@ HOSTILE: dict[str, tuple[onnx.ModelProto | bytes, str]] = {
                 )
             ]
         ),
-        "S446 If waits for its own output",
+        "S446 If depends on its own output",
     ),
     "nothing makes it": (
         model(outputs=[value("y"), value("z")]),
-        "S446 reads z, which nothing makes",
+        "S446 reads z, which no node produces",
     ),
     "a subgraph reads nothing": (
         model(
@@ -255,7 +257,7 @@ HOSTILE: dict[str, tuple[onnx.ModelProto | bytes, str]] = {
                 )
             ]
         ),
-        "S446 reads gone, which nothing makes",
+        "S446 reads gone, which no node produces",
     ),
     "function calls itself": (
         model(
@@ -271,7 +273,7 @@ HOSTILE: dict[str, tuple[onnx.ModelProto | bytes, str]] = {
                 )
             ],
         ),
-        "S446 own.F waits for its own output",
+        "S446 own.F depends on its own output",
     ),
     "nested graphs": (
         model(
@@ -311,7 +313,7 @@ def test_external_data_stays_in_its_folder(place: str) -> None:
     text = refusal(lambda: read(model(weights=[external(place)])))
     shown = repr(place if len(place) <= 60 else place[:57] + "...")
     assert text == (
-        f"repo/m: S448 the tensor 'w' has its data in {shown}; wanted a path in the folder of "
+        f"repo/m: S448 the tensor 'w' stores its data in {shown}; expected a path in the folder of "
         "the model\n    hint: save the model with its data file beside it"
     )
 
@@ -322,12 +324,12 @@ def test_external_data_stays_in_its_folder(place: str) -> None:
         pytest.param(
             external(offset=4, length=64),
             "S450 the tensor 'w' needs bytes 4 to 68 of w.data, which has 64\n"
-            "    hint: the data file was cut off, or belongs to another model; fetch it again",
+            "    hint: the data file was cut off, or belongs to another model; download it again",
             id="D11 past the end",
         ),
         pytest.param(
             external(offset=-1, length=64),
-            "S449 the tensor 'w' has offset, length -1, 64; wanted whole numbers from 0",
+            "S449 the tensor 'w' has offset, length -1, 64; expected whole numbers from 0",
             id="D12 negative offset",
         ),
         pytest.param(
@@ -395,7 +397,7 @@ def linked(repo: Location, how: str) -> str:
         ),
         (
             "missing",
-            "repo/onnx/w.data: S401 repo/onnx/w.data does not exist\n    repo/onnx holds m.onnx",
+            "repo/onnx/w.data: S401 repo/onnx/w.data does not exist\n    repo/onnx contains m.onnx",
         ),
     ],
 )
@@ -437,7 +439,7 @@ def test_signature() -> None:
 def test_a_folder_is_no_model(repo: Location) -> None:
     (repo / "a.onnx").path.write_bytes(GOOD)
     assert refusal(lambda: read_onnx(repo)) == (
-        "repo: S402 is a folder; wanted an ONNX file (it holds a.onnx)"
+        "repo: S402 is a folder; expected an ONNX file (it has a.onnx)"
     )
 
 
@@ -596,6 +598,6 @@ def test_a_protobuf_file_ends_below_two_gigabytes(repo: Location) -> None:
         file.write(GOOD)
         file.truncate(2**31)
     assert refusal(lambda: read_onnx(repo / "m.onnx")) == (
-        "repo/m.onnx: S408 has 2147483648 bytes; a protobuf file ends below 2147483648\n"
+        "repo/m.onnx: S408 has 2147483648 bytes; protobuf files must be smaller than 2147483648\n"
         "    hint: save it with external data"
     )

@@ -52,7 +52,7 @@ def test_a_message_may_be_longer_than_the_window() -> None:
         (b"\x02\x00", "no field can start at byte 0"),
         (b"\x0b", "no field can start at byte 0"),
         (b"\x10\x01", "name at byte 0 has the wrong wire type"),
-        (b"\x08\x01\x08\x01", "count is there twice, again at byte 2"),
+        (b"\x08\x01\x08\x01", "count occurs twice, the second time at byte 2"),
         (b"\x12\x01\xff", "the text at byte 2 is not UTF-8"),
         (b"\x22\x01\x80", "a number at byte 2 does not end"),
     ],
@@ -66,11 +66,11 @@ def test_malformed(data: bytes, text: str) -> None:
 @pytest.mark.parametrize(
     ("limit", "data", "text"),
     [
-        ("FIELDS", b"\x50\x01" * 9, "it holds more than 8 fields"),
-        ("REPEATS", b"\x1a\x00" * 9, "it holds more than 8 of parts"),
+        ("FIELDS", b"\x50\x01" * 9, "it has more than 8 fields"),
+        ("REPEATS", b"\x1a\x00" * 9, "it has more than 8 of parts"),
         ("REPEATS", b"\x22\x09" + bytes(9), "a list of numbers at byte 2 has 9 bytes"),
         ("TEXT", b"\x12\x09" + bytes(9), "a name at byte 2 has 9 bytes"),
-        ("HELD", b"\x12\x00", "its names take more than 8 bytes"),
+        ("MAX_NAME_BYTES", b"\x12\x00", "its names take more than 8 bytes"),
     ],
 )
 def test_excessive(monkeypatch: pytest.MonkeyPatch, limit: str, data: bytes, text: str) -> None:

@@ -66,7 +66,7 @@ def test_fp8_of_another_layout_is_undone_at_load() -> None:
 @pytest.mark.parametrize(
     ("config", "text"),
     [
-        ({"quantization": 4}, "repo/m: S472 quantization is an integer; wanted an object"),
+        ({"quantization": 4}, "repo/m: S472 quantization is an integer; expected an object"),
         (
             {"quantization": {"bits": 4}},
             "repo/m: S472 quantization of 'quantization': group_size is missing",
@@ -74,21 +74,21 @@ def test_fp8_of_another_layout_is_undone_at_load() -> None:
         (
             {"quantization": {"bits": 7, "group_size": 64}},
             "repo/m: S472 quantization of 'quantization': bits '7' in mode affine; "
-            "wanted one of 1, 2, 3, 4, 5, 6, 8",
+            "expected one of 1, 2, 3, 4, 5, 6, 8",
         ),
         (
             {"quantization": {"bits": True, "group_size": 64}},
             "repo/m: S472 quantization of 'quantization': bits 'True' in mode affine; "
-            "wanted one of 1, 2, 3, 4, 5, 6, 8",
+            "expected one of 1, 2, 3, 4, 5, 6, 8",
         ),
         (
             {"quantization": {"bits": 4, "group_size": 64, PATH: {"mode": "nvfp4", "bits": 8}}},
-            f"repo/m: S472 quantization of '{PATH}': bits '8' in mode nvfp4; wanted one of 4",
+            f"repo/m: S472 quantization of '{PATH}': bits '8' in mode nvfp4; expected one of 4",
         ),
         (
             {"quantization": {"bits": 4, "group_size": 64, "mode": "evil"}},
             "repo/m: S472 quantization of 'quantization': mode 'evil'; "
-            "wanted one of affine, mxfp4, mxfp8, nvfp4",
+            "expected one of affine, mxfp4, mxfp8, nvfp4",
         ),
         (
             {"quantization_config": {"quant_method": "bitnet"}},

@@ -74,7 +74,7 @@ def test_what_is_absent_is_refused(files: Counting) -> None:
     text = refusal(lambda: Headers(files).safetensors(REPO / "modell.safetensors"))
     assert text == (
         "repo/modell.safetensors: S401 repo/modell.safetensors does not exist\n"
-        "    repo holds config.json, encoder.onnx, model.safetensors, tokenizer.json\n"
+        "    repo contains config.json, encoder.onnx, model.safetensors, tokenizer.json\n"
         "    hint: did you mean 'repo/model.safetensors'?"
     )
 

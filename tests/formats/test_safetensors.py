@@ -19,31 +19,31 @@ B = entry(offsets=(8, 16))
 GOOD = tensors({"a": A, "b": B}, bytes(16))
 
 HOSTILE = {
-    "C1 empty": (b"", "S407 is empty; wanted safetensors\n    hint: fetch it again"),
+    "C1 empty": (b"", "S407 is empty; expected safetensors\n    hint: download it again"),
     "C2 seven bytes": (bytes(7), "S420 has 7 bytes; a safetensors header needs 8"),
     "C3 header of 2^64-1": (
         tensors({"a": A}, bytes(8), length=2**64 - 1),
-        "S420 says its header has 18446744073709551615 bytes; the limit is 10000000",
+        "S420 declares a header of 18446744073709551615 bytes; the limit is 10000000",
     ),
     "C4 header of 2^63": (
         tensors({"a": A}, bytes(8), length=2**63),
-        "S420 says its header has 9223372036854775808 bytes; the limit is 10000000",
+        "S420 declares a header of 9223372036854775808 bytes; the limit is 10000000",
     ),
     "C5 header of 11 MB": (
         tensors({"a": A}, bytes(8), length=11_000_000),
-        "S420 says its header has 11000000 bytes; the limit is 10000000",
+        "S420 declares a header of 11000000 bytes; the limit is 10000000",
     ),
     "header past the end": (
         tensors({"a": A}, b"", length=1000),
-        "S420 says its header has 1000 bytes but only 61 follow\n"
-        "    hint: the file was cut off; fetch it again",
+        "S420 declares a header of 1000 bytes but only 61 follow\n"
+        "    hint: the file was cut off; download it again",
     ),
     "C6 header of 0": (tensors(b""), "S420 has no header that starts with '{'"),
     "C7 not JSON": (
         tensors(b"{a}"),
         "S410 the header is not JSON: Expecting property name enclosed in double quotes at byte 1",
     ),
-    "C8 not UTF-8": (tensors(b'{"\xff": 1}'), "S410 the header holds text that is not UTF-8"),
+    "C8 not UTF-8": (tensors(b'{"\xff": 1}'), "S410 the header has text that is not UTF-8"),
     "C9 a list": (tensors(b"[]"), "S420 has no header that starts with '{'"),
     "C10 deep": (
         tensors(b'{"a":' + b"[" * 100_000),
@@ -51,7 +51,7 @@ HOSTILE = {
     ),
     "wide": (
         tensors(b'{"a":[' + b"1," * 500_001 + b"1]}"),
-        "S412 the header holds more than 500000 values",
+        "S412 the header has more than 500000 values",
     ),
     "C11 overflow": (
         tensors({"a": entry(shape=[4194305, 4194305, 211106198978564])}, bytes(8)),
@@ -65,16 +65,16 @@ HOSTILE = {
     ),
     "C12 shape is not bytes": (
         tensors({"a": entry(shape=[3])}, bytes(8)),
-        "S427 tensor 'a' is F32 [3], 12 bytes, but data_offsets hold 8",
+        "S427 tensor 'a' is F32 [3], 12 bytes, but data_offsets span 8",
     ),
     "C13 offset past the end": (
         tensors({"a": A, "b": B}, bytes(8)),
         "S431 its tensors need 16 bytes but 8 are there\n"
-        "    hint: the file was cut off; fetch it again",
+        "    hint: the file was cut off; download it again",
     ),
     "C14 reversed": (
         tensors({"a": entry(offsets=(8, 0))}, bytes(8)),
-        "S427 tensor 'a' is F32 [2], 8 bytes, but data_offsets hold -8",
+        "S427 tensor 'a' is F32 [2], 8 bytes, but data_offsets span -8",
     ),
     "C15 overlap": (
         tensors({"a": A, "b": entry(offsets=(4, 12))}, bytes(12)),
@@ -99,54 +99,55 @@ HOSTILE = {
     "C18 truncated": (
         GOOD[:-1],
         "S431 its tensors need 16 bytes but 15 are there\n"
-        "    hint: the file was cut off; fetch it again",
+        "    hint: the file was cut off; download it again",
     ),
     "C19 negative shape": (
         tensors({"a": entry(shape=[-2])}, bytes(8)),
-        "S424 tensor 'a' has the shape '[-2]'; wanted a list of whole numbers from 0",
+        "S424 tensor 'a' has the shape '[-2]'; expected a list of whole numbers from 0",
     ),
     "C20 float shape": (
         tensors({"a": entry(shape=[2.0])}, bytes(8)),
-        "S424 tensor 'a' has the shape '[2.0]'; wanted a list of whole numbers from 0",
+        "S424 tensor 'a' has the shape '[2.0]'; expected a list of whole numbers from 0",
     ),
     "boolean shape": (
         tensors({"a": entry(shape=[True, 2])}, bytes(8)),
-        "S424 tensor 'a' has the shape '[True, 2]'; wanted a list of whole numbers from 0",
+        "S424 tensor 'a' has the shape '[True, 2]'; expected a list of whole numbers from 0",
     ),
     "C21 dtype": (
         tensors({"a": entry("F128")}, bytes(8)),
-        "S423 tensor 'a' has the dtype 'F128'; wanted one of BOOL, U8, I8, F8_E4M3, F8_E5M2, "
+        "S423 tensor 'a' has the dtype 'F128'; expected one of BOOL, U8, I8, F8_E4M3, F8_E5M2, "
         "F8_E8M0, U16, I16, F16, BF16, U32, I32, F32, U64, I64, F64, C64",
     ),
     "dtype is a list": (
         tensors({"a": entry(["F32"])}, bytes(8)),
-        "S423 tensor 'a' has the dtype \"['F32']\"; wanted one of BOOL, U8, I8, F8_E4M3, F8_E5M2, "
+        "S423 tensor 'a' has the dtype \"['F32']\"; "
+        "expected one of BOOL, U8, I8, F8_E4M3, F8_E5M2, "
         "F8_E8M0, U16, I16, F16, BF16, U32, I32, F32, U64, I64, F64, C64",
     ),
     "C22 metadata": (
         tensors({"__metadata__": {"step": 3}, "a": A}, bytes(8)),
-        "S421 __metadata__['step'] is an integer; wanted a string",
+        "S421 __metadata__['step'] is an integer; expected a string",
     ),
     "metadata is a list": (
         tensors({"__metadata__": [], "a": A}, bytes(8)),
-        "S421 __metadata__ is a list; wanted an object of strings",
+        "S421 __metadata__ is a list; expected an object of strings",
     ),
     "C23 no dtype": (
         tensors({"a": {"shape": [2], "data_offsets": [0, 8]}}, bytes(8)),
-        "S422 tensor 'a' has 'data_offsets', 'shape'; wanted exactly dtype, shape, data_offsets",
+        "S422 tensor 'a' has 'data_offsets', 'shape'; expected exactly dtype, shape, data_offsets",
     ),
     "entry is a number": (
         tensors({"a": 3}),
-        "S422 tensor 'a' has an integer; wanted exactly dtype, shape, data_offsets",
+        "S422 tensor 'a' has an integer; expected exactly dtype, shape, data_offsets",
     ),
     "three offsets": (
         tensors({"a": entry(offsets=[0, 4, 8])}, bytes(8)),
-        "S422 tensor 'a' has data_offsets '[0, 4, 8]'; wanted [start, end]",
+        "S422 tensor 'a' has data_offsets '[0, 4, 8]'; expected [start, end]",
     ),
     "C24 HTML": (
         b"<!DOCTYPE html><html><body>Please log in</body></html>",
         "S405 is a web page, not safetensors\n"
-        "    hint: a login or an error page was saved in its place; fetch it again",
+        "    hint: a login or an error page was saved in its place; download it again",
     ),
     "C25 LFS pointer": (
         b"version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 12\n",
@@ -156,12 +157,12 @@ HOSTILE = {
     "C26 pickle": (
         b"\x80\x02}q\x00X\x01\x00\x00\x00aq\x01K\x01s.",
         "S406 is a pickle, not safetensors\n"
-        "    hint: such files are never loaded; convert it to safetensors where you trust it",
+        "    hint: such files are never loaded; convert it to safetensors if you trust it",
     ),
     "torch.save": (
         b"PK\x03\x04\x00\x00\x08\x08\x00\x00",
         "S406 is a zip archive, as torch.save and numpy.savez write, not safetensors\n"
-        "    hint: such files are never loaded; convert it to safetensors where you trust it",
+        "    hint: such files are never loaded; convert it to safetensors if you trust it",
     ),
     "C27 duplicate key": (
         tensors(b'{"a":%b,"a":%b}' % (json.dumps(A).encode(), json.dumps(B).encode()), bytes(16)),
@@ -186,7 +187,7 @@ HOSTILE = {
     ),
     "C32 too many": (
         tensors({str(n): entry(shape=[0], offsets=(0, 0)) for n in range(50_001)}),
-        "S426 holds 50001 tensors; the limit is 50000",
+        "S426 has 50001 tensors; the limit is 50000",
     ),
     "C33 zero-size beyond": (
         tensors({"a": A, "z": entry(shape=[0], offsets=(4, 4))}, bytes(8)),
@@ -195,20 +196,20 @@ HOSTILE = {
     "C34 extra field": (
         tensors({"a": entry(note="x")}, bytes(8)),
         "S422 tensor 'a' has 'data_offsets', 'dtype', 'note', 'shape'; "
-        "wanted exactly dtype, shape, data_offsets",
+        "expected exactly dtype, shape, data_offsets",
     ),
     "NaN": (
         tensors(b'{"a": NaN}'),
-        "S413 the header holds the number NaN, which JSON does not have",
+        "S413 the header has the number NaN, which is not valid JSON",
     ),
     "long integer": (
         tensors(b'{"a": %s}' % (b"9" * 5000)),
-        "S413 the header holds the number 99999999999999999999... (5000 digits), "
-        "which JSON does not have",
+        "S413 the header has the number 99999999999999999999... (5000 digits), "
+        "which is not valid JSON",
     ),
     "surrogate": (
         tensors(b'{"__metadata__": {"a": "\\ud800"}}'),
-        "S410 the header holds text that is half a surrogate pair",
+        "S410 the header has text that is half a surrogate pair",
     ),
 }
 

@@ -60,23 +60,23 @@ TOLD = {
 BAD = {
     "none": (
         {"config.json": b"{}"},
-        "repo: S432 holds no safetensors file\n    it holds config.json",
+        "repo: S432 has no safetensors file\n    it holds config.json",
     ),
     "pickles": (
         {"pytorch_model.bin": b"PK", "config.json": b"{}"},
-        "repo: S432 holds no safetensors file\n    it holds pytorch_model.bin\n"
+        "repo: S432 has no safetensors file\n    it holds pytorch_model.bin\n"
         "    hint: convert the weights to safetensors",
     ),
     "several": (
         {"encoder.safetensors": model("a"), "lora.safetensors": model("b")},
-        "repo: S432 holds 2 safetensors files and no index: encoder.safetensors, "
+        "repo: S432 has 2 safetensors files and no index: encoder.safetensors, "
         "lora.safetensors\n"
-        "    hint: write the path of the one file that is meant",
+        "    hint: write the path of the file to use",
     ),
     "two indexes": (
         {ONE: model("a"), INDEX: b"{}", "b.safetensors.index.json": b"{}"},
-        "repo: S432 holds 2 indexes: b.safetensors.index.json, model.safetensors.index.json\n"
-        "    hint: write the path of the one file that is meant",
+        "repo: S432 has 2 indexes: b.safetensors.index.json, model.safetensors.index.json\n"
+        "    hint: write the path of the file to use",
     ),
     "no weight_map": (
         {ONE: model("a"), INDEX: b'{"metadata": {}}'},
@@ -90,24 +90,24 @@ BAD = {
     "C36 missing shard": (
         {ONE: model("a"), INDEX: index(a=ONE, b=TWO)},
         f"repo/{INDEX}: S434 names {TWO}, which is not in the folder\n"
-        f"    repo holds {ONE}\n    hint: fetch the missing file",
+        f"    repo contains {ONE}\n    hint: fetch the missing file",
     ),
     "C36 shard outside": (
         {ONE: model("a"), INDEX: index(a=ONE, b="../x.safetensors", c=3)},
-        f"repo/{INDEX}: S433 places 'b' in '../x.safetensors'; wanted a .safetensors file of "
-        f"this folder\nrepo/{INDEX}: S433 places 'c' in '3'; wanted a .safetensors file of this "
+        f"repo/{INDEX}: S433 places 'b' in '../x.safetensors'; expected a .safetensors file of "
+        f"this folder\nrepo/{INDEX}: S433 places 'c' in '3'; expected a .safetensors file of this "
         "folder",
     ),
     "C36 tensor in two shards": (
         {ONE: model("a"), TWO: model("a")},
-        f"repo/{TWO}: S435 holds 'a', which repo/{ONE} holds too",
+        f"repo/{TWO}: S435 has 'a', which is also in repo/{ONE}",
     ),
     "tensor in the other shard": (
         {ONE: model("b"), TWO: model("a"), INDEX: index(a=ONE, b=TWO)},
-        f"repo/{ONE}: S435 lacks 'a', which the index places here\n"
-        f"repo/{ONE}: S435 holds 'b', which the index does not place here\n"
-        f"repo/{TWO}: S435 lacks 'b', which the index places here\n"
-        f"repo/{TWO}: S435 holds 'a', which the index does not place here",
+        f"repo/{ONE}: S435 has no 'a', which the index places here\n"
+        f"repo/{ONE}: S435 has 'b', which the index does not place here\n"
+        f"repo/{TWO}: S435 has no 'b', which the index places here\n"
+        f"repo/{TWO}: S435 has 'a', which the index does not place here",
     ),
     "stray weights": (
         {
@@ -124,8 +124,7 @@ BAD = {
             "model-00001-of-00003.safetensors": model("a"),
             "model-00003-of-00003.safetensors": model("b"),
         },
-        "repo: S434 holds numbers 1, 3 of the 3 shards of 'model'\n"
-        "    hint: fetch the missing files",
+        "repo: S434 has numbers 1, 3 of the 3 shards of 'model'\n    hint: fetch the missing files",
     ),
 }
 

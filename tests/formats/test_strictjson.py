@@ -38,12 +38,12 @@ BAD = {
         "repo/m:2:6: S410 the file is not JSON: Expecting ':' delimiter",
     ),
     "empty": (b"", "repo/m:1:1: S410 the file is not JSON: Expecting value"),
-    "list": (b"[]", "repo/m: S410 the file holds a list; wanted an object"),
-    "null": (b"null", "repo/m: S410 the file holds null; wanted an object"),
-    "not UTF-8": (b'{"a": "\xff"}', "repo/m: S410 the file holds text that is not UTF-8"),
+    "list": (b"[]", "repo/m: S410 the file is a list; expected an object"),
+    "null": (b"null", "repo/m: S410 the file is null; expected an object"),
+    "not UTF-8": (b'{"a": "\xff"}', "repo/m: S410 the file has text that is not UTF-8"),
     "surrogate": (
         b'{"a": "\\udc00"}',
-        "repo/m: S410 the file holds text that is half a surrogate pair",
+        "repo/m: S410 the file has text that is half a surrogate pair",
     ),
     "duplicates": (
         b'{"a": 1, "a": 2, "b": {"c": 1, "c": 2}}',
@@ -54,19 +54,19 @@ BAD = {
         "repo/m: S412 the file is nested more than 32 levels deep",
     ),
     "unclosed": (b"[" * 400_000, "repo/m: S412 the file is nested more than 32 levels deep"),
-    "wide": (b"[" + b"[]," * 400_000, "repo/m: S412 the file holds more than 500000 values"),
+    "wide": (b"[" + b"[]," * 400_000, "repo/m: S412 the file has more than 500000 values"),
     "infinity": (
         b'{"a": -Infinity}',
-        "repo/m: S413 the file holds the number -Infinity, which JSON does not have",
+        "repo/m: S413 the file has the number -Infinity, which is not valid JSON",
     ),
     "overflow": (
         b'{"a": 1e999}',
-        "repo/m: S413 the file holds the number 1e999, which JSON does not have",
+        "repo/m: S413 the file has the number 1e999, which is not valid JSON",
     ),
     "digits": (
         b'{"a": ' + b"1" * 21 + b"}",
-        "repo/m: S413 the file holds the number 11111111111111111111... (21 digits), "
-        "which JSON does not have",
+        "repo/m: S413 the file has the number 11111111111111111111... (21 digits), "
+        "which is not valid JSON",
     ),
 }
 

@@ -27,7 +27,7 @@ def model(**changes: Any) -> dict[str, Any]:
 
 
 BAD = {
-    "F1 garbage": (b"\xff\xad", "repo/m: S410 the file holds text that is not UTF-8"),
+    "F1 garbage": (b"\xff\xad", "repo/m: S410 the file has text that is not UTF-8"),
     "not JSON": (
         b"{]",
         "repo/m:1:2: S410 the file is not JSON: Expecting property name enclosed in double quotes",
@@ -37,15 +37,15 @@ BAD = {
         "repo/m: S404 is a Git LFS pointer, not a tokenizer.json\n"
         "    hint: run `git lfs pull` in the repository, or fetch the file from the Hub",
     ),
-    "no model": (b"{}", "repo/m: S460 model is null; wanted an object"),
+    "no model": (b"{}", "repo/m: S460 model is null; expected an object"),
     "unknown model": (
         tokenizer(model=model(type="Neural")),
         "repo/m: S460 the model's type is 'Neural'; "
-        "wanted one of BPE, WordPiece, WordLevel, Unigram",
+        "expected one of BPE, WordPiece, WordLevel, Unigram",
     ),
     "no vocab": (
         tokenizer(model={"type": "BPE"}),
-        "repo/m: S460 vocab is null; wanted an object or a list",
+        "repo/m: S460 vocab is null; expected an object or a list",
     ),
     "vocab of scores": (
         tokenizer(model={"type": "Unigram", "vocab": [["a", 0.0], ["b"], ["a", 1.0]]}),
@@ -62,15 +62,15 @@ BAD = {
     ),
     "negative id": (
         tokenizer(model=model(vocab={"a": -1})),
-        "repo/m: S461 the token 'a' has the id '-1'; wanted 0 to 16777215",
+        "repo/m: S461 the token 'a' has the id '-1'; expected 0 to 16777215",
     ),
     "F6 id out of range": (
         tokenizer(added_tokens=[{"id": 2**24, "content": "<s>"}]),
-        "repo/m: S461 the token '<s>' has the id '16777216'; wanted 0 to 16777215",
+        "repo/m: S461 the token '<s>' has the id '16777216'; expected 0 to 16777215",
     ),
     "id is a boolean": (
         tokenizer(model=model(vocab={"a": True})),
-        "repo/m: S461 the token 'a' has the id 'True'; wanted 0 to 16777215",
+        "repo/m: S461 the token 'a' has the id 'True'; expected 0 to 16777215",
     ),
     "added id of another": (
         tokenizer(added_tokens=[{"id": 2, "content": "<s>"}]),
@@ -82,7 +82,7 @@ BAD = {
     ),
     "added twice": (
         tokenizer(added_tokens=[{"id": 3, "content": "<s>"}, {"id": 4, "content": "<s>"}]),
-        "repo/m: S461 the added token '<s>' is there twice",
+        "repo/m: S461 the added token '<s>' occurs twice",
     ),
     "added without content": (
         tokenizer(added_tokens=[{"id": 3}]),
@@ -90,11 +90,11 @@ BAD = {
     ),
     "added with a flag": (
         tokenizer(added_tokens=[{"id": 3, "content": "<s>", "special": 1}]),
-        "repo/m: S460 added token '<s>' has a flag that is no bool",
+        "repo/m: S460 added token '<s>' has a flag that is not a boolean",
     ),
     "added is an object": (
         tokenizer(added_tokens={"<s>": 3}),
-        "repo/m: S460 added_tokens is an object; wanted a list",
+        "repo/m: S460 added_tokens is an object; expected a list",
     ),
     "F2 pattern": (
         tokenizer(pre_tokenizer={"type": "Split", "pattern": {"Regex": "(a+)+$"}}),

@@ -155,7 +155,7 @@ def test_chunks_without_end_are_not_walked(hear, tmp_path, head):
     code, said = hear(None, "hole.wav")
     assert code == 5
     assert "S483 the " in said
-    assert "it holds no audio data" in said
+    assert "it has no audio data" in said
 
 
 def test_pages_without_end_are_not_walked(hear, monkeypatch):
@@ -246,7 +246,7 @@ def test_g59_what_may_not_be_read(hear, tmp_path):
     path = tmp_path / "closed.wav"
     path.write_bytes(WAV)
     path.chmod(0)
-    assert "S480 the audio cannot be opened: Permission denied" in hear(None, path.name)[1]
+    assert "S480 the audio file cannot be opened: Permission denied" in hear(None, path.name)[1]
 
 
 @pytest.mark.parametrize("name", ["a b.wav", "a\nb.wav", "\N{HEADPHONE}.wav", "-rf", "=.wav"])

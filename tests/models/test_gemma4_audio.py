@@ -261,7 +261,7 @@ TENSORS = {
     ),
     "a bound that is a row": (
         put("layers.0.self_attn.q_proj.input_min", torch.zeros(1)),
-        f"W272 {TOWER}layers.0.self_attn.q_proj.input_min has the shape [1]; wanted no axis",
+        f"W272 {TOWER}layers.0.self_attn.q_proj.input_min has the shape [1]; expected no axis",
     ),
     "a kernel of no order": (
         put("layers.0.lconv1d.depthwise_conv1d.weight", torch.zeros(48, 5, 3)),

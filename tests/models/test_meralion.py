@@ -599,7 +599,7 @@ def test_widths_that_differ_name_their_tensors(tmp_path, reference):
         ("speech_encoder.conv1.weight", (32, 80, 5), "wanted [out, in, 3] or [out, 3, in]"),
         ("speech_encoder.conv1.weight", (32, 3, 3), "wanted [out, in, 3] or [out, 3, in]"),
         ("speech_encoder.conv2.weight", (32, 96), "wanted [out, in, 3] or [out, 3, in]"),
-        ("ln_speech.weight", (1, 32), "wanted one axis with sizes"),
+        ("ln_speech.weight", (1, 32), "expected one axis with sizes"),
         ("speech_encoder.embed_positions.weight", (0, 32), "wanted two axes with sizes"),
     ],
 )
@@ -710,7 +710,7 @@ def test_dtypes_and_recipes(tmp_path, reference, folder):
     assert Meralion.facts(spec(mixed, "float16"), Headers()).dtype == "f16"
     weights["ln_speech.bias"] = torch.zeros(WIDTH, dtype=torch.int8)
     assert refused(published(tmp_path / "speech", reference, weights), "float16") == (
-        "repo/speech: W246 tensors are stored in i8; wanted floats\n    ln_speech.bias i8 [32]"
+        "repo/speech: W246 tensors are stored in i8; expected floats\n    ln_speech.bias i8 [32]"
     )
     assert "W246 mlx.meralion does not quantize" in refused(folder, Quantization(4, 64))
 

@@ -100,7 +100,7 @@ def test_offline_a_file_that_is_wrong_is_refused_as_such(hub, hub_home, anew):
     (found,) = refusal(fetch, needs("ann/tiny", BIG))
     assert found == (
         f"S418 ann/tiny/{BIG} in the cache is not what the listing names\n"
-        "    hint: fetch it again where there is a network: composer pull"
+        "    hint: download it again where there is a network: composer pull"
     )
     blob.write_bytes(WEIGHTS)
     fetch(needs("ann/tiny", BIG))
@@ -136,8 +136,8 @@ def test_a_change_is_seen_though_the_time_is_set_back(hub, hub_home):
     [
         (BIG, Fault(corrupt=True), "S418", "sha256 is "),
         ("mlx/config.json", Fault(corrupt=True), "S418", "git is "),
-        (BIG, Fault(truncate=100), "S419", "the answer has 100 bytes; wanted 2621440"),
-        (BIG, Fault(longer=10), "S419", "the answer has 2621450 bytes; wanted 2621440"),
+        (BIG, Fault(truncate=100), "S419", "the answer has 100 bytes; expected 2621440"),
+        (BIG, Fault(longer=10), "S419", "the answer has 2621450 bytes; expected 2621440"),
         (BIG, Fault(endless=1 << 30, origins=("store",)), "S437", "more than the 2621440 bytes"),
         (BIG, Fault(headers={"ETag": "../../../../X", "X-Linked-Etag": "../../../../X"}),
          "S419", "its ETag '../../../../X' is no digest"),

@@ -70,7 +70,7 @@ def read_decoder(weights: Location, headers: Headers) -> Decoder:
         raise ComposerError(
             Problem(
                 "W275",
-                f"config.json has the model_type {show(str(kind))}; wanted {' or '.join(MODELS)}",
+                f"config.json has the model_type {show(str(kind))}; expected {' or '.join(MODELS)}",
                 place,
                 hint="mlx.lm takes other language models",
             )

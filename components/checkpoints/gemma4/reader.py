@@ -33,7 +33,7 @@ class Reader:
         self.problems.append(Problem(code, message, causes=causes, hint=hint))
 
     def refuse(self, key: str, wanted: str) -> None:
-        self.report("W275", f"{key} is {show(str(self.config.get(key)))[1:-1]}; wanted {wanted}")
+        self.report("W275", f"{key} is {show(str(self.config.get(key)))[1:-1]}; expected {wanted}")
 
     def unsaid(self, key: str, why: str) -> None:
         self.report(

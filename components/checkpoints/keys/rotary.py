@@ -73,7 +73,7 @@ def read_rules(
     given = {key: config[key] for key in NESTED if config.get(key) is not None}
     for key, value in given.items():
         if not isinstance(value, dict):
-            problems.append(((key,), _odd(f"{key} is {show(str(value))}; wanted an object")))
+            problems.append(((key,), _odd(f"{key} is {show(str(value))}; expected an object")))
     if problems:
         return {}, problems
     if len(given) == 2 and (fault := _contradiction(given)):
@@ -105,7 +105,7 @@ def _rules(
     kinds = [given[key] for key in ("rope_type", "type") if given.get(key) is not None]
     for kind in kinds:
         if not isinstance(kind, str):
-            problems.append((path, _odd(f"rope_type is {show(str(kind))}; wanted a name")))
+            problems.append((path, _odd(f"rope_type is {show(str(kind))}; expected a name")))
     named = [kind for kind in kinds if isinstance(kind, str)]
     if len({kind for kind in named if kind not in ("default", "mrope")}) > 1 or (
         len({*named}) == 2 and not {*named} <= {"default", "mrope"}
@@ -128,7 +128,7 @@ def _rules(
         problems.append((("rope_theta",), Problem("W241", message)))
     for name, value in (*_plain_numbers(numbers), ("rope_theta", top if theta is None else theta)):
         if value is not None and (type(value) not in (int, float) or not 0 <= value < 2**60):
-            message = f"{name} is {show(str(value))[1:-1]}; wanted a number above 0"
+            message = f"{name} is {show(str(value))[1:-1]}; expected a number above 0"
             problems.append(((*path, name), Problem("W241", message)))
             numbers[name] = 1.0
     kind = next((kind for kind in named if kind not in ("default", "mrope")), "default")

@@ -103,7 +103,7 @@ class _Reading:
         if type(value) is int and 0 < value <= 2**24:
             return value
         said = "missing" if value is None else show(str(value))[1:-1]
-        self.wrong(f"{key} is {said}; wanted a whole number from 1")
+        self.wrong(f"{key} is {said}; expected a whole number from 1")
         return 2
 
     def real(self, key: str, default: float | None = None, inside: Any = None) -> float:
@@ -113,7 +113,7 @@ class _Reading:
         if type(value) in (int, float) and 0 < value <= 1e18 and isfinite(value):
             return float(value)
         said = "missing" if value is None else show(str(value))[1:-1]
-        self.wrong(f"{key} is {said}; wanted a number above 0")
+        self.wrong(f"{key} is {said}; expected a number above 0")
         return 1.0
 
     def strange(self, kind: str) -> Iterator[Problem]:

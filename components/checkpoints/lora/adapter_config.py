@@ -131,12 +131,13 @@ class _Reading:
     def peft(self) -> AdapterConfig:
         config = self.config
         if config["peft_type"] != "LORA":
-            self.report("W286", f"peft_type is {show(str(config['peft_type']))}; wanted 'LORA'")
+            self.report("W286", f"peft_type is {show(str(config['peft_type']))}; expected 'LORA'")
         for key in sorted(config.keys() - PEFT):
             self.hold(key, config[key])
         if config.get("layers_pattern") not in (None, [], "", "layers", ["layers"]):
             self.report(
-                "W286", f"layers_pattern is {show(str(config['layers_pattern']))}; wanted 'layers'"
+                "W286",
+                f"layers_pattern is {show(str(config['layers_pattern']))}; expected 'layers'",
             )
         ranks = self.ranks(config, ("r",))
         root = config.get("use_rslora") is True
@@ -189,14 +190,14 @@ class _Reading:
             if isinstance(value, int | float) and not isinstance(value, bool):
                 found[at + key] = float(value)
             elif value is not None:
-                self.report("W287", f"{key} is {show(str(value))}; wanted a number")
+                self.report("W287", f"{key} is {show(str(value))}; expected a number")
         return found
 
     def whole(self, config: Mapping[str, Any], key: str, least: int) -> int | None:
         value = config.get(key)
         if value is None or (type(value) is int and value >= least):
             return value
-        self.report("W287", f"{key} is {show(str(value))}; wanted a whole number from {least}")
+        self.report("W287", f"{key} is {show(str(value))}; expected a whole number from {least}")
         return None
 
     def names(self, config: Mapping[str, Any], key: str) -> tuple[str, ...] | None:
@@ -206,7 +207,7 @@ class _Reading:
             return None
         if isinstance(listed, list) and all(isinstance(name, str) and name for name in listed):
             return tuple(listed)
-        self.report("W287", f"{key} is {show(str(value))}; wanted a list of names")
+        self.report("W287", f"{key} is {show(str(value))}; expected a list of names")
         return None
 
     def layers(self, value: Any) -> tuple[int, ...] | None:
@@ -215,6 +216,6 @@ class _Reading:
             return None
         if all(type(each) is int and each >= 0 for each in listed):
             return tuple(listed)
-        wanted = "wanted layers by number"
+        wanted = "expected layers by number"
         self.report("W287", f"layers_to_transform is {show(str(value))}; {wanted}")
         return None

@@ -11,7 +11,7 @@ from composer.core.component import Adapter, Spec
 from composer.core.errors import ComposerError, Place, Problem
 from composer.core.location import Location
 from composer.core.suggest import listed
-from composer.formats.files import absent
+from composer.formats.files import raise_missing
 from composer.formats.refusal import refuse
 
 from ..checkpoint import shown
@@ -103,7 +103,7 @@ def read_adapter(
 def _files(place: Location, headers: Headers) -> tuple[Location, tuple[Location, ...]]:
     """Find the tensors and the configs of an adapter, given its folder or its file."""
     if headers.files.kind(place) is None:
-        absent(headers.files, place)
+        raise_missing(headers.files, place)
     file, folder = place, replace(place, inside=place.inside.rpartition("/")[0])
     if headers.files.kind(place) != "file":
         folder = place

@@ -39,11 +39,11 @@ def layout(file: BinaryIO, size: int) -> Layout:
     if common and codec not in _READ:
         return [], unread("AIFF", _NAMES.get(codec, f"the codec {codec!r}"))
     if found is None or found.length < 8:
-        return [], cut("AIFF", "it holds no audio data")
+        return [], cut("AIFF", "it has no audio data")
     length = min(found.length, size - found.start)
     fault = None
     if found.length != length or found.stated not in (None, found.length):
-        how = f"its header promises {found.stated} bytes of samples, and {length} are there"
+        how = f"its header declares {found.stated} bytes of samples, but the file has {length}"
         fault = cut("AIFF", how)
     head = _head(common, compressed, length)
     spliced = Spliced(file, [head, (found.start, found.start + length)])

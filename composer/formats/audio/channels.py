@@ -42,7 +42,7 @@ class Mixer:
             good = np.isfinite(picked.reshape(len(block), -1)).all(axis=1)
             at = self.frames + int(np.argmin(good))
             found = f"sample {at} ({at / self.rate:.3f} s) is not a finite number"
-            hint = "the file is corrupt, or was made so: render anew"
+            hint = "the file is corrupt, or was made so: render it again"
             raise refused("S484", self.name, found, hint)
         self.frames += len(block)
         check_length(self.frames * (picked.size // len(block)), self.rate, self.name)

@@ -17,7 +17,7 @@ _OTHERS = (
     (rb"\.snd", "an AU file"),
     (rb"riff\x2e\x91\xcf\x11", "a Wave64 file"),
     (rb"\x30\x26\xb2\x75", "a WMA/ASF file"),
-    (rb"RIFF....(?!WAVE)", "a RIFF file that is no WAV"),
+    (rb"RIFF....(?!WAVE)", "a RIFF file that is not a WAV"),
     (rb"\xff[\xf0\xf1\xf8\xf9]", "a raw AAC stream"),
     (rb"\x89PNG", "a PNG image"),
     (rb"\xff\xd8\xff", "a JPEG image"),

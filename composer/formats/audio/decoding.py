@@ -85,8 +85,7 @@ def _compared(kind: str, mixer: Mixer, there: int, frames: Frames) -> Fault | No
     if frames.stated < there <= frames.stated + frames.more:
         mixer.cut(there - frames.stated)
     elif there > frames.stated or there < frames.stated - frames.fewer:
-        verb = "promises" if there < frames.stated else "states"
-        how = f"its header {verb} {frames.stated} frames, and {there} are there"
+        how = f"its header declares {frames.stated} frames, but the file has {there}"
         return cut(kind, how)
     return None
 

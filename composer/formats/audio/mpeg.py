@@ -115,9 +115,9 @@ def layout(file: BinaryIO, size: int) -> Layout:
 def _lost(stream: _Stream, size: int) -> str | None:
     if stream.nbytes is not None and stream.start + stream.nbytes > size:
         there = size - stream.start
-        return f"its header promises {stream.nbytes} bytes of frames, and {there} are there"
+        return f"its header declares {stream.nbytes} bytes of frames, but the file has {there}"
     if stream.promised is not None and stream.promised > stream.frames + 1:
-        return f"its header promises {stream.promised} frames, and {stream.frames} are there"
+        return f"its header declares {stream.promised} frames, but the file has {stream.frames}"
     return None
 
 

@@ -40,7 +40,7 @@ class Fault:
 
     code: str
     message: str
-    hint: str = "fetch it again"
+    hint: str = "download it again"
 
 
 Layout = tuple[list[Part], Fault | None]
@@ -53,7 +53,7 @@ def cut(kind: str, how: str) -> Fault:
 
 def damaged(kind: str, how: str) -> Fault:
     """Return the fault of a file whose bytes are wrong."""
-    hint = "fetch it again, or convert it anew"
+    hint = "download it again, or convert it anew"
     return Fault("S489", f"the {kind} file is damaged: {how}", hint)
 
 

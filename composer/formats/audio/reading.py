@@ -71,7 +71,7 @@ def _read(source: Source, channel: Channel, partial: bool) -> tuple[Audio, ...]:
     raise refused(
         "S481",
         "<audio>",
-        f"{type(source).__name__} is no audio",
+        f"{type(source).__name__} is not audio",
         "give a path, the bytes of a file, (samples, rate) or an Audio",
     )
 
@@ -87,7 +87,7 @@ def _opened(path: Path) -> BinaryIO:
         return path.open("rb")
     except (OSError, ValueError) as error:
         reason = error.strerror if isinstance(error, OSError) else error
-        raise refused("S480", name, f"the audio cannot be opened: {reason}") from error
+        raise refused("S480", name, f"the audio file cannot be opened: {reason}") from error
 
 
 def _decoded(
@@ -128,7 +128,7 @@ def _kind(file: BinaryIO, size: int, name: str) -> str:
         raise refused(
             "S481",
             name,
-            f"this is no audio that can be read, but {describe(head)}",
+            f"this is not a readable audio file but {describe(head)}",
             f"readable are {', '.join(READABLE)}; convert others: ffmpeg -i INPUT -ar 16000 a.wav",
         )
     return kind
@@ -141,7 +141,7 @@ def _from_samples(samples: Any, rate: Any, channel: Channel) -> tuple[Audio, ...
     known = dtype in _INTEGERS or dtype in ("float16", "float32", "float64")
     if not isinstance(samples, np.ndarray) or not known or samples.ndim not in (1, 2):
         shape = list(getattr(samples, "shape", ()))
-        raise refused("S481", name, f"samples of {dtype} {shape} are no audio", hint)
+        raise refused("S481", name, f"samples of {dtype} {shape} are not audio", hint)
     if isinstance(rate, bool) or not isinstance(rate, (int, np.integer)):
         raise refused("S485", name, f"the sample rate is {rate!r}, not a whole number of Hz")
     table = samples.reshape(len(samples), -1) if samples.size else samples.reshape(0, 1)

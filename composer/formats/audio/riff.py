@@ -63,10 +63,12 @@ def layout(file: BinaryIO, size: int) -> Layout:
     if form and tag not in _READ:
         return [], unread("WAV", _NAMES.get(tag, f"the codec {tag:#06x}"))
     if found is None:
-        return [], cut("WAV", "it holds no audio data")
+        return [], cut("WAV", "it has no audio data")
     if found.length > size - found.start:
         there = Samples(found.start, size - found.start, None)
-        how = f"its header promises {found.stated} bytes of samples, and {there.length} are there"
+        how = (
+            f"its header declares {found.stated} bytes of samples, but the file has {there.length}"
+        )
         return [_part(file, form, tag, there)], cut("WAV", how)
     if found.stated not in (None, found.length):
         how = f"its header states {found.stated} bytes of samples, and {found.length} are there"

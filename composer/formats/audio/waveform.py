@@ -32,7 +32,7 @@ class Audio:
     def seconds(self) -> float:
         return self.frames / self.rate
 
-    def at(self, rate: int) -> Self:
+    def resample(self, rate: int) -> Self:
         """Return the waveform at another rate, within full scale.
 
         Resampling is soxr's HQ, which is librosa's default, to ceil(N * rate / own rate) samples.

@@ -153,7 +153,7 @@ def check_address(parts: SplitResult, home: SplitResult, url: str) -> None:
     host = (parts.hostname or "").rstrip(".")
     local = home.hostname in LOOPBACK
     if parts.username is not None:
-        refused("S436", f"an address on {show(host)} holds a name or a password; wanted none")
+        refused("S436", f"an address on {show(host)} holds a name or a password; expected none")
     if parts.scheme != "https" and not (parts.scheme == "http" and local and host in LOOPBACK):
         hint = (
             "plain http is allowed on this machine alone, as by HF_ENDPOINT=http://127.0.0.1:PORT"

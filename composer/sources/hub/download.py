@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from composer.core.errors import ComposerError, Problem, in_order
-from composer.formats.refusal import listing
+from composer.formats.refusal import join_names
 from composer.sources.hub import settings
 from composer.sources.hub.cache import is_verified, local
 from composer.sources.hub.progress import progress
@@ -80,7 +80,7 @@ def require_cached(needs: Iterable[RequiredFile]) -> None:
         files = "1 file is" if len(missing) == 1 else f"{len(missing)} files are"
         message = f"{files} not in the cache, and HF_HUB_OFFLINE is set"
         hint = "fetch it where there is a network: composer pull"
-        network("S499", message, listing(missing), hint=hint)
+        network("S499", message, join_names(missing), hint=hint)
 
 
 def check_download_budget(needs: Iterable[RequiredFile]) -> None:

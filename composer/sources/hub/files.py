@@ -6,7 +6,7 @@ import re
 from pathlib import Path
 
 from composer.core.location import Location
-from composer.formats.files import Files, Kind, LocalFiles, absent
+from composer.formats.files import Files, Kind, LocalFiles, raise_missing
 from composer.formats.ranges import Ranges
 from composer.formats.refusal import refuse, show
 from composer.sources.hub.cache import local
@@ -46,7 +46,7 @@ class HubFiles:
             return self.local.names(location)
         snapshot, path = found
         if path not in snapshot.folders:
-            absent(self, location)
+            raise_missing(self, location)
         return snapshot.folders[path]
 
     def open(self, location: Location, within: Location | None = None) -> Ranges:
@@ -60,7 +60,7 @@ class HubFiles:
                 "S499", f"{snapshot.repo}/{path} is not in the cache, and HF_HUB_OFFLINE is set"
             )
         if path not in snapshot.files:
-            absent(self, location)
+            raise_missing(self, location)
         check_file_kind(location, path, external=within is not None)
         file = snapshot.files[path]
         if local(snapshot, file):

@@ -100,7 +100,7 @@ def _already(snapshot: Snapshot, file: HubFile) -> bool:
             remember(snapshot, file, (snapshot.root / file.path).resolve())
             return True
         if settings.offline():
-            hint = "fetch it again where there is a network: composer pull"
+            hint = "download it again where there is a network: composer pull"
             message = f"{snapshot.repo}/{file.path} in the cache is not what the listing names"
             refused("S418", message, hint=hint)
         place.unlink(missing_ok=True)
@@ -172,7 +172,7 @@ def _append(url: str, snapshot: Snapshot, part: Part, stop: threading.Event) -> 
         said, left = answer.headers.get("content-length"), file.size - part.size
         if said is not None and said != str(left):
             where = f"{snapshot.repo}/{file.path}"
-            refused("S419", f"{where}: the answer has {said[:20]} bytes; wanted {left}")
+            refused("S419", f"{where}: the answer has {said[:20]} bytes; expected {left}")
         for chunk in answer.chunks(left):
             part.add(chunk)
             if stop.is_set():

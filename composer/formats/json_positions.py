@@ -1,4 +1,4 @@
-"""Find where a key of a JSON file stands."""
+"""Find the line and column of a key in a JSON file."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from collections.abc import Iterator
 TOKEN = re.compile(r'"(?:[^"\\]|\\.)*"|[{}\[\]:,]')
 
 
-def key_place(text: str, path: tuple[str, ...]) -> tuple[int, int] | None:
+def key_position(text: str, path: tuple[str, ...]) -> tuple[int, int] | None:
     """Return line and column of the key that `path` leads to through objects, or None."""
     for found, start in _keys(text):
         if found == path:
