@@ -60,11 +60,11 @@ TOLD = {
 BAD = {
     "none": (
         {"config.json": b"{}"},
-        "repo: S432 has no safetensors file\n    it holds config.json",
+        "repo: S432 has no safetensors file\n    it has config.json",
     ),
     "pickles": (
         {"pytorch_model.bin": b"PK", "config.json": b"{}"},
-        "repo: S432 has no safetensors file\n    it holds pytorch_model.bin\n"
+        "repo: S432 has no safetensors file\n    it has pytorch_model.bin\n"
         "    hint: convert the weights to safetensors",
     ),
     "several": (

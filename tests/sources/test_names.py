@@ -101,7 +101,7 @@ def test_a_repository_without_a_manifest(hub):
     assert causes == [
         "    tried a file or folder here: there is none",
         "    tried a bundle that ships: there is none",
-        "    it holds README.md, model.safetensors",
+        "    it has README.md, model.safetensors",
         "    hint: write one: composer new DIR, with the source hf:ann/weights",
     ]
 
