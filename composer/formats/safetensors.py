@@ -187,43 +187,33 @@ def _metadata(location: Location, metadata: Any, report: Report) -> dict[str, st
 def _tensor(location: Location, name: str, entry: Any, report: Report) -> Tensor | None:
     before = len(report.problems) + report.omitted
 
-    def report_problem(code: str, message: str) -> None:
+    def add(code: str, message: str) -> None:
         report.add(location, code, f"tensor {show(name)} {message}")
 
     if not NAME.fullmatch(name) or ".." in name.split("/"):
-        report_problem(
-            "S425", "has a name that is not 1 to 256 of A-Z a-z 0-9 _ . - / without '..'"
-        )
+        add("S425", "has a name that is not 1 to 256 of A-Z a-z 0-9 _ . - / without '..'")
     if not isinstance(entry, dict) or entry.keys() != FIELDS:
         found = ", ".join(map(show, sorted(entry))) if isinstance(entry, dict) else kind(entry)
-        report_problem(
-            "S422", f"has {found or 'nothing'}; expected exactly dtype, shape, data_offsets"
-        )
+        add("S422", f"has {found or 'nothing'}; expected exactly dtype, shape, data_offsets")
         return None
     dtype, shape, offsets = entry["dtype"], entry["shape"], entry["data_offsets"]
     if not isinstance(dtype, str) or dtype not in DTYPES:
-        report_problem(
-            "S423", f"has the dtype {show(str(dtype))}; expected one of {', '.join(DTYPES)}"
-        )
+        add("S423", f"has the dtype {show(str(dtype))}; expected one of {', '.join(DTYPES)}")
     if not isinstance(shape, list) or not all(_natural(dim) for dim in shape):
-        report_problem(
-            "S424", f"has the shape {show(str(shape))}; expected a list of whole numbers from 0"
-        )
+        add("S424", f"has the shape {show(str(shape))}; expected a list of whole numbers from 0")
     elif len(shape) > AXES:
-        report_problem("S424", f"has {len(shape)} axes; the limit is {AXES}")
+        add("S424", f"has {len(shape)} axes; the limit is {AXES}")
     elif max(shape, default=0) > DIM or prod(dim for dim in shape if dim) > 2**63 - 1:
-        report_problem("S424", f"has the shape {shape}, which is too large to address")
+        add("S424", f"has the shape {shape}, which is too large to address")
     if not isinstance(offsets, list) or len(offsets) != 2 or not all(map(_natural, offsets)):
-        report_problem("S422", f"has data_offsets {show(str(offsets))}; expected [start, end]")
+        add("S422", f"has data_offsets {show(str(offsets))}; expected [start, end]")
     if len(report.problems) + report.omitted > before:
         return None
     dtype_name, width = DTYPES[dtype]
     start, end = offsets
     nbytes = width * prod(shape)
     if end - start != nbytes:
-        report_problem(
-            "S427", f"is {dtype} {shape}, {nbytes} bytes, but data_offsets span {end - start}"
-        )
+        add("S427", f"is {dtype} {shape}, {nbytes} bytes, but data_offsets span {end - start}")
         return None
     return Tensor(name, dtype_name, tuple(shape), nbytes, location, start)
 
