@@ -161,7 +161,8 @@ def test_an_ogg_that_states_half_of_its_length_is_no_whole_one(subtype):
     data = encoded(np.tile(TONE, 2), container="OGG", subtype=subtype)
     problem = refusal(reserial(data, lambda place: place // 2))
     assert problem.code == "S483"
-    assert problem.message.endswith(" are there")
+    assert " declare" in problem.message
+    assert ", but " in problem.message
 
 
 @pytest.mark.parametrize("subtype", ["VORBIS", "OPUS"])
@@ -234,7 +235,7 @@ def test_a_size_that_is_less_than_there_is_told_with_both(kind):
     problem = refusal(bytes(data))
     assert problem.code == "S483"
     assert "60000" in problem.message
-    assert "and 800" in problem.message
+    assert "has 800" in problem.message
 
 
 def test_an_aiff_that_states_other_frames_than_it_holds_is_told():

@@ -61,7 +61,7 @@ def layout(file: BinaryIO, size: int) -> Layout:
     for stream in streams:
         least = stream.held - stream.final
         if stream.codec == "Opus" and stream.granule < least:
-            how = f"its pages state {stream.granule} samples, and at least {least} are there"
+            how = f"its pages declare {stream.granule} samples, but have at least {least}"
             fault = fault or cut("Ogg", how)
     for one, other in pairwise(streams):
         if other.start < one.stop:

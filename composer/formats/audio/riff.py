@@ -71,7 +71,9 @@ def layout(file: BinaryIO, size: int) -> Layout:
         )
         return [_part(file, form, tag, there)], cut("WAV", how)
     if found.stated not in (None, found.length):
-        how = f"its header states {found.stated} bytes of samples, and {found.length} are there"
+        how = (
+            f"its header declares {found.stated} bytes of samples, but the file has {found.length}"
+        )
         return [_part(file, form, tag, found)], cut("WAV", how)
     return [_part(file, form, tag, found)], None
 
