@@ -10,7 +10,7 @@ from contextlib import chdir
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from composer.cli.app import app
+from composer.cli.verbs import verbs
 from composer.jobs.explain import titles
 from scripts.draw_architecture import architecture
 from scripts.examples import output
@@ -55,9 +55,8 @@ def pages() -> Iterator[tuple[Path, str]]:
 
 def cli_page() -> str:
     """Return the help texts, as the program prints them."""
-    names = [str(command.name) for command in app.registered_commands]
     parts = ["# The command line", "Written by `scripts/docs` from the help texts."]
-    for name in ("", *names):
+    for name in ("", *verbs()):
         command = f"composer {name}".strip()
         printed = output(f"{command} --help").rstrip()
         parts.append(f"## `{command}`\n\n```text\n{printed}\n```")

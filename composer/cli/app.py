@@ -10,27 +10,8 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from composer.cli.bench import bench
-from composer.cli.cache import cache
-from composer.cli.chat import chat
-from composer.cli.check import check
-from composer.cli.diff import diff
-from composer.cli.doctor import doctor
-from composer.cli.eval import eval_
-from composer.cli.explain import explain
-from composer.cli.licences import licences
-from composer.cli.list import list_
-from composer.cli.lock import lock, verify
-from composer.cli.new import new
-from composer.cli.plan import plan
 from composer.cli.printing import report
-from composer.cli.publish import publish
-from composer.cli.pull import pull
-from composer.cli.run import run
-from composer.cli.schema import schema
-from composer.cli.show import show
-from composer.cli.tap import tap
-from composer.cli.transcribe import transcribe
+from composer.cli.verbs import load_verb, summary, verbs
 from composer.core.errors import FAILED, ComposerError
 
 INTERRUPTED, CLOSED = 130, 141
@@ -45,7 +26,17 @@ Exit codes: 0 ok, 1 composer diff found a difference, 2 wrongly called, 3 the bu
 
 
 class Commands(TyperGroup):
-    """A group of commands that never shows a traceback for what a user did."""
+    """The verbs, each loaded when it is called; none shows a traceback for what a user did."""
+
+    def list_commands(self, ctx: Any) -> list[str]:
+        return list(verbs())
+
+    def get_command(self, ctx: Any, cmd_name: str) -> Any:
+        return load_verb(cmd_name) if cmd_name in verbs() else None
+
+    def format_commands(self, ctx: Any, formatter: Any) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, summary(name)) for name in verbs()])
 
     def invoke(self, ctx: Any) -> Any:
         try:
@@ -88,32 +79,6 @@ def composer(
     ] = False,
 ) -> None:
     """Hold the options that stand before a command."""
-
-
-for command in (
-    check,
-    plan,
-    show,
-    run,
-    transcribe,
-    chat,
-    pull,
-    cache,
-    lock,
-    verify,
-    licences,
-    publish,
-    tap,
-    diff,
-    eval_,
-    bench,
-    list_,
-    new,
-    explain,
-    schema,
-    doctor,
-):
-    app.command(command.__name__.rstrip("_"))(command)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

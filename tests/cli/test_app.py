@@ -5,7 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from composer.cli import app, main
+from composer.cli import main
+from composer.cli.verbs import load_verb, summary, verbs
 from tests.fakes import write
 
 ROOT = Path(__file__).parents[2]
@@ -148,4 +149,41 @@ def test_nothing_is_coloured_in_a_pipe(cli, tmp_path):
 
 
 def test_every_command_is_tested():
-    assert [command.name for command in app.app.registered_commands] == COMMANDS
+    assert list(verbs()) == COMMANDS
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_a_verb_is_listed_by_the_first_line_of_its_help(command):
+    assert load_verb(command).help.splitlines()[0] == summary(command)
+
+
+def test_only_the_verb_that_is_called_is_loaded():
+    program = (
+        "import sys\nfrom composer.cli import main\nmain(sys.argv[1:])\n"
+        "print(*(name for name in sys.modules if name.startswith('composer.cli.commands.')))"
+    )
+    for arguments, loaded in ((["--help"], []), (["schema"], ["composer.cli.commands.schema"])):
+        done = subprocess.run(
+            [sys.executable, "-c", program, *arguments], capture_output=True, text=True, check=True
+        )
+        assert done.stdout.splitlines()[-1].split() == loaded
+
+
+def test_a_new_file_is_a_new_verb(cli, tmp_path, monkeypatch):
+    from composer.cli import commands
+
+    (tmp_path / "greet.py").write_text(
+        '"""Greet somebody."""\ndef command(name: str) -> None:\n    print("hello", name)\n'
+    )
+    for module in ("check", "plan"):
+        (tmp_path / f"{module}.py").write_text('"""Do it."""\n')
+    monkeypatch.setattr("composer.cli.verbs.FOLDER", tmp_path)
+    monkeypatch.setattr(commands, "__path__", [str(tmp_path)])
+    verbs.cache_clear()
+    try:
+        assert verbs() == ("check", "plan", "greet")
+        assert "greet  Greet somebody." in cli("--help")[1]
+        assert cli("greet", "you") == (0, "hello you\n", "")
+    finally:
+        verbs.cache_clear()
+        sys.modules.pop("composer.cli.commands.greet", None)

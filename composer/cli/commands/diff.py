@@ -1,4 +1,12 @@
-"""`composer diff`."""
+"""Compare a bundle, or another dump, with a reference, stage by stage.
+
+Each stage is compared twice: with what the bundle itself made before it, and alone on the
+reference's values, so that the first wrong stage is named and not the last. Shapes, dtypes and
+axes must be the same, ids and texts equal, and floats within several gates. Decoding steps are
+replayed with the reference's ids. The exit code is 1 where anything differs.
+
+Example: composer diff reference.safetensors mega-asr-mini --precision decoder=bfloat16
+"""
 
 from __future__ import annotations
 
@@ -25,7 +33,7 @@ if TYPE_CHECKING:
 
 
 @opens()
-def diff(
+def command(
     reference: Annotated[
         str,
         typer.Argument(metavar="REF", help="A dump of composer tap, or a bundle to run first with "
@@ -60,15 +68,6 @@ def diff(
     task: Task = None,
     set: Settings = None,
 ) -> None:  # fmt: skip
-    """Compare a bundle, or another dump, with a reference, stage by stage.
-
-    Each stage is compared twice: with what the bundle itself made before it, and alone on the
-    reference's values, so that the first wrong stage is named and not the last. Shapes, dtypes and
-    axes must be the same, ids and texts equal, and floats within several gates. Decoding steps are
-    replayed with the reference's ids. The exit code is 1 where anything differs.
-
-    Example: composer diff reference.safetensors mega-asr-mini --precision decoder=bfloat16
-    """
     from composer.comparison.report import as_json as report_json
     from composer.comparison.report import junit as report_junit
     from composer.comparison.report import table

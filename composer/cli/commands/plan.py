@@ -1,4 +1,10 @@
-"""`composer plan`."""
+"""Tell what a run would do, without running it.
+
+Prints the memory that each component's weights take, then each step in order: where it runs,
+what it gives, what is cast or moved on the way into it, and which values are dropped after it.
+
+Example: composer plan mega-asr-mini
+"""
 
 from __future__ import annotations
 
@@ -16,17 +22,10 @@ if TYPE_CHECKING:
 
 
 @opens("trust")
-def plan(
+def command(
     choice: BundleFlags,
     task: Task = None,
 ) -> None:
-    """Tell what a run would do, without running it.
-
-    Prints the memory that each component's weights take, then each step in order: where it runs,
-    what it gives, what is cast or moved on the way into it, and which values are dropped after it.
-
-    Example: composer plan mega-asr-mini
-    """
     from composer.runtime.loading import require_known_ports
 
     opened = choice.open()

@@ -1,4 +1,15 @@
-"""`composer eval`."""
+"""Measure a bundle's word and character error rate on clips whose text is known.
+
+Nothing is done to the texts unless -n names a normaliser, and the report names what made the
+numbers: the bundle's digests, the settings, the normaliser and its version. A clip that fails
+is counted apart, and the exit code is 5.
+
+With -o the hypotheses are kept as they are, so that another run scores them anew without
+running anything, and one that was killed goes on. --against compares two such results clip by
+clip, by a paired bootstrap.
+
+Example: composer eval mega-asr-mini clips/references.jsonl -o out -n whisper-en
+"""
 
 from __future__ import annotations
 
@@ -33,7 +44,7 @@ COLOURS = {"S": "\x1b[33m", "D": "\x1b[31m", "I": "\x1b[34m"}
 
 
 @opens()
-def eval_(
+def command(
     choice: BundleFlags,
     data: Annotated[
         Path,
@@ -75,18 +86,6 @@ def eval_(
     set: Settings = None,
     json: Json = False,
 ) -> None:  # fmt: skip
-    """Measure a bundle's word and character error rate on clips whose text is known.
-
-    Nothing is done to the texts unless -n names a normaliser, and the report names what made the
-    numbers: the bundle's digests, the settings, the normaliser and its version. A clip that fails
-    is counted apart, and the exit code is 5.
-
-    With -o the hypotheses are kept as they are, so that another run scores them anew without
-    running anything, and one that was killed goes on. --against compares two such results clip by
-    clip, by a paired bootstrap.
-
-    Example: composer eval mega-asr-mini clips/references.jsonl -o out -n whisper-en
-    """
     from composer.cli.values import inputs, settings
     from composer.jobs.evaluate import evaluate
     from composer.jobs.speech import speech_graph

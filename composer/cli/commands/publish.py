@@ -1,4 +1,13 @@
-"""`composer publish`."""
+"""Put a bundle on the Hub, so that others run it by its ID.
+
+Checks every variant, locks it, and writes a model card from the manifest: summary, graph,
+licences and how to run it; a README.md of your own is kept. What is uploaded is the manifest,
+the lock, the card, licences and notes (LICENSE, NOTICE, *.md), and the files that a component
+reads; all else is left out. What others could not fetch is refused. Nothing is uploaded
+without --yes, which also leaves the lock and the card in the folder.
+
+Example: composer publish my-bundle me/my-bundle
+"""
 
 from __future__ import annotations
 
@@ -11,7 +20,7 @@ from composer.cli.printing import count, note, say, waiting
 from composer.core.output import unwritable
 
 
-def publish(
+def command(
     folder: Annotated[
         Path, typer.Argument(metavar="DIR", help="The bundle's folder.", show_default=False)
     ],
@@ -25,16 +34,6 @@ def publish(
     ] = False,
     card: Annotated[bool, typer.Option("--card", help="Print the model card alone.")] = False,
 ) -> None:
-    """Put a bundle on the Hub, so that others run it by its ID.
-
-    Checks every variant, locks it, and writes a model card from the manifest: summary, graph,
-    licences and how to run it; a README.md of your own is kept. What is uploaded is the manifest,
-    the lock, the card, licences and notes (LICENSE, NOTICE, *.md), and the files that a component
-    reads; all else is left out. What others could not fetch is refused. Nothing is uploaded
-    without --yes, which also leaves the lock and the card in the folder.
-
-    Example: composer publish my-bundle me/my-bundle
-    """
     from composer.drawing.text import size
     from composer.publishing.publish import CARD, prepare, upload, write_made
     from composer.publishing.publish import size as size_of

@@ -1,4 +1,16 @@
-"""`composer bench`."""
+"""Measure how fast a bundle starts and runs, and how much memory it takes.
+
+Each start is a process of its own, from nothing to the first output: Python and composer, the
+check, loading, the first run. The last one then runs again and again: seconds by node, to the
+first token, tokens a second, the real-time factor (wall time over audio, below 1 is faster
+than real time). A clip that is not given is the first of the bundle's own clips.
+
+With --vs two bundles, variants or precisions start and run in turns, forth and back, and the
+ratios are those within each turn. Nothing is said of what is faster without saying whether
+the outputs are the same.
+
+Example: composer bench mega-asr-mini --vs-precision decoder=bfloat16
+"""
 
 from __future__ import annotations
 
@@ -29,7 +41,7 @@ SUFFIXES = (".aiff", ".flac", ".mp3", ".ogg", ".wav")
 
 
 @opens()
-def bench(
+def command(
     choice: BundleFlags,
     input: Inputs = None,
     vs: Annotated[
@@ -65,19 +77,6 @@ def bench(
     set: Settings = None,
     json: Json = False,
 ) -> None:  # fmt: skip
-    """Measure how fast a bundle starts and runs, and how much memory it takes.
-
-    Each start is a process of its own, from nothing to the first output: Python and composer, the
-    check, loading, the first run. The last one then runs again and again: seconds by node, to the
-    first token, tokens a second, the real-time factor (wall time over audio, below 1 is faster
-    than real time). A clip that is not given is the first of the bundle's own clips.
-
-    With --vs two bundles, variants or precisions start and run in turns, forth and back, and the
-    ratios are those within each turn. Nothing is said of what is faster without saying whether
-    the outputs are the same.
-
-    Example: composer bench mega-asr-mini --vs-precision decoder=bfloat16
-    """
     from composer.benchmark.measure import Measured, Turns, measure
     from composer.benchmark.report import report_json, report_text
     from composer.cli.printing import waiting

@@ -1,4 +1,11 @@
-"""`composer run`."""
+"""Run a bundle once and print what it gives.
+
+One output is printed alone, several as `name: value`. With --json there is one object with
+outputs, finish_reason, tokens and the seconds that each node took; when the bundle is refused
+or the run fails, one with bundle, ok (false) and problems, as composer check --json prints it.
+
+Example: composer run mega-asr-mini -i audio=clip.wav -i language=English
+"""
 
 from __future__ import annotations
 
@@ -25,7 +32,7 @@ if TYPE_CHECKING:
 
 
 @opens()
-def run(
+def command(
     choice: BundleFlags,
     input: Inputs = None,
     task: Task = None,
@@ -43,14 +50,6 @@ def run(
         typer.Option(metavar="FILE", help="Take values from such a file in place of computing."),
     ] = None,
 ) -> None:
-    """Run a bundle once and print what it gives.
-
-    One output is printed alone, several as `name: value`. With --json there is one object with
-    outputs, finish_reason, tokens and the seconds that each node took; when the bundle is refused
-    or the run fails, one with bundle, ok (false) and problems, as composer check --json prints it.
-
-    Example: composer run mega-asr-mini -i audio=clip.wav -i language=English
-    """
     from composer.cli.values import inputs, settings
     from composer.comparison.dump import read_feed
     from composer.formats.values import pack_values

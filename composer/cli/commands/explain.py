@@ -1,4 +1,9 @@
-"""`composer explain`."""
+"""Explain an error or a kind of component.
+
+Without a name, lists the errors.
+
+Example: composer explain W209
+"""
 
 from __future__ import annotations
 
@@ -9,19 +14,13 @@ import typer
 from composer.cli.printing import say
 
 
-def explain(
+def command(
     name: Annotated[
         str | None,
         typer.Argument(metavar="[CODE|COMPONENT]", help="An error's code, such as W209, or a kind "
                        "of component, such as audio.log_mel.", show_default=False),
     ] = None,
 ) -> None:  # fmt: skip
-    """Explain an error or a kind of component.
-
-    Without a name, lists the errors.
-
-    Example: composer explain W209
-    """
     from composer.jobs.explain import explain as explained
     from composer.jobs.explain import index
 

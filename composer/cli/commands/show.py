@@ -1,4 +1,11 @@
-"""`composer show`."""
+"""Draw a bundle's graph, with shapes, precision and bytes.
+
+The tree begins with the licence and with where each part comes from.
+
+A bundle that is refused is drawn as far as it is understood, and its errors are printed.
+
+Example: composer show mega-asr-mini --format svg -o graph.svg
+"""
 
 from __future__ import annotations
 
@@ -22,7 +29,7 @@ class Format(StrEnum):
     svg = "svg"
 
 
-def show(
+def command(
     bundle: BundleName,
     format: Annotated[Format, typer.Option("-f", "--format", help="How to draw it.")] = Format.tree,
     output: Annotated[
@@ -31,14 +38,6 @@ def show(
     variant: Variant = None,
     source: Sources = None,
 ) -> None:
-    """Draw a bundle's graph, with shapes, precision and bytes.
-
-    The tree begins with the licence and with where each part comes from.
-
-    A bundle that is refused is drawn as far as it is understood, and its errors are printed.
-
-    Example: composer show mega-asr-mini --format svg -o graph.svg
-    """
     from composer import drawing
     from composer.checker import check_variant
     from composer.sources.resolve import find_bundle

@@ -1,4 +1,14 @@
-"""`composer transcribe`."""
+"""Transcribe audio files.
+
+The bundle is loaded once, and transcripts come in the order of the clips. A clip that cannot
+be read or run does not stop the others: its problem is printed, its line stays empty, and the
+exit code is 5. What is done is written at once, so that an interrupt loses none of it.
+
+In json and jsonl a clip is an object with audio, text, outputs (all that the bundle gives),
+finish_reason, tokens and seconds; one that failed has audio and error, a list of problems.
+
+Example: composer transcribe mega-asr-mini *.wav -f jsonl -o transcripts
+"""
 
 from __future__ import annotations
 
@@ -19,7 +29,7 @@ if TYPE_CHECKING:
 
 
 @opens()
-def transcribe(
+def command(
     choice: BundleFlags,
     clips: Annotated[
         list[str], typer.Argument(metavar="CLIP...", help="Audio files.", show_default=False)
@@ -41,17 +51,6 @@ def transcribe(
     jobs: InFlight = 2,
     set: Settings = None,
 ) -> None:  # fmt: skip
-    """Transcribe audio files.
-
-    The bundle is loaded once, and transcripts come in the order of the clips. A clip that cannot
-    be read or run does not stop the others: its problem is printed, its line stays empty, and the
-    exit code is 5. What is done is written at once, so that an interrupt loses none of it.
-
-    In json and jsonl a clip is an object with audio, text, outputs (all that the bundle gives),
-    finish_reason, tokens and seconds; one that failed has audio and error, a list of problems.
-
-    Example: composer transcribe mega-asr-mini *.wav -f jsonl -o transcripts
-    """
     from composer.cli.values import inputs, settings
     from composer.jobs.output_format import output_format
     from composer.jobs.speech import speech_graph

@@ -1,4 +1,11 @@
-"""`composer pull`."""
+"""Download what a bundle needs from the Hub, and verify it.
+
+Fetches the files that the task and the variant read, and no others, into the cache of Hugging
+Face. What is here already is verified once. A download that was interrupted goes on where it
+broke off. Nothing is loaded. composer run and composer transcribe fetch by themselves.
+
+Example: composer pull mega-asr --variant small
+"""
 
 from __future__ import annotations
 
@@ -14,7 +21,7 @@ if TYPE_CHECKING:
     from composer.sources.hub import RequiredFile
 
 
-def pull(
+def command(
     bundle: BundleName,
     task: Task = None,
     variant: Variant = None,
@@ -28,14 +35,6 @@ def pull(
     lock: LockFile = None,
     json: Json = False,
 ) -> None:
-    """Download what a bundle needs from the Hub, and verify it.
-
-    Fetches the files that the task and the variant read, and no others, into the cache of Hugging
-    Face. What is here already is verified once. A download that was interrupted goes on where it
-    broke off. Nothing is loaded. composer run and composer transcribe fetch by themselves.
-
-    Example: composer pull mega-asr --variant small
-    """
     from composer.cli.opening import BundleFlags
     from composer.drawing.text import size
     from composer.graph.files import needed

@@ -1,4 +1,15 @@
-"""`composer chat`."""
+"""Hold a conversation with a bundle.
+
+Takes the task named chat, or the only one that is a conversation: what such a task gives under
+the name of an input, as its history, is that input's value in the next turn. A line is a turn,
+and its answer comes as it is decoded. Ctrl-C stops an answer, of which the conversation keeps
+what was said; /reset begins anew; Ctrl-D ends. A turn that fails is told and forgotten.
+
+Piped, each line of standard input is a turn, empty ones left out, and each answer is a line of
+standard output, empty where the turn failed; the exit code is then 5.
+
+Example: composer chat elderwise-mini
+"""
 
 from __future__ import annotations
 
@@ -30,24 +41,12 @@ HELLO = f"{RESET} begins anew, Ctrl-C stops an answer, Ctrl-D ends"
 
 
 @opens()
-def chat(
+def command(
     choice: BundleFlags,
     input: Inputs = None,
     task: Task = None,
     set: Settings = None,
 ) -> None:
-    """Hold a conversation with a bundle.
-
-    Takes the task named chat, or the only one that is a conversation: what such a task gives under
-    the name of an input, as its history, is that input's value in the next turn. A line is a turn,
-    and its answer comes as it is decoded. Ctrl-C stops an answer, of which the conversation keeps
-    what was said; /reset begins anew; Ctrl-D ends. A turn that fails is told and forgotten.
-
-    Piped, each line of standard input is a turn, empty ones left out, and each answer is a line of
-    standard output, empty where the turn failed; the exit code is then 5.
-
-    Example: composer chat elderwise-mini
-    """
     from composer.cli.conversation import Conversation, find_turns
     from composer.cli.values import inputs, settings
     from composer.jobs.speech import text_output

@@ -1,4 +1,11 @@
-"""`composer tap`."""
+"""Run a bundle once and keep every value, for composer diff to compare others with.
+
+The file holds each named value in graph order, inputs first, with its axes and true dtype; what
+made them: bundle, files, options and libraries; and for a decoder that can replay its steps,
+the logits before each token.
+
+Example: composer tap mega-asr-mini -i audio=clip.wav -o reference.safetensors
+"""
 
 from __future__ import annotations
 
@@ -19,7 +26,7 @@ if TYPE_CHECKING:
 
 
 @opens()
-def tap(
+def command(
     choice: BundleFlags,
     output: Annotated[
         Path,
@@ -40,14 +47,6 @@ def tap(
     task: Task = None,
     set: Settings = None,
 ) -> None:  # fmt: skip
-    """Run a bundle once and keep every value, for composer diff to compare others with.
-
-    The file holds each named value in graph order, inputs first, with its axes and true dtype; what
-    made them: bundle, files, options and libraries; and for a decoder that can replay its steps,
-    the logits before each token.
-
-    Example: composer tap mega-asr-mini -i audio=clip.wav -o reference.safetensors
-    """
     from composer.cli.values import task_values
     from composer.jobs.record import measure_floor, record
 

@@ -1,4 +1,13 @@
-"""`composer check`."""
+"""Check a bundle without loading it.
+
+Reads the manifest and the headers of the files it names, and finds every problem at once:
+misspelt keys, wires that do not fit, shapes that disagree, files that are missing. Every
+variant is checked, or the one that --variant names. Of files on the Hub only the headers are
+read. With --json there is one object with bundle, ok and problems, whatever is wrong; of a
+bundle that is sound also memory in bytes and its files on the Hub.
+
+Example: composer check mega-asr-mini
+"""
 
 from __future__ import annotations
 
@@ -14,23 +23,13 @@ if TYPE_CHECKING:
     from composer.graph.checked import Report
 
 
-def check(
+def command(
     bundle: BundleName,
     variant: Variant = None,
     source: Sources = None,
     lock: LockFile = None,
     json: Json = False,
 ) -> None:
-    """Check a bundle without loading it.
-
-    Reads the manifest and the headers of the files it names, and finds every problem at once:
-    misspelt keys, wires that do not fit, shapes that disagree, files that are missing. Every
-    variant is checked, or the one that --variant names. Of files on the Hub only the headers are
-    read. With --json there is one object with bundle, ok and problems, whatever is wrong; of a
-    bundle that is sound also memory in bytes and its files on the Hub.
-
-    Example: composer check mega-asr-mini
-    """
     from composer.checker import check as check_bundle
     from composer.sources.resolve import find_bundle
 
@@ -63,7 +62,7 @@ def errors(found: Report) -> list[Problem]:
 
 def listed(found: Report) -> dict[str, Any]:
     """Return as JSON what sizes says."""
-    from composer.cli.pull import entry
+    from composer.cli.commands.pull import entry
     from composer.graph.files import needed
 
     if found.bundle is None or not found.ok:

@@ -1,4 +1,11 @@
-"""`composer doctor`."""
+"""Tell whether composer works on this machine.
+
+Lists versions, tries to load each backend, each kind of component and whatever else packages
+add, and says where the shipped bundles lie. What is broken is marked by `!` and makes the exit
+code 5.
+
+Example: composer doctor
+"""
 
 from __future__ import annotations
 
@@ -16,15 +23,7 @@ from composer.core.errors import FAILED
 PACKAGE = "bundle-composer"
 
 
-def doctor() -> None:
-    """Tell whether composer works on this machine.
-
-    Lists versions, tries to load each backend, each kind of component and whatever else packages
-    add, and says where the shipped bundles lie. What is broken is marked by `!` and makes the exit
-    code 5.
-
-    Example: composer doctor
-    """
+def command() -> None:
     broken = False
     for name, probe in PROBES.items():
         say(name)

@@ -1,4 +1,9 @@
-"""`composer new`."""
+"""Copy a bundle to make it your own.
+
+The copy stands alone: its manifest, and its weights where they ship too.
+
+Example: composer new my-asr --like mega-asr-mini
+"""
 
 from __future__ import annotations
 
@@ -16,7 +21,7 @@ UNWANTED = ("__pycache__", "README.md", "bundle.lock")
 SCHEMA = re.compile(r"^# yaml-language-server: \$schema=(\S+)$", re.M)
 
 
-def new(
+def command(
     folder: Annotated[
         Path, typer.Argument(metavar="DIR", help="A new or empty folder.", show_default=False)
     ],
@@ -24,12 +29,6 @@ def new(
         str, typer.Option(metavar="BUNDLE", help="The shipped bundle to start from.")
     ] = "mega-asr-mini",
 ) -> None:
-    """Copy a bundle to make it your own.
-
-    The copy stands alone: its manifest, and its weights where they ship too.
-
-    Example: composer new my-asr --like mega-asr-mini
-    """
     from composer.core.location import Location
     from composer.sources.hub import snapshot_of
     from composer.sources.resolve import find_bundle

@@ -1,4 +1,10 @@
-"""`composer licences`."""
+"""Gather what is stated of a bundle's licences and obligations.
+
+From the manifest, from its provenance, and from the card of every repository that it or one of
+its variants reads; from the lock where there is one. What is not said is said to be so.
+
+Example: composer licences elderwise
+"""
 
 from __future__ import annotations
 
@@ -19,14 +25,7 @@ TITLES = {
 LAST = "These are the words of those who published; nothing is judged here. Read the terms."
 
 
-def licences(bundle: BundleName, variant: Variant = None, json: Json = False) -> None:
-    """Gather what is stated of a bundle's licences and obligations.
-
-    From the manifest, from its provenance, and from the card of every repository that it or one of
-    its variants reads; from the lock where there is one. What is not said is said to be so.
-
-    Example: composer licences elderwise
-    """
+def command(bundle: BundleName, variant: Variant = None, json: Json = False) -> None:
     from composer.manifest import read_manifest
     from composer.publishing.licences import roll_up
     from composer.sources.lock import read_lock

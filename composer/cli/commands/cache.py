@@ -1,4 +1,10 @@
-"""`composer cache`."""
+"""List what was downloaded, with sizes, or remove it.
+
+The cache is that of Hugging Face (HF_HOME, HF_HUB_CACHE), so that it also holds models that
+other programs fetched, and removing one takes it from them too.
+
+Example: composer cache --remove Reza2kn/mega-asr-mlx
+"""
 
 from __future__ import annotations
 
@@ -11,20 +17,13 @@ from composer.cli.printing import count, say
 from composer.core.output import as_json
 
 
-def cache(
+def command(
     remove: Annotated[
         list[str] | None,
         typer.Option(metavar="OWNER/NAME", help="Remove a repository. May be repeated."),
     ] = None,
     json: Json = False,
 ) -> None:
-    """List what was downloaded, with sizes, or remove it.
-
-    The cache is that of Hugging Face (HF_HOME, HF_HUB_CACHE), so that it also holds models that
-    other programs fetched, and removing one takes it from them too.
-
-    Example: composer cache --remove Reza2kn/mega-asr-mlx
-    """
     from composer.drawing.text import size
     from composer.sources.hub import parse_id, settings
     from composer.sources.hub.stored import remove as take_away

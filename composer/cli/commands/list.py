@@ -1,4 +1,11 @@
-"""`composer list`."""
+"""List shipped bundles and what is verified of each, or kinds of components.
+
+verified: layout, a folder with the published names and shapes is sound; golden, a small model
+of this shape with random weights gives the numbers of transformers; miniature, its weights
+ship too and its answers are tested. Systems that are planned come last, with what is missing.
+
+Example: composer list --components
+"""
 
 from __future__ import annotations
 
@@ -14,20 +21,12 @@ if TYPE_CHECKING:
     from composer.manifest import Manifest
 
 
-def list_(
+def command(
     components: Annotated[
         bool, typer.Option("--components", help="List the kinds of components and their knobs.")
     ] = False,
     json: Json = False,
 ) -> None:
-    """List shipped bundles and what is verified of each, or kinds of components.
-
-    verified: layout, a folder with the published names and shapes is sound; golden, a small model
-    of this shape with random weights gives the numbers of transformers; miniature, its weights
-    ship too and its answers are tested. Systems that are planned come last, with what is missing.
-
-    Example: composer list --components
-    """
     if components:
         _components()
         return

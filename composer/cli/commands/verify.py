@@ -1,0 +1,44 @@
+"""Hold a bundle's files against its lock, without a network.
+
+Hashes every file that was locked, in the cache or in the folders that --source names, and
+compares the manifest and the ports of every variant. Lists everything that differs.
+
+Example: composer verify my-bundle
+"""
+
+from __future__ import annotations
+
+import typer
+
+from composer.cli.options import BundleName, Json, LockFile, Sources, folders
+from composer.cli.printing import count, report, say, verdict_json, waiting
+from composer.core.errors import ComposerError
+
+
+def command(
+    bundle: BundleName,
+    lock: LockFile = None,
+    source: Sources = None,
+    json: Json = False,
+) -> None:
+    from composer.drawing.text import size
+    from composer.publishing.verify import verify as hold
+    from composer.sources.hub import settings
+    from composer.sources.resolve import find_bundle
+
+    with settings.no_network():
+        found = find_bundle(bundle, lock)
+    with waiting("hashing"):
+        verdict = hold(found, folders(source))
+    name = verdict.lock.model.bundle
+    if json:
+        say(verdict_json(name, verdict.problems))
+    else:
+        report(verdict.problems)
+    if verdict.problems:
+        if not json:
+            say(f"{name}: {count(len(verdict.problems), 'difference')}")
+        raise typer.Exit(ComposerError(verdict.problems).exit_code)
+    if not json:
+        files = count(verdict.files, "file")
+        say(f"{name}: {files}, {size(verdict.nbytes)}, all as {verdict.lock.path.name} has them")
