@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from composer.formats.audio import Audio, read_audio
     from composer.graph.checked import Report
     from composer.jobs.compare import compare
+    from composer.jobs.converse import Conversation, Reply, converse
     from composer.jobs.cut_short import CutShort
     from composer.jobs.evaluate import evaluate
     from composer.jobs.progress import Progress
@@ -76,6 +77,11 @@ _HOMES = {
     ),
     "graph.checked": ("Report",),
     "jobs.compare": ("compare",),
+    "jobs.converse": (
+        "Conversation",
+        "Reply",
+        "converse",
+    ),
     "jobs.cut_short": ("CutShort",),
     "jobs.evaluate": ("evaluate",),
     "jobs.progress": ("Progress",),
@@ -107,6 +113,7 @@ __all__ = [
     "Component",
     "ComponentConfig",
     "ComposerError",
+    "Conversation",
     "CutShort",
     "Dump",
     "Evaluation",
@@ -117,6 +124,7 @@ __all__ = [
     "Problem",
     "Profile",
     "Progress",
+    "Reply",
     "Report",
     "Result",
     "Signature",
@@ -127,6 +135,7 @@ __all__ = [
     "Transcription",
     "check",
     "compare",
+    "converse",
     "evaluate",
     "load",
     "method",

@@ -3,7 +3,7 @@
 Takes the task named chat, or the only one that is a conversation: what such a task gives under
 the name of an input, as its history, is that input's value in the next turn. A line is a turn,
 and its answer comes as it is decoded. Ctrl-C stops an answer, of which the conversation keeps
-what was said; /reset begins anew; Ctrl-D ends. A turn that fails is told and forgotten.
+what there is; /reset begins anew; Ctrl-D ends. A turn that fails is reported and forgotten.
 
 Piped, each line of standard input is a turn, empty ones left out, and each answer is a line of
 standard output, empty where the turn failed; the exit code is then 5.
@@ -22,18 +22,14 @@ from typing import TYPE_CHECKING, Any
 import typer
 
 from composer.cli.opening import BundleFlags, opens
-from composer.cli.options import (
-    Inputs,
-    Settings,
-    Task,
-)
-from composer.cli.printing import note, report, say, waiting
+from composer.cli.options import Inputs, Settings, Task
+from composer.cli.printing import note, report, say
+from composer.cli.progress import showing
 from composer.cli.results import cut_warning
 from composer.core.errors import FAILED, ComposerError
 
 if TYPE_CHECKING:
-    from composer.cli.conversation import Conversation
-    from composer.runtime.stream import Stream
+    from composer.jobs.converse import Conversation, Reply, Turn
 
 PROMPT = "> "
 RESET = "/reset"
@@ -47,22 +43,16 @@ def command(
     task: Task = None,
     set: Settings = None,
 ) -> None:
-    from composer.cli.conversation import Conversation, find_turns
     from composer.cli.values import inputs, settings
-    from composer.jobs.speech import text_output
-    from composer.runtime.inputs import read_inputs
+    from composer.jobs.converse import converse, find_turns
 
     with choice.open() as opened:
-        turns = find_turns(opened, task)
-        text_output(turns.graph)
-        values = inputs(turns.graph, input)
-        if turns.typed in values:
-            raise typer.BadParameter(f"type the turns; -i {turns.typed}=... would be but one")
-        options = settings(turns.graph, set)
-        read_inputs(turns.graph, values, {turns.typed: None})
-        with waiting(f"loading {opened.name}"):
-            opened.load(turns.graph.task)
-        talk = Conversation(opened, turns, values, options)
+        graph = find_turns(opened, task).graph
+        values, options = inputs(graph, input), settings(graph, set)
+        with showing() as progress:
+            talk = converse(
+                opened, task=graph.task, inputs=values, options=options, progress=progress
+            )
         if sys.stdin.isatty():
             _at_terminal(talk)
         elif failed := _piped(talk):
@@ -108,35 +98,33 @@ def _line() -> str:
 
 def _answer(talk: Conversation, line: str) -> None:
     """Print an answer as it comes; what it gives at last is printed too where that differs."""
-    from composer.jobs.cut_short import cut_short
-    from composer.jobs.speech import text_output
-
-    graph = talk.turns.graph
     pieces = []
-    with talk.say(line) as stream, _stopped_by_interrupt(stream):
-        for piece in stream:
-            pieces.append(piece)
-            say(piece, end="")
-    result = stream.result
-    assert result is not None
-    text = str(result.outputs[text_output(graph)])
+    with talk.begin(line) as turn:
+        with _stopped_by_interrupt(turn):
+            for piece in turn:
+                pieces.append(piece)
+                say(piece, end="")
+        reply = turn.finish()
     if pieces:
         say()
-    if text.strip() != "".join(pieces).strip():
-        say(text)
-    talk.take(result)
-    warning = cut_warning(cut_short(result, graph, talk.options))
+    if reply.text.strip() != "".join(pieces).strip():
+        say(reply.text)
+    _warn(reply)
+
+
+def _warn(reply: Reply) -> None:
+    warning = cut_warning(reply.cut_short)
     if warning:
         note(warning)
 
 
 @contextmanager
-def _stopped_by_interrupt(stream: Stream) -> Iterator[None]:
+def _stopped_by_interrupt(turn: Turn) -> Iterator[None]:
     """Let the first Ctrl-C stop an answer, so that the turn is whole; the second interrupts."""
 
     def stop(*_: Any) -> None:
         signal.signal(signal.SIGINT, before)
-        stream.stop()
+        turn.stop()
 
     before = signal.signal(signal.SIGINT, stop)
     try:
@@ -156,24 +144,11 @@ def _piped(talk: Conversation) -> int:
             talk.reset()
         elif line:
             try:
-                say(" ".join(_whole(talk, line).split()))
+                reply = talk.ask(line)
+                _warn(reply)
+                say(" ".join(reply.text.split()))
             except ComposerError as error:
                 failed = FAILED
                 report(error.problems)
                 say()
     return failed
-
-
-def _whole(talk: Conversation, line: str) -> str:
-    from composer.jobs.cut_short import cut_short
-    from composer.jobs.speech import text_output
-
-    with talk.say(line) as stream:
-        for _ in stream:
-            pass
-    assert stream.result is not None
-    talk.take(stream.result)
-    warning = cut_warning(cut_short(stream.result, talk.turns.graph, talk.options))
-    if warning:
-        note(warning)
-    return str(stream.result.outputs[text_output(talk.turns.graph)])
