@@ -25,7 +25,7 @@ TEXT = "text"
 
 @dataclass(frozen=True)
 class Reply:
-    """A whole answer; `finish_reason` is `stop`, `length`, `cancelled`, or None without a decoder."""
+    """A whole answer; `finish_reason` is `stop`, `length` or `cancelled`, or None."""
 
     text: str
     finish_reason: str | None
