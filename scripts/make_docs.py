@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
+import inspect
 import os
 import re
 import sys
+import textwrap
 from collections.abc import Iterator
 from contextlib import chdir
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from composer.cli.verbs import verbs
+import composer
+from composer.cli.verbs import load_verb, verbs
 from composer.jobs.explain import titles
 from scripts.draw_architecture import architecture
 from scripts.examples import output
 
 ROOT = Path(__file__).parents[1]
 IMAGES = ROOT / "docs" / "images"
+CLI = ROOT / "docs" / "cli.md"
 PAGES = ROOT / "docs" / "errors"
 EXAMPLE = re.compile(
     r"```yaml\n(?P<manifest>composer: 1\n.*?)```\n\n```text\n(?P<printed>.*?)```", re.S
@@ -44,7 +48,9 @@ def main(arguments: list[str]) -> int:
 
 def pages() -> Iterator[tuple[Path, str]]:
     """Yield each generated page with its text."""
-    yield ROOT / "docs" / "cli.md", cli_page()
+    yield CLI, cli_page(CLI.read_text())
+    yield ROOT / "docs" / "reference.md", reference_page()
+    yield ROOT / "docs" / "decisions" / "README.md", decisions_page()
     yield PAGES / "README.md", index_page()
     yield IMAGES / "architecture.svg", architecture()
     # A variant that names its backends, so that the picture is the same on every machine.
@@ -53,14 +59,42 @@ def pages() -> Iterator[tuple[Path, str]]:
         yield PAGES / f"{code}.md", error_page(code, (PAGES / f"{code}.md").read_text())
 
 
-def cli_page() -> str:
-    """Return the help texts, as the program prints them."""
-    parts = ["# The command line", "Written by `scripts/docs` from the help texts."]
-    for name in ("", *verbs()):
-        command = f"composer {name}".strip()
-        printed = output(f"{command} --help").rstrip()
-        parts.append(f"## `{command}`\n\n```text\n{printed}\n```")
+def cli_page(text: str) -> str:
+    """Return the page with what each command does; its options are left to `--help`."""
+    parts = [text.partition("\n\n## ")[0]]
+    for name in verbs():
+        docstring = inspect.cleandoc(load_verb(name).help)
+        told, _, example = docstring.partition("\n\nExample: ")
+        paragraphs = [" ".join(each.split()) for each in told.split("\n\n")]
+        parts.append(f"## composer {name}")
+        parts += [textwrap.fill(each, 100, break_on_hyphens=False) for each in paragraphs]
+        parts.append(f"```sh\n{' '.join(example.split()) or f'composer {name}'}\n```")
     return "\n\n".join(parts) + "\n"
+
+
+def reference_page() -> str:
+    """Return the public names, each with the first sentence of its docstring."""
+    parts = [
+        "# Python reference",
+        "`import composer` offers these names. The site, built by `scripts/docs site`, has their "
+        "signatures and\nwhole docstrings, and so does `help(composer.load)`.",
+    ]
+    rows = []
+    for name in composer.__all__:
+        summary = (inspect.getdoc(getattr(composer, name)) or "").partition("\n\n")[0]
+        rows.append(f"| `composer.{name}` | {' '.join(summary.split())} |")
+    parts.append("| name | what it is |\n|---|---|\n" + "\n".join(rows))
+    return "\n\n".join(parts) + "\n"
+
+
+def decisions_page() -> str:
+    """Return the list of decisions by number."""
+    files = sorted((ROOT / "docs" / "decisions").glob("[0-9]*.md"))
+    titles = [file.read_text().partition("\n")[0].removeprefix("# ") for file in files]
+    entries = [f"- [{title}]({file.name})" for file, title in zip(files, titles, strict=True)]
+    return "# Decisions\n\nOne page for each choice, with what else was weighed.\n\n" + (
+        "\n".join(entries) + "\n"
+    )
 
 
 def index_page() -> str:

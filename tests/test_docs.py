@@ -1,8 +1,10 @@
 """What the docs show is what happens."""
 
+import os
 import re
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +13,7 @@ import composer
 from composer.core import registry
 from composer.runtime.profile import read_profile
 from tests import replica
+from tests.test_peers_bugs import HELD, NOT_OURS
 
 ROOT = Path(__file__).parent.parent
 CLIP = (np.sin(np.arange(16000) / 20).astype(np.float32), 16000)
@@ -62,6 +65,38 @@ def test_the_bundle_of_the_readme_is_sound(tmp_path):
     path.write_text(manifest.replace('"..."', '"<|audio_start|>{speech}{language}"'))
     report = composer.check(path, sources={"repo": replica.mega_asr(tmp_path / "repo")})
     assert not report.problems
+
+
+def test_the_python_of_the_readme_runs(capsys, monkeypatch):
+    monkeypatch.chdir(ROOT)
+    (code,) = blocks("README.md", "python")
+    exec(code, {})
+    assert capsys.readouterr().out == "nine one eight one one eight three"
+
+
+def test_the_numbers_of_the_readme_are_measured():
+    """What is not in the benchmarks is computed, here or in tests/test_peers_bugs.py."""
+    readme = " ".join((ROOT / "README.md").read_text().split())
+    measured = (ROOT / "docs" / "benchmarks.md").read_text()
+    assert f"{len(HELD) + len(NOT_OURS)} faults" in readme
+    assert f"a factor of {2560**0.5:.1f} in Gemma-4-E4B" in readme
+    assert "For 25 % of all lengths up to 30 s" in readme
+    assert "266 kB of a bundle of 12.9 GB" in readme
+    assert "serves a bundle of 12.9 GB in four shards" in measured
+    assert "check takes 12 requests and 266 kB of bodies" in measured
+    table = measured.partition("**qwen3-asr**")[2].partition("**gemma4**")[0]
+    assert "takes mlx-audio 10.2 times and transformers 2.24 times" in readme
+    assert re.search(r"\| mlx-audio 0.6.2 \| 10.2 ", table)
+    assert re.search(r"\| transformers \| 2.24 ", table)
+
+
+def test_what_the_readme_runs_is_there():
+    commands = "\n".join(blocks("README.md", "sh"))
+    for script in re.findall(r"(?m)^scripts/\w+", commands):
+        assert os.access(ROOT / script, os.X_OK)
+    assert list(ROOT.glob("bundles/mega-asr-mini/clips/*.flac"))
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    assert f"named `{project['name']}`" in (ROOT / "README.md").read_text()
 
 
 def test_commands_exist():

@@ -16,6 +16,7 @@ from tokenizers import Tokenizer
 
 import composer
 from composer import ComposerError
+from composer.core import registry
 from composer.sources.shipped import shipped
 
 RATE = 16_000
@@ -157,6 +158,22 @@ def test_every_length_has_as_many_slots_as_rows(mega):
         counts.add(len(taps["soft"]))
         assert taps["asked.slots"].sum() == len(taps["soft"]) > 0
     assert len(counts) > 10
+
+
+def test_how_often_a_formula_of_milliseconds_is_off_by_one():
+    """Compare ceil(ms / 40) with the rows of Gemma-4's encoder for every millisecond to 30 s."""
+    features = registry.component("audio.usm_log_mel")
+    config = features.Config()
+    lengths = np.arange(100, 30_001)
+    frames = (lengths * RATE // 1000 - config.frame // 2 - 1) // config.hop + 1
+    rows = (frames + 3) // 4  # two convolutions of stride 2
+    wanted = (lengths + 39) // 40
+    assert set(np.unique(wanted - rows)) == {0, 1}
+    assert np.mean(wanted != rows) == pytest.approx(0.25, abs=5e-4)
+    extract = features.load(composer.Spec("features", config), None, None)
+    for ms in (100, 101, 119, 4000, 29_990):
+        audio = composer.read_audio((noise(30)[0][: ms * RATE // 1000], RATE))
+        assert len(extract(audio)) == frames[ms - 100]
 
 
 def test_one_row_less_is_refused(mega):
