@@ -1,8 +1,9 @@
 """The affine packing of mx.quantize, w = s q + b for each group of a row, and its meaning.
 
-ONNX Runtime multiplies w = s (q - z) + r, z the middle code. r = b + s z is the rest: MLX's bias
-is a multiple of its scale only before both are rounded to the stored dtype, so that z = -b / s is
-no integer in most checkpoints. The rest's term is one product with the sums of the groups of x.
+ONNX Runtime multiplies w = s (q - z) + r, z the middle code. r = b + s z is the residual offset:
+MLX's bias is a multiple of its scale only before both are rounded to the stored dtype, so that
+z = -b / s is no integer in most checkpoints. Its term is one product with the sums of the groups
+of x.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ def codes(weight: np.ndarray, scheme: Scheme) -> np.ndarray:
     return np.ascontiguousarray(weight, "<u4").view(np.uint8).reshape(len(weight), -1, size)
 
 
-def rest(scales: np.ndarray, biases: np.ndarray, scheme: Scheme) -> np.ndarray:
+def residual_offset(scales: np.ndarray, biases: np.ndarray, scheme: Scheme) -> np.ndarray:
     """Return r [N, G]."""
     return biases + scales * np.float32(2 ** (scheme.bits - 1))
 

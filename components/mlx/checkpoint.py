@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator
-from dataclasses import dataclass, fields, replace
-from typing import TYPE_CHECKING, Any
-
-from composer.core.errors import Place, Problem
-from composer.formats.json_positions import key_position
+from collections.abc import Collection
+from dataclasses import dataclass, fields
+from typing import TYPE_CHECKING
 
 from ..checkpoints.checkpoint import HEAD, Checkpoint, check_checkpoint
 from ..checkpoints.folder import open_folder
+from ..checkpoints.keys.places import at_their_keys
 from ..checkpoints.rope import faults, plain
 from .architecture import folder, module_name_of, refusal
-from .config.draft import Placed
 from .config.spelling import Spelled, spell
 
 if TYPE_CHECKING:
@@ -54,23 +51,3 @@ def read_checkpoint(
     found = check_checkpoint(location, headers, config, tensors, problems)
     shared = {each.name: getattr(found, each.name) for each in fields(found)}
     return MlxCheckpoint(**shared, spelled=spelled, prefix=opened.prefix)
-
-
-def at_their_keys(file: Location, headers: Headers, found: Iterable[Placed]) -> Iterator[Problem]:
-    """Give each problem the line and the column of its key."""
-    placed = list(found)
-    if not placed:
-        return
-    with headers.files.open(file) as ranges:
-        text = ranges.read(0, ranges.size).decode()
-    for path, problem in placed:
-        line, column = nearest(text, path)
-        yield replace(problem, place=Place(str(file), line, column))
-
-
-def nearest(text: str, path: tuple[str, ...]) -> tuple[Any, Any]:
-    """Return where a key stands, or else the key that it would stand in."""
-    for length in range(len(path), 0, -1):
-        if found := key_position(text, path[:length]):
-            return found
-    return None, None

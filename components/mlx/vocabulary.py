@@ -64,8 +64,10 @@ class MlxVocabulary:
     def layer_norm(self, x: Any, name: str, eps: float) -> Any:
         return layer_norm(self.weights, name, x, eps)
 
-    def rms_norm(self, x: Any, name: str | None, eps: float) -> Any:
+    def rms_norm(self, x: Any, name: str | None, eps: float, offset: float = 0.0) -> Any:
         weight = None if name is None else self.weight(f"{name}.weight")
+        if weight is not None and offset:
+            weight = weight + offset
         return self.mx.fast.rms_norm(x, weight, eps)
 
     def attention(self, q: Any, k: Any, v: Any, num_heads: int) -> Any:
@@ -119,6 +121,9 @@ class MlxVocabulary:
 
     def expand(self, x: Any, axis: int) -> Any:
         return self.mx.expand_dims(x, axis)
+
+    def gather(self, x: Any, rows: Any) -> Any:
+        return x[rows]
 
     def concat(self, parts: Sequence[Any]) -> Any:
         return self.mx.concatenate(parts, axis=-1)

@@ -9,9 +9,12 @@ while a network is written, so that sizes come from settings and `reshape` takes
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
+
+if TYPE_CHECKING:
+    from .attention import Attention
 
 Array = Any
 
@@ -52,8 +55,11 @@ class Vocabulary(Protocol):
     def layer_norm(self, x: Array, name: str, eps: float) -> Array:
         """Normalize rows to mean 0 and variance 1, then apply `name.weight` and `name.bias`."""
 
-    def rms_norm(self, x: Array, name: str | None, eps: float) -> Array:
-        """Divide rows by their root mean square; then multiply by `name.weight`, where named."""
+    def rms_norm(self, x: Array, name: str | None, eps: float, offset: float = 0.0) -> Array:
+        """Divide rows by their root mean square, then multiply by `name.weight`, where named.
+
+        `offset` is added to that weight.
+        """
 
     def attention(self, q: Array, k: Array, v: Array, num_heads: int) -> Array:
         """Let every row [T, H D] attend to all: softmax(q k' / sqrt(D)) v, head by head."""
@@ -103,6 +109,9 @@ class Vocabulary(Protocol):
     def expand(self, x: Array, axis: int) -> Array:
         """Return x with an axis of length 1 put in."""
 
+    def gather(self, x: Array, rows: Array) -> Array:
+        """Return the rows of x at these numbers, as embeddings are looked up in their table."""
+
     def concat(self, parts: Sequence[Array]) -> Array:
         """Join arrays on the last axis."""
 
@@ -114,3 +123,24 @@ class Vocabulary(Protocol):
 
     def in_past(self, x: Array, size: int) -> Array:
         """Return which of the rows of `past` there are, bool [T, size]."""
+
+
+class DecoderVocabulary(Vocabulary, Protocol):
+    """What a decoder needs besides: packed weights, and memory of the rows that came before.
+
+    A weight that MLX has packed in 4 or 8 bits, by groups of a row, is multiplied as it is stored.
+    """
+
+    def linears(self, x: Array, names: Sequence[str]) -> list[Array]:
+        """Map rows by several weights, which may be one product where they are stored alike."""
+
+    def cached_attention(self, q: Array, k: Array, v: Array, layer: int, how: Attention) -> Array:
+        """Let rows of queries [T, heads, head_dim] attend to all rows before and to themselves.
+
+        Queries and keys are turned by their positions first; then keys and values are added to
+        those that the layer remembers. Heads may be side by side [T, heads head_dim], as they are
+        in what is returned.
+        """
+
+    def chosen(self, x: Array) -> Array:
+        """Return the rows whose logits are wanted: the last of a prompt, or all."""

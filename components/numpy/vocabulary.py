@@ -63,9 +63,11 @@ class NumpyVocabulary:
         spread = np.sqrt((centred**2).mean(-1, keepdims=True) + np.float32(eps))
         return self._biased(centred / spread * self.weight(f"{name}.weight"), name)
 
-    def rms_norm(self, x: Array, name: str | None, eps: float) -> Array:
+    def rms_norm(self, x: Array, name: str | None, eps: float, offset: float = 0.0) -> Array:
         normed = x / np.sqrt((x**2).mean(-1, keepdims=True) + np.float32(eps))
-        return normed if name is None else normed * self.weight(f"{name}.weight")
+        if name is None:
+            return normed
+        return normed * (self.weight(f"{name}.weight") + np.float32(offset))
 
     def attention(self, q: Array, k: Array, v: Array, num_heads: int) -> Array:
         q, k, v = (x.reshape(len(x), num_heads, -1).transpose(1, 0, 2) for x in (q, k, v))
@@ -119,6 +121,9 @@ class NumpyVocabulary:
 
     def expand(self, x: Array, axis: int) -> Array:
         return np.expand_dims(x, axis)
+
+    def gather(self, x: Array, rows: Array) -> Array:
+        return x[rows]
 
     def concat(self, parts: Sequence[Array]) -> Array:
         return np.concatenate(parts, axis=-1)

@@ -10,8 +10,8 @@ from composer.formats import Headers
 from ..checkpoints.weights import WeightReader
 from ..models.network import Network
 from .lm.session import Session
-from .lm.weights import Weights
 from .vocabulary import OnnxVocabulary, Symbol
+from .weights import Weights
 
 OUTPUT = "rows"
 

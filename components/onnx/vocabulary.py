@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from .lm.weights import Weights
 from .proto import CONTRIB
+from .weights import Weights
 
 
 @dataclass(frozen=True, eq=False)
@@ -64,6 +64,15 @@ class OnnxVocabulary:
         self.weights.model.node(op, names, [output], domain, **attributes)
         return Symbol(output, self)
 
+    def nodes(
+        self, op: str, inputs: Sequence[Symbol], outputs: int, domain: str = "", **attributes: Any
+    ) -> list[Symbol]:
+        """Add a node with several outputs, and return them."""
+        self.count += 1
+        names = [f"{op.lower()}_{self.count}_{number}" for number in range(outputs)]
+        self.weights.model.node(op, [each.name for each in inputs], names, domain, **attributes)
+        return [Symbol(name, self) for name in names]
+
     def constant(self, value: np.ndarray) -> Symbol:
         key = f"constant {value.dtype} {value.shape} {value.tobytes()!r}"
         if key not in self.added:
@@ -81,11 +90,15 @@ class OnnxVocabulary:
         return self.constant(np.array(values, np.int64))
 
     def weight(self, name: str) -> Symbol:
-        return self._weight(name, lambda value: value)
+        return self._weight(name, name)
 
-    def _weight(self, name: str, order: Callable[[np.ndarray], np.ndarray]) -> Symbol:
+    def _weight(
+        self, name: str, stored: str, change: Callable[[np.ndarray], np.ndarray] | None = None
+    ) -> Symbol:
+        """Add what is stored, or what it is changed to, once under a name."""
         if name not in self.added:
-            value = np.ascontiguousarray(order(self.read(name)), np.float32)
+            value = self.read(stored)
+            value = np.ascontiguousarray(change(value) if change else value, np.float32)
             self.weights.add(name, "float32", value.shape, [value])
             self.added[name] = Symbol(name, self)
         return self.added[name]
@@ -112,7 +125,7 @@ class OnnxVocabulary:
         return self.node("MatMul", a, b)
 
     def convolution(self, x: Symbol, name: str, *, stride: int = 1, padding: int = 0) -> Symbol:
-        weight = self._weight(f"{name}.weight", lambda value: np.moveaxis(value, -1, 1))
+        weight = self._torch_ordered(f"{name}.weight")
         space = self.read(f"{name}.weight").ndim - 2
         first = self.expand(self.transpose(x, space, *range(space)), 0)  # [1, in, *space]
         made = self.node(
@@ -124,7 +137,7 @@ class OnnxVocabulary:
 
     def causal_depthwise(self, x: Symbol, name: str) -> Symbol:
         channels, kernel, _ = self.read(f"{name}.weight").shape
-        weight = self._weight(f"{name}.weight", lambda value: np.moveaxis(value, -1, 1))
+        weight = self._torch_ordered(f"{name}.weight")
         first = self.expand(self.transpose(x, 1, 0), 0)
         made = self.node("Conv", first, weight, group=channels, pads=[kernel - 1, 0])
         return self.transpose(self.node("Squeeze", made, self.ints(0)), 1, 0)
@@ -133,14 +146,21 @@ class OnnxVocabulary:
         parts = [x, self.weight(f"{name}.weight"), *self._bias(name)]
         return self.node("LayerNormalization", *parts, axis=-1, epsilon=float(eps))
 
-    def rms_norm(self, x: Symbol, name: str | None, eps: float) -> Symbol:
-        if name is not None:
-            weight = self.weight(f"{name}.weight")
-            return self.node(
-                "SimplifiedLayerNormalization", x, weight, axis=-1, epsilon=float(eps), stash_type=1
+    def rms_norm(self, x: Symbol, name: str | None, eps: float, offset: float = 0.0) -> Symbol:
+        if name is None:
+            square = self.node("ReduceMean", x * x, self.ints(-1), keepdims=1)
+            return x / self.node("Sqrt", square + float(eps))
+        stored = f"{name}.weight"
+        weight = (
+            self.weight(stored)
+            if offset == 0
+            else self._weight(
+                f"{stored} + {offset}", stored, lambda value: value + np.float32(offset)
             )
-        square = self.node("ReduceMean", x * x, self.ints(-1), keepdims=1)
-        return x / self.node("Sqrt", square + float(eps))
+        )
+        return self.node(
+            "SimplifiedLayerNormalization", x, weight, axis=-1, epsilon=float(eps), stash_type=1
+        )
 
     def attention(self, q: Symbol, k: Symbol, v: Symbol, num_heads: int) -> Symbol:
         batch = [self.expand(x, 0) for x in (q, k, v)]
@@ -169,10 +189,7 @@ class OnnxVocabulary:
         return self.node("Softplus", x)
 
     def glu(self, x: Symbol) -> Symbol:
-        self.count += 1
-        halves = [f"first_{self.count}", f"second_{self.count}"]
-        self.weights.model.node("Split", [x.name], halves, axis=-1, num_outputs=2)
-        first, second = (Symbol(name, self) for name in halves)
+        first, second = self.nodes("Split", [x], 2, axis=-1, num_outputs=2)
         return first * self.node("Sigmoid", second)
 
     def clip(self, x: Symbol, low: Symbol | float, high: Symbol | float) -> Symbol:
@@ -202,6 +219,9 @@ class OnnxVocabulary:
     def concat(self, parts: Sequence[Symbol]) -> Symbol:
         return self.node("Concat", *parts, axis=-1)
 
+    def gather(self, x: Symbol, rows: Symbol) -> Symbol:
+        return self.node("Gather", x, rows, axis=0)
+
     def past(self, x: Symbol, size: int) -> Symbol:
         begins = self.node("Pad", x, self.ints(size - 1, 0), self.as_symbol(0.0), self.ints(0))
         return self.node("Gather", begins, self._past_rows(x, size), axis=0)
@@ -219,3 +239,7 @@ class OnnxVocabulary:
 
     def _bias(self, name: str) -> list[Symbol]:
         return [self.weight(f"{name}.bias")] if self.has(f"{name}.bias") else []
+
+    def _torch_ordered(self, name: str) -> Symbol:
+        """Return a convolution's weight as [out, in, *kernel]."""
+        return self._weight(f"{name}.torch", name, lambda value: np.moveaxis(value, -1, 1))

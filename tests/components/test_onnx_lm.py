@@ -33,8 +33,9 @@ from test_mlx_lm import spec as plain_spec
 
 import composer
 from composer.components.checkpoints import affine
-from composer.components.checkpoints.llama import rotary
-from composer.components.onnx.lm import LanguageModel, graph, weights
+from composer.components.models import decoder, llama, rotary
+from composer.components.onnx import weights
+from composer.components.onnx.lm import LanguageModel
 from composer.components.onnx.proto import Model
 from composer.core.errors import ComposerError
 from composer.core.placement import Placement
@@ -217,7 +218,11 @@ def test_positions_off_by_one_are_far_away(qwen3, lm):
 
 
 def test_a_norm_that_is_left_out_is_far_away(qwen3, monkeypatch):
-    monkeypatch.setattr(graph.Builder, "norm_heads", lambda self, x, path, heads: x)
+    def forward(v, settings, x):
+        return llama.forward(v, replace(settings, qk_norm=False), x)
+
+    architecture = replace(llama.ARCHITECTURE, forward=forward)
+    monkeypatch.setitem(decoder.architectures(), "qwen3", architecture)
     lm = load(qwen3[2])
     assert apart(lm.logits(lm.embed(IDS)), logits_of_torch(qwen3[0])) > 1e-2
 
@@ -225,13 +230,13 @@ def test_a_norm_that_is_left_out_is_far_away(qwen3, monkeypatch):
 def test_a_wrong_zero_point_is_far_away(mixed, monkeypatch):
     right = load(mixed)
     embeds = right.embed(IDS)
-    genuine = affine.rest
-    monkeypatch.setattr(affine, "rest", lambda s, b, scheme: genuine(s, b, scheme) + s)
+    genuine = affine.residual_offset
+    monkeypatch.setattr(affine, "residual_offset", lambda s, b, scheme: genuine(s, b, scheme) + s)
     assert apart(load(mixed).logits(embeds), right.logits(embeds)) > 1e-2
 
 
 def test_positions_at_another_base_are_far_away(qwen3, monkeypatch):
-    monkeypatch.setattr(rotary.Rotary, "frequencies", lambda self: np.ones(self.head // 2))
+    monkeypatch.setattr(rotary.Rotary, "frequencies", lambda self: np.ones(self.dims // 2))
     lm = load(qwen3[2])
     assert apart(lm.logits(lm.embed(IDS)), logits_of_torch(qwen3[0])) > 1e-2
 
@@ -282,8 +287,8 @@ def test_packed_rows_are_read_as_mlx_reads_them(bits, size):
         codes = codes.astype(np.float32) - 128
     else:
         codes = np.stack([codes & 15, codes >> 4], -1).reshape(6, -1, size).astype(np.float32) - 8
-    rest = affine.rest(scales, biases, scheme)
-    found = codes * scales[..., None] + rest[..., None]
+    offset = affine.residual_offset(scales, biases, scheme)
+    found = codes * scales[..., None] + offset[..., None]
     np.testing.assert_allclose(found.reshape(6, -1), wanted, atol=1e-5)
 
 
@@ -452,18 +457,27 @@ print(sorted({{"mlx", "mlx_lm", "onnx", "onnxruntime", "tokenizers", "torch"}} &
     ("changes", "message"),
     [
         (
-            {"model_type": "gemma3_text"},
-            "repo/lm/config.json: W254 onnx.lm has no graph for the model_type 'gemma3_text'\n"
-            "    hint: use mlx.lm: mlx.lm takes what mlx-lm knows",
+            {"model_type": "gear"},
+            "repo/lm/config.json: W254 composer has no network of its own for the model_type "
+            "'gear'\n    it has llama, mistral, qwen2, qwen3\n"
+            "    hint: use mlx.lm, which takes what mlx-lm knows",
         ),
-        ({"model_type": None}, "W254 onnx.lm has no graph for the model_type 'None'"),
-        ({"hidden_act": "gelu"}, "W254 onnx.lm has no graph of qwen3 for hidden_act gelu\n"),
-        ({"use_sliding_window": True, "sliding_window": 8, "max_window_layers": 1,
-          "layer_types": None}, "W254 onnx.lm has no graph of qwen3 for use_sliding_window"),
-        ({"layer_types": ["sliding_attention"] * 2}, "for layer_types other than full_attention"),
+        ({"model_type": None}, "W254 composer has no network of its own for the model_type 'None'"),
+        ({"hidden_act": "gelu"}, "W257 composer's qwen3 computes silu, and hidden_act is gelu"),
+        (
+            {"clip_qkv": 4.0},
+            "W257 composer's qwen3 does not read clip_qkv, which is 4.0\n    hint: if it changes "
+            "nothing in these weights, name it in `ignore` of the component's config",
+        ),
+        (
+            {"layer_types": ["sliding_attention"] * 2},
+            "W257 layer_types has sliding_attention, but there is no window that is used",
+        ),
+        ({"intermediate_size": None}, "W258 intermediate_size is missing, and composer's qwen3"),
+        ({"attention_bias": 1}, "W241 attention_bias is 1; expected true or false"),
         (
             {"rope_scaling": {"rope_type": "longrope", "factor": 4.0}},
-            "W254 onnx.lm does not compute the rope scaling 'longrope'",
+            "W257 composer's qwen3 does not compute the rope scaling 'longrope'",
         ),
         (
             {"rope_scaling": {"mrope_section": [2, 3, 3], "rope_type": "yarn"}},
@@ -488,6 +502,17 @@ def test_a_config_that_it_would_not_compute_is_refused(folder, changes, message)
     assert message in refused(folder)
 
 
+def test_a_refusal_names_the_line_of_its_key(folder):
+    path = folder / "config.json"
+    config = {**json.loads(path.read_text()), "hidden_act": "gelu", "clip_qkv": 4.0}
+    path.write_text(json.dumps(config, indent=1))
+    lines = path.read_text().splitlines()
+    said = refused(folder)
+    for key, what in (("hidden_act", "computes silu"), ("clip_qkv", "does not read clip_qkv")):
+        (line,) = (number for number, text in enumerate(lines, 1) if f'"{key}"' in text)
+        assert f"repo/lm/config.json:{line}:2: W257 composer's qwen3 {what}" in said
+
+
 def test_missing_unexpected_and_misshapen_tensors_are_all_named(folder):
     def change(state):
         state["model.layers.0.mlp.up_proj.bias"] = torch.zeros(3)
@@ -509,7 +534,7 @@ def test_missing_unexpected_and_misshapen_tensors_are_all_named(folder):
 def test_packings_that_it_does_not_multiply_are_refused(tmp_path, bits):
     folder = quantized(torch_model(), tmp_path / "lm", 64, bits, None)
     assert (
-        f"W256 model.embed_tokens is {bits} bits, affine, which onnx.lm does not compute\n"
+        f"W256 model.embed_tokens is {bits} bits, affine, which composer does not compute\n"
         "    hint: quantize to 4 or 8 bits, affine, by mlx_lm.convert, or use mlx.lm"
     ) in refused(folder)
 

@@ -9,9 +9,8 @@ from typing import Any
 
 from composer.core.errors import Problem
 
+from ...checkpoints.keys.places import Placed
 from .arguments import TEXT, Arguments
-
-Placed = tuple[tuple[str, ...], Problem]
 
 
 @dataclass

@@ -11,6 +11,7 @@ from composer.core.errors import Problem
 from composer.formats.refusal import show
 
 from ...checkpoints.keys.meaning import ALIASES, unread
+from ...checkpoints.keys.places import Placed
 from ...checkpoints.keys.rotary import KEEP, ORIGINAL, positions
 from ...checkpoints.keys.window import Window
 from .arguments import TEXT, counts_ids, read_arguments
@@ -24,7 +25,7 @@ from .conventions import (
     SILU,
     SPECIAL_HEADS,
 )
-from .draft import Draft, Placed
+from .draft import Draft
 from .layers import check_types, look
 from .turning import turn
 

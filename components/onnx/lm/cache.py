@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
-from ...checkpoints.llama.rotary import Rotary
-from ...checkpoints.llama.settings import Settings
+from ...models.attention import Attention
+from ...models.rotary import Rotary
 from .session import Session, put, take
 
 LEAST = 256  # rows
@@ -18,29 +19,31 @@ class Angles:
 
     def __init__(self, rotary: Rotary) -> None:
         self.rotary = rotary
-        self.cos, self.sin = rotary.table(LEAST)
+        self.cos, self.sin = rotary.table(0, LEAST)
 
     def upto(self, rows: int) -> tuple[np.ndarray, np.ndarray]:
         """Return tables of at least so many positions; they are never written again."""
         cos, sin = self.cos, self.sin
         if len(cos) < rows:
-            cos, sin = self.rotary.table(rows)
+            cos, sin = self.rotary.table(0, rows)
             self.cos, self.sin = cos, sin
         return cos, sin
 
 
 class Cache:
-    """Keys and values [layers, 2, heads, room, head] of the `read` rows of one sequence.
+    """Keys and values [heads, room, head_dim] of each layer, of the `read` rows of one sequence.
 
     Room doubles when it is full, so that a row is copied once on average.
     """
 
-    def __init__(self, session: Session, settings: Settings, angles: Angles) -> None:
+    def __init__(
+        self, session: Session, layers: Sequence[Attention], angles: Sequence[Angles]
+    ) -> None:
         self.session = session
-        self.settings = settings
+        self.layers = layers
         self.angles = angles
         self.read = 0
-        self.held: list[np.ndarray] = []
+        self.arrays: dict[str, np.ndarray] = {}
         self.room = 0
 
     def run(self, embeds: np.ndarray, chosen: np.ndarray, logits: np.ndarray) -> None:
@@ -64,19 +67,17 @@ class Cache:
         if rows <= self.room:
             return
         room = max(rows, 2 * self.room, LEAST)
-        shape = (1, self.settings.kv_heads, room, self.settings.head)
         binding: Any = self.session.binding()
-        for place in range(2 * self.settings.layers):
-            grown = np.zeros(shape, np.float32)
-            if self.read:
-                grown[:, :, : self.read] = self.held[place][:, :, : self.read]
-                self.held[place] = grown
-            else:
-                self.held[place:] = [grown]
-            number, kind = divmod(place, 2)
-            put(binding, f"past_{'kv'[kind]}{number}", grown)
-            take(binding, f"present_{'kv'[kind]}{number}", grown)
-        self.cos, self.sin = self.angles.upto(room)
-        put(binding, "cos", self.cos)
-        put(binding, "sin", self.sin)
+        for number, how in enumerate(self.layers):
+            for name in (f"k{number}", f"v{number}"):
+                grown = np.zeros((1, how.num_kv_heads, room, how.head_dim), np.float32)
+                if self.read:
+                    grown[:, :, : self.read] = self.arrays[name][:, :, : self.read]
+                self.arrays[name] = grown
+                put(binding, f"past_{name}", grown)
+                take(binding, f"present_{name}", grown)
+        self.tables = [angles.upto(room) for angles in self.angles]
+        for number, (cos, sin) in enumerate(self.tables):
+            put(binding, f"cos{number}", cos)
+            put(binding, f"sin{number}", sin)
         self.binding, self.room = binding, room

@@ -26,14 +26,11 @@ from composer.generation.text import Tokenizer, read_tokenizer
 
 from ...checkpoints.folder import PREFIX
 from ...checkpoints.keys.meaning import IGNORE
-from ...checkpoints.llama.layout import HEAD, TABLE
-from ...checkpoints.llama.reader import ParsedDecoder, read_decoder
+from ...checkpoints.rows import EmbeddingRows
 from ...checkpoints.stamps import StampedFacts, hold, stamps
 from ...checkpoints.tokenizer import check_token_ids, tokenizer_of
+from ...models.decoder import TABLE, ParsedDecoder, read_decoder
 from .decoder import EMBEDS, OnnxDecoder
-from .graph import Builder
-from .session import Session
-from .stored import Rows
 
 if TYPE_CHECKING:
     from composer.core.placement import Placement
@@ -53,7 +50,7 @@ class LmConfig(ComponentConfig):
 
 
 class LanguageModel(Component, name="onnx.lm"):
-    """Continue embeddings with a Qwen3, Qwen2 or Llama on ONNX Runtime.
+    """Continue embeddings with a Qwen3, Qwen2, Mistral or Llama on ONNX Runtime.
 
     It takes the folders of mlx.lm, plain or quantized by MLX to 4 or 8 bits, has the same ports,
     and computes in float32: on a CPU without a fast MLX it is many times as fast. The space `embed`
@@ -81,7 +78,7 @@ class LanguageModel(Component, name="onnx.lm"):
                 "V": Bound(checkpoint.table.rows, checkpoint.table.witness),
             },
             nbytes=found.nbytes,
-            mapped=found.modules[TABLE].stored if HEAD in found.modules else 0,
+            mapped=found.mapped,
             casts=found.casts,
             notes=checkpoint.notes,
             stamps=stamps((*checkpoint.tensors.files, checkpoint.file, tokenizer)),
@@ -98,24 +95,16 @@ class LanguageModel(Component, name="onnx.lm"):
         found = read_decoder(spec, headers)
         tokenizer = read_tokenizer(tokenizer_of(spec, headers))
         hold(facts)
-        session = Session(
-            str(spec.weights),
-            found.nbytes,
-            lambda weights: Builder(weights, found.modules, found.settings, found.native).build(),
-            placement,
-        )
-        return cls(session, found, tokenizer)
+        return cls(found, tokenizer, placement)
 
-    def __init__(self, session: Session, found: ParsedDecoder, tokenizer: Tokenizer) -> None:
+    def __init__(self, found: ParsedDecoder, tokenizer: Tokenizer, placement: Placement) -> None:
         checkpoint = found.checkpoint
-        self.table = Rows(found.modules[TABLE])
-        self.decoder = OnnxDecoder(session, found.settings, checkpoint.table.rows, self.table.of)
+        self.table = EmbeddingRows(found.modules[TABLE])
+        self.decoder = OnnxDecoder(found, self.table.of, placement)
         self.tokenizer = tokenizer
         self.stop = checkpoint.stop
-        limit = found.settings.positions
-        self.writer = TextGenerator(
-            self.decoder, tokenizer, checkpoint.table.rows, self.stop, limit
-        )
+        rows, limit = checkpoint.table.rows, found.positions
+        self.writer = TextGenerator(self.decoder, tokenizer, rows, self.stop, limit)
 
     @method(ids="i64 T", returns="T D @embed")
     def embed(self, ids: np.ndarray) -> np.ndarray:

@@ -7,11 +7,13 @@ from collections.abc import Callable, Mapping, Sequence
 import numpy as np
 
 from composer.core.errors import ComposerError, Problem
+from composer.core.placement import Placement
 from composer.generation.decoder import Prompt, State
 from composer.generation.sampler import not_a_number
 
-from ...checkpoints.llama.settings import Settings
+from ...models.decoder import ParsedDecoder
 from .cache import Angles, Cache
+from .graph import DecoderGraph
 from .session import Session
 
 CHUNK = 512
@@ -27,18 +29,19 @@ class OnnxDecoder:
 
     def __init__(
         self,
-        session: Session,
-        settings: Settings,
-        vocabulary: int,
+        found: ParsedDecoder,
         rows: Callable[[np.ndarray], np.ndarray],
+        placement: Placement,
         chunk: int = CHUNK,
     ) -> None:
-        self.session = session
-        self.settings = settings
-        self.vocabulary = vocabulary
+        graph = DecoderGraph(found)
+        where = str(found.checkpoint.location)
+        self.session = Session(where, found.nbytes, graph.build, placement)
+        self.layers = found.layers
+        self.vocabulary = found.checkpoint.table.rows
         self.rows = rows
         self.chunk = chunk
-        self.angles = Angles(settings.rotary)
+        self.angles = [Angles(rotary) for rotary in graph.rotaries]
 
     def read(self, embeds: np.ndarray, cache: Cache, every: bool = False) -> np.ndarray:
         """Read rows in chunks; return logits after the last [1, V] or each [T, V]."""
@@ -53,7 +56,7 @@ class OnnxDecoder:
 
     def begin(self) -> Cache:
         """Return the cache of a sequence that has read nothing."""
-        return Cache(self.session, self.settings, self.angles)
+        return Cache(self.session, self.layers, self.angles)
 
     def prefill(self, prompt: Prompt, cache: Cache | None = None) -> State:
         """Read all rows, following what `cache` has read, where one is given."""

@@ -14,7 +14,7 @@ from composer.core.suggest import listed
 from ..library import onnxruntime, run_options, session_options
 from ..memory import released
 from ..session import CPU, first_line
-from .weights import Weights, private
+from ..weights import Weights, private
 
 if TYPE_CHECKING:
     from composer.core.placement import Placement

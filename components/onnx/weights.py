@@ -11,7 +11,7 @@ import numpy as np
 
 from composer.core.errors import ComposerError, Problem
 
-from ..proto import Model
+from .proto import Model
 
 DATA, GRAPH = "weights.bin", "decoder.onnx"
 ALIGNED = 4096
@@ -23,7 +23,6 @@ class Weights:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.model = Model(DATA)
-        self.names: set[str] = set()
         self._file = open(folder / DATA, "xb")  # noqa: SIM115
 
     def add(self, name: str, dtype: str, shape: Sequence[int], pieces: Iterable[np.ndarray]) -> str:
@@ -35,13 +34,6 @@ class Weights:
         length = self._file.tell() - start
         assert length == int(np.prod(shape)) * np.dtype(dtype).itemsize, f"{name} {shape} {length}"
         self.model.external(name, dtype, shape, start, length)
-        return name
-
-    def constant(self, name: str, values: list[int]) -> str:
-        """Add a small tensor of integers, once however often it is asked for."""
-        if name not in self.names:
-            self.names.add(name)
-            self.model.constant(name, np.array(values, np.int64))
         return name
 
     def close(self) -> Path:

@@ -50,18 +50,21 @@ class Yarn:
 
 @dataclass(frozen=True)
 class Rotary:
-    """Positions turn pairs of a head's numbers; `scaling` is a factor, or a rule."""
+    """Positions turn pairs of the first `dims` numbers of a head; `scaling` is a factor or a rule.
 
-    head: int
-    base: float
+    A pair is a number of the first half of them and the same of the second.
+    """
+
+    dims: int
+    theta: float
     scaling: float | Llama3 | Yarn = 1.0
 
     def frequencies(self) -> np.ndarray:
-        """Return how far each pair turns from one position to the next, float64 [head / 2]."""
-        plain = self.base ** (-np.arange(0, self.head, 2, dtype=np.float64) / self.head)
+        """Return how far each pair turns from one position to the next, float64 [dims / 2]."""
+        plain = self.theta ** (-np.arange(0, self.dims, 2, dtype=np.float64) / self.dims)
         rule = self.scaling
         if isinstance(rule, Yarn):
-            slowed = rule.blend(self.head, self.base)
+            slowed = rule.blend(self.dims, self.theta)
             made: np.ndarray = plain * (slowed / rule.factor + 1 - slowed)
             return made
         if not isinstance(rule, Llama3):
@@ -71,9 +74,9 @@ class Rotary:
         blend = np.clip(smooth, 0.0, 1.0)
         return plain * ((1 - blend) / rule.factor + blend)
 
-    def table(self, positions: int) -> tuple[np.ndarray, np.ndarray]:
-        """Return cosine and sine of each position's angles, float32 [positions, head / 2]."""
-        angles = np.arange(positions)[:, None] * self.frequencies()
+    def table(self, start: int, end: int) -> tuple[np.ndarray, np.ndarray]:
+        """Return cosine and sine of each position's angles, float32 [end - start, dims / 2]."""
+        angles = np.arange(start, end)[:, None] * self.frequencies()
         growth = self.scaling.attention if isinstance(self.scaling, Yarn) else 1.0
         cosine, sine = np.cos(angles) * growth, np.sin(angles) * growth
         return cosine.astype(np.float32), sine.astype(np.float32)

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ...checkpoints import affine
-from ...checkpoints.llama.layout import Module
-from ...checkpoints.watch import Watch
+from . import affine
+from .modules import Module
+from .watch import Watch
 
 if TYPE_CHECKING:
     from composer.core.location import Location
@@ -19,7 +19,7 @@ STORED = {"f32": "<f4", "f16": "<f2", "bf16": "<u2", "u32": "<u4"}
 PIECE = 16 << 20  # bytes of float32 that are made at once
 
 
-class Reader:
+class RowReader:
     """The tensors of a checkpoint's files."""
 
     def __init__(self) -> None:
@@ -50,14 +50,16 @@ class Reader:
         return affine.dense(weight, scales, biases, module.scheme)
 
     def packed(self, module: Module, part: str, start: int, end: int) -> np.ndarray:
-        """Return rows of a packed module's `codes`, `scales` or `rest`."""
+        """Return rows of a packed module's `codes`, `scales` or `residual_offset`."""
         assert module.scheme is not None
         if part == "codes":
             return affine.codes(self.part(module, "weight", start, end), module.scheme)
         scales = self.part(module, "scales", start, end)
         if part == "scales":
             return scales
-        return affine.rest(scales, self.part(module, "biases", start, end), module.scheme)
+        return affine.residual_offset(
+            scales, self.part(module, "biases", start, end), module.scheme
+        )
 
 
 def pieces(module: Module) -> Iterator[tuple[int, int]]:
@@ -67,12 +69,12 @@ def pieces(module: Module) -> Iterator[tuple[int, int]]:
     return ((start, min(start + step, rows)) for start in range(0, rows, step))
 
 
-class Rows:
+class EmbeddingRows:
     """The rows of the embedding table, which stays in its file."""
 
     def __init__(self, module: Module) -> None:
         self.module = module
-        self.reader = Reader()
+        self.reader = RowReader()
         self.reader.dense(module, 0, 1)
 
     def of(self, ids: np.ndarray) -> np.ndarray:

@@ -1,0 +1,36 @@
+"""Give problems of a config the place of their keys."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+from composer.core.errors import Place, Problem
+from composer.formats.json_positions import key_position
+
+if TYPE_CHECKING:
+    from composer.core.location import Location
+    from composer.formats import Headers
+
+Placed = tuple[tuple[str, ...], Problem]
+
+
+def at_their_keys(file: Location, headers: Headers, found: Iterable[Placed]) -> Iterator[Problem]:
+    """Give each problem the line and the column of its key."""
+    placed = list(found)
+    if not placed:
+        return
+    with headers.files.open(file) as ranges:
+        text = ranges.read(0, ranges.size).decode()
+    for path, problem in placed:
+        line, column = nearest(text, path)
+        yield replace(problem, place=Place(str(file), line, column))
+
+
+def nearest(text: str, path: tuple[str, ...]) -> tuple[Any, Any]:
+    """Return where a key stands, or else the key that it would stand in."""
+    for length in range(len(path), 0, -1):
+        if found := key_position(text, path[:length]):
+            return found
+    return None, None

@@ -1,1 +1,0 @@
-"""Llama-shaped decoders (Qwen3, Qwen2, Llama) as their checkpoints describe them."""

@@ -1,0 +1,133 @@
+"""A decoder of our own in MLX: the vocabulary of decoders, with a cache of keys and values."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from composer.core.placement import Placement
+from composer.formats.quantization import Scheme
+
+from ..models.attention import Attention
+from ..models.decoder import ParsedDecoder
+from . import loader
+from .device import device_of
+from .vocabulary import MlxVocabulary
+
+
+class KvCache:
+    """Keys and values [heads, T, head_dim] of the `read` rows of one sequence, by layer."""
+
+    def __init__(self) -> None:
+        self.read = 0
+        self.layers: dict[int, tuple[Any, Any]] = {}
+
+    def add(self, layer: int, keys: Any, values: Any) -> tuple[Any, Any]:
+        """Add rows to those of a layer, and return them all."""
+        import mlx.core as mx
+
+        if layer in self.layers:
+            before, others = self.layers[layer]
+            keys = mx.concatenate([before, keys], axis=1)
+            values = mx.concatenate([others, values], axis=1)
+        self.layers[layer] = keys, values
+        return keys, values
+
+
+class MlxDecoderVocabulary(MlxVocabulary):
+    """A `DecoderVocabulary` that reads on from a cache; `rows` are those that are chosen.
+
+    A module with a scheme is multiplied as it is packed.
+    """
+
+    def __init__(
+        self,
+        weights: Mapping[str, Any],
+        schemes: Mapping[str, Scheme],
+        cache: KvCache,
+        rows: np.ndarray,
+    ) -> None:
+        super().__init__(weights)
+        self.schemes = schemes
+        self.cache = cache
+        self.rows = rows
+
+    def linear(self, x: Any, name: str) -> Any:
+        scheme = self.schemes.get(name)
+        if scheme is None:
+            return super().linear(x, name)
+        y = self.mx.quantized_matmul(
+            x,
+            *(self.weight(f"{name}.{part}") for part in ("weight", "scales", "biases")),
+            transpose=True,
+            **loader.options(scheme),
+        )
+        return y + self.weight(f"{name}.bias") if self.has(f"{name}.bias") else y
+
+    def linears(self, x: Any, names: Sequence[str]) -> list[Any]:
+        return [self.linear(x, name) for name in names]
+
+    def chosen(self, x: Any) -> Any:
+        return x[self.mx.array(self.rows)]
+
+    def cached_attention(self, q: Any, k: Any, v: Any, layer: int, how: Attention) -> Any:
+        start, count = self.cache.read, len(q)
+        q = self._turned(q.reshape(count, how.num_heads, how.head_dim), how)
+        k = self._turned(k.reshape(count, how.num_kv_heads, how.head_dim), how)
+        v = v.reshape(count, how.num_kv_heads, how.head_dim)
+        keys, values = self.cache.add(layer, k.transpose(1, 0, 2), v.transpose(1, 0, 2))
+        rows = self.mx.arange(start, start + count)[:, None]
+        seen = self.mx.arange(start + count)
+        mask = seen <= rows
+        if how.window is not None:
+            mask = mask & (seen > rows - how.window)
+        context = self.mx.fast.scaled_dot_product_attention(
+            q.transpose(1, 0, 2)[None], keys[None], values[None], scale=how.scale, mask=mask
+        )
+        return context[0].transpose(1, 0, 2).reshape(count, -1)
+
+    def _turned(self, x: Any, how: Attention) -> Any:
+        """Turn heads [T, heads, head_dim] by their positions."""
+        angles = how.rotary.table(self.cache.read, self.cache.read + len(x))
+        cos, sin = (self.mx.array(each)[:, None].astype(x.dtype) for each in angles)
+        half = how.rotary.dims // 2
+        first, second, rest = self.mx.split(x, [half, 2 * half], axis=-1)
+        turned = [first * cos - second * sin, second * cos + first * sin, rest]
+        return self.mx.concatenate(turned, axis=-1)
+
+
+class MlxDecoder:
+    """A decoder's checkpoint with its weights as they are stored, on one device."""
+
+    def __init__(self, found: ParsedDecoder, placement: Placement) -> None:
+        import mlx.core as mx
+
+        self.found = found
+        self.device = device_of(placement)
+        self.schemes = {m.path: m.scheme for m in found.modules.values() if m.scheme}
+        with mx.stream(self.device):
+            stored = loader.read(found.checkpoint.tensors.files)
+            self.weights = {
+                f"{path}.{part}": stored[found.prefix + tensor.name]
+                for path, module in found.modules.items()
+                for part, tensor in module.parts.items()
+            }
+            mx.eval(self.weights)
+
+    def begin(self) -> KvCache:
+        """Return the cache of a sequence that has read nothing."""
+        return KvCache()
+
+    def read(self, embeds: Any, cache: KvCache, every: bool = False) -> Any:
+        """Read rows [T, D]; return logits after the last [1, V] or each [T, V]."""
+        import mlx.core as mx
+
+        rows = np.arange(len(embeds)) if every else np.array([len(embeds) - 1])
+        with mx.stream(self.device):
+            vocabulary = MlxDecoderVocabulary(self.weights, self.schemes, cache, rows)
+            logits = self.found.write(vocabulary, embeds)
+            mx.eval(logits)
+        cache.read += len(embeds)
+        return logits

@@ -1,0 +1,191 @@
+"""Read a decoder's config.json key by key; what is not read and might count is refused by name."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from math import isfinite
+from typing import Any
+
+from composer.core.errors import Problem
+from composer.formats.refusal import show
+
+from ..checkpoints import rope
+from ..checkpoints.keys import rotary
+from ..checkpoints.keys.meaning import unread
+from ..checkpoints.keys.places import Placed
+from ..checkpoints.keys.rotary import KEEP, ORIGINAL, Rules, positions
+from ..checkpoints.keys.window import KEYS, Window, read_window
+from .rotary import Llama3, Rotary, Yarn
+
+CHECKED = frozenset(  # by the checkpoint, against its tensors
+    "hidden_size max_position_embeddings model_type tie_word_embeddings vocab_size".split()
+)
+
+
+class Config:
+    """The keys of a config.json, with the sizes that the tensors show.
+
+    Every key that is asked for counts as read. Whatever is wrong is added to `problems`, and a
+    value that keeps the reading going is returned.
+    """
+
+    def __init__(
+        self,
+        values: Mapping[str, Any],
+        hidden_size: int,
+        vocab_size: int,
+        tied: bool,
+        ignore: Collection[str] = (),
+    ) -> None:
+        self.problems: list[Placed] = [((), problem) for problem in rope.faults(values)]
+        self.values = {k: v for k, v in rope.plain(values).items() if k not in ignore}
+        self.hidden_size = hidden_size
+        self.vocab_size = vocab_size
+        self.tied = tied
+        self.kind = str(values.get("model_type"))
+        self.read = set(CHECKED)
+        types = self.values.get("layer_types")
+        self.rules, found = rotary.read_rules(self.values, types if isinstance(types, list) else ())
+        self.problems += found
+
+    @property
+    def positions(self) -> int | None:
+        """Return how many positions a sequence has at most."""
+        return positions(self.values, self.rules)
+
+    def value(self, key: str) -> Any:
+        """Return what a key holds, or None."""
+        self.read.add(key)
+        return self.values.get(key)
+
+    def count(self, key: str, default: int | None = None) -> int:
+        """Return a whole number from 1."""
+        value = self.value(key)
+        if value is None and default is not None:
+            return default
+        if value is None:
+            self._missing(key)
+            return 2
+        if type(value) is int and 0 < value <= 2**24:
+            return value
+        self.wrong(key, f"{key} is {_shown(value)}; expected a whole number from 1")
+        return 2
+
+    def real(self, key: str, default: float | None = None) -> float:
+        """Return a number above 0."""
+        value = self.value(key)
+        if value is None and default is not None:
+            return default
+        if value is None:
+            self._missing(key)
+            return 1.0
+        return self._positive(value, key)
+
+    def flag(self, key: str, default: bool = False) -> bool:
+        """Return true or false."""
+        value = self.value(key)
+        if value is None or isinstance(value, bool):
+            return default if value is None else value
+        self.wrong(key, f"{key} is {_shown(value)}; expected true or false")
+        return default
+
+    def require(self, key: str, *values: Any) -> None:
+        """Refuse a key that holds anything but the values which are computed; the first is named.
+
+        A key that is absent has one of them.
+        """
+        value = self.value(key)
+        if value is not None and value not in values:
+            self.refuse(f"computes {values[0]}, and {key} is {_shown(value)}", key)
+
+    def window(self, num_layers: int) -> tuple[int | None, ...]:
+        """Return how many rows a row of each layer sees, None for all of them."""
+        self.read |= KEYS
+        found = read_window(self.values, self.kind, num_layers)
+        if isinstance(found, Window):
+            return tuple(found.size if sliding else None for sliding in found.sliding)
+        if found is not None:
+            self.problems.append(((self._window_key(),), Problem("W257", found)))
+        return (None,) * num_layers
+
+    def rotary(self, head_dim: int, theta: float = 10_000.0, layers: str = "") -> Rotary:
+        """Return how positions turn, in layers of one type where there are several.
+
+        `theta` is the base where the config is silent.
+        """
+        self.read |= rotary.SPELLINGS | {"partial_rotary_factor", ORIGINAL}
+        if head_dim % 2:
+            self.wrong("head_dim", f"head_dim is {head_dim}; positions turn pairs of numbers")
+        if not layers and len(self.rules) > 1:
+            self.refuse("turns the positions of all layers alike", next(iter(self.rules.values())))
+        rules = self.rules.get(layers) or self.rules.get("")
+        if rules is None:
+            return Rotary(head_dim, theta)
+        base = theta if rules.theta is None else self._positive(rules.theta, "rope_theta")
+        dims = int(head_dim * rules.partial)
+        if dims % 2 or not 0 < dims <= head_dim:
+            what = f"partial_rotary_factor {rules.partial:g} leaves {dims} numbers of {head_dim}"
+            self.wrong("partial_rotary_factor", f"{what}; positions turn pairs")
+        return Rotary(dims, base, self._scaling(rules))
+
+    def check_unread(self) -> None:
+        """Refuse every key that was not asked for and is not known to change nothing."""
+        for key in unread(self.values, frozenset(self.read)):
+            what = f"does not read {key}, which is {_shown(self.values[key])}"
+            self.refuse(what, key, hint=KEEP)
+
+    def refuse(self, what: str, key: str | Rules, hint: str | None = None) -> None:
+        """Report what this network does not compute."""
+        path = (key,) if isinstance(key, str) else key.path
+        self.problems.append((path, Problem("W257", f"composer's {self.kind} {what}", hint=hint)))
+
+    def wrong(self, key: str, message: str) -> None:
+        """Report a value that no network could take."""
+        self.problems.append(((key,), Problem("W241", message)))
+
+    def _missing(self, key: str) -> None:
+        what = f"{key} is missing, and composer's {self.kind} needs it"
+        self.problems.append(((), Problem("W258", what)))
+
+    def _positive(self, value: Any, key: str) -> float:
+        if type(value) in (int, float) and 0 < value <= 1e18 and isfinite(value):
+            return float(value)
+        self.wrong(key, f"{key} is {_shown(value)}; expected a number above 0")
+        return 1.0
+
+    def _window_key(self) -> str:
+        return "layer_types" if self.values.get("layer_types") else "sliding_window"
+
+    def _scaling(self, rules: Rules) -> float | Llama3 | Yarn:
+        numbers = {key: value for key, value in rules.numbers.items() if value is not None}
+        trained = numbers.setdefault(ORIGINAL, self.values.get("max_position_embeddings"))
+        if rules.kind in ("default", "dynamic"):  # alike up to the limit, which stays as trained
+            return 1.0
+        if rules.kind not in ("linear", "llama3", "yarn"):
+            self.refuse(f"does not compute the rope scaling {show(rules.kind)}", rules)
+            return 1.0
+
+        def number(key: str, default: float | None = None) -> float:
+            value = numbers.get(key, default)
+            if value is None:
+                self.wrong(rules.path[0], f"{key} is missing; expected a number above 0")
+                return 1.0
+            return self._positive(value, key)
+
+        factor = number("factor")
+        if rules.kind == "linear":
+            return factor
+        if rules.kind == "yarn":
+            fast, slow = number("beta_fast", 32.0), number("beta_slow", 1.0)
+            rounded = numbers.get("truncate", True) is not False
+            original = number(ORIGINAL, trained)
+            return Yarn(factor, original, fast, slow, rounded, rules.attention_factor)
+        low, high = number("low_freq_factor", 1.0), number("high_freq_factor", 4.0)
+        if high <= low:
+            what = f"high_freq_factor is {high:g}, not above low_freq_factor {low:g}"
+            self.wrong(rules.path[0], what)
+        return Llama3(factor, low, high, number(ORIGINAL, 8192.0))
+
+
+def _shown(value: Any) -> str:
+    return show(str(value))[1:-1]

@@ -1,0 +1,176 @@
+"""A decoder's checkpoint, read as the network that its model_type names."""
+
+from __future__ import annotations
+
+import pkgutil
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from functools import cache
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+from composer.core.component import Spec
+from composer.core.errors import ComposerError, Place, Problem
+from composer.core.suggest import listed
+from composer.formats.refusal import show
+
+from ..checkpoints.checkpoint import Checkpoint, check_checkpoint
+from ..checkpoints.folder import open_folder
+from ..checkpoints.keys.places import at_their_keys
+from ..checkpoints.modules import Module, read_modules
+from .attention import Attention
+from .config import Config
+from .vocabulary import Array, DecoderVocabulary
+
+if TYPE_CHECKING:
+    from composer.formats import Headers
+
+TABLE, HEAD = "model.embed_tokens", "lm_head"
+
+
+@dataclass(frozen=True)
+class Architecture:
+    """What a file of this package has that computes a decoder.
+
+    `read_settings` reads a config, `tensors` yields names and unpacked shapes, and
+    `forward(vocabulary, settings, embeddings)` returns the logits of the chosen rows.
+    Settings have `layers`, the attention of each.
+    """
+
+    model_types: tuple[str, ...]
+    read_settings: Callable[[Config], Any]
+    tensors: Callable[[Any], Iterable[tuple[str, tuple[int, ...]]]]
+    forward: Callable[[DecoderVocabulary, Any, Array], Array]
+
+
+@cache
+def architectures() -> dict[str, Architecture]:
+    """Return what each model_type is computed by: every file beside this one is asked."""
+    package = import_module(__package__ or "")
+    found: dict[str, Architecture] = {}
+    for file in pkgutil.iter_modules(package.__path__, f"{package.__name__}."):
+        architecture = getattr(import_module(file.name), "ARCHITECTURE", None)
+        if architecture is not None:
+            found |= dict.fromkeys(architecture.model_types, architecture)
+    return found
+
+
+@dataclass(frozen=True)
+class ParsedDecoder:
+    """A checkpoint that is understood; `int8_activations` are rounded before they are multiplied.
+
+    `positions` is how many a sequence has at most; `prefix` stands before the stored names.
+    """
+
+    checkpoint: Checkpoint
+    architecture: Architecture
+    settings: Any
+    positions: int | None
+    modules: Mapping[str, Module]
+    prefix: str = ""
+    int8_activations: bool = False
+
+    @property
+    def layers(self) -> tuple[Attention, ...]:
+        """The attention of each layer."""
+        layers: tuple[Attention, ...] = self.settings.layers
+        return layers
+
+    @property
+    def computed(self) -> Iterator[Module]:
+        """The modules that are multiplied by: the embeddings are where there is no other head."""
+        return (m for path, m in self.modules.items() if path != TABLE or HEAD not in self.modules)
+
+    @property
+    def nbytes(self) -> int:
+        """Return what the weights take once they are loaded."""
+        return sum(module.nbytes(self.int8_activations) for module in self.computed)
+
+    @property
+    def mapped(self) -> int:
+        """Return the bytes of embeddings that stay in their file."""
+        return self.modules[TABLE].stored if HEAD in self.modules else 0
+
+    @property
+    def casts(self) -> tuple[str, ...]:
+        """Tell how many modules of each form are widened, and what they take then."""
+        forms: dict[str, list[Module]] = {}
+        for module in self.computed:
+            if _form(module) != "f32" and not module.stays_packed(self.int8_activations):
+                forms.setdefault(_form(module), []).append(module)
+        return tuple(_widened(form, group) for form, group in sorted(forms.items()))
+
+    def write(self, vocabulary: DecoderVocabulary, embeds: Array) -> Array:
+        """Run the network over a vocabulary: logits of the chosen rows of embeddings."""
+        return self.architecture.forward(vocabulary, self.settings, embeds)
+
+
+def read_decoder(spec: Spec, headers: Headers) -> ParsedDecoder:
+    """Read a component's headers; raise ComposerError with everything that contradicts."""
+    assert spec.weights is not None
+    folder = open_folder(spec.weights, headers, spec.config.prefix)
+    values, stored = folder.config, folder.tensors
+    checkpoint = check_checkpoint(folder.location, headers, values, stored, _asked(spec))
+    kind = values.get("model_type")
+    architecture = architectures().get(kind) if isinstance(kind, str) else None
+    if architecture is None:
+        raise ComposerError(_unknown(str(kind), checkpoint))
+    tied = f"{HEAD}.weight" not in stored
+    table = checkpoint.table
+    config = Config(values, table.width, table.rows, tied, spec.config.ignore)
+    settings = architecture.read_settings(config)
+    config.check_unread()
+    placed = [((*folder.keys, *path), problem) for path, problem in config.problems]
+    problems = list(at_their_keys(checkpoint.file, headers, placed))
+    modules: dict[str, Module] = {}
+    if not problems:
+        modules, problems = read_modules(checkpoint, architecture.tensors(settings))
+    if problems:
+        place = Place(str(checkpoint.file))
+        raise ComposerError([replace(p, place=p.place or place) for p in problems][:12])
+    int8 = spec.config.activations == "int8"
+    return ParsedDecoder(
+        checkpoint, architecture, settings, config.positions, modules, folder.prefix, int8
+    )
+
+
+def _unknown(kind: str, checkpoint: Checkpoint) -> Problem:
+    return Problem(
+        "W254",
+        f"composer has no network of its own for the model_type {show(kind)}",
+        Place(str(checkpoint.file)),
+        (f"it has {listed(sorted(architectures()))}",),
+        hint="use mlx.lm, which takes what mlx-lm knows",
+    )
+
+
+def _asked(spec: Spec) -> Iterator[Problem]:
+    """Refuse a precision that is not computed in."""
+    if spec.precision is None or spec.precision == "float32":
+        return
+    if isinstance(spec.precision, str):
+        yield Problem(
+            "W246",
+            f"onnx.lm computes in float32, not {spec.precision}",
+            hint="ONNX Runtime attends and multiplies packed weights in float32 on a CPU: leave "
+            "precision out, or use mlx.lm",
+        )
+    else:
+        yield Problem(
+            "W246",
+            "onnx.lm quantizes nothing itself",
+            hint="give weights that mlx_lm.convert has quantized, or use mlx.lm",
+        )
+
+
+def _widened(form: str, group: list[Module]) -> str:
+    stored = sum(module.stored for module in group) / 1e6
+    loaded = sum(module.nbytes(int8_activations=False) for module in group) / 1e6
+    return (
+        f"{form} -> f32, exactly, in {len(group)} modules: "
+        f"{stored:.3g} MB stored, {loaded:.3g} MB loaded"
+    )
+
+
+def _form(module: Module) -> str:
+    return f"{module.scheme.bits} bits" if module.scheme else module.parts["weight"].dtype

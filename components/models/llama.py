@@ -1,0 +1,124 @@
+"""Llama, Mistral, Qwen2 and Qwen3: pre-norm layers of grouped attention and a gated MLP.
+
+The formulas are those of transformers' LlamaForCausalLM and its kin of those names.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from .attention import Attention
+from .config import Config
+from .decoder import HEAD, TABLE, Architecture
+from .vocabulary import Array, DecoderVocabulary
+
+
+@dataclass(frozen=True)
+class Settings:
+    """The sizes of a decoder and how each of its layers attends.
+
+    Biases are of queries, keys and values, of the attention's output, and of the MLP.
+    """
+
+    hidden_size: int
+    intermediate_size: int
+    vocab_size: int
+    tied: bool
+    rms_norm_eps: float
+    layers: tuple[Attention, ...]
+    qk_norm: bool
+    qkv_bias: bool
+    output_bias: bool
+    mlp_bias: bool
+
+
+def read_settings(config: Config) -> Settings:
+    """Read what a network of these kinds needs."""
+    config.require("hidden_act", "silu", "swish")
+    num_layers = config.count("num_hidden_layers")
+    num_heads = config.count("num_attention_heads")
+    default = 128 if config.kind == "qwen3" else config.hidden_size // num_heads
+    head_dim = config.count("head_dim", max(default, 1))
+    num_kv_heads = config.count("num_key_value_heads", num_heads)
+    if num_heads % num_kv_heads:
+        message = f"{num_heads} heads cannot share {num_kv_heads} heads of keys"
+        config.wrong("num_key_value_heads", message)
+    rotary = config.rotary(head_dim)
+    biased = config.flag("attention_bias") and config.kind in ("llama", "qwen3")
+    return Settings(
+        hidden_size=config.hidden_size,
+        intermediate_size=config.count("intermediate_size"),
+        vocab_size=config.vocab_size,
+        tied=config.tied,
+        rms_norm_eps=config.real("rms_norm_eps", 1e-6),
+        layers=tuple(
+            Attention(num_heads, num_kv_heads, head_dim, head_dim**-0.5, rotary, window)
+            for window in config.window(num_layers)
+        ),
+        qk_norm=config.kind == "qwen3",
+        qkv_bias=biased or config.kind == "qwen2",
+        output_bias=biased,
+        mlp_bias=config.kind == "llama" and config.flag("mlp_bias"),
+    )
+
+
+def tensors(settings: Settings) -> Iterator[tuple[str, tuple[int, ...]]]:
+    """Yield the name and the shape of every tensor."""
+    width, inner = settings.hidden_size, settings.intermediate_size
+    yield f"{TABLE}.weight", (settings.vocab_size, width)
+    for number, how in enumerate(settings.layers):
+        at = f"model.layers.{number}"
+        queries, keys = how.num_heads * how.head_dim, how.num_kv_heads * how.head_dim
+        yield f"{at}.input_layernorm.weight", (width,)
+        for name, size in (("q_proj", queries), ("k_proj", keys), ("v_proj", keys)):
+            yield from linear(f"{at}.self_attn.{name}", size, width, settings.qkv_bias)
+        for name in ("q_norm", "k_norm") if settings.qk_norm else ():
+            yield f"{at}.self_attn.{name}.weight", (how.head_dim,)
+        yield from linear(f"{at}.self_attn.o_proj", width, queries, settings.output_bias)
+        yield f"{at}.post_attention_layernorm.weight", (width,)
+        for name in ("gate_proj", "up_proj"):
+            yield from linear(f"{at}.mlp.{name}", inner, width, settings.mlp_bias)
+        yield from linear(f"{at}.mlp.down_proj", width, inner, settings.mlp_bias)
+    yield "model.norm.weight", (width,)
+    if not settings.tied:
+        yield f"{HEAD}.weight", (settings.vocab_size, width)
+
+
+def linear(name: str, size: int, width: int, bias: bool) -> Iterator[tuple[str, tuple[int, ...]]]:
+    """Yield the tensors of a Linear."""
+    yield f"{name}.weight", (size, width)
+    if bias:
+        yield f"{name}.bias", (size,)
+
+
+def forward(v: DecoderVocabulary, settings: Settings, x: Array) -> Array:
+    """Map embeddings [T, D] to the logits [R, V] that follow the chosen rows."""
+    for number in range(len(settings.layers)):
+        x = v.evaluate(layer(v, settings, number, x))
+    x = v.rms_norm(v.chosen(x), "model.norm", settings.rms_norm_eps)
+    return v.linear(x, TABLE if settings.tied else HEAD)
+
+
+def layer(v: DecoderVocabulary, settings: Settings, number: int, x: Array) -> Array:
+    """Map hidden states [T, D] through one layer."""
+    at, eps = f"model.layers.{number}", settings.rms_norm_eps
+    x = x + attention(v, settings, number, v.rms_norm(x, f"{at}.input_layernorm", eps))
+    y = v.rms_norm(x, f"{at}.post_attention_layernorm", eps)
+    gate, up = v.linears(y, [f"{at}.mlp.gate_proj", f"{at}.mlp.up_proj"])
+    return x + v.linear(v.silu(gate) * up, f"{at}.mlp.down_proj")
+
+
+def attention(v: DecoderVocabulary, settings: Settings, number: int, x: Array) -> Array:
+    """Let rows [T, D] attend to themselves and to those before them."""
+    at, how = f"model.layers.{number}.self_attn", settings.layers[number]
+    q, k, values = v.linears(x, [f"{at}.{name}_proj" for name in "qkv"])
+    if settings.qk_norm:
+        q = v.rms_norm(v.reshape(q, -1, how.num_heads, how.head_dim),
+                       f"{at}.q_norm", settings.rms_norm_eps)  # fmt: skip
+        k = v.rms_norm(v.reshape(k, -1, how.num_kv_heads, how.head_dim),
+                       f"{at}.k_norm", settings.rms_norm_eps)  # fmt: skip
+    return v.linear(v.cached_attention(q, k, values, number, how), f"{at}.o_proj")
+
+
+ARCHITECTURE = Architecture(("llama", "mistral", "qwen2", "qwen3"), read_settings, tensors, forward)

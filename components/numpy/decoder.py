@@ -1,0 +1,101 @@
+"""A decoder in NumPy: the readable reference, with a cache of keys and values."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+from ..checkpoints.rows import RowReader
+from ..models.attention import Attention
+from ..models.decoder import ParsedDecoder
+from ..models.vocabulary import Array
+from .vocabulary import NumpyVocabulary
+
+
+class KvCache:
+    """Keys and values [T, heads, head_dim] of the `read` rows of one sequence, by layer."""
+
+    def __init__(self) -> None:
+        self.read = 0
+        self.keys: dict[int, np.ndarray] = {}
+        self.values: dict[int, np.ndarray] = {}
+
+    def add(self, layer: int, keys: Array, values: Array) -> tuple[Array, Array]:
+        """Add rows to those of a layer, and return them all."""
+        if layer in self.keys:
+            keys = np.concatenate([self.keys[layer], keys])
+            values = np.concatenate([self.values[layer], values])
+        self.keys[layer], self.values[layer] = keys, values
+        return keys, values
+
+
+class NumpyDecoderVocabulary(NumpyVocabulary):
+    """A `DecoderVocabulary` that reads on from a cache; `rows` are those that are chosen."""
+
+    def __init__(self, weights: Mapping[str, Array], cache: KvCache, rows: np.ndarray) -> None:
+        super().__init__(weights)
+        self.cache = cache
+        self.rows = rows
+
+    def linears(self, x: Array, names: Sequence[str]) -> list[Array]:
+        return [self.linear(x, name) for name in names]
+
+    def chosen(self, x: Array) -> Array:
+        return x[self.rows]
+
+    def cached_attention(self, q: Array, k: Array, v: Array, layer: int, how: Attention) -> Array:
+        start, count = self.cache.read, len(q)
+        q = self._turned(q.reshape(count, how.num_heads, how.head_dim), how)
+        k = self._turned(k.reshape(count, how.num_kv_heads, how.head_dim), how)
+        v = v.reshape(count, how.num_kv_heads, how.head_dim)
+        keys, values = self.cache.add(layer, k, v)
+        shared = how.num_heads // how.num_kv_heads
+        keys, values = (x.repeat(shared, axis=1).transpose(1, 0, 2) for x in (keys, values))
+        logits = q.transpose(1, 0, 2) @ keys.transpose(0, 2, 1) * np.float32(how.scale)
+        weights = self.softmax(np.where(visible(start, count, how.window), logits, -np.inf))
+        context: np.ndarray = (weights @ values).transpose(1, 0, 2)
+        return context.reshape(count, -1)
+
+    def _turned(self, x: Array, how: Attention) -> Array:
+        """Turn heads [T, heads, head_dim] by their positions."""
+        cos, sin = how.rotary.table(self.cache.read, self.cache.read + len(x))
+        cos, sin = cos[:, None], sin[:, None]
+        half = how.rotary.dims // 2
+        first, second, rest = np.split(x, [half, 2 * half], axis=-1)
+        turned = [first * cos - second * sin, second * cos + first * sin, rest]
+        return np.concatenate(turned, axis=-1)
+
+
+def visible(start: int, count: int, window: int | None) -> np.ndarray:
+    """Return which rows [start + count] each of `count` rows from `start` on sees."""
+    rows = np.arange(start, start + count)[:, None]
+    seen = np.arange(start + count)
+    mask: np.ndarray = seen <= rows
+    return mask if window is None else mask & (seen > rows - window)
+
+
+class NumpyDecoder:
+    """A decoder's checkpoint with its weights widened to float32."""
+
+    def __init__(self, found: ParsedDecoder) -> None:
+        self.found = found
+        reader = RowReader()
+        self.weights: dict[str, np.ndarray] = {}
+        for path, module in found.modules.items():
+            self.weights[f"{path}.weight"] = reader.dense(module, 0, module.shape[0])
+            if "bias" in module.parts:
+                self.weights[f"{path}.bias"] = reader.part(module, "bias", 0, module.shape[0])
+
+    def begin(self) -> KvCache:
+        """Return the cache of a sequence that has read nothing."""
+        return KvCache()
+
+    def read(self, embeds: np.ndarray, cache: KvCache, every: bool = False) -> np.ndarray:
+        """Read rows [T, D]; return logits after the last [1, V] or each [T, V]."""
+        rows = np.arange(len(embeds)) if every else np.array([len(embeds) - 1])
+        logits: np.ndarray = self.found.write(
+            NumpyDecoderVocabulary(self.weights, cache, rows), embeds
+        )
+        cache.read += len(embeds)
+        return logits
