@@ -20,7 +20,6 @@ if TYPE_CHECKING:
         Component,
         ComponentConfig,
         Facts,
-        Signature,
         Spec,
         Token,
         method,
@@ -28,6 +27,7 @@ if TYPE_CHECKING:
     from composer.core.errors import ComposerError, Place, Problem
     from composer.core.location import Location
     from composer.core.placement import Placement
+    from composer.core.signature import Signature
     from composer.evaluation.evaluation import Evaluation
     from composer.evaluation.journal import Transcript
     from composer.formats.audio import Audio, read_audio
@@ -57,11 +57,11 @@ _HOMES = {
         "Component",
         "ComponentConfig",
         "Facts",
-        "Signature",
         "Spec",
         "Token",
         "method",
     ),
+    "core.signature": ("Signature",),
     "core.errors": (
         "ComposerError",
         "Place",

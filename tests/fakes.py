@@ -22,8 +22,8 @@ from composer import (
     method,
 )
 from composer.core import registry
-from composer.core.component import OUT
 from composer.core.ports import Port, parse_port
+from composer.core.signature import OUT
 
 WIDTH = 4
 PAD = 99

@@ -7,17 +7,10 @@ from typing import TYPE_CHECKING, Self
 import numpy as np
 from pydantic import Field, model_validator
 
-from composer.core.component import (
-    Bound,
-    Component,
-    ComponentConfig,
-    Facts,
-    Signature,
-    Spec,
-    method,
-)
+from composer.core.component import Bound, Component, ComponentConfig, Facts, Spec, method
 from composer.core.errors import ComposerError, Problem
 from composer.core.ports import Port
+from composer.core.signature import Signature
 from composer.formats.audio import Audio
 
 from .mel_filters import mel_filters

@@ -13,17 +13,8 @@ from composer.core.errors import ComposerError, Problem
 from composer.formats import Headers
 from composer.formats.quantization import Scheme
 from composer.generation.decoder import Prompt
-from composer.generation.generator import (
-    MaxTokens,
-    Reasoning,
-    Seed,
-    Temperature,
-    TextGenerator,
-    TopK,
-    TopP,
-    validate_generation,
-)
-from composer.generation.sampler import Sampling
+from composer.generation.generator import TextGenerator
+from composer.generation.options import GenerationOptions, validate_generation
 from composer.generation.text import Tokenizer, read_tokenizer
 
 from ..checkpoints import packing
@@ -167,27 +158,15 @@ class LanguageModel(Component, name="mlx.lm"):
         embeds: Any,
         *,
         adapters: tuple[str, ...] = (),
-        max_tokens: MaxTokens = 256,
-        temperature: Temperature = 0.0,
-        top_p: TopP = 1.0,
-        top_k: TopK = 0,
-        seed: Seed = 0,
-        stop: tuple[int | str, ...] = (),
-        reasoning: Reasoning = None,
-        reuse_cache: bool = False,
+        options: GenerationOptions,
     ) -> Generator[Token, None, dict[str, Any]]:
         """Continue embeddings until an end-of-text id, one of `stop`, or `max_tokens`.
 
-        `adapters` are on for this text alone. `stop` adds ids, or tokens by their text, to those
-        that the model's own config names. `reasoning` names two tokens: what stands between
-        them, such as thoughts, is among the ids and no part of the text. `reuse_cache` keeps the
-        KV cache for the next run that begins with the same rows. The call itself raises what is
-        wrong with the options; the work begins with the first token.
+        `adapters` are on for this text alone. The call itself raises what is wrong with the
+        options; the work begins with the first token.
         """
         self.adapters.check(adapters)
-        sampling = Sampling(temperature, top_p, top_k, seed)
-        prompt = Prompt({EMBEDS: embeds}, adapters)
-        return self.writer.write(prompt, sampling, max_tokens, stop, reasoning, reuse_cache)
+        return self.writer.write(Prompt({EMBEDS: embeds}, adapters), options)
 
     @method(embeds="T D @embed", ids="i64 N", returns="f32 N V")
     def replay(self, embeds: Any, ids: Any, *, adapters: tuple[str, ...] = ()) -> Any:

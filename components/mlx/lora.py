@@ -8,7 +8,7 @@ from typing import Any
 
 from composer.core.errors import ComposerError, Problem
 from composer.core.suggest import listed, some, with_nearest
-from composer.generation.generator import once
+from composer.generation.options import once
 
 from ..checkpoints.lora.adapters import AdapterFacts
 from . import loader

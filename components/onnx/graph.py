@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Any, Self
 import numpy as np
 
 from composer.core.backend import LONG, SHORT
-from composer.core.component import CALL, OUT, Component, Facts, Spec
+from composer.core.component import Component, Facts, Spec
 from composer.core.ports import FLOATS
+from composer.core.signature import CALL, OUT
 
 from ..checkpoints.stamps import StampedFacts, hold, stamps
 from .agreement import agree

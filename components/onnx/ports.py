@@ -7,8 +7,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
-from composer.core.component import OUT, Bound, Signature
+from composer.core.component import Bound
 from composer.core.ports import INTEGERS, Port, Ports
+from composer.core.signature import OUT, Signature
 
 from .contract import Contract, Dim, Tensor
 

@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, Any, Self
 import numpy as np
 from pydantic import Field, field_validator, model_validator
 
-from composer.core.component import CALL, Component, ComponentConfig, Facts, Signature, Spec, method
+from composer.core.component import Component, ComponentConfig, Facts, Spec, method
 from composer.core.errors import ComposerError, Place, Problem
 from composer.core.ports import parse_ports
+from composer.core.signature import CALL, Signature
 from composer.core.suggest import did_you_mean
 from composer.formats import tokenizer_bytes, tokenizer_file
 from composer.generation.reasoning import Marks, without_reasoning

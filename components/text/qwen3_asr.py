@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Self
 
 from pydantic import Field
 
-from composer.core.component import OUT, Component, ComponentConfig, Facts, Spec, method
+from composer.core.component import Component, ComponentConfig, Facts, Spec, method
 from composer.core.errors import ComposerError, Problem
+from composer.core.signature import OUT
 from composer.core.suggest import did_you_mean, listed
 
 if TYPE_CHECKING:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 
-from composer.core.component import OUT, Bound
+from composer.core.component import Bound
 from composer.core.ports import Port, alternative, fits
+from composer.core.signature import OUT
 from composer.core.suggest import listed
 from composer.graph.dims import Dims, Length
 from composer.graph.graph import ANY, CheckedComponent, Conversion, Node, Value

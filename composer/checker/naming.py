@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING
 
 from composer.core import registry
-from composer.core.component import CALL, Signature
+from composer.core.signature import CALL, Signature
 from composer.core.suggest import listed, with_nearest
 from composer.graph.graph import CheckedComponent, Node, Value
 

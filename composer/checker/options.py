@@ -8,8 +8,9 @@ from typing import Any
 
 from pydantic import TypeAdapter, ValidationError
 
-from composer.core.component import Component, Option, Signature
+from composer.core.component import Component
 from composer.core.errors import ComposerError
+from composer.core.signature import Option, Signature
 from composer.core.suggest import listed
 from composer.manifest.refusal import TYPES, described
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
-from composer.core.component import Signature
 from composer.core.ports import Port, Ports
+from composer.core.signature import Signature
 from composer.sources.lock.entries import ComponentEntry, EditionEntry, TaskEntry
 
 if TYPE_CHECKING:

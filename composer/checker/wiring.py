@@ -11,9 +11,9 @@ from composer.checker.fit import Fit
 from composer.checker.lint import lint
 from composer.checker.naming import Names
 from composer.checker.options import contradictions, read_option
-from composer.core.component import OUT, Option, Signature
 from composer.core.errors import Problem
 from composer.core.ports import Port, is_float, parse_port
+from composer.core.signature import OUT, Option, Signature
 from composer.core.suggest import listed, with_nearest
 from composer.graph.graph import CheckedComponent, Conversion, Graph, Node, Value, float_of
 from composer.manifest.refusal import described

@@ -14,7 +14,7 @@ from composer.core.errors import ComposerError, Problem
 from composer.core.suggest import did_you_mean, listed
 
 if TYPE_CHECKING:
-    from composer.core.component import Option
+    from composer.core.signature import Option
     from composer.graph.graph import Graph
     from composer.runtime.bundle import Bundle
 

@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from composer.comparison.dump import STEPS
-from composer.core.component import OUT
+from composer.core.signature import OUT
 from composer.graph.graph import Value
 
 if TYPE_CHECKING:

@@ -5,17 +5,14 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, ClassVar, Self, TypeVar, get_type_hints
+from typing import Any, ClassVar, Self, TypeVar
 
 from pydantic import BaseModel, ConfigDict
 
 from composer.core.errors import Problem
 from composer.core.location import Location
 from composer.core.placement import HOST, Placement
-from composer.core.ports import Port, Ports, parse_port, parse_ports
-
-CALL = "__call__"
-OUT = "out"
+from composer.core.signature import Signature, signature_of, with_options_apart
 
 Method = TypeVar("Method", bound=Callable[..., Any])
 
@@ -24,30 +21,6 @@ class ComponentConfig(BaseModel):
     """The `config` of a component: every knob is a described field, and no other key exists."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False, strict=True)
-
-
-@dataclass(frozen=True)
-class Option:
-    """A literal that a method takes in `with`, such as max_tokens."""
-
-    annotation: Any
-    default: Any
-
-
-@dataclass(frozen=True)
-class Signature:
-    """The ports of one method: inputs by name (alternatives), options, and outputs by name.
-
-    One that `converts` takes rows of one of the component's spaces to another of them; the checker
-    puts it on any wire that needs it.
-    """
-
-    inputs: Mapping[str, Ports]
-    returns: Mapping[str, Port]
-    optional: frozenset[str] = frozenset()
-    options: Mapping[str, Option] = field(default_factory=dict)
-    streams: bool = False
-    converts: bool = False
 
 
 @dataclass(frozen=True)
@@ -173,42 +146,19 @@ def method(
     """Give a method its ports.
 
     Each keyword is an input: `ids="i64 T"`. A parameter with a default is optional; a keyword-only
-    one is an option, a literal checked against its annotation. `returns` is one port, or several
+    one is an option, a literal checked against its annotation, or a dataclass of options, which a
+    call gives one by one. `returns` is one port, or several
     by name. A method that streams yields `Token`s and returns its outputs. One that `converts` has
     one input and one output, rows in two spaces of the component.
     """
 
     def decorate(function: Method) -> Method:
         signature = signature_of(function, inputs, returns, streams, converts)
-        function.__signature_of_ports__ = signature  # type: ignore[attr-defined]
-        return function
+        taken: Any = with_options_apart(function)
+        taken.__signature_of_ports__ = signature
+        return taken  # type: ignore[no-any-return]
 
     return decorate
-
-
-def signature_of(
-    function: Callable[..., Any],
-    inputs: Mapping[str, str],
-    returns: str | Mapping[str, str],
-    streams: bool = False,
-    converts: bool = False,
-) -> Signature:
-    """Read the ports of a function, and its options from its keyword-only parameters."""
-    outputs = {OUT: returns} if isinstance(returns, str) else returns
-    parameters = inspect.signature(function).parameters.values()
-    hints = get_type_hints(function, include_extras=True)
-    return Signature(
-        inputs={name: parse_ports(text) for name, text in inputs.items()},
-        returns={name: parse_port(text) for name, text in outputs.items()},
-        optional=frozenset(p.name for p in parameters if p.default is None and p.name in inputs),
-        options={
-            p.name: Option(hints[p.name], p.default)
-            for p in parameters
-            if p.kind is p.KEYWORD_ONLY and p.name not in inputs
-        },
-        streams=streams,
-        converts=converts,
-    )
 
 
 @dataclass(frozen=True)

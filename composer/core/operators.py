@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from composer.core.backend import Backend
-from composer.core.component import Signature, signature_of
+from composer.core.signature import Signature, signature_of
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from composer.core.component import CALL
+from composer.core.signature import CALL
 from composer.graph.dims import Length
 
 if TYPE_CHECKING:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from composer.core.component import OUT
+from composer.core.signature import OUT
 from composer.drawing.text import Ports, call, size
 
 if TYPE_CHECKING:

@@ -2,43 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Mapping, Sequence
-from typing import Annotated, Any
+from collections.abc import Generator
+from typing import Any
 
 import numpy as np
-from pydantic import Field
 
 from composer.core.component import Token
 from composer.core.errors import ComposerError, Problem
-from composer.core.suggest import listed, some
+from composer.core.suggest import some
 from composer.generation.decoder import CachedDecoder, Prompt
 from composer.generation.engine import Request, generate
+from composer.generation.options import GenerationOptions
 from composer.generation.prefix_cache import PrefixCache
 from composer.generation.reasoning import Marks
-from composer.generation.sampler import Sampling
 from composer.generation.stop import Stop
 from composer.generation.text import Tokenizer
-
-MaxTokens = Annotated[int, Field(ge=1, le=1_000_000)]
-Temperature = Annotated[float, Field(ge=0, le=100)]
-TopP = Annotated[float, Field(gt=0, le=1)]
-TopK = Annotated[int, Field(ge=0)]
-Seed = Annotated[int, Field(ge=0)]
-Reasoning = tuple[int | str, int | str] | None
-
-
-def validate_generation(method: str, options: Mapping[str, Any]) -> None:
-    """Raise ComposerError where the options of one call of a decoder contradict each other."""
-    once(options.get("adapters", ()))
-    if method == "generate":
-        Sampling(*(options[name] for name in ("temperature", "top_p", "top_k", "seed")))
-
-
-def once(names: Sequence[str]) -> None:
-    """Raise ComposerError for an adapter that is switched on twice."""
-    if len({*names}) < len(names):
-        message = f"an adapter is switched on twice: {listed(names)}"
-        raise ComposerError(Problem("R561", message, hint="its scale says how much it counts"))
 
 
 class TextGenerator:
@@ -60,29 +38,22 @@ class TextGenerator:
         self.limit = limit
 
     def write(
-        self,
-        prompt: Prompt,
-        sampling: Sampling,
-        max_tokens: int,
-        stop: tuple[int | str, ...],
-        reasoning: Reasoning = None,
-        reuse_cache: bool = False,
+        self, prompt: Prompt, options: GenerationOptions
     ) -> Generator[Token, None, dict[str, Any]]:
         """Continue until an end-of-text id, one of `stop`, or `max_tokens`.
 
-        What stands between the two tokens of `reasoning` is no text. With `reuse_cache` the KV
-        cache of the last prompt that was kept serves this one as far as their rows agree. The call
-        itself raises what is wrong with the options; the work begins with the first token.
+        With `reuse_cache` the KV cache of the last prompt that was kept serves this one as far as
+        their rows agree. The call itself raises what is wrong with the options; the work begins
+        with the first token.
         """
-        room = self.room(len(prompt), max_tokens)
-        ends = Stop(self.stop | {self.id_of("R516", "stop", each) for each in stop}, room)
-        marks = (
-            Marks(*(self.id_of("R565", "reasoning", each) for each in reasoning))
-            if reasoning
-            else None
-        )
-        decoder = self.prefix_cache if reuse_cache else self.decoder
-        return generate(decoder, self.tokenizer, Request(prompt, sampling, ends, marks))
+        room = self.room(len(prompt), options.max_tokens)
+        stop = {self.id_of("R516", "stop", each) for each in options.stop}
+        marks = None
+        if options.reasoning:
+            marks = Marks(*(self.id_of("R565", "reasoning", each) for each in options.reasoning))
+        request = Request(prompt, options.sampling, Stop(self.stop | stop, room), marks)
+        decoder = self.prefix_cache if options.reuse_cache else self.decoder
+        return generate(decoder, self.tokenizer, request)
 
     def replay(self, prompt: Prompt, ids: Any) -> Any:
         """Return the logits before each of ids [N], float32 [N, V], step by step as in decoding."""

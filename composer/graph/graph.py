@@ -7,9 +7,10 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from composer.core import registry
-from composer.core.component import Facts, Signature, Spec
+from composer.core.component import Facts, Spec
 from composer.core.placement import HOST
 from composer.core.ports import Port
+from composer.core.signature import Signature
 from composer.graph.dims import Dims, Length
 
 if TYPE_CHECKING:

@@ -11,13 +11,14 @@ from typing import TYPE_CHECKING, Any, Literal, Union, get_args, get_origin
 from pydantic.fields import FieldInfo
 
 from composer.core import registry
-from composer.core.component import CALL
 from composer.core.errors import ComposerError, Problem
+from composer.core.signature import CALL
 from composer.core.suggest import did_you_mean
 from composer.sources.shipped import shipped
 
 if TYPE_CHECKING:
-    from composer.core.component import Component, Signature
+    from composer.core.component import Component
+    from composer.core.signature import Signature
 
 CODE = re.compile(r"[A-Za-z]\d{3}")
 EMPTY = inspect.Parameter.empty
@@ -99,7 +100,8 @@ def _ports(signature: Signature) -> Iterator[str]:
         yield f"- takes {name}: {' | '.join(str(port) or 'float' for port in ports)}{optional}"
     for name, option in signature.options.items():
         field = FieldInfo.from_annotation(option.annotation)
-        yield f"- option {name}: {_value(field, option.default)}"
+        said = f". {field.description}" if field.description else ""
+        yield f"- option {name}: {_value(field, option.default)}{said}"
     for name, port in signature.returns.items():
         yield f"- gives {name}: {str(port) or 'float'}"
 

@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from composer.core import registry
-from composer.core.component import OUT, Component, Token
+from composer.core.component import Component, Token
 from composer.core.errors import ComposerError, Place, Problem
 from composer.core.placement import HOST
+from composer.core.signature import OUT
 from composer.core.suggest import listed
 from composer.runtime.worker import Worker
 

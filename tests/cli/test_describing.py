@@ -247,10 +247,11 @@ def test_every_kind_of_component_explains_itself(name):
 def test_types_and_ranges_are_as_one_writes_them():
     decoder = explain.explain("mlx.lm").splitlines()
     for line in (
-        "- option max_tokens: int = 256, 1 to 1000000",
-        "- option top_p: float = 1.0, above 0 and at most 1",
-        "- option seed: int = 0, 0 or more",
-        "- option stop: tuple[int | str, ...] = ()",
+        "- option max_tokens: int = 256, 1 to 1000000. How many tokens may follow.",
+        "- option top_p: float = 1.0, above 0 and at most 1. 1 keeps every probability.",
+        "- option seed: int = 0, 0 or more. The same seed draws the same tokens.",
+        "- option stop: tuple[int | str, ...] = (). Ids, or tokens by their text, that end a "
+        "text as the model's own do.",
     ):
         assert line in decoder
     features = explain.explain("audio.log_mel")

@@ -11,7 +11,7 @@ from composer.comparison.dump import Dump, Stage
 from composer.comparison.gates import Tolerance
 from composer.comparison.steps import with_steps
 from composer.comparison.tap import replayed, tap, with_floor
-from composer.core.component import OUT
+from composer.core.signature import OUT
 from tests.comparison import tiny
 from tests.comparison.tiny import CLIP, MANIFEST, PAD, SCALE, Ask, Encoder, Mel, Words
 

@@ -8,10 +8,11 @@ from pydantic import ValidationError
 from tokenizers import AddedToken, Tokenizer, models, normalizers, pre_tokenizers
 
 from composer.components.text.chat import Chat
-from composer.core.component import CALL, Spec
+from composer.core.component import Spec
 from composer.core.errors import ComposerError
 from composer.core.location import Location
 from composer.core.placement import Placement
+from composer.core.signature import CALL
 from composer.formats.reader import Headers
 
 CONTROL = ["<pad>", "<eos>", "<bos>", "<unk>", "<|turn>", "<turn|>", "<|channel>", "<channel|>"]

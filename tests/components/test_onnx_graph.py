@@ -18,10 +18,11 @@ from pydantic import ValidationError
 
 from composer.components.onnx.graph import Graph
 from composer.components.onnx.knobs import Pad, Rows
-from composer.core.component import CALL, Spec
+from composer.core.component import Spec
 from composer.core.errors import ComposerError
 from composer.core.location import Location
 from composer.core.placement import Placement
+from composer.core.signature import CALL
 from composer.formats import Headers
 
 CHUNKED = {"chunk": 5, "stride": 2}

@@ -15,7 +15,8 @@ from tests.hostile.making import HEAD
 PLUGIN = '''
 import os, time
 from pathlib import Path
-from composer.core.component import Component, ComponentConfig, Facts, Signature, Spec, method
+from composer.core.component import Component, ComponentConfig, Facts, Spec, method
+from composer.core.signature import Signature
 
 class Fragile(Component, name="test.fragile"):
     """Load as a file says."""

@@ -7,21 +7,13 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Self
 
 from composer.core.backend import SHORT
-from composer.core.component import Bound, Component, Facts, Signature, Spec, Token, method
+from composer.core.component import Bound, Component, Facts, Spec, Token, method
 from composer.core.errors import ComposerError, Problem
+from composer.core.signature import Signature
 from composer.formats import Headers
 from composer.generation.decoder import Prompt
-from composer.generation.generator import (
-    MaxTokens,
-    Reasoning,
-    Seed,
-    Temperature,
-    TextGenerator,
-    TopK,
-    TopP,
-    validate_generation,
-)
-from composer.generation.sampler import Sampling
+from composer.generation.generator import TextGenerator
+from composer.generation.options import GenerationOptions, validate_generation
 from composer.generation.text import Tokenizer, read_tokenizer
 
 from ...checkpoints.checkpoint import mixed
@@ -202,14 +194,7 @@ class Gemma4(Component, name="mlx.gemma4"):
         per_layer: Any = ABSENT,
         *,
         adapters: tuple[str, ...] = (),
-        max_tokens: MaxTokens = 256,
-        temperature: Temperature = 0.0,
-        top_p: TopP = 1.0,
-        top_k: TopK = 0,
-        seed: Seed = 0,
-        stop: tuple[int | str, ...] = (),
-        reasoning: Reasoning = None,
-        reuse_cache: bool = False,
+        options: GenerationOptions,
     ) -> Generator[Token, None, dict[str, Any]]:
         """Continue embeddings until an end-of-text id, one of `stop`, or `max_tokens`.
 
@@ -218,8 +203,7 @@ class Gemma4(Component, name="mlx.gemma4"):
         the first token.
         """
         prompt = self.prompt(embeds, per_layer, adapters)
-        sampling = Sampling(temperature, top_p, top_k, seed)
-        return self.writer.write(prompt, sampling, max_tokens, stop, reasoning, reuse_cache)
+        return self.writer.write(prompt, options)
 
     @method(embeds="T D @embed", ids="i64 N", per_layer="T L P @per_layer", returns="f32 N V")
     def replay(

@@ -11,17 +11,8 @@ from pydantic import Field
 from composer.core.component import Bound, Component, ComponentConfig, Facts, Spec, Token, method
 from composer.formats import Headers
 from composer.generation.decoder import Prompt
-from composer.generation.generator import (
-    MaxTokens,
-    Reasoning,
-    Seed,
-    Temperature,
-    TextGenerator,
-    TopK,
-    TopP,
-    validate_generation,
-)
-from composer.generation.sampler import Sampling
+from composer.generation.generator import TextGenerator
+from composer.generation.options import GenerationOptions, validate_generation
 from composer.generation.text import Tokenizer, read_tokenizer
 
 from ...checkpoints.folder import PREFIX
@@ -121,26 +112,14 @@ class LanguageModel(Component, name="onnx.lm"):
         self,
         embeds: np.ndarray,
         *,
-        max_tokens: MaxTokens = 256,
-        temperature: Temperature = 0.0,
-        top_p: TopP = 1.0,
-        top_k: TopK = 0,
-        seed: Seed = 0,
-        stop: tuple[int | str, ...] = (),
-        reasoning: Reasoning = None,
-        reuse_cache: bool = False,
+        options: GenerationOptions,
     ) -> Generator[Token, None, dict[str, Any]]:
         """Continue embeddings until an end-of-text id, one of `stop`, or `max_tokens`.
 
-        `stop` adds ids, or tokens by their text, to those that the model's own config names.
-        `reasoning` names two tokens: what stands between them is among the ids and no part of the
-        text. `reuse_cache` keeps the KV cache for the next run that begins with the same rows. The
-        call itself raises what is wrong with the options; the work begins with the first token.
+        The call itself raises what is wrong with the options; the work begins with the first
+        token.
         """
-        sampling = Sampling(temperature, top_p, top_k, seed)
-        return self.writer.write(
-            Prompt({EMBEDS: embeds}), sampling, max_tokens, stop, reasoning, reuse_cache
-        )
+        return self.writer.write(Prompt({EMBEDS: embeds}), options)
 
     @method(embeds="T D @embed", ids="i64 N", returns="f32 N V")
     def replay(self, embeds: np.ndarray, ids: np.ndarray) -> Any:

@@ -1,0 +1,98 @@
+"""What a function of a graph takes and gives: its ports, and its options."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Mapping
+from dataclasses import MISSING, Field, dataclass, field, fields, is_dataclass
+from functools import wraps
+from typing import Any, get_type_hints
+
+from composer.core.ports import Port, Ports, parse_port, parse_ports
+
+CALL = "__call__"
+OUT = "out"
+
+
+@dataclass(frozen=True)
+class Option:
+    """A literal that a method takes in `with`, such as max_tokens."""
+
+    annotation: Any
+    default: Any
+
+
+@dataclass(frozen=True)
+class Signature:
+    """The ports of one method: inputs by name (alternatives), options, and outputs by name.
+
+    One that `converts` takes rows of one of the component's spaces to another of them; the checker
+    puts it on any wire that needs it.
+    """
+
+    inputs: Mapping[str, Ports]
+    returns: Mapping[str, Port]
+    optional: frozenset[str] = frozenset()
+    options: Mapping[str, Option] = field(default_factory=dict)
+    streams: bool = False
+    converts: bool = False
+
+
+def with_options_apart(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Return a function that takes the options of a dataclass among its own keywords."""
+    groups = _groups(function)
+
+    @wraps(function)
+    def call(*args: Any, **given: Any) -> Any:
+        for parameter, group in groups.items():
+            names = [each.name for each in fields(group) if each.name in given]
+            given[parameter] = group(**{name: given.pop(name) for name in names})
+        return function(*args, **given)
+
+    return call if groups else function
+
+
+def _default(option: Field[Any]) -> Any:
+    return inspect.Parameter.empty if option.default is MISSING else option.default
+
+
+def _groups(function: Callable[..., Any]) -> dict[str, Any]:
+    """Return the keyword-only parameters whose type is a dataclass of options."""
+    parameters = inspect.signature(function).parameters.values()
+    hints = get_type_hints(function)
+    names = [each.name for each in parameters if each.kind is each.KEYWORD_ONLY]
+    return {name: hints[name] for name in names if is_dataclass(hints[name])}
+
+
+def signature_of(
+    function: Callable[..., Any],
+    inputs: Mapping[str, str],
+    returns: str | Mapping[str, str],
+    streams: bool = False,
+    converts: bool = False,
+) -> Signature:
+    """Read the ports of a function, and its options from its keyword-only parameters.
+
+    One whose type is a dataclass stands for the options that are its fields.
+    """
+    groups = _groups(function)
+    options: dict[str, Option] = {}
+    for group in groups.values():
+        types = get_type_hints(group, include_extras=True)
+        options |= {each.name: Option(types[each.name], _default(each)) for each in fields(group)}
+    outputs = {OUT: returns} if isinstance(returns, str) else returns
+    parameters = inspect.signature(function).parameters.values()
+    hints = get_type_hints(function, include_extras=True)
+    own = {
+        p.name: Option(hints[p.name], p.default)
+        for p in parameters
+        if p.kind is p.KEYWORD_ONLY and p.name not in inputs and p.name not in groups
+    }
+    return Signature(
+        inputs={name: parse_ports(text) for name, text in inputs.items()},
+        returns={name: parse_port(text) for name, text in outputs.items()},
+        optional=frozenset(p.name for p in parameters if p.default is None and p.name in inputs),
+        options=own | options,
+        streams=streams,
+        converts=converts,
+    )

@@ -1,0 +1,76 @@
+"""Ports and options, read from a function."""
+
+from dataclasses import dataclass
+from inspect import Parameter
+from typing import Annotated
+
+import pytest
+from pydantic import Field
+
+from composer import ComposerError
+from composer.components.mlx.gemma4 import Gemma4
+from composer.components.mlx.lm import LanguageModel
+from composer.components.onnx.lm import LanguageModel as OnnxLanguageModel
+from composer.core.component import Component, method
+from composer.core.signature import Option
+from composer.generation.options import GenerationOptions
+
+Rate = Annotated[int, Field(ge=1)]
+
+
+@dataclass(frozen=True)
+class Speaking:
+    rate: Rate
+    loud: bool = False
+
+    def __post_init__(self):
+        if self.loud and self.rate > 5:
+            raise ValueError("nobody would understand it")
+
+
+class Speaker(Component, name="test.speaker"):
+    """Say a text."""
+
+    @method(text="text", returns="text")
+    def __call__(self, text: str, *, twice: bool = False, how: Speaking) -> str:
+        said = f"{text} at {how.rate}{'!' if how.loud else ''}"
+        return f"{said} {said}" if twice else said
+
+
+def test_a_dataclass_stands_for_its_fields():
+    assert Speaker.methods["__call__"].options == {
+        "twice": Option(bool, False),
+        "rate": Option(Rate, Parameter.empty),
+        "loud": Option(bool, False),
+    }
+
+
+def test_a_call_gives_them_one_by_one():
+    speaker = Speaker()
+    assert speaker("hi", rate=3) == "hi at 3"
+    assert speaker("hi", rate=3, loud=True, twice=True) == "hi at 3! hi at 3!"
+    with pytest.raises(TypeError, match="rate"):
+        speaker("hi")
+    with pytest.raises(TypeError, match="fast"):
+        speaker("hi", rate=3, fast=True)
+    with pytest.raises(ValueError, match="nobody"):
+        speaker("hi", rate=6, loud=True)
+
+
+@pytest.mark.parametrize("kind", [LanguageModel, Gemma4, OnnxLanguageModel])
+def test_every_decoder_has_the_same_options(kind):
+    options = dict(kind.methods["generate"].options)
+    adapters = options.pop("adapters", None)
+    assert (adapters is None) == (kind is OnnxLanguageModel)
+    assert list(options) == [
+        "max_tokens", "temperature", "top_p", "top_k", "seed", "stop", "reasoning", "reuse_cache",
+    ]  # fmt: skip
+    defaults = GenerationOptions()
+    assert {name: each.default for name, each in options.items()} == {
+        name: getattr(defaults, name) for name in options
+    }
+
+
+def test_options_that_contradict_each_other_are_refused():
+    with pytest.raises(ComposerError, match="R510 top_k 3 has no effect at temperature 0"):
+        GenerationOptions(top_k=3)
