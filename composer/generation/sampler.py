@@ -72,7 +72,7 @@ class Sampler:
             scaled = np.where(scaled < least, -np.inf, scaled)
         chances = softmax(scaled)
         if sampling.top_p < 1:
-            order = np.argsort(-chances, kind="stable")
+            order = np.argsort(-scaled, kind="stable")  # two logits may round to one chance
             before = np.cumsum(chances[order]) - chances[order]
             dropped = order[before >= sampling.top_p]
             chances[dropped] = 0

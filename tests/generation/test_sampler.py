@@ -73,6 +73,11 @@ def test_the_seed_decides():
     assert draw(7) != draw(8)
 
 
+def test_the_likeliest_is_kept_where_its_chance_rounds_to_that_of_another():
+    chances = Sampler(Sampling(1.0, 0.5)).probabilities(np.float32([-8e-30, 0.0]))
+    assert chances.tolist() == [0.0, 1.0]
+
+
 @given(
     st.lists(st.floats(-30, 30, width=32), min_size=1, max_size=40),
     st.floats(0.05, 5),
