@@ -12,6 +12,7 @@ from importlib import import_module  # noqa: E402
 from typing import TYPE_CHECKING, Any  # noqa: E402
 
 if TYPE_CHECKING:
+    from composer.benchmarking.measure import Turns
     from composer.checker import check
     from composer.comparison.compare import Comparison
     from composer.comparison.dump import Dump, read_dump
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
     from composer.evaluation.journal import Transcript
     from composer.formats.audio import Audio, read_audio
     from composer.graph.checked import Report
+    from composer.jobs.benchmark import Benchmark, benchmark
     from composer.jobs.compare import compare
     from composer.jobs.converse import Conversation, Reply, converse
     from composer.jobs.cut_short import CutShort
@@ -76,6 +78,11 @@ _HOMES = {
         "read_audio",
     ),
     "graph.checked": ("Report",),
+    "benchmarking.measure": ("Turns",),
+    "jobs.benchmark": (
+        "Benchmark",
+        "benchmark",
+    ),
     "jobs.compare": ("compare",),
     "jobs.converse": (
         "Conversation",
@@ -106,6 +113,7 @@ _HOME = {name: module for module, names in _HOMES.items() for name in names}
 
 __all__ = [
     "Audio",
+    "Benchmark",
     "Bound",
     "Bundle",
     "BundleOptions",
@@ -133,6 +141,8 @@ __all__ = [
     "Token",
     "Transcript",
     "Transcription",
+    "Turns",
+    "benchmark",
     "check",
     "compare",
     "converse",

@@ -22,7 +22,7 @@ LEVELS = (
     {"generation"},
     {"runtime"},
     {"drawing"},
-    {"evaluation", "comparison", "benchmark", "quantization", "publishing"},
+    {"evaluation", "comparison", "benchmarking", "quantization", "publishing"},
     {"jobs"},
     {"cli", "server"},
 )

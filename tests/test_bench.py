@@ -10,14 +10,14 @@ import numpy as np
 import pytest
 import soundfile
 
-from composer import ComposerError
-from composer.benchmark import child
-from composer.benchmark import measure as measuring
-from composer.benchmark.child import Case, Session, peak
-from composer.benchmark.measure import Measured, Turns, measure
-from composer.benchmark.process import Process, Run, Start
-from composer.benchmark.report import differing, ratios, report_json, report_text
-from composer.benchmark.spread import ratio, spread
+from composer import BundleOptions, ComposerError
+from composer.benchmarking import child
+from composer.benchmarking import measure as measuring
+from composer.benchmarking.child import Case, Session, peak
+from composer.benchmarking.measure import Measured, Turns, measure
+from composer.benchmarking.process import Process, Run, Start
+from composer.benchmarking.report import differing, ratios, report_json, report_text
+from composer.benchmarking.spread import ratio, spread
 from tests.fakes import write
 
 MELS = """\
@@ -29,7 +29,7 @@ graph: {mel: {run: features, with: {audio: $audio}}}
 outputs: {mel: $mel}
 """
 PEAK = """
-from composer.benchmark.child import peak
+from composer.benchmarking.child import peak
 held = b"x" * 60_000_000
 assert 60e6 < peak() < 200e6, peak()
 """
@@ -52,7 +52,7 @@ def given(tmp_path):
 
 
 def test_a_session_runs_and_tells_each_part(fakes, tmp_path, given):
-    session = Session(Case(str(write(tmp_path)), inputs=given))
+    session = Session(Case(BundleOptions(str(write(tmp_path))), inputs=given))
     assert set(session.told) == {"check", "load", "components"}
     assert set(session.told["components"]) == {"frames", "widen", "ask", "echo"}
     told = session.run()
@@ -65,7 +65,7 @@ def test_a_session_runs_and_tells_each_part(fakes, tmp_path, given):
 
 def test_the_first_text_and_the_tokens_after_it_are_timed(fakes, tmp_path, given, monkeypatch):
     """The clock is read when a run begins, at each of its two texts, and at its end."""
-    session = Session(Case(str(write(tmp_path)), inputs=given))
+    session = Session(Case(BundleOptions(str(write(tmp_path))), inputs=given))
     clock = iter([100.0, 105.0, 105.5, 109.0])
     monkeypatch.setattr(child, "time", SimpleNamespace(perf_counter=lambda: next(clock)))
     told = session.run()
@@ -77,10 +77,12 @@ def test_the_first_text_and_the_tokens_after_it_are_timed(fakes, tmp_path, given
 def test_options_and_an_output_that_is_no_text(fakes, tmp_path, given):
     path = write(tmp_path)
     path.write_text(path.read_text().replace("outputs: {", "outputs: {soft: $soft, "))
-    told = Session(Case(str(path), inputs=given, options={"answer": {"max_tokens": 1}})).run()
+    told = Session(
+        Case(BundleOptions(str(path)), inputs=given, options={"answer": {"max_tokens": 1}})
+    ).run()
     assert (told["tokens"], told["rate"]) == (1, None)
     assert told["outputs"]["soft"].startswith("float32 [4, 4] sha256:")
-    again = Session(Case(str(path), inputs=given)).run()
+    again = Session(Case(BundleOptions(str(path)), inputs=given)).run()
     assert again["outputs"]["soft"] == told["outputs"]["soft"]
 
 
@@ -92,7 +94,7 @@ def test_the_peak_of_a_child_is_its_own():
 def test_a_process_starts_runs_and_ends(tmp_path, given):
     path = tmp_path / "bundle.yaml"
     path.write_text(MELS)
-    process = Process(Case(str(path), inputs=given))
+    process = Process(Case(BundleOptions(str(path)), inputs=given))
     assert process.start.seconds > process.start.python > 0
     assert process.start.first == process.start.run.seconds  # nothing streams
     again = process.run()
@@ -114,11 +116,11 @@ def test_what_a_process_refuses_is_told_as_it_is(tmp_path):
     path = tmp_path / "bundle.yaml"
     path.write_text(MELS)
     with pytest.raises(ComposerError) as refused:
-        Process(Case(str(path)))
+        Process(Case(BundleOptions(str(path))))
     assert str(refused.value).startswith("R541 input 'audio' (audio) is not given")
     path.write_text(MELS.replace("mels: 8", "mells: 8"))
     with pytest.raises(ComposerError) as refused:
-        Process(Case(str(path)))
+        Process(Case(BundleOptions(str(path))))
     assert refused.value.problems[0].place.line == 3
 
 
@@ -127,7 +129,7 @@ def test_turns_go_forth_and_back_and_the_first_do_not_count(monkeypatch):
 
     class Fake:
         def __init__(self, case):
-            self.name = case.bundle
+            self.name = case.bundle.name
             self.start = start(len(called))
             called.append(f"open {self.name}")
 
@@ -139,7 +141,9 @@ def test_turns_go_forth_and_back_and_the_first_do_not_count(monkeypatch):
             called.append(f"close {self.name}")
 
     monkeypatch.setattr(measuring, "Process", Fake)
-    (a, b) = measure([Case("a"), Case("b")], Turns(starts=1, runs=2, warmup=1))
+    (a, b) = measure(
+        [Case(BundleOptions("a")), Case(BundleOptions("b"))], Turns(starts=1, runs=2, warmup=1)
+    )
     assert called == [
         "open a", "open b", "close b", "open b", "close a", "open a",
         "run a", "run b", "run b", "run a", "run a", "run b",
@@ -155,7 +159,7 @@ def test_a_process_that_fails_leaves_none_behind(monkeypatch):
 
     class Fake:
         def __init__(self, case):
-            if case.bundle == "b":
+            if case.bundle.name == "b":
                 raise ComposerError([])
             self.start = start()
 
@@ -164,7 +168,7 @@ def test_a_process_that_fails_leaves_none_behind(monkeypatch):
 
     monkeypatch.setattr(measuring, "Process", Fake)
     with pytest.raises(ComposerError):
-        measure([Case("a"), Case("b")], Turns())
+        measure([Case(BundleOptions("a")), Case(BundleOptions("b"))], Turns())
     assert len(closed) == 1
 
 

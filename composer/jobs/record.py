@@ -118,4 +118,4 @@ def _title(bundle: AnyBundle) -> str:
     if not isinstance(bundle, BundleOptions):
         return str(bundle)
     dtypes = " and ".join(dict.fromkeys(bundle.precision.values()))
-    return " in ".join(filter(None, [bundle.variant, dtypes])) or str(bundle.bundle)
+    return " in ".join(filter(None, [bundle.variant, dtypes])) or str(bundle.name)

@@ -17,13 +17,13 @@ from composer.sources.resolve import find_bundle
 class BundleOptions:
     """A bundle as somebody asks for it, from its manifest to where it runs.
 
-    `bundle` is a path, a shipped name, or an ID of the Hub. `sources` are folders that stand in for
+    `name` is a path, a shipped name, or an ID of the Hub. `sources` are folders that stand in for
     sources, `precision` dtypes by component, `backends` what runs a component that names a family,
     by component or for all under `*`; both go before those of the `profile`. With `trust`, files of
     the Hub are not tried in a child process first; `lock` is taken for the one beside the manifest.
     """
 
-    bundle: str | Path
+    name: str | Path
     variant: str | None = None
     profile: Profile = field(default_factory=Profile)
     sources: Mapping[str, Path] = field(default_factory=dict)
@@ -32,13 +32,22 @@ class BundleOptions:
     trust: bool = False
     lock: Path | None = None
 
+    @property
+    def title(self) -> str:
+        """Return what tells the bundle from another edition of it."""
+        parts = [str(self.name)]
+        if self.variant:
+            parts.append(f"variant {self.variant}")
+        parts += [f"{name}={dtype}" for name, dtype in self.precision.items()]
+        return ", ".join(parts)
+
     def open(self) -> Bundle:
         """Check the bundle and place its components, none of which is loaded yet.
 
         Raise ComposerError when it is refused.
         """
         report = check_variant(
-            find_bundle(self.bundle, self.lock),
+            find_bundle(self.name, self.lock),
             self.variant,
             sources=self.sources,
             precision={**self.profile.precision, **self.precision},

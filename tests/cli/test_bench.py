@@ -6,9 +6,9 @@ from hashlib import sha256
 import pytest
 
 from composer import read_audio
-from composer.benchmark import measure as measuring
-from composer.benchmark.child import Session
-from composer.benchmark.process import Run, Start
+from composer.benchmarking import measure as measuring
+from composer.benchmarking.child import Session
+from composer.benchmarking.process import Run, Start
 from composer.sources.shipped import shipped
 from tests.fakes import BUNDLE, write
 

@@ -59,7 +59,9 @@ def test_no_module_of_the_folder_is_imported(sent, arguments):
 
 
 @pytest.mark.parametrize(
-    "module", ["composer.runtime.sandbox_child", "composer.benchmark.child"], ids=["load", "bench"]
+    "module",
+    ["composer.runtime.sandbox_child", "composer.benchmarking.child"],
+    ids=["load", "bench"],
 )
 def test_nor_by_a_child(sent, module):
     _, ran, _ = python(sent, "-m", module, data=b"")

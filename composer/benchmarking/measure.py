@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from composer.benchmark.child import Case
-from composer.benchmark.process import Process, Run, Start
+from composer.benchmarking.child import Case
+from composer.benchmarking.process import Process, Run, Start
 
 
 @dataclass(frozen=True)

@@ -18,25 +18,16 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from composer.checker import check_variant
 from composer.core.errors import ComposerError
-from composer.runtime.bundle import Bundle
-from composer.runtime.loading import check_placement
-from composer.runtime.profile import Profile
-from composer.sources.resolve import find_bundle
+from composer.runtime.opening import BundleOptions
 
 
 @dataclass(frozen=True)
 class Case:
     """A bundle as it is measured: how it is opened, and what each of its runs is given."""
 
-    bundle: str
-    variant: str | None = None
+    bundle: BundleOptions
     task: str | None = None
-    sources: Mapping[str, Path] = field(default_factory=dict)
-    precision: Mapping[str, str] = field(default_factory=dict)
-    profile: Profile = field(default_factory=Profile)
-    trust: bool = False
     inputs: Mapping[str, Any] = field(default_factory=dict)
     options: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
 
@@ -46,12 +37,8 @@ class Session:
 
     def __init__(self, case: Case) -> None:
         began = time.perf_counter()
-        asked = {**case.profile.precision, **case.precision}
-        found = find_bundle(case.bundle)
-        checked = check_variant(found, case.variant, sources=case.sources, precision=asked)
         self.case = case
-        self.bundle = Bundle(checked.raise_if_refused(), case.profile, case.trust)
-        check_placement(self.bundle.checked, case.profile)
+        self.bundle = case.bundle.open()
         checked_at = time.perf_counter()
         self.bundle.load(case.task)
         self.told = {

@@ -11,10 +11,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, NoReturn
 
-from composer.benchmark.child import Case
+from composer.benchmarking.child import Case
 from composer.core.errors import ComposerError, Problem
 
-COMMAND = ("-P", "-m", "composer.benchmark.child")
+COMMAND = ("-P", "-m", "composer.benchmarking.child")
 
 
 @dataclass(frozen=True)
@@ -118,6 +118,6 @@ class Process:
     def _ended(self) -> NoReturn:
         status = self._child.wait()
         how = f"signal {-status}" if status < 0 else f"status {status}"
-        message = f"the process that measures {self.case.bundle} ended early ({how})"
+        message = f"the process that measures {self.case.bundle.name} ended early ({how})"
         hint = "too little memory ends one with signal 9; a smaller variant needs less"
         raise ComposerError(Problem("R586", message, hint=hint))

@@ -6,8 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
-from composer.benchmark.measure import Measured, Turns
-from composer.benchmark.spread import Spread, ratio, spread
+from composer.benchmarking.measure import Measured, Turns
+from composer.benchmarking.spread import Spread, ratio, spread
 
 Measures = Sequence[Measured]
 

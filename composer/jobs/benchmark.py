@@ -1,0 +1,137 @@
+"""Measure how fast bundles start and run, and how much memory they take."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from composer.benchmarking.child import Case
+from composer.benchmarking.measure import Measured, Turns, measure
+from composer.benchmarking.process import Run, Start
+from composer.comparison.dump import digest
+from composer.formats.audio import Audio
+from composer.graph.graph import Graph
+from composer.jobs.bundle import Options
+from composer.jobs.progress import OnProgress, Progress, no_progress
+from composer.jobs.speech import speech_graph
+from composer.runtime.bundle import Bundle
+from composer.runtime.inputs import read_inputs
+from composer.runtime.opening import BundleOptions
+from composer.runtime.options import check_options
+from composer.runtime.provenance import made_from
+
+CLIPS = "clips"
+SUFFIXES = (".aiff", ".flac", ".mp3", ".ogg", ".wav")
+
+
+@dataclass(frozen=True)
+class Benchmark:
+    """What was measured of one bundle, or of two in turns, and what made each.
+
+    `measured[0].figures()` are lists of values by name: seconds, but `tokens/s`, `real-time factor`
+    (wall time over audio) and bytes of `peak`.
+    """
+
+    measured: tuple[Measured, ...]
+    turns: Turns
+    made_by: tuple[Mapping[str, Any], ...]
+
+
+@dataclass(frozen=True)
+class _Prepared:
+    case: Case
+    seconds_of_audio: float
+    made_by: Mapping[str, Any]
+
+
+def benchmark(
+    bundle: str | Path | BundleOptions,
+    *,
+    other: str | Path | BundleOptions | None = None,
+    inputs: Mapping[str, Any] | None = None,
+    other_inputs: Mapping[str, Any] | None = None,
+    task: str | None = None,
+    options: Options | None = None,
+    turns: Turns | None = None,
+    progress: OnProgress = no_progress,
+) -> Benchmark:
+    """Start and run a bundle again and again, in processes of its own, and time each part.
+
+    `inputs` are those of the task by name; an audio that is not among them is the first of the
+    bundle's own clips. `options` override options by node. `turns` says how many starts and runs
+    count, and how many go before; 3, 10 and 1 without it. With `other` both bundles start and run
+    in turns; it is given `other_inputs`, or the same inputs. `progress` is called with the stages
+    "checking", and "measuring" after each start and run.
+
+    Raise ComposerError where a bundle is refused or does not run (any code), where the call is
+    wrong (R540 to R544), or where a process ends early (R586).
+    """
+    turns = turns or Turns()
+    first = _as_options(bundle)
+    progress(Progress("checking", str(first.name)))
+    with first.open() as opened:
+        graph = speech_graph(opened, task)
+        given = {**own_clips(opened, graph, inputs or {}), **(inputs or {})}
+        prepared = [_prepare(first, opened, graph, given, options or {})]
+    if other is not None:
+        second = _as_options(other)
+        progress(Progress("checking", str(second.name)))
+        with second.open() as opened:
+            graph = speech_graph(opened, task if task in opened.tasks else None)
+            theirs = given if other_inputs is None else other_inputs
+            prepared.append(_prepare(second, opened, graph, theirs, options or {}))
+    found = _measure(prepared, turns, progress)
+    measured = tuple(
+        Measured(each.case.bundle.title, starts, runs, each.seconds_of_audio)
+        for each, (starts, runs) in zip(prepared, found, strict=True)
+    )
+    return Benchmark(measured, turns, tuple(each.made_by for each in prepared))
+
+
+def own_clips(bundle: Bundle, graph: Graph, inputs: Mapping[str, Any]) -> dict[str, str]:
+    """Return the bundle's first clip for each audio that is not given, if it comes with clips."""
+    folder = bundle.checked.manifest.folder / CLIPS
+    clips = sorted(path for path in folder.glob("*") if path.suffix in SUFFIXES)
+    if not clips:
+        return {}
+    clip, here = clips[0], Path.cwd()
+    path = clip.relative_to(here) if clip.is_relative_to(here) else clip
+    missing = [name for name, entry in graph.inputs.items() if entry.type == "audio"]
+    return {name: str(path) for name in missing if name not in inputs}
+
+
+def _prepare(
+    options: BundleOptions, bundle: Bundle, graph: Graph, inputs: Mapping[str, Any], set: Options
+) -> _Prepared:
+    """Check what a bundle is given, fetch its files, and return what a process needs to run it."""
+    values = read_inputs(graph, inputs)
+    check_options(bundle.checked, graph, set)
+    bundle.fetch(graph.task)
+    audio = {name: value for name, value in values.items() if isinstance(value, Audio)}
+    plain = {name: value for name, value in inputs.items() if name not in audio}
+    made_by = made_from(bundle, graph.task, plain, set)
+    made_by["inputs"] |= {n: str(v) for n, v in inputs.items() if isinstance(v, str | Path)}
+    made_by["digests"] = {name: digest(each) for name, each in audio.items()}
+    case = Case(options, graph.task, inputs, set)
+    return _Prepared(case, sum(each.seconds for each in audio.values()), made_by)
+
+
+def _measure(
+    prepared: list[_Prepared], turns: Turns, progress: OnProgress
+) -> list[tuple[list[Start], list[Run]]]:
+    total, done = turns.total * len(prepared), 0
+    name = str(prepared[0].case.bundle.name)
+
+    def advance() -> None:
+        nonlocal done
+        done += 1
+        progress(Progress("measuring", name, done, total))
+
+    progress(Progress("measuring", name, 0, total))
+    return measure([each.case for each in prepared], turns, advance)
+
+
+def _as_options(bundle: str | Path | BundleOptions) -> BundleOptions:
+    return bundle if isinstance(bundle, BundleOptions) else BundleOptions(bundle)
