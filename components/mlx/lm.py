@@ -21,8 +21,8 @@ from ..checkpoints import packing
 from ..checkpoints.checkpoint import Checkpoint, mixed
 from ..checkpoints.folder import PREFIX
 from ..checkpoints.keys.meaning import IGNORE
-from ..checkpoints.lora.adapter_tensors import projections
 from ..checkpoints.lora.adapters import AdapterFacts, read_adapters
+from ..checkpoints.lora.pair import projections
 from ..checkpoints.stamps import StampedFacts, hold, stamps
 from ..checkpoints.tokenizer import check_token_ids, tokenizer_of
 from . import loader

@@ -18,8 +18,8 @@ from adapter_files import (
 )
 
 import composer
-from composer.components.checkpoints.lora.adapter_tensors import projections
 from composer.components.checkpoints.lora.adapters import read_adapters
+from composer.components.checkpoints.lora.pair import projections
 from composer.components.mlx.checkpoint import read_checkpoint
 from composer.core.component import Adapter, ComponentConfig, Spec
 from composer.core.errors import ComposerError
@@ -184,13 +184,17 @@ BAD = {
         f"{FILE}: W293 tensors that are no part of a low-rank update: model.norm.weight f32 [64]\n"
         f"{PARTS}",
     ),
-    "DoRA's magnitudes": (
+    "the magnitude of one module": (
         W | {f"{Q}.m": zeros(64)},
         mlx_lm_config(fine_tune_type="dora"),
-        f"{CONFIG}: W286 fine_tune_type is 'dora': DoRA scales the base's weights too, which "
-        "cannot be switched off exactly\n"
-        f"{FILE}: W293 tensors that are no part of a low-rank update: {Q}.m f32 [64]\n"
-        f"{PARTS}",
+        f"{FILE}: W293 {CONFIG} says DoRA, but there is no magnitude, in 27 modules\n"
+        "    adapter: model.layers.0.mlp.down_proj.lora_a f32 [96, 4]",
+    ),
+    "a magnitude without DoRA": (
+        W | {f"{Q}.m": zeros(64)},
+        mlx_lm_config(),
+        f"{FILE}: W293 {CONFIG} says plain LoRA, but there is a magnitude, which is DoRA's\n"
+        f"    adapter: {Q}.m f32 [64]",
     ),
     "whole numbers": (
         W | {f"{Q}.lora_a": zeros(64, 4, dtype=np.int32)},
@@ -360,8 +364,8 @@ RELEASE = "repo/lora/lora_config.json"
         ),
         (
             {"scale": 20.0, "use_dora": True},
-            f"{RELEASE}: W286 use_dora is 'True': DoRA scales the base's weights too, which cannot "
-            "be switched off exactly",
+            f"{RELEASE}: W286 use_dora is 'True': only an adapter_config.json of PEFT or mlx-lm "
+            "gives it a meaning",
         ),
     ],
 )
@@ -379,16 +383,17 @@ def test_two_configs_must_both_agree(tmp_path, home):
 @pytest.mark.parametrize(
     ("changes", "said"),
     [
-        ({"use_dora": True}, "W286 use_dora is 'True': DoRA scales the base's weights too, which "
-         "cannot be switched off exactly"),
         ({"bias": "lora_only"}, "W286 bias is 'lora_only': the base's biases were trained too, "
          "which cannot be switched off exactly"),
         ({"modules_to_save": ["lm_head"]}, "W286 modules_to_save is \"['lm_head']\": whole modules "
          "of the base were trained too"),
-        ({"rank_pattern": {"q_proj": 2}}, "W286 rank_pattern is \"{'q_proj': 2}\": ranks that "
-         "differ from module to module are not supported"),
-        ({"alpha_pattern": {"q_proj": 2}}, "W286 alpha_pattern is \"{'q_proj': 2}\": scales that "
-         "differ from module to module are not supported"),
+        ({"rank_pattern": {"q_proj": "2"}}, "W287 rank_pattern is \"{'q_proj': '2'}\"; expected a "
+         "number for each module"),
+        ({"alpha_pattern": {"q_proj": True}}, "W287 alpha_pattern is \"{'q_proj': True}\"; "
+         "expected a number for each module"),
+        ({"rank_pattern": {"q_(.*)": 2}}, "W286 rank_pattern names modules by the pattern "
+         "'q_(.*)', which is not run\n    hint: name them by the end of their paths, such as "
+         "self_attn.q_proj"),
         ({"fan_in_fan_out": True}, "W286 fan_in_fan_out is 'True': the base that it was trained on "
          "stores its weights transposed"),
         ({"init_lora_weights": "pissa"}, "W286 init_lora_weights is 'pissa': the base's weights "

@@ -25,8 +25,8 @@ from adapter_files import (
 from mlx.utils import tree_flatten
 from mlx_lm.tuner.utils import load_adapters
 
-from composer.components.checkpoints.lora.adapter_tensors import projections
 from composer.components.checkpoints.lora.adapters import read_adapters
+from composer.components.checkpoints.lora.pair import projections
 from composer.components.mlx.checkpoint import read_checkpoint
 from composer.components.mlx.lm import LanguageModel
 from composer.components.mlx.loader import load_model

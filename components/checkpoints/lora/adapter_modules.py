@@ -8,7 +8,8 @@ from composer.core.suggest import some
 
 from ..checkpoint import shown
 from .adapter_config import AdapterConfig
-from .adapter_tensors import Fit, Pair, split
+from .adapter_tensors import Fit, split
+from .pair import Pair
 
 
 def check_modules(fit: Fit, pairs: Mapping[str, Pair], said: AdapterConfig) -> None:

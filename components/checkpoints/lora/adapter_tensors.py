@@ -7,84 +7,25 @@ from collections import Counter
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 from composer.core.errors import Place, Problem
 from composer.core.location import Location
 from composer.core.suggest import listed, nearest, some
 
-from ..checkpoint import FLOATS, Checkpoint, shown
+from ..checkpoint import FLOATS, shown
+from .pair import Pair, Projection
 
 if TYPE_CHECKING:
     from composer.formats.safetensors import Tensor, TensorIndex
 
 NAME = re.compile(
     r"(?:base_model\.model\.)?(?:language_model\.model\.|model\.language_model\.|model\.)?"
-    r"(?P<path>.+)\.(?:lora_(?P<mlx>[ab])|lora_(?P<peft>[AB])\.weight)"
+    r"(?P<path>.+)\.(?:lora_(?P<mlx>[ab])|lora_(?P<peft>[AB])\.weight"
+    r"|(?P<dora>m|lora_magnitude_vector(?:\.weight)?))"
 )
 MOST = 6  # problems of one code
 LAYER = re.compile(r"layers\.(0|[1-9]\d{0,4})\.(.+)")
-
-
-class Projection(NamedTuple):
-    """A linear layer of a decoder: its widths, and the tensor that shows them."""
-
-    inputs: int
-    outputs: int
-    witness: str
-
-
-@dataclass(frozen=True)
-class Pair:
-    """The two tensors that adapt one module; PEFT stores them flipped: A [r, in], B [out, r]."""
-
-    path: str
-    a: Tensor
-    b: Tensor
-    flipped: bool
-
-    @property
-    def inputs(self) -> int:
-        return self.a.shape[1 if self.flipped else 0]
-
-    @property
-    def outputs(self) -> int:
-        return self.b.shape[0 if self.flipped else 1]
-
-    @property
-    def ranks(self) -> tuple[int, int]:
-        """The rank of A and that of B."""
-        a, b = self.a.shape, self.b.shape
-        return (a[0], b[1]) if self.flipped else (a[1], b[0])
-
-    def torch_ordered(self, target: Projection) -> bool:
-        """Tell whether it fits a projection with the axes of A, of B or of both exchanged."""
-        a, b = self.a.shape, self.b.shape
-        if self.flipped:
-            a, b = a[::-1], b[::-1]
-        fits = {
-            (turn_a, turn_b)
-            for turn_a, (inputs, left) in ((False, a), (True, a[::-1]))
-            for turn_b, (right, outputs) in ((False, b), (True, b[::-1]))
-            if (inputs, outputs) == target[:2] and left == right
-        }
-        return bool(fits) and (False, False) not in fits
-
-
-def projections(checkpoint: Checkpoint) -> dict[str, Projection]:
-    """Return the linear layers inside a decoder's layers, such as layers.3.self_attn.q_proj."""
-    prefix, found = checkpoint.table.prefix, {}
-    for name, tensor in checkpoint.tensors.items():
-        path = name.removeprefix(prefix).removesuffix(".weight")
-        inside = name.startswith(f"{prefix}layers.") and name.endswith(".weight")
-        if inside and len(tensor.shape) == 2:
-            outputs, inputs = tensor.shape
-            witness = f"{checkpoint.location}: {shown(tensor)}"
-            if scheme := checkpoint.schemes.get(name.removesuffix(".weight")):
-                inputs = inputs * 32 // scheme.bits
-                witness += f" of {scheme.bits} bits"
-            found[path] = Projection(inputs, outputs, witness)
-    return found
 
 
 def split(path: str) -> tuple[int, str]:
@@ -128,7 +69,7 @@ class Fit:
             if match is None:
                 strange.append(shown(tensor))
                 continue
-            side = match["mlx"] or match["peft"]
+            side = match["mlx"] or match["peft"] or "magnitude"
             own = halves.setdefault(match["path"], {})
             if side.lower() in map(str.lower, own):
                 self.report(
@@ -150,16 +91,18 @@ class Fit:
         """Return a module's two tensors, if there are two that may belong together."""
         module = split(path)[1] if LAYER.fullmatch(path) else path
         causes = [f"adapter: {shown(tensor)}" for tensor in own.values()]
-        if {*own} not in ({"a", "b"}, {"A", "B"}):
+        magnitude = own.get("magnitude")
+        if {*own} - {"magnitude"} not in ({"a", "b"}, {"A", "B"}):
             has = " and ".join(
                 sorted(tensor.name.rpartition(f"{path}.")[2] for tensor in own.values())
             )
             self.report("W291", f"{module} has {has} alone", *causes)
             return None
         flipped = "A" in own
-        pair = Pair(path, own["A" if flipped else "a"], own["B" if flipped else "b"], flipped)
+        a, b = (own[side] for side in ("AB" if flipped else "ab"))
+        pair = Pair(path, a, b, flipped, magnitude)
         sound = True
-        for tensor in (pair.a, pair.b):
+        for tensor in (a, b):
             if tensor.dtype not in FLOATS or len(tensor.shape) != 2:
                 self.report(
                     "W293",
@@ -171,7 +114,17 @@ class Fit:
                     else None,
                 )
                 sound = False
-        return pair if sound else None
+        if not sound or not magnitude:
+            return pair if sound else None
+        if magnitude.dtype in FLOATS and magnitude.shape == (pair.outputs,):
+            return pair
+        self.report(
+            "W293",
+            f"{module}: DoRA's magnitude is one float for each output of B",
+            f"adapter: {shown(magnitude)}",
+            f"adapter: {shown(b)}",
+        )
+        return None
 
     def hold(self, pair: Pair) -> None:
         """Hold one module's ranks and widths against each other and against the decoder's."""

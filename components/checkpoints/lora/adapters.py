@@ -17,7 +17,8 @@ from composer.formats.refusal import refuse
 from ..checkpoint import shown
 from .adapter_config import MLX_LM, RELEASE, AdapterConfig, read_adapter_config
 from .adapter_modules import check_modules
-from .adapter_tensors import Fit, Pair, Projection, split
+from .adapter_tensors import Fit, split
+from .pair import Pair, Projection
 
 if TYPE_CHECKING:
     from composer.formats import Headers
@@ -29,19 +30,21 @@ WEIGHTS = ("adapters.safetensors", "adapter_model.safetensors")
 class AdapterFacts:
     """An adapter before it is loaded: its file, its scale, and the pairs that are live.
 
-    `files` are all that it was read from; `notes` are lints.
+    `scales` has the scale of each module by its path: a multiple of the adapter's where its config
+    gives a module its own rank or alpha. `files` are all that it was read from; `notes` are lints.
     """
 
     weights: Location
     scale: float
     rank: int
     pairs: tuple[Pair, ...]
+    scales: Mapping[str, float]
     files: tuple[Location, ...]
     notes: tuple[Problem, ...] = ()
 
     @property
     def nbytes(self) -> int:
-        return sum(pair.a.nbytes + pair.b.nbytes for pair in self.pairs)
+        return sum(pair.nbytes for pair in self.pairs)
 
 
 def read_adapters(
@@ -85,6 +88,7 @@ def read_adapter(
     for pair in pairs.values():
         fit.hold(pair)
     rank = _rank(fit, pairs, said)
+    _magnitudes(fit, pairs, said)
     for each in said:
         check_modules(fit, pairs, each)
     problems += fit.problems()
@@ -97,7 +101,9 @@ def read_adapter(
     if problems:
         raise ComposerError(problems)
     notes = [*_dropped(file, pairs, kept), *(n for each in said for n in each.notes), *odd]
-    return AdapterFacts(file, scale, rank, kept, (file, *configs), tuple(notes))
+    scaling = next((each.scaling for each in said if each.scaling), None)
+    scales = {pair.path: scale * (scaling.ratio(pair.path) if scaling else 1.0) for pair in kept}
+    return AdapterFacts(file, scale, rank, kept, scales, (file, *configs), tuple(notes))
 
 
 def _files(place: Location, headers: Headers) -> tuple[Location, tuple[Location, ...]]:
@@ -124,12 +130,32 @@ def _files(place: Location, headers: Headers) -> tuple[Location, tuple[Location,
 
 
 def _rank(fit: Fit, pairs: Mapping[str, Pair], said: list[AdapterConfig]) -> int:
-    """Return the rank; report modules of another one, and configs that say another one."""
+    """Return the rank; report modules of another one, and configs that say another one.
+
+    Modules to which a config gives a rank of their own are compared with that.
+    """
     sound = [pair for pair in pairs.values() if pair.ranks[0] == pair.ranks[1]]
-    if not sound:
-        return 0
-    first, rank = sound[0], sound[0].ranks[0]
+    scaling = next((each.scaling for each in said if each.scaling), None)
     for pair in sound:
+        if scaling and (keys := scaling.ambiguous(pair.path)):
+            fit.report(
+                "W287", f"{listed(keys)} name one module with different numbers: {pair.path}"
+            )
+            return 0
+    own = [pair for pair in sound if scaling and scaling.rank_of(pair.path) != scaling.rank]
+    for pair in own:
+        assert scaling
+        if pair.ranks[0] != scaling.rank_of(pair.path):
+            fit.report(
+                "W289",
+                f"the rank is {pair.ranks[0]}, but rank_pattern says {scaling.rank_of(pair.path)}",
+                f"adapter: {shown(pair.a)}",
+            )
+    usual = [pair for pair in sound if pair not in own]
+    if not usual:
+        return scaling.rank if scaling else 0
+    first, rank = usual[0], usual[0].ranks[0]
+    for pair in usual:
         if pair.ranks[0] != rank:
             fit.report(
                 "W289",
@@ -147,6 +173,18 @@ def _rank(fit: Fit, pairs: Mapping[str, Pair], said: list[AdapterConfig]) -> int
                     f"{value} comes from {key} in {each.file}",
                 )
     return rank
+
+
+def _magnitudes(fit: Fit, pairs: Mapping[str, Pair], said: list[AdapterConfig]) -> None:
+    """Report modules that have a magnitude where the config says plain LoRA, or lack one."""
+    for each in said:
+        for pair in pairs.values():
+            if each.dora and not pair.magnitude:
+                message = f"{each.file} says DoRA, but there is no magnitude"
+                fit.report("W293", message, f"adapter: {shown(pair.a)}")
+            elif pair.magnitude and not each.dora:
+                message = f"{each.file} says plain LoRA, but there is a magnitude, which is DoRA's"
+                fit.report("W293", message, f"adapter: {shown(pair.magnitude)}")
 
 
 def _scale(

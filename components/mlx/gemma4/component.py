@@ -19,8 +19,8 @@ from composer.generation.text import Tokenizer, read_tokenizer
 from ...checkpoints.checkpoint import mixed
 from ...checkpoints.gemma4.checkpoint import TABLE, Decoder, read_decoder
 from ...checkpoints.gemma4.recipe import quantized
-from ...checkpoints.lora.adapter_tensors import projections
 from ...checkpoints.lora.adapters import AdapterFacts, read_adapters
+from ...checkpoints.lora.pair import projections
 from ...checkpoints.stamps import StampedFacts, hold, stamps
 from ...checkpoints.tokenizer import check_token_ids, tokenizer_of
 from .. import loader

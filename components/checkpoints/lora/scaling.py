@@ -1,0 +1,68 @@
+"""The rank and the scale of each module of an adapter, as PEFT's config states them."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import TypeVar
+
+N = TypeVar("N", int, float)
+PLAIN = re.compile(r"[A-Za-z0-9_]+(\.[A-Za-z0-9_]+)*")
+
+
+@dataclass(frozen=True)
+class Scaling:
+    """Rank and alpha of an adapter; `ranks` and `alphas` are those of single modules.
+
+    A key names a module by its path or by the end of it. The scale is alpha / rank, or with `root`
+    alpha / sqrt(rank), as PEFT's `use_rslora` has it.
+    """
+
+    rank: int
+    alpha: float
+    root: bool = False
+    ranks: Mapping[str, int] = field(default_factory=dict)
+    alphas: Mapping[str, float] = field(default_factory=dict)
+
+    def rank_of(self, path: str) -> int:
+        """Return the rank of a module, such as layers.3.self_attn.q_proj."""
+        return _own(self.ranks, path, self.rank)
+
+    def scale_of(self, path: str) -> float:
+        """Return what the update of a module is multiplied by."""
+        return self._scale(_own(self.alphas, path, self.alpha), self.rank_of(path))
+
+    def ratio(self, path: str) -> float:
+        """Return a module's scale as a multiple of the adapter's."""
+        return self.scale_of(path) / self._scale(self.alpha, self.rank)
+
+    def ambiguous(self, path: str) -> tuple[str, ...]:
+        """Return the keys of one pattern that name a module with different values.
+
+        Which of them PEFT takes depends on their order when it was trained, which its file, sorted
+        by key, no longer tells.
+        """
+        for values in (self.ranks, self.alphas):
+            keys = _keys(values, path)
+            if len({values[key] for key in keys}) > 1:
+                return keys
+        return ()
+
+    def _scale(self, alpha: float, rank: int) -> float:
+        return alpha / (rank**0.5 if self.root else rank)
+
+
+def _own(values: Mapping[str, N], path: str, usual: N) -> N:
+    keys = _keys(values, path)
+    return values[keys[0]] if keys else usual
+
+
+def _keys(values: Mapping[str, N], path: str) -> tuple[str, ...]:
+    """Return the keys that name a module."""
+    found = []
+    for key in values:
+        own = key[key.find("layers.") :] if "layers." in key else key
+        if f".{path}".endswith(f".{own}"):
+            found.append(key)
+    return tuple(found)

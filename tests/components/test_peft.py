@@ -1,0 +1,162 @@
+"""Adapters that PEFT itself wrote, and what PEFT computes with them."""
+
+import copy
+import warnings
+
+import mlx.core as mx
+import numpy as np
+import peft
+import pytest
+import torch
+from adapter_files import LAYERS, MODULES, at, matrices, mlx_lm_config, write_adapter
+from safetensors.numpy import load_file, save_file
+from test_adapters import IDS, direct, far, home, ids, load, logits, reference, torch_folder
+
+from composer.core.errors import ComposerError
+
+__all__ = ["home", "torch_folder"]
+ALL = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]
+CONFIGS = {
+    "lora": {},
+    "rslora": {"use_rslora": True},
+    "dora": {"use_dora": True},
+    "ranks": {"rank_pattern": {"q_proj": 2, "layers.1.mlp.up_proj": 8}},
+    "alphas": {"alpha_pattern": {"self_attn.v_proj": 32, "down_proj": 1}},
+    "both, rslora": {
+        "rank_pattern": {"layers.0.self_attn.k_proj": 2, "layers.2.self_attn.k_proj": 6},
+        "alpha_pattern": {"k_proj": 3, "o_proj": 40},
+        "use_rslora": True,
+    },
+    "dora with ranks": {"use_dora": True, "rank_pattern": {"gate_proj": 2}},
+}
+
+
+def write(model, folder, **changes):
+    """Let PEFT write an adapter with random weights; return the logits that it then computes."""
+    torch.manual_seed(1)
+    config = peft.LoraConfig(
+        r=4, lora_alpha=8, target_modules=changes.pop("target_modules", ALL), **changes
+    )
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # PEFT asks transformers in an old way
+        adapted = peft.get_peft_model(copy.deepcopy(model), config).eval()
+    with torch.no_grad():
+        for name, value in adapted.named_parameters():
+            if "lora_A" in name or "lora_B" in name:
+                value.normal_(0, 0.1)
+            elif "magnitude" in name:
+                value.mul_(torch.empty_like(value).uniform_(0.8, 1.3))
+        wanted = adapted(torch.tensor(IDS)[None]).logits[0].numpy()
+    adapted.save_pretrained(folder)
+    return wanted
+
+
+@pytest.mark.parametrize("name", CONFIGS)
+def test_it_computes_what_peft_computes(torch_folder, name):
+    model, home = torch_folder
+    wanted = write(model, home / "written", **CONFIGS[name])
+    lm = load(home, written=None)
+    assert far(logits(lm, "written"), wanted) < 2e-4
+    assert far(logits(lm), wanted) > 0.1
+    before = logits(lm)
+    for _ in range(3):
+        logits(lm, "written")
+        assert np.array_equal(logits(lm), before)
+
+
+@pytest.mark.parametrize("name", ["ranks", "alphas", "both, rslora"])
+def test_a_pattern_that_is_not_read_would_be_seen(torch_folder, name):
+    model, home = torch_folder
+    wanted = write(model, home / "written", **CONFIGS[name])
+    config = home / "written" / "adapter_config.json"
+    text = config.read_text()
+    lm = load(home, written=None)
+    facts = lm.adapters.updates["written"]
+    assert len({update.scale for update in facts.values()}) > 1
+    for path, update in facts.items():
+        facts[path] = update._replace(scale=2.0)
+    assert far(logits(lm, "written"), wanted) > 1e-2
+    assert config.read_text() == text
+
+
+def test_the_manifest_s_scale_keeps_the_modules_own_ratios(torch_folder):
+    model, home = torch_folder
+    write(model, home / "written", **CONFIGS["alphas"])
+    own = load(home, written=None).adapters.updates["written"]
+    asked = load(home, written=6.0).adapters.updates["written"]
+    assert own["layers.0.self_attn.q_proj"].scale == 2.0
+    for path, update in own.items():
+        assert asked[path].scale == pytest.approx(3 * update.scale)
+
+
+def test_dora_of_mlx_lm(home, tmp_path):
+    weights = matrices()
+    base = mx.load(str(home / "lm" / "model.safetensors"))
+    for layer in range(LAYERS):
+        for module in MODULES:
+            stem = f"model.layers.{layer}.{module}"
+            length = np.linalg.norm(np.array(base[f"{stem}.weight"]), axis=1)
+            weights[f"{stem}.m"] = (length * 1.1).astype(np.float32)
+    write_adapter(home / "dora", weights, mlx_lm_config() | {"fine_tune_type": "dora"})
+    for model in ("lm", "lm4"):
+        lm = load(home, model, dora=None, style=None)
+        wanted = direct(reference(home, model, "dora"))
+        assert far(logits(lm, "dora"), wanted) < 2e-4
+        assert far(logits(lm), wanted) > 0.1
+        assert ids(lm, "style") == ids(load(home, model, style=None), "style")
+    with pytest.raises(ComposerError) as caught:
+        logits(lm, "dora", "style")
+    assert str(caught.value).startswith(
+        "R564 dora, style adapt the same modules, and one of them is DoRA, which scales the "
+        "whole output of a module: layers.2.mlp.down_proj"
+    )
+
+
+@pytest.mark.parametrize(
+    ("spoil", "said"),
+    [
+        ("missing", "says DoRA, but there is no magnitude"),
+        ("short", "down_proj: DoRA's magnitude is one float for each output of B"),
+        ("plain", "says plain LoRA, but there is a magnitude, which is DoRA's"),
+    ],
+)
+def test_magnitudes_that_contradict_the_config_are_refused(torch_folder, spoil, said):
+    model, home = torch_folder
+    write(model, home / "spoilt", use_dora=True)
+    file = home / "spoilt" / "adapter_model.safetensors"
+    state = load_file(file)
+    name = next(name for name in state if "down_proj.lora_magnitude" in name)
+    if spoil == "missing":
+        del state[name]
+    elif spoil == "short":
+        state[name] = state[name][:-1]
+    else:
+        config = home / "spoilt" / "adapter_config.json"
+        config.write_text(config.read_text().replace('"use_dora": true', '"use_dora": false'))
+    save_file(state, file)
+    with pytest.raises(ComposerError) as caught:
+        load(home, spoilt=None)
+    assert said in str(caught.value)
+    assert at(home / "spoilt").inside == "spoilt"
+
+
+@pytest.mark.parametrize("key", ["rank_pattern", "alpha_pattern"])
+def test_keys_that_contradict_each_other_are_refused(torch_folder, key):
+    model, home = torch_folder
+    write(model, home / "twice", **{key: {"layers.0.self_attn.k_proj": 2, "k_proj": 6}})
+    with pytest.raises(ComposerError) as caught:
+        load(home, twice=None)
+    assert (
+        "W287 k_proj, layers.0.self_attn.k_proj name one module with different numbers: "
+        "layers.0.self_attn.k_proj" in str(caught.value)
+    )
+
+
+@pytest.mark.parametrize("key", ["rank_pattern", "alpha_pattern"])
+def test_a_pattern_of_modules_is_not_run(torch_folder, key):
+    model, home = torch_folder
+    write(model, home / "regex", **{key: {r".*layers\.[01]\..*q_proj": 4}})
+    with pytest.raises(ComposerError) as caught:
+        load(home, regex=None)
+    assert f"W286 {key} names modules by the pattern" in str(caught.value)
+    assert "name them by the end of their paths, such as self_attn.q_proj" in str(caught.value)
