@@ -10,7 +10,6 @@ from pathlib import Path
 import numpy as np
 
 import composer
-from composer.core import registry
 from composer.runtime.profile import read_profile
 from tests import replica
 from tests.test_peers_bugs import HELD, NOT_OURS
@@ -21,24 +20,6 @@ CLIP = (np.sin(np.arange(16000) / 20).astype(np.float32), 16000)
 
 def blocks(page, language):
     return re.findall(rf"```{language}\n(.*?)```", (ROOT / page).read_text(), re.DOTALL)
-
-
-def test_the_component_of_the_docs_runs(tmp_path):
-    (code,) = blocks("docs/guides/components.md", "python")
-    (manifest,) = blocks("docs/guides/components.md", "yaml")
-    scope = {}
-    exec(code, scope)
-    path = tmp_path / "bundle.yaml"
-    path.write_text(manifest)
-    registry.add(scope["Gain"])
-    try:
-        assert not composer.check(path).problems
-        with composer.load(path) as bundle:
-            result = bundle.run(audio=CLIP, taps=["mel"])
-        expected = result.taps["mel"] * np.float32(10 ** (6 / 20))
-        np.testing.assert_allclose(result.outputs["loud"], expected, rtol=1e-6)
-    finally:
-        registry.remove("example.gain")
 
 
 def test_the_bundle_of_the_docs_runs(tmp_path):
