@@ -15,7 +15,6 @@ PENDING = {
     "composer.components.checkpoints.checkpoint",
     "composer.components.mlx.gemma4.component",
     "composer.evaluation.data",
-    "composer.manifest.format",
     "composer.runtime.bundle",
     "composer.runtime.run",
     "composer.sources.hub.client",

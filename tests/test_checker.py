@@ -67,8 +67,8 @@ def test_the_order_of_wires_is_nothing(order):
 def test_names_that_a_run_itself_takes(name):
     (found,) = said(BUNDLE, ("said: {type: text", f"{name}: {{type: text"), ("$said", f"${name}"))
     assert found == (
-        f"bundle.yaml:11:3: M126 '{name}' is what a run itself is given, so no input can have the "
-        "name\n    hint: taken are: task, taps, feed, options"
+        f"bundle.yaml:11:3: M126 '{name}' is reserved for options of a run, so no input can "
+        "have this name\n    hint: reserved: task, taps, feed, options"
     )
 
 

@@ -153,7 +153,7 @@ def test_a_folder_must_hold_one_manifest():
     folder = Path("x")
     folder.mkdir()
     assert refused(folder) == (
-        "x: M100 this folder has no bundle.yaml\n    hint: name the manifest's file, or write one"
+        "x: M100 this folder has no bundle.yaml\n    hint: give the manifest's file, or write one"
     )
     bundle().rename(folder / "bundle.yaml")
     assert isinstance(read_manifest(folder), Manifest)
@@ -177,12 +177,14 @@ INPUTS = "\n    hint: choose from: audio, text, ids, mask, image, tensor"
         (
             "composer",
             "99",
-            "6:11: M120 format 99 is not known here, only format 1\n    hint: upgrade composer",
+            "6:11: M120 format 99 is not supported; this version reads format 1\n    hint: "
+            "upgrade composer",
         ),
         (
             "composer",
             "0",
-            "6:11: M120 format 0 is not known here, only format 1\n    hint: write `composer: 1`",
+            "6:11: M120 format 0 is not supported; this version reads format 1\n    hint: "
+            "write `composer: 1`",
         ),
         (
             "composer",
@@ -495,7 +497,7 @@ INPUTS = "\n    hint: choose from: audio, text, ids, mask, image, tensor"
         (
             "tasks",
             "{a: {graph: {m: {run: features}}, outputs: {m: $m}}}",
-            "4:1: M131 'inputs' stands beside 'tasks'\n"
+            "4:1: M131 'inputs' cannot be used together with 'tasks'\n"
             "    hint: move inputs and graph and outputs into one of the tasks",
         ),
         (

@@ -67,7 +67,7 @@ YAML = {
     ),
     "duplicate key": (
         "a: 1\nb: 2\n'a': 3\n",
-        "b.yaml:3:1: M104 the key 'a' is here twice\n"
+        "b.yaml:3:1: M104 the key 'a' occurs twice\n"
         "    hint: the first is on line 1; keep one of them",
     ),
     "two documents": (
@@ -115,18 +115,18 @@ YAML = {
     ),
     "tab indent": (
         "a:\n\tb: 1\n",
-        "b.yaml:2:1: M105 a tab does not belong here\n    hint: indent with spaces",
+        "b.yaml:2:1: M105 tabs are not allowed here\n    hint: indent with spaces",
     ),
     "tab after colon": (
         "a:\tb\n",
-        "b.yaml:1:3: M105 a tab does not belong here\n    hint: indent with spaces",
+        "b.yaml:1:3: M105 tabs are not allowed here\n    hint: indent with spaces",
     ),
     "colon in text": (
         "a: b: c\n",
-        "b.yaml:1:5: M105 a ': ' does not belong here\n"
+        "b.yaml:1:5: M105 ': ' is not allowed here\n"
         "    hint: indent it one level deeper than the line above, or put text with ': ' in quotes",
     ),
-    "open quote": ('a: "b\n', "b.yaml:1:4: M105 this quote is never closed\n    hint: close it"),
+    "open quote": ('a: "b\n', "b.yaml:1:4: M105 this quote is not closed\n    hint: close it"),
     "key without colon": (
         "a: 1\nb\nc: 2\n",
         "b.yaml:3:1: M105 a key without ': '\n    hint: write `key: value`, with the space",
@@ -137,18 +137,18 @@ YAML = {
     ),
     "bad utf-8": (
         b"a: \xc3\xa9\nb: \xff",
-        "b.yaml:2:4: M103 this byte is not UTF-8\n    hint: save the file as UTF-8",
+        "b.yaml:2:4: M103 this byte is not valid UTF-8\n    hint: save the file as UTF-8",
     ),
     "NUL": (
         b"a: \0",
-        "b.yaml:1:4: M103 the invisible character U+0000 does not belong here\n"
+        "b.yaml:1:4: M103 the invisible character U+0000 is not allowed\n"
         "    hint: remove it, or write it as an escape in double quotes",
     ),
     "BEL and a line separator": (
         "a: x\n\x07b: \u2028",
-        "b.yaml:2:1: M103 the invisible character U+0007 does not belong here\n"
+        "b.yaml:2:1: M103 the invisible character U+0007 is not allowed\n"
         "    hint: remove it, or write it as an escape in double quotes\n"
-        "b.yaml:2:5: M103 the invisible character U+2028 does not belong here\n"
+        "b.yaml:2:5: M103 the invisible character U+2028 is not allowed\n"
         "    hint: remove it, or write it as an escape in double quotes",
     ),
     "escaped NUL": (
@@ -176,7 +176,7 @@ JSON = {
     "single quotes": (
         "{'a': 1}",
         "b.json:1:2: M106 expected a key or '}', not '''\n"
-        "    hint: JSON text stands in double quotes",
+        "    hint: JSON text is written in double quotes",
     ),
     "bare word": (
         '{"a": yes}',
@@ -188,7 +188,8 @@ JSON = {
     ),
     "line break in text": (
         '{"a": "b\nc"}',
-        "b.json:1:7: M106 this text is not closed on its line\n    hint: write a line break as \\n",
+        "b.json:1:7: M106 this string does not end on its line\n    hint: write a line break "
+        "as \\n",
     ),
     "unclosed": ('{"a": [1', "b.json:1:9: M106 the file ends where ',' or ']' should be"),
     "no value": ('{"a":', "b.json:1:6: M106 the file ends where a value should be"),
@@ -203,7 +204,7 @@ JSON = {
     ),
     "duplicate key": (
         '{"a": 1,\n "\\u0061": 2}',
-        "b.json:2:2: M104 the key 'a' is here twice\n"
+        "b.json:2:2: M104 the key 'a' occurs twice\n"
         "    hint: the first is on line 1; keep one of them",
     ),
     "half a surrogate pair": (
@@ -258,7 +259,7 @@ def test_a_hostile_file_is_refused_at_once(written, name, content, code):
 def test_what_is_no_file_is_refused(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     os.mkfifo("pipe")
-    assert refused(Path("none.yaml")) == "none.yaml: M100 there is no such file"
+    assert refused(Path("none.yaml")) == "none.yaml: M100 the file does not exist"
     assert refused(Path("pipe")) == "pipe: M100 this is not a regular file"
     assert refused(Path(".")) == ".: M100 this is not a regular file"
     assert refused(Path("a\0b")).startswith("a\\0b: M100 cannot be read")
@@ -267,7 +268,7 @@ def test_what_is_no_file_is_refused(tmp_path, monkeypatch):
 
 def test_the_size_is_told_with_the_limit(written):
     assert refused(written(b" " * 262_145)) == (
-        "b.yaml: M101 larger than 256 KiB\n    hint: weights and data belong into sources"
+        "b.yaml: M101 larger than 256 KiB\n    hint: put weights and data into sources"
     )
 
 

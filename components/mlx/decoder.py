@@ -9,7 +9,7 @@ import numpy as np
 
 from composer.core.errors import ComposerError, Problem
 from composer.generation.decoder import Prompt, State
-from composer.generation.sampler import not_a_number
+from composer.generation.sampler import logits_error
 
 CHUNK = 2048
 
@@ -98,7 +98,7 @@ class MlxDecoder:
             broken = mx.any(mx.isnan(rows)) | ~mx.all(mx.isfinite(mx.max(rows, axis=-1)))
             mx.eval(likeliest, broken)
             if broken.item():
-                raise ComposerError(not_a_number())
+                raise ComposerError(logits_error())
             tokens: Any = likeliest.tolist()
         return list(tokens)
 
@@ -132,7 +132,7 @@ class MlxDecoder:
         trim_prompt_cache(cache, surplus)
         return True
 
-    def given(self, value: np.ndarray) -> Any:
+    def from_numpy(self, value: np.ndarray) -> Any:
         import mlx.core as mx
 
         return mx.array(value)

@@ -145,7 +145,7 @@ class LanguageModel(Component, name="mlx.lm"):
         import mlx.core as mx
 
         with mx.stream(self.device):
-            self.writer.known(ids)
+            self.writer.check_ids(ids)
             return self.table(ids)
 
     @method(

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 from composer.core.errors import ComposerError, Problem
 from composer.core.suggest import listed, some, with_nearest
-from composer.generation.options import once
+from composer.generation.options import check_unique_adapters
 
 from ..checkpoints.lora.adapters import AdapterFacts
 from . import loader
@@ -52,7 +52,7 @@ class Adapters:
         ]
         if problems:
             raise ComposerError(problems)
-        once(names)
+        check_unique_adapters(names)
         on = [path for name in names for path in self.updates[name]]
         twice = {path for path, count in Counter(on).items() if count > 1}
         if any(

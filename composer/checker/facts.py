@@ -16,7 +16,7 @@ from composer.core.errors import ComposerError, Problem
 from composer.core.suggest import listed, with_nearest
 from composer.formats import Headers
 from composer.graph.graph import ANY, CheckedComponent
-from composer.manifest.refusal import refusals
+from composer.manifest.refusal import translate_errors
 from composer.sources.hub import HubFiles
 from composer.sources.roots import Roots, locate
 
@@ -196,7 +196,9 @@ class _Asking:
             return cls.Config.model_validate(dict(entry.config))
         except ValidationError as error:
             at = ("components", name, "config")
-            for found in {(f.code, f.path): f for f in refusals(error, cls.Config, at)}.values():
+            for found in {
+                (f.code, f.path): f for f in translate_errors(error, cls.Config, at)
+            }.values():
                 place = self.manifest.place(*found.path, key=found.key)
                 self.problems.append(Problem(found.code, found.message, place, hint=found.hint))
             return None

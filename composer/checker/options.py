@@ -12,7 +12,7 @@ from composer.core.component import Component
 from composer.core.errors import ComposerError
 from composer.core.signature import Option, Signature
 from composer.core.suggest import listed
-from composer.manifest.refusal import TYPES, described
+from composer.manifest.refusal import TYPES, describe
 
 
 def read_option(name: str, option: Option, given: Any) -> Any:
@@ -33,7 +33,7 @@ def read_option(name: str, option: Option, given: Any) -> Any:
             TYPES.get(f"{kind}_type", why.removeprefix("Input should be "))
             for kind, why in kinds.items()
         )
-        raise ValueError(f"option '{name}' should be {wanted}, not {described(given)}") from None
+        raise ValueError(f"option '{name}' should be {wanted}, not {describe(given)}") from None
 
 
 def contradictions(

@@ -16,7 +16,7 @@ from composer.core.ports import Port, is_float, parse_port
 from composer.core.signature import OUT, Option, Signature
 from composer.core.suggest import listed, with_nearest
 from composer.graph.graph import CheckedComponent, Conversion, Graph, Node, Value, float_of
-from composer.manifest.refusal import described
+from composer.manifest.refusal import describe
 
 if TYPE_CHECKING:
     from composer.manifest import Input, Manifest, Task
@@ -123,7 +123,7 @@ class _Wiring:
                 wants = " | ".join(map(str, signature.inputs[key]))
                 self.report(
                     "W205",
-                    f"{entry.run}.{key} needs a $reference to '{wants}', not {described(given)}",
+                    f"{entry.run}.{key} needs a $reference to '{wants}', not {describe(given)}",
                     "graph",
                     name,
                     "with",

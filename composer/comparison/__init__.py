@@ -1,1 +1,1 @@
-"""Hold one run against another, value by value in graph order, strictly enough to be believed."""
+"""Compare one run with another, value by value in graph order."""

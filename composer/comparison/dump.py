@@ -1,4 +1,4 @@
-"""Everything that a run made, in order, with what made it: a file that later runs are held to."""
+"""A dump: every value of a run in order, with its provenance, as a reference for later runs."""
 
 from __future__ import annotations
 
@@ -27,8 +27,8 @@ KEY = "composer.dump"
 class Stage:
     """One named value of a run.
 
-    `dtype` is the true one, where NumPy had to stand in for it; `axes` are named as the port names
-    them, and `along` is the one that a row lies along. `floor` is the noise that was measured.
+    `dtype` is the true one, even if NumPy stores another; `axes` are named as in the
+    port, and `along` is the axis of a row. `floor` is the measured noise.
     """
 
     value: Any
@@ -40,7 +40,7 @@ class Stage:
 
 @dataclass(frozen=True)
 class Dump:
-    """A run's values in the order they were made, its inputs first, and what made them."""
+    """A run's values in execution order, inputs first, and their provenance."""
 
     stages: Mapping[str, Stage]
     about: Mapping[str, Any] = field(default_factory=dict)
@@ -61,7 +61,7 @@ class Dump:
 
 
 class _DumpHeader(BaseModel):
-    """What a file says of a stage."""
+    """A stage's entry in a dump's metadata."""
 
     model_config = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False)
 
@@ -72,30 +72,30 @@ class _DumpHeader(BaseModel):
 
 
 def _stage(name: str, value: Any, each: Any) -> Stage:
-    """Return a stage as it is described; raise ValueError unless the value is so."""
+    """Return a stage as described; raise ValueError if the value contradicts that."""
     try:
-        said = _DumpHeader.model_validate(each)
+        header = _DumpHeader.model_validate(each)
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
         what = " ".join(map(str, (*first["loc"], first["msg"])))
         raise ValueError(f"'{name}': {what}") from None
-    if not all(map(str.isprintable, (name, *said.axes))):
-        raise ValueError(f"{name!a} {said.axes!a} are no names")
+    if not all(map(str.isprintable, (name, *header.axes))):
+        raise ValueError(f"{name!a} {header.axes!a} are not names")
     rank = getattr(plain(value), "ndim", 0)
-    if len(said.axes) not in (0, rank) or not -max(rank, 1) <= said.along < max(rank, 1):
-        axes = " ".join(said.axes) or "none"
-        raise ValueError(f"'{name}' has {rank} axes, not {axes} with rows along {said.along}")
-    if not _is(value, said.dtype):
-        raise ValueError(f"'{name}' is no {said.dtype!a}")
-    if isinstance(value, Audio) and said.axes != [f"{value.rate} Hz"]:
-        raise ValueError(f"'{name}' has {value.rate} Hz, not {' '.join(said.axes) or 'any'}")
-    if said.floor and min(said.floor.values()) < 0:
+    if len(header.axes) not in (0, rank) or not -max(rank, 1) <= header.along < max(rank, 1):
+        axes = " ".join(header.axes) or "none"
+        raise ValueError(f"'{name}' has {rank} axes, not {axes} with rows along {header.along}")
+    if not _has_dtype(value, header.dtype):
+        raise ValueError(f"'{name}' is not {header.dtype!a}")
+    if isinstance(value, Audio) and header.axes != [f"{value.rate} Hz"]:
+        raise ValueError(f"'{name}' has {value.rate} Hz, not {' '.join(header.axes) or 'any'}")
+    if header.floor and min(header.floor.values()) < 0:
         raise ValueError(f"'{name}' has a noise below 0")
-    floor = Measures(**said.floor) if said.floor else None
-    return Stage(value, said.dtype, tuple(said.axes), said.along, floor)
+    floor = Measures(**header.floor) if header.floor else None
+    return Stage(value, header.dtype, tuple(header.axes), header.along, floor)
 
 
-def _is(value: Any, dtype: str) -> bool:
+def _has_dtype(value: Any, dtype: str) -> bool:
     if isinstance(value, str):
         return dtype == "text"
     if isinstance(value, Audio):
@@ -104,24 +104,26 @@ def _is(value: Any, dtype: str) -> bool:
 
 
 def read_dump(path: Path) -> Dump:
-    """Read a dump; raise ComposerError unless the file is one, whole."""
+    """Read a dump; raise ComposerError unless the file is a complete one."""
     values, text = read_values(path), read_about(path, KEY)
     if text is None:
         hint = "write one with composer tap"
-        raise ComposerError(Problem("R548", "this file is no dump", Place(str(path)), hint=hint))
+        raise ComposerError(Problem("R548", "this file is not a dump", Place(str(path)), hint=hint))
     try:
-        said = json.loads(text)
-        if said["version"] != VERSION:
-            raise ValueError(f"its version is {said['version']}, and this composer reads {VERSION}")
-        stages = {name: _stage(name, values[name], each) for name, each in said["stages"].items()}
-        if left := values.keys() - stages.keys():
-            raise ValueError(f"it describes no stage '{min(left)}'")
-        if not stages or not isinstance(said["about"], dict):
-            raise ValueError("it has no stages, or says nothing about them")
-        for name, told in said["about"].get("digests", {}).items():
-            if name in stages and told != digest(stages[name].value):
-                raise ValueError(f"'{name}' is not what its digest says")
-        return Dump(stages, said["about"])
+        header = json.loads(text)
+        if header["version"] != VERSION:
+            raise ValueError(
+                f"its version is {header['version']}, but this version of composer reads {VERSION}"
+            )
+        stages = {name: _stage(name, values[name], each) for name, each in header["stages"].items()}
+        if extra := values.keys() - stages.keys():
+            raise ValueError(f"it describes no stage '{min(extra)}'")
+        if not stages or not isinstance(header["about"], dict):
+            raise ValueError("it has no stages, or no description of them")
+        for name, stored in header["about"].get("digests", {}).items():
+            if name in stages and stored != digest(stages[name].value):
+                raise ValueError(f"'{name}' does not match its digest")
+        return Dump(stages, header["about"])
     except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
         why = f"no stage {error}" if isinstance(error, KeyError) else error
         message = f"this dump cannot be read: {why}"
@@ -129,7 +131,7 @@ def read_dump(path: Path) -> Dump:
 
 
 def read_feed(path: Path) -> dict[str, Any]:
-    """Return the values of a file that a graph can take: of a dump all but the replayed steps."""
+    """Return the values of a file that a graph can take: for a dump, all but the replayed steps."""
     values, text = read_values(path), read_about(path, KEY)
     return {n: v for n, v in values.items() if text is None or not n.endswith(f"_{STEPS}")}
 
@@ -140,7 +142,7 @@ def digest(value: Any) -> str:
 
 
 def plain(value: Any) -> Any:
-    """Return what a stage is compared by: audio by its samples."""
+    """Return the array to compare: for audio, its samples."""
     return value.samples if isinstance(value, Audio) else value
 
 

@@ -1,4 +1,4 @@
-"""Record a reference that is no bundle, such as a model of transformers, as a dump."""
+"""Record a reference that is not a bundle, such as a transformers model, as a dump."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ LIBRARIES = ("numpy", "torch", "transformers")
 
 
 class Recorder:
-    """Keep named values in order: arrays, texts, audio, and what modules of torch give.
+    """Record named values in order: arrays, texts, audio, and outputs of torch modules.
 
-    Names and axes are those of the bundle that will be held against it: `soft` of `N O`. The axis
-    that a row lies along is the last one unless it is named.
+    Names and axes are those of the bundle that will be compared with it: `soft` of `N O`. The axis
+    of a row is the last one unless it is named.
     """
 
     def __init__(self, **about: Any) -> None:
@@ -28,7 +28,7 @@ class Recorder:
         self.stages: dict[str, Stage] = {}
 
     def keep(self, name: str, value: Any, axes: str = "", along: str | None = None) -> Any:
-        """Keep a value, without its batch axis where it has one more than is named; return it."""
+        """Record a value, without a batch axis that is not named; return it."""
         if isinstance(value, str):
             self.stages[name] = Stage(value, "text")
             return value
@@ -47,7 +47,7 @@ class Recorder:
     def hook(
         self, module: Any, name: str, axes: str, take: Callable[[Any], Any] | None = None
     ) -> Any:
-        """Keep what a module of torch gives when it is next called; return the hook's handle."""
+        """Record the output of a torch module's next call; return the hook's handle."""
 
         def keep(_: Any, __: Any, out: Any) -> None:
             handle.remove()
@@ -60,26 +60,26 @@ class Recorder:
     def generate(
         self, model: Any, inputs: Mapping[str, Any], node: str = "answer", **settings: Any
     ) -> list[int]:
-        """Let a model of transformers answer greedily, keep its ids and its steps; return the ids.
+        """Run a transformers model greedily, record its ids and steps, and return the ids.
 
-        `inputs` is what its processor gives, for one prompt; `settings` are generate's own, such as
-        max_new_tokens. The ids are without the one that ends them, as a bundle's are. `NODE_steps`
+        `inputs` are its processor's outputs for one prompt; `settings` are generate's own, such as
+        max_new_tokens. The ids exclude the stop id, as a bundle's do. `NODE_steps`
         are the logits [N, V] before each of them.
         """
         ends = settings.get("eos_token_id", model.generation_config.eos_token_id)
         out = model.generate(
             **inputs, **settings, do_sample=False, output_logits=True, return_dict_in_generate=True
         )
-        said: list[int] = out.sequences[0, inputs["input_ids"].shape[1] :].tolist()
-        if said and said[-1] in (ends if isinstance(ends, list) else [ends]):
-            said = said[:-1]
-        self.keep(f"{node}.ids", np.array(said, np.int64), "N")
-        rows = [_plain(logits[0])[0] for logits in out.logits[: len(said)]]
+        ids: list[int] = out.sequences[0, inputs["input_ids"].shape[1] :].tolist()
+        if ids and ids[-1] in (ends if isinstance(ends, list) else [ends]):
+            ids = ids[:-1]
+        self.keep(f"{node}.ids", np.array(ids, np.int64), "N")
+        rows = [_plain(logits[0])[0] for logits in out.logits[: len(ids)]]
         self.keep(f"{node}_steps", np.stack(rows) if rows else np.zeros((0, 0), np.float32), "N V")
-        return said
+        return ids
 
     def dump(self) -> Dump:
-        """Return what was kept, in the order in which it was, and which libraries are there."""
+        """Return what was recorded, in order, with the versions of the libraries."""
         loaded = [name for name in LIBRARIES if name in sys.modules]
         return Dump(
             dict(self.stages), {**self.about, "versions": {name: version(name) for name in loaded}}
@@ -87,7 +87,7 @@ class Recorder:
 
 
 def _plain(value: Any) -> tuple[np.ndarray, str]:
-    """Return an array or a tensor of torch as NumPy holds it, and the name of its true dtype."""
+    """Convert an array or a torch tensor to NumPy, with the name of its true dtype."""
     if hasattr(value, "detach"):
         value = value.detach().cpu()
         name = str(value.dtype).removeprefix("torch.")

@@ -16,38 +16,38 @@ NO_XML = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 
 
 def table(found: Comparison) -> str:
-    """Return a line a stage, its faults below it, and the verdict."""
+    """Return one line per stage with its faults below it, and the verdict."""
     lines = [["stage", "own input", *MEASURES, "reference's input"]]
     for row in found.rows:
         measures = row.own.measures
         numbers = [f"{getattr(measures, m):.1e}" if measures else "" for m in MEASURES]
-        fed = "-" if row.fed is None else _word(row.fed)
-        lines.append([row.name, _word(row.own), *numbers, fed])
+        fed = "-" if row.fed is None else _same_or_differs(row.fed)
+        lines.append([row.name, _same_or_differs(row.own), *numbers, fed])
     widths = [max(len(line[at]) for line in lines) for at in range(len(lines[0]))]
     cells = ["  ".join(map(str.ljust, line, widths)).rstrip() for line in lines]
     faults = [[], *(_faults(row) for row in found.rows)]
-    texts = [
-        text
-        for line, below in zip(cells, faults, strict=True)
-        for text in (line, *(f"    {fault}" for fault in below))
-    ]
+    texts = []
+    for cell, below in zip(cells, faults, strict=True):
+        texts += [cell, *(f"    {fault}" for fault in below)]
     skipped = [f"skipped: {name}" for name in found.skipped]
     return "\n".join(
-        [*texts, *skipped, *_allowed(found), *differences(*found.made), verdict(found)]
+        [*texts, *skipped, *_allowed_line(found), *differences(*found.made), verdict(found)]
     )
 
 
-def _allowed(found: Comparison) -> list[str]:
-    """Say what passed at every stage, where it is the same everywhere."""
+def _allowed_line(found: Comparison) -> list[str]:
+    """Return the line with the tolerance, if it is the same for every stage."""
     allowed = {row.own.allowed for row in found.rows if row.own.allowed}
     if len(allowed) > 1:
-        return ["allowed: at each stage what its own noise allows, which --json tells"]
-    said = (f"{name} {most:g}" for each in allowed for name, most in asdict(each).items())
-    return [f"allowed: {', '.join(said)}"] if allowed else []
+        return ["allowed: at each stage by its own noise, which --json lists"]
+    if not allowed:
+        return []
+    limits = asdict(allowed.pop()).items()
+    return [f"allowed: {', '.join(f'{name} {limit:g}' for name, limit in limits)}"]
 
 
 def verdict(found: Comparison) -> str:
-    """Say in one line whether all is the same, and if not, where it begins to differ."""
+    """Return one line: whether all is the same, or which stage differs first."""
     if found.ok:
         return f"the same: {len(found.rows)} stages"
     first = found.first
@@ -57,7 +57,7 @@ def verdict(found: Comparison) -> str:
     if first.fed is not None and not first.fed.ok:
         how = "on the reference's own input"
     elif not found.ran:
-        how = "and two dumps do not tell whether of itself"
+        how = "and two dumps do not show whether it is at fault itself"
     elif first.fed is not None:
         how = "on what came before it"
     else:
@@ -66,7 +66,7 @@ def verdict(found: Comparison) -> str:
 
 
 def as_json(found: Comparison) -> dict[str, Any]:
-    """Return a comparison as JSON holds it."""
+    """Return a comparison as JSON data."""
     first = found.first
     return {
         "ok": found.ok,
@@ -83,7 +83,7 @@ def as_json(found: Comparison) -> dict[str, Any]:
 
 
 def junit(found: Comparison, name: str) -> str:
-    """Return a comparison as a suite of JUnit, a case a stage."""
+    """Return a comparison as a JUnit suite with a case per stage."""
     wrong = sum(not row.ok for row in found.rows) + (not found.rows)
     skipped = len(found.skipped)
     suite = Element(
@@ -112,7 +112,7 @@ def _faults(row: Row) -> list[str]:
     return [*row.own.faults, *(f"on the reference's input: {fault}" for fault in fed)]
 
 
-def _word(verdict: Verdict) -> str:
+def _same_or_differs(verdict: Verdict) -> str:
     return "same" if verdict.ok else "DIFFERS"
 
 

@@ -1,4 +1,4 @@
-"""Add to a checked bundle what its decoders say before each token, so that steps can be held."""
+"""Add nodes to a checked bundle that return its decoders' logits before each token."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ IDS = "ids"
 def with_steps(checked: Checked) -> Checked:
     """Return the bundle with a node `NODE_steps` beside each one that generates ids.
 
-    It runs the component's method `replay`, which takes what `generate` takes and the ids that it
-    gave, and returns the logits [N, V] before each of them.
+    It runs the component's method `replay`, which takes generate's inputs and the ids that it
+    generated, and returns the logits [N, V] before each of them.
     """
     graphs = {name: _with_steps(checked, graph) for name, graph in checked.graphs.items()}
     return replace(checked, graphs=graphs)
@@ -62,10 +62,10 @@ def _replaying(checked: Checked, node: Node) -> Node | None:
     )
 
 
-def stepped(
+def with_step_options(
     graph: Graph, options: Mapping[str, Mapping[str, Any]] | None
 ) -> dict[str, dict[str, Any]]:
-    """Return options by node, those of a decoder given to the replay of its steps too."""
+    """Return options by node, with a decoder's options repeated for the replay of its steps."""
     found = {name: dict(given) for name, given in (options or {}).items()}
     for name, given in (options or {}).items():
         node = graph.nodes.get(f"{name}_{STEPS}")

@@ -1,4 +1,4 @@
-"""Run a bundle once and keep everything, with what made it."""
+"""Run a bundle once and record every value, with its provenance."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import numpy as np
 
 from composer.comparison.dump import Dump, Stage, digest, plain, stage_of
 from composer.comparison.gates import measure
-from composer.comparison.steps import IDS, REPLAY, stepped
+from composer.comparison.steps import IDS, REPLAY, with_step_options
 from composer.core.errors import ComposerError, Problem
 from composer.runtime.provenance import made_from
 
@@ -28,21 +28,21 @@ def tap(
     options: Mapping[str, Mapping[str, Any]] | None = None,
 ) -> Dump:
     """Run a task and return every value, as one dump."""
-    given = stepped(bundle.checked.graphs[task], options)
+    given = with_step_options(bundle.checked.graphs[task], options)
     result = bundle.run(task=task, taps=True, options=given, **inputs)
-    return dumped(bundle, task, result, options)
+    return dump_of(bundle, task, result, options)
 
 
-def replayed(
+def with_replayed_steps(
     like: Dump,
     made: Dump,
     bundle: Bundle,
     task: str,
     options: Mapping[str, Mapping[str, Any]] | None,
 ) -> Dump:
-    """Return a bundle's dump with the steps that another's ids lead to on its own rows.
+    """Return a bundle's dump with its logits for another dump's ids.
 
-    Steps that those ids have none of, such as for ids of another vocabulary, are left out.
+    Steps that cannot be replayed, such as for ids of another vocabulary, are left out.
     """
     graph = bundle.checked.graphs[task]
     stages = dict(made.stages)
@@ -54,19 +54,19 @@ def replayed(
             with suppress(ComposerError):
                 again = bundle.run(
                     task=task, only=[node.name], feed=feed, taps=[node.name],
-                    options=stepped(graph, options),
+                    options=with_step_options(graph, options),
                 )  # fmt: skip
                 stages[node.name] = stage(graph, node.name, again.taps[node.name])
     return replace(made, stages=stages)
 
 
-def dumped(
+def dump_of(
     bundle: Bundle, task: str, result: Result, options: Mapping[str, Mapping[str, Any]] | None
 ) -> Dump:
-    """Return a run that kept every value as a dump."""
+    """Return a run with all values tapped as a dump."""
     graph = bundle.checked.graphs[task]
     if not graph.values.keys() <= result.taps.keys():
-        message = "the audio is split, and a dump is of one piece"
+        message = "the audio is split, but a dump has only one piece"
         raise ComposerError(Problem("R549", message, hint="give a clip of one piece"))
     stages = {name: stage(graph, name, result.taps[name]) for name in graph.values}
     made = {name: stages[name] for name in graph.inputs}
@@ -77,7 +77,7 @@ def dumped(
 
 
 def stage(graph: Graph, name: str, value: Any) -> Stage:
-    """Describe a value as its port does; a row lies along the last axis of fixed length."""
+    """Describe a value as its port does; rows are along the last axis of fixed length."""
     port = graph.values[name].port
     if port is None or port.kind != "tensor":
         return stage_of(value, None, (), -1)
@@ -87,7 +87,7 @@ def stage(graph: Graph, name: str, value: Any) -> Stage:
 
 
 def with_floor(dump: Dump, other: Dump) -> Dump:
-    """Return the dump with the noise of each stage: how far another run of it is."""
+    """Return the dump with the noise of each stage: its distance from another run."""
     return replace(
         dump,
         stages={name: _floor(each, other.stages.get(name)) for name, each in dump.stages.items()},
@@ -96,9 +96,9 @@ def with_floor(dump: Dump, other: Dump) -> Dump:
 
 
 def _floor(own: Stage, other: Stage | None) -> Stage:
-    want, have = plain(own.value), plain(other.value) if other else ""
-    if isinstance(want, str) or isinstance(have, str) or want.shape != have.shape:
+    expected, actual = plain(own.value), plain(other.value) if other else ""
+    if isinstance(expected, str) or isinstance(actual, str) or expected.shape != actual.shape:
         return own
-    if want.dtype.kind != "f" or not want.size or not np.isfinite([want, have]).all():
+    if expected.dtype.kind != "f" or not expected.size or not np.isfinite([expected, actual]).all():
         return own
-    return replace(own, floor=measure(have, want, own.along))
+    return replace(own, floor=measure(actual, expected, own.along))

@@ -64,6 +64,8 @@ def diagram(graph: Graph) -> Diagram:
 
 def _arrow(ports: Ports, value: str, end: str, label: str, into: str) -> Arrow:
     base, _, out = value.partition(".")
-    dotted = f".{out}" if out else ""
-    text = " → ".join(part for part in (dotted, label if label not in (base, out) else "") if part)
+    format_path = f".{out}" if out else ""
+    text = " → ".join(
+        part for part in (format_path, label if label not in (base, out) else "") if part
+    )
     return Arrow(f"v_{base}", end, text, f"${value} → {into}: {ports[value]}")

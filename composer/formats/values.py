@@ -44,7 +44,7 @@ def pack_values(values: Mapping[str, Any], about: Mapping[str, str]) -> bytes:
 def read_values(path: Path) -> dict[str, Any]:
     """Read values by name; raise ComposerError unless every byte of the file is accounted for."""
     if not path.is_file():
-        what = "this is not a file" if path.exists() else "there is no such file"
+        what = "this is not a file" if path.exists() else "the file does not exist"
         raise ComposerError(Problem("R542", what, Place(str(path))))
     index = read_safetensors(Location(str(path.parent), path.name, path.parent))
     values = {name: _array(path, tensor) for name, tensor in index.items()}

@@ -1,1 +1,1 @@
-"""Decoding apart from any model: sampling, stop rules, streamed text, the engine."""
+"""Decoding that is independent of any model: sampling, stop rules, streamed text, the engine."""

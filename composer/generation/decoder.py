@@ -1,4 +1,4 @@
-"""What a sequence is to the decoders of language models: its prompt, and its state."""
+"""The prompt and the state of one sequence, and what a decoder with a cache offers."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ import numpy as np
 
 @dataclass(frozen=True)
 class Prompt:
-    """What a sequence begins with.
+    """The input that a sequence starts with.
 
     `rows` are the model's inputs by its keywords, each with the leading axis T: embeddings [T, D],
-    and whatever else an architecture takes beside them. `adapters` are on while the sequence is
+    and whatever else an architecture takes beside them. `adapters` are active while the sequence is
     read and continued.
     """
 
@@ -42,7 +42,7 @@ class CachedDecoder(Protocol):
     """A `composer.generation.engine.Decoder` whose caches can be kept and trimmed."""
 
     def prefill(self, prompt: Prompt, cache: Any = None) -> State:
-        """Read a prompt, after what `cache` has read."""
+        """Prefill a prompt after what `cache` already contains."""
 
     def step(self, states: Sequence[State], tokens: Sequence[int]) -> None: ...
 
@@ -53,13 +53,13 @@ class CachedDecoder(Protocol):
     def retire(self, state: State) -> None: ...
 
     def embed_tokens(self, tokens: Sequence[int]) -> Mapping[str, Any]:
-        """Return the rows of tokens that were chosen, as a prompt has them."""
+        """Return the embedding rows of generated tokens, as in a prompt."""
 
     def bits(self, value: Any) -> np.ndarray:
         """Return the bits of each row of an input, uint8 [T, N]."""
 
     def trim(self, cache: Any, surplus: int) -> bool:
-        """Forget the last rows that a cache has read; tell whether it could."""
+        """Drop the last rows of a cache; return whether that was possible."""
 
-    def given(self, value: np.ndarray) -> Any:
-        """Return an array of NumPy as the backend's."""
+    def from_numpy(self, value: np.ndarray) -> Any:
+        """Convert a NumPy array to the backend's."""

@@ -1,4 +1,4 @@
-"""Decode token by token, several sequences at a time, with no knowledge of any model."""
+"""Decode token by token, several sequences at a time, independent of any model."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ from composer.generation.text import TextStream, Tokenizer
 
 
 class Decoder(Protocol):
-    """A language model that continues sequences; what a state is, is its own affair.
+    """A language model that continues sequences; its states are opaque to the engine.
 
-    A state holds one sequence's cache and the logits that follow its last row. `step` may leave
+    A state has one sequence's cache and the logits after its last row. `step` may leave
     its work running: `greedy` and `logits` wait for it.
     """
 
@@ -29,20 +29,20 @@ class Decoder(Protocol):
         """Append one token to each state, in place."""
 
     def greedy(self, states: Sequence[Any]) -> list[int]:
-        """Return the likeliest next token of each state, found where the logits are."""
+        """Return the most likely next token of each state, computed on the logits' device."""
 
     def logits(self, state: Any) -> np.ndarray:
         """Return the logits that follow, float32 [V]."""
 
     def retire(self, state: Any) -> None:
-        """Take back a state in good order; one that failed does not come back."""
+        """Take back a finished state; a failed one is not returned."""
 
 
 @dataclass(frozen=True)
 class Request:
-    """A prompt, in whatever form its decoder reads, and how to continue it.
+    """A prompt, in the form its decoder reads, and how to continue it.
 
-    What stands between the marks of `reasoning` is said, and is no text.
+    Ids between the marks of `reasoning` are generated but left out of the text.
     """
 
     prompt: Any
@@ -53,7 +53,7 @@ class Request:
 
 @dataclass(eq=False)
 class Answer:
-    """What one request has come to so far."""
+    """The state of one request: ids and text so far."""
 
     stop: Stop
     sampler: Sampler
@@ -63,25 +63,25 @@ class Answer:
     text: str = ""
     finish_reason: FinishReason | None = None
 
-    def take(self, token: int) -> Token:
-        """Add one decoding step; the last one brings what text was held back."""
+    def add(self, token: int) -> Token:
+        """Add one decoding step; the last one also returns pending text."""
         self.finish_reason = self.stop.after(token, len(self.ids) + 1)
         piece = ""
         if self.finish_reason != "stop":
             self.ids.append(token)
-            if not self.reasoning.has(token):
+            if not self.reasoning.skips(token):
                 piece = self.stream.push(token)
         if self.finish_reason:
             piece += self.stream.finish()
         self.text += piece
         return Token(token, piece)
 
-    def leave(self) -> None:
-        """End it here; text that is still held back never comes."""
+    def cancel(self) -> None:
+        """Stop here; pending text is dropped."""
         self.finish_reason = "cancelled"
 
     def outputs(self) -> dict[str, Any]:
-        """Return text, ids [N] without the one that stopped it, and why it ended."""
+        """Return the text, ids [N] without the stop id, and the finish reason."""
         ids = np.array(self.ids, np.int64)
         return {"text": self.text, "ids": ids, "finish_reason": self.finish_reason}
 
@@ -108,36 +108,37 @@ class Engine:
         return answer
 
     def retire(self, answer: Answer) -> None:
-        """Forget a request, finished or given up, and give its state back."""
+        """Remove a finished or cancelled request and return its state to the decoder."""
         if answer in self._states:
             self._decoder.retire(self._states.pop(answer))
 
     def advance(self) -> list[tuple[Answer, Token]]:
-        """Take one token for every request in flight, and retire those that end with it.
+        """Generate one token for every request in flight, and retire the finished ones.
 
-        The next step is under way before the tokens are handed out, so that a device computes
-        while its caller reads.
+        The next step starts before the tokens are returned, so that the device computes
+        while the caller reads.
         """
-        chosen = self._choose()
-        steps = [(answer, answer.take(token)) for answer, token in chosen.items()]
-        for answer in chosen:
+        tokens_by_answer = self._choose()
+        steps = [(answer, answer.add(token)) for answer, token in tokens_by_answer.items()]
+        for answer in tokens_by_answer:
             if answer.finish_reason:
                 self.retire(answer)
         if self._states:
-            going = list(self._states)
-            tokens = [chosen[answer] for answer in going]
-            self._decoder.step([self._states[answer] for answer in going], tokens)
+            active = list(self._states)
+            tokens = [tokens_by_answer[answer] for answer in active]
+            self._decoder.step([self._states[answer] for answer in active], tokens)
         return steps
 
     def _choose(self) -> dict[Answer, int]:
         greedy = [answer for answer in self._states if answer.sampler.sampling.greedy]
         likeliest = iter(self._decoder.greedy([self._states[answer] for answer in greedy]))
-        return {
-            answer: next(likeliest)
-            if answer.sampler.sampling.greedy
-            else answer.sampler.choose(self._decoder.logits(state))
-            for answer, state in self._states.items()
-        }
+        chosen = {}
+        for answer, state in self._states.items():
+            if answer.sampler.sampling.greedy:
+                chosen[answer] = next(likeliest)
+            else:
+                chosen[answer] = answer.sampler.choose(self._decoder.logits(state))
+        return chosen
 
 
 def generate(
@@ -145,19 +146,19 @@ def generate(
 ) -> Generator[Token, bool | None, dict[str, Any]]:
     """Continue one request; yield its tokens and return its outputs.
 
-    The id that stops it is not yielded, unless text that was held back comes out with it. A reader
-    who has read enough sends true, and the outputs are those of what was read.
+    The stop id is not yielded unless pending text comes with it. A reader who
+    sends true cancels the request; the outputs are then those so far.
     """
     engine = Engine(decoder, tokenizer)
     answer = engine.admit(request)
     try:
         while engine.busy:
             for _, token in engine.advance():
-                enough: bool | None = False
+                stop_requested: bool | None = False
                 if answer.finish_reason != "stop" or token.text:
-                    enough = yield token
-                if enough and not answer.finish_reason:
-                    answer.leave()
+                    stop_requested = yield token
+                if stop_requested and not answer.finish_reason:
+                    answer.cancel()
                     engine.retire(answer)
     except GeneratorExit:
         engine.retire(answer)

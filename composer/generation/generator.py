@@ -20,7 +20,7 @@ from composer.generation.text import Tokenizer
 
 
 class TextGenerator:
-    """Continue prompts; `rows` ids are known, `stop` end a text, `limit` positions are known."""
+    """Continue prompts: `rows` ids exist, `stop` ids end a text, `limit` is the context length."""
 
     def __init__(
         self,
@@ -42,63 +42,62 @@ class TextGenerator:
     ) -> Generator[Token, None, dict[str, Any]]:
         """Continue until an end-of-text id, one of `stop`, or `max_tokens`.
 
-        With `reuse_cache` the KV cache of the last prompt that was kept serves this one as far as
-        their rows agree. The call itself raises what is wrong with the options; the work begins
-        with the first token.
+        With `reuse_cache` the KV cache of the last prompt is reused as far as the rows agree. The
+        call itself raises errors of the options; decoding starts with the first token.
         """
-        room = self.room(len(prompt), options.max_tokens)
+        budget = self.token_budget(len(prompt), options.max_tokens)
         stop = {self.id_of("R516", "stop", each) for each in options.stop}
         marks = None
         if options.reasoning:
             marks = Marks(*(self.id_of("R565", "reasoning", each) for each in options.reasoning))
-        request = Request(prompt, options.sampling, Stop(self.stop | stop, room), marks)
+        request = Request(prompt, options.sampling, Stop(self.stop | stop, budget), marks)
         decoder = self.prefix_cache if options.reuse_cache else self.decoder
         return generate(decoder, self.tokenizer, request)
 
     def replay(self, prompt: Prompt, ids: Any) -> Any:
         """Return the logits before each of ids [N], float32 [N, V], step by step as in decoding."""
-        self.known(ids)
+        self.check_ids(ids)
         state = self.decoder.prefill(prompt)
         found = np.zeros((len(ids), self.rows), np.float32)
         for row, token in zip(found, ids.tolist(), strict=True):
             row[:] = self.decoder.logits(state)
             self.decoder.step([state], [token])
-        return self.decoder.given(found)
+        return self.decoder.from_numpy(found)
 
-    def known(self, ids: Any) -> None:
+    def check_ids(self, ids: Any) -> None:
         """Raise ComposerError unless all ids are in the vocabulary."""
-        odd = dict.fromkeys(each for each in ids.tolist() if not 0 <= each < self.rows)
-        if odd:
+        unknown = dict.fromkeys(each for each in ids.tolist() if not 0 <= each < self.rows)
+        if unknown:
             raise ComposerError(
                 Problem(
                     "R513",
-                    f"ids {some(odd)} are outside the vocabulary of {self.rows}",
-                    hint="they are of another model's tokenizer, or what a fill put there",
+                    f"ids {some(unknown)} are outside the vocabulary of {self.rows}",
+                    hint="they come from another model's tokenizer, or from a fill",
                 )
             )
 
-    def room(self, rows: int, max_tokens: int) -> int:
-        """Return how many tokens may follow, within the positions that the model knows."""
+    def token_budget(self, rows: int, max_tokens: int) -> int:
+        """Return how many tokens may follow within the model's context."""
         if self.limit is None:
             return max_tokens
         if rows >= self.limit:
             raise ComposerError(
                 Problem(
                     "R514",
-                    f"the prompt has {rows} positions, but the model knows {self.limit}",
+                    f"the prompt has {rows} positions, but the model's context is {self.limit}",
                     hint="cut the input into shorter pieces",
                 )
             )
         return min(max_tokens, self.limit - rows)
 
     def id_of(self, code: str, option: str, token: int | str) -> int:
-        """Return the id of a token that an option gives as an id or by its text."""
+        """Return the id of a token given as an id or as text."""
         found = self.tokenizer.token_to_id(token) if isinstance(token, str) else token
         if found is None or not 0 <= found < self.rows:
             raise ComposerError(
                 Problem(
                     code,
-                    f"{option} {token!r} is no token of this model",
+                    f"{option} {token!r} is not a token of this model",
                     hint="give one token, as an id or as its text in tokenizer.json",
                 )
             )

@@ -18,25 +18,28 @@ TokenOrId = int | str
 
 @dataclass(frozen=True)
 class GenerationOptions:
-    """How a decoder continues a prompt; raise ComposerError where options contradict each other."""
+    """How a decoder continues a prompt; raise ComposerError if options contradict each other."""
 
     max_tokens: Annotated[
-        int, Field(ge=1, le=1_000_000, description="How many tokens may follow.")
+        int, Field(ge=1, le=1_000_000, description="The most tokens to generate.")
     ] = 256
-    temperature: Annotated[float, Field(ge=0, le=100, description="0 takes the likeliest.")] = 0.0
+    temperature: Annotated[float, Field(ge=0, le=100, description="0 is greedy.")] = 0.0
     top_p: Annotated[float, Field(gt=0, le=1, description="1 keeps every probability.")] = 1.0
     top_k: Annotated[int, Field(ge=0, description="0 keeps every token.")] = 0
-    seed: Annotated[int, Field(ge=0, description="The same seed draws the same tokens.")] = 0
+    seed: Annotated[int, Field(ge=0, description="The same seed gives the same tokens.")] = 0
     stop: Annotated[
         tuple[TokenOrId, ...],
-        Field(description="Ids, or tokens by their text, that end a text as the model's own do."),
+        Field(
+            description="Ids, or tokens by their text, that stop generation like the model's own."
+        ),
     ] = ()
     reasoning: Annotated[
         tuple[TokenOrId, TokenOrId] | None,
-        Field(description="Two tokens: what stands between them is no part of the text."),
+        Field(description="Two tokens: the text between them is left out of the answer."),
     ] = None
     reuse_cache: Annotated[
-        bool, Field(description="Keep the KV cache for a run that begins with the same rows.")
+        bool,
+        Field(description="Reuse the KV cache of the last run as far as the rows are the same."),
     ] = False
 
     def __post_init__(self) -> None:
@@ -49,14 +52,14 @@ class GenerationOptions:
 
 
 def validate_generation(method: str, options: Mapping[str, Any]) -> None:
-    """Raise ComposerError where the options of one call of a decoder contradict each other."""
-    once(options.get("adapters", ()))
+    """Raise ComposerError if the options of one call contradict each other."""
+    check_unique_adapters(options.get("adapters", ()))
     if method == "generate":
         GenerationOptions(**{each.name: options[each.name] for each in fields(GenerationOptions)})
 
 
-def once(names: Sequence[str]) -> None:
-    """Raise ComposerError for an adapter that is switched on twice."""
+def check_unique_adapters(names: Sequence[str]) -> None:
+    """Raise ComposerError for an adapter that is named twice."""
     if len({*names}) < len(names):
         message = f"an adapter is switched on twice: {listed(names)}"
         raise ComposerError(Problem("R561", message, hint="its scale says how much it counts"))

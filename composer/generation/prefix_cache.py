@@ -1,4 +1,4 @@
-"""Keep the KV cache of the last sequence for the one that begins as it did."""
+"""Reuse the KV cache of the last sequence for a prompt with the same prefix."""
 
 from __future__ import annotations
 
@@ -15,80 +15,84 @@ from composer.generation.decoder import CachedDecoder, Prompt, State
 
 
 @dataclass(eq=False)
-class Kept(State):
-    """A state that knows what its cache has read: a digest of each row, and tokens after them.
+class CachedState(State):
+    """A state with the contents of its cache: a digest of each row, and the tokens after them.
 
-    `tokens` is None while a step is under way, and stays so where it fails.
+    `tokens` is None during a step, and stays None if the step fails.
     """
 
-    read: list[bytes] = field(default_factory=list)
+    digests_read: list[bytes] = field(default_factory=list)
     tokens: list[int] | None = field(default_factory=list)
 
 
 class PrefixCache:
-    """An `engine.Decoder` over another, which reads only what is new of a prompt.
+    """An `engine.Decoder` that wraps another and prefills only the new rows of a prompt.
 
-    It holds the cache of one sequence, the last that came back. A prompt takes it away and goes on
-    from it as far as both have the same rows, bit for bit, in all that the model is given, under
-    the same adapters. Where the cache has read more than that it is trimmed, and given up if it
-    cannot be: a sliding window has forgotten what it would have to show again.
+    It stores the cache of one sequence, the last that was retired. A prompt takes it and continues
+    it as far as both have the same rows, bit for bit, in every input of the model, under
+    the same adapters. A longer cache is trimmed, or dropped if it
+    cannot be: a sliding window no longer has the rows that it would need.
     """
 
     def __init__(self, decoder: CachedDecoder) -> None:
         self.decoder = decoder
-        self.held: Kept | None = None
-        self._taking = Lock()  # not every backend has a thread of its own
+        self.stored: CachedState | None = None
+        self._lock = Lock()  # not every backend has a thread of its own
 
-    def prefill(self, prompt: Prompt) -> Kept:
+    def prefill(self, prompt: Prompt) -> CachedState:
         # Taken away first: no other sequence may go on from it meanwhile, nor any if this fails.
-        with self._taking:
-            held, self.held = self.held, None
+        with self._lock:
+            stored, self.stored = self.stored, None
         cache, count = None, 0
-        read = digests(prompt.rows, self.decoder.bits)
-        if held and held.adapters == prompt.adapters:
-            cache, count = self._trimmed(held, read)
-        del held
-        rest = Prompt({name: rows[count:] for name, rows in prompt.rows.items()}, prompt.adapters)
-        state = self.decoder.prefill(rest, cache)
-        return Kept(state.cache, state.logits, state.adapters, read)
+        digests_read = digests(prompt.rows, self.decoder.bits)
+        if stored and stored.adapters == prompt.adapters:
+            cache, count = self._trimmed(stored, digests_read)
+        del stored
+        remaining = Prompt(
+            {name: rows[count:] for name, rows in prompt.rows.items()}, prompt.adapters
+        )
+        state = self.decoder.prefill(remaining, cache)
+        return CachedState(state.cache, state.logits, state.adapters, digests_read)
 
-    def _trimmed(self, held: Kept, read: Sequence[bytes]) -> tuple[Any, int]:
-        """Return a cache and how many of the rows it has read: all at most but the last."""
-        had = held.read
-        if held.tokens:
-            had = had + digests(self.decoder.embed_tokens(held.tokens), self.decoder.bits)
-        pairs = zip(had, read[:-1], strict=False)
+    def _trimmed(self, stored: CachedState, digests_read: Sequence[bytes]) -> tuple[Any, int]:
+        """Return a cache and how many rows it shares with the prompt: at most all but the last."""
+        cached_rows = stored.digests_read
+        if stored.tokens:
+            cached_rows = cached_rows + digests(
+                self.decoder.embed_tokens(stored.tokens), self.decoder.bits
+            )
+        pairs = zip(cached_rows, digests_read[:-1], strict=False)
         count = sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], pairs))
-        surplus = len(had) - count
-        if not count or (surplus and not self.decoder.trim(held.cache, surplus)):
+        surplus = len(cached_rows) - count
+        if not count or (surplus and not self.decoder.trim(stored.cache, surplus)):
             return None, 0
-        return held.cache, count
+        return stored.cache, count
 
-    def step(self, states: Sequence[Kept], tokens: Sequence[int]) -> None:
+    def step(self, states: Sequence[CachedState], tokens: Sequence[int]) -> None:
         before = [state.tokens for state in states]
         for state in states:
             state.tokens = None
         self.decoder.step(states, tokens)
-        for state, read, token in zip(states, before, tokens, strict=True):
-            if read is not None:
-                read.append(token)
-                state.tokens = read
+        for state, earlier, token in zip(states, before, tokens, strict=True):
+            if earlier is not None:
+                earlier.append(token)
+                state.tokens = earlier
 
-    def greedy(self, states: Sequence[Kept]) -> list[int]:
+    def greedy(self, states: Sequence[CachedState]) -> list[int]:
         return self.decoder.greedy(states)
 
-    def logits(self, state: Kept) -> np.ndarray:
+    def logits(self, state: CachedState) -> np.ndarray:
         return self.decoder.logits(state)
 
-    def retire(self, state: Kept) -> None:
-        """Hold its cache, in place of any other."""
+    def retire(self, state: CachedState) -> None:
+        """Store its cache in place of any other."""
         if state.tokens is not None:
             state.logits = None
-            self.held = state
+            self.stored = state
 
 
 def digests(rows: Mapping[str, Any], bits_of: Callable[[Any], np.ndarray]) -> list[bytes]:
-    """Return a digest of each row: of its bits in every input of the model."""
+    """Return a digest of each row: the bits of that row in every input of the model."""
     blank = blake2b(digest_size=16)
     parts: list[Any] = []
     for name, value in sorted(rows.items()):

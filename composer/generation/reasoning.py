@@ -1,4 +1,4 @@
-"""What a model says aside, such as its thoughts: the ids between two marks."""
+"""Reasoning that is left out of the text: the ids between two marks."""
 
 from __future__ import annotations
 
@@ -8,24 +8,24 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Marks:
-    """The id that begins what is said aside, and the one that ends it."""
+    """The ids that open and close a stretch of reasoning."""
 
     open: int
     close: int
 
 
 class ReasoningFilter:
-    """Follow an answer id by id; without marks nothing stands aside.
+    """Follow an answer id by id; without marks nothing is reasoning.
 
-    Both marks stand aside themselves, and so does all that follows one that is never closed.
+    Both marks count as reasoning, and so does everything after one that is never closed.
     """
 
     def __init__(self, marks: Marks | None) -> None:
         self._marks = marks
         self._inside = False
 
-    def has(self, id: int) -> bool:
-        """Take the next id and tell whether it stands aside."""
+    def skips(self, id: int) -> bool:
+        """Take the next id and tell whether it is reasoning."""
         if self._marks is None:
             return False
         if id in (self._marks.open, self._marks.close):
@@ -35,6 +35,6 @@ class ReasoningFilter:
 
 
 def without_reasoning(ids: Iterable[int], marks: Marks | None) -> list[int]:
-    """Return the ids that stand not aside."""
-    aside = ReasoningFilter(marks)
-    return [id for id in ids if not aside.has(id)]
+    """Return the ids that are not reasoning."""
+    reasoning = ReasoningFilter(marks)
+    return [id for id in ids if not reasoning.skips(id)]

@@ -12,10 +12,10 @@ from composer.core.errors import ComposerError, Problem
 
 @dataclass(frozen=True)
 class Sampling:
-    """How tokens are chosen; temperature 0 is greedy, and then top_p and top_k have no say.
+    """How tokens are chosen; temperature 0 is greedy, and top_p and top_k have no effect.
 
-    `top_k` 0 keeps every token, `top_p` 1 every probability. However small a temperature above 0
-    is, it draws: among equals where the others have become too unlikely.
+    `top_k` 0 keeps every token, `top_p` 1 every probability. A temperature above 0, however small,
+    samples, even if only among equally likely tokens.
     """
 
     temperature: float = 0.0
@@ -24,25 +24,25 @@ class Sampling:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        problems = [Problem("R510", text) for text in self._faults()]
+        problems = [Problem("R510", text) for text in self._errors()]
         if problems:
             raise ComposerError(problems)
 
-    def _faults(self) -> list[str]:
-        faults = []
+    def _errors(self) -> list[str]:
+        errors = []
         if not (math.isfinite(self.temperature) and self.temperature >= 0):
-            faults.append(f"temperature is {self.temperature}; it must be 0 or more, and finite")
+            errors.append(f"temperature is {self.temperature}; it must be 0 or more, and finite")
         if not 0 < self.top_p <= 1:
-            faults.append(f"top_p is {self.top_p}; it must be above 0 and at most 1")
+            errors.append(f"top_p is {self.top_p}; it must be above 0 and at most 1")
         if self.top_k < 0:
-            faults.append(f"top_k is {self.top_k}; it must be 0, which keeps all, or more")
+            errors.append(f"top_k is {self.top_k}; it must be 0, which keeps all, or more")
         if not 0 <= self.seed < 2**64:
-            faults.append(f"seed is {self.seed}; it must be from 0 to 2**64 - 1")
+            errors.append(f"seed is {self.seed}; it must be from 0 to 2**64 - 1")
         if self.temperature == 0 and self.top_p != 1:
-            faults.append(f"top_p {self.top_p} has no effect at temperature 0, which is greedy")
+            errors.append(f"top_p {self.top_p} has no effect at temperature 0, which is greedy")
         if self.temperature == 0 and self.top_k != 0:
-            faults.append(f"top_k {self.top_k} has no effect at temperature 0, which is greedy")
-        return faults
+            errors.append(f"top_k {self.top_k} has no effect at temperature 0, which is greedy")
+        return errors
 
     @property
     def greedy(self) -> bool:
@@ -60,7 +60,7 @@ class Sampler:
         """Return float64 probabilities [V] of float32 logits [V].
 
         Temperature comes first, then top_k, then top_p, as in transformers' generation: top_k
-        keeps ties with the k-th logit; top_p keeps the smallest set of the likeliest tokens whose
+        keeps ties with the k-th logit; top_p keeps the smallest set of the most likely tokens whose
         probability reaches it.
         """
         sampling = self.sampling
@@ -68,8 +68,8 @@ class Sampler:
         with np.errstate(over="ignore"):  # a quotient beyond float64 is a chance of 0
             scaled = below / sampling.temperature
         if 0 < sampling.top_k < scaled.size:
-            least = np.partition(scaled, -sampling.top_k)[-sampling.top_k]
-            scaled = np.where(scaled < least, -np.inf, scaled)
+            threshold = np.partition(scaled, -sampling.top_k)[-sampling.top_k]
+            scaled = np.where(scaled < threshold, -np.inf, scaled)
         chances = softmax(scaled)
         if sampling.top_p < 1:
             order = np.argsort(-scaled, kind="stable")  # two logits may round to one chance
@@ -82,11 +82,13 @@ class Sampler:
     def choose(self, logits: np.ndarray) -> int:
         """Return the next token of float32 logits [V]."""
         if not np.isfinite(logits.max()):  # NaN, +inf, or -inf throughout
-            raise ComposerError(not_a_number())
+            raise ComposerError(logits_error())
         if self.sampling.greedy:
             return int(np.argmax(logits))
-        ends = np.cumsum(self.probabilities(logits))
-        return int(np.searchsorted(ends, self._random.random() * ends[-1], side="right"))
+        cumulative = np.cumsum(self.probabilities(logits))
+        return int(
+            np.searchsorted(cumulative, self._random.random() * cumulative[-1], side="right")
+        )
 
 
 def softmax(logits: np.ndarray) -> np.ndarray:
@@ -96,8 +98,8 @@ def softmax(logits: np.ndarray) -> np.ndarray:
     return powers
 
 
-def not_a_number() -> Problem:
-    """Say that no token can be chosen from a decoder's logits."""
+def logits_error() -> Problem:
+    """Return the problem for logits that no token can be chosen from."""
     return Problem(
         "R512",
         "the decoder's logits are not numbers (NaN or infinite)",

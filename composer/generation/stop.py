@@ -12,7 +12,7 @@ FinishReason = Literal["stop", "length", "cancelled"]
 
 @dataclass(frozen=True)
 class Stop:
-    """Stop at one of `ids`, which is then no part of the answer, or after `max_tokens` ids."""
+    """Stop at one of `ids`, which is not part of the answer, or after `max_tokens` ids."""
 
     ids: frozenset[int]
     max_tokens: int
@@ -27,7 +27,7 @@ class Stop:
             )
 
     def after(self, token: int, count: int) -> FinishReason | None:
-        """Say why decoding ends with `token`, the `count`th id, or None where it goes on."""
+        """Return why decoding ends with `token`, the `count`th id, or None to continue."""
         if token in self.ids:
             return "stop"
         return "length" if count >= self.max_tokens else None

@@ -1,4 +1,4 @@
-"""Turn ids into text while they come."""
+"""Turn ids into text as they arrive."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from composer.core.errors import ComposerError, Problem
 from composer.core.location import Location
 from composer.formats import tokenizer_bytes
 
-UNKNOWN = "\N{REPLACEMENT CHARACTER}"
+REPLACEMENT = "\N{REPLACEMENT CHARACTER}"
 WINDOW = 24  # ids decoded anew for each id that comes
 CONTEXT = 6
 
@@ -18,7 +18,7 @@ _BYTE = re.compile(r"<0x[0-9A-Fa-f]{2}>")
 
 
 class Tokenizer(Protocol):
-    """What is needed of `tokenizers.Tokenizer`."""
+    """The part of `tokenizers.Tokenizer` that is used here."""
 
     def decode(self, ids: Sequence[int], skip_special_tokens: bool = True) -> str: ...
 
@@ -33,31 +33,31 @@ def read_tokenizer(location: Location) -> Tokenizer:
 
     data = tokenizer_bytes(location)
     try:
-        made: Any = Reader.from_buffer(data)
+        tokenizer: Any = Reader.from_buffer(data)
     except Exception as error:  # tokenizers raises no narrower class
         raise ComposerError(
             Problem("R519", f"{location} is not a tokenizer that can be read: {error}")
         ) from error
-    return made  # type: ignore[no-any-return]
+    return tokenizer  # type: ignore[no-any-return]
 
 
 class TextStream:
-    """Give the text of ids as soon as it is certain.
+    """Yield the text of ids as soon as it is final.
 
-    The pieces of `push` and of one `finish` add up to the decoding of all ids at once. Text waits
-    while its last character may still change: a UTF-8 sequence split over tokens, which decodes
-    to U+FFFD until it is whole, or a byte token, whose run is read together. Special tokens give
-    no text; added tokens that are not special, such as <asr_text>, do.
+    The pieces of `push` and of one `finish` add up to the decoding of all ids at once. Text is held
+    back while its last character may still change: a UTF-8 sequence split over tokens, which
+    decodes to U+FFFD until it is whole, or a byte token, whose run is read together. Special tokens
+    give no text; added tokens that are not special, such as <asr_text>, do.
     """
 
     def __init__(self, tokenizer: Tokenizer) -> None:
         self._tokenizer = tokenizer
         self._ids: list[int] = []
-        self._given = 0  # characters of the window's text that are out
+        self._emitted = 0  # characters of the window's text that are out
         self._in_bytes = False
 
     def push(self, token: int) -> str:
-        """Add one id and return the text that it makes certain."""
+        """Add one id and return the text that became final."""
         self._ids.append(token)
         if _BYTE.fullmatch(self._tokenizer.id_to_token(token) or ""):
             self._in_bytes = True
@@ -66,28 +66,28 @@ class TextStream:
         if self._in_bytes:
             return ""
         text = self._decode(self._ids)
-        held = text.endswith(UNKNOWN)
-        certain = text[: len(text) - held]
-        piece = certain[self._given :]
-        self._given = max(self._given, len(certain))
-        if not held and len(self._ids) >= WINDOW:
-            self._shorten()
+        incomplete = text.endswith(REPLACEMENT)
+        complete = text[: len(text) - incomplete]
+        piece = complete[self._emitted :]
+        self._emitted = max(self._emitted, len(complete))
+        if not incomplete and len(self._ids) >= WINDOW:
+            self._trim_window()
         return piece
 
     def finish(self) -> str:
-        """Return what was still held back."""
+        """Return the text that was held back."""
         text = self._decode(self._ids)
-        piece = text[self._given :]
-        self._given = len(text)
+        piece = text[self._emitted :]
+        self._emitted = len(text)
         return piece
 
-    def _shorten(self) -> None:
+    def _trim_window(self) -> None:
         """Keep the last ids as context: a decoder may strip the space before its first word."""
-        rest = self._ids[-CONTEXT:]
-        text = self._decode(rest)
-        if text.strip() and UNKNOWN not in text:
-            self._ids = rest
-            self._given = len(text)
+        remaining = self._ids[-CONTEXT:]
+        text = self._decode(remaining)
+        if text.strip() and REPLACEMENT not in text:
+            self._ids = remaining
+            self._emitted = len(text)
 
     def _decode(self, ids: Sequence[int]) -> str:
         return self._tokenizer.decode(ids, skip_special_tokens=True)

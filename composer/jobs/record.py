@@ -9,7 +9,7 @@ from typing import Any
 
 from composer.comparison.dump import Dump
 from composer.comparison.steps import with_steps
-from composer.comparison.tap import replayed, tap, with_floor
+from composer.comparison.tap import tap, with_floor, with_replayed_steps
 from composer.core.errors import ComposerError, Problem
 from composer.jobs.bundle import AnyBundle, Options, opened
 from composer.jobs.progress import OnProgress, Progress, no_progress
@@ -108,7 +108,7 @@ def _record(
     with with_step_logits(bundle, name):
         progress(Progress("running", bundle.name))
         made = tap(bundle, name, values, options)
-        return replayed(like, made, bundle, name, options) if like else made
+        return with_replayed_steps(like, made, bundle, name, options) if like else made
 
 
 def _title(bundle: AnyBundle) -> str:

@@ -1,4 +1,4 @@
-"""From a file's text to a manifest that is well formed, with the place of everything in it."""
+"""Read a file's text into a validated manifest that knows the place of each part."""
 
 from composer.manifest.entries import (
     AdapterEntry,

@@ -1,4 +1,4 @@
-"""Hold what a manifest says, once it is known to be well formed."""
+"""The contents of a validated manifest."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ class AdapterEntry:
 
 @dataclass(frozen=True)
 class ComponentEntry:
-    """A component as it is written; its config is checked by the component itself."""
+    """A component's entry; the component itself checks its config."""
 
     name: str
     use: str
@@ -58,7 +58,7 @@ class ComponentEntry:
 
 @dataclass(frozen=True)
 class Split:
-    """How long audio is cut: seconds in a piece, and what stands between two pieces' texts."""
+    """How long audio is split: seconds per piece, and the text that joins two pieces' texts."""
 
     seconds: int
     join: str
@@ -66,7 +66,7 @@ class Split:
 
 @dataclass(frozen=True)
 class Input:
-    """What a task takes; without a default it must be given."""
+    """An input of a task; without a default it is required."""
 
     type: Literal["audio", "text", "ids", "mask", "image", "tensor"]
     port: str | None = None
@@ -76,7 +76,7 @@ class Input:
 
 @dataclass(frozen=True)
 class Node:
-    """What a node runs and what it is given: `$references` and literals."""
+    """A node's component or operator, and its inputs: `$references` and literals."""
 
     run: str
     with_: Mapping[str, Any] = field(default_factory=dict)
@@ -84,7 +84,7 @@ class Node:
 
 @dataclass(frozen=True)
 class Task:
-    """A graph with its inputs and outputs; `at` is where its keys stand in the manifest."""
+    """A graph with its inputs and outputs; `at` is the path of its keys in the manifest."""
 
     name: str
     inputs: Mapping[str, Input]

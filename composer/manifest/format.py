@@ -1,61 +1,34 @@
-"""Describe format 1 of a bundle: every key, its type, and what it is for."""
+"""Define format 1 of a bundle: every key, its type and its purpose."""
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Discriminator, Field, Tag
-from pydantic_core import PydanticCustomError
+from pydantic import Discriminator, Field, Tag
+
+from composer.manifest.fields import (
+    DOTTED,
+    METHOD,
+    OTHER,
+    SLUG,
+    TEXT,
+    Bits,
+    Dtype,
+    GroupSize,
+    HubId,
+    InputType,
+    Inside,
+    Line,
+    Maybe,
+    Name,
+    Reference,
+    SourceText,
+    Space,
+    Strict,
+    tag_of,
+)
 
 VERSION = 1
-
-NAME = r"^[a-z][a-z0-9_]*$"
-SLUG = r"^[a-z0-9][a-z0-9-]*$"
-DOTTED = r"^[a-z][a-z0-9_]*(\.[a-z][a-z0-9_]*)*$"
-METHOD = r"^[a-z][a-z0-9_]*(\.[a-z][a-z0-9_]*)?$"
-SPACE = r"^[a-z][a-z0-9_]*\.[a-z][a-z0-9_]*$"
-REFERENCE = r"^\$[a-z][a-z0-9_]*(\.[A-Za-z0-9_]+)?$"
-HUB_ID = r"^[A-Za-z0-9][A-Za-z0-9._-]*/[A-Za-z0-9][A-Za-z0-9._-]*$"
-
-Dtype = Literal["float32", "float16", "bfloat16"]
-Bits = Literal[2, 3, 4, 5, 6, 8]
-GroupSize = Literal[32, 64, 128]
-InputType = Literal["audio", "text", "ids", "mask", "image", "tensor"]
-
-Line = Annotated[str, Field(min_length=1, max_length=2000)]
-Name = Annotated[str, Field(pattern=NAME, max_length=64)]
-HubId = Annotated[str, Field(pattern=HUB_ID, max_length=128)]
-Reference = Annotated[str, Field(pattern=REFERENCE, max_length=128)]
-Space = Annotated[str, Field(pattern=SPACE, max_length=128)]
-Inside = Annotated[str, Field(min_length=1, max_length=1024)]
-
-SourceText = Annotated[
-    str,
-    Field(min_length=1, max_length=512, json_schema_extra={"pattern": r"^(hf:.+/.+|\./.*|\.)$"}),
-]
-
-T = TypeVar("T")
-
-
-def _not_null(value: Any) -> Any:
-    if value is None:
-        raise PydanticCustomError("null", "a value")
-    return value
-
-
-Maybe = Annotated[T | None, BeforeValidator(_not_null)]
-
-TEXT, OTHER = "\0text", "\0other"
-
-
-def _either(value: Any) -> str:
-    return OTHER if isinstance(value, dict | list | BaseModel) else TEXT
-
-
-class Strict(BaseModel):
-    """Refuse what is not described, and convert nothing."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
 
 
 class Origin(Strict):
@@ -74,7 +47,7 @@ class Rule(Strict):
 
     bits: Bits = Field(description="Bits per weight.")
     group_size: Maybe[GroupSize] = Field(
-        None, description="Weights that share one scale; the recipe's own when absent."
+        None, description="Weights that share one scale; the recipe's own by default."
     )
 
 
@@ -85,7 +58,7 @@ class Recipe(Strict):
     group_size: GroupSize = Field(64, description="Weights that share one scale.")
     rules: dict[
         Line,
-        Annotated[Annotated[Bits, Tag(TEXT)] | Annotated[Rule, Tag(OTHER)], Discriminator(_either)],
+        Annotated[Annotated[Bits, Tag(TEXT)] | Annotated[Rule, Tag(OTHER)], Discriminator(tag_of)],
     ] = Field(
         default={},
         description="Bits for the weights whose name matches a glob; the last match counts.",
@@ -106,7 +79,7 @@ class LoraAdapter(Strict):
         examples=["repo/lora"],
     )
     scale: Maybe[Annotated[float, Field(ge=-1000, le=1000)]] = Field(
-        None, description="What its update is multiplied by; absent: what its own config says."
+        None, description="What its update is multiplied by; default: the scale in its own config."
     )
 
 
@@ -131,10 +104,10 @@ class ComponentModel(Strict):
     )
     precision: Maybe[
         Annotated[
-            Annotated[Dtype, Tag(TEXT)] | Annotated[Recipe, Tag(OTHER)], Discriminator(_either)
+            Annotated[Dtype, Tag(TEXT)] | Annotated[Recipe, Tag(OTHER)], Discriminator(tag_of)
         ]
     ] = Field(
-        None, description="What it runs in: a dtype or a quantization recipe. Absent: as stored."
+        None, description="What it runs in: a dtype or a quantization recipe. Default: as stored."
     )
     config: dict[str, Any] = Field(
         default={}, description="The component's own settings; each kind documents its keys."
@@ -153,11 +126,11 @@ class SplitModel(Strict):
     """Cut a long input into pieces, each of which is run by itself."""
 
     seconds: int = Field(ge=1, le=3600, description="The length of every piece but the last.")
-    join: str = Field(" ", max_length=16, description="What stands between two pieces' texts.")
+    join: str = Field(" ", max_length=16, description="The text that joins two pieces' texts.")
 
 
 class InputModel(Strict):
-    """What a task takes from whoever runs it."""
+    """An input of a task."""
 
     type: InputType = Field(description="What kind of value this is.")
     default: Any = Field(
@@ -195,15 +168,15 @@ class NodeModel(Strict):
 Inputs = dict[
     Name,
     Annotated[
-        Annotated[InputType, Tag(TEXT)] | Annotated[InputModel, Tag(OTHER)], Discriminator(_either)
+        Annotated[InputType, Tag(TEXT)] | Annotated[InputModel, Tag(OTHER)], Discriminator(tag_of)
     ],
 ]
 Graph = Annotated[dict[Name, NodeModel], Field(min_length=1)]
 Outputs = Annotated[dict[Name, Reference], Field(min_length=1)]
 
-INPUTS = "What it takes, by name: a type, or a mapping with type and default."
+INPUTS = "Inputs by name: a type, or a mapping with type and default."
 GRAPH = "The steps by name, each below the steps whose values it uses."
-OUTPUTS = "What it gives, by name: each a `$value` of the graph."
+OUTPUTS = "Outputs by name: each a `$value` of the graph."
 
 
 class TaskModel(Strict):
@@ -224,7 +197,7 @@ class BundleModel(Strict):
     )
     summary: Line = Field("", description="What the bundle is, in one line.")
     licence: Annotated[
-        Annotated[Line, Tag(TEXT)] | Annotated[list[Line], Tag(OTHER)], Discriminator(_either)
+        Annotated[Line, Tag(TEXT)] | Annotated[list[Line], Tag(OTHER)], Discriminator(tag_of)
     ] = Field(
         default=[],
         description="Its licence as an SPDX name, or a list when several apply.",

@@ -1,4 +1,4 @@
-"""Read JSON text as events, by the strict grammar and without recursion."""
+"""Parse JSON text into events, by the strict grammar and without recursion."""
 
 from __future__ import annotations
 
@@ -102,7 +102,7 @@ def _string(token: str, at: At, report: Report) -> str:
 
 
 def _refuse(text: str, position: int, at: At, expected: str, report: Report) -> NoReturn:
-    """Say what stands where `expected` should be."""
+    """Raise M106 with what was found in place of `expected`."""
     found = text[position]
     hint = None
     if text.startswith(("//", "/*", "#"), position):
@@ -110,7 +110,7 @@ def _refuse(text: str, position: int, at: At, expected: str, report: Report) -> 
     if found in "}]" and expected in ("a key", "a value"):
         hint = "remove the comma before it"
     elif found == "'":
-        hint = "JSON text stands in double quotes"
+        hint = "JSON text is written in double quotes"
     elif found == '"' and not TOKEN.match(text, position):
-        report.stop("M106", "this text is not closed on its line", at, "write a line break as \\n")
+        report.stop("M106", "this string does not end on its line", at, "write a line break as \\n")
     report.stop("M106", f"expected {expected}, not '{found}'", at, hint)

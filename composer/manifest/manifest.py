@@ -1,4 +1,4 @@
-"""Read a bundle's manifest into values that are known to be well formed."""
+"""Read a bundle's manifest into validated values."""
 
 from __future__ import annotations
 
@@ -32,8 +32,8 @@ from composer.manifest.format import (
     TaskModel,
 )
 from composer.manifest.patch import merge
-from composer.manifest.refusal import Finding, refusals, wrong_type
-from composer.manifest.rules import broken_rules
+from composer.manifest.refusal import Finding, translate_errors, wrong_type
+from composer.manifest.rules import check_rules
 from composer.manifest.source import Document, read
 
 FILES = ("bundle.yaml", "bundle.json")
@@ -63,7 +63,7 @@ class Manifest:
         return self.path.parent
 
     def place(self, *path: str | int, key: bool = False) -> Place:
-        """Return where a value (or its key) is written, or its nearest ancestor."""
+        """Return the place of a value (or its key), or of its nearest ancestor."""
         return self.document.place(path, key)
 
 
@@ -75,30 +75,30 @@ def find_manifest(path: Path) -> Path:
     if len(found) == 1:
         return found[0]
     fault = "has both bundle.yaml and bundle.json" if found else "has no bundle.yaml"
-    hint = "keep one of them" if found else "name the manifest's file, or write one"
+    hint = "keep one of them" if found else "give the manifest's file, or write one"
     raise ComposerError(Problem("M100", f"this folder {fault}", Place(str(path)), hint=hint))
 
 
 def read_manifest(path: Path, variant: str | None = None) -> Manifest:
-    """Read a manifest or a folder that holds one; raise ComposerError with all problems."""
+    """Read a manifest or the one in a folder; raise ComposerError with all problems."""
     path = find_manifest(path)
-    document = _current(read(path))
+    document = _migrate(read(path))
     names = tuple(_variants(document))
     if variant is not None:
         document = _with_variant(document, variant)
-    findings = list(broken_rules(document.data))
+    findings = list(check_rules(document.data))
     model = None
     try:
         model = BundleModel.model_validate(document.data)
     except ValidationError as error:
-        findings += refusals(error)
+        findings += translate_errors(error)
     if model is None or findings:
-        raise _refused(document, findings)
+        raise _error(document, findings)
     return _manifest(model, path, document, names, variant)
 
 
-def _refused(document: Document, findings: list[Finding]) -> ComposerError:
-    """Give findings their places and put them in the order of the file, each once."""
+def _error(document: Document, findings: list[Finding]) -> ComposerError:
+    """Return findings as problems with places, in the order of the file, without repeats."""
     problems = {
         (f.code, f.path): Problem(f.code, f.message, document.place(f.path, f.key), hint=f.hint)
         for f in findings
@@ -106,19 +106,19 @@ def _refused(document: Document, findings: list[Finding]) -> ComposerError:
     return ComposerError(in_order(problems.values()))
 
 
-def _current(document: Document) -> Document:
-    """Bring a manifest of an older format up to this one; refuse a newer one."""
+def _migrate(document: Document) -> Document:
+    """Migrate a manifest of an older format; refuse a newer one."""
     data = document.data
     version = data.get("composer", VERSION)
     if type(version) is not int:
-        raise _refused(document, [wrong_type(("composer",), "the number 1", version)])
+        raise _error(document, [wrong_type(("composer",), "the number 1", version)])
     while version in MIGRATIONS:
         data = MIGRATIONS[version](data)
         version = data["composer"]
     if version != VERSION:
         hint = "upgrade composer" if version > VERSION else "write `composer: 1`"
-        message = f"format {version} is not known here, only format {VERSION}"
-        raise _refused(document, [Finding("M120", message, ("composer",), hint)])
+        message = f"format {version} is not supported; this version reads format {VERSION}"
+        raise _error(document, [Finding("M120", message, ("composer",), hint)])
     return replace(document, data=data)
 
 
@@ -132,24 +132,23 @@ def _with_variant(document: Document, variant: str) -> Document:
     if variant not in variants:
         message = with_nearest(f"there is no variant '{variant}'", variant, variants)
         hint = f"variants: {listed(variants)}"
-        raise _refused(document, [Finding("M132", message, ("variants",), hint, key=True)])
+        raise _error(document, [Finding("M132", message, ("variants",), hint, key=True)])
     if not isinstance(variants[variant], dict):
-        wanted = "a mapping of keys to values"
-        raise _refused(document, [wrong_type(("variants", variant), wanted, variants[variant])])
+        expected = "a mapping of keys to values"
+        raise _error(document, [wrong_type(("variants", variant), expected, variants[variant])])
     patch = {k: v for k, v in variants[variant].items() if k not in ("composer", "variants")}
-    spot = document.spots.children["variants"].children[variant]
-    data, spots = merge(document.data, patch, document.spots, spot)
-    return Document(document.file, data, spots)
+    span = document.spans.children["variants"].children[variant]
+    data, spans = merge(document.data, patch, document.spans, span)
+    return Document(document.file, data, spans)
 
 
 def _manifest(
     model: BundleModel, path: Path, document: Document, names: tuple[str, ...], variant: str | None
 ) -> Manifest:
-    shorthand = model.graph is not None and model.outputs is not None
-    tasks = model.tasks or {}
+    tasks = {name: _task(name, task, ("tasks", name)) for name, task in (model.tasks or {}).items()}
     if model.graph is not None and model.outputs is not None:
         only = TaskModel(inputs=model.inputs, graph=model.graph, outputs=model.outputs)
-        tasks = {DEFAULT: only}
+        tasks = {DEFAULT: _task(DEFAULT, only, ())}
     return Manifest(
         path=path,
         name=model.name,
@@ -157,10 +156,7 @@ def _manifest(
         licence=(model.licence,) if isinstance(model.licence, str) else tuple(model.licence),
         sources={name: _source(text) for name, text in model.sources.items()},
         components={name: _component(name, c) for name, c in model.components.items()},
-        tasks={
-            name: _task(name, task, () if shorthand else ("tasks", name))
-            for name, task in tasks.items()
-        },
+        tasks=tasks,
         variants=names,
         publishes=tuple(model.publishes),
         provenance=tuple(Origin(o.what, o.from_, o.how, o.licence) for o in model.provenance),
@@ -182,12 +178,11 @@ def _component(name: str, model: ComponentModel) -> ComponentEntry:
     if recipe is None or isinstance(recipe, str):
         precision = recipe
     else:
-        rules = {
-            glob: QuantizationRule(rule.bits, rule.group_size or recipe.group_size)
-            if isinstance(rule, Rule)
-            else QuantizationRule(rule, recipe.group_size)
-            for glob, rule in recipe.rules.items()
-        }
+        rules = {}
+        for glob, rule in recipe.rules.items():
+            bits = rule.bits if isinstance(rule, Rule) else rule
+            size = rule.group_size if isinstance(rule, Rule) else None
+            rules[glob] = QuantizationRule(bits, size or recipe.group_size)
         precision = Quantization(recipe.bits, recipe.group_size, rules, tuple(recipe.keep))
     return ComponentEntry(
         name=name,

@@ -1,4 +1,4 @@
-"""Put what the models refuse into the words that an author reads."""
+"""Translate pydantic's validation errors into messages for an author."""
 
 from __future__ import annotations
 
@@ -11,12 +11,13 @@ from typing import Annotated, Any, Union, get_args, get_origin
 from pydantic import BaseModel, ValidationError
 
 from composer.core.suggest import did_you_mean, listed, with_nearest
-from composer.manifest import format as form
+from composer.manifest import fields
+from composer.manifest.format import BundleModel
 from composer.manifest.tree import shortened
 
 KEY = "[key]"
 # Where a value may be one of several types, pydantic puts the type's name into the path.
-TAGS = (form.TEXT, form.OTHER)
+TAGS = (fields.TEXT, fields.OTHER)
 BRANCH = re.compile(
     r"^[A-Z]\w*$|^(int|str|float|bool)$|^(list|dict|tuple|function|constrained)\b.*[\[(-]"
 )
@@ -31,29 +32,29 @@ TYPES = {
     "tuple_type": "a list",
 }
 PATTERNS = {
-    form.NAME: (
+    fields.NAME: (
         "M125",
         "is not a name",
         "a name is a lower-case letter, then lower-case letters, digits and '_'",
     ),
-    form.SLUG: (
+    fields.SLUG: (
         "M125",
         "is not a bundle's name",
         "use lower-case letters, digits and '-', such as mega-asr",
     ),
-    form.DOTTED: (
+    fields.DOTTED: (
         "M125",
         "is not a kind of component",
         "kinds look like lm or audio.log_mel",
     ),
-    form.METHOD: (
+    fields.METHOD: (
         "M134",
         "cannot be run",
         "write a component, component.method, or an operator, without '$'",
     ),
-    form.SPACE: ("M134", "is not a space", "write component.space, such as decoder.embed"),
-    form.REFERENCE: ("M134", "is not a value of the graph", "write $node or $node.output"),
-    form.HUB_ID: ("M134", "is not a hub ID", "write owner/name"),
+    fields.SPACE: ("M134", "is not a space", "write component.space, such as decoder.embed"),
+    fields.REFERENCE: ("M134", "is not a value of the graph", "write $node or $node.output"),
+    fields.HUB_ID: ("M134", "is not a hub ID", "write owner/name"),
 }
 
 
@@ -68,12 +69,12 @@ class Finding:
     key: bool = False
 
 
-def refusals(
+def translate_errors(
     error: ValidationError,
-    model: type[BaseModel] = form.BundleModel,
+    model: type[BaseModel] = BundleModel,
     at: tuple[str | int, ...] = (),
 ) -> Iterator[Finding]:
-    """Yield a finding for each error of a model that stands at the path `at` of a document."""
+    """Yield a finding for each error of a model at the path `at` of a document."""
     for item in error.errors(include_url=False):
         inner = tuple(part for part in item["loc"] if part not in TAGS)
         if at:
@@ -86,39 +87,45 @@ def refusals(
             yield _unknown(path, _model_at(inner[:-1], model))
         elif kind == "value_error":
             why = str(context["error"])
-            yield Finding("M124", f"{dotted(path)}: {why}", path)
+            yield Finding("M124", f"{format_path(path)}: {why}", path)
         elif kind == "null":
             yield Finding(
-                "M123", f"{dotted(path)} has no value", path, "give it one, or remove the key"
+                "M123", f"{format_path(path)} has no value", path, "give it one, or remove the key"
             )
         elif kind == "literal_error":
             yield _not_a_choice(path, value, context["expected"])
         elif kind.startswith("string_") and kind != "string_type":
             yield _bad_text(path, value, kind, context)
         elif kind == "too_short":
-            yield Finding("M124", f"{dotted(path)} is empty", path, "it needs at least one entry")
+            yield Finding(
+                "M124", f"{format_path(path)} is empty", path, "it needs at least one entry"
+            )
         elif kind in ("greater_than_equal", "less_than_equal"):
             bound = "at least" if kind[0] == "g" else "at most"
             limit = context.get("ge", context.get("le"))
-            yield Finding("M124", f"{dotted(path)} must be {bound} {limit:g}, not {value:g}", path)
+            yield Finding(
+                "M124", f"{format_path(path)} must be {bound} {limit:g}, not {value:g}", path
+            )
         else:
             yield wrong_type(path, TYPES.get(kind, "something else"), value)
 
 
-def wrong_type(path: tuple[str | int, ...], wanted: str, value: Any) -> Finding:
-    """Say which type a value should have and which it has."""
+def wrong_type(path: tuple[str | int, ...], expected: str, value: Any) -> Finding:
+    """Return the finding for a value of the wrong type."""
     hint = None
     if value is None:
         hint = "give it a value, or remove the key"
-    elif wanted == "text" and isinstance(value, bool | int | float):
+    elif expected == "text" and isinstance(value, bool | int | float):
         hint = "put it in quotes"
-    elif wanted.endswith("number") and isinstance(value, str):
+    elif expected.endswith("number") and isinstance(value, str):
         hint = "write it as a plain number, without quotes"
-    return Finding("M123", f"{dotted(path)} should be {wanted}, not {described(value)}", path, hint)
+    return Finding(
+        "M123", f"{format_path(path)} should be {expected}, not {describe(value)}", path, hint
+    )
 
 
-def described(value: Any) -> str:
-    """Name a value for a message."""
+def describe(value: Any) -> str:
+    """Describe a value for a message."""
     if value is None:
         return "empty"
     if isinstance(value, bool):
@@ -130,7 +137,7 @@ def described(value: Any) -> str:
     return "a list" if isinstance(value, list) else "a mapping"
 
 
-def dotted(path: tuple[str | int, ...]) -> str:
+def format_path(path: tuple[str | int, ...]) -> str:
     """Write a path as components.decoder.use or provenance[0].what."""
     text = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in path)
     return shortened(text.lstrip(".")) or "the bundle"
@@ -138,16 +145,16 @@ def dotted(path: tuple[str | int, ...]) -> str:
 
 def _missing(path: tuple[str | int, ...], model: type[BaseModel] | None) -> Finding:
     *parent, name = path
-    field = next((f for k, f in _fields(model).items() if k == name), None)
+    field = _fields(model).get(str(name))
     hint = f"{name}: {field.description}" if field else None
-    message = f"{dotted(tuple(parent))} needs the key '{name}'"
+    message = f"{format_path(tuple(parent))} needs the key '{name}'"
     return Finding("M122", message, tuple(parent), hint, key=True)
 
 
 def _unknown(path: tuple[str | int, ...], model: type[BaseModel] | None) -> Finding:
     *parent, name = path
     options = list(_fields(model))
-    message = f"unknown key '{shortened(str(name))}' in {dotted(tuple(parent))}"
+    message = f"unknown key '{shortened(str(name))}' in {format_path(tuple(parent))}"
     message = with_nearest(message, str(name), options)
     return Finding("M121", message, path, f"keys here: {listed(options)}", key=True)
 
@@ -155,7 +162,7 @@ def _unknown(path: tuple[str | int, ...], model: type[BaseModel] | None) -> Find
 def _not_a_choice(path: tuple[str | int, ...], value: Any, expected: str) -> Finding:
     options = re.findall(r"[\w.]+", expected.replace(" or ", " "))
     near = did_you_mean(value, options) if isinstance(value, str) else None
-    message = f"{dotted(path)} cannot be {described(value)}"
+    message = f"{format_path(path)} cannot be {describe(value)}"
     hint = f"choose from: {listed(options)}"
     return Finding("M124", f"{message}; {near}" if near else message, path, hint)
 
@@ -163,7 +170,7 @@ def _not_a_choice(path: tuple[str | int, ...], value: Any, expected: str) -> Fin
 def _bad_text(path: tuple[str | int, ...], value: Any, kind: str, context: Any) -> Finding:
     key = path[-1] == KEY
     path = path[:-1] if key else path
-    where = dotted(path[:-1] if key else path)
+    where = format_path(path[:-1] if key else path)
     if kind == "string_too_short":
         return Finding("M124", f"{where} is empty", path, "give it a value", key)
     if kind == "string_too_long":
@@ -176,8 +183,9 @@ def _bad_text(path: tuple[str | int, ...], value: Any, kind: str, context: Any) 
 
 
 def _fields(model: type[BaseModel] | None) -> dict[str, Any]:
-    fields = model.model_fields if model else {}
-    return {field.alias or name: field for name, field in fields.items()}
+    """Return the fields of a model by the keys of the file."""
+    own = model.model_fields if model else {}
+    return {field.alias or name: field for name, field in own.items()}
 
 
 def _model_at(path: tuple[str | int, ...], model: type[BaseModel]) -> type[BaseModel] | None:
@@ -185,18 +193,18 @@ def _model_at(path: tuple[str | int, ...], model: type[BaseModel]) -> type[BaseM
     for part in path:
         if isinstance(kind, type) and issubclass(kind, BaseModel):
             field = _fields(kind).get(str(part))
-            kind = _unwrapped(field.annotation) if field else None
+            kind = _unwrap(field.annotation) if field else None
         else:
-            kind = _unwrapped(get_args(kind)[-1]) if get_args(kind) else None
+            kind = _unwrap(get_args(kind)[-1]) if get_args(kind) else None
     return kind if isinstance(kind, type) and issubclass(kind, BaseModel) else None
 
 
-def _unwrapped(kind: Any) -> Any:
-    """Look through Annotated, and through a union at its mapping or list."""
+def _unwrap(kind: Any) -> Any:
+    """Unwrap Annotated, and pick the mapping or list of a union."""
     while get_origin(kind) is Annotated:
         kind = get_args(kind)[0]
     if get_origin(kind) in (Union, UnionType):
-        kinds = [_unwrapped(option) for option in get_args(kind)]
+        kinds = [_unwrap(option) for option in get_args(kind)]
         return next((k for k in kinds if get_origin(k) in (dict, list) or _is_model(k)), kinds[0])
     return kind
 

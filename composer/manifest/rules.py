@@ -1,4 +1,4 @@
-"""Check what spans several keys of a manifest: sources, paths, tasks, and the size of texts."""
+"""Check rules that span several keys of a manifest: sources, paths, tasks and text lengths."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ from typing import Any
 
 from composer.core.ports import DTYPES, parse_port
 from composer.core.suggest import listed, with_nearest
-from composer.manifest.format import HUB_ID
-from composer.manifest.refusal import Finding, described, dotted, wrong_type
+from composer.manifest.fields import HUB_ID
+from composer.manifest.refusal import Finding, describe, format_path, wrong_type
 from composer.manifest.tree import shortened
 
 RESERVED = ("task", "taps", "feed", "options")
 
-LONGEST_TEXT = 64 * 1024
+MAX_TEXT = 64 * 1024
 SHORTHAND = ("inputs", "graph", "outputs")
 FIXED = ("composer", "variants")
 
@@ -26,44 +26,45 @@ PATH_HINT = "write a source's name, then the path inside it, such as repo/decode
 Path = tuple[str | int, ...]
 
 
-def broken_rules(data: dict[str, Any]) -> Iterator[Finding]:
-    """Yield what is wrong between keys, passing over what has not even the right type."""
-    yield from _long_texts(data)
+def check_rules(data: dict[str, Any]) -> Iterator[Finding]:
+    """Yield violations of rules between keys; values of a wrong type are skipped."""
+    yield from _check_text_lengths(data)
     sources = _mapping(data.get("sources"))
     for name, value in sources.items():
-        fault = source_fault(value) if isinstance(value, str) and value else None
+        fault = source_error(value) if isinstance(value, str) and value else None
         if fault:
             message = f"'{shortened(value)}' is not a source: {fault}"
             yield Finding("M127", message, ("sources", name), _source_hint(value))
     for name, component in _mapping(data.get("components")).items():
         at = ("components", name)
         adapters = _mapping(_mapping(component).get("adapters"))
-        owners = [(at, component), *((((*at, "adapters", k), v)) for k, v in adapters.items())]
+        owners: list[tuple[Path, Any]] = [(at, component)]
+        owners += [((*at, "adapters", key), adapter) for key, adapter in adapters.items()]
         for path, owner in owners:
             for key in ("weights", "files"):
-                yield from _inside(_mapping(owner).get(key), (*path, key), sources)
+                yield from _check_path(_mapping(owner).get(key), (*path, key), sources)
     for name, patch in _mapping(data.get("variants")).items():
         for key in FIXED:
             if key in _mapping(patch):
                 message = f"a variant cannot change '{key}'"
                 yield Finding("M133", message, ("variants", name, key), "remove it", key=True)
-    yield from _tasks(data)
+    yield from _check_tasks(data)
 
 
-def source_fault(text: str) -> str | None:
-    """Say why a text is no source, or return None when it is one."""
+def source_error(text: str) -> str | None:
+    """Return why a text is not a source, or None if it is one."""
     if text.startswith("hf:"):
         rest = text[3:]
-        bad = not HUB.fullmatch(rest) or ".." in rest or "--" in rest.partition("@")[0]
-        return "a hub repository is owner/name" if bad else None
-    fault = path_fault(text.removeprefix("./").removesuffix("/"), empty=text in ("./", "."))
+        invalid = not HUB.fullmatch(rest) or ".." in rest or "--" in rest.partition("@")[0]
+        return "a hub repository is owner/name" if invalid else None
+    fault = path_error(text.removeprefix("./").removesuffix("/"), empty=text in ("./", "."))
     if fault is None and not text.startswith("./") and text != ".":
         return "a folder begins with ./ and a hub repository with hf:"
     return fault
 
 
-def path_fault(text: str, empty: bool = False) -> str | None:
-    """Say why a text is no clean relative path, or return None when it is one."""
+def path_error(text: str, empty: bool = False) -> str | None:
+    """Return why a text is not a plain relative path, or None if it is one."""
     if ADDRESS.match(text):
         return "addresses are not allowed"
     if re.search(r"[\\\x00-\x1f\x7f]", text):
@@ -85,40 +86,40 @@ def _source_hint(text: str) -> str:
     return f"write hf:{text}, or ./{text} if it is a folder" if HUB.fullmatch(text) else SOURCE_HINT
 
 
-def _inside(value: Any, path: Path, sources: dict[str, Any]) -> Iterator[Finding]:
+def _check_path(value: Any, path: Path, sources: dict[str, Any]) -> Iterator[Finding]:
     if not isinstance(value, str) or not value:
         return
-    fault = path_fault(value)
+    fault = path_error(value)
     if fault or value.startswith("hf:"):
         fault = fault or "a repository is declared under sources"
-        message = f"{dotted(path)} is not a path inside a source: {fault}"
+        message = f"{format_path(path)} is not a path inside a source: {fault}"
         yield Finding("M128", message, path, PATH_HINT)
         return
     source = value.partition("/")[0]
     if source not in sources:
-        message = f"'{shortened(source)}' in {dotted(path)} is not a source"
+        message = f"'{shortened(source)}' in {format_path(path)} is not a source"
         hint = f"sources: {listed(sources)}" if sources else "declare it under sources"
         yield Finding("M129", with_nearest(message, source, sources), path, hint)
 
 
-def _tasks(data: dict[str, Any]) -> Iterator[Finding]:
+def _check_tasks(data: dict[str, Any]) -> Iterator[Finding]:
     if "tasks" in data:
-        both = [key for key in SHORTHAND if key in data]
-        if both:
-            message = f"'{both[0]}' stands beside 'tasks'"
-            hint = f"move {' and '.join(both)} into one of the tasks"
-            yield Finding("M131", message, (both[0],), hint, key=True)
+        conflicting = [key for key in SHORTHAND if key in data]
+        if conflicting:
+            message = f"'{conflicting[0]}' cannot be used together with 'tasks'"
+            hint = f"move {' and '.join(conflicting)} into one of the tasks"
+            yield Finding("M131", message, (conflicting[0],), hint, key=True)
         for name, task in _mapping(data["tasks"]).items():
-            yield from _task(_mapping(task), ("tasks", name))
+            yield from _check_task(_mapping(task), ("tasks", name))
         return
     for key in ("graph", "outputs"):
         if key not in data:
             hint = "write graph and outputs, or several tasks under 'tasks'"
             yield Finding("M122", f"the bundle needs the key '{key}'", (), hint, key=True)
-    yield from _task(data, ())
+    yield from _check_task(data, ())
 
 
-def _task(task: dict[str, Any], at: Path) -> Iterator[Finding]:
+def _check_task(task: dict[str, Any], at: Path) -> Iterator[Finding]:
     inputs, graph = _mapping(task.get("inputs")), _mapping(task.get("graph"))
     for name in graph:
         if name in inputs:
@@ -131,13 +132,13 @@ def _task(task: dict[str, Any], at: Path) -> Iterator[Finding]:
             )
     for name, value in inputs.items():
         if name in RESERVED:
-            message = f"'{name}' is what a run itself is given, so no input can have the name"
-            hint = f"taken are: {listed(RESERVED)}"
+            message = f"'{name}' is reserved for options of a run, so no input can have this name"
+            hint = f"reserved: {listed(RESERVED)}"
             yield Finding("M126", message, (*at, "inputs", name), hint, key=True)
         yield from _input(value, (*at, "inputs", name))
     split = [name for name, value in inputs.items() if "split" in _mapping(value)]
     for name in split[1:]:
-        message = f"'{split[0]}' is split already, and a task is run on the pieces of one input"
+        message = f"'{split[0]}' is already split, and a task can split only one input"
         yield Finding("M137", message, (*at, "inputs", name, "split"), "remove one", key=True)
 
 
@@ -146,14 +147,14 @@ def _input(value: Any, at: Path) -> Iterator[Finding]:
     kind, port = form.get("type"), form.get("port")
     if kind == "tensor" and "port" not in form:
         hint = "write {type: tensor, port: f32 M F}: the dtype, then the dims"
-        yield Finding("M122", f"{dotted(at)} is a tensor and needs the key 'port'", at, hint)
+        yield Finding("M122", f"{format_path(at)} is a tensor and needs the key 'port'", at, hint)
     if kind in ("audio", "text", "ids", "mask", "image") and "port" in form:
-        message = f"{dotted(at)} is {kind} and takes no 'port'"
+        message = f"{format_path(at)} is {kind} and takes no 'port'"
         yield Finding("M135", message, (*at, "port"), "remove it, or make it a tensor", key=True)
     elif isinstance(port, str):
         yield from _port(port, (*at, "port"))
     if kind != "audio" and isinstance(kind, str) and "split" in form:
-        message = f"{dotted(at)} is {kind} and takes no 'split'"
+        message = f"{format_path(at)} is {kind} and takes no 'split'"
         yield Finding("M135", message, (*at, "split"), "only audio is split", key=True)
     if "default" not in form:
         return
@@ -161,42 +162,42 @@ def _input(value: Any, at: Path) -> Iterator[Finding]:
     if kind == "text" and not isinstance(default, str):
         yield wrong_type(path, "text", default)
     elif kind == "ids":
-        if not _all(default, lambda item: type(item) is int):
-            yield Finding("M123", f"{dotted(path)} should be a list of whole numbers", path)
+        if not _is_list_of(default, lambda item: type(item) is int):
+            yield Finding("M123", f"{format_path(path)} should be a list of whole numbers", path)
     elif kind == "mask":
-        if not _all(default, lambda item: isinstance(item, bool) or item in (0, 1)):
-            yield Finding("M123", f"{dotted(path)} should be a list of true and false", path)
+        if not _is_list_of(default, lambda item: isinstance(item, bool) or item in (0, 1)):
+            yield Finding("M123", f"{format_path(path)} should be a list of true and false", path)
     elif kind in ("audio", "image", "tensor"):
-        message = f"{dotted(at)} is {kind} and takes no 'default'"
+        message = f"{format_path(at)} is {kind} and takes no 'default'"
         yield Finding("M135", message, path, "remove it", key=True)
 
 
-def _all(value: Any, sound: Callable[[Any], bool]) -> bool:
-    return isinstance(value, list) and all(map(sound, value))
+def _is_list_of(value: Any, is_valid: Callable[[Any], bool]) -> bool:
+    return isinstance(value, list) and all(map(is_valid, value))
 
 
 def _port(text: str, path: Path) -> Iterator[Finding]:
     try:
         port = parse_port(text)
     except ValueError as error:
-        yield Finding("M136", f"{dotted(path)}: {error}", path)
+        yield Finding("M136", f"{format_path(path)}: {error}", path)
         return
     if port.kind != "tensor" or port.space or not port.dtype:
-        message = f"{dotted(path)} should be a dtype and dims, not {described(text)}"
+        message = f"{format_path(path)} should be a dtype and dims, not {describe(text)}"
         yield Finding("M136", message, path, f"write it like f32 M F; dtypes: {', '.join(DTYPES)}")
 
 
-def _long_texts(data: Any) -> Iterator[Finding]:
-    waiting: list[tuple[Path, Any]] = [((), data)]
-    while waiting:
-        path, value = waiting.pop()
-        if isinstance(value, str) and len(value) > LONGEST_TEXT:
-            message = f"the text in {dotted(path)} is longer than {LONGEST_TEXT} characters"
+def _check_text_lengths(data: Any) -> Iterator[Finding]:
+    pending: list[tuple[Path, Any]] = [((), data)]
+    while pending:
+        path, value = pending.pop()
+        if isinstance(value, str) and len(value) > MAX_TEXT:
+            message = f"the text in {format_path(path)} is longer than {MAX_TEXT} characters"
             yield Finding("M130", message, path, "keep long texts in a file of the source")
         elif isinstance(value, dict):
-            waiting += [((*path, key), child) for key, child in value.items()]
+            pending += [((*path, key), child) for key, child in value.items()]
         elif isinstance(value, list):
-            waiting += [((*path, index), child) for index, child in enumerate(value)]
+            pending += [((*path, index), child) for index, child in enumerate(value)]
 
 
 def _mapping(value: Any) -> dict[str, Any]:

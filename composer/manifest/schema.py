@@ -14,31 +14,31 @@ SHORTHAND = ("inputs", "graph", "outputs")
 
 def bundle_schema() -> dict[str, Any]:
     """Return the JSON Schema of a bundle's manifest."""
-    schema = _tidied(BundleModel.model_json_schema())
-    both = [{"required": [key]} for key in SHORTHAND]
+    schema = _simplify(BundleModel.model_json_schema())
+    conflicting = [{"required": [key]} for key in SHORTHAND]
     return {
         "$schema": DIALECT,
         "$id": ID,
         **schema,
         "title": f"Composer bundle, format {VERSION}",
         "if": {"required": ["tasks"]},
-        "then": {"not": {"anyOf": both}},
+        "then": {"not": {"anyOf": conflicting}},
         "else": {"required": ["graph", "outputs"]},
     }
 
 
 def schema_text() -> str:
-    """Return the schema as its file holds it."""
+    """Return the schema as the text of its file."""
     return json.dumps(bundle_schema(), indent=2, ensure_ascii=False) + "\n"
 
 
-def _tidied(node: Any) -> Any:
-    """Drop what only means "absent" (null), titles that repeat a key, and open name patterns."""
+def _simplify(node: Any) -> Any:
+    """Drop null options, titles that repeat a key, and open name patterns."""
     if isinstance(node, list):
-        return [_tidied(item) for item in node]
+        return [_simplify(item) for item in node]
     if not isinstance(node, dict):
         return node
-    node = {key: _tidied(value) for key, value in node.items()}
+    node = {key: _simplify(value) for key, value in node.items()}
     options = [o for o in node.get("anyOf", []) if o != {"type": "null"}]
     if "anyOf" in node and len(options) == 1:
         del node["anyOf"]

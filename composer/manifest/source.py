@@ -1,4 +1,4 @@
-"""Read a manifest's text into plain data that knows the place of every key and value."""
+"""Read a manifest's text into plain data with the place of every key and value."""
 
 from __future__ import annotations
 
@@ -17,35 +17,35 @@ from composer.manifest.tree import Report, SourceSpan, build
 from composer.manifest.yaml_events import yaml_events
 
 FLAGS = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
-MOST_BYTES = 256 * 1024
-TOO_LARGE = f"larger than {MOST_BYTES // 1024} KiB"
+MAX_BYTES = 256 * 1024
+TOO_LARGE = f"larger than {MAX_BYTES // 1024} KiB"
 ENCODINGS = (
     (codecs.BOM_UTF8, "utf-8"),
     (codecs.BOM_UTF16_LE, "utf-16-le"),
     (codecs.BOM_UTF16_BE, "utf-16-be"),
 )
-UNPRINTABLE = re.compile(
+NOT_PRINTABLE = re.compile(
     "[^\t\n\r\x20-\x7e\xa0-\u2027\u202a-\ud7ff\ue000-\ufefe\uff00-\ufffd\U00010000-\U0010ffff]"
 )
 
 
 @dataclass(frozen=True)
 class Document:
-    """The data of one file and the spots of its values."""
+    """The data of one file and the spans of its values."""
 
     file: str
     data: dict[str, Any]
-    spots: SourceSpan
+    spans: SourceSpan
 
     def place(self, path: tuple[str | int, ...], key: bool = False) -> Place:
-        """Return where a value (or its key) stands, or its nearest ancestor that exists."""
-        spot = self.spots
+        """Return the place of a value (or its key), or of its nearest existing ancestor."""
+        span = self.spans
         for part in path:
-            child = spot.children.get(part)
+            child = span.children.get(part)
             if child is None:
-                return Place(self.file, *spot.value)
-            spot = child
-        return Place(self.file, *((key and spot.key) or spot.value))
+                return Place(self.file, *span.value)
+            span = child
+        return Place(self.file, *((key and span.key) or span.value))
 
 
 def read(path: Path) -> Document:
@@ -53,20 +53,20 @@ def read(path: Path) -> Document:
     report = Report(str(path))
     text = decode(read_bytes(path), report)
     events = json_events if path.suffix.lower() == ".json" else yaml_events
-    built = build(events(text, report), report)
+    document = build(events(text, report), report)
     if report.problems:
         raise ComposerError(report.problems)
     hint = "a bundle begins with `composer: 1`"
-    if built is None or built[0] is None:
+    if document is None or document[0] is None:
         report.stop("M110", "the file is empty", (1, 1), hint)
-    data, spots = built
+    data, spans = document
     if not isinstance(data, dict):
-        report.stop("M111", "a bundle is a mapping of keys to values", spots.value, hint)
-    return Document(str(path), data, spots)
+        report.stop("M111", "a bundle is a mapping of keys to values", spans.value, hint)
+    return Document(str(path), data, spans)
 
 
 def read_bytes(path: Path) -> bytes:
-    """Return the bytes of a regular file of a sensible size."""
+    """Return the bytes of a regular file within the size limit."""
     try:
         if not stays_inside(path):  # or the lines of any file would be quoted as unknown keys
             hint = "put the file itself there"
@@ -75,17 +75,17 @@ def read_bytes(path: Path) -> bytes:
             status = os.fstat(file.fileno())
             if not stat.S_ISREG(status.st_mode):
                 _unreadable(path, "this is not a regular file")
-            if status.st_size > MOST_BYTES:
-                _unreadable(path, TOO_LARGE, "M101", "weights and data belong into sources")
-            data = file.read(MOST_BYTES + 1)
+            if status.st_size > MAX_BYTES:
+                _unreadable(path, TOO_LARGE, "M101", "put weights and data into sources")
+            data = file.read(MAX_BYTES + 1)
     except IsADirectoryError:
         _unreadable(path, "this is not a regular file")
     except FileNotFoundError:
-        _unreadable(path, "there is no such file")
+        _unreadable(path, "the file does not exist")
     except (OSError, ValueError) as error:
         _unreadable(path, f"cannot be read: {getattr(error, 'strerror', None) or error}")
-    if len(data) > MOST_BYTES:
-        _unreadable(path, TOO_LARGE, "M101", "weights and data belong into sources")
+    if len(data) > MAX_BYTES:
+        _unreadable(path, TOO_LARGE, "M101", "put weights and data into sources")
     return data
 
 
@@ -106,11 +106,13 @@ def decode(data: bytes, report: Report) -> str:
     except UnicodeDecodeError as error:
         before = data[: error.start].decode(encoding, "replace")
         line, column = before.count("\n") + 1, len(before) - before.rfind("\n")
-        report.stop("M103", "this byte is not UTF-8", (line, column), "save the file as UTF-8")
-    for bad in UNPRINTABLE.finditer(text):
-        line = text.count("\n", 0, bad.start()) + 1
-        at = (line, bad.start() - text.rfind("\n", 0, bad.start()))
-        message = f"the invisible character U+{ord(bad[0]):04X} does not belong here"
+        report.stop(
+            "M103", "this byte is not valid UTF-8", (line, column), "save the file as UTF-8"
+        )
+    for invalid in NOT_PRINTABLE.finditer(text):
+        line = text.count("\n", 0, invalid.start()) + 1
+        at = (line, invalid.start() - text.rfind("\n", 0, invalid.start()))
+        message = f"the invisible character U+{ord(invalid[0]):04X} is not allowed"
         report.add("M103", message, at, "remove it, or write it as an escape in double quotes")
     if report.problems:
         raise ComposerError(report.problems)

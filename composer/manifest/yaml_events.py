@@ -1,4 +1,4 @@
-"""Read YAML text as events, plain scalars by the YAML 1.2 core schema."""
+"""Parse YAML text into events, plain scalars by the YAML 1.2 core schema."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 
 import yaml
 
-from composer.manifest.tree import DEEP, At, Event, Report, shortened, whole_number
+from composer.manifest.tree import TOO_DEEP, At, Event, Report, shortened, whole_number
 
 LOADER: type[Any] = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
@@ -21,19 +21,19 @@ INTEGER = re.compile(r"[-+]?[0-9]+")
 OCTAL = re.compile(r"0o[0-7]+")
 HEXADECIMAL = re.compile(r"0x[0-9a-fA-F]+")
 FLOAT = re.compile(r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?")
-NO_NUMBER = re.compile(r"[-+]?\.(inf|Inf|INF)|\.(nan|NaN|NAN)")
+NOT_FINITE = re.compile(r"[-+]?\.(inf|Inf|INF)|\.(nan|NaN|NAN)")
 
 SYNTAX = (
     # libyaml has a limit of its own since PyYAML 6.0.4, and meets it while it looks ahead.
-    ("maximum nesting depth", "M102", DEEP, "flatten it"),
-    ("unicode character", "M103", "this escape names no character", None),
+    ("maximum nesting depth", "M102", TOO_DEEP, "flatten it"),
+    ("unicode character", "M103", "this escape is not a character", None),
     (
         "mapping values are not allowed",
         "M105",
-        "a ': ' does not belong here",
+        "': ' is not allowed here",
         "indent it one level deeper than the line above, or put text with ': ' in quotes",
     ),
-    ("end of stream", "M105", "this quote is never closed", "close it"),
+    ("end of stream", "M105", "this quote is not closed", "close it"),
     ("expected ',' or '}'", "M105", "expected ',' or '}' here", "is a brace or a quote missing?"),
     ("expected ',' or ']'", "M105", "expected ',' or ']' here", "is a bracket or a quote missing?"),
     ("expected ':'", "M105", "a key without ': '", "write `key: value`, with the space"),
@@ -46,7 +46,7 @@ SYNTAX = (
     (
         "sequence entries",
         "M105",
-        "a list item does not belong here",
+        "a list item is not allowed here",
         "put the '-' on a line of its own, below its key",
     ),
     (
@@ -70,7 +70,7 @@ def yaml_events(text: str, report: Report) -> Iterator[Event]:
             except yaml.MarkedYAMLError as error:
                 _refuse_syntax(error, text, at, report)
             except (yaml.YAMLError, ValueError, OverflowError):
-                report.stop("M103", "an escape after this place names no character", at)
+                report.stop("M103", "an escape after this place is not a character", at)
             if event is None:
                 return
             at = (event.start_mark.line + 1, event.start_mark.column + 1)
@@ -132,7 +132,7 @@ def _untagged(event: Any, at: At) -> Iterator[Event]:
 
 
 def resolve(text: str, at: At, report: Report) -> Any:
-    """Return what a plain scalar means in the YAML 1.2 core schema."""
+    """Return the value of a plain scalar in the YAML 1.2 core schema."""
     if text in CONSTANTS:
         return CONSTANTS[text]
     if INTEGER.fullmatch(text):
@@ -142,7 +142,7 @@ def resolve(text: str, at: At, report: Report) -> Any:
     if HEXADECIMAL.fullmatch(text):
         return whole_number(text[2:], 16, at, report)
     value = float(text) if FLOAT.fullmatch(text) else None
-    if value in (float("inf"), float("-inf")) or NO_NUMBER.fullmatch(text):
+    if value in (float("inf"), float("-inf")) or NOT_FINITE.fullmatch(text):
         report.add(
             "M112",
             f"'{shortened(text)}' is not a finite number",
@@ -159,7 +159,7 @@ def _refuse_syntax(error: yaml.MarkedYAMLError, text: str, at: At, report: Repor
     if mark:
         at = (mark.line + 1, mark.column + 1)
         if text[mark.index : mark.index + 1] == "\t":
-            report.stop("M105", "a tab does not belong here", at, "indent with spaces")
+            report.stop("M105", "tabs are not allowed here", at, "indent with spaces")
     problem = " ".join(str(error.problem or error.context or "unreadable").split())
     for pattern, code, message, hint in SYNTAX:
         if re.search(pattern, problem, re.IGNORECASE):
@@ -168,7 +168,7 @@ def _refuse_syntax(error: yaml.MarkedYAMLError, text: str, at: At, report: Repor
 
 
 def _tabs(text: str) -> list[int]:
-    """Return where tabs stand, last first."""
+    """Return the positions of tabs, last first."""
     return [match.start() for match in re.finditer("\t", text)][::-1]
 
 
@@ -181,6 +181,6 @@ def _check_tabs(tabs: list[int], event: Any, text: str, report: Report) -> None:
         line_start = text.rfind("\n", 0, where) + 1
         if not re.search(r"(^|\s)#", text[line_start:where]):
             at = (text.count("\n", 0, where) + 1, where - line_start + 1)
-            report.add("M105", "a tab does not belong here", at, "indent with spaces")
+            report.add("M105", "tabs are not allowed here", at, "indent with spaces")
     while tabs and tabs[-1] < end:
         tabs.pop()

@@ -11,7 +11,7 @@ from composer.core.errors import ComposerError, Problem
 from composer.core.suggest import did_you_mean, listed
 from composer.formats.refusal import join_names
 from composer.manifest import FILES, read_manifest
-from composer.manifest.source import MOST_BYTES
+from composer.manifest.source import MAX_BYTES
 from composer.sources.catalogue import require_runnable
 from composer.sources.hub import HubFile, HubId, Snapshot, fetch_file, is_id, parse_id, snapshot
 from composer.sources.hub.trouble import is_network, network
@@ -86,7 +86,7 @@ def _on_the_hub(name: str, commits: Mapping[str, str]) -> ResolvedBundle:
     held = [file for file in FILES if file in repository.files]
     if len(held) == 1:
         file = repository.files[held[0]]
-        _check_size(repository, file, MOST_BYTES)
+        _check_size(repository, file, MAX_BYTES)
         fetch_file(repository, file)
         lock = repository.files.get(LOCK)
         if lock:

@@ -115,7 +115,7 @@ def test_a_floor_is_measured_and_kept(cli, tmp_path):
     code, out, _err = cli("diff", "ref.safetensors", "tiny.yaml", "--precision", "words=float16",
                "--any-float")  # fmt: skip
     assert code == 0
-    assert "allowed: at each stage what its own noise allows, which --json tells" in out
+    assert "allowed: at each stage by its own noise, which --json lists" in out
 
 
 def test_a_dump_can_be_fed(cli):
@@ -128,7 +128,7 @@ def test_a_dump_can_be_fed(cli):
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (("ref.safetensors", "tiny.yaml"), "ref.safetensors: R542 there is no such file"),
+        (("ref.safetensors", "tiny.yaml"), "ref.safetensors: R542 the file does not exist"),
         (("clip.wav", "tiny.yaml"), "clip.wav"),
         (("x.safetensors", "tiny.yaml", "-i", "audio=clip.wav"), "is a dump and holds its inputs"),
         (

@@ -276,7 +276,7 @@ def test_a_feed_replaces_only_what_it_names(cli, bundle, clip, tmp_path):
     [
         (b"", "S407"),
         (b"\x80\x04\x95 a pickle, so to say", "S406"),
-        (None, "R542 there is no such file"),
+        (None, "R542 the file does not exist"),
     ],
 )
 def test_a_feed_is_checked_before_it_is_read(cli, bundle, tmp_path, content, says):

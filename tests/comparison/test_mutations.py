@@ -10,7 +10,7 @@ from composer.comparison.compare import Gate, against_bundle, against_dump
 from composer.comparison.dump import Dump, Stage
 from composer.comparison.gates import Tolerance
 from composer.comparison.steps import with_steps
-from composer.comparison.tap import replayed, tap, with_floor
+from composer.comparison.tap import tap, with_floor, with_replayed_steps
 from composer.core.signature import OUT
 from tests.comparison import tiny
 from tests.comparison.tiny import CLIP, MANIFEST, PAD, SCALE, Ask, Encoder, Mel, Words
@@ -63,7 +63,7 @@ def test_a_dump_is_of_one_piece(tmp_path, path):
     split.write_text(text)
     with opened(split) as bundle:
         long = (np.tile(CLIP[0], 200), CLIP[1])
-        with pytest.raises(composer.ComposerError, match="R549 the audio is split, and a dump is"):
+        with pytest.raises(composer.ComposerError, match="R549 the audio is split, but a dump"):
             tap(bundle, "default", {"audio": long})
 
 
@@ -190,7 +190,7 @@ def test_what_is_set_on_a_decoder_is_set_on_its_steps(bundle, reference):
 def test_steps_are_replayed_with_the_ids_of_another_dump(bundle, reference):
     short = tap(bundle, "default", {"audio": CLIP}, {"answer": {"max_tokens": 3}})
     assert len(short.stages["answer_steps"].value) == 3
-    again = replayed(reference, short, bundle, "default", None).stages["answer_steps"]
+    again = with_replayed_steps(reference, short, bundle, "default", None).stages["answer_steps"]
     np.testing.assert_array_equal(again.value, reference.stages["answer_steps"].value)
 
 

@@ -169,10 +169,10 @@ def test_what_is_no_dump_is_refused(tmp_path):
     path = tmp_path / "x.safetensors"
     path.write_bytes(pack_values({"x": np.zeros(2)}, {}))
     assert refused(path) == (
-        f"{path}: R548 this file is no dump\n    hint: write one with composer tap"
+        f"{path}: R548 this file is not a dump\n    hint: write one with composer tap"
     )
     for text, why in (
-        ('{"version": 2}', "its version is 2, and this composer reads 1"),
+        ('{"version": 2}', "its version is 2, but this version of composer reads 1"),
         ("{", "Expecting property name"),
         ('{"version": 1, "stages": {"y": {}}, "about": {}}', "no stage 'y'"),
         ('{"version": 1, "stages": {}, "about": {}}', "it describes no stage 'x'"),
@@ -195,10 +195,10 @@ NOISE = {"l2": 0.1, "peak": 0.1, "gain": 0.1, "angle": 0.1}
         ({"along": float("inf")}, "'x': along Input should be a valid integer"),
         ({"axes": ["T"]}, "'x' has 2 axes, not T with rows along 1"),
         ({"axes": "TD"}, "'x': axes Input should be a valid list"),
-        ({"axes": ["T", "\x1b[2J"]}, "'x' ['T', '\\x1b[2J'] are no names"),
-        ({"dtype": "i64"}, "'x' is no 'i64'"),
-        ({"dtype": "text"}, "'x' is no 'text'"),
-        ({"dtype": "f99"}, "'x' is no 'f99'"),
+        ({"axes": ["T", "\x1b[2J"]}, "'x' ['T', '\\x1b[2J'] are not names"),
+        ({"dtype": "i64"}, "'x' is not 'i64'"),
+        ({"dtype": "text"}, "'x' is not 'text'"),
+        ({"dtype": "f99"}, "'x' is not 'f99'"),
         ({"floor": {**NOISE, "l2": float("nan")}}, "'x': floor l2 Input should be a finite number"),
         ({"floor": {**NOISE, "l2": "1"}}, "'x': floor l2 Input should be a valid number"),
         ({"floor": {**NOISE, "more": 1}}, "unexpected keyword argument 'more'"),
@@ -214,7 +214,7 @@ def test_a_description_that_does_not_fit_is_refused(tmp_path, change, why):
             assert read_dump(path).stages["x"].along == 1
         else:
             told = refused(path)
-            assert (why if about == {} else "says nothing about them") in told
+            assert (why if about == {} else "or no description of them") in told
 
 
 def test_a_dump_has_stages(tmp_path):

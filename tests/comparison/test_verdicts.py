@@ -160,7 +160,7 @@ def test_two_dumps_in_another_order_are_not_the_same(reference):
     backwards = replace(reference, stages=dict(reversed(reference.stages.items())))
     found = against_dump(reference, backwards)
     assert [row.own.faults for row in found.rows if not row.ok] == [
-        ("out of order: answer_steps stands there instead",)
+        ("out of order: answer_steps is there instead",)
     ]
     assert against_dump(reference, reference).ok
 
@@ -178,7 +178,8 @@ def test_of_two_dumps_nothing_is_said_of_what_came_before(reference):
     }
     found = against_dump(reference, replace(reference, stages=louder))
     assert verdict(found) == (
-        "differs: 1 of 14 stages; the first is soft, and two dumps do not tell whether of itself"
+        "differs: 1 of 14 stages; the first is soft, and two dumps do not show whether it is "
+        "at fault itself"
     )
 
 
@@ -202,7 +203,7 @@ def test_a_dump_that_was_tampered_with_is_refused(reference, tmp_path):
     path.write_bytes(reference.pack())
     assert read_dump(path).about["digests"].keys() == {"audio"}
     path.write_bytes(replace(reference, about={"digests": {"audio": "sha256:00"}}).pack())
-    with pytest.raises(composer.ComposerError, match="'audio' is not what its digest says"):
+    with pytest.raises(composer.ComposerError, match="'audio' does not match its digest"):
         read_dump(path)
     soft = replace(reference.stages["soft"], floor=Measures(-1.0, 0.0, 0.0, 0.0))
     path.write_bytes(Dump({"soft": soft}).pack())

@@ -344,9 +344,9 @@ def test_what_is_said_aside_is_no_text(qwen3):
     [
         ({"temperature": -1.0}, "R510 temperature is -1.0; it must be 0 or more"),
         ({"max_tokens": 0}, "R510 max_tokens is 0; it must be at least 1"),
-        ({"stop": ("<end>",)}, "R516 stop '<end>' is no token of this model"),
-        ({"stop": (ROWS,)}, f"R516 stop {ROWS} is no token of this model"),
-        ({"reasoning": ("w3", "<end>")}, "R565 reasoning '<end>' is no token of this model"),
+        ({"stop": ("<end>",)}, "R516 stop '<end>' is not a token of this model"),
+        ({"stop": (ROWS,)}, f"R516 stop {ROWS} is not a token of this model"),
+        ({"reasoning": ("w3", "<end>")}, "R565 reasoning '<end>' is not a token of this model"),
         ({"top_k": 3}, "R510 top_k 3 has no effect at temperature 0, which is greedy"),
     ],
 )
@@ -363,7 +363,7 @@ def test_ids_outside_the_vocabulary_are_refused(qwen3):
         lm.embed(mx.array([1, ROWS, -1]))
     assert str(caught.value) == (
         f"R513 ids {ROWS}, -1 are outside the vocabulary of {ROWS}\n"
-        "    hint: they are of another model's tokenizer, or what a fill put there"
+        "    hint: they come from another model's tokenizer, or from a fill"
     )
 
 
@@ -374,7 +374,9 @@ def test_positions_are_counted(folder):
     assert (len(tokens), result["finish_reason"]) == (3, "length")
     with pytest.raises(ComposerError) as caught:
         next(lm.generate(lm.embed(mx.array([5] * 20))))
-    assert str(caught.value).startswith("R514 the prompt has 20 positions, but the model knows 20")
+    assert str(caught.value).startswith(
+        "R514 the prompt has 20 positions, but the model's context is 20"
+    )
     with pytest.raises(ComposerError, match="R514 there are no embeddings to continue"):
         next(lm.generate(lm.embed(mx.array([], mx.int64))))
 

@@ -160,8 +160,8 @@ def test_the_chunk_of_the_prefill_changes_nothing(qwen3, lm, expected, chunk, mo
 def test_steps_give_the_logits_of_the_whole(lm):
     embeds = lm.embed(IDS)
     whole = lm.logits(embeds)
-    stepped = lm.replay(embeds[:5], IDS[5:])
-    assert apart(stepped, whole[4:-1]) < 1e-5
+    with_step_options = lm.replay(embeds[:5], IDS[5:])
+    assert apart(with_step_options, whole[4:-1]) < 1e-5
     assert lm.replay(embeds, IDS[:0]).shape == (0, ROWS)
 
 
@@ -390,8 +390,8 @@ def test_prompts_side_by_side_do_not_share_a_kept_cache(lm):
     ("options", "message"),
     [
         ({"temperature": -1.0}, "R510 temperature is -1.0; it must be 0 or more"),
-        ({"stop": ("<end>",)}, "R516 stop '<end>' is no token of this model"),
-        ({"reasoning": ("w3", "<end>")}, "R565 reasoning '<end>' is no token of this model"),
+        ({"stop": ("<end>",)}, "R516 stop '<end>' is not a token of this model"),
+        ({"reasoning": ("w3", "<end>")}, "R565 reasoning '<end>' is not a token of this model"),
     ],
 )
 def test_bad_options_are_refused_before_anything_is_computed(lm, options, message):

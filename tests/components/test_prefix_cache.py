@@ -39,7 +39,7 @@ def qwen3(models):
 def fresh(lm):
     """Forget what earlier tests kept, and count the rows that are read from now on."""
     keeper = lm.writer.prefix_cache
-    keeper.held = None
+    keeper.stored = None
     lm.read = []
     decoder = keeper.decoder
     prefill = type(decoder).prefill
@@ -198,7 +198,7 @@ def test_a_run_that_fails_leaves_nothing_behind(qwen3, monkeypatch, fails_at):
     with pytest.raises(MemoryError):
         said(qwen3, asked)
     monkeypatch.undo()
-    assert qwen3.writer.prefix_cache.held is None
+    assert qwen3.writer.prefix_cache.stored is None
     qwen3.read.clear()
     assert said(qwen3, asked).tolist() == expected
     assert qwen3.read == [len(asked)]
@@ -211,7 +211,7 @@ def test_a_step_that_failed_is_not_kept_whoever_gives_it_back(qwen3, monkeypatch
     with pytest.raises(ZeroDivisionError):
         keeper.step([state], [5])
     keeper.retire(state)
-    assert keeper.held is None
+    assert keeper.stored is None
 
 
 def test_what_cannot_run_leaves_the_conversation_alone(qwen3):
@@ -229,10 +229,10 @@ def test_what_cannot_run_leaves_the_conversation_alone(qwen3):
 def test_one_cache_is_held_at_most(qwen3):
     keeper = qwen3.writer.prefix_cache
     said(qwen3, TURNS[0])
-    first = keeper.held
+    first = keeper.stored
     said(qwen3, TURNS[1])
-    assert keeper.held is not first
-    assert keeper.held.logits is None
+    assert keeper.stored is not first
+    assert keeper.stored.logits is None
 
 
 def test_other_adapters_begin_anew(qwen3, monkeypatch):

@@ -255,7 +255,7 @@ def test_what_is_left_over_in_a_folder(tmp_path, clip):
 
 def test_no_data(tmp_path, clip):
     assert refused(tmp_path / "no") == [
-        f"{tmp_path}/no: R580 the data cannot be read: there is no such file"
+        f"{tmp_path}/no: R580 the data cannot be read: the file does not exist"
     ]
     (tmp_path / "d.jsonl").write_text("\n")
     assert refused(tmp_path / "d.jsonl") == [

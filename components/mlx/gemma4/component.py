@@ -160,7 +160,7 @@ class Gemma4(Component, name="mlx.gemma4"):
         import mlx.core as mx
 
         with mx.stream(self.device):
-            self.writer.known(ids)
+            self.writer.check_ids(ids)
             return self.look_up(ids)
 
     @method(rows="N D @embed_unscaled", returns="N D @embed", converts=True)
@@ -178,7 +178,7 @@ class Gemma4(Component, name="mlx.gemma4"):
 
         assert self.table is not None
         with mx.stream(self.device):
-            self.writer.known(ids)
+            self.writer.check_ids(ids)
             rows = self.table.rows(ids)
             return rows if zero is None else mx.where(mx.array(zero)[:, None, None], 0, rows)
 

@@ -100,7 +100,7 @@ class LanguageModel(Component, name="onnx.lm"):
     @method(ids="i64 T", returns="T D @embed")
     def embed(self, ids: np.ndarray) -> np.ndarray:
         """Look ids up; a quantized table is dequantized row by row."""
-        self.writer.known(ids)
+        self.writer.check_ids(ids)
         return self.table.of(ids)
 
     @method(

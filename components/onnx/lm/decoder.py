@@ -9,7 +9,7 @@ import numpy as np
 from composer.core.errors import ComposerError, Problem
 from composer.core.placement import Placement
 from composer.generation.decoder import Prompt, State
-from composer.generation.sampler import not_a_number
+from composer.generation.sampler import logits_error
 
 from ...models.decoder import ParsedDecoder
 from .cache import Angles, Cache
@@ -74,7 +74,7 @@ class OnnxDecoder:
         found = [int(state.logits.argmax()) for state in states]
         # A NaN is the largest for NumPy.
         if not all(np.isfinite(s.logits[t]) for s, t in zip(states, found, strict=True)):
-            raise ComposerError(not_a_number())
+            raise ComposerError(logits_error())
         return found
 
     def logits(self, state: State) -> np.ndarray:
@@ -95,5 +95,5 @@ class OnnxDecoder:
         cache.read -= surplus
         return True
 
-    def given(self, value: np.ndarray) -> np.ndarray:
+    def from_numpy(self, value: np.ndarray) -> np.ndarray:
         return value

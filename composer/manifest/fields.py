@@ -1,0 +1,57 @@
+"""The types that the keys of a bundle share: names, paths, references, and strict models."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal, TypeVar
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic_core import PydanticCustomError
+
+NAME = r"^[a-z][a-z0-9_]*$"
+SLUG = r"^[a-z0-9][a-z0-9-]*$"
+DOTTED = r"^[a-z][a-z0-9_]*(\.[a-z][a-z0-9_]*)*$"
+METHOD = r"^[a-z][a-z0-9_]*(\.[a-z][a-z0-9_]*)?$"
+SPACE = r"^[a-z][a-z0-9_]*\.[a-z][a-z0-9_]*$"
+REFERENCE = r"^\$[a-z][a-z0-9_]*(\.[A-Za-z0-9_]+)?$"
+HUB_ID = r"^[A-Za-z0-9][A-Za-z0-9._-]*/[A-Za-z0-9][A-Za-z0-9._-]*$"
+
+Dtype = Literal["float32", "float16", "bfloat16"]
+Bits = Literal[2, 3, 4, 5, 6, 8]
+GroupSize = Literal[32, 64, 128]
+InputType = Literal["audio", "text", "ids", "mask", "image", "tensor"]
+
+Line = Annotated[str, Field(min_length=1, max_length=2000)]
+Name = Annotated[str, Field(pattern=NAME, max_length=64)]
+HubId = Annotated[str, Field(pattern=HUB_ID, max_length=128)]
+Reference = Annotated[str, Field(pattern=REFERENCE, max_length=128)]
+Space = Annotated[str, Field(pattern=SPACE, max_length=128)]
+Inside = Annotated[str, Field(min_length=1, max_length=1024)]
+
+SourceText = Annotated[
+    str,
+    Field(min_length=1, max_length=512, json_schema_extra={"pattern": r"^(hf:.+/.+|\./.*|\.)$"}),
+]
+
+T = TypeVar("T")
+
+
+def _not_null(value: Any) -> Any:
+    if value is None:
+        raise PydanticCustomError("null", "a value")
+    return value
+
+
+Maybe = Annotated[T | None, BeforeValidator(_not_null)]
+
+TEXT, OTHER = "\0text", "\0other"
+
+
+def tag_of(value: Any) -> str:
+    """Tell pydantic which branch of a union to check: a text, or a mapping or list."""
+    return OTHER if isinstance(value, dict | list | BaseModel) else TEXT
+
+
+class Strict(BaseModel):
+    """Refuse unknown keys, and convert no types."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
