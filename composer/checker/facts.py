@@ -196,9 +196,8 @@ class _Asking:
             return cls.Config.model_validate(dict(entry.config))
         except ValidationError as error:
             at = ("components", name, "config")
-            for found in {
-                (f.code, f.path): f for f in translate_errors(error, cls.Config, at)
-            }.values():
+            findings = translate_errors(error, cls.Config, at)
+            for found in {(each.code, each.path): each for each in findings}.values():
                 place = self.manifest.place(*found.path, key=found.key)
                 self.problems.append(Problem(found.code, found.message, place, hint=found.hint))
             return None
