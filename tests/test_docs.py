@@ -80,6 +80,17 @@ def test_what_the_readme_runs_is_there():
     assert f"named `{project['name']}`" in (ROOT / "README.md").read_text()
 
 
+def test_the_map_of_contributing_leads_to_places():
+    text = (ROOT / "CONTRIBUTING.md").read_text()
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    assert set(re.findall(r"`(composer\.\w+)`", text)) == set(project["entry-points"])
+    table = text.partition("## What to touch")[2].partition("## Habits")[0]
+    folders = re.findall(r"`([\w/]+)/(?:test_)?NAME\.py`", table)
+    assert len(folders) == 9
+    for folder in folders:
+        assert list((ROOT / folder).glob("*.py")), folder
+
+
 def test_commands_exist():
     pages = [ROOT / "README.md", *(ROOT / "docs").rglob("*.md")]
     shells = "\n".join("\n".join(blocks(page, "sh")) for page in pages)
