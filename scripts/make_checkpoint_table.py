@@ -37,7 +37,10 @@ def main() -> None:
     torch.set_num_threads(1)
     transformers.logging.set_verbosity_error()
     parts = [INTRODUCTION]
-    swept = {"mlx": [*KINDS, *WRAPPED], "onnx": ["llama", "mistral", "qwen2", "qwen3"]}
+    swept = {
+        "mlx": [*KINDS, *WRAPPED],
+        "onnx": ["gemma3_text", "llama", "mistral", "qwen2", "qwen3"],
+    }
     for backend, kinds in swept.items():
         for kind in kinds:
             heading = f"## `{backend}.lm`: {kind}\n\n| key | outcome |\n|---|---|\n"

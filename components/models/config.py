@@ -178,6 +178,8 @@ class Config:
         if rules.kind == "yarn":
             fast, slow = number("beta_fast", 32.0), number("beta_slow", 1.0)
             rounded = numbers.get("truncate", True) is not False
+            if not rounded and len(rules.path) > 1:  # transformers does not look for it there
+                self.refuse("does not read truncate of one type of layer", rules)
             original = number(ORIGINAL, trained)
             return Yarn(factor, original, fast, slow, rounded, rules.attention_factor)
         low, high = number("low_freq_factor", 1.0), number("high_freq_factor", 4.0)

@@ -120,13 +120,14 @@ def test_every_key_of_every_architecture_is_right_or_refused(kind, tmp_path):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("kind", ["llama", "mistral", "qwen2", "qwen3"])
+@pytest.mark.parametrize("kind", ["gemma3_text", "llama", "mistral", "qwen2", "qwen3"])
 def test_every_key_is_right_or_refused_on_onnx_runtime(kind, tmp_path):
     assert sweep(kind, (), tmp_path, "onnx") == []
 
 
-def test_onnx_runtime_turns_positions_by_yarn_as_transformers(tmp_path):
-    assert sweep("llama", ("rope_parameters",), tmp_path, "onnx") == []
+@pytest.mark.parametrize("kind", ["llama", "gemma3_text"])
+def test_onnx_runtime_turns_positions_as_transformers(kind, tmp_path):
+    assert sweep(kind, ("rope_parameters",), tmp_path, "onnx") == []
 
 
 def test_a_refusal_names_the_line_of_the_key(tmp_path):

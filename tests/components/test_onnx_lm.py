@@ -459,7 +459,7 @@ print(sorted({{"mlx", "mlx_lm", "onnx", "onnxruntime", "tokenizers", "torch"}} &
         (
             {"model_type": "gear"},
             "repo/lm/config.json: W254 composer has no network of its own for the model_type "
-            "'gear'\n    it has llama, mistral, qwen2, qwen3\n"
+            f"'gear'\n    it has {', '.join(sorted(decoder.architectures()))}\n"
             "    hint: use mlx.lm, which takes what mlx-lm knows",
         ),
         ({"model_type": None}, "W254 composer has no network of its own for the model_type 'None'"),

@@ -12,6 +12,8 @@ from typing import Any
 from composer.core.errors import Problem
 from composer.formats.refusal import show
 
+from .window import FULL
+
 NESTED = ("rope_scaling", "rope_parameters")
 SPELLINGS = frozenset(("rope_theta", *NESTED))
 NUMBERS = frozenset(
@@ -120,7 +122,9 @@ def _rules(
     for key in ("partial_rotary_factor", ORIGINAL):
         if numbers.get(key) is None and config.get(key) is not None:
             numbers[key] = config[key]
-    top, theta = config.get("rope_theta"), given.get("rope_theta")
+    # A base outside of the rules is that of layers which see everything.
+    top = config.get("rope_theta") if len(path) == 1 or path[-1] == FULL else None
+    theta = given.get("rope_theta")
     if len(path) == 1 and None not in (top, theta) and top != theta:
         message = (
             f"rope_theta is {show(str(top))[1:-1]} and, in {path[0]}, {show(str(theta))[1:-1]}"

@@ -41,11 +41,11 @@ class LmConfig(ComponentConfig):
 
 
 class LanguageModel(Component, name="onnx.lm"):
-    """Continue embeddings with a Qwen3, Qwen2, Mistral or Llama on ONNX Runtime.
+    """Continue embeddings with a decoder of composer's own, such as Qwen3, on ONNX Runtime.
 
-    It takes the folders of mlx.lm, plain or quantized by MLX to 4 or 8 bits, has the same ports,
-    and computes in float32: on a CPU without a fast MLX it is many times as fast. The space `embed`
-    is what the embedding table returns.
+    Each architecture is a file of `components/models/`. It takes the folders of mlx.lm, plain or
+    quantized by MLX to 4 or 8 bits, has the same ports, and computes in float32: on a CPU without
+    a fast MLX it is many times as fast. The space `embed` is what the embedding table returns.
     """
 
     backend = "numpy"

@@ -1,0 +1,162 @@
+"""Gemma 3's text decoder: layers with a window between layers without, norms on both sides.
+
+The formulas are those of transformers' Gemma3ForCausalLM. Embeddings come as their table has them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from ..checkpoints.keys.window import FULL, SLIDING
+from .attention import Attention
+from .config import Config
+from .decoder import HEAD, TABLE, Architecture
+from .rotary import Rotary
+from .vocabulary import Array, DecoderVocabulary
+
+GELU_TANH = ("gelu_pytorch_tanh", "gelu_new", "gelu_fast")
+NORMS = (
+    "input_layernorm",
+    "post_attention_layernorm",
+    "pre_feedforward_layernorm",
+    "post_feedforward_layernorm",
+)
+
+
+@dataclass(frozen=True)
+class Settings:
+    """The sizes of a decoder, how each layer attends, and what bounds its logits, if anything."""
+
+    hidden_size: int
+    intermediate_size: int
+    vocab_size: int
+    tied: bool
+    rms_norm_eps: float
+    layers: tuple[Attention, ...]
+    attention_bias: bool
+    logit_cap: float | None
+
+
+def read_settings(config: Config) -> Settings:
+    """Read what the network needs; where the config is silent, transformers' values count."""
+    for key in ("hidden_activation", "hidden_act"):
+        config.require(key, *GELU_TANH)
+    num_heads = config.count("num_attention_heads", 8)
+    num_kv_heads = config.count("num_key_value_heads", 4)
+    if num_heads % num_kv_heads:
+        message = f"{num_heads} heads cannot share {num_kv_heads} heads of keys"
+        config.wrong("num_key_value_heads", message)
+    head_dim = config.count("head_dim", 256)
+    scale = config.real("query_pre_attn_scalar", 256.0) ** -0.5
+    window = config.count("sliding_window", 4096)
+    rotaries = read_rotaries(config, head_dim)
+    capped = config.value("final_logit_softcapping") is not None
+    return Settings(
+        hidden_size=config.hidden_size,
+        intermediate_size=config.count("intermediate_size"),
+        vocab_size=config.vocab_size,
+        tied=config.tied,
+        rms_norm_eps=config.real("rms_norm_eps", 1e-6),
+        layers=tuple(
+            Attention(num_heads, num_kv_heads, head_dim, scale, rotaries[kind],
+                      window if kind == SLIDING else None)
+            for kind in read_layer_types(config)
+        ),
+        attention_bias=config.flag("attention_bias"),
+        logit_cap=config.real("final_logit_softcapping") if capped else None,
+    )  # fmt: skip
+
+
+def read_layer_types(config: Config) -> list[str]:
+    """Return the type of each layer: as listed, or every sixth without a window."""
+    num_layers = config.count("num_hidden_layers")
+    pattern = config.count("sliding_window_pattern", 6)
+    types = config.value("layer_types")
+    if types is None:
+        config.require("_sliding_window_pattern", pattern)
+        return [SLIDING if (number + 1) % pattern else FULL for number in range(num_layers)]
+    config.value("_sliding_window_pattern")
+    if len(types) != num_layers or any(kind not in (SLIDING, FULL) for kind in types):
+        message = f"layer_types has to name {SLIDING} or {FULL} for each of {num_layers} layers"
+        config.wrong("layer_types", message)
+        return [FULL] * num_layers
+    return list(types)
+
+
+def read_rotaries(config: Config, head_dim: int) -> dict[str, Rotary]:
+    """Return how positions turn in layers of each type."""
+    local = config.real("rope_local_base_freq", 1e4)
+    if config.value("rope_parameters") is not None and "" in config.rules:
+        config.refuse("has rope_parameters for each type of layer", "rope_parameters")
+    sliding = Rotary(head_dim, local)
+    if SLIDING in config.rules:
+        sliding = config.rotary(head_dim, local, SLIDING)
+    return {FULL: config.rotary(head_dim, 1e6, FULL), SLIDING: sliding}
+
+
+def tensors(settings: Settings) -> Iterator[tuple[str, tuple[int, ...]]]:
+    """Yield the name and the shape of every tensor."""
+    width, inner = settings.hidden_size, settings.intermediate_size
+    yield f"{TABLE}.weight", (settings.vocab_size, width)
+    for number, how in enumerate(settings.layers):
+        at = f"model.layers.{number}"
+        queries, keys = how.num_heads * how.head_dim, how.num_kv_heads * how.head_dim
+        for name in NORMS:
+            yield f"{at}.{name}.weight", (width,)
+        for name, size in (("q_proj", queries), ("k_proj", keys), ("v_proj", keys)):
+            yield f"{at}.self_attn.{name}.weight", (size, width)
+            if settings.attention_bias:
+                yield f"{at}.self_attn.{name}.bias", (size,)
+        yield f"{at}.self_attn.o_proj.weight", (width, queries)
+        if settings.attention_bias:
+            yield f"{at}.self_attn.o_proj.bias", (width,)
+        for name in ("q_norm", "k_norm"):
+            yield f"{at}.self_attn.{name}.weight", (how.head_dim,)
+        yield f"{at}.mlp.gate_proj.weight", (inner, width)
+        yield f"{at}.mlp.up_proj.weight", (inner, width)
+        yield f"{at}.mlp.down_proj.weight", (width, inner)
+    yield "model.norm.weight", (width,)
+    if not settings.tied:
+        yield f"{HEAD}.weight", (settings.vocab_size, width)
+
+
+def forward(v: DecoderVocabulary, settings: Settings, x: Array) -> Array:
+    """Map embeddings [T, D] to the logits [R, V] that follow the chosen rows."""
+    x = x * settings.hidden_size**0.5
+    for number in range(len(settings.layers)):
+        x = v.evaluate(layer(v, settings, number, x))
+    x = norm(v, settings, v.chosen(x), "model.norm")
+    logits = v.linear(x, TABLE if settings.tied else HEAD)
+    if settings.logit_cap is None:
+        return logits
+    return v.tanh(logits / settings.logit_cap) * settings.logit_cap
+
+
+def layer(v: DecoderVocabulary, settings: Settings, number: int, x: Array) -> Array:
+    """Map hidden states [T, D] through one layer, each part normalized before and after."""
+    at = f"model.layers.{number}"
+    before, after, before_mlp, after_mlp = (f"{at}.{name}" for name in NORMS)
+    y = attention(v, settings, number, norm(v, settings, x, before))
+    x = x + norm(v, settings, y, after)
+    y = norm(v, settings, x, before_mlp)
+    gate, up = v.linears(y, [f"{at}.mlp.gate_proj", f"{at}.mlp.up_proj"])
+    y = v.linear(v.gelu_tanh(gate) * up, f"{at}.mlp.down_proj")
+    return x + norm(v, settings, y, after_mlp)
+
+
+def attention(v: DecoderVocabulary, settings: Settings, number: int, x: Array) -> Array:
+    """Let rows [T, D] attend to themselves and to those before them, as far as they see."""
+    at, how = f"model.layers.{number}.self_attn", settings.layers[number]
+    q, k, values = v.linears(x, [f"{at}.{name}_proj" for name in "qkv"])
+    q = norm(v, settings, v.reshape(q, -1, how.num_heads, how.head_dim), f"{at}.q_norm")
+    k = norm(v, settings, v.reshape(k, -1, how.num_kv_heads, how.head_dim), f"{at}.k_norm")
+    return v.linear(v.cached_attention(q, k, values, number, how), f"{at}.o_proj")
+
+
+def norm(v: DecoderVocabulary, settings: Settings, x: Array, name: str) -> Array:
+    """Normalize by the root mean square; what is stored is added to 1."""
+    return v.rms_norm(x, name, settings.rms_norm_eps, offset=1.0)
+
+
+ARCHITECTURE = Architecture(("gemma3_text",), read_settings, tensors, forward)
