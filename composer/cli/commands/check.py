@@ -62,13 +62,13 @@ def errors(found: Report) -> list[Problem]:
 
 def listed(found: Report) -> dict[str, Any]:
     """Return as JSON what sizes says."""
-    from composer.cli.commands.pull import entry
+    from composer.cli.commands.pull import file_json
     from composer.graph.files import needed
 
     if found.bundle is None or not found.ok:
         return {}
     needs = needed(found.bundle)
-    return {"memory": memory(found), "files": [entry(need) for need in needs]}
+    return {"memory": memory(found), "files": [file_json(need) for need in needs]}
 
 
 def memory(found: Report) -> int:

@@ -1,7 +1,7 @@
 """Gather what is stated of a bundle's licences and obligations.
 
 From the manifest, from its provenance, and from the card of every repository that it or one of
-its variants reads; from the lock where there is one. What is not said is said to be so.
+its variants reads; from the lock where there is one. What is not stated is marked as such.
 
 Example: composer licences elderwise
 """
@@ -26,23 +26,15 @@ LAST = "These are the words of those who published; nothing is judged here. Read
 
 
 def command(bundle: BundleName, variant: Variant = None, json: Json = False) -> None:
-    from composer.manifest import read_manifest
-    from composer.publishing.licences import roll_up
-    from composer.sources.lock import read_lock
-    from composer.sources.resolve import find_bundle
+    from composer.jobs.licences import licences
 
-    found = find_bundle(bundle)
-    first = read_manifest(found.path, variant or found.variant)
-    manifests = [first]
-    if first.variant is None:
-        manifests += [read_manifest(found.path, name) for name in first.variants]
-    stated = roll_up(manifests, read_lock(found.lock) if found.lock else None)
+    found = licences(bundle, variant=variant)
     if json:
-        rows = [{**vars(each), "details": list(each.details)} for each in stated]
-        say(as_json({"bundle": first.name, "stated": rows}))
+        rows = [{**vars(each), "details": list(each.details)} for each in found.stated]
+        say(as_json({"bundle": found.bundle, "stated": rows}))
         return
     for kind, title in TITLES.items():
-        rows_of = [each for each in stated if each.kind == kind]
+        rows_of = [each for each in found.stated if each.kind == kind]
         if rows_of:
             say("\n".join([title, *_lines(rows_of), ""]))
     say(LAST)

@@ -16,8 +16,8 @@ from typing import Annotated
 
 import typer
 
-from composer.cli.printing import count, note, say, waiting
-from composer.core.output import unwritable
+from composer.cli.printing import count, note, say
+from composer.cli.progress import showing
 
 
 def command(
@@ -35,17 +35,12 @@ def command(
     card: Annotated[bool, typer.Option("--card", help="Print the model card alone.")] = False,
 ) -> None:
     from composer.drawing.text import size
-    from composer.publishing.publish import CARD, prepare, upload, write_made
+    from composer.jobs.publish import prepare_publication, upload_publication
+    from composer.publishing.publish import CARD
     from composer.publishing.publish import size as size_of
-    from composer.sources.hub import parse_id
 
-    id = parse_id(repository)
-    if id.revision:
-        raise typer.BadParameter("it is published to the main branch: leave @... out")
-    if not folder.is_dir():
-        raise typer.BadParameter(f"{folder} is not a folder")
-    with waiting("checking"):
-        ready = prepare(folder, id)
+    with showing() as progress:
+        ready = prepare_publication(folder, repository, progress=progress)
     if card:
         made = ready.files[CARD]
         say((made if isinstance(made, bytes) else made.read_bytes()).decode("utf-8", "replace"), "")
@@ -58,12 +53,8 @@ def command(
         note(f"left out: {name}")
     total = f"{count(len(ready.files), 'file')}, {size(ready.nbytes)}"
     if not yes:
-        say(f"{id.repo}: {total} would be uploaded; --yes does it")
+        say(f"{ready.id.repo}: {total} would be uploaded; --yes does it")
         return
-    with waiting("uploading"):
-        address = upload(ready, private)
-    try:
-        write_made(ready)
-    except OSError as error:
-        raise unwritable(folder, error) from None
-    say(f"{id.repo}: {total} uploaded, {address}")
+    with showing() as progress:
+        address = upload_publication(ready, private=private, progress=progress)
+    say(f"{ready.id.repo}: {total} uploaded, {address}")

@@ -37,48 +37,35 @@ def command(
 ) -> None:
     from composer.cli.opening import BundleFlags
     from composer.drawing.text import size
-    from composer.graph.files import needed
-    from composer.runtime.loading import require_local_files
-    from composer.runtime.sandbox import remember
-    from composer.sources.hub import held
+    from composer.jobs.pull import pull
 
-    opened = BundleFlags(bundle, variant, source, lock=lock).open()
-    tasks = opened.tasks if task is None else [opened.task(task)]
-    names = list(dict.fromkeys(n for each in tasks for n in opened.checked.graphs[each].components))
-    require_local_files(opened.checked, names)
-    needs = needed(opened.checked, names)
-    missing = [need for need in needs if not held(need)]
-    if not dry_run:
-        for each in tasks:
-            opened.fetch(each)
-        needs = needed(opened.checked, names)
-        if trust:
-            remember(opened.checked, needs)
+    with BundleFlags(bundle, variant, source, lock=lock).open() as opened:
+        found = pull(opened, task=task, dry_run=dry_run, trust=trust)
     if json:
-        say(as_json({"bundle": opened.name, "files": [entry(need) for need in needs]}))
+        say(as_json({"bundle": found.bundle, "files": [file_json(each) for each in found.files]}))
         return
     if dry_run:
-        width = max((len(size(need.file.size)) for need in needs), default=0)
-        for need in needs:
-            here = "" if need in missing else "  (here)"
-            say(f"{size(need.file.size).rjust(width)}  {need}{here}")
-    done = sum(need.file.size for need in (missing if dry_run else needs))
+        width = max((len(size(each.file.size)) for each in found.files), default=0)
+        for each in found.files:
+            here = "" if each in found.missing else "  (here)"
+            say(f"{size(each.file.size).rjust(width)}  {each}{here}")
+    counted = found.missing if dry_run else found.files
     what = "to fetch" if dry_run else "here and verified"
-    files = count(len(missing if dry_run else needs), "file")
-    say(f"{opened.name}: {files}, {size(done)} {what}")
+    total = size(sum(each.file.size for each in counted))
+    say(f"{found.bundle}: {count(len(counted), 'file')}, {total} {what}")
 
 
-def entry(need: RequiredFile) -> dict[str, object]:
-    """Return a file as JSON tells of it."""
+def file_json(required: RequiredFile) -> dict[str, object]:
+    """Return a file as JSON holds it."""
     from composer.sources.hub import held
 
-    file = need.file
+    file = required.file
     return {
-        "repository": need.snapshot.repo,
-        "commit": need.snapshot.commit,
+        "repository": required.snapshot.repo,
+        "commit": required.snapshot.commit,
         "path": file.path,
         "size": file.size,
         file.algorithm: file.digest,
-        "components": list(need.components),
-        "verified": held(need),
+        "components": list(required.components),
+        "verified": held(required),
     }

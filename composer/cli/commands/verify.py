@@ -1,4 +1,4 @@
-"""Hold a bundle's files against its lock, without a network.
+"""Compare a bundle's files with its lock, without a network.
 
 Hashes every file that was locked, in the cache or in the folders that --source names, and
 compares the manifest and the ports of every variant. Lists everything that differs.
@@ -11,7 +11,8 @@ from __future__ import annotations
 import typer
 
 from composer.cli.options import BundleName, Json, LockFile, Sources, folders
-from composer.cli.printing import count, report, say, verdict_json, waiting
+from composer.cli.printing import count, report, say, verdict_json
+from composer.cli.progress import showing
 from composer.core.errors import ComposerError
 
 
@@ -22,14 +23,10 @@ def command(
     json: Json = False,
 ) -> None:
     from composer.drawing.text import size
-    from composer.publishing.verify import verify as hold
-    from composer.sources.hub import settings
-    from composer.sources.resolve import find_bundle
+    from composer.jobs.lock import verify
 
-    with settings.no_network():
-        found = find_bundle(bundle, lock)
-    with waiting("hashing"):
-        verdict = hold(found, folders(source))
+    with showing() as progress:
+        verdict = verify(bundle, lock=lock, sources=folders(source), progress=progress)
     name = verdict.lock.model.bundle
     if json:
         say(verdict_json(name, verdict.problems))

@@ -1,0 +1,87 @@
+"""Lock a bundle's bytes, and verify them later."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from composer.core.errors import ComposerError, Problem
+from composer.core.location import Location
+from composer.core.output import write_file
+from composer.jobs.progress import OnProgress, Progress, no_progress
+from composer.publishing.lock import make_lock
+from composer.publishing.verify import Verdict
+from composer.publishing.verify import verify as verify_files
+from composer.sources.hub import settings, snapshot_of
+from composer.sources.lock.written import remember_lock
+from composer.sources.resolve import ResolvedBundle, find_bundle
+from composer.sources.shipped import shipped
+
+
+@dataclass(frozen=True)
+class Locked:
+    """A lock that was written: where it lies, and how many sources, files and bytes it names."""
+
+    path: Path
+    sources: int
+    files: int
+    nbytes: int
+
+
+def lock(
+    bundle: str | Path,
+    *,
+    output: str | Path | None = None,
+    sources: Mapping[str, Path] | None = None,
+    progress: OnProgress = no_progress,
+) -> Locked:
+    """Write the lock of a bundle: commits, digests, ports and licences, in every variant.
+
+    It lies beside the manifest, or in the file `output`, which a bundle that ships or is on the Hub
+    needs. `sources` are folders that stand in for sources. Of files on the Hub the small ones are
+    fetched. `progress` is called with the stage "checking".
+
+    Raise ComposerError where the bundle is refused (any code), where it cannot be locked in its
+    place (R542), or where the file cannot be written (R507).
+    """
+    found = find_bundle(bundle)
+    if output is None and not _is_own(found):
+        message = f"'{bundle}' is not yours to lock in its place: name a file by -o"
+        raise ComposerError(Problem("R542", message))
+    progress(Progress("checking", str(bundle)))
+    made = make_lock(found, sources or {})
+    path = Path(output) if output else made.path
+    write_file(path, made.bytes)
+    remember_lock(made.bytes)
+    files = [file for entry in made.model.sources.values() for file in entry.files.values()]
+    nbytes = sum(file.size for file in files)
+    return Locked(path, len(made.model.sources), len(files), nbytes)
+
+
+def verify(
+    bundle: str | Path,
+    *,
+    lock: str | Path | None = None,
+    sources: Mapping[str, Path] | None = None,
+    progress: OnProgress = no_progress,
+) -> Verdict:
+    """Compare a bundle's files, manifest and ports with its lock, without a network.
+
+    `lock` is taken for the one beside the manifest; `sources` are folders by the sources' names.
+    `.problems` is everything that differs, `.files` and `.nbytes` what was hashed. `progress` is
+    called with the stage "hashing".
+
+    Raise ComposerError where there is no lock (S464), or where it or the manifest cannot be read.
+    """
+    with settings.no_network():
+        found = find_bundle(bundle, Path(lock) if lock else None)
+    progress(Progress("hashing", str(bundle)))
+    return verify_files(found, sources or {})
+
+
+def _is_own(bundle: ResolvedBundle) -> bool:
+    """Tell whether a bundle neither ships nor lies in the cache of the Hub."""
+    folder = (bundle.path if bundle.path.is_dir() else bundle.path.parent).resolve()
+    ships = folder.is_relative_to(shipped("bundles").resolve())
+    return not ships and snapshot_of(Location("", "", folder)) is None

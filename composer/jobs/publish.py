@@ -1,0 +1,77 @@
+"""Put a bundle on the Hub."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from composer.core.errors import ComposerError, Problem
+from composer.core.output import unwritable
+from composer.jobs.progress import OnProgress, Progress, no_progress
+from composer.publishing.publish import Publication, prepare, upload, write_made
+from composer.sources.hub import parse_id
+
+
+@dataclass(frozen=True)
+class Published:
+    """A bundle on the Hub: what was uploaded, and the address of the commit."""
+
+    publication: Publication
+    address: str
+
+
+def publish(
+    folder: str | Path,
+    repository: str,
+    *,
+    private: bool = False,
+    progress: OnProgress = no_progress,
+) -> Published:
+    """Upload the bundle of a folder to a repository of the Hub, so that others run it by its ID.
+
+    `repository` is owner/name; with `private`, one that has to be made is only its owner's. Every
+    variant is checked and locked, and a model card is written; the manifest, the lock, the card,
+    licences and notes, and the files that a component reads are uploaded in one commit, and
+    nothing else. The lock and the card are also left in the folder. `progress` is called with the
+    stages "checking" and "uploading".
+
+    Raise ComposerError where the bundle is refused (any code) or others could not fetch it (S468),
+    where the call is wrong (R542), where the Hub refuses it (S469) or is out of reach (S490 to
+    S499), or where the folder cannot be written (R507).
+    """
+    ready = prepare_publication(folder, repository, progress=progress)
+    return Published(ready, upload_publication(ready, private=private, progress=progress))
+
+
+def prepare_publication(
+    folder: str | Path, repository: str, *, progress: OnProgress = no_progress
+) -> Publication:
+    """Return what `publish` would upload, and upload and write nothing.
+
+    `.files` are by their name on the Hub: a path, or the bytes of what is made; `.left_out` are
+    the other files of the folder. Raise ComposerError as `publish` does.
+    """
+    id, folder = parse_id(repository), Path(folder)
+    if id.revision:
+        message = "it is published to the main branch: leave @... out"
+        raise ComposerError(Problem("R542", message))
+    if not folder.is_dir():
+        raise ComposerError(Problem("R542", f"{folder} is not a folder"))
+    progress(Progress("checking", str(folder)))
+    return prepare(folder, id)
+
+
+def upload_publication(
+    ready: Publication, *, private: bool = False, progress: OnProgress = no_progress
+) -> str:
+    """Upload what was prepared, leave what was made in the folder, and return the address.
+
+    Raise ComposerError as `publish` does.
+    """
+    progress(Progress("uploading", ready.id.repo))
+    address = upload(ready, private)
+    try:
+        write_made(ready)
+    except OSError as error:
+        raise unwritable(ready.folder, error) from None
+    return address
