@@ -34,11 +34,19 @@ if TYPE_CHECKING:
     from composer.formats.audio import Audio, read_audio
     from composer.graph.checked import Report
     from composer.jobs.benchmark import Benchmark, benchmark
+    from composer.jobs.catalogue import Catalogue, catalogue
     from composer.jobs.compare import compare
     from composer.jobs.converse import Conversation, Reply, converse
+    from composer.jobs.create import create
     from composer.jobs.cut_short import CutShort
+    from composer.jobs.diagnose import Finding, diagnose
     from composer.jobs.evaluate import evaluate
+    from composer.jobs.explain import explain
+    from composer.jobs.licences import Licences, licences
+    from composer.jobs.lock import Locked, lock, verify
     from composer.jobs.progress import Progress
+    from composer.jobs.publish import Published, publish
+    from composer.jobs.pull import Pulled, pull
     from composer.jobs.record import record
     from composer.jobs.transcribe import Transcription, transcribe
     from composer.runtime.bundle import Bundle
@@ -83,6 +91,33 @@ _HOMES = {
         "Benchmark",
         "benchmark",
     ),
+    "jobs.catalogue": (
+        "Catalogue",
+        "catalogue",
+    ),
+    "jobs.create": ("create",),
+    "jobs.diagnose": (
+        "Finding",
+        "diagnose",
+    ),
+    "jobs.explain": ("explain",),
+    "jobs.licences": (
+        "Licences",
+        "licences",
+    ),
+    "jobs.lock": (
+        "Locked",
+        "lock",
+        "verify",
+    ),
+    "jobs.publish": (
+        "Published",
+        "publish",
+    ),
+    "jobs.pull": (
+        "Pulled",
+        "pull",
+    ),
     "jobs.compare": ("compare",),
     "jobs.converse": (
         "Conversation",
@@ -117,6 +152,7 @@ __all__ = [
     "Bound",
     "Bundle",
     "BundleOptions",
+    "Catalogue",
     "Comparison",
     "Component",
     "ComponentConfig",
@@ -126,12 +162,17 @@ __all__ = [
     "Dump",
     "Evaluation",
     "Facts",
+    "Finding",
+    "Licences",
     "Location",
+    "Locked",
     "Place",
     "Placement",
     "Problem",
     "Profile",
     "Progress",
+    "Published",
+    "Pulled",
     "Reply",
     "Report",
     "Result",
@@ -143,17 +184,26 @@ __all__ = [
     "Transcription",
     "Turns",
     "benchmark",
+    "catalogue",
     "check",
     "compare",
     "converse",
+    "create",
+    "diagnose",
     "evaluate",
+    "explain",
+    "licences",
     "load",
+    "lock",
     "method",
+    "publish",
+    "pull",
     "read_audio",
     "read_dump",
     "read_profile",
     "record",
     "transcribe",
+    "verify",
 ]
 
 

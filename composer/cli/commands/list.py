@@ -9,7 +9,7 @@ Example: composer list --components
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -18,7 +18,7 @@ from composer.cli.printing import say
 from composer.core.output import as_json
 
 if TYPE_CHECKING:
-    from composer.manifest import Manifest
+    from composer.jobs.catalogue import ShippedBundle
 
 
 def command(
@@ -27,56 +27,33 @@ def command(
     ] = False,
     json: Json = False,
 ) -> None:
+    from composer.jobs.catalogue import catalogue
+
     if components:
         _components()
         return
-    rows = _rows()
+    found = catalogue()
     if json:
-        say(as_json(rows))
+        planned = [{"name": name, **vars(entry)} for name, entry in found.planned.items()]
+        say(as_json({"bundles": [vars(each) for each in found.bundles], "planned": planned}))
         return
-    width = max((len(row["name"]) for row in rows["bundles"]), default=0)
-    for row in rows["bundles"]:
-        words = [" and ".join(row["licence"])] if row["licence"] else []
-        words += [f"variants: {', '.join(row['variants'])}"] if row["variants"] else []
-        words += [f"verified: {', '.join(row['verified'])}"] if row["verified"] else []
-        about = f" ({'; '.join(words)})" if words else ""
-        say(f"{row['name'].ljust(width)}  {row['summary']}{about}")
-        if row["make"]:
-            say(f"{' ' * width}  to be converted: {row['make']}")
+    width = max((len(each.name) for each in found.bundles), default=0)
+    for each in found.bundles:
+        about = f" ({'; '.join(_about(each))})" if _about(each) else ""
+        say(f"{each.name.ljust(width)}  {each.summary}{about}")
+        if each.make:
+            say(f"{' ' * width}  to be converted: {each.make}")
     say("\nplanned:")
-    width = max((len(row["name"]) for row in rows["planned"]), default=0)
-    for row in rows["planned"]:
-        say(f"{row['name'].ljust(width)}  {row['summary']} (missing: {'; '.join(row['missing'])})")
+    width = max((len(name) for name in found.planned), default=0)
+    for name, entry in found.planned.items():
+        say(f"{name.ljust(width)}  {entry.summary} (missing: {'; '.join(entry.missing)})")
 
 
-def _rows() -> dict[str, Any]:
-    """Return what ships and what is planned, as JSON holds it."""
-    from composer.core.errors import ComposerError
-    from composer.manifest import read_manifest
-    from composer.sources.catalogue import catalogue
-    from composer.sources.shipped import shipped_bundles
-
-    bundles = []
-    for name, path in shipped_bundles().items():
-        try:
-            manifest: Manifest | None = read_manifest(path)
-        except ComposerError:
-            manifest = None
-        status = catalogue().bundles.get(name)
-        bundles.append(
-            {
-                "name": name,
-                "summary": manifest.summary if manifest
-                else f"cannot be read: composer check {name} tells why",
-                "licence": list(manifest.licence) if manifest else [],
-                "variants": list(manifest.variants) if manifest else [],
-                "publishes": list(manifest.publishes) if manifest else [],
-                "verified": list(status.verified) if status else [],
-                "make": status.make if status else None,
-            }
-        )  # fmt: skip
-    planned = [{"name": name, **entry.model_dump()} for name, entry in catalogue().planned.items()]
-    return {"bundles": bundles, "planned": planned}
+def _about(bundle: ShippedBundle) -> list[str]:
+    words = [" and ".join(bundle.licence)] if bundle.licence else []
+    words += [f"variants: {', '.join(bundle.variants)}"] if bundle.variants else []
+    words += [f"verified: {', '.join(bundle.verified)}"] if bundle.verified else []
+    return words
 
 
 def _components() -> None:

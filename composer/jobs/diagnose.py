@@ -1,0 +1,118 @@
+"""Find out whether composer works on this machine."""
+
+from __future__ import annotations
+
+import os
+import platform
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import partial
+from importlib.metadata import PackageNotFoundError, requires, version
+
+from composer.core import registry
+from composer.evaluation.normalizer import normalizer, normalizers
+from composer.jobs.output_format import output_format, output_formats
+from composer.sources.shipped import shipped, shipped_bundles
+
+PACKAGE = "bundle-composer"
+_Findings = Iterator[tuple[str, bool]]
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One line on the machine, the packages, a backend, a component or the data, and whether it is
+    as it should be.
+    """
+
+    section: str
+    text: str
+    ok: bool
+
+
+def diagnose() -> Iterator[Finding]:
+    """Yield versions, and whether each backend, component and addition loads, as it is found out.
+
+    Nothing is raised: what is broken is a Finding that is not `ok`.
+    """
+    for section, probe in PROBES.items():
+        for text, ok in probe():
+            yield Finding(section, text, ok)
+
+
+def _machine() -> _Findings:
+    yield f"Python {platform.python_version()} ({sys.executable})", sys.version_info >= (3, 11)
+    yield f"{platform.system()} {platform.release()}, {platform.machine()}", True
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 1e9
+    yield f"{cores} cores, {memory:.1f} GB of memory", True
+
+
+def _packages() -> _Findings:
+    yield f"composer {version(PACKAGE)}", True
+    needs = [text for text in requires(PACKAGE) or () if "extra ==" not in text]
+    everywhere = {_name(text) for text in needs if ";" not in text}
+    for name in sorted(set(map(_name, needs)), key=str.lower):
+        try:
+            yield f"{name} {version(name)}", True
+        except PackageNotFoundError:
+            # What only some systems need is missed by the probe of its backend, where it is.
+            yield f"{name} is not installed", name not in everywhere
+
+
+def _name(requirement: str) -> str:
+    return "".join(c if c.isalnum() or c in "-_." else " " for c in requirement).split()[0]
+
+
+def _backends() -> _Findings:
+    for name in registry.backends():
+        try:
+            backend = registry.backend(name)
+        except Exception as error:  # somebody's package is broken, whichever way
+            yield f"{name}: {type(error).__name__}: {error}", False
+        else:
+            yield _tried(backend.title, backend.diagnose)
+
+
+def _summary(name: str) -> str:
+    return registry.component(name).summary
+
+
+def _components() -> _Findings:
+    for name in registry.names():
+        yield _tried(name, partial(_summary, name))
+
+
+def _added() -> _Findings:
+    for name in registry.operators():
+        yield _tried(f"operator {name}", lambda: registry.operator(name).summary)  # noqa: B023
+    for name in normalizers():
+        yield _tried(f"normaliser {name}", lambda: normalizer(name).source)  # noqa: B023
+    for name in output_formats():
+        yield _tried(f"output format {name}", lambda: output_format(name).summary)  # noqa: B023
+
+
+def _data() -> _Findings:
+    for folder in ("bundles", "schemas", "pages"):
+        path = shipped(folder)
+        yield f"{folder}: {path}", path.is_dir()
+    bundles = shipped_bundles()
+    yield f"{len(bundles)} shipped bundles: {', '.join(bundles) or 'none'}", True
+
+
+def _tried(name: str, probe: Callable[[], str]) -> tuple[str, bool]:
+    try:
+        return f"{name}: {probe()}", True
+    except Exception as error:
+        # Whatever a broken installation raises is what the user needs to read.
+        return f"{name}: {type(error).__name__}: {error}", False
+
+
+PROBES = {
+    "machine": _machine,
+    "packages": _packages,
+    "backends": _backends,
+    "components": _components,
+    "operators, normalisers, output formats": _added,
+    "data": _data,
+}
