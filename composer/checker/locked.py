@@ -13,7 +13,7 @@ from composer.graph.files import files_of
 from composer.sources.hub import HubId, snapshot_of
 from composer.sources.hub.card import card_of, known_card
 from composer.sources.lock.digests import hub_file, remembered, sha256_of, size_of
-from composer.sources.lock.entries import ComponentEntry, FileEntry, Lock, TaskEntry
+from composer.sources.lock.entries import FileEntry, Lock, LockedComponent, TaskEntry
 
 if TYPE_CHECKING:
     from composer.graph.checked import Checked
@@ -176,7 +176,7 @@ def _signatures(checked: Checked) -> Iterator[Problem]:
             yield Problem("S466", message, manifest.place("tasks", name, key=True), why, WRITE)
 
 
-def _component(now: ComponentEntry, locked: ComponentEntry | None) -> Iterator[str]:
+def _component(now: LockedComponent, locked: LockedComponent | None) -> Iterator[str]:
     if locked is None:
         yield "there was no such component"
         return

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from composer.core.ports import Port, Ports
 from composer.core.signature import Signature
-from composer.sources.lock.entries import ComponentEntry, EditionEntry, TaskEntry
+from composer.sources.lock.entries import EditionEntry, LockedComponent, TaskEntry
 
 if TYPE_CHECKING:
     from composer.graph.checked import Checked
@@ -23,13 +23,13 @@ def edition(checked: Checked) -> EditionEntry:
     )
 
 
-def component(known: CheckedComponent) -> ComponentEntry:
+def component(known: CheckedComponent) -> LockedComponent:
     """Return a component's dims by symbol and its ports by method.
 
     The dtype of a family's rows is the chosen backend's, so that it is locked for a kind alone.
     """
     facts = known.facts
-    return ComponentEntry(
+    return LockedComponent(
         use=known.use or known.cls.name,
         dtype="" if facts is None or known.is_family else facts.dtype,
         dims={symbol: bound.value for symbol, bound in (facts.dims if facts else {}).items()},

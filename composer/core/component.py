@@ -71,7 +71,10 @@ class Adapter:
 
 @dataclass(frozen=True)
 class Spec:
-    """One component of a manifest, resolved: names became locations, config became a model."""
+    """One component of a manifest, resolved: names became locations, config became a model.
+
+    Beside the manifest's `ComponentEntry`, since components are built without any manifest too.
+    """
 
     name: str
     config: Any

@@ -32,6 +32,18 @@ def write_whole(path: Path, data: bytes) -> None:
         raise
 
 
+def write_note(path: Path, data: str | bytes = b"") -> None:
+    """Write a small file that spares work the next time; where it cannot be written, it does not.
+
+    Its folder is made. Nobody ever reads half of it.
+    """
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_whole(path, data.encode() if isinstance(data, str) else data)
+    except OSError:
+        return
+
+
 def append_to(path: Path, data: bytes) -> None:
     """Write at the end of a file; raise OSError for a link, and where it cannot be written."""
     follow = 0 if not _is_own(path) else _NO_LINK

@@ -32,6 +32,10 @@ class Scheme:
     group_size: int
     mode: str
 
+    def unpacked(self, words: int) -> int:
+        """Return how many codes stand in so many words of 32 bits."""
+        return words * 32 // self.bits
+
 
 @dataclass(frozen=True)
 class Quantization(Scheme):

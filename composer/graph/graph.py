@@ -25,10 +25,11 @@ ANY = "*"
 
 @dataclass(frozen=True)
 class CheckedComponent:
-    """A component that the checker has met; `facts` is None where its own facts are broken.
+    """A component's `Spec` and all that checking it found out.
 
-    `files` are those that it read to tell its facts, and will read again when it is loaded. `use`
-    is what the manifest calls its kind, `reason` why this kind was chosen where it names a family.
+    `facts` is None where its own facts are broken. `files` are those that it read to tell its
+    facts, and will read again when it is loaded. `use` is what the manifest calls its kind,
+    `reason` why this kind was chosen where it names a family.
     """
 
     cls: type[Component]

@@ -16,6 +16,7 @@ from typing import IO, TYPE_CHECKING, Any, NoReturn
 
 from composer.core.errors import ComposerError, Problem
 from composer.core.location import Location
+from composer.core.own_files import write_note
 from composer.sources.hub import settings
 from composer.sources.hub.ids import HubId
 from composer.sources.hub.required_file import RequiredFile
@@ -61,12 +62,7 @@ def probe(
 
 def remember(checked: Checked, needs: list[RequiredFile]) -> None:
     """Note that these very files need no child any more."""
-    note = _note(checked, needs)
-    try:
-        note.parent.mkdir(parents=True, exist_ok=True)
-        note.touch()
-    except OSError:
-        return  # it is tried again next time
+    write_note(_note(checked, needs))
 
 
 def limits(nbytes: int) -> tuple[int, float]:

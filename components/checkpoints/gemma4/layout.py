@@ -147,7 +147,7 @@ def _shape(tensor: Tensor, schemes: Mapping[str, Scheme]) -> list[int]:
     shape = list(tensor.shape)
     scheme = schemes.get(tensor.name.removesuffix(".weight"))
     if scheme and shape:
-        shape[-1] = shape[-1] * 32 // scheme.bits
+        shape[-1] = scheme.unpacked(shape[-1])
     return shape
 
 

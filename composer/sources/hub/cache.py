@@ -7,6 +7,7 @@ import json
 import os
 from pathlib import Path
 
+from composer.core.own_files import write_note
 from composer.sources.hub import settings
 from composer.sources.hub.snapshots import Snapshot
 from composer.sources.hub.tree import HubFile
@@ -44,14 +45,7 @@ def is_untouched(real: Path, note: Path) -> bool:
 
 def remember(snapshot: Snapshot, file: HubFile, real: Path) -> None:
     """Note that a file was verified, as it is now."""
-    note = _note(snapshot, file)
-    try:
-        note.parent.mkdir(parents=True, exist_ok=True)
-        part = note.with_name(f".{note.name}.{os.getpid()}")
-        part.write_text(json.dumps(_state(real)))
-        part.replace(note)
-    except OSError:
-        return  # it is verified again next time
+    write_note(_note(snapshot, file), json.dumps(_state(real)))
 
 
 def link(snapshot: Snapshot, file: HubFile) -> None:

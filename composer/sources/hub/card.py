@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from composer.core.errors import ComposerError
+from composer.core.own_files import write_note
 from composer.sources.hub import settings
 from composer.sources.hub.listing import read_json
 from composer.sources.hub.snapshots import Snapshot
@@ -39,7 +40,7 @@ def card_of(snapshot: Snapshot) -> Card:
             return Card(asked=False)
         raise
     stated = _stated(said)
-    _write(_note(snapshot), stated)
+    write_note(_note(snapshot), json.dumps(stated))
     return Card(stated)
 
 
@@ -71,11 +72,3 @@ def _stated(said: Any) -> dict[str, str]:
     if isinstance(gated, str):
         found["gated"] = gated[:LONGEST]
     return found
-
-
-def _write(note: Path, stated: Mapping[str, str]) -> None:
-    try:
-        note.parent.mkdir(parents=True, exist_ok=True)
-        note.write_text(json.dumps(stated))
-    except OSError:
-        return  # it is asked for again

@@ -11,6 +11,7 @@ from typing import Any
 from urllib.parse import quote
 
 from composer.core.errors import ComposerError
+from composer.core.own_files import write_note
 from composer.formats.refusal import show
 from composer.sources.hub import settings
 from composer.sources.hub.client import get, join
@@ -100,13 +101,7 @@ def _place(repo: str, commit: str) -> Path:
 
 
 def _write(place: Path, files: dict[str, HubFile]) -> None:
-    try:
-        place.parent.mkdir(parents=True, exist_ok=True)
-        part = place.with_name(f".{place.name}.{os.getpid()}")
-        part.write_text(json.dumps([[f.path, f.size, f.digest] for f in files.values()]))
-        part.replace(place)
-    except OSError:
-        return  # it is asked for again
+    write_note(place, json.dumps([[file.path, file.size, file.digest] for file in files.values()]))
 
 
 def read_json(url: str) -> tuple[Any, str | None]:

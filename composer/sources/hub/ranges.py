@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import struct
 import time
 from bisect import bisect_right, insort
@@ -14,6 +13,7 @@ from types import TracebackType
 
 from composer.core.errors import ComposerError
 from composer.core.location import Location
+from composer.core.own_files import write_note
 from composer.formats.files import LocalFiles
 from composer.formats.ranges import Ranges
 from composer.sources.hub import settings
@@ -158,13 +158,7 @@ class HubRanges:
         if len(self.pieces) == self.held:
             return
         index = json.dumps([[start, len(data)] for start, data in self.pieces]).encode()
-        try:
-            self.place.parent.mkdir(parents=True, exist_ok=True)
-            part = self.place.with_name(f".{self.place.name}.{os.getpid()}")
-            part.write_bytes(index + b"\n" + b"".join(data for _, data in self.pieces))
-            part.replace(self.place)
-        except OSError:
-            return  # it is asked for again
+        write_note(self.place, index + b"\n" + b"".join(data for _, data in self.pieces))
 
 
 def is_small(file: HubFile) -> bool:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import threading
 import time
 from collections.abc import Mapping
@@ -12,6 +11,7 @@ from pathlib import Path
 
 from composer.core.errors import ComposerError, Problem
 from composer.core.location import Location
+from composer.core.own_files import write_note
 from composer.formats.refusal import show
 from composer.sources.hub import settings
 from composer.sources.hub.ids import COMMIT, HubId
@@ -163,9 +163,6 @@ def _remember(home: Path, revision: str, commit: str) -> None:
     try:
         if ref.is_file() and ref.read_text().strip() == commit:
             return
-        ref.parent.mkdir(parents=True, exist_ok=True)
-        part = ref.with_name(f".{ref.name}.{os.getpid()}")
-        part.write_text(commit)
-        part.replace(ref)
     except OSError:
         return  # a cache that cannot be written is still read
+    write_note(ref, commit)

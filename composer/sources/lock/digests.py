@@ -8,6 +8,7 @@ import os
 from pathlib import Path
 
 from composer.core.location import Location
+from composer.core.own_files import write_note
 from composer.formats import LocalFiles
 from composer.sources.hub import HubFile, settings, snapshot_of
 
@@ -42,7 +43,7 @@ def hash_again(path: Path) -> str:
         while piece := opened.read(PIECE):
             digest.update(piece)
     if _state(real) == before:
-        _remember(real, before, digest.hexdigest())
+        write_note(_note(real), json.dumps({"state": before, "sha256": digest.hexdigest()}))
     return digest.hexdigest()
 
 
@@ -55,17 +56,6 @@ def remembered(path: Path) -> str | None:
     except (OSError, ValueError, KeyError, TypeError):
         return None
     return digest if isinstance(digest, str) else None
-
-
-def _remember(real: Path, state: list[int | str], digest: str) -> None:
-    note = _note(real)
-    try:
-        note.parent.mkdir(parents=True, exist_ok=True)
-        part = note.with_name(f".{note.name}.{os.getpid()}")
-        part.write_text(json.dumps({"state": state, "sha256": digest}))
-        part.replace(note)
-    except OSError:
-        return  # it is hashed again next time
 
 
 def _note(real: Path) -> Path:

@@ -71,8 +71,11 @@ class SourceEntry(Strict):
     files: dict[Inside, FileEntry]
 
 
-class ComponentEntry(Strict):
-    """What was bound from a component's files: its dims, its dtype, the ports of its methods."""
+class LockedComponent(Strict):
+    """What was bound from a component's files: its dims, its dtype, the ports of its methods.
+
+    Not a `CheckedComponent`: a lock is a file, and compares on machines that have no headers.
+    """
 
     use: str
     dtype: str
@@ -90,7 +93,7 @@ class TaskEntry(Strict):
 class EditionEntry(Strict):
     """A bundle as it stands, or in one of its variants."""
 
-    components: dict[str, ComponentEntry]
+    components: dict[str, LockedComponent]
     tasks: dict[str, TaskEntry]
 
 

@@ -5,17 +5,16 @@ from __future__ import annotations
 import hashlib
 from pathlib import Path
 
+from composer.core.own_files import write_note
 from composer.sources.hub import settings
 
 
 def remember_lock(data: bytes) -> None:
-    """Note that whoever uses this machine wrote a lock of these bytes."""
-    note = _note(data)
-    try:
-        note.parent.mkdir(parents=True, exist_ok=True)
-        note.touch()
-    except OSError:
-        return  # then its files are tried in a child process, as a stranger's
+    """Note that whoever uses this machine wrote a lock of these bytes.
+
+    Where that cannot be noted, its files are tried in a child process, as a stranger's.
+    """
+    write_note(_note(data))
 
 
 def was_written_here(data: bytes) -> bool:
