@@ -140,7 +140,7 @@ def _table(
     if scheme is None:
         return Table(tensor.name, rows, width, tensor.dtype, witness)
     scales = tensors.get(tensor.name.removesuffix("weight") + "scales")
-    width = width * 32 // scheme.bits
+    width = scheme.unpacked(width)
     dtype = scales.dtype if scales and scales.dtype in FLOATS else DEQUANTIZED
     return Table(tensor.name, rows, width, dtype, f"{witness} of {scheme.bits} bits")
 

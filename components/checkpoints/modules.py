@@ -80,12 +80,11 @@ def read_modules(
 
 
 def _misshapen(module: Module) -> Iterator[Problem]:
-    bits = module.scheme.bits if module.scheme else 32
     for name, tensor in module.parts.items():
         wanted = module.shape[:1] if name == "bias" else module.shape
         has = tensor.shape
         if name == "weight" and module.scheme:
-            has = (*has[:-1], has[-1] * 32 // bits)
+            has = (*has[:-1], module.scheme.unpacked(has[-1]))
         if name in ("weight", "bias") and has != wanted:
             what = f"{tensor.name} has the shape {list(has)}, but the model has {list(wanted)}"
             yield Problem("W255", what, causes=(shown(tensor),))

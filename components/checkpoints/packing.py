@@ -93,7 +93,7 @@ def _fault(path: str, scheme: Scheme, tensors: TensorIndex) -> Problem | None:
     weight, scales = has["weight"], has["scales"]
     if not weight.shape or weight.dtype != "u32" or (scales.dtype == "u8") == affine:
         return Problem("W243", f"{path} is {said}, but is not stored so", causes=causes)
-    groups = weight.shape[-1] * 32 // scheme.bits / scheme.group_size
+    groups = scheme.unpacked(weight.shape[-1]) / scheme.group_size
     shape = (*weight.shape[:-1], groups)
     if any(tensor.shape != shape for part, tensor in has.items() if part != "weight"):
         return Problem("W243", f"{path} is {said}, but its shapes are not", causes=causes)

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from composer.core.backend import widen
+
 from . import affine
 from .modules import Module
 from .watch import Watch
@@ -33,9 +35,7 @@ class RowReader:
         width = tensor.nbytes // max(tensor.shape[0], 1)
         raw = file.read(tensor.offset + start * width, (end - start) * width)
         found = np.frombuffer(raw, STORED[tensor.dtype]).reshape(end - start, *tensor.shape[1:])
-        if tensor.dtype == "bf16":
-            return (found.astype(np.uint32) << 16).view(np.float32)
-        return found if tensor.dtype == "u32" else found.astype(np.float32)
+        return found if tensor.dtype == "u32" else widen(found, tensor.dtype)
 
     def part(self, module: Module, part: str, start: int, end: int) -> np.ndarray:
         """Return rows of one part of a packed module."""

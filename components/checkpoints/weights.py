@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from composer.core.backend import widen
+
 from .watch import Watch
 
 if TYPE_CHECKING:
@@ -56,14 +58,8 @@ class WeightReader:
         if file is None:
             file = self.files[tensor.file] = Watch(tensor.file)
         raw = np.frombuffer(file.read(tensor.offset, tensor.nbytes), STORED[tensor.dtype])
-        return widened(raw, tensor.dtype).reshape(tensor.shape)
-
-
-def widened(raw: np.ndarray, dtype: str) -> np.ndarray:
-    """Return stored floats as float32, which holds each of bf16 and f16 exactly; codes stay."""
-    if dtype == "bf16":
-        return (raw.astype(np.uint32) << 16).view(np.float32)
-    return raw if dtype == "u32" else raw.astype(np.float32)
+        value = raw if tensor.dtype == "u32" else widen(raw, tensor.dtype)
+        return value.reshape(tensor.shape)
 
 
 def dequantized(

@@ -23,6 +23,16 @@ def numpy_dtype(short: str) -> np.dtype:
     return np.dtype("float32" if short == "bf16" else LONG[short])
 
 
+def widen(stored: np.ndarray, dtype: str) -> np.ndarray:
+    """Return stored floats as float32, which holds each of bf16 and f16 exactly.
+
+    bfloat16, which NumPy lacks, comes as its bits, uint16.
+    """
+    if dtype == "bf16":
+        return (stored.astype(np.uint32) << 16).view(np.float32)
+    return stored.astype(np.float32)
+
+
 @dataclass(frozen=True)
 class Colours:
     """How boxes of a backend are filled and outlined, on a light page and on a dark one."""

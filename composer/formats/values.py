@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from composer.core.backend import LONG
+from composer.core.backend import LONG, widen
 from composer.core.errors import ComposerError, Place, Problem
 from composer.core.location import Location
 from composer.formats import read_safetensors
@@ -84,5 +84,5 @@ def _array(path: Path, tensor: Tensor) -> np.ndarray:
     count = tensor.nbytes // dtype.itemsize
     flat = np.fromfile(path, dtype, count, offset=tensor.offset)
     if tensor.dtype == "bf16":
-        flat = (flat.astype(np.uint32) << 16).view(np.float32)
+        flat = widen(flat, "bf16")
     return flat.reshape(tensor.shape)

@@ -130,7 +130,7 @@ def _unpacked(
         elif part == "weight" and tensor.shape:
             *outer, columns = tensor.shape
             scales = own.get(f"{path}.scales", tensor)
-            shape = (*outer, columns * 32 // scheme.bits)
+            shape = (*outer, scheme.unpacked(columns))
             plain[name] = replace(tensor, shape=shape, dtype=scales.dtype)
     return plain, schemes
 

@@ -75,7 +75,7 @@ def projections(checkpoint: Checkpoint) -> dict[str, Projection]:
             outputs, inputs = tensor.shape
             witness = f"{checkpoint.location}: {shown(tensor)}"
             if scheme := checkpoint.schemes.get(name.removesuffix(".weight")):
-                inputs = inputs * 32 // scheme.bits
+                inputs = scheme.unpacked(inputs)
                 witness += f" of {scheme.bits} bits"
             found[path] = Projection(inputs, outputs, witness)
     return found
