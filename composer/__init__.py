@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from composer.core.signature import Signature
     from composer.evaluation.evaluation import Evaluation
     from composer.evaluation.journal import Transcript
-    from composer.formats.audio import Audio, read_audio
+    from composer.formats.audio import Audio, Clip, read_audio
     from composer.graph.checked import Report
     from composer.jobs.benchmark import Benchmark, benchmark
     from composer.jobs.catalogue import Catalogue, catalogue
@@ -83,6 +83,7 @@ _HOMES = {
     "evaluation.journal": ("Transcript",),
     "formats.audio": (
         "Audio",
+        "Clip",
         "read_audio",
     ),
     "graph.checked": ("Report",),
@@ -153,6 +154,7 @@ __all__ = [
     "Bundle",
     "BundleOptions",
     "Catalogue",
+    "Clip",
     "Comparison",
     "Component",
     "ComponentConfig",

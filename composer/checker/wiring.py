@@ -66,7 +66,7 @@ class _Wiring:
 
     def joined(self, name: str, value: Value) -> None:
         """Report an output that cannot be put together where the task runs piece by piece."""
-        split = [f"${name}" for name, entry in self.task.inputs.items() if entry.split]
+        split = [f"${name}" for name, entry in self.task.inputs.items() if entry.in_pieces]
         port = value.port
         if not split or port is None or port.kind == "text":
             return

@@ -103,6 +103,20 @@ Language = Annotated[
     str | None,
     typer.Option("-l", "--language", metavar="NAME", help="Short for -i language=NAME."),
 ]
+ChannelOf = Annotated[
+    str | None,
+    typer.Option(
+        "--channel",
+        metavar="mix|left|right|each",
+        help="Take one channel of the audio, or each by itself. Absent: what the bundle says.",
+    ),
+]
+Partial = Annotated[
+    bool,
+    typer.Option(
+        "--partial", help="Read audio that was cut short as far as it goes, and say how far."
+    ),
+]
 InFlight = Annotated[
     int, typer.Option("--jobs", min=1, max=64, metavar="N", help="Keep so many clips in flight.")
 ]

@@ -23,6 +23,7 @@ def result_json(result: Result, bundle: str) -> dict[str, Any]:
         "finish_reason": result.finish_reason,
         "tokens": result.tokens,
         "timings": {name: round(seconds, 6) for name, seconds in result.timings.items()},
+        "notes": list(result.notes),
     }
 
 

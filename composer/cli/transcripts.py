@@ -58,6 +58,8 @@ class TranscriptWriter:
         if each.problems:
             note(f"{clip}:")
             report(each.problems)
+        for said in each.notes:
+            note(f"{clip}: {said}")
         warning = cut_warning(each.cut_short, clip)
         if warning:
             note(warning)

@@ -7,14 +7,17 @@ import os
 import sys
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from composer.cli.options import pairs
 from composer.core.errors import ComposerError, Problem
 from composer.core.suggest import did_you_mean, listed
+from composer.formats.audio import Clip
+from composer.formats.audio.channels import check_channel
 
 if TYPE_CHECKING:
     from composer.core.signature import Option
+    from composer.formats.audio import Channel
     from composer.graph.graph import Graph
     from composer.runtime.bundle import Bundle
 
@@ -29,7 +32,12 @@ def task_values(
     return inputs(graph, given), settings(graph, set)
 
 
-def inputs(graph: Graph, given: list[str] | None) -> dict[str, Any]:
+def inputs(
+    graph: Graph,
+    given: list[str] | None,
+    channel: Channel | None = None,
+    partial: bool = False,
+) -> dict[str, Any]:
     """Return the inputs of a task as their types say; an unknown name is left to the task."""
     found: dict[str, Any] = {}
     problems: list[Problem] = []
@@ -38,11 +46,21 @@ def inputs(graph: Graph, given: list[str] | None) -> dict[str, Any]:
         kind = value.port.kind if value and value.port else "text"
         try:
             found[name] = _value(name, kind, text)
+            if kind == "audio":
+                found[name] = Clip(found[name], channel, partial)
         except ComposerError as error:
             problems += error.problems
     if problems:
         raise ComposerError(problems)
     return found
+
+
+def chosen_channel(text: str | None) -> Channel | None:
+    """Return the channel that is asked for, if any."""
+    if text is None:
+        return None
+    check_channel(text)
+    return cast("Channel", text)
 
 
 def _value(name: str, kind: str, text: str) -> Any:

@@ -60,4 +60,5 @@ def transcription_json(each: Transcription) -> dict[str, Any]:
         "finish_reason": each.finish_reason,
         "tokens": each.tokens,
         "seconds": round(each.seconds, 3),
+        "notes": list(each.notes),
     }

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from composer.core.errors import ComposerError, Problem
-from composer.formats.audio import Source
+from composer.formats.audio import Channel, Clip, Source
 from composer.jobs.bundle import AnyBundle, Options, opened
 from composer.jobs.cut_short import CutShort, cut_short
 from composer.jobs.progress import OnProgress, Progress, no_progress
@@ -20,7 +20,8 @@ class Transcription:
     """What a bundle made of one clip, or the problems that the clip failed with.
 
     `text` is the transcript, None of a clip that failed; `outputs` is all that the task gives, by
-    name. `seconds` is the time that its nodes took. `cut_short` tells where a limit cut the text.
+    name. `seconds` is the time that its nodes took. `cut_short` tells where a limit cut the text,
+    `notes` how far a recording that was cut short was read, and which channel.
     """
 
     clip: Source
@@ -30,6 +31,7 @@ class Transcription:
     tokens: int = 0
     seconds: float = 0.0
     cut_short: CutShort | None = None
+    notes: tuple[str, ...] = ()
     problems: tuple[Problem, ...] = ()
 
     @property
@@ -45,6 +47,8 @@ def transcribe(
     task: str | None = None,
     inputs: Mapping[str, Any] | None = None,
     options: Options | None = None,
+    channel: Channel | None = None,
+    partial: bool = False,
     in_flight: int = 2,
     on_transcription: Callable[[Transcription], None] | None = None,
     progress: OnProgress = no_progress,
@@ -53,7 +57,9 @@ def transcribe(
 
     A clip is a path, the bytes of an audio file, (samples, rate), or an Audio. `inputs` are the
     task's other inputs, as `{"language": "English"}`; `options` override options by node, as
-    `{"answer": {"max_tokens": 64}}`. `in_flight` clips are run at once. `on_transcription` is
+    `{"answer": {"max_tokens": 64}}`. `channel` takes one of a clip's channels in place of what the
+    bundle says, `partial` reads clips that were cut short as far as they go. `in_flight` clips are
+    run at once. `on_transcription` is
     called with each as soon as it and all before it are done; `progress` with the stages
     "fetching", "loading", and "transcribing" after each clip.
 
@@ -67,7 +73,7 @@ def transcribe(
         speech.load(progress)
         progress(Progress("transcribing", ready.name, 0, len(clips)))
         results = ready.map(
-            ({**speech.inputs, speech.audio: clip} for clip in clips),
+            ({**speech.inputs, speech.audio: Clip(clip, channel, partial)} for clip in clips),
             in_flight=in_flight,
             task=speech.graph.task,
             options=speech.options,
@@ -94,4 +100,5 @@ def _transcription(
         result.tokens,
         sum(result.timings.values()),
         cut_short(result, speech.graph, speech.options),
+        result.notes,
     )

@@ -76,6 +76,12 @@ class Input:
     port: str | None = None
     default: Any = None
     split: Split | None = None
+    channel: Literal["mix", "left", "right", "each"] = "mix"
+
+    @property
+    def in_pieces(self) -> bool:
+        """Tell whether the task is run on parts of it."""
+        return self.split is not None or self.channel == "each"
 
 
 @dataclass(frozen=True)

@@ -146,6 +146,11 @@ class InputModel(Strict):
         description="For audio: cut what is longer into pieces and run the task on each.",
         examples=[{"seconds": 30}],
     )
+    channel: Literal["mix", "left", "right", "each"] = Field(
+        "mix",
+        description="For audio of several channels: their mean, one of the first two, or each of "
+        "them by itself.",
+    )
 
 
 class NodeModel(Strict):

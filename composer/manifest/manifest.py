@@ -207,4 +207,4 @@ def _task(name: str, model: TaskModel, at: tuple[str, ...]) -> Task:
 
 def _input(model: InputModel) -> Input:
     split = Split(model.split.seconds, model.split.join) if model.split else None
-    return Input(model.type, model.port, model.default, split)
+    return Input(model.type, model.port, model.default, split, model.channel)

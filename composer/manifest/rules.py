@@ -153,9 +153,10 @@ def _input(value: Any, at: Path) -> Iterator[Finding]:
         yield Finding("M135", message, (*at, "port"), "remove it, or make it a tensor", key=True)
     elif isinstance(port, str):
         yield from _port(port, (*at, "port"))
-    if kind != "audio" and isinstance(kind, str) and "split" in form:
-        message = f"{format_path(at)} is {kind} and takes no 'split'"
-        yield Finding("M135", message, (*at, "split"), "only audio is split", key=True)
+    for key, hint in (("split", "only audio is split"), ("channel", "only audio has channels")):
+        if kind != "audio" and isinstance(kind, str) and key in form:
+            message = f"{format_path(at)} is {kind} and takes no '{key}'"
+            yield Finding("M135", message, (*at, key), hint, key=True)
     if "default" not in form:
         return
     path, default = (*at, "default"), form["default"]

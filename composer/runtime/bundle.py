@@ -211,20 +211,21 @@ class Bundle:
         self._ensure_loaded(planned.nbytes)
         manifest = self.checked.manifest
         at = manifest.tasks[name].at
+        pieces = split(planned, values | feeds)
         runs = [
             Run(
                 plan=planned,
                 components=self._components,
                 worker=self.worker,
                 place=lambda *path: manifest.place(*at, *path, key=True),
-                values=piece,
+                values=piece.values,
                 feed=frozenset(feeds),
                 taps=frozenset(tapped),
                 options=settings,
             )
-            for piece in split(planned, values | feeds)
+            for piece in pieces
         ]
-        return (yield from run_pieces(runs, stream))
+        return (yield from run_pieces(pieces, runs, stream))
 
     def _feeds(self, task: str, feed: Mapping[str, Any]) -> dict[str, Any]:
         graph = self.checked.graphs[task]

@@ -11,9 +11,10 @@ from composer.core.backend import SHORT, numpy_dtype
 from composer.core.errors import ComposerError, Problem
 from composer.core.ports import Port
 from composer.core.suggest import did_you_mean, listed
-from composer.formats.audio import Audio, read_audio
+from composer.formats.audio import Clip
 
 if TYPE_CHECKING:
+    from composer.formats.audio import Channel
     from composer.graph.graph import Graph
 
 
@@ -44,7 +45,7 @@ def read_inputs(
         try:
             port = graph.values[name].port
             assert port is not None
-            values[name] = read_value(name, port, value)
+            values[name] = read_value(name, port, value, entry.channel)
         except ComposerError as error:
             problems += error.problems
     if problems:
@@ -52,10 +53,10 @@ def read_inputs(
     return values
 
 
-def read_value(name: str, port: Port, value: Any) -> Any:
+def read_value(name: str, port: Port, value: Any, channel: Channel = "mix") -> Any:
     """Return one value as its port promises, or raise ComposerError."""
     if port.kind == "audio":
-        return value if isinstance(value, Audio) else read_audio(value)
+        return (value if isinstance(value, Clip) else Clip(value)).read(channel)
     if port.kind == "text":
         return _text(name, value)
     array = _array(name, port, value)

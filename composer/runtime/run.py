@@ -29,7 +29,8 @@ class Result:
 
     `outputs` by name, `finish_reason` of the decoder (`stop`, `length`, or `left` by its reader;
     None without one), `timings` in seconds by node, `tokens` generated, `taps` by value name: NumPy
-    arrays and texts.
+    arrays and texts. `notes` say how far audio that was cut short was read, and
+    which channel.
     """
 
     outputs: Mapping[str, Any]
@@ -37,6 +38,7 @@ class Result:
     timings: Mapping[str, float]
     tokens: int
     taps: Mapping[str, Any]
+    notes: tuple[str, ...] = ()
 
     @property
     def text(self) -> str:

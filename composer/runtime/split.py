@@ -2,35 +2,84 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Generator, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from composer.core.component import Token
+from composer.core.errors import ComposerError, Problem
+from composer.formats.audio import Audio, Channels
 
 if TYPE_CHECKING:
-    from composer.formats.audio import Audio
     from composer.runtime.plan import Plan
     from composer.runtime.run import Result, Run
 
+QUIET = 0.1  # seconds over which the level is measured
+NEAR = 1 / 3  # of a piece: how far before its limit it may end
+BETWEEN_CHANNELS = "\n"
 
-def split(plan: Plan, values: Mapping[str, Any]) -> list[dict[str, Any]]:
+
+@dataclass(frozen=True)
+class Piece:
+    """The values of one run, the number of its channel, and the text before the next piece."""
+
+    values: dict[str, Any]
+    channel: int = 0
+    join: str = " "
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """Return what is to be said of its audio."""
+        found = (value.notes for value in self.values.values() if isinstance(value, Audio))
+        return tuple(note for notes in found for note in notes)
+
+
+def split(plan: Plan, values: Mapping[str, Any]) -> list[Piece]:
     """Return the values of each piece: one set where nothing is split, or nothing is long.
 
-    Audio is resampled whole, at the rate that its consumers want, and then cut, so that pieces
-    have no edges of their own. Every sample is in one piece.
+    Audio is resampled whole, at the rate that its consumers want, and then cut where it is quietest
+    near the limit. Every sample is in one piece; each channel that is asked for is cut by itself.
     """
+    several = [name for name, value in values.items() if isinstance(value, Channels)]
+    if len(several) > 1:
+        message = f"'{several[0]}' and '{several[1]}' would both be run for each channel"
+        raise ComposerError(Problem("R542", message, hint="choose one channel of one of them"))
+    for name in several:
+        _require_joinable(plan, name)
+        each = (dict(values, **{name: audio}) for audio in values[name].each)
+        return [
+            replace(piece, channel=number)
+            for number, one in enumerate(each)
+            for piece in _pieces(plan, one)
+        ]
+    return _pieces(plan, values)
+
+
+def _pieces(plan: Plan, values: Mapping[str, Any]) -> list[Piece]:
     for name, entry in plan.graph.inputs.items():
         if entry.split and name in values:
             audio: Audio = values[name]
+            join = entry.split.join
             if audio.seconds > entry.split.seconds:
-                return [{**values, name: piece} for piece in _cut(plan, name, audio)]
-    return [dict(values)]
+                cut = _cut(plan, name, audio)
+                return [Piece({**values, name: piece}, join=join) for piece in cut]
+            return [Piece(dict(values), join=join)]
+    return [Piece(dict(values))]
 
 
-def _cut(plan: Plan, name: str, audio: Audio) -> list[Audio]:
+def _require_joinable(plan: Plan, name: str) -> None:
+    """Refuse each channel where an output has no end to end."""
+    for output, value in plan.graph.outputs.items():
+        port = plan.graph.values[value].port
+        if port and port.kind != "text" and (port.kind != "tensor" or len(port.dims) != 1):
+            message = f"each channel of '{name}' gives an '{output}' of its own"
+            hint = "choose one channel: texts can be put together, and tensors of one axis"
+            raise ComposerError(Problem("R542", message, hint=hint))
+
+
+def _cut(plan: Plan, name: str, audio: Audio) -> Iterator[Audio]:
     rates = {
         step.wants[key].dims[0]
         for step in plan.steps
@@ -41,29 +90,49 @@ def _cut(plan: Plan, name: str, audio: Audio) -> list[Audio]:
     entry = plan.graph.inputs[name].split
     assert entry is not None
     assert isinstance(rate, int)
-    whole, size = audio.resample(rate), entry.seconds * rate
-    return [
-        replace(
-            whole,
-            samples=whole.samples[start : start + size],
-            source=f"{audio.source} from {start // rate} s",
-        )
-        for start in range(0, whole.frames, size)
-    ]
+    whole = audio.resample(rate)
+    start = 0
+    while start < whole.frames:
+        stop = _quiet_place(whole.samples, start, entry.seconds * rate, rate)
+        source = f"{audio.source} from {start / rate:.2f} s"
+        yield replace(whole, samples=whole.samples[start:stop], source=source)
+        start = stop
 
 
-def run_pieces(runs: Sequence[Run], stream: bool) -> Generator[Token, Any, Result]:
+def _quiet_place(samples: np.ndarray, start: int, size: int, rate: int) -> int:
+    """Return where a piece ends: the quietest place of its last third, or the end of all."""
+    if len(samples) - start <= size:
+        return len(samples)
+    first = start + size - round(size * NEAR)
+    power = np.square(samples[first : start + size], dtype=np.float64)
+    window = max(1, round(QUIET * rate))
+    sums = np.cumsum(np.concatenate([[0.0], power]))
+    levels = sums[window:] - sums[:-window]
+    latest = len(levels) - 1 - int(np.argmin(levels[::-1]))
+    return first + latest + window // 2
+
+
+def run_pieces(
+    pieces: Sequence[Piece], runs: Sequence[Run], stream: bool
+) -> Generator[Token, Any, Result]:
     """Run the pieces one after another; yield tokens as one run would."""
+    notes = tuple(dict.fromkeys(note for piece in pieces for note in piece.notes))
     if len(runs) == 1:
-        return (yield from runs[0].result(stream))
+        return replace((yield from runs[0].result(stream)), notes=notes)
     results: list[Result] = []
-    join = next(e.split.join for e in runs[0].plan.graph.inputs.values() if e.split)
-    for run in runs:
-        before = join if any(_said(result) for result in results) else ""
+    last: Piece | None = None  # the last that said something
+    for piece, run in zip(pieces, runs, strict=True):
+        before = _between(last, piece) if last else ""
         results.append((yield from _after(before, run.result(stream))))
+        if _said(results[-1]):
+            last = piece
         if results[-1].finish_reason == "cancelled":
             break
-    return _together(results, join)
+    return replace(_together(pieces, results), notes=notes)
+
+
+def _between(last: Piece, piece: Piece) -> str:
+    return piece.join if piece.channel == last.channel else BETWEEN_CHANNELS
 
 
 def _after(before: str, run: Generator[Token, Any, Result]) -> Generator[Token, Any, Result]:
@@ -83,14 +152,12 @@ def _after(before: str, run: Generator[Token, Any, Result]) -> Generator[Token, 
         before = "" if token.text else before
 
 
-def _together(results: Sequence[Result], join: str) -> Result:
+def _together(pieces: Sequence[Piece], results: Sequence[Result]) -> Result:
     """Join texts, leaving out empty ones, and put other outputs end to end."""
-    outputs = {
-        name: join.join(filter(None, (result.outputs[name] for result in results)))
-        if isinstance(value, str)
-        else np.concatenate([result.outputs[name] for result in results])
-        for name, value in results[0].outputs.items()
-    }
+    outputs: dict[str, Any] = {}
+    for name, value in results[0].outputs.items():
+        each = [result.outputs[name] for result in results]
+        outputs[name] = _joined(pieces, each) if isinstance(value, str) else np.concatenate(each)
     reasons = [result.finish_reason for result in results]
     timings = {name: sum(result.timings[name] for result in results) for name in results[0].timings}
     return replace(
@@ -105,6 +172,15 @@ def _together(results: Sequence[Result], join: str) -> Result:
             for name, value in result.taps.items()
         },
     )
+
+
+def _joined(pieces: Sequence[Piece], texts: Sequence[str]) -> str:
+    found, last = "", None
+    for piece, text in zip(pieces, texts, strict=False):  # fewer where a run was left
+        if text:
+            found += (_between(last, piece) if last else "") + text
+            last = piece
+    return found
 
 
 def _said(result: Result) -> bool:

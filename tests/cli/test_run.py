@@ -58,6 +58,7 @@ def test_json(cli, bundle, clip):
         "outputs": {"text": "7."},
         "finish_reason": "stop",
         "tokens": 2,
+        "notes": [],
     }
 
 

@@ -5,7 +5,9 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
+import soundfile
 
 from tests.fakes import BUNDLE, write
 
@@ -40,7 +42,7 @@ def test_jsonl(cli, bundle, clip, tmp_path):
     assert good.pop("seconds") >= 0
     assert good == {
         "audio": str(clip()), "text": "7.", "outputs": {"text": "7."}, "finish_reason": "stop",
-        "tokens": 2,
+        "tokens": 2, "notes": [],
     }  # fmt: skip
     assert list(bad) == ["audio", "error"]
     assert bad["audio"] == f"{tmp_path}/none.wav"
@@ -51,7 +53,15 @@ def test_no_output_takes_the_place_of_a_field(cli, tmp_path, clip):
     outputs = "outputs: {text: $answer.text, error: $answer.text, seconds: $answer.ids}"
     path = write(tmp_path, BUNDLE, ("outputs: {text: $answer.text}", outputs))
     found = json.loads(cli("transcribe", path, clip(), "-f", "jsonl")[1])
-    assert list(found) == ["audio", "text", "outputs", "finish_reason", "tokens", "seconds"]
+    assert list(found) == [
+        "audio",
+        "text",
+        "outputs",
+        "finish_reason",
+        "tokens",
+        "seconds",
+        "notes",
+    ]
     assert found["outputs"] == {"text": "7.", "error": "7.", "seconds": [55, 46]}
     assert isinstance(found["seconds"], float)
 
@@ -258,3 +268,29 @@ def test_a_run_says_that_it_runs(cli, bundle, clip):
     assert out == b"7.\n"
     assert "running fake-asr" in shown
     assert cli(*call) == (0, "7.\n", "")
+
+
+def test_a_recording_that_was_cut_short_is_read_by_an_option(cli, bundle, clip):
+    path = clip(frames=40)
+    whole = path.read_bytes()
+    path.write_bytes(whole[:-20])
+    assert cli("transcribe", bundle, path)[0] == 5
+    code, out, err = cli("transcribe", bundle, path, "--partial", "-f", "jsonl")
+    note = (
+        "read as far as it goes, 0.00 s: the WAV file is truncated: its header promises 80 bytes "
+        "of samples, and 60 are there"
+    )
+    assert code == 0
+    assert json.loads(out)["notes"] == [note]
+    assert err == f"{path}: {note}\n"
+
+
+def test_a_channel_is_chosen_on_the_command_line(cli, bundle, tmp_path):
+    path = tmp_path / "two.wav"
+    soundfile.write(path, np.stack([np.full(4000, 0.5), np.full(4000, -0.5)], 1), 8000)
+    code, _, err = cli("transcribe", bundle, path)
+    assert (code, "S488" in err) == (5, True)
+    code, out, err = cli("transcribe", bundle, path, "--channel", "left")
+    assert (code, out) == (0, "200\n")
+    assert err == f"{path}: the left channel of 2\n"
+    assert cli("transcribe", bundle, path, "--channel", "middle")[0] == 2

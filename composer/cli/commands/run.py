@@ -1,8 +1,9 @@
 """Run a bundle once and print what it gives.
 
 One output is printed alone, several as `name: value`. With --json there is one object with
-outputs, finish_reason, tokens and the seconds that each node took; when the bundle is refused
-or the run fails, one with bundle, ok (false) and problems, as composer check --json prints it.
+outputs, finish_reason, tokens, the seconds that each node took, notes on its audio; when the
+bundle is refused or the run fails, one with bundle, ok (false) and problems, as composer check
+--json prints it.
 
 Example: composer run mega-asr-mini -i audio=clip.wav -i language=English
 """
@@ -16,8 +17,10 @@ import typer
 
 from composer.cli.opening import BundleFlags, opens
 from composer.cli.options import (
+    ChannelOf,
     Inputs,
     Json,
+    Partial,
     Settings,
     Task,
 )
@@ -35,6 +38,8 @@ if TYPE_CHECKING:
 def command(
     choice: BundleFlags,
     input: Inputs = None,
+    channel: ChannelOf = None,
+    partial: Partial = False,
     task: Task = None,
     stream: Annotated[
         bool, typer.Option("--stream", help="Print the text as it is decoded.")
@@ -50,11 +55,12 @@ def command(
         typer.Option(metavar="FILE", help="Take values from such a file in place of computing."),
     ] = None,
 ) -> None:
-    from composer.cli.values import inputs, settings
+    from composer.cli.values import chosen_channel, inputs, settings
     from composer.comparison.dump import read_feed
     from composer.formats.values import pack_values
     from composer.jobs.cut_short import cut_short
 
+    chosen = chosen_channel(channel)
     if stream and json:
         raise typer.BadParameter("--stream prints text and --json one object: choose one")
     try:
@@ -66,7 +72,7 @@ def command(
                 "feed": read_feed(feed) if feed else {},
                 "taps": taps is not None,
             }
-            values = inputs(graph, input)
+            values = inputs(graph, input, chosen, partial)
             opened.fetch(graph.task)
             if stream:
                 result = _streamed(opened, given, values)
@@ -85,6 +91,8 @@ def command(
         say(as_json(result_json(result, opened.name)))
     elif not stream:
         say(as_text(result.outputs))
+    for said in result.notes:
+        note(said)
     warning = cut_warning(cut_short(result, graph, given["options"]))
     if warning:
         note(warning)

@@ -5,7 +5,8 @@ be read or run does not stop the others: its problem is printed, its line stays 
 exit code is 5. What is done is written at once, so that an interrupt loses none of it.
 
 In json and jsonl a clip is an object with audio, text, outputs (all that the bundle gives),
-finish_reason, tokens and seconds; one that failed has audio and error, a list of problems.
+finish_reason, tokens, seconds and notes (what is to be known of the clip); one that failed has
+audio and error, a list of problems.
 
 Example: composer transcribe mega-asr-mini *.wav -f jsonl -o transcripts
 """
@@ -18,7 +19,16 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from composer.cli.opening import BundleFlags, opens
-from composer.cli.options import InFlight, Inputs, Language, Settings, Task, with_language
+from composer.cli.options import (
+    ChannelOf,
+    InFlight,
+    Inputs,
+    Language,
+    Partial,
+    Settings,
+    Task,
+    with_language,
+)
 from composer.cli.printing import note
 from composer.cli.progress import showing
 from composer.cli.transcripts import TranscriptWriter, require_distinct
@@ -47,15 +57,18 @@ def command(
     ] = None,
     input: Inputs = None,
     language: Language = None,
+    channel: ChannelOf = None,
+    partial: Partial = False,
     task: Task = None,
     jobs: InFlight = 2,
     set: Settings = None,
 ) -> None:  # fmt: skip
-    from composer.cli.values import inputs, settings
+    from composer.cli.values import chosen_channel, inputs, settings
     from composer.jobs.output_format import output_format
     from composer.jobs.speech import speech_graph
     from composer.jobs.transcribe import transcribe as transcribe_clips
 
+    chosen = chosen_channel(channel)
     writes = output_format(format)
     require_distinct(clips, writes, output)
     given = with_language(input, language)
@@ -75,6 +88,8 @@ def command(
                 task=graph.task,
                 inputs=values,
                 options=options,
+                channel=chosen,
+                partial=partial,
                 in_flight=jobs,
                 on_transcription=writer.add,
                 progress=follow,

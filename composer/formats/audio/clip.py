@@ -1,0 +1,31 @@
+"""A clip as a run is given it: what to read, and how."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from composer.formats.audio.channels import Channel
+from composer.formats.audio.reading import Source, read_audio, read_channels
+from composer.formats.audio.waveform import Audio, Channels
+
+
+@dataclass(frozen=True)
+class Clip:
+    """A source of audio, which of its channels is read, and whether it may have been cut short.
+
+    `channel` is None for what the bundle's input says: the mix, or another.
+    """
+
+    source: Source
+    channel: Channel | None = None
+    partial: bool = False
+
+    def read(self, channel: Channel) -> Audio | Channels:
+        """Return the waveform, or those of each channel; `channel` is what the input says."""
+        chosen = self.channel or channel
+        if chosen == "each":
+            return read_channels(self.source, partial=self.partial)
+        return read_audio(self.source, channel=chosen, partial=self.partial)
+
+    def __str__(self) -> str:
+        return str(self.source)
