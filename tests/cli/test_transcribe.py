@@ -277,8 +277,8 @@ def test_a_recording_that_was_cut_short_is_read_by_an_option(cli, bundle, clip):
     assert cli("transcribe", bundle, path)[0] == 5
     code, out, err = cli("transcribe", bundle, path, "--partial", "-f", "jsonl")
     note = (
-        "read as far as it goes, 0.00 s: the WAV file is truncated: its header promises 80 bytes "
-        "of samples, and 60 are there"
+        "read as far as it goes, 0.00 s: the WAV file is truncated: its header declares 80 bytes "
+        "of samples, but the file has 60"
     )
     assert code == 0
     assert json.loads(out)["notes"] == [note]

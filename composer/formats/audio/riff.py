@@ -41,6 +41,10 @@ _NAMES = {
     0x0038: "AMR",
     0x7361: "AMR",
     0x0270: "ATRAC3",
+    0x2048: "Sonic",
+    0x5346: "SWF ADPCM",
+    0x87AF: "E-AC-3",
+    0xC13A: "DFPWM",
     0x0020: "Yamaha ADPCM",
     0x0061: "Duck ADPCM",
 }
@@ -60,6 +64,8 @@ def layout(file: BinaryIO, size: int) -> Layout:
         elif name == b"data":
             found = samples(file, size, "little", start, length, long)
             break
+    if tag == 1 and form[14:16] > b"" and int.from_bytes(form[14:16], "little") > 32:
+        return [], unread("WAV", f"PCM of {int.from_bytes(form[14:16], 'little')} bits")
     if form and tag not in _READ:
         return [], unread("WAV", _NAMES.get(tag, f"the codec {tag:#06x}"))
     if found is None:
