@@ -126,7 +126,7 @@ def test_one_input_is_split(tmp_path, monkeypatch):
     more = (SPLIT[0], SPLIT[1] + SPLIT[1].replace("audio:", "other:", 1))
     (found,) = said(tmp_path, monkeypatch, more)
     assert found == (
-        "bundle.yaml:11:24: M137 'audio' is split already, and a task is run on the pieces of one "
+        "bundle.yaml:11:24: M137 'audio' is already split, and a task can split only one "
         "input\n    hint: remove one"
     )
 
