@@ -229,7 +229,7 @@ def test_variants(tmp_path):
         f"{path}:17:73: W209 in the variant 'wide': axis 1 of $soft is 5 but scatter.values needs "
         "4\n"
         "    5 comes from widen: weight [2, 5]\n    4 comes from echo: embed [128, 4]\n"
-        "    hint: put a projector between them, or take parts that were made to fit"
+        "    hint: put a projector between them, or use parts that were trained together"
     ]
     assert composer.check(path, variant="terse").ok
 

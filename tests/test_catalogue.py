@@ -59,7 +59,7 @@ def test_miniatures_ship_their_weights():
     for name, test in MINIATURE.items():
         report = composer.check(name)
         assert not report.problems
-        assert any(known.facts.nbytes for known in report.bundle.known.values())
+        assert any(known.facts.nbytes for known in report.bundle.components.values())
         assert name in (ROOT / "tests" / test).read_text()
 
 
@@ -78,12 +78,12 @@ def test_the_layout_of_gemma_4(size, variant, tmp_path):
     if variant is None:  # the other variants are of other precisions, and as well formed
         assert found.ok
     assert {problem.code for problem in found.problems} <= TOLD
-    facts = found.bundle.known["decoder"].facts
+    facts = found.bundle.components["decoder"].facts
     dims = {symbol: bound.value for symbol, bound in facts.dims.items()}
     wanted = releases.SIZES[size]
     assert dims["D"] == wanted.hidden
     if wanted.per_layer:
-        speech = found.bundle.known["speech"].facts
+        speech = found.bundle.components["speech"].facts
         assert {symbol: bound.value for symbol, bound in speech.dims.items()} == {
             "M": 128, "D": wanted.hidden,
         }  # fmt: skip
@@ -103,7 +103,7 @@ def test_the_layout_of_a_converted_qwen3_asr(size, width, inner, tmp_path):
     folder = releases.qwen3_asr(tmp_path, width, inner)
     found = composer.check(f"qwen3-asr-{size}", sources={"repo": folder})
     assert found.problems == ()
-    assert found.bundle.known["decoder"].facts.dims["D"].value == width
+    assert found.bundle.components["decoder"].facts.dims["D"].value == width
 
 
 @pytest.mark.parametrize("variant", [None, "small"])

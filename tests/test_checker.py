@@ -81,7 +81,7 @@ def test_an_input_may_be_called_self():
 
 def test_a_precision_is_asked_only_of_who_reads_one():
     assert said(BUNDLE, precision={"widen": "float16", "ecko": "float16"}) == [
-        "bundle.yaml:5:3: W219 there is no component 'ecko' to run in another precision\n"
+        "bundle.yaml:5:3: W219 precision is given for 'ecko', which is not a component\n"
         "    hint: components: frames, widen, ask, echo",
         "bundle.yaml:6:10: W215 fake.widen does not read 'precision'\n"
         "    hint: it reads: config, emits",
@@ -91,7 +91,8 @@ def test_a_precision_is_asked_only_of_who_reads_one():
 def test_facts_that_fail_are_no_traceback():
     text = BUNDLE.replace("  echo:", "  odd: {use: fake.odd}\n  echo:")
     assert said(text) == [
-        "bundle.yaml:8:8: W223 fake.odd cannot tell its facts: TypeError: unhashable type: 'list'"
+        "bundle.yaml:8:8: W223 fake.odd failed to describe itself: TypeError: unhashable "
+        "type: 'list'"
     ]
 
 
@@ -133,7 +134,7 @@ def test_a_variant_is_named():
 def test_a_node_that_reads_itself():
     assert said(BUNDLE, ("{x: $mel}", "{x: $soft}")) == [
         "bundle.yaml:14:32: W206 'soft' reads itself\n"
-        "    hint: a node sees only what stands above it"
+        "    hint: a node can use only values defined above it"
     ]
 
 
@@ -154,7 +155,9 @@ def test_one_slip_is_one_problem():
 def test_facts_that_are_none(facts, why, monkeypatch):
     monkeypatch.setattr(Odd, "facts", classmethod(lambda cls, spec, headers: facts()))
     text = BUNDLE.replace("  echo:", "  odd: {use: fake.odd}\n  echo:")
-    assert said(text) == [f"bundle.yaml:8:8: W223 fake.odd cannot tell its facts: TypeError: {why}"]
+    assert said(text) == [
+        f"bundle.yaml:8:8: W223 fake.odd failed to describe itself: TypeError: {why}"
+    ]
 
 
 def test_what_is_not_here_does_not_run():

@@ -75,7 +75,7 @@ def given(bundle, **options):
 def chosen(bundle, **options):
     report = composer.check(bundle, **options)
     assert report.ok, report.problems
-    known = report.bundle.known["part"]
+    known = report.bundle.components["part"]
     return known.cls.name, known.reason
 
 
@@ -139,7 +139,7 @@ def test_a_backend_that_the_family_has_not(family, bundle, tmp_path):
     family()
     report = composer.check(bundle, backends={"part": "cuda", "prat": "mlx"})
     assert [str(problem).replace(f"{tmp_path}/", "") for problem in report.problems] == [
-        "bundle.yaml:3:13: W219 there is no component 'prat' to choose a backend for\n"
+        "bundle.yaml:3:13: W219 a backend is given for 'prat', which is not a component\n"
         "    hint: components: part",
         "bundle.yaml:3:26: W226 twice has no kind for the backend 'cuda'\n"
         "    hint: it runs on: mlx, numpy, onnx",

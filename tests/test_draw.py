@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from composer.checker import check_variant
 from composer.drawing import mermaid, svg
 from composer.drawing.layout import GAP, lay_out
-from composer.drawing.mermaid import _escaped
+from composer.drawing.mermaid import _escape
 from composer.drawing.text import size
 from tests.fakes import BUNDLE, write
 
@@ -64,7 +64,7 @@ def test_mermaid_has_a_subgraph_for_each_task(fakes, tmp_path):
 
 
 def test_mermaid_reads_no_text_as_its_own():
-    assert _escaped('a"]<b>;#') == "a#34;#93;#60;b#62;#59;#35;"
+    assert _escape('a"]<b>;#') == "a#34;#93;#60;b#62;#59;#35;"
 
 
 def boxes(root):

@@ -229,7 +229,7 @@ def test_a_prompt_without_a_place_for_speech(copied):
     deaf = re.sub(r"  embeds: .*\n", "", mute).replace("embeds: $embeds", "embeds: $words")
     path.write_text(deaf)
     (warning,) = composer.check(path).problems
-    assert str(warning.message) == "nothing reads $soft"
+    assert str(warning.message) == "$soft is never used"
 
 
 def test_long_audio_is_heard_to_its_end(mega):

@@ -195,7 +195,7 @@ def test_placeholder_ids_that_reach_a_side_input(tmp_path):
         "bundle.yaml:14:41: L301 warning: words.kinds reads $ids, which holds placeholder ids "
         "where $rows has soft rows\n"
         "    hint: fill them first: {run: fill, with: {ids: $ids, at: $at, value: 0}}, with the id "
-        "that the model was trained with there"
+        "that the model was trained with in those slots"
     ]  # fmt: skip
 
 

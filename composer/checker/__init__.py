@@ -1,5 +1,5 @@
-"""From a manifest to typed graphs: what the components know, and whether the wires fit."""
+"""Check a manifest into typed graphs: describe its components, and check its wires."""
 
-from composer.checker.check import check, check_again, check_variant
+from composer.checker.check import check, check_variant, recheck
 
-__all__ = ["check", "check_again", "check_variant"]
+__all__ = ["check", "check_variant", "recheck"]

@@ -1,4 +1,4 @@
-"""Check a bundle whole: its text, its files' headers and its wiring, without loading a weight."""
+"""Check a whole bundle: its text, its files' headers and its wiring, without loading weights."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from composer.checker.facts import ask_components
+from composer.checker.facts import describe_components
 from composer.checker.locked import differences
 from composer.checker.wiring import wire
 from composer.core.errors import ComposerError, Problem, in_order
@@ -27,24 +27,24 @@ def check(
     precision: Mapping[str, str] | None = None,
     backends: Mapping[str, str] | None = None,
 ) -> Report:
-    """Check a bundle, by path, name or hub ID, in one variant, or as it stands and in each.
+    """Check a bundle, by path, name or hub ID, in one variant, or without and in each.
 
-    Files of the Hub that are not here are read from afar, their headers alone. `sources` gives
-    folders that stand in for sources; `precision` overrides components' own; `backends` chooses
-    what runs a component that names a family, by component or for all under `*`.
+    Of remote files on the Hub only headers are read. `sources` gives
+    folders to use for sources; `precision` overrides components' own; `backends` chooses
+    the backend of a component that names a family, by component or for all under `*`.
     """
-    asked: dict[str, Any] = {"sources": sources, "precision": precision, "backends": backends}
-    first = check_variant(path, variant, **asked)
+    overrides: dict[str, Any] = {"sources": sources, "precision": precision, "backends": backends}
+    first = check_variant(path, variant, **overrides)
     if first.bundle is None or first.bundle.manifest.variant is not None:
         return first
-    known = set(map(str, first.problems))
+    reported = set(map(str, first.problems))
     problems = list(first.problems)
     for name in first.bundle.manifest.variants:
-        found = check_variant(path, name, **asked).problems
+        found = check_variant(path, name, **overrides).problems
         problems += [
             replace(problem, message=f"in the variant '{name}': {problem.message}")
             for problem in found
-            if str(problem) not in known
+            if str(problem) not in reported
         ]
     return replace(first, problems=in_order(problems))
 
@@ -57,7 +57,7 @@ def check_variant(
     precision: Mapping[str, str] | None = None,
     backends: Mapping[str, str] | None = None,
 ) -> Report:
-    """Check one variant, or with None the manifest as it stands and no variant."""
+    """Check one variant, or with None the manifest without any."""
     try:
         bundle = find_bundle(path)
         manifest = read_manifest(bundle.path, variant or bundle.variant)
@@ -65,34 +65,34 @@ def check_variant(
     except ComposerError as error:
         return Report(error.problems)
     roots, problems = resolve_sources(manifest, sources, lock.commits if lock else None)
-    known, found = ask_components(manifest, roots, precision or {}, backends)
+    components, found = describe_components(manifest, roots, precision or {}, backends)
     problems += found
     graphs = {}
     for task in manifest.tasks.values():
-        graphs[task.name], found = wire(manifest, task, known)
+        graphs[task.name], found = wire(manifest, task, components)
         problems += found
-    problems += _never_run(manifest, graphs) if not any(map(_is_error, problems)) else []
-    asked = CheckRequest(bundle, variant, sources or {}, precision or {}, backends or {})
-    checked = Checked(manifest, known, graphs, asked, lock)
+    problems += _unused_components(manifest, graphs) if not any(map(_is_error, problems)) else []
+    request = CheckRequest(bundle, variant, sources or {}, precision or {}, backends or {})
+    checked = Checked(manifest, components, graphs, request, lock)
     problems += differences(checked) if lock else []
     return Report(in_order(problems), checked)
 
 
-def check_again(checked: Checked) -> Report:
-    """Check the same once more, as after files came that had been read from afar."""
-    asked = checked.asked
+def recheck(checked: Checked) -> Report:
+    """Check the same bundle again, as after its remote files were downloaded."""
+    request = checked.request
     return check_variant(
-        asked.bundle,
-        asked.variant,
-        sources=asked.sources,
-        precision=asked.precision,
-        backends=asked.backends,
+        request.bundle,
+        request.variant,
+        sources=request.sources,
+        precision=request.precision,
+        backends=request.backends,
     )
 
 
-def _never_run(manifest: Manifest, graphs: Mapping[str, Graph]) -> list[Problem]:
+def _unused_components(manifest: Manifest, graphs: Mapping[str, Graph]) -> list[Problem]:
     run = {node.component for graph in graphs.values() for node in graph.nodes.values()}
-    named = {known.partition(".")[0] for known in _spaces(manifest)}
+    named = {each.partition(".")[0] for each in _spaces(manifest)}
     return [
         Problem(
             "L304",

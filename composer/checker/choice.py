@@ -12,25 +12,25 @@ ALL = "*"  # the key under which a choice is made for every component
 
 @dataclass(frozen=True)
 class Candidate:
-    """A kind that could run a component, and why it would be taken."""
+    """A kind that could run a component, and the reason to choose it."""
 
     kind: str
     reason: str
 
 
 def candidates(use: str, component: str, backends: Mapping[str, str]) -> list[Candidate]:
-    """Return the kinds that `use` may stand for, best first; none where there is no such kind.
+    """Return the kinds that `use` may mean, best first; none if there is no such kind.
 
-    `backends` are the user's choices by component, or for all under `ALL`. One by name pins the
-    backend, one for all pins it for every family that has it; the rest is ordered by what suits
-    this machine. A `use` that names its backend is its own only candidate.
+    `backends` are the user's choices by component, or for all under `ALL`. A choice by name pins
+    the backend, one for all pins it for every family that has it; others are ordered by what suits
+    this machine. A `use` that names its backend is the only candidate.
     """
     if use in registry.names():
         return [Candidate(use, "the manifest names it")]
     family = registry.family(use)
-    asked = backends.get(component) or backends.get(ALL)
-    if asked in family:
-        return [Candidate(family[asked], "asked for")]
+    requested = backends.get(component) or backends.get(ALL)
+    if requested in family:
+        return [Candidate(family[requested], "asked for")]
     if component in backends:
         return []
     suited = {name: registry.backend(name).suits() for name in family}

@@ -1,4 +1,4 @@
-"""Ask each component of a manifest what it knows before anything is loaded."""
+"""Describe each component of a manifest from headers, before anything is loaded."""
 
 from __future__ import annotations
 
@@ -27,23 +27,23 @@ Trial = tuple[CheckedComponent | None, list[Problem]]
 KEYS = ("weights", "files", "precision", "adapters")
 
 
-def ask_components(
+def describe_components(
     manifest: Manifest,
     roots: Roots,
     precision: Mapping[str, str],
     backends: Mapping[str, str] | None = None,
 ) -> tuple[dict[str, CheckedComponent], list[Problem]]:
-    """Find each component's class, validate its config and gather its facts, with all problems.
+    """Find each component's class, validate its config and collect its facts, with all problems.
 
     `precision` overrides what the manifest says, by component; `backends` are the user's choices of
     backends, as `candidates` takes them.
     """
-    asking = _Asking(manifest, roots, precision, backends or {})
-    return asking.components(), asking.problems
+    describer = _Describer(manifest, roots, precision, backends or {})
+    return describer.components(), describer.problems
 
 
 @dataclass
-class _Asking:
+class _Describer:
     manifest: Manifest
     roots: Roots
     precision: Mapping[str, str]
@@ -55,22 +55,22 @@ class _Asking:
         for name in self.precision.keys() - self.manifest.components.keys():
             hint = f"components: {listed(self.manifest.components)}"
             self.report(
-                "W219", f"there is no component '{name}' to run in another precision", hint=hint
+                "W219", f"precision is given for '{name}', which is not a component", hint=hint
             )
         for name in self.backends.keys() - self.manifest.components.keys() - {ALL}:
             hint = f"components: {listed(self.manifest.components)}"
             self.report(
-                "W219", f"there is no component '{name}' to choose a backend for", hint=hint
+                "W219", f"a backend is given for '{name}', which is not a component", hint=hint
             )
-        known = {}
+        components = {}
         for name, entry in self.manifest.components.items():
-            met = self.component(name, entry)
-            if met:
-                known[name] = met
-        for name, met in known.items():
-            if met.emits and not self.emits(name, met.emits, known):
-                known[name] = replace(met, emits=ANY)
-        return known
+            checked = self.component(name, entry)
+            if checked:
+                components[name] = checked
+        for name, checked in components.items():
+            if checked.emits and not self.emits(name, checked.emits, components):
+                components[name] = replace(checked, emits=ANY)
+        return components
 
     def report(
         self, code: str, message: str, *at: str | int, key: bool = False, **more: Any
@@ -92,36 +92,36 @@ class _Asking:
             self.unknown_kind(name, entry.use)
             return None
         warned = len(self.headers.warnings)
-        met, problems = self.trial(name, entry, found[0])
+        checked, problems = self.trial(name, entry, found[0])
         for candidate in found[1:]:
             refused = next((each for each in problems if each.severity == "error"), None)
             if refused is None:
                 break
-            other, theirs = self.trial(name, entry, candidate)
-            if other and not any(each.severity == "error" for each in theirs):
+            other, others = self.trial(name, entry, candidate)
+            if other and not any(each.severity == "error" for each in others):
                 reason = f"{found[0].kind} refuses it: {refused.code} {refused.message}"
-                met, problems = replace(other, reason=reason), theirs
+                checked, problems = replace(other, reason=reason), others
         self.problems += problems
-        if met:
+        if checked:
             warnings = self.headers.warnings[warned:]
-            self.problems += [placed(self.manifest, met.spec, each) for each in warnings]
-        return met
+            self.problems += [placed(self.manifest, checked.spec, each) for each in warnings]
+        return checked
 
     def trial(self, name: str, entry: ComponentEntry, candidate: Candidate) -> Trial:
-        """Return the component as this kind would run it, and what is wrong with that."""
+        """Return the component as this kind would run it, and the problems with that."""
         alone = replace(self, problems=[])
         return alone.as_kind(name, entry, candidate), alone.problems
 
     def as_kind(
         self, name: str, entry: ComponentEntry, candidate: Candidate
     ) -> CheckedComponent | None:
-        """Validate the entry for one kind and gather its facts."""
+        """Validate the entry for one kind and collect its facts."""
         cls = self.kind(name, candidate.kind)
         if cls is None:
             return None
-        sound = self.keys(name, entry, cls)
+        valid = self.keys(name, entry, cls)
         config = self.config(name, entry, cls)
-        if config is None or not sound:
+        if config is None or not valid:
             return CheckedComponent(cls, Spec(name, config), None, entry.emits, use=entry.use)
         spec = Spec(
             name,
@@ -140,11 +140,11 @@ class _Asking:
         return CheckedComponent(cls, spec, facts, entry.emits, files, entry.use, candidate.reason)
 
     def unknown_kind(self, name: str, use: str) -> None:
-        """Report a `use` that names no kind, or no kind of the backend that was asked for."""
+        """Report a `use` without a kind, or without one for the requested backend."""
         family = registry.family(use)
         if family:
-            asked = self.backends[name]
-            message = f"{use} has no kind for the backend '{asked}'"
+            requested = self.backends[name]
+            message = f"{use} has no kind for the backend '{requested}'"
             self.report("W226", message, name, "use", hint=f"it runs on: {listed(sorted(family))}")
             return
         uses = registry.uses()
@@ -156,15 +156,15 @@ class _Asking:
         """Return the class of a kind."""
         try:
             return registry.component(use)
-        except Exception as error:  # somebody's package is broken, whichever way
+        except Exception as error:  # another package may fail in any way
             why = f"{type(error).__name__}: {error}"
-            message = f"'{use}' is installed but does not import: {why}"
-            self.report("W221", message, name, "use", hint="reinstall the package that brings it")
+            message = f"'{use}' is installed but cannot be imported: {why}"
+            self.report("W221", message, name, "use", hint="reinstall the package that provides it")
             return None
 
     def keys(self, name: str, entry: ComponentEntry, cls: Any) -> bool:
-        """Hold the entry's keys against what the kind of component reads."""
-        sound = True
+        """Check the entry's keys against those that the kind of component reads."""
+        valid = True
         reads = [key for key in KEYS if key in cls.requires | cls.accepts]
         for key in KEYS:
             given = getattr(entry, key)
@@ -177,9 +177,9 @@ class _Asking:
                     key=True,
                     hint=f"add it: {key}: {example}",
                 )
-                sound = False
-            asked = key == "precision" and name in self.precision
-            if (given or asked) and key not in cls.requires | cls.accepts:
+                valid = False
+            requested = key == "precision" and name in self.precision
+            if (given or requested) and key not in cls.requires | cls.accepts:
                 self.report(
                     "W215",
                     f"{entry.use} does not read '{key}'",
@@ -188,8 +188,8 @@ class _Asking:
                     key=True,
                     hint=f"it reads: {listed(['config', 'emits', *reads])}",
                 )
-                sound = False
-        return sound
+                valid = False
+        return valid
 
     def config(self, name: str, entry: ComponentEntry, cls: Any) -> Any:
         try:
@@ -209,18 +209,18 @@ class _Asking:
         found: list[Problem] = []
         facts: Facts | None = None
         try:
-            facts = _sound(cls.facts(spec, self.headers if present else None))
+            facts = _check_facts(cls.facts(spec, self.headers if present else None))
             found += facts.notes
         except ComposerError as error:
             found += error.problems
         except Exception as error:
             why = f"{type(error).__name__}: {error}"
-            found.append(Problem("W223", f"{cls.name} cannot tell its facts: {why}"))
+            found.append(Problem("W223", f"{cls.name} failed to describe itself: {why}"))
         self.problems += [placed(self.manifest, spec, problem) for problem in found]
         return facts
 
-    def emits(self, name: str, space: str, known: Mapping[str, CheckedComponent]) -> bool:
-        """Tell whether the space that a component was trained into exists."""
+    def emits(self, name: str, space: str, components: Mapping[str, CheckedComponent]) -> bool:
+        """Tell whether the embedding space that a component was trained into exists."""
         owner, _, wanted = space.partition(".")
         if owner not in self.manifest.components:
             message = f"emits '{space}': there is no component '{owner}'"
@@ -228,7 +228,7 @@ class _Asking:
             hint = f"components: {listed(self.manifest.components)}"
             self.report("W220", message, name, "emits", hint=hint)
             return False
-        methods = known[owner].methods if owner in known else None
+        methods = components[owner].methods if owner in components else None
         if methods is None:
             return True
         ports = [p for s in methods.values() for ps in s.inputs.values() for p in ps]
@@ -241,7 +241,7 @@ class _Asking:
         return space in spaces
 
 
-def _sound(facts: Any) -> Facts:
+def _check_facts(facts: Any) -> Facts:
     if not isinstance(facts, Facts):
         raise TypeError(f"facts must return Facts, not {type(facts).__name__}")
     for symbol, bound in facts.dims.items():

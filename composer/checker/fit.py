@@ -1,4 +1,4 @@
-"""Hold what is wired into an input against its port: kind, dtype, rank, dims and space."""
+"""Check a value wired into an input against its port: kind, dtype, rank, dims and space."""
 
 from __future__ import annotations
 
@@ -12,6 +12,8 @@ from composer.graph.dims import Dims, Length
 from composer.graph.graph import ANY, CheckedComponent, Conversion, Node, Value
 
 Scope = dict[str, str | None]
+TRAINED_TOGETHER = "put a projector between them, or use parts that were trained together"
+TRAINED_TOGETHER = "put a projector between them, or use parts that were trained together"
 
 
 class Fit:
@@ -19,16 +21,16 @@ class Fit:
 
     def __init__(
         self,
-        known: Mapping[str, CheckedComponent],
+        components: Mapping[str, CheckedComponent],
         values: Mapping[str, Value],
         report: Callable[..., None],
     ) -> None:
-        self.known = known
+        self.components = components
         self.values = values
         self.report = report
         self.dims = Dims()
-        for component, met in known.items():
-            for symbol, bound in (met.facts.dims if met.facts else {}).items():
+        for component, checked in components.items():
+            for symbol, bound in (checked.facts.dims if checked.facts else {}).items():
                 own = bound.witness.startswith("config.")
                 witness = f"{component}: {bound.witness}" if own else bound.witness
                 self.dims.unify(("component", component, symbol), bound.value, witness)
@@ -41,38 +43,40 @@ class Fit:
         value: Value,
         scope: Scope,
     ) -> Conversion | None:
-        """Hold the value that `given` names against the port `key` of a node.
+        """Check the value that `given` names against the port `key` of a node.
 
-        `scope` keeps what the node's spaces stand for, from one wire to the next. Return what
-        must be done to the value first.
+        `scope` binds the node's space variables across its wires. Return the conversion
+        that the value needs first.
         """
         assert node.signature is not None
-        have, at, ports = value.port, ("graph", node.name, "with", key), node.signature.inputs[key]
+        actual, ports = value.port, node.signature.inputs[key]
+        at = ("graph", node.name, "with", key)
         label = f"{node.run}.{key}"
-        if have is None:
+        if actual is None:
             return None
-        port = alternative(ports, have)
+        port = alternative(ports, actual)
         if port is None:
-            wants = " or ".join(f"'{p}'" for p in ports)
-            self.report("W211", f"{given} is '{have}' but {label} needs {wants}", *at)
+            expected_ports = " or ".join(f"'{p}'" for p in ports)
+            self.report("W211", f"{given} is '{actual}' but {label} needs {expected_ports}", *at)
             return None
-        if have.kind != "tensor":
+        if actual.kind != "tensor":
             return None
-        if not fits(have.dtype, port.dtype):
-            wants = port.dtype or "floats"
-            message = f"{given} holds {have.dtype or 'floats'} but {label} needs {wants}"
+        if not fits(actual.dtype, port.dtype):
+            expected_ports = port.dtype or "floats"
+            message = f"{given} is {actual.dtype or 'floats'} but {label} needs {expected_ports}"
             self.report("W211", message, *at)
-        if len(have.dims) != len(port.dims):
+        if len(actual.dims) != len(port.dims):
             self.report(
                 "W208",
-                f"{given} has {_axes(have)} but {label} needs {_axes(port)}",
+                f"{given} has {_axes(actual)} but {label} needs {_axes(port)}",
                 *at,
             )
             return None
-        for axis, (want, got) in enumerate(zip(port.dims, value.dims, strict=True)):
-            if want == "_":
+        for axis, (expected, actual_dim) in enumerate(zip(port.dims, value.dims, strict=True)):
+            if expected == "_":
                 continue
-            conflict = self.dims.unify(got, self.length(node, want), f"{label}: '{port}'")
+            length = self.length(node, expected)
+            conflict = self.dims.unify(actual_dim, length, f"{label}: '{port}'")
             if conflict:
                 left, right = conflict.left, conflict.right
                 self.report(
@@ -80,9 +84,7 @@ class Fit:
                     f"axis {axis} of {given} is {left.value} but {label} needs {right.value}",
                     *at,
                     causes=(_cause(left), _cause(right)),
-                    hint="put a projector between them, or take parts that were made to fit"
-                    if port.space
-                    else None,
+                    hint=TRAINED_TOGETHER if port.space else None,
                 )
         return self.space(node, key, port, given, value, scope, at)
 
@@ -96,70 +98,65 @@ class Fit:
         scope: Scope,
         at: tuple[str, ...],
     ) -> Conversion | None:
-        have = value.port.space if value.port else None
+        actual = value.port.space if value.port else None
         label = f"{node.run}.{key}"
         if port.space is None:
             return None
         if port.space[0].islower():
-            want: str | None = f"{node.component}.{port.space}"
+            expected: str | None = f"{node.component}.{port.space}"
             first = label
         elif port.space not in scope:
-            scope[port.space] = have
+            scope[port.space] = actual
             scope[f"{port.space} from"] = given
             return None
         else:
-            want, first = scope[port.space], f"{scope[port.space + ' from']}"
-        if have == want or ANY in (have, want):
+            expected, first = scope[port.space], f"{scope[port.space + ' from']}"
+        if actual == expected or ANY in (actual, expected):
             return None
-        found = self.conversion(have, want)
+        found = self.conversion(actual, expected)
         if found is None:
-            theirs = f"in the space '{have}'" if have else "in no declared space"
-            ours = f"'{want}'" if want else "no declared space"
-            self.report(
-                "W210",
-                f"{given} is {theirs} but {first} is in {ours}"
-                if first != label
-                else f"{given} is {theirs} but {label} needs {ours}",
-                *at,
-                hint=self.into(want),
-            )
+            others = f"in the space '{actual}'" if actual else "in no declared space"
+            ours = f"'{expected}'" if expected else "no declared space"
+            needs = f"{label} needs {ours}" if first == label else f"{first} is in {ours}"
+            message = f"{given} is {others} but {needs}"
+            self.report("W210", message, *at, hint=self.hint_for_space(expected))
         return found
 
-    def conversion(self, have: str | None, want: str | None) -> Conversion | None:
-        """Return the method that leads from one space of a component to another of its spaces."""
-        owner = (have or "").partition(".")[0]
-        if have is None or want is None or want.partition(".")[0] != owner:
+    def conversion(self, actual: str | None, expected: str | None) -> Conversion | None:
+        """Return the method that converts between two spaces of a component."""
+        owner = (actual or "").partition(".")[0]
+        if actual is None or expected is None or expected.partition(".")[0] != owner:
             return None
-        known = self.known.get(owner)
-        for name, signature in ((known.methods if known else None) or {}).items():
-            if known and known.facts and signature.converts:
+        checked = self.components.get(owner)
+        for name, signature in ((checked.methods if checked else None) or {}).items():
+            if checked and checked.facts and signature.converts:
                 (ports,) = signature.inputs.values()
                 leads = (f"{owner}.{ports[0].space}", f"{owner}.{signature.returns[OUT].space}")
-                if leads == (have, want):
-                    return Conversion(owner, name, known.facts.dtype, have, want)
+                if leads == (actual, expected):
+                    return Conversion(owner, name, checked.facts.dtype, actual, expected)
         return None
 
-    def into(self, want: str | None) -> str | None:
-        """Say which values are in a space, and how another component gets there."""
-        if want is None:
+    def hint_for_space(self, expected: str | None) -> str | None:
+        """Return a hint with the values in a space, and how to declare another one."""
+        if expected is None:
             return None
-        there = [f"${v.name}" for v in self.values.values() if v.port and v.port.space == want]
-        lead = f"in that space: {listed(there)}; " if there else ""
-        return f"{lead}if its component was trained into it, say so there: emits: {want}"
+        users = [f"${v.name}" for v in self.values.values() if v.port and v.port.space == expected]
+        lead = f"in that space: {listed(users)}; " if users else ""
+        return f"{lead}if its component was trained into it, declare it there: emits: {expected}"
 
     def witnesses(self, component: str | None, ports: Iterable[Port]) -> tuple[str, ...]:
-        """Return what says the dims of a component's ports."""
-        known = self.known.get(component or "")
-        bound = known.facts.dims if known and known.facts else {}
+        """Return the witnesses for the dims of a component's ports."""
+        checked = self.components.get(component or "")
+        bound = checked.facts.dims if checked and checked.facts else {}
         dims = dict.fromkeys(str(dim) for port in ports for dim in port.dims)
         return tuple(_cause(bound[dim]) for dim in dims if dim in bound)
 
     def length(self, node: Node, dim: int | str) -> Length:
-        """Return what a dim of a node's port stands for: the component's, or the node's own."""
+        """Return the variable of a port's dim: the component's, or the node's own."""
         if isinstance(dim, int):
             return dim
-        known = self.known.get(node.component or "")
-        if known and known.facts and dim in known.facts.dims:
+        checked = self.components.get(node.component or "")
+        if checked and checked.facts and dim in checked.facts.dims:
             return ("component", node.component, dim)
         return ("node", node.name, dim)
 

@@ -1,4 +1,4 @@
-"""Warn of what is sound and yet hardly meant."""
+"""Warn of what is valid but probably a mistake."""
 
 from __future__ import annotations
 
@@ -10,31 +10,31 @@ if TYPE_CHECKING:
 
 
 def lint(graph: Graph, report: Callable[..., None]) -> None:
-    """Report work that is done for nothing, and placeholder ids that are taken for tokens."""
-    unread(graph, report)
-    placeholders(graph, report)
+    """Report unused work, and placeholder ids that are used as tokens."""
+    report_unused(graph, report)
+    report_placeholders(graph, report)
 
 
-def unread(graph: Graph, report: Callable[..., None]) -> None:
-    """Report the nodes and inputs that nobody reads."""
+def report_unused(graph: Graph, report: Callable[..., None]) -> None:
+    """Report the nodes and inputs that are never used."""
     values = [value for node in graph.nodes.values() for value in node.wires.values()]
     read = {value.partition(".")[0] for value in (*values, *graph.outputs.values())}
     for name in graph.nodes:
         if name not in read:
             report(
                 "L302",
-                f"nothing reads ${name}",
+                f"${name} is never used",
                 "graph",
                 name,
                 key=True,
                 severity="warning",
-                hint="wire it, name it under outputs, or remove the node",
+                hint="wire it, list it under outputs, or remove the node",
             )
     for name in graph.inputs:
         if name not in read:
             report(
                 "L303",
-                f"nothing reads the input ${name}",
+                f"the input ${name} is never used",
                 "inputs",
                 name,
                 key=True,
@@ -43,23 +43,23 @@ def unread(graph: Graph, report: Callable[..., None]) -> None:
             )
 
 
-def placeholders(graph: Graph, report: Callable[..., None]) -> None:
-    """Report side inputs made from ids in which slots still hold their placeholder.
+def report_placeholders(graph: Graph, report: Callable[..., None]) -> None:
+    """Report side inputs computed from ids that still have placeholders in their slots.
 
-    Where `scatter` puts rows over the embeddings of some ids, whatever else is made from these
-    ids, and goes where the embeddings go, must know of the slots too.
+    Where `scatter` writes rows over the embeddings of ids, whatever else is computed from these
+    ids and used together with the embeddings must have its slots filled too.
     """
-    makers = {value: node for node in graph.nodes.values() for value in node.outputs.values()}
+    producers = {value: node for node in graph.nodes.values() for value in node.outputs.values()}
     for scatter in graph.nodes.values():
         if scatter.component is not None or scatter.run != "scatter":
             continue
-        at, ids = scatter.wires.get("at", ""), _unfilled(graph, makers, scatter)
+        at, ids = scatter.wires.get("at", ""), _unfilled(graph, producers, scatter)
         for node in _beside(graph, scatter):
             for key, value in node.wires.items():
                 if value in ids and at not in node.wires.values():
                     report(
                         "L301",
-                        f"{node.run} reads ${value}, which holds placeholder ids where "
+                        f"{node.run} reads ${value}, which has placeholder ids where "
                         f"${scatter.name} has soft rows",
                         "graph",
                         node.name,
@@ -67,26 +67,31 @@ def placeholders(graph: Graph, report: Callable[..., None]) -> None:
                         key,
                         severity="warning",
                         hint=f"fill them first: {{run: fill, with: {{ids: ${value}, at: ${at}, "
-                        "value: 0}}, with the id that the model was trained with there",
+                        "value: 0}}, with the id that the model was trained with in those slots",
                     )
 
 
-def _unfilled(graph: Graph, makers: Mapping[str, Node], scatter: Node) -> set[str]:
-    """Return the ids under a scatter's base, and those that came with its marks."""
-    base, marks = (makers.get(scatter.wires.get(key, "")) for key in ("base", "at"))
-    beside = {
-        value
-        for value in (marks.outputs.values() if marks else ())
-        if (port := graph.values[value].port) and port.dtype == "i64"
-    }
+def _unfilled(graph: Graph, producers: Mapping[str, Node], scatter: Node) -> set[str]:
+    """Return the ids that a scatter's base was embedded from, and those beside its marks."""
+    base, marks = (producers.get(scatter.wires.get(key, "")) for key in ("base", "at"))
+    beside = set()
+    for value in marks.outputs.values() if marks else ():
+        port = graph.values[value].port
+        if port and port.dtype == "i64":
+            beside.add(value)
     under = set(base.wires.values()) if base else set()
-    filled = {v for v in under if (m := makers.get(v)) and m.component is None and m.run == "fill"}
+    filled = set()
+    for value in under:
+        producer = producers.get(value)
+        if producer and producer.component is None and producer.run == "fill":
+            filled.add(value)
     return beside | under - filled
 
 
 def _beside(graph: Graph, scatter: Node) -> list[Node]:
-    """Return the nodes that the rows of a scatter go to, and those that make what goes there."""
-    there = [node for node in graph.nodes.values() if scatter.name in node.wires.values()]
-    together = {value for node in there for value in node.wires.values()}
-    makers = [node for node in graph.nodes.values() if together & set(node.outputs.values())]
-    return [node for node in graph.nodes.values() if node in [*there, *makers] and node != scatter]
+    """Return the nodes that use a scatter's rows, and those that compute their other inputs."""
+    users = [node for node in graph.nodes.values() if scatter.name in node.wires.values()]
+    together = {value for node in users for value in node.wires.values()}
+    producers = [node for node in graph.nodes.values() if together & set(node.outputs.values())]
+    found = [*users, *producers]
+    return [node for node in graph.nodes.values() if node in found and node != scatter]

@@ -1,4 +1,4 @@
-"""Hold a checked bundle against its lock."""
+"""Compare a checked bundle with its lock."""
 
 from __future__ import annotations
 
@@ -19,53 +19,53 @@ if TYPE_CHECKING:
     from composer.graph.checked import Checked
     from composer.manifest import Manifest, Source
 
-WRITE = "if the change is meant, write the lock anew: composer lock"
-TAKE = "take the files that were locked, or, if the change is meant, composer lock"
+WRITE = "if the change is intended, update the lock: composer lock"
+TAKE = "use the locked files or, if the change is intended, run composer lock"
 
 
 def source_text(source: Source) -> str:
-    """Return what a lock calls a source."""
+    """Return the name of a source in a lock."""
     return str(HubId(source.value, source.revision)) if source.kind == "hf" else source.value
 
 
 def differences(checked: Checked) -> list[Problem]:
-    """Return what differs, as far as it shows without reading a file anew."""
+    """Return what differs, as far as it shows without hashing files again."""
     assert checked.lock
     return [
-        *manifest_differs(checked.lock, checked.manifest),
-        *(_sized(checked, checked.known)),
-        *_signatures(checked),
-        *licences_differ(checked),
+        *manifest_problems(checked.lock, checked.manifest),
+        *(_size_problems(checked, checked.components)),
+        *_signature_problems(checked),
+        *licence_problems(checked),
     ]
 
 
 def check_digests(checked: Checked, names: Iterable[str]) -> None:
-    """Raise S465 unless every file that components read has the locked sha256; hash it once."""
+    """Raise S465 unless every file that components read has the locked sha256; hash each once."""
     problems = []
     for name, location, entry in _entries(checked, names):
         if entry and location.path and (found := _digest(location)) != entry.sha256:
             why = f"sha256 is {found[:16]}..., locked {entry.sha256[:16]}..."
-            problems.append(_differs(checked, name, location, why))
+            problems.append(_difference(checked, name, location, why))
     if problems:
         raise ComposerError(in_order(problems))
 
 
-def licences_differ(checked: Checked, ask: bool = False) -> list[Problem]:
-    """Return where a lock states another licence of a repository than the repository's own card.
+def licence_problems(checked: Checked, ask: bool = False) -> list[Problem]:
+    """Return a problem for each repository whose card states another licence than the lock.
 
-    The Hub is asked for a card that was not read before only with `ask`.
+    Cards that were not read before are fetched from the Hub only with `ask`.
     """
     lock, found = checked.lock, dict[str, Problem]()
     if lock is None or lock.trusted:
         return []
-    for _, location, _ in _entries(checked, checked.known):
+    for _, location, _ in _entries(checked, checked.components):
         text = source_text(checked.manifest.sources[location.source])
         entry, place = lock.model.sources.get(text), snapshot_of(Location("", "", location.root))
         if text in found or entry is None or place is None:
             continue
         card = card_of(place[0]) if ask else known_card(place[0])
         if card and card.asked and entry.licence and dict(card.stated) != entry.licence:
-            message = f"{lock.path.name} states another licence of {text} than its card"
+            message = f"{lock.path.name} states a licence of {text} that differs from its card"
             why = (f"the card: {_stated(card.stated)}", f"the lock: {_stated(entry.licence)}")
             at = checked.manifest.place("sources", location.source)
             found[text] = Problem("S466", message, at, why, WRITE)
@@ -76,20 +76,21 @@ def _stated(licence: Mapping[str, str]) -> str:
     return ", ".join(f"{key} {text}" for key, text in sorted(licence.items())) or "nothing"
 
 
-def spares_probe(checked: Checked) -> bool:
-    """Tell whether whoever runs the bundle has locked it: one that came with it grants nothing."""
+def skips_probe(checked: Checked) -> bool:
+    """Tell whether the user wrote the lock: one that came with the bundle is not trusted."""
     return checked.lock is not None and checked.lock.trusted
 
 
-def manifest_differs(lock: Lock, manifest: Manifest) -> Iterator[Problem]:
-    """Yield a problem where the manifest's text is not the one that was locked."""
+def manifest_problems(lock: Lock, manifest: Manifest) -> Iterator[Problem]:
+    """Yield a problem if the manifest's text differs from the locked one."""
     data, entry = manifest.path.read_bytes(), lock.model.manifest
     if hashlib.sha256(data).hexdigest() != entry.sha256:
-        message = f"{manifest.path.name} is not the manifest that {lock.path.name} was made of"
+        found = f"differs from the manifest that {lock.path.name} was made from"
+        message = f"{manifest.path.name} {found}"
         yield Problem("S466", message, manifest.place(), hint=WRITE)
 
 
-def _sized(checked: Checked, names: Iterable[str]) -> Iterator[Problem]:
+def _size_problems(checked: Checked, names: Iterable[str]) -> Iterator[Problem]:
     lock = checked.lock
     assert lock
     for name, location, entry in _entries(checked, names):
@@ -101,24 +102,24 @@ def _sized(checked: Checked, names: Iterable[str]) -> Iterator[Problem]:
         try:
             size = size_of(location)
         except (ComposerError, OSError):
-            continue  # told already by who needs it
+            continue  # already reported by the component that needs it
         if size != entry.size:
-            yield _differs(checked, name, location, f"{size} bytes, locked {entry.size}")
+            yield _difference(checked, name, location, f"{size} bytes, locked {entry.size}")
             continue
         found = _known_digest(location)
         if found not in (None, entry.sha256):
             why = f"sha256 is {found[:16]}..., locked {entry.sha256[:16]}..."
-            yield _differs(checked, name, location, why)
+            yield _difference(checked, name, location, why)
 
 
 def _entries(
     checked: Checked, names: Iterable[str]
 ) -> Iterator[tuple[str, Location, FileEntry | None]]:
-    """Yield each file that components read, once, with the first that reads it."""
+    """Yield each file that components read, once, with the first component that reads it."""
     assert checked.lock
     seen = set()
     for name in names:
-        for location in files_of(checked.known[name]):
+        for location in files_of(checked.components[name]):
             if location not in seen:
                 seen.add(location)
                 text = source_text(checked.manifest.sources[location.source])
@@ -126,15 +127,15 @@ def _entries(
                 yield name, location, source.files.get(location.inside) if source else None
 
 
-def _differs(checked: Checked, name: str, location: Location, why: str) -> Problem:
+def _difference(checked: Checked, name: str, location: Location, why: str) -> Problem:
     assert checked.lock
     place = checked.manifest.place("components", name, key=True)
-    message = f"{location} is not what {checked.lock.path.name} has"
+    message = f"{location} differs from {checked.lock.path.name}"
     return Problem("S465", message, place, (why,), TAKE)
 
 
 def _known_digest(location: Location) -> str | None:
-    """Return a file's sha256 where it is known: listed, or remembered for an untouched file."""
+    """Return a file's sha256 if it is listed, or remembered for an unchanged file."""
     listed = hub_file(location)
     if listed and listed.algorithm == "sha256":
         return listed.digest
@@ -142,7 +143,7 @@ def _known_digest(location: Location) -> str | None:
 
 
 def _digest(location: Location) -> str:
-    """Return the sha256 of a file that is here; one that was fetched has been held already."""
+    """Return the sha256 of a local file; a download was already checked against its own."""
     listed = hub_file(location)
     if listed and listed.algorithm == "sha256":
         return listed.digest
@@ -150,29 +151,29 @@ def _digest(location: Location) -> str:
     return sha256_of(location.path)
 
 
-def _signatures(checked: Checked) -> Iterator[Problem]:
-    """Yield a problem for each component and task whose ports are others than were bound."""
+def _signature_problems(checked: Checked) -> Iterator[Problem]:
+    """Yield a problem for each component and task whose ports differ from the locked ones."""
     lock, manifest = checked.lock, checked.manifest
     assert lock
-    facts = [known.facts for known in checked.known.values()]
-    if checked.asked.precision or any(each is None or each.unknown for each in facts):
+    facts = [each.facts for each in checked.components.values()]
+    if checked.request.precision or any(each is None or each.unknown for each in facts):
         return
     model = lock.model
     variant = manifest.variant
     locked = model.edition if variant is None else model.variants.get(variant)
     if locked is None:
-        return  # then the manifest is another too
+        return  # then the manifest differs too
     now = edition(checked)
     for name, entry in now.components.items():
         why = tuple(_component(entry, locked.components.get(name)))
         if why:
-            message = f"{name} is not what {lock.path.name} has"
+            message = f"{name} differs from {lock.path.name}"
             place = manifest.place("components", name, key=True)
             yield Problem("S466", message, place, why, WRITE)
     for name, task in now.tasks.items():
         why = tuple(_task(task, locked.tasks.get(name)))
         if why:
-            message = f"the task {name} is not what {lock.path.name} has"
+            message = f"the task {name} differs from {lock.path.name}"
             yield Problem("S466", message, manifest.place("tasks", name, key=True), why, WRITE)
 
 
@@ -199,4 +200,4 @@ def _task(now: TaskEntry, locked: TaskEntry | None) -> Iterator[str]:
 def _changed(now: Mapping[str, object], locked: Mapping[str, object]) -> Iterator[str]:
     for key in sorted(now.keys() | locked.keys()):
         if now.get(key) != locked.get(key):
-            yield f"{key} is {now.get(key, 'not there')}, locked {locked.get(key, 'not there')}"
+            yield f"{key} is {now.get(key, 'missing')}, locked {locked.get(key, 'missing')}"

@@ -1,4 +1,4 @@
-"""Find what a graph's names stand for: the method that a node runs, the value of a reference."""
+"""Resolve a graph's names: the method that a node runs, the value of a reference."""
 
 from __future__ import annotations
 
@@ -21,29 +21,29 @@ class Names:
         self,
         manifest: Manifest,
         task: Task,
-        known: Mapping[str, CheckedComponent],
+        components: Mapping[str, CheckedComponent],
         values: Mapping[str, Value],
         nodes: Mapping[str, Node],
         report: Callable[..., None],
     ) -> None:
         self.manifest = manifest
         self.task = task
-        self.known = known
+        self.components = components
         self.values = values
         self.nodes = nodes
         self.report = report
 
     def owner(self, name: str, run: str) -> tuple[str | None, str, Signature | None]:
-        """Return the component that a node runs, the method, and its ports where it has any."""
+        """Return the component that a node runs, the method, and its signature if known."""
         owner, _, method = run.partition(".")
-        if owner in self.known:
-            methods = self.known[owner].methods
+        if owner in self.components:
+            methods = self.components[owner].methods
             wanted = method or CALL
             if methods is None or wanted in methods:
                 return owner, wanted, methods[wanted] if methods else None
             has = [f"{owner}.{m}" if m != CALL else owner for m in methods]
-            fault = f"has no method '{method}'" if method else "needs a method"
-            message = f"{owner} ({self.known[owner].cls.name}) {fault}"
+            reason = f"has no method '{method}'" if method else "needs a method"
+            message = f"{owner} ({self.components[owner].cls.name}) {reason}"
             why = self.why(owner, method)
             self.report(
                 "W201",
@@ -66,17 +66,18 @@ class Names:
         return None, method or CALL, None
 
     def why(self, component: str | None, name: str) -> tuple[str, ...]:
-        """Return why a component lacks a method or a port that others of its kind have."""
-        known = self.known.get(component or "")
-        told = known.facts.missing_reasons.get(name) if known and known.facts else None
-        return (f"others of {known.cls.name} have it", told) if known and told else ()
+        """Return why a component does not have a method or port that others of its kind have."""
+        checked = self.components.get(component or "")
+        reason = checked.facts.missing_reasons.get(name) if checked and checked.facts else None
+        return (f"others of {checked.cls.name} have it", reason) if checked and reason else ()
 
     def resolve(self, reference: str, *at: str) -> Value | None:
-        """Return the value that a reference names, or report why there is none."""
+        """Return the value of a reference, or report why there is none."""
         name = reference.removeprefix("$")
         base, _, out = name.partition(".")
         if not reference.startswith("$"):
-            self.report("W205", f"'{reference}' is no reference", *at, hint=f"write ${reference}")
+            message = f"'{reference}' is not a reference"
+            self.report("W205", message, *at, hint=f"write ${reference}")
             return None
         if name in self.values:
             return self.values[name]
@@ -87,9 +88,10 @@ class Names:
             message = f"'${base}' is not defined above this node"
             hint = f"defined here: {listed('$' + each for each in self.values)}"
             if at[:2] == ("graph", base):
-                message, hint = f"'{base}' reads itself", "a node sees only what stands above it"
+                message = f"'{base}' reads itself"
+                hint = "a node can use only values defined above it"
             elif base in self.task.graph:
-                hint = "move its node up: a node sees only what stands above it"
+                hint = "move its node up: a node can use only values defined above it"
             else:
                 message = with_nearest(message, "$" + name, ["$" + each for each in self.values])
             self.report("W206", message, *at, hint=hint)

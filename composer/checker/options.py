@@ -1,4 +1,4 @@
-"""Read the literals of a manifest that a method takes as options."""
+"""Read literals of a manifest as options of a method."""
 
 from __future__ import annotations
 
@@ -16,16 +16,16 @@ from composer.manifest.refusal import TYPES, describe
 
 
 def read_option(name: str, option: Option, given: Any) -> Any:
-    """Return a literal as its option's type; raise ValueError with what it should be."""
+    """Convert a literal to its option's type; raise ValueError with the expected type."""
     try:
         # JSON's strictness: a list may become a tuple, a text never a number.
         return TypeAdapter(option.annotation).validate_json(json.dumps(given), strict=True)
     except ValidationError as error:
         errors = error.errors()
-        missing = sum(found["type"] == "missing" for found in errors)
+        report_missing_inputs = sum(found["type"] == "missing" for found in errors)
         most = [found["ctx"]["max_length"] for found in errors if found["type"] == "too_long"]
-        if missing or most:
-            count = most[0] if most else len(given) + missing
+        if report_missing_inputs or most:
+            count = most[0] if most else len(given) + report_missing_inputs
             message = f"option '{name}' should have {count} items, not {len(given)}"
             raise ValueError(message) from None
         kinds = {found["type"].partition("_")[0]: found["msg"] for found in errors}
@@ -36,10 +36,10 @@ def read_option(name: str, option: Option, given: Any) -> Any:
         raise ValueError(f"option '{name}' should be {wanted}, not {describe(given)}") from None
 
 
-def contradictions(
+def option_conflicts(
     component: type[Component], method: str, signature: Signature, given: Mapping[str, Any]
 ) -> list[str]:
-    """Return what is wrong with the options of one call taken together."""
+    """Return conflicts between the options of one call."""
     options = {name: option.default for name, option in signature.options.items()}
     try:
         component.validate_options(method, {**options, **given})

@@ -1,4 +1,4 @@
-"""Give what a component finds in its files a place in the manifest."""
+"""Give problems in a component's files a place in the manifest."""
 
 from __future__ import annotations
 
@@ -11,17 +11,19 @@ from composer.manifest import Manifest
 
 
 def placed(manifest: Manifest, spec: Spec, problem: Problem) -> Problem:
-    """Give a problem of a file, or of a knob, its place in the manifest."""
+    """Return a problem in a file or a setting with its place in the manifest."""
     where = problem.place.file if problem.place else ""
-    homes: dict[tuple[str, ...], Location | None] = {
+    places: dict[tuple[str, ...], Location | None] = {
         **{("adapters", k, "weights"): a.weights for k, a in spec.adapters.items()},
         ("files",): spec.files,
         ("weights",): spec.weights,
     }
     inside = [
-        keys for keys, home in homes.items() if home and f"{where}/".startswith(f"{_folder(home)}/")
+        keys
+        for keys, place in places.items()
+        if place and f"{where}/".startswith(f"{_folder(place)}/")
     ]
-    keys = max(inside, key=lambda keys: len(str(homes[keys])), default=("weights",))
+    keys = max(inside, key=lambda keys: len(str(places[keys])), default=("weights",))
     if where.startswith("config."):
         keys = tuple(where.split("."))
         problem = replace(problem, place=None)
@@ -29,9 +31,9 @@ def placed(manifest: Manifest, spec: Spec, problem: Problem) -> Problem:
     return replace(_with_file(problem), place=place)
 
 
-def _folder(home: Location) -> str:
-    """Return what the files of a location begin with: a file is read with those beside it."""
-    return str(home).rpartition("/")[0] if home.inside.endswith(".safetensors") else str(home)
+def _folder(place: Location) -> str:
+    """Return the prefix of a location's files: a file is read with those beside it."""
+    return str(place).rpartition("/")[0] if place.inside.endswith(".safetensors") else str(place)
 
 
 def _with_file(problem: Problem) -> Problem:

@@ -1,4 +1,4 @@
-"""Write a checked bundle's ports as a lock holds them."""
+"""Write a checked bundle's ports as entries of a lock."""
 
 from __future__ import annotations
 
@@ -18,27 +18,27 @@ if TYPE_CHECKING:
 def edition(checked: Checked) -> EditionEntry:
     """Return the bound signatures of a bundle, whose facts are all known."""
     return EditionEntry(
-        components={name: component(known) for name, known in checked.known.items()},
+        components={name: component(checked) for name, checked in checked.components.items()},
         tasks={name: task(graph) for name, graph in checked.graphs.items()},
     )
 
 
-def component(known: CheckedComponent) -> LockedComponent:
+def component(checked: CheckedComponent) -> LockedComponent:
     """Return a component's dims by symbol and its ports by method.
 
     The dtype of a family's rows is the chosen backend's, so that it is locked for a kind alone.
     """
-    facts = known.facts
+    facts = checked.facts
     return LockedComponent(
-        use=known.use or known.cls.name,
-        dtype="" if facts is None or known.is_family else facts.dtype,
+        use=checked.use or checked.cls.name,
+        dtype="" if facts is None or checked.is_family else facts.dtype,
         dims={symbol: bound.value for symbol, bound in (facts.dims if facts else {}).items()},
-        ports={name: _signature(each) for name, each in (known.methods or {}).items()},
+        ports={name: _signature(each) for name, each in (checked.methods or {}).items()},
     )
 
 
 def task(graph: Graph) -> TaskEntry:
-    """Return what a task takes and gives, dims as numbers where headers fix them."""
+    """Return a task's inputs and outputs, with dims as numbers where headers fix them."""
     return TaskEntry(
         inputs={name: _input(entry) for name, entry in graph.inputs.items()},
         outputs={name: _value(graph, graph.values[key]) for name, key in graph.outputs.items()},

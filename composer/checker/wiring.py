@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from composer.checker.fit import Fit
 from composer.checker.lint import lint
 from composer.checker.naming import Names
-from composer.checker.options import contradictions, read_option
+from composer.checker.options import option_conflicts, read_option
 from composer.core.errors import Problem
 from composer.core.ports import Port, is_float, parse_port
 from composer.core.signature import OUT, Option, Signature
@@ -24,26 +24,26 @@ if TYPE_CHECKING:
 
 
 def wire(
-    manifest: Manifest, task: Task, known: Mapping[str, CheckedComponent]
+    manifest: Manifest, task: Task, components: Mapping[str, CheckedComponent]
 ) -> tuple[Graph, list[Problem]]:
     """Type one task against its components and return the graph with every problem found."""
-    return _Wiring(manifest, task, known).graph()
+    return _Wiring(manifest, task, components).graph()
 
 
 @dataclass
 class _Wiring:
     manifest: Manifest
     task: Task
-    known: Mapping[str, CheckedComponent]
+    components: Mapping[str, CheckedComponent]
     values: dict[str, Value] = field(default_factory=dict)
     nodes: dict[str, Node] = field(default_factory=dict)
     spaces: dict[str, dict[str, str | None]] = field(default_factory=dict)
     problems: list[Problem] = field(default_factory=list)
 
     def __post_init__(self) -> None:
-        self.fit = Fit(self.known, self.values, self.report)
+        self.fit = Fit(self.components, self.values, self.report)
         self.names = Names(
-            self.manifest, self.task, self.known, self.values, self.nodes, self.report
+            self.manifest, self.task, self.components, self.values, self.nodes, self.report
         )
 
     def graph(self) -> tuple[Graph, list[Problem]]:
@@ -51,21 +51,21 @@ class _Wiring:
             self.values[name] = self.input(name, entry)
         for name, call in self.task.graph.items():
             self.nodes[name] = self.node(name, call)
-            self.values |= self.results(self.nodes[name])
+            self.values |= self.type_outputs(self.nodes[name])
         outputs = {}
         for name, reference in self.task.outputs.items():
             value = self.names.resolve(reference, "outputs", name)
             if value:
                 outputs[name] = value.name
-                self.joined(name, value)
+                self.check_joinable(name, value)
         task, inputs = self.task.name, self.task.inputs
         graph = Graph(task, inputs, self.nodes, self.values, outputs, self.fit.dims)
         if not self.problems:
             lint(graph, self.report)
         return graph, self.problems
 
-    def joined(self, name: str, value: Value) -> None:
-        """Report an output that cannot be put together where the task runs piece by piece."""
+    def check_joinable(self, name: str, value: Value) -> None:
+        """Report an output that cannot be joined from the pieces of a split input."""
         split = [f"${name}" for name, entry in self.task.inputs.items() if entry.in_pieces]
         port = value.port
         if not split or port is None or port.kind == "text":
@@ -73,10 +73,10 @@ class _Wiring:
         if port.kind != "tensor" or len(port.dims) != 1:
             self.report(
                 "W225",
-                f"{split[0]} is split, and '{port}' cannot be put together from its pieces",
+                f"{split[0]} is split, and '{port}' cannot be joined from its pieces",
                 "outputs",
                 name,
-                hint="texts can, and tensors of one axis",
+                hint="texts can be joined, and tensors of one axis",
             )
 
     def report(self, code: str, message: str, *at: str, key: bool = False, **more: Any) -> None:
@@ -99,7 +99,7 @@ class _Wiring:
         component, method, signature = self.names.owner(name, entry.run)
         node = Node(name, entry.run, component, method, signature, {}, {}, {}, {})
         if signature is None:
-            return replace(node, wires=self.loose(name, entry), outputs={OUT: name})
+            return replace(node, wires=self.resolve_references(name, entry), outputs={OUT: name})
         wires: dict[str, str] = {}
         literals: dict[str, str] = {}
         options: dict[str, Any] = {}
@@ -110,7 +110,7 @@ class _Wiring:
             if key in signature.options:
                 options |= self.option(name, component, key, signature.options[key], given)
             elif key not in signature.inputs:
-                self.surplus(name, entry.run, component, key, signature)
+                self.report_unknown_input(name, entry.run, component, key, signature)
             elif isinstance(given, str) and given.startswith("$") and not given.startswith("$$"):
                 value = self.names.resolve(given, "graph", name, "with", key)
                 if value:
@@ -120,10 +120,11 @@ class _Wiring:
             elif isinstance(given, str) and any(p.kind == "text" for p in signature.inputs[key]):
                 literals[key] = given.removeprefix("$")
             else:
-                wants = " | ".join(map(str, signature.inputs[key]))
+                expected_ports = " | ".join(map(str, signature.inputs[key]))
                 self.report(
                     "W205",
-                    f"{entry.run}.{key} needs a $reference to '{wants}', not {describe(given)}",
+                    f"{entry.run}.{key} needs a $reference to '{expected_ports}', not "
+                    f"{describe(given)}",
                     "graph",
                     name,
                     "with",
@@ -132,10 +133,10 @@ class _Wiring:
                     if isinstance(given, str) and given in self.values
                     else None,
                 )
-        self.missing(name, component, entry, signature)
-        known = self.known.get(component or "")
-        if known and options.keys() == entry.with_.keys() & signature.options.keys():
-            for message in contradictions(known.cls, method, signature, options):
+        self.report_missing_inputs(name, component, entry, signature)
+        checked = self.components.get(component or "")
+        if checked and options.keys() == entry.with_.keys() & signature.options.keys():
+            for message in option_conflicts(checked.cls, method, signature, options):
                 self.report("W216", message, "graph", name, "with", key=True)
         outputs = {out: name if out == OUT else f"{name}.{out}" for out in signature.returns}
         node = replace(
@@ -149,7 +150,7 @@ class _Wiring:
         self.spaces[name] = scope
         return node
 
-    def loose(self, name: str, entry: NodeEntry) -> dict[str, str]:
+    def resolve_references(self, name: str, entry: NodeEntry) -> dict[str, str]:
         """Resolve the references of a node whose ports are unknown."""
         wires: dict[str, str] = {}
         for key, given in entry.with_.items():
@@ -158,7 +159,7 @@ class _Wiring:
                 wires |= {key: value.name} if value else {}
         return wires
 
-    def surplus(
+    def report_unknown_input(
         self, name: str, run: str, component: str | None, key: str, signature: Signature
     ) -> None:
         takes = [*signature.inputs, *signature.options]
@@ -175,7 +176,7 @@ class _Wiring:
             hint=f"it takes: {listed(takes)}",
         )
 
-    def missing(
+    def report_missing_inputs(
         self, name: str, component: str | None, entry: NodeEntry, signature: Signature
     ) -> None:
         required = [port for port in signature.inputs if port not in signature.optional]
@@ -205,33 +206,33 @@ class _Wiring:
         except ValueError as error:
             self.report("W216", str(error), *at)
             return {}
-        known = self.known.get(component or "")
-        if key == "adapters" and known:
-            has = known.spec.adapters
+        checked = self.components.get(component or "")
+        if key == "adapters" and checked:
+            has = checked.spec.adapters
             for adapter in value:
                 if adapter not in has:
                     message = with_nearest(f"{component} has no adapter '{adapter}'", adapter, has)
                     self.report("W224", message, *at, hint=f"it has: {listed(has)}")
         return {key: value}
 
-    def results(self, node: Node) -> Iterator[tuple[str, Value]]:
-        """Type what a node gives."""
-        known = self.known.get(node.component or "")
-        emits = known.emits if known else None
+    def type_outputs(self, node: Node) -> Iterator[tuple[str, Value]]:
+        """Type a node's outputs."""
+        checked = self.components.get(node.component or "")
+        emits = checked.emits if checked else None
         if node.signature is None:
             yield node.name, Value(node.name, None)
             return
         first = self.values.get(node.wires.get(next(iter(node.signature.inputs), ""), ""))
-        if first is None and known is None:
-            # Where an operator's first input is wrong, nothing can be said of what it gives.
+        if first is None and checked is None:
+            # If an operator's first input is wrong, its outputs are unknown.
             yield node.name, Value(node.name, None)
             return
-        backend = node.backend(known, first)
+        backend = node.backend(checked, first)
         for out, port in node.signature.returns.items():
             name = node.outputs[out]
             dtype = port.dtype
             if port.kind == "tensor" and dtype is None:
-                dtype = float_of(known, first)
+                dtype = float_of(checked, first)
             space = self.space_of(node, port, emits if is_float(dtype) else None)
             dims = tuple(
                 ("node", node.name, f"_{out}{axis}") if dim == "_" else self.fit.length(node, dim)

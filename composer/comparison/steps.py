@@ -38,12 +38,13 @@ def _with_steps(checked: Checked, graph: Graph) -> Graph:
             assert made.signature is not None
             port = made.signature.returns[OUT]
             dims = tuple(("node", made.name, dim) for dim in port.dims)
-            values[name] = Value(name, port, dims, checked.known[made.component or ""].cls.backend)
+            backend = checked.components[made.component or ""].cls.backend
+            values[name] = Value(name, port, dims, backend)
     return replace(graph, nodes=nodes, values=values)
 
 
 def _replaying(checked: Checked, node: Node) -> Node | None:
-    methods = checked.known[node.component].methods if node.component else None
+    methods = checked.components[node.component].methods if node.component else None
     signature = (methods or {}).get(REPLAY)
     if signature is None or not (node.signature and node.signature.streams):
         return None

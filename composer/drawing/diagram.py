@@ -1,4 +1,4 @@
-"""Turn a graph into boxes and arrows, which every kind of drawing starts from."""
+"""Turn a graph into boxes and arrows, the common form of all drawings."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Box:
-    """One input, node or output: its name, what it runs, and what it gives."""
+    """One input, node or output: its name, call and output ports."""
 
     id: str
     kind: Literal["input", "node", "output"]
@@ -25,7 +25,7 @@ class Box:
 
 @dataclass(frozen=True)
 class Arrow:
-    """A value on its way from one box into an input of another."""
+    """A value passed from one box to an input of another."""
 
     start: str
     end: str
@@ -48,12 +48,12 @@ def diagram(graph: Graph) -> Diagram:
     for name in graph.inputs:
         boxes.append(Box(f"v_{name}", "input", name, (ports[name],)))
     for node in graph.nodes.values():
-        gives = [
+        lines = [
             ports[value] if out == OUT else f".{out} {ports[value]}"
             for out, value in node.outputs.items()
         ]
         backend = graph.values[next(iter(node.outputs.values()))].backend
-        boxes.append(Box(f"v_{node.name}", "node", node.name, (node.run, *gives), backend))
+        boxes.append(Box(f"v_{node.name}", "node", node.name, (node.run, *lines), backend))
         for key, value in node.wires.items():
             arrows.append(_arrow(ports, value, f"v_{node.name}", key, f"{node.name}.{key}"))
     for name, value in graph.outputs.items():
@@ -64,8 +64,7 @@ def diagram(graph: Graph) -> Diagram:
 
 def _arrow(ports: Ports, value: str, end: str, label: str, into: str) -> Arrow:
     base, _, out = value.partition(".")
-    format_path = f".{out}" if out else ""
-    text = " → ".join(
-        part for part in (format_path, label if label not in (base, out) else "") if part
-    )
+    suffix = f".{out}" if out else ""
+    shown = "" if label in (base, out) else label
+    text = " → ".join(filter(None, (suffix, shown)))
     return Arrow(f"v_{base}", end, text, f"${value} → {into}: {ports[value]}")

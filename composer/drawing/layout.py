@@ -42,12 +42,12 @@ def lay_out(sizes: Mapping[str, Point], edges: Sequence[Edge]) -> Layout:
         name: sizes[name][0] if name in sizes else LANE for row in rows.values() for name in row
     }
     order = [rows[layer] for layer in sorted(rows)]
-    x = _packed(order, widths)
+    x = _initial_positions(order, widths)
     for sweep in range(SWEEPS):
-        near, turn = (above, order) if sweep % 2 == 0 else (below, order[::-1])
-        for row in turn:
-            row.sort(key=lambda name: _mean([x[n] for n in near[name]], x[name]))
-            x |= _spread(row, {n: _mean([x[m] for m in near[n]], x[n]) for n in row}, widths)
+        neighbours, rows_in_order = (above, order) if sweep % 2 == 0 else (below, order[::-1])
+        for row in rows_in_order:
+            row.sort(key=lambda name: _mean([x[n] for n in neighbours[name]], x[name]))
+            x |= _spread(row, {n: _mean([x[m] for m in neighbours[n]], x[n]) for n in row}, widths)
     left = min(x[name] - widths[name] / 2 for name in x)
     heights = [max((sizes[n][1] for n in row if n in sizes), default=0.0) for row in order]
     y: dict[str, float] = {}
@@ -56,12 +56,12 @@ def lay_out(sizes: Mapping[str, Point], edges: Sequence[Edge]) -> Layout:
         y |= dict.fromkeys(row, top + height / 2)
         top += height + RISE
     centres = {name: (x[name] - left, y[name]) for name in x}
-    leave = _docked(chains, centres, sizes, 0, 1)
-    enter = _docked(chains, centres, sizes, -1, -2)
+    starts = _attachment_points(chains, centres, sizes, 0, 1)
+    arrivals = _attachment_points(chains, centres, sizes, -1, -2)
     paths = tuple(
-        ((leave[n], centres[chain[0]][1] + sizes[chain[0]][1] / 2),
+        ((starts[n], centres[chain[0]][1] + sizes[chain[0]][1] / 2),
          *(centres[name] for name in chain[1:-1]),
-         (enter[n], centres[chain[-1]][1] - sizes[chain[-1]][1] / 2))
+         (arrivals[n], centres[chain[-1]][1] - sizes[chain[-1]][1] / 2))
         for n, chain in enumerate(chains)
     )  # fmt: skip
     width = max(centres[name][0] + widths[name] / 2 for name in centres)
@@ -69,7 +69,7 @@ def lay_out(sizes: Mapping[str, Point], edges: Sequence[Edge]) -> Layout:
 
 
 def _layers(sizes: Mapping[str, Point], edges: Sequence[Edge]) -> dict[str, int]:
-    """Put each box one layer below the lowest that it reads, and sources just above a reader."""
+    """Put each box one layer below its lowest input, and sources just above a reader."""
     layers = dict.fromkeys(sizes, 0)
     for name in sizes:
         layers[name] = max((layers[a] + 1 for a, b in edges if b == name), default=0)
@@ -87,7 +87,9 @@ def _chain(number: int, edge: Edge, layers: Mapping[str, int]) -> list[str]:
     return [start, *(f"{number} {layer}" for layer in between), end]
 
 
-def _packed(order: Sequence[Sequence[str]], widths: Mapping[str, float]) -> dict[str, float]:
+def _initial_positions(
+    order: Sequence[Sequence[str]], widths: Mapping[str, float]
+) -> dict[str, float]:
     x = {}
     for row in order:
         at = -(sum(widths[name] for name in row) + GAP * (len(row) - 1)) / 2
@@ -98,16 +100,16 @@ def _packed(order: Sequence[Sequence[str]], widths: Mapping[str, float]) -> dict
 
 
 def _spread(
-    row: Sequence[str], wanted: Mapping[str, float], widths: Mapping[str, float]
+    row: Sequence[str], targets: Mapping[str, float], widths: Mapping[str, float]
 ) -> dict[str, float]:
-    """Place a row as near to the wanted positions as its order and gaps allow.
+    """Place a row as near to the target positions as its order and gaps allow.
 
     Neighbours that would overlap move as one group about their mean.
     """
     groups: list[tuple[float, list[str]]] = []
     offset: dict[str, float] = {}
     for name in row:
-        names, sums = [name], wanted[name]
+        names, sums = [name], targets[name]
         offset[name] = 0.0
         while groups:
             last, before = groups[-1]
@@ -120,24 +122,24 @@ def _spread(
                 offset[each] += shift
             groups.pop()
             names = before + names
-            sums = sum(wanted[each] - offset[each] for each in names)
+            sums = sum(targets[each] - offset[each] for each in names)
         groups.append((sums / len(names), names))
     return {name: at + offset[name] for at, names in groups for name in names}
 
 
-def _docked(
+def _attachment_points(
     chains: Sequence[Sequence[str]],
     centres: Mapping[str, Point],
     sizes: Mapping[str, Point],
     end: int,
     next_: int,
 ) -> dict[int, float]:
-    """Spread the arrows at one side of each box, in the order in which they come."""
-    docks: dict[str, list[int]] = defaultdict(list)
+    """Spread the arrows along one side of each box, in their order."""
+    attached: dict[str, list[int]] = defaultdict(list)
     for number, chain in enumerate(chains):
-        docks[chain[end]].append(number)
+        attached[chain[end]].append(number)
     found = {}
-    for name, numbers in docks.items():
+    for name, numbers in attached.items():
         numbers.sort(key=lambda number: centres[chains[number][next_]][0])
         step = min(GAP, sizes[name][0] / (len(numbers) + 1))
         for place, number in enumerate(numbers):
@@ -145,5 +147,5 @@ def _docked(
     return found
 
 
-def _mean(numbers: Sequence[float], otherwise: float) -> float:
-    return sum(numbers) / len(numbers) if numbers else otherwise
+def _mean(numbers: Sequence[float], fallback: float) -> float:
+    return sum(numbers) / len(numbers) if numbers else fallback

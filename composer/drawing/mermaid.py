@@ -16,29 +16,30 @@ def mermaid(bundle: Checked) -> str:
     """Return a flowchart, with a subgraph for each task where there are several."""
     lines = ["flowchart TD"]
     for number, (name, graph) in enumerate(bundle.graphs.items()):
-        drawn = _task(diagram(graph), f"t{number}_" if len(bundle.graphs) > 1 else "")
+        drawing = _task(diagram(graph), f"t{number}_" if len(bundle.graphs) > 1 else "")
         if len(bundle.graphs) > 1:
-            drawn = [f'subgraph t{number}["{_escaped(name)}"]', *(f"  {d}" for d in drawn), "end"]
-        lines += [f"  {line}" for line in drawn]
+            head = f'subgraph t{number}["{_escape(name)}"]'
+            drawing = [head, *(f"  {line}" for line in drawing), "end"]
+        lines += [f"  {line}" for line in drawing]
     return "\n".join(lines)
 
 
-def _task(drawn: Diagram, prefix: str) -> list[str]:
-    boxes = [_box(box, prefix) for box in drawn.boxes]
+def _task(drawing: Diagram, prefix: str) -> list[str]:
+    boxes = [_box(box, prefix) for box in drawing.boxes]
     arrows = [
-        f"{prefix}{a.start} -->" + (f'|"{_escaped(a.label)}"|' if a.label else "")
+        f"{prefix}{a.start} -->" + (f'|"{_escape(a.label)}"|' if a.label else "")
         + f" {prefix}{a.end}"
-        for a in drawn.arrows
+        for a in drawing.arrows
     ]  # fmt: skip
     return boxes + arrows
 
 
 def _box(box: Box, prefix: str) -> str:
     left, right = SHAPES[box.kind]
-    label = "<br/>".join([f"<b>{_escaped(box.title)}</b>", *map(_escaped, box.lines)])
+    label = "<br/>".join([f"<b>{_escape(box.title)}</b>", *map(_escape, box.lines)])
     return f"{prefix}{box.id}{left}{label}{right}"
 
 
-def _escaped(text: str) -> str:
-    """Write what Mermaid or HTML would read as its own by Mermaid's entity codes."""
+def _escape(text: str) -> str:
+    """Escape Mermaid's and HTML's special characters by Mermaid's entity codes."""
     return "".join(c if c.isalnum() or c in " ._-@:=→," else f"#{ord(c)};" for c in text)

@@ -40,7 +40,7 @@ DARK = """    svg {background: #0d1117}
 
 
 def _style(backends: Iterable[str]) -> str:
-    """Return the style sheet, in which each backend has the colours that it tells."""
+    """Return the style sheet with each backend's own colours."""
     light, dark = LIGHT, DARK
     for name in backends:
         colours = registry.backend(name).colours
@@ -66,22 +66,22 @@ def svg(bundle: Checked) -> str:
 def picture(name: str, diagrams: Mapping[str, Diagram]) -> str:
     """Return a picture of diagrams under their titles, one below the other."""
     parts, top, width = [], MARGIN, 0.0
-    for title, drawn in diagrams.items():
-        lines, layout = _drawn(drawn)
+    for title, drawing in diagrams.items():
+        lines, layout = _render(drawing)
         parts.append(_text(MARGIN, top + 14, title, "head"))
         parts.append(f'<g transform="translate({MARGIN:g},{top + HEADING:g})">')
         parts += [f"  {line}" for line in lines]
         parts.append("</g>")
         top += HEADING + layout.height + 2 * MARGIN
         width = max(width, layout.width, len(title) * 10)
-    backends = {box.backend for drawn in diagrams.values() for box in drawn.boxes}
+    backends = {box.backend for drawing in diagrams.values() for box in drawing.boxes}
     used = sorted(backends.intersection(registry.backends()))
     full, height = round(width + 2 * MARGIN), round(top - MARGIN)
     head = (
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {full} {height}" '
         f'width="{full}" height="{height}" role="img">'
     )
-    title = f"<title>{_escaped(name)}</title>"
+    title = f"<title>{_escape(name)}</title>"
     tip = (
         '<marker id="tip" viewBox="0 0 8 8" refX="7" refY="4" markerWidth="7" markerHeight="7" '
         'orient="auto"><path class="tip" d="M0,0 L8,4 L0,8 z"/></marker>'
@@ -90,22 +90,22 @@ def picture(name: str, diagrams: Mapping[str, Diagram]) -> str:
     return f"{head}\n{title}\n<style>{_style(used)}</style>\n<defs>{tip}</defs>\n{body}\n</svg>\n"
 
 
-def _drawn(drawn: Diagram) -> tuple[list[str], Layout]:
-    sizes = {box.id: _size(box) for box in drawn.boxes}
-    known = {box.id for box in drawn.boxes}
-    arrows = [arrow for arrow in drawn.arrows if arrow.start in known]
+def _render(drawing: Diagram) -> tuple[list[str], Layout]:
+    sizes = {box.id: _size(box) for box in drawing.boxes}
+    known = {box.id for box in drawing.boxes}
+    arrows = [arrow for arrow in drawing.arrows if arrow.start in known]
     layout = lay_out(sizes, [(arrow.start, arrow.end) for arrow in arrows])
     lines, labels, entering = [], [], Counter[str]()
     for arrow, points in zip(arrows, layout.paths, strict=True):
-        note = f"<title>{_escaped(arrow.note)}</title>"
+        note = f"<title>{_escape(arrow.note)}</title>"
         lines.append(
             f'<path class="wire" marker-end="url(#tip)" d="{_curve(points)}">{note}</path>'
         )
         if arrow.label:
-            # Labels of arrows into one box stand at three heights, so that they seldom meet.
+            # Labels of arrows into one box are at three heights, so that they seldom overlap.
             labels += _label(arrow.label, *_along(points, 0.3 + 0.24 * (entering[arrow.end] % 3)))
         entering[arrow.end] += 1
-    for box in drawn.boxes:
+    for box in drawing.boxes:
         lines += _box(box, layout.centres[box.id], sizes[box.id])
     return lines + labels, layout
 
@@ -121,7 +121,7 @@ def _box(box: Box, centre: Point, size: Point) -> list[str]:
     round_ = 6.0 if box.kind == "node" else height / 2
     shape = f"box on-{box.backend}" if box.kind == "node" else f"box {box.kind}"
     lines = [
-        f'<rect class="{_escaped(shape)}" x="{left:.1f}" y="{top:.1f}" width="{width:.1f}" '
+        f'<rect class="{_escape(shape)}" x="{left:.1f}" y="{top:.1f}" width="{width:.1f}" '
         f'height="{height:.1f}" rx="{round_:g}"/>'
     ]
     at = top + PADDING / 2 + 13
@@ -132,7 +132,7 @@ def _box(box: Box, centre: Point, size: Point) -> list[str]:
 
 
 def _curve(points: tuple[Point, ...]) -> str:
-    """Return a path that leaves and enters each point upright."""
+    """Return a path that is vertical at each point."""
     x, y = points[0]
     path = [f"M{x:.1f},{y:.1f}"]
     for after_x, after_y in points[1:]:
@@ -159,9 +159,9 @@ def _label(text: str, x: float, y: float) -> list[str]:
 
 def _text(x: float, y: float, text: str, kind: str = "") -> str:
     named = f' class="{kind}"' if kind else ""
-    return f'<text{named} x="{x:.1f}" y="{y:.1f}">{_escaped(text)}</text>'
+    return f'<text{named} x="{x:.1f}" y="{y:.1f}">{_escape(text)}</text>'
 
 
-def _escaped(text: str) -> str:
+def _escape(text: str) -> str:
     """Escape text for XML, and leave out the control characters that XML forbids."""
     return escape("".join(c for c in text if c >= " " or c == "\t"), {'"': "&quot;"})

@@ -1,4 +1,4 @@
-"""Write what a graph holds as short text: ports whose dims are named once, sizes, and calls."""
+"""Write parts of a graph as short text: ports whose dims are named once, sizes, and calls."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def call(node: Node) -> str:
 class Ports:
     """The ports of one graph's values as text.
 
-    A dim that headers fix is its number. Any other is a symbol, and two dims have the same symbol
+    A dim that headers fix is a number. Any other is a symbol, and two dims have the same symbol
     only where they are known to have the same length.
     """
 

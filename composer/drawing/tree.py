@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Branch:
-    """A row of cells, and what hangs below it."""
+    """A row of cells, and the branches below it."""
 
     cells: tuple[str, ...]
     below: tuple[Branch, ...] = ()
@@ -31,11 +31,11 @@ def tree(bundle: Checked) -> str:
         Branch((f"task {name}" if len(bundle.graphs) > 1 else "graph",), _task(graph))
         for name, graph in bundle.graphs.items()
     ]
-    return "\n".join([title, *_lines((*_origin(manifest), _components(bundle), *tasks))])
+    return "\n".join([title, *_lines((*_provenance(manifest), _components(bundle), *tasks))])
 
 
-def _origin(manifest: Manifest) -> tuple[Branch, ...]:
-    """Say whose the bundle is: its licence, and where each part comes from."""
+def _provenance(manifest: Manifest) -> tuple[Branch, ...]:
+    """Return the licence and the origin of each part."""
     parts = tuple(
         Branch((each.what, f"from {each.from_}", ", ".join(filter(None, (each.how, each.licence)))))
         for each in manifest.provenance
@@ -47,15 +47,15 @@ def _origin(manifest: Manifest) -> tuple[Branch, ...]:
 def _components(bundle: Checked) -> Branch:
     rows, total = [], 0
     for name, entry in bundle.manifest.components.items():
-        known = bundle.known.get(name)
+        known = bundle.components.get(name)
         facts = known.facts if known else None
         nbytes = facts.nbytes if facts else 0
         total += nbytes
-        holds = f"{facts.dtype}, {size(nbytes)}" if facts and nbytes else ""
+        contents = f"{facts.dtype}, {size(nbytes)}" if facts and nbytes else ""
         where = entry.weights or entry.files or ""
         emits = f"emits {entry.emits}" if entry.emits else ""
         backend = known.cls.backend if known else "?"
-        rows.append(Branch((name, entry.use, backend, holds, where, emits)))
+        rows.append(Branch((name, entry.use, backend, contents, where, emits)))
     weights = f", {size(total)} of weights" if total else ""
     return Branch((f"components{weights}",), tuple(rows))
 
@@ -75,9 +75,9 @@ def _task(graph: Graph) -> tuple[Branch, ...]:
 
 def _node(node: Node, ports: Ports) -> Branch:
     outputs = dict(node.outputs)
-    own = outputs.pop(OUT, None)
+    main = outputs.pop(OUT, None)
     parts = tuple(Branch((f".{out}", ports[value])) for out, value in outputs.items())
-    return Branch((node.name, ports[own] if own else "", call(node)), parts)
+    return Branch((node.name, ports[main] if main else "", call(node)), parts)
 
 
 def _lines(branches: tuple[Branch, ...], indent: str = "") -> list[str]:

@@ -1,4 +1,4 @@
-"""A bundle that was checked: what was asked, what is known of it, and the verdict."""
+"""A checked bundle: the request, its components and graphs, and the report."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from composer.sources.resolve import ResolvedBundle
 
 @dataclass(frozen=True)
 class CheckRequest:
-    """What a check was asked: a bundle, a variant, folders for sources, precisions and backends.
+    """The arguments of a check: a bundle, a variant, folders for sources, precisions and backends.
 
     `precision` and `backends` are by component; a backend under `*` is for all that have it.
     """
@@ -29,25 +29,25 @@ class CheckRequest:
 
 @dataclass(frozen=True)
 class Checked:
-    """What is known of a bundle in one of its variants: components by name, graphs by task."""
+    """A checked bundle in one of its variants: components by name, graphs by task."""
 
     manifest: Manifest
-    known: Mapping[str, CheckedComponent]
+    components: Mapping[str, CheckedComponent]
     graphs: Mapping[str, Graph]
-    asked: CheckRequest = field(repr=False, compare=False)
+    request: CheckRequest = field(repr=False, compare=False)
     lock: Lock | None = field(default=None, repr=False)
 
 
 @dataclass(frozen=True)
 class Report:
-    """The verdict on a bundle: its problems in file order, and the bundle itself where readable."""
+    """The result of a check: problems in file order, and the bundle if it could be read."""
 
     problems: tuple[Problem, ...]
     bundle: Checked | None = None
 
     @property
     def ok(self) -> bool:
-        """Tell whether nothing but warnings was found."""
+        """Tell whether there are no errors."""
         return not any(problem.severity == "error" for problem in self.problems)
 
     def raise_if_refused(self) -> Checked:

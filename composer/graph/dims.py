@@ -1,4 +1,4 @@
-"""Unify symbolic dims across a graph, remembering where each number was read."""
+"""Unify symbolic dims across a graph, with a witness for each number."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class Dims:
         self._bound: dict[Var, Bound] = {}
 
     def root(self, var: Var) -> Var:
-        """Return the one variable that stands for the class of `var`."""
+        """Return the variable that represents the class of `var`."""
         while var in self._parent:
             var = self._parent[var]
         return var
@@ -39,7 +39,7 @@ class Dims:
         return self._bound.get(self.root(dim))
 
     def unify(self, left: Length, right: Length, witness: str = "") -> Conflict | None:
-        """Make two dims one; `witness` tells where a literal number among them stands."""
+        """Unify two dims; `witness` is the source of a literal number among them."""
         a, b = self.bound(left, witness), self.bound(right, witness)
         if a and b:
             if a.value != b.value:

@@ -11,12 +11,12 @@ from composer.sources.hub import RequiredFile, snapshot_of
 from composer.sources.hub.files import DATA
 
 
-def files_of(known: CheckedComponent) -> Iterator[Location]:
-    """Yield the files that a component opened, and of a place where it opened none, its data."""
-    yield from known.files
-    adapters = (adapter.weights for adapter in known.spec.adapters.values())
-    for place in filter(None, (known.spec.weights, known.spec.files, *adapters)):
-        if not any(f"{file}/".startswith(f"{place}/") for file in known.files):
+def files_of(checked: CheckedComponent) -> Iterator[Location]:
+    """Yield the files that a component opened, and all data of locations where it opened none."""
+    yield from checked.files
+    adapters = (adapter.weights for adapter in checked.spec.adapters.values())
+    for place in filter(None, (checked.spec.weights, checked.spec.files, *adapters)):
+        if not any(f"{file}/".startswith(f"{place}/") for file in checked.files):
             yield from _inside(place)
 
 
@@ -39,11 +39,11 @@ def _inside(place: Location) -> Iterator[Location]:
                 yield place / name
 
 
-def needed(checked: Checked, components: Iterable[str] | None = None) -> list[RequiredFile]:
+def required_files(checked: Checked, components: Iterable[str] | None = None) -> list[RequiredFile]:
     """Return the files of the Hub among those that components read, each once."""
     found: dict[tuple[str, str, str], RequiredFile] = {}
-    for name in checked.known if components is None else components:
-        for location in files_of(checked.known[name]):
+    for name in checked.components if components is None else components:
+        for location in files_of(checked.components[name]):
             place = snapshot_of(location)
             if place is None or place[1] not in place[0].files:
                 continue

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from composer.manifest import Input
 
 
-# The space of a component whose `emits` was refused: no second complaint about it.
+# The space of a component whose `emits` was refused: no follow-up errors.
 ANY = "*"
 
 
@@ -52,7 +52,7 @@ class CheckedComponent:
 
     @property
     def methods(self) -> Mapping[str, Signature] | None:
-        """Return its ports, or None where they cannot be known."""
+        """Return its signatures, or None if they are unknown."""
         if self.facts is None or (self.facts.unknown and self.facts.methods is None):
             return None if self.facts is None or not self.cls.methods else self.cls.methods
         return self.cls.methods if self.facts.methods is None else self.facts.methods
@@ -60,7 +60,7 @@ class CheckedComponent:
 
 @dataclass(frozen=True)
 class Value:
-    """What flows under one name. `port` is None where nothing is known about it."""
+    """A named value of a graph; `port` is None if its type is unknown."""
 
     name: str
     port: Port | None
@@ -78,11 +78,11 @@ class Conversion:
     component: str
     method: str
     dtype: str
-    give: str
-    want: str
+    source: str
+    target: str
 
     def __str__(self) -> str:
-        return f"{self.give} -> {self.want} by {self.component}.{self.method}"
+        return f"{self.source} -> {self.target} by {self.component}.{self.method}"
 
 
 @dataclass(frozen=True)
@@ -136,7 +136,7 @@ class Graph:
 
 
 def float_of(component: CheckedComponent | None, value: Value | None) -> str | None:
-    """Return the dtype of floats that a component gives, or an operator on its first value."""
+    """Return the float dtype of a component's outputs, or of an operator's on its first value."""
     if component:
         return component.facts.dtype if component.facts else None
     return value.port.dtype if value and value.port else None

@@ -73,7 +73,7 @@ def measure_floor(
 def in_precision(options: BundleOptions, dtype: str) -> BundleOptions:
     """Return a bundle with every component that has a precision in one dtype."""
     with options.open() as ready:
-        known = ready.checked.known
+        known = ready.checked.components
         names = [name for name, each in known.items() if "precision" in each.cls.accepts]
     return replace(options, precision=dict.fromkeys(names, dtype))
 

@@ -1,1 +1,1 @@
-"""What a bundle needs to be published: a lock, licences, a model card, an upload."""
+"""Publish a bundle: its lock, licences, model card and upload."""

@@ -1,4 +1,4 @@
-"""Gather what is stated of licences, by the manifest and by the cards of repositories."""
+"""Collect licences as stated by the manifest and by the repositories' cards."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ WHOLE, PART, SOURCE = "bundle", "part", "source"
 
 
 @dataclass(frozen=True)
-class Stated:
-    """What is stated of the bundle, of a part by its manifest, or of a source by its card.
+class LicenceStatement:
+    """A licence as stated for the bundle or a part by the manifest, or for a source by its card.
 
-    `licence` is None where nothing is said, and `unknown` says why it could not be asked.
+    `licence` is None if none is stated; `unknown` is why it could not be read.
     """
 
     kind: str
@@ -31,9 +31,9 @@ class Stated:
     unknown: str | None = None
 
 
-def roll_up(manifests: Iterable[Manifest], lock: Lock | None = None) -> list[Stated]:
-    """Return every statement, each once; cards are read from the lock where it has them."""
-    found: list[Stated] = []
+def roll_up(manifests: Iterable[Manifest], lock: Lock | None = None) -> list[LicenceStatement]:
+    """Return every statement once; cards are read from the lock if it has them."""
+    found: list[LicenceStatement] = []
     for manifest in manifests:
         found += _manifest(manifest)
         found += (_source(text, id, lock) for text, id in _sources(manifest).items())
@@ -41,11 +41,11 @@ def roll_up(manifests: Iterable[Manifest], lock: Lock | None = None) -> list[Sta
     return sorted(dict.fromkeys(found), key=lambda each: order.index(each.kind))
 
 
-def _manifest(manifest: Manifest) -> Iterator[Stated]:
-    yield Stated(WHOLE, manifest.name, " and ".join(manifest.licence) or None)
+def _manifest(manifest: Manifest) -> Iterator[LicenceStatement]:
+    yield LicenceStatement(WHOLE, manifest.name, " and ".join(manifest.licence) or None)
     for origin in manifest.provenance:
         details = (origin.from_, *([origin.how] if origin.how else []))
-        yield Stated(PART, origin.what, origin.licence, details)
+        yield LicenceStatement(PART, origin.what, origin.licence, details)
 
 
 def _sources(manifest: Manifest) -> Mapping[str, HubId | None]:
@@ -62,9 +62,9 @@ def _sources(manifest: Manifest) -> Mapping[str, HubId | None]:
     return found
 
 
-def _source(text: str, id: HubId | None, lock: Lock | None) -> Stated:
+def _source(text: str, id: HubId | None, lock: Lock | None) -> LicenceStatement:
     if id is None:
-        return Stated(SOURCE, text, None, ("a folder, which has no card",))
+        return LicenceStatement(SOURCE, text, None, ("a folder, which has no card",))
     locked = lock.model.sources.get(text) if lock else None
     if lock and locked and locked.licence and lock.trusted:
         return _card(text, locked.licence)
@@ -73,15 +73,15 @@ def _source(text: str, id: HubId | None, lock: Lock | None) -> Stated:
     except ComposerError as error:
         if not is_network(error):
             raise
-        return Stated(SOURCE, text, None, unknown=error.problems[0].message)
+        return LicenceStatement(SOURCE, text, None, unknown=error.problems[0].message)
     if not card.asked:
-        return Stated(SOURCE, text, None, unknown="the Hub was not asked")
+        return LicenceStatement(SOURCE, text, None, unknown="the Hub was not asked")
     return _card(text, card.stated)
 
 
-def _card(text: str, stated: Mapping[str, str]) -> Stated:
-    said = [stated[key] for key in ("license", "license_name") if key in stated]
+def _card(text: str, stated: Mapping[str, str]) -> LicenceStatement:
+    names = [stated[key] for key in ("license", "license_name") if key in stated]
     details = [f"terms: {stated['license_link']}"] if "license_link" in stated else []
     if "gated" in stated:
-        details.append(f"access has to be asked for on the Hub (gated: {stated['gated']})")
-    return Stated(SOURCE, text, ", ".join(said) or None, tuple(details))
+        details.append(f"access must be requested on the Hub (gated: {stated['gated']})")
+    return LicenceStatement(SOURCE, text, ", ".join(names) or None, tuple(details))

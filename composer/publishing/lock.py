@@ -1,4 +1,4 @@
-"""Make a bundle's lock from its files and from what the Hub lists."""
+"""Make a bundle's lock from its files and from the Hub's listings."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
 
-from composer.checker import check_again, check_variant
+from composer.checker import check_variant, recheck
 from composer.checker.locked import source_text
 from composer.checker.signature import edition
 from composer.core.location import Location
 from composer.graph.checked import Checked
-from composer.graph.files import files_of, needed
+from composer.graph.files import files_of, required_files
 from composer.manifest import Manifest
 from composer.manifest.entries import Origin
 from composer.manifest.format import VERSION as FORMAT
@@ -28,27 +28,27 @@ Editions = Mapping[str | None, Checked]
 
 
 def make_lock(bundle: ResolvedBundle, sources: Mapping[str, Path] | None = None) -> Lock:
-    """Check a bundle as it stands and in each variant, and return its lock.
+    """Check a bundle without and in each variant, and return its lock.
 
-    Of files on the Hub the small ones are fetched, and the listing's word is taken for the others.
-    Raise ComposerError where a variant is refused or a file is not within reach.
+    Small files on the Hub are fetched; for the others the listing's digests are used.
+    Raise ComposerError if a variant is refused or a file is unreachable.
     """
     return lock_of(check_all(bundle, sources))
 
 
 def check_all(bundle: ResolvedBundle, sources: Mapping[str, Path] | None = None) -> Editions:
-    """Return a bundle as it stands, under None, and in each variant, with its small files here."""
+    """Return a bundle without a variant, under None, and in each, with its small files local."""
     bare = replace(bundle, variant=None, lock=None)
     first = check_variant(bare, None, sources=sources).raise_if_refused()
     checked: dict[str | None, Checked] = {None: first}
     for name in first.manifest.variants:
         checked[name] = check_variant(bare, name, sources=sources).raise_if_refused()
     for key, each in checked.items():
-        require_local_files(each, each.known)
-        if fetch(need for need in needed(each) if need.file.algorithm == "git").files:
-            checked[key] = check_again(
+        require_local_files(each, each.components)
+        if fetch(need for need in required_files(each) if need.file.algorithm == "git").files:
+            checked[key] = recheck(
                 each
-            ).raise_if_refused()  # what was read from afar is not believed
+            ).raise_if_refused()  # headers that were read remotely are not trusted
     return checked
 
 
@@ -58,7 +58,7 @@ def lock_of(checked: Editions) -> Lock:
     places: dict[str, Snapshot] = {}
     editions = {key: edition(each) for key, each in checked.items()}
     for each in checked.values():
-        for known in each.known.values():
+        for known in each.components.values():
             for location in files_of(known):
                 source = each.manifest.sources[location.source]
                 text = source_text(source)
@@ -92,7 +92,7 @@ def lock_of(checked: Editions) -> Lock:
 
 
 def place_of(manifest: Path) -> Path:
-    """Return where the lock of a manifest lies."""
+    """Return the path of a manifest's lock."""
     return manifest.with_suffix(".lock")
 
 
@@ -102,9 +102,9 @@ def licences(manifest: Manifest) -> Licences:
 
 
 def _part(origin: Origin) -> dict[str, str]:
-    said = {"what": origin.what, "from": origin.from_, "how": origin.how}
-    said["licence"] = origin.licence
-    return {key: text for key, text in said.items() if text}
+    names = {"what": origin.what, "from": origin.from_, "how": origin.how}
+    names["licence"] = origin.licence
+    return {key: text for key, text in names.items() if text}
 
 
 def _file(location: Location) -> FileEntry:

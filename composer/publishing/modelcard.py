@@ -23,7 +23,7 @@ SPEECH, TALK = "automatic-speech-recognition", "text-generation"
 
 
 def model_card(editions: Editions, lock: Lock, id: HubId) -> str:
-    """Return a README.md: what it is, its graph, how it is run, its licences and its files."""
+    """Return a README.md: summary, graph, commands, licences and files."""
     bundle = editions[None]
     manifest = bundle.manifest
     head = yaml.safe_dump(_front(manifest, bundle.graphs), sort_keys=False, allow_unicode=True)
@@ -55,8 +55,8 @@ def _front(manifest: Manifest, graphs: Any) -> dict[str, Any]:
 
 def _kind(graph: Graph) -> str | None:
     types = {entry.type for entry in graph.inputs.values()}
-    gives = {graph.values[name].port for name in graph.outputs.values()}
-    if not any(port and port.kind == "text" for port in gives):
+    output_ports = {graph.values[name].port for name in graph.outputs.values()}
+    if not any(port and port.kind == "text" for port in output_ports):
         return None
     return SPEECH if "audio" in types else TALK if "text" in types else None
 
@@ -80,7 +80,7 @@ def _commands(manifest: Manifest, graphs: Any, id: HubId) -> list[str]:
 def _licences(manifest: Manifest) -> str:
     rows = [
         f"- {'the whole' if each.kind == WHOLE else _plain(each.name)}: "
-        + _plain("; ".join([each.licence or "not said", *each.details]))
+        + _plain("; ".join([each.licence or "not stated", *each.details]))
         for each in roll_up([manifest])
         if each.kind in (WHOLE, PART)
     ]
@@ -91,12 +91,12 @@ def _files(lock: Lock) -> str:
     rows = ["| source | commit | files | bytes | its card states |", "|---|---|---|---|---|"]
     for text, entry in lock.model.sources.items():
         total = size(sum(file.size for file in entry.files.values()))
-        stated = entry.licence.get("license", "not said") if entry.commit else "-"
+        stated = entry.licence.get("license", "not stated") if entry.commit else "-"
         cells = (_plain(text), (entry.commit or "-")[:12], len(entry.files), total, _plain(stated))
         rows.append(f"| {' | '.join(map(str, cells))} |")
     return "\n".join(rows)
 
 
 def _plain(text: str) -> str:
-    """Keep a text from being read as Markdown or HTML."""
+    """Escape a text for Markdown and HTML."""
     return "".join(f"\\{c}" if c in "\\`*_[]<>|#" else c for c in " ".join(text.split()))

@@ -32,7 +32,7 @@ TEXTS = ("LICENSE*", "LICENCE*", "NOTICE*", "*.md")
 
 @dataclass(frozen=True)
 class Publication:
-    """What is to be uploaded, by its name there: a file of the folder, or text that is made."""
+    """What to upload, by remote name: a file of the folder, or generated text."""
 
     id: HubId
     folder: Path
@@ -52,11 +52,11 @@ def size(content: Path | bytes) -> int:
 def prepare(folder: Path, id: HubId) -> Publication:
     """Check and lock the bundle of a folder and make its card; nothing is written.
 
-    Raise ComposerError where it is refused, and S468 where others could not fetch what it needs.
+    Raise ComposerError if it is refused, and S468 if others could not fetch what it needs.
     """
     manifest = find_manifest(folder)
     editions = check_all(ResolvedBundle(manifest))
-    own = _own(editions, folder)
+    own = _own_files(editions, folder)
     files: dict[str, Path | bytes] = {manifest.name: manifest}
     for pattern in TEXTS:
         files |= {path.name: path for path in sorted(folder.glob(pattern)) if not path.is_dir()}
@@ -68,26 +68,26 @@ def prepare(folder: Path, id: HubId) -> Publication:
     if CARD not in files or MARK in card.read_text("utf-8", "replace"):
         files[CARD] = model_card(editions, lock, id).encode()
     check_names(id.repo, files, ())
-    there = (path.relative_to(folder) for path in folder.rglob("*") if path.is_file())
-    names = {path.as_posix() for path in there if not str(path).startswith(".")}
+    present = (path.relative_to(folder) for path in folder.rglob("*") if path.is_file())
+    names = {path.as_posix() for path in present if not str(path).startswith(".")}
     return Publication(id, folder, files, tuple(sorted(names - files.keys())))
 
 
 def _require_own(folder: Path, names: Iterable[str]) -> None:
-    """Refuse what is no regular file of the folder: a link would upload what it points to."""
+    """Refuse anything but regular files of the folder: a link would upload its target."""
     problems = []
     for name in names:
-        fault = own_fault(folder, folder / name)
-        if fault:
-            message = f"{name} is not uploaded: {fault}"
+        reason = link_problem(folder, folder / name)
+        if reason:
+            message = f"{name} is not uploaded: {reason}"
             hint = "put a copy of the file itself there, or remove it"
             problems.append(Problem("S468", message, Place(str(folder / name)), hint=hint))
     if problems:
         raise ComposerError(problems)
 
 
-def own_fault(folder: Path, path: Path) -> str | None:
-    """Say why a path is no regular file that lies in a folder itself, or None."""
+def link_problem(folder: Path, path: Path) -> str | None:
+    """Return why a path is not a regular file in the folder itself, or None."""
     for part in (path, *path.parents):
         if part == folder:
             break
@@ -97,21 +97,21 @@ def own_fault(folder: Path, path: Path) -> str | None:
     return None if stat.S_ISREG(mode) else f"it is {kind_of(mode)}"
 
 
-def _own(editions: Editions, folder: Path) -> dict[str, Path]:
-    """Return the files of the folder that components read; refuse what others could not fetch."""
+def _own_files(editions: Editions, folder: Path) -> dict[str, Path]:
+    """Return the folder's files that components read; refuse those that others could not fetch."""
     found: dict[str, Path] = {}
     problems: list[Problem] = []
     for checked in editions.values():
-        for name, known in checked.known.items():
+        for name, known in checked.components.items():
             place = checked.manifest.place("components", name, key=True)
             for location in files_of(known):
                 if checked.manifest.sources[location.source].kind == "hf":
                     continue
                 assert location.path
                 path = location.path.relative_to(folder).as_posix()
-                fault = _fault(location, path, folder)
-                if fault:
-                    message = f"{path} could not be fetched by others: {fault}"
+                reason = _difference(location, path, folder)
+                if reason:
+                    message = f"{path} could not be fetched by others: {reason}"
                     problems.append(Problem("S468", message, place))
                 found[path] = location.path
     if problems:
@@ -119,19 +119,19 @@ def _own(editions: Editions, folder: Path) -> dict[str, Path]:
     return found
 
 
-def _fault(location: Location, path: str, folder: Path) -> str | None:
+def _difference(location: Location, path: str, folder: Path) -> str | None:
     assert location.path
-    if fault := own_fault(folder, location.path) or name_fault(path):
-        return fault
+    if reason := link_problem(folder, location.path) or name_fault(path):
+        return reason
     try:
         check_file_kind(location, path, external=True)
     except ComposerError:
-        return f"{show(location.path.suffix)} is a kind of file that is never downloaded"
+        return f"{show(location.path.suffix)} is a type of file that is never downloaded"
     return None
 
 
 def write_made(publication: Publication) -> None:
-    """Put the lock and the card into the folder, as they are uploaded."""
+    """Write the lock and the card into the folder as uploaded."""
     for name, content in publication.files.items():
         if isinstance(content, bytes):
             write_whole(publication.folder / name, content)

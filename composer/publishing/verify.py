@@ -1,4 +1,4 @@
-"""Hold a cache or folder against a lock, without a network."""
+"""Compare a cache or folder with a lock, without a network."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from composer.sources.resolve import ResolvedBundle
 
 @dataclass(frozen=True)
 class Verdict:
-    """What was held against a lock, and everything that differs."""
+    """The result of comparing files with a lock: counts, and everything that differs."""
 
     lock: Lock
     files: int
@@ -29,42 +29,44 @@ class Verdict:
 
 
 def verify(bundle: ResolvedBundle, sources: Mapping[str, Path] | None = None) -> Verdict:
-    """Hash every locked file, and hold manifest and ports too; `sources` are folders by name.
+    """Hash every locked file, and compare manifest and ports; `sources` are folders by name.
 
-    Raise ComposerError where there is no lock, or where it or the manifest cannot be read.
+    Raise ComposerError if there is no lock, or if it or the manifest cannot be read.
     """
     if bundle.lock is None:
         message = f"{bundle.path} has no lock"
-        hint = "composer lock writes one; --lock names one that lies elsewhere"
+        hint = "composer lock writes one; --lock names another file"
         raise ComposerError(Problem("S464", message, hint=hint))
     lock = read_lock(bundle.lock, bundle.given)
     bare = read_manifest(bundle.path)
     manifests = [bare, *(read_manifest(bundle.path, variant) for variant in bare.variants)]
-    differ: list[Problem] = []
+    differing: list[Problem] = []
     found: list[Problem] = []
     files = nbytes = 0
     with settings.no_network():
         for text, entry in lock.model.sources.items():
             if not any(source_text(source) == text for source in _sources(manifests)):
                 message = f"{lock.path.name} names the source {show(text)}, which is not there"
-                differ.append(Problem("S466", message, manifests[0].place("sources"), hint=WRITE))
+                differing.append(
+                    Problem("S466", message, manifests[0].place("sources"), hint=WRITE)
+                )
                 continue
             root = _root(text, entry, manifests, sources or {})
             if root is None:
-                message = f"{text} was locked from a folder, which is not named here"
+                message = f"{text} was locked from a folder, which is not given"
                 hint = "name it: --source NAME=FOLDER"
-                differ.append(Problem("S465", message, hint=hint))
+                differing.append(Problem("S465", message, hint=hint))
                 continue
-            differ += _held(lock, text, root, entry)
+            differing += _file_problems(lock, text, root, entry)
             files += len(entry.files)
             nbytes += sum(file.size for file in entry.files.values())
         bare_name = ResolvedBundle(bundle.path, lock=bundle.lock, given=bundle.given)
         for each in manifests:
             report = check_variant(bare_name, each.variant, sources=sources)
             found += (problem for problem in report.problems if problem.severity == "error")
-    if differ:  # then a check tells the same again, and what follows from it
+    if differing:  # then the check reports the same again, and its consequences
         found = [problem for problem in found if problem.code == "S466"]
-    return Verdict(lock, files, nbytes, (*differ, *in_order(found)))
+    return Verdict(lock, files, nbytes, (*differing, *in_order(found)))
 
 
 def _sources(manifests: list[Manifest]) -> Iterator[Source]:
@@ -75,7 +77,7 @@ def _sources(manifests: list[Manifest]) -> Iterator[Source]:
 def _root(
     text: str, entry: SourceEntry, manifests: list[Manifest], given: Mapping[str, Path]
 ) -> Path | None:
-    """Return the folder of a locked source: one that was given, in the cache, or beside."""
+    """Return the folder of a locked source: given, in the cache, or beside the manifest."""
     for manifest in manifests:
         for name, source in manifest.sources.items():
             if source_text(source) == text and name in given:
@@ -88,16 +90,16 @@ def _root(
     return manifests[0].folder / text
 
 
-def _held(lock: Lock, text: str, root: Path, entry: SourceEntry) -> Iterator[Problem]:
+def _file_problems(lock: Lock, text: str, root: Path, entry: SourceEntry) -> Iterator[Problem]:
     for inside, file in entry.files.items():
-        why = _fault(root / inside, file)
+        why = _difference(root / inside, file)
         if why:
             where = Location(text.rstrip("/"), inside, root)
-            message = f"{where} is not what {lock.path.name} has"
+            message = f"{where} differs from {lock.path.name}"
             yield Problem("S465", message, None, (why, str(root / inside)), TAKE)
 
 
-def _fault(path: Path, file: FileEntry) -> str | None:
+def _difference(path: Path, file: FileEntry) -> str | None:
     try:
         size = path.stat().st_size
         if size != file.size:

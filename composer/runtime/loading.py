@@ -7,14 +7,14 @@ from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
-from composer.checker import check_again
-from composer.checker.locked import licences_differ, spares_probe
+from composer.checker import recheck
+from composer.checker.locked import licence_problems, skips_probe
 from composer.core.component import Component
 from composer.core.errors import ComposerError, Problem, in_order
 from composer.core.placement import TABLES
 from composer.core.suggest import listed
 from composer.core.unknown import unknown
-from composer.graph.files import needed
+from composer.graph.files import required_files
 from composer.runtime.sandbox import probe, remember
 from composer.runtime.worker import Worker
 from composer.sources.hub import fetch
@@ -50,7 +50,7 @@ def check_memory_budget(checked: Checked, names: Iterable[str], profile: Profile
     """Refuse weights that need more than the profile's memory, before any is read."""
     needs, budget = {}, profile.memory
     for name in names:
-        known = checked.known[name]
+        known = checked.components[name]
         whole = profile.placement(name, known.cls.placement_keys).get(TABLES.name) == "loaded"
         if known.facts and known.facts.nbytes:
             needs[name] = known.facts.nbytes + whole * known.facts.mapped
@@ -68,7 +68,7 @@ def require_local_files(checked: Checked, names: Iterable[str]) -> None:
     """Refuse components whose files are not on this machine."""
     problems = []
     for name in names:
-        spec = checked.known[name].spec
+        spec = checked.components[name].spec
         adapters = (adapter.weights for adapter in spec.adapters.values())
         for location in (spec.weights, spec.files, *adapters):
             if location and location.path is None:
@@ -96,10 +96,10 @@ def fetch_files(checked: Checked, names: Iterable[str]) -> Checked:
     """
     names = list(names)
     for _ in range(ROUNDS):
-        if not fetch(needed(checked, names)).files:
+        if not fetch(required_files(checked, names)).files:
             return checked
-        checked = check_again(checked).raise_if_refused()
-        if differ := licences_differ(checked, ask=True):
+        checked = recheck(checked).raise_if_refused()
+        if differ := licence_problems(checked, ask=True):
             raise ComposerError(differ)
     message = f"{checked.manifest.name} needs other files each time that it is read"
     raise ComposerError(Problem("S419", message, hint="the server is damaged or hostile"))
@@ -111,7 +111,7 @@ def try_files(checked: Checked, names: Iterable[str], profile: Profile, trust: b
     With `trust` it is noted as tried; what the user has locked needs no trial.
     """
     names = list(names)
-    needs = [] if spares_probe(checked) else needed(checked, names)
+    needs = [] if skips_probe(checked) else required_files(checked, names)
     if needs and trust:
         remember(checked, needs)
     elif needs:
@@ -120,14 +120,14 @@ def try_files(checked: Checked, names: Iterable[str], profile: Profile, trust: b
 
 def check_placement(checked: Checked, profile: Profile) -> None:
     """Refuse a profile that places components that are not there, or by what they do not read."""
-    problems = unknown("place the component", profile.components, checked.known)
-    for name in profile.components.keys() & checked.known.keys():
-        kind = checked.known[name].cls
+    problems = unknown("place the component", profile.components, checked.components)
+    for name in profile.components.keys() & checked.components.keys():
+        kind = checked.components[name].cls
         for key in profile.components[name].given.keys() - kind.placement_keys:
             reads = listed(sorted({*kind.placement_keys, *({"precision"} & kind.accepts)}))
             message = f"cannot place '{name}' by '{key}': {kind.name} does not read it"
             problems.append(Problem("R546", message, hint=f"it reads: {reads}"))
-    read = {key for known in checked.known.values() for key in known.cls.placement_keys}
+    read = {key for known in checked.components.values() for key in known.cls.placement_keys}
     for key in profile.default.given.keys() - read:
         message = f"nothing in {checked.manifest.name} can be placed by '{key}'"
         problems.append(Problem("R546", message, hint="leave it out for this bundle"))
@@ -138,7 +138,7 @@ def check_placement(checked: Checked, profile: Profile) -> None:
 def _load(
     checked: Checked, name: str, profile: Profile, worker: Callable[[str], Worker]
 ) -> tuple[Component, float]:
-    known, began = checked.known[name], time.perf_counter()
+    known, began = checked.components[name], time.perf_counter()
     placement = profile.placement(name, known.cls.placement_keys)
     require_local_files(checked, [name])
     try:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from composer.checker.options import contradictions, read_option
+from composer.checker.options import option_conflicts, read_option
 from composer.core.errors import ComposerError, Problem
 from composer.core.unknown import unknown
 from composer.graph.checked import Checked
@@ -35,8 +35,8 @@ def read_options(
             except ValueError as error:
                 faults.append(Problem("R542", f"'{name}': {error}"))
         if not faults and node.signature and node.component:
-            kind, together = checked.known[node.component].cls, {**node.options, **read[name]}
-            for message in contradictions(kind, node.method, node.signature, together):
+            kind, together = checked.components[node.component].cls, {**node.options, **read[name]}
+            for message in option_conflicts(kind, node.method, node.signature, together):
                 faults.append(Problem("R542", f"'{name}': {message}"))
         problems += faults
     return read, problems

@@ -107,14 +107,14 @@ def plan(
 
 
 def _nbytes(bundle: Checked, name: str) -> int:
-    facts = bundle.known[name].facts
+    facts = bundle.components[name].facts
     return facts.nbytes if facts else 0
 
 
 def _step(bundle: Checked, graph: Graph, node: Node, drops: tuple[str, ...]) -> Step:
     values = {key: graph.values[name] for key, name in node.wires.items()}
     first = next(iter(values.values()), None)
-    known = bundle.known.get(node.component or "")
+    known = bundle.components.get(node.component or "")
     backend = node.backend(known, first)
     wants, crossings = {}, []
     for key, value in values.items():
@@ -127,10 +127,11 @@ def _step(bundle: Checked, graph: Graph, node: Node, drops: tuple[str, ...]) -> 
             give_text, want_text = "audio at its own rate", f"audio at {want.dims[0]} Hz"
         if key in node.converts:
             change = node.converts[key]
-            there = f"{change.dtype} in {bundle.known[change.component].cls.backend}"
+            there = f"{change.dtype} in {bundle.components[change.component].cls.backend}"
             if give_text != there:
                 crossings.append(Crossing(f"{node.name}.{key}", value.name, give_text, there))
-            crossings.append(Crossing(f"{node.name}.{key}", value.name, change.give, change.want))
+            target = f"{node.name}.{key}"
+            crossings.append(Crossing(target, value.name, change.source, change.target))
             give_text = there
         if give_text != want_text:
             crossings.append(Crossing(f"{node.name}.{key}", value.name, give_text, want_text))
@@ -149,7 +150,7 @@ def _want(bundle: Checked, node: Node, key: str, value: Value, first: Value | No
     if node.component is None:
         dtype = first.port.dtype if first and first.port else None
     else:
-        facts = bundle.known[node.component].facts
+        facts = bundle.components[node.component].facts
         # Where any length will do, the component only counts rows: no cast for that.
         dtype = value.port.dtype if "_" in port.dims else facts.dtype if facts else None
     return Port(port.kind, dtype, port.dims, port.space)

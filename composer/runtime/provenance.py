@@ -30,7 +30,7 @@ def made_from(
 
     `inputs` and `options` are those that were given; what the bundle says of others is added.
     """
-    graph, known = bundle.checked.graphs[task], bundle.checked.known
+    graph, known = bundle.checked.graphs[task], bundle.checked.components
     defaults = {
         name: entry.default for name, entry in graph.inputs.items() if entry.type != "audio"
     }
@@ -73,7 +73,7 @@ def identity(bundle: Bundle, task: str) -> dict[str, Any]:
     `lock` is the digest of the lock that the bundle was held to, None without one.
     """
     checked = bundle.checked
-    components = [checked.known[name] for name in checked.graphs[task].components]
+    components = [checked.components[name] for name in checked.graphs[task].components]
     places = {str(place): place for known in components for place in files_of(known)}
     return {
         "name": checked.manifest.name,

@@ -140,7 +140,7 @@ def _follow(lines: IO[bytes]) -> tuple[str | None, list[Problem], bool]:
 def _refused(
     checked: Checked, name: str, status: int, late: bool, request: Mapping[str, Any]
 ) -> NoReturn:
-    known = checked.known[name]
+    known = checked.components[name]
     place = checked.manifest.place("components", name, key=True)
     where = str(known.spec.weights or known.spec.files)
     if late or status in (-24, 152):  # SIGXCPU
@@ -160,10 +160,10 @@ def _refused(
 def _request(
     checked: Checked, tried: list[str], needs: list[RequiredFile], profile: Profile
 ) -> dict[str, Any]:
-    asked, read = checked.asked, sum(need.file.size for need in needs)
-    loaded = sum(known.facts.nbytes for known in checked.known.values() if known.facts)
+    asked, read = checked.request, sum(need.file.size for need in needs)
+    loaded = sum(known.facts.nbytes for known in checked.components.values() if known.facts)
     memory, seconds = limits(max(read, loaded))
-    families = {name: known for name, known in checked.known.items() if known.is_family}
+    families = {name: known for name, known in checked.components.items() if known.is_family}
     pins = {f"{need.snapshot.repo}@{need.snapshot.commit}": need.snapshot for need in needs}
     own = snapshot_of(Location("", "", checked.manifest.folder))
     if own:
@@ -180,7 +180,7 @@ def _request(
         "precision": dict(asked.precision),
         "backends": {name: known.backend for name, known in families.items()},
         "placements": {
-            name: profile.placement(name, checked.known[name].cls.placement_keys).given
+            name: profile.placement(name, checked.components[name].cls.placement_keys).given
             for name in tried
         },
         "components": tried,
@@ -194,7 +194,7 @@ def _note(checked: Checked, needs: list[RequiredFile]) -> Path:
     """Return what stands for the very files, and for who reads them."""
     said = [version("bundle-composer"), str(checked.manifest.variant)]
     said += sorted(f"{','.join(need.components)} {need.file.digest}" for need in needs)
-    said += sorted(f"{name} {known.cls.name}" for name, known in checked.known.items())
+    said += sorted(f"{name} {known.cls.name}" for name, known in checked.components.items())
     digest = hashlib.sha256("\n".join(said).encode())
     digest.update(checked.manifest.path.read_bytes())
     return settings.notes() / "probed" / digest.hexdigest()

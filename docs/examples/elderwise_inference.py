@@ -81,7 +81,7 @@ def transcribe_with_pipeline(pipeline: composer.Bundle, audio: Any, max_tokens: 
 
 def _adapter(bundle: composer.Bundle) -> tuple[int, set[str]]:
     """Return the rank and the target modules that the adapter's tensors have."""
-    adapter = bundle.checked.known["decoder"].spec.adapters["speech"]
+    adapter = bundle.checked.components["decoder"].spec.adapters["speech"]
     tensors = Headers().safetensors(adapter.weights / "adapters.safetensors")
     targets = {found[1] for name in tensors if (found := MATRIX.search(name))}
     (rank,) = {tensor.shape[1] for name, tensor in tensors.items() if name.endswith("lora_a")}

@@ -33,7 +33,7 @@ def test_warnings_do_not_refuse(cli, tmp_path):
     path = write(tmp_path, BUNDLE, ("graph:\n", "  more: text\ngraph:\n"))
     code, out, err = cli("check", path)
     assert (code, out) == (0, "fake-asr: ok, 6 nodes, 1 task, 1 warning\n")
-    assert err.startswith(f"{path}:12:3: L303 warning: nothing reads the input $more\n")
+    assert err.startswith(f"{path}:12:3: L303 warning: the input $more is never used\n")
 
 
 def test_json(cli, tmp_path):

@@ -657,7 +657,7 @@ def test_the_miniature_says_the_same_on_onnx_runtime():
     for backend in ("mlx", "onnx"):
         with composer.load(MINI, backends={"decoder": backend}) as bundle:
             texts[backend] = [bundle.run(audio=clip).text for clip in clips]
-    assert bundle.checked.known["decoder"].cls is LanguageModel
+    assert bundle.checked.components["decoder"].cls is LanguageModel
     assert texts["mlx"] == texts["onnx"]
     assert len(set(texts["mlx"])) > 3
 

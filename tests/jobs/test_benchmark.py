@@ -52,7 +52,7 @@ def test_the_process_runs_the_backend_that_is_asked_for():
     options = composer.BundleOptions("mega-asr-mini", backends={"decoder": "mlx"})
     session = Session(Case(options))
     try:
-        assert session.bundle.checked.known["decoder"].backend == "mlx"
+        assert session.bundle.checked.components["decoder"].backend == "mlx"
     finally:
         session.bundle.close()
 

@@ -1,7 +1,7 @@
 """A bundle on the Hub is checked from afar, downloaded where it runs, and runs without the Hub."""
 
 import composer
-from composer.graph.files import needed
+from composer.graph.files import required_files
 from composer.sources.hub import held
 from tests.sources.conftest import MINI, mini, refusal
 
@@ -17,7 +17,7 @@ def test_a_bundle_is_checked_from_its_headers_alone(hub):
     report = composer.check("ann/mini")
     assert [str(problem) for problem in report.problems] == []
     assert weights(mirror) < 1_500_000  # of 7 MB, most of it in one ONNX file
-    paths = {need.file.path: need.components for need in needed(report.bundle)}
+    paths = {need.file.path: need.components for need in required_files(report.bundle)}
     assert paths == {
         "onnx/audio_encoder_fp32.onnx": ("encoder",),
         "mlx/llm-mixed8_4/config.json": ("decoder",),
@@ -31,7 +31,7 @@ def test_only_what_is_needed_is_downloaded_and_it_runs(hub, hub_home, anew):
     mirror = hub({"ann/mini": mini() | {"mlx/other.safetensors": CLIP, "code.py": CLIP}})
     with composer.load("hf:ann/mini", trust=True) as bundle:
         text = bundle.run(audio=str(CLIP)).text
-        assert all(map(held, needed(bundle.checked)))
+        assert all(map(held, required_files(bundle.checked)))
     with composer.load(MINI) as local:
         assert local.run(audio=str(CLIP)).text == text
     assert mirror.asked("other.safetensors") == mirror.asked("code.py") == []
@@ -48,7 +48,7 @@ def test_a_bundle_of_12_gb_is_checked_by_its_headers(hub, tmp_path):
     mirror = hub({"ann/huge": repository(tmp_path)})
     report = composer.check("ann/huge")
     assert [str(problem) for problem in report.problems] == []
-    assert sum(need.file.size for need in needed(report.bundle)) > 12 * 10**9
+    assert sum(need.file.size for need in required_files(report.bundle)) > 12 * 10**9
     assert mirror.sent < 5_000_000
     assert len(mirror.requests) == 12
 

@@ -90,9 +90,9 @@ def test_another_size_is_refused_when_it_is_checked(bundle):
     lock()
     bundle.write_bytes(SMALLER)
     assert said(composer.check(".")) == [
-        "bundle.yaml:5:3: S465 own/model.safetensors is not what bundle.lock has\n"
+        "bundle.yaml:5:3: S465 own/model.safetensors differs from bundle.lock\n"
         f"    {len(SMALLER)} bytes, locked {len(WEIGHTS)}\n"
-        "    hint: take the files that were locked, or, if the change is meant, composer lock"
+        "    hint: use the locked files or, if the change is intended, run composer lock"
     ]
 
 
@@ -101,7 +101,7 @@ def test_other_bytes_are_refused_when_they_are_loaded(bundle):
     bundle.write_bytes(OTHER)
     assert composer.check(".").ok  # nothing was hashed
     (found,) = refusal(composer.load, ".")
-    assert "S465 own/model.safetensors is not what bundle.lock has\n    sha256 is " in found
+    assert "S465 own/model.safetensors differs from bundle.lock\n    sha256 is " in found
     # The digest is remembered, so that a check knows now.
     assert [each.code for each in composer.check(".").problems] == ["S465"]
 
@@ -126,7 +126,7 @@ def test_a_file_that_was_not_locked_is_refused(bundle, tmp_path):
     (tmp_path / "bundle.yaml").write_text(BUNDLE.replace("own/model", "own/other"))
     bundle.rename(tmp_path / "other.safetensors")
     assert [each.partition(": ")[2].splitlines()[0] for each in said(composer.check("."))] == [
-        "S466 bundle.yaml is not the manifest that bundle.lock was made of",
+        "S466 bundle.yaml differs from the manifest that bundle.lock was made from",
         "S465 own/other.safetensors is not in bundle.lock",
     ]
 
@@ -135,8 +135,9 @@ def test_another_manifest_is_refused(bundle, tmp_path):
     lock()
     (tmp_path / "bundle.yaml").write_text(BUNDLE + "# said later\n")
     assert said(composer.check(".")) == [
-        "bundle.yaml:1:1: S466 bundle.yaml is not the manifest that bundle.lock was made of\n"
-        "    hint: if the change is meant, write the lock anew: composer lock"
+        "bundle.yaml:1:1: S466 bundle.yaml differs from the manifest that bundle.lock was "
+        "made from\n"
+        "    hint: if the change is intended, update the lock: composer lock"
     ]
     with pytest.raises(ComposerError) as caught:
         composer.load(".")
@@ -153,11 +154,11 @@ def test_other_ports_are_refused(bundle):
     if task.startswith("bundle.yaml:5"):
         weights, task = task, weights
     assert weights == (
-        "bundle.yaml:5:3: S466 weights is not what bundle.lock has\n"
-        "    D is not there, locked 3\n"
-        "    hint: if the change is meant, write the lock anew: composer lock"
+        "bundle.yaml:5:3: S466 weights differs from bundle.lock\n"
+        "    D is missing, locked 3\n"
+        "    hint: if the change is intended, update the lock: composer lock"
     )
-    assert "S466 the task default is not what bundle.lock has\n    text is text, locked audio" in (
+    assert "S466 the task default differs from bundle.lock\n    text is text, locked audio" in (
         task
     )
 
@@ -194,7 +195,7 @@ def test_verify_tells_everything_that_differs(bundle, cli):
     bundle.write_bytes(OTHER)
     code, out, err = cli("verify", ".")
     assert (code, out) == (3, "weighed: 1 difference\n")
-    assert err.startswith("S465 ./model.safetensors is not what bundle.lock has\n    sha256 is ")
+    assert err.startswith("S465 ./model.safetensors differs from bundle.lock\n    sha256 is ")
     bundle.unlink()
     code, out, err = cli("verify", ".")
     assert (code, out) == (3, "weighed: 1 difference\n")
@@ -214,8 +215,7 @@ def test_verify_without_a_lock(bundle, cli):
     assert cli("verify", ".") == (
         3,
         "",
-        "S464 . has no lock\n"
-        "    hint: composer lock writes one; --lock names one that lies elsewhere\n",
+        "S464 . has no lock\n    hint: composer lock writes one; --lock names another file\n",
     )
 
 
@@ -259,7 +259,7 @@ def test_a_locked_source_stays_at_its_commit(remote, anew):
     anew()
     report = composer.check(".")
     assert said(report) == []
-    assert report.bundle.known["weights"].spec.weights.path.parent.name == first
+    assert report.bundle.components["weights"].spec.weights.path.parent.name == first
     with composer.load(".") as loaded:
         assert loaded.run(said="yes").text == "YES"
     anew(offline=True)
@@ -274,7 +274,7 @@ def test_without_a_lock_the_source_moves_on(remote, anew):
     _, repository = remote
     repository.push({"model.safetensors": SMALLER})
     anew()
-    assert composer.check(".").bundle.known["weights"].facts.nbytes == 3600
+    assert composer.check(".").bundle.components["weights"].facts.nbytes == 3600
 
 
 def test_what_the_user_locked_is_not_tried_first(remote, monkeypatch, cli):
@@ -307,10 +307,10 @@ def test_a_lock_that_was_changed_is_not_the_users_any_more(remote, monkeypatch, 
     monkeypatch.setattr(probe, "_try", lambda checked, names, request: tried.append(names))
     (found,) = said(composer.check("."))
     assert found.endswith(
-        "S466 bundle.lock states another licence of hf:ann/tiny than its card\n"
+        "S466 bundle.lock states a licence of hf:ann/tiny that differs from its card\n"
         "    the card: license apache-2.0, license_link https://example.org/terms\n"
         "    the lock: license mit, license_link https://example.org/terms\n"
-        "    hint: if the change is meant, write the lock anew: composer lock"
+        "    hint: if the change is intended, update the lock: composer lock"
     )
 
 
@@ -327,7 +327,7 @@ def test_the_licence_of_a_lock_that_came_with_a_bundle_is_asked_for(remote, cli,
     anew()
     code, _, err = cli("pull", ".")
     assert code == 3
-    assert "S466 bundle.lock states another licence of hf:ann/tiny than its card" in err
+    assert "S466 bundle.lock states a licence of hf:ann/tiny that differs from its card" in err
 
 
 @pytest.mark.parametrize("what", ["pipe", "folder", "nowhere", "elsewhere"])
@@ -374,7 +374,7 @@ def test_what_the_hub_serves_is_held_against_its_lock(hub, hub_home, tmp_path):
     files = {"bundle.lock": lock(tmp_path).bytes, "bundle.yaml": BUNDLE.encode()}
     hub({"ann/locked": files | {"model.safetensors": OTHER}})
     (found,) = said(composer.check("ann/locked"))
-    assert "S465 own/model.safetensors is not what bundle.lock has\n    sha256 is " in found
+    assert "S465 own/model.safetensors differs from bundle.lock\n    sha256 is " in found
 
 
 def test_verify_of_the_cache_needs_no_network(remote, anew, cli):
@@ -394,7 +394,7 @@ def test_verify_of_the_cache_needs_no_network(remote, anew, cli):
     anew()
     code, out, err = cli("verify", ".")
     assert (code, out) == (3, "weighed: 1 difference\n")
-    assert "S465 hf:ann/tiny/model.safetensors is not what bundle.lock has" in err
+    assert "S465 hf:ann/tiny/model.safetensors differs from bundle.lock" in err
     assert mirror.requests == []
 
 
@@ -416,7 +416,7 @@ def test_lock_a_bundle_of_the_hub_elsewhere(hub, hub_home, tmp_path, monkeypatch
     assert cli("verify", "ann/tiny")[0] == 3  # that lock is not beside it
     code, _, err = cli("check", f"ann/tiny@{repository.commit()}", "--lock", "tiny.lock")
     assert code == 3
-    assert "S465 own/model.safetensors is not what tiny.lock has" in err
+    assert "S465 own/model.safetensors differs from tiny.lock" in err
 
 
 def test_a_lock_of_a_folder_in_place_of_a_repository(remote, tmp_path, cli):
@@ -426,7 +426,7 @@ def test_a_lock_of_a_folder_in_place_of_a_repository(remote, tmp_path, cli):
     assert cli("lock", ".", "--source", f"own={folder}")[0] == 0
     assert cli("verify", ".", "--source", f"own={folder}")[0] == 0
     assert cli("verify", ".")[2].startswith(
-        "S465 hf:ann/tiny was locked from a folder, which is not named here\n"
+        "S465 hf:ann/tiny was locked from a folder, which is not given\n"
         "    hint: name it: --source NAME=FOLDER\n"
     )
 

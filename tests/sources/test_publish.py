@@ -106,7 +106,7 @@ def test_a_gated_source_says_so(hub, hub_home, cli, tmp_path, monkeypatch):
                                 gated="manual")})  # fmt: skip
     (tmp_path / "bundle.yaml").write_text(HUB)
     out = cli("licences", ".")[1]
-    assert "hf:ann/tiny  not said  access has to be asked for on the Hub (gated: manual)" in out
+    assert "hf:ann/tiny  not said  access must be requested on the Hub (gated: manual)" in out
 
 
 def test_a_dry_run_changes_nothing(bundle, cli, uploads):
@@ -158,7 +158,7 @@ def test_the_card(bundle, cli):
     assert "composer run ann/tiny -i said=...\n" in out
     assert "```mermaid\nflowchart TD\n" in out
     assert "- the whole: Apache-2.0 and Gemma\n- weights: Gemma; hf:ann/base; trained\n" in out
-    assert "- words: not said; a book\n" in out
+    assert "- words: not stated; a book\n" in out
 
 
 def test_an_own_readme_is_kept(bundle, cli, uploads):
@@ -199,8 +199,8 @@ class Reader(Component, name="fake.reader"):
 @pytest.mark.parametrize(
     ("name", "why"),
     [
-        ("words.bin", "'.bin' is a kind of file that is never downloaded"),
-        ("words.py", "'.py' is a kind of file that is never downloaded"),
+        ("words.bin", "'.bin' is a type of file that is never downloaded"),
+        ("words.py", "'.py' is a type of file that is never downloaded"),
         ("con.json", "Windows reserves it"),
     ],
 )

@@ -109,7 +109,7 @@ def test_kinds_of_files_that_never_come(hub, name):
     mirror = hub({"ann/tiny": FILES})
     (found,) = refusal(HubFiles().open, at(f"llm/{name}"))
     assert "S417" in found
-    assert "is a kind of file that is never downloaded" in found
+    assert "is a type of file that is never downloaded" in found
     assert mirror.asked(name) == []
 
 

@@ -63,29 +63,29 @@ def errors(found: Report) -> list[Problem]:
 def listed(found: Report) -> dict[str, Any]:
     """Return as JSON what sizes says."""
     from composer.cli.commands.pull import file_json
-    from composer.graph.files import needed
+    from composer.graph.files import required_files
 
     if found.bundle is None or not found.ok:
         return {}
-    needs = needed(found.bundle)
+    needs = required_files(found.bundle)
     return {"memory": memory(found), "files": [file_json(need) for need in needs]}
 
 
 def memory(found: Report) -> int:
     """Return the bytes that all weights take once they are loaded."""
-    known = found.bundle.known.values() if found.bundle else ()
+    known = found.bundle.components.values() if found.bundle else ()
     return sum(each.facts.nbytes for each in known if each.facts)
 
 
 def sizes(found: Report) -> list[str]:
     """Say of a bundle with files on the Hub what is to be fetched, and what it takes in memory."""
     from composer.drawing.text import size
-    from composer.graph.files import needed
+    from composer.graph.files import required_files
     from composer.sources.hub import held
 
     if found.bundle is None or not found.ok:
         return []
-    needs = needed(found.bundle)
+    needs = required_files(found.bundle)
     if not needs:
         return []
     total = sum(need.file.size for need in needs)

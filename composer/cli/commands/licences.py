@@ -15,7 +15,7 @@ from composer.cli.printing import say
 from composer.core.output import as_json
 
 if TYPE_CHECKING:
-    from composer.publishing.licences import Stated
+    from composer.publishing.licences import LicenceStatement
 
 TITLES = {
     "bundle": "The bundle, as its manifest states:",
@@ -40,7 +40,7 @@ def command(bundle: BundleName, variant: Variant = None, json: Json = False) -> 
     say(LAST)
 
 
-def _lines(rows: list[Stated]) -> list[str]:
+def _lines(rows: list[LicenceStatement]) -> list[str]:
     widths = [max(len(each.name) for each in rows), max(len(_licence(each)) for each in rows)]
     return [
         "  "
@@ -55,7 +55,7 @@ def _lines(rows: list[Stated]) -> list[str]:
     ]
 
 
-def _licence(each: Stated) -> str:
+def _licence(each: LicenceStatement) -> str:
     if each.unknown:
         return f"unknown: {each.unknown}"
     return each.licence or "not said"

@@ -48,7 +48,7 @@ def text(bundle: Bundle, planned: Plan) -> str:
     lines += [
         f"  cast  {name}: {cast}"
         for name in planned.nbytes
-        if (facts := bundle.checked.known[name].facts)
+        if (facts := bundle.checked.components[name].facts)
         for cast in facts.casts
     ]
     lines += [
@@ -67,7 +67,7 @@ def _component(bundle: Bundle, name: str, nbytes: int) -> list[str]:
     from composer.core import registry
     from composer.drawing.text import size
 
-    known = bundle.checked.known[name]
+    known = bundle.checked.components[name]
     placement = bundle.profile.placement(name, known.cls.placement_keys)
     facts = known.facts
     runs = facts.dtype if facts and nbytes else ""

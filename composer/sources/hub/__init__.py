@@ -9,9 +9,10 @@ with that root works before anything is downloaded: `HubFiles` reads what is her
 small files and ranges of large ones over the network. So `composer check` reads headers alone, and
 a component names the files that it reads by opening them: `Known.files`.
 
-`needed(checked, components)` lists these files, `fetch(needs)` downloads and verifies what is not
-here (`fetch_file` one alone), and `held(need)` tells whether one is here and was verified. `pin`
-takes a commit for a revision. `composer.runtime.sandbox` loads components in a child process first.
+`required_files(checked, components)` lists these files, `fetch(needs)` downloads and verifies what
+is not here (`fetch_file` one alone), and `held(need)` tells whether one is here and was verified.
+`pin` takes a commit for a revision. `composer.runtime.sandbox` loads components in a child process
+first.
 
 Nothing here imports huggingface_hub or httpx before it asks the network.
 
