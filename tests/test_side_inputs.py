@@ -192,7 +192,7 @@ def test_a_side_input_that_the_decoder_does_not_have(tmp_path):
 def test_placeholder_ids_that_reach_a_side_input(tmp_path):
     assert said(tmp_path, ("{ids: $text}", "{ids: $ids}"), ("  text: {run: fill, with: {ids: $ids,"
                 " at: $at, value: 0}}\n", "")) == [
-        "bundle.yaml:14:41: L301 warning: words.kinds reads $ids, which holds placeholder ids "
+        "bundle.yaml:14:41: L301 warning: words.kinds reads $ids, which has placeholder ids "
         "where $rows has soft rows\n"
         "    hint: fill them first: {run: fill, with: {ids: $ids, at: $at, value: 0}}, with the id "
         "that the model was trained with in those slots"
