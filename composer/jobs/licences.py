@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from composer.manifest import read_manifest
-from composer.publishing.licences import Stated, roll_up
+from composer.publishing.licences import LicenceStatement, roll_up
 from composer.sources.lock import read_lock
 from composer.sources.resolve import find_bundle
 
@@ -16,7 +16,7 @@ class Licences:
     """What is stated of a bundle, its parts and its sources, in this order."""
 
     bundle: str
-    stated: tuple[Stated, ...]
+    stated: tuple[LicenceStatement, ...]
 
 
 def licences(bundle: str | Path, *, variant: str | None = None) -> Licences:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from composer.graph.files import needed
+from composer.graph.files import required_files
 from composer.jobs.bundle import AnyBundle, opened
 from composer.runtime.bundle import Bundle
 from composer.runtime.loading import require_local_files
@@ -41,12 +41,12 @@ def pull(
     with opened(bundle) as ready:
         names = _components(ready, task)
         require_local_files(ready.checked, names)
-        files = needed(ready.checked, names)
+        files = required_files(ready.checked, names)
         missing = tuple(each for each in files if not held(each))
         if not dry_run:
             for each in _tasks(ready, task):
                 ready.fetch(each)
-            files = needed(ready.checked, names)
+            files = required_files(ready.checked, names)
             if trust:
                 remember(ready.checked, files)
         return Pulled(ready.name, tuple(files), missing)
