@@ -78,7 +78,7 @@ def composer(
         typer.Option("--version", callback=version, is_eager=True, help="Print the version."),
     ] = False,
 ) -> None:
-    """Hold the options that stand before a command."""
+    """Take the options that come before a verb."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -99,7 +99,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         _close_quietly()
         return CLOSED
     except OSError:
-        # What could not be printed is told already, and still lies in the buffer.
+        # What could not be printed was reported already, and is still in the buffer.
         _close_quietly()
         return code or FAILED
     return code

@@ -133,7 +133,7 @@ def require_dtype(dtype: str, flag: str) -> str:
 
 
 def opens(*without: str) -> Callable[[Callable[..., None]], Callable[..., None]]:
-    """Let a command take a `BundleFlags`: BUNDLE where `choice` stands, its options at the end.
+    """Let a command take a `BundleFlags`: BUNDLE where `bundle` stands, its options at the end.
 
     `without` names the options that the command would not read.
     """
@@ -143,13 +143,13 @@ def opens(*without: str) -> Callable[[Callable[..., None]], Callable[..., None]]
         shared = inspect.signature(BundleFlags, eval_str=True).parameters
         asked = {name: each for name, each in shared.items() if name not in without}
         name = asked.pop("name")
-        parameters = [name if each.name == "choice" else each for each in own.values()]
+        parameters = [name if each.name == "bundle" else each for each in own.values()]
         parameters += asked.values()
 
         @wraps(command)
         def run(**given: Any) -> None:
             chosen = {each: given.pop(each) for each in ("name", *asked)}
-            command(choice=BundleFlags(**chosen), **given)
+            command(bundle=BundleFlags(**chosen), **given)
 
         run.__signature__ = inspect.Signature(  # type: ignore[attr-defined]
             [each.replace(kind=each.KEYWORD_ONLY) for each in parameters]

@@ -37,12 +37,12 @@ ProfileFile = Annotated[
     typer.Option(
         "--profile",
         metavar="FILE",
-        help="Say in a file where components run: threads, providers, device, precision.",
+        help="Read from a file where components run: threads, providers, device, precision.",
     ),
 ]
 Threads = Annotated[
     int | None,
-    typer.Option(min=1, max=1024, metavar="N", help="Use so many threads in one operation."),
+    typer.Option(min=1, max=1024, metavar="N", help="Use N threads in one operation."),
 ]
 Providers = Annotated[
     list[str] | None,
@@ -118,7 +118,7 @@ Partial = Annotated[
     ),
 ]
 InFlight = Annotated[
-    int, typer.Option("--jobs", min=1, max=64, metavar="N", help="Keep so many clips in flight.")
+    int, typer.Option("--jobs", min=1, max=64, metavar="N", help="Run N clips at once.")
 ]
 Trust = Annotated[
     bool,
@@ -129,14 +129,14 @@ Trust = Annotated[
 LockFile = Annotated[
     Path | None,
     typer.Option(
-        "--lock", metavar="FILE", help="Hold the bundle against this lock, not one beside it."
+        "--lock", metavar="FILE", help="Check the bundle against this lock, not the one beside it."
     ),
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON, for programs to read.")]
 
 
 def pairs(given: list[str] | None, flag: str, form: str) -> dict[str, str]:
-    """Split NAME=VALUE texts; refuse what has no '=', and a name that comes twice."""
+    """Split NAME=VALUE texts; refuse what has no '=', and a name that is given twice."""
     found: dict[str, str] = {}
     for text in given or ():
         name, equals, value = text.partition("=")

@@ -73,5 +73,5 @@ def verdict_json(bundle: str, problems: Iterable[Problem], **more: Any) -> str:
     """Return what was found in a bundle or a run as one JSON object."""
     found = list(problems)
     ok = not any(problem.severity == "error" for problem in found)
-    told = [problem_json(problem) for problem in found]
-    return as_json({"bundle": bundle, "ok": ok, "problems": told, **more})
+    entries = [problem_json(problem) for problem in found]
+    return as_json({"bundle": bundle, "ok": ok, "problems": entries, **more})

@@ -16,7 +16,7 @@ LIMIT = "max_tokens"
 
 
 def result_json(result: Result, bundle: str) -> dict[str, Any]:
-    """Return a result as JSON holds it."""
+    """Return a result in JSON's types."""
     return {
         "bundle": bundle,
         "outputs": plain_values(result.outputs),

@@ -87,12 +87,12 @@ def _numbers(name: str, text: str) -> Any:
     if path.suffix == ".safetensors":
         from composer.formats.values import read_values
 
-        held = read_values(path)
-        if name not in held and len(held) != 1:
-            message = f"{text} holds {listed(held)}, and no '{name}'"
+        tensors = read_values(path)
+        if name not in tensors and len(tensors) != 1:
+            message = f"{text} contains {listed(tensors)}, but not '{name}'"
             hint = f"keep one tensor in it, or name one '{name}'"
             raise ComposerError(Problem("R542", message, hint=hint))
-        return held[name] if name in held else next(iter(held.values()))
+        return tensors[name] if name in tensors else next(iter(tensors.values()))
     if path.suffix == ".npy":
         try:
             return np.load(path, allow_pickle=False)

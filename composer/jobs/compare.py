@@ -35,7 +35,7 @@ def compare(
     """Compare a bundle, or a dump, with a reference at every stage of the graph.
 
     Either is a dump, the path of one (*.safetensors), or a bundle. A reference that is a bundle is
-    run on `inputs` first; a dump holds its own. A candidate that is a bundle is run on the
+    run on `inputs` first; a dump contains its own. A candidate that is a bundle is run on the
     reference's inputs, once as a whole and once node by node on the reference's values, so that
     the first wrong stage is found. `options` override options by node, in both.
 
@@ -43,7 +43,7 @@ def compare(
     may be off by what its noise floor allows, or by 1e-4 where it has none. `any_float` lets
     floats be of another width. `skip` are patterns of stages to leave out.
 
-    `.ok` tells whether all stages are the same, `.first` is the first that is wrong of itself,
+    `.ok` tells whether all stages are the same, `.first` is the first that is wrong by itself,
     `.rows` are all. `progress` is called with the stages of `record`, and "comparing".
 
     Raise ComposerError where a bundle is refused or does not load (any code), where the call is

@@ -1,4 +1,4 @@
-"""Hold a conversation: run a task turn by turn, and carry what it gives into the next turn."""
+"""Converse with a bundle: each turn runs a task, whose outputs are inputs of the next turn."""
 
 from __future__ import annotations
 
@@ -69,17 +69,17 @@ class Conversation:
             return turn.finish()
 
     def begin(self, text: str) -> Turn:
-        """Begin a turn; the conversation goes on from it once it is finished."""
+        """Begin a turn; the conversation continues from it once it is finished."""
         values = {**self.inputs, **self.carried, self.turns.typed: text}
         task = self.turns.graph.task
         return Turn(self, self.bundle.stream(task=task, options=self.options, **values))
 
     def carry(self, result: Result) -> None:
-        """Go on from what a turn gave."""
+        """Continue from what a turn gave."""
         self.carried = {name: result.outputs[name] for name in self.turns.carried}
 
     def reset(self) -> None:
-        """Begin anew."""
+        """Forget all turns."""
         self.carried = {}
 
     def close(self) -> None:
@@ -111,7 +111,7 @@ class Turn:
         self._stream.stop()
 
     def finish(self) -> Reply:
-        """Decode what is left, return the answer, and let the conversation go on from it."""
+        """Decode what is left, return the answer, and continue the conversation from it."""
         for _ in self._stream:
             pass
         result, talk = self._stream.result, self._conversation

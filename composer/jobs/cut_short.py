@@ -13,7 +13,7 @@ CUT, LIMIT = "length", "max_tokens"
 
 @dataclass(frozen=True)
 class CutShort:
-    """An answer that ended at a limit after so many tokens, and not of itself.
+    """An answer that the decoder did not end itself: it reached a limit after `tokens` tokens.
 
     `node` decoded it. `limit` is the node's max_tokens, None where it has none; where there are
     fewer tokens than that, the model has no positions for more.

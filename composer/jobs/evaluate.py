@@ -53,7 +53,7 @@ def evaluate(
     `transcribe`. `against` is another evaluation's results.jsonl, to compare with clip by clip.
 
     With a `folder` its results.jsonl grows by a line a clip, so that an evaluation that was stopped
-    goes on from there, and another scores the same hypotheses without running anything; report.json
+    resumes from there, and another scores the same hypotheses without running anything; report.json
     and index.html are written at the end, with the rate by each field of `by`.
 
     `.words.rate` and `.characters.rate` are fractions, `.wer` and `.cer` their confidence
@@ -63,7 +63,7 @@ def evaluate(
 
     Raise ComposerError where the bundle is refused or does not load (any code), where the call is
     wrong (R540 to R544), where the data cannot be used (R572, R580 to R584), where what the folder
-    holds is of something else (R570, R571, R575, R576), where the other results are not of these
+    contains is of something else (R570, R571, R575, R576), where the other results are not of these
     clips (R574), or where a file cannot be written (R507).
     """
     data, rule = Path(data), _normalizer(normalizer)

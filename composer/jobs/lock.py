@@ -81,7 +81,7 @@ def verify(
 
 
 def _is_own(bundle: ResolvedBundle) -> bool:
-    """Tell whether a bundle neither ships nor lies in the cache of the Hub."""
+    """Return whether a bundle neither ships nor is in the cache of the Hub."""
     folder = (bundle.path if bundle.path.is_dir() else bundle.path.parent).resolve()
     ships = folder.is_relative_to(shipped("bundles").resolve())
     return not ships and snapshot_of(Location("", "", folder)) is None

@@ -20,7 +20,7 @@ class Transcription:
     """What a bundle made of one clip, or the problems that the clip failed with.
 
     `text` is the transcript, None of a clip that failed; `outputs` is all that the task gives, by
-    name. `seconds` is the time that its nodes took. `cut_short` tells where a limit cut the text,
+    name. `seconds` is the time that its nodes took. `cut_short` says where a limit cut the text,
     `notes` how far a recording that was cut short was read, and which channel.
     """
 
@@ -36,7 +36,7 @@ class Transcription:
 
     @property
     def ok(self) -> bool:
-        """Tell whether there is a transcript."""
+        """Return whether there is a transcript."""
         return not self.problems
 
 

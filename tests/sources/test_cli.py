@@ -38,7 +38,7 @@ def test_check_says_what_would_be_fetched(hub, cli):
         f"hf:ann/tiny@{commit[:7]}, {commit}\n"
         "files: 1 file, 4.1 kB, of which 0 B are here\n"
         "memory: 4 kB\n"
-        "licence: not said\n"
+        "licence: not stated\n"
         "weighed: ok, 1 node, 1 task\n",
         "",
     )

@@ -74,8 +74,8 @@ def test_what_is_stated_is_gathered(remote, cli, tmp_path, anew):
         "The bundle, as its manifest states:\n"
         "  weighed  Apache-2.0 and Gemma\n\n"
         "Its parts, as the manifest states:\n"
-        "  weights  Gemma     hf:ann/base; trained\n"
-        "  words    not said  a book\n\n"
+        "  weights  Gemma       hf:ann/base; trained\n"
+        "  words    not stated  a book\n\n"
         "Its sources, as their cards state:\n"
         "  hf:ann/tiny  apache-2.0  terms: https://example.org/terms\n\n"
         "These are the words of those who published; nothing is judged here. Read the terms.\n"
@@ -106,7 +106,7 @@ def test_a_gated_source_says_so(hub, hub_home, cli, tmp_path, monkeypatch):
                                 gated="manual")})  # fmt: skip
     (tmp_path / "bundle.yaml").write_text(HUB)
     out = cli("licences", ".")[1]
-    assert "hf:ann/tiny  not said  access must be requested on the Hub (gated: manual)" in out
+    assert "hf:ann/tiny  not stated  access must be requested on the Hub (gated: manual)" in out
 
 
 def test_a_dry_run_changes_nothing(bundle, cli, uploads):

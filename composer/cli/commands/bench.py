@@ -5,9 +5,8 @@ check, loading, the first run. The last one then runs again and again: seconds b
 first token, tokens a second, the real-time factor (wall time over audio, below 1 is faster
 than real time). A clip that is not given is the first of the bundle's own clips.
 
-With --vs two bundles, variants or precisions start and run in turns, forth and back, and the
-ratios are those within each turn. Nothing is said of what is faster without saying whether
-the outputs are the same.
+With --vs two bundles, variants or precisions start and run in turns, and the
+ratios are those within each turn. The report also says whether the outputs are the same.
 
 Example: composer bench mega-asr-mini --vs-precision decoder=bfloat16
 """
@@ -28,12 +27,12 @@ from composer.core.output import as_json
 
 @opens()
 def command(
-    choice: BundleFlags,
+    bundle: BundleFlags,
     input: Inputs = None,
     vs: Annotated[
         str | None,
         typer.Option(metavar="OTHER", help="Measure this bundle as well, in turns with the first, "
-                     "and tell the ratios."),
+                     "and report the ratios."),
     ] = None,
     vs_variant: Annotated[
         str | None,
@@ -50,13 +49,13 @@ def command(
                      "itself, so. May be repeated."),
     ] = None,
     runs: Annotated[
-        int, typer.Option(min=1, metavar="N", help="Count so many runs of a loaded bundle.")
+        int, typer.Option(min=1, metavar="N", help="Count N runs of a loaded bundle.")
     ] = 10,
     starts: Annotated[
-        int, typer.Option(min=1, metavar="N", help="Count so many starts of a process.")
+        int, typer.Option(min=1, metavar="N", help="Count N starts of a process.")
     ] = 3,
     warmup: Annotated[
-        int, typer.Option(min=0, metavar="N", help="Do so many starts and runs before, which do "
+        int, typer.Option(min=0, metavar="N", help="Do N starts and runs before, which do "
                           "not count.")
     ] = 1,
     task: Task = None,
@@ -72,12 +71,12 @@ def command(
     if vs_input and not vs:
         raise typer.BadParameter("--vs-input gives inputs to another bundle: name it by --vs")
     with showing() as progress:
-        with choice.open() as opened:
+        with bundle.open() as opened:
             graph = speech_graph(opened, task)
             clips = own_clips(opened, graph, pairs(input, "--input", "NAME=VALUE"))
             given = [*(input or ()), *(f"{name}={clip}" for name, clip in clips.items())]
             values, options = inputs(graph, given), settings(graph, set)
-        other, other_values = _other(choice, vs, vs_variant, vs_precision), None
+        other, other_values = _other(bundle, vs, vs_variant, vs_precision), None
         if other:
             with other.open() as opened:
                 graph = speech_graph(opened, task if task in opened.tasks else None)
@@ -85,7 +84,7 @@ def command(
         for name, clip in clips.items():
             note(f"no audio is given; taking -i {name}={clip}")
         found = benchmark(
-            choice.options(),
+            bundle.options(),
             other=other.options() if other else None,
             inputs=values,
             other_inputs=other_values,
@@ -95,7 +94,7 @@ def command(
             progress=progress,
         )
     if json:
-        about = {"bundle": choice.name, "made_by": list(found.made_by)}
+        about = {"bundle": bundle.name, "made_by": list(found.made_by)}
         say(as_json(report_json(found.measured, found.turns, about)))
     else:
         say(report_text(found.measured, found.turns))

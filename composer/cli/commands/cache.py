@@ -1,6 +1,6 @@
 """List what was downloaded, with sizes, or remove it.
 
-The cache is that of Hugging Face (HF_HOME, HF_HUB_CACHE), so that it also holds models that
+The cache is that of Hugging Face (HF_HOME, HF_HUB_CACHE), so that models are in it that
 other programs fetched, and removing one takes it from them too.
 
 Example: composer cache --remove Reza2kn/mega-asr-mlx
@@ -34,19 +34,20 @@ def command(
             gone = take_away(id)
             say(f"{gone.repo}: removed, {size(gone.nbytes)}")
         return
-    held = stored()
+    repositories = stored()
     if json:
         rows = [
             {"repository": each.repo, "commits": list(each.commits), "bytes": each.nbytes,
              "unfinished": each.parts, "verified": each.verified}
-            for each in held
+            for each in repositories
         ]  # fmt: skip
         say(as_json({"folder": str(settings.cache()), "repositories": rows}))
         return
-    width = max((len(size(each.nbytes)) for each in held), default=0)
-    for each in held:
+    width = max((len(size(each.nbytes)) for each in repositories), default=0)
+    for each in repositories:
         words = [count(len(each.commits), "commit"), f"{size(each.verified)} verified"]
         words += [f"{size(each.parts)} unfinished"] if each.parts else []
         say(f"{size(each.nbytes).rjust(width)}  {each.repo}  ({', '.join(words)})")
-    total = size(sum(each.nbytes for each in held))
-    say(f"{settings.cache()}: {count(len(held), 'repository').replace('ys', 'ies')}, {total}")
+    total = size(sum(each.nbytes for each in repositories))
+    what = "repository" if len(repositories) == 1 else "repositories"
+    say(f"{settings.cache()}: {len(repositories)} {what}, {total}")

@@ -1,4 +1,4 @@
-"""Hold a conversation with a bundle.
+"""Chat with a bundle.
 
 Takes the task named chat, or the only one that is a conversation: what such a task gives under
 the name of an input, as its history, is that input's value in the next turn. A line is a turn,
@@ -38,7 +38,7 @@ HELLO = f"{RESET} begins anew, Ctrl-C stops an answer, Ctrl-D ends"
 
 @opens()
 def command(
-    choice: BundleFlags,
+    bundle: BundleFlags,
     input: Inputs = None,
     task: Task = None,
     set: Settings = None,
@@ -46,7 +46,7 @@ def command(
     from composer.cli.values import inputs, settings
     from composer.jobs.converse import converse, find_turns
 
-    with choice.open() as opened:
+    with bundle.open() as opened:
         graph = find_turns(opened, task).graph
         values, options = inputs(graph, input), settings(graph, set)
         with showing() as progress:

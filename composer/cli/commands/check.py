@@ -94,7 +94,7 @@ def sizes(found: Report) -> list[str]:
     lines += [f"files: {count(len(needs), 'file')}, {size(total)}, of which {size(here)} are here"]
     lines += [f"memory: {size(memory(found))}"]
     licence = found.bundle.manifest.licence
-    return [*lines, f"licence: {' and '.join(licence) or 'not said'}"]
+    return [*lines, f"licence: {' and '.join(licence) or 'not stated'}"]
 
 
 def verdict(found: Report) -> str:

@@ -39,7 +39,7 @@ def command(
         typer.Argument(metavar="REF", help="A dump of composer tap, or a bundle to run first with "
                        "the inputs of -i.", show_default=False),
     ],
-    choice: BundleFlags,
+    bundle: BundleFlags,
     input: Inputs = None,
     tolerance: Annotated[
         float | None,
@@ -73,12 +73,12 @@ def command(
     from composer.comparison.report import table
     from composer.jobs.compare import compare, make_gate
 
-    first = replace(choice, name=reference, variant=ref_variant, precision=ref_precision, lock=None)
-    _check_flags(first, choice, input, task, set)
+    first = replace(bundle, name=reference, variant=ref_variant, precision=ref_precision, lock=None)
+    _check_flags(first, bundle, input, task, set)
     make_gate(tolerance, any_float)  # refuses a tolerance before anything is run
     with showing() as progress:
         expected = _reference(first, task, input, set, progress)
-        with _candidate(choice) as candidate:
+        with _candidate(bundle) as candidate:
             options = _options(candidate, expected, task, set)
             found = compare(
                 expected,
@@ -91,7 +91,7 @@ def command(
                 progress=progress,
             )
     if junit:
-        write_file(junit, report_junit(found, f"composer diff {choice.name}"))
+        write_file(junit, report_junit(found, f"composer diff {bundle.name}"))
     say(as_json(report_json(found)) if json else table(found))
     if not found.ok:
         raise typer.Exit(DIFFERS)
@@ -142,7 +142,7 @@ def _options(
 
 
 def is_dump(name: str) -> bool:
-    """Tell whether a command line names a dump, and no bundle."""
+    """Return whether a command line names a dump, and not a bundle."""
     return name.endswith(".safetensors")
 
 

@@ -1,4 +1,4 @@
-"""Tell whether composer works on this machine.
+"""Check whether composer works on this machine.
 
 Lists versions, tries to load each backend, each kind of component and whatever else packages
 add, and says where the shipped bundles lie. What is broken is marked by `!` and makes the exit

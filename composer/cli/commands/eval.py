@@ -2,10 +2,10 @@
 
 Nothing is done to the texts unless -n names a normaliser, and the report names what made the
 numbers: the bundle's digests, the settings, the normaliser and its version. A clip that fails
-is counted apart, and the exit code is 5.
+is counted separately, and the exit code is 5.
 
-With -o the hypotheses are kept as they are, so that another run scores them anew without
-running anything, and one that was killed goes on. --against compares two such results clip by
+With -o the hypotheses are kept as they are, so that another run scores them again without
+running anything, and one that was killed resumes. --against compares two such results clip by
 clip, by a paired bootstrap.
 
 Example: composer eval mega-asr-mini clips/references.jsonl -o out -n whisper-en
@@ -45,7 +45,7 @@ COLOURS = {"S": "\x1b[33m", "D": "\x1b[31m", "I": "\x1b[34m"}
 
 @opens()
 def command(
-    choice: BundleFlags,
+    bundle: BundleFlags,
     data: Annotated[
         Path,
         typer.Argument(metavar="DATA", help="A JSONL or CSV file with a clip and its text a line, "
@@ -55,7 +55,7 @@ def command(
     output: Annotated[
         Path | None,
         typer.Option("-o", "--output-dir", metavar="DIR", help="Keep results, report and an HTML "
-                     "page here; an evaluation that was stopped goes on from them."),
+                     "page here; an evaluation that was stopped resumes from them."),
     ] = None,
     normalizer: Annotated[
         str,
@@ -91,7 +91,7 @@ def command(
     from composer.jobs.speech import speech_graph
 
     given = with_language(input, language)
-    with choice.open() as opened, showing() as show_progress:
+    with bundle.open() as opened, showing() as show_progress:
         graph = speech_graph(opened, task)
         found = evaluate(
             opened,
@@ -139,5 +139,5 @@ def _show_worst(found: Evaluation, show: int) -> None:
     worst = sorted(found.scored, key=lambda each: -each.score.words.errors)[:show]
     for each in worst:
         if each.score.words.errors:
-            said = aligned(each.score.spans, wide, paint)
-            sys.stdout.write(f"\n{shown(each.clip.id)}\n{said}\n")
+            rows = aligned(each.score.spans, wide, paint)
+            sys.stdout.write(f"\n{shown(each.clip.id)}\n{rows}\n")

@@ -58,4 +58,4 @@ def _lines(rows: list[LicenceStatement]) -> list[str]:
 def _licence(each: LicenceStatement) -> str:
     if each.unknown:
         return f"unknown: {each.unknown}"
-    return each.licence or "not said"
+    return each.licence or "not stated"

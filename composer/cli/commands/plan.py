@@ -1,4 +1,4 @@
-"""Tell what a run would do, without running it.
+"""Show what a run would do, without running it.
 
 Prints the memory that each component's weights take, then each step in order: where it runs,
 what it gives, what is cast or moved on the way into it, and which values are dropped after it.
@@ -23,12 +23,12 @@ if TYPE_CHECKING:
 
 @opens("trust")
 def command(
-    choice: BundleFlags,
+    bundle: BundleFlags,
     task: Task = None,
 ) -> None:
     from composer.runtime.loading import require_known_ports
 
-    opened = choice.open()
+    opened = bundle.open()
     names = [opened.task(task)] if task is not None else opened.tasks
     graphs = [opened.checked.graphs[name] for name in names]
     require_known_ports(opened.checked, graphs)
@@ -95,8 +95,8 @@ def _steps(planned: Plan) -> list[str]:
         lines.append(head)
         for value in step.node.outputs.values():
             nbytes = planned.value_bytes(value)
-            held = f", {size(nbytes)}" if nbytes is not None else ""
-            lines.append(f"       gives ${value}: {ports[value]}{held}")
+            memory = f", {size(nbytes)}" if nbytes is not None else ""
+            lines.append(f"       gives ${value}: {ports[value]}{memory}")
         if step.drops:
             lines.append("       drops " + ", ".join(f"${name}" for name in step.drops))
     return lines

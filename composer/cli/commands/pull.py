@@ -1,8 +1,8 @@
 """Download what a bundle needs from the Hub, and verify it.
 
 Fetches the files that the task and the variant read, and no others, into the cache of Hugging
-Face. What is here already is verified once. A download that was interrupted goes on where it
-broke off. Nothing is loaded. composer run and composer transcribe fetch by themselves.
+Face. What is here already is verified once. A download that was interrupted resumes where it
+stopped. Nothing is loaded. composer run and composer transcribe fetch by themselves.
 
 Example: composer pull mega-asr --variant small
 """
@@ -30,7 +30,7 @@ def command(
         bool, typer.Option("--dry-run", help="Print the files and their bytes, and fetch none.")
     ] = False,
     trust: Annotated[
-        bool, typer.Option("--trust", help="Also spare it the child process that loads it first.")
+        bool, typer.Option("--trust", help="Do not load it in a child process first.")
     ] = False,
     lock: LockFile = None,
     json: Json = False,
@@ -56,7 +56,7 @@ def command(
 
 
 def file_json(required: RequiredFile) -> dict[str, object]:
-    """Return a file as JSON holds it."""
+    """Return a file in JSON's types."""
     from composer.sources.hub import held
 
     file = required.file

@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 
 @opens()
 def command(
-    choice: BundleFlags,
+    bundle: BundleFlags,
     input: Inputs = None,
     channel: ChannelOf = None,
     partial: Partial = False,
@@ -64,7 +64,7 @@ def command(
     if stream and json:
         raise typer.BadParameter("--stream prints text and --json one object: choose one")
     try:
-        with choice.open() as opened:
+        with bundle.open() as opened:
             graph = opened.checked.graphs[opened.task(task)]
             given: dict[str, Any] = {
                 "task": graph.task,
@@ -85,7 +85,7 @@ def command(
     except ComposerError as error:
         if not json:
             raise
-        say(verdict_json(choice.title(), error.problems))
+        say(verdict_json(bundle.title(), error.problems))
         raise typer.Exit(error.exit_code) from None
     if json:
         say(as_json(result_json(result, opened.name)))

@@ -1,6 +1,6 @@
 """Run a bundle once and keep every value, for composer diff to compare others with.
 
-The file holds each named value in graph order, inputs first, with its axes and true dtype; what
+The file contains each named value in graph order, inputs first, with its axes and true dtype; what
 made them: bundle, files, options and libraries; and for a decoder that can replay its steps,
 the logits before each token.
 
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 @opens()
 def command(
-    choice: BundleFlags,
+    bundle: BundleFlags,
     output: Annotated[
         Path,
         typer.Option("-o", "--output", metavar="FILE", help="Write the dump to this .safetensors "
@@ -52,9 +52,9 @@ def command(
 
     if output.suffix != ".safetensors":
         raise typer.BadParameter(f"a dump is a .safetensors file, and {output} is called otherwise")
-    other = _floor(choice, floor, floor_variant)
+    other = _floor(bundle, floor, floor_variant)
     with showing() as progress:
-        with choice.open() as opened:
+        with bundle.open() as opened:
             values, options = task_values(opened, task, input, set)
             dump = record(opened, values, task=task, options=options, progress=progress)
         if other:

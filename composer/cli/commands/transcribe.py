@@ -40,7 +40,7 @@ if TYPE_CHECKING:
 
 @opens()
 def command(
-    choice: BundleFlags,
+    bundle: BundleFlags,
     clips: Annotated[
         list[str], typer.Argument(metavar="CLIP...", help="Audio files.", show_default=False)
     ],
@@ -73,7 +73,7 @@ def command(
     require_distinct(clips, writes, output)
     given = with_language(input, language)
     writer = TranscriptWriter(writes, output)
-    with choice.open() as opened, showing(over_results=output is None) as show:
+    with bundle.open() as opened, showing(over_results=output is None) as show:
 
         def follow(step: Progress) -> None:
             writer.follow(step)
