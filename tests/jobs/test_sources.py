@@ -132,6 +132,6 @@ def test_a_diagnosis_covers_everything():
 
 
 def test_an_explanation_is_a_page():
-    assert composer.explain("R543").startswith("# R543 Which task")
+    assert composer.explain("R543").startswith("# R543 ")
     with pytest.raises(composer.ComposerError, match="R545"):
         composer.explain("R999")
