@@ -286,9 +286,14 @@ def test_a_stray_file_is_refused_or_not_read(copied, mega):
         clip = clips("mega-asr-mini")[0]
         assert bundle.run(audio=clip).text == mega.run(audio=clip).text
     (weights / "model.safetensors.index.json").unlink()
+    with composer.load(folder) as bundle:
+        assert bundle.run(audio=clip).text == mega.run(audio=clip).text
+    told = [each for each in composer.check(folder).problems if each.code == "L330"]
+    assert "takes model.safetensors, not a-stray.safetensors" in str(told)
+    (weights / "model.safetensors").rename(weights / "weights.safetensors")
     codes, said = problems(composer.load, folder)
     assert codes == ["S432"]
-    assert "has 2 safetensors files and no index: a-stray.safetensors, model.safetensors" in said
+    assert "has 2 safetensors files and no index: a-stray.safetensors, weights.saf" in said
 
 
 @pytest.mark.parametrize("language", ["en", "zh", "EN", "english", "Klingon"])

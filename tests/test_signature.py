@@ -63,7 +63,9 @@ def test_every_decoder_has_the_same_options(kind):
     adapters = options.pop("adapters", None)
     assert (adapters is None) == (kind is OnnxLanguageModel)
     assert list(options) == [
-        "max_tokens", "temperature", "top_p", "top_k", "seed", "stop", "reasoning", "reuse_cache",
+        "max_tokens", "temperature", "top_p", "top_k", "min_p", "repetition_penalty",
+        "presence_penalty", "frequency_penalty", "seed", "stop", "stop_text", "reasoning",
+        "reuse_cache", "logprobs",
     ]  # fmt: skip
     defaults = GenerationOptions()
     assert {name: each.default for name, each in options.items()} == {

@@ -14,7 +14,7 @@ from composer.formats import Headers
 from composer.formats.quantization import Scheme
 from composer.generation.decoder import Prompt
 from composer.generation.generator import TextGenerator
-from composer.generation.options import GenerationOptions, validate_generation
+from composer.generation.options import GENERATED, GenerationOptions, validate_generation
 from composer.generation.text import Tokenizer, read_tokenizer
 
 from ..checkpoints import packing
@@ -150,7 +150,7 @@ class LanguageModel(Component, name="mlx.lm"):
 
     @method(
         embeds="T D @embed",
-        returns={"text": "text", "ids": "i64 N", "finish_reason": "text"},
+        returns=GENERATED,
         streams=True,
     )
     def generate(

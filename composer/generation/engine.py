@@ -10,8 +10,8 @@ import numpy as np
 
 from composer.core.component import Token
 from composer.generation.reasoning import Marks, ReasoningFilter
-from composer.generation.sampler import Sampler, Sampling
-from composer.generation.stop import FinishReason, Stop
+from composer.generation.sampler import Sampler, Sampling, log_probability
+from composer.generation.stop import FinishReason, Stop, TextStop
 from composer.generation.text import TextStream, Tokenizer
 
 
@@ -42,13 +42,16 @@ class Decoder(Protocol):
 class Request:
     """A prompt, in the form its decoder reads, and how to continue it.
 
-    Ids between the marks of `reasoning` are generated but left out of the text.
+    Ids between the marks of `reasoning` are generated but left out of the text, which ends before
+    the first of `stop_text`. With `logprobs` the answer has each token's log-probability.
     """
 
     prompt: Any
     sampling: Sampling
     stop: Stop
     reasoning: Marks | None = None
+    stop_text: Sequence[str] = ()
+    logprobs: bool = False
 
 
 @dataclass(eq=False)
@@ -59,6 +62,8 @@ class Answer:
     sampler: Sampler
     stream: TextStream
     reasoning: ReasoningFilter
+    end: TextStop
+    logprobs: list[float] | None = None
     ids: list[int] = field(default_factory=list)
     text: str = ""
     finish_reason: FinishReason | None = None
@@ -70,20 +75,43 @@ class Answer:
         if self.finish_reason != "stop":
             self.ids.append(token)
             if not self.reasoning.skips(token):
-                piece = self.stream.push(token)
-        if self.finish_reason:
-            piece += self.stream.finish()
+                piece = self.end.push(self.stream.push(token))
+        if self.finish_reason and not self.end.reached:
+            piece += self.end.push(self.stream.finish())
+            piece += self.end.finish()
+        if self.end.reached:
+            self.finish_reason = "stop"
         self.text += piece
         return Token(token, piece)
+
+    @property
+    def takes_argmax(self) -> bool:
+        """Tell whether the decoder may choose by itself, and keep its logits where they are."""
+        return self.sampler.sampling.greedy and self.logprobs is None
+
+    def choose(self, logits: np.ndarray) -> int:
+        """Return the next token of float32 logits [V]."""
+        token = self.sampler.choose(logits)
+        if self.logprobs is not None:
+            self.logprobs.append(log_probability(logits, token))
+        return token
 
     def cancel(self) -> None:
         """Stop here; pending text is dropped."""
         self.finish_reason = "cancelled"
 
     def outputs(self) -> dict[str, Any]:
-        """Return the text, ids [N] without the stop id, and the finish reason."""
-        ids = np.array(self.ids, np.int64)
-        return {"text": self.text, "ids": ids, "finish_reason": self.finish_reason}
+        """Return the text, ids [N] without the stop id, and the finish reason.
+
+        `logprobs` [N] is empty where it was not asked for. A text that ended the answer leaves its
+        ids in `ids`, since a token may hold more than it.
+        """
+        return {
+            "text": self.text,
+            "ids": np.array(self.ids, np.int64),
+            "finish_reason": self.finish_reason,
+            "logprobs": np.array((self.logprobs or [])[: len(self.ids)], np.float32),
+        }
 
 
 class Engine:
@@ -103,7 +131,9 @@ class Engine:
         state = self._decoder.prefill(request.prompt)
         stream = TextStream(self._tokenizer)
         sampler = Sampler(request.sampling)
-        answer = Answer(request.stop, sampler, stream, ReasoningFilter(request.reasoning))
+        reasoning, end = ReasoningFilter(request.reasoning), TextStop(request.stop_text)
+        logprobs: list[float] | None = [] if request.logprobs else None
+        answer = Answer(request.stop, sampler, stream, reasoning, end, logprobs)
         self._states[answer] = state
         return answer
 
@@ -130,14 +160,14 @@ class Engine:
         return steps
 
     def _choose(self) -> dict[Answer, int]:
-        greedy = [answer for answer in self._states if answer.sampler.sampling.greedy]
-        likeliest = iter(self._decoder.greedy([self._states[answer] for answer in greedy]))
+        greedy = [answer for answer in self._states if answer.takes_argmax]
+        argmax = iter(self._decoder.greedy([self._states[answer] for answer in greedy]))
         chosen = {}
         for answer, state in self._states.items():
-            if answer.sampler.sampling.greedy:
-                chosen[answer] = next(likeliest)
+            if answer.takes_argmax:
+                chosen[answer] = next(argmax)
             else:
-                chosen[answer] = answer.sampler.choose(self._decoder.logits(state))
+                chosen[answer] = answer.choose(self._decoder.logits(state))
         return chosen
 
 

@@ -50,7 +50,14 @@ class TextGenerator:
         marks = None
         if options.reasoning:
             marks = Marks(*(self.id_of("R565", "reasoning", each) for each in options.reasoning))
-        request = Request(prompt, options.sampling, Stop(self.stop | stop, budget), marks)
+        request = Request(
+            prompt,
+            options.sampling,
+            Stop(self.stop | stop, budget),
+            marks,
+            options.stop_text,
+            options.logprobs,
+        )
         decoder = self.prefix_cache if options.reuse_cache else self.decoder
         return generate(decoder, self.tokenizer, request)
 
@@ -94,11 +101,14 @@ class TextGenerator:
         """Return the id of a token given as an id or as text."""
         found = self.tokenizer.token_to_id(token) if isinstance(token, str) else token
         if found is None or not 0 <= found < self.rows:
+            hint = "give one token, as an id or as its text in tokenizer.json"
+            if option == "stop":
+                hint += "; a text of several tokens goes under stop_text"
             raise ComposerError(
                 Problem(
                     code,
                     f"{option} {token!r} is not a token of this model",
-                    hint="give one token, as an id or as its text in tokenizer.json",
+                    hint=hint,
                 )
             )
         return found

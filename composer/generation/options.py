@@ -12,7 +12,9 @@ from pydantic import Field
 from composer.core.errors import ComposerError, Problem
 from composer.core.suggest import listed
 from composer.generation.sampler import Sampling
+from composer.generation.stop import LONGEST, MOST
 
+GENERATED = {"text": "text", "ids": "i64 N", "finish_reason": "text", "logprobs": "f32 _"}
 TokenOrId = int | str
 
 
@@ -26,12 +28,30 @@ class GenerationOptions:
     temperature: Annotated[float, Field(ge=0, le=100, description="0 is greedy.")] = 0.0
     top_p: Annotated[float, Field(gt=0, le=1, description="1 keeps every probability.")] = 1.0
     top_k: Annotated[int, Field(ge=0, description="0 keeps every token.")] = 0
+    min_p: Annotated[
+        float,
+        Field(ge=0, le=1, description="Drops tokens below this part of the top probability."),
+    ] = 0.0
+    repetition_penalty: Annotated[
+        float,
+        Field(gt=0, le=100, description="Divides positive logits of tokens that were generated."),
+    ] = 1.0
+    presence_penalty: Annotated[
+        float, Field(ge=-2, le=2, description="Lowers the logits of tokens that were generated.")
+    ] = 0.0
+    frequency_penalty: Annotated[
+        float, Field(ge=-2, le=2, description="The same, once for each time that they were.")
+    ] = 0.0
     seed: Annotated[int, Field(ge=0, description="The same seed gives the same tokens.")] = 0
     stop: Annotated[
         tuple[TokenOrId, ...],
         Field(
             description="Ids, or tokens by their text, that stop generation like the model's own."
         ),
+    ] = ()
+    stop_text: Annotated[
+        tuple[Annotated[str, Field(min_length=1, max_length=LONGEST)], ...],
+        Field(max_length=MOST, description="Texts that end the answer before where they stand."),
     ] = ()
     reasoning: Annotated[
         tuple[TokenOrId, TokenOrId] | None,
@@ -41,6 +61,9 @@ class GenerationOptions:
         bool,
         Field(description="Reuse the KV cache of the last run as far as the rows are the same."),
     ] = False
+    logprobs: Annotated[
+        bool, Field(description="Return the natural logarithm of each token's probability.")
+    ] = False
 
     def __post_init__(self) -> None:
         assert self.sampling
@@ -48,7 +71,7 @@ class GenerationOptions:
     @cached_property
     def sampling(self) -> Sampling:
         """Return how tokens are chosen."""
-        return Sampling(self.temperature, self.top_p, self.top_k, self.seed)
+        return Sampling(**{each.name: getattr(self, each.name) for each in fields(Sampling)})
 
 
 def validate_generation(method: str, options: Mapping[str, Any]) -> None:

@@ -12,16 +12,21 @@ from composer.core.errors import ComposerError, Problem
 
 @dataclass(frozen=True)
 class Sampling:
-    """How tokens are chosen; temperature 0 is greedy, and top_p and top_k have no effect.
+    """How tokens are chosen; temperature 0 is greedy, and top_p, top_k and min_p have no effect.
 
     `top_k` 0 keeps every token, `top_p` 1 every probability. A temperature above 0, however small,
-    samples, even if only among equally likely tokens.
+    samples, even if only among equally likely tokens. Penalties count generated tokens only: a
+    prompt may be embeddings, which have no ids.
     """
 
     temperature: float = 0.0
     top_p: float = 1.0
     top_k: int = 0
     seed: int = 0
+    min_p: float = 0.0
+    repetition_penalty: float = 1.0
+    presence_penalty: float = 0.0
+    frequency_penalty: float = 0.0
 
     def __post_init__(self) -> None:
         problems = [Problem("R510", text) for text in self._errors()]
@@ -40,13 +45,29 @@ class Sampling:
             errors.append(f"seed is {self.seed}; it must be from 0 to 2**64 - 1")
         if self.temperature == 0 and self.top_p != 1:
             errors.append(f"top_p {self.top_p} has no effect at temperature 0, which is greedy")
+        if not 0 <= self.min_p <= 1:
+            errors.append(f"min_p is {self.min_p}; it must be from 0, which keeps all, to 1")
+        if not 0 < self.repetition_penalty < math.inf:
+            what = f"repetition_penalty is {self.repetition_penalty}"
+            errors.append(f"{what}; it must be above 0 and finite, and 1 changes nothing")
+        for name in ("presence_penalty", "frequency_penalty"):
+            if not -2 <= getattr(self, name) <= 2:
+                errors.append(f"{name} is {getattr(self, name)}; it must be from -2 to 2")
+        if self.temperature == 0 and self.min_p != 0:
+            errors.append(f"min_p {self.min_p} has no effect at temperature 0, which is greedy")
         if self.temperature == 0 and self.top_k != 0:
             errors.append(f"top_k {self.top_k} has no effect at temperature 0, which is greedy")
         return errors
 
     @property
     def greedy(self) -> bool:
-        return self.temperature == 0
+        """Tell whether the token with the largest logit is taken, whatever came before."""
+        return self.temperature == 0 and not self.penalizes
+
+    @property
+    def penalizes(self) -> bool:
+        penalties = self.repetition_penalty, self.presence_penalty, self.frequency_penalty
+        return penalties != (1, 0, 0)
 
 
 class Sampler:
@@ -54,14 +75,15 @@ class Sampler:
 
     def __init__(self, sampling: Sampling) -> None:
         self.sampling = sampling
+        self._counts: dict[int, int] = {}
         self._random = np.random.Generator(np.random.PCG64(sampling.seed))
 
     def probabilities(self, logits: np.ndarray) -> np.ndarray:
         """Return float64 probabilities [V] of float32 logits [V].
 
-        Temperature comes first, then top_k, then top_p, as in transformers' generation: top_k
+        Temperature comes first, then top_k, top_p and min_p, as in transformers' generation: top_k
         keeps ties with the k-th logit; top_p keeps the smallest set of the most likely tokens whose
-        probability reaches it.
+        probability reaches it; min_p keeps those that have this part of the largest.
         """
         sampling = self.sampling
         below = logits.astype(np.float64) - logits.max()
@@ -76,19 +98,41 @@ class Sampler:
             before = np.cumsum(chances[order]) - chances[order]
             dropped = order[before >= sampling.top_p]
             chances[dropped] = 0
-            chances /= chances.sum()
+        chances[chances < sampling.min_p * chances.max()] = 0
+        chances /= chances.sum()
         return chances
+
+    def penalized(self, logits: np.ndarray) -> np.ndarray:
+        """Return logits [V] less what the tokens that were generated are penalized by.
+
+        repetition_penalty is CTRL's (https://arxiv.org/abs/1909.05858): it divides a positive logit
+        and multiplies a negative one. The other two are OpenAI's: each occurrence subtracts
+        frequency_penalty, the first presence_penalty too.
+        """
+        if not self._counts or not self.sampling.penalizes:
+            return logits
+        ids = np.array(list(self._counts))
+        counts = np.array(list(self._counts.values()))
+        found = logits.astype(np.float64)
+        scores = found[ids]
+        factor = self.sampling.repetition_penalty
+        scores = np.where(scores > 0, scores / factor, scores * factor)
+        scores -= self.sampling.presence_penalty + self.sampling.frequency_penalty * counts
+        found[ids] = scores
+        return found
 
     def choose(self, logits: np.ndarray) -> int:
         """Return the next token of float32 logits [V]."""
         if not np.isfinite(logits.max()):  # NaN, +inf, or -inf throughout
             raise ComposerError(logits_error())
-        if self.sampling.greedy:
-            return int(np.argmax(logits))
-        cumulative = np.cumsum(self.probabilities(logits))
-        return int(
-            np.searchsorted(cumulative, self._random.random() * cumulative[-1], side="right")
-        )
+        scores = self.penalized(logits)
+        if self.sampling.temperature == 0:
+            token = int(np.argmax(scores))
+        else:
+            ends = np.cumsum(self.probabilities(scores))
+            token = int(np.searchsorted(ends, self._random.random() * ends[-1], side="right"))
+        self._counts[token] = self._counts.get(token, 0) + 1
+        return token
 
 
 def softmax(logits: np.ndarray) -> np.ndarray:
@@ -96,6 +140,12 @@ def softmax(logits: np.ndarray) -> np.ndarray:
     powers: np.ndarray = np.exp(logits - logits.max())
     powers /= powers.sum()
     return powers
+
+
+def log_probability(logits: np.ndarray, token: int) -> float:
+    """Return the natural logarithm of a token's probability by the model's own logits [V]."""
+    below = logits.astype(np.float64) - logits.max()
+    return float(below[token] - np.log(np.exp(below).sum()))
 
 
 def logits_error() -> Problem:

@@ -357,6 +357,36 @@ def test_bad_options_are_refused_before_anything_is_computed(qwen3, options, mes
     assert str(caught.value).startswith(message)
 
 
+@pytest.mark.filterwarnings("ignore:Passing .repetition_penalty.:UserWarning")
+@pytest.mark.parametrize("penalty", [1.2, 3.0])
+def test_penalties_are_those_of_transformers_on_embeddings(qwen3, expected, penalty):
+    model, lm, *_ = qwen3
+    embeds = lm.embed(mx.array(IDS))
+    found = outputs(lm.generate(embeds, max_tokens=24, repetition_penalty=penalty))[1]
+    with torch.no_grad():
+        wanted = model.generate(
+            inputs_embeds=torch.tensor(np.array(embeds))[None],
+            attention_mask=torch.ones(1, len(IDS)),
+            max_new_tokens=24,
+            do_sample=False,
+            repetition_penalty=penalty,
+        )[0].tolist()
+    ids = found["ids"].tolist()
+    assert ids == wanted[: len(ids)]
+    assert ids != expected
+
+
+def test_log_probabilities_are_those_of_transformers(qwen3, expected):
+    model, lm, *_ = qwen3
+    found = outputs(lm.generate(lm.embed(mx.array(IDS)), max_tokens=24, logprobs=True))[1]
+    assert found["ids"].tolist() == expected
+    whole = torch.tensor([*IDS.tolist(), *expected])[None]
+    with torch.no_grad():
+        logits = model(whole).logits[0, len(IDS) - 1 : -1].double()
+    wanted = torch.log_softmax(logits, -1)[range(len(expected)), expected].numpy()
+    np.testing.assert_allclose(found["logprobs"], wanted, atol=1e-4)
+
+
 def test_ids_outside_the_vocabulary_are_refused(qwen3):
     _, lm, _ = qwen3
     with pytest.raises(ComposerError) as caught:

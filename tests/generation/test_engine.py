@@ -228,3 +228,100 @@ def test_the_end_of_an_answer_may_stand_aside():
     assert solo(Request([0], Sampling(), Stop(frozenset(), 2), Marks(10, 11)), Fake([3, 10]))[1][
         "text"
     ] == "D"  # fmt: skip
+
+
+WORDS = "he saw STOP and STO and STAND"
+
+
+class Spelled(Letters):
+    """A tokenizer whose ids are places in WORDS, two characters each."""
+
+    def decode(self, ids, skip_special_tokens=True):
+        return "".join(WORDS[2 * id : 2 * id + 2] for id in ids)
+
+    def id_to_token(self, id):
+        return WORDS[2 * id : 2 * id + 2]
+
+
+def spoken(stop_text, count=20, marks=None):
+    script = [*range(len(WORDS) // 2 + 1), END]
+    request = Request([0], Sampling(), Stop(frozenset({END}), count), marks, stop_text)
+    return solo_with(Spelled(), request, Fake(script))
+
+
+def solo_with(tokenizer, request, decoder):
+    stream, pieces = generate(decoder, tokenizer, request), []
+    while True:
+        try:
+            pieces.append(next(stream).text)
+        except StopIteration as end:
+            return pieces, end.value
+
+
+@pytest.mark.parametrize(
+    ("stop_text", "text"),
+    [
+        (("STOP",), "he saw "),
+        (("w S",), "he sa"),
+        (("STAND",), "he saw STOP and STO and "),
+        (("STOPPED", "STORY"), WORDS),
+        (("and STA", "and STO"), "he saw STOP "),
+        (("OP", "STOP"), "he saw "),
+        (("h",), ""),
+        ((WORDS,), ""),
+        ((WORDS + "!",), WORDS),
+        ((), WORDS),
+    ],
+)
+def test_a_text_of_several_tokens_ends_the_answer(stop_text, text):
+    pieces, outputs = spoken(stop_text)
+    assert outputs["text"] == "".join(pieces) == text
+    assert outputs["finish_reason"] == "stop"
+    for length in range(len(pieces)):
+        assert text.startswith("".join(pieces[:length]))
+    assert len(text) <= 2 * len(outputs["ids"])
+
+
+def test_text_that_may_begin_a_stop_text_comes_out_at_the_end_of_the_answer():
+    pieces, outputs = spoken(("STOPPED",), count=5)
+    assert pieces[:4] == ["he", " s", "aw", " "]
+    assert (outputs["text"], outputs["finish_reason"]) == ("he saw STO", "length")
+    assert "".join(pieces) == "he saw STO"
+
+
+def test_what_stands_between_the_marks_of_reasoning_ends_nothing():
+    pieces, outputs = spoken(("STOP",), marks=Marks(3, 5))
+    assert outputs["text"] == "he sawand STO and STAND"
+    assert "".join(pieces) == outputs["text"]
+
+
+def test_log_probabilities_are_those_of_the_ids():
+    plain = Request([1, 2], Sampling(), Stop(frozenset({END}), 12))
+    asked = Request([1, 2], Sampling(), Stop(frozenset({END}), 12), logprobs=True)
+    without, found = (solo_with(Letters(), each, Fake())[1] for each in (plain, asked))
+    assert without["logprobs"].shape == (0,)
+    assert found["ids"].tolist() == without["ids"].tolist()
+    assert found["logprobs"].dtype == np.float32
+    state, model = [1, 2], Fake()
+    for id, logprob in zip(found["ids"].tolist(), found["logprobs"], strict=True):
+        logits = model.logits(state).astype(np.float64)
+        assert logprob == pytest.approx(logits[id] - np.log(np.exp(logits).sum()), abs=1e-6)
+        state.append(id)
+
+
+def test_requests_with_penalties_equal_their_solo_runs():
+    requests = [
+        Request(
+            [n, 2],
+            Sampling(temperature, seed=n, repetition_penalty=penalty),
+            Stop(frozenset({END}), 9),
+        )
+        for n, (temperature, penalty) in enumerate([(0, 1), (0, 1.4), (0.9, 1), (0.9, 1.4)])
+    ]
+    engine = Engine(Fake(), Letters())
+    answers = [engine.admit(request) for request in requests]
+    while engine.busy:
+        engine.advance()
+    for request, answer in zip(requests, answers, strict=True):
+        assert answer.ids == solo_with(Letters(), request, Fake())[1]["ids"].tolist()
+    assert answers[0].ids != answers[1].ids

@@ -4,13 +4,15 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from transformers.generation.logits_process import (
+    MinPLogitsWarper,
+    RepetitionPenaltyLogitsProcessor,
     TemperatureLogitsWarper,
     TopKLogitsWarper,
     TopPLogitsWarper,
 )
 
 from composer.core.errors import ComposerError
-from composer.generation.sampler import Sampler, Sampling
+from composer.generation.sampler import Sampler, Sampling, log_probability
 
 
 def of_transformers(logits, sampling):
@@ -19,6 +21,8 @@ def of_transformers(logits, sampling):
         warpers.append(TopKLogitsWarper(sampling.top_k))
     if sampling.top_p < 1:
         warpers.append(TopPLogitsWarper(sampling.top_p))
+    if sampling.min_p:
+        warpers.append(MinPLogitsWarper(sampling.min_p))
     scores = torch.tensor(logits)[None]
     for warper in warpers:
         scores = warper(None, scores)
@@ -36,6 +40,53 @@ def test_probabilities_are_those_of_transformers(temperature, top_p, top_k):
         theirs = of_transformers(logits, sampling)
         assert np.array_equal(ours > 0, theirs > 0)
         np.testing.assert_allclose(ours, theirs, rtol=2e-5, atol=1e-9)
+
+
+@pytest.mark.parametrize("min_p", [0.001, 0.05, 0.5, 1.0])
+@pytest.mark.parametrize("top_p", [1.0, 0.9])
+def test_min_p_is_that_of_transformers(min_p, top_p):
+    sampling = Sampling(0.8, top_p, min_p=min_p)
+    kept = set()
+    for seed in range(5):
+        logits = np.random.default_rng(seed).normal(0, 3, 300).astype(np.float32)
+        ours = Sampler(sampling).probabilities(logits)
+        theirs = of_transformers(logits, sampling)
+        assert np.array_equal(ours > 0, theirs > 0)
+        np.testing.assert_allclose(ours, theirs, rtol=2e-5, atol=1e-9)
+        kept.add(int((ours > 0).sum()))
+    assert max(kept) < 300
+    assert (min_p == 1) == (kept == {1})
+
+
+@pytest.mark.parametrize("penalty", [0.5, 1.3, 5.0])
+def test_the_repetition_penalty_is_that_of_transformers(penalty):
+    sampler, ids = Sampler(Sampling(repetition_penalty=penalty)), []
+    process = RepetitionPenaltyLogitsProcessor(penalty)
+    for seed in range(40):
+        logits = np.random.default_rng(seed).normal(0, 1, 12).astype(np.float32)
+        past = torch.tensor([ids], dtype=torch.long)
+        wanted = process(past, torch.tensor(logits)[None].clone())[0].numpy() if ids else logits
+        np.testing.assert_allclose(sampler.penalized(logits), wanted, rtol=1e-6)
+        ids.append(sampler.choose(logits))
+        assert ids[-1] == int(np.argmax(wanted))
+    plain = [int(np.argmax(np.random.default_rng(seed).normal(0, 1, 12))) for seed in range(40)]
+    assert ids != plain
+
+
+def test_presence_counts_once_and_frequency_each_time():
+    """mu[j] - c[j] * frequency - (c[j] > 0) * presence, as OpenAI's documentation has it."""
+    sampler = Sampler(Sampling(presence_penalty=0.5, frequency_penalty=0.25))
+    logits = np.float32([3, 2.4, 0, -1])
+    assert [sampler.choose(logits) for _ in range(5)] == [0, 1, 0, 0, 0]
+    np.testing.assert_allclose(sampler.penalized(logits), [3 - 0.5 - 1, 2.4 - 0.75, 0, -1])
+    assert Sampler(Sampling(presence_penalty=-1.0)).choose(logits) == 0
+
+
+def test_a_log_probability_is_that_of_the_models_own_logits():
+    logits = np.random.default_rng(0).normal(0, 30, 1000).astype(np.float32)
+    wanted = torch.log_softmax(torch.tensor(logits, dtype=torch.float64), -1).numpy()
+    found = [log_probability(logits, token) for token in range(1000)]
+    np.testing.assert_allclose(found, wanted, rtol=1e-12)
 
 
 def test_top_p_before_top_k_would_be_another_distribution():

@@ -13,7 +13,7 @@ from composer.core.signature import Signature
 from composer.formats import Headers
 from composer.generation.decoder import Prompt
 from composer.generation.generator import TextGenerator
-from composer.generation.options import GenerationOptions, validate_generation
+from composer.generation.options import GENERATED, GenerationOptions, validate_generation
 from composer.generation.text import Tokenizer, read_tokenizer
 
 from ...checkpoints.checkpoint import mixed
@@ -185,7 +185,7 @@ class Gemma4(Component, name="mlx.gemma4"):
     @method(
         embeds="T D @embed",
         per_layer="T L P @per_layer",
-        returns={"text": "text", "ids": "i64 N", "finish_reason": "text"},
+        returns=GENERATED,
         streams=True,
     )
     def generate(

@@ -12,7 +12,7 @@ from composer.core.component import Bound, Component, ComponentConfig, Facts, Sp
 from composer.formats import Headers
 from composer.generation.decoder import Prompt
 from composer.generation.generator import TextGenerator
-from composer.generation.options import GenerationOptions, validate_generation
+from composer.generation.options import GENERATED, GenerationOptions, validate_generation
 from composer.generation.text import Tokenizer, read_tokenizer
 
 from ...checkpoints.folder import PREFIX
@@ -105,7 +105,7 @@ class LanguageModel(Component, name="onnx.lm"):
 
     @method(
         embeds="T D @embed",
-        returns={"text": "text", "ids": "i64 N", "finish_reason": "text"},
+        returns=GENERATED,
         streams=True,
     )
     def generate(
