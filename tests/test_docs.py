@@ -91,6 +91,22 @@ def test_the_map_of_contributing_leads_to_places():
         assert list((ROOT / folder).glob("*.py")), folder
 
 
+def test_words_are_plain():
+    """The documentation uses the standard terms: check, compare, read, report, continue."""
+    unclear = re.compile(
+        r"\b(heard|hears|gone on|goes on|told|held (to|against)|holds? \w+ against|has not(?! been)"
+        r"|anew|dribbl\w+|in silence|without a word)\b"
+    )
+    own = [ROOT / name for name in ("README.md", "CONTRIBUTING.md", "CHANGELOG.md")]
+    generated = {"cli.md", "reference.md", "checkpoints.md"}
+    for page in [*own, *(ROOT / "docs").rglob("*.md"), *(ROOT / "bundles").rglob("*.md")]:
+        if page.name in generated:
+            continue
+        prose = re.sub(r"(?s)```.*?```|`[^`]*`", "", page.read_text())
+        found = [match[0] for match in unclear.finditer(prose)]
+        assert not found, f"{page.relative_to(ROOT)}: {found}"
+
+
 def test_commands_exist():
     pages = [ROOT / "README.md", *(ROOT / "docs").rglob("*.md")]
     shells = "\n".join("\n".join(blocks(page, "sh")) for page in pages)
