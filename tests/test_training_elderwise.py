@@ -191,7 +191,7 @@ def test_adapters_are_where_a_layer_has_a_projection() -> None:
 
 
 def test_only_the_projector_and_the_adapters_learn(tokenizer: bpe.Tokenizer) -> None:
-    listener = train_speech.Listener(untrained(), tokenizer)
+    listener = train_speech.Transcriber(untrained(), tokenizer)
     learning = {name for name, weight in listener.named_parameters() if weight.requires_grad}
     assert all("lora_" in name or name.startswith("projector.") for name in learning)
     assert len(learning) == 2 * 38 + 7
@@ -212,8 +212,8 @@ def test_batches_repeat_and_hold_what_is_said(recorded: Path, tokenizer: bpe.Tok
     make = train_encoder.Batches(folders, tokenizer, 4, full=0.2, pause=pause)
     stream = make.stream(0)
     first = [next(stream) for _ in range(12)]
-    resumed = next(make.stream(7))
-    assert torch.equal(first[7].mel, resumed.mel)
+    reusable_transcripts = next(make.stream(7))
+    assert torch.equal(first[7].mel, reusable_transcripts.mel)
     assert {batch.mel.shape[2] for batch in first} > {mels.WINDOW}
     entries = make.versions[0][0]
     said = {tuple(tokenizer.encode(entry.text).ids) for entry in entries}
@@ -239,7 +239,7 @@ def test_rows_on_disk_are_the_encoder_s(recorded: Path, tokenizer: bpe.Tokenizer
         for one in batch.labels.tolist()
     ]
     assert set(replies) <= {entry.text for entry in entries}
-    listener = train_speech.Listener(untrained(), tokenizer)
+    listener = train_speech.Transcriber(untrained(), tokenizer)
     losses = listener.losses(batch)
     assert {name: bool(loss > 2) for name, loss in losses.items()} == {"reply": True, "words": True}
 
@@ -271,7 +271,7 @@ def test_composer_runs_what_is_exported(tokenizer: bpe.Tokenizer, tmp_path: Path
     tokenizer.save(str(run / "tokenizer.json"))
     torch.save({"model": train_encoder.Trained(5).state_dict()}, run / "encoder.pt")
     torch.save({"model": decoder.make().state_dict()}, run / "decoder.pt")
-    listener = train_speech.Listener(train_speech.load_text(run), tokenizer).eval()
+    listener = train_speech.Transcriber(train_speech.load_text(run), tokenizer).eval()
     for lora in listener.adapters.values():
         torch.nn.init.normal_(lora.lora_b, std=0.002)
     torch.save({"model": listener.state_dict()}, run / "speech.pt")

@@ -1,1 +1,1 @@
-"""Measure how well a bundle transcribes: error rates that say how they came about."""
+"""Measure how well a bundle transcribes: error rates with everything that led to them."""

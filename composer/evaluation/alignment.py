@@ -1,4 +1,4 @@
-"""How the words of a hypothesis stand against those of its reference."""
+"""The alignment of a hypothesis' words with those of its reference."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Span:
-    """Words of the reference and of the hypothesis that stand against each other."""
+    """Aligned words of the reference and of the hypothesis, and the kind of match."""
 
     kind: str
     reference: tuple[str, ...]

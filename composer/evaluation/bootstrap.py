@@ -1,4 +1,4 @@
-"""Say how sure an error rate is: resample the utterances, or swap two systems on some of them."""
+"""Estimate the uncertainty of error rates by bootstrap and randomization of utterances."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _DRAWS = 2**22  # indices drawn at once
 
 @dataclass(frozen=True)
 class Interval:
-    """The percentiles between which a statistic of the resamples lies with CONFIDENCE."""
+    """The percentile interval of a statistic over the resamples, at CONFIDENCE."""
 
     low: float
     high: float
@@ -24,11 +24,11 @@ class Interval:
 
 @dataclass(frozen=True)
 class Paired:
-    """The difference of two rates, its interval, and how likely chance alone would show as much.
+    """The difference of two rates, its interval, and its p-value.
 
     `interval` is of the paired bootstrap, None of a single utterance. `p` is two-sided, of
     approximate randomization: the share of ways to swap the two systems on some utterances that
-    show as large a difference. No fewer than 2 of the 2^n ways do, so that few utterances prove
+    show as large a difference. At least 2 of the 2^n ways do, so few utterances prove
     nothing.
     """
 
@@ -40,39 +40,43 @@ class Paired:
 def interval(errors: np.ndarray, sizes: np.ndarray) -> Interval | None:
     """Return the interval of sum(errors) / sum(sizes) over utterances drawn with replacement.
 
-    None where fewer than two utterances have a reference. Resamples that drew none of those are
+    None if fewer than two utterances have a reference. Resamples without any of those are
     left out.
     """
     if np.count_nonzero(sizes) < 2:
         return None
-    return _percentiles(_ratios(errors, sizes))
+    return _percentile_interval(_ratios(errors, sizes))
 
 
 def paired(errors: np.ndarray, others: np.ndarray, sizes: np.ndarray) -> Paired:
-    """Compare two systems on utterances drawn alike for both: (errors - others) / sizes."""
-    apart = errors.astype(np.int64) - others
-    return Paired(float(apart.sum() / sizes.sum()), interval(apart, sizes), _swapped(apart))
+    """Compare two systems on the same resamples: (errors - others) / sizes."""
+    differences = errors.astype(np.int64) - others
+    return Paired(
+        float(differences.sum() / sizes.sum()),
+        interval(differences, sizes),
+        _randomization_p(differences),
+    )
 
 
-def _swapped(apart: np.ndarray) -> float:
-    """Return the share of swaps of utterances whose sum is as far from 0 as that of all.
+def _randomization_p(differences: np.ndarray) -> float:
+    """Return the share of swaps whose difference is at least as extreme as the observed one.
 
-    Every swap of a few utterances is tried; of more, RESAMPLES drawn ones and the one that is.
+    All swaps of a few utterances are tried; of more, RESAMPLES random ones and the observed one.
     """
-    apart = apart[apart != 0]
-    count, far = len(apart), abs(int(apart.sum()))
+    differences = differences[differences != 0]
+    count, extreme = len(differences), abs(int(differences.sum()))
     if count <= EXACT:
         signs = 1 - 2 * ((np.arange(2**count)[:, None] >> np.arange(count)) & 1)
-        return float(np.mean(np.abs(signs @ apart) >= far))
-    random, seen = np.random.default_rng(SEED), 1
+        return float(np.mean(np.abs(signs @ differences) >= extreme))
+    random, digest = np.random.default_rng(SEED), 1
     step = max(1, _DRAWS // count)
     for begin in range(0, RESAMPLES, step):
         signs = random.integers(0, 2, (min(step, RESAMPLES - begin), count)) * 2 - 1
-        seen += int((np.abs(signs @ apart) >= far).sum())
-    return seen / (RESAMPLES + 1)
+        digest += int((np.abs(signs @ differences) >= extreme).sum())
+    return digest / (RESAMPLES + 1)
 
 
-def _percentiles(found: np.ndarray) -> Interval:
+def _percentile_interval(found: np.ndarray) -> Interval:
     tail = 50 * (1 - CONFIDENCE)
     low, high = np.percentile(found, [tail, 100 - tail])
     return Interval(float(low), float(high))
@@ -84,7 +88,7 @@ def _ratios(errors: np.ndarray, sizes: np.ndarray) -> np.ndarray:
 
 
 def _draws(sizes: np.ndarray) -> Iterator[np.ndarray]:
-    """Yield rows of indices, a resample each, RESAMPLES in all; always the same ones."""
+    """Yield rows of indices, one per resample, RESAMPLES in all, from a fixed seed."""
     if not sizes.sum():
         return
     random, count = np.random.default_rng(SEED), len(sizes)

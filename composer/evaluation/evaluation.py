@@ -1,4 +1,4 @@
-"""Put clips, what was heard and a normaliser together to error rates."""
+"""Compute error rates from clips, transcripts and a normaliser."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ import numpy as np
 from composer.core.errors import ComposerError, Place, Problem
 from composer.core.suggest import listed
 from composer.evaluation.bootstrap import Interval, Paired, interval, paired
-from composer.evaluation.data import Utterance
 from composer.evaluation.journal import Results, Transcript
 from composer.evaluation.normalizer import Normalizer
 from composer.evaluation.score import Counts, Score, score, total
+from composer.evaluation.utterance import Utterance
 
 if TYPE_CHECKING:
     from composer.evaluation.pace import Speed
@@ -25,16 +25,16 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Scored:
-    """A clip, what was heard of it, and its errors."""
+    """A clip, its transcript and its errors."""
 
     clip: Utterance
-    heard: Transcript
+    transcript: Transcript
     score: Score
 
 
 @dataclass(frozen=True)
 class Comparison:
-    """Another system on the same utterances; `wer` is its own, and less is better for ours."""
+    """Another system on the same utterances, with its own `wer`."""
 
     path: str
     made_by: Mapping[str, Any]
@@ -44,9 +44,9 @@ class Comparison:
 
 @dataclass(frozen=True)
 class Evaluation:
-    """A bundle's errors on some data, with all that made them.
+    """A bundle's errors on some data, with their provenance.
 
-    `failed` are clips that gave no hypothesis, `left_out` references that the normaliser's source
+    `failed` are clips without a hypothesis, `left_out` references that the normaliser's source
     does not score: neither is in any rate.
     """
 
@@ -79,16 +79,16 @@ class Evaluation:
 
     @cached_property
     def with_failed(self) -> Counts:
-        """Return the words' errors if nothing had been heard of the clips that failed."""
-        lost = score([(self.normalizer(each.reference), "") for each in self.failed])
-        return total([self.words, *(each.words for each in lost)])
+        """Return the word errors with failed clips counted as empty hypotheses."""
+        missing = score([(self.normalizer(each.reference), "") for each in self.failed])
+        return total([self.words, *(each.words for each in missing)])
 
     def within(self, percent: int) -> int:
         """Count the utterances whose word error rate is at most so many percent."""
         return sum(each.score.words.within(percent) for each in self.scored)
 
     def groups(self, field: str) -> dict[str, list[Scored]]:
-        """Return what was scored by a field of the data's lines."""
+        """Group the scored utterances by a field of the data's lines."""
         found: dict[str, list[Scored]] = {}
         for each in self.scored:
             found.setdefault(each.clip.fields.get(field, ""), []).append(each)
@@ -96,7 +96,10 @@ class Evaluation:
 
     def digest(self) -> str:
         """Return a digest of the utterances: ids, references and the bytes of their files."""
-        rows = [(each.heard.id, each.heard.sha256, each.heard.reference) for each in self.scored]
+        rows = [
+            (each.transcript.id, each.transcript.sha256, each.transcript.reference)
+            for each in self.scored
+        ]
         rows += [(each.id, each.sha256, each.reference) for each in self.failed]
         return f"sha256:{hashlib.sha256(repr(sorted(rows, key=repr)).encode()).hexdigest()}"
 
@@ -105,45 +108,46 @@ def evaluate(
     data: Path,
     made_by: Mapping[str, Any],
     clips: Sequence[Utterance],
-    heard: Mapping[str, Transcript],
+    transcripts: Mapping[str, Transcript],
     normalizer: Normalizer,
     speed: Speed,
 ) -> Evaluation:
-    """Score what was heard."""
-    failed = [heard[clip.id] for clip in clips if heard[clip.id].hypothesis is None]
-    kept, left_out, pairs = [], [], []
+    """Score transcripts."""
+    failed = [transcripts[clip.id] for clip in clips if transcripts[clip.id].hypothesis is None]
+    reused, left_out, pairs = [], [], []
     for clip in clips:
-        each = heard[clip.id]
+        each = transcripts[clip.id]
         if each.hypothesis is None:
             continue
         reference = normalizer(clip.reference, clip.fields)
         if normalizer.unscored(reference):
             left_out.append(clip.id)
             continue
-        kept.append((clip, each))
+        reused.append((clip, each))
         pairs.append((reference, normalizer(each.hypothesis, clip.fields)))
     scores = score(pairs, normalizer)
-    scored = [Scored(*both, found) for both, found in zip(kept, scores, strict=True)]
+    scored = [Scored(*both, found) for both, found in zip(reused, scores, strict=True)]
     return Evaluation(str(data), made_by, normalizer, scored, failed, left_out, speed)
 
 
 def require_words(clips: Sequence[Utterance], normalizer: Normalizer, data: Path) -> None:
-    """Raise R572 where no reference has a word that is scored."""
+    """Raise R572 if no reference has a scored word."""
     references = (normalizer(clip.reference, clip.fields) for clip in clips)
     if not any(each.strip() and not normalizer.unscored(each) for each in references):
-        message = f"no reference has a word once {normalizer} is through with it"
+        message = f"no reference has a word after normalization by {normalizer}"
         raise ComposerError(Problem("R572", message, Place(str(data))))
 
 
 def require_same_clips(clips: Sequence[Utterance], other: Results, path: Path) -> None:
     """Raise R574 unless other results are of these utterances: ids and references."""
     here = {clip.id: clip.reference for clip in clips}
-    there = {name: each.reference for name, each in other.heard.items()}
+    present = {name: each.reference for name, each in other.transcripts.items()}
     causes = []
+    common = [name for name in here if name in present]
     for what, names in (
-        ("only here", [name for name in here if name not in there]),
-        ("only there", [name for name in there if name not in here]),
-        ("with another reference", [n for n in here if n in there and here[n] != there[n]]),
+        ("only here", [name for name in here if name not in present]),
+        ("only there", [name for name in present if name not in here]),
+        ("with another reference", [name for name in common if here[name] != present[name]]),
     ):
         if names:
             causes.append(f"{len(names)} {what}: {listed(names)}")
@@ -152,37 +156,43 @@ def require_same_clips(clips: Sequence[Utterance], other: Results, path: Path) -
 
 
 def compare(ours: Evaluation, other: Results, path: Path) -> Comparison:
-    """Hold an evaluation against other results, scored alike, by a paired bootstrap.
+    """Compare an evaluation with other results, scored alike, by a paired bootstrap.
 
-    Raise R574 where a clip's file was another one, or a clip failed on either side.
+    Raise R574 if a clip's file differs, or a clip failed on either side.
     """
     causes = []
-    changed = [e.heard.id for e in ours.scored if e.heard.sha256 != other.heard[e.heard.id].sha256]
-    lost = [each.id for each in ours.failed]
-    lost += [e.heard.id for e in ours.scored if other.heard[e.heard.id].hypothesis is None]
-    for what, names in (("of other audio", changed), ("failed here or there", lost)):
+    changed = [
+        e.transcript.id
+        for e in ours.scored
+        if e.transcript.sha256 != other.transcripts[e.transcript.id].sha256
+    ]
+    missing = [each.id for each in ours.failed]
+    missing += [
+        e.transcript.id
+        for e in ours.scored
+        if other.transcripts[e.transcript.id].hypothesis is None
+    ]
+    for what, names in (("of other audio", changed), ("failed here or there", missing)):
         if names:
             causes.append(f"{len(names)} {what}: {listed(names)}")
     if causes:
         _refuse(path, causes)
     rule = ours.normalizer
-    pairs = [
-        (
-            rule(each.clip.reference, each.clip.fields),
-            rule(other.heard[each.clip.id].hypothesis or "", each.clip.fields),
-        )
-        for each in ours.scored
-    ]
-    theirs = [each.words for each in score(pairs, rule)]
+    pairs = []
+    for each in ours.scored:
+        hypothesis = other.transcripts[each.clip.id].hypothesis or ""
+        fields = each.clip.fields
+        pairs.append((rule(each.clip.reference, fields), rule(hypothesis, fields)))
+    other_counts = [each.words for each in score(pairs, rule)]
     errors, sizes = _arrays([each.score.words for each in ours.scored])
-    others, _ = _arrays(theirs)
+    others, _ = _arrays(other_counts)
     return Comparison(
-        str(path), other.made_by, total(theirs).rate or 0.0, paired(errors, others, sizes)
+        str(path), other.made_by, total(other_counts).rate or 0.0, paired(errors, others, sizes)
     )
 
 
 def _refuse(path: Path, causes: Sequence[str]) -> None:
-    message = "the two results are not of the same utterances, so that no pairs can be made"
+    message = "the two results are not of the same utterances and cannot be paired"
     hint = "evaluate both bundles on the same data, without failures"
     raise ComposerError(Problem("R574", message, Place(str(path)), tuple(causes), hint))
 

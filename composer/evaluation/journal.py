@@ -1,4 +1,4 @@
-"""Keep what was heard, a line an utterance, so that a run that was killed goes on where it was."""
+"""Save transcripts, a line per utterance, so that an interrupted run can resume."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ VERSION = 1
 
 @dataclass(frozen=True)
 class Transcript:
-    """What one clip gave: a hypothesis as the bundle gave it, or the problems it failed with.
+    """The result for one clip: the bundle's hypothesis, or the problems it failed with.
 
     `sha256` is that of the clip's file, `seconds` its length; `finish_reason` and `tokens` are the
     decoder's.
@@ -46,24 +46,24 @@ _LINE = TypeAdapter(Transcript)
 
 @dataclass(frozen=True)
 class Results:
-    """A file of what was heard: what made it, its lines by id, and how many bytes are whole."""
+    """A file of transcripts: its provenance, its lines by id, and the bytes of complete lines."""
 
     made_by: Mapping[str, Any]
-    heard: Mapping[str, Transcript]
-    whole: int
+    transcripts: Mapping[str, Transcript]
+    complete: int
 
 
 def read_results(path: Path) -> Results:
-    """Read a file of results but for a last line that was cut off; raise R571 if it is none."""
+    """Read a file of results except for a truncated last line; raise R571 if it is not one."""
     try:
         data = path.read_bytes()
     except OSError as error:
         why = f"cannot be read: {error.strerror}"
         raise ComposerError(Problem("R571", f"the results {why}", Place(str(path)))) from None
-    whole = data.rfind(b"\n") + 1
-    lines = data[:whole].split(b"\n")[:-1]
+    complete = data.rfind(b"\n") + 1
+    lines = data[:complete].split(b"\n")[:-1]
     made_by = _header(path, lines[0]) if lines else {}
-    heard = {}
+    transcripts = {}
     for number, line in enumerate(lines[1:], 2):
         try:
             each = _LINE.validate_json(line)
@@ -71,12 +71,12 @@ def read_results(path: Path) -> Results:
             first = error.errors(include_url=False)[0]
             what = " ".join(map(str, (*first["loc"], first["msg"])))
             place = Place(str(path), number)
-            hint = "delete the line, and its clip is run again"
+            hint = "delete the line, and its clip will be run again"
             raise ComposerError(
-                Problem("R571", f"this is no result: {what}", place, hint=hint)
+                Problem("R571", f"this line is not a result: {what}", place, hint=hint)
             ) from None
-        heard[each.id] = each
-    return Results(made_by, heard, whole)
+        transcripts[each.id] = each
+    return Results(made_by, transcripts, complete)
 
 
 def _header(path: Path, line: bytes) -> dict[str, Any]:
@@ -86,34 +86,34 @@ def _header(path: Path, line: bytes) -> dict[str, Any]:
         header = None
     known = isinstance(header, dict) and header.get("evaluation") == VERSION
     if not known or not isinstance(header.get("bundle"), dict):
-        hint = f"name a file that composer eval -o wrote; this composer writes version {VERSION}"
+        hint = f"give a file that composer eval -o wrote, of version {VERSION}"
         place = Place(str(path), 1)
         raise ComposerError(
-            Problem("R571", "the file is no results of composer eval", place, hint=hint)
+            Problem("R571", "the file is not a result file of composer eval", place, hint=hint)
         )
     return {key: value for key, value in header.items() if key != "evaluation"}
 
 
 class Journal:
-    """A file of results that grows by whole lines, and is in the data's order at the end."""
+    """A file of results that grows by complete lines, and is in the data's order at the end."""
 
     def __init__(self, path: Path, made_by: Mapping[str, Any]) -> None:
-        """Open the file for this process alone, and take up what another one left.
+        """Open the file exclusively, and read the lines of an earlier run.
 
-        Raise R570 where something else made it, R576 where another process has it open.
+        Raise R570 if other settings made it, R576 if another process has it open.
         """
         self.path = path
         self.made_by = json.loads(json.dumps(made_by))
-        self.file = _locked(path)
+        self.file = _open_locked(path)
         try:
             results = read_results(path)
-            self.heard = dict(results.heard)
-            self.fresh = not results.whole
-            if not self.fresh:
-                _hold(path, results.made_by, self.made_by)
-            self.file.truncate(results.whole)
+            self.transcripts = dict(results.transcripts)
+            self.is_new = not results.complete
+            if not self.is_new:
+                _require_same_run(path, results.made_by, self.made_by)
+            self.file.truncate(results.complete)
             self.file.seek(0, os.SEEK_END)
-            if self.fresh:
+            if self.is_new:
                 self._write(_header_line(self.made_by))
         except BaseException:
             self.file.close()
@@ -126,23 +126,23 @@ class Journal:
         self.file.close()
 
     def add(self, each: Transcript) -> None:
-        """Write one line, down to the disk."""
-        self.heard[each.id] = each
+        """Write one line and sync it to disk."""
+        self.transcripts[each.id] = each
         self._write(_line(each))
 
     def settle(self, order: Sequence[str]) -> None:
-        """Leave one line for each of `order` and no other, as a run that nothing stopped does."""
-        lines = [_header_line(self.made_by), *(_line(self.heard[name]) for name in order)]
+        """Rewrite the file with exactly the lines of `order`, as an uninterrupted run would."""
+        lines = [_header_line(self.made_by), *(_line(self.transcripts[name]) for name in order)]
         text = "".join(lines).encode()
         if self.path.read_bytes() == text:
             return
-        fresh = self.path.with_name(f"{self.path.name}.new")
+        is_new = self.path.with_name(f"{self.path.name}.new")
         try:
-            with fresh.open("wb") as file:
+            with is_new.open("wb") as file:
                 file.write(text)
                 file.flush()
                 os.fsync(file.fileno())
-            os.replace(fresh, self.path)
+            os.replace(is_new, self.path)
         except OSError as error:
             raise unwritable(self.path, error) from None
 
@@ -155,7 +155,7 @@ class Journal:
             raise unwritable(self.path, error) from None
 
 
-def _locked(path: Path) -> BinaryIO:
+def _open_locked(path: Path) -> BinaryIO:
     import fcntl
 
     try:
@@ -167,26 +167,29 @@ def _locked(path: Path) -> BinaryIO:
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         # Who held it may just have put another file in its place.
-        alone = os.path.samestat(os.fstat(file.fileno()), path.stat())
+        is_current = os.path.samestat(os.fstat(file.fileno()), path.stat())
     except OSError:
-        alone = False
-    if not alone:
+        is_current = False
+    if not is_current:
         file.close()
-        hint = "wait for it, or take another folder"
+        hint = "wait for it, or use another folder"
         raise ComposerError(
             Problem(
-                "R576", "another evaluation writes its results here", Place(str(path)), hint=hint
+                "R576",
+                "another evaluation is writing its results here",
+                Place(str(path)),
+                hint=hint,
             )
         )
     return file
 
 
-def _hold(path: Path, before: Mapping[str, Any], now: Mapping[str, Any]) -> None:
-    """Raise R570 with what differs, both ways of it."""
+def _require_same_run(path: Path, before: Mapping[str, Any], now: Mapping[str, Any]) -> None:
+    """Raise R570 with the settings that differ."""
     causes = tuple(_differences(before, now))
     if causes:
-        message = "the results here were made otherwise, and cannot be gone on with"
-        hint = "take another folder, or delete these"
+        message = "these results were made with other settings and cannot be resumed"
+        hint = "use another folder, or delete these"
         raise ComposerError(Problem("R570", message, Place(str(path)), causes=causes, hint=hint))
 
 
@@ -203,8 +206,8 @@ def _header_line(made_by: Mapping[str, Any]) -> str:
 
 
 def _line(each: Transcript) -> str:
-    held = {key: value for key, value in asdict(each).items() if value is not None}
+    entries = {key: value for key, value in asdict(each).items() if value is not None}
     for key in ("sha256", "seconds"):
-        held.setdefault(key, None)
-    ordered = {key: held[key] for key in asdict(each) if key in held}
+        entries.setdefault(key, None)
+    ordered = {key: entries[key] for key in asdict(each) if key in entries}
     return json.dumps(ordered, ensure_ascii=False) + "\n"

@@ -1,4 +1,4 @@
-"""What a normaliser is: a rule that makes texts comparable before their words are counted."""
+"""A normaliser: a rule that makes texts comparable before their words are counted."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ Fields = Mapping[str, str]
 
 @dataclass(frozen=True)
 class Normalizer:
-    """A rule by its name, which is that of its entry point, and its version.
+    """A rule with its name, which is that of its entry point, and its version.
 
-    `source` says whose behaviour it has. `call` takes a text and the other fields of its line, and
-    gives words with spaces between them. `unscored` tells which normalised references the source
-    leaves out. `align` aligns words where the source does more than count edits.
+    `source` is the implementation it reproduces. `call` takes a text and the other fields of its
+    line and returns words separated by spaces. `unscored` tells which normalised references the
+    source leaves out. `align` aligns words if the source does more than count edits.
     """
 
     name: str
@@ -36,11 +36,11 @@ class Normalizer:
 
 
 def normalizers() -> list[str]:
-    """Return the name of every normaliser there is."""
+    """Return the names of all normalisers."""
     return extensions(GROUP)
 
 
 def normalizer(name: str) -> Normalizer:
-    """Return a normaliser; raise KeyError when there is none."""
+    """Return a normaliser; raise KeyError if there is none."""
     loaded: Normalizer = extension(GROUP, name)
     return loaded

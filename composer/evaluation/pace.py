@@ -1,4 +1,4 @@
-"""Time an evaluation over its sessions, so that one that was killed still tells its speed."""
+"""Time an evaluation over its sessions, interrupted ones included."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from composer.core.output import unwritable
 
 @dataclass(frozen=True)
 class Speed:
-    """Seconds of audio that were heard and of wall time that this took, over all sessions.
+    """Seconds of audio that were transcribed and of wall time for it, over all sessions.
 
-    Reading and resampling the clips is in it, loading the bundle is not.
+    This includes reading and resampling the clips, but not loading the bundle.
     """
 
     audio: float
@@ -32,7 +32,7 @@ class Speed:
 
 @dataclass(frozen=True)
 class Lap:
-    """A clip that is done: its seconds of audio, and how long its session had run by then."""
+    """A finished clip: its seconds of audio, and the elapsed time of its session."""
 
     __pydantic_config__ = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False)
 
@@ -46,7 +46,7 @@ _LAP = TypeAdapter(Lap)
 
 
 class Clock:
-    """Notes after each clip how long the session has run; a file keeps them beside the results."""
+    """Records the elapsed time after each clip, in a file beside the results."""
 
     def __init__(self, path: Path | None, jobs: int) -> None:
         self.path = path
@@ -56,11 +56,11 @@ class Clock:
         self.began = time.perf_counter()
 
     def start(self) -> None:
-        """Begin to count."""
+        """Start the clock."""
         self.began = time.perf_counter()
 
     def lap(self, seconds: float | None) -> None:
-        """Note that a clip of so many seconds is done."""
+        """Record that a clip of so many seconds is finished."""
         at = round(time.perf_counter() - self.began, 6)
         row = Lap(self.session, self.jobs, seconds or 0.0, at)
         self.rows.append(row)
@@ -81,16 +81,16 @@ class Clock:
 
 
 def _rows(path: Path) -> list[Lap]:
-    """Return the laps of earlier sessions; a line that was cut off is one that was not done."""
+    """Return the laps of earlier sessions; a truncated line counts as not finished."""
     try:
         data = path.read_bytes() if path.exists() else b""
-        whole = data[: data.rfind(b"\n") + 1]
-        if whole != data:
-            path.write_bytes(whole)
+        complete = data[: data.rfind(b"\n") + 1]
+        if complete != data:
+            path.write_bytes(complete)
     except OSError as error:
         raise unwritable(path, error) from None
     rows = []
-    for line in whole.splitlines():
+    for line in complete.splitlines():
         try:
             rows.append(_LAP.validate_json(line))
         except ValidationError:

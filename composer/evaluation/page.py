@@ -1,4 +1,4 @@
-"""Write an evaluation as one HTML page: no script, nothing from elsewhere but the clips."""
+"""Write an evaluation as one HTML page without scripts or external files but the clips."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ POLICY = "default-src 'none'; style-src 'unsafe-inline'; media-src * data: blob:
 
 
 def page(found: Evaluation, folder: Path, by: Sequence[str] = ()) -> str:
-    """Return the page as it is to lie in a folder: clips are linked by their way from there."""
+    """Return the page for a folder: clips are linked relative to it."""
     rows = sorted(found.scored, key=lambda each: (-_rate(each), each.clip.id))
     title = f"{found.made_by['bundle']['name']}, WER {percent(found.words.rate)}"
     parts = [
@@ -68,7 +68,9 @@ def _histogram(rows: Sequence[Scored]) -> str:
     most = max([*counts, 1])
     bars = []
     for number, count in enumerate(counts):
-        label = "0 %" if not number else f"to {BINS[number]} %" if number < len(BINS) else "over"
+        label = f"to {BINS[number]} %" if number < len(BINS) else "over"
+        if number == 0:
+            label = "0 %"
         bars.append(
             f'<div>{count}<i style="height:{8 * count / most:.2f}rem"></i>{escape(label)}</div>'
         )
@@ -83,15 +85,17 @@ def _article(each: Scored, folder: Path) -> str:
             line.append(f"<td{kind}>{escape(word)}</td>")
     table = "".join(f"<tr>{''.join(line)}</tr>" for line in cells)
     counts = each.score.words
-    said = f"{percent(counts.rate)} of {counts.total} words"
+    summary = f"{percent(counts.rate)} of {counts.total} words"
     source = quote(os.fsencode(Path(os.path.relpath(each.clip.path, folder)).as_posix()))
     if each.clip.offset is not None:
-        end = each.clip.offset + (each.heard.seconds or 0)
+        end = each.clip.offset + (each.transcript.seconds or 0)
         source += f"#t={each.clip.offset:g},{end:g}"
     return (
-        f'<article><header><b>{said}</b><audio controls preload="none" src="{escape(source)}">'
+        f"<article><header><b>{summary}</b>"
+        f'<audio controls preload="none" src="{escape(source)}">'
         f"</audio><span>{escape(each.clip.id)}</span></header><table>{table}</table>"
-        f"{_raw('reference', each.clip.reference)}{_raw('hypothesis', each.heard.hypothesis or '')}"
+        f"{_raw('reference', each.clip.reference)}"
+        f"{_raw('hypothesis', each.transcript.hypothesis or '')}"
         "</article>"
     )
 
@@ -101,5 +105,5 @@ def _raw(title: str, text: str) -> str:
 
 
 def _failure(name: str, problems: Sequence[dict[str, object]]) -> str:
-    told = escape("; ".join(f"{each['code']} {each['message']}" for each in problems))
-    return f"<article><header><b>failed</b><span>{escape(name)}</span></header>{told}</article>"
+    shown = escape("; ".join(f"{each['code']} {each['message']}" for each in problems))
+    return f"<article><header><b>failed</b><span>{escape(name)}</span></header>{shown}</article>"

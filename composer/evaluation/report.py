@@ -1,4 +1,4 @@
-"""Write an evaluation down: as JSON for programs, and in words."""
+"""Write an evaluation as JSON and as text."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ WIDTH = 88
 
 
 def report_json(found: Evaluation, by: Sequence[str] = ()) -> dict[str, Any]:
-    """Return an evaluation as JSON holds it; rates are fractions, times seconds."""
+    """Return an evaluation as JSON data; rates are fractions, times are seconds."""
     speed = found.speed
     return {
         "report": VERSION,
@@ -34,8 +34,8 @@ def report_json(found: Evaluation, by: Sequence[str] = ()) -> dict[str, Any]:
             "failed": len(found.failed),
             "left_out": len(found.left_out),
             "empty_references": sum(not each.score.words.total for each in found.scored),
-            "empty_hypotheses": sum(not each.score.words.heard for each in found.scored),
-            "cut_short": sum(each.heard.finish_reason == "length" for each in found.scored),
+            "empty_hypotheses": sum(not each.score.words.hypothesis_total for each in found.scored),
+            "cut_short": sum(each.transcript.finish_reason == "length" for each in found.scored),
             **{f"at_most_{percent}_percent": found.within(percent) for percent in PERCENT},
         },
         "words": _counts(found.words, "wer", found.wer),
@@ -54,24 +54,15 @@ def report_json(found: Evaluation, by: Sequence[str] = ()) -> dict[str, Any]:
             "jobs": list(speed.jobs),
             "sessions": speed.sessions,
         },
-        "groups": {
-            field: {
-                name: {
-                    "utterances": len(rows),
-                    **_counts(total(r.score.words for r in rows), "wer"),
-                }
-                for name, rows in found.groups(field).items()
-            }
-            for field in by
-        },
+        "groups": {field: _groups(found, field) for field in by},
         "against": _against(found.against) if found.against else None,
     }
 
 
-def _counts(counts: Counts, name: str, sure: Interval | None = None) -> dict[str, Any]:
+def _counts(counts: Counts, name: str, interval: Interval | None = None) -> dict[str, Any]:
     return {
         name: counts.rate,
-        **({"low": sure.low, "high": sure.high} if sure else {}),
+        **({"low": interval.low, "high": interval.high} if interval else {}),
         "errors": counts.errors,
         "N": counts.total,
         "S": counts.substitutions,
@@ -79,6 +70,13 @@ def _counts(counts: Counts, name: str, sure: Interval | None = None) -> dict[str
         "I": counts.insertions,
         "H": counts.hits,
     }
+
+
+def _groups(found: Evaluation, field: str) -> dict[str, Any]:
+    groups = {}
+    for name, rows in found.groups(field).items():
+        groups[name] = {"utterances": len(rows), **_counts(_words(rows), "wer")}
+    return groups
 
 
 def _words(rows: Sequence[Scored]) -> Counts:
@@ -99,7 +97,7 @@ def _against(other: Comparison) -> dict[str, Any]:
 
 
 def report_text(found: Evaluation, by: Sequence[str] = ()) -> str:
-    """Return an evaluation in words."""
+    """Return an evaluation as text."""
     many = len(found.scored)
     lines = [
         f"{found.made_by['bundle']['name']} on {found.data}, normaliser {found.normalizer}",
@@ -114,7 +112,7 @@ def report_text(found: Evaluation, by: Sequence[str] = ()) -> str:
         title = "at 0 %" if not percent else f"at most {percent} %"
         share = f"{100 * count / many:.1f} %" if many else "-"
         lines.append(f"{title:<14}{share:>8}   {count} of {many} utterances")
-    lines += _told(found)
+    lines += _notes(found)
     speed = found.speed
     if speed.rtf is not None:
         jobs = " and ".join(map(str, speed.jobs))
@@ -130,37 +128,39 @@ def report_text(found: Evaluation, by: Sequence[str] = ()) -> str:
 
 
 def percent(rate: float | None) -> str:
-    """Return a rate in percent with two digits behind the point; a dash where there is none."""
+    """Return a rate in percent with two decimals, or a dash for none."""
     return "-" if rate is None else f"{100 * rate:.2f} %"
 
 
-def _row(title: str, counts: Counts, name: str, sure: Interval | None) -> str:
-    span = f"[{100 * sure.low:.2f}, {100 * sure.high:.2f}]" if sure else "no interval"
+def _row(title: str, counts: Counts, name: str, interval: Interval | None) -> str:
+    span = f"[{100 * interval.low:.2f}, {100 * interval.high:.2f}]" if interval else "no interval"
     return (
         f"{title:<14}{percent(counts.rate):>8}   {name} {span}  N {counts.total}  "
         f"S {counts.substitutions}  D {counts.deletions}  I {counts.insertions}  H {counts.hits}"
     )
 
 
-def _told(found: Evaluation) -> list[str]:
-    """Return what is to be known of clips that are not in the rates, or are there oddly."""
+def _notes(found: Evaluation) -> list[str]:
+    """Return lines about clips that are not in the rates or are unusual."""
     lines = []
     if found.failed:
-        lost = percent(found.with_failed.rate)
-        lines.append(f"{'failed':<14}{len(found.failed):>8}   in no rate; as deletions WER {lost}")
+        missing = percent(found.with_failed.rate)
+        lines.append(
+            f"{'failed':<14}{len(found.failed):>8}   in no rate; as deletions WER {missing}"
+        )
     if found.left_out:
         lines.append(
             f"{'left out':<14}{len(found.left_out):>8}   references that {found.normalizer} skips"
         )
     empty = sum(not each.score.words.total for each in found.scored)
     if empty:
-        lines.append(f"{'empty':<14}{empty:>8}   references; what was heard there is inserted")
-    silent = sum(not each.score.words.heard for each in found.scored)
+        lines.append(f"{'empty':<14}{empty:>8}   references; their hypotheses count as insertions")
+    silent = sum(not each.score.words.hypothesis_total for each in found.scored)
     if silent:
-        lines.append(f"{'silent':<14}{silent:>8}   hypotheses without a word")
-    cut = sum(each.heard.finish_reason == "length" for each in found.scored)
+        lines.append(f"{'silent':<14}{silent:>8}   empty hypotheses")
+    cut = sum(each.transcript.finish_reason == "length" for each in found.scored)
     if cut:
-        lines.append(f"{'cut short':<14}{cut:>8}   the decoder reached its limit of tokens")
+        lines.append(f"{'cut short':<14}{cut:>8}   the decoder reached its token limit")
     return lines
 
 
@@ -178,10 +178,10 @@ def _table(found: Evaluation, field: str) -> list[str]:
 
 
 def _comparison(other: Comparison, made_by: Mapping[str, Any]) -> list[str]:
-    words, sure = other.words, other.words.interval
+    words, interval = other.words, other.words.interval
     name = other.made_by.get("bundle", {}).get("name", "?")
     verdict = "they differ" if words.p < 1 - CONFIDENCE else "no difference is shown"
-    span = f" [{100 * sure.low:+.2f}, {100 * sure.high:+.2f}]" if sure else ""
+    span = f" [{100 * interval.low:+.2f}, {100 * interval.high:+.2f}]" if interval else ""
     return [
         f"against {name} in {other.path}: WER {percent(other.wer)}",
         f"difference {100 * words.difference:+.2f} points{span}, p {words.p:.4f}: {verdict}",

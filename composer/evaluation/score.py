@@ -1,4 +1,4 @@
-"""Count word and character errors, utterance by utterance, with their alignment."""
+"""Count word and character errors per utterance, with their alignment."""
 
 from __future__ import annotations
 
@@ -27,21 +27,21 @@ class Counts:
 
     @property
     def total(self) -> int:
-        """Return how many words or characters the references have."""
+        """Return the number of words or characters in the references."""
         return self.hits + self.substitutions + self.deletions
 
     @property
-    def heard(self) -> int:
-        """Return how many the hypotheses have; a compound counts as its words in the reference."""
+    def hypothesis_total(self) -> int:
+        """Return the number in the hypotheses; a compound counts as its words in the reference."""
         return self.hits + self.substitutions + self.insertions
 
     @property
     def rate(self) -> float | None:
-        """Return errors over the references' length; None where they have none."""
+        """Return errors over the references' length, or None if they are empty."""
         return self.errors / self.total if self.total else None
 
     def within(self, percent: int) -> bool:
-        """Tell whether the rate is at most so many percent; of no words, if none were heard."""
+        """Tell whether errors are at most so many percent of the reference's length."""
         return 100 * self.errors <= percent * self.total
 
     def __add__(self, other: Counts) -> Counts:
@@ -55,7 +55,7 @@ class Counts:
 
 @dataclass(frozen=True)
 class Score:
-    """One utterance's errors in words and in characters, and how its words were aligned."""
+    """One utterance's errors in words and in characters, and the alignment of its words."""
 
     words: Counts
     characters: Counts
@@ -65,16 +65,16 @@ class Score:
 def score(pairs: Iterable[tuple[str, str]], normalizer: Normalizer | None = None) -> list[Score]:
     """Align normalised references and hypotheses, at equal cost of each kind of error.
 
-    jiwer does it, for words unless the normaliser aligns them itself. Words are what whitespace
-    separates; characters include one space between words.
+    jiwer aligns, except for words if the normaliser aligns them itself. Words are separated by
+    whitespace; characters include one space between words.
     """
     import jiwer
 
-    words = [(reference.split(), said.split()) for reference, said in pairs]
+    words = [(reference.split(), hypothesis.split()) for reference, hypothesis in pairs]
     if not words:
         return []
     references = [" ".join(reference) for reference, _ in words]
-    hypotheses = [" ".join(said) for _, said in words]
+    hypotheses = [" ".join(hypothesis) for _, hypothesis in words]
     spell = jiwer.Compose([jiwer.ReduceToListOfListOfChars()])
     letters = jiwer.process_characters(references, hypotheses, spell, spell)
     if normalizer and normalizer.align:
@@ -105,12 +105,12 @@ def _counts(spans: Iterable[Span]) -> Counts:
     return Counts(*sizes.values())
 
 
-def _spans(chunks: Sequence[Any], reference: Sequence[str], said: Sequence[str]) -> Spans:
+def _spans(chunks: Sequence[Any], reference: Sequence[str], hypothesis: Sequence[str]) -> Spans:
     return tuple(
         Span(
             chunk.type,
             tuple(reference[chunk.ref_start_idx : chunk.ref_end_idx]),
-            tuple(said[chunk.hyp_start_idx : chunk.hyp_end_idx]),
+            tuple(hypothesis[chunk.hyp_start_idx : chunk.hyp_end_idx]),
         )
         for chunk in chunks
     )

@@ -1,4 +1,4 @@
-"""Set a reference and a hypothesis above each other, word by word."""
+"""Show a reference and a hypothesis aligned word by word."""
 
 from __future__ import annotations
 
@@ -14,19 +14,19 @@ Paint = Callable[[str, str], str]
 
 
 def columns(spans: Sequence[Span]) -> list[tuple[str, str, str]]:
-    """Return each word of the reference, the word against it, and the mark of the error."""
+    """Return each word of the reference, its aligned word, and the mark of the error."""
     found = []
     for span in spans:
         pairs = list(zip_longest(span.reference, span.hypothesis, fillvalue=""))
         # A compound is written in one word on one side, and in several on the other.
         if span.kind == "equal" and len(span.reference) != len(span.hypothesis):
             pairs = [(" ".join(span.reference), " ".join(span.hypothesis))]
-        found += [(reference, said, MARKS[span.kind]) for reference, said in pairs]
+        found += [(reference, hypothesis, MARKS[span.kind]) for reference, hypothesis in pairs]
     return found
 
 
 def aligned(spans: Sequence[Span], width: int, paint: Paint = lambda text, mark: text) -> str:
-    """Return lines of reference, hypothesis and marks, broken where they reach `width`.
+    """Return lines of reference, hypothesis and marks, wrapped at `width`.
 
     A missing word is a row of stars. `paint` colours a word by its mark.
     """

@@ -11,15 +11,16 @@ from composer.core.errors import ComposerError, Problem
 from composer.core.output import as_json, write_file
 from composer.core.suggest import did_you_mean, listed
 from composer.evaluation import evaluation as scoring
-from composer.evaluation.data import Utterance, read_data
+from composer.evaluation.data import read_data
 from composer.evaluation.evaluation import Evaluation
 from composer.evaluation.journal import Journal, Transcript, read_results
-from composer.evaluation.listen import Listener, resumed
 from composer.evaluation.normalizer import Normalizer, normalizers
 from composer.evaluation.normalizer import normalizer as find_normalizer
 from composer.evaluation.pace import Clock
 from composer.evaluation.page import page
 from composer.evaluation.report import report_json
+from composer.evaluation.transcriber import Transcriber, reusable_transcripts
+from composer.evaluation.utterance import Utterance
 from composer.jobs.bundle import AnyBundle, Options, opened
 from composer.jobs.progress import OnProgress, Progress, no_progress
 from composer.jobs.speech import speech_task
@@ -76,7 +77,7 @@ def evaluate(
     output = Path(folder) if folder else None
     with opened(bundle) as ready:
         speech = speech_task(ready, task, inputs or {}, options or {})
-        listener = Listener(
+        transcriber = Transcriber(
             ready,
             speech.graph.task,
             speech.audio,
@@ -85,9 +86,9 @@ def evaluate(
             speech.options,
             in_flight,
         )
-        made_by = made_from(ready, listener.task, speech.inputs, speech.options)
+        made_by = made_from(ready, transcriber.task, speech.inputs, speech.options)
         transcripts, clock = _transcripts(
-            listener, clips, made_by, output, on_transcript or (lambda _: None), progress
+            transcriber, clips, made_by, output, on_transcript or (lambda _: None), progress
         )
     found = scoring.evaluate(data, made_by, clips, transcripts, rule, clock.speed())
     if other and against:
@@ -116,7 +117,7 @@ def _require_fields(clips: Sequence[Utterance], names: Sequence[str]) -> None:
 
 
 def _transcripts(
-    listener: Listener,
+    transcriber: Transcriber,
     clips: Sequence[Utterance],
     made_by: Mapping[str, Any],
     folder: Path | None,
@@ -125,38 +126,41 @@ def _transcripts(
 ) -> tuple[Mapping[str, Transcript], Clock]:
     """Run the clips that the folder has no transcript of, and return all by their ids."""
     if folder is None:
-        clock, found = Clock(None, listener.jobs), {}
-        for each in run_clips(listener, clips, clock, progress):
+        clock, found = Clock(None, transcriber.jobs), {}
+        for each in run_clips(transcriber, clips, clock, progress):
             found[each.id] = each
             on_transcript(each)
         return found, clock
     with Journal(folder / RESULTS, made_by) as journal:
-        if journal.fresh:
+        if journal.is_new:
             (folder / TIMES).unlink(missing_ok=True)
-        clock = Clock(folder / TIMES, listener.jobs)
-        kept = resumed(clips, journal.heard, folder / RESULTS)
+        clock = Clock(folder / TIMES, transcriber.jobs)
+        kept = reusable_transcripts(clips, journal.transcripts, folder / RESULTS)
         if kept:
             progress(Progress("resuming", str(folder / RESULTS), len(kept), len(clips)))
         missing = [clip for clip in clips if clip.id not in kept]
-        for each in run_clips(listener, missing, clock, progress):
+        for each in run_clips(transcriber, missing, clock, progress):
             journal.add(each)
             on_transcript(each)
         journal.settle([clip.id for clip in clips])
-        return dict(journal.heard), clock
+        return dict(journal.transcripts), clock
 
 
 def run_clips(
-    listener: Listener, clips: Sequence[Utterance], clock: Clock, progress: OnProgress = no_progress
+    transcriber: Transcriber,
+    clips: Sequence[Utterance],
+    clock: Clock,
+    progress: OnProgress = no_progress,
 ) -> Iterator[Transcript]:
     """Load the bundle and yield what each clip gave; the clock counts from then on."""
     if not clips:
         return
-    name = listener.bundle.name
+    name = transcriber.bundle.name
     progress(Progress("loading", name))
-    listener.bundle.load(listener.task)
+    transcriber.bundle.load(transcriber.task)
     clock.start()
     progress(Progress("evaluating", name, 0, len(clips)))
-    for done, each in enumerate(listener.hear(clips), 1):
+    for done, each in enumerate(transcriber.transcribe(clips), 1):
         yield each
         clock.lap(each.seconds if each.error is None else None)
         progress(Progress("evaluating", name, done, len(clips)))

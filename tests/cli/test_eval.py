@@ -130,7 +130,7 @@ def test_a_first_and_a_last_clip_that_fail_keep_their_places(cli, bundle, data, 
     for number in (0, 1, 3, 5):
         (tmp_path / f"c{number}.wav").write_bytes(b"no audio")
     assert cli("eval", bundle, path, "-o", tmp_path / "o", "--jobs", 3)[0] == 5
-    heard = read_results(tmp_path / "o" / "results.jsonl").heard
+    heard = read_results(tmp_path / "o" / "results.jsonl").transcripts
     assert [(each.id, each.hypothesis) for each in heard.values()] == [
         ("c0.wav", None), ("c1.wav", None), ("c2.wav", "6."), ("c3.wav", None), ("c4.wav", "8."),
         ("c5.wav", None),
@@ -140,7 +140,7 @@ def test_a_first_and_a_last_clip_that_fail_keep_their_places(cli, bundle, data, 
 def test_a_reference_without_a_word(cli, bundle, data, tmp_path):
     path = data((8, ""), (8, " "))
     assert cli("eval", bundle, path, "-o", tmp_path / "o") == (
-        5, "", f"{path}: R572 no reference has a word once none@1 is through with it\n",
+        5, "", f"{path}: R572 no reference has a word after normalization by none@1\n",
     )  # fmt: skip
     assert not (tmp_path / "o").exists()  # told before a clip is run
 
@@ -185,9 +185,9 @@ def test_other_settings_and_other_data_are_refused(cli, bundle, data, tmp_path):
     bundle.write_text(bundle.read_text().removesuffix("# more\n"))
     path.write_text(path.read_text().replace("7.", "8.", 1))
     assert cli("eval", bundle, path, "-o", out)[2] == (
-        f"{out}/results.jsonl: R575 the results here are of other data\n"
+        f"{out}/results.jsonl: R575 these results are of other data\n"
         "    1 of other audio or text: c0.wav\n"
-        "    hint: take another folder, or delete these lines\n"
+        "    hint: use another folder, or delete these lines\n"
     )
 
 
@@ -235,7 +235,7 @@ def test_against_other_utterances(cli, bundle, data, tmp_path, clip):
     path, out = data((8, "7."), (8, "7.")), tmp_path / "o"
     assert cli("eval", bundle, path, "-o", out)[0] == 0
     theirs = out / "results.jsonl"
-    told = "the two results are not of the same utterances, so that no pairs can be made"
+    told = "the two results are not of the same utterances and cannot be paired"
     head = f"{theirs}: R574 {told}\n"
     hint = "    hint: evaluate both bundles on the same data, without failures\n"
     more = data((8, "7."), (8, "8."), (8, "7."), name="more.jsonl")

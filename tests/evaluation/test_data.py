@@ -137,7 +137,7 @@ def test_a_length_that_is_not_stated_so(tmp_path, clip, stated, message):
         found.audio()
     assert str(caught.value) == (
         f"{tmp_path}/a.wav: R573 the file has 1.00 s, and {message}\n"
-        "    hint: correct the duration, or the file is another one"
+        "    hint: correct the duration, or use the right file"
     )
 
 
@@ -153,11 +153,11 @@ def test_a_length_may_be_rounded(tmp_path, clip):
         ("{", "the line cannot be read: Expecting property name enclosed in double quotes: line 1 "
               "column 2 (char 1)"),
         ("[]", "the line is a list, not an object"),
-        ('{"audio": "a.wav", "text": "x", "text": "y"}', "the line cannot be read: a name comes "
+        ('{"audio": "a.wav", "text": "x", "text": "y"}', "the line cannot be read: a key occurs "
          "twice"),
-        ('{"text": "x"}', "no field is the clip; there are: text\n    hint: it is to be called "
+        ('{"text": "x"}', "no field is the clip; there are: text\n    hint: it must be called "
                           "audio_filepath, audio_path, file_name, audio"),
-        ('{"audio": "a.wav"}', "no field is the reference; there are: audio\n    hint: it is to be "
+        ('{"audio": "a.wav"}', "no field is the reference; there are: audio\n    hint: it must be "
                                "called text, sentence, normalized_text, transcript, transcription, "
                                "answer"),
         ('{"audio": "a.wav", "text": "x", "sentence": "y"}', "several fields could be the "
@@ -202,20 +202,20 @@ def test_a_row_of_another_width(tmp_path, clip):
     clip("a.wav")
     path = tmp_path / "d.csv"
     path.write_text("audio,text\na.wav,one, two\n")
-    assert refused(path) == [f"{path}:2: R581 the first row has 2 columns, and this one has not"]
+    assert refused(path) == [f"{path}:2: R581 the first row has 2 columns, but this one does not"]
 
 
 def test_a_column_that_comes_twice(tmp_path):
     path = tmp_path / "d.csv"
     path.write_text("audio,text,text\na.wav,one,two\n")
-    assert refused(path) == [f"{path}:1: R581 a column's name comes twice"]
+    assert refused(path) == [f"{path}:1: R581 a column's name occurs twice"]
 
 
 def test_clips_that_are_missing(tmp_path, clip):
     clip("a.wav")
     path = lines(tmp_path / "d.jsonl", *({"audio": f"{n}.wav", "text": "x"} for n in "abc"))
     assert refused(path) == [
-        f"{path}:2: R582 2 of 3 clips are not there: {tmp_path}/b.wav, {tmp_path}/c.wav, "
+        f"{path}:2: R582 2 of 3 clips do not exist: {tmp_path}/b.wav, {tmp_path}/c.wav, "
         "lines 2, 3\n"
         "    hint: paths are relative to the file that names them"
     ]
@@ -225,8 +225,8 @@ def test_an_utterance_that_is_there_twice(tmp_path, clip):
     clip("a.wav")
     path = lines(tmp_path / "d.jsonl", *[{"audio": "a.wav", "text": "x"}] * 2)
     assert refused(path) == [
-        f"{path}:1: R583 more than one line is about a.wav, lines 1, 2\n"
-        "    hint: an utterance counts once: take the others out"
+        f"{path}:1: R583 more than one line is for a.wav, lines 1, 2\n"
+        "    hint: an utterance counts once: remove the other lines"
     ]
 
 
@@ -237,19 +237,19 @@ def test_what_is_left_over_in_a_folder(tmp_path, clip):
     (tmp_path / "a.txt").write_text("x")
     (tmp_path / "c.txt").write_text("x")
     assert refused(tmp_path) == [
-        f"{tmp_path}: R583 several clips have one text: a.flac, a.wav",
-        f"{tmp_path}: R584 no text is beside b.wav",
-        f"{tmp_path}: R584 no clip is beside c.txt",
+        f"{tmp_path}: R583 several clips share one text: a.flac, a.wav",
+        f"{tmp_path}: R584 there is no text file for b.wav",
+        f"{tmp_path}: R584 there is no clip for c.txt",
     ]
     lines(tmp_path / "metadata.jsonl", {"file_name": "a.wav", "text": "x"})
     assert refused(tmp_path) == [
-        f"{tmp_path}: R584 no line of metadata.jsonl is about a.flac, b.wav\n"
-        "    hint: give every clip its line, or move it out"
+        f"{tmp_path}: R584 metadata.jsonl has no line for a.flac, b.wav\n"
+        "    hint: add a line for each clip, or move the clip out"
     ]
     (tmp_path / "metadata.csv").write_text("file_name,text\n")
     assert refused(tmp_path) == [
         f"{tmp_path}: R580 there are both metadata.jsonl and metadata.csv\n"
-        "    hint: name the one to read"
+        "    hint: give the one to read"
     ]
 
 
@@ -258,9 +258,7 @@ def test_no_data(tmp_path, clip):
         f"{tmp_path}/no: R580 the data cannot be read: the file does not exist"
     ]
     (tmp_path / "d.jsonl").write_text("\n")
-    assert refused(tmp_path / "d.jsonl") == [
-        f"{tmp_path}/d.jsonl: R580 there is nothing to evaluate in it"
-    ]
+    assert refused(tmp_path / "d.jsonl") == [f"{tmp_path}/d.jsonl: R580 it has no utterances"]
     clip("a.wav")
     message = (
         f"{tmp_path}: R580 the folder has no clips with a text each, and no metadata\n    hint: "
@@ -287,7 +285,7 @@ def test_one_clip_by_two_names(tmp_path, clip):
     for other in ("./a.wav", str(path)):
         rows = [{"audio": name, "text": "x"} for name in ("a.wav", other)]
         (told,) = refused(lines(tmp_path / "d.jsonl", *rows))
-        assert f"R583 more than one line is about a.wav, {other}, lines 1, 2\n" in told
+        assert f"R583 more than one line is for a.wav, {other}, lines 1, 2\n" in told
 
 
 def test_one_clip_by_a_link_or_from_its_start(tmp_path, clip):
@@ -295,13 +293,13 @@ def test_one_clip_by_a_link_or_from_its_start(tmp_path, clip):
     for other in ({"audio": "b.wav"}, {"audio": "a.wav", "offset": 0}):
         rows = [{**row, "text": "x"} for row in ({"audio": "a.wav"}, other)]
         (told,) = refused(lines(tmp_path / "d.jsonl", *rows))
-        assert "R583 more than one line is about a.wav, " in told
+        assert "R583 more than one line is for a.wav, " in told
 
 
 def test_a_path_that_no_file_can_have(tmp_path):
     for name in ("a" * 5000, "a\0.wav"):
         (told,) = refused(lines(tmp_path / "d.jsonl", {"audio": name, "text": "x"}))
-        assert "R582 1 of 1 clips are not there" in told
+        assert "R582 1 of 1 clips do not exist" in told
 
 
 def test_a_duration_beyond_floats(tmp_path, clip):
@@ -324,11 +322,11 @@ def test_halves_of_characters(tmp_path, clip, change):
     """JSON can name them, and no file of results could hold them."""
     clip("a.wav")
     path = lines(tmp_path / "d.jsonl", {"audio": "a.wav", "text": "x", **change})
-    assert refused(path) == [f"{path}: R581 the name or the text of 'a.wav' is no Unicode"]
+    assert refused(path) == [f"{path}: R581 the name or the text of 'a.wav' is not valid Unicode"]
 
 
 def test_a_name_that_is_no_unicode(tmp_path, clip):
     clip("d/b.wav").rename(tmp_path / "d" / "b\udcff.wav")
     (tmp_path / "d" / "b\udcff.txt").write_text("x")
     (told,) = refused(tmp_path / "d")
-    assert "R581 the name or the text of 'b\\udcff.wav' is no Unicode" in told
+    assert "R581 the name or the text of 'b\\udcff.wav' is not valid Unicode" in told

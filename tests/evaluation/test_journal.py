@@ -41,8 +41,8 @@ def test_what_is_written_is_read(path):
     write(path, heard("a", tokens=3, finish_reason="stop"), FAILED)
     found = read_results(path)
     assert found.made_by == MADE
-    assert found.heard == {"a": heard("a", tokens=3, finish_reason="stop"), "c": FAILED}
-    assert found.whole == path.stat().st_size
+    assert found.transcripts == {"a": heard("a", tokens=3, finish_reason="stop"), "c": FAILED}
+    assert found.complete == path.stat().st_size
     assert json.loads(path.read_text().splitlines()[1]) == {
         "id": "a", "sha256": "0" * 64, "seconds": 1.5, "reference": "é said", "hypothesis": "said",
         "finish_reason": "stop", "tokens": 3,
@@ -57,8 +57,8 @@ def test_a_line_that_was_cut_off_is_written_anew(path, lost):
     last = len(whole.splitlines(True)[-1])
     path.write_bytes(whole[: len(whole) - 1 - (last - 1) * (lost - 1) // 10])
     with Journal(path, MADE) as journal:
-        assert list(journal.heard) == ["a"]
-        assert not journal.fresh
+        assert list(journal.transcripts) == ["a"]
+        assert not journal.is_new
         journal.add(heard("b"))
     assert path.read_bytes() == whole
 
@@ -69,7 +69,7 @@ def test_a_first_line_that_was_cut_off(path, left):
     whole = path.read_bytes()
     path.write_bytes(whole[:left])
     with Journal(path, MADE) as journal:
-        assert journal.fresh
+        assert journal.is_new
         journal.add(heard("a"))
     assert path.read_bytes() == whole
 
@@ -88,11 +88,11 @@ def test_another_maker_is_refused_with_both_ways(path):
     other = {"bundle": {"name": "b", "files": {"y": "sha256:2"}}, "settings": {"answer": {"n": 2}}}
     before = path.read_bytes()
     assert refused(Journal, path, other) == (
-        f"{path}: R570 the results here were made otherwise, and cannot be gone on with\n"
+        f"{path}: R570 these results were made with other settings and cannot be resumed\n"
         '    bundle.files.x: "sha256:1" there, null now\n'
         '    bundle.files.y: null there, "sha256:2" now\n'
         "    settings.answer.n: 1 there, 2 now\n"
-        "    hint: take another folder, or delete these"
+        "    hint: use another folder, or delete these"
     )
     assert path.read_bytes() == before
 
@@ -115,8 +115,8 @@ def test_a_line_that_is_no_result(path, line, what):
     with path.open("a") as file:
         file.write(f"{line}\n")
     assert refused(read_results, path) == (
-        f"{path}:3: R571 this is no result: {what}\n"
-        "    hint: delete the line, and its clip is run again"
+        f"{path}:3: R571 this line is not a result: {what}\n"
+        "    hint: delete the line, and its clip will be run again"
     )
 
 
@@ -135,8 +135,8 @@ def test_another_file(path, text):
     path.parent.mkdir()
     path.write_text(text)
     expected = (
-        f"{path}:1: R571 the file is no results of composer eval\n"
-        "    hint: name a file that composer eval -o wrote; this composer writes version 1"
+        f"{path}:1: R571 the file is not a result file of composer eval\n"
+        "    hint: give a file that composer eval -o wrote, of version 1"
     )
     assert refused(read_results, path) == expected
     assert refused(Journal, path, MADE) == expected
@@ -163,8 +163,8 @@ def test_one_at_a_time(path):
     try:
         assert ready.wait(30)
         assert refused(Journal, path, MADE) == (
-            f"{path}: R576 another evaluation writes its results here\n"
-            "    hint: wait for it, or take another folder"
+            f"{path}: R576 another evaluation is writing its results here\n"
+            "    hint: wait for it, or use another folder"
         )
     finally:
         done.set()
@@ -184,7 +184,7 @@ def test_a_file_that_was_replaced_while_it_was_opened(path, monkeypatch):
         path.write_bytes(path.with_name("old").read_bytes())
 
     monkeypatch.setattr(fcntl, "flock", late)
-    assert "R576 another evaluation writes" in refused(Journal, path, MADE)
+    assert "R576 another evaluation is writing" in refused(Journal, path, MADE)
 
 
 def test_what_cannot_be_settled(path):

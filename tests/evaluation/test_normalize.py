@@ -232,7 +232,7 @@ def test_voices_in_the_wild():
 
 
 @pytest.mark.parametrize(
-    ("fields", "apart"),
+    ("fields", "spaced"),
     [
         ({"subset": "real-zh-far_field"}, True),
         ({"subset": "zh-noise", "lang": "en"}, True),
@@ -244,8 +244,8 @@ def test_voices_in_the_wild():
         ({}, False),
     ],
 )
-def test_voices_in_the_wild_tell_a_language_by_the_line(fields, apart):
-    assert normal("vitw", "你好", fields) == ("你 好" if apart else "你好")
+def test_voices_in_the_wild_tell_a_language_by_the_line(fields, spaced):
+    assert normal("vitw", "你好", fields) == ("你 好" if spaced else "你好")
 
 
 def test_a_normaliser_says_its_version_and_source():

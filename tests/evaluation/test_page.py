@@ -10,13 +10,13 @@ import pytest
 
 from composer.evaluation import pace
 from composer.evaluation.bootstrap import interval
-from composer.evaluation.data import Utterance
 from composer.evaluation.evaluation import evaluate
 from composer.evaluation.journal import Journal, Transcript
 from composer.evaluation.normalizer import normalizer
 from composer.evaluation.normalizers.leaderboard import FILLERS, NAMES
 from composer.evaluation.pace import Clock, Speed
 from composer.evaluation.page import page
+from composer.evaluation.utterance import Utterance
 from composer.jobs.evaluate import run_clips
 
 MADE = {"bundle": {"name": "b", "variant": None, "manifest": "sha256:1", "files": {}, "lock": None},
@@ -78,16 +78,16 @@ def test_loading_is_no_part_of_the_real_time_factor(monkeypatch):
         def load(self, task):
             now[0] += 50.0
 
-    class Listener:
+    class Transcriber:
         bundle, task, jobs = Bundle(), "t", 1
 
-        def hear(self, clips):
+        def transcribe(self, clips):
             for name in clips:
                 now[0] += 2.0
                 yield heard(name, "x")
 
     clock = Clock(None, 1)
-    assert len(list(run_clips(Listener(), ["a", "b"], clock))) == 2
+    assert len(list(run_clips(Transcriber(), ["a", "b"], clock))) == 2
     assert clock.speed() == Speed(2.0, 4.0, 1, (1,))
 
 

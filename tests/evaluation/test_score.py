@@ -73,4 +73,4 @@ def test_within(counts, percent, within):
 def test_a_hypothesis_of_which_no_word_is_left():
     rule = normalizer("release-000")
     pairs = [(rule("a b"), rule(said)) for said in ("", "...", "b.")]
-    assert [each.words.heard for each in score(pairs, rule)] == [0, 0, 1]
+    assert [each.words.hypothesis_total for each in score(pairs, rule)] == [0, 0, 1]

@@ -58,7 +58,7 @@ def test_a_folder_keeps_what_was_run(mini, data, tmp_path):
         "report.json",
         "index.html",
     }
-    assert list(read_results(folder / "results.jsonl").heard) == ["c0.flac", "c1.flac"]
+    assert list(read_results(folder / "results.jsonl").transcripts) == ["c0.flac", "c1.flac"]
     assert json.loads((folder / "report.json").read_text())["words"]["wer"] == first.words.rate
     again = composer.evaluate(
         mini, data, folder=folder, on_transcript=seen.append, progress=steps.append

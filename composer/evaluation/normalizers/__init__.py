@@ -1,1 +1,1 @@
-"""Normalisers: named and versioned rules that make texts comparable, one a file."""
+"""Normalisers: named and versioned rules that make texts comparable, one per file."""

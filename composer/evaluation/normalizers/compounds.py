@@ -1,21 +1,21 @@
-"""Take a compound written in one word or in several for the same."""
+"""Treat a compound written as one word or as several as equal."""
 
 from __future__ import annotations
 
 from composer.evaluation.alignment import Span
 
 
-def align(reference: list[str], said: list[str]) -> tuple[Span, ...]:
-    """Align words at equal cost of each error, and compounds at none.
+def align(reference: list[str], hypothesis: list[str]) -> tuple[Span, ...]:
+    """Align words at equal cost for each error, and compounds at none.
 
-    Neighbours on either side may stand, joined, for one word on the other: `white paper` for
+    Neighbours on either side, joined, may match one word on the other: `white paper` matches
     `whitepaper`. kaldialign counts so with `merge_compounds`, each word of the reference as one.
     """
-    joins = _joins(reference, said)
+    joins = _joins(reference, hypothesis)
     spans: list[Span] = []
     i = j = 0
-    for next_i, next_j in _path(reference, said, joins):
-        words = tuple(reference[i:next_i]), tuple(said[j:next_j])
+    for next_i, next_j in _path(reference, hypothesis, joins):
+        words = tuple(reference[i:next_i]), tuple(hypothesis[j:next_j])
         kind = _kind(*words)
         if spans and spans[-1].kind == kind and len(words[0]) == len(words[1]) == 1:
             last = spans.pop()
@@ -25,21 +25,21 @@ def align(reference: list[str], said: list[str]) -> tuple[Span, ...]:
     return tuple(spans)
 
 
-def _kind(reference: tuple[str, ...], said: tuple[str, ...]) -> str:
-    if "".join(reference) == "".join(said):
+def _kind(reference: tuple[str, ...], hypothesis: tuple[str, ...]) -> str:
+    if "".join(reference) == "".join(hypothesis):
         return "equal"
     if not reference:
         return "insert"
-    return "substitute" if said else "delete"
+    return "substitute" if hypothesis else "delete"
 
 
 Joins = dict[tuple[int, int], list[tuple[int, int]]]
 
 
-def _joins(reference: list[str], said: list[str]) -> Joins:
-    """Return where one word on a side is several on the other: ends to their beginnings."""
+def _joins(reference: list[str], hypothesis: list[str]) -> Joins:
+    """Return where one word on a side is several on the other: from ends to starts."""
     found: Joins = {}
-    for long, short, flip in ((reference, said, False), (said, reference, True)):
+    for long, short, flip in ((reference, hypothesis, False), (hypothesis, reference, True)):
         places: dict[str, list[int]] = {}
         for at, word in enumerate(short):
             places.setdefault(word, []).append(at)
@@ -52,22 +52,22 @@ def _joins(reference: list[str], said: list[str]) -> Joins:
                     break
                 for at in places.get(joined, ()):
                     stop, start = (end + 1, at + 1), (begin, at)
-                    found.setdefault(stop[::-1] if flip else stop, []).append(
-                        start[::-1] if flip else start
-                    )
+                    if flip:
+                        stop, start = stop[::-1], start[::-1]
+                    found.setdefault(stop, []).append(start)
     return found
 
 
-def _path(reference: list[str], said: list[str], joins: Joins) -> list[tuple[int, int]]:
+def _path(reference: list[str], hypothesis: list[str], joins: Joins) -> list[tuple[int, int]]:
     """Return the points of a cheapest path, the origin left out."""
-    rows, columns = len(reference) + 1, len(said) + 1
+    rows, columns = len(reference) + 1, len(hypothesis) + 1
     cost = [[0] * columns for _ in range(rows)]
     source: dict[tuple[int, int], tuple[int, int]] = {}
     for i in range(rows):
         for j in range(columns):
             steps = [(cost[a][b], (a, b)) for a, b in joins.get((i, j), ())]
             if i and j:
-                differs = reference[i - 1] != said[j - 1]
+                differs = reference[i - 1] != hypothesis[j - 1]
                 steps.append((cost[i - 1][j - 1] + differs, (i - 1, j - 1)))
             if i:
                 steps.append((cost[i - 1][j] + 1, (i - 1, j)))

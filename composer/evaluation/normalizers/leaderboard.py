@@ -13,12 +13,12 @@ from composer.evaluation.normalizers import compounds
 from composer.evaluation.normalizers.numbers import digits
 from composer.evaluation.normalizers.whisper import (
     CONTRACTIONS,
-    bare,
+    drop_loose_symbols,
     expand,
-    loose_symbols,
     plain,
     respell,
     spellings,
+    strip_brackets,
 )
 
 FILLERS = r"\b(hmm|mm|mhm|mmm|uh|um|ah|aha|ahh|ahm|eh|ehehe|em|hm|huh|hum|mhum|uhm|umm|uhuh)\b"
@@ -165,11 +165,11 @@ align = compounds.align
 
 def normalize(text: str) -> str:
     """Do what Whisper's rules do, with more fillers, and join compounds, names and acronyms."""
-    text = plain(expand(bare(text, FILLERS), LEADERBOARD))
-    for apart, joined in JOINED.items():
-        text = re.sub(rf"\b{apart}\b".replace(" ", r"\s+"), joined, text)
+    text = plain(expand(strip_brackets(text, FILLERS), LEADERBOARD))
+    for spaced, joined in JOINED.items():
+        text = re.sub(rf"\b{spaced}\b".replace(" ", r"\s+"), joined, text)
     text = respell(digits(text), {**spellings(), **SPELT})
-    return loose_symbols(acronyms(respell(text, SPELLINGS_OF_NAMES)))
+    return drop_loose_symbols(acronyms(respell(text, SPELLINGS_OF_NAMES)))
 
 
 def unscored(reference: str) -> bool:
@@ -185,8 +185,8 @@ def acronyms(text: str) -> str:
         if len(word) == 1 and word.isalnum():
             run.append(word)
             continue
-        enough = len(run) >= (3 if {"a", "i"} & {*run} else 2)
-        result += ["".join(run)] if enough else run
+        is_acronym = len(run) >= (3 if {"a", "i"} & {*run} else 2)
+        result += ["".join(run)] if is_acronym else run
         result.append(word)
         run = []
     return " ".join(result)

@@ -1,4 +1,4 @@
-"""No rule at all."""
+"""The rule that changes nothing."""
 
 from __future__ import annotations
 

@@ -58,7 +58,7 @@ HALF = re.compile(r"\band\s+a\s+half\b")
 
 
 def digits(text: str) -> str:
-    """Return a lower-case text with its spelt numbers in digits, its amounts of money joined."""
+    """Return a lower-case text with spelt-out numbers in digits and amounts of money joined."""
     words = _split_units(_halves(text)).split()
     text = " ".join(_Reader(words).read())
     text = re.sub(
@@ -79,7 +79,7 @@ def _halves(text: str) -> str:
 
 
 def _split_units(text: str) -> str:
-    """Part letters from digits, but not a suffix such as that of 2nd or 1960s."""
+    """Separate letters from digits, except suffixes such as in 2nd or 1960s."""
     text = re.sub(r"(?<=[a-z])(?=[0-9])|(?<=[0-9])(?=[a-z])", " ", text)
     return re.sub(r"([0-9])\s+(st|nd|rd|th|s)\b", r"\1\2", text)
 
@@ -101,68 +101,68 @@ class _Reader:
             before = self.words[place - 1] if place else ""
             after = self.words[place + 1] if place + 1 < len(self.words) else ""
             skip = yield from self.word(word, before, after)
-        yield from self.flush()
+        yield from self.write_number()
 
-    def put(self, text: int | str) -> str:
-        """Return what is to be written, the number done with."""
+    def write(self, text: int | str) -> str:
+        """Return text to write after the prefix, and reset the number."""
         text, self.value, self.prefix = f"{self.prefix}{text}", None, ""
         return text
 
-    def flush(self) -> Iterator[str]:
+    def write_number(self) -> Iterator[str]:
         if self.value is not None:
-            yield self.put(self.value)
+            yield self.write(self.value)
 
-    def pass_on(self, word: str) -> Iterator[str]:
-        yield from self.flush()
-        yield self.put(word)
+    def write_word(self, word: str) -> Iterator[str]:
+        yield from self.write_number()
+        yield self.write(word)
 
     def word(self, word: str, before: str, after: str) -> Generator[str, None, bool]:
-        """Take one word; return whether the next one is taken too."""
+        """Process one word; return whether the next one is consumed too."""
         counts = after in WORDS or NUMERIC.fullmatch(after) is not None
         if NUMERIC.fullmatch(word[1:] if word[0] in "-+£€$¢" else word):
-            yield from self.arabic(word)
+            yield from self.read_digits(word)
         elif word in ZEROS:
             self.value = f"{self.value or ''}0"
         elif word in ONES or word in TENS:
-            self.value = self.joined(ONES.get(word) or TENS[word], before)
+            self.value = self.append_number(ONES.get(word) or TENS[word], before)
         elif word in SUFFIXED:
             number, suffix = SUFFIXED[word]
-            yield self.put(f"{self.joined(number, before)}{suffix}")
+            yield self.write(f"{self.append_number(number, before)}{suffix}")
         elif word in SCALES:
-            self.value = yield from self.scaled(SCALES[word])
+            self.value = yield from self.scale_value(SCALES[word])
         elif word in SUFFIXED_SCALES:
             number, suffix = SUFFIXED_SCALES[word]
-            scaled = yield from self.scaled(number)
-            yield self.put(f"{scaled}{suffix}")
+            scale_value = yield from self.scale_value(number)
+            yield self.write(f"{scale_value}{suffix}")
         elif word in SIGNS and counts:
-            yield from self.flush()
+            yield from self.write_number()
             self.prefix = SIGNS[word]
         elif word in MONEY and self.value is not None:
             self.prefix = MONEY[word]
-            yield from self.flush()
+            yield from self.write_number()
         elif word == "percent" and self.value is not None:
-            yield self.put(f"{self.value}%")
+            yield self.write(f"{self.value}%")
         elif word == "per" and self.value is not None and after == "cent":
-            yield self.put(f"{self.value}%")
+            yield self.write(f"{self.value}%")
             return True
         elif word in SPECIAL and counts:
-            return (yield from self.special(word, before, after))
+            return (yield from self.read_special(word, before, after))
         else:
-            yield from self.pass_on(word)
+            yield from self.write_word(word)
         return False
 
-    def arabic(self, word: str) -> Iterator[str]:
+    def read_digits(self, word: str) -> Iterator[str]:
         if isinstance(self.value, str) and self.value.endswith("."):
             self.value += word
             return
-        yield from self.flush()
+        yield from self.write_number()
         if not word[0].isdigit():
             self.prefix, word = word[0], word[1:]
         number = Fraction(word)
         self.value = number.numerator if number.denominator == 1 else word
 
-    def joined(self, number: int, before: str) -> int | str:
-        """Add a number below 100 where the value has room for it, or else write it behind."""
+    def append_number(self, number: int, before: str) -> int | str:
+        """Add a number below 100 if the value has room for it, else append its digits."""
         value = self.value
         if value is None:
             return number
@@ -174,8 +174,8 @@ class _Reader:
         row = number < 20 and before in ONES
         return value + number if room and not row else f"{value}{number}"
 
-    def scaled(self, scale: int) -> Generator[str, None, int]:
-        """Return the value times a scale; what cannot be multiplied is written first."""
+    def scale_value(self, scale: int) -> Generator[str, None, int]:
+        """Return the value times a scale; write a value first that cannot be multiplied."""
         value = self.value
         if value is None:
             return scale
@@ -184,14 +184,14 @@ class _Reader:
         product = Fraction(value) * scale if _is_fraction(value) else None
         if product is not None and product.denominator == 1:
             return product.numerator
-        yield self.put(value)
+        yield self.write(value)
         return scale
 
-    def special(self, word: str, before: str, after: str) -> Generator[str, None, bool]:
-        """Take a word that means something before a number; return whether that is taken too."""
+    def read_special(self, word: str, before: str, after: str) -> Generator[str, None, bool]:
+        """Process a word with a meaning before a number; return whether that is consumed too."""
         if word == "and":
             if before not in SCALES:
-                yield from self.pass_on(word)
+                yield from self.write_word(word)
         elif word == "point":
             if after in DECIMALS or NUMERIC.fullmatch(after):
                 self.value = f"{self.value or ''}."
@@ -201,7 +201,7 @@ class _Reader:
             )
             return True
         else:
-            yield from self.pass_on(word)
+            yield from self.write_word(word)
         return False
 
 

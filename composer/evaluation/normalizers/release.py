@@ -1,4 +1,4 @@
-"""The rules of the published release: what they delete leaves no space behind."""
+"""The rules of the published release: deletions leave no space."""
 
 from __future__ import annotations
 

@@ -11,7 +11,7 @@ CHINESE = {"zh", "cn", "chinese"}
 
 
 def normalize(text: str, fields: Mapping[str, str]) -> str:
-    """Turn punctuation into spaces; then lower English, and set each Chinese character apart."""
+    """Turn punctuation into spaces; lower-case English, separate Chinese characters."""
     spaced = "".join(" " if unicodedata.category(c).startswith("P") else c for c in text)
     if chinese(fields):
         return " ".join("".join(spaced.split()))
@@ -19,7 +19,7 @@ def normalize(text: str, fields: Mapping[str, str]) -> str:
 
 
 def chinese(fields: Mapping[str, str]) -> bool:
-    """Tell by `subset`, and where that names no language by `lang` or `language`."""
+    """Tell whether a line is Chinese by `subset`, else by `lang` or `language`."""
     subset = fields.get("subset", "").lower()
     for code in ("zh", "en"):
         if f"-{code}-" in subset or subset.endswith(f"-{code}") or subset.startswith(f"{code}-"):

@@ -18,7 +18,7 @@ INSTALL = "pip install whisper-normalizer==0.1.15"
 SPELLINGS = "6607f948be9824d2e1b2fa2223cd94c06c45afa4e05ea0e3d5e1f2bdffde2465"  # sha256
 
 FILLERS = r"\b(hmm|mm|mhm|mmm|uh|um)\b"
-WHOLE = {
+WHOLE_WORDS = {
     "won't": "will not", "can't": "can not", "let's": "let us", "ain't": "aint",
     "y'all": "you all", "wanna": "want to", "gotta": "got to", "gonna": "going to",
     "i'ma": "i am going to", "imma": "i am going to", "woulda": "would have",
@@ -35,10 +35,10 @@ ENDINGS = {
     "'d": " would", "'ll": " will", "'t": " not", "'ve": " have", "'m": " am",
 }  # fmt: skip
 # In this order: each finds what the earlier ones left.
-CONTRACTIONS = {rf"\b{word}\b": full for word, full in WHOLE.items()} | {
+CONTRACTIONS = {rf"\b{word}\b": full for word, full in WHOLE_WORDS.items()} | {
     rf"{ending}\b": full for ending, full in ENDINGS.items()
 }
-KEPT = ".%$¢€£"
+KEPT_SYMBOLS = ".%$¢€£"
 # Letters that Unicode does not decompose.
 LETTERS = {
     "œ": "oe", "Œ": "OE", "ø": "o", "Ø": "O", "æ": "ae", "Æ": "AE", "ß": "ss", "ẞ": "SS",
@@ -47,27 +47,27 @@ LETTERS = {
 
 
 def normalize(text: str) -> str:
-    """Drop asides and fillers, expand contractions, write numbers in digits, spell American."""
-    text = respell(digits(plain(expand(bare(text, FILLERS), CONTRACTIONS))), spellings())
-    return loose_symbols(text)
+    """Drop brackets and fillers, expand contractions, write numbers in digits, spell American."""
+    text = respell(digits(plain(expand(strip_brackets(text, FILLERS), CONTRACTIONS))), spellings())
+    return drop_loose_symbols(text)
 
 
-def bare(text: str, fillers: str) -> str:
-    """Lower the case; drop what is in brackets, and fillers."""
+def strip_brackets(text: str, fillers: str) -> str:
+    """Lower-case the text, and drop bracketed text and fillers."""
     text = re.sub(r"[<\[][^>\]]*[>\]]", "", text.lower())
     text = re.sub(r"\(([^)]+?)\)", "", text)
     return re.sub(r"\s+'", "'", re.sub(fillers, "", text))
 
 
 def expand(text: str, contractions: Mapping[str, str]) -> str:
-    """Write contractions and titles out."""
+    """Expand contractions and titles."""
     for pattern, full in contractions.items():
         text = re.sub(pattern, full, text)
     return text
 
 
 def plain(text: str) -> str:
-    """Keep letters without their accents, digits, and the symbols that go with numbers."""
+    """Keep letters without accents, digits, and the symbols of numbers."""
     text = re.sub(r"(\d),(\d)", r"\1\2", text)
     text = re.sub(r"\.([^0-9]|$)", r" \1", text)
     return "".join(map(_plain, unicodedata.normalize("NFKD", text)))
@@ -78,8 +78,8 @@ def respell(text: str, spellings: Mapping[str, str]) -> str:
     return " ".join(spellings.get(word, word) for word in text.split())
 
 
-def loose_symbols(text: str) -> str:
-    """Turn symbols that stand by no number into spaces."""
+def drop_loose_symbols(text: str) -> str:
+    """Turn symbols without a number into spaces."""
     text = re.sub(r"[.$¢€£]([^0-9])", r" \1", text)
     return re.sub(r"([^0-9])%", r"\1 ", text)
 
@@ -88,7 +88,7 @@ def loose_symbols(text: str) -> str:
 def spellings() -> Mapping[str, str]:
     """Return the American spelling of British words, from the package `whisper-normalizer`.
 
-    Raise ComposerError R577 where it is not installed, or holds another table than Whisper's.
+    Raise ComposerError R577 if it is not installed, or has another table than Whisper's.
     """
     try:
         table = files("whisper_normalizer") / "normalizers" / "english.json"
@@ -103,7 +103,7 @@ def spellings() -> Mapping[str, str]:
 
 
 def _plain(character: str) -> str:
-    if character in KEPT:
+    if character in KEPT_SYMBOLS:
         return character
     if character in LETTERS:
         return LETTERS[character]

@@ -1,0 +1,129 @@
+"""Read utterances from a JSONL or CSV file, a line each."""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from composer.core.errors import ComposerError, Place, Problem
+from composer.core.suggest import did_you_mean, listed
+from composer.evaluation.utterance import Utterance
+
+AUDIO = ("audio_filepath", "audio_path", "file_name", "audio")
+TEXT = ("text", "sentence", "normalized_text", "transcript", "transcription", "answer")
+MOST = 16  # problems of lines that are told at once
+
+Read = tuple[list[Utterance], list[Problem]]
+
+
+def unreadable(path: Path, message: str, hint: str | None = None) -> ComposerError:
+    """Return the error for data that cannot be read."""
+    return ComposerError(Problem("R580", message, Place(str(path)), hint=hint))
+
+
+def read_table(path: Path, text: str | None) -> Read:
+    """Return the utterances of a file and the problems of its lines."""
+    if not path.is_file():
+        why = "it is neither a file nor a folder" if path.exists() else "the file does not exist"
+        raise unreadable(path, f"the data cannot be read: {why}")
+    found, problems = [], []
+    for number, line in _csv(path) if path.suffix.lower() == ".csv" else _jsonl(path):
+        try:
+            found.append(replace(_utterance(path.parent, line, text), line=number))
+        except _Fault as fault:
+            place = Place(str(path), number)
+            problems.append(Problem("R581", fault.message, place, hint=fault.hint))
+        if len(problems) == MOST:
+            break
+    return found, problems
+
+
+class _Fault(Exception):
+    """A problem of one line, with a hint."""
+
+    def __init__(self, message: str, hint: str | None = None) -> None:
+        super().__init__(message)
+        self.message, self.hint = message, hint
+
+
+def _jsonl(path: Path) -> Iterator[tuple[int, Any]]:
+    with path.open(encoding="utf-8-sig") as file:
+        for number, line in enumerate(file, 1):
+            if line.strip():
+                try:
+                    yield number, json.loads(line.rstrip("\r\n"), object_pairs_hook=_unique_keys)
+                except (ValueError, RecursionError) as error:
+                    yield number, _Fault(f"the line cannot be read: {error}")
+
+
+def _unique_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    if len(dict(pairs)) < len(pairs):
+        raise ValueError("a key occurs twice")
+    return dict(pairs)
+
+
+def _csv(path: Path) -> Iterator[tuple[int, Any]]:
+    with path.open(encoding="utf-8-sig", newline="") as file:
+        rows = csv.DictReader(file, strict=True)
+        try:
+            names = rows.fieldnames or ()
+            if len(set(names)) < len(names):
+                yield 1, _Fault("a column's name occurs twice")
+                return
+            for row in rows:
+                complete = None not in row and None not in row.values()
+                wrong = _Fault(f"the first row has {len(names)} columns, but this one does not")
+                yield rows.line_num, row if complete else wrong
+        except csv.Error as error:
+            yield rows.line_num, _Fault(f"the row cannot be read: {error}")
+
+
+def _utterance(folder: Path, line: Any, text: str | None) -> Utterance:
+    if isinstance(line, _Fault):
+        raise line
+    if not isinstance(line, dict):
+        raise _Fault(f"the line is a {type(line).__name__}, not an object")
+    audio_field = _field(line, AUDIO, "clip", "keep one")
+    text_field = _field(line, (text,) if text else TEXT, "reference", "choose one by --text")
+    for name in (audio_field, text_field):
+        if not isinstance(line[name], str):
+            raise _Fault(f"'{name}' is {json.dumps(line[name])[:40]}, not text")
+    if not line[audio_field]:
+        raise _Fault(f"'{audio_field}' is empty")
+    offset, duration = (_seconds(line, name) for name in ("offset", "duration"))
+    rest = {
+        key: str(value)
+        for key, value in line.items()
+        if key not in (audio_field, text_field, "offset", "duration")
+        and isinstance(value, str | int | float)
+    }
+    name = line[audio_field] if offset is None else f"{line[audio_field]}#{offset:.12g}"
+    return Utterance(name, folder / line[audio_field], line[text_field], offset, duration, rest)
+
+
+def _field(line: Mapping[str, Any], names: tuple[str, ...], what: str, choice: str) -> str:
+    present = [name for name in names if name in line]
+    if len(present) == 1:
+        return present[0]
+    if present:
+        raise _Fault(f"several fields could be the {what}: {listed(present)}", choice)
+    near = did_you_mean(names[0], line) if len(names) == 1 else None
+    hint = near or f"it must be called {listed(names)}"
+    raise _Fault(f"no field is the {what}; there are: {listed(line)}", hint)
+
+
+def _seconds(line: Mapping[str, Any], name: str) -> float | None:
+    value = line.get(name)
+    if value is None or value == "":
+        return None
+    try:
+        seconds = -1.0 if isinstance(value, bool) else float(value)
+    except (TypeError, ValueError, OverflowError):
+        seconds = -1.0
+    if not 0 <= seconds < float("inf"):
+        raise _Fault(f"'{name}' is {json.dumps(value)[:40]}, not a number of seconds")
+    return seconds

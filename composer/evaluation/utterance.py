@@ -1,0 +1,54 @@
+"""One clip of a data set and its reference transcript."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from composer.core.errors import ComposerError, Place, Problem
+from composer.formats.audio import Audio, read_audio
+
+SLACK = 0.1  # seconds by which a stated length may miss the file's: what rounding leaves
+
+
+@dataclass(frozen=True)
+class Utterance:
+    """A clip and its reference transcript.
+
+    `id` is the clip's path in the data, with `#offset` if it is a part of a file;
+    `offset` and `duration` are in seconds, as stated; `fields` are the line's other texts and
+    numbers, and `line` is its line number, if any.
+    """
+
+    id: str
+    path: Path
+    reference: str
+    offset: float | None = None
+    duration: float | None = None
+    fields: Mapping[str, str] = field(default_factory=dict)
+    line: int | None = None
+
+    def audio(self) -> Audio:
+        """Read the clip; raise R573 if its length differs from the stated one."""
+        audio = read_audio(self.path)
+        begin = self.offset or 0.0
+        seconds = audio.seconds - begin if self.duration is None else self.duration
+        end = begin + seconds
+        if seconds <= 0 or end > audio.seconds + SLACK:
+            raise self.differs(audio, f"the clip is stated at {begin:g} to {end:g} s")
+        if round(seconds * audio.rate) == 0:
+            raise self.differs(audio, f"{seconds:g} s are stated, which is less than a sample")
+        if self.offset is None:
+            if abs(seconds - audio.seconds) > SLACK:
+                raise self.differs(audio, f"{seconds:g} s are stated")
+            return audio
+        first = round(begin * audio.rate)
+        samples = audio.samples[first : first + round(seconds * audio.rate)]
+        return Audio(samples, audio.rate, self.id)
+
+    def differs(self, audio: Audio, stated: str) -> ComposerError:
+        """Return the error for a length that differs from the stated one."""
+        message = f"the file has {audio.seconds:.2f} s, and {stated}"
+        hint = "correct the duration, or use the right file"
+        return ComposerError(Problem("R573", message, Place(str(self.path)), hint=hint))
