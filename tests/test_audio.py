@@ -374,3 +374,14 @@ def test_equals_the_loading_of_librosa(rate, tmp_path):
     found = read_audio(path).resample(RATE)
     assert found.samples.shape == want.shape
     assert np.array_equal(found.samples, want)
+
+
+@pytest.mark.parametrize("spike", [1e4, 1e30, -1e30])
+def test_one_sample_out_of_range_does_not_silence_the_rest(spike):
+    samples = TONE.copy()
+    samples[777] = spike
+    scaled = read_audio((samples, RATE)).resample(RATE).samples
+    rest = np.delete(scaled, 777)
+    assert abs(scaled[777]) == 1.0
+    level = np.sqrt((rest**2).mean()) / np.sqrt((np.delete(TONE, 777) ** 2).mean())
+    assert level > 0.01

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Any, Self
 
 from pydantic import Field
 
@@ -53,8 +53,9 @@ class Qwen3Asr(Component, name="text.qwen3_asr"):
     def load(cls, spec: Spec, facts: Facts, placement: Placement) -> Self:
         return cls(spec.config)
 
-    def validate_text(self, port: str, text: str) -> None:
-        known = self.config.languages
+    @classmethod
+    def validate_text(cls, config: Any, port: str, text: str) -> None:
+        known = config.languages
         if port == "language" and text and text not in known:
             near = did_you_mean(text, known)
             message = f"'{text}' is no language of this model"
@@ -62,7 +63,7 @@ class Qwen3Asr(Component, name="text.qwen3_asr"):
 
     @method(text="text", language="text", returns={OUT: "text", "language": "text"})
     def __call__(self, text: str, language: str | None = None) -> dict[str, str]:
-        self.validate_text("language", language or "")
+        self.validate_text(self.config, "language", language or "")
         answer = repaired(text.strip(), self.config.repetitions)
         return {OUT: answer, "language": language} if answer and language else parsed(answer)
 

@@ -4,9 +4,16 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+
+from composer.core.errors import ComposerError, Problem
+from composer.core.languages import spelled
+from composer.core.suggest import listed
+
+if TYPE_CHECKING:
+    from composer.graph.graph import Graph
 
 BundleName = Annotated[
     str,
@@ -101,7 +108,12 @@ Settings = Annotated[
 ]
 Language = Annotated[
     str | None,
-    typer.Option("-l", "--language", metavar="NAME", help="Short for -i language=NAME."),
+    typer.Option(
+        "-l",
+        "--language",
+        metavar="NAME",
+        help="Short for -i language=NAME; a code such as en will do.",
+    ),
 ]
 ChannelOf = Annotated[
     str | None,
@@ -110,6 +122,9 @@ ChannelOf = Annotated[
         metavar="mix|left|right|each",
         help="Take one channel of the audio, or each by itself. Absent: what the bundle says.",
     ),
+]
+Force = Annotated[
+    bool, typer.Option("--force", help="Replace files that this run would write and are there.")
 ]
 Partial = Annotated[
     bool,
@@ -148,9 +163,19 @@ def pairs(given: list[str] | None, flag: str, form: str) -> dict[str, str]:
     return found
 
 
-def with_language(inputs: list[str] | None, language: str | None) -> list[str] | None:
-    """Return the inputs with the language among them, where it is given by its own flag."""
-    return inputs if language is None else [*(inputs or ()), f"language={language}"]
+def with_language(graph: Graph, inputs: list[str] | None, language: str | None) -> list[str] | None:
+    """Return the inputs with the language that has a flag of its own, spelled as the bundle's.
+
+    Raise ComposerError R540 where the task has no such input.
+    """
+    if language is None:
+        return inputs
+    entry = graph.inputs.get("language")
+    if entry is None:
+        message = "the bundle has no input 'language'"
+        hint = f"it takes: {listed(graph.inputs)}"
+        raise ComposerError(Problem("R540", message, hint=hint))
+    return [*(inputs or ()), f"language={spelled(language, str(entry.default or ''))}"]
 
 
 def folders(given: list[str] | None) -> dict[str, Path]:

@@ -132,10 +132,11 @@ class Component:
         """Load the weights once, strictly; called on the backend's own thread."""
         raise NotImplementedError
 
-    def validate_text(self, port: str, text: str) -> None:
+    @classmethod
+    def validate_text(cls, config: Any, port: str, text: str) -> None:
         """Raise ComposerError for a text that this port cannot take.
 
-        Called for texts that a run was given, before anything runs.
+        Called for texts that a run was given, before anything is loaded.
         """
 
 

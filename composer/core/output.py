@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -20,12 +22,49 @@ def write_file(path: Path, data: str | bytes) -> None:
         raise unwritable(path, error) from None
 
 
+def require_free(path: Path, force: bool) -> None:
+    """Raise R507 where a file, which may be the only one of its kind, would be replaced."""
+    if path.is_file() and not path.is_symlink() and not force:
+        hint = "choose another name, or replace it by --force (force=True in Python)"
+        raise ComposerError(Problem("R507", "there is a file already", Place(str(path)), hint=hint))
+
+
+@contextmanager
+def sole_writer(folder: Path) -> Iterator[None]:
+    """Make a folder and hold it for this process; raise R507 where another one writes to it."""
+    import fcntl
+
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        held = os.open(folder, os.O_RDONLY)
+    except OSError as error:
+        raise unwritable(folder, error) from None
+    try:
+        fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        os.close(held)
+        message, hint = "another process is writing here", "wait for it, or take another folder"
+        raise ComposerError(Problem("R507", message, Place(str(folder)), hint=hint)) from None
+    try:
+        yield
+    finally:
+        os.close(held)
+
+
 def append_file(path: Path, text: str) -> None:
     """Write at the end of a file; raise R507 where that cannot be done."""
     try:
         append_to(path, _encoded(text))
     except OSError as error:
         raise unwritable(path, error) from None
+
+
+def require_writable(path: Path) -> None:
+    """Raise R507 where a file cannot be written; leave what is there, and no empty file."""
+    new = not os.path.lexists(path)
+    append_file(path, "")
+    if new:
+        path.unlink()
 
 
 def unwritable(path: Path, error: OSError) -> ComposerError:

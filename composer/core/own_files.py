@@ -48,8 +48,16 @@ def append_to(path: Path, data: bytes) -> None:
     """Write at the end of a file; raise OSError for a link, and where it cannot be written."""
     follow = 0 if not _is_own(path) else _NO_LINK
     flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | follow | getattr(os, "O_BINARY", 0)
-    with open(os.open(path, flags, 0o666), "ab") as file:
-        file.write(data)
+    with open(os.open(path, flags, 0o666), "ab", buffering=0) as file:
+        before = os.fstat(file.fileno()).st_size
+        written = 0
+        try:
+            while written < len(data):
+                written += file.write(data[written:])
+        except OSError:
+            if follow:
+                file.truncate(before)  # no half of a line stays
+            raise
 
 
 def _is_own(path: Path) -> bool:

@@ -6,8 +6,9 @@ import json
 import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from io import FileIO
 from pathlib import Path
-from typing import Any, BinaryIO, Self
+from typing import Any, Self
 
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 
@@ -147,21 +148,26 @@ class Journal:
             raise unwritable(self.path, error) from None
 
     def _write(self, line: str) -> None:
+        before = self.file.tell()
         try:
-            self.file.write(line.encode())
-            self.file.flush()
+            data = line.encode()
+            while data:
+                data = data[self.file.write(data) :]
             os.fsync(self.file.fileno())
         except OSError as error:
+            self.file.truncate(before)  # no half of a line stays
+            if not before:
+                self.path.unlink()
             raise unwritable(self.path, error) from None
 
 
-def _open_locked(path: Path) -> BinaryIO:
+def _open_locked(path: Path) -> FileIO:
     import fcntl
 
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.touch()
-        file = path.open("r+b")
+        file = path.open("r+b", buffering=0)  # closing it has nothing left to write
     except OSError as error:
         raise unwritable(path, error) from None
     try:

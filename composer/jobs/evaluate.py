@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from composer.core.errors import ComposerError, Problem
-from composer.core.output import as_json, write_file
+from composer.core.output import as_json, require_free, write_file
 from composer.core.suggest import did_you_mean, listed
 from composer.evaluation import evaluation as scoring
 from composer.evaluation.data import read_data
@@ -42,6 +42,7 @@ def evaluate(
     by: Sequence[str] = (),
     against: str | Path | None = None,
     folder: str | Path | None = None,
+    force: bool = False,
     in_flight: int = 2,
     on_transcript: OnTranscript | None = None,
     progress: OnProgress = no_progress,
@@ -56,6 +57,7 @@ def evaluate(
     With a `folder` its results.jsonl grows by a line a clip, so that an evaluation that was stopped
     resumes from there, and another scores the same hypotheses without running anything; report.json
     and index.html are written at the end, with the rate by each field of `by`.
+    Files of these names that no evaluation wrote stay, unless there is `force`.
 
     `.words.rate` and `.characters.rate` are fractions, `.wer` and `.cer` their confidence
     intervals, `.speed.rtf` wall time over audio, both in seconds. Clips that failed are in
@@ -75,6 +77,9 @@ def evaluate(
     if other and against:
         scoring.require_same_clips(clips, other, Path(against))
     output = Path(folder) if folder else None
+    if output and not (output / RESULTS).exists():
+        for name in (REPORT, PAGE, TIMES):
+            require_free(output / name, force)
     with opened(bundle) as ready:
         speech = speech_task(ready, task, inputs or {}, options or {})
         transcriber = Transcriber(

@@ -52,9 +52,9 @@ def output_format(name: str) -> OutputFormat:
 def transcription_json(each: Transcription) -> dict[str, Any]:
     """Return a clip's transcript, or its problems, as JSON holds it."""
     if each.problems:
-        return {"audio": str(each.clip), "error": [problem_json(p) for p in each.problems]}
+        return {"audio": each.name, "error": [problem_json(p) for p in each.problems]}
     return {
-        "audio": str(each.clip),
+        "audio": each.name,
         "text": each.text,
         "outputs": plain_values(each.outputs),
         "finish_reason": each.finish_reason,

@@ -11,7 +11,7 @@ from composer.graph.graph import Graph
 from composer.jobs.bundle import Options
 from composer.jobs.progress import OnProgress, Progress
 from composer.runtime.bundle import Bundle
-from composer.runtime.inputs import read_inputs
+from composer.runtime.inputs import check_texts, read_inputs
 from composer.runtime.options import check_options
 
 TASK = "transcribe"
@@ -62,7 +62,7 @@ def speech_task(
     if audio in inputs:
         message = f"'{audio}' is each clip in turn: name the clips as arguments, not as an input"
         raise ComposerError(Problem("R540", message))
-    read_inputs(graph, inputs, {audio: None})
+    check_texts(bundle.checked, graph, read_inputs(graph, inputs, {audio: None}))
     check_options(bundle.checked, graph, options)
     return SpeechTask(bundle, graph, audio, text, inputs, options)
 

@@ -35,6 +35,11 @@ class Transcription:
     problems: tuple[Problem, ...] = ()
 
     @property
+    def name(self) -> str:
+        """Return what the clip is called: its path, or - for bytes."""
+        return "-" if isinstance(self.clip, bytes) else str(self.clip)
+
+    @property
     def ok(self) -> bool:
         """Return whether there is a transcript."""
         return not self.problems

@@ -15,7 +15,7 @@ from composer.core.errors import ComposerError, Problem
 from composer.core.suggest import did_you_mean, listed
 from composer.core.unknown import unknown
 from composer.graph.checked import Checked
-from composer.runtime.inputs import read_inputs, read_value
+from composer.runtime.inputs import check_texts, read_inputs, read_value
 from composer.runtime.loading import (
     check_memory_budget,
     fetch_files,
@@ -207,6 +207,7 @@ class Bundle:
         planned = plan(self.checked, name, tapped, feeds, chosen)
         require_local_files(self.checked, planned.nbytes)
         values = read_inputs(graph, inputs, planned.unread | feeds.keys())
+        check_texts(self.checked, graph, values)
         _require_complete(planned, values.keys() | feeds.keys(), tapped)
         self._ensure_loaded(planned.nbytes)
         manifest = self.checked.manifest

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Container, Mapping
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -15,6 +16,7 @@ from composer.formats.audio import Clip
 
 if TYPE_CHECKING:
     from composer.formats.audio import Channel
+    from composer.graph.checked import Checked
     from composer.graph.graph import Graph
 
 
@@ -51,6 +53,26 @@ def read_inputs(
     if problems:
         raise ComposerError(problems)
     return values
+
+
+def check_texts(checked: Checked, graph: Graph, values: Mapping[str, Any]) -> None:
+    """Let components refuse texts that a run was given, before anything is loaded."""
+    problems: list[Problem] = []
+    at = checked.manifest.tasks[graph.task].at
+    for node in graph.nodes.values():
+        if node.component is None:
+            continue
+        known = checked.known[node.component]
+        for key, name in node.wires.items():
+            text = values.get(name)
+            if name in graph.inputs and isinstance(text, str):
+                try:
+                    known.cls.validate_text(known.spec.config, key, text)
+                except ComposerError as error:
+                    place = checked.manifest.place(*at, "inputs", name, key=True)
+                    problems += (replace(problem, place=place) for problem in error.problems)
+    if problems:
+        raise ComposerError(problems)
 
 
 def read_value(name: str, port: Port, value: Any, channel: Channel = "mix") -> Any:

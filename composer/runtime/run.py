@@ -75,32 +75,12 @@ class Run:
             except ComposerError as error:
                 given = self.place("inputs", name) if name in self.plan.graph.inputs else None
                 raise ComposerError(replace(p, place=given) for p in error.problems) from None
-        self.check_texts()
         for step in self.plan.steps:
             yield from self.step(step, stream)
             for name in step.drops:
                 self.values.pop(name, None)
         outputs = {name: self.plain(value) for name, value in self.plan.outputs.items()}
         return Result(outputs, self.finish_reason, self.timings, self.tokens, self.tapped)
-
-    def check_texts(self) -> None:
-        """Let components refuse texts that were given, before any work is done."""
-        problems: list[Problem] = []
-        for step in self.plan.steps:
-            if step.node.component is None:
-                continue
-            component = self.components[step.node.component]
-            for key, name in step.node.wires.items():
-                text = self.values.get(name)
-                if name in self.plan.graph.inputs and isinstance(text, str):
-                    try:
-                        component.validate_text(key, text)
-                    except ComposerError as error:
-                        problems += (
-                            replace(p, place=self.place("inputs", name)) for p in error.problems
-                        )
-        if problems:
-            raise ComposerError(problems)
 
     def step(self, step: Step, stream: bool) -> Generator[Token, Any, None]:
         node, began, self.paused = step.node, time.perf_counter(), 0.0

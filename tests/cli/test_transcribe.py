@@ -1,14 +1,17 @@
+import io
 import json
 import os
 import re
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import soundfile
 
+from composer.core.output import sole_writer
 from tests.fakes import BUNDLE, write
 
 ROOT = Path(__file__).parents[2]
@@ -133,12 +136,12 @@ def test_an_interrupt_leaves_a_whole_array(cli, bundle, clip, interrupted):
 
 def test_a_run_replaces_the_lines_of_the_last_once_it_has_loaded(cli, bundle, clip, tmp_path):
     call = ["transcribe", bundle, clip(), "-f", "jsonl", "-o", tmp_path / "out"]
-    for _ in range(2):
-        assert cli(*call)[0] == 0
+    for more in ([], ["--force"]):
+        assert cli(*call, *more)[0] == 0
         assert len((tmp_path / "out" / "transcripts.jsonl").read_text().splitlines()) == 1
     profile = tmp_path / "small.yaml"
     profile.write_text("memory_gb: 0.0000001\n")
-    assert cli(*call, "--profile", profile)[0] == 5
+    assert cli(*call, "--force", "--profile", profile)[0] == 5
     assert len((tmp_path / "out" / "transcripts.jsonl").read_text().splitlines()) == 1
 
 
@@ -173,10 +176,139 @@ def test_two_clips_never_share_a_file(cli, bundle, clip, tmp_path, other):
     assert cli("transcribe", bundle, *clips, "-f", "jsonl", "-o", tmp_path / "out")[0] == 0
 
 
-def test_a_folder_is_no_clip(cli, bundle, tmp_path):
-    code, _, err = cli("transcribe", bundle, tmp_path)
+def test_a_folder_is_the_clips_in_it(cli, bundle, clip, tmp_path):
+    first, second = clip("talks/a.wav"), clip("talks/deep/b.wav", frames=4)
+    (tmp_path / "talks" / "notes.txt").write_text("no clip")
+    code, out, _ = cli("transcribe", bundle, tmp_path / "talks", "-f", "jsonl")
+    assert code == 0
+    assert [json.loads(line)["audio"] for line in out.splitlines()] == [str(first), str(second)]
+    (tmp_path / "empty").mkdir()
+    code, out, err = cli("transcribe", bundle, tmp_path / "empty")
+    assert (code, out) == (2, "")
+    assert "R542 no clip is in the folder" in err
+
+
+def test_a_clip_on_stdin(cli, bundle, clip, monkeypatch):
+    monkeypatch.setattr("sys.stdin", SimpleNamespace(buffer=io.BytesIO(clip().read_bytes())))
+    code, out, _ = cli("transcribe", bundle, "-", "-f", "jsonl")
+    assert code == 0
+    assert json.loads(out)["audio"] == "-"
+    assert json.loads(out)["text"] == "7."
+
+
+@pytest.mark.parametrize("format", ["txt", "json", "jsonl"])
+def test_nothing_that_is_there_is_replaced_without_force(
+    cli, bundle, clip, tmp_path, monkeypatch, format
+):
+    """References made by hand lie beside clips under the same names."""
+    path = clip("out/clip.wav")
+    mine = tmp_path / "out" / ("transcripts.jsonl" if format == "jsonl" else f"clip.{format}")
+    mine.write_text("by hand")
+    call = ["transcribe", bundle, path, "-f", format, "-o", tmp_path / "out"]
+    with monkeypatch.context() as unloaded:
+        unloaded.setattr("composer.runtime.bundle.Bundle.load", None)
+        code, out, err = cli(*call)
+    assert (code, out, mine.read_text()) == (5, "", "by hand")
+    assert err.splitlines() == [
+        f"{mine}: R507 there is a file already",
+        "    hint: choose another name, or replace it by --force (force=True in Python)",
+    ]
+    assert cli(*call, "--force")[0] == 0
+    assert "7." in mine.read_text()
+
+
+@pytest.mark.parametrize("format", ["txt", "jsonl"])
+def test_resume_runs_only_what_is_not_there(cli, bundle, clip, tmp_path, format):
+    first, broken, last = clip("a.wav"), tmp_path / "b.wav", clip("c.wav", frames=4)
+    call = ["transcribe", bundle, "-f", format, "-o", tmp_path / "out"]
+    assert cli(*call, first, broken)[0] == 5
+    clip("b.wav", frames=6)
+    first.unlink()  # it is not run again, or it would fail
+    assert cli(*call, first, broken, last, "--resume")[0] == 0
+    if format == "jsonl":
+        lines = (tmp_path / "out" / "transcripts.jsonl").read_text().splitlines()
+        assert [json.loads(line)["text"] for line in lines] == ["7.", "6.", "5."]
+    else:
+        texts = [(tmp_path / "out" / f"{n}.txt").read_text() for n in "abc"]
+        assert texts == ["7.\n", "6.\n", "5.\n"]
+
+
+def test_resume_takes_no_other_file_for_its_own(cli, bundle, clip, tmp_path):
+    (tmp_path / "transcripts.jsonl").write_text("notes\n")
+    code, _, err = cli("transcribe", bundle, clip(), "-f", "jsonl", "-o", tmp_path, "--resume")
     assert code == 5
-    assert "S480 the audio is a folder, not a file" in err
+    assert "R507 these are no transcripts" in err
+    assert (tmp_path / "transcripts.jsonl").read_text() == "notes\n"
+
+
+def test_one_writer_holds_a_folder(cli, bundle, clip, tmp_path):
+    with sole_writer(tmp_path / "out"):
+        code, out, err = cli("transcribe", bundle, clip(), "-o", tmp_path / "out")
+    assert (code, out) == (5, "")
+    assert f"{tmp_path}/out: R507 another process is writing here" in err
+    assert cli("transcribe", bundle, clip(), "-o", tmp_path / "out")[0] == 0
+
+
+def test_a_language_is_called_by_its_code_too(cli, tmp_path, clip):
+    change = ("said: {type: text, default: hi}", "language: {type: text, default: English}")
+    path = write(tmp_path, BUNDLE, change, ("$said", "$language"))
+    assert cli("transcribe", path, clip(), "-l", "de")[0] == 0
+    from composer.core.languages import spelled
+
+    assert [spelled("en", "English"), spelled("GERMAN", "English")] == ["English", "German"]
+    assert [spelled("english", "en"), spelled("fr", "en")] == ["en", "fr"]
+    assert spelled("Klingon", "English") == "Klingon"
+
+
+def test_a_language_that_no_bundle_has_is_refused_before_loading(cli, bundle, clip, monkeypatch):
+    monkeypatch.setattr("composer.runtime.bundle.Bundle.load", None)
+    code, _, err = cli("transcribe", bundle, clip(), "-l", "en")
+    assert code in (2, 5)
+    assert "has no input 'language'" in err
+    code, _, err = cli("transcribe", "mega-asr-mini", clip(), "-l", "xx")
+    assert code == 5
+    assert "R527 'xx' is no language of this model" in err
+
+
+def test_json_is_valid_in_every_locale(tmp_path):
+    """What the terminal's encoding lacks is written as JSON writes it."""
+    program = (
+        "import sys\n"
+        "from composer.cli.app import main\n"
+        "from composer.cli.printing import say\n"
+        "from composer.core.output import as_json\n"
+        "sys.argv = ['composer', '--version']\n"
+        "main(['--version'])\n"
+        "say(as_json(['\u00e9', '\u4f60', '\U0001f3a7'], None))\n"
+    )
+    environment = {**os.environ, "PYTHONIOENCODING": "ascii", "LC_ALL": "C"}
+    done = subprocess.run(
+        [sys.executable, "-c", program], env=environment, capture_output=True, check=True
+    )
+    line = done.stdout.decode("ascii").splitlines()[-1]
+    assert json.loads(line) == ["\u00e9", "\u4f60", "\U0001f3a7"]
+
+
+def test_a_disk_that_fills_up_is_one_error(cli, bundle, clip, tmp_path):
+    """The limit of a file's size stands in for the disk's: no half of a line stays."""
+    import resource
+    import signal
+
+    clips = [clip(f"{n}.wav") for n in range(5)]
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    before = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (500, hard))
+    try:
+        code, _, err = cli("transcribe", bundle, *clips, "-f", "jsonl", "-o", tmp_path / "out")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+        signal.signal(signal.SIGXFSZ, before)
+    target = tmp_path / "out" / "transcripts.jsonl"
+    assert code == 5
+    assert err == f"{target}: R507 cannot write: File too large\n"
+    lines = target.read_text().splitlines()
+    assert 0 < len(lines) < 5
+    assert all(json.loads(line)["text"] == "7." for line in lines)
 
 
 def test_inputs_and_settings(cli, bundle, clip):
@@ -188,7 +320,8 @@ def test_inputs_and_settings(cli, bundle, clip):
 
 
 def test_language_is_an_input(cli, tmp_path, clip):
-    path = write(tmp_path, BUNDLE, ("  said: {", "  language: {"), ("$said", "$language"))
+    change = ("said: {type: text, default: hi}", "language: {type: text, default: English}")
+    path = write(tmp_path, BUNDLE, change, ("$said", "$language"))
     assert cli("transcribe", path, clip(), "-l", "Malay")[1] == "10.\n"
 
 

@@ -19,11 +19,11 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from composer.cli.opening import BundleFlags, opens
-from composer.cli.options import Inputs, Json, Settings, Task
+from composer.cli.options import Force, Inputs, Json, Settings, Task
 from composer.cli.printing import say
 from composer.cli.progress import showing
 from composer.core.errors import DIFFERS
-from composer.core.output import as_json, write_file
+from composer.core.output import as_json, require_free, write_file
 
 if TYPE_CHECKING:
     from composer.comparison.dump import Dump
@@ -57,6 +57,7 @@ def command(
         Path | None, typer.Option(metavar="FILE", help="Write JUnit's XML as well.")
     ] = None,
     json: Json = False,
+    force: Force = False,
     ref_variant: Annotated[
         str | None, typer.Option(metavar="NAME", help="Take a variant of the reference.")
     ] = None,
@@ -73,6 +74,8 @@ def command(
     from composer.comparison.report import table
     from composer.jobs.compare import compare, make_gate
 
+    if junit:
+        require_free(junit, force)
     first = replace(bundle, name=reference, variant=ref_variant, precision=ref_precision, lock=None)
     _check_flags(first, bundle, input, task, set)
     make_gate(tolerance, any_float)  # refuses a tolerance before anything is run

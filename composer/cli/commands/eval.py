@@ -24,6 +24,7 @@ import typer
 
 from composer.cli.opening import BundleFlags, opens
 from composer.cli.options import (
+    Force,
     InFlight,
     Inputs,
     Json,
@@ -57,6 +58,7 @@ def command(
         typer.Option("-o", "--output-dir", metavar="DIR", help="Keep results, report and an HTML "
                      "page here; an evaluation that was stopped resumes from them."),
     ] = None,
+    force: Force = False,
     normalizer: Annotated[
         str,
         typer.Option("-n", "--normalizer", metavar="NAME", help="What is done to the texts before "
@@ -90,9 +92,9 @@ def command(
     from composer.jobs.evaluate import evaluate
     from composer.jobs.speech import speech_graph
 
-    given = with_language(input, language)
     with bundle.open() as opened, showing() as show_progress:
         graph = speech_graph(opened, task)
+        given = with_language(graph, input, language)
         found = evaluate(
             opened,
             data,
@@ -104,6 +106,7 @@ def command(
             by=by or (),
             against=against,
             folder=output,
+            force=force,
             in_flight=jobs,
             progress=show_progress,
         )

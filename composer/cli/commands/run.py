@@ -18,6 +18,7 @@ import typer
 from composer.cli.opening import BundleFlags, opens
 from composer.cli.options import (
     ChannelOf,
+    Force,
     Inputs,
     Json,
     Partial,
@@ -27,7 +28,7 @@ from composer.cli.options import (
 from composer.cli.printing import note, say, verdict_json, waiting
 from composer.cli.results import as_lines, as_text, cut_warning, result_json
 from composer.core.errors import ComposerError
-from composer.core.output import as_json, write_file
+from composer.core.output import as_json, require_free, write_file
 
 if TYPE_CHECKING:
     from composer.runtime.bundle import Bundle
@@ -40,6 +41,7 @@ def command(
     input: Inputs = None,
     channel: ChannelOf = None,
     partial: Partial = False,
+    force: Force = False,
     task: Task = None,
     stream: Annotated[
         bool, typer.Option("--stream", help="Print the text as it is decoded.")
@@ -61,6 +63,8 @@ def command(
     from composer.jobs.cut_short import cut_short
 
     chosen = chosen_channel(channel)
+    if taps:
+        require_free(taps, force)
     if stream and json:
         raise typer.BadParameter("--stream prints text and --json one object: choose one")
     try:

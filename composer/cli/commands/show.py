@@ -15,10 +15,10 @@ from typing import Annotated
 
 import typer
 
-from composer.cli.options import BundleName, Sources, Variant, folders
+from composer.cli.options import BundleName, Force, Sources, Variant, folders
 from composer.cli.printing import report, say
 from composer.core.errors import ComposerError
-from composer.core.output import write_file
+from composer.core.output import require_free, write_file
 
 
 class Format(StrEnum):
@@ -35,6 +35,7 @@ def command(
     output: Annotated[
         Path | None, typer.Option("-o", "--output", metavar="FILE", help="Write to a file.")
     ] = None,
+    force: Force = False,
     variant: Variant = None,
     source: Sources = None,
 ) -> None:
@@ -47,6 +48,7 @@ def command(
         raise ComposerError(found.problems)
     drawn = getattr(drawing, format.value)(found.bundle)
     if output:
+        require_free(output, force)
         write_file(output, drawn.rstrip("\n") + "\n")
     else:
         say(drawn.rstrip("\n"))

@@ -16,10 +16,10 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from composer.cli.opening import BundleFlags, opens, require_dtype
-from composer.cli.options import Inputs, Settings, Task
+from composer.cli.options import Force, Inputs, Settings, Task
 from composer.cli.printing import count, note
 from composer.cli.progress import showing
-from composer.core.output import write_file
+from composer.core.output import require_free, write_file
 
 if TYPE_CHECKING:
     from composer.runtime.opening import BundleOptions
@@ -33,6 +33,7 @@ def command(
         typer.Option("-o", "--output", metavar="FILE", help="Write the dump to this .safetensors "
                      "file.", show_default=False),
     ],
+    force: Force = False,
     input: Inputs = None,
     floor: Annotated[
         str | None,
@@ -52,6 +53,7 @@ def command(
 
     if output.suffix != ".safetensors":
         raise typer.BadParameter(f"a dump is a .safetensors file, and {output} is called otherwise")
+    require_free(output, force)
     other = _floor(bundle, floor, floor_variant)
     with showing() as progress:
         with bundle.open() as opened:

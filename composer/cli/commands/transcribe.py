@@ -13,6 +13,8 @@ Example: composer transcribe mega-asr-mini *.wav -f jsonl -o transcripts
 
 from __future__ import annotations
 
+import sys
+from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -21,6 +23,7 @@ import typer
 from composer.cli.opening import BundleFlags, opens
 from composer.cli.options import (
     ChannelOf,
+    Force,
     InFlight,
     Inputs,
     Language,
@@ -31,8 +34,9 @@ from composer.cli.options import (
 )
 from composer.cli.printing import note
 from composer.cli.progress import showing
-from composer.cli.transcripts import TranscriptWriter, require_distinct
+from composer.cli.transcripts import TranscriptWriter, expand_folders, require_distinct
 from composer.core.errors import FAILED
+from composer.core.output import sole_writer
 
 if TYPE_CHECKING:
     from composer.jobs.progress import Progress
@@ -42,7 +46,9 @@ if TYPE_CHECKING:
 def command(
     bundle: BundleFlags,
     clips: Annotated[
-        list[str], typer.Argument(metavar="CLIP...", help="Audio files.", show_default=False)
+        list[str],
+        typer.Argument(metavar="CLIP...", help="Audio files, folders of them, or - for stdin.",
+                       show_default=False),
     ],
     format: Annotated[
         str,
@@ -57,6 +63,11 @@ def command(
     ] = None,
     input: Inputs = None,
     language: Language = None,
+    force: Force = False,
+    resume: Annotated[
+        bool,
+        typer.Option("--resume", help="Leave out clips whose transcript is in DIR already."),
+    ] = False,
     channel: ChannelOf = None,
     partial: Partial = False,
     task: Task = None,
@@ -70,21 +81,29 @@ def command(
 
     chosen = chosen_channel(channel)
     writes = output_format(format)
+    if resume and (force or output is None):
+        raise typer.BadParameter("--resume goes on in a folder: give -o, and no --force")
+    clips = expand_folders(clips)
     require_distinct(clips, writes, output)
-    given = with_language(input, language)
-    writer = TranscriptWriter(writes, output)
-    with bundle.open() as opened, showing(over_results=output is None) as show:
+    writer = TranscriptWriter(writes, output, force, resume)
+    with ExitStack() as stack:
+        if output:
+            stack.enter_context(sole_writer(output))
+        missing = writer.open(clips)
+        opened = stack.enter_context(bundle.open())
+        show = stack.enter_context(showing(over_results=output is None))
 
         def follow(step: Progress) -> None:
             writer.follow(step)
             show(step)
 
         graph = speech_graph(opened, task)
+        given = with_language(graph, input, language)
         values, options = inputs(graph, given), settings(graph, set)
         try:
             found = transcribe_clips(
                 opened,
-                clips,
+                [sys.stdin.buffer.read() if clip == "-" else clip for clip in missing],
                 task=graph.task,
                 inputs=values,
                 options=options,
@@ -98,5 +117,5 @@ def command(
             writer.close()
     failed = sum(not each.ok for each in found)
     if failed:
-        note(f"{failed} of {len(clips)} clips failed")
+        note(f"{failed} of {len(missing)} clips failed")
         raise typer.Exit(FAILED)

@@ -7,7 +7,7 @@ from typing import Self
 
 import numpy as np
 
-from composer.formats.audio.resampling import peak_of, resampled
+from composer.formats.audio.resampling import full_scale, peak_of, resampled
 
 
 @dataclass(frozen=True, eq=False)
@@ -37,14 +37,16 @@ class Audio:
 
         Resampling is soxr's HQ, which is librosa's default, to ceil(N * rate / own rate) samples.
         What then peaks above 1.0 is divided by its peak, as the loaders of Qwen3-ASR and MERaLiON
-        do: a float file over full scale, or a loud one whose resampling overshoots.
+        do: a float file over full scale, or a loud one whose resampling overshoots. Single samples
+        far above all others are cut to full scale, or the division would silence the rest.
         """
         samples = self.samples
         if rate != self.rate:
             samples = resampled(samples, self.rate, rate)
         peak = peak_of(samples)
         if peak > 1.0:
-            samples = samples / np.float32(peak)
+            scale = np.float32(full_scale(samples, peak))
+            samples = np.clip(samples / scale, -1.0, 1.0)
         if samples is self.samples:
             return self
         return type(self)(frozen(samples), rate, self.source, self.notes)
