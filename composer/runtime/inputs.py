@@ -62,7 +62,7 @@ def check_texts(checked: Checked, graph: Graph, values: Mapping[str, Any]) -> No
     for node in graph.nodes.values():
         if node.component is None:
             continue
-        known = checked.known[node.component]
+        known = checked.components[node.component]
         for key, name in node.wires.items():
             text = values.get(name)
             if name in graph.inputs and isinstance(text, str):
