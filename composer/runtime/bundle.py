@@ -15,7 +15,7 @@ from composer.core.errors import ComposerError, Problem
 from composer.core.suggest import did_you_mean, listed
 from composer.core.unknown import unknown
 from composer.graph.checked import Checked
-from composer.runtime.inputs import check_texts, read_inputs, read_value
+from composer.runtime.inputs import check_texts, read_feeds, read_inputs
 from composer.runtime.loading import (
     check_memory_budget,
     fetch_files,
@@ -25,7 +25,7 @@ from composer.runtime.loading import (
     try_files,
 )
 from composer.runtime.options import read_options
-from composer.runtime.plan import Plan, plan
+from composer.runtime.plan import Plan, plan, require_complete
 from composer.runtime.profile import Profile
 from composer.runtime.run import Result, Run
 from composer.runtime.split import run_pieces, split
@@ -196,7 +196,7 @@ class Bundle:
         taps = (taps,) if isinstance(taps, str) else taps
         tapped = set(graph.values) if taps is True else set(taps or ())
         chosen = None if only is None else set(only)
-        feeds = self._feeds(name, feed or {})
+        feeds = read_feeds(graph, feed or {})
         problems = unknown("tap", tapped, graph.values)
         problems += unknown("run only", chosen or (), graph.nodes)
         settings, faults = read_options(self.checked, graph, options or {})
@@ -208,7 +208,7 @@ class Bundle:
         require_local_files(self.checked, planned.nbytes)
         values = read_inputs(graph, inputs, planned.unread | feeds.keys())
         check_texts(self.checked, graph, values)
-        _require_complete(planned, values.keys() | feeds.keys(), tapped)
+        require_complete(planned, values.keys() | feeds.keys(), tapped)
         self._ensure_loaded(planned.nbytes)
         manifest = self.checked.manifest
         at = manifest.tasks[name].at
@@ -228,20 +228,6 @@ class Bundle:
         ]
         return (yield from run_pieces(pieces, runs, stream))
 
-    def _feeds(self, task: str, feed: Mapping[str, Any]) -> dict[str, Any]:
-        graph = self.checked.graphs[task]
-        problems = unknown("feed", feed, graph.values)
-        fed = {}
-        for name in feed.keys() & graph.values.keys():
-            port = graph.values[name].port
-            try:
-                fed[name] = feed[name] if port is None else read_value(name, port, feed[name])
-            except ComposerError as error:
-                problems += error.problems
-        if problems:
-            raise ComposerError(problems)
-        return fed
-
     def close(self) -> None:
         """Let go of the weights and end the threads."""
         self._closed = True
@@ -255,21 +241,6 @@ class Bundle:
 
     def __exit__(self, *_: object) -> None:
         self.close()
-
-
-def _require_complete(planned: Plan, given: Collection[str], tapped: Collection[str]) -> None:
-    """Refuse a partial run that would read, or is to keep, what nothing gives."""
-    there, problems = set(given), []
-    for step in planned.steps:
-        for value in dict.fromkeys(step.node.wires.values()):
-            if value not in there:
-                message = f"'{step.node.name}' reads ${value}, which is not run"
-                problems.append(Problem("R547", message, hint=f"feed {value}"))
-        there |= set(step.node.outputs.values())
-    for value in sorted(set(tapped) - there):
-        problems.append(Problem("R547", f"${value} is to be kept, and nothing that runs makes it"))
-    if problems:
-        raise ComposerError(problems)
 
 
 def _result_of(future: Future[Result]) -> Result | ComposerError:

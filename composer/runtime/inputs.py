@@ -12,6 +12,7 @@ from composer.core.backend import SHORT, numpy_dtype
 from composer.core.errors import ComposerError, Problem
 from composer.core.ports import Port
 from composer.core.suggest import did_you_mean, listed
+from composer.core.unknown import unknown
 from composer.formats.audio import Clip
 
 if TYPE_CHECKING:
@@ -73,6 +74,21 @@ def check_texts(checked: Checked, graph: Graph, values: Mapping[str, Any]) -> No
                     problems += (replace(problem, place=place) for problem in error.problems)
     if problems:
         raise ComposerError(problems)
+
+
+def read_feeds(graph: Graph, feed: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the values that replace a graph's own; raise ComposerError with all that are wrong."""
+    problems = unknown("feed", feed, graph.values)
+    values = {}
+    for name in feed.keys() & graph.values.keys():
+        port = graph.values[name].port
+        try:
+            values[name] = feed[name] if port is None else read_value(name, port, feed[name])
+        except ComposerError as error:
+            problems += error.problems
+    if problems:
+        raise ComposerError(problems)
+    return values
 
 
 def read_value(name: str, port: Port, value: Any, channel: Channel = "mix") -> Any:

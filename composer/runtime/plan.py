@@ -6,6 +6,7 @@ from collections.abc import Collection, Container, Iterable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from composer.core.errors import ComposerError, Problem
 from composer.core.placement import HOST
 from composer.core.ports import Port, alternative, item_bytes
 
@@ -160,3 +161,18 @@ def _text(port: Any, backend: str) -> str:
     if port is None or port.kind != "tensor":
         return "as it is"
     return f"{port.dtype} in {backend}"
+
+
+def require_complete(planned: Plan, given: Collection[str], tapped: Collection[str]) -> None:
+    """Refuse a partial run that would read, or is to keep, what nothing gives."""
+    there, problems = set(given), []
+    for step in planned.steps:
+        for value in dict.fromkeys(step.node.wires.values()):
+            if value not in there:
+                message = f"'{step.node.name}' reads ${value}, which is not run"
+                problems.append(Problem("R547", message, hint=f"feed {value}"))
+        there |= set(step.node.outputs.values())
+    for value in sorted(set(tapped) - there):
+        problems.append(Problem("R547", f"${value} is to be kept, and nothing that runs makes it"))
+    if problems:
+        raise ComposerError(problems)

@@ -250,8 +250,8 @@ def test_types_and_ranges_are_as_one_writes_them():
         "- option max_tokens: int = 256, 1 to 1000000. The most tokens to generate.",
         "- option top_p: float = 1.0, above 0 and at most 1. 1 keeps every probability.",
         "- option seed: int = 0, 0 or more. The same seed gives the same tokens.",
-        "- option stop: tuple[int | str, ...] = (). Ids, or tokens by their text, that end a "
-        "text as the model's own do.",
+        "- option stop: tuple[int | str, ...] = (). Ids, or tokens by their text, that stop "
+        "generation like the model's own.",
     ):
         assert line in decoder
     features = explain.explain("audio.log_mel")
