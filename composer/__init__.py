@@ -8,211 +8,94 @@ from composer.core.privacy import send_nothing  # noqa: E402
 
 send_nothing()  # before any import of a library that reports its users
 
+from functools import cache  # noqa: E402
 from importlib import import_module  # noqa: E402
+from pathlib import Path  # noqa: E402
 from typing import TYPE_CHECKING, Any  # noqa: E402
 
-if TYPE_CHECKING:
-    from composer.benchmarking.measure import Turns
-    from composer.checker import check
-    from composer.comparison.compare import Comparison
-    from composer.comparison.dump import Dump, read_dump
-    from composer.core.component import (
-        Bound,
-        Component,
-        ComponentConfig,
-        Facts,
-        Spec,
-        Token,
-        method,
-    )
-    from composer.core.errors import ComposerError, Place, Problem
-    from composer.core.location import Location
-    from composer.core.placement import Placement
-    from composer.core.signature import Signature
-    from composer.evaluation.evaluation import Evaluation
-    from composer.evaluation.journal import Transcript
-    from composer.formats.audio import Audio, Clip, read_audio
-    from composer.graph.checked import Report
-    from composer.jobs.benchmark import Benchmark, benchmark
-    from composer.jobs.catalogue import Catalogue, catalogue
-    from composer.jobs.compare import compare
-    from composer.jobs.converse import Conversation, Reply, converse
-    from composer.jobs.create import create
-    from composer.jobs.cut_short import CutShort
-    from composer.jobs.diagnose import Finding, diagnose
-    from composer.jobs.evaluate import evaluate
-    from composer.jobs.explain import explain
-    from composer.jobs.licences import Licences, licences
-    from composer.jobs.lock import Locked, lock, verify
-    from composer.jobs.progress import Progress
-    from composer.jobs.publish import Published, publish
-    from composer.jobs.pull import Pulled, pull
-    from composer.jobs.record import record
-    from composer.jobs.transcribe import Transcription, transcribe
-    from composer.runtime.bundle import Bundle
-    from composer.runtime.opening import BundleOptions, load
-    from composer.runtime.profile import Profile, read_profile
-    from composer.runtime.run import Result
-    from composer.runtime.stream import Stream
+if TYPE_CHECKING:  # every public name, once: what is below reads its module from here
+    from composer.benchmarking.measure import Turns as Turns
+    from composer.checker import check as check
+    from composer.comparison.compare import Comparison as Comparison
+    from composer.comparison.dump import Dump as Dump
+    from composer.comparison.dump import read_dump as read_dump
+    from composer.core.component import Bound as Bound
+    from composer.core.component import Component as Component
+    from composer.core.component import ComponentConfig as ComponentConfig
+    from composer.core.component import Facts as Facts
+    from composer.core.component import Spec as Spec
+    from composer.core.component import Token as Token
+    from composer.core.component import method as method
+    from composer.core.errors import ComposerError as ComposerError
+    from composer.core.errors import Place as Place
+    from composer.core.errors import Problem as Problem
+    from composer.core.location import Location as Location
+    from composer.core.placement import Placement as Placement
+    from composer.core.signature import Signature as Signature
+    from composer.evaluation.evaluation import Evaluation as Evaluation
+    from composer.evaluation.journal import Transcript as Transcript
+    from composer.formats.audio import Audio as Audio
+    from composer.formats.audio import Clip as Clip
+    from composer.formats.audio import read_audio as read_audio
+    from composer.graph.checked import Report as Report
+    from composer.jobs.benchmark import Benchmark as Benchmark
+    from composer.jobs.benchmark import benchmark as benchmark
+    from composer.jobs.catalogue import Catalogue as Catalogue
+    from composer.jobs.catalogue import catalogue as catalogue
+    from composer.jobs.compare import compare as compare
+    from composer.jobs.converse import Conversation as Conversation
+    from composer.jobs.converse import Reply as Reply
+    from composer.jobs.converse import converse as converse
+    from composer.jobs.create import create as create
+    from composer.jobs.cut_short import CutShort as CutShort
+    from composer.jobs.diagnose import Finding as Finding
+    from composer.jobs.diagnose import diagnose as diagnose
+    from composer.jobs.evaluate import evaluate as evaluate
+    from composer.jobs.explain import explain as explain
+    from composer.jobs.licences import Licences as Licences
+    from composer.jobs.licences import licences as licences
+    from composer.jobs.lock import Locked as Locked
+    from composer.jobs.lock import lock as lock
+    from composer.jobs.lock import verify as verify
+    from composer.jobs.progress import Progress as Progress
+    from composer.jobs.publish import Published as Published
+    from composer.jobs.publish import publish as publish
+    from composer.jobs.pull import Pulled as Pulled
+    from composer.jobs.pull import pull as pull
+    from composer.jobs.record import record as record
+    from composer.jobs.transcribe import Transcription as Transcription
+    from composer.jobs.transcribe import transcribe as transcribe
+    from composer.runtime.bundle import Bundle as Bundle
+    from composer.runtime.opening import BundleOptions as BundleOptions
+    from composer.runtime.opening import load as load
+    from composer.runtime.profile import Profile as Profile
+    from composer.runtime.profile import read_profile as read_profile
+    from composer.runtime.run import Result as Result
+    from composer.runtime.stream import Stream as Stream
 
-_HOMES = {
-    "checker": ("check",),
-    "comparison.compare": ("Comparison",),
-    "comparison.dump": (
-        "Dump",
-        "read_dump",
-    ),
-    "core.component": (
-        "Bound",
-        "Component",
-        "ComponentConfig",
-        "Facts",
-        "Spec",
-        "Token",
-        "method",
-    ),
-    "core.signature": ("Signature",),
-    "core.errors": (
-        "ComposerError",
-        "Place",
-        "Problem",
-    ),
-    "core.location": ("Location",),
-    "core.placement": ("Placement",),
-    "evaluation.evaluation": ("Evaluation",),
-    "evaluation.journal": ("Transcript",),
-    "formats.audio": (
-        "Audio",
-        "Clip",
-        "read_audio",
-    ),
-    "graph.checked": ("Report",),
-    "benchmarking.measure": ("Turns",),
-    "jobs.benchmark": (
-        "Benchmark",
-        "benchmark",
-    ),
-    "jobs.catalogue": (
-        "Catalogue",
-        "catalogue",
-    ),
-    "jobs.create": ("create",),
-    "jobs.diagnose": (
-        "Finding",
-        "diagnose",
-    ),
-    "jobs.explain": ("explain",),
-    "jobs.licences": (
-        "Licences",
-        "licences",
-    ),
-    "jobs.lock": (
-        "Locked",
-        "lock",
-        "verify",
-    ),
-    "jobs.publish": (
-        "Published",
-        "publish",
-    ),
-    "jobs.pull": (
-        "Pulled",
-        "pull",
-    ),
-    "jobs.compare": ("compare",),
-    "jobs.converse": (
-        "Conversation",
-        "Reply",
-        "converse",
-    ),
-    "jobs.cut_short": ("CutShort",),
-    "jobs.evaluate": ("evaluate",),
-    "jobs.progress": ("Progress",),
-    "jobs.record": ("record",),
-    "jobs.transcribe": (
-        "Transcription",
-        "transcribe",
-    ),
-    "runtime.bundle": ("Bundle",),
-    "runtime.opening": (
-        "BundleOptions",
-        "load",
-    ),
-    "runtime.profile": (
-        "Profile",
-        "read_profile",
-    ),
-    "runtime.run": ("Result",),
-    "runtime.stream": ("Stream",),
-}
-_HOME = {name: module for module, names in _HOMES.items() for name in names}
 
-__all__ = [
-    "Audio",
-    "Benchmark",
-    "Bound",
-    "Bundle",
-    "BundleOptions",
-    "Catalogue",
-    "Clip",
-    "Comparison",
-    "Component",
-    "ComponentConfig",
-    "ComposerError",
-    "Conversation",
-    "CutShort",
-    "Dump",
-    "Evaluation",
-    "Facts",
-    "Finding",
-    "Licences",
-    "Location",
-    "Locked",
-    "Place",
-    "Placement",
-    "Problem",
-    "Profile",
-    "Progress",
-    "Published",
-    "Pulled",
-    "Reply",
-    "Report",
-    "Result",
-    "Signature",
-    "Spec",
-    "Stream",
-    "Token",
-    "Transcript",
-    "Transcription",
-    "Turns",
-    "benchmark",
-    "catalogue",
-    "check",
-    "compare",
-    "converse",
-    "create",
-    "diagnose",
-    "evaluate",
-    "explain",
-    "licences",
-    "load",
-    "lock",
-    "method",
-    "publish",
-    "pull",
-    "read_audio",
-    "read_dump",
-    "read_profile",
-    "record",
-    "transcribe",
-    "verify",
-]
+@cache
+def _modules() -> dict[str, str]:
+    """Return the module of each public name."""
+    import ast
+
+    found: dict[str, str] = {}
+    for node in ast.walk(ast.parse(Path(__file__).read_bytes())):
+        if isinstance(node, ast.ImportFrom) and node.module:
+            found |= {each.name: node.module for each in node.names if each.asname}
+    return found
 
 
 def __getattr__(name: str) -> Any:
     # A name is imported when it is first used, so that `composer --help` stays quick.
     if name == "registry":
         return import_module("composer.core.registry")
-    if name not in _HOME:
+    if name == "__all__":
+        return sorted(_modules())
+    if name.startswith("_") or name not in _modules():
         raise AttributeError(f"module 'composer' has no attribute '{name}'")
-    return getattr(import_module(f"composer.{_HOME[name]}"), name)
+    return getattr(import_module(_modules()[name]), name)
+
+
+def __dir__() -> list[str]:
+    return [*globals(), *_modules()]
