@@ -89,6 +89,15 @@ class Config:
         self.wrong(key, f"{key} is {_shown(value)}; expected true or false")
         return default
 
+    def heads(self, queries: int | None = None, keys: int | None = None) -> tuple[int, int]:
+        """Return how many heads of queries there are, and of keys: as many, where it is silent."""
+        num_heads = self.count("num_attention_heads", queries)
+        num_kv_heads = self.count("num_key_value_heads", keys or num_heads)
+        if num_heads % num_kv_heads:
+            message = f"{num_heads} heads cannot share {num_kv_heads} heads of keys"
+            self.wrong("num_key_value_heads", message)
+        return num_heads, num_kv_heads
+
     def require(self, key: str, *values: Any) -> None:
         """Refuse a key that holds anything but the values which are computed; the first is named.
 

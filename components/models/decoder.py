@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from composer.formats import Headers
 
 TABLE, HEAD = "model.embed_tokens", "lm_head"
+Shape = tuple[str, tuple[int, ...]]  # of a tensor, with its name
 
 
 @dataclass(frozen=True)
@@ -39,8 +40,15 @@ class Architecture:
 
     model_types: tuple[str, ...]
     read_settings: Callable[[Config], Any]
-    tensors: Callable[[Any], Iterable[tuple[str, tuple[int, ...]]]]
+    tensors: Callable[[Any], Iterable[Shape]]
     forward: Callable[[DecoderVocabulary, Any, Array], Array]
+
+
+def linear(name: str, size: int, width: int, bias: bool = False) -> Iterator[Shape]:
+    """Yield the tensors of a Linear."""
+    yield f"{name}.weight", (size, width)
+    if bias:
+        yield f"{name}.bias", (size,)
 
 
 @cache

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from ..checkpoints.keys.window import FULL, SLIDING
 from .attention import Attention
 from .config import Config
-from .decoder import HEAD, TABLE, Architecture
+from .decoder import HEAD, TABLE, Architecture, Shape, linear
 from .rotary import Rotary
 from .vocabulary import Array, DecoderVocabulary
 
@@ -42,11 +42,7 @@ def read_settings(config: Config) -> Settings:
     """Read what the network needs; where the config is silent, transformers' values count."""
     for key in ("hidden_activation", "hidden_act"):
         config.require(key, *GELU_TANH)
-    num_heads = config.count("num_attention_heads", 8)
-    num_kv_heads = config.count("num_key_value_heads", 4)
-    if num_heads % num_kv_heads:
-        message = f"{num_heads} heads cannot share {num_kv_heads} heads of keys"
-        config.wrong("num_key_value_heads", message)
+    num_heads, num_kv_heads = config.heads(8, 4)
     head_dim = config.count("head_dim", 256)
     scale = config.real("query_pre_attn_scalar", 256.0) ** -0.5
     window = config.count("sliding_window", 4096)
@@ -95,7 +91,7 @@ def read_rotaries(config: Config, head_dim: int) -> dict[str, Rotary]:
     return {FULL: config.rotary(head_dim, 1e6, FULL), SLIDING: sliding}
 
 
-def tensors(settings: Settings) -> Iterator[tuple[str, tuple[int, ...]]]:
+def tensors(settings: Settings) -> Iterator[Shape]:
     """Yield the name and the shape of every tensor."""
     width, inner = settings.hidden_size, settings.intermediate_size
     yield f"{TABLE}.weight", (settings.vocab_size, width)
@@ -105,17 +101,13 @@ def tensors(settings: Settings) -> Iterator[tuple[str, tuple[int, ...]]]:
         for name in NORMS:
             yield f"{at}.{name}.weight", (width,)
         for name, size in (("q_proj", queries), ("k_proj", keys), ("v_proj", keys)):
-            yield f"{at}.self_attn.{name}.weight", (size, width)
-            if settings.attention_bias:
-                yield f"{at}.self_attn.{name}.bias", (size,)
-        yield f"{at}.self_attn.o_proj.weight", (width, queries)
-        if settings.attention_bias:
-            yield f"{at}.self_attn.o_proj.bias", (width,)
+            yield from linear(f"{at}.self_attn.{name}", size, width, settings.attention_bias)
+        yield from linear(f"{at}.self_attn.o_proj", width, queries, settings.attention_bias)
         for name in ("q_norm", "k_norm"):
             yield f"{at}.self_attn.{name}.weight", (how.head_dim,)
-        yield f"{at}.mlp.gate_proj.weight", (inner, width)
-        yield f"{at}.mlp.up_proj.weight", (inner, width)
-        yield f"{at}.mlp.down_proj.weight", (width, inner)
+        yield from linear(f"{at}.mlp.gate_proj", inner, width)
+        yield from linear(f"{at}.mlp.up_proj", inner, width)
+        yield from linear(f"{at}.mlp.down_proj", width, inner)
     yield "model.norm.weight", (width,)
     if not settings.tied:
         yield f"{HEAD}.weight", (settings.vocab_size, width)

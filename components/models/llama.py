@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from .attention import Attention
 from .config import Config
-from .decoder import HEAD, TABLE, Architecture
+from .decoder import HEAD, TABLE, Architecture, Shape, linear
 from .vocabulary import Array, DecoderVocabulary
 
 
@@ -37,13 +37,9 @@ def read_settings(config: Config) -> Settings:
     """Read what a network of these kinds needs."""
     config.require("hidden_act", "silu", "swish")
     num_layers = config.count("num_hidden_layers")
-    num_heads = config.count("num_attention_heads")
+    num_heads, num_kv_heads = config.heads()
     default = 128 if config.kind == "qwen3" else config.hidden_size // num_heads
     head_dim = config.count("head_dim", max(default, 1))
-    num_kv_heads = config.count("num_key_value_heads", num_heads)
-    if num_heads % num_kv_heads:
-        message = f"{num_heads} heads cannot share {num_kv_heads} heads of keys"
-        config.wrong("num_key_value_heads", message)
     rotary = config.rotary(head_dim)
     biased = config.flag("attention_bias") and config.kind in ("llama", "qwen3")
     return Settings(
@@ -63,7 +59,7 @@ def read_settings(config: Config) -> Settings:
     )
 
 
-def tensors(settings: Settings) -> Iterator[tuple[str, tuple[int, ...]]]:
+def tensors(settings: Settings) -> Iterator[Shape]:
     """Yield the name and the shape of every tensor."""
     width, inner = settings.hidden_size, settings.intermediate_size
     yield f"{TABLE}.weight", (settings.vocab_size, width)
@@ -83,13 +79,6 @@ def tensors(settings: Settings) -> Iterator[tuple[str, tuple[int, ...]]]:
     yield "model.norm.weight", (width,)
     if not settings.tied:
         yield f"{HEAD}.weight", (settings.vocab_size, width)
-
-
-def linear(name: str, size: int, width: int, bias: bool) -> Iterator[tuple[str, tuple[int, ...]]]:
-    """Yield the tensors of a Linear."""
-    yield f"{name}.weight", (size, width)
-    if bias:
-        yield f"{name}.bias", (size,)
 
 
 def forward(v: DecoderVocabulary, settings: Settings, x: Array) -> Array:
