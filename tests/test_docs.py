@@ -76,6 +76,8 @@ def test_what_the_readme_runs_is_there():
     for script in re.findall(r"(?m)^scripts/\w+", commands):
         assert os.access(ROOT / script, os.X_OK)
     assert list(ROOT.glob("bundles/mega-asr-mini/clips/*.flac"))
+    (picture,) = re.findall(r'<img src="([^"]+)"', (ROOT / "README.md").read_text())
+    assert (ROOT / picture).exists()
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     assert f"named `{project['name']}`" in (ROOT / "README.md").read_text()
 

@@ -41,8 +41,8 @@ components:
 inputs: {{audio: audio}}
 graph:
   mel: {{run: features, with: {{audio: $audio}}}}
-  heard: {{run: encoder, with: {{mel: $mel}}}}
-  soft: {{run: projector, with: {{x: $heard}}}}
+  encoded: {{run: encoder, with: {{mel: $mel}}}}
+  soft: {{run: projector, with: {{x: $encoded}}}}
   asked: {{run: prompt, with: {{speech: $soft}}}}
   words: {{run: decoder.embed, with: {{ids: $asked.ids}}}}
   embeds: {{run: scatter, with: {{base: $words, at: $asked.slots, values: $soft}}}}
@@ -71,8 +71,8 @@ components:
 inputs: {{audio: audio}}
 graph:
   mel: {{run: features, with: {{audio: $audio}}}}
-  heard: {{run: encoder, with: {{input_features: $mel}}}}
-  soft: {{run: projector, with: {{x: $heard}}}}
+  encoded: {{run: encoder, with: {{input_features: $mel}}}}
+  soft: {{run: projector, with: {{x: $encoded}}}}
   asked: {{run: prompt, with: {{speech: $soft}}}}
   words: {{run: decoder.embed, with: {{ids: $asked.ids}}}}
   embeds: {{run: scatter, with: {{base: $words, at: $asked.slots, values: $soft}}}}
@@ -123,8 +123,8 @@ def test_meralions_encoder_before_qwen3(tmp_path):
     path, weights, sources = write(tmp_path, MERALION_TO_QWEN3, width, 192)
     result = run(path, sources)
     with composer.load(ELDER) as own:
-        heard = own.run(task="transcribe", audio=CLIP, taps=["heard"]).taps["heard"]
-    np.testing.assert_array_equal(result.taps["heard"], heard)
+        heard = own.run(task="transcribe", audio=CLIP, taps=["encoded"]).taps["encoded"]
+    np.testing.assert_array_equal(result.taps["encoded"], heard)
     np.testing.assert_allclose(result.taps["soft"], projected(heard, weights), atol=1e-4)
     with composer.load(MEGA) as own:
         again = own.run(
@@ -151,7 +151,7 @@ def test_an_onnx_encoder_before_gemma4(tmp_path):
         ).taps["answer.ids"]
     with composer.load(MEGA) as own:
         heard = own.run(audio=CLIP, taps=["soft"]).taps["soft"]
-    np.testing.assert_array_equal(result.taps["heard"], heard)
+    np.testing.assert_array_equal(result.taps["encoded"], heard)
     np.testing.assert_allclose(result.taps["soft"], projected(heard, weights), atol=1e-4)
     assert result.outputs["ids"].tolist() == again.tolist()
     assert len(again) > 0

@@ -34,6 +34,10 @@ def test_every_page_is_there(site):
         assert (site / page.relative_to(ROOT).with_suffix(".html")).exists(), page
 
 
+def test_the_first_page_has_its_picture(site):
+    assert 'src="_images/graph.svg"' in (site / "README.html").read_text()
+
+
 def test_every_public_name_has_its_docstring(site):
     reference = (site / "docs" / "reference.html").read_text()
     for name in composer.__all__:

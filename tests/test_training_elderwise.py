@@ -289,10 +289,10 @@ def test_composer_runs_what_is_exported(tokenizer: bpe.Tokenizer, tmp_path: Path
     result = loaded.run(
         task="transcribe",
         audio=(wave, 16000),
-        taps=["heard", "soft", "answer.ids"],
+        taps=["encoded", "soft", "answer.ids"],
         options={"answer": {"max_tokens": 6}},
     )
-    np.testing.assert_allclose(result.taps["heard"], heard[0], atol=1e-4)
+    np.testing.assert_allclose(result.taps["encoded"], heard[0], atol=1e-4)
     np.testing.assert_allclose(result.taps["soft"], soft[0], atol=1e-3)
     with torch.no_grad():
         ids = torch.tensor([train_speech.prompt(tokenizer)])

@@ -48,6 +48,7 @@ html_theme = "furo"
 html_title = "Composer"
 html_copy_source = False
 myst_heading_anchors = 3
+myst_enable_extensions = ["html_image"]
 autodoc_default_options = {"members": True, "undoc-members": False}
 autodoc_typehints = "description"
 autodoc_member_order = "bysource"
