@@ -37,11 +37,11 @@ class Folder:
     prefix: str = ""
 
 
-def folder_of(weights: Location) -> Location:
-    """Return the folder that holds the config and the tokenizer of some weights."""
-    if not weights.inside.endswith(".safetensors"):
-        return weights
-    return replace(weights, inside=weights.inside.rpartition("/")[0])
+def folder_of(place: Location, suffix: str = ".safetensors") -> Location:
+    """Return the folder of a file with this suffix, or the folder that is given."""
+    if not place.inside.endswith(suffix):
+        return place
+    return replace(place, inside=place.inside.rpartition("/")[0])
 
 
 def open_folder(weights: Location, headers: Headers, prefix: str = "") -> Folder:

@@ -1,20 +1,23 @@
-"""Find a decoder's tokenizer and hold its ids against the embeddings."""
+"""Find a decoder's tokenizer and compare its ids with the embeddings and the stop ids."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from composer.core.component import Spec
 from composer.core.errors import ComposerError, Place, Problem
 from composer.core.location import Location
+from composer.core.suggest import some
 from composer.formats import tokenizer_file
+from composer.formats.refusal import show
 
 from .folder import folder_of
 
 if TYPE_CHECKING:
     from composer.formats import Headers
 
-    from .checkpoint import Table
+    from .checkpoint import Checkpoint
 
 
 def tokenizer_of(spec: Spec, headers: Headers) -> Location:
@@ -25,8 +28,11 @@ def tokenizer_of(spec: Spec, headers: Headers) -> Location:
     return tokenizer_file(folder_of(spec.weights), headers.files)
 
 
-def check_token_ids(tokenizer: Location, headers: Headers, table: Table) -> None:
-    """Refuse a decoder whose ids and embeddings do not belong together."""
+def check_tokenizer(
+    tokenizer: Location, headers: Headers, checkpoint: Checkpoint
+) -> tuple[Problem, ...]:
+    """Refuse ids that the embeddings do not have; return a warning if texts end elsewhere."""
+    table = checkpoint.table
     if not headers.exists(tokenizer):
         raise ComposerError(
             Problem(
@@ -46,4 +52,24 @@ def check_token_ids(tokenizer: Location, headers: Headers, table: Table) -> None
                 (table.witness,),
                 hint="give the tokenizer that the model was trained with",
             )
+        )
+    return tuple(_check_end(tokenizer, headers, checkpoint))
+
+
+def _check_end(tokenizer: Location, headers: Headers, checkpoint: Checkpoint) -> Iterator[Problem]:
+    """Warn if the tokenizer's own end-of-text token does not stop generation."""
+    place = folder_of(tokenizer, ".json") / "tokenizer_config.json"
+    if not checkpoint.stop or not headers.exists(place):
+        return
+    token = headers.config(place).get("eos_token")
+    text = token.get("content") if isinstance(token, dict) else token
+    found = headers.tokenizer(tokenizer).id_of(text) if isinstance(text, str) else None
+    if found is not None and found not in checkpoint.stop:
+        yield Problem(
+            "L331",
+            f"eos_token {show(str(text))} is id {found}, which does not stop generation",
+            Place(str(place)),
+            (f"the config of the model has eos_token_id {some(sorted(checkpoint.stop))}",),
+            hint="if the model ends texts with it, add it under stop",
+            severity="warning",
         )

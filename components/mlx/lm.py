@@ -24,7 +24,7 @@ from ..checkpoints.keys.meaning import IGNORE
 from ..checkpoints.lora.adapters import AdapterFacts, read_adapters
 from ..checkpoints.lora.pair import projections
 from ..checkpoints.stamps import StampedFacts, hold, stamps
-from ..checkpoints.tokenizer import check_token_ids, tokenizer_of
+from ..checkpoints.tokenizer import check_tokenizer, tokenizer_of
 from . import loader
 from .architecture import EMBEDS, module_name_of
 from .checkpoint import MlxCheckpoint, read_checkpoint
@@ -69,7 +69,7 @@ class LanguageModel(Component, name="mlx.lm"):
         assert spec.weights is not None
         checkpoint = read_checkpoint(spec.weights, headers, *_part(spec))
         tokenizer = tokenizer_of(spec, headers)
-        check_token_ids(tokenizer, headers, checkpoint.table)
+        end = check_tokenizer(tokenizer, headers, checkpoint)
         recipe = _recipe(spec, checkpoint)
         dtype = SHORT[spec.precision] if _converts(spec) else checkpoint.table.dtype
         adapters = read_adapters(spec, headers, projections(checkpoint)).values()
@@ -84,6 +84,7 @@ class LanguageModel(Component, name="mlx.lm"):
             nbytes=nbytes + sum(adapter.nbytes for adapter in adapters),
             notes=(
                 *checkpoint.notes,
+                *end,
                 *([] if _converts(spec) else mixed(checkpoint.tensors)),
                 *(note for adapter in adapters for note in adapter.notes),
             ),

@@ -58,8 +58,8 @@ def test_the_hint_of_an_ambiguous_folder_can_be_followed(kind, folder):
     with pytest.raises(ComposerError) as caught:
         load(kind, folder)
     assert str(caught.value) == (
-        "repo/lm: S432 holds 2 safetensors files and no index: a.safetensors, b.safetensors\n"
-        "    hint: write the path of the one file that is meant"
+        "repo/lm: S432 has 2 safetensors files and no index: a.safetensors, b.safetensors\n"
+        "    hint: write the path of the file to use"
     )
     wanted = greedy_of_torch(torch_model(tied=False))
     other = greedy_of_torch(torch_model(tied=False, initializer_range=0.3))
@@ -190,3 +190,22 @@ def test_a_quantized_part_is_read_by_its_own_names(kind, larger, tmp_path):
 def mlx(folder):
     asked = Spec("decoder", MlxLm.Config(), Location("repo", folder.name, folder.parent))
     return MlxLm.load(asked, MlxLm.facts(asked, Headers()), Placement())
+
+
+@BACKENDS
+@pytest.mark.parametrize("form", ["text", "object"])
+def test_a_tokenizers_end_that_does_not_stop_generation_is_named(kind, tmp_path, form):
+    folder = save(torch_model(), tmp_path / "lm")
+    place = folder / "tokenizer_config.json"
+    token = "w7" if form == "text" else {"content": "w7", "__type": "AddedToken"}
+    place.write_text(json.dumps({"eos_token": token}))
+    asked = Spec("decoder", kind.Config(), Location("repo", "lm", tmp_path))
+    (note,) = kind.facts(asked, Headers()).notes
+    assert str(note) == (
+        "repo/lm/tokenizer_config.json: L331 warning: eos_token 'w7' is id 7, which does not stop "
+        "generation\n    the config of the model has eos_token_id 2\n"
+        "    hint: if the model ends texts with it, add it under stop"
+    )
+    for stopping in ({"eos_token": "w2"}, {"eos_token": None}, {"eos_token": "absent"}, {}):
+        place.write_text(json.dumps(stopping))
+        assert kind.facts(asked, Headers()).notes == ()

@@ -22,7 +22,7 @@ from ...checkpoints.gemma4.recipe import quantized
 from ...checkpoints.lora.adapters import AdapterFacts, read_adapters
 from ...checkpoints.lora.pair import projections
 from ...checkpoints.stamps import StampedFacts, hold, stamps
-from ...checkpoints.tokenizer import check_token_ids, tokenizer_of
+from ...checkpoints.tokenizer import check_tokenizer, tokenizer_of
 from .. import loader
 from ..architecture import EMBEDS
 from ..decoder import MlxDecoder
@@ -62,7 +62,7 @@ class Gemma4(Component, name="mlx.gemma4"):
         decoder = read_decoder(spec.weights, headers)
         checkpoint, settings = decoder.checkpoint, decoder.settings
         tokenizer = tokenizer_of(spec, headers)
-        check_token_ids(tokenizer, headers, checkpoint.table)
+        end = check_tokenizer(tokenizer, headers, checkpoint)
         recipe, notes = quantized(spec, decoder)
         adapters = _adapters(spec, headers, decoder).values()
         files = [file for adapter in adapters for file in adapter.files]
@@ -91,7 +91,12 @@ class Gemma4(Component, name="mlx.gemma4"):
             missing_reasons={}
             if settings.per_layer.value
             else {"per_layer": f"{spec.weights}: {NO_ROWS}"},
-            notes=(*decoder.notes, *notes, *(note for each in adapters for note in each.notes)),
+            notes=(
+                *decoder.notes,
+                *end,
+                *notes,
+                *(note for each in adapters for note in each.notes),
+            ),
             stamps=stamps((*checkpoint.tensors.files, checkpoint.file, tokenizer, *files)),
         )
 

@@ -19,7 +19,7 @@ from ...checkpoints.folder import PREFIX
 from ...checkpoints.keys.meaning import IGNORE
 from ...checkpoints.rows import EmbeddingRows
 from ...checkpoints.stamps import StampedFacts, hold, stamps
-from ...checkpoints.tokenizer import check_token_ids, tokenizer_of
+from ...checkpoints.tokenizer import check_tokenizer, tokenizer_of
 from ...models.decoder import TABLE, ParsedDecoder, read_decoder
 from .decoder import EMBEDS, OnnxDecoder
 
@@ -62,7 +62,7 @@ class LanguageModel(Component, name="onnx.lm"):
         found = read_decoder(spec, headers)
         checkpoint = found.checkpoint
         tokenizer = tokenizer_of(spec, headers)
-        check_token_ids(tokenizer, headers, checkpoint.table)
+        end = check_tokenizer(tokenizer, headers, checkpoint)
         return StampedFacts(
             dims={
                 "D": Bound(checkpoint.table.width, checkpoint.table.witness),
@@ -71,7 +71,7 @@ class LanguageModel(Component, name="onnx.lm"):
             nbytes=found.nbytes,
             mapped=found.mapped,
             casts=found.casts,
-            notes=checkpoint.notes,
+            notes=(*checkpoint.notes, *end),
             stamps=stamps((*checkpoint.tensors.files, checkpoint.file, tokenizer)),
         )
 
