@@ -70,7 +70,7 @@ if TYPE_CHECKING:  # every public name, once: what is below reads its module fro
     from composer.runtime.opening import load as load
     from composer.runtime.profile import Profile as Profile
     from composer.runtime.profile import read_profile as read_profile
-    from composer.runtime.run import Result as Result
+    from composer.runtime.result import Result as Result
     from composer.runtime.stream import Stream as Stream
 
 

@@ -10,7 +10,7 @@ from composer.core.output import plain_values
 
 if TYPE_CHECKING:
     from composer.jobs.cut_short import CutShort
-    from composer.runtime.run import Result
+    from composer.runtime.result import Result
 
 LIMIT = "max_tokens"
 

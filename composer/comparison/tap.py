@@ -18,7 +18,7 @@ from composer.runtime.provenance import made_from
 if TYPE_CHECKING:
     from composer.graph.graph import Graph
     from composer.runtime.bundle import Bundle
-    from composer.runtime.run import Result
+    from composer.runtime.result import Result
 
 
 def tap(

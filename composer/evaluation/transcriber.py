@@ -16,7 +16,7 @@ from composer.evaluation.utterance import Utterance
 
 if TYPE_CHECKING:
     from composer.runtime.bundle import Bundle
-    from composer.runtime.run import Result
+    from composer.runtime.result import Result
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,7 @@ from composer.jobs.speech import text_output
 from composer.runtime.bundle import Bundle
 from composer.runtime.inputs import read_inputs
 from composer.runtime.options import check_options
-from composer.runtime.run import Result
+from composer.runtime.result import Result
 from composer.runtime.stream import Stream
 
 TASK = "chat"

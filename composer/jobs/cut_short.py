@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from composer.graph.graph import Graph
 from composer.jobs.bundle import Options
-from composer.runtime.run import Result
+from composer.runtime.result import Result
 
 CUT, LIMIT = "length", "max_tokens"
 

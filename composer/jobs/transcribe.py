@@ -12,7 +12,7 @@ from composer.jobs.bundle import AnyBundle, Options, opened
 from composer.jobs.cut_short import CutShort, cut_short
 from composer.jobs.progress import OnProgress, Progress, no_progress
 from composer.jobs.speech import SpeechTask, speech_task
-from composer.runtime.run import Result
+from composer.runtime.result import Result
 
 
 @dataclass(frozen=True)

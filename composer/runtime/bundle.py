@@ -2,50 +2,42 @@
 
 from __future__ import annotations
 
-import threading
 from collections import deque
 from collections.abc import Collection, Generator, Iterable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any, Self
 
-from composer.checker.locked import check_digests
-from composer.core import registry
-from composer.core.component import Component, Token
+from composer.core.component import Token
 from composer.core.errors import ComposerError, Problem
 from composer.core.suggest import did_you_mean, listed
-from composer.core.unknown import unknown
 from composer.graph.checked import Checked
-from composer.runtime.inputs import check_texts, read_feeds, read_inputs
-from composer.runtime.loading import (
-    check_memory_budget,
-    fetch_files,
-    load_components,
-    require_known_ports,
-    require_local_files,
-    try_files,
-)
-from composer.runtime.options import read_options
-from composer.runtime.plan import Plan, plan, require_complete
+from composer.runtime.components import Components
+from composer.runtime.loading import require_known_ports
+from composer.runtime.plan import Plan, plan
 from composer.runtime.profile import Profile
-from composer.runtime.run import Result, Run
+from composer.runtime.request import RunRequest, plan_run
+from composer.runtime.result import Result
+from composer.runtime.run import Run
 from composer.runtime.split import run_pieces, split
 from composer.runtime.stream import Stream
-from composer.runtime.worker import Worker
 
 
 class Bundle:
     """A checked bundle with its components in memory."""
 
     def __init__(self, checked: Checked, profile: Profile, trust: bool = False) -> None:
-        self.checked = checked
         self.profile = profile
-        self.trust = trust
-        self.load_seconds: dict[str, float] = {}
-        self._components: dict[str, Component] = {}
-        self._workers: dict[str, Worker] = {}
+        self._components = Components(checked, profile, trust)
         self._closed = False
-        self._lock = threading.Lock()
-        self._loading = threading.Lock()
+
+    @property
+    def checked(self) -> Checked:
+        """Return the bundle as it was checked, once more when files have come."""
+        return self._components.checked
+
+    @checked.setter
+    def checked(self, checked: Checked) -> None:
+        self._components.checked = checked
 
     @property
     def name(self) -> str:
@@ -57,47 +49,23 @@ class Bundle:
         """Return the names of its tasks."""
         return list(self.checked.graphs)
 
+    @property
+    def load_seconds(self) -> Mapping[str, float]:
+        """Return how long each component took to load."""
+        return self._components.load_seconds
+
     def load(self, task: str | None = None) -> None:
         """Load the components of one task, or of all, each backend beside the others."""
-        self._ensure_loaded(self._used(task))
+        self._components.ensure_loaded(self._used(task))
+
+    def fetch(self, task: str | None = None) -> None:
+        """Download and verify what a task, or every task, needs and is not here."""
+        self._components.fetch(self._used(task))
 
     def _used(self, task: str | None) -> Collection[str]:
         graphs = self.checked.graphs
         chosen = graphs.values() if task is None else [graphs[self.task(task)]]
         return dict.fromkeys(name for graph in chosen for name in graph.components)
-
-    def _ensure_loaded(self, names: Collection[str]) -> None:
-        with self._loading:
-            missing = [name for name in names if name not in self._components]
-            check_memory_budget(self.checked, names, self.profile)
-            if not missing:
-                return
-            self._download(missing)
-            try_files(self.checked, missing, self.profile, self.trust)
-            loaded = load_components(self.checked, missing, self.profile, self.worker)
-            self._components |= {name: component for name, (component, _) in loaded.items()}
-            self.load_seconds |= {name: seconds for name, (_, seconds) in loaded.items()}
-
-    def fetch(self, task: str | None = None) -> None:
-        """Download and verify what a task, or every task, needs and is not here."""
-        names = self._used(task)
-        require_local_files(self.checked, names)
-        check_memory_budget(self.checked, names, self.profile)
-        with self._loading:
-            self._download(names)
-
-    def _download(self, names: Collection[str]) -> None:
-        """Download what is not here, and hold all of it against the lock."""
-        self.checked = fetch_files(self.checked, names)
-        if self.checked.lock:
-            check_digests(self.checked, names)
-
-    def worker(self, backend: str) -> Worker:
-        """Return where a backend's calls happen."""
-        with self._lock:
-            if backend not in self._workers:
-                self._workers[backend] = Worker(registry.backend(backend))
-            return self._workers[backend]
 
     def task(self, name: str | None) -> str:
         """Return the task's name, or the only task there is."""
@@ -138,7 +106,7 @@ class Bundle:
         `options` overrides options by node; `only` names the nodes to run, all of whose inputs are
         fed or given. Raise ComposerError when anything fails.
         """
-        run = self._run(False, task, taps, feed, options, inputs, only)
+        run = self._run(False, task, RunRequest(inputs, taps, feed or {}, options or {}, only))
         try:
             next(run)
         except StopIteration as end:
@@ -157,7 +125,7 @@ class Bundle:
         **inputs: Any,
     ) -> Stream:
         """Run a task and pass on the decoder's text piece by piece."""
-        return Stream(self._run(True, task, taps, feed, options, inputs))
+        return Stream(self._run(True, task, RunRequest(inputs, taps, feed or {}, options or {})))
 
     def map(
         self, items: Iterable[Mapping[str, Any]], *, in_flight: int = 2, **given: Any
@@ -180,49 +148,25 @@ class Bundle:
             pool.shutdown(wait=False, cancel_futures=True)
 
     def _run(
-        self,
-        stream: bool,
-        task: str | None,
-        taps: Iterable[str] | bool,
-        feed: Mapping[str, Any] | None,
-        options: Mapping[str, Mapping[str, Any]] | None,
-        inputs: Mapping[str, Any],
-        only: Iterable[str] | None = None,
+        self, stream: bool, task: str | None, request: RunRequest
     ) -> Generator[Token, Any, Result]:
         if self._closed:
             raise ComposerError(Problem("R508", "the bundle is closed", hint="load it again"))
-        name = self.task(task)
-        graph = self.checked.graphs[name]
-        taps = (taps,) if isinstance(taps, str) else taps
-        tapped = set(graph.values) if taps is True else set(taps or ())
-        chosen = None if only is None else set(only)
-        feeds = read_feeds(graph, feed or {})
-        problems = unknown("tap", tapped, graph.values)
-        problems += unknown("run only", chosen or (), graph.nodes)
-        settings, faults = read_options(self.checked, graph, options or {})
-        problems += faults
-        if problems:
-            raise ComposerError(problems)
-        require_known_ports(self.checked, [graph])
-        planned = plan(self.checked, name, tapped, feeds, chosen)
-        require_local_files(self.checked, planned.nbytes)
-        values = read_inputs(graph, inputs, planned.unread | feeds.keys())
-        check_texts(self.checked, graph, values)
-        require_complete(planned, values.keys() | feeds.keys(), tapped)
-        self._ensure_loaded(planned.nbytes)
+        planned = plan_run(self.checked, self.task(task), request)
+        self._components.ensure_loaded(planned.plan.nbytes)
         manifest = self.checked.manifest
-        at = manifest.tasks[name].at
-        pieces = split(planned, values | feeds)
+        at = manifest.tasks[planned.plan.graph.task].at
+        pieces = split(planned.plan, planned.values)
         runs = [
             Run(
-                plan=planned,
-                components=self._components,
-                worker=self.worker,
+                plan=planned.plan,
+                components=self._components.by_name,
+                worker=self._components.worker,
                 place=lambda *path: manifest.place(*at, *path, key=True),
-                values=piece.values,
-                feed=frozenset(feeds),
-                taps=frozenset(tapped),
-                options=settings,
+                given=piece.values,
+                feed=planned.feed,
+                taps=planned.taps,
+                options=planned.options,
             )
             for piece in pieces
         ]
@@ -231,10 +175,7 @@ class Bundle:
     def close(self) -> None:
         """Let go of the weights and end the threads."""
         self._closed = True
-        self._components.clear()
-        for worker in self._workers.values():
-            worker.close()
-        self._workers.clear()
+        self._components.close()
 
     def __enter__(self) -> Self:
         return self

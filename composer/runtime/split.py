@@ -14,7 +14,8 @@ from composer.formats.audio import Audio, Channels
 
 if TYPE_CHECKING:
     from composer.runtime.plan import Plan
-    from composer.runtime.run import Result, Run
+    from composer.runtime.result import Result
+    from composer.runtime.run import Run
 
 QUIET = 0.1  # seconds over which the level is measured
 NEAR = 1 / 3  # of a piece: how far before its limit it may end

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Self
 from composer.core.component import Token
 
 if TYPE_CHECKING:
-    from composer.runtime.run import Result
+    from composer.runtime.result import Result
 
 
 class Stream:

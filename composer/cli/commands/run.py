@@ -32,7 +32,7 @@ from composer.core.output import as_json, require_free, write_file
 
 if TYPE_CHECKING:
     from composer.runtime.bundle import Bundle
-    from composer.runtime.run import Result
+    from composer.runtime.result import Result
 
 
 @opens()

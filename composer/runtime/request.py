@@ -1,0 +1,66 @@
+"""Read what a run is asked: its inputs, and what is tapped, fed, overridden and left out."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from composer.core.errors import ComposerError
+from composer.core.unknown import unknown
+from composer.graph.checked import Checked
+from composer.graph.graph import Graph
+from composer.runtime.inputs import check_texts, read_feeds, read_inputs
+from composer.runtime.loading import require_known_ports, require_local_files
+from composer.runtime.options import read_options
+from composer.runtime.plan import Plan, plan, require_complete
+
+
+@dataclass(frozen=True)
+class RunRequest:
+    """What a run is asked, as `Bundle.run` takes it."""
+
+    inputs: Mapping[str, Any]
+    taps: Iterable[str] | bool = ()
+    feed: Mapping[str, Any] = field(default_factory=dict)
+    options: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    only: Iterable[str] | None = None
+
+
+@dataclass(frozen=True)
+class PlannedRun:
+    """A run that can begin: its plan, the values that it is given, and the rest as it was read."""
+
+    plan: Plan
+    values: Mapping[str, Any]
+    feed: frozenset[str]
+    taps: frozenset[str]
+    options: Mapping[str, Mapping[str, Any]]
+
+
+def plan_run(checked: Checked, task: str, request: RunRequest) -> PlannedRun:
+    """Read a request; raise ComposerError with all that is wrong about it."""
+    graph = checked.graphs[task]
+    taps = _names(graph, request.taps)
+    only = None if request.only is None else set(request.only)
+    feed = read_feeds(graph, request.feed)
+    options, faults = read_options(checked, graph, request.options)
+    problems = unknown("tap", taps, graph.values)
+    problems += unknown("run only", only or (), graph.nodes)
+    problems += faults
+    if problems:
+        raise ComposerError(problems)
+    require_known_ports(checked, [graph])
+    planned = plan(checked, task, taps, feed, only)
+    require_local_files(checked, planned.nbytes)
+    inputs = read_inputs(graph, request.inputs, planned.unread | feed.keys())
+    check_texts(checked, graph, inputs)
+    require_complete(planned, inputs.keys() | feed.keys(), taps)
+    return PlannedRun(planned, inputs | feed, frozenset(feed), taps, options)
+
+
+def _names(graph: Graph, taps: Iterable[str] | bool) -> frozenset[str]:
+    """Return the names of values to keep: those given, one, or with True all."""
+    if taps is True:
+        return frozenset(graph.values)
+    return frozenset((taps,) if isinstance(taps, str) else taps or ())

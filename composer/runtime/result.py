@@ -1,0 +1,34 @@
+"""What a run gave."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from composer.core.suggest import listed
+
+
+@dataclass(frozen=True)
+class Result:
+    """What a run gave.
+
+    `outputs` by name, `finish_reason` of the decoder (`stop`, `length`, or `cancelled` by its
+    reader; None without one), `timings` in seconds by node, `tokens` generated, `taps` by value
+    name: NumPy arrays and texts. `notes` say how far audio that was cut short was read, and which
+    channel.
+    """
+
+    outputs: Mapping[str, Any]
+    finish_reason: str | None
+    timings: Mapping[str, float]
+    tokens: int
+    taps: Mapping[str, Any]
+    notes: tuple[str, ...] = ()
+
+    @property
+    def text(self) -> str:
+        """Return the output named `text`."""
+        if "text" not in self.outputs:
+            raise AttributeError(f"no output is named text; there are: {listed(self.outputs)}")
+        return str(self.outputs["text"])
