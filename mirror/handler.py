@@ -131,16 +131,18 @@ class _Handler(BaseHTTPRequestHandler):
         self._use("/tree")
         repository, commit = self._find(name, revision, gate=False)
         recursive = query.get("recursive", [""])[0].lower() == "true"
-        held = rows(repository.files(commit), folder, recursive=recursive) + repository.forged
-        if folder and not held:
+        is_downloaded = (
+            rows(repository.files(commit), folder, recursive=recursive) + repository.forged
+        )
+        if folder and not is_downloaded:
             raise Refused(404, "EntryNotFound", f"{folder} does not exist on {revision!r}")
         start = int(query.get("cursor", ["0"])[0])
         stop = start + self.mirror.page
         headers = {}
-        if stop < len(held):
+        if stop < len(is_downloaded):
             next = f"{urlsplit(self.path).path}?recursive={recursive}&cursor={stop}"
             headers["Link"] = f'<{self.mirror.url}{next}>; rel="next"'
-        return of_json(held[start:stop], headers)
+        return of_json(is_downloaded[start:stop], headers)
 
     def _resolve(self, name: str, revision: str, path: str) -> Answer:
         repository, commit = self._find(name, revision, gate=True)

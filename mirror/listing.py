@@ -41,10 +41,10 @@ def info(name: str, repository: Repository, commit: str, *, blobs: bool) -> dict
 def rows(files: Mapping[str, File], folder: str, *, recursive: bool) -> list[dict[str, Any]]:
     """List a folder: the files below it, or with folders only what is in it."""
     start = f"{folder}/" if folder else ""
-    held = {name: file for name, file in sorted(files.items()) if name.startswith(start)}
+    is_downloaded = {name: file for name, file in sorted(files.items()) if name.startswith(start)}
     if recursive:
-        return [_row(name, file) for name, file in held.items()]
-    names = sorted({name.removeprefix(start).partition("/")[0] for name in held})
+        return [_row(name, file) for name, file in is_downloaded.items()]
+    names = sorted({name.removeprefix(start).partition("/")[0] for name in is_downloaded})
     return [
         _row(path, files[path])
         if (path := start + name) in files

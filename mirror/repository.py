@@ -41,13 +41,13 @@ class Repository:
 
         Without a `commit` its hash follows from the names and contents.
         """
-        held = {
+        is_downloaded = {
             name: content if isinstance(content, File) else File.named(name, content)
             for name, content in files.items()
         }
-        tree = "".join(f"{name}\0{file.oid}\n" for name, file in sorted(held.items()))
+        tree = "".join(f"{name}\0{file.oid}\n" for name, file in sorted(is_downloaded.items()))
         commit = commit or hashlib.sha1(tree.encode()).hexdigest()
-        self.commits[commit] = held
+        self.commits[commit] = is_downloaded
         self.refs[ref] = commit
         return commit
 

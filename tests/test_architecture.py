@@ -14,7 +14,6 @@ LONGEST = 250
 PENDING = {
     "composer.components.checkpoints.checkpoint",
     "composer.components.mlx.gemma4.component",
-    "composer.sources.hub.client",
 }
 
 

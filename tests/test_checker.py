@@ -117,7 +117,8 @@ def test_a_source_that_is_not_there():
         "    hint: write it relative to the manifest"
     ]
     assert said(text, sources={"v": "x", "w": "y"}) == [
-        "bundle.yaml:4:10: S475 there is no source 'v' to stand in for\n    hint: sources: w",
+        "bundle.yaml:4:10: S475 a folder is given for 'v', which is not a source\n    hint: "
+        "sources: w",
         "bundle.yaml:4:14: S477 the folder of source 'w' does not exist: y\n"
         "    hint: a folder given by --source is relative to where you are",
     ]

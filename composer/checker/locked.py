@@ -11,7 +11,7 @@ from composer.core.errors import ComposerError, Problem, in_order
 from composer.core.location import Location
 from composer.graph.files import files_of
 from composer.sources.hub import HubId, snapshot_of
-from composer.sources.hub.card import card_of, known_card
+from composer.sources.hub.card import cached_card, card_of
 from composer.sources.lock.digests import hub_file, remembered, sha256_of, size_of
 from composer.sources.lock.entries import FileEntry, Lock, LockedComponent, TaskEntry
 
@@ -63,8 +63,8 @@ def licence_problems(checked: Checked, ask: bool = False) -> list[Problem]:
         entry, place = lock.model.sources.get(text), snapshot_of(Location("", "", location.root))
         if text in found or entry is None or place is None:
             continue
-        card = card_of(place[0]) if ask else known_card(place[0])
-        if card and card.asked and entry.licence and dict(card.stated) != entry.licence:
+        card = card_of(place[0]) if ask else cached_card(place[0])
+        if card and card.was_read and entry.licence and dict(card.stated) != entry.licence:
             message = f"{lock.path.name} states a licence of {text} that differs from its card"
             why = (f"the card: {_stated(card.stated)}", f"the lock: {_stated(entry.licence)}")
             at = checked.manifest.place("sources", location.source)

@@ -10,7 +10,7 @@ from composer.jobs.bundle import AnyBundle, opened
 from composer.runtime.bundle import Bundle
 from composer.runtime.loading import require_local_files
 from composer.runtime.sandbox import remember
-from composer.sources.hub import RequiredFile, held
+from composer.sources.hub import RequiredFile, is_downloaded
 
 
 @dataclass(frozen=True)
@@ -42,7 +42,7 @@ def pull(
         names = _components(ready, task)
         require_local_files(ready.checked, names)
         files = required_files(ready.checked, names)
-        missing = tuple(each for each in files if not held(each))
+        missing = tuple(each for each in files if not is_downloaded(each))
         if not dry_run:
             for each in _tasks(ready, task):
                 ready.fetch(each)

@@ -11,7 +11,7 @@ from composer.core.location import Location
 from composer.manifest import Manifest
 from composer.sources.hub import HubId, snapshot, snapshot_of
 from composer.sources.hub.card import card_of
-from composer.sources.hub.trouble import is_network
+from composer.sources.hub.errors import is_network
 from composer.sources.lock import Lock
 
 WHOLE, PART, SOURCE = "bundle", "part", "source"
@@ -74,7 +74,7 @@ def _source(text: str, id: HubId | None, lock: Lock | None) -> LicenceStatement:
         if not is_network(error):
             raise
         return LicenceStatement(SOURCE, text, None, unknown=error.problems[0].message)
-    if not card.asked:
+    if not card.was_read:
         return LicenceStatement(SOURCE, text, None, unknown="the Hub was not asked")
     return _card(text, card.stated)
 

@@ -19,9 +19,9 @@ from composer.publishing.lock import Editions, check_all, lock_of
 from composer.publishing.modelcard import MARK, model_card
 from composer.sources.hub import HubId, settings
 from composer.sources.hub.client import http_errors
+from composer.sources.hub.errors import raise_network_error
 from composer.sources.hub.files import check_file_kind
-from composer.sources.hub.tree import check_names, name_fault
-from composer.sources.hub.trouble import network
+from composer.sources.hub.tree import check_names, name_problem
 from composer.sources.lock.entries import LOCK
 from composer.sources.lock.written import remember_lock
 from composer.sources.resolve import ResolvedBundle
@@ -121,7 +121,7 @@ def _own_files(editions: Editions, folder: Path) -> dict[str, Path]:
 
 def _difference(location: Location, path: str, folder: Path) -> str | None:
     assert location.path
-    if reason := link_problem(folder, location.path) or name_fault(path):
+    if reason := link_problem(folder, location.path) or name_problem(path):
         return reason
     try:
         check_file_kind(location, path, external=True)
@@ -146,7 +146,7 @@ def upload(publication: Publication, private: bool) -> str:
 
     repo = publication.id.repo
     if settings.offline():
-        network("S499", f"HF_HUB_OFFLINE is set, and {repo} cannot be uploaded")
+        raise_network_error("S499", f"HF_HUB_OFFLINE is set, and {repo} cannot be uploaded")
     adds = [
         CommitOperationAdd(name, content if isinstance(content, bytes) else str(content))
         for name, content in publication.files.items()
@@ -158,14 +158,16 @@ def upload(publication: Publication, private: bool) -> str:
     except HfHubHTTPError as error:
         status = getattr(error.response, "status_code", 0)
         if status >= 500:
-            network("S495", f"the Hub fails with status {status}", hint="try again later")
+            raise_network_error(
+                "S495", f"the Hub fails with status {status}", hint="try again later"
+            )
         _refused(repo, f"status {status}: {_line(error)}")
     except HFValidationError as error:
         _refused(repo, _line(error))
     except http_errors() as error:
         if type(error).__name__ == "LocalTokenNotFoundError":
             _refused(repo, "no token is stored here")
-        network("S490", f"cannot upload to {settings.endpoint()}: {_line(error)}")
+        raise_network_error("S490", f"cannot upload to {settings.endpoint()}: {_line(error)}")
     return str(getattr(done, "commit_url", "") or f"{settings.endpoint()}/{repo}")
 
 

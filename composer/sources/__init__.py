@@ -1,1 +1,1 @@
-"""From a name or an ID to files: shipped bundles, the catalogue, the Hub and locks."""
+"""Find files by a name or ID: shipped bundles, the catalogue, the Hub and locks."""

@@ -1,4 +1,4 @@
-"""Tell what is verified of each bundle that ships, and which systems are planned."""
+"""Read which shipped bundles are verified, and which systems are planned."""
 
 from __future__ import annotations
 
@@ -17,20 +17,20 @@ Claim = Literal["layout", "golden", "miniature"]
 
 
 class Strict(BaseModel):
-    """Refuse what is not described, and convert nothing."""
+    """Refuse unknown keys, and convert no types."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 
 
 class Status(Strict):
-    """What is verified of a bundle, and how its files are made where none are published."""
+    """What is verified of a bundle, and how to build its files if none are published."""
 
     verified: list[Claim]
     make: str | None = None
 
 
 class Planned(Strict):
-    """A system that cannot run yet: what is missing, and what runs in its place."""
+    """A system that cannot run yet: what is missing, and what to run instead."""
 
     summary: str
     missing: list[str]
@@ -39,7 +39,7 @@ class Planned(Strict):
 
 
 class Catalogue(Strict):
-    """Everything by name."""
+    """All entries by name."""
 
     bundles: dict[str, Status]
     planned: dict[str, Planned]
@@ -47,7 +47,7 @@ class Catalogue(Strict):
 
 @cache
 def catalogue() -> Catalogue:
-    """Read the catalogue that ships."""
+    """Read the shipped catalogue."""
     return Catalogue.model_validate(read(shipped("bundles") / CATALOGUE).data)
 
 
@@ -55,15 +55,15 @@ def require_runnable(name: str) -> None:
     """Raise S467 for the name, or the repository, of a system that is planned."""
     planned = _planned().get(name.removeprefix("hf:").partition("@")[0].lower())
     if planned:
-        called, entry = planned
-        message = f"'{called}' is planned and does not run yet: {entry.summary}"
+        key, entry = planned
+        message = f"'{key}' is planned and does not run yet: {entry.summary}"
         causes = tuple(f"missing: {part}" for part in entry.missing)
-        hint = f"what runs: {entry.instead}" if entry.instead else "composer list tells what runs"
+        hint = f"run instead: {entry.instead}" if entry.instead else "composer list shows what runs"
         raise ComposerError(Problem("S467", message, causes=causes, hint=hint))
 
 
-def making(manifest: Path) -> str | None:
-    """Say how the files of a shipped manifest are made where none are published."""
+def build_instructions(manifest: Path) -> str | None:
+    """Return how to build the files of a shipped manifest if none are published."""
     names = {path: name for name, path in shipped_bundles().items()}
     status = catalogue().bundles.get(names.get(manifest, ""))
     return status.make if status else None
@@ -73,6 +73,6 @@ def making(manifest: Path) -> str | None:
 def _planned() -> Mapping[str, tuple[str, Planned]]:
     found = {}
     for name, entry in catalogue().planned.items():
-        for called in (name, *entry.publishes):
-            found[called.lower()] = (name, entry)
+        for key in (name, *entry.publishes):
+            found[key.lower()] = (name, entry)
     return found

@@ -1,4 +1,4 @@
-"""Find a bundle by what a user calls it: a path, a name that ships, or an ID of the Hub."""
+"""Find a bundle by a path, a shipped name, or an ID of the Hub."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from composer.manifest import FILES, read_manifest
 from composer.manifest.source import MAX_BYTES
 from composer.sources.catalogue import require_runnable
 from composer.sources.hub import HubFile, HubId, Snapshot, fetch_file, is_id, parse_id, snapshot
-from composer.sources.hub.trouble import is_network, network
+from composer.sources.hub.errors import is_network, raise_network_error
 from composer.sources.lock.entries import LOCK, lock_beside, read_lock
 from composer.sources.lock.entries import MOST_BYTES as MOST_OF_LOCK
 from composer.sources.shipped import published, shipped_bundles
@@ -25,9 +25,9 @@ NOT_SHIPPED = "a bundle that ships: there is none"
 
 @dataclass(frozen=True)
 class ResolvedBundle:
-    """A manifest, the variant that the name stands for where it stands for one, and its lock.
+    """A manifest, the variant that the name implies, if any, and its lock.
 
-    `given` says that the lock is not one that lies beside the manifest: a user named it.
+    `given` means that the user named the lock, and it is not just the one beside the manifest.
     """
 
     path: Path
@@ -40,11 +40,11 @@ class ResolvedBundle:
 
 
 def find_bundle(name: str | Path | ResolvedBundle, lock: Path | None = None) -> ResolvedBundle:
-    """Return the manifest that is meant; raise ComposerError with what was tried, in order.
+    """Return the manifest of a name; raise ComposerError with what was tried, in order.
 
-    That is a path, then a shipped name, then a repository of the Hub that holds a manifest, then
-    one that a shipped manifest `publishes`. `hf:` before an ID leaves the first two out. `lock` is
-    taken for the one beside the manifest; a repository that it locked is taken at its commit.
+    That is a path, then a shipped name, then a repository of the Hub with a manifest, then
+    one that a shipped manifest `publishes`. `hf:` before an ID skips the first two. `lock` is
+    used instead of the one beside the manifest; a repository that it locks is read at its commit.
     """
     if lock is None:
         return _find(name, {})
@@ -62,11 +62,11 @@ def _find(name: str | Path | ResolvedBundle, commits: Mapping[str, str]) -> Reso
             return _with_lock(bundles[str(name)])
         if not (isinstance(name, str) and is_id(name)):
             require_runnable(str(name))
-            _unknown(str(name), bundles)
-    return _on_the_hub(str(name), commits)
+            _raise_unknown(str(name), bundles)
+    return _find_on_hub(str(name), commits)
 
 
-def _on_the_hub(name: str, commits: Mapping[str, str]) -> ResolvedBundle:
+def _find_on_hub(name: str, commits: Mapping[str, str]) -> ResolvedBundle:
     id = parse_id(name)
     id = HubId(id.repo, id.revision or commits.get(id.repo.lower()))
     tried = [] if name.startswith("hf:") else [f"tried {NOT_HERE}", f"tried {NOT_SHIPPED}"]
@@ -75,17 +75,17 @@ def _on_the_hub(name: str, commits: Mapping[str, str]) -> ResolvedBundle:
         repository = snapshot(id)
     except ComposerError as error:
         if recipes and is_network(error):
-            return _recipe(id, recipes)
+            return _shipped_for(id, recipes)
         if is_network(error):
             require_runnable(id.repo)
-        near = None if is_network(error) else did_you_mean(id.repo, _known())
+        suggestion = None if is_network(error) else did_you_mean(id.repo, _known())
         raise ComposerError(
-            replace(problem, causes=(*tried, *problem.causes), hint=near or problem.hint)
+            replace(problem, causes=(*tried, *problem.causes), hint=suggestion or problem.hint)
             for problem in error.problems
         ) from None
-    held = [file for file in FILES if file in repository.files]
-    if len(held) == 1:
-        file = repository.files[held[0]]
+    manifests = [file for file in FILES if file in repository.files]
+    if len(manifests) == 1:
+        file = repository.files[manifests[0]]
         _check_size(repository, file, MAX_BYTES)
         fetch_file(repository, file)
         lock = repository.files.get(LOCK)
@@ -93,43 +93,45 @@ def _on_the_hub(name: str, commits: Mapping[str, str]) -> ResolvedBundle:
             _check_size(repository, lock, MOST_OF_LOCK)
             fetch_file(repository, lock)
         return _with_lock(repository.root / file.path)
-    if held:
-        message, hint = f"{repository} holds both bundle.yaml and bundle.json", "name another"
+    if manifests:
+        message, hint = f"{repository} has both bundle.yaml and bundle.json", "name another"
         raise ComposerError(Problem("S456", message, hint=hint))
     if recipes:
-        return _recipe(id, recipes)
+        return _shipped_for(id, recipes)
     require_runnable(id.repo)
     if repository.partial:
-        hint = "fetch it where there is a network: composer pull"
-        network("S499", f"the bundle.yaml of {id} is not in the cache", *tried, hint=hint)
+        hint = "fetch it while online: composer pull"
+        raise_network_error(
+            "S499", f"the bundle.yaml of {id} is not in the cache", *tried, hint=hint
+        )
     raise ComposerError(
         Problem(
             "S456",
-            f"{repository} is no bundle: it has no bundle.yaml, and nothing that ships covers it",
+            f"{repository} is not a bundle: it has no bundle.yaml, and no shipped bundle covers it",
             causes=(*tried, f"it has {join_names(repository.folders[''])}"),
             hint=f"write one: composer new DIR, with the source {id}",
         )
     )
 
 
-def _recipe(id: HubId, recipes: tuple[str, ...]) -> ResolvedBundle:
-    """Return the shipped bundle that covers a repository, in the variant that reads it."""
+def _shipped_for(id: HubId, recipes: tuple[str, ...]) -> ResolvedBundle:
+    """Return the shipped bundle for a repository, in the variant that reads it."""
     if len(recipes) > 1:
-        message = f"several bundles that ship cover {id}: {listed(recipes)}"
+        message = f"several shipped bundles cover {id}: {listed(recipes)}"
         raise ComposerError(Problem("S457", message, hint="name one of them"))
     path = shipped_bundles()[recipes[0]]
     if id.revision:
-        message = f"{id} is run by the bundle '{recipes[0]}' that ships, which names its revision"
+        message = f"{id} is covered by the shipped bundle '{recipes[0]}', which pins its revision"
         raise ComposerError(Problem("S457", message, hint=f"leave @{id.revision} out"))
     manifest = read_manifest(path)
     if _reads(path, None, id.repo):
         return _with_lock(path)
-    reading = [variant for variant in manifest.variants if _reads(path, variant, id.repo)]
-    if len(reading) > 1:
-        message = f"several variants of '{recipes[0]}' read {id}: {listed(reading)}"
-        hint = f"name the bundle and one of them: {recipes[0]} --variant {reading[0]}"
+    matching = [variant for variant in manifest.variants if _reads(path, variant, id.repo)]
+    if len(matching) > 1:
+        message = f"several variants of '{recipes[0]}' read {id}: {listed(matching)}"
+        hint = f"name the bundle and one of them: {recipes[0]} --variant {matching[0]}"
         raise ComposerError(Problem("S457", message, hint=hint))
-    return _with_lock(path, reading[0] if reading else None)
+    return _with_lock(path, matching[0] if matching else None)
 
 
 def _check_size(repository: Snapshot, file: HubFile, most: int) -> None:
@@ -152,13 +154,13 @@ def _known() -> list[str]:
     return [*shipped_bundles(), *published()]
 
 
-def _unknown(name: str, bundles: Iterable[str]) -> NoReturn:
-    near = did_you_mean(name, _known())
+def _raise_unknown(name: str, bundles: Iterable[str]) -> NoReturn:
+    suggestion = did_you_mean(name, _known())
     raise ComposerError(
         Problem(
             "S474",
             f"there is no bundle '{name}': neither a file or folder here nor a shipped bundle",
-            hint=near or f"shipped bundles: {listed(bundles)}; on the Hub it is owner/name",
+            hint=suggestion or f"shipped bundles: {listed(bundles)}; on the Hub it is owner/name",
         )
     )
 

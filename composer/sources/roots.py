@@ -1,4 +1,4 @@
-"""Turn the sources and weight paths of a manifest into locations."""
+"""Resolve the sources and weight paths of a manifest to locations."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from composer.core.errors import ComposerError, Place, Problem
 from composer.core.location import Location
 from composer.core.suggest import did_you_mean, listed
-from composer.sources.catalogue import making
+from composer.sources.catalogue import build_instructions
 from composer.sources.hub import HubId, snapshot, snapshot_of
 from composer.sources.hub.settings import offline
 
@@ -25,11 +25,11 @@ def resolve_sources(
     given: Mapping[str, Path] | None = None,
     commits: Mapping[str, str] | None = None,
 ) -> tuple[Roots, list[Problem]]:
-    """Find each source's folder; None for one that is not here and cannot be reached.
+    """Find each source's folder, or None if it is not local and cannot be reached.
 
-    A repository of the Hub gets the folder of its commit in the cache, whether or not its files are
-    there yet. `given` are folders that stand in for sources, by name: a mirror, or a fresh
-    conversion. `commits` are those that a lock names, by what the manifest calls the source.
+    A repository of the Hub gets the folder of its commit in the cache, even before its files are
+    downloaded. `given` are folders that replace sources, by name: a mirror, or a new
+    conversion. `commits` are those in a lock, by the manifest's text of the source.
     """
     roots: dict[str, Path | None] = {}
     problems: list[Problem] = []
@@ -38,7 +38,7 @@ def resolve_sources(
         problems.append(
             Problem(
                 "S475",
-                f"there is no source '{name}' to stand in for",
+                f"a folder is given for '{name}', which is not a source",
                 manifest.place("sources"),
                 hint=near or f"sources: {listed(manifest.sources)}",
             )
@@ -48,14 +48,14 @@ def resolve_sources(
             hint = "a folder given by --source is relative to where you are"
             roots[name], found = _folder(manifest, name, Path(given[name]), hint)
         elif source.kind == "hf":
-            roots[name], found = _hub(manifest, name, commits or {})
+            roots[name], found = _hub_folder(manifest, name, commits or {})
         else:
-            roots[name], found = _beside(manifest, name)
+            roots[name], found = _local_folder(manifest, name)
         problems += found
     return roots, problems
 
 
-def _hub(
+def _hub_folder(
     manifest: Manifest, name: str, commits: Mapping[str, str]
 ) -> tuple[Path | None, list[Problem]]:
     source, place = manifest.sources[name], manifest.place("sources", name)
@@ -81,8 +81,8 @@ def unreadable_source(manifest: Manifest, name: str, place: Place) -> Problem:
     )
 
 
-def _beside(manifest: Manifest, name: str) -> tuple[Path | None, list[Problem]]:
-    """Find a folder beside the manifest: on this machine, or in the manifest's own repository."""
+def _local_folder(manifest: Manifest, name: str) -> tuple[Path | None, list[Problem]]:
+    """Find a folder beside the manifest: on disk, or in the manifest's own repository."""
     value = manifest.sources[name].value
     folder, place = manifest.folder / value, manifest.place("sources", name)
     published = snapshot_of(Location(name, value.removeprefix("."), manifest.folder))
@@ -96,8 +96,8 @@ def _beside(manifest: Manifest, name: str) -> tuple[Path | None, list[Problem]]:
     if not folder.resolve().is_relative_to(manifest.folder.resolve()):
         message = f"the folder of source '{name}' is a link that leaves the bundle"
         return None, [Problem("S478", message, place, hint="copy the files, or use --source")]
-    made = None if folder.is_dir() else making(manifest.path)
-    return _folder(manifest, name, folder, made or "write it relative to the manifest")
+    instructions = None if folder.is_dir() else build_instructions(manifest.path)
+    return _folder(manifest, name, folder, instructions or "write it relative to the manifest")
 
 
 def _folder(
@@ -110,6 +110,6 @@ def _folder(
 
 
 def locate(path: str, roots: Roots) -> Location:
-    """Name `source/sub/path` as a location."""
+    """Convert `source/sub/path` to a location."""
     source, _, inside = path.partition("/")
     return Location(source, inside, roots.get(source))

@@ -1,4 +1,4 @@
-"""Find what ships beside the code: bundles, schemas and the pages on errors."""
+"""Find shipped data: bundles, schemas and error pages."""
 
 from __future__ import annotations
 

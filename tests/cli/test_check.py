@@ -103,7 +103,7 @@ def test_a_source_that_stands_in(cli, tmp_path):
         "fake-asr: ok, 6 nodes, 1 task\n",
         "",
     )
-    assert "S475 there is no source 'repp'" in cli("check", path, "--source", "repp=.")[2]
+    assert "S475 a folder is given for 'repp'" in cli("check", path, "--source", "repp=.")[2]
 
 
 @pytest.mark.parametrize(

@@ -185,7 +185,7 @@ def test_audio_that_cannot_be_read(cli, bundle, tmp_path):
         (["-i", "audio=."], 5, "S480 the audio is a folder"),
         (["-i", "audio={bundle}"], 5, "S481 "),
         (["-i", "audio={clip}", "--variant", "no"], 3, "M132 there is no variant 'no'"),
-        (["-i", "audio={clip}", "--source", "no=."], 3, "S475 there is no source 'no'"),
+        (["-i", "audio={clip}", "--source", "no=."], 3, "S475 a folder is given for 'no'"),
         (["-i", "audio={clip}", "--profile", "no.yaml"], 3, "no.yaml"),
         (["-i", "audio={clip}", "--precision", "no=float16"], 3, "W219"),
         (["-i", "audio={clip}", "--task", "no"], 2, "R543"),

@@ -13,7 +13,7 @@ __all__ = ["anew", "cli", "hub", "hub_home", "repo"]
 BUDGET = 60.0  # seconds, on a machine that does much else
 
 
-def held(folder):
+def is_downloaded(folder):
     """List the files below a folder with their sizes."""
     return {
         str(path.relative_to(folder)): path.lstat().st_size
@@ -31,14 +31,14 @@ def refused(cli):
     """
 
     def call(folder, file, *arguments):
-        before, began = held(folder), time.perf_counter()
+        before, began = is_downloaded(folder), time.perf_counter()
         code, out, err = cli("check", folder, *arguments)
         assert time.perf_counter() - began < BUDGET
         assert code == 3, out + err
         assert file in err
         assert "Traceback" not in err
         assert out.count(": refused, ") == out.count("\n") == 1
-        assert held(folder) == before
+        assert is_downloaded(folder) == before
         return err
 
     return call

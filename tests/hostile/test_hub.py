@@ -219,7 +219,7 @@ def test_a43_names_that_differ_in_their_normal_form(hub, pull, cli, anew):
     repository.push({**FILES, "more.txt": b"another commit"})
     repository.forged.append({**row, "path": two})
     anew()
-    assert "which some systems take for one name" in pull(3)
+    assert "which some systems treat as one name" in pull(3)
     assert mirror.sent
 
 
@@ -404,12 +404,12 @@ def test_a59_a_disk_that_is_full(hub, cli, small_disk, monkeypatch):
     hub({"ann/tiny": FILES})
     said = cli("pull", "ann/tiny")
     assert said[0] == 3
-    assert f"S439 there is no room in {small_disk / 'hub'}: 0.0016 GB needed" in said[2]
+    assert f"S439 there is not enough space in {small_disk / 'hub'}: 0.0016 GB needed" in said[2]
     # Another process may take the room after it was looked for.
     monkeypatch.setattr(download, "free_space", lambda _: None)
     code, _, err = cli("pull", "ann/tiny")
     assert code == 3
-    assert "S439 there is no room in " in err
+    assert "S439 there is not enough space in " in err
     assert not [
         path for path in small_disk.rglob("*") if path.is_file() and path.stat().st_size > 1e5
     ]
@@ -452,16 +452,16 @@ def test_a_listing_is_held_page_by_page(hub):
     mirror, commit = hub({"ann/tiny": repository}, page=10), repository.commit()
     tracemalloc.start()
     listed = listing.listing("ann/tiny", commit)
-    held, _ = tracemalloc.get_traced_memory()
+    is_downloaded, _ = tracemalloc.get_traced_memory()
     tracemalloc.stop()
-    assert (len(listed), held < 25_000_000) == (42, True)
+    assert (len(listed), is_downloaded < 25_000_000) == (42, True)
 
     repository.forged.append({**row, "path": "0.json"})
     with pytest.raises(ComposerError, match=r"S415 ann/tiny lists '0.json' twice"):
         listing.listing("ann/tiny", commit)
     repository.forged[:] = [{**row, "path": "BUNDLE.yaml"}]
     mirror.page = 1
-    with pytest.raises(ComposerError, match=r"S415 .* which some systems take for one name"):
+    with pytest.raises(ComposerError, match=r"S415 .* which some systems treat as one name"):
         listing.listing("ann/tiny", commit)
     mirror.faults["/tree"] = Fault(body=b"[" + b"[]," * 300_000 + b"[]]")
     with pytest.raises(ComposerError, match="S497 "):

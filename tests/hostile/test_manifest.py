@@ -7,7 +7,7 @@ import pytest
 from safetensors.numpy import save
 
 from composer.sources.shipped import shipped
-from tests.hostile.conftest import held
+from tests.hostile.conftest import is_downloaded
 from tests.hostile.making import STACK, bundle
 
 GOOD = STACK.replace("WEIGHTS", "w/model.safetensors")
@@ -132,7 +132,7 @@ def test_nothing_is_fetched_for_a_source_by_another_scheme(refused, tmp_path):
     for source in ("http://x/y", "git+ssh://x/y", "s3://x/y", "hf:../x", "hf:a/b/c"):
         text = GOOD.replace("{repo: ./}", f'{{repo: "{source}"}}')
         assert "M127 " in refused(bundle(tmp_path, text, {}), "bundle.yaml:3:")
-    assert list(held(tmp_path)) == ["bundle.yaml"]
+    assert list(is_downloaded(tmp_path)) == ["bundle.yaml"]
 
 
 def test_b43_more_tokens_than_anyone_waits_for(refused, tmp_path):

@@ -58,7 +58,7 @@ def anew(monkeypatch):
 
 def forget(monkeypatch):
     """Forget which commits and failures this process saw."""
-    for name in ("_known", "_failed", "_roots"):
+    for name in ("_by_id", "_failed", "_roots"):
         monkeypatch.setattr(snapshots, name, {})
 
 

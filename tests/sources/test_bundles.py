@@ -2,7 +2,7 @@
 
 import composer
 from composer.graph.files import required_files
-from composer.sources.hub import held
+from composer.sources.hub import is_downloaded
 from tests.sources.conftest import MINI, mini, refusal
 
 CLIP = MINI / "clips" / "digits-01.flac"
@@ -31,7 +31,7 @@ def test_only_what_is_needed_is_downloaded_and_it_runs(hub, hub_home, anew):
     mirror = hub({"ann/mini": mini() | {"mlx/other.safetensors": CLIP, "code.py": CLIP}})
     with composer.load("hf:ann/mini", trust=True) as bundle:
         text = bundle.run(audio=str(CLIP)).text
-        assert all(map(held, required_files(bundle.checked)))
+        assert all(map(is_downloaded, required_files(bundle.checked)))
     with composer.load(MINI) as local:
         assert local.run(audio=str(CLIP)).text == text
     assert mirror.asked("other.safetensors") == mirror.asked("code.py") == []
@@ -62,6 +62,6 @@ def test_offline_with_half_of_the_files(hub, anew):
     assert refusal(composer.load, "ann/mini", trust=True) == [
         "S499 2 files are not in the cache, and HF_HUB_OFFLINE is set\n"
         "    ann/mini/onnx/audio_encoder_fp32.onnx, ann/mini/mlx/llm-mixed8_4/model.safetensors\n"
-        "    hint: fetch it where there is a network: composer pull"
+        "    hint: fetch it while online: composer pull"
     ]
     assert mirror.requests == []

@@ -17,12 +17,12 @@ from composer.sources.hub import (
     client,
     download,
     fetch,
-    held,
+    is_downloaded,
     parse_id,
     snapshot,
     transfer,
 )
-from composer.sources.hub.part import Part
+from composer.sources.hub.part import PartialDownload
 from mirror import Fault, File, Repository
 from tests.sources.conftest import needs, refusal
 
@@ -49,10 +49,10 @@ def test_files_come_into_the_cache_of_hugging_face(hub, hub_home):
 
     mirror = hub({"ann/tiny": FILES})
     wanted = needs("ann/tiny", "mlx/config.json", BIG)
-    assert not any(map(held, wanted))
+    assert not any(map(is_downloaded, wanted))
     done = fetch(wanted)
     assert (done.files, done.bytes) == (2, len(WEIGHTS) + 23)
-    assert all(map(held, wanted))
+    assert all(map(is_downloaded, wanted))
     found = try_to_load_from_cache("ann/tiny", BIG, cache_dir=hub_home / "hub")
     assert Path(found).read_bytes() == WEIGHTS
     assert Path(found).is_symlink()
@@ -70,9 +70,9 @@ def test_a_file_of_another_tool_is_verified_once_and_kept(hub, hub_home, monkeyp
     snapshot_download("ann/tiny", cache_dir=hub_home / "hub", endpoint=mirror.url)
     wanted = needs("ann/tiny", BIG)
     before = sent(mirror, "safetensors")
-    assert not held(wanted[0])
+    assert not is_downloaded(wanted[0])
     fetch(wanted)
-    assert held(wanted[0])
+    assert is_downloaded(wanted[0])
     assert sent(mirror, "safetensors") == before
     read = []
     monkeypatch.setattr(transfer, "digest_of", lambda *given: read.append(given))
@@ -99,8 +99,8 @@ def test_offline_a_file_that_is_wrong_is_refused_as_such(hub, hub_home, anew):
     anew(offline=True)
     (found,) = refusal(fetch, needs("ann/tiny", BIG))
     assert found == (
-        f"S418 ann/tiny/{BIG} in the cache is not what the listing names\n"
-        "    hint: download it again where there is a network: composer pull"
+        f"S418 ann/tiny/{BIG} in the cache does not match the listing\n"
+        "    hint: download it again while online: composer pull"
     )
     blob.write_bytes(WEIGHTS)
     fetch(needs("ann/tiny", BIG))
@@ -112,7 +112,7 @@ def test_a_file_that_changes_later_is_not_trusted(hub, hub_home):
     fetch([need])
     blob = need.snapshot.blob(need.file)
     blob.write_bytes(b"x" + WEIGHTS[1:])
-    assert not held(need)
+    assert not is_downloaded(need)
     fetch([need])
     assert blob.read_bytes() == WEIGHTS
 
@@ -126,7 +126,7 @@ def test_a_change_is_seen_though_the_time_is_set_back(hub, hub_home):
     with blob.open("r+b") as file:
         file.write(b"x" * 9)
     os.utime(blob, ns=(before.st_atime_ns, before.st_mtime_ns))
-    assert not held(need)
+    assert not is_downloaded(need)
     fetch([need])
     assert blob.read_bytes() == WEIGHTS
 
@@ -140,18 +140,18 @@ def test_a_change_is_seen_though_the_time_is_set_back(hub, hub_home):
         (BIG, Fault(longer=10), "S419", "the answer has 2621450 bytes; expected 2621440"),
         (BIG, Fault(endless=1 << 30, origins=("store",)), "S437", "more than the 2621440 bytes"),
         (BIG, Fault(headers={"ETag": "../../../../X", "X-Linked-Etag": "../../../../X"}),
-         "S419", "its ETag '../../../../X' is no digest"),
+         "S419", "its ETag '../../../../X' is not a digest"),
         (BIG, Fault(headers={"X-Linked-Etag": '"' + "0" * 64 + '"'}), "S419", "its digest is 0000"),
-        (BIG, Fault(headers={"X-Repo-Commit": "main"}), "S419", "is of the commit 'main'"),
-        (BIG, Fault(headers={"X-Repo-Commit": "0" * 40}), "S419", "is of the commit '0000"),
-        (BIG, Fault(headers={"X-Linked-Size": "5"}), "S419", "it has 5 bytes, and the listing"),
+        (BIG, Fault(headers={"X-Repo-Commit": "main"}), "S419", "is for the commit 'main'"),
+        (BIG, Fault(headers={"X-Repo-Commit": "0" * 40}), "S419", "is for the commit '0000"),
+        (BIG, Fault(headers={"X-Linked-Size": "5"}), "S419", "it has 5 bytes, but the listing"),
         ("mlx/config.json", Fault(headers={"ETag": None}), "S497", "no ETag"),
         (BIG, Fault(headers={"X-Repo-Commit": None}), "S497", "no X-Repo-Commit"),
         (BIG, Fault(redirect="http://example.com/x", origins=("hub",)), "S436", "is not https"),
         (BIG, Fault(redirect="http://169.254.169.254/x"), "S436", "is not https"),
         (BIG, Fault(status=404, origins=("store",)), "S495", "refuses"),
         (BIG, Fault(status=503), "S495", "status 503"),
-        (BIG, Fault(cut=1000), "S498", "breaks off again and again, at 5000 of 2621440 bytes"),
+        (BIG, Fault(cut=1000), "S498", "was interrupted repeatedly, at 5000 of 2621440 bytes"),
     ],
 )  # fmt: skip
 def test_what_is_not_the_file_is_refused_and_not_kept(hub, hub_home, path, fault, code, says):
@@ -164,11 +164,11 @@ def test_what_is_not_the_file_is_refused_and_not_kept(hub, hub_home, path, fault
     left = ["composer-part"] if code == "S498" else []
     assert [name.partition(".")[2] for name in blobs(hub_home)] == left
     assert not list(hub_home.glob("hub/models--*/snapshots/*/*"))
-    assert not held(wanted[0])
+    assert not is_downloaded(wanted[0])
     assert sum(request.sent for request in mirror.requests) < 20_000_000
     mirror.faults.clear()
     fetch(wanted)
-    assert held(wanted[0])
+    assert is_downloaded(wanted[0])
 
 
 def test_a_corrupt_file_is_fetched_once_more(hub):
@@ -176,7 +176,7 @@ def test_a_corrupt_file_is_fetched_once_more(hub):
     wanted = needs("ann/tiny", BIG)
     mirror.faults[BIG] = Fault(corrupt=True, times=1, origins=("store",))
     fetch(wanted)
-    assert held(wanted[0])
+    assert is_downloaded(wanted[0])
     assert sent(mirror, "/store/") == 2 * len(WEIGHTS)
 
 
@@ -185,7 +185,7 @@ def test_a_cut_download_goes_on_where_it_broke_off(hub):
     wanted = needs("ann/tiny", BIG)
     mirror.faults[BIG] = Fault(cut=1 << 20, times=2, origins=("store",))
     fetch(wanted)
-    assert held(wanted[0])
+    assert is_downloaded(wanted[0])
     assert sent(mirror, "/store/") == len(WEIGHTS)
     ranges = [request.range for request in mirror.asked("/store/")]
     assert ranges == [None, "bytes=1048576-", "bytes=2097152-"]
@@ -197,7 +197,7 @@ def test_a_download_goes_on_in_the_next_run(hub, hub_home, anew):
     mirror.faults[BIG] = Fault(cut=300_000, origins=("store",))
     (found,) = refusal(fetch, wanted)
     assert found.startswith("S498 ")
-    assert "hint: run it again: what came is kept" in found
+    assert "hint: run it again: the download resumes" in found
     anew()
     mirror.faults.clear()
     mirror.requests.clear()
@@ -211,7 +211,7 @@ def test_a_part_that_cannot_be_continued_is_begun_again(hub, fault):
     wanted = needs("ann/tiny", BIG)
     mirror.faults[BIG] = [Fault(cut=1 << 20, times=1, origins=("store",)), fault]
     fetch(wanted)
-    assert held(wanted[0])
+    assert is_downloaded(wanted[0])
 
 
 def test_a_server_that_ignores_ranges_and_breaks_off(hub):
@@ -221,7 +221,7 @@ def test_a_server_that_ignores_ranges_and_breaks_off(hub):
     first = Fault(cut=1 << 20, times=1, origins=("store",))
     mirror.faults[BIG] = [first, Fault(cut=1 << 20, ranges=False, times=2, origins=("store",))]
     fetch(wanted)
-    assert held(wanted[0])
+    assert is_downloaded(wanted[0])
     assert sent(mirror, "/store/") == (1 << 20) * 3 + len(WEIGHTS) - (1 << 20)
 
 
@@ -243,7 +243,7 @@ def test_a_part_that_is_too_long_is_dropped(hub, hub_home):
     part.parent.mkdir(parents=True)
     part.write_bytes(WEIGHTS + b"more")
     fetch([need])
-    assert held(need)
+    assert is_downloaded(need)
 
 
 def test_a_part_of_something_else_is_found_out(hub, hub_home):
@@ -253,7 +253,7 @@ def test_a_part_of_something_else_is_found_out(hub, hub_home):
     part.parent.mkdir(parents=True)
     part.write_bytes(b"z" * 1000)
     fetch([need])
-    assert held(need)
+    assert is_downloaded(need)
 
 
 def test_a_server_that_dribbles_is_left(hub, hub_home, monkeypatch):
@@ -296,27 +296,29 @@ def test_no_room_is_known_before(hub, hub_home, monkeypatch):
     mirror.requests.clear()
     monkeypatch.setattr(shutil, "disk_usage", lambda _: shutil._ntuple_diskusage(10, 9, 1))
     (found,) = refusal(fetch, wanted)
-    assert found.startswith(f"S439 there is no room in {hub_home / 'hub'}: 0.00262 GB needed")
-    assert "hint: make room (composer cache lists what is there)" in found
+    assert found.startswith(
+        f"S439 there is not enough space in {hub_home / 'hub'}: 0.00262 GB needed"
+    )
+    assert "hint: free some space (composer cache lists what is there)" in found
     assert mirror.requests == []
 
 
 def test_a_disk_that_fills_up_leaves_nothing(hub, hub_home, monkeypatch):
     hub({"ann/tiny": FILES})
     wanted = needs("ann/tiny", BIG)
-    add = Part.add
+    add = PartialDownload.add
 
     def full(self, chunk):
         add(self, chunk)
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(Part, "add", full)
+    monkeypatch.setattr(PartialDownload, "add", full)
     (found,) = refusal(fetch, wanted)
-    assert found.startswith("S439 there is no room in ")
+    assert found.startswith("S439 there is not enough space in ")
     assert blobs(hub_home) == []
-    monkeypatch.setattr(Part, "add", add)
+    monkeypatch.setattr(PartialDownload, "add", add)
     fetch(wanted)
-    assert held(wanted[0])
+    assert is_downloaded(wanted[0])
 
 
 def test_a_cache_that_cannot_be_written(hub, hub_home):
@@ -325,14 +327,14 @@ def test_a_cache_that_cannot_be_written(hub, hub_home):
     (hub_home / "hub").mkdir(parents=True, exist_ok=True)
     (hub_home / "hub" / ".locks").write_text("in the way")
     (found,) = refusal(fetch, wanted)
-    assert found.startswith(f"S439 ann/tiny/{BIG} cannot be kept in {hub_home / 'hub'}: ")
+    assert found.startswith(f"S439 ann/tiny/{BIG} cannot be stored in {hub_home / 'hub'}: ")
 
 
 def test_two_names_of_one_content(hub):
     hub({"ann/tiny": {"a.safetensors": WEIGHTS, "b.safetensors": WEIGHTS}})
     wanted = needs("ann/tiny")
     fetch(wanted)
-    assert all(map(held, wanted))
+    assert all(map(is_downloaded, wanted))
 
 
 def test_several_at_once_are_one_download(hub):
@@ -344,7 +346,7 @@ def test_several_at_once_are_one_download(hub):
         thread.start()
     for thread in threads:
         thread.join()
-    assert held(wanted[0])
+    assert is_downloaded(wanted[0])
     assert sent(mirror, "/store/") == len(WEIGHTS)
 
 
@@ -384,7 +386,7 @@ def test_a_killed_download_goes_on(hub, hub_home):
     mirror.faults.clear()
     mirror.requests.clear()
     fetch([need])
-    assert held(need)
+    assert is_downloaded(need)
     assert sent(mirror, "/store/") == len(WEIGHTS) - kept
 
 
@@ -430,5 +432,5 @@ def test_stale_parts_are_swept(hub, hub_home):
     for part in (old, new):
         part.write_bytes(b"x")
     os.utime(old, (0, 0))
-    download.sweep(found.home)
+    download.remove_stale_parts(found.home)
     assert (old.exists(), new.exists()) == (False, True)

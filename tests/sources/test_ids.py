@@ -29,7 +29,7 @@ def test_an_id(text, repo, revision):
 def test_no_id(text):
     (found,) = refusal(parse_id, text)
     assert found.startswith("S414 ")
-    assert "is no hub ID" in found
+    assert "is not a hub ID" in found
 
 
 @pytest.mark.parametrize(
@@ -38,7 +38,7 @@ def test_no_id(text):
 def test_no_revision(revision):
     (found,) = refusal(parse_id, f"hf:a/b@{revision}")
     assert found.startswith("S414 ")
-    assert "is no revision of hf:a/b" in found
+    assert "is not a revision of hf:a/b" in found
 
 
 @pytest.mark.parametrize(

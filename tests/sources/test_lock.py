@@ -168,14 +168,14 @@ def test_other_ports_are_refused(bundle):
     [
         ("", "it is not JSON"),
         ('{"lock": 1, "lock": 1}', "it has the key 'lock' twice"),
-        ('{"lock": 2}', "it is of version 2, and 1 is known here"),
+        ('{"lock": 2}', "its version is 2, but only 1 is supported"),
         ('{"lock": 1}', "Field required"),
     ],
 )
 def test_what_is_no_lock_is_refused(bundle, tmp_path, text, why):
     (tmp_path / "bundle.lock").write_text(text)
     (found,) = said(composer.check("."))
-    assert found.startswith("bundle.lock: S464 this is no lock of a bundle: ")
+    assert found.startswith("bundle.lock: S464 this is not a lock of a bundle: ")
     assert why in found
 
 
@@ -183,7 +183,7 @@ def test_a_lock_names_no_file_outside(bundle):
     path = lock().path
     path.write_text(path.read_text().replace("model.safetensors", "../model.safetensors"))
     (found,) = said(composer.check("."))
-    assert "'../model.safetensors' is no safe name: it may leave the repository" in found
+    assert "'../model.safetensors' is not a safe name: it may leave the repository" in found
 
 
 def test_verify_tells_everything_that_differs(bundle, cli):
@@ -350,7 +350,7 @@ def test_what_lies_in_a_locks_place_is_not_taken_for_none(bundle, tmp_path, what
         "nowhere": "it cannot be read: No such file or directory",
         "elsewhere": "it is a link that leads out of its folder",
     }
-    assert found.startswith(f"bundle.lock: S464 this is no lock of a bundle: {why[what]}")
+    assert found.startswith(f"bundle.lock: S464 this is not a lock of a bundle: {why[what]}")
     assert "root" not in found
 
 

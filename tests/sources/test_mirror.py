@@ -188,15 +188,15 @@ def test_what_is_not_there_is_refused_as_on_the_hub(hub, hub_home, repo, revisio
 
 def test_a_token_opens_what_it_is_for_and_stays_with_the_hub(hub, hub_home):
     gated, private = Repository(FILES, gated="manual"), Repository(FILES, private=True)
-    held = {"owner/gated": gated, "owner/private": private}
-    mirror = hub(held, tokens={"good": held, "other": ()})
+    is_downloaded = {"owner/gated": gated, "owner/private": private}
+    mirror = hub(is_downloaded, tokens={"good": is_downloaded, "other": ()})
     api = HfApi(endpoint=mirror.url, token="other")
     assert api.model_info("owner/gated").gated == "manual"
     with pytest.raises(GatedRepoError, match="403"):
         api.hf_hub_download("owner/gated", "bundle.yaml", cache_dir=hub_home)
     with pytest.raises(RepositoryNotFoundError, match="404"):
         api.hf_hub_download("owner/private", "bundle.yaml", cache_dir=hub_home)
-    for repo in held:
+    for repo in is_downloaded:
         snapshot_download(repo, token="good", cache_dir=hub_home, endpoint=mirror.url)
     bodies = [request for request in mirror.requests if request.origin == "store"]
     assert len(bodies) == 2

@@ -97,7 +97,7 @@ def test_a_repository_without_a_manifest(hub):
     (found,) = refusal(find_bundle, "ann/weights")
     head, *causes = found.splitlines()
     assert head.startswith("S456 hf:ann/weights@")
-    assert head.endswith("is no bundle: it has no bundle.yaml, and nothing that ships covers it")
+    assert head.endswith("is not a bundle: it has no bundle.yaml, and no shipped bundle covers it")
     assert causes == [
         "    tried a file or folder here: there is none",
         "    tried a bundle that ships: there is none",
@@ -108,7 +108,7 @@ def test_a_repository_without_a_manifest(hub):
 
 def test_two_manifests(hub):
     hub({"ann/tiny": {"bundle.yaml": MANIFEST, "bundle.json": b"{}"}})
-    assert "holds both bundle.yaml and bundle.json" in refusal(find_bundle, "ann/tiny")[0]
+    assert "has both bundle.yaml and bundle.json" in refusal(find_bundle, "ann/tiny")[0]
 
 
 def test_a_manifest_that_is_none(hub, monkeypatch):
@@ -150,7 +150,7 @@ def test_two_shipped_bundles_cover_it(hub, recipes):
     recipes("one", "two")
     hub({"ann/weights": {"model.safetensors": b"x"}})
     assert refusal(find_bundle, "ann/weights") == [
-        "S457 several bundles that ship cover hf:ann/weights: one, two\n    hint: name one of them"
+        "S457 several shipped bundles cover hf:ann/weights: one, two\n    hint: name one of them"
     ]
 
 

@@ -11,9 +11,10 @@ from composer.core.location import Location
 from composer.formats import read_config
 from composer.sources.hub import (
     HubFiles,
+    addresses,
     client,
     fetch,
-    held,
+    is_downloaded,
     listing,
     parse_id,
     pin,
@@ -106,7 +107,7 @@ def test_without_a_network_the_last_commit_counts_and_it_says_so(hub, anew):
     assert found.commit == first.commit
     (note,) = found.notes
     assert (note.code, note.severity) == ("S459", "warning")
-    assert note.message.startswith("ann/tiny is taken from the cache, at ")
+    assert note.message.startswith("ann/tiny is read from the cache, at ")
 
 
 def test_offline_and_never_seen(hub, anew):
@@ -114,7 +115,7 @@ def test_offline_and_never_seen(hub, anew):
     anew(offline=True)
     assert refusal(get) == [
         "S499 hf:ann/tiny is not in the cache, and HF_HUB_OFFLINE is set\n"
-        "    hint: fetch it where there is a network: composer pull"
+        "    hint: fetch it while online: composer pull"
     ]
 
 
@@ -133,7 +134,7 @@ def test_blobs_that_repositories_share_are_known_offline(hub, hub_home, anew):
     assert get().files.keys() == FILES.keys()
     wanted = needs("ann/tiny")
     fetch(wanted)
-    assert all(map(held, wanted))
+    assert all(map(is_downloaded, wanted))
     assert read_config(Location("repo", "mlx/config.json", get().root), HubFiles()) == {}
 
 
@@ -159,21 +160,21 @@ def test_what_another_tool_fetched_is_known_offline(hub, hub_home, anew):
         (Fault(status=429), "S496", "too many requests (status 429)"),
         (Fault(status=429, headers={"Retry-After": "86400"}), "S496", "asks to wait 86400 s"),
         (Fault(status=403), "S493", "access is refused (status 403)"),
-        (Fault(status=418), "S497", "status 418, which the Hub does not give"),
-        (Fault(body=b"<html>log in</html>"), "S497", "answers with no JSON"),
-        (Fault(body=b"[" * 100_000), "S497", "answers with no JSON"),
-        (Fault(body=b"{}"), "S497", "names no commit"),
-        (Fault(body=b'{"sha": "../../x"}'), "S419", "'../../x', which is no commit"),
-        (Fault(body=b'{"sha": "main"}'), "S419", "'main', which is no commit"),
-        (Fault(body=json.dumps({"sha": "0" * 40}).encode()), "S419", "which is no commit"),
-        (Fault(cut=3), "S498", "breaks off again and again"),
+        (Fault(status=418), "S497", "status 418, which is not expected of the Hub"),
+        (Fault(body=b"<html>log in</html>"), "S497", "does not return JSON"),
+        (Fault(body=b"[" * 100_000), "S497", "does not return JSON"),
+        (Fault(body=b"{}"), "S497", "has no commit"),
+        (Fault(body=b'{"sha": "../../x"}'), "S419", "'../../x', which is not a commit"),
+        (Fault(body=b'{"sha": "main"}'), "S419", "'main', which is not a commit"),
+        (Fault(body=json.dumps({"sha": "0" * 40}).encode()), "S419", "which is not a commit"),
+        (Fault(cut=3), "S498", "was interrupted repeatedly"),
         (Fault(redirect="http://example.com/x"), "S436", "'http://example.com/x' is not https"),
-        (Fault(redirect="http://127.0.0.1:99999/x"), "S436", "is no address of a server"),
-        (Fault(redirect="http://[bad/x"), "S436", "is no address of a server"),
+        (Fault(redirect="http://127.0.0.1:99999/x"), "S436", "is not a server address"),
+        (Fault(redirect="http://[bad/x"), "S436", "is not a server address"),
         (Fault(redirect="/" + "x" * 70_000), "S490", "cannot reach 127.0.0.1"),
         (Fault(redirect="file:///etc/passwd"), "S436", "is not https"),
-        (Fault(redirect=f"https://{'a' * 70}.com/x"), "S436", "is no address of a server"),
-        (Fault(redirect="https://a..b/x"), "S436", "is no address of a server"),
+        (Fault(redirect=f"https://{'a' * 70}.com/x"), "S436", "is not a server address"),
+        (Fault(redirect="https://a..b/x"), "S436", "is not a server address"),
         (Fault(redirect="/api/models/ann/tiny/revision/main"), "S436", "more than 6 times"),
         (Fault(endless=1 << 26), "S437", "sends more than the 16777216 bytes"),
     ],
@@ -215,9 +216,9 @@ def test_a_server_is_waited_for_as_long_as_it_asks(hub, monkeypatch):
 def test_the_public_hub_points_to_no_inner_network(host):
     home = urlsplit("https://huggingface.co")
     url = f"https://{host}/x"
-    (found,) = refusal(client.check_address, urlsplit(url), home, url)
+    (found,) = refusal(addresses.check_address, urlsplit(url), home, url)
     assert found.startswith("S436 ")
-    client.check_address(urlsplit("https://cdn-lfs.hf.co/x"), home, "")
+    addresses.check_address(urlsplit("https://cdn-lfs.hf.co/x"), home, "")
 
 
 @pytest.mark.parametrize("stall", [Fault(stall=30), Fault(trickle=(1, 0.05))])
@@ -306,6 +307,6 @@ def test_a_token_that_is_none(hub, monkeypatch, token):
     mirror = hub({"ann/tiny": FILES})
     monkeypatch.setenv("HF_TOKEN", token)
     (found,) = refusal(get)
-    assert found.startswith("S493 your token holds characters that no token has")
+    assert found.startswith("S493 your token has invalid characters")
     assert "secret" not in found
     assert mirror.requests == []

@@ -34,7 +34,7 @@ def test_files_and_their_digests():
 )  # fmt: skip
 def test_a_name_that_could_harm(path):
     (found,) = refusal(read_entries, "a/b", [entry("good.json"), entry(path)])
-    assert found.startswith("S415 a/b holds the name ")
+    assert found.startswith("S415 a/b has the name ")
     assert "hint: the repository is damaged or hostile" in found
 
 
@@ -57,7 +57,7 @@ def test_names_that_meet(one, two):
 def test_a_folder_and_a_file_of_one_name():
     folder = {"type": "directory", "path": "A", "oid": GIT, "size": 0}
     (found,) = refusal(read_entries, "a/b", [folder, entry("a")])
-    assert found.startswith("S415 a/b holds 'A' and 'a', which some systems take for one name")
+    assert found.startswith("S415 a/b has 'A' and 'a', which some systems treat as one name")
 
 
 @pytest.mark.parametrize(
@@ -66,12 +66,12 @@ def test_a_folder_and_a_file_of_one_name():
         (entry("x", oid="../../../../X"), "its digest '../../../../X' is not git's hash of a blob"),
         (entry("x", oid=None), "its digest 'None' is not git's hash of a blob"),
         (entry("x", lfs={"oid": GIT, "size": 3}), "its digest '1111"),
-        (entry("x", size=-1), "its size '-1' is no number of bytes"),
-        (entry("x", size=2**60), "is no number of bytes"),
-        (entry("x", size="3"), "its size '3' is no number of bytes"),
-        (entry("x", size=True), "its size 'True' is no number of bytes"),
-        ("x", "holds 'x', which is no file"),
-        ({"path": 3}, "which is no file"),
+        (entry("x", size=-1), "its size '-1' is not a number of bytes"),
+        (entry("x", size=2**60), "is not a number of bytes"),
+        (entry("x", size="3"), "its size '3' is not a number of bytes"),
+        (entry("x", size=True), "its size 'True' is not a number of bytes"),
+        ("x", "has 'x', which is not a file"),
+        ({"path": 3}, "which is not a file"),
     ],
 )
 def test_a_row_that_nothing_can_be_verified_by(row, says):

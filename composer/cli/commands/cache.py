@@ -26,15 +26,15 @@ def command(
 ) -> None:
     from composer.drawing.text import size
     from composer.sources.hub import parse_id, settings
+    from composer.sources.hub.stored import cached_repositories
     from composer.sources.hub.stored import remove as take_away
-    from composer.sources.hub.stored import stored
 
     if remove:
         for id in [parse_id(text) for text in remove]:
             gone = take_away(id)
             say(f"{gone.repo}: removed, {size(gone.nbytes)}")
         return
-    repositories = stored()
+    repositories = cached_repositories()
     if json:
         rows = [
             {"repository": each.repo, "commits": list(each.commits), "bytes": each.nbytes,

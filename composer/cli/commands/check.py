@@ -81,7 +81,7 @@ def sizes(found: Report) -> list[str]:
     """Say of a bundle with files on the Hub what is to be fetched, and what it takes in memory."""
     from composer.drawing.text import size
     from composer.graph.files import required_files
-    from composer.sources.hub import held
+    from composer.sources.hub import is_downloaded
 
     if found.bundle is None or not found.ok:
         return []
@@ -89,7 +89,7 @@ def sizes(found: Report) -> list[str]:
     if not needs:
         return []
     total = sum(need.file.size for need in needs)
-    here = sum(need.file.size for need in needs if held(need))
+    here = sum(need.file.size for need in needs if is_downloaded(need))
     lines = [f"{each}, {each.commit}" for each in dict.fromkeys(need.snapshot for need in needs)]
     lines += [f"files: {count(len(needs), 'file')}, {size(total)}, of which {size(here)} are here"]
     lines += [f"memory: {size(memory(found))}"]

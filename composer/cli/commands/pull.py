@@ -57,7 +57,7 @@ def command(
 
 def file_json(required: RequiredFile) -> dict[str, object]:
     """Return a file in JSON's types."""
-    from composer.sources.hub import held
+    from composer.sources.hub import is_downloaded
 
     file = required.file
     return {
@@ -67,5 +67,5 @@ def file_json(required: RequiredFile) -> dict[str, object]:
         "size": file.size,
         file.algorithm: file.digest,
         "components": list(required.components),
-        "verified": held(required),
+        "verified": is_downloaded(required),
     }

@@ -1,26 +1,26 @@
-"""Find bundles on the Hub, read their headers from afar, and download what is needed, verified.
+"""Find bundles on the Hub, read their headers remotely, and download and verify their files.
 
 `parse_id("hf:owner/name@main")` is a `HubId`, and `snapshot(id)` that repository at one commit,
-asked for once in a process: `.commit`, and `.files` by path, each a `HubFile` with its size and
+requested once in a process: `.commit`, and `.files` by path, each a `HubFile` with its size and
 digest (sha256 for LFS, git's blob hash for the rest). Offline, both come from the cache.
 
-`.root` is the folder that its files have in the Hugging Face cache once they are here. A `Location`
-with that root works before anything is downloaded: `HubFiles` reads what is here from the disk, and
+`.root` is the folder of its files in the Hugging Face cache once downloaded. A `Location`
+with that root works before anything is downloaded: `HubFiles` reads local files from disk, and
 small files and ranges of large ones over the network. So `composer check` reads headers alone, and
-a component names the files that it reads by opening them: `Known.files`.
+a component's files are those that it opens: `CheckedComponent.files`.
 
-`required_files(checked, components)` lists these files, `fetch(needs)` downloads and verifies what
-is not here (`fetch_file` one alone), and `held(need)` tells whether one is here and was verified.
-`pin` takes a commit for a revision. `composer.runtime.sandbox` loads components in a child process
+`required_files(checked, components)` lists these files, `fetch(needs)` downloads and verifies those
+not yet downloaded (`fetch_file` a single one); `is_downloaded(need)` tells whether one is verified.
+`pin` fixes a revision's commit. `composer.runtime.sandbox` loads components in a child process
 first.
 
-Nothing here imports huggingface_hub or httpx before it asks the network.
+Nothing here imports huggingface_hub or httpx before a request.
 
-Raises ComposerError: S490 to S499 where the network or the Hub is the trouble, other S codes where
-what it says or sends is refused.
+Raises ComposerError: S490 to S499 for failures of the network or the Hub, other S codes for
+content that is refused.
 """
 
-from composer.sources.hub.download import fetch, held
+from composer.sources.hub.download import fetch, is_downloaded
 from composer.sources.hub.files import HubFiles
 from composer.sources.hub.ids import HubId, is_id, parse_id
 from composer.sources.hub.required_file import RequiredFile
@@ -36,7 +36,7 @@ __all__ = [
     "Snapshot",
     "fetch",
     "fetch_file",
-    "held",
+    "is_downloaded",
     "is_id",
     "parse_id",
     "pin",

@@ -1,4 +1,4 @@
-"""Read what a repository's card states of its licence."""
+"""Read the licence that a repository's card states."""
 
 from __future__ import annotations
 
@@ -11,41 +11,41 @@ from typing import Any
 from composer.core.errors import ComposerError
 from composer.core.own_files import write_note
 from composer.sources.hub import settings
+from composer.sources.hub.errors import is_network
 from composer.sources.hub.listing import read_json
 from composer.sources.hub.snapshots import Snapshot
-from composer.sources.hub.trouble import is_network
 
 KEYS = ("license", "license_name", "license_link")
-LONGEST = 300
+MAX_VALUE = 300
 
 
 @dataclass(frozen=True)
 class Card:
-    """What a card states, by the card's own keys; `asked` is false where it could not be read."""
+    """The licence keys of a card; `was_read` is false if it could not be read."""
 
     stated: Mapping[str, str] = field(default_factory=dict)
-    asked: bool = True
+    was_read: bool = True
 
 
 def card_of(snapshot: Snapshot) -> Card:
-    """Return a commit's card: from the Hub, or what was read of it before."""
-    known = known_card(snapshot)
-    if known:
-        return known
+    """Return a commit's card, from the Hub or from an earlier read."""
+    cached = cached_card(snapshot)
+    if cached:
+        return cached
     url = f"{settings.endpoint()}/api/models/{snapshot.repo}/revision/{snapshot.commit}"
     try:
-        said, _ = read_json(url)
+        data, _ = read_json(url)
     except ComposerError as error:
         if is_network(error):
-            return Card(asked=False)
+            return Card(was_read=False)
         raise
-    stated = _stated(said)
+    stated = _stated(data)
     write_note(_note(snapshot), json.dumps(stated))
     return Card(stated)
 
 
-def known_card(snapshot: Snapshot) -> Card | None:
-    """Return what was read of a commit's card before; None where the Hub would have to be asked."""
+def cached_card(snapshot: Snapshot) -> Card | None:
+    """Return a commit's card as read earlier, or None."""
     try:
         return Card(_stated(json.loads(_note(snapshot).read_bytes())))
     except (OSError, ValueError):
@@ -56,10 +56,10 @@ def _note(snapshot: Snapshot) -> Path:
     return settings.notes() / settings.folder_name(snapshot.repo) / "cards" / snapshot.commit
 
 
-def _stated(said: Any) -> dict[str, str]:
-    """Return the keys of a licence; how access is granted belongs to it."""
-    said = said if isinstance(said, dict) else {}
-    card = said.get("cardData", said)
+def _stated(data: Any) -> dict[str, str]:
+    """Return the keys of a licence, including how access is granted."""
+    data = data if isinstance(data, dict) else {}
+    card = data.get("cardData", data)
     card = card if isinstance(card, dict) else {}
     found: dict[str, str] = {}
     for key in KEYS:
@@ -67,8 +67,8 @@ def _stated(said: Any) -> dict[str, str]:
         words = value if isinstance(value, list) else [value]
         text = ", ".join(word for word in words if isinstance(word, str))
         if text:
-            found[key] = text[:LONGEST]
-    gated = said.get("gated")
+            found[key] = text[:MAX_VALUE]
+    gated = data.get("gated")
     if isinstance(gated, str):
-        found["gated"] = gated[:LONGEST]
+        found["gated"] = gated[:MAX_VALUE]
     return found

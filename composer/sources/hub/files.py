@@ -1,4 +1,4 @@
-"""Read files of the Hub where they are: on this machine, or still on the server."""
+"""Read files of the Hub from the cache or remotely."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from composer.formats.files import Files, Kind, LocalFiles, raise_missing
 from composer.formats.ranges import Ranges
 from composer.formats.refusal import refuse, show
 from composer.sources.hub.cache import local
-from composer.sources.hub.ranges import HubRanges, is_small, warm
+from composer.sources.hub.errors import raise_network_error
+from composer.sources.hub.ranges import HubRanges, is_small, prefetch_headers
 from composer.sources.hub.snapshots import snapshot_of
-from composer.sources.hub.trouble import network
 
 DATA = re.compile(r".*\.(?:safetensors|json|onnx)", re.S)
 MANIFEST = re.compile(r"bundle\.(?:yaml|json|lock)")
@@ -22,7 +22,7 @@ EXTERNAL = re.compile(r".*(?:\.onnx_data(?:_\d+)?|\.data)", re.S)
 
 
 class HubFiles:
-    """Files of known snapshots, from the cache or by ranges; all other files from this machine."""
+    """Files of registered snapshots, from the cache or by ranges; all other files from disk."""
 
     def __init__(self) -> None:
         self.local = LocalFiles()
@@ -30,7 +30,7 @@ class HubFiles:
         self.warmed: set[tuple[Path, str]] = set()
 
     def kind(self, location: Location) -> Kind | None:
-        """Say what is there, or None."""
+        """Return the kind of a path, or None."""
         found = snapshot_of(location)
         if found is None:
             return self.local.kind(location)
@@ -56,7 +56,7 @@ class HubFiles:
             return self.local.open(location, within)
         snapshot, path = found
         if path not in snapshot.files and snapshot.partial:
-            network(
+            raise_network_error(
                 "S499", f"{snapshot.repo}/{path} is not in the cache, and HF_HUB_OFFLINE is set"
             )
         if path not in snapshot.files:
@@ -69,24 +69,24 @@ class HubFiles:
         self.whole += file.size if is_small(file) else 0
         if self.whole > MOST_WHOLE:
             message = f"more than {MOST_WHOLE / 1e9:g} GB of configs and tokenizers would be read"
-            refuse(location, "S416", message, hint="no bundle needs as many: it may be hostile")
+            refuse(location, "S416", message, hint="no bundle needs so many: it may be hostile")
         series = SERIES.fullmatch(path)
         if series and (snapshot.root, series[1]) not in self.warmed:
             self.warmed.add((snapshot.root, series[1]))
             matches = map(SERIES.fullmatch, snapshot.files)
             shards = [match[0] for match in matches if match and match[1] == series[1]]
-            warm(snapshot, [snapshot.files[shard] for shard in shards])
+            prefetch_headers(snapshot, [snapshot.files[shard] for shard in shards])
         return HubRanges(location, snapshot, file)
 
 
 def check_file_kind(location: Location, path: str, external: bool) -> None:
-    """Refuse what could be more than data: only kinds that are read here are ever fetched."""
+    """Refuse files that may be more than data: only types that are read here are downloaded."""
     if DATA.fullmatch(path) or MANIFEST.fullmatch(path):
         return
     if external and EXTERNAL.fullmatch(path):
         return
     hint = "fetched are .safetensors, .json and .onnx, and .data or .onnx_data beside an ONNX file"
-    refuse(location, "S417", f"{show(path)} is a kind of file that is never downloaded", hint=hint)
+    refuse(location, "S417", f"{show(path)} is a type of file that is never downloaded", hint=hint)
 
 
 _: type[Files] = HubFiles

@@ -1,4 +1,4 @@
-"""Name a repository of the Hub: `owner/name`, and perhaps a revision."""
+"""The ID of a repository on the Hub: `owner/name` and an optional revision."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ MANIFESTS = (".yaml", ".yml", ".json")
 
 @dataclass(frozen=True)
 class HubId:
-    """A repository and the branch, tag or commit that is meant; None is the main branch."""
+    """A repository and a branch, tag or commit; None is the main branch."""
 
     repo: str
     revision: str | None = None
@@ -27,7 +27,7 @@ class HubId:
 
 
 def is_id(text: str) -> bool:
-    """Tell whether a text is meant as a hub ID, well-formed or not: not as a path or plain name."""
+    """Tell whether a text is meant as a hub ID, not as a path or plain name."""
     if text.startswith("hf:"):
         return True
     repo = text.partition("@")[0]
@@ -39,9 +39,9 @@ def parse_id(text: str) -> HubId:
     repo, at, revision = text.removeprefix("hf:").partition("@")
     if not REPO.fullmatch(repo):
         hint = "a repository of the Hub is hf:owner/name or hf:owner/name@revision"
-        raise ComposerError(Problem("S414", f"{show(text)} is no hub ID", hint=hint))
+        raise ComposerError(Problem("S414", f"{show(text)} is not a hub ID", hint=hint))
     if at and not REVISION.fullmatch(revision):
-        message = f"{show(revision)} is no revision of hf:{repo}"
+        message = f"{show(revision)} is not a revision of hf:{repo}"
         hint = "name a branch, a tag or a commit"
         raise ComposerError(Problem("S414", message, hint=hint))
     return HubId(repo, revision or None)

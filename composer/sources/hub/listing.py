@@ -1,4 +1,4 @@
-"""Ask which files a commit holds, and remember it: a commit never changes."""
+"""List the files of a commit, and store the list: a commit never changes."""
 
 from __future__ import annotations
 
@@ -14,13 +14,19 @@ from composer.core.errors import ComposerError
 from composer.core.own_files import write_note
 from composer.formats.refusal import show
 from composer.sources.hub import settings
-from composer.sources.hub.client import get, join
+from composer.sources.hub.addresses import join
+from composer.sources.hub.client import get
+from composer.sources.hub.errors import (
+    ConnectionLost,
+    raise_interrupted,
+    raise_network_error,
+    raise_refused,
+)
 from composer.sources.hub.ids import COMMIT
-from composer.sources.hub.tree import GIT, SHA256, HubFile, check_names, name_fault, read_entries
-from composer.sources.hub.trouble import ConnectionLost, broken, network, refused
+from composer.sources.hub.tree import GIT, SHA256, HubFile, check_names, name_problem, read_entries
 
 PAGE = 16 << 20
-HELD = 200_000  # lists and objects of a page
+MAX_CONTAINERS = 200_000  # lists and objects of a page
 PAGES = 100
 MOST = 20_000
 TRIES = 3
@@ -29,19 +35,19 @@ NEXT = re.compile(r'<([^<>]{1,2000})>\s*;\s*rel="?next"?')
 
 
 def ask_commit(repo: str, revision: str) -> str:
-    """Return the commit that a revision names now."""
+    """Return the current commit of a revision."""
     url = f"{settings.endpoint()}/api/models/{repo}/revision/{quote(revision, safe='')}"
     found, _ = read_json(url)
     commit = found.get("sha") if isinstance(found, dict) else None
     if not isinstance(commit, str):
-        network("S497", f"{url} names no commit, so it is not the Hub's answer")
+        raise_network_error("S497", f"{url} has no commit, so it is not a response of the Hub")
     if not COMMIT.fullmatch(commit) or not commit.strip("0"):
-        refused("S419", f"{repo}: the Hub says {show(commit)}, which is no commit")
+        raise_refused("S419", f"{repo}: the Hub says {show(commit)}, which is not a commit")
     return commit
 
 
 def listing(repo: str, commit: str) -> dict[str, HubFile]:
-    """Return the files of a commit, and remember them; of a page nothing but its files is kept."""
+    """Return the files of a commit, and store the list; nothing else of a page is stored."""
     url: str | None = (
         f"{settings.endpoint()}/api/models/{repo}/tree/{commit}?recursive=true&expand=false"
     )
@@ -51,24 +57,26 @@ def listing(repo: str, commit: str) -> dict[str, HubFile]:
             break
         page, url = read_json(url)
         if not isinstance(page, list):
-            network("S497", f"{repo}: the listing is no list, so it is not the Hub's answer")
+            raise_network_error(
+                "S497", f"{repo}: the listing is not a list, so it is not a response of the Hub"
+            )
         found = read_entries(repo, page)
         if twice := files.keys() & found.keys():
-            refused("S415", f"{repo} lists {show(min(twice))} twice")
+            raise_refused("S415", f"{repo} lists {show(min(twice))} twice")
         files |= found
         if len(files) > MOST:
-            refused("S416", f"{repo} lists more than {MOST} files")
+            raise_refused("S416", f"{repo} lists more than {MOST} files")
     if url is not None:
-        refused("S416", f"{repo}: its listing has more than {PAGES} pages")
+        raise_refused("S416", f"{repo}: its listing has more than {PAGES} pages")
     check_names(repo, files, ())
-    _write(_place(repo, commit), files)
+    _write(_note(repo, commit), files)
     return files
 
 
 def cached_listing(repo: str, commit: str) -> dict[str, HubFile] | None:
-    """Return what was listed before, or None."""
+    """Return a stored listing, or None."""
     try:
-        entries = json.loads(_place(repo, commit).read_bytes())
+        entries = json.loads(_note(repo, commit).read_bytes())
         shaped = [
             {"path": path, "size": size, "oid": digest}
             if len(digest) == 40
@@ -81,48 +89,55 @@ def cached_listing(repo: str, commit: str) -> dict[str, HubFile] | None:
 
 
 def partial_listing(repo: str, home: Path, commit: str) -> dict[str, HubFile]:
-    """Return the files of a commit that another tool left in the cache, by their blobs' names."""
+    """Return the files of a commit that another tool cached, by their blobs' names."""
     root, blobs = home / "snapshots" / commit, (home / "blobs").resolve()
     files: dict[str, HubFile] = {}
     for path in sorted(filter(Path.is_symlink, root.rglob("*"))):
         # A blob may itself be a link, to one that repositories share, with another hash for a name.
         name, blob = path.relative_to(root).as_posix(), path.parent / os.readlink(path)
-        sound = SHA256.fullmatch(blob.name) or GIT.fullmatch(blob.name)
-        if sound and blob.parent.resolve() == blobs and blob.is_file() and not name_fault(name):
+        is_digest = SHA256.fullmatch(blob.name) or GIT.fullmatch(blob.name)
+        if (
+            is_digest
+            and blob.parent.resolve() == blobs
+            and blob.is_file()
+            and not name_problem(name)
+        ):
             files[name] = HubFile(name, blob.stat().st_size, blob.name)
     if not files:
-        hint = "fetch it where there is a network: composer pull"
-        network("S499", f"hf:{repo} at {commit[:7]} is not in the cache", hint=hint)
+        hint = "fetch it while online: composer pull"
+        raise_network_error("S499", f"hf:{repo} at {commit[:7]} is not in the cache", hint=hint)
     return files
 
 
-def _place(repo: str, commit: str) -> Path:
+def _note(repo: str, commit: str) -> Path:
     return settings.notes() / settings.folder_name(repo) / "trees" / f"{commit}.json"
 
 
-def _write(place: Path, files: dict[str, HubFile]) -> None:
-    write_note(place, json.dumps([[file.path, file.size, file.digest] for file in files.values()]))
+def _write(path: Path, files: dict[str, HubFile]) -> None:
+    write_note(path, json.dumps([[file.path, file.size, file.digest] for file in files.values()]))
 
 
 def read_json(url: str) -> tuple[Any, str | None]:
-    """Return a page of the Hub's JSON and the address of the next."""
+    """Return a page of JSON and the address of the next."""
     for attempt in range(TRIES):
         try:
             with get(url) as answer:
                 data = answer.body(PAGE, time.monotonic() + SECONDS)
                 more = NEXT.search(answer.headers.get("link", ""))
             break
-        except ConnectionLost as cut:
-            if cut.timeout or attempt == TRIES - 1:
-                broken(url, cut)
+        except ConnectionLost as lost:
+            if lost.timeout or attempt == TRIES - 1:
+                raise_interrupted(url, lost)
     try:
-        if data.count(b"[") + data.count(b"{") > HELD:
+        if data.count(b"[") + data.count(b"{") > MAX_CONTAINERS:
             raise ValueError
         found = json.loads(data)
     except (ValueError, RecursionError):
-        hint = "a login page or a proxy may stand between: open the address in a browser"
-        network("S497", f"{url} answers with no JSON, so it is not the Hub's answer", hint=hint)
-    following = join(url, more[1]) if more else None
-    if following and not following.startswith(f"{settings.endpoint()}/"):
-        refused("S436", f"{url}: its next page is elsewhere, {show(following)}")
-    return found, following
+        hint = "a login page or a proxy may be in between: open the address in a browser"
+        raise_network_error(
+            "S497", f"{url} does not return JSON, so it is not a response of the Hub", hint=hint
+        )
+    next_url = join(url, more[1]) if more else None
+    if next_url and not next_url.startswith(f"{settings.endpoint()}/"):
+        raise_refused("S436", f"{url}: its next page is elsewhere, {show(next_url)}")
+    return found, next_url

@@ -1,4 +1,4 @@
-"""What is here of a file so far, on disk, with its hash and with what was told of it."""
+"""A partial download on disk, with its hash and its reported progress."""
 
 from __future__ import annotations
 
@@ -9,54 +9,54 @@ from pathlib import Path
 from composer.sources.hub.cache import PIECE, new_hash
 from composer.sources.hub.tree import HubFile
 
-Tell = Callable[[int], None]
+OnBytes = Callable[[int], None]
 
 
-class Part:
-    """An unfinished download that grows at its end; one of an earlier run is gone on with.
+class PartialDownload:
+    """An unfinished download that grows at its end; an earlier run's is continued.
 
-    `told` counts the bytes that were shown as done, and `drops` how often it was begun again.
+    `reported` counts the bytes shown as done, and `restarts` how often it began again.
     """
 
-    def __init__(self, place: Path, file: HubFile, tell: Tell, told: int = 0) -> None:
-        self.place = place
+    def __init__(self, path: Path, file: HubFile, on_bytes: OnBytes, reported: int = 0) -> None:
+        self.path = path
         self.file = file
-        self.tell = tell
-        self.told = told
-        self.size = self.drops = 0
+        self.on_bytes = on_bytes
+        self.reported = reported
+        self.size = self.restarts = 0
         self.digest = new_hash(file)
-        if place.is_symlink() or (place.exists() and place.stat().st_size > file.size):
-            place.unlink()
-        self.out = place.open("ab")
-        with place.open("rb") as earlier:
+        if path.is_symlink() or (path.exists() and path.stat().st_size > file.size):
+            path.unlink()
+        self.file_out = path.open("ab")
+        with path.open("rb") as earlier:
             while piece := earlier.read(PIECE):
                 self.digest.update(piece)
                 self.size += len(piece)
-        self._show()
+        self._report()
 
     def add(self, chunk: bytes) -> None:
         """Write bytes at the end."""
-        self.out.write(chunk)
+        self.file_out.write(chunk)
         self.digest.update(chunk)
         self.size += len(chunk)
-        self._show()
+        self._report()
 
-    def drop(self) -> None:
-        """Begin again with nothing."""
-        self.out.seek(0)
-        self.out.truncate()
+    def restart(self) -> None:
+        """Start again from nothing."""
+        self.file_out.seek(0)
+        self.file_out.truncate()
         self.digest, self.size = new_hash(self.file), 0
-        self.drops += 1
-        self._show()
+        self.restarts += 1
+        self._report()
 
-    def _show(self) -> None:
-        self.tell(self.size - self.told)
-        self.told = self.size
+    def _report(self) -> None:
+        self.on_bytes(self.size - self.reported)
+        self.reported = self.size
 
-    def __enter__(self) -> Part:
+    def __enter__(self) -> PartialDownload:
         return self
 
     def __exit__(self, *_: object) -> None:
-        with self.out:
-            self.out.flush()
-            os.fsync(self.out.fileno())
+        with self.file_out:
+            self.file_out.flush()
+            os.fsync(self.file_out.fileno())

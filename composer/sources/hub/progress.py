@@ -11,13 +11,13 @@ from composer.sources.hub import settings
 
 
 def on_terminal() -> bool:
-    """Tell whether somebody sees what is written to standard error."""
+    """Tell whether standard error is a terminal."""
     return sys.stderr is not None and sys.stderr.isatty()
 
 
 @contextmanager
 def progress(total: int, files: int) -> Iterator[Callable[[int], None]]:
-    """Yield a function that is told how many bytes came; it is called from several threads."""
+    """Yield a function to report received bytes; it may be called from several threads."""
     if settings.quiet() or not on_terminal():
         yield lambda _: None
         return
@@ -27,7 +27,7 @@ def progress(total: int, files: int) -> Iterator[Callable[[int], None]]:
     bar = Progress(
         *columns, TimeRemainingColumn(), console=console(), transient=True, redirect_stdout=False
     )
-    what = f"fetching {files} files" if files > 1 else "fetching 1 file"
+    label = f"fetching {files} files" if files > 1 else "fetching 1 file"
     with bar:
-        task = bar.add_task(what, total=total)
+        task = bar.add_task(label, total=total)
         yield lambda count: bar.advance(task, count)

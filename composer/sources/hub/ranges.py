@@ -1,4 +1,4 @@
-"""Read byte ranges of a file on the Hub, and keep them for the next time."""
+"""Read byte ranges of a file on the Hub, and store them for later."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ from composer.formats.ranges import Ranges
 from composer.sources.hub import settings
 from composer.sources.hub.cache import local
 from composer.sources.hub.client import get
-from composer.sources.hub.response import check_answer, check_span
+from composer.sources.hub.errors import ConnectionLost, is_network, raise_interrupted, raise_refused
+from composer.sources.hub.response import check_headers, check_range
 from composer.sources.hub.run_parallel import run_parallel
 from composer.sources.hub.snapshots import Snapshot
 from composer.sources.hub.transfer import fetch_file
 from composer.sources.hub.tree import HubFile
-from composer.sources.hub.trouble import ConnectionLost, broken, is_network, refused
 
 BLOCK = 20_480  # a hop over a tensor reads 16 KiB of it, twice, from starts that differ a little
 FIRST = 65_536
@@ -39,9 +39,9 @@ WHOLE = (".json", ".yaml", ".lock")
 
 
 class HubRanges:
-    """The bytes of one file: small ones come whole and verified, of large ones only what is read.
+    """The bytes of one file: small ones are downloaded and verified, large ones are read by ranges.
 
-    What is read in ranges is not verified: `check` reads so, and whoever loads a file has it whole.
+    Ranges are not verified: only `check` reads them; loading uses complete, verified files.
     """
 
     def __init__(self, location: Location, snapshot: Snapshot, file: HubFile) -> None:
@@ -49,21 +49,21 @@ class HubRanges:
         self.snapshot = snapshot
         self.file = file
         self.size = file.size
-        self.place = _place(snapshot, file)
-        self.whole: Ranges | None = None
+        self.note = _note(snapshot, file)
+        self.complete: Ranges | None = None
         self.pieces: list[tuple[int, bytes]] = []
-        self.held = self.fetched = self.requests = 0
+        self.stored_pieces = self.fetched = self.requests = 0
         self.end = -1
         self.ahead = FIRST
         self.address: str | None = None
-        self._remembered()
+        self._load()
 
     def read(self, offset: int, n: int) -> bytes:
         """Return exactly n bytes."""
         if offset < 0 or n < 0 or offset + n > self.size:
-            refused("S419", f"{self.location} ends at {self.size}, before byte {offset + n}")
+            raise_refused("S419", f"{self.location} ends at {self.size}, before byte {offset + n}")
         if n and is_small(self.file):
-            return self._whole().read(offset, n)
+            return self._complete().read(offset, n)
         data = b""
         while len(data) < n:
             at = offset + len(data)
@@ -71,11 +71,11 @@ class HubRanges:
             data += piece[at - start : at - start + n - len(data)]
         return data
 
-    def _whole(self) -> Ranges:
-        if self.whole is None:
+    def _complete(self) -> Ranges:
+        if self.complete is None:
             fetch_file(self.snapshot, self.file)
-            self.whole = LocalFiles().open(self.location)
-        return self.whole
+            self.complete = LocalFiles().open(self.location)
+        return self.complete
 
     def _piece(self, at: int) -> tuple[int, bytes] | None:
         index = bisect_right(self.pieces, at, key=lambda piece: piece[0]) - 1
@@ -85,14 +85,17 @@ class HubRanges:
         return (start, data) if at < start + len(data) else None
 
     def _fetch(self, at: int, n: int) -> tuple[int, bytes]:
-        """Ask for what is missing, and more where the file is read from end to end."""
-        self.ahead = min(self.ahead * 2, AHEAD) if at == self.end else FIRST if at == 0 else BLOCK
+        """Request missing bytes, and read ahead if the file is read sequentially."""
+        if at == self.end:
+            self.ahead = min(self.ahead * 2, AHEAD)
+        else:
+            self.ahead = FIRST if at == 0 else BLOCK
         index = bisect_right(self.pieces, at, key=lambda piece: piece[0])
         until = self.pieces[index][0] if index < len(self.pieces) else self.size
         length = min(max(n, self.ahead), until - at)
         self.requests += 1
         if self.fetched + length > MOST or self.requests > REQUESTS:
-            refused("S416", f"{self.location}: its headers are larger than {MOST} bytes")
+            raise_refused("S416", f"{self.location}: its headers are larger than {MOST} bytes")
         data = self._get(at, length)
         piece = (at, data)
         insort(self.pieces, piece, key=lambda piece: piece[0])
@@ -108,14 +111,14 @@ class HubRanges:
             try:
                 with get(address or url, headers={"Range": f"bytes={at}-{last}"}) as answer:
                     if address is None:
-                        check_answer(answer, self.snapshot, self.file)
-                    check_span(answer, at, last, self.file)
+                        check_headers(answer, self.snapshot, self.file)
+                    check_range(answer, at, last, self.file)
                     until = time.monotonic() + SECONDS + length / 100_000
                     data = answer.body(length, until)
                     self.address = answer.url
-            except ConnectionLost as cut:
-                if cut.timeout or attempt == TRIES - 1:
-                    broken(url, cut)
+            except ConnectionLost as lost:
+                if lost.timeout or attempt == TRIES - 1:
+                    raise_interrupted(url, lost)
                 continue
             except ComposerError as error:
                 if address and is_network(error):
@@ -123,11 +126,13 @@ class HubRanges:
                 raise
             if len(data) == length:
                 return data
-        return refused("S437", f"{url} sends fewer bytes than the {length} that were asked for")
+        return raise_refused(
+            "S437", f"{url} sends fewer bytes than the {length} that were requested"
+        )
 
-    def _remembered(self) -> None:
+    def _load(self) -> None:
         try:
-            data = self.place.read_bytes()
+            data = self.note.read_bytes()
             line, _, rest = data.partition(b"\n")
             at = 0
             for start, length in json.loads(line):
@@ -137,7 +142,7 @@ class HubRanges:
                 raise ValueError
         except (OSError, ValueError, TypeError):
             self.pieces = []
-        self.held = len(self.pieces)
+        self.stored_pieces = len(self.pieces)
 
     def __enter__(self) -> HubRanges:
         return self
@@ -148,28 +153,28 @@ class HubRanges:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        if self.whole is not None:
-            self.whole.__exit__(None, None, None)
+        if self.complete is not None:
+            self.complete.__exit__(None, None, None)
         if isinstance(error, ComposerError):
             # Nothing vouches for these bytes: they may be a proxy's, and be right the next time.
             with suppress(OSError):
-                self.place.unlink(missing_ok=True)
+                self.note.unlink(missing_ok=True)
             return
-        if len(self.pieces) == self.held:
+        if len(self.pieces) == self.stored_pieces:
             return
         index = json.dumps([[start, len(data)] for start, data in self.pieces]).encode()
-        write_note(self.place, index + b"\n" + b"".join(data for _, data in self.pieces))
+        write_note(self.note, index + b"\n" + b"".join(data for _, data in self.pieces))
 
 
 def is_small(file: HubFile) -> bool:
-    """Tell whether a file comes whole where its bytes are asked for."""
+    """Tell whether a file is downloaded completely when it is read."""
     return file.path.endswith(WHOLE) and file.size <= SMALL
 
 
-def warm(snapshot: Snapshot, shards: Iterable[HubFile]) -> None:
-    """Read the headers of many shards at once, for whoever reads them one by one.
+def prefetch_headers(snapshot: Snapshot, shards: Iterable[HubFile]) -> None:
+    """Read the headers of many shards in parallel, before they are read one by one.
 
-    What is wrong with one is left for its reader to find.
+    Errors are left to the later reads.
     """
 
     def read(file: HubFile) -> None:
@@ -184,5 +189,5 @@ def warm(snapshot: Snapshot, shards: Iterable[HubFile]) -> None:
     run_parallel(read, list(shards)[:SHARDS], AT_ONCE)
 
 
-def _place(snapshot: Snapshot, file: HubFile) -> Path:
+def _note(snapshot: Snapshot, file: HubFile) -> Path:
     return settings.notes() / settings.folder_name(snapshot.repo) / "ranges" / file.digest

@@ -1,4 +1,4 @@
-"""Work in threads that an interrupt does not wait for."""
+"""Run calls in threads that do not delay an interrupt."""
 
 from __future__ import annotations
 
@@ -11,26 +11,26 @@ T = TypeVar("T")
 
 
 def run_parallel(call: Callable[[T], None], items: Iterable[T], most: int) -> None:
-    """Call for each item, `most` at a time; raise what a call raises once the others are through.
+    """Call for each item, `most` at a time; raise an error after the others finished.
 
-    The threads of an executor would hold up the end of the process for as long as a server is
-    silent; these end with it.
+    An executor's threads would delay the end of the process for as long as a server is
+    silent; daemon threads do not.
     """
-    left, caught = deque(items), list[BaseException]()
+    remaining, errors = deque(items), list[BaseException]()
 
     def work() -> None:
         while True:
             try:
-                item = left.popleft()
+                item = remaining.popleft()
             except IndexError:
                 return
             try:
                 call(item)
             except BaseException as error:
-                caught.append(error)
-                left.clear()
+                errors.append(error)
+                remaining.clear()
 
-    count = min(most, len(left))
+    count = min(most, len(remaining))
     threads = [threading.Thread(target=work, daemon=True) for _ in range(count)]
     try:
         for thread in threads:
@@ -38,7 +38,7 @@ def run_parallel(call: Callable[[T], None], items: Iterable[T], most: int) -> No
         for thread in threads:
             thread.join()
     except BaseException:
-        left.clear()
+        remaining.clear()
         raise
-    if caught:
-        raise caught[0]
+    if errors:
+        raise errors[0]

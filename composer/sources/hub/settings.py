@@ -1,4 +1,4 @@
-"""Read where the Hub is and where its files are kept, from the variables that its tools read."""
+"""Read the Hub's address and cache folders from the environment variables of its tools."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ def endpoint() -> str:
 
 def offline() -> bool:
     """Tell whether HF_HUB_OFFLINE forbids the network."""
-    said = os.environ.get("HF_HUB_OFFLINE") or os.environ.get("TRANSFORMERS_OFFLINE") or ""
-    return said.upper() in TRUE
+    value = os.environ.get("HF_HUB_OFFLINE") or os.environ.get("TRANSFORMERS_OFFLINE") or ""
+    return value.upper() in TRUE
 
 
 @contextmanager
 def no_network() -> Iterator[None]:
-    """Ask the Hub nothing meanwhile, as HF_HUB_OFFLINE does."""
+    """Forbid requests to the Hub meanwhile, like HF_HUB_OFFLINE."""
     before = os.environ.get("HF_HUB_OFFLINE")
     os.environ["HF_HUB_OFFLINE"] = "1"
     try:
@@ -37,27 +37,27 @@ def no_network() -> Iterator[None]:
 
 
 def anonymous() -> bool:
-    """Tell whether HF_HUB_DISABLE_IMPLICIT_TOKEN keeps a stored token from being sent."""
+    """Tell whether HF_HUB_DISABLE_IMPLICIT_TOKEN forbids sending a stored token."""
     return os.environ.get("HF_HUB_DISABLE_IMPLICIT_TOKEN", "").upper() in TRUE
 
 
 def quiet() -> bool:
-    """Tell whether HF_HUB_DISABLE_PROGRESS_BARS asks for silence."""
+    """Tell whether HF_HUB_DISABLE_PROGRESS_BARS is set."""
     return os.environ.get("HF_HUB_DISABLE_PROGRESS_BARS", "").upper() in TRUE
 
 
 def cache() -> Path:
-    """Return the folder of the Hugging Face cache, which other tools fill and read too."""
+    """Return the folder of the Hugging Face cache, shared with other tools."""
     return _path("HF_HUB_CACHE", "HUGGINGFACE_HUB_CACHE") or _home() / "hub"
 
 
 def notes() -> Path:
-    """Return the folder of what composer itself remembers: listings, headers, what was verified."""
+    """Return composer's own cache folder: listings, headers, records of verified files."""
     return (_path("HF_ASSETS_CACHE", "HUGGINGFACE_ASSETS_CACHE") or _home() / "assets") / NAME
 
 
 def folder_name(repo: str) -> str:
-    """Return what a repository's folder is called in the cache."""
+    """Return the name of a repository's folder in the cache."""
     return f"models--{repo.replace('/', '--')}"
 
 
@@ -66,5 +66,5 @@ def _home() -> Path:
 
 
 def _path(*names: str) -> Path | None:
-    said = next(filter(None, map(os.environ.get, names)), None)
-    return Path(os.path.expandvars(os.path.expanduser(said))).absolute() if said else None
+    value = next(filter(None, map(os.environ.get, names)), None)
+    return Path(os.path.expandvars(os.path.expanduser(value))).absolute() if value else None

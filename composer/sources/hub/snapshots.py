@@ -1,4 +1,4 @@
-"""A repository at one commit: which files it holds, and where they lie once they are here."""
+"""A repository at one commit: its files, and their paths in the cache."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ from composer.core.location import Location
 from composer.core.own_files import write_note
 from composer.formats.refusal import show
 from composer.sources.hub import settings
+from composer.sources.hub.errors import is_network, raise_network_error
 from composer.sources.hub.ids import COMMIT, HubId
 from composer.sources.hub.listing import ask_commit, cached_listing, listing, partial_listing
 from composer.sources.hub.tree import HubFile
-from composer.sources.hub.trouble import is_network, network
 
 MAIN = "main"
-AGAIN = 10.0  # seconds in which a Hub that failed is not asked the same again
+RETRY_AFTER = 10.0  # seconds in which a Hub that failed is not asked the same again
 
-_known: dict[tuple[str, Path, HubId], Snapshot] = {}
+_by_id: dict[tuple[str, Path, HubId], Snapshot] = {}
 _failed: dict[tuple[str, Path, HubId], tuple[float, ComposerError]] = {}
 _roots: dict[Path, Snapshot] = {}
 _lock = threading.RLock()
@@ -32,8 +32,8 @@ _lock = threading.RLock()
 class Snapshot:
     """The files of a repository at a commit; `root` is their folder in the cache.
 
-    `partial` says that the listing was made from the cache and knows only what is there; `notes`
-    are warnings on how the commit was found.
+    `partial` means that the listing was made from the cache and may be incomplete; `notes`
+    are warnings about how the commit was found.
     """
 
     repo: str
@@ -45,7 +45,7 @@ class Snapshot:
 
     @property
     def root(self) -> Path:
-        """Return the folder that the files have, or will have, on this machine."""
+        """Return the folder of the files in the cache."""
         return self.home / "snapshots" / self.commit
 
     def url(self, path: str) -> str:
@@ -55,12 +55,12 @@ class Snapshot:
         return f"{settings.endpoint()}/{self.repo}/resolve/{self.commit}/{quote(path)}"
 
     def blob(self, file: HubFile) -> Path:
-        """Return where the bytes of a file lie in the cache."""
+        """Return the path of a file's blob in the cache."""
         return self.home / "blobs" / file.digest
 
     @cached_property
     def folders(self) -> Mapping[str, tuple[str, ...]]:
-        """Return the names that each folder holds, sorted; the root is ''."""
+        """Return the sorted names in each folder; the root is ''."""
         found: dict[str, set[str]] = {"": set()}
         for path in self.files:
             inner = ""
@@ -74,39 +74,39 @@ class Snapshot:
 
 
 def snapshot(id: HubId) -> Snapshot:
-    """Return a repository at the commit that its revision names now, asked once in a process.
+    """Return a repository at the current commit of its revision, requested once in a process.
 
-    Where the Hub cannot be reached, or HF_HUB_OFFLINE is set, the commit of the last time counts.
+    If the Hub cannot be reached, or HF_HUB_OFFLINE is set, the last known commit is used.
     """
     key = (settings.endpoint(), settings.cache(), id)
     with _lock:
-        if key not in _known:
+        if key not in _by_id:
             when, error = _failed.get(key, (0.0, None))
-            if error and time.monotonic() - when < AGAIN and not settings.offline():
+            if error and time.monotonic() - when < RETRY_AFTER and not settings.offline():
                 raise error
             try:
-                _known[key] = keep(_resolve(id))
+                _by_id[key] = register(_resolve(id))
             except ComposerError as error:
                 _failed[key] = (time.monotonic(), error)
                 raise
-        return _known[key]
+        return _by_id[key]
 
 
-def keep(found: Snapshot) -> Snapshot:
-    """Make locations below a snapshot's root known as files of the Hub."""
+def register(found: Snapshot) -> Snapshot:
+    """Register a snapshot, so that locations below its root are files of the Hub."""
     with _lock:
         return _roots.setdefault(found.root, found)
 
 
 def pin(id: HubId, commit: str) -> None:
-    """Take a commit for a revision in this process, whatever the Hub says now."""
+    """Fix a revision's commit in this process."""
     with _lock:
         key = (settings.endpoint(), settings.cache(), id)
-        _known[key] = keep(_resolve(HubId(id.repo, commit)))
+        _by_id[key] = register(_resolve(HubId(id.repo, commit)))
 
 
 def snapshot_of(location: Location) -> tuple[Snapshot, str] | None:
-    """Return the snapshot that a location is in, and its path there; None for other places."""
+    """Return the snapshot of a location and its path there, or None."""
     if location.root is None or not _roots:
         return None
     for place in (location.root, *location.root.parents):
@@ -124,7 +124,7 @@ def _resolve(id: HubId) -> Snapshot:
     if COMMIT.fullmatch(revision):
         commit = revision
     elif settings.offline():
-        commit = _remembered(home, id, revision)
+        commit = _cached_commit(home, id, revision)
     else:
         try:
             commit = ask_commit(id.repo, revision)
@@ -132,12 +132,14 @@ def _resolve(id: HubId) -> Snapshot:
             ref = home / "refs" / revision
             if not (is_network(error) and ref.is_file()):
                 raise
-            commit = _remembered(home, id, revision)
-            message = f"{id.repo} is taken from the cache, at {commit[:7]}: the Hub is not asked"
+            commit = _cached_commit(home, id, revision)
+            message = (
+                f"{id.repo} is read from the cache, at {commit[:7]}: the Hub cannot be reached"
+            )
             causes = tuple(problem.message for problem in error.problems)
             notes = (Problem("S459", message, causes=causes, severity="warning"),)
         else:
-            _remember(home, revision, commit)
+            _write_ref(home, revision, commit)
     files = cached_listing(id.repo, commit)
     if files is None and (settings.offline() or notes):
         files = partial_listing(id.repo, home, commit)
@@ -145,20 +147,20 @@ def _resolve(id: HubId) -> Snapshot:
     return Snapshot(id.repo, commit, home, files or listing(id.repo, commit), notes=notes)
 
 
-def _remembered(home: Path, id: HubId, revision: str) -> str:
+def _cached_commit(home: Path, id: HubId, revision: str) -> str:
     try:
         commit = (home / "refs" / revision).read_text().strip()
     except (OSError, UnicodeDecodeError):
-        hint = "fetch it where there is a network: composer pull"
+        hint = "fetch it while online: composer pull"
         why = "and HF_HUB_OFFLINE is set"
-        network("S499", f"{id} is not in the cache, {why}", hint=hint)
+        raise_network_error("S499", f"{id} is not in the cache, {why}", hint=hint)
     if not COMMIT.fullmatch(commit):
-        network("S499", f"the cache holds no commit of {id}, but {show(commit)}")
+        raise_network_error("S499", f"the cache has no commit of {id}, but {show(commit)}")
     return commit
 
 
-def _remember(home: Path, revision: str, commit: str) -> None:
-    """Write which commit a revision named, where the Hub's own tools look for it."""
+def _write_ref(home: Path, revision: str, commit: str) -> None:
+    """Write a revision's commit where the Hub's own tools read it."""
     ref = home / "refs" / revision
     try:
         if ref.is_file() and ref.read_text().strip() == commit:

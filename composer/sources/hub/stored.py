@@ -1,4 +1,4 @@
-"""Look at what the cache holds, and remove it."""
+"""List the repositories in the cache, and remove them."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ PART = re.compile(r".*(?:\.composer-part|\.incomplete)")
 
 
 @dataclass(frozen=True)
-class Stored:
+class CachedRepository:
     """A repository in the cache: `nbytes` on disk, of which `parts` are unfinished downloads."""
 
     repo: str
@@ -35,20 +35,20 @@ class Stored:
         return settings.cache() / name, settings.notes() / name
 
 
-def stored() -> list[Stored]:
-    """Return the repositories of models in the cache, whoever fetched them, largest first."""
+def cached_repositories() -> list[CachedRepository]:
+    """Return the model repositories in the cache, whichever tool fetched them, largest first."""
     root = settings.cache()
     names = [path.name for path in root.glob(f"{PREFIX}*--*") if path.is_dir()]
-    return sorted(map(_look, names), key=lambda each: (-each.nbytes, each.repo))
+    return sorted(map(_describe, names), key=lambda each: (-each.nbytes, each.repo))
 
 
-def remove(id: HubId) -> Stored:
-    """Remove a repository from the cache with all its commits; raise S458 where it is not there."""
-    held = stored()
-    found = next((each for each in held if each.repo.lower() == id.repo.lower()), None)
+def remove(id: HubId) -> CachedRepository:
+    """Remove a repository with all its commits from the cache; raise S458 if it is not there."""
+    repositories = cached_repositories()
+    found = next((each for each in repositories if each.repo.lower() == id.repo.lower()), None)
     if found is None:
-        near = did_you_mean(id.repo, [each.repo for each in held])
-        hint = near or "composer cache lists what is there"
+        suggestion = did_you_mean(id.repo, [each.repo for each in repositories])
+        hint = suggestion or "composer cache lists what is there"
         raise ComposerError(Problem("S458", f"hf:{id.repo} is not in the cache", hint=hint))
     for folder in found.folders:
         try:
@@ -62,7 +62,7 @@ def remove(id: HubId) -> Stored:
     return found
 
 
-def _look(name: str) -> Stored:
+def _describe(name: str) -> CachedRepository:
     home = settings.cache() / name
     commits = tuple(sorted(path.name for path in home.glob("snapshots/*")))
     sizes = {path: _size(path) for path in _files(home)}
@@ -71,11 +71,11 @@ def _look(name: str) -> Stored:
     blobs = (((home / "blobs" / note.name).resolve(), note) for note in notes.glob("[0-9a-f]*"))
     verified = sum(_size(blob) for blob, note in blobs if is_untouched(blob, note))
     repo = name.removeprefix(PREFIX).replace("--", "/", 1)
-    return Stored(repo, commits, sum(sizes.values()), parts, verified)
+    return CachedRepository(repo, commits, sum(sizes.values()), parts, verified)
 
 
 def _files(home: Path) -> Iterator[Path]:
-    """Yield files, a link for none: a snapshot only points to its blobs."""
+    """Yield files, without links: a snapshot only points to its blobs."""
     for path in home.rglob("*"):
         if path.is_file() and not path.is_symlink():
             yield path

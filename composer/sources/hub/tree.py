@@ -1,4 +1,4 @@
-"""Read the listing of a repository: every file's size and digest, and no name that could harm."""
+"""Read the listing of a repository: each file's size and digest; refuse unsafe names."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from composer.formats.refusal import show
 GIT, SHA256 = re.compile(r"[0-9a-f]{40}"), re.compile(r"[0-9a-f]{64}")
 NAME = re.compile(r"[^\x00-\x1f\x7f\\:*?\"<>|/]{1,200}")
 RESERVED = re.compile(r"(?:con|prn|aux|nul|com[0-9]|lpt[0-9])(?:\..*)?", re.I)
-LARGEST = 2**50
+MAX_SIZE = 2**50
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,16 +32,16 @@ class HubFile:
 
 
 def read_entries(repo: str, entries: Iterable[Any]) -> dict[str, HubFile]:
-    """Return the files of a listing by path; refuse what is malformed, S438, or unsafe, S415."""
+    """Return the files of a listing by path; refuse malformed, S438, or unsafe, S415, entries."""
     files: dict[str, HubFile] = {}
     folders: set[str] = set()
     for entry in entries:
         if not isinstance(entry, dict) or not isinstance(entry.get("path"), str):
-            _refuse("S438", f"the listing of {repo} holds {show(str(entry))}, which is no file")
+            _refuse("S438", f"the listing of {repo} has {show(str(entry))}, which is not a file")
         path = entry["path"]
-        fault = name_fault(path)
-        if fault:
-            _refuse("S415", f"{repo} holds the name {show(path)}: {fault}")
+        problem = name_problem(path)
+        if problem:
+            _refuse("S415", f"{repo} has the name {show(path)}: {problem}")
         if entry.get("type") == "directory":
             folders.add(path)
             continue
@@ -54,26 +54,26 @@ def read_entries(repo: str, entries: Iterable[Any]) -> dict[str, HubFile]:
 
 def _file(repo: str, path: str, entry: Mapping[str, Any]) -> HubFile:
     lfs = entry.get("lfs")
-    size, digest, wanted = entry.get("size"), entry.get("oid"), GIT
+    size, digest, pattern = entry.get("size"), entry.get("oid"), GIT
     if isinstance(lfs, dict):
-        size, digest, wanted = lfs.get("size", size), lfs.get("oid", lfs.get("sha256")), SHA256
-    if not isinstance(digest, str) or not wanted.fullmatch(digest):
-        what = "sha256" if wanted is SHA256 else "git's hash of a blob"
+        size, digest, pattern = lfs.get("size", size), lfs.get("oid", lfs.get("sha256")), SHA256
+    if not isinstance(digest, str) or not pattern.fullmatch(digest):
+        what = "sha256" if pattern is SHA256 else "git's hash of a blob"
         _refuse("S438", f"{repo}/{path}: its digest {show(str(digest))} is not {what}")
-    if type(size) is not int or not 0 <= size <= LARGEST:
-        _refuse("S438", f"{repo}/{path}: its size {show(str(size))} is no number of bytes")
+    if type(size) is not int or not 0 <= size <= MAX_SIZE:
+        _refuse("S438", f"{repo}/{path}: its size {show(str(size))} is not a number of bytes")
     return HubFile(path, size, digest)
 
 
-def name_fault(path: str) -> str | None:
-    """Say why a path is unsafe on some system, or return None."""
+def name_problem(path: str) -> str | None:
+    """Return why a path is unsafe on some system, or None."""
     if len(path.encode("utf-8", "surrogatepass")) > 800:
         return "it is longer than 800 bytes"
     for part in path.split("/"):
         if part in ("", ".", ".."):
             return "it may leave the repository" if part == ".." else "a part of it is empty"
         if not NAME.fullmatch(part) or not part.isprintable():
-            return "it has a character that file systems do not take"
+            return "it has a character that some file systems do not allow"
         if len(part.encode()) > 240:
             return "a part of it is longer than 240 bytes"
         if RESERVED.fullmatch(part) or part[-1] in " .":
@@ -84,23 +84,23 @@ def name_fault(path: str) -> str | None:
 
 
 def check_names(repo: str, files: Iterable[str], folders: Iterable[str]) -> None:
-    """Refuse two names that one file system takes for one, and a file that is a folder too."""
+    """Refuse two names that some file system treats as one, and a file that is also a folder."""
     files = set(files)
-    around = set(folders)
+    all_folders = set(folders)
     for path in files:
         parts = path.split("/")
-        around.update("/".join(parts[:depth]) for depth in range(1, len(parts)))
-    for path in sorted(files & around):
-        _refuse("S415", f"{repo} holds {show(path)} as a file and as a folder")
+        all_folders.update("/".join(parts[:depth]) for depth in range(1, len(parts)))
+    for path in sorted(files & all_folders):
+        _refuse("S415", f"{repo} has {show(path)} as a file and as a folder")
     seen: dict[str, str] = {}
-    for path in sorted(files | around):
+    for path in sorted(files | all_folders):
         key = unicodedata.normalize("NFC", path).casefold()
         other = seen.setdefault(key, path)
         if other != path:
             names = f"{show(other)} and {show(path)}"
-            _refuse("S415", f"{repo} holds {names}, which some systems take for one name")
+            _refuse("S415", f"{repo} has {names}, which some systems treat as one name")
 
 
 def _refuse(code: str, message: str) -> NoReturn:
-    hint = "the repository is damaged or hostile: take another, or tell its owner"
+    hint = "the repository is damaged or hostile: use another, or tell its owner"
     raise ComposerError(Problem(code, message, hint=hint))

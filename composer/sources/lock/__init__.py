@@ -1,4 +1,4 @@
-"""Write down what a bundle was when it was sound, and refuse it when it is something else.
+"""Record the exact files and ports of a bundle, and refuse it when they differ.
 
 `bundle.lock` is JSON beside the manifest: the commit of each source, size and sha256 of each file
 that a component reads, the ports and dims that were bound from them, and the licences as stated.
@@ -7,7 +7,7 @@ that a component reads, the ports and dims that were bound from them, and the li
 `composer.publishing.lock` writes one and `composer.publishing.verify` compares all of it with a
 cache or folder, without a network.
 
-Raises ComposerError: S464 for a lock that is none, S465 for files and S466 for all else that
+Raises ComposerError: S464 for an invalid lock, S465 for files and S466 for anything else that
 differs.
 """
 

@@ -1,4 +1,4 @@
-"""Know the size and the digest of a file without reading it twice."""
+"""Return the size and the digest of a file without reading it twice."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ PIECE = 1 << 20
 
 
 def hub_file(location: Location) -> HubFile | None:
-    """Return what the listing of its commit says of a file of the Hub."""
+    """Return a Hub file's entry in the listing of its commit."""
     found = snapshot_of(location)
     return found[0].files.get(found[1]) if found else None
 
@@ -31,12 +31,12 @@ def size_of(location: Location) -> int:
 
 
 def sha256_of(path: Path) -> str:
-    """Return a file's digest, from memory where the file is untouched since it was hashed."""
+    """Return a file's digest, stored if the file is unchanged since it was hashed."""
     return remembered(path) or hash_again(path)
 
 
 def hash_again(path: Path) -> str:
-    """Hash a file and remember its digest."""
+    """Hash a file and store its digest."""
     real, digest = path.resolve(), hashlib.sha256()
     before = _state(real)
     with real.open("rb") as opened:
@@ -48,11 +48,11 @@ def hash_again(path: Path) -> str:
 
 
 def remembered(path: Path) -> str | None:
-    """Return the digest that an untouched file had when it was hashed; None for any other."""
+    """Return the stored digest of an unchanged file, or None."""
     real = path.resolve()
     try:
-        said = json.loads(_note(real).read_bytes())
-        digest = said["sha256"] if said["state"] == _state(real) else None
+        note = json.loads(_note(real).read_bytes())
+        digest = note["sha256"] if note["state"] == _state(real) else None
     except (OSError, ValueError, KeyError, TypeError):
         return None
     return digest if isinstance(digest, str) else None
@@ -64,7 +64,7 @@ def _note(real: Path) -> Path:
 
 
 def _state(real: Path) -> list[int | str]:
-    """Return what changes when a file does; its change time cannot be set back."""
+    """Return a stamp that changes when a file does; its change time cannot be set back."""
     status = real.stat()
     times = (status.st_mtime_ns, status.st_ctime_ns)
     return [str(real), status.st_size, *times, status.st_ino]

@@ -1,4 +1,4 @@
-"""Describe a lock's file: what it says of sources, files and ports."""
+"""Define a lock's file: its entries for sources, files and ports."""
 
 from __future__ import annotations
 
@@ -18,19 +18,19 @@ from composer.formats.ranges import kind_of
 from composer.formats.refusal import show
 from composer.formats.strictjson import parse_object
 from composer.sources.hub.ids import REPO
-from composer.sources.hub.tree import name_fault
+from composer.sources.hub.tree import name_problem
 from composer.sources.lock.written import was_written_here
 
 LOCK = "bundle.lock"
 VERSION = 1
 MOST_BYTES = 16 << 20
-REMOVE = "remove it, and write a lock anew: composer lock"
+REMOVE = "remove it, and write a new lock: composer lock"
 
 
 def _safe(path: str) -> str:
-    fault = name_fault(path)
-    if fault:
-        raise ValueError(f"{show(path)} is no safe name: {fault}")
+    problem = name_problem(path)
+    if problem:
+        raise ValueError(f"{show(path)} is not a safe name: {problem}")
     return path
 
 
@@ -47,7 +47,7 @@ Inside = Annotated[str, AfterValidator(_safe)]
 
 
 class Strict(BaseModel):
-    """Refuse what is not described, and convert nothing."""
+    """Refuse unknown keys, and convert no types."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 
@@ -60,7 +60,7 @@ class FileEntry(Strict):
 
 
 class SourceEntry(Strict):
-    """A repository at its commit, or a folder of no repository.
+    """A repository at its commit, or a local folder.
 
     `licence` is what its card states.
     """
@@ -72,9 +72,9 @@ class SourceEntry(Strict):
 
 
 class LockedComponent(Strict):
-    """What was bound from a component's files: its dims, its dtype, the ports of its methods.
+    """A component's facts from its files: dims, dtype, the ports of its methods.
 
-    Not a `CheckedComponent`: a lock is a file, and compares on machines that have no headers.
+    Not a `CheckedComponent`: a lock is a file, and is compared on machines without headers.
     """
 
     use: str
@@ -84,21 +84,21 @@ class LockedComponent(Strict):
 
 
 class TaskEntry(Strict):
-    """What a task takes and gives, by name."""
+    """A task's inputs and outputs, by name."""
 
     inputs: dict[str, str]
     outputs: dict[str, str]
 
 
 class EditionEntry(Strict):
-    """A bundle as it stands, or in one of its variants."""
+    """A bundle without a variant, or in one of them."""
 
     components: dict[str, LockedComponent]
     tasks: dict[str, TaskEntry]
 
 
 class Licences(Strict):
-    """What the manifest states of the whole and of its parts."""
+    """The licences that the manifest states for the bundle and its parts."""
 
     stated: list[str]
     parts: list[dict[str, str]]
@@ -128,9 +128,9 @@ class Lock:
 
     @property
     def trusted(self) -> bool:
-        """Tell whether it is the user's own word: given by him, or written on this machine.
+        """Tell whether the user vouches for it: given explicitly, or written on this machine.
 
-        A lock that came with a bundle binds bytes and ports, and grants nothing.
+        A lock that came with a bundle fixes bytes and ports, but is not trusted.
         """
         return self.given or was_written_here(self.bytes)
 
@@ -142,7 +142,7 @@ class Lock:
 
     @property
     def own(self) -> dict[str, str]:
-        """Return the commit of the repository that the bundle itself is in, where it is in one."""
+        """Return the commit of the repository that contains the bundle itself, if any."""
         sources = self.model.sources.items()
         return {
             entry.repo.lower(): entry.commit
@@ -152,21 +152,21 @@ class Lock:
 
     @property
     def bytes(self) -> bytes:
-        """Return its text: the same for the same lock."""
+        """Return its text, the same for equal locks."""
         data = self.model.model_dump(exclude_none=True)
         return (json.dumps(data, indent=1, sort_keys=True, ensure_ascii=False) + "\n").encode()
 
 
 def lock_beside(path: Path) -> Path | None:
-    """Return what has the name of a manifest's lock, be it one or not, given it or its folder."""
+    """Return the path with the name of a manifest's lock, if it exists, given it or its folder."""
     beside = path / LOCK if path.is_dir() else path.with_suffix(".lock")
     return beside if beside != path and os.path.lexists(beside) else None
 
 
 def read_lock(path: Path, given: bool = False) -> Lock:
-    """Read a lock; raise S464 for what is none.
+    """Read a lock; raise S464 if it is not one.
 
-    One that was not `given` by a user is a regular file of its folder, and no link out of it.
+    One that was not `given` by a user must be a regular file of its folder, not a link out of it.
     """
     data = _bytes(path, given)
     try:
@@ -175,12 +175,12 @@ def read_lock(path: Path, given: bool = False) -> Lock:
         _refuse(path, *(problem.message for problem in error.problems))
     version = found.get("lock")
     if type(version) is int and version > VERSION:
-        hint = "upgrade composer, or write it anew: composer lock"
-        _refuse(path, f"it is of version {version}, and {VERSION} is known here", hint=hint)
+        hint = "upgrade composer, or write it again: composer lock"
+        _refuse(path, f"its version is {version}, but only {VERSION} is supported", hint=hint)
     try:
         return Lock(path, LockModel.model_validate(found), given)
     except ValidationError as error:
-        _refuse(path, *(_told(each) for each in error.errors()[:8]))
+        _refuse(path, *(_describe_error(each) for each in error.errors()[:8]))
 
 
 def _bytes(path: Path, given: bool) -> bytes:
@@ -203,11 +203,11 @@ def _bytes(path: Path, given: bool) -> bytes:
         _refuse(path, f"it cannot be read: {error.strerror or error}", hint=REMOVE)
 
 
-def _told(error: Any) -> str:
+def _describe_error(error: Any) -> str:
     where = ".".join(map(str, error["loc"]))
     return f"{where[:120]}: {str(error['msg'])[:200]}"
 
 
-def _refuse(path: Path, *why: str, hint: str = "write it anew: composer lock") -> NoReturn:
-    message = f"this is no lock of a bundle: {why[0]}"
+def _refuse(path: Path, *why: str, hint: str = "write it again: composer lock") -> NoReturn:
+    message = f"this is not a lock of a bundle: {why[0]}"
     raise ComposerError(Problem("S464", message, Place(str(path)), why[1:], hint)) from None

@@ -1,4 +1,4 @@
-"""Remember which locks were written on this machine: those alone are their user's own word."""
+"""Record which locks were written on this machine: only those are trusted."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from composer.sources.hub import settings
 
 
 def remember_lock(data: bytes) -> None:
-    """Note that whoever uses this machine wrote a lock of these bytes.
+    """Record that a lock of these bytes was written on this machine.
 
-    Where that cannot be noted, its files are tried in a child process, as a stranger's.
+    If that cannot be recorded, its files are tried in a child process, like untrusted ones.
     """
     write_note(_note(data))
 
