@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Mapping
+from typing import Protocol
 from urllib.parse import urlsplit
 
 from composer.core.errors import Problem
@@ -10,13 +11,20 @@ from composer.sources.hub import settings
 from composer.sources.hub.addresses import origin
 from composer.sources.hub.errors import raise_network_error
 
-if TYPE_CHECKING:
-    from composer.sources.hub.client import Answer
-
 PATIENCE = 30.0  # seconds: the longest wait that a server may ask for
 
 
-def retryable_problem(answer: Answer, url: str) -> Problem | None:
+class ErrorResponse(Protocol):
+    """The part of a response that tells what failed."""
+
+    url: str
+    status: int
+    headers: Mapping[str, str]
+
+    def header(self, name: str) -> str | None: ...
+
+
+def retryable_problem(answer: ErrorResponse, url: str) -> Problem | None:
     """Return the problem of a status that a retry may change, or None."""
     if answer.status == 429:
         hint = "wait, or log in: the Hub allows more requests when logged in"
@@ -27,7 +35,7 @@ def retryable_problem(answer: Answer, url: str) -> Problem | None:
     return None
 
 
-def problem_of(answer: Answer, url: str) -> Problem:
+def problem_of(answer: ErrorResponse, url: str) -> Problem:
     """Return the problem of a status that a retry does not change."""
     from huggingface_hub import get_token
 
@@ -52,7 +60,7 @@ def problem_of(answer: Answer, url: str) -> Problem:
     return Problem("S497", f"{url}: status {answer.status}, which is not expected of the Hub")
 
 
-def retry_after(answer: Answer, url: str) -> float:
+def retry_after(answer: ErrorResponse, url: str) -> float:
     """Return the server's Retry-After in seconds; refuse more than PATIENCE."""
     value = answer.headers.get("retry-after", "")
     seconds = int(value) if value.isascii() and value.isdigit() and len(value) < 12 else 0
