@@ -25,11 +25,16 @@ class Refused(Exception):
     """A request that is answered with an error, its code and message where clients look."""
 
     def __init__(
-        self, status: int, code: str, message: str, headers: Mapping[str, str] | None = None
+        self,
+        status: int,
+        code: str,
+        message: str,
+        headers: Mapping[str, str] | None = None,
+        **more: str,
     ) -> None:
         super().__init__(status, code, message)
         said = {"X-Error-Message": message} | ({"X-Error-Code": code} if code else {})
-        self.answer = of_json({"error": message}, said | dict(headers or {}), status)
+        self.answer = of_json({"error": message, **more}, said | dict(headers or {}), status)
 
 
 def of_json(value: object, headers: Mapping[str, str] | None = None, status: int = 200) -> Answer:

@@ -20,7 +20,8 @@ def create(mirror: State, asked: Any) -> Answer:
         f"{asked['organization']}/{asked['name']}" if asked.get("organization") else asked["name"]
     )
     if name in mirror.repositories:
-        raise Refused(409, "", "You already created this model repo")
+        url = f"{mirror.url}/{name}"  # which huggingface_hub reads where it may exist
+        raise Refused(409, "", "You already created this model repo", url=url)
     mirror.repositories[name] = Repository({}, private=bool(asked.get("private")))
     return of_json({"url": f"{mirror.url}/{name}", "name": name})
 

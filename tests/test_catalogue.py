@@ -211,3 +211,14 @@ def test_the_catalogue_is_strict():
     for wrong in ({"bundles": {"x": {"verified": ["said"]}}, "planned": {}}, {**data, "more": 1}):
         with pytest.raises(ValueError, match="validation error"):
             Catalogue.model_validate(wrong)
+
+
+def test_a_broken_shipped_manifest_is_not_hidden(tmp_path, monkeypatch):
+    from composer.core.errors import ComposerError
+    from composer.sources import shipped as module
+
+    broken = tmp_path / "broken.yaml"
+    broken.write_text("composer: 1\nname: [")
+    monkeypatch.setattr(module, "shipped_bundles", lambda: {"broken": broken})
+    with pytest.raises(ComposerError, match=r"broken\.yaml"):
+        module.published()

@@ -1,10 +1,13 @@
 """What the checker says of components, overrides, sources and variants."""
 
+from inspect import signature
+
 import numpy as np
 import pytest
 
 import composer
 from composer import ComposerError
+from composer.manifest.rules import RESERVED
 from composer.sources.catalogue import catalogue
 from composer.sources.shipped import shipped_bundles
 from tests.fakes import BUNDLE, Odd, write
@@ -63,12 +66,18 @@ def test_the_order_of_wires_is_nothing(order):
         ]
 
 
-@pytest.mark.parametrize("name", ["task", "taps", "feed", "options"])
+def test_every_parameter_of_a_run_is_reserved():
+    methods = (composer.Bundle.run, composer.Bundle.stream, composer.Bundle.map)
+    taken = {name for each in methods for name in signature(each).parameters}
+    assert taken - {"self", "inputs", "given"} <= set(RESERVED)
+
+
+@pytest.mark.parametrize("name", RESERVED)
 def test_names_that_a_run_itself_takes(name):
     (found,) = said(BUNDLE, ("said: {type: text", f"{name}: {{type: text"), ("$said", f"${name}"))
     assert found == (
         f"bundle.yaml:11:3: M126 '{name}' is reserved for options of a run, so no input can "
-        "have this name\n    hint: reserved: task, taps, feed, options"
+        f"have this name\n    hint: reserved: {', '.join(RESERVED)}"
     )
 
 

@@ -107,22 +107,25 @@ def _check_unicode(path: Path, found: list[Utterance]) -> Iterator[Problem]:
 
 
 def _check_duplicates(path: Path, found: list[Utterance]) -> Iterator[Problem]:
-    parts = [(_real_path(each.path), each.offset or 0.0) for each in found]
+    parts = [(_file_of(each.path), each.offset or 0.0) for each in found]
     counts = Counter(parts)
     twice = [each for each, part in zip(found, parts, strict=True) if counts[part] > 1]
     if twice:
         names = listed(dict.fromkeys(each.id for each in twice))
         message = f"more than one line is for {names}{_lines(twice)}"
         hint = "an utterance counts once: remove the other lines"
+        if len({os.path.realpath(each.path) for each in twice}) > 1:
+            hint = "several names are one file, by links: an utterance counts once"
         yield Problem("R583", message, Place(str(path), twice[0].line), hint=hint)
 
 
-def _real_path(path: Path) -> str:
-    """Resolve links; leave a name that no file can have as it is."""
+def _file_of(path: Path) -> object:
+    """Return what is the same for all names of a file; the name of what is not there."""
     try:
-        return os.path.realpath(path)
+        found = os.stat(path)
     except (OSError, ValueError):
         return str(path)
+    return found.st_dev, found.st_ino
 
 
 def _check_files(path: Path, found: list[Utterance]) -> Iterator[Problem]:

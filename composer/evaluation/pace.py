@@ -9,6 +9,7 @@ from pathlib import Path
 
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 
+from composer.core.errors import ComposerError, Place, Problem
 from composer.core.output import unwritable
 
 
@@ -90,9 +91,13 @@ def _rows(path: Path) -> list[Lap]:
     except OSError as error:
         raise unwritable(path, error) from None
     rows = []
-    for line in complete.splitlines():
+    for number, line in enumerate(complete.splitlines(), 1):
         try:
             rows.append(_LAP.validate_json(line))
-        except ValidationError:
-            continue
+        except ValidationError as error:
+            first = error.errors(include_url=False)[0]
+            message = f"this is no lap of the clock: {first['msg']}"
+            hint = "delete the line: the time of its clip is then not counted"
+            place = Place(str(path), number)
+            raise ComposerError(Problem("R571", message, place, hint=hint)) from None
     return rows

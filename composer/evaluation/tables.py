@@ -101,8 +101,15 @@ def _utterance(folder: Path, line: Any, text: str | None) -> Utterance:
         if key not in (audio_field, text_field, "offset", "duration")
         and isinstance(value, str | int | float)
     }
-    name = line[audio_field] if offset is None else f"{line[audio_field]}#{offset:.12g}"
+    name = line[audio_field].replace("%", "%25").replace("#", "%23")
+    if offset is not None:
+        name += f"#{_exact(offset)}" + (f"+{_exact(duration)}" if duration is not None else "")
     return Utterance(name, folder / line[audio_field], line[text_field], offset, duration, rest)
+
+
+def _exact(seconds: float) -> str:
+    """Write a number so that no other one is written alike."""
+    return repr(seconds).removesuffix(".0")
 
 
 def _field(line: Mapping[str, Any], names: tuple[str, ...], what: str, choice: str) -> str:

@@ -35,12 +35,15 @@ class Transcriber:
         """Yield each clip's transcript, in order; a failed clip does not stop the others."""
         pending: deque[tuple[Utterance, str | None, float | None, ComposerError | None]] = deque()
 
+        graph = self.bundle.checked.graphs[self.task]
+        channel = graph.inputs[self.audio].channel
+
         def items() -> Iterator[dict[str, Any]]:
             for clip in clips:
                 digest = None
                 try:
                     digest = sha256(clip)
-                    audio = clip.audio()
+                    audio = clip.audio(channel)
                 except ComposerError as error:
                     pending.append((clip, digest, None, error))
                     continue
@@ -89,7 +92,11 @@ def reusable_transcripts(
     changed = []
     for name, each in reused.items():
         clip = by_id.get(name)
-        if clip and (each.reference != clip.reference or each.sha256 != sha256(clip)):
+        if clip and (
+            each.reference != clip.reference
+            or each.sha256 != sha256(clip)
+            or clip.is_changed(each.seconds)
+        ):
             changed.append(name)
     causes = []
     for what, names in (("no longer in it", removed), ("of other audio or text", changed)):

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from composer.core.errors import ComposerError, Place, Problem
-from composer.formats.audio import Audio, read_audio
+from composer.formats.audio import Audio, Channel, Channels, Clip
 
 SLACK = 0.1  # seconds by which a stated length may miss the file's: what rounding leaves
 
@@ -16,7 +16,8 @@ SLACK = 0.1  # seconds by which a stated length may miss the file's: what roundi
 class Utterance:
     """A clip and its reference transcript.
 
-    `id` is the clip's path in the data, with `#offset` if it is a part of a file;
+    `id` is the clip's path in the data, with `#offset` or `#offset+duration` if it is a part of a
+    file; a `#` or `%` of the path is written `%23` or `%25`, so that no two clips have one id.
     `offset` and `duration` are in seconds, as stated; `fields` are the line's other texts and
     numbers, and `line` is its line number, if any.
     """
@@ -29,9 +30,14 @@ class Utterance:
     fields: Mapping[str, str] = field(default_factory=dict)
     line: int | None = None
 
-    def audio(self) -> Audio:
+    def audio(self, channel: Channel = "mix") -> Audio | Channels:
         """Read the clip; raise R573 if its length differs from the stated one."""
-        audio = read_audio(self.path)
+        found = Clip(self.path).read(channel)
+        if isinstance(found, Channels):
+            return Channels(tuple(map(self._part, found.each)))
+        return self._part(found)
+
+    def _part(self, audio: Audio) -> Audio:
         begin = self.offset or 0.0
         seconds = audio.seconds - begin if self.duration is None else self.duration
         end = begin + seconds
@@ -45,7 +51,13 @@ class Utterance:
             return audio
         first = round(begin * audio.rate)
         samples = audio.samples[first : first + round(seconds * audio.rate)]
-        return Audio(samples, audio.rate, self.id)
+        return replace(audio, samples=samples, source=self.id)
+
+    def is_changed(self, seconds: float | None) -> bool:
+        """Tell whether an earlier result of so many seconds is of another length than stated."""
+        if self.offset is not None or self.duration is None or seconds is None:
+            return False  # a part has its length in its id
+        return abs(self.duration - seconds) > SLACK
 
     def differs(self, audio: Audio, stated: str) -> ComposerError:
         """Return the error for a length that differs from the stated one."""

@@ -12,7 +12,7 @@ from composer.manifest.fields import HUB_ID
 from composer.manifest.refusal import Finding, describe, format_path, wrong_type
 from composer.manifest.tree import shortened
 
-RESERVED = ("task", "taps", "feed", "options")
+RESERVED = ("task", "taps", "feed", "options", "only", "items", "in_flight")
 
 MAX_TEXT = 64 * 1024
 SHORTHAND = ("inputs", "graph", "outputs")

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
 MARK = "<!-- written by composer publish; remove this line to keep what you change -->"
 SPEECH, TALK = "automatic-speech-recognition", "text-generation"
+LISTENING, SEEING = "audio-text-to-text", "image-text-to-text"
+FEATURES = "feature-extraction"
 
 
 def model_card(editions: Editions, lock: Lock, id: HubId) -> str:
@@ -54,11 +56,18 @@ def _front(manifest: Manifest, graphs: Any) -> dict[str, Any]:
 
 
 def _kind(graph: Graph) -> str | None:
+    """Return what the Hub calls a task of these inputs and outputs; None where it has no name."""
     types = {entry.type for entry in graph.inputs.values()}
-    output_ports = {graph.values[name].port for name in graph.outputs.values()}
-    if not any(port and port.kind == "text" for port in output_ports):
-        return None
-    return SPEECH if "audio" in types else TALK if "text" in types else None
+    asked = any(e.type == "text" and e.default is None for e in graph.inputs.values())
+    ports = [graph.values[name].port for name in graph.outputs.values()]
+    if not any(port and port.kind == "text" for port in ports):
+        sensed = types & {"audio", "text", "image"}
+        return FEATURES if sensed and all(p and p.kind == "tensor" for p in ports) else None
+    if "audio" in types:
+        return LISTENING if asked else SPEECH
+    if "image" in types:
+        return SEEING
+    return TALK if "text" in types else None
 
 
 def _commands(manifest: Manifest, graphs: Any, id: HubId) -> list[str]:

@@ -27,6 +27,7 @@ from composer.sources.lock.written import remember_lock
 from composer.sources.resolve import ResolvedBundle
 
 CARD = "README.md"
+BESIDE = "tokenizer_config.json"  # read by other runtimes, with a tokenizer.json
 TEXTS = ("LICENSE*", "LICENCE*", "NOTICE*", "*.md")
 
 
@@ -114,6 +115,13 @@ def _own_files(editions: Editions, folder: Path) -> dict[str, Path]:
                     message = f"{path} could not be fetched by others: {reason}"
                     problems.append(Problem("S468", message, place))
                 found[path] = location.path
+                beside = location.path.with_name(BESIDE)
+                if location.path.name == "tokenizer.json" and beside.is_file():
+                    reason = link_problem(folder, beside)
+                    if reason:
+                        message = f"{BESIDE} is not uploaded: {reason}"
+                        problems.append(Problem("S468", message, Place(str(beside))))
+                    found[beside.relative_to(folder).as_posix()] = beside
     if problems:
         raise ComposerError(in_order(problems))
     return found
@@ -164,6 +172,9 @@ def upload(publication: Publication, private: bool) -> str:
         _refused(repo, f"status {status}: {_line(error)}")
     except HFValidationError as error:
         _refused(repo, _line(error))
+    except (KeyError, TypeError, ValueError) as error:
+        how = f"{type(error).__name__}: {_line(error)}"
+        network("S495", f"the Hub answers otherwise than the client expects ({how})")
     except http_errors() as error:
         if type(error).__name__ == "LocalTokenNotFoundError":
             _refused(repo, "no token is stored here")

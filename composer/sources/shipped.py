@@ -6,7 +6,6 @@ from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
 
-from composer.core.errors import ComposerError
 from composer.manifest import read_manifest
 
 CATALOGUE = "catalogue.yaml"
@@ -37,10 +36,6 @@ def published() -> Mapping[str, tuple[str, ...]]:
 def _published(bundles: tuple[tuple[str, Path], ...]) -> Mapping[str, tuple[str, ...]]:
     found: dict[str, tuple[str, ...]] = {}
     for name, path in bundles:
-        try:
-            manifest = read_manifest(path)
-        except ComposerError:
-            continue
-        for repo in manifest.publishes:
+        for repo in read_manifest(path).publishes:
             found[repo.lower()] = (*found.get(repo.lower(), ()), name)
     return found

@@ -7,6 +7,7 @@ import sys
 import time
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from composer.evaluation.journal import read_results
@@ -324,3 +325,68 @@ def test_a_run_that_is_killed_goes_on(cli, data, tmp_path):
     found = json.loads((tmp_path / "killed" / "report.json").read_text())
     assert found["speed"]["sessions"] == 2
     assert found["speed"]["audio_seconds"] == pytest.approx(sum(range(2, 82, 2)) / 8000, abs=0.01)
+
+
+def test_a_duration_that_is_another_now_is_other_data(cli, bundle, data, tmp_path):
+    """What was heard of a file of another length is not that of this row."""
+    path, out = data((8, "7."), duration=0.001), tmp_path / "out"
+    assert cli("eval", bundle, path, "-o", out)[0] == 0
+    path.write_text(path.read_text().replace("0.001", "9.5"))
+    code, _, err = cli("eval", bundle, path, "-o", out)
+    assert code == 5
+    assert "R575 these results are of other data" in err
+
+
+def test_a_part_with_another_duration_is_another_clip(cli, bundle, data, tmp_path):
+    path, out = data((8000, "7."), offset=0.2, duration=0.1), tmp_path / "out"
+    assert cli("eval", bundle, path, "-o", out)[0] == 0
+    path.write_text(path.read_text().replace('"duration": 0.1', '"duration": 0.3'))
+    code, _, err = cli("eval", bundle, path, "-o", out)
+    assert code == 5
+    assert "no longer in it: c0.wav#0.2+0.1" in err
+
+
+def test_a_report_that_no_evaluation_wrote_stays(cli, bundle, data, tmp_path):
+    path, out = data((8, "7.")), tmp_path / "out"
+    out.mkdir()
+    mine = out / "report.json"
+    mine.write_text("mine")
+    code, _, err = cli("eval", bundle, path, "-o", out)
+    assert (code, mine.read_text()) == (5, "mine")
+    assert f"{mine}: R507 there is a file already" in err
+    assert cli("eval", bundle, path, "-o", out, "--force")[0] == 0
+    assert cli("eval", bundle, path, "-o", out)[0] == 0  # its own, by then
+
+
+def test_a_disk_that_fills_up_is_one_error(cli, bundle, data, tmp_path):
+    """The limit of a file's size stands in for the disk's; no empty file is left."""
+    import resource
+
+    path, out = data((8, "7."), (4, "5.")), tmp_path / "out"
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    before = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    for most in (10, 1500):
+        resource.setrlimit(resource.RLIMIT_FSIZE, (most, hard))
+        try:
+            code, _, err = cli("eval", bundle, path, "-o", out)
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+        assert code == 5
+        assert err.count("R507 cannot write: File too large") == 1
+        assert "Traceback" not in err
+        assert all(found.stat().st_size for found in out.iterdir())
+    signal.signal(signal.SIGXFSZ, before)
+    assert cli("eval", bundle, path, "-o", out)[0] == 0
+
+
+def test_an_evaluation_takes_the_channel_that_the_bundle_says(cli, tmp_path, data):
+    import soundfile
+
+    change = ("  audio: audio\n", "  audio: {type: audio, channel: left}\n")
+    folder = tmp_path / "left"
+    folder.mkdir()
+    path = data((8, "7."))
+    two = np.stack([np.full(8, 0.5), np.full(8, -0.5)], 1)
+    soundfile.write(tmp_path / "c0.wav", two, 8000)
+    assert "S488" in cli("eval", write(tmp_path), path)[2]
+    assert cli("eval", write(folder, BUNDLE, change), path)[0] == 0

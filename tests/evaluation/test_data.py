@@ -114,7 +114,7 @@ def test_parts_of_one_file(tmp_path, clip):
         *({"audio_filepath": "a.wav", "text": "x", "offset": o, "duration": d} for o, d in parts),
     )
     first, second = read_data(path)
-    assert (first.id, second.id) == ("a.wav#0", "a.wav#0.5")
+    assert (first.id, second.id) == ("a.wav#0+0.5", "a.wav#0.5+1.5")
     assert [first.audio().frames, second.audio().frames] == [4000, 12000]
     whole = np.concatenate([first.audio().samples, second.audio().samples])
     np.testing.assert_array_equal(whole * 2**15, np.arange(1, 16001) % 99)
@@ -330,3 +330,30 @@ def test_a_name_that_is_no_unicode(tmp_path, clip):
     (tmp_path / "d" / "b\udcff.txt").write_text("x")
     (told,) = refused(tmp_path / "d")
     assert "R581 the name or the text of 'b\\udcff.wav' is not valid Unicode" in told
+
+
+def test_no_two_clips_have_one_id(tmp_path, clip):
+    """A name may look like another's part, and offsets may differ after the twelfth digit."""
+    for name in ("a.wav", "a.wav#1", "a.wav%231", "a.wav#1+1"):
+        clip(name, 24_000)
+    close = 1 + 2**-40
+    rows = [
+        {"audio": "a.wav", "text": "x", "offset": 1},
+        {"audio": "a.wav", "text": "x", "offset": close},
+        {"audio": "a.wav", "text": "x", "offset": 1.5, "duration": 1},
+        {"audio": "a.wav#1", "text": "x"},
+        {"audio": "a.wav%231", "text": "x"},
+        {"audio": "a.wav#1+1", "text": "x"},
+    ]
+    ids = [each.id for each in read_data(lines(tmp_path / "d.jsonl", *rows))]
+    assert ids[:3] == ["a.wav#1", f"a.wav#{close!r}", "a.wav#1.5+1"]
+    assert len(set(ids)) == len(rows)
+
+
+def test_two_hard_links_are_one_clip(tmp_path, clip):
+    (tmp_path / "b.wav").hardlink_to(clip("a.wav"))
+    rows = ({"audio": name, "text": "x"} for name in ("a.wav", "b.wav"))
+    (problem,) = refused(lines(tmp_path / "d.jsonl", *rows))
+    assert "R583" in problem
+    assert "a.wav, b.wav" in problem
+    assert "several names are one file, by links" in problem

@@ -57,10 +57,12 @@ def test_a_line_that_was_cut_off_does_not_count(tmp_path, passing):
      b'{"session": 1, "jobs": 1, "audio": NaN, "at": 1.0}',
      b'{"session": 1, "jobs": 1, "audio": 1.0, "at": null}'],
 )  # fmt: skip
-def test_a_line_that_is_no_lap_does_not_count(tmp_path, line):
+def test_a_line_that_is_no_lap_is_an_error(tmp_path, line):
     path = tmp_path / "times.jsonl"
-    path.write_bytes(line + b'\n{"session": 1, "jobs": 1, "audio": 3.0, "at": 1.0}\n')
-    assert Clock(path, 1).speed().audio == 3
+    path.write_bytes(b'{"session": 1, "jobs": 1, "audio": 3.0, "at": 1.0}\n' + line + b"\n")
+    with pytest.raises(ComposerError) as caught:
+        Clock(path, 1)
+    assert str(caught.value).startswith(f"{path}:2: R571 this is no lap of the clock: ")
 
 
 def test_a_file_that_cannot_be_written(tmp_path):

@@ -5,7 +5,9 @@ served by the test hub to a reader.
 """
 
 import json
+import shutil
 from pathlib import Path
+from types import SimpleNamespace
 
 import httpx2
 import pytest
@@ -13,9 +15,13 @@ import pytest
 import composer
 from composer import Component, Facts, method
 from composer.core import registry
+from composer.core.ports import parse_port
+from composer.manifest.entries import Input
+from composer.publishing import modelcard
 from composer.publishing.modelcard import MARK
 from composer.sources.hub import settings
 from mirror import Repository
+from tests.sources.conftest import MINI
 from tests.sources.test_lock import CARD, HUB, WEIGHTS, cli, lock, remote
 from tests.sources.test_probe import BUNDLE, Weighed, weighed
 
@@ -271,3 +277,67 @@ def test_a_card_of_the_hub_that_is_strange(remote, cli):
         {"model.safetensors": WEIGHTS, "README.md": CARD.replace(b"apache-2.0", b"[a, 3]")}
     )
     assert "  hf:ann/tiny  a  terms: " in cli("licences", ".")[1]
+
+
+@pytest.mark.filterwarnings("ignore:Use 'content:DeprecationWarning")
+def test_a_repository_that_exists_takes_the_next_version(bundle, cli, hub, hub_home, monkeypatch):
+    """With the real client, against the mirror."""
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_DISABLE_XET", True)
+    mirror = hub({}, tokens={"good": ["ann/tiny"]})
+    monkeypatch.setenv("HF_TOKEN", "good")
+    monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", mirror.url)
+    assert cli("publish", ".", "ann/tiny", "--yes")[0] == 0
+    first = mirror.repositories["ann/tiny"].commit()
+    (bundle / "LICENSE").write_text("terms")
+    code, out, err = cli("publish", ".", "ann/tiny", "--yes")
+    assert (code, err) == (0, ""), err
+    assert "uploaded, " in out
+    assert mirror.repositories["ann/tiny"].commit() != first
+    assert mirror.repositories["ann/tiny"].files()["LICENSE"]
+
+
+@pytest.mark.parametrize("error", [KeyError("url"), ValueError("no JSON"), TypeError("a list")])
+def test_an_answer_that_is_none_is_told(bundle, cli, monkeypatch, error):
+    import huggingface_hub
+
+    class Strange:
+        def __init__(self, endpoint):
+            pass
+
+        def create_repo(self, repo, **_):
+            raise error
+
+    monkeypatch.setattr(huggingface_hub, "HfApi", Strange)
+    code, _, err = cli("publish", ".", "ann/tiny", "--yes")
+    assert code == 4
+    assert "S495 the Hub answers otherwise than the client expects" in err
+
+
+def test_the_tokenizers_config_is_uploaded_with_it(cli, uploads, tmp_path, monkeypatch, hub_home):
+    """Nothing here reads it; other runtimes that load the repository do."""
+    folder = tmp_path / "mini"
+    shutil.copytree(MINI, folder, ignore=shutil.ignore_patterns("clips"))
+    (folder / "tokenizer" / "tokenizer_config.json").write_text("{}")
+    monkeypatch.chdir(folder)
+    assert cli("publish", ".", "ann/mini", "--yes")[0] == 0
+    assert uploads["files"]["tokenizer/tokenizer_config.json"] == b"{}"
+    assert "tokenizer/tokenizer.json" in uploads["files"]
+
+
+@pytest.mark.parametrize(
+    ("inputs", "outputs", "tag"),
+    [
+        ({"audio": "audio"}, {"text": "text"}, "automatic-speech-recognition"),
+        ({"audio": "audio", "ask": "text"}, {"text": "text"}, "audio-text-to-text"),
+        ({"ask": "text"}, {"text": "text"}, "text-generation"),
+        ({"picture": "image", "ask": "text"}, {"text": "text"}, "image-text-to-text"),
+        ({"audio": "audio"}, {"rows": "f32 N D"}, "feature-extraction"),
+        ({"ids": "ids"}, {"rows": "f32 N D"}, None),
+    ],
+)
+def test_the_pipeline_tag_follows_the_ports(inputs, outputs, tag):
+    values = {name: SimpleNamespace(port=parse_port(text)) for name, text in outputs.items()}
+    entries = {name: Input(type) for name, type in inputs.items()}
+    outputs = {name: name for name in outputs}
+    graph = SimpleNamespace(inputs=entries, outputs=outputs, values=values)
+    assert modelcard._kind(graph) == tag

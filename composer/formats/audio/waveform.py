@@ -58,6 +58,10 @@ class Channels:
 
     each: tuple[Audio, ...]
 
+    @property
+    def seconds(self) -> float:
+        return self.each[0].seconds
+
 
 def frozen(samples: np.ndarray) -> np.ndarray:
     """Return the samples, which nobody may change from now on."""
