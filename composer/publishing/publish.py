@@ -174,7 +174,7 @@ def upload(publication: Publication, private: bool) -> str:
         _refused(repo, _line(error))
     except (KeyError, TypeError, ValueError) as error:
         how = f"{type(error).__name__}: {_line(error)}"
-        network("S495", f"the Hub answers otherwise than the client expects ({how})")
+        raise_network_error("S495", f"the Hub answers otherwise than the client expects ({how})")
     except http_errors() as error:
         if type(error).__name__ == "LocalTokenNotFoundError":
             _refused(repo, "no token is stored here")
