@@ -11,10 +11,6 @@ from scripts.imports import ROOT, edges, files, imported, level, modules, name_o
 BACKENDS = {"mlx", "mlx_lm", "onnxruntime", "torch", "transformers", "librosa"}
 HEAVY = BACKENDS | {"soundfile", "soxr", "tokenizers", "huggingface_hub", "safetensors", "scipy"}
 LONGEST = 250
-PENDING = {
-    "composer.components.checkpoints.checkpoint",
-    "composer.components.mlx.gemma4.component",
-}
 
 
 @pytest.mark.parametrize("path", files("composer"), ids=lambda p: str(p.relative_to(ROOT)))
@@ -76,7 +72,7 @@ def test_no_module_is_long_without_saying_why():
     for path in files("composer") + files("components"):
         name, text = name_of(path), path.read_text()
         docstring = ast.get_docstring(ast.parse(text)) or ""
-        if len(text.splitlines()) > LONGEST and name not in PENDING:
+        if len(text.splitlines()) > LONGEST:
             assert "long because" in docstring, f"{name} has {len(text.splitlines())} lines"
 
 

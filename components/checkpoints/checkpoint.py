@@ -14,31 +14,14 @@ from composer.formats.quantization import Scheme
 from composer.formats.refusal import show
 
 from . import packing
+from .table import FLOATS, TABLE, Table, find_table, shown
 
 if TYPE_CHECKING:
     from composer.formats import Headers
     from composer.formats.safetensors import Tensor, TensorIndex
 
-TABLE = "embed_tokens.weight"
 HEAD = "lm_head.weight"
 LAYERS, POSITIONS = 10_000, 2**40  # far beyond any model
-FLOATS = ("f32", "f16", "bf16")
-DEQUANTIZED = "bf16"  # what rows with integer scales (mxfp4, mxfp8, nvfp4) become: exact there
-
-
-@dataclass(frozen=True)
-class Table:
-    """The embeddings: `rows` tokens of `width`, stored as the tensor `name`."""
-
-    name: str
-    rows: int
-    width: int
-    dtype: str
-    witness: str
-
-    @property
-    def prefix(self) -> str:
-        return self.name.removesuffix(TABLE)
 
 
 @dataclass(frozen=True)
@@ -72,7 +55,7 @@ def check_checkpoint(
     """Hold the config and the tensors of a language model together; `found` was found before."""
     schemes, problems = packing.schemes(location, config, tensors)
     problems = [*problems, *found, *_dtypes(tensors, schemes), *_head(config, tensors)]
-    table = _table(location, tensors, schemes)
+    table = find_table(location, tensors, schemes)
     if isinstance(table, Problem):
         raise ComposerError(_placed(location, [*problems, table]))
     problems += _sizes(config, tensors, table)
@@ -89,22 +72,17 @@ def setting(config: Mapping[str, Any], key: str) -> Any:
     return config.get(key, inner.get(key) if isinstance(inner, dict) else None)
 
 
-def shown(tensor: Tensor) -> str:
-    """Name a tensor as messages do, with its dtype and shape."""
-    return f"{tensor.name} {tensor.dtype} {list(tensor.shape)}"
-
-
 def mixed(tensors: Mapping[str, Tensor]) -> list[Problem]:
     """Say where stored dtypes differ, since the widest of them then decides."""
-    held = {tensor.dtype: name for name, tensor in tensors.items() if tensor.dtype in FLOATS}
-    if len(held) < 2:
+    dtypes = {tensor.dtype: name for name, tensor in tensors.items() if tensor.dtype in FLOATS}
+    if len(dtypes) < 2:
         return []
     return [
         Problem(
             "L323",
-            f"weights are stored in {' and '.join(sorted(held))}, so that it runs in the widest "
+            f"weights are stored in {' and '.join(sorted(dtypes))}, so that it runs in the widest "
             "from where that one comes in",
-            causes=tuple(f"{dtype}: {name}" for dtype, name in sorted(held.items())),
+            causes=tuple(f"{dtype}: {name}" for dtype, name in sorted(dtypes.items())),
             hint="say a precision: float32, float16 or bfloat16",
             severity="warning",
         )
@@ -122,55 +100,32 @@ def _placed(location: Location, problems: list[Problem]) -> list[Problem]:
     ]  # fmt: skip
 
 
-def _table(
-    location: Location, tensors: TensorIndex, schemes: Mapping[str, Scheme]
-) -> Table | Problem:
-    """Find the embeddings; they give the width D and the vocabulary V."""
-    found = [tensor for name, tensor in tensors.items() if f".{name}".endswith(f".{TABLE}")]
-    if len(found) != 1 or len(found[0].shape) != 2:
-        return Problem(
-            "W241",
-            f"a language model has one {TABLE} with two axes; {location} has {len(found)}",
-            causes=tuple(shown(tensor) for tensor in found),
-        )
-    tensor = found[0]
-    rows, width = tensor.shape
-    scheme = schemes.get(tensor.name.removesuffix(".weight"))
-    witness = f"{location}: {tensor.name} {list(tensor.shape)}"
-    if scheme is None:
-        return Table(tensor.name, rows, width, tensor.dtype, witness)
-    scales = tensors.get(tensor.name.removesuffix("weight") + "scales")
-    width = scheme.unpacked(width)
-    dtype = scales.dtype if scales and scales.dtype in FLOATS else DEQUANTIZED
-    return Table(tensor.name, rows, width, dtype, f"{witness} of {scheme.bits} bits")
-
-
 def _sizes(config: Mapping[str, Any], tensors: TensorIndex, table: Table) -> Iterator[Problem]:
     """Hold the sizes of the config against the shapes of the tensors."""
     for key, value in (("hidden_size", table.width), ("vocab_size", table.rows)):
-        said = setting(config, key)
-        if said is not None and (type(said) is not int or said != value):
+        stated = setting(config, key)
+        if stated is not None and (type(stated) is not int or stated != value):
             yield Problem(
                 "W241",
-                f"{key} is {show(str(said))[1:-1]} but the embeddings have {value}",
+                f"{key} is {show(str(stated))[1:-1]} but the embeddings have {value}",
                 causes=(f"{value} comes from {table.witness}",),
             )
     pattern = re.compile(re.escape(table.prefix) + r"layers\.(\d+)\.")
     layers = {int(match[1]) for match in map(pattern.match, tensors) if match}
-    said = setting(config, "num_hidden_layers")
+    stated = setting(config, "num_hidden_layers")
     unsound = [
-        _unsound("num_hidden_layers", said, LAYERS),
+        _unsound("num_hidden_layers", stated, LAYERS),
         _unsound("max_position_embeddings", setting(config, "max_position_embeddings"), POSITIONS),
     ]
     yield from filter(None, unsound)
-    if said is not None and not unsound[0] and layers != set(range(said)):
-        missing = sorted(set(range(said)) - layers)
-        more = sorted(layers - set(range(said)))
+    if stated is not None and not unsound[0] and layers != set(range(stated)):
+        missing = sorted(set(range(stated)) - layers)
+        more = sorted(layers - set(range(stated)))
         causes = [f"no tensors of layers {some(missing)}"] if missing else []
         causes += [f"tensors of layers {some(more)} too"] if more else []
         yield Problem(
             "W241",
-            f"num_hidden_layers is {said} but there are tensors of {len(layers)} layers",
+            f"num_hidden_layers is {stated} but there are tensors of {len(layers)} layers",
             causes=tuple(causes),
         )
     head = tensors.get(table.name.removesuffix(TABLE) + HEAD) or tensors.get(HEAD)
@@ -182,11 +137,11 @@ def _sizes(config: Mapping[str, Any], tensors: TensorIndex, table: Table) -> Ite
         )
 
 
-def _unsound(key: str, said: Any, most: int) -> Problem | None:
+def _unsound(key: str, stated: Any, most: int) -> Problem | None:
     """Report a number of the config that is none, or is beyond any use."""
-    if said is None or (type(said) is int and 0 < said <= most):
+    if stated is None or (type(stated) is int and 0 < stated <= most):
         return None
-    return Problem("W241", f"{key} is {show(str(said))[1:-1]}; expected 1 to {most}")
+    return Problem("W241", f"{key} is {show(str(stated))[1:-1]}; expected 1 to {most}")
 
 
 def _head(config: Mapping[str, Any], tensors: TensorIndex) -> Iterator[Problem]:
@@ -227,10 +182,10 @@ def _stop(
 ) -> tuple[frozenset[int], list[Problem]]:
     """Read which ids end a text: generation_config.json comes before config.json, as in mlx-lm."""
     place = location / "generation_config.json"
-    said = headers.config(place).get("eos_token_id") if headers.exists(place) else None
-    if said is None:
-        place, said = location / "config.json", setting(config, "eos_token_id")
-    ids = said if isinstance(said, list) else [] if said is None else [said]
+    stated = headers.config(place).get("eos_token_id") if headers.exists(place) else None
+    if stated is None:
+        place, stated = location / "config.json", setting(config, "eos_token_id")
+    ids = stated if isinstance(stated, list) else [] if stated is None else [stated]
     where = Place(str(place))
     odd = [each for each in ids if type(each) is not int or not 0 <= each < table.rows]
     if odd:

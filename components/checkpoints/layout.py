@@ -1,7 +1,7 @@
 """Hold an encoder's tensors and configs against its layout, gathering all that contradicts.
 
 A layout says the sizes of each tensor as words: a name is a size that other tensors share, a
-digit is that very number. Weights of convolutions are said in torch's order, [out, in, *kernel].
+digit is that very number. Weights of convolutions are given in torch's order, [out, in, *kernel].
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from composer.core.errors import ComposerError, Place, Problem
 from composer.core.location import Location
 from composer.formats.refusal import show
 
-from .checkpoint import FLOATS, shown
+from .table import FLOATS, shown
 
 if TYPE_CHECKING:
     from composer.formats.safetensors import Tensor
@@ -131,11 +131,11 @@ class LayoutChecker:
     def configure(self, settings: Iterable[Setting], known: dict[str, Bound]) -> None:
         """Hold what configs say against sizes; one that is not known yet becomes known."""
         for setting in settings:
-            value, said = setting.value, f"{bare(setting.value)} comes from {setting}"
+            value, stated = setting.value, f"{bare(setting.value)} comes from {setting}"
             if setting.size is None:
                 if value != setting.wanted:
                     what = f"{setting.path} is not {setting.wanted}, which is all that is computed"
-                    self.report("W273", what, said)
+                    self.report("W273", what, stated)
                 continue
             sound = type(value) is int and value > 0
             if sound:
@@ -143,7 +143,7 @@ class LayoutChecker:
             bound = known.get(setting.size)
             if not sound or (bound and bound.value != value):
                 what = f"a config contradicts {self.labels[setting.size]}"
-                self.report("W273", what, said, *([cause(bound)] if bound else []))
+                self.report("W273", what, stated, *([cause(bound)] if bound else []))
 
 
 def torch_shape(shape: Shape, sizes: list[str]) -> Shape | None:

@@ -1,4 +1,4 @@
-"""The modules of a checkpoint: their tensors, held against the shapes that a network has."""
+"""The modules of a checkpoint: their tensors, checked against the shapes that a network has."""
 
 from __future__ import annotations
 
@@ -11,8 +11,9 @@ from composer.core.errors import Problem
 from composer.core.suggest import some
 from composer.formats.quantization import Scheme
 
-from .checkpoint import Checkpoint, shown
+from .checkpoint import Checkpoint
 from .rope import DERIVED
+from .table import shown
 
 if TYPE_CHECKING:
     from composer.formats.safetensors import Tensor

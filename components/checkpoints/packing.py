@@ -82,21 +82,23 @@ def _fault(path: str, scheme: Scheme, tensors: TensorIndex) -> Problem | None:
     affine = scheme.mode == "affine"
     wanted = PARTS if affine else PARTS[:2]
     has = {part: tensors[f"{path}.{part}"] for part in PARTS if f"{path}.{part}" in tensors}
-    said = f"{scheme.bits} bits in groups of {scheme.group_size}, {scheme.mode}"
+    description = f"{scheme.bits} bits in groups of {scheme.group_size}, {scheme.mode}"
     causes = tuple(f"{part} {tensor.dtype} {list(tensor.shape)}" for part, tensor in has.items())
     if not has:
         return Problem("W243", f"quantization names {shorten(path)}, which is not there")
     if missing := [part for part in wanted if part not in has]:
-        return Problem("W243", f"{path} is {said}, but has no {', '.join(missing)}", causes=causes)
+        return Problem(
+            "W243", f"{path} is {description}, but has no {', '.join(missing)}", causes=causes
+        )
     if not affine and "biases" in has:
-        return Problem("W243", f"{path} is {said}, which has no biases", causes=causes)
+        return Problem("W243", f"{path} is {description}, which has no biases", causes=causes)
     weight, scales = has["weight"], has["scales"]
     if not weight.shape or weight.dtype != "u32" or (scales.dtype == "u8") == affine:
-        return Problem("W243", f"{path} is {said}, but is not stored so", causes=causes)
+        return Problem("W243", f"{path} is {description}, but is not stored so", causes=causes)
     groups = scheme.unpacked(weight.shape[-1]) / scheme.group_size
     shape = (*weight.shape[:-1], groups)
     if any(tensor.shape != shape for part, tensor in has.items() if part != "weight"):
-        return Problem("W243", f"{path} is {said}, but its shapes are not", causes=causes)
+        return Problem("W243", f"{path} is {description}, but its shapes are not", causes=causes)
     return None
 
 

@@ -1,4 +1,4 @@
-"""What the tensors of a stack of layers say, held against the layers that are asked for."""
+"""What the tensors of a stack of layers say, checked against the layers that are asked for."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from composer.core.component import Bound, ComponentConfig, Spec
 from composer.core.errors import ComposerError, Place, Problem
 from composer.core.suggest import some
 
-from .checkpoint import FLOATS, shown
+from .table import FLOATS, shown
 
 if TYPE_CHECKING:
     from composer.core.location import Location
@@ -136,8 +136,8 @@ def _assign(
         hint = f"the tensors are: {some(index)}"
         problems.append(Problem("W248", f"missing tensors: {some(missing)}", hint=hint))
     if left:
-        said = ", ".join(map(" ".join, zip(config.modules, config.layers, strict=True)))
-        hint = f"the layers are: {said}"
+        expected = ", ".join(map(" ".join, zip(config.modules, config.layers, strict=True)))
+        hint = f"the layers are: {expected}"
         problems.append(Problem("W248", f"tensors that no layer has: {some(left)}", hint=hint))
     return layers, problems
 
@@ -167,9 +167,9 @@ class _Chain:
         if not tensors:
             return
         weight = tensors["weight"]
-        axes, said = (2, "two axes") if kind == "linear" else (1, "one axis")
+        axes, expected = (2, "two axes") if kind == "linear" else (1, "one axis")
         if len(weight.shape) != axes:
-            self.report(f"layer {number} is a {kind}, whose weight has {said}", weight)
+            self.report(f"layer {number} is a {kind}, whose weight has {expected}", weight)
             return
         bias = tensors.get("bias")
         if bias and bias.shape != weight.shape[:1]:

@@ -40,7 +40,7 @@ class Watch:
             return True
 
     def changed(self) -> ComposerError:
-        """Return what is told of a file that was written."""
+        """Return the error for a file that was written."""
         message = f"{self.file}: changed while it was being read"
         return ComposerError(Problem("R530", message, hint=self.hint))
 

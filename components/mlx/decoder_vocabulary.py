@@ -74,8 +74,8 @@ class MlxDecoderVocabulary(MlxVocabulary):
 
     def cached_attention(self, q: Any, k: Any, v: Any, layer: int, how: Attention) -> Any:
         start, count = self.cache.read, len(q)
-        q = self._turned(q.reshape(count, how.num_heads, how.head_dim), how)
-        k = self._turned(k.reshape(count, how.num_kv_heads, how.head_dim), how)
+        q = self._rotated(q.reshape(count, how.num_heads, how.head_dim), how)
+        k = self._rotated(k.reshape(count, how.num_kv_heads, how.head_dim), how)
         v = v.reshape(count, how.num_kv_heads, how.head_dim)
         keys, values = self.cache.add(layer, k.transpose(1, 0, 2), v.transpose(1, 0, 2))
         rows = self.mx.arange(start, start + count)[:, None]
@@ -88,14 +88,14 @@ class MlxDecoderVocabulary(MlxVocabulary):
         )
         return context[0].transpose(1, 0, 2).reshape(count, -1)
 
-    def _turned(self, x: Any, how: Attention) -> Any:
-        """Turn heads [T, heads, head_dim] by their positions."""
+    def _rotated(self, x: Any, how: Attention) -> Any:
+        """Rotate heads [T, heads, head_dim] by their positions."""
         angles = how.rotary.table(self.cache.read, self.cache.read + len(x))
         cos, sin = (self.mx.array(each)[:, None].astype(x.dtype) for each in angles)
         half = how.rotary.dims // 2
         first, second, rest = self.mx.split(x, [half, 2 * half], axis=-1)
-        turned = [first * cos - second * sin, second * cos + first * sin, rest]
-        return self.mx.concatenate(turned, axis=-1)
+        rotated = [first * cos - second * sin, second * cos + first * sin, rest]
+        return self.mx.concatenate(rotated, axis=-1)
 
 
 class MlxDecoder:

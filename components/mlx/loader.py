@@ -14,9 +14,9 @@ from composer.core.suggest import some
 from composer.formats.quantization import Scheme
 
 from ..checkpoints import packing
-from ..checkpoints.checkpoint import FLOATS
 from ..checkpoints.layout import count_are
 from ..checkpoints.rope import DERIVED
+from ..checkpoints.table import FLOATS
 from . import architecture
 from .amended import give_ids, give_window
 from .dtypes import dtype as to_dtype

@@ -78,11 +78,11 @@ class Adapters:
         self.on = None  # until all are in place: what fails in between must not pass for either
         for path, (parent, key, module) in self.places.items():
             updates = [self.updates[name][path] for name in names if path in self.updates[name]]
-            put = self._module(path, updates, module) if updates else module
+            adapted = self._module(path, updates, module) if updates else module
             if key.isdigit():
-                parent[int(key)] = put
+                parent[int(key)] = adapted
             else:
-                setattr(parent, key, put)
+                setattr(parent, key, adapted)
         self.on = names
 
     def _module(self, path: str, updates: list[Update], module: Any) -> Any:

@@ -24,7 +24,7 @@ def encoder_facts(
     notes: tuple[Problem, ...],
     files: Iterable[Location],
 ) -> StampedFacts:
-    """Return the facts of a network on a backend; weights that it widens are told among casts."""
+    """Return the facts of a network on a backend; weights that it widens are listed among casts."""
     dtype = network.dtype if network.dtype in backend.dtypes else "f32"
     nbytes = network.nbytes(item_bytes(dtype))
     casts: tuple[str, ...] = ()

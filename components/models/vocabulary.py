@@ -107,7 +107,7 @@ class Vocabulary(Protocol):
         """Return x with its axes in another order."""
 
     def expand(self, x: Array, axis: int) -> Array:
-        """Return x with an axis of length 1 put in."""
+        """Return x with an axis of length 1 inserted."""
 
     def gather(self, x: Array, rows: Array) -> Array:
         """Return the rows of x at these numbers, as embeddings are looked up in their table."""
@@ -137,7 +137,7 @@ class DecoderVocabulary(Vocabulary, Protocol):
     def cached_attention(self, q: Array, k: Array, v: Array, layer: int, how: Attention) -> Array:
         """Let rows of queries [T, heads, head_dim] attend to all rows before and to themselves.
 
-        Queries and keys are turned by their positions first; then keys and values are added to
+        Queries and keys are rotated by their positions first; then keys and values are added to
         those that the layer remembers. Heads may be side by side [T, heads head_dim], as they are
         in what is returned.
         """

@@ -46,8 +46,8 @@ class NumpyDecoderVocabulary(NumpyVocabulary):
 
     def cached_attention(self, q: Array, k: Array, v: Array, layer: int, how: Attention) -> Array:
         start, count = self.cache.read, len(q)
-        q = self._turned(q.reshape(count, how.num_heads, how.head_dim), how)
-        k = self._turned(k.reshape(count, how.num_kv_heads, how.head_dim), how)
+        q = self._rotated(q.reshape(count, how.num_heads, how.head_dim), how)
+        k = self._rotated(k.reshape(count, how.num_kv_heads, how.head_dim), how)
         v = v.reshape(count, how.num_kv_heads, how.head_dim)
         keys, values = self.cache.add(layer, k, v)
         shared = how.num_heads // how.num_kv_heads
@@ -57,14 +57,14 @@ class NumpyDecoderVocabulary(NumpyVocabulary):
         context: np.ndarray = (weights @ values).transpose(1, 0, 2)
         return context.reshape(count, -1)
 
-    def _turned(self, x: Array, how: Attention) -> Array:
-        """Turn heads [T, heads, head_dim] by their positions."""
+    def _rotated(self, x: Array, how: Attention) -> Array:
+        """Rotate heads [T, heads, head_dim] by their positions."""
         cos, sin = how.rotary.table(self.cache.read, self.cache.read + len(x))
         cos, sin = cos[:, None], sin[:, None]
         half = how.rotary.dims // 2
         first, second, rest = np.split(x, [half, 2 * half], axis=-1)
-        turned = [first * cos - second * sin, second * cos + first * sin, rest]
-        return np.concatenate(turned, axis=-1)
+        rotated = [first * cos - second * sin, second * cos + first * sin, rest]
+        return np.concatenate(rotated, axis=-1)
 
 
 def visible(start: int, count: int, window: int | None) -> np.ndarray:

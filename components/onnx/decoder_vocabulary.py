@@ -77,7 +77,7 @@ class OnnxDecoderVocabulary(Products):
         """Attend by plain products, for the heads and windows that no kernel takes."""
         heads, group = how.num_kv_heads, how.num_heads // how.num_kv_heads
         first, mask = self._visible(how.window)
-        k = self._turned(self.reshape(k, -1, heads, how.head_dim), how)
+        k = self._rotated(self.reshape(k, -1, heads, how.head_dim), how)
         v = self.reshape(v, -1, heads, how.head_dim)
         seen = []
         for kind, rows, past in zip("kv", (k, v), cache, strict=True):
@@ -90,7 +90,7 @@ class OnnxDecoderVocabulary(Products):
             total = self.node("Reshape", self._total(), self.ints(1))
             some = self.node("Slice", Symbol(present, self), first, total, self.ints(2))
             seen.append(self.node("Squeeze", some, self.ints(0)))
-        q = self._turned(self.reshape(q, -1, how.num_heads, how.head_dim), how)
+        q = self._rotated(self.reshape(q, -1, how.num_heads, how.head_dim), how)
         q = self.reshape(q * how.scale, -1, heads, group, how.head_dim)
         q = self.transpose(q, 1, 2, 0, 3)  # [heads, group, S, head]
         keys, values = (self.expand(each, 1) for each in seen)
@@ -98,8 +98,8 @@ class OnnxDecoderVocabulary(Products):
         context = self.transpose(self.matmul(self.softmax(logits), values), 2, 0, 1, 3)
         return self.reshape(context, -1, how.num_heads * how.head_dim)
 
-    def _turned(self, x: Symbol, how: Attention) -> Symbol:
-        """Turn heads [S, heads, head_dim] by their positions."""
+    def _rotated(self, x: Symbol, how: Attention) -> Symbol:
+        """Rotate heads [S, heads, head_dim] by their positions."""
         cos, sin = (
             self.expand(self.gather(table, self._positions()), 1)
             for table in self._angles(how.rotary)
@@ -107,8 +107,8 @@ class OnnxDecoderVocabulary(Products):
         half = how.rotary.dims // 2
         sizes = [size for size in (half, half, how.head_dim - 2 * half) if size]
         first, second, *rest = self.nodes("Split", [x, self.ints(*sizes)], len(sizes), axis=-1)
-        turned = [first * cos - second * sin, second * cos + first * sin]
-        return self.concat([*turned, *rest])
+        rotated = [first * cos - second * sin, second * cos + first * sin]
+        return self.concat([*rotated, *rest])
 
     def _total(self) -> Symbol:
         return self.node("Cast", Symbol("total", self), to=7)

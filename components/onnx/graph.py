@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class GraphFacts(StampedFacts):
-    """What was read of a file, to be held against what is loaded."""
+    """What was read of a file, to be compared with what is loaded."""
 
     contract: Contract | None = None
 

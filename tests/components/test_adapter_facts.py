@@ -111,7 +111,7 @@ BAD = {
         f"    decoder: repo/lm: {Q}.weight f32 [64, 64]\n"
         f"{HINT}",
     ),
-    "a target that the decoder has not": (
+    "a target that the decoder does not have": (
         matrices({**MODULES, "self_attn.qkv_proj": (64, 64)}),
         mlx_lm_config(),
         f"{FILE}: W288 the decoder has no self_attn.qkv_proj, in 4 modules\n"
@@ -119,7 +119,7 @@ BAD = {
         f"{HAS}\n"
         "    hint: did you mean self_attn.v_proj?",
     ),
-    "layers that the decoder has not": (
+    "layers that the decoder does not have": (
         matrices(layers=range(5)),
         mlx_lm_config(layers=-1),
         f"{FILE}: W288 the decoder has 4 layers, but there is a layer 4, in 7 modules\n"
@@ -134,10 +134,10 @@ BAD = {
         f"{HAS}\n"
         "    hint: adapters go on the projections inside the layers",
     ),
-    "the config names a target that the decoder has not": (
+    "the config names a target that the decoder does not have": (
         W,
         mlx_lm_config(keys=(*MODULES, "self_attn.qkv_proj")),
-        f"{FILE}: W288 {CONFIG} names self_attn.qkv_proj, which the decoder has not\n{HAS}",
+        f"{FILE}: W288 {CONFIG} names self_attn.qkv_proj, which the decoder does not have\n{HAS}",
     ),
     "B is missing": (
         {name: value for name, value in W.items() if name != f"{Q}.lora_b"},
@@ -244,7 +244,7 @@ BAD = {
         W,
         None,
         f"{FILE}: W285 there is neither adapter_config.json nor lora_config.json beside it\n"
-        "    hint: put the config there that its training wrote",
+        "    hint: put the config that training wrote into the same folder",
     ),
 }
 
@@ -542,7 +542,7 @@ def test_a_bundle_s_adapters_are_checked_where_they_are_named(tmp_path):
         "    4 comes from model.layers.0.mlp.down_proj.lora_a f32 [96, 4]\n"
         f"    8 comes from lora_parameters.rank in {CONFIG}",
         f"{path}:10:24: W285 repo/other/adapters.safetensors: there is neither adapter_config.json "
-        "nor lora_config.json beside it\n    hint: put the config there that its training wrote",
+        "nor lora_config.json beside it\n    hint: put the config that training wrote into the same folder",
     ]
     path.write_text(BUNDLE.replace("[speech]", "[speech, speech]"))
     write_adapter(tmp_path / "lora", W, mlx_lm_config(scale=20.0))

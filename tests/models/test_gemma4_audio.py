@@ -266,7 +266,7 @@ TENSORS = {
     "a kernel of no order": (
         put("layers.0.lconv1d.depthwise_conv1d.weight", torch.zeros(48, 5, 3)),
         f"W272 {TOWER}layers.0.lconv1d.depthwise_conv1d.weight has the shape [48, 5, 3]; "
-        "wanted [out, 1, kernel] or [out, kernel, 1]",
+        "expected [out, 1, kernel] or [out, kernel, 1]",
     ),
     "a width of its own": (
         put("layers.2.norm_out.weight", torch.ones(40)),

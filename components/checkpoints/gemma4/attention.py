@@ -15,20 +15,20 @@ OVERRIDES = {"head_dim", "num_key_value_heads"}
 
 
 def kinds_of(reader: Reader, count: int) -> list[str]:
-    """Return each layer's attention; transformers makes the last one full whatever is said."""
-    said, pattern = reader.config.get("layer_types"), reader.config.get("sliding_window_pattern")
-    if said is None and type(pattern) is int and pattern > 0:
-        said = [FULL if (n + 1) % pattern == 0 else SLIDING for n in range(count)]
-    if said is None:
+    """Return each layer's attention; transformers makes the last one full whatever is stated."""
+    stated, pattern = reader.config.get("layer_types"), reader.config.get("sliding_window_pattern")
+    if stated is None and type(pattern) is int and pattern > 0:
+        stated = [FULL if (n + 1) % pattern == 0 else SLIDING for n in range(count)]
+    if stated is None:
         reader.unsaid("layer_types", "and defaults differ: full attention every 5th or every 6th")
-    elif not isinstance(said, list) or any(kind not in (FULL, SLIDING) for kind in said):
+    elif not isinstance(stated, list) or any(kind not in (FULL, SLIDING) for kind in stated):
         reader.refuse("layer_types", f"a list of {SLIDING} and {FULL}")
-    elif len(said) != count:
-        reader.report("W275", f"layer_types names {len(said)} layers, num_hidden_layers {count}")
-    elif said[-1] != FULL:
+    elif len(stated) != count:
+        reader.report("W275", f"layer_types names {len(stated)} layers, num_hidden_layers {count}")
+    elif stated[-1] != FULL:
         reader.report("W275", f"the last layer has {SLIDING}; transformers would make it full")
     else:
-        return list(said)
+        return list(stated)
     return [SLIDING] * count
 
 
@@ -60,10 +60,10 @@ def _of_full(
     reader: Reader, key: str, inner: str, kinds: list[str], name: str, per: int = 1
 ) -> Size:
     """Return a size of the full layers, which two ways of writing a config may say."""
-    listed, said = _overrides(reader, inner, kinds), reader.config.get(key)
-    if listed is None or said is not None:
-        if listed not in (None, said):
-            reader.report("W275", f"{key} is {said}, but per_layer_config says {listed}")
+    listed, stated = _overrides(reader, inner, kinds), reader.config.get(key)
+    if listed is None or stated is not None:
+        if listed not in (None, stated):
+            reader.report("W275", f"{key} is {stated}, but per_layer_config says {listed}")
         return reader.size(key, name, per=per)
     if type(listed) is not int or not 0 < listed <= MOST:
         reader.refuse("per_layer_config", f"{inner} of 1 or more")
@@ -91,29 +91,29 @@ def _overrides(reader: Reader, key: str, kinds: list[str]) -> Any:
 
 def borrowing(reader: Reader, kinds: list[str]) -> int:
     """Return how many layers at the end use keys and values of layers before them."""
-    said, count = reader.config.get("num_kv_shared_layers"), len(kinds)
-    if said is None:
+    stated, count = reader.config.get("num_kv_shared_layers"), len(kinds)
+    if stated is None:
         own = [f"layers.{n}.self_attn.k_proj.weight" in reader.tensors for n in range(count)]
-        said = own[::-1].index(True) if True in own else 0
-        if not said:
+        stated = own[::-1].index(True) if True in own else 0
+        if not stated:
             why = "and keys of every layer are stored, used or not; defaults differ: 0 and 20"
             reader.unsaid("num_kv_shared_layers", why)
-    if type(said) is not int or not 0 <= said < count:
+    if type(stated) is not int or not 0 <= stated < count:
         reader.refuse("num_kv_shared_layers", f"0 to {count - 1}")
         return 0
-    for kind in sorted({*kinds[count - said :]} - {*kinds[: count - said]}):
+    for kind in sorted({*kinds[count - stated :]} - {*kinds[: count - stated]}):
         reader.report(
             "W275",
-            f"the last {said} layers borrow keys and values, but none before them has {kind}",
+            f"the last {stated} layers borrow keys and values, but none before them has {kind}",
         )
-    return said
+    return stated
 
 
 def keys_are_values(reader: Reader, kinds: list[str], borrowed: int) -> bool:
     """Tell whether full layers take their keys for values."""
-    said = reader.flag("attention_k_eq_v")
-    if said is not None:
-        return said
+    stated = reader.flag("attention_k_eq_v")
+    if stated is not None:
+        return stated
     own = [n for n, kind in enumerate(kinds[: len(kinds) - borrowed]) if kind == FULL]
     stored = [f"layers.{n}.self_attn.v_proj.weight" in reader.tensors for n in own]
     return bool(own) and not any(stored)
@@ -121,11 +121,11 @@ def keys_are_values(reader: Reader, kinds: list[str], borrowed: int) -> bool:
 
 def rope(reader: Reader, kinds: list[str]) -> dict[str, Any]:
     """Return the rotary settings of both kinds of layers."""
-    said = reader.config.get("rope_parameters")
-    if said is None:
+    stated = reader.config.get("rope_parameters")
+    if stated is None:
         reader.unsaid("rope_parameters", "which no tensor shows")
         return {}
-    table: Any = said if isinstance(said, dict) else {}
+    table: Any = stated if isinstance(stated, dict) else {}
     for kind in sorted({*kinds}):
         if not _is_rope(table.get(kind)):
             reader.report(
@@ -149,9 +149,9 @@ def _is_rope(given: Any) -> bool:
 
 def window(reader: Reader, kinds: list[str]) -> int:
     """Return how many positions a sliding layer sees, its own included."""
-    said = reader.config.get("sliding_window")
-    if SLIDING in kinds and said is None:
+    stated = reader.config.get("sliding_window")
+    if SLIDING in kinds and stated is None:
         reader.unsaid("sliding_window", "which no tensor shows")
-    elif said is not None and (type(said) is not int or not 0 < said <= MOST):
+    elif stated is not None and (type(stated) is not int or not 0 < stated <= MOST):
         reader.refuse("sliding_window", "1 or more")
-    return said if type(said) is int else 1
+    return stated if type(stated) is int else 1

@@ -91,18 +91,18 @@ def read_decoder(weights: Location, headers: Headers) -> Decoder:
     problems += half_stored(settings, dead)
     config = own_config(config, prefix, live)
     try:
-        held = checkpoint.check_checkpoint(location, headers, config, live)
+        checked = checkpoint.check_checkpoint(location, headers, config, live)
     except ComposerError as error:
         _refuse([*problems, *error.problems], place)
         raise
     if settings:
-        problems += faults(layout(settings), live, held.schemes, f"{location}: {prefix}")
+        problems += faults(layout(settings), live, checked.schemes, f"{location}: {prefix}")
     _refuse(problems, place)
     assert settings is not None
     stored = Place(str(location))
-    few = low_bit_warnings(held.schemes, stored, "the checkpoint is quantized in")
-    notes = (*held.notes, *ignored(towers, dead, stored), *few)
-    return Decoder(replace(held, notes=()), settings, prefix, notes)
+    few = low_bit_warnings(checked.schemes, stored, "the checkpoint is quantized in")
+    notes = (*checked.notes, *ignored(towers, dead, stored), *few)
+    return Decoder(replace(checked, notes=()), settings, prefix, notes)
 
 
 def _refuse(problems: list[Problem], place: Place) -> None:

@@ -67,7 +67,7 @@ def _settings(reader: Reader, count: int) -> Settings:
     keys = attention.kv_heads(reader, kinds, dims, equal)
     width = reader.size("intermediate_size", "layers.0.mlp.gate_proj.weight")
     doubled = _doubled(reader, count, borrowed, width)
-    twice = Size(2 * width.value, f"2 (use_double_wide_mlp) x {width.said}")
+    twice = Size(2 * width.value, f"2 (use_double_wide_mlp) x {width.label}")
     layers = []
     for number, kind in enumerate(kinds):
         shares_kv = number >= count - borrowed
@@ -106,21 +106,21 @@ def _settings(reader: Reader, count: int) -> Settings:
 
 
 def _count(reader: Reader) -> int:
-    said = reader.config.get("num_hidden_layers")
-    if said is None:
+    stated = reader.config.get("num_hidden_layers")
+    if stated is None:
         reader.unsaid("num_hidden_layers", "which decides what every other layer shares")
-    elif type(said) is not int or not 0 < said <= LAYERS:
+    elif type(stated) is not int or not 0 < stated <= LAYERS:
         reader.refuse("num_hidden_layers", f"1 to {LAYERS}")
     else:
-        return said
+        return stated
     return 0
 
 
 def _doubled(reader: Reader, count: int, borrowed: int, width: Size) -> bool:
     """Tell whether layers that borrow have an MLP of twice the width."""
-    said = reader.flag("use_double_wide_mlp")
-    if said is not None:
-        return said
+    stated = reader.flag("use_double_wide_mlp")
+    if stated is not None:
+        return stated
     last = reader.tensors.get(f"layers.{count - 1}.mlp.gate_proj.weight")
     return bool(borrowed) and last is not None and last.shape[:1] == (2 * width.value,)
 
@@ -132,9 +132,9 @@ def _per_layer(reader: Reader) -> Size:
         return Size(0, f"{key} 0")
     table = reader.tensors.get("embed_tokens_per_layer.weight")
     words = reader.tensors.get("embed_tokens.weight")
-    said = reader.config.get("vocab_size_per_layer_input")
-    if table is not None and said not in (None, *table.shape[:1]):
-        message = f"vocab_size_per_layer_input is {said} but the table has {table.shape[0]} rows"
+    stated = reader.config.get("vocab_size_per_layer_input")
+    if table is not None and stated not in (None, *table.shape[:1]):
+        message = f"vocab_size_per_layer_input is {stated} but the table has {table.shape[0]} rows"
         reader.report("W275", message, f"{table.name} {list(table.shape)}")
     if table is not None and words is not None and table.shape[:1] != words.shape[:1]:
         both = [f"{tensor.name} {list(tensor.shape)}" for tensor in (table, words)]
@@ -144,8 +144,8 @@ def _per_layer(reader: Reader) -> Size:
 
 def _experts(reader: Reader) -> tuple[tuple[Size, Size] | None, int | None]:
     """Return how many experts there are, their width, and how many a token takes."""
-    said, gate = reader.flag("enable_moe_block"), "layers.0.router.proj.weight"
-    if not (gate in reader.tensors if said is None else said):
+    stated, gate = reader.flag("enable_moe_block"), "layers.0.router.proj.weight"
+    if not (gate in reader.tensors if stated is None else stated):
         return None, None
     count = reader.size("num_experts", gate)
     first = "layers.0.experts.switch_glu.gate_proj.weight"
@@ -162,7 +162,7 @@ def _softcap(reader: Reader) -> float | None:
     key = "final_logit_softcapping"
     if key not in reader.config:
         reader.unsaid(key, "and defaults differ: none and 30")
-    said: float | None = reader.config.get(key)
-    if said is not None and not positive(said):
+    stated: float | None = reader.config.get(key)
+    if stated is not None and not positive(stated):
         reader.refuse(key, "a number above 0, or null")
-    return said
+    return stated

@@ -10,8 +10,8 @@ from composer.core.errors import Problem
 from composer.core.suggest import some
 from composer.formats.quantization import Scheme
 
-from ..checkpoint import shown
 from ..layout import count_are
+from ..table import shown
 from .settings import Layer, Settings, Size
 
 if TYPE_CHECKING:
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 Sizes = tuple[Size, ...]
 ONE = Size(1, "1")
 PARTS = ("weight", "scales", "biases")
-MOST = 8  # wrong shapes that are told one by one
+MOST = 8  # wrong shapes that are reported one by one
 NUMBER = re.compile(r"^layers\.\d+")
 
 
@@ -86,7 +86,7 @@ def faults(
 ) -> Iterator[Problem]:
     """Report tensors that are missing, that no part of the model has, and of another shape.
 
-    A quantized module is held by the shape that its packed weight stands for. `at` says where
+    A quantized module is checked by the shape that its packed weight stands for. `at` says where
     the tensors are, up to their names.
     """
     packed = {f"{path}.{part}" for path in schemes for part in PARTS if f"{path}.weight" in wanted}
@@ -156,4 +156,4 @@ def _values(sizes: Sizes) -> list[int]:
 
 
 def _said(sizes: Sizes) -> str:
-    return ", ".join(size.said for size in sizes)
+    return ", ".join(size.label for size in sizes)

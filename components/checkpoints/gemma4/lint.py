@@ -1,4 +1,4 @@
-"""Say what is strange, idle or low_bit_warnings in a Gemma-4 checkpoint."""
+"""Report what is unknown, unused or in few bits in a Gemma-4 checkpoint."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from composer.core.suggest import some
 from composer.formats.quantization import Scheme
 from composer.formats.safetensors import Tensor
 
-from .. import checkpoint
 from ..layout import count_are
+from ..table import shown
 from .parts import TOWERS
 from .settings import Settings
 
@@ -45,7 +45,7 @@ def unexpected_tensors(tensors: list[Tensor], prefix: str) -> list[Problem]:
             f"{count_are(tensor.name for tensor in tensors)} neither the decoder's nor a tower's: "
             f"{some(tensor.name for tensor in tensors)}",
             causes=(
-                f"{checkpoint.shown(first)} is there",
+                f"{shown(first)} is there",
                 f"Gemma-4 has its decoder, here under {prefix}*, and towers: {', '.join(TOWERS)}",
             ),
             hint="take them out of the checkpoint",
@@ -85,12 +85,12 @@ def low_bit_warnings(
         (few, "with fewer than 8 bits, which choose the experts"),
     ):
         if names:
-            said = ", ".join(sorted({f"{schemes[name].bits} bits" for name in names}))
+            widths = ", ".join(sorted({f"{schemes[name].bits} bits" for name in names}))
             yield Problem(
                 "L324",
                 f"{what} {some(names, 4)}, {why}",
                 place,
-                (f"{len(names)} modules at {said}",),
+                (f"{len(names)} modules at {widths}",),
                 hint="take a checkpoint, or a recipe, that quantizes the attention and MLP "
                 "projections alone",
                 severity="warning",

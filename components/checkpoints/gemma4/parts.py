@@ -1,4 +1,4 @@
-"""Tell the text decoder's tensors from the rest of a Gemma-4 checkpoint."""
+"""Separate the text decoder's tensors from the rest of a Gemma-4 checkpoint."""
 
 from __future__ import annotations
 

@@ -44,33 +44,33 @@ class Reader:
 
     def size(self, key: str, name: str, axis: int = 0, per: int = 1, least: int = 1) -> Size:
         """Return what the config says, or else what a tensor shows along one axis."""
-        said = self.config.get(key)
+        stated = self.config.get(key)
         tensor = self.tensors.get(name)
-        if said is None and tensor is not None and len(tensor.shape) > axis:
+        if stated is None and tensor is not None and len(tensor.shape) > axis:
             value = tensor.shape[axis] // max(per, 1)
             return Size(value, f"{key} {value} by {tensor.name} {list(tensor.shape)}")
-        if said is None:
+        if stated is None:
             self.unsaid(key, f"and there is no {name} to show it")
             return Size(1, key)
-        if type(said) is not int or not least <= said <= MOST:
+        if type(stated) is not int or not least <= stated <= MOST:
             self.refuse(key, f"{least} or more")
             return Size(1, key)
-        return Size(said, f"{key} {said}")
+        return Size(stated, f"{key} {stated}")
 
     def flag(self, key: str) -> bool | None:
         """Return true or false, or None where the config is silent."""
-        said = self.config.get(key)
-        if said is None or isinstance(said, bool):
-            return said
+        stated = self.config.get(key)
+        if stated is None or isinstance(stated, bool):
+            return stated
         self.refuse(key, "true or false")
         return None
 
     def number(self, key: str, usual: float, below: float) -> float:
-        said = self.config.get(key, usual)
-        if not positive(said) or said >= below:
+        stated = self.config.get(key, usual)
+        if not positive(stated) or stated >= below:
             self.refuse(key, f"a number above 0 and below {below}")
             return usual
-        return float(said)
+        return float(stated)
 
 
 def positive(value: Any) -> bool:

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 def quantized(spec: Spec, decoder: Decoder) -> tuple[dict[str, Scheme] | None, list[Problem]]:
-    """Return which modules a recipe quantizes, None without one, and what is to be said of it.
+    """Return which modules a recipe quantizes, None without one, and what to warn of.
 
     The attention and MLP projections and the experts are what it means; anything else is named by
     a rule. A router keeps 8 bits or more, and the per-layer table stays as it is stored.

@@ -13,10 +13,10 @@ class Size(NamedTuple):
     """A length that the config or a tensor says, and in what words."""
 
     value: int
-    said: str
+    label: str
 
     def __mul__(self, other: Size) -> Size:  # type: ignore[override]
-        return Size(self.value * other.value, f"{self.said} x {other.said}")
+        return Size(self.value * other.value, f"{self.label} x {other.label}")
 
 
 @dataclass(frozen=True)
@@ -38,7 +38,7 @@ class Layer:
 class Settings:
     """A decoder's sizes; `per_layer` is 0 wide where there are no per-layer inputs.
 
-    `args` are those of mlx-lm's ModelArgs, every one said, so that none of its defaults counts.
+    `args` are those of mlx-lm's ModelArgs, every one given, so that none of its defaults counts.
     """
 
     hidden: Size

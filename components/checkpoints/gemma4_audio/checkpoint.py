@@ -57,38 +57,38 @@ class Tower:
 def read_tower(spec: Spec, headers: Headers) -> Tower:
     """Read the headers at the spec's weights; raise ComposerError with all that contradicts."""
     assert spec.weights is not None
-    held = LayoutChecker("mlx.gemma4_audio", spec.weights, layout.LABELS)
-    own = _own(held, headers.safetensors(spec.weights))
+    checker = LayoutChecker("mlx.gemma4_audio", spec.weights, layout.LABELS)
+    own = _own(checker, headers.safetensors(spec.weights))
     file = spec.weights / "config.json"
     config = headers.config(file) if headers.exists(file) else {}
     audio = config.get("audio_config")
     if not isinstance(audio, dict):
-        held.report(
+        checker.report(
             "W274",
-            f"{file} has no audio_config, which says how far a frame hears",
+            f"{file} has no audio_config, which says how many frames one attends to",
             hint="take the config.json that belongs to the checkpoint",
         )
-        raise ComposerError(held.problems)
-    plain, schemes = _unpacked(held, config, own)
+        raise ComposerError(checker.problems)
+    plain, schemes = _unpacked(checker, config, own)
     numbers = [layout.layer_number(name) for name in own]
     layers = max((number for number in numbers if number is not None), default=0) + 1
     clipped = any(name.endswith(".input_min") for name in own)
     wanted = dict(layout.tensors(layers, clipped=clipped))
-    held.match(plain, {name: name for name in wanted})
-    held.bind(wanted)
-    _relate(held)
-    dtype = held.precision(spec.precision)
-    held.configure(settings(file, audio), known_sizes(held, layers))
-    check_clipping(held, file, audio, clipped)
-    found = read_settings(held, file, audio)
-    held.refuse()
+    checker.match(plain, {name: name for name in wanted})
+    checker.bind(wanted)
+    _relate(checker)
+    dtype = checker.precision(spec.precision)
+    checker.configure(settings(file, audio), known_sizes(checker, layers))
+    check_clipping(checker, file, audio, clipped)
+    found = read_settings(checker, file, audio)
+    checker.refuse()
     return Tower(
-        held.tensors, held.dims, layers, found, dtype, frozenset(held.torch_ordered), schemes, file,
-        tuple(held.problems),
+        checker.tensors, checker.dims, layers, found, dtype, frozenset(checker.torch_ordered),
+        schemes, file, tuple(checker.problems),
     )  # fmt: skip
 
 
-def _own(held: LayoutChecker, index: TensorIndex) -> dict[str, Tensor]:
+def _own(checker: LayoutChecker, index: TensorIndex) -> dict[str, Tensor]:
     """Return the tower's tensors of a whole checkpoint, without the prefix of transformers."""
     found: dict[str, Tensor] = {}
     twice = []
@@ -100,27 +100,27 @@ def _own(held: LayoutChecker, index: TensorIndex) -> dict[str, Tensor]:
             twice.append(short)
         found[short] = tensor
     if twice:
-        held.report("W271", "tensors are there twice, with model. before them too", *twice)
+        checker.report("W271", "tensors are there twice, with model. before them too", *twice)
     if not any(name.startswith(layout.TOWER) for name in found):
-        held.report(
+        checker.report(
             "W222",
-            f"{held.location} has no {layout.TOWER}*",
+            f"{checker.location} has no {layout.TOWER}*",
             hint="of Gemma-4, E2B and E4B have an audio tower; 26B-A4B and 31B have none",
         )
-        raise ComposerError(held.problems)
+        raise ComposerError(checker.problems)
     return found
 
 
 def _unpacked(
-    held: LayoutChecker, config: Mapping[str, Any], own: Mapping[str, Tensor]
+    checker: LayoutChecker, config: Mapping[str, Any], own: Mapping[str, Tensor]
 ) -> tuple[dict[str, Tensor], dict[str, Scheme]]:
     """Return the tensors as they are once dequantized, and how those were packed that are."""
     if not any(name.endswith(".scales") or tensor.dtype == "u32" for name, tensor in own.items()):
         return dict(own), {}
     config = own_config(dict(config), "model.", own)
     files = tuple(dict.fromkeys(tensor.file for tensor in own.values()))
-    schemes, problems = packing.schemes(held.location, config, TensorIndex(own, {}, files))
-    held.problems += [replace(each, place=None) for each in problems]
+    schemes, problems = packing.schemes(checker.location, config, TensorIndex(own, {}, files))
+    checker.problems += [replace(each, place=None) for each in problems]
     plain = {}
     for name, tensor in own.items():
         path, _, part = name.rpartition(".")
@@ -135,17 +135,17 @@ def _unpacked(
     return plain, schemes
 
 
-def _relate(held: LayoutChecker) -> None:
+def _relate(checker: LayoutChecker) -> None:
     """Hold the sizes that follow from each other, and bind the mels."""
-    dims = held.dims
+    dims = checker.dims
     for size, times, other in (("twice", 2, "width"), ("inner", 4, "width")):
         if {size, other} <= dims.keys() and dims[size].value != times * dims[other].value:
             what = f"{layout.LABELS[size]} is not {times} times {layout.LABELS[other]}"
-            held.report("W272", what, cause(dims[size]), cause(dims[other]))
+            checker.report("W272", what, cause(dims[size]), cause(dims[other]))
     for size, part in (("width", "head"), ("joined", "second")):
         if {size, part} <= dims.keys() and dims[size].value % dims[part].value:
             what = f"{layout.LABELS[size]} is no multiple of {layout.LABELS[part]}"
-            held.report("W272", what, cause(dims[size]), cause(dims[part]))
+            checker.report("W272", what, cause(dims[size]), cause(dims[part]))
     if {"joined", "second"} <= dims.keys():
         joined = dims["joined"]
         dims["mels"] = Bound(4 * (joined.value // dims["second"].value), joined.witness)

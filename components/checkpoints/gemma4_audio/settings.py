@@ -25,9 +25,9 @@ FIXED = {"model_type": "gemma4_audio", "hidden_act": "silu", "attention_context_
 class Settings:
     """The numbers that no tensor shows.
 
-    A frame hears itself and `past` frames before it. `cap` bounds attention logits, `residual`
-    weighs the feed-forward layers, `most` bounds hidden states, `eps` is that of the norms around
-    the convolutions; the others have 1e-6.
+    A frame attends to itself and to `past` frames before it. `cap` bounds attention logits,
+    `residual` weighs the feed-forward layers, `most` bounds hidden states, `eps` is that of the
+    norms around the convolutions; the others have 1e-6.
     """
 
     past: int
@@ -37,21 +37,21 @@ class Settings:
     eps: float
 
 
-def read_settings(held: LayoutChecker, file: Location, audio: Mapping[str, Any]) -> Settings:
+def read_settings(checker: LayoutChecker, file: Location, audio: Mapping[str, Any]) -> Settings:
     """Read an `audio_config`; what it leaves out is transformers' default, and the release's."""
 
     def number(key: str, default: float) -> float:
         value = audio.get(key, default)
         if type(value) not in (int, float) or not 0 < value < float("inf"):
-            said = f"{bare(value)} comes from {file}: audio_config.{key}"
-            held.report("W273", f"audio_config.{key} is no number above 0", said)
+            stated = f"{bare(value)} comes from {file}: audio_config.{key}"
+            checker.report("W273", f"audio_config.{key} is no number above 0", stated)
             return default
         return float(value)
 
     left = audio.get("attention_context_left", 13)
     chunk = audio.get("attention_chunk_size", 12)
     if type(left) is not int or left < 2 or chunk != left - 1:
-        held.report(
+        checker.report(
             "W273",
             "attention_chunk_size is not attention_context_left - 1, which is all that is computed",
             f"{bare(chunk)} and {bare(left)} come from {file}: audio_config",
@@ -67,7 +67,7 @@ def read_settings(held: LayoutChecker, file: Location, audio: Mapping[str, Any])
 
 
 def settings(file: Location, audio: Mapping[str, Any]) -> Iterator[Setting]:
-    """Return the settings of an `audio_config` that the tensors are held against."""
+    """Return the settings of an `audio_config` that the tensors are checked against."""
     for key, value in audio.items():
         if key in SIZES or key in FIXED:
             path = f"audio_config.{key}"
@@ -80,23 +80,23 @@ def settings(file: Location, audio: Mapping[str, Any]) -> Iterator[Setting]:
 
 
 def check_clipping(
-    held: LayoutChecker, file: Location, audio: Mapping[str, Any], clipped: bool
+    checker: LayoutChecker, file: Location, audio: Mapping[str, Any], clipped: bool
 ) -> None:
     """Hold use_clipped_linears against the bounds that are stored or not."""
-    said = audio.get("use_clipped_linears", True)
-    if said is not clipped:
-        held.report(
+    stated = audio.get("use_clipped_linears", True)
+    if stated is not clipped:
+        checker.report(
             "W273",
             "use_clipped_linears contradicts the tensors",
-            f"{bare(said)} comes from {file}: audio_config.use_clipped_linears",
-            f"{held.location} has {'' if clipped else 'no '}input_min of a layer",
+            f"{bare(stated)} comes from {file}: audio_config.use_clipped_linears",
+            f"{checker.location} has {'' if clipped else 'no '}input_min of a layer",
         )
 
 
-def known_sizes(held: LayoutChecker, layers: int) -> dict[str, Bound]:
+def known_sizes(checker: LayoutChecker, layers: int) -> dict[str, Bound]:
     """Return the sizes that the tensors show, those that follow from several among them."""
-    known = {**held.dims, "layers": Bound(layers, f"{held.location}: its layers")}
-    width, head = (held.dims.get(size) for size in ("width", "head"))
+    known = {**checker.dims, "layers": Bound(layers, f"{checker.location}: its layers")}
+    width, head = (checker.dims.get(size) for size in ("width", "head"))
     if width and head:
         known["heads"] = Bound(width.value // head.value, head.witness)
     return known

@@ -48,9 +48,9 @@ class Rules:
     @property
     def attention_factor(self) -> float:
         """Return what YaRN multiplies queries and keys by, as transformers computes it."""
-        said = self.numbers.get("attention_factor")
-        if said is not None:
-            return float(said)
+        stated = self.numbers.get("attention_factor")
+        if stated is not None:
+            return float(stated)
         factor = float(self.numbers.get("factor") or 1.0)
         scale, everywhere = (self.numbers.get(key) for key in ("mscale", "mscale_all_dim"))
         if scale and everywhere:

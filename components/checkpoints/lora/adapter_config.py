@@ -58,14 +58,14 @@ def read_adapter_config(file: Location, config: Mapping[str, Any]) -> AdapterCon
     """Read a config; raise ComposerError for all that is malformed or not supported."""
     values = ConfigValues(file, config)
     if "peft_type" in config:
-        said = _peft(values)
+        read = _peft(values)
     elif file.inside.rpartition("/")[2] == MLX_LM:
-        said = _mlx_lm(values)
+        read = _mlx_lm(values)
     else:
-        said = _release(values)
+        read = _release(values)
     if values.problems:
         raise ComposerError(values.problems)
-    return said
+    return read
 
 
 def _mlx_lm(values: ConfigValues) -> AdapterConfig:

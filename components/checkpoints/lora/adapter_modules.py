@@ -6,22 +6,24 @@ from collections.abc import Mapping
 
 from composer.core.suggest import some
 
-from ..checkpoint import shown
+from ..table import shown
 from .adapter_config import AdapterConfig
 from .adapter_tensors import Fit, split
 from .pair import Pair
 
 
-def check_modules(fit: Fit, pairs: Mapping[str, Pair], said: AdapterConfig) -> None:
+def check_modules(fit: Fit, pairs: Mapping[str, Pair], config: AdapterConfig) -> None:
     """Hold the modules that are there against those that a config means."""
     ends = {end for path in (*fit.targets, *fit.dead) for end in _ends(path)}
-    for name in said.targets or ():
+    for name in config.targets or ():
         if _plain(name) not in ends:
-            fit.report("W288", f"{said.file} names {name}, which the decoder has not", fit.has)
+            fit.report(
+                "W288", f"{config.file} names {name}, which the decoder does not have", fit.has
+            )
     here = fit.seen & fit.targets.keys()
-    if not here or not pairs or said.pattern:
+    if not here or not pairs or config.pattern:
         return
-    meant = _Meant(fit, said)
+    meant = _Meant(fit, config)
     wanted = {path for path in fit.targets if meant(path)}
     have = f"adapter: {len(here)} modules, such as {shown(next(iter(pairs.values())).a)}"
     for what, paths in (("missing", wanted - here), ("not meant to be there", here - wanted)):
@@ -33,18 +35,18 @@ def check_modules(fit: Fit, pairs: Mapping[str, Pair], said: AdapterConfig) -> N
 
 
 class _Meant:
-    """Tell which of a decoder's modules a config means; where it is silent, the tensors tell."""
+    """The modules of a decoder that a config means; where it is silent, its tensors decide."""
 
-    def __init__(self, fit: Fit, said: AdapterConfig) -> None:
+    def __init__(self, fit: Fit, config: AdapterConfig) -> None:
         here = [split(path) for path in fit.seen & {*fit.targets, *fit.dead}]
-        self.said = said
-        self.targets = said.targets or tuple(sorted({module for _, module in here}))
+        self.config = config
+        self.targets = config.targets or tuple(sorted({module for _, module in here}))
         self.names = frozenset(map(_plain, self.targets))
-        self.excluded = frozenset(map(_plain, said.excluded))
+        self.excluded = frozenset(map(_plain, config.excluded))
         self.count = fit.count
-        last = self.count - min(here)[0] if said.last is None else said.last
+        last = self.count - min(here)[0] if config.last is None else config.last
         self.start = max(0, self.count - last) if last > 0 else 0
-        self.layers = frozenset(said.layers or range(self.start, self.count))
+        self.layers = frozenset(config.layers or range(self.start, self.count))
 
     def __call__(self, path: str) -> bool:
         ends = _ends(path)
@@ -54,9 +56,11 @@ class _Meant:
     def __str__(self) -> str:
         last = self.count - self.start
         where = f"the last {last} of {self.count}" if self.start else f"all {last}"
-        where = f"the layers {some(self.said.layers)}" if self.said.layers else f"{where} layers"
-        silent = "" if self.said.targets else ", which are those of its tensors,"
-        return f"{self.said.file} means {some(self.targets)}{silent} in {where}"
+        where = (
+            f"the layers {some(self.config.layers)}" if self.config.layers else f"{where} layers"
+        )
+        silent = "" if self.config.targets else ", which are those of its tensors,"
+        return f"{self.config.file} means {some(self.targets)}{silent} in {where}"
 
 
 def _plain(name: str) -> str:

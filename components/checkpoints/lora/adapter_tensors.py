@@ -13,7 +13,7 @@ from composer.core.errors import Place, Problem
 from composer.core.location import Location
 from composer.core.suggest import listed, nearest, some
 
-from ..checkpoint import FLOATS, shown
+from ..table import FLOATS, shown
 from .pair import Pair, Projection
 
 if TYPE_CHECKING:
@@ -50,13 +50,13 @@ class Fit:
 
     def problems(self) -> Iterator[Problem]:
         """Return what was reported, a few of each code; the first of several is the witness."""
-        place, said = Place(str(self.location)), Counter[str]()
+        place, reported = Place(str(self.location)), Counter[str]()
         for (code, message, hint), causes in self.found.items():
-            said[code] += 1
-            if said[code] <= MOST:
+            reported[code] += 1
+            if reported[code] <= MOST:
                 more = f", in {len(causes)} modules" if len(causes) > 1 else ""
                 yield Problem(code, message + more, place, causes[0], hint)
-        for code, count in said.items():
+        for code, count in reported.items():
             if count > MOST:
                 yield Problem(code, f"{count - MOST} more of these are not shown", place)
 
@@ -162,7 +162,7 @@ class Fit:
                 )  # fmt: skip
 
     def missing(self, pair: Pair, module: str, witness: str) -> None:
-        """Report a module that the decoder has not, or not in this layer."""
+        """Report a module that the decoder does not have, or not in this layer."""
         known, hint = self.modules, None
         if not LAYER.fullmatch(pair.path):
             message = f"{pair.path.partition('.')[0]} is outside the decoder's layers"

@@ -14,7 +14,7 @@ from composer.core.suggest import listed
 from composer.formats.files import raise_missing
 from composer.formats.refusal import refuse
 
-from ..checkpoint import shown
+from ..table import shown
 from .adapter_config import MLX_LM, RELEASE, AdapterConfig, read_adapter_config
 from .adapter_modules import check_modules
 from .adapter_tensors import Fit, split
@@ -75,11 +75,11 @@ def read_adapter(
     that adapters may have though the model has no such modules, and nothing would read them.
     """
     file, configs = _files(adapter.weights, headers)
-    said: list[AdapterConfig] = []
+    stated: list[AdapterConfig] = []
     problems: list[Problem] = []
     for config in configs:
         try:
-            said.append(read_adapter_config(config, headers.config(config)))
+            stated.append(read_adapter_config(config, headers.config(config)))
         except ComposerError as error:
             problems += error.problems
     live = {path: target for path, target in targets.items() if path not in dead}
@@ -87,21 +87,21 @@ def read_adapter(
     pairs = fit.pairs(headers.safetensors(file))
     for pair in pairs.values():
         fit.hold(pair)
-    rank = _rank(fit, pairs, said)
-    _magnitudes(fit, pairs, said)
-    for each in said:
+    rank = _rank(fit, pairs, stated)
+    _magnitudes(fit, pairs, stated)
+    for each in stated:
         check_modules(fit, pairs, each)
     problems += fit.problems()
-    scale, odd = _scale(file, adapter.scale, said)
-    if len(said) == len(configs):
+    scale, odd = _scale(file, adapter.scale, stated)
+    if len(stated) == len(configs):
         problems += [each for each in odd if each.severity == "error"]
     kept = tuple(pair for path, pair in pairs.items() if path not in dead)
     if not kept and not problems:
         problems.append(Problem("W292", "it adapts nothing of this decoder", Place(str(file))))
     if problems:
         raise ComposerError(problems)
-    notes = [*_dropped(file, pairs, kept), *(n for each in said for n in each.notes), *odd]
-    scaling = next((each.scaling for each in said if each.scaling), None)
+    notes = [*_dropped(file, pairs, kept), *(n for each in stated for n in each.notes), *odd]
+    scaling = next((each.scaling for each in stated if each.scaling), None)
     scales = {pair.path: scale * (scaling.ratio(pair.path) if scaling else 1.0) for pair in kept}
     return AdapterFacts(file, scale, rank, kept, scales, (file, *configs), tuple(notes))
 
@@ -113,29 +113,32 @@ def _files(place: Location, headers: Headers) -> tuple[Location, tuple[Location,
     file, folder = place, replace(place, inside=place.inside.rpartition("/")[0])
     if headers.files.kind(place) != "file":
         folder = place
-        held = [name for name in WEIGHTS if headers.exists(folder / name)]
-        if len(held) != 1:
-            has = " and ".join(held) or "neither adapters.safetensors nor adapter_model.safetensors"
+        present = [name for name in WEIGHTS if headers.exists(folder / name)]
+        if len(present) != 1:
+            has = (
+                " and ".join(present)
+                or "neither adapters.safetensors nor adapter_model.safetensors"
+            )
             refuse(place, "W285", f"it holds {has}", hint="write the path of the adapter's file")
-        file = folder / held[0]
+        file = folder / present[0]
     configs = tuple(folder / n for n in (MLX_LM, RELEASE) if headers.exists(folder / n))
     if not configs:
         refuse(
             file,
             "W285",
             f"there is neither {MLX_LM} nor {RELEASE} beside it",
-            hint="put the config there that its training wrote",
+            hint="put the config that training wrote into the same folder",
         )
     return file, configs
 
 
-def _rank(fit: Fit, pairs: Mapping[str, Pair], said: list[AdapterConfig]) -> int:
+def _rank(fit: Fit, pairs: Mapping[str, Pair], stated: list[AdapterConfig]) -> int:
     """Return the rank; report modules of another one, and configs that say another one.
 
     Modules to which a config gives a rank of their own are compared with that.
     """
     sound = [pair for pair in pairs.values() if pair.ranks[0] == pair.ranks[1]]
-    scaling = next((each.scaling for each in said if each.scaling), None)
+    scaling = next((each.scaling for each in stated if each.scaling), None)
     for pair in sound:
         if scaling and (keys := scaling.ambiguous(pair.path)):
             fit.report(
@@ -163,7 +166,7 @@ def _rank(fit: Fit, pairs: Mapping[str, Pair], said: list[AdapterConfig]) -> int
                 f"adapter: {shown(first.a)}",
                 f"adapter: {shown(pair.a)}",
             )
-    for each in said:
+    for each in stated:
         for key, value in each.ranks.items():
             if value != rank:
                 fit.report(
@@ -175,9 +178,9 @@ def _rank(fit: Fit, pairs: Mapping[str, Pair], said: list[AdapterConfig]) -> int
     return rank
 
 
-def _magnitudes(fit: Fit, pairs: Mapping[str, Pair], said: list[AdapterConfig]) -> None:
+def _magnitudes(fit: Fit, pairs: Mapping[str, Pair], stated: list[AdapterConfig]) -> None:
     """Report modules that have a magnitude where the config says plain LoRA, or lack one."""
-    for each in said:
+    for each in stated:
         for pair in pairs.values():
             if each.dora and not pair.magnitude:
                 message = f"{each.file} says DoRA, but there is no magnitude"
@@ -188,10 +191,10 @@ def _magnitudes(fit: Fit, pairs: Mapping[str, Pair], said: list[AdapterConfig]) 
 
 
 def _scale(
-    file: Location, asked: float | None, said: list[AdapterConfig]
+    file: Location, asked: float | None, stated: list[AdapterConfig]
 ) -> tuple[float, list[Problem]]:
     """Return the scale: what the manifest asks for, else what the adapter itself says."""
-    own = [(v, f"{key} in {each.file}") for each in said for key, v in each.scales.items()]
+    own = [(v, f"{key} in {each.file}") for each in stated for key, v in each.scales.items()]
     scale = asked if asked is not None else own[0][0] if own else 0.0
     differ = [each for each in own if not isclose(each[0], scale, rel_tol=1e-6)]
     place = Place(str(file))

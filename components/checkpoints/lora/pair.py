@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
-from ..checkpoint import Checkpoint, shown
+from ..checkpoint import Checkpoint
+from ..table import shown
 
 if TYPE_CHECKING:
     from composer.formats.safetensors import Tensor

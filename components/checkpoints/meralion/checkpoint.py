@@ -47,37 +47,37 @@ class SpeechCheckpoint:
 def read_speech(spec: Spec, headers: Headers) -> SpeechCheckpoint:
     """Read the headers at the spec's weights; raise ComposerError with all that contradicts."""
     assert spec.weights is not None
-    held = LayoutChecker("mlx.meralion", spec.weights, layout.LABELS)
-    folder, stored = _stored(held, headers)
+    checker = LayoutChecker("mlx.meralion", spec.weights, layout.LABELS)
+    folder, stored = _stored(checker, headers)
     published = any(name.startswith(layout.ENCODER) for name in stored)
     if not published and "conv1.weight" not in stored:
-        held.report(
+        checker.report(
             "W222",
             f"{spec.weights} has neither {layout.ENCODER}* nor conv1.weight",
             hint="mlx.meralion takes a Whisper-shaped encoder with its frame adaptor",
         )
-        raise ComposerError(held.problems)
-    layers = _match(held, stored, published)
-    _bind_factor(held)
-    dtype = held.precision(spec.precision)
+        raise ComposerError(checker.problems)
+    layers = _match(checker, stored, published)
+    _bind_factor(checker)
+    dtype = checker.precision(spec.precision)
     configs = config_files(folder, headers)
-    known = {**held.dims, "layers": Bound(layers, f"{spec.weights}: its layers")}
+    known = {**checker.dims, "layers": Bound(layers, f"{spec.weights}: its layers")}
     if spec.config.heads is not None:
         known["heads"] = Bound(spec.config.heads, "config.heads")
     every = [each for file in configs for each in settings(file, headers.config(file))]
-    held.configure(every, known)
-    heads = _heads(held, known.get("heads"))
-    held.refuse()
-    notes = tuple(held.problems)
-    torch_ordered = frozenset(held.torch_ordered)
+    checker.configure(every, known)
+    heads = _heads(checker, known.get("heads"))
+    checker.refuse()
+    notes = tuple(checker.problems)
+    torch_ordered = frozenset(checker.torch_ordered)
     return SpeechCheckpoint(
-        held.tensors, held.dims, layers, heads, dtype, torch_ordered, configs, notes
+        checker.tensors, checker.dims, layers, heads, dtype, torch_ordered, configs, notes
     )
 
 
-def _stored(held: LayoutChecker, headers: Headers) -> tuple[Location, dict[str, Tensor]]:
+def _stored(checker: LayoutChecker, headers: Headers) -> tuple[Location, dict[str, Tensor]]:
     """Return the folder and every tensor: of a file, of a model, or of the MLX port's files."""
-    location = held.location
+    location = checker.location
     kind = headers.files.kind(location)
     names = headers.files.names(location) if kind == "folder" else ()
     if not {*PARTS} <= {*names}:
@@ -89,60 +89,60 @@ def _stored(held: LayoutChecker, headers: Headers) -> tuple[Location, dict[str, 
         own = headers.safetensors(location / part)
         if both := sorted(found.keys() & own.keys()):
             what = f"{count(both)} in {PARTS[0]} and in {PARTS[1]} too"
-            held.report("W271", what, *capped(both))
+            checker.report("W271", what, *capped(both))
         found.update(own)
     if left := [n for n in names if n.endswith(".safetensors") and n not in PARTS]:
-        _ignored(held, ", ".join(show(name)[1:-1] for name in left))
+        _ignored(checker, ", ".join(show(name)[1:-1] for name in left))
     return location, found
 
 
-def _ignored(held: LayoutChecker, what: str) -> None:
+def _ignored(checker: LayoutChecker, what: str) -> None:
     message = f"mlx.meralion reads the speech encoder alone; not read: {what}"
-    held.report("L311", message, severity="warning")
+    checker.report("L311", message, severity="warning")
 
 
-def _match(held: LayoutChecker, stored: dict[str, Tensor], published: bool) -> int:
+def _match(checker: LayoutChecker, stored: dict[str, Tensor], published: bool) -> int:
     """Give each tensor its place and bind the sizes; return the number of layers."""
     others = [name for name in stored if published and name.startswith(layout.OTHER)]
     nbytes = sum(stored.pop(name).nbytes for name in others)
     if others:
-        _ignored(held, f"{count(others)} of {layout.OTHER}*, {nbytes / 1e9:.3g} GB")
+        _ignored(checker, f"{count(others)} of {layout.OTHER}*, {nbytes / 1e9:.3g} GB")
     numbers = [layout.layer_number(name) for name in stored]
     layers = max((number for number in numbers if number is not None), default=0) + 1
     parts = {name.removeprefix(layout.JOINER).partition(".")[0] for name in stored}
     small = "speech_llm_proj" in parts and "gate_proj" not in parts
     wanted = dict(layout.tensors(layers, small=small))
-    held.match(stored, {layout.stored_name(name, published=published): name for name in wanted})
-    held.bind(wanted)
+    checker.match(stored, {layout.stored_name(name, published=published): name for name in wanted})
+    checker.bind(wanted)
     return layers
 
 
-def _bind_factor(held: LayoutChecker) -> None:
+def _bind_factor(checker: LayoutChecker) -> None:
     """Bind how many frames the adaptor joins."""
-    joined, width, window = (held.dims.get(size) for size in ("joined", "width", "window"))
+    joined, width, window = (checker.dims.get(size) for size in ("joined", "width", "window"))
     if not joined or not width or not window:
         return
     factor, rest = divmod(joined.value, width.value)
     if rest:
         what = f"the adaptor takes {joined.value} numbers, no whole frames of {width.value}"
-        held.report("W272", what, cause(joined), cause(width))
+        checker.report("W272", what, cause(joined), cause(width))
     elif window.value % factor:
         what = f"the adaptor joins {factor} frames, which does not divide {window.value}"
-        held.report("W272", what, cause(joined), cause(width), cause(window))
+        checker.report("W272", what, cause(joined), cause(width), cause(window))
     else:
-        held.dims["factor"] = Bound(factor, joined.witness)
+        checker.dims["factor"] = Bound(factor, joined.witness)
 
 
-def _heads(held: LayoutChecker, bound: Bound | None) -> int:
+def _heads(checker: LayoutChecker, bound: Bound | None) -> int:
     """Return the attention heads, which no tensor shows."""
-    width = held.dims.get("width")
+    width = checker.dims.get("width")
     if bound is None:
         hint = "say config: {heads: N}"
         if width and width.value % 64 == 0:
             hint += f"; Whisper's own heads are 64 wide, which makes {width.value // 64} here"
-        held.report("W274", "nothing says how many attention heads there are", hint=hint)
+        checker.report("W274", "nothing says how many attention heads there are", hint=hint)
         return 0
     if width and width.value % bound.value:
         what = f"{bound.value} attention heads do not divide a width of {width.value}"
-        held.report("W274", what, cause(bound), cause(width))
+        checker.report("W274", what, cause(bound), cause(width))
     return bound.value

@@ -52,8 +52,8 @@ class Draft:
     @property
     def layers(self) -> int:
         """Return how many layers the config says, 0 if nothing sensible."""
-        said = self.given.get("num_hidden_layers")
-        return said if type(said) is int and 0 < said <= 10_000 else 0
+        stated = self.given.get("num_hidden_layers")
+        return stated if type(stated) is int and 0 < stated <= 10_000 else 0
 
     def wrong(self, message: str, *keys: str, code: str = "W257", hint: str | None = None) -> None:
         """Note what is wrong with a key of the text model."""

@@ -37,10 +37,10 @@ def look(draft: Draft) -> Window | None:
 def look_regularly(draft: Draft, types: Any) -> None:
     """Spell layer_types as the distance between the layers that see everything."""
     key = REGULAR[draft.module]
-    said = draft.out.pop("_sliding_window_pattern", None)
+    stated = draft.out.pop("_sliding_window_pattern", None)
     if types is None:
-        if said is not None:
-            draft.out.setdefault(key, said)
+        if stated is not None:
+            draft.out.setdefault(key, stated)
         return
     draft.out.pop("layer_types")
     layers = draft.layers

@@ -78,8 +78,8 @@ def name_alike(draft: Draft) -> None:
 
 def tie(draft: Draft) -> None:
     """Take the head that is stored where the config says nothing of it."""
-    said = draft.whole.get("tie_word_embeddings", draft.given.get("tie_word_embeddings"))
-    tied = not draft.head if said is None else said
+    stated = draft.whole.get("tie_word_embeddings", draft.given.get("tie_word_embeddings"))
+    tied = not draft.head if stated is None else stated
     draft.out["tie_word_embeddings"] = tied
     if draft.name in HEAD_NEEDED and not draft.head:
         what = f"mlx-lm's {draft.name} needs an lm_head of its own"
@@ -87,7 +87,7 @@ def tie(draft: Draft) -> None:
     unread = "tie_word_embeddings" not in draft.arguments.read
     if unread and draft.module not in SPECIAL_HEADS and tied is False:
         what = f"mlx-lm's {draft.module} takes the embeddings as its head, and this has another"
-        keys = ["tie_word_embeddings"] if said is not None else []
+        keys = ["tie_word_embeddings"] if stated is not None else []
         draft.problems.append((tuple(keys), Problem("W257", what)))
 
 

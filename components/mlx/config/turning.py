@@ -53,11 +53,11 @@ def turn_two(draft: Draft, rules: dict[str, Rules]) -> None:
     full = rules.get(FULL) or rules.get("")
     sliding = rules.get(SLIDING)
     if full is not None:
-        put(draft, "rope_theta", full.theta)
+        set_key(draft, "rope_theta", full.theta)
         if full.kind != "default":
             draft.out["rope_scaling"] = numbers(draft, full)
     if sliding is not None:
-        put(draft, "rope_local_base_freq", sliding.theta)
+        set_key(draft, "rope_local_base_freq", sliding.theta)
         if sliding.kind != "default":
             refuse_kind(draft, sliding)
 
@@ -69,14 +69,14 @@ def turn_alike(draft: Draft, rules: dict[str, Rules]) -> None:
         what = f"mlx-lm's {draft.module} turns the positions of all types of layers alike"
         draft.wrong(what, first.path[0])
     reads = draft.arguments.read
-    put(draft, "rope_theta", first.theta)
+    set_key(draft, "rope_theta", first.theta)
     if "rope_parameters" in reads:
         draft.out["rope_parameters"] = numbers(draft, first, inner=True)
     if "rope_scaling" in reads and first.kind != "default":
         draft.out["rope_scaling"] = numbers(draft, first)
 
 
-def put(draft: Draft, key: str, value: Any) -> None:
+def set_key(draft: Draft, key: str, value: Any) -> None:
     """Set a key unless the config is silent."""
     if value is not None:
         draft.out[key] = value

@@ -3,31 +3,27 @@
 from __future__ import annotations
 
 from collections.abc import Generator, Mapping
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Self
 
-from composer.core.backend import SHORT
-from composer.core.component import Bound, Component, Facts, Spec, Token, method
+from composer.core.component import Component, Facts, Spec, Token, method
 from composer.core.errors import ComposerError, Problem
-from composer.core.signature import Signature
 from composer.formats import Headers
 from composer.generation.decoder import Prompt
 from composer.generation.generator import TextGenerator
 from composer.generation.options import GENERATED, GenerationOptions, validate_generation
 from composer.generation.text import Tokenizer, read_tokenizer
 
-from ...checkpoints.checkpoint import mixed
 from ...checkpoints.gemma4.checkpoint import TABLE, Decoder, read_decoder
 from ...checkpoints.gemma4.recipe import quantized
-from ...checkpoints.lora.adapters import AdapterFacts, read_adapters
-from ...checkpoints.lora.pair import projections
-from ...checkpoints.stamps import StampedFacts, hold, stamps
-from ...checkpoints.tokenizer import check_tokenizer, tokenizer_of
+from ...checkpoints.lora.adapters import AdapterFacts
+from ...checkpoints.stamps import hold
+from ...checkpoints.tokenizer import tokenizer_of
 from .. import loader
 from ..architecture import EMBEDS
 from ..decoder import MlxDecoder
 from ..device import device_of
 from ..lora import Adapters
+from .facts import adapters_of, decoder_facts, unsure
 from .model import load_model
 from .table import RowTable
 
@@ -37,7 +33,6 @@ if TYPE_CHECKING:
     from composer.formats.quantization import Scheme
 
 ROWS = "per_layer_inputs"
-NO_ROWS = "no embed_tokens_per_layer.weight, and no hidden_size_per_layer_input above 0"
 ABSENT: Any = object()  # a decoder without per-layer inputs has no such port
 
 
@@ -56,49 +51,10 @@ class Gemma4(Component, name="mlx.gemma4"):
 
     @classmethod
     def facts(cls, spec: Spec, headers: Headers | None) -> Facts:
-        """Bind D, V, L layers and their width P, and hold config and tensors together."""
+        """Bind D, V, L layers and their width P, checking config and tensors."""
         if headers is None or spec.weights is None:
-            return Facts(unknown=True, methods=_unsure(cls.methods))
-        decoder = read_decoder(spec.weights, headers)
-        checkpoint, settings = decoder.checkpoint, decoder.settings
-        tokenizer = tokenizer_of(spec, headers)
-        end = check_tokenizer(tokenizer, headers, checkpoint)
-        recipe, notes = quantized(spec, decoder)
-        adapters = _adapters(spec, headers, decoder).values()
-        files = [file for adapter in adapters for file in adapter.files]
-        short = SHORT[spec.precision] if isinstance(spec.precision, str) else None
-        dims = {
-            "D": Bound(checkpoint.table.width, checkpoint.table.witness),
-            "V": Bound(checkpoint.table.rows, checkpoint.table.witness),
-        }
-        if settings.per_layer.value:
-            norm = checkpoint.tensors["per_layer_projection_norm.weight"]
-            said = f"{spec.weights}: {norm.name} {list(norm.shape)}"
-            dims["L"] = Bound(
-                len(settings.layers),
-                f"{spec.weights}: the tensors of {len(settings.layers)} layers",
-            )
-            dims["P"] = Bound(settings.per_layer.value, said)
-        if short is None:
-            notes += mixed(decoder.loaded)
-        return StampedFacts(
-            dims=dims,
-            dtype=short or checkpoint.table.dtype,
-            nbytes=loader.nbytes(decoder.loaded, short, recipe)
-            + sum(adapter.nbytes for adapter in adapters),
-            mapped=sum(tensor.nbytes for tensor in decoder.table.values()),
-            methods=_ports(cls.methods, bool(settings.per_layer.value)),
-            missing_reasons={}
-            if settings.per_layer.value
-            else {"per_layer": f"{spec.weights}: {NO_ROWS}"},
-            notes=(
-                *decoder.notes,
-                *end,
-                *notes,
-                *(note for each in adapters for note in each.notes),
-            ),
-            stamps=stamps((*checkpoint.tensors.files, checkpoint.file, tokenizer, *files)),
-        )
+            return Facts(unknown=True, methods=unsure(cls.methods))
+        return decoder_facts(spec, spec.weights, headers, cls.methods)
 
     @classmethod
     def validate_options(cls, method: str, options: Mapping[str, Any]) -> None:
@@ -116,7 +72,7 @@ class Gemma4(Component, name="mlx.gemma4"):
         tokenizer = read_tokenizer(tokenizer_of(spec, headers))
         recipe, _ = quantized(spec, decoder)
         _runs_here(decoder, recipe, facts.dtype, device)
-        adapters = _adapters(spec, headers, decoder)
+        adapters = adapters_of(spec, headers, decoder)
         hold(facts)
         with mx.stream(device):
             precision = spec.precision if isinstance(spec.precision, str) else None
@@ -242,29 +198,6 @@ class Gemma4(Component, name="mlx.gemma4"):
         self.adapters.check(adapters)
         rows = {EMBEDS: embeds} if self.table is None else {EMBEDS: embeds, ROWS: per_layer}
         return Prompt(rows, adapters)
-
-
-def _adapters(spec: Spec, headers: Headers, decoder: Decoder) -> dict[str, AdapterFacts]:
-    return read_adapters(spec, headers, projections(decoder.checkpoint), decoder.borrowed)
-
-
-def _ports(methods: Mapping[str, Signature], per_layer: bool) -> dict[str, Signature] | None:
-    """Return the ports of a decoder without per-layer inputs; None for one that has them."""
-    if per_layer:
-        return None
-    return {
-        name: replace(each, inputs={k: v for k, v in each.inputs.items() if k != "per_layer"})
-        for name, each in methods.items()
-        if name != "per_layer"
-    }
-
-
-def _unsure(methods: Mapping[str, Signature]) -> dict[str, Signature]:
-    """Return the ports of a decoder that may or may not have per-layer inputs."""
-    return {
-        name: replace(each, optional=each.optional | ({"per_layer"} & each.inputs.keys()))
-        for name, each in methods.items()
-    }
 
 
 def _runs_here(

@@ -9,7 +9,7 @@ import numpy as np
 
 from ...models.attention import Attention
 from ...models.rotary import Rotary
-from .session import Session, put, take
+from .session import Session, bind_input, bind_output
 
 LEAST = 256  # rows
 
@@ -57,8 +57,8 @@ class Cache:
             "total": np.array(total, np.int32),
         }
         for name, array in counts.items():
-            put(self.binding, name, array)
-        take(self.binding, "logits", logits)
+            bind_input(self.binding, name, array)
+        bind_output(self.binding, "logits", logits)
         self.session.run(self.binding)
         self.read = total
 
@@ -74,10 +74,10 @@ class Cache:
                 if self.read:
                     grown[:, :, : self.read] = self.arrays[name][:, :, : self.read]
                 self.arrays[name] = grown
-                put(binding, f"past_{name}", grown)
-                take(binding, f"present_{name}", grown)
+                bind_input(binding, f"past_{name}", grown)
+                bind_output(binding, f"present_{name}", grown)
         self.tables = [angles.upto(room) for angles in self.angles]
         for number, (cos, sin) in enumerate(self.tables):
-            put(binding, f"cos{number}", cos)
-            put(binding, f"sin{number}", sin)
+            bind_input(binding, f"cos{number}", cos)
+            bind_input(binding, f"sin{number}", sin)
         self.binding, self.room = binding, room

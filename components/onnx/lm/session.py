@@ -71,13 +71,13 @@ class Session:
         raise ComposerError(Problem(code, f"{self.where}: {message}", hint=hint))
 
 
-def put(binding: Any, name: str, array: np.ndarray) -> None:
+def bind_input(binding: Any, name: str, array: np.ndarray) -> None:
     """Bind an input to an array's own memory, which must stay."""
     kind = array.dtype.type
     binding.bind_input(name, "cpu", 0, kind, list(array.shape), array.ctypes.data)
 
 
-def take(binding: Any, name: str, array: np.ndarray) -> None:
+def bind_output(binding: Any, name: str, array: np.ndarray) -> None:
     """Bind an output to an array's own memory, which must stay."""
     kind = array.dtype.type
     binding.bind_output(name, "cpu", 0, kind, list(array.shape), array.ctypes.data)
