@@ -542,7 +542,8 @@ def test_a_bundle_s_adapters_are_checked_where_they_are_named(tmp_path):
         "    4 comes from model.layers.0.mlp.down_proj.lora_a f32 [96, 4]\n"
         f"    8 comes from lora_parameters.rank in {CONFIG}",
         f"{path}:10:24: W285 repo/other/adapters.safetensors: there is neither adapter_config.json "
-        "nor lora_config.json beside it\n    hint: put the config that training wrote into the same folder",
+        "nor lora_config.json beside it\n"
+        "    hint: put the config that training wrote into the same folder",
     ]
     path.write_text(BUNDLE.replace("[speech]", "[speech, speech]"))
     write_adapter(tmp_path / "lora", W, mlx_lm_config(scale=20.0))
