@@ -73,21 +73,27 @@ class _Agreement:
         found = {}
         for value in values:
             what = f"{role} {value.name}"
+            stated = self.config.outputs.get(value.name) if role == "output" else None
+            dims = tuple(stated.shape) if stated else value.dims
             if value.dtype not in CARRIED:
                 self.report(
                     "W262",
                     f"{what} is {value.dtype}, which NumPy cannot carry",
                     hint=f"export it as one of {listed(CARRIED)}",
                 )
-            elif value.dims is None:
+            elif dims is None:
                 self.report(
                     "W262",
                     f"{what} declares no shape, so it cannot be wired",
-                    hint="export it with its axes, named where their length varies",
+                    hint="export it with its axes, named where their length varies"
+                    + f", or state them: outputs: {{{value.name}: {{shape: [...]}}}}"
+                    * (role == "output"),
                 )
             else:
-                batched = self.batched(role, what, value.dims, led)
-                found[value.name] = Tensor(role, value.name, value.dtype, value.dims, batched)
+                batched = self.batched(role, what, dims, led)
+                found[value.name] = Tensor(
+                    role, value.name, value.dtype, dims, batched, stated is not None
+                )
         return found
 
     def batched(self, role: str, what: str, dims: tuple[Dim, ...], led: bool) -> bool:
@@ -121,6 +127,7 @@ class _Agreement:
         """Report each name in the config that the file does not have."""
         mask, rows = self.config.mask, self.config.rows
         given = [(f"inputs.{name}", name, inputs) for name in self.config.inputs]
+        given += [(f"outputs.{name}", name, outputs) for name in self.config.outputs]
         if mask:
             given.append(("mask.input", mask.input, inputs))
             given += [("mask.of", mask.of, inputs)] if mask.of else []

@@ -14,13 +14,17 @@ PLAIN = InputKnobs()
 
 @dataclass(frozen=True)
 class Tensor:
-    """An input or output as the file declares it; `batched` where ports leave out its axis 0."""
+    """An input or output; `batched` where ports leave out its axis 0.
+
+    `dims` are what the file declares, or with `stated` what the config states instead.
+    """
 
     role: str
     name: str
     dtype: str
     dims: tuple[Dim, ...]
     batched: bool
+    stated: bool = False
 
     def __str__(self) -> str:
         return f"{self.role} {self.name} {shape(self.dims)}"

@@ -9,6 +9,7 @@ import numpy as np
 
 from composer.core.backend import LONG, SHORT
 from composer.core.component import Component, Facts, Spec
+from composer.core.errors import ComposerError
 from composer.core.ports import FLOATS
 from composer.core.signature import CALL, OUT
 
@@ -18,6 +19,7 @@ from .contract import Contract, Tensor
 from .knobs import GraphConfig
 from .ports import output_names, ports_of
 from .session import Session, fail, fed
+from .versions import version_problems
 
 if TYPE_CHECKING:
     from composer.core.placement import Placement
@@ -29,6 +31,12 @@ class GraphFacts(StampedFacts):
     """What was read of a file, to be compared with what is loaded."""
 
     contract: Contract | None = None
+
+
+STALE = (
+    "if the file declares a shape that it does not compute, state the true one in the config: "
+    "outputs: {NAME: {shape: [...]}}"
+)
 
 
 @dataclass(frozen=True)
@@ -60,6 +68,9 @@ class Graph(Component, name="onnx.graph"):
         if headers is None or spec.weights is None:
             return Facts(unknown=True)
         signature = headers.onnx(spec.weights)
+        problems = list(version_problems(signature))
+        if errors := [each for each in problems if each.severity == "error"]:
+            raise ComposerError(errors)
         contract = agree(signature, spec.config)
         method, dims = ports_of(contract)
         floats = [port.dtype for port in method.returns.values() if port.dtype in FLOATS]
@@ -69,6 +80,7 @@ class Graph(Component, name="onnx.graph"):
             nbytes=signature.nbytes,
             methods={CALL: method},
             contract=contract,
+            notes=tuple(problems),
             stamps=stamps(signature.files),
         )
 
@@ -165,7 +177,7 @@ class Graph(Component, name="onnx.graph"):
         if SHORT.get(array.dtype.name) != tensor.dtype:
             wrong = f"came out as {array.dtype.name}, but is {tensor.dtype}"
         if wrong:
-            fail(contract, "R535", f"{tensor} {wrong}", fed(feeds))
+            fail(contract, "R535", f"{tensor} {wrong}", fed(feeds), hint=STALE)
         if tensor.dtype in FLOATS and not np.isfinite(array).all():
             self._unfinite(tensor, array, feeds)
         array = array[0] if tensor.batched else array

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Literal, Self
 
 from pydantic import Field, model_validator
@@ -53,6 +54,25 @@ class InputKnobs(ComponentConfig):
     def _fill_pads(self) -> Self:
         if "fill" in self.model_fields_set and self.pad is None:
             raise ValueError("fill does nothing without pad")
+        return self
+
+
+class OutputKnobs(ComponentConfig):
+    """The shape of an output as the file computes it, where it declares another or none."""
+
+    shape: list[int | str | None] = Field(
+        max_length=16,
+        description="each axis: a number, a name for a length that varies, or null; it replaces "
+        "what the file declares and is checked on every run",
+    )
+
+    @model_validator(mode="after")
+    def _lengths(self) -> Self:
+        for dim in self.shape:
+            if isinstance(dim, int) and not 0 <= dim < 2**31:
+                raise ValueError(f"{dim} is not the length of an axis")
+            if isinstance(dim, str) and not re.fullmatch(r"[A-Za-z_]\w{0,63}", dim):
+                raise ValueError(f"{dim!r} is not a name of letters, digits and underscores")
         return self
 
 
@@ -119,6 +139,9 @@ class GraphConfig(ComponentConfig):
     )
     inputs: dict[str, InputKnobs] = Field(
         default={}, description="by the input's name in the file: layout, pad, fill"
+    )
+    outputs: dict[str, OutputKnobs] = Field(
+        default={}, description="by the output's name in the file: its true shape"
     )
     mask: Mask | None = Field(None, description="the input that marks what is no padding")
     rows: Rows | None = Field(None, description="how many rows come out, checked on every run")

@@ -74,7 +74,10 @@ class Session:
             ("input", self.contract.inputs, self.session.get_inputs()),
             ("output", self.contract.outputs, self.session.get_outputs()),
         ):
-            before = {name: (t.dtype, t.dims) for name, t in wanted.items()}
+            before = {
+                name: (tensor.dtype, None if tensor.stated else tensor.dims)
+                for name, tensor in wanted.items()
+            }
             after = {value.name: (_dtype(value.type), tuple(value.shape)) for value in found}
             if list(before) == list(after) and all(_alike(before[n], after[n]) for n in before):
                 continue
@@ -131,10 +134,14 @@ def _dtype(text: str) -> str:
 def _alike(before: tuple[str, Any], after: tuple[str, Any]) -> bool:
     """Compare a declared tensor with a loaded one, whose shape may have become more certain."""
     (dtype, dims), (found_dtype, found) = before, after
-    if dtype != found_dtype or len(dims) != len(found):
+    if dims is None or dtype != found_dtype:
+        return dtype == found_dtype
+    if len(dims) != len(found):
         return False
     return all(not isinstance(d, int) or d == f for d, f in zip(dims, found, strict=True))
 
 
 def _listed(tensors: Mapping[str, tuple[str, Any]]) -> str:
-    return "; ".join(f"{name} {dtype} {shape(dims)}" for name, (dtype, dims) in tensors.items())
+    return "; ".join(
+        f"{name} {dtype} {shape(dims or ())}" for name, (dtype, dims) in tensors.items()
+    )

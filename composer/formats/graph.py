@@ -49,6 +49,13 @@ MAX_DEPTH = 16
 Operator = tuple[str, str]
 
 
+# They copy or convert values of any type.
+MOVES = frozenset(
+    "Cast Concat Flatten Gather GatherND Identity Reshape Shape Size Slice Split Squeeze Transpose"
+    " Unsqueeze".split()
+)
+
+
 @dataclass(frozen=True, slots=True)
 class Node:
     """A node's inputs, including outer names that its subgraphs read, and its outputs."""
@@ -59,7 +66,10 @@ class Node:
 
 
 class GraphWalker:
-    """Visit every graph of a model once, subgraphs and functions included."""
+    """Visit every graph of a model once, subgraphs and functions included.
+
+    `bfloat16` are the operators that compute with a stored bfloat16 tensor, with one such tensor.
+    """
 
     def __init__(
         self, location: Location, window: Window, initializers: Initializers, report: Report
@@ -69,6 +79,7 @@ class GraphWalker:
         self.initializers = initializers
         self.report = report
         self.operators: set[Operator] = set()
+        self.bfloat16: dict[str, str] = {}
 
     def graph(self, span: Span, depth: int = 0) -> tuple[dict[str, Any], set[str], set[str]]:
         """Return a graph's fields, its initializers' names and the outer names that it reads."""
@@ -138,6 +149,9 @@ class GraphWalker:
         parts = message(self.window, span, NODE)
         inputs = set(filter(None, parts["inputs"]))
         self.operators.add((parts["domain"] or "", parts["op"] or ""))
+        if parts["op"] not in MOVES:
+            for name in sorted(inputs & self.initializers.bfloat16):
+                self.bfloat16.setdefault(parts["op"] or "", name)
         for attribute in parts["attributes"]:
             inner = message(self.window, attribute, ATTRIBUTE)
             sparse = [self._values(span) for span in (inner["sparse"], *inner["sparses"]) if span]

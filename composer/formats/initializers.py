@@ -82,6 +82,7 @@ class Initializers:
         self.external: list[External] = []
         self.nbytes = 0
         self.sizes: dict[str, int | None] = {}
+        self.bfloat16: set[str] = set()
 
     def add(self, span: Span) -> str:
         """Measure one tensor and return its name."""
@@ -94,6 +95,8 @@ class Initializers:
         if not addressable(dims):
             self._wrong("S444", name, f"has the dims {show(str(dims))}, which are out of range")
             return name
+        if dtype == "bf16":
+            self.bfloat16.add(name)
         count = prod(dims)
         nbytes = (count * bits + 7) // 8
         self.nbytes += nbytes

@@ -42,15 +42,20 @@ class OnnxValue:
 
 @dataclass(frozen=True, eq=False)
 class OnnxSignature:
-    """An ONNX file's inputs, outputs, opsets, external data and size in bytes."""
+    """An ONNX file's inputs, outputs, versions, external data and size in bytes.
+
+    `bfloat16` are the operators that compute with a stored bfloat16 tensor, with one such tensor.
+    """
 
     file: Location
     inputs: tuple[OnnxValue, ...]
     outputs: tuple[OnnxValue, ...]
+    ir: int
     opsets: Mapping[str, int]
     domains: frozenset[str]
     external: tuple[External, ...]
     nbytes: int
+    bfloat16: Mapping[str, str]
 
     @property
     def files(self) -> tuple[Location, ...]:
@@ -108,7 +113,17 @@ def _read(location: Location, window: Window, files: Files) -> OnnxSignature:
     report.finish()
     domains = frozenset(domain for domain, _ in walker.operators)
     external = tuple(initializers.external)
-    return OnnxSignature(location, inputs, outputs, opsets, domains, external, initializers.nbytes)
+    return OnnxSignature(
+        location,
+        inputs,
+        outputs,
+        model["ir"],
+        opsets,
+        domains,
+        external,
+        initializers.nbytes,
+        walker.bfloat16,
+    )
 
 
 def _opsets(

@@ -16,7 +16,7 @@ from onnx import TensorProto, helper
 from onnx_graphs import DIMS, MELS, constant, encode, encoder, mel, save, value
 from pydantic import ValidationError
 
-from composer.components.onnx.graph import Graph
+from composer.components.onnx.graph import STALE, Graph
 from composer.components.onnx.knobs import Pad, Rows
 from composer.core.component import Spec
 from composer.core.errors import ComposerError
@@ -148,7 +148,7 @@ def test_a_batch_whose_name_the_exporter_lost_must_be_one_at_run(at):
     assert refusal(load(path), x=np.ones((3, 2), np.float32)) == (
         "R535 repo/onnx/encoder.onnx: output y [y_dim_0, 1, 2] has 3 on axis 0, which is the "
         "batch\n"
-        "    fed x float32 [1, 3, 2]"
+        f"    fed x float32 [1, 3, 2]\n    hint: {STALE}"
     )
 
 
@@ -242,8 +242,35 @@ def test_an_unknown_rank_is_refused(at):
     path = save(at, [node], [value("x", "f32", [1, "n"])], [output])
     assert refusal(facts_of, path).splitlines() == [
         "repo/onnx/encoder.onnx: W262 output y declares no shape, so it cannot be wired",
-        "    hint: export it with its axes, named where their length varies",
+        "    hint: export it with its axes, named where their length varies, or state them: "
+        "outputs: {y: {shape: [...]}}",
     ]
+    graph = load(path, outputs={"y": {"shape": [1, "rows"]}})
+    assert graph(x=np.float32([4, 5])).tolist() == [4, 5]
+
+
+@pytest.mark.parametrize("rows", ["n_frames", 7, "T"])
+def test_a_stale_shape_is_replaced_by_the_one_that_the_author_states(at, rows):
+    path = encoder(at, rows=rows)
+    if rows != "T":
+        assert "R535" in refusal(load(path), input_features=mel(8))
+    stated = {"audio_embeds": {"shape": [1, "rows", DIMS]}}
+    assert ports(path, outputs=stated)[1] == {"out": f"f32 rows {DIMS}"}
+    np.testing.assert_allclose(
+        load(path, outputs=stated)(input_features=mel(8)), encode(mel(8)), atol=1e-6
+    )
+    wrong = {"audio_embeds": {"shape": [1, "rows", DIMS + 1]}}
+    assert refusal(load(path, outputs=wrong), input_features=mel(8)).startswith(
+        f"R535 repo/onnx/encoder.onnx: output audio_embeds [1, rows, {DIMS + 1}] has {DIMS} on "
+        "axis 2"
+    )
+
+
+def test_the_shape_of_an_output_that_the_file_lacks_is_refused(at):
+    assert refusal(facts_of, encoder(at), outputs={"audio_embed": {"shape": [1]}}) == (
+        "repo/onnx/encoder.onnx: W260 outputs.audio_embed: the file has no output 'audio_embed'\n"
+        "    hint: did you mean 'audio_embeds'?; outputs: audio_embeds"
+    )
 
 
 # Runs
@@ -421,7 +448,7 @@ def test_an_output_that_breaks_its_declared_dims_is_refused(at):
     assert refusal(load(path), input_features=mel(8)) == (
         "R535 repo/onnx/encoder.onnx: output audio_embeds [1, n_frames, 4] has 4 on axis 1, but "
         "'n_frames' is 8 on axis 2 of input input_features [1, 3, n_frames]\n"
-        "    fed input_features float32 [1, 3, 8]"
+        f"    fed input_features float32 [1, 3, 8]\n    hint: {STALE}"
     )
     # where `rows` counts them, the file's slip does no harm
     assert ports(path, rows={"stride": 2})[1] == {"out": f"f32 audio_embeds_rows {DIMS}"}
@@ -547,7 +574,7 @@ def test_every_knob_is_described():
     schema = Graph.Config.model_json_schema()
     fields = [*schema["properties"].values()]
     fields += [f for d in schema["$defs"].values() for f in d["properties"].values()]
-    assert len(fields) == 19
+    assert len(fields) == 21
     assert all(field["description"] for field in fields)
 
 
@@ -687,7 +714,7 @@ def test_every_code_has_a_page():
     root = Path(__file__).parents[2]
     sources = "".join(p.read_text() for p in (root / "components" / "onnx").glob("*.py"))
     codes = set(re.findall(r'"([WR]\d{3})"', sources))
-    assert len(codes) == 18
+    assert len(codes) == 20
     for code in codes:
         page = (root / "docs" / "errors" / f"{code}.md").read_text()
         assert page.startswith(f"# {code} ")
@@ -698,7 +725,7 @@ import sys
 from pathlib import Path
 import numpy, onnxruntime
 from composer.core.component import Spec
-from composer.components.onnx.graph import Graph
+from composer.components.onnx.graph import STALE, Graph
 from composer.formats import Headers
 from composer.core.location import Location
 from composer.core.placement import Placement
