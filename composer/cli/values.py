@@ -19,17 +19,6 @@ if TYPE_CHECKING:
     from composer.core.signature import Option
     from composer.formats.audio import Channel
     from composer.graph.graph import Graph
-    from composer.runtime.bundle import Bundle
-
-
-def task_values(
-    bundle: Bundle, task: str | None, given: list[str] | None, set: list[str] | None
-) -> tuple[dict[str, Any], dict[str, dict[str, Any]]]:
-    """Return the inputs and the options of a task, those of its replayed steps among them."""
-    from composer.comparison.steps import with_steps
-
-    graph = with_steps(bundle.checked).graphs[bundle.task(task)]
-    return inputs(graph, given), settings(graph, set)
 
 
 def inputs(

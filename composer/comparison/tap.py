@@ -63,17 +63,28 @@ def with_replayed_steps(
 def dump_of(
     bundle: Bundle, task: str, result: Result, options: Mapping[str, Mapping[str, Any]] | None
 ) -> Dump:
-    """Return a run with all values tapped as a dump."""
+    """Return a run with all values tapped as a dump.
+
+    A float output without an element, such as log-probabilities that no option asked for, is left out: nothing
+    could be compared with it.
+    """
     graph = bundle.checked.graphs[task]
     if not graph.values.keys() <= result.taps.keys():
         message = "the audio is split, but a dump has only one piece"
         raise ComposerError(Problem("R549", message, hint="give a clip of one piece"))
     stages = {name: stage(graph, name, result.taps[name]) for name in graph.values}
+    for name in stages.keys() - graph.inputs.keys():
+        if _is_empty(stages[name].value):
+            del stages[name]
     made = {name: stages[name] for name in graph.inputs}
     texts = {name: each.value for name, each in made.items() if isinstance(each.value, str)}
     about = made_from(bundle, task, texts, options or {})
     about["digests"] = {n: digest(each.value) for n, each in made.items() if n not in texts}
     return Dump(stages, about)
+
+
+def _is_empty(value: Any) -> bool:
+    return isinstance(value, np.ndarray) and value.dtype.kind == "f" and not value.size
 
 
 def stage(graph: Graph, name: str, value: Any) -> Stage:

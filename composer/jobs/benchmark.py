@@ -11,7 +11,7 @@ from composer.benchmarking.child import Case
 from composer.benchmarking.measure import Measured, Turns, measure
 from composer.benchmarking.process import Run, Start
 from composer.comparison.dump import digest
-from composer.formats.audio import Audio
+from composer.formats.audio import Audio, Clip
 from composer.graph.graph import Graph
 from composer.jobs.bundle import Options
 from composer.jobs.progress import OnProgress, Progress, no_progress
@@ -112,7 +112,7 @@ def _prepare(
     audio = {name: value for name, value in values.items() if isinstance(value, Audio)}
     plain = {name: value for name, value in inputs.items() if name not in audio}
     made_by = made_from(bundle, graph.task, plain, set)
-    made_by["inputs"] |= {n: str(v) for n, v in inputs.items() if isinstance(v, str | Path)}
+    made_by["inputs"] |= {n: str(v) for n, v in inputs.items() if isinstance(v, str | Path | Clip)}
     made_by["digests"] = {name: digest(each) for name, each in audio.items()}
     case = Case(options, graph.task, inputs, set)
     return _Prepared(case, sum(each.seconds for each in audio.values()), made_by)

@@ -11,6 +11,7 @@ from composer.comparison.dump import Dump
 from composer.comparison.steps import with_steps
 from composer.comparison.tap import tap, with_floor, with_replayed_steps
 from composer.core.errors import ComposerError, Problem
+from composer.graph.graph import Graph
 from composer.jobs.bundle import AnyBundle, Options, opened
 from composer.jobs.progress import OnProgress, Progress, no_progress
 from composer.runtime.bundle import Bundle
@@ -76,6 +77,11 @@ def in_precision(options: BundleOptions, dtype: str) -> BundleOptions:
         known = ready.checked.components
         names = [name for name, each in known.items() if "precision" in each.cls.accepts]
     return replace(options, precision=dict.fromkeys(names, dtype))
+
+
+def stepped_graph(bundle: Bundle, task: str | None) -> Graph:
+    """Return a task's graph with the replayed steps of its decoders, whose options can be set."""
+    return with_steps(bundle.checked).graphs[bundle.task(task)]
 
 
 @contextmanager

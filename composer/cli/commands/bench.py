@@ -18,17 +18,17 @@ from typing import Annotated
 
 import typer
 
-from composer.cli.opening import BundleFlags, opens
-from composer.cli.options import Inputs, Json, Settings, Task, pairs
+from composer.cli.flags import BundleFlags, TaskFlags, with_flags
+from composer.cli.options import Json, pairs
 from composer.cli.printing import note, say
 from composer.cli.progress import showing
 from composer.core.output import as_json
 
 
-@opens()
+@with_flags()
 def command(
     bundle: BundleFlags,
-    input: Inputs = None,
+    flags: TaskFlags,
     vs: Annotated[
         str | None,
         typer.Option(metavar="OTHER", help="Measure this bundle as well, in turns with the first, "
@@ -58,8 +58,6 @@ def command(
         int, typer.Option(min=0, metavar="N", help="Do N starts and runs before, which do "
                           "not count.")
     ] = 1,
-    task: Task = None,
-    set: Settings = None,
     json: Json = False,
 ) -> None:  # fmt: skip
     from composer.benchmarking.measure import Turns
@@ -72,14 +70,14 @@ def command(
         raise typer.BadParameter("--vs-input gives inputs to another bundle: name it by --vs")
     with showing() as progress:
         with bundle.open() as opened:
-            graph = speech_graph(opened, task)
-            clips = own_clips(opened, graph, pairs(input, "--input", "NAME=VALUE"))
-            given = [*(input or ()), *(f"{name}={clip}" for name, clip in clips.items())]
-            values, options = inputs(graph, given), settings(graph, set)
+            graph = speech_graph(opened, flags.task)
+            clips = own_clips(opened, graph, pairs(flags.input, "--input", "NAME=VALUE"))
+            given = [*(flags.input or ()), *(f"{name}={clip}" for name, clip in clips.items())]
+            values, options = inputs(graph, given), settings(graph, flags.set)
         other, other_values = _other(bundle, vs, vs_variant, vs_precision), None
         if other:
             with other.open() as opened:
-                graph = speech_graph(opened, task if task in opened.tasks else None)
+                graph = speech_graph(opened, flags.task if flags.task in opened.tasks else None)
                 other_values = inputs(graph, vs_input or given)
         for name, clip in clips.items():
             note(f"no audio is given; taking -i {name}={clip}")
@@ -88,7 +86,7 @@ def command(
             other=other.options() if other else None,
             inputs=values,
             other_inputs=other_values,
-            task=task,
+            task=flags.task,
             options=options,
             turns=Turns(starts, runs, warmup),
             progress=progress,

@@ -21,8 +21,7 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
-from composer.cli.opening import BundleFlags, opens
-from composer.cli.options import Inputs, Settings, Task
+from composer.cli.flags import BundleFlags, TaskFlags, with_flags
 from composer.cli.printing import note, report, say
 from composer.cli.progress import showing
 from composer.cli.results import cut_warning
@@ -36,19 +35,16 @@ RESET = "/reset"
 HELLO = f"{RESET} begins anew, Ctrl-C stops an answer, Ctrl-D ends"
 
 
-@opens()
+@with_flags()
 def command(
     bundle: BundleFlags,
-    input: Inputs = None,
-    task: Task = None,
-    set: Settings = None,
+    flags: TaskFlags,
 ) -> None:
-    from composer.cli.values import inputs, settings
     from composer.jobs.converse import converse, find_turns
 
     with bundle.open() as opened:
-        graph = find_turns(opened, task).graph
-        values, options = inputs(graph, input), settings(graph, set)
+        graph = find_turns(opened, flags.task).graph
+        values, options = flags.read(graph)
         with showing() as progress:
             talk = converse(
                 opened, task=graph.task, inputs=values, options=options, progress=progress

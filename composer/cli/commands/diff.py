@@ -18,8 +18,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from composer.cli.opening import BundleFlags, opens
-from composer.cli.options import Force, Inputs, Json, Settings, Task
+from composer.cli.flags import BundleFlags, TaskFlags, with_flags
+from composer.cli.options import Force, Json
 from composer.cli.printing import say
 from composer.cli.progress import showing
 from composer.core.errors import DIFFERS
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from composer.runtime.bundle import Bundle
 
 
-@opens()
+@with_flags()
 def command(
     reference: Annotated[
         str,
@@ -40,7 +40,7 @@ def command(
                        "the inputs of -i.", show_default=False),
     ],
     bundle: BundleFlags,
-    input: Inputs = None,
+    flags: TaskFlags,
     tolerance: Annotated[
         float | None,
         typer.Option(metavar="X", help="Allow so much relative error at every stage, 0 to 1, in "
@@ -66,8 +66,6 @@ def command(
         typer.Option(metavar="COMPONENT=DTYPE", help="Run a component of the reference so. May be "
                      "repeated."),
     ] = None,
-    task: Task = None,
-    set: Settings = None,
 ) -> None:  # fmt: skip
     from composer.comparison.report import as_json as report_json
     from composer.comparison.report import junit as report_junit
@@ -77,16 +75,16 @@ def command(
     if junit:
         require_free(junit, force)
     first = replace(bundle, name=reference, variant=ref_variant, precision=ref_precision, lock=None)
-    _check_flags(first, bundle, input, task, set)
+    _check_flags(first, bundle, flags)
     make_gate(tolerance, any_float)  # refuses a tolerance before anything is run
     with showing() as progress:
-        expected = _reference(first, task, input, set, progress)
+        expected = _reference(first, flags, progress)
         with _candidate(bundle) as candidate:
-            options = _options(candidate, expected, task, set)
+            options = _options(candidate, expected, flags)
             found = compare(
                 expected,
                 candidate,
-                task=task,
+                task=flags.task,
                 options=options,
                 tolerance=tolerance,
                 any_float=any_float,
@@ -100,23 +98,16 @@ def command(
         raise typer.Exit(DIFFERS)
 
 
-def _reference(
-    bundle: BundleFlags,
-    task: str | None,
-    input: list[str] | None,
-    set: list[str] | None,
-    progress: OnProgress,
-) -> Dump:
+def _reference(bundle: BundleFlags, flags: TaskFlags, progress: OnProgress) -> Dump:
     """Return the reference's dump: read, or made by its bundle, which is closed afterwards."""
-    from composer.cli.values import task_values
     from composer.comparison.dump import read_dump
-    from composer.jobs.record import record
+    from composer.jobs.record import record, stepped_graph
 
     if is_dump(bundle.name):
         return read_dump(Path(bundle.name))
     with bundle.open() as opened:
-        values, options = task_values(opened, task, input, set)
-        return record(opened, values, task=task, options=options, progress=progress)
+        values, options = flags.read(stepped_graph(opened, flags.task))
+        return record(opened, values, task=flags.task, options=options, progress=progress)
 
 
 @contextmanager
@@ -130,18 +121,17 @@ def _candidate(bundle: BundleFlags) -> Iterator[Dump | Bundle]:
         yield opened
 
 
-def _options(
-    candidate: Dump | Bundle, reference: Dump, task: str | None, set: list[str] | None
-) -> Options | None:
+def _options(candidate: Dump | Bundle, reference: Dump, flags: TaskFlags) -> Options | None:
     """Return the options of `--set` as the candidate's task takes them."""
-    from composer.cli.values import task_values
+    from composer.cli.values import settings
     from composer.comparison.dump import Dump
     from composer.jobs.compare import same_task
+    from composer.jobs.record import stepped_graph
 
     if isinstance(candidate, Dump):
         return None
-    name = task or same_task(reference, candidate.tasks)
-    return task_values(candidate, name, None, set)[1]
+    name = flags.task or same_task(reference, candidate.tasks)
+    return settings(stepped_graph(candidate, name), flags.set)
 
 
 def is_dump(name: str) -> bool:
@@ -149,20 +139,14 @@ def is_dump(name: str) -> bool:
     return name.endswith(".safetensors")
 
 
-def _check_flags(
-    first: BundleFlags,
-    second: BundleFlags,
-    given: list[str] | None,
-    task: str | None,
-    set: list[str] | None,
-) -> None:
+def _check_flags(first: BundleFlags, second: BundleFlags, flags: TaskFlags) -> None:
     """Refuse options that nothing would read."""
-    if is_dump(first.name) and (given or first.variant or first.precision):
+    if is_dump(first.name) and (flags.input or first.variant or first.precision):
         raise typer.BadParameter(
             f"{first.name} is a dump and holds its inputs: leave out -i, --ref-variant and "
             "--ref-precision"
         )
     if is_dump(second.name) and second != BundleFlags(second.name):
         raise typer.BadParameter(f"{second.name} is a dump: leave out what places a bundle")
-    if is_dump(first.name) and is_dump(second.name) and (task or set):
+    if is_dump(first.name) and is_dump(second.name) and (flags.task or flags.set):
         raise typer.BadParameter("both are dumps, and nothing is run: leave out --task and --set")

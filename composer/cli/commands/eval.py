@@ -22,16 +22,10 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from composer.cli.opening import BundleFlags, opens
+from composer.cli.flags import BundleFlags, SpeechFlags, with_flags
 from composer.cli.options import (
     Force,
-    InFlight,
-    Inputs,
     Json,
-    Language,
-    Settings,
-    Task,
-    with_language,
 )
 from composer.cli.printing import note, say, shown
 from composer.cli.progress import showing
@@ -44,7 +38,7 @@ if TYPE_CHECKING:
 COLOURS = {"S": "\x1b[33m", "D": "\x1b[31m", "I": "\x1b[34m"}
 
 
-@opens()
+@with_flags()
 def command(
     bundle: BundleFlags,
     data: Annotated[
@@ -53,6 +47,7 @@ def command(
                        "or a folder of clips with metadata, or with a text beside each.",
                        show_default=False),
     ],
+    speech: SpeechFlags,
     output: Annotated[
         Path | None,
         typer.Option("-o", "--output-dir", metavar="DIR", help="Keep results, report and an HTML "
@@ -81,33 +76,27 @@ def command(
     show: Annotated[
         int, typer.Option(min=0, metavar="N", help="Show the alignment of the N worst.")
     ] = 3,
-    input: Inputs = None,
-    language: Language = None,
-    task: Task = None,
-    jobs: InFlight = 2,
-    set: Settings = None,
     json: Json = False,
 ) -> None:  # fmt: skip
-    from composer.cli.values import inputs, settings
     from composer.jobs.evaluate import evaluate
     from composer.jobs.speech import speech_graph
 
     with bundle.open() as opened, showing() as show_progress:
-        graph = speech_graph(opened, task)
-        given = with_language(graph, input, language)
+        graph = speech_graph(opened, speech.task)
+        values, options = speech.read(graph)
         found = evaluate(
             opened,
             data,
             task=graph.task,
-            inputs=inputs(graph, given),
-            options=settings(graph, set),
+            inputs=values,
+            options=options,
             normalizer=normalizer,
             text_field=text,
             by=by or (),
             against=against,
             folder=output,
             force=force,
-            in_flight=jobs,
+            in_flight=speech.jobs,
             progress=show_progress,
         )
     _print(found, by or (), show, json)

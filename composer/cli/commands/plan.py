@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from composer.cli.opening import BundleFlags, opens
+from composer.cli.flags import BundleFlags, with_flags
 from composer.cli.options import (
     Task,
 )
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from composer.runtime.plan import Plan
 
 
-@opens("trust")
+@with_flags("trust")
 def command(
     bundle: BundleFlags,
     task: Task = None,

@@ -35,7 +35,7 @@ def command(
     lock: LockFile = None,
     json: Json = False,
 ) -> None:
-    from composer.cli.opening import BundleFlags
+    from composer.cli.flags import BundleFlags
     from composer.drawing.text import size
     from composer.jobs.pull import pull
 

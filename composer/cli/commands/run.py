@@ -15,15 +15,12 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from composer.cli.opening import BundleFlags, opens
+from composer.cli.flags import BundleFlags, TaskFlags, with_flags
 from composer.cli.options import (
     ChannelOf,
     Force,
-    Inputs,
     Json,
     Partial,
-    Settings,
-    Task,
 )
 from composer.cli.printing import note, say, verdict_json, waiting
 from composer.cli.results import as_lines, as_text, cut_warning, result_json
@@ -35,19 +32,17 @@ if TYPE_CHECKING:
     from composer.runtime.result import Result
 
 
-@opens()
+@with_flags()
 def command(
     bundle: BundleFlags,
-    input: Inputs = None,
+    flags: TaskFlags,
     channel: ChannelOf = None,
     partial: Partial = False,
     force: Force = False,
-    task: Task = None,
     stream: Annotated[
         bool, typer.Option("--stream", help="Print the text as it is decoded.")
     ] = False,
     json: Json = False,
-    set: Settings = None,
     taps: Annotated[
         Path | None,
         typer.Option(metavar="FILE", help="Keep every value of the graph in a .safetensors file."),
@@ -69,14 +64,14 @@ def command(
         raise typer.BadParameter("--stream prints text and --json one object: choose one")
     try:
         with bundle.open() as opened:
-            graph = opened.checked.graphs[opened.task(task)]
+            graph = opened.checked.graphs[opened.task(flags.task)]
             given: dict[str, Any] = {
                 "task": graph.task,
-                "options": settings(graph, set),
+                "options": settings(graph, flags.set),
                 "feed": read_feed(feed) if feed else {},
                 "taps": taps is not None,
             }
-            values = inputs(graph, input, chosen, partial)
+            values = inputs(graph, flags.input, chosen, partial)
             opened.fetch(graph.task)
             if stream:
                 result = _streamed(opened, given, values)

@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from composer.cli.opening import BundleFlags, opens, require_dtype
-from composer.cli.options import Force, Inputs, Settings, Task
+from composer.cli.flags import BundleFlags, TaskFlags, require_dtype, with_flags
+from composer.cli.options import Force
 from composer.cli.printing import count, note
 from composer.cli.progress import showing
 from composer.core.output import require_free, write_file
@@ -25,16 +25,16 @@ if TYPE_CHECKING:
     from composer.runtime.opening import BundleOptions
 
 
-@opens()
+@with_flags()
 def command(
     bundle: BundleFlags,
+    flags: TaskFlags,
     output: Annotated[
         Path,
         typer.Option("-o", "--output", metavar="FILE", help="Write the dump to this .safetensors "
                      "file.", show_default=False),
     ],
     force: Force = False,
-    input: Inputs = None,
     floor: Annotated[
         str | None,
         typer.Option(metavar="DTYPE", help="Run once more with every component that has a "
@@ -45,11 +45,8 @@ def command(
         typer.Option(metavar="NAME", help="Run once more as this variant, on another backend for "
                      "one, and keep how far that is as each stage's noise."),
     ] = None,
-    task: Task = None,
-    set: Settings = None,
 ) -> None:  # fmt: skip
-    from composer.cli.values import task_values
-    from composer.jobs.record import measure_floor, record
+    from composer.jobs.record import measure_floor, record, stepped_graph
 
     if output.suffix != ".safetensors":
         raise typer.BadParameter(f"a dump is a .safetensors file, and {output} is called otherwise")
@@ -57,10 +54,12 @@ def command(
     other = _floor(bundle, floor, floor_variant)
     with showing() as progress:
         with bundle.open() as opened:
-            values, options = task_values(opened, task, input, set)
-            dump = record(opened, values, task=task, options=options, progress=progress)
+            values, options = flags.read(stepped_graph(opened, flags.task))
+            dump = record(opened, values, task=flags.task, options=options, progress=progress)
         if other:
-            dump = measure_floor(dump, other, values, task=task, options=options, progress=progress)
+            dump = measure_floor(
+                dump, other, values, task=flags.task, options=options, progress=progress
+            )
     write_file(output, dump.pack())
     note(f"{output}: {count(len(dump.stages), 'stage')}")
 

@@ -20,17 +20,11 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from composer.cli.opening import BundleFlags, opens
+from composer.cli.flags import BundleFlags, SpeechFlags, with_flags
 from composer.cli.options import (
     ChannelOf,
     Force,
-    InFlight,
-    Inputs,
-    Language,
     Partial,
-    Settings,
-    Task,
-    with_language,
 )
 from composer.cli.printing import note
 from composer.cli.progress import showing
@@ -42,7 +36,7 @@ if TYPE_CHECKING:
     from composer.jobs.progress import Progress
 
 
-@opens()
+@with_flags()
 def command(
     bundle: BundleFlags,
     clips: Annotated[
@@ -50,6 +44,7 @@ def command(
         typer.Argument(metavar="CLIP...", help="Audio files, folders of them, or - for stdin.",
                        show_default=False),
     ],
+    speech: SpeechFlags,
     format: Annotated[
         str,
         typer.Option("-f", "--format", metavar="NAME", help="txt: a line for each clip. json: one "
@@ -61,8 +56,6 @@ def command(
         typer.Option("-o", "--output-dir", metavar="DIR", help="Write a file for each clip, named "
                      "after it, or transcripts.jsonl."),
     ] = None,
-    input: Inputs = None,
-    language: Language = None,
     force: Force = False,
     resume: Annotated[
         bool,
@@ -70,11 +63,8 @@ def command(
     ] = False,
     channel: ChannelOf = None,
     partial: Partial = False,
-    task: Task = None,
-    jobs: InFlight = 2,
-    set: Settings = None,
 ) -> None:  # fmt: skip
-    from composer.cli.values import chosen_channel, inputs, settings
+    from composer.cli.values import chosen_channel
     from composer.jobs.output_format import output_format
     from composer.jobs.speech import speech_graph
     from composer.jobs.transcribe import transcribe as transcribe_clips
@@ -97,9 +87,8 @@ def command(
             writer.follow(step)
             show(step)
 
-        graph = speech_graph(opened, task)
-        given = with_language(graph, input, language)
-        values, options = inputs(graph, given), settings(graph, set)
+        graph = speech_graph(opened, speech.task)
+        values, options = speech.read(graph)
         try:
             found = transcribe_clips(
                 opened,
@@ -109,7 +98,7 @@ def command(
                 options=options,
                 channel=chosen,
                 partial=partial,
-                in_flight=jobs,
+                in_flight=speech.jobs,
                 on_transcription=writer.add,
                 progress=follow,
             )

@@ -1,4 +1,4 @@
-"""Check the bundle that a command names, and place it as the command's options say."""
+"""The flags that commands share, in groups, and what they say once they are read."""
 
 from __future__ import annotations
 
@@ -14,22 +14,29 @@ from composer.cli.options import (
     Backends,
     BundleName,
     Device,
+    InFlight,
+    Inputs,
     Keys,
+    Language,
     LockFile,
     Precisions,
     ProfileFile,
     Providers,
+    Settings,
     Sources,
+    Task,
     Threads,
     Trust,
     Variant,
     folders,
     pairs,
     placement_value,
+    with_language,
 )
 from composer.cli.printing import reading
 
 if TYPE_CHECKING:
+    from composer.graph.graph import Graph
     from composer.runtime.bundle import Bundle
     from composer.runtime.opening import BundleOptions
     from composer.runtime.profile import Profile
@@ -39,10 +46,7 @@ DTYPES = ("float32", "float16", "bfloat16")
 
 @dataclass(frozen=True)
 class BundleFlags:
-    """The flags that name a bundle and say where it runs, as they are typed.
-
-    Its fields are the arguments that `opens` gives a command.
-    """
+    """The flags that name a bundle and say where it runs, as they are typed."""
 
     name: BundleName
     variant: Variant = None
@@ -132,24 +136,70 @@ def require_dtype(dtype: str, flag: str) -> str:
     return dtype
 
 
-def opens(*without: str) -> Callable[[Callable[..., None]], Callable[..., None]]:
-    """Let a command take a `BundleFlags`: BUNDLE where `bundle` stands, its options at the end.
+@dataclass(frozen=True)
+class TaskFlags:
+    """The flags that choose a task and say what it is given, as they are typed."""
 
-    `without` names the options that the command would not read.
+    input: Inputs = None
+    task: Task = None
+    set: Settings = None
+
+    def read(self, graph: Graph) -> tuple[dict[str, Any], dict[str, dict[str, Any]]]:
+        """Return the inputs and the options of the task, as their types say."""
+        from composer.cli.values import inputs, settings
+
+        return inputs(graph, self.input), settings(graph, self.set)
+
+
+@dataclass(frozen=True)
+class SpeechFlags(TaskFlags):
+    """The flags of a command that runs a speech task on clips."""
+
+    language: Language = None
+    jobs: InFlight = 2
+
+    def read(self, graph: Graph) -> tuple[dict[str, Any], dict[str, dict[str, Any]]]:
+        """Return the inputs, the language among them, and the options of the task."""
+        from composer.cli.values import inputs, settings
+
+        given = with_language(graph, self.input, self.language)
+        return inputs(graph, given), settings(graph, self.set)
+
+
+GROUPS = (BundleFlags, TaskFlags, SpeechFlags)
+
+
+def with_flags(*without: str) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """Let a command take groups of flags: a parameter that is a group stands for all its flags.
+
+    Of `BundleFlags` BUNDLE is where the parameter is, and its options are the last. `without` names
+    the flags that the command would not read.
     """
 
     def decorate(command: Callable[..., None]) -> Callable[..., None]:
-        own = inspect.signature(command, eval_str=True).parameters
-        shared = inspect.signature(BundleFlags, eval_str=True).parameters
-        asked = {name: each for name, each in shared.items() if name not in without}
-        name = asked.pop("name")
-        parameters = [name if each.name == "bundle" else each for each in own.values()]
-        parameters += asked.values()
+        groups: dict[str, tuple[Any, list[str]]] = {}
+        parameters: list[inspect.Parameter] = []
+        last: list[inspect.Parameter] = []
+        for each in inspect.signature(command, eval_str=True).parameters.values():
+            if each.annotation not in GROUPS:
+                parameters.append(each)
+                continue
+            fields = inspect.signature(each.annotation, eval_str=True).parameters.values()
+            flags = [flag for flag in fields if flag.name not in without]
+            groups[each.name] = (each.annotation, [flag.name for flag in flags])
+            if each.annotation is BundleFlags:
+                last += flags[1:]
+                flags = flags[:1]
+            parameters += flags
+        parameters += last
 
         @wraps(command)
         def run(**given: Any) -> None:
-            chosen = {each: given.pop(each) for each in ("name", *asked)}
-            command(bundle=BundleFlags(**chosen), **given)
+            made = {
+                name: group(**{flag: given.pop(flag) for flag in flags})
+                for name, (group, flags) in groups.items()
+            }
+            command(**made, **given)
 
         run.__signature__ = inspect.Signature(  # type: ignore[attr-defined]
             [each.replace(kind=each.KEYWORD_ONLY) for each in parameters]
