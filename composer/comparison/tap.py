@@ -65,8 +65,8 @@ def dump_of(
 ) -> Dump:
     """Return a run with all values tapped as a dump.
 
-    A float output without an element, such as log-probabilities that no option asked for, is left out: nothing
-    could be compared with it.
+    A float output without an element, such as log-probabilities that no option asked for, is left
+    out: nothing could be compared with it.
     """
     graph = bundle.checked.graphs[task]
     if not graph.values.keys() <= result.taps.keys():

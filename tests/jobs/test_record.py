@@ -22,8 +22,10 @@ def dump(mini, clip):
 def test_every_value_is_recorded_in_graph_order(mini, clip, dump):
     assert isinstance(dump, composer.Dump)
     graph = mini.checked.graphs["default"]
-    assert list(dump.stages) == [*graph.values, "answer_steps"]
-    result = mini.run(audio=clip, taps=["soft"])
+    result = mini.run(audio=clip, taps=["soft", "answer.logprobs"])
+    assert result.taps["answer.logprobs"].size == 0  # it is empty, as no option asked for it
+    names = [name for name in graph.values if name != "answer.logprobs"]
+    assert list(dump.stages) == [*names, "answer_steps"]
     np.testing.assert_array_equal(dump.stages["soft"].value, result.taps["soft"])
     assert len(dump.stages["answer_steps"].value) == result.tokens
     assert dump.about["task"] == "default"
