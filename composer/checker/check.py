@@ -40,7 +40,7 @@ def check(
     reported = set(map(str, first.problems))
     problems = list(first.problems)
     for name in first.bundle.manifest.variants:
-        found = check_variant(path, name, **overrides).problems
+        found = check_variant(first.bundle.request.bundle, name, **overrides).problems
         problems += [
             replace(problem, message=f"in the variant '{name}': {problem.message}")
             for problem in found
@@ -64,7 +64,7 @@ def check_variant(
         lock = read_lock(bundle.lock, bundle.given) if bundle.lock else None
     except ComposerError as error:
         return Report(error.problems)
-    roots, problems = resolve_sources(manifest, sources, lock.commits if lock else None)
+    roots, problems = resolve_sources(manifest, bundle, sources, lock.commits if lock else None)
     components, found = describe_components(manifest, roots, precision or {}, backends)
     problems += found
     graphs = {}

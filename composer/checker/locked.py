@@ -60,7 +60,7 @@ def licence_problems(checked: Checked, ask: bool = False) -> list[Problem]:
         return []
     for _, location, _ in _entries(checked, checked.components):
         text = source_text(checked.manifest.sources[location.source])
-        entry, place = lock.model.sources.get(text), snapshot_of(Location("", "", location.root))
+        entry, place = lock.model.sources.get(text), snapshot_of(location)
         if text in found or entry is None or place is None:
             continue
         card = card_of(place[0]) if ask else cached_card(place[0])

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 
@@ -10,12 +10,14 @@ from pathlib import Path
 class Location:
     """A confined path: `repo/mlx/llm` is `mlx/llm` inside the source `repo`, a folder `root`.
 
-    `root` is None where the source is not on this machine; then `path` is None too.
+    `root` is None where the source is not on this machine; then `path` is None too. `repository`
+    is what of the Hub the root is in, whose files need not be here yet; None for other folders.
     """
 
     source: str
     inside: str
     root: Path | None
+    repository: object | None = field(default=None, repr=False, compare=False)
 
     @property
     def path(self) -> Path | None:
@@ -23,7 +25,7 @@ class Location:
 
     def __truediv__(self, name: str) -> Location:
         inside = f"{self.inside}/{name}" if self.inside else name
-        return Location(self.source, inside, self.root)
+        return replace(self, inside=inside)
 
     def __str__(self) -> str:
         return f"{self.source}/{self.inside}" if self.inside else self.source

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import stat
+from dataclasses import replace
 from difflib import get_close_matches
 from itertools import islice
 from pathlib import Path
@@ -129,7 +130,7 @@ def _in_hf_cache(location: Location) -> bool:
 
 def raise_missing(files: Files, location: Location) -> NoReturn:
     """Raise S401 for a missing location, with what its folder contains and the nearest name."""
-    here = Location(location.source, "", location.root)
+    here = replace(location, inside="")
     for part in filter(None, location.inside.split("/")):
         if files.kind(here) != "folder" or files.kind(here / part) is None:
             break

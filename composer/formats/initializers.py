@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import prod
 
 from composer.core.errors import ComposerError
@@ -156,13 +156,11 @@ class Initializers:
     def _file(self, path: str) -> Location:
         folder = self.location.inside.rpartition("/")[0]
         inside = "/".join(part for part in [folder, *path.split("/")] if part not in ("", "."))
-        return Location(self.location.source, inside, self.location.root)
+        return replace(self.location, inside=inside)
 
     def _size(self, path: str) -> int | None:
         if path not in self.sizes:
-            folder = Location(
-                self.location.source, self.location.inside.rpartition("/")[0], self.location.root
-            )
+            folder = replace(self.location, inside=self.location.inside.rpartition("/")[0])
             try:
                 with self.files.open(self._file(path), within=folder) as ranges:
                     self.sizes[path] = ranges.size

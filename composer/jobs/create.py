@@ -7,11 +7,9 @@ import shutil
 from pathlib import Path
 
 from composer.core.errors import ComposerError, Problem
-from composer.core.location import Location
 from composer.core.output import unwritable
 from composer.manifest import find_manifest
-from composer.sources.hub import snapshot_of
-from composer.sources.resolve import find_bundle
+from composer.sources.resolve import ResolvedBundle, find_bundle
 from composer.sources.shipped import shipped, shipped_bundles
 
 UNWANTED = ("__pycache__", "README.md", "bundle.lock")
@@ -28,10 +26,10 @@ def create(folder: str | Path, *, like: str = "mega-asr-mini") -> Path:
     is not empty (R542), or where the folder cannot be written (R507).
     """
     folder = Path(folder)
-    manifest = shipped_bundles().get(like) or find_bundle(like).path
-    if manifest.is_dir():
-        manifest = find_manifest(manifest)
-    if snapshot_of(Location("", "", manifest.parent)):
+    shipped = shipped_bundles().get(like)
+    found = ResolvedBundle(shipped) if shipped else find_bundle(like)
+    manifest = find_manifest(found.path) if found.path.is_dir() else found.path
+    if found.repository:
         message = f"{like} is on the Hub: fetch a copy, and name its folder"
         raise ComposerError(Problem("R542", message))
     try:

@@ -33,4 +33,4 @@ def licences(bundle: str | Path, *, variant: str | None = None) -> Licences:
     if first.variant is None:
         manifests += [read_manifest(found.path, name) for name in first.variants]
     lock = read_lock(found.lock) if found.lock else None
-    return Licences(first.name, tuple(roll_up(manifests, lock)))
+    return Licences(first.name, tuple(roll_up(found, manifests, lock)))

@@ -7,13 +7,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from composer.core.errors import ComposerError, Problem
-from composer.core.location import Location
 from composer.core.output import write_file
 from composer.jobs.progress import OnProgress, Progress, no_progress
 from composer.publishing.lock import make_lock
 from composer.publishing.verify import Verdict
 from composer.publishing.verify import verify as verify_files
-from composer.sources.hub import settings, snapshot_of
+from composer.sources.hub import Hub
 from composer.sources.lock.written import remember_lock
 from composer.sources.resolve import ResolvedBundle, find_bundle
 from composer.sources.shipped import shipped
@@ -74,8 +73,7 @@ def verify(
 
     Raise ComposerError where there is no lock (S464), or where it or the manifest cannot be read.
     """
-    with settings.no_network():
-        found = find_bundle(bundle, Path(lock) if lock else None)
+    found = find_bundle(bundle, Path(lock) if lock else None, Hub(offline=True))
     progress(Progress("hashing", str(bundle)))
     return verify_files(found, sources or {})
 
@@ -84,4 +82,4 @@ def _is_own(bundle: ResolvedBundle) -> bool:
     """Return whether a bundle neither ships nor is in the cache of the Hub."""
     folder = (bundle.path if bundle.path.is_dir() else bundle.path.parent).resolve()
     ships = folder.is_relative_to(shipped("bundles").resolve())
-    return not ships and snapshot_of(Location("", "", folder)) is None
+    return not ships and bundle.repository is None

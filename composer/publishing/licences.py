@@ -7,12 +7,12 @@ from dataclasses import dataclass
 
 from composer.checker.locked import source_text
 from composer.core.errors import ComposerError
-from composer.core.location import Location
 from composer.manifest import Manifest
-from composer.sources.hub import HubId, snapshot, snapshot_of
+from composer.sources.hub import HubId
 from composer.sources.hub.card import card_of
 from composer.sources.hub.errors import is_network
 from composer.sources.lock import Lock
+from composer.sources.resolve import ResolvedBundle
 
 WHOLE, PART, SOURCE = "bundle", "part", "source"
 
@@ -31,45 +31,51 @@ class LicenceStatement:
     unknown: str | None = None
 
 
-def roll_up(manifests: Iterable[Manifest], lock: Lock | None = None) -> list[LicenceStatement]:
-    """Return every statement once; cards are read from the lock if it has them."""
+def roll_up(
+    bundle: ResolvedBundle, manifests: Iterable[Manifest], lock: Lock | None = None
+) -> list[LicenceStatement]:
+    """Return every statement of a bundle's editions once; the lock's cards go before the Hub's."""
     found: list[LicenceStatement] = []
     for manifest in manifests:
-        found += _manifest(manifest)
-        found += (_source(text, id, lock) for text, id in _sources(manifest).items())
+        found += manifest_statements(manifest)
+        repositories = _sources(bundle, manifest)
+        found += (_source(bundle, text, id, lock) for text, id in repositories.items())
     order = (WHOLE, PART, SOURCE)
     return sorted(dict.fromkeys(found), key=lambda each: order.index(each.kind))
 
 
-def _manifest(manifest: Manifest) -> Iterator[LicenceStatement]:
+def manifest_statements(manifest: Manifest) -> Iterator[LicenceStatement]:
+    """Yield what a manifest states of the whole and of its parts."""
     yield LicenceStatement(WHOLE, manifest.name, " and ".join(manifest.licence) or None)
     for origin in manifest.provenance:
         details = (origin.from_, *([origin.how] if origin.how else []))
         yield LicenceStatement(PART, origin.what, origin.licence, details)
 
 
-def _sources(manifest: Manifest) -> Mapping[str, HubId | None]:
+def _sources(bundle: ResolvedBundle, manifest: Manifest) -> Mapping[str, HubId | None]:
     """Return the sources as they are written, with the repositories of those that have one."""
-    own = snapshot_of(Location("", "", manifest.folder))
+    own = bundle.repository
     found: dict[str, HubId | None] = {}
     for source in manifest.sources.values():
         if source.kind == "hf":
             found[source_text(source)] = HubId(source.value, source.revision)
         elif own:
-            found[f"hf:{own[0].repo}"] = HubId(own[0].repo, own[0].commit)
+            found[f"hf:{own.repo}"] = HubId(own.repo, own.commit)
         else:
             found[source.value] = None
     return found
 
 
-def _source(text: str, id: HubId | None, lock: Lock | None) -> LicenceStatement:
+def _source(
+    bundle: ResolvedBundle, text: str, id: HubId | None, lock: Lock | None
+) -> LicenceStatement:
     if id is None:
         return LicenceStatement(SOURCE, text, None, ("a folder, which has no card",))
     locked = lock.model.sources.get(text) if lock else None
     if lock and locked and locked.licence and lock.trusted:
         return _card(text, locked.licence)
     try:
-        card = card_of(snapshot(id))
+        card = card_of(bundle.hub.snapshot(id))
     except ComposerError as error:
         if not is_network(error):
             raise

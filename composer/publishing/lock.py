@@ -63,7 +63,7 @@ def lock_of(checked: Editions) -> Lock:
                 source = each.manifest.sources[location.source]
                 text = source_text(source)
                 entries.setdefault(text, {})[location.inside] = _file(location)
-                place = snapshot_of(Location("", "", location.root))
+                place = snapshot_of(location)
                 if place:
                     places[text] = place[0]
     first = checked[None]

@@ -10,7 +10,7 @@ import yaml
 from composer.drawing import mermaid
 from composer.drawing.text import size
 from composer.graph.graph import Graph
-from composer.publishing.licences import PART, WHOLE, roll_up
+from composer.publishing.licences import WHOLE, manifest_statements
 from composer.sources.hub import HubId
 from composer.sources.lock.entries import Lock
 
@@ -90,8 +90,7 @@ def _licences(manifest: Manifest) -> str:
     rows = [
         f"- {'the whole' if each.kind == WHOLE else _plain(each.name)}: "
         + _plain("; ".join([each.licence or "not stated", *each.details]))
-        for each in roll_up([manifest])
-        if each.kind in (WHOLE, PART)
+        for each in manifest_statements(manifest)
     ]
     return "\n".join(rows)
 

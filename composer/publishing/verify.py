@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from composer.checker import check_variant
@@ -12,7 +12,7 @@ from composer.core.errors import ComposerError, Problem, in_order
 from composer.core.location import Location
 from composer.formats.refusal import show
 from composer.manifest import Manifest, Source, read_manifest
-from composer.sources.hub import settings
+from composer.sources.hub import Hub, settings
 from composer.sources.lock.digests import hash_again
 from composer.sources.lock.entries import FileEntry, Lock, SourceEntry, read_lock
 from composer.sources.resolve import ResolvedBundle
@@ -43,27 +43,24 @@ def verify(bundle: ResolvedBundle, sources: Mapping[str, Path] | None = None) ->
     differing: list[Problem] = []
     found: list[Problem] = []
     files = nbytes = 0
-    with settings.no_network():
-        for text, entry in lock.model.sources.items():
-            if not any(source_text(source) == text for source in _sources(manifests)):
-                message = f"{lock.path.name} names the source {show(text)}, which is not there"
-                differing.append(
-                    Problem("S466", message, manifests[0].place("sources"), hint=WRITE)
-                )
-                continue
-            root = _root(text, entry, manifests, sources or {})
-            if root is None:
-                message = f"{text} was locked from a folder, which is not given"
-                hint = "name it: --source NAME=FOLDER"
-                differing.append(Problem("S465", message, hint=hint))
-                continue
-            differing += _file_problems(lock, text, root, entry)
-            files += len(entry.files)
-            nbytes += sum(file.size for file in entry.files.values())
-        bare_name = ResolvedBundle(bundle.path, lock=bundle.lock, given=bundle.given)
-        for each in manifests:
-            report = check_variant(bare_name, each.variant, sources=sources)
-            found += (problem for problem in report.problems if problem.severity == "error")
+    for text, entry in lock.model.sources.items():
+        if not any(source_text(source) == text for source in _sources(manifests)):
+            message = f"{lock.path.name} names the source {show(text)}, which is not there"
+            differing.append(Problem("S466", message, manifests[0].place("sources"), hint=WRITE))
+            continue
+        root = _root(text, entry, manifests, sources or {})
+        if root is None:
+            message = f"{text} was locked from a folder, which is not given"
+            hint = "name it: --source NAME=FOLDER"
+            differing.append(Problem("S465", message, hint=hint))
+            continue
+        differing += _file_problems(lock, text, root, entry)
+        files += len(entry.files)
+        nbytes += sum(file.size for file in entry.files.values())
+    bare_name = replace(bundle, variant=None, hub=Hub(offline=True))
+    for each in manifests:
+        report = check_variant(bare_name, each.variant, sources=sources)
+        found += (problem for problem in report.problems if problem.severity == "error")
     if differing:  # then the check reports the same again, and its consequences
         found = [problem for problem in found if problem.code == "S466"]
     return Verdict(lock, files, nbytes, (*differing, *in_order(found)))

@@ -15,12 +15,10 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, NoReturn
 
 from composer.core.errors import ComposerError, Problem
-from composer.core.location import Location
 from composer.core.own_files import write_note
 from composer.sources.hub import settings
 from composer.sources.hub.ids import HubId
 from composer.sources.hub.required_file import RequiredFile
-from composer.sources.hub.snapshots import snapshot_of
 
 if TYPE_CHECKING:
     from composer.graph.checked import Checked
@@ -165,9 +163,9 @@ def _request(
     memory, seconds = limits(max(read, loaded))
     families = {name: known for name, known in checked.components.items() if known.is_family}
     pins = {f"{need.snapshot.repo}@{need.snapshot.commit}": need.snapshot for need in needs}
-    own = snapshot_of(Location("", "", checked.manifest.folder))
+    own = asked.bundle.repository
     if own:
-        pins[f"{own[0].repo}@{own[0].commit}"] = own[0]
+        pins[f"{own.repo}@{own.commit}"] = own
     commits = {text: each.commit for text, each in pins.items()}
     for source in checked.manifest.sources.values():
         for each in pins.values():
@@ -175,6 +173,7 @@ def _request(
                 commits[str(HubId(source.value, source.revision))] = each.commit
     return {
         "path": str(asked.bundle.path),
+        "repository": f"{own.repo}@{own.commit}" if own else None,
         "variant": asked.variant or asked.bundle.variant,
         "sources": {name: str(folder) for name, folder in asked.sources.items()},
         "precision": dict(asked.precision),

@@ -18,7 +18,7 @@ from composer.runtime.loading import load_components
 from composer.runtime.profile import Profile
 from composer.runtime.sandbox import MEMORY_GONE, NO_MEMORY
 from composer.runtime.worker import Worker
-from composer.sources.hub import parse_id, pin
+from composer.sources.hub import Hub, parse_id
 from composer.sources.resolve import ResolvedBundle
 
 
@@ -47,11 +47,14 @@ def child() -> int:
 
 
 def _load(request: Mapping[str, Any], tell: Any) -> None:
+    hub, own = Hub(), request["repository"]
     for text, commit in request["commits"].items():
-        pin(parse_id(text), commit)
+        hub.pin(parse_id(text), commit)
     sources = {name: Path(folder) for name, folder in request["sources"].items()}
     found = check_variant(
-        ResolvedBundle(Path(request["path"])),
+        ResolvedBundle(
+            Path(request["path"]), repository=hub.snapshot(parse_id(own)) if own else None, hub=hub
+        ),
         request["variant"],
         sources=sources,
         precision=request["precision"],

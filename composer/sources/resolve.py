@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import NoReturn
 
@@ -13,7 +13,7 @@ from composer.formats.refusal import join_names
 from composer.manifest import FILES, read_manifest
 from composer.manifest.source import MAX_BYTES
 from composer.sources.catalogue import require_runnable
-from composer.sources.hub import HubFile, HubId, Snapshot, fetch_file, is_id, parse_id, snapshot
+from composer.sources.hub import Hub, HubFile, HubId, Snapshot, fetch_file, is_id, parse_id
 from composer.sources.hub.errors import is_network, raise_network_error
 from composer.sources.lock.entries import LOCK, lock_beside, read_lock
 from composer.sources.lock.entries import MOST_BYTES as MOST_OF_LOCK
@@ -28,18 +28,23 @@ class ResolvedBundle:
     """A manifest, the variant that the name implies, if any, and its lock.
 
     `given` means that the user named the lock, and it is not just the one beside the manifest.
+    `repository` is that of the manifest, if it is on the Hub; its sources are requested from `hub`.
     """
 
     path: Path
     variant: str | None = None
     lock: Path | None = None
     given: bool = False
+    repository: Snapshot | None = field(default=None, repr=False, compare=False)
+    hub: Hub = field(default_factory=Hub, repr=False, compare=False)
 
     def __fspath__(self) -> str:
         return str(self.path)
 
 
-def find_bundle(name: str | Path | ResolvedBundle, lock: Path | None = None) -> ResolvedBundle:
+def find_bundle(
+    name: str | Path | ResolvedBundle, lock: Path | None = None, hub: Hub | None = None
+) -> ResolvedBundle:
     """Return the manifest of a name; raise ComposerError with what was tried, in order.
 
     That is a path, then a shipped name, then a repository of the Hub with a manifest, then
@@ -47,35 +52,38 @@ def find_bundle(name: str | Path | ResolvedBundle, lock: Path | None = None) -> 
     used instead of the one beside the manifest; a repository that it locks is read at its commit.
     """
     if lock is None:
-        return _find(name, {})
-    return replace(_find(name, read_lock(lock, given=True).own), lock=lock, given=True)
+        return _find(name, {}, hub or Hub())
+    own = read_lock(lock, given=True).own
+    return replace(_find(name, own, hub or Hub()), lock=lock, given=True)
 
 
-def _find(name: str | Path | ResolvedBundle, commits: Mapping[str, str]) -> ResolvedBundle:
+def _find(
+    name: str | Path | ResolvedBundle, commits: Mapping[str, str], hub: Hub
+) -> ResolvedBundle:
     if isinstance(name, ResolvedBundle):
         return name
     if not str(name).startswith("hf:"):
         if _exists(Path(name)):
-            return _with_lock(Path(name))
+            return _with_lock(Path(name), hub)
         bundles = shipped_bundles()
         if str(name) in bundles:
-            return _with_lock(bundles[str(name)])
+            return _with_lock(bundles[str(name)], hub)
         if not (isinstance(name, str) and is_id(name)):
             require_runnable(str(name))
             _raise_unknown(str(name), bundles)
-    return _find_on_hub(str(name), commits)
+    return _find_on_hub(str(name), commits, hub)
 
 
-def _find_on_hub(name: str, commits: Mapping[str, str]) -> ResolvedBundle:
+def _find_on_hub(name: str, commits: Mapping[str, str], hub: Hub) -> ResolvedBundle:
     id = parse_id(name)
     id = HubId(id.repo, id.revision or commits.get(id.repo.lower()))
     tried = [] if name.startswith("hf:") else [f"tried {NOT_HERE}", f"tried {NOT_SHIPPED}"]
     recipes = published().get(id.repo.lower(), ())
     try:
-        repository = snapshot(id)
+        repository = hub.snapshot(id)
     except ComposerError as error:
         if recipes and is_network(error):
-            return _shipped_for(id, recipes)
+            return _shipped_for(id, recipes, hub)
         if is_network(error):
             require_runnable(id.repo)
         suggestion = None if is_network(error) else did_you_mean(id.repo, _known())
@@ -92,12 +100,13 @@ def _find_on_hub(name: str, commits: Mapping[str, str]) -> ResolvedBundle:
         if lock:
             _check_size(repository, lock, MOST_OF_LOCK)
             fetch_file(repository, lock)
-        return _with_lock(repository.root / file.path)
+        found = _with_lock(repository.root / file.path, hub)
+        return replace(found, repository=repository)
     if manifests:
         message, hint = f"{repository} has both bundle.yaml and bundle.json", "name another"
         raise ComposerError(Problem("S456", message, hint=hint))
     if recipes:
-        return _shipped_for(id, recipes)
+        return _shipped_for(id, recipes, hub)
     require_runnable(id.repo)
     if repository.partial:
         hint = "fetch it while online: composer pull"
@@ -114,7 +123,7 @@ def _find_on_hub(name: str, commits: Mapping[str, str]) -> ResolvedBundle:
     )
 
 
-def _shipped_for(id: HubId, recipes: tuple[str, ...]) -> ResolvedBundle:
+def _shipped_for(id: HubId, recipes: tuple[str, ...], hub: Hub) -> ResolvedBundle:
     """Return the shipped bundle for a repository, in the variant that reads it."""
     if len(recipes) > 1:
         message = f"several shipped bundles cover {id}: {listed(recipes)}"
@@ -125,13 +134,13 @@ def _shipped_for(id: HubId, recipes: tuple[str, ...]) -> ResolvedBundle:
         raise ComposerError(Problem("S457", message, hint=f"leave @{id.revision} out"))
     manifest = read_manifest(path)
     if _reads(path, None, id.repo):
-        return _with_lock(path)
+        return _with_lock(path, hub)
     matching = [variant for variant in manifest.variants if _reads(path, variant, id.repo)]
     if len(matching) > 1:
         message = f"several variants of '{recipes[0]}' read {id}: {listed(matching)}"
         hint = f"name the bundle and one of them: {recipes[0]} --variant {matching[0]}"
         raise ComposerError(Problem("S457", message, hint=hint))
-    return _with_lock(path, matching[0] if matching else None)
+    return _with_lock(path, hub, matching[0] if matching else None)
 
 
 def _check_size(repository: Snapshot, file: HubFile, most: int) -> None:
@@ -141,8 +150,8 @@ def _check_size(repository: Snapshot, file: HubFile, most: int) -> None:
         raise ComposerError(Problem("S416", message, hint=f"{what} has {most} at most"))
 
 
-def _with_lock(path: Path, variant: str | None = None) -> ResolvedBundle:
-    return ResolvedBundle(path, variant, lock_beside(path))
+def _with_lock(path: Path, hub: Hub, variant: str | None = None) -> ResolvedBundle:
+    return ResolvedBundle(path, variant, lock_beside(path), hub=hub)
 
 
 def _reads(path: Path, variant: str | None, repo: str) -> bool:

@@ -11,27 +11,28 @@ from composer.core.errors import ComposerError, Place, Problem
 from composer.core.location import Location
 from composer.core.suggest import did_you_mean, listed
 from composer.sources.catalogue import build_instructions
-from composer.sources.hub import HubId, snapshot, snapshot_of
-from composer.sources.hub.settings import offline
+from composer.sources.hub import HubId, snapshot_of
+from composer.sources.resolve import ResolvedBundle
 
 if TYPE_CHECKING:
     from composer.manifest import Manifest
 
-Roots = Mapping[str, Path | None]
+Roots = Mapping[str, Location]
 
 
 def resolve_sources(
     manifest: Manifest,
+    bundle: ResolvedBundle,
     given: Mapping[str, Path] | None = None,
     commits: Mapping[str, str] | None = None,
 ) -> tuple[Roots, list[Problem]]:
-    """Find each source's folder, or None if it is not local and cannot be reached.
+    """Find each source; its root is None if it is not local and cannot be reached.
 
     A repository of the Hub gets the folder of its commit in the cache, even before its files are
     downloaded. `given` are folders that replace sources, by name: a mirror, or a new
     conversion. `commits` are those in a lock, by the manifest's text of the source.
     """
-    roots: dict[str, Path | None] = {}
+    roots: dict[str, Location] = {}
     problems: list[Problem] = []
     for name in set(given or {}) - set(manifest.sources):
         near = did_you_mean(name, manifest.sources)
@@ -48,25 +49,26 @@ def resolve_sources(
             hint = "a folder given by --source is relative to where you are"
             roots[name], found = _folder(manifest, name, Path(given[name]), hint)
         elif source.kind == "hf":
-            roots[name], found = _hub_folder(manifest, name, commits or {})
+            roots[name], found = _hub_folder(manifest, bundle, name, commits or {})
         else:
-            roots[name], found = _local_folder(manifest, name)
+            roots[name], found = _local_folder(manifest, bundle, name)
         problems += found
     return roots, problems
 
 
 def _hub_folder(
-    manifest: Manifest, name: str, commits: Mapping[str, str]
-) -> tuple[Path | None, list[Problem]]:
+    manifest: Manifest, bundle: ResolvedBundle, name: str, commits: Mapping[str, str]
+) -> tuple[Location, list[Problem]]:
     source, place = manifest.sources[name], manifest.place("sources", name)
     id = HubId(source.value, source.revision)
     try:
-        found = snapshot(HubId(id.repo, commits.get(str(id), id.revision)))
+        found = bundle.hub.snapshot(HubId(id.repo, commits.get(str(id), id.revision)))
     except ComposerError as error:
-        if offline():
-            return None, [unreadable_source(manifest, name, place)]
-        return None, [replace(problem, place=place) for problem in error.problems]
-    return found.root, [replace(note, place=place) for note in found.notes]
+        missing = Location(name, "", None)
+        if bundle.hub.offline:
+            return missing, [unreadable_source(manifest, name, place)]
+        return missing, [replace(problem, place=place) for problem in error.problems]
+    return found.location(name), [replace(note, place=place) for note in found.notes]
 
 
 def unreadable_source(manifest: Manifest, name: str, place: Place) -> Problem:
@@ -81,35 +83,41 @@ def unreadable_source(manifest: Manifest, name: str, place: Place) -> Problem:
     )
 
 
-def _local_folder(manifest: Manifest, name: str) -> tuple[Path | None, list[Problem]]:
+def _local_folder(
+    manifest: Manifest, bundle: ResolvedBundle, name: str
+) -> tuple[Location, list[Problem]]:
     """Find a folder beside the manifest: on disk, or in the manifest's own repository."""
     value = manifest.sources[name].value
     folder, place = manifest.folder / value, manifest.place("sources", name)
-    published = snapshot_of(Location(name, value.removeprefix("."), manifest.folder))
+    missing = Location(name, "", None)
+    here = Location(name, value.removeprefix("."), manifest.folder, bundle.repository)
+    published = snapshot_of(here)
     if published:
         repository, path = published
         if path.strip("/") in repository.folders:
-            return folder, []
+            return Location(name, "", folder, repository), []
         message = f"the folder of source '{name}' does not exist: {value}"
         hint = f"{repository} holds {listed(repository.folders[''])}"
-        return None, [Problem("S477", message, place, hint=hint)]
+        return missing, [Problem("S477", message, place, hint=hint)]
     if not folder.resolve().is_relative_to(manifest.folder.resolve()):
         message = f"the folder of source '{name}' is a link that leaves the bundle"
-        return None, [Problem("S478", message, place, hint="copy the files, or use --source")]
+        return missing, [Problem("S478", message, place, hint="copy the files, or use --source")]
     instructions = None if folder.is_dir() else build_instructions(manifest.path)
     return _folder(manifest, name, folder, instructions or "write it relative to the manifest")
 
 
 def _folder(
     manifest: Manifest, name: str, folder: Path, hint: str
-) -> tuple[Path | None, list[Problem]]:
+) -> tuple[Location, list[Problem]]:
     if folder.is_dir():
-        return folder, []
+        return Location(name, "", folder), []
     message = f"the folder of source '{name}' does not exist: {folder}"
-    return None, [Problem("S477", message, manifest.place("sources", name), hint=hint)]
+    problem = Problem("S477", message, manifest.place("sources", name), hint=hint)
+    return Location(name, "", None), [problem]
 
 
 def locate(path: str, roots: Roots) -> Location:
     """Convert `source/sub/path` to a location."""
     source, _, inside = path.partition("/")
-    return Location(source, inside, roots.get(source))
+    root = roots.get(source, Location(source, "", None))
+    return root / inside if inside else root

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from composer import ComposerError
-from composer.sources.hub import RequiredFile, client, parse_id, snapshot, snapshots, transfer
+from composer.sources.hub import Hub, RequiredFile, client, parse_id, transfer
 from mirror import Mirror
 
 TOKENS = ("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN", "HF_TOKEN_PATH", "HF_HUB_OFFLINE", "HF_HUB_CACHE")
@@ -27,7 +27,7 @@ def hub_home(tmp_path, monkeypatch):
     monkeypatch.setattr(constants, "HF_TOKEN_PATH", str(home / "token"))
     monkeypatch.setattr(client, "WAIT", 0.01)
     monkeypatch.setattr(transfer, "WAIT", 0.01)
-    forget(monkeypatch)
+    forget()
     return home
 
 
@@ -49,17 +49,27 @@ def anew(monkeypatch):
     """Be a new process as far as the Hub is concerned; by `offline`, one without a network."""
 
     def begin(offline=False):
-        forget(monkeypatch)
+        forget()
         if offline:
             monkeypatch.setenv("HF_HUB_OFFLINE", "1")
 
     return begin
 
 
-def forget(monkeypatch):
-    """Forget which commits and failures this process saw."""
-    for name in ("_by_id", "_failed", "_roots"):
-        monkeypatch.setattr(snapshots, name, {})
+class Seen:
+    """What a test has asked of the Hub so far."""
+
+    hub = Hub()
+
+
+def forget():
+    """Forget which commits and failures were seen."""
+    Seen.hub = Hub()
+
+
+def snapshot(id):
+    """Return a repository at the commit that was seen first."""
+    return Seen.hub.snapshot(id)
 
 
 def refusal(call, *arguments, **named):

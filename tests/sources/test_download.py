@@ -19,12 +19,11 @@ from composer.sources.hub import (
     fetch,
     is_downloaded,
     parse_id,
-    snapshot,
     transfer,
 )
 from composer.sources.hub.part import PartialDownload
 from mirror import Fault, File, Repository
-from tests.sources.conftest import needs, refusal
+from tests.sources.conftest import needs, refusal, snapshot
 
 WEIGHTS = (b"0" + os.urandom((1 << 16) - 1)) * 40  # so that "x" before the rest is wrong
 FILES = {
@@ -352,8 +351,8 @@ def test_several_at_once_are_one_download(hub):
 
 FETCH = """
 import sys
-from composer.sources.hub import RequiredFile, fetch, parse_id, snapshot
-found = snapshot(parse_id("ann/tiny"))
+from composer.sources.hub import Hub, RequiredFile, fetch, parse_id
+found = Hub().snapshot(parse_id("ann/tiny"))
 print("begun", flush=True)
 done = fetch([RequiredFile(found, found.files[sys.argv[1]], ())])
 print(done.files)

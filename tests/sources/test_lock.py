@@ -11,11 +11,11 @@ from composer import ComposerError
 from composer.cli import main
 from composer.publishing.lock import make_lock
 from composer.runtime import sandbox as probe
-from composer.sources.hub import parse_id, snapshot
+from composer.sources.hub import parse_id
 from composer.sources.lock import read_lock
 from composer.sources.resolve import find_bundle
 from mirror import Repository
-from tests.sources.conftest import mini, refusal
+from tests.sources.conftest import mini, refusal, snapshot
 from tests.sources.test_probe import BUNDLE, Weighed, weighed
 from tests.sources.test_ranges import safetensors
 

@@ -8,13 +8,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from composer.core.location import Location
 from composer.formats import read_config, read_safetensors
-from composer.sources.hub import HubFiles, files, parse_id, ranges, snapshot
+from composer.sources.hub import HubFiles, files, parse_id, ranges
 from composer.sources.hub.ranges import HubRanges
 from composer.sources.hub.tree import HubFile
 from mirror import Fault, File, Repository
-from tests.sources.conftest import refusal
+from tests.sources.conftest import refusal, snapshot
 
 CONFIG = b'{"model_type": "qwen3"}'
 
@@ -45,7 +44,7 @@ MODEL = "llm/model.safetensors"
 
 
 def at(inside="", repo="ann/tiny"):
-    return Location("repo", inside, snapshot(parse_id(repo)).root)
+    return snapshot(parse_id(repo)).location("repo", inside)
 
 
 def test_a_header_is_read_and_no_weights(hub, anew):

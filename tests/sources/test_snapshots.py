@@ -10,19 +10,20 @@ import pytest
 from composer.core.location import Location
 from composer.formats import read_config
 from composer.sources.hub import (
+    Hub,
     HubFiles,
+    RequiredFile,
     addresses,
     client,
     fetch,
     is_downloaded,
     listing,
     parse_id,
-    pin,
-    snapshot,
     snapshot_of,
 )
+from composer.sources.hub.card import card_of
 from mirror import Fault, Repository
-from tests.sources.conftest import needs, refusal
+from tests.sources.conftest import Seen, needs, refusal, snapshot
 
 FILES = {"bundle.yaml": b"composer: 1\n", "mlx/config.json": b"{}", "mlx/model.safetensors": b"xyz"}
 
@@ -49,7 +50,7 @@ def test_a_commit_and_its_files(hub, hub_home):
     assert len(mirror.asked("/tree/")) == 2
 
 
-def test_a_revision_is_asked_for_once_in_a_process(hub, anew):
+def test_a_revision_is_asked_for_once(hub, anew):
     mirror = hub({"ann/tiny": FILES})
     first = get()
     mirror.repositories["ann/tiny"].push({"bundle.yaml": b"other"})
@@ -57,6 +58,30 @@ def test_a_revision_is_asked_for_once_in_a_process(hub, anew):
     assert len(mirror.requests) == 2
     anew()
     assert get().commit != first.commit
+
+
+def test_each_hub_asks_for_itself(hub):
+    mirror = hub({"ann/tiny": FILES})
+    one, other = Hub(), Hub()
+    first = one.snapshot(parse_id("ann/tiny"))
+    mirror.repositories["ann/tiny"].push({"bundle.yaml": b"other"})
+    assert other.snapshot(parse_id("ann/tiny")).commit != first.commit
+    assert one.snapshot(parse_id("ann/tiny")) is first
+
+
+def test_a_hub_that_is_offline_asks_nothing(hub):
+    mirror = hub({"ann/tiny": FILES})
+    commit = Hub().snapshot(parse_id("ann/tiny")).commit
+    before = dict(os.environ)
+    mirror.requests.clear()
+    found = Hub(offline=True).snapshot(parse_id("ann/tiny"))
+    assert found.commit == commit
+    with HubFiles().open(found.location("repo", "mlx/config.json")) as opened:
+        assert refusal(opened.read, 0, 2)[0].startswith("S499")
+    need = RequiredFile(found, found.files["mlx/config.json"], ("decoder",))
+    assert refusal(fetch, [need])[0].startswith("S499")
+    assert not card_of(found).was_read
+    assert (mirror.requests, dict(os.environ)) == ([], before)
 
 
 def test_a_commit_that_is_known_is_not_asked_for(hub, anew):
@@ -71,20 +96,20 @@ def test_a_commit_that_is_known_is_not_asked_for(hub, anew):
 def test_locations_below_the_root(hub):
     hub({"ann/tiny": FILES})
     found = get()
-    assert snapshot_of(Location("repo", "mlx/config.json", found.root)) == (
-        found,
-        "mlx/config.json",
-    )
-    assert snapshot_of(Location("repo", "config.json", found.root / "mlx"))[1] == "mlx/config.json"
-    assert snapshot_of(Location("repo", "", found.root))[1] == ""
-    assert snapshot_of(Location("repo", "x", found.root.parent)) is None
+    assert snapshot_of(found.location("repo", "mlx/config.json")) == (found, "mlx/config.json")
+    assert snapshot_of(found.location("repo") / "mlx" / "config.json")[1] == "mlx/config.json"
+    below = Location("repo", "config.json", found.root / "mlx", found)
+    assert snapshot_of(below)[1] == "mlx/config.json"
+    assert snapshot_of(found.location("repo"))[1] == ""
+    # A folder is no part of a repository by where it lies.
+    assert snapshot_of(Location("repo", "mlx/config.json", found.root)) is None
 
 
 def test_a_pinned_commit_counts(hub):
     mirror = hub({"ann/tiny": FILES})
     old = mirror.repositories["ann/tiny"].commit()
     mirror.repositories["ann/tiny"].push({"bundle.yaml": b"other"})
-    pin(parse_id("hf:ann/tiny"), old)
+    Seen.hub.pin(parse_id("hf:ann/tiny"), old)
     assert get().commit == old
 
 

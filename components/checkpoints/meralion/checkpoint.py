@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from composer.core.component import Bound, Spec
@@ -82,7 +82,7 @@ def _stored(checker: LayoutChecker, headers: Headers) -> tuple[Location, dict[st
     names = headers.files.names(location) if kind == "folder" else ()
     if not {*PARTS} <= {*names}:
         inside = location.inside.rpartition("/")[0] if kind == "file" else location.inside
-        folder = Location(location.source, inside, location.root)
+        folder = replace(location, inside=inside)
         return folder, dict(headers.safetensors(location))
     found: dict[str, Tensor] = {}
     for part in PARTS:

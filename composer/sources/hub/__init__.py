@@ -1,17 +1,17 @@
 """Find bundles on the Hub, read their headers remotely, and download and verify their files.
 
-`parse_id("hf:owner/name@main")` is a `HubId`, and `snapshot(id)` that repository at one commit,
-requested once in a process: `.commit`, and `.files` by path, each a `HubFile` with its size and
-digest (sha256 for LFS, git's blob hash for the rest). Offline, both come from the cache.
+`parse_id("hf:owner/name@main")` is a `HubId`, and `Hub().snapshot(id)` that repository at one
+commit, requested once by this `Hub`: `.commit`, and `.files` by path, each a `HubFile` with its
+size and digest (sha256 for LFS, git's blob hash for the rest). Offline, both come from the cache.
 
-`.root` is the folder of its files in the Hugging Face cache once downloaded. A `Location`
-with that root works before anything is downloaded: `HubFiles` reads local files from disk, and
-small files and ranges of large ones over the network. So `composer check` reads headers alone, and
-a component's files are those that it opens: `CheckedComponent.files`.
+`.root` is the folder of its files in the Hugging Face cache once downloaded; `.location(source)`
+works before that: `HubFiles` reads local files from disk, and small files and ranges of large ones
+over the network. So `composer check` reads headers alone, and a component's files are those that
+it opens: `CheckedComponent.files`.
 
 `required_files(checked, components)` lists these files, `fetch(needs)` downloads and verifies those
 not yet downloaded (`fetch_file` a single one); `is_downloaded(need)` tells whether one is verified.
-`pin` fixes a revision's commit. `composer.runtime.sandbox` loads components in a child process
+`Hub.pin` fixes a revision's commit. `composer.runtime.sandbox` loads components in a child process
 first.
 
 Nothing here imports huggingface_hub or httpx before a request.
@@ -24,11 +24,12 @@ from composer.sources.hub.download import fetch, is_downloaded
 from composer.sources.hub.files import HubFiles
 from composer.sources.hub.ids import HubId, is_id, parse_id
 from composer.sources.hub.required_file import RequiredFile
-from composer.sources.hub.snapshots import Snapshot, pin, snapshot, snapshot_of
+from composer.sources.hub.snapshots import Hub, Snapshot, snapshot_of
 from composer.sources.hub.transfer import fetch_file
 from composer.sources.hub.tree import HubFile
 
 __all__ = [
+    "Hub",
     "HubFile",
     "HubFiles",
     "HubId",
@@ -39,7 +40,5 @@ __all__ = [
     "is_downloaded",
     "is_id",
     "parse_id",
-    "pin",
-    "snapshot",
     "snapshot_of",
 ]

@@ -32,6 +32,8 @@ def card_of(snapshot: Snapshot) -> Card:
     cached = cached_card(snapshot)
     if cached:
         return cached
+    if snapshot.offline:
+        return Card(was_read=False)
     url = f"{settings.endpoint()}/api/models/{snapshot.repo}/revision/{snapshot.commit}"
     try:
         data, _ = read_json(url)

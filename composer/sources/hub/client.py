@@ -100,12 +100,14 @@ class Answer:
 
 
 @contextmanager
-def get(url: str, *, headers: Mapping[str, str] | None = None) -> Iterator[Answer]:
+def get(
+    url: str, *, headers: Mapping[str, str] | None = None, offline: bool = False
+) -> Iterator[Answer]:
     """Send a GET and follow its redirects; raise S49x for what is not 200, 206 or 416.
 
     PER_TRY limits the time until the last headers arrive. The token is sent only to the Hub.
     """
-    if settings.offline():
+    if offline or settings.offline():
         raise_network_error("S499", f"HF_HUB_OFFLINE is set, and {url} is not in the cache")
     wait = WAIT
     for attempt in range(TRIES):

@@ -73,9 +73,8 @@ def fetch(needs: Iterable[RequiredFile]) -> Fetched:
 
 def require_cached(needs: Iterable[RequiredFile]) -> None:
     """When offline, refuse all files that are not in the cache at once."""
-    if not settings.offline():
-        return
-    missing = [str(n) for n in needs if not (n.snapshot.root / n.file.path).is_file()]
+    offline = [need for need in needs if need.snapshot.offline]
+    missing = [str(n) for n in offline if not (n.snapshot.root / n.file.path).is_file()]
     if missing:
         files = "1 file is" if len(missing) == 1 else f"{len(missing)} files are"
         message = f"{files} not in the cache, and HF_HUB_OFFLINE is set"

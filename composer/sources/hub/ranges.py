@@ -109,7 +109,8 @@ class HubRanges:
             # Where the Hub pointed to once, the next range is too: half the requests.
             address, self.address = self.address, None
             try:
-                with get(address or url, headers={"Range": f"bytes={at}-{last}"}) as answer:
+                span = {"Range": f"bytes={at}-{last}"}
+                with get(address or url, headers=span, offline=self.snapshot.offline) as answer:
                     if address is None:
                         check_headers(answer, self.snapshot, self.file)
                     check_range(answer, at, last, self.file)

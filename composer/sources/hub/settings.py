@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 TRUE = {"1", "ON", "YES", "TRUE"}
@@ -20,20 +18,6 @@ def offline() -> bool:
     """Tell whether HF_HUB_OFFLINE forbids the network."""
     value = os.environ.get("HF_HUB_OFFLINE") or os.environ.get("TRANSFORMERS_OFFLINE") or ""
     return value.upper() in TRUE
-
-
-@contextmanager
-def no_network() -> Iterator[None]:
-    """Forbid requests to the Hub meanwhile, like HF_HUB_OFFLINE."""
-    before = os.environ.get("HF_HUB_OFFLINE")
-    os.environ["HF_HUB_OFFLINE"] = "1"
-    try:
-        yield
-    finally:
-        if before is None:
-            del os.environ["HF_HUB_OFFLINE"]
-        else:
-            os.environ["HF_HUB_OFFLINE"] = before
 
 
 def anonymous() -> bool:

@@ -22,18 +22,13 @@ from composer.sources.hub.tree import HubFile
 MAIN = "main"
 RETRY_AFTER = 10.0  # seconds in which a Hub that failed is not asked the same again
 
-_by_id: dict[tuple[str, Path, HubId], Snapshot] = {}
-_failed: dict[tuple[str, Path, HubId], tuple[float, ComposerError]] = {}
-_roots: dict[Path, Snapshot] = {}
-_lock = threading.RLock()
-
 
 @dataclass(frozen=True, eq=False)
 class Snapshot:
     """The files of a repository at a commit; `root` is their folder in the cache.
 
-    `partial` means that the listing was made from the cache and may be incomplete; `notes`
-    are warnings about how the commit was found.
+    `partial` means that the listing was made from the cache and may be incomplete, `offline`
+    that nothing more is requested; `notes` are warnings about how the commit was found.
     """
 
     repo: str
@@ -41,12 +36,17 @@ class Snapshot:
     home: Path
     files: Mapping[str, HubFile]
     partial: bool = False
+    offline: bool = False
     notes: tuple[Problem, ...] = field(default=(), repr=False)
 
     @property
     def root(self) -> Path:
         """Return the folder of the files in the cache."""
         return self.home / "snapshots" / self.commit
+
+    def location(self, source: str, inside: str = "") -> Location:
+        """Return a place in it, for a source that a manifest names."""
+        return Location(source, inside, self.root, self)
 
     def url(self, path: str) -> str:
         """Return the address of a file."""
@@ -73,57 +73,62 @@ class Snapshot:
         return f"hf:{self.repo}@{self.commit[:7]}"
 
 
-def snapshot(id: HubId) -> Snapshot:
-    """Return a repository at the current commit of its revision, requested once in a process.
+class Hub:
+    """The Hub as one job sees it: each repository at one commit, which is requested once.
 
-    If the Hub cannot be reached, or HF_HUB_OFFLINE is set, the last known commit is used.
+    With `offline` nothing is requested; nor if HF_HUB_OFFLINE is set.
     """
-    key = (settings.endpoint(), settings.cache(), id)
-    with _lock:
-        if key not in _by_id:
-            when, error = _failed.get(key, (0.0, None))
-            if error and time.monotonic() - when < RETRY_AFTER and not settings.offline():
-                raise error
-            try:
-                _by_id[key] = register(_resolve(id))
-            except ComposerError as error:
-                _failed[key] = (time.monotonic(), error)
-                raise
-        return _by_id[key]
 
+    def __init__(self, offline: bool = False) -> None:
+        self._offline = offline
+        self._by_id: dict[HubId, Snapshot] = {}
+        self._failed: dict[HubId, tuple[float, ComposerError]] = {}
+        self._lock = threading.RLock()
 
-def register(found: Snapshot) -> Snapshot:
-    """Register a snapshot, so that locations below its root are files of the Hub."""
-    with _lock:
-        return _roots.setdefault(found.root, found)
+    @property
+    def offline(self) -> bool:
+        """Tell whether nothing is requested."""
+        return self._offline or settings.offline()
 
+    def snapshot(self, id: HubId) -> Snapshot:
+        """Return a repository at the current commit of its revision.
 
-def pin(id: HubId, commit: str) -> None:
-    """Fix a revision's commit in this process."""
-    with _lock:
-        key = (settings.endpoint(), settings.cache(), id)
-        _by_id[key] = register(_resolve(HubId(id.repo, commit)))
+        If the Hub cannot be reached, or is offline, the last known commit is used.
+        """
+        with self._lock:
+            if id not in self._by_id:
+                when, error = self._failed.get(id, (0.0, None))
+                if error and time.monotonic() - when < RETRY_AFTER and not self.offline:
+                    raise error
+                try:
+                    self._by_id[id] = _resolve(id, self.offline)
+                except ComposerError as failure:
+                    self._failed[id] = (time.monotonic(), failure)
+                    raise
+            return self._by_id[id]
+
+    def pin(self, id: HubId, commit: str) -> None:
+        """Fix a revision's commit."""
+        with self._lock:
+            self._by_id[id] = _resolve(HubId(id.repo, commit), self.offline)
 
 
 def snapshot_of(location: Location) -> tuple[Snapshot, str] | None:
     """Return the snapshot of a location and its path there, or None."""
-    if location.root is None or not _roots:
+    found = location.repository
+    if location.root is None or not isinstance(found, Snapshot):
         return None
-    for place in (location.root, *location.root.parents):
-        found = _roots.get(place)
-        if found:
-            inner = location.root.relative_to(place).as_posix().removeprefix(".")
-            return found, "/".join(filter(None, (inner, location.inside)))
-    return None
+    inner = location.root.relative_to(found.root).as_posix().removeprefix(".")
+    return found, "/".join(filter(None, (inner, location.inside)))
 
 
-def _resolve(id: HubId) -> Snapshot:
+def _resolve(id: HubId, offline: bool) -> Snapshot:
     home = settings.cache() / settings.folder_name(id.repo)
     revision = id.revision or MAIN
     notes: tuple[Problem, ...] = ()
     if COMMIT.fullmatch(revision):
         commit = revision
-    elif settings.offline():
+    elif offline:
         commit = _cached_commit(home, id, revision)
     else:
         try:
@@ -141,10 +146,11 @@ def _resolve(id: HubId) -> Snapshot:
         else:
             _write_ref(home, revision, commit)
     files = cached_listing(id.repo, commit)
-    if files is None and (settings.offline() or notes):
+    partial = files is None and (offline or bool(notes))
+    if partial:
         files = partial_listing(id.repo, home, commit)
-        return Snapshot(id.repo, commit, home, files, partial=True, notes=notes)
-    return Snapshot(id.repo, commit, home, files or listing(id.repo, commit), notes=notes)
+    files = files or listing(id.repo, commit)
+    return Snapshot(id.repo, commit, home, files, partial, offline, notes)
 
 
 def _cached_commit(home: Path, id: HubId, revision: str) -> str:

@@ -99,7 +99,7 @@ def _reuse_existing(snapshot: Snapshot, file: HubFile) -> bool:
                 link(snapshot, file)
             remember(snapshot, file, (snapshot.root / file.path).resolve())
             return True
-        if settings.offline():
+        if snapshot.offline:
             hint = "download it again while online: composer pull"
             message = f"{snapshot.repo}/{file.path} in the cache does not match the listing"
             raise_refused("S418", message, hint=hint)
@@ -163,7 +163,7 @@ def _append(url: str, snapshot: Snapshot, part: PartialDownload, stop: threading
     """Request the rest of a file, and write it as it arrives."""
     file, at = part.file, part.size
     headers = {"Range": f"bytes={at}-"} if at else {}
-    with get(url, headers=headers) as answer:
+    with get(url, headers=headers, offline=snapshot.offline) as answer:
         check_headers(answer, snapshot, file)
         if at and not _continues(answer.status, answer.headers.get("content-range", ""), at, file):
             part.restart()  # the server begins again, or knows no such range
