@@ -16,6 +16,7 @@ PAGES = (
     DOCS / "tutorial.md",
     DOCS / "guides" / "evaluating.md",
     DOCS / "guides" / "precision.md",
+    DOCS / "guides" / "python.md",
 )
 
 

@@ -7,7 +7,17 @@ import pytest
 from scripts.examples import STEP, comparable, played
 from scripts.make_tutorial import PAGES, rewritten
 
-COMMANDS = {"tutorial.md": 13, "evaluating.md": 3, "precision.md": 1}
+COMMANDS = {"tutorial.md": 13, "evaluating.md": 3, "precision.md": 1, "python.md": 0}
+SHOWN = {  # what the pages are about, so that writing them anew cannot hide a failure
+    "tutorial.md": (
+        "my-asr: ok, 6 nodes, 1 task",
+        "the same: 14 stages",
+        "differs: 2 of 14 stages",
+    ),
+    "evaluating.md": ("WER [0.00, 7.00]", "p 0.2500: no difference is shown"),
+    "precision.md": ("crossings: 3",),
+    "python.md": (),
+}
 
 pytestmark = pytest.mark.docs
 
@@ -17,6 +27,7 @@ def test_examples_print_what_the_page_shows(page, monkeypatch):
     monkeypatch.setenv("COLUMNS", "90")
     shown = page.read_text()
     assert len(re.findall(r"(?m)^\$ composer .+\n.", shown)) == COMMANDS[page.name]
+    assert all(text in shown for text in SHOWN[page.name])
     assert comparable(rewritten(page)) == comparable(shown), "run: scripts/docs tutorial"
 
 

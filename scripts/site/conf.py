@@ -8,10 +8,17 @@ import composer
 
 ROOT = Path(__file__).parents[2]
 CONTENTS = {
-    "Start": ["docs/tutorial", "docs/cli", "docs/reference", "docs/architecture"],
+    "Start": [
+        "docs/tutorial",
+        "docs/tutorial-model",
+        "docs/cli",
+        "docs/reference",
+        "docs/architecture",
+    ],
     "Guides": [
         "docs/guides/manifests",
         "docs/guides/published",
+        "docs/guides/python",
         "docs/guides/precision",
         "docs/guides/comparing",
         "docs/guides/evaluating",
@@ -20,6 +27,7 @@ CONTENTS = {
     ],
     "More": [
         "docs/errors/README",
+        "docs/audio",
         "docs/checkpoints",
         "docs/security",
         "docs/benchmarks",
