@@ -30,7 +30,7 @@ outputs: {mel: $mel}
 """
 PEAK = """
 from composer.benchmarking.child import peak
-held = b"x" * 60_000_000
+data = b"x" * 60_000_000
 assert 60e6 < peak() < 200e6, peak()
 """
 
@@ -53,14 +53,14 @@ def given(tmp_path):
 
 def test_a_session_runs_and_tells_each_part(fakes, tmp_path, given):
     session = Session(Case(BundleOptions(str(write(tmp_path))), inputs=given))
-    assert set(session.told) == {"check", "load", "components"}
-    assert set(session.told["components"]) == {"frames", "widen", "ask", "echo"}
-    told = session.run()
-    assert told["outputs"] == {"text": "7."}
-    assert (told["tokens"], told["finish"]) == (2, "stop")
-    assert list(told["nodes"]) == ["mel", "soft", "asked", "words", "embeds", "answer"]
-    assert 0 < told["first"] <= told["seconds"]
-    assert told["rate"] > 0
+    assert set(session.startup) == {"check", "load", "components"}
+    assert set(session.startup["components"]) == {"frames", "widen", "ask", "echo"}
+    answer = session.run()
+    assert answer["outputs"] == {"text": "7."}
+    assert (answer["tokens"], answer["finish"]) == (2, "stop")
+    assert list(answer["nodes"]) == ["mel", "soft", "asked", "words", "embeds", "answer"]
+    assert 0 < answer["first"] <= answer["seconds"]
+    assert answer["rate"] > 0
 
 
 def test_the_first_text_and_the_tokens_after_it_are_timed(fakes, tmp_path, given, monkeypatch):
@@ -68,22 +68,22 @@ def test_the_first_text_and_the_tokens_after_it_are_timed(fakes, tmp_path, given
     session = Session(Case(BundleOptions(str(write(tmp_path))), inputs=given))
     clock = iter([100.0, 105.0, 105.5, 109.0])
     monkeypatch.setattr(child, "time", SimpleNamespace(perf_counter=lambda: next(clock)))
-    told = session.run()
-    assert told["tokens"] == 2
-    assert (told["first"], told["seconds"]) == (5.0, 9.0)
-    assert told["rate"] == 2.0  # one token in the half second after the first
+    answer = session.run()
+    assert answer["tokens"] == 2
+    assert (answer["first"], answer["seconds"]) == (5.0, 9.0)
+    assert answer["rate"] == 2.0  # one token in the half second after the first
 
 
 def test_options_and_an_output_that_is_no_text(fakes, tmp_path, given):
     path = write(tmp_path)
     path.write_text(path.read_text().replace("outputs: {", "outputs: {soft: $soft, "))
-    told = Session(
+    answer = Session(
         Case(BundleOptions(str(path)), inputs=given, options={"answer": {"max_tokens": 1}})
     ).run()
-    assert (told["tokens"], told["rate"]) == (1, None)
-    assert told["outputs"]["soft"].startswith("float32 [4, 4] sha256:")
+    assert (answer["tokens"], answer["rate"]) == (1, None)
+    assert answer["outputs"]["soft"].startswith("float32 [4, 4] sha256:")
     again = Session(Case(BundleOptions(str(path)), inputs=given)).run()
-    assert again["outputs"]["soft"] == told["outputs"]["soft"]
+    assert again["outputs"]["soft"] == answer["outputs"]["soft"]
 
 
 def test_the_peak_of_a_child_is_its_own():
@@ -193,8 +193,8 @@ def test_figures():
 
 
 def test_the_table_of_one():
-    said = report_text([Measured("mine", [start()], [run(2.0), run(4.0)], 8.0)], Turns(1, 2))
-    assert said.splitlines() == [
+    text = report_text([Measured("mine", [start()], [run(2.0), run(4.0)], 8.0)], Turns(1, 2))
+    assert text.splitlines() == [
         "starts: 1, runs: 2, before them without counting: 1 of each; 8.00 s of audio; medians "
         "(quartiles)",
         "",
@@ -223,10 +223,10 @@ def test_two_are_told_by_their_ratios_and_their_outputs():
     one = Measured("one", [start()], [run(2.0), run(4.0)])
     other = Measured("two", [start()], [run(6.0), run(4.0)])
     assert ratios(one, other)["run"].values == (3.0, 1.0)
-    said = report_text([one, other], Turns(1, 2)).splitlines()
-    assert said[2].split() == ["one", "two", "ratio"]
-    assert next(line for line in said if line.startswith("run")).endswith("2.00 (1.50 to 2.50)")
-    assert said[-1] == "the same outputs"
+    text = report_text([one, other], Turns(1, 2)).splitlines()
+    assert text[2].split() == ["one", "two", "ratio"]
+    assert next(line for line in text if line.startswith("run")).endswith("2.00 (1.50 to 2.50)")
+    assert text[-1] == "the same outputs"
     assert report_json([one, other], Turns(1, 2), {})["same_outputs"] is True
 
 
@@ -235,7 +235,7 @@ def test_other_outputs_are_never_kept_quiet():
     assert not other.steady
     odd = Measured("two", [start(of=run(text="no"))], [run(text="no")])
     assert differing(one, odd) == ["text"]
-    said = report_text([one, odd], Turns(1, 1)).splitlines()
-    assert said[-3:] == ["the outputs DIFFER: text", "  one: yes", "  two: no"]
+    text = report_text([one, odd], Turns(1, 1)).splitlines()
+    assert text[-3:] == ["the outputs DIFFER: text", "  one: yes", "  two: no"]
     assert "outputs NOT the same in every run" in report_text([other], Turns(1, 1))
     assert report_json([one, odd], Turns(1, 1), {})["same_outputs"] is False

@@ -1,4 +1,4 @@
-"""Load a bundle in this process, run it as often as stdin asks, and tell the seconds of each part.
+"""Load a bundle in this process, run it as often as stdin asks, and report each part's seconds.
 
 Its standard input takes a pickled Case, then a line for each run; each answer is a line of JSON.
 """
@@ -41,45 +41,45 @@ class Session:
         self.bundle = case.bundle.open()
         checked_at = time.perf_counter()
         self.bundle.load(case.task)
-        self.told = {
+        self.startup = {
             "check": checked_at - began,
             "load": time.perf_counter() - checked_at,
             "components": dict(self.bundle.load_seconds),
         }
 
     def run(self) -> dict[str, Any]:
-        """Run once; return its seconds, those of its nodes, when text came, and its outputs.
+        """Run once; return its seconds, those of its nodes, when text arrived, and its outputs.
 
         `rate` is the tokens a second from the first that has text to the last that has.
         """
-        case, came = self.case, []
+        case, texts = self.case, []
         began = time.perf_counter()
         stream = self.bundle.stream(task=case.task, options=case.options, **case.inputs)
         for _ in stream:
-            came.append((time.perf_counter() - began, stream.tokens))
+            texts.append((time.perf_counter() - began, stream.tokens))
         seconds = time.perf_counter() - began
         result = stream.result
         assert result is not None
         return {
             "seconds": seconds,
-            "first": came[0][0] if came else None,
-            "rate": _rate(came),
+            "first": texts[0][0] if texts else None,
+            "rate": _rate(texts),
             "nodes": dict(result.timings),
             "tokens": result.tokens,
             "finish": result.finish_reason,
-            "outputs": {name: _sketch(value) for name, value in result.outputs.items()},
+            "outputs": {name: _summary(value) for name, value in result.outputs.items()},
             "peak": peak(),
         }
 
 
-def _rate(came: list[tuple[float, int]]) -> float | None:
-    if not came:
+def _rate(texts: list[tuple[float, int]]) -> float | None:
+    if not texts:
         return None
-    (first, before), (last, after) = came[0], came[-1]
+    (first, before), (last, after) = texts[0], texts[-1]
     return (after - before) / (last - first) if last > first else None
 
 
-def _sketch(value: Any) -> str:
+def _summary(value: Any) -> str:
     """Return a text as it is, and anything else by its digest."""
     if isinstance(value, str):
         return value
@@ -91,9 +91,8 @@ def _sketch(value: Any) -> str:
 def peak() -> int:
     """Return the most bytes that were resident in this process.
 
-    Linux tells it as VmHWM, which begins at 0; ru_maxrss begins there with the peak of the parent.
-    macOS has ru_maxrss alone, in bytes and of this process. What a GPU holds for itself is in
-    neither.
+    On Linux it is VmHWM, which begins at 0; ru_maxrss begins there with the peak of the parent.
+    macOS has ru_maxrss alone, in bytes and of this process. Neither includes a GPU's own memory.
     """
     try:
         found = re.search(r"VmHWM:\s+(\d+) kB", Path("/proc/self/status").read_text("utf-8"))
@@ -113,21 +112,21 @@ def main() -> None:
     out = os.fdopen(os.dup(1), "w", encoding="utf-8")
     os.dup2(2, 1)  # what libraries print is no answer
 
-    def tell(said: Mapping[str, Any]) -> None:
-        out.write(json.dumps(said) + "\n")
+    def send(answer: Mapping[str, Any]) -> None:
+        out.write(json.dumps(answer) + "\n")
         out.flush()
 
-    tell({"started": True})
+    send({"started": True})
     try:
         session = Session(pickle.load(asked))
-        tell({**session.told, "peak": peak()})
+        send({**session.startup, "peak": peak()})
         while asked.readline():
-            tell(session.run())
+            send(session.run())
     except ComposerError as error:
-        tell({"problems": [problem.packed() for problem in error.problems]})
+        send({"problems": [problem.packed() for problem in error.problems]})
 
 
 if __name__ == "__main__":
     main()
     sys.stdout.flush()
-    os._exit(0)  # threads of a backend do not hold up the end
+    os._exit(0)  # threads of a backend do not delay the end

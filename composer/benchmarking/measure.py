@@ -91,23 +91,23 @@ def measure(
     """
     found: list[tuple[list[Start], list[Run]]] = [([], []) for _ in cases]
     order = list(range(len(cases)))
-    held: dict[int, Process] = {}
+    processes: dict[int, Process] = {}
     try:
         for turn in range(turns.warmup + turns.starts):
             for at in order[:: -1 if turn % 2 else 1]:
-                if at in held:
-                    held.pop(at).close()
-                held[at] = Process(cases[at])
+                if at in processes:
+                    processes.pop(at).close()
+                processes[at] = Process(cases[at])
                 advance()
                 if turn >= turns.warmup:
-                    found[at][0].append(held[at].start)
+                    found[at][0].append(processes[at].start)
         for turn in range(turns.warmup + turns.runs):
             for at in order[:: -1 if turn % 2 else 1]:
-                run = held[at].run()
+                run = processes[at].run()
                 advance()
                 if turn >= turns.warmup:
                     found[at][1].append(run)
     finally:
-        for each in held.values():
+        for each in processes.values():
             each.close()
     return found

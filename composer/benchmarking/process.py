@@ -1,4 +1,4 @@
-"""Hold a process that loads a bundle and runs it when asked."""
+"""Control a process that loads a bundle and runs it on request."""
 
 from __future__ import annotations
 
@@ -66,15 +66,15 @@ class Process:
             [sys.executable, *COMMAND], stdin=subprocess.PIPE, stdout=subprocess.PIPE
         )
         try:
-            self._hear()
+            self._receive()
             python = time.perf_counter() - began
-            told = self._ask(pickle.dumps(case))
+            startup = self._request(pickle.dumps(case))
             self.start = Start(
                 python,
-                told["check"],
-                told["load"],
-                told["components"],
-                told["peak"],
+                startup["check"],
+                startup["load"],
+                startup["components"],
+                startup["peak"],
                 self.run(),
             )
         except BaseException:
@@ -83,7 +83,7 @@ class Process:
 
     def run(self) -> Run:
         """Run the bundle once more; raise ComposerError where that fails."""
-        return Run(**self._ask(b"run\n"))
+        return Run(**self._request(b"run\n"))
 
     def close(self) -> None:
         """End the process."""
@@ -96,24 +96,24 @@ class Process:
             except BrokenPipeError:
                 continue
 
-    def _ask(self, request: bytes) -> dict[str, Any]:
+    def _request(self, request: bytes) -> dict[str, Any]:
         assert self._child.stdin
         try:
             self._child.stdin.write(request)
             self._child.stdin.flush()
         except BrokenPipeError:
             self._ended()
-        return self._hear()
+        return self._receive()
 
-    def _hear(self) -> dict[str, Any]:
+    def _receive(self) -> dict[str, Any]:
         assert self._child.stdout
         line = self._child.stdout.readline()
         if not line:
             self._ended()
-        said: dict[str, Any] = json.loads(line)
-        if "problems" in said:
-            raise ComposerError(Problem.unpacked(entry) for entry in said["problems"])
-        return said
+        answer: dict[str, Any] = json.loads(line)
+        if "problems" in answer:
+            raise ComposerError(Problem.unpacked(entry) for entry in answer["problems"])
+        return answer
 
     def _ended(self) -> NoReturn:
         status = self._child.wait()

@@ -28,15 +28,15 @@ def report_json(measured: Measures, turns: Turns, about: Mapping[str, Any]) -> d
     ]
     data = {**about, **asdict(turns), "measured": found}
     if len(measured) == 2:
-        told = {name: asdict(each) for name, each in ratios(*measured).items()}
-        data |= {"ratios": told, "same_outputs": not differing(*measured)}
+        by_name = {name: asdict(each) for name, each in ratios(*measured).items()}
+        data |= {"ratios": by_name, "same_outputs": not differing(*measured)}
     return data
 
 
 def ratios(one: Measured, other: Measured) -> dict[str, Spread]:
     """Return how many times the first bundle's figures the second's are, by their common names."""
-    base, held = one.figures(), other.figures()
-    found = {name: ratio(held[name], base[name]) for name in base if name in held}
+    base, others = one.figures(), other.figures()
+    found = {name: ratio(others[name], base[name]) for name in base if name in others}
     return {name: each for name, each in found.items() if each}
 
 

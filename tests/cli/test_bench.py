@@ -22,7 +22,7 @@ def inside(monkeypatch):
     class Inside:
         def __init__(self, case):
             self.session = Session(case)
-            self.start = Start(0.1, 0.1, 0.1, self.session.told["components"], 1, self.run())
+            self.start = Start(0.1, 0.1, 0.1, self.session.startup["components"], 1, self.run())
 
         def run(self):
             return Run(**self.session.run())
@@ -58,13 +58,13 @@ def test_a_clip_of_the_bundles_own_is_taken_and_named(cli, bundle, clip):
     (bundle.parent / "clips" / "references.jsonl").write_text("")
     code, out, err = cli("bench", bundle, *FEW, "--json")
     assert (code, err) == (0, "no audio is given; taking -i audio=clips/a.wav\n")
-    told = json.loads(out)
-    assert told["made_by"][0]["inputs"] == {"said": "hi", "audio": "clips/a.wav"}
-    heard = read_audio("clips/a.wav").samples.tobytes()
-    assert told["made_by"][0]["digests"] == {"audio": f"sha256:{sha256(heard).hexdigest()}"}
-    assert told["measured"][0]["outputs"] == {"text": "5."}
-    assert told["measured"][0]["figures"]["run"].keys() == {"median", "low", "high", "values"}
-    assert (told["starts"], told["runs"], told["warmup"]) == (1, 2, 0)
+    report = json.loads(out)
+    assert report["made_by"][0]["inputs"] == {"said": "hi", "audio": "clips/a.wav"}
+    samples = read_audio("clips/a.wav").samples.tobytes()
+    assert report["made_by"][0]["digests"] == {"audio": f"sha256:{sha256(samples).hexdigest()}"}
+    assert report["measured"][0]["outputs"] == {"text": "5."}
+    assert report["measured"][0]["figures"]["run"].keys() == {"median", "low", "high", "values"}
+    assert (report["starts"], report["runs"], report["warmup"]) == (1, 2, 0)
 
 
 def test_without_a_clip_it_asks(cli, bundle):
@@ -82,9 +82,9 @@ def test_a_variant_against_the_bundle_itself(cli, bundle, clip):
     assert (code, err) == (0, "")
     assert out.splitlines()[2].split() == [str(bundle), f"{bundle},", "variant", "shy", "ratio"]
     assert out.splitlines()[-3] == "the outputs DIFFER: text"
-    told = json.loads(cli(*call, "--vs", bundle, "--json")[1])
-    assert told["same_outputs"] is True
-    assert "run answer" in told["ratios"]
+    report = json.loads(cli(*call, "--vs", bundle, "--json")[1])
+    assert report["same_outputs"] is True
+    assert "run answer" in report["ratios"]
 
 
 def test_the_other_may_call_its_task_otherwise(cli, bundle, clip, tmp_path):
@@ -101,7 +101,7 @@ def test_the_other_may_call_its_task_otherwise(cli, bundle, clip, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("more", "said"),
+    ("more", "message"),
     [
         (("--vs", "nowhere"), "S474 there is no bundle 'nowhere'"),
         (("--vs-variant", "bold"), "bold"),
@@ -112,11 +112,11 @@ def test_the_other_may_call_its_task_otherwise(cli, bundle, clip, tmp_path):
         (("--runs", "0"), "--runs"),
     ],
 )
-def test_what_cannot_be_measured(cli, bundle, clip, more, said):
+def test_what_cannot_be_measured(cli, bundle, clip, more, message):
     code, out, err = cli("bench", bundle, "-i", f"audio={clip()}", *more)
     assert code in (2, 3)
     assert out == ""
-    assert said in " ".join(err.split())
+    assert message in " ".join(err.split())
 
 
 def test_a_shipped_bundle_and_its_clip(cli, monkeypatch):

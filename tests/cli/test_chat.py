@@ -263,9 +263,9 @@ def test_a_terminal_is_prompted_and_a_failed_turn_forgotten(terminal):
     here.type("hi\n")
     assert here.until("> ") == "hi\n2.\n> "
     here.type("bad\n")
-    told = here.until("begins anew\n> ")
-    assert "R514 it is too long" in told
-    assert "the turn is forgotten; /reset begins anew\n> " in told
+    printed = here.until("begins anew\n> ")
+    assert "R514 it is too long" in printed
+    assert "the turn is forgotten; /reset begins anew\n> " in printed
     here.type("   \nabc\n")
     assert here.until("7.\n> ").endswith("7.\n> ")
     here.type("/reset\n")

@@ -27,7 +27,7 @@ def bundle(tmp_path):
 
 @pytest.fixture
 def data(tmp_path, clip):
-    """Write clips whose number of frames decides what is heard, and what was said in them."""
+    """Write clips whose number of frames decides the transcripts, with their references."""
 
     def make(*said, name="data.jsonl", **more):
         rows = []
@@ -131,8 +131,8 @@ def test_a_first_and_a_last_clip_that_fail_keep_their_places(cli, bundle, data, 
     for number in (0, 1, 3, 5):
         (tmp_path / f"c{number}.wav").write_bytes(b"no audio")
     assert cli("eval", bundle, path, "-o", tmp_path / "o", "--jobs", 3)[0] == 5
-    heard = read_results(tmp_path / "o" / "results.jsonl").transcripts
-    assert [(each.id, each.hypothesis) for each in heard.values()] == [
+    found = read_results(tmp_path / "o" / "results.jsonl").transcripts
+    assert [(each.id, each.hypothesis) for each in found.values()] == [
         ("c0.wav", None), ("c1.wav", None), ("c2.wav", "6."), ("c3.wav", None), ("c4.wav", "8."),
         ("c5.wav", None),
     ]  # fmt: skip
@@ -143,7 +143,7 @@ def test_a_reference_without_a_word(cli, bundle, data, tmp_path):
     assert cli("eval", bundle, path, "-o", tmp_path / "o") == (
         5, "", f"{path}: R572 no reference has a word after normalization by none@1\n",
     )  # fmt: skip
-    assert not (tmp_path / "o").exists()  # told before a clip is run
+    assert not (tmp_path / "o").exists()  # refused before a clip is run
 
 
 def test_results_are_scored_anew_without_running(cli, bundle, data, tmp_path, monkeypatch):
@@ -236,8 +236,8 @@ def test_against_other_utterances(cli, bundle, data, tmp_path, clip):
     path, out = data((8, "7."), (8, "7.")), tmp_path / "o"
     assert cli("eval", bundle, path, "-o", out)[0] == 0
     theirs = out / "results.jsonl"
-    told = "the two results are not of the same utterances and cannot be paired"
-    head = f"{theirs}: R574 {told}\n"
+    message = "the two results are not of the same utterances and cannot be paired"
+    head = f"{theirs}: R574 {message}\n"
     hint = "    hint: evaluate both bundles on the same data, without failures\n"
     more = data((8, "7."), (8, "8."), (8, "7."), name="more.jsonl")
     assert cli("eval", bundle, more, "--against", theirs) == (

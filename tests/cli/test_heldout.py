@@ -33,15 +33,15 @@ def heldout(speaks, tmp_path_factory):
 )
 def test_the_readme_is_reproduced(cli, heldout, name, given):
     text = (ROOT / "bundles" / name / "README.md").read_text()
-    told = {group: (*map(int, counts), rate) for group, *counts, rate in ROW.findall(text)}
-    assert told.keys() >= {"all", "digits", "long", "clean", "room+babble"}
+    rates = {group: (*map(int, counts), rate) for group, *counts, rate in ROW.findall(text)}
+    assert rates.keys() >= {"all", "digits", "long", "clean", "room+babble"}
     by = ["--by", "category", "--by", "condition"]
     code, out, _ = cli("eval", name, heldout, *given, *by, "--json")
     assert code == 0
     report = json.loads(out)
     groups = {"all": {"utterances": report["utterances"]["scored"], **report["words"]}}
     groups |= report["groups"]["category"] | report["groups"]["condition"]
-    assert told == {
+    assert rates == {
         group: (found["utterances"], found["N"], found["errors"], f"{100 * found['wer']:.2f}")
         for group, found in groups.items()
     }

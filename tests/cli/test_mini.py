@@ -44,9 +44,9 @@ def test_options_place_the_parts_that_read_them(cli):
 def test_transcribe(cli, said, tmp_path):
     code, out, err = cli("transcribe", "mega-asr-mini", *CLIPS)
     assert (code, err) == (0, "")
-    heard = out.splitlines()
-    assert len(heard) == len(CLIPS)
-    for clip, text in zip(CLIPS, heard, strict=True):
+    texts = out.splitlines()
+    assert len(texts) == len(CLIPS)
+    for clip, text in zip(CLIPS, texts, strict=True):
         # The miniature may mishear a word, and no more.
         assert SequenceMatcher(None, text.split(), said[clip.name].split()).ratio() > 0.85
 
