@@ -34,12 +34,14 @@ def titles() -> dict[str, str]:
 
 
 def explain(name: str) -> str:
-    """Return the page of a code or of a component; raise ComposerError for what is neither."""
+    """Return the page of a code, a component or a family; raise ComposerError for what is none."""
     if name.upper() in titles():
         return (shipped("pages") / f"{name.upper()}.md").read_text("utf-8").rstrip()
     if name in registry.names():
         return "\n".join(_component(registry.component(name)))
-    options = titles() if CODE.fullmatch(name) else registry.names()
+    if registry.family(name):
+        return "\n".join(_family(name))
+    options = titles() if CODE.fullmatch(name) else (*registry.names(), *registry.uses())
     hint = did_you_mean(name, options)
     listing = "composer explain lists the codes, composer list --components the kinds"
     raise ComposerError(
@@ -67,6 +69,18 @@ def knobs(kind: type[Component]) -> dict[str, str]:
 
 def _default(field: FieldInfo) -> Any:
     return field.get_default(call_default_factory=True, validated_data={})
+
+
+def _family(name: str) -> Iterator[str]:
+    yield f"# {name}"
+    yield ""
+    yield "A family: `use` may name it, and the backend that suits the machine best runs it."
+    yield ""
+    kinds = registry.family(name).values()
+    yield from (f"- {kind}: {registry.component(kind).summary}" for kind in kinds)
+    yield ""
+    yield f"`composer explain {next(iter(kinds))}` describes one of them."
+    yield "`composer plan` tells which of them a bundle takes, and why."
 
 
 def _component(kind: type[Component]) -> Iterator[str]:
