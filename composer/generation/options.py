@@ -50,7 +50,7 @@ class GenerationOptions:
         ),
     ] = ()
     stop_text: Annotated[
-        tuple[Annotated[str, Field(min_length=1, max_length=LONGEST)], ...],
+        tuple[str, ...],
         Field(max_length=MOST, description="Texts that end the answer before where they stand."),
     ] = ()
     reasoning: Annotated[
@@ -67,6 +67,10 @@ class GenerationOptions:
 
     def __post_init__(self) -> None:
         assert self.sampling
+        for text in self.stop_text:
+            if not 0 < len(text) <= LONGEST:
+                what = f"a text of stop_text has {len(text)} characters"
+                raise ComposerError(Problem("R510", f"{what}; it must have 1 to {LONGEST}"))
 
     @cached_property
     def sampling(self) -> Sampling:

@@ -202,5 +202,5 @@ def test_turns_over_a_kept_cache_have_their_own_adapters(pair):
         answers.append(greedy(lm, *on, ids=said, reuse_cache=True))
         assert answers[-1] == greedy(lm, *on, ids=said)
         said += [*answers[-1], 5]
-    lm.writer.prefix_cache.held.adapters = ("speech",)
+    lm.writer.prefix_cache.stored.adapters = ("speech",)
     assert greedy(lm, "speech", ids=said, reuse_cache=True) != greedy(lm, "speech", ids=said)

@@ -343,6 +343,7 @@ def test_what_is_said_aside_is_no_text(qwen3):
     ("options", "message"),
     [
         ({"temperature": -1.0}, "R510 temperature is -1.0; it must be 0 or more"),
+        ({"stop_text": ("", "x")}, "R510 a text of stop_text has 0 characters; it must have 1 to"),
         ({"max_tokens": 0}, "R510 max_tokens is 0; it must be at least 1"),
         ({"stop": ("<end>",)}, "R516 stop '<end>' is not a token of this model"),
         ({"stop": (ROWS,)}, f"R516 stop {ROWS} is not a token of this model"),

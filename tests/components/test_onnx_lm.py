@@ -109,7 +109,7 @@ def expected(qwen3):
 
 @pytest.fixture
 def lm(qwen3):
-    qwen3[1].writer.prefix_cache.held = None
+    qwen3[1].writer.prefix_cache.stored = None
     return qwen3[1]
 
 

@@ -596,11 +596,11 @@ def test_widths_that_differ_name_their_tensors(tmp_path, reference):
 @pytest.mark.parametrize(
     ("name", "shape", "said"),
     [
-        ("speech_encoder.conv1.weight", (32, 80, 5), "wanted [out, in, 3] or [out, 3, in]"),
-        ("speech_encoder.conv1.weight", (32, 3, 3), "wanted [out, in, 3] or [out, 3, in]"),
-        ("speech_encoder.conv2.weight", (32, 96), "wanted [out, in, 3] or [out, 3, in]"),
+        ("speech_encoder.conv1.weight", (32, 80, 5), "expected [out, in, 3] or [out, 3, in]"),
+        ("speech_encoder.conv1.weight", (32, 3, 3), "expected [out, in, 3] or [out, 3, in]"),
+        ("speech_encoder.conv2.weight", (32, 96), "expected [out, in, 3] or [out, 3, in]"),
         ("ln_speech.weight", (1, 32), "expected one axis with sizes"),
-        ("speech_encoder.embed_positions.weight", (0, 32), "wanted two axes with sizes"),
+        ("speech_encoder.embed_positions.weight", (0, 32), "expected two axes with sizes"),
     ],
 )
 def test_shapes_that_no_such_tensor_has(tmp_path, reference, name, shape, said):
