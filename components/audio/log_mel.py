@@ -19,7 +19,8 @@ if TYPE_CHECKING:
     from composer.core.placement import Placement
     from composer.formats import Headers
 
-_BLOCK = 4096  # frames in one FFT call: about 40 s, 26 MB
+_BLOCK = 4096 * 400  # samples in one FFT call: of Whisper's frames 40 s, 26 MB
+MOST = 2**28  # numbers of one clip's features: 1 GiB
 _FLOOR, _RANGE = 1e-10, 8.0
 
 
@@ -98,6 +99,14 @@ class LogMel(Component, name="audio.log_mel"):
             if self.hop > self.n_fft:
                 raise ValueError(f"hop {self.hop} skips sound: a frame has {self.n_fft} samples")
             limit = self.limit
+            if (
+                limit is not None
+                and self.pad
+                and self.pad.slices * self.mels * limit > MOST * self.hop
+            ):
+                raise ValueError(
+                    f"the features would be more than {MOST} numbers: take a longer hop"
+                )
             if limit is not None and limit % self.hop:
                 raise ValueError(f"pad makes {limit} samples, no multiple of hop {self.hop}")
             if limit is not None and self.min_samples > limit:
@@ -196,11 +205,19 @@ class LogMel(Component, name="audio.log_mel"):
         whole = np.pad(samples, edge, mode="reflect")
         every = np.lib.stride_tricks.sliding_window_view(whole, config.n_fft)[:: config.hop]
         every = every[: len(samples) // config.hop]
+        if config.mels * len(every) > MOST:
+            message = (
+                f"the features would be {config.mels} x {len(every)} numbers; the limit is {MOST}"
+            )
+            raise ComposerError(
+                Problem("R521", message, hint="take a longer hop, or split the audio")
+            )
+        block = max(1, _BLOCK // config.n_fft)
         mel = np.empty((config.mels, len(every)), np.float32)
-        for start in range(0, len(every), _BLOCK):
-            spectrum = np.fft.rfft(every[start : start + _BLOCK] * self.window)
+        for start in range(0, len(every), block):
+            spectrum = np.fft.rfft(every[start : start + block] * self.window)
             power = (spectrum.real**2 + spectrum.imag**2).astype(np.float32)
-            np.matmul(self.filters, power.T, out=mel[:, start : start + _BLOCK])
+            np.matmul(self.filters, power.T, out=mel[:, start : start + block])
         np.maximum(mel, _FLOOR, out=mel)
         np.log10(mel, out=mel)
         np.maximum(mel, mel.max() - np.float32(_RANGE), out=mel)

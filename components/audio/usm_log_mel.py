@@ -13,6 +13,7 @@ from composer.core.ports import Port
 from composer.core.signature import Signature
 from composer.formats.audio import Audio
 
+from .log_mel import MOST
 from .mel_filters import mel_filters
 
 if TYPE_CHECKING:
@@ -100,6 +101,9 @@ class UsmLogMel(Component, name="audio.usm_log_mel"):
         whole = np.pad(samples, (before, 0))
         # One more sample than the frame, as the formula wants it; the window leaves it out.
         every = np.lib.stride_tricks.sliding_window_view(whole, config.frame + 1)[:: config.hop]
+        if config.mels * len(every) > MOST:
+            message = f"the features would be {len(every)} x {config.mels}, over {MOST} numbers"
+            raise ComposerError(Problem("R521", message, hint="take a longer hop"))
         mel = np.empty((len(every), config.mels), np.float32)
         for start in range(0, len(every), _BLOCK):
             framed = every[start : start + _BLOCK, :-1] * self.window

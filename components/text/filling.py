@@ -35,6 +35,11 @@ class Filling:
             self.literals[part] if isinstance(part, str) else texts.get(part.name, SOFT)
             for part in parts
         ]
+        length = sum(map(len, pieces))
+        if length > LONGEST:
+            message = f"the prompt has {length} characters; the limit is {LONGEST}"
+            hint = "a text may stand several times in the template: give a shorter one"
+            raise ComposerError(Problem("R524", message, hint=hint))
         try:
             return self.tokenizer.encode("".join(pieces))
         except Forged as error:

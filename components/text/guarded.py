@@ -47,23 +47,29 @@ class GuardedTokenizer:
         }
         self._ids: dict[str, int] = {}
         self._known: dict[str, dict[str, Any]] = {}
+        kept = []
         for token in added:
             if not token.get("special") and not token["content"].strip(" \t\r\n▁"):
                 flags = {flag: token.get(flag, False) for flag in (*_FLAGS, "normalized")}
-                self._tokenizer.add_tokens([AddedToken(token["content"], **flags)])
+                kept.append(AddedToken(token["content"], **flags))
                 self._ids[token["content"]] = token["id"]
             else:
                 self._known[token["content"]] = token
+        self._tokenizer.add_tokens(kept)  # at once: each call builds its table anew
         longest_first = sorted(self._known, key=len, reverse=True)
         self._pattern = re.compile("|".join(map(re.escape, longest_first)) or r"(?!)")
-        self._stand_in(SOFT, {})
+        self._stand_in({SOFT: {}})
 
-    def _stand_in(self, mark: str, token: Mapping[str, Any]) -> None:
+    def _stand_in(self, marks: Mapping[str, Mapping[str, Any]]) -> None:
+        """Make marks stand for tokens, all at once: each call builds a table anew."""
         from tokenizers import AddedToken
 
-        flags = {flag: token.get(flag, False) for flag in _FLAGS}
-        self._tokenizer.add_special_tokens([AddedToken(mark, normalized=False, **flags)])
-        self._ids[mark] = token.get("id", -1)
+        made = []
+        for mark, token in marks.items():
+            flags = {flag: token.get(flag, False) for flag in _FLAGS}
+            made.append(AddedToken(mark, normalized=False, **flags))
+            self._ids[mark] = token.get("id", -1)
+        self._tokenizer.add_special_tokens(made)
 
     def id_of(self, token: str) -> int:
         """Return the id of a control token; raise KeyError when there is none."""
@@ -71,16 +77,19 @@ class GuardedTokenizer:
 
     def literal(self, text: str) -> str:
         """Return an author's text with stand-ins for its control tokens."""
-        return self._pattern.sub(self._replace, text)
+        marks: dict[str, Mapping[str, Any]] = {}
 
-    def _replace(self, match: re.Match[str]) -> str:
-        token = self._known[match[0]]
-        if token.get("single_word") and _inside_word(match):
-            return match[0]
-        mark = f"{OPEN}{token['id']}{CLOSE}"
-        if mark not in self._ids:
-            self._stand_in(mark, token)
-        return mark
+        def replace(match: re.Match[str]) -> str:
+            token = self._known[match[0]]
+            if token.get("single_word") and _inside_word(match):
+                return match[0]
+            mark = f"{OPEN}{token['id']}{CLOSE}"
+            marks[mark] = token
+            return mark
+
+        replaced = self._pattern.sub(replace, text)
+        self._stand_in({mark: token for mark, token in marks.items() if mark not in self._ids})
+        return replaced
 
     def encode(self, text: str) -> list[int]:
         """Return the ids of literals and values joined, -1 for each SOFT; raise Forged.

@@ -45,6 +45,9 @@ def slots(parts: tuple[Part, ...]) -> tuple[str, ...]:
     return tuple(dict.fromkeys(part.name for part in parts if isinstance(part, Slot)))
 
 
+LONGEST = 1_000_000  # characters of a template with a fragment at each of its places
+
+
 @dataclass(frozen=True)
 class Template:
     """A parsed template, and the fragments that it names, which are left out when unfilled."""
@@ -66,6 +69,13 @@ class Template:
                 raise ValueError(f"the optional '{name}' has no slot: write it into the template")
             if nested := [slot for slot in slots(fragment) if slot in fragments]:
                 raise ValueError(f"the optional '{name}' holds another one, '{nested[0]}'")
+        length = sum(
+            len(optional[part.name]) if isinstance(part, Slot) and part.name in optional else 1
+            for part in parts
+        )
+        if length > LONGEST:
+            message = f"with its optional fragments the template has {length} characters"
+            raise ValueError(f"{message}; the limit is {LONGEST}")
         return cls(parts, fragments)
 
     @property

@@ -84,9 +84,11 @@ def _numbers(name: str, text: str) -> Any:
         return tensors[name] if name in tensors else next(iter(tensors.values()))
     if path.suffix == ".npy":
         try:
-            return np.load(path, allow_pickle=False)
-        except (OSError, ValueError) as error:
-            why = error.strerror if isinstance(error, OSError) else error
+            with np.errstate(over="ignore"):
+                # Mapped first: a header may claim more than there is memory, or file.
+                return np.array(np.load(path, mmap_mode="r", allow_pickle=False))
+        except (OSError, ValueError, OverflowError, MemoryError, EOFError, SyntaxError) as error:
+            why = error.strerror or error if isinstance(error, OSError) else error
             message = f"'{name}' cannot be read from {text}: {why}"
             raise ComposerError(Problem("R542", message)) from None
     try:

@@ -43,9 +43,10 @@ class Group:
 
 def check_pipeline(location: Location, content: dict[str, Any], report: Report) -> None:
     """Report the steps of a tokenizer that are unsafe to load or run."""
-    characters = 0
+    characters, before = 0, 1
     for step in STEPS:
-        growth, copies = 1, 0
+        # A text goes through the normalizer and then the pre-tokenizer.
+        growth, copies = before if step == "pre_tokenizer" else 1, 0
         for number, rule in enumerate(_rules(content.get(step))):
             if number >= MAX_RULES:
                 report.add(location, "S463", f"{step} has more than {MAX_RULES} rules")
@@ -69,8 +70,7 @@ def check_pipeline(location: Location, content: dict[str, Any], report: Report) 
                         f"the limit is {MAX_CONTENT}",
                     )
             copies += "Sequence" in rule
-            if rule.get("type") == "Replace":
-                growth = min(growth * _growth(rule), 10**12)
+            growth = min(growth * _growth(rule), 10**12)
         if growth > MAX_GROWTH:
             report.add(
                 location,
@@ -83,6 +83,7 @@ def check_pipeline(location: Location, content: dict[str, Any], report: Report) 
                 "S463",
                 f"{step} writes the text {copies} times; the limit is {MAX_SEQUENCES}",
             )
+        before = growth if step == "normalizer" and growth <= MAX_GROWTH else 1
     _check_padding(location, content, report)
 
 
@@ -97,7 +98,11 @@ def _rules(value: Any) -> Iterator[dict[str, Any]]:
 
 
 def _growth(rule: dict[str, Any]) -> int:
-    """Bound the factor by which one Replace lengthens a text."""
+    """Bound the factor by which one rule lengthens a text."""
+    if rule.get("type") == "ByteLevel":
+        return 2  # a byte beyond ASCII is a letter of two
+    if rule.get("type") != "Replace":
+        return 1
     pattern, content = rule.get("pattern"), rule.get("content")
     length = len(content) if isinstance(content, str) else 0
     plain = pattern.get("String") if isinstance(pattern, dict) else pattern

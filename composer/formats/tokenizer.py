@@ -17,6 +17,7 @@ SIZE = 64_000_000
 VALUES = 8_000_000
 IDS = 2**24
 MODELS = ("BPE", "WordPiece", "WordLevel", "Unigram")
+WORD = 1000  # characters of a word that WordPiece takes apart, in time by their square
 FLAGS = ("special", "normalized", "lstrip", "rstrip", "single_word")
 
 
@@ -75,6 +76,7 @@ def read_tokenizer(location: Location, files: Files | None = None) -> TokenizerI
             "S460",
             f"the model's type is {show(str(name))}; expected one of {', '.join(MODELS)}",
         )
+    _check_model(location, model, report)
     vocab = _vocab(location, model.get("vocab"), report)
     added = _added(location, content.get("added_tokens"), report)
     check_pipeline(location, content, report)
@@ -82,6 +84,17 @@ def read_tokenizer(location: Location, files: Files | None = None) -> TokenizerI
     _check_unique_ids(location, vocab, added, report)
     report.finish()
     return TokenizerInfo(str(name), vocab, added)
+
+
+def _check_model(location: Location, model: dict[str, Any], report: Report) -> None:
+    """Report a model that draws lots, or whose time grows with the square of a word."""
+    if model.get("dropout"):
+        message = f"dropout is {show(str(model['dropout']))}: two runs would give other ids"
+        report.add(location, "S463", f"{message}; set it to null")
+    most = model.get("max_input_chars_per_word", 100)
+    if model.get("type") == "WordPiece" and (type(most) is not int or not 0 <= most <= WORD):
+        message = f"max_input_chars_per_word is {show(str(most))}; the limit is {WORD}"
+        report.add(location, "S463", message)
 
 
 def tokenizer_file(location: Location, files: Files | None = None) -> Location:

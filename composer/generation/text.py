@@ -8,6 +8,7 @@ from typing import Any, Protocol
 
 from composer.core.errors import ComposerError, Problem
 from composer.core.location import Location
+from composer.core.native import described, is_failure
 from composer.formats import tokenizer_bytes
 
 REPLACEMENT = "\N{REPLACEMENT CHARACTER}"
@@ -34,9 +35,11 @@ def read_tokenizer(location: Location) -> Tokenizer:
     data = tokenizer_bytes(location)
     try:
         tokenizer: Any = Reader.from_buffer(data)
-    except Exception as error:  # tokenizers raises no narrower class
+    except BaseException as error:  # tokenizers raises no narrower class, and panics
+        if not is_failure(error):
+            raise
         raise ComposerError(
-            Problem("R519", f"{location} is not a tokenizer that can be read: {error}")
+            Problem("R519", f"{location} is not a tokenizer that can be read: {described(error)}")
         ) from error
     return tokenizer  # type: ignore[no-any-return]
 

@@ -9,6 +9,7 @@ from typing import Any, Self
 
 from composer.core.component import Token
 from composer.core.errors import ComposerError, Problem
+from composer.core.native import described, is_failure
 from composer.core.suggest import did_you_mean, listed
 from composer.graph.checked import Checked
 from composer.runtime.components import Components
@@ -189,3 +190,7 @@ def _result_of(future: Future[Result]) -> Result | ComposerError:
         return future.result()
     except ComposerError as error:
         return error
+    except BaseException as error:
+        if isinstance(error, Exception) or not is_failure(error):
+            raise  # a fault of this program, or an interrupt
+        return ComposerError(Problem("R500", f"the run failed: {described(error)}"))

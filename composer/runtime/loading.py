@@ -11,6 +11,7 @@ from composer.checker import recheck
 from composer.checker.locked import licence_problems, skips_probe
 from composer.core.component import Component
 from composer.core.errors import ComposerError, Problem, in_order
+from composer.core.native import described, is_failure
 from composer.core.placement import TABLES
 from composer.core.suggest import listed
 from composer.core.unknown import unknown
@@ -149,9 +150,11 @@ def _load(
             known.facts.require_unchanged()  # while it was read, too
     except ComposerError:
         raise
-    except Exception as error:
+    except BaseException as error:
+        if not is_failure(error):
+            raise
         place = checked.manifest.place("components", name, key=True)
-        what = f"{type(error).__name__}: {error}"
+        what = described(error)
         message = f"{name} ({known.cls.name}) did not load: {what}"
         raise ComposerError(Problem("R504", message, place)) from error
     return component, time.perf_counter() - began

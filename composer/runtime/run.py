@@ -7,9 +7,12 @@ from collections.abc import Callable, Generator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from composer.core import registry
 from composer.core.component import Component, Token
 from composer.core.errors import ComposerError, Place, Problem
+from composer.core.native import described, is_failure
 from composer.core.signature import OUT
 from composer.runtime.result import Result
 from composer.runtime.values import Values
@@ -70,15 +73,27 @@ class Run:
                 value = outputs[out]
                 if name not in self.feed:
                     self.values.add(name, value)
+                    self._require_finite(step, name, value)
         except ComposerError as error:
             raise ComposerError(
                 self._with_context(step, problem) for problem in error.problems
             ) from error
-        except Exception as error:
-            what = f"{type(error).__name__}: {error}".rstrip(": ")
-            problem = Problem("R500", f"{node.run} failed: {what}")
+        except BaseException as error:
+            if not is_failure(error):
+                raise
+            problem = Problem("R500", f"{node.run} failed: {described(error)}")
             raise ComposerError(self._with_context(step, problem)) from error
         self.timings[node.name] = time.perf_counter() - began - self.paused
+
+    def _require_finite(self, step: Step, name: str, value: Any) -> None:
+        """Refuse numbers that overflowed: all that follows would be lost."""
+        bad = _count_infinite(value)
+        if bad:
+            wires = step.node.wires.values()
+            already = [f"${wire}" for wire in wires if _count_infinite(self.values[wire])]
+            whose = f"already in its inputs: {', '.join(already)}" if already else ""
+            message = f"${name} has {bad} of {value.size} numbers that are NaN or infinite"
+            raise ComposerError(Problem("R536", message, causes=(whose or "none in its inputs",)))
 
     def _call(self, step: Step, stream: bool) -> Generator[Token, Any, Any]:
         node, worker = step.node, self.worker(step.backend)
@@ -145,3 +160,10 @@ class Run:
             where += f", given {', '.join(given)}"
         place = self.place("graph", node.name)
         return replace(problem, place=place, causes=(*problem.causes, where))
+
+
+def _count_infinite(value: Any) -> int:
+    """Count the numbers of an array of the host that are NaN or infinite."""
+    if not isinstance(value, np.ndarray) or value.dtype.kind != "f":
+        return 0
+    return int(value.size - np.isfinite(value).sum())

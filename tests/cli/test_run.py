@@ -390,3 +390,26 @@ def test_a_bundle_whose_files_are_not_here(cli, tmp_path, clip, command, monkeyp
     code, out, err = cli(command, "mega-asr", *given)
     assert (code, out) == (3, "")
     assert "S473 encoder needs repo/onnx/audio_encoder_fp32.onnx, and its source is not" in err
+
+
+@pytest.mark.parametrize("shape", ["(1000000000000,)", "(9223372036854775807, 9)", "(-1,)"])
+def test_an_array_that_claims_more_than_its_file_is_refused(cli, bundle, tmp_path, shape):
+    head = f"{{'descr': '<i8', 'fortran_order': False, 'shape': {shape}, }}".ljust(117) + "\n"
+    path = tmp_path / "claim.npy"
+    path.write_bytes(b"\x93NUMPY\x01\x00" + len(head).to_bytes(2, "little") + head.encode())
+    from composer.cli.values import _numbers
+    from composer.core.errors import ComposerError
+
+    with pytest.raises(ComposerError, match="R542 'at' cannot be read from "):
+        _numbers("at", str(path))
+
+
+def test_numbers_that_overflow_are_an_error_with_the_nodes_name(cli, bundle, clip, tmp_path):
+    """Here they came in so; a product that overflows is counted alike."""
+    loud = tmp_path / "loud.safetensors"
+    save_file({"mel": np.full((4, 2), np.nan, np.float32)}, loud)
+    code, out, err = cli("run", bundle, "-i", f"audio={clip()}", "--feed", loud)
+    assert (code, out) == (5, "")
+    assert "numbers that are NaN or infinite" in err
+    assert "already in its inputs: $mel" in err
+    assert "at node 'soft'" in err

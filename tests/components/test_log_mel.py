@@ -387,3 +387,24 @@ def test_other_rates_take_their_filters_from_librosa():
     assert component.filters.shape == (40, 101)
     mel = component(audio=Audio(voice(8000), 8000, "clip"))["out"]
     assert mel.shape == (40, 100)
+
+
+@pytest.mark.parametrize(
+    "config",
+    [
+        {"mels": 512, "rate": 384_000, "hop": 1, "pad": {"seconds": 300}},
+        {"mels": 512, "rate": 16_000, "hop": 1, "pad": {"seconds": 30, "slices": 10}},
+    ],
+)
+def test_the_product_of_what_is_padded_is_bounded(config):
+    with pytest.raises(ValueError, match="the features would be more than 268435456 numbers"):
+        LogMel.Config(**config)
+
+
+def test_frames_of_a_short_hop_are_bounded_before_they_are_made(monkeypatch):
+    monkeypatch.setattr("composer.components.audio.log_mel.MOST", 80 * 900)
+    config = LogMel.Config(mels=80, hop=10)
+    component = LogMel(config, np.zeros((80, 201), np.float32))
+    clip = Audio(np.zeros(16_000, np.float32), 16_000, "clip")
+    with pytest.raises(ComposerError, match="R521 the features would be 80 x 1600 numbers"):
+        component(audio=clip)

@@ -2,11 +2,14 @@
 
 import json
 import shutil
+import time
 
 import pytest
 
+import composer
 from composer.sources.shipped import shipped
 from tests.formats.test_tokenizer import BAD, tokenizer
+from tests.hostile.conftest import BUDGET
 from tests.hostile.making import PROMPT, bundle
 
 FILE = "tokenizer/tokenizer.json"
@@ -111,3 +114,119 @@ def test_f10_an_end_that_is_never_said_is_none(cli, mini):
     code, out, err = cli("run", folder, "-i", f"audio={clip}", "--json")
     assert code == 0, err
     assert json.loads(out)["finish_reason"] == "length"
+
+
+def edited(**changes):
+    """Return a sound tokenizer with parts that a stranger changed."""
+    content = json.loads(tokenizer())
+    for key, value in changes.items():
+        if isinstance(value, dict) and isinstance(content.get(key), dict):
+            content[key] |= value
+        else:
+            content[key] = value
+    return json.dumps(content).encode()
+
+
+BYTES = {"type": "ByteLevel", "add_prefix_space": False, "trim_offsets": True, "use_regex": False}
+GROWN = {
+    "stacked byte-level pre-tokenizers": edited(
+        pre_tokenizer={"type": "Sequence", "pretokenizers": [BYTES] * 26}
+    ),
+    "stacked byte-level normalizers": edited(
+        normalizer={"type": "Sequence", "normalizers": [{"type": "ByteLevel"}] * 26}
+    ),
+    "a little in each of two steps": edited(
+        normalizer={"type": "Sequence", "normalizers": [{"type": "ByteLevel"}] * 6},
+        pre_tokenizer={"type": "Sequence", "pretokenizers": [BYTES] * 6},
+    ),
+    "a word without bound": edited(
+        model={"type": "WordPiece", "unk_token": "a", "continuing_subword_prefix": "##",
+               "max_input_chars_per_word": 10**9}
+    ),
+    "merges that are left out at random": edited(model={"dropout": 0.1}),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("data", GROWN.values(), ids=GROWN)
+def test_what_multiplies_is_refused_by_its_product(refused, tmp_path, data):
+    assert "S463 " in refused(bundle(tmp_path, PROMPT, {FILE: data}), f"repo/{FILE}")
+
+
+def test_thousands_of_added_tokens_of_spaces_are_soon_added(cli, tmp_path):
+    spaces = [
+        {"id": 1000 + n, "content": " " * (n + 2), "special": False, "normalized": False,
+         "lstrip": False, "rstrip": False, "single_word": False}
+        for n in range(3000)
+    ]  # fmt: skip
+    content = json.loads(tokenizer())
+    content["added_tokens"] = [*(content.get("added_tokens") or []), *spaces]
+    folder = bundle(tmp_path, PROMPT, {FILE: json.dumps(content).encode()})
+    began = time.perf_counter()
+    assert cli("run", folder, "-i", "text=ab")[0] == 0
+    assert time.perf_counter() - began < BUDGET
+
+
+def test_fragments_times_places_are_bounded_before_they_are_joined(refused, tmp_path):
+    fragment, places = "x" * 50_000 + "{text}", "{o}" * 20_000
+    config = f'{{template: "{places}{{text}}", optional: {{o: "{fragment}"}}}}'
+    text = PROMPT.replace('{template: "<|audio_pad|>{text}"}', config)
+    assert text != PROMPT
+    said = refused(bundle(tmp_path, text, {FILE: tokenizer()}), "bundle.yaml")
+    assert "the template has 1000120001 characters; the limit is 1000000" in said
+
+
+def test_a_text_that_stands_often_is_bounded_before_it_is_joined(cli, tmp_path):
+    text = PROMPT.replace("<|audio_pad|>{text}", "{text}" * 5000)
+    folder = bundle(tmp_path, text, {FILE: tokenizer()})
+    code, out, err = cli("run", folder, "-i", f"text={'ab' * 20_000}")
+    assert (code, out) == (5, "")
+    assert "R524 the prompt has 200000000 characters; the limit is 1000000" in err
+
+
+class Panic(BaseException):
+    """What PyO3 raises where Rust panics."""
+
+
+def test_a_panic_of_a_native_library_is_a_located_error(cli, tmp_path, monkeypatch):
+    def panic(*_, **__):
+        raise Panic("called `Option::unwrap()` on a `None` value\nnote: run with RUST_BACKTRACE")
+
+    folder = bundle(tmp_path, PROMPT, {FILE: tokenizer()})
+    with monkeypatch.context() as running:
+        running.setattr("composer.components.text.guarded.GuardedTokenizer.encode", panic)
+        code, out, err = cli("run", folder, "-i", "text=ab")
+    assert (code, out) == (5, "")
+    assert "R500 prompt failed: Panic: called `Option::unwrap()` on a `None` value\n" in err
+    with monkeypatch.context() as loading:
+        loading.setattr("composer.components.text.guarded.GuardedTokenizer.__init__", panic)
+        code, out, err = cli("run", folder, "-i", "text=ab")
+    assert (code, out) == (5, "")
+    assert "R504 prompt (text.prompt) did not load: Panic: called" in err
+
+
+@pytest.mark.parametrize("chunk", ["", "AAAA", "/" * 40])
+def test_real_panics_of_the_library_are_errors(cli, tmp_path, chunk):
+    """Garbage where a compiled table belongs."""
+    data = edited(normalizer={"type": "Precompiled", "precompiled_charsmap": chunk})
+    code, _, err = cli("run", bundle(tmp_path, PROMPT, {FILE: data}), "-i", "text=a\u00e9b")
+    assert code in (0, 3, 5)
+    assert "Traceback" not in err
+
+
+def test_one_clip_whose_text_panics_does_not_stop_the_others(cli, tmp_path, monkeypatch):
+    from composer.runtime.bundle import Bundle
+
+    texts = iter(range(9))
+
+    def run(self, **given):
+        if next(texts) == 1:
+            raise Panic("at the second clip")
+        return original(self, **given)
+
+    original = Bundle.run
+    folder = bundle(tmp_path, PROMPT, {FILE: tokenizer()})
+    with composer.load(folder) as loaded:
+        monkeypatch.setattr(Bundle, "run", run)
+        found = list(loaded.map([{"text": "ab"}] * 3, in_flight=1))
+    assert [isinstance(each, composer.ComposerError) for each in found] == [False, True, False]
+    assert "R500" in str(found[1])
