@@ -63,8 +63,8 @@ if TYPE_CHECKING:  # every public name, once: what is below reads its module fro
     from composer.jobs.pull import Pulled as Pulled
     from composer.jobs.pull import pull as pull
     from composer.jobs.record import record as record
-    from composer.jobs.transcribe import Transcription as Transcription
     from composer.jobs.transcribe import transcribe as transcribe
+    from composer.jobs.transcription import Transcription as Transcription
     from composer.runtime.bundle import Bundle as Bundle
     from composer.runtime.opening import BundleOptions as BundleOptions
     from composer.runtime.opening import load as load

@@ -10,7 +10,7 @@ from composer.core.errors import ComposerError, Problem
 from composer.core.extensions import extension, extensions
 from composer.core.output import plain_values, problem_json
 from composer.core.suggest import did_you_mean, listed
-from composer.jobs.transcribe import Transcription
+from composer.jobs.transcription import Transcription
 
 GROUP = "composer.output_formats"
 

@@ -3,46 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
+from contextlib import ExitStack
+from pathlib import Path
 from typing import Any
 
-from composer.core.errors import ComposerError, Problem
+from composer.core.errors import ComposerError, Place, Problem
+from composer.core.output import sole_writer
+from composer.evaluation.data import SUFFIXES
 from composer.formats.audio import Channel, Clip, Source
 from composer.jobs.bundle import AnyBundle, Options, opened
-from composer.jobs.cut_short import CutShort, cut_short
+from composer.jobs.cut_short import cut_short
+from composer.jobs.output_format import output_format
 from composer.jobs.progress import OnProgress, Progress, no_progress
 from composer.jobs.speech import SpeechTask, speech_task
+from composer.jobs.transcript_folder import TranscriptFolder
+from composer.jobs.transcription import Transcription
 from composer.runtime.result import Result
-
-
-@dataclass(frozen=True)
-class Transcription:
-    """What a bundle made of one clip, or the problems that the clip failed with.
-
-    `text` is the transcript, None of a clip that failed; `outputs` is all that the task gives, by
-    name. `seconds` is the time that its nodes took. `cut_short` says where a limit cut the text,
-    `notes` how far a recording that was cut short was read, and which channel.
-    """
-
-    clip: Source
-    text: str | None = None
-    outputs: Mapping[str, Any] = field(default_factory=dict)
-    finish_reason: str | None = None
-    tokens: int = 0
-    seconds: float = 0.0
-    cut_short: CutShort | None = None
-    notes: tuple[str, ...] = ()
-    problems: tuple[Problem, ...] = ()
-
-    @property
-    def name(self) -> str:
-        """Return what the clip is called: its path, or - for bytes."""
-        return "-" if isinstance(self.clip, bytes) else str(self.clip)
-
-    @property
-    def ok(self) -> bool:
-        """Return whether there is a transcript."""
-        return not self.problems
 
 
 def transcribe(
@@ -55,41 +31,81 @@ def transcribe(
     channel: Channel | None = None,
     partial: bool = False,
     in_flight: int = 2,
+    folder: str | Path | None = None,
+    format: str = "jsonl",
+    force: bool = False,
+    resume: bool = False,
     on_transcription: Callable[[Transcription], None] | None = None,
     progress: OnProgress = no_progress,
 ) -> tuple[Transcription, ...]:
     """Transcribe clips with a bundle that is loaded once; return them in the order of the clips.
 
-    A clip is a path, the bytes of an audio file, (samples, rate), or an Audio. `inputs` are the
-    task's other inputs, as `{"language": "English"}`; `options` override options by node, as
-    `{"answer": {"max_tokens": 64}}`. `channel` takes one of a clip's channels in place of what the
-    bundle says, `partial` reads clips that were cut short as far as they go. `in_flight` clips are
-    run at once. `on_transcription` is
-    called with each as soon as it and all before it are done; `progress` with the stages
-    "fetching", "loading", and "transcribing" after each clip.
+    A clip is a path, a folder of clips, the bytes of an audio file, (samples, rate), or an Audio.
+    `inputs` are the task's other inputs, as `{"language": "English"}`; `options` override options
+    by node, as `{"answer": {"max_tokens": 64}}`. `channel` takes one of a clip's channels in place
+    of what the bundle says, `partial` reads clips that were cut short as far as they go.
+    `in_flight` clips are run at once. `on_transcription` is called with each as soon as it and all
+    before it are done; `progress` with the stages "fetching", "loading", and "transcribing" after
+    each clip.
+
+    With a `folder` each is also written there at once, in the output format that `format` names:
+    a file a clip, or a line in transcripts.jsonl. With `resume`, clips whose transcript is there
+    are left out of the run and of what is returned; with `force`, files that are there are
+    replaced.
 
     A clip that cannot be read or run stops no other: it has `problems` in place of a text. Raise
     ComposerError where the bundle is refused or does not load (any code), where the task is not one
-    that turns audio into text (R543), or where inputs or options do not fit (R540 to R544).
+    that turns audio into text (R543), where inputs, options or clips do not fit (R540 to R544), or
+    where the folder cannot be written or has such files (R507).
     """
-    clips = list(clips)
-    with opened(bundle) as ready:
+    found = expand_folders(clips)
+    with ExitStack() as stack:
+        writer = None
+        if folder:
+            writer = TranscriptFolder(Path(folder), output_format(format), force, resume)
+            writer.require_distinct(found)
+            stack.enter_context(sole_writer(Path(folder)))
+            found = writer.open(found)
+        ready = stack.enter_context(opened(bundle))
         speech = speech_task(ready, task, inputs or {}, options or {})
         speech.load(progress)
-        progress(Progress("transcribing", ready.name, 0, len(clips)))
+        if writer:
+            writer.begin()
+        progress(Progress("transcribing", ready.name, 0, len(found)))
         results = ready.map(
-            ({**speech.inputs, speech.audio: Clip(clip, channel, partial)} for clip in clips),
+            ({**speech.inputs, speech.audio: Clip(clip, channel, partial)} for clip in found),
             in_flight=in_flight,
             task=speech.graph.task,
             options=speech.options,
         )
         done: list[Transcription] = []
-        for clip, result in zip(clips, results, strict=True):
+        for clip, result in zip(found, results, strict=True):
             done.append(_transcription(speech, clip, result))
+            if writer:
+                writer.add(done[-1])
             if on_transcription:
                 on_transcription(done[-1])
-            progress(Progress("transcribing", ready.name, len(done), len(clips)))
+            progress(Progress("transcribing", ready.name, len(done), len(found)))
     return tuple(done)
+
+
+def expand_folders(clips: Iterable[Source]) -> list[Source]:
+    """Return the clips, those of a folder in the place of the folder; raise R542 if it has none."""
+    found: list[Source] = []
+    for clip in clips:
+        if not (isinstance(clip, str | Path) and Path(clip).is_dir()):
+            found.append(clip)
+            continue
+        inside = sorted(
+            path
+            for path in Path(clip).rglob("*")
+            if path.suffix.lower() in SUFFIXES and path.is_file()
+        )
+        if not inside:
+            place, hint = Place(str(clip)), f"clips end in {', '.join(sorted(SUFFIXES))}"
+            raise ComposerError(Problem("R542", "no clip is in the folder", place, hint=hint))
+        found += map(str, inside)
+    return found
 
 
 def _transcription(

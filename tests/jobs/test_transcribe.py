@@ -1,6 +1,9 @@
 """Transcribing through Python alone, with the miniature."""
 
+import json
+import shutil
 from difflib import SequenceMatcher
+from pathlib import Path
 
 import pytest
 
@@ -92,3 +95,37 @@ def test_a_task_that_takes_no_audio():
 def test_a_bundle_that_is_not_there():
     with pytest.raises(composer.ComposerError, match="S474"):
         composer.transcribe("mega-asr-min", [])
+
+
+def test_a_folder_keeps_each_line_and_resumes(mini, clips, tmp_path):
+    first, second = clips
+    (one,) = composer.transcribe(mini, [first], folder=tmp_path)
+    lines = tmp_path / "transcripts.jsonl"
+    (entry,) = map(json.loads, lines.read_text("utf-8").splitlines())
+    assert (entry["audio"], entry["text"]) == (first, one.text)
+    with pytest.raises(composer.ComposerError, match="R507"):
+        composer.transcribe(mini, [first], folder=tmp_path)
+    (two,) = composer.transcribe(mini, clips, folder=tmp_path, resume=True)
+    assert two.clip == second
+    entries = [json.loads(line) for line in lines.read_text("utf-8").splitlines()]
+    assert [entry["audio"] for entry in entries] == [first, second]
+    composer.transcribe(mini, [second], folder=tmp_path, force=True)
+    assert len(lines.read_text("utf-8").splitlines()) == 1
+
+
+def test_a_folder_has_a_file_for_each_clip(mini, clips, tmp_path):
+    clip = Path(next(iter(clips)))
+    (found,) = composer.transcribe(mini, [clip.read_bytes()], folder=tmp_path, format="txt")
+    assert (tmp_path / "stdin.txt").read_text("utf-8") == f"{found.text}\n"
+    with pytest.raises(composer.ComposerError, match=r"R542 .* would both be written to"):
+        composer.transcribe(mini, [clip, tmp_path / clip.name], folder=tmp_path, format="txt")
+    with pytest.raises(composer.ComposerError, match="R544 there is no output format 'srtt'"):
+        composer.transcribe(mini, [clip], folder=tmp_path, format="srtt")
+
+
+def test_a_folder_of_clips_stands_for_its_clips(mini, clips, tmp_path):
+    with pytest.raises(composer.ComposerError, match="R542 no clip is in the folder"):
+        composer.transcribe(mini, [tmp_path])
+    shutil.copy(next(iter(clips)), tmp_path / "a.flac")
+    (found,) = composer.transcribe(mini, [tmp_path])
+    assert (found.clip, found.ok) == (str(tmp_path / "a.flac"), True)

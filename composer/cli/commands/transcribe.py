@@ -14,9 +14,8 @@ Example: composer transcribe mega-asr-mini *.wav -f jsonl -o transcripts
 from __future__ import annotations
 
 import sys
-from contextlib import ExitStack
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
@@ -28,12 +27,8 @@ from composer.cli.options import (
 )
 from composer.cli.printing import note
 from composer.cli.progress import showing
-from composer.cli.transcripts import TranscriptWriter, expand_folders, require_distinct
+from composer.cli.transcripts import TranscriptPrinter
 from composer.core.errors import FAILED
-from composer.core.output import sole_writer
-
-if TYPE_CHECKING:
-    from composer.jobs.progress import Progress
 
 
 @with_flags()
@@ -67,44 +62,35 @@ def command(
     from composer.cli.values import chosen_channel
     from composer.jobs.output_format import output_format
     from composer.jobs.speech import speech_graph
-    from composer.jobs.transcribe import transcribe as transcribe_clips
+    from composer.jobs.transcribe import transcribe
 
     chosen = chosen_channel(channel)
-    writes = output_format(format)
-    if resume and (force or output is None):
+    printer = TranscriptPrinter(output_format(format), output is not None)
+    if resume and output is None:
         raise typer.BadParameter("--resume goes on in a folder: give -o, and no --force")
-    clips = expand_folders(clips)
-    require_distinct(clips, writes, output)
-    writer = TranscriptWriter(writes, output, force, resume)
-    with ExitStack() as stack:
-        if output:
-            stack.enter_context(sole_writer(output))
-        missing = writer.open(clips)
-        opened = stack.enter_context(bundle.open())
-        show = stack.enter_context(showing(over_results=output is None))
-
-        def follow(step: Progress) -> None:
-            writer.follow(step)
-            show(step)
-
+    with bundle.open() as opened, showing(over_results=output is None) as progress:
         graph = speech_graph(opened, speech.task)
         values, options = speech.read(graph)
         try:
-            found = transcribe_clips(
+            found = transcribe(
                 opened,
-                [sys.stdin.buffer.read() if clip == "-" else clip for clip in missing],
+                [sys.stdin.buffer.read() if clip == "-" else clip for clip in clips],
                 task=graph.task,
                 inputs=values,
                 options=options,
                 channel=chosen,
                 partial=partial,
                 in_flight=speech.jobs,
-                on_transcription=writer.add,
-                progress=follow,
+                folder=output,
+                format=format,
+                force=force,
+                resume=resume,
+                on_transcription=printer.add,
+                progress=progress,
             )
         finally:
-            writer.close()
+            printer.close()
     failed = sum(not each.ok for each in found)
     if failed:
-        note(f"{failed} of {len(missing)} clips failed")
+        note(f"{failed} of {len(found)} clips failed")
         raise typer.Exit(FAILED)

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from composer.core.output import as_json
 from composer.jobs.output_format import OutputFormat, transcription_json
-from composer.jobs.transcribe import Transcription
+from composer.jobs.transcription import Transcription
 
 
 def document(every: Sequence[Transcription]) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from composer.core.output import as_json
 from composer.jobs.output_format import OutputFormat, transcription_json
-from composer.jobs.transcribe import Transcription
+from composer.jobs.transcription import Transcription
 
 
 def line(each: Transcription) -> str:

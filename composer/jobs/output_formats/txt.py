@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from composer.jobs.output_format import OutputFormat
-from composer.jobs.transcribe import Transcription
+from composer.jobs.transcription import Transcription
 
 
 def line(each: Transcription) -> str:

@@ -1,0 +1,47 @@
+"""What a bundle made of one clip."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from composer.core.errors import Problem
+from composer.formats.audio import Source
+from composer.jobs.cut_short import CutShort
+
+
+@dataclass(frozen=True)
+class Transcription:
+    """What a bundle made of one clip, or the problems that the clip failed with.
+
+    `text` is the transcript, None of a clip that failed; `outputs` is all that the task gives, by
+    name. `seconds` is the time that its nodes took. `cut_short` says where a limit cut the text,
+    `notes` how far a recording that was cut short was read, and which channel.
+    """
+
+    clip: Source
+    text: str | None = None
+    outputs: Mapping[str, Any] = field(default_factory=dict)
+    finish_reason: str | None = None
+    tokens: int = 0
+    seconds: float = 0.0
+    cut_short: CutShort | None = None
+    notes: tuple[str, ...] = ()
+    problems: tuple[Problem, ...] = ()
+
+    @property
+    def name(self) -> str:
+        """Return what the clip is called: its path, or - where it has none."""
+        return clip_name(self.clip)
+
+    @property
+    def ok(self) -> bool:
+        """Return whether there is a transcript."""
+        return not self.problems
+
+
+def clip_name(clip: Source) -> str:
+    """Return the path of a clip, or - where it has none."""
+    return str(clip) if isinstance(clip, str | Path) else "-"
