@@ -3,7 +3,8 @@
 The weights are a block of random numbers over and over, written once into the folder given, in 16
 bits. MERaLiON-3's are 32 layers of width 1280 and the adaptor from 19200 to 6400 to 3584, 1.7 GB;
 Gemma-4's are 12 layers of width 1024 and the projection into E4B, 0.6 GB. Each precision is loaded
-whole; what runs has as many layers as is asked for, all of them by default.
+whole, on ONNX Runtime and NumPy float32 alone; what runs has as many layers as is asked for, all
+of them by default.
 """
 
 from __future__ import annotations
@@ -51,7 +52,7 @@ class Encoder:
 
     def shapes(self, layers: int) -> dict[str, list[int]]:
         """Return the shape of each tensor under its name in a file."""
-        if self.use == "mlx.meralion":
+        if self.use == "meralion":
             from composer.components.checkpoints.meralion.layout import stored_name, tensors
 
             wanted = {
@@ -71,7 +72,7 @@ class Encoder:
 ENCODERS = {
     "meralion": Encoder(
         32,
-        "mlx.meralion",
+        "meralion",
         "{use: audio.log_mel, config: {mels: 128, pad: {seconds: 30, slices: 10}, frames: ceil, "
         "normalize: true}}",
         "float16",
@@ -81,7 +82,7 @@ ENCODERS = {
     ),
     "gemma4": Encoder(
         12,
-        "mlx.gemma4_audio",
+        "gemma4_audio",
         "{use: audio.usm_log_mel}",
         "bfloat16",
         {"audio_config": {}},
@@ -96,6 +97,7 @@ def main(arguments: list[str]) -> None:
     parser = argparse.ArgumentParser(prog="scripts/bench speech-encoder", description=__doc__)
     parser.add_argument("folder", type=Path, help="where the weights are, or are written")
     parser.add_argument("--encoder", choices=ENCODERS, default="meralion")
+    parser.add_argument("--backend", choices=("mlx", "onnx", "numpy"), default="mlx")
     parser.add_argument("--layers", type=int, help="layers that are loaded; all where absent")
     parser.add_argument("--run-layers", type=int, help="layers that run; all where absent")
     parser.add_argument("--seconds", type=float, default=30.0, help="length of the noise")
@@ -114,13 +116,11 @@ def main(arguments: list[str]) -> None:
             step.append(str(layers))
             print(measured(f"write {layers} layers", step)[0])
     print(measured("composer check", ["-c", COMPOSER, "check", str(whole / "bundle.yaml")])[0])
-    for place, precision, audio in (
-        (whole, encoder.half, "-"),
-        (whole, "float32", "-"),
-        (few, encoder.half, str(clip)),
-        (few, "float32", str(clip)),
-    ):
-        step = ["--run", str(place / "bundle.yaml"), audio, precision]
+    precisions = (encoder.half, "float32") if asked.backend == "mlx" else ("float32",)
+    ways = [(place, precision, audio) for place, audio in ((whole, "-"), (few, str(clip)))
+            for precision in precisions]  # fmt: skip
+    for place, precision, audio in ways:
+        step = ["--run", str(place / "bundle.yaml"), audio, precision, asked.backend]
         what = f"load {place.name} in {precision}" + ("" if audio == "-" else " and run")
         line, told, peak = measured(what, ["-m", "benchmarks.speech_encoder", *step])
         found = json.loads(told.splitlines()[-1])
@@ -166,12 +166,12 @@ def _halved(block: np.ndarray, half: str) -> np.ndarray:
     return (block.view(np.uint32) >> 16).astype(np.uint16)
 
 
-def run(manifest: str, clip: str, precision: str) -> None:
+def run(manifest: str, clip: str, precision: str, backend: str) -> None:
     """Load, and run unless the clip is '-'; print where seconds and bytes went."""
     import composer
 
     began = time.perf_counter()
-    bundle = composer.load(manifest, precision={"speech": precision})
+    bundle = composer.load(manifest, precision={"speech": precision}, backends={"speech": backend})
     told = {
         "bytes": sum(bundle.plan().nbytes.values()),
         "load": time.perf_counter() - began,

@@ -77,7 +77,7 @@ class LayoutChecker:
         self.tensors = {place: stored[name] for name, place in places.items() if name in stored}
 
     def bind(self, wanted: Mapping[str, str]) -> None:
-        """Bind each size to the first tensor that has it, and hold the others to it."""
+        """Bind each size to the first tensor that has it, and check the others to it."""
         apart: dict[str, list[str]] = {}
         for name, tensor in self.tensors.items():
             sizes = wanted[name].split()

@@ -80,7 +80,7 @@ class EmbeddingRows:
     def of(self, ids: np.ndarray) -> np.ndarray:
         """Return the rows of ids [T] as float32 [T, D]."""
         for file in self.reader.files.values():
-            file.hold()
+            file.require_unchanged()
         found = np.empty((len(ids), self.module.shape[1]), np.float32)
         for row, token in zip(found, ids.tolist(), strict=True):
             row[:] = self.reader.dense(self.module, token, token + 1)[0]

@@ -1,4 +1,4 @@
-"""Hold files, when they are loaded, against what they were when they were checked."""
+"""Compare files, when they are loaded, with what they were when they were checked."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class StampedFacts(Facts):
 
     def require_unchanged(self) -> None:
         """Raise R530 if a stamped file is no longer the one that was checked."""
-        hold(self)
+        require_unchanged(self)
 
 
 def stamps(locations: Iterable[Location]) -> tuple[Stamp, ...]:
@@ -43,7 +43,7 @@ def stamp(location: Location) -> Stamp:
         return Stamp(location, ranges.size, ranges.state)
 
 
-def hold(facts: Facts) -> None:
+def require_unchanged(facts: Facts) -> None:
     """Raise R530 if a stamped file is no longer the one that was checked.
 
     Parsers of weights open files by path, so that this must stand directly before them.

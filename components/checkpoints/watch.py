@@ -24,7 +24,7 @@ class Watch:
         finalize(self, os.close, self.descriptor)
         self.before = os.fstat(self.descriptor)
 
-    def hold(self) -> None:
+    def require_unchanged(self) -> None:
         """Raise R530 if it was written since, though its time was set back."""
         before, now = self.before, os.fstat(self.descriptor)
         same = (now.st_size, now.st_mtime_ns) == (before.st_size, before.st_mtime_ns)

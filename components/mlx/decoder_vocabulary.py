@@ -18,10 +18,10 @@ from .vocabulary import MlxVocabulary
 
 
 class KvCache:
-    """Keys and values [heads, T, head_dim] of the `read` rows of one sequence, by layer."""
+    """Keys and values [heads, T, head_dim] of the `length` rows of one sequence, by layer."""
 
     def __init__(self) -> None:
-        self.read = 0
+        self.length = 0
         self.layers: dict[int, tuple[Any, Any]] = {}
 
     def add(self, layer: int, keys: Any, values: Any) -> tuple[Any, Any]:
@@ -73,7 +73,7 @@ class MlxDecoderVocabulary(MlxVocabulary):
         return x[self.mx.array(self.rows)]
 
     def cached_attention(self, q: Any, k: Any, v: Any, layer: int, how: Attention) -> Any:
-        start, count = self.cache.read, len(q)
+        start, count = self.cache.length, len(q)
         q = self._rotated(q.reshape(count, how.num_heads, how.head_dim), how)
         k = self._rotated(k.reshape(count, how.num_kv_heads, how.head_dim), how)
         v = v.reshape(count, how.num_kv_heads, how.head_dim)
@@ -90,7 +90,7 @@ class MlxDecoderVocabulary(MlxVocabulary):
 
     def _rotated(self, x: Any, how: Attention) -> Any:
         """Rotate heads [T, heads, head_dim] by their positions."""
-        angles = how.rotary.table(self.cache.read, self.cache.read + len(x))
+        angles = how.rotary.table(self.cache.length, self.cache.length + len(x))
         cos, sin = (self.mx.array(each)[:, None].astype(x.dtype) for each in angles)
         half = how.rotary.dims // 2
         first, second, rest = self.mx.split(x, [half, 2 * half], axis=-1)
@@ -129,5 +129,5 @@ class MlxDecoder:
             vocabulary = MlxDecoderVocabulary(self.weights, self.schemes, cache, rows)
             logits = self.found.write(vocabulary, embeds)
             mx.eval(logits)
-        cache.read += len(embeds)
+        cache.length += len(embeds)
         return logits

@@ -23,7 +23,7 @@ from ..checkpoints.folder import PREFIX
 from ..checkpoints.keys.meaning import IGNORE
 from ..checkpoints.lora.adapters import AdapterFacts, read_adapters
 from ..checkpoints.lora.pair import projections
-from ..checkpoints.stamps import StampedFacts, hold, stamps
+from ..checkpoints.stamps import StampedFacts, require_unchanged, stamps
 from ..checkpoints.tokenizer import check_tokenizer, tokenizer_of
 from . import loader
 from .architecture import EMBEDS, module_name_of
@@ -63,7 +63,7 @@ class LanguageModel(Component, name="mlx.lm"):
 
     @classmethod
     def facts(cls, spec: Spec, headers: Headers | None) -> Facts:
-        """Bind D and V from the embeddings and hold config, tensors and tokenizer together."""
+        """Bind D and V from the embeddings and check config, tensors and tokenizer."""
         if headers is None:
             return Facts(unknown=True)
         assert spec.weights is not None
@@ -106,7 +106,7 @@ class LanguageModel(Component, name="mlx.lm"):
         checkpoint = read_checkpoint(spec.weights, headers, *_part(spec))
         tokenizer = read_tokenizer(tokenizer_of(spec, headers))
         adapters = read_adapters(spec, headers, projections(checkpoint))
-        hold(facts)
+        require_unchanged(facts)
         with mx.stream(device):
             model = loader.load_model(
                 checkpoint,

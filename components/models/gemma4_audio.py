@@ -20,7 +20,7 @@ from composer.formats import Headers
 
 from ..checkpoints.gemma4_audio.checkpoint import Tower, read_tower
 from ..checkpoints.gemma4_audio.layout import EMBED, TOWER
-from ..checkpoints.stamps import hold
+from ..checkpoints.stamps import require_unchanged
 from .encoder import encoder_facts, finite
 from .network import Network
 from .vocabulary import Array, Vocabulary
@@ -180,7 +180,7 @@ class Gemma4Audio(Portable, name="gemma4_audio"):
     def load(cls, spec: Spec, facts: Facts, placement: Placement) -> Self:
         """Load the tensors, one at a time, in the precision that is asked for."""
         tower = read_tower(spec, Headers())
-        hold(facts)
+        require_unchanged(facts)
         return cls(cls.runs_on.compile(network(tower), placement))
 
     def __init__(self, run: Callable[..., Any]) -> None:
@@ -202,10 +202,10 @@ def network(tower: Tower) -> Network:
         head_dim=sizes["head"],
         joined=sizes["joined"],
         past=tower.settings.past,
-        logit_cap=tower.settings.cap,
-        residual_weight=tower.settings.residual,
-        clipping=tower.settings.most,
-        rms_norm_eps=tower.settings.eps,
+        logit_cap=tower.settings.logit_cap,
+        residual_weight=tower.settings.residual_weight,
+        clipping=tower.settings.clipping,
+        rms_norm_eps=tower.settings.rms_norm_eps,
     )
     return Network(
         name=str(tower.files[0]),

@@ -18,7 +18,7 @@ from composer.core.portable import Portable
 from composer.formats import Headers
 
 from ..checkpoints.meralion.checkpoint import SpeechCheckpoint, read_speech
-from ..checkpoints.stamps import hold
+from ..checkpoints.stamps import require_unchanged
 from .encoder import encoder_facts, finite
 from .network import Network
 from .vocabulary import Array, Vocabulary
@@ -115,7 +115,7 @@ class Meralion(Portable, name="meralion"):
     def load(cls, spec: Spec, facts: Facts, placement: Placement) -> Self:
         """Load the tensors, one at a time, in the precision that is asked for."""
         checkpoint = read_speech(spec, Headers())
-        hold(facts)
+        require_unchanged(facts)
         run = cls.runs_on.compile(network(checkpoint), placement)
         return cls(run, 2 * checkpoint.dims["window"].value)
 

@@ -15,7 +15,7 @@ from composer.core.suggest import some
 from composer.formats import Headers
 
 from ..checkpoints.stack import Shape, StackConfig, read_shape
-from ..checkpoints.stamps import hold
+from ..checkpoints.stamps import require_unchanged
 from ..checkpoints.weights import WeightReader
 from .encoder import encoder_facts
 from .network import Network
@@ -66,7 +66,7 @@ class Stack(Portable, name="stack"):
     def load(cls, spec: Spec, facts: Facts, placement: Placement) -> Self:
         """Load the tensors and convert them to the precision that is asked for."""
         shape = read_shape(spec, Headers())
-        hold(facts)
+        require_unchanged(facts)
         made = network(spec, shape)
         require_finite(made, cls.computed_in(shape.dtype))
         return cls(cls.runs_on.compile(made, placement))

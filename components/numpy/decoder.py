@@ -14,10 +14,10 @@ from .vocabulary import NumpyVocabulary
 
 
 class KvCache:
-    """Keys and values [T, heads, head_dim] of the `read` rows of one sequence, by layer."""
+    """Keys and values [T, heads, head_dim] of the `length` rows of one sequence, by layer."""
 
     def __init__(self) -> None:
-        self.read = 0
+        self.length = 0
         self.keys: dict[int, np.ndarray] = {}
         self.values: dict[int, np.ndarray] = {}
 
@@ -45,7 +45,7 @@ class NumpyDecoderVocabulary(NumpyVocabulary):
         return x[self.rows]
 
     def cached_attention(self, q: Array, k: Array, v: Array, layer: int, how: Attention) -> Array:
-        start, count = self.cache.read, len(q)
+        start, count = self.cache.length, len(q)
         q = self._rotated(q.reshape(count, how.num_heads, how.head_dim), how)
         k = self._rotated(k.reshape(count, how.num_kv_heads, how.head_dim), how)
         v = v.reshape(count, how.num_kv_heads, how.head_dim)
@@ -59,7 +59,7 @@ class NumpyDecoderVocabulary(NumpyVocabulary):
 
     def _rotated(self, x: Array, how: Attention) -> Array:
         """Rotate heads [T, heads, head_dim] by their positions."""
-        cos, sin = how.rotary.table(self.cache.read, self.cache.read + len(x))
+        cos, sin = how.rotary.table(self.cache.length, self.cache.length + len(x))
         cos, sin = cos[:, None], sin[:, None]
         half = how.rotary.dims // 2
         first, second, rest = np.split(x, [half, 2 * half], axis=-1)
@@ -97,5 +97,5 @@ class NumpyDecoder:
         logits: np.ndarray = self.found.write(
             NumpyDecoderVocabulary(self.weights, cache, rows), embeds
         )
-        cache.read += len(embeds)
+        cache.length += len(embeds)
         return logits

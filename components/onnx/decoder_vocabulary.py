@@ -33,8 +33,8 @@ class OnnxDecoderVocabulary(Products):
         dims: list[int | str] = ["B", how.num_kv_heads, "C", how.head_dim]
         cache = []
         for kind in "kv":
-            self.weights.model.takes(f"past_{kind}{layer}", "float32", dims)
-            self.weights.model.gives(f"present_{kind}{layer}", "float32", dims)
+            self.weights.model.add_input(f"past_{kind}{layer}", "float32", dims)
+            self.weights.model.add_output(f"present_{kind}{layer}", "float32", dims)
             cache.append(Symbol(f"past_{kind}{layer}", self))
         attend = self._fused if is_fused(how) else self._composed
         return attend(q, k, v, layer, how, cache)
@@ -45,7 +45,7 @@ class OnnxDecoderVocabulary(Products):
             number = len(self.rotaries)
             for kind in ("cos", "sin"):
                 dims: list[int | str] = [f"P{number}", rotary.dims // 2]
-                self.weights.model.takes(f"{kind}{number}", "float32", dims)
+                self.weights.model.add_input(f"{kind}{number}", "float32", dims)
             self.rotaries[rotary] = Symbol(f"cos{number}", self), Symbol(f"sin{number}", self)
         return self.rotaries[rotary]
 

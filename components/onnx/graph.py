@@ -13,7 +13,7 @@ from composer.core.errors import ComposerError
 from composer.core.ports import FLOATS
 from composer.core.signature import CALL, OUT
 
-from ..checkpoints.stamps import StampedFacts, hold, stamps
+from ..checkpoints.stamps import StampedFacts, require_unchanged, stamps
 from .agreement import agree
 from .contract import Contract, Tensor
 from .knobs import GraphConfig
@@ -90,7 +90,7 @@ class Graph(Component, name="onnx.graph"):
         assert facts.contract is not None
         assert spec.weights is not None
         assert spec.weights.path is not None
-        hold(facts)
+        require_unchanged(facts)
         return cls(facts.contract, Session(spec.weights.path, facts.contract, placement))
 
     def __init__(self, contract: Contract, session: Session) -> None:

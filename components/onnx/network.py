@@ -30,11 +30,11 @@ class OnnxNetwork:
         """Write the graph and its weights down; both are removed once they are loaded."""
         vocabulary = OnnxVocabulary(weights, self.network.tensors, self.reader.read)
         for name, dims in self.network.inputs.items():
-            weights.model.takes(name, "float32", dims)
+            weights.model.add_input(name, "float32", dims)
         symbols = (Symbol(name, vocabulary) for name in self.network.inputs)
         made = self.network.write(vocabulary, *symbols)
         weights.model.node("Identity", [made.name], [OUTPUT])
-        weights.model.gives(OUTPUT, "float32", self.network.output)
+        weights.model.add_output(OUTPUT, "float32", self.network.output)
 
     def __call__(self, *inputs: np.ndarray) -> np.ndarray:
         return self.session.call(dict(zip(self.network.inputs, inputs, strict=True)))

@@ -76,11 +76,11 @@ class Model:
         tensor = _tensor(name, dtype, shape) + b"".join(parts) + number(14, _EXTERNAL)
         self.tensors.append(tensor)
 
-    def takes(self, name: str, dtype: str, dims: Sequence[int | str]) -> None:
+    def add_input(self, name: str, dtype: str, dims: Sequence[int | str]) -> None:
         """Add an input; a dim that varies has a name."""
         self.inputs.append(_value(name, dtype, dims))
 
-    def gives(self, name: str, dtype: str, dims: Sequence[int | str]) -> None:
+    def add_output(self, name: str, dtype: str, dims: Sequence[int | str]) -> None:
         """Add an output."""
         self.outputs.append(_value(name, dtype, dims))
 

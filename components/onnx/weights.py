@@ -45,7 +45,7 @@ class Weights:
 
 
 @contextmanager
-def private(nbytes: int) -> Iterator[Weights]:
+def private_weights(nbytes: int) -> Iterator[Weights]:
     """Give a folder that nobody else reads, and remove it; raise ComposerError where it is full."""
     try:
         with TemporaryDirectory(prefix="composer-") as made:

@@ -16,7 +16,7 @@ from composer.core.suggest import did_you_mean
 from composer.formats import tokenizer_bytes, tokenizer_file
 from composer.generation.reasoning import Marks, without_reasoning
 
-from ..checkpoints.stamps import StampedFacts, hold, stamps
+from ..checkpoints.stamps import StampedFacts, require_unchanged, stamps
 from .filling import Filling, checked, empty, plain, sound, sound_fragments
 from .guarded import GuardedTokenizer
 from .template import Slot, Template, parse_template, slots
@@ -146,7 +146,7 @@ class Chat(Component, name="text.chat"):
     def load(cls, spec: Spec, facts: Facts, placement: Placement) -> Self:
         config: Chat.Config = spec.config
         assert spec.files is not None
-        hold(facts)
+        require_unchanged(facts)
         tokenizer = GuardedTokenizer(tokenizer_bytes(tokenizer_file(spec.files)))
         first, following = (Filling(t, tokenizer) for t in config.templates.values())
         marks = Marks(*map(tokenizer.id_of, config.reasoning)) if config.reasoning else None

@@ -14,7 +14,7 @@ from composer.core.signature import CALL, Signature
 from composer.core.suggest import did_you_mean
 from composer.formats import tokenizer_bytes, tokenizer_file
 
-from ..checkpoints.stamps import StampedFacts, hold, stamps
+from ..checkpoints.stamps import StampedFacts, require_unchanged, stamps
 from .filling import Filling, checked, empty, plain, sound, sound_fragments
 from .guarded import GuardedTokenizer
 from .template import Part, Slot, Template
@@ -95,7 +95,7 @@ class Prompt(Component, name="text.prompt"):
     def load(cls, spec: Spec, facts: Facts, placement: Placement) -> Self:
         config: Prompt.Config = spec.config
         assert spec.files is not None
-        hold(facts)
+        require_unchanged(facts)
         tokenizer = GuardedTokenizer(tokenizer_bytes(tokenizer_file(spec.files)))
         return cls(Template.parse(config.template, config.optional), tokenizer, config.slot)
 

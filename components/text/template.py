@@ -57,7 +57,7 @@ class Template:
 
     @classmethod
     def parse(cls, template: str, optional: Mapping[str, str]) -> Template:
-        """Parse both and hold them against each other; raise ValueError with what is wrong."""
+        """Parse both and check them against each other; raise ValueError with what is wrong."""
         parts = parse_template(template)
         if not parts:
             raise ValueError("the template is empty")

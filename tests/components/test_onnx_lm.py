@@ -172,12 +172,12 @@ def test_a_cache_grows_over_its_room(tmp_path):
     theirs = logits_of_torch(model, ids)
     assert apart(lm.logits(lm.embed(ids)), theirs) < 2e-5
     cache = lm.decoder.begin()
-    rooms = set()
+    capacities = set()
     for part in np.array_split(lm.embed(ids), 7):
         last = lm.decoder.read(part, cache)
-        rooms.add(cache.room)
+        capacities.add(cache.capacity)
     assert apart(last[0], theirs[-1]) < 2e-5
-    assert (cache.read, rooms) == (700, {256, 512, 1024})
+    assert (cache.length, capacities) == (700, {256, 512, 1024})
 
 
 @pytest.mark.parametrize(
@@ -213,7 +213,7 @@ def test_positions_off_by_one_are_far_away(qwen3, lm):
     embeds, theirs = lm.embed(IDS), logits_of_torch(qwen3[0])
     cache = lm.decoder.begin()
     lm.decoder.read(embeds[:8], cache)
-    cache.read -= 1
+    cache.length -= 1
     assert apart(lm.decoder.read(embeds[8:], cache)[0], theirs[-1]) > 1e-3
 
 
@@ -624,8 +624,8 @@ def test_the_model_is_what_onnx_says_a_model_is():
     import onnx
 
     made = Model("data")
-    made.takes("x", "float32", ["S", 2])
-    made.gives("y", "float32", ["S", 2])
+    made.add_input("x", "float32", ["S", 2])
+    made.add_output("y", "float32", ["S", 2])
     made.constant("shape", np.array([0, -1], np.int64))
     made.external("w", "float32", [300, 2], 4096, 2400)
     made.node("Reshape", ["x", "shape"], ["y"], allowzero=0)

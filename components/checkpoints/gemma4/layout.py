@@ -1,4 +1,4 @@
-"""Say which tensors a Gemma-4 decoder has, and hold those of a file against them."""
+"""Say which tensors a Gemma-4 decoder has, and check those of a file against them."""
 
 from __future__ import annotations
 

@@ -25,16 +25,16 @@ FIXED = {"model_type": "gemma4_audio", "hidden_act": "silu", "attention_context_
 class Settings:
     """The numbers that no tensor shows.
 
-    A frame attends to itself and to `past` frames before it. `cap` bounds attention logits,
-    `residual` weighs the feed-forward layers, `most` bounds hidden states, `eps` is that of the
-    norms around the convolutions; the others have 1e-6.
+    A frame attends to itself and to `past` frames before it. `logit_cap` bounds attention
+    logits, `residual_weight` scales the feed-forward layers, `clipping` bounds hidden states,
+    `rms_norm_eps` is that of the norms around the convolutions; the others have 1e-6.
     """
 
     past: int
-    cap: float
-    residual: float
-    most: float
-    eps: float
+    logit_cap: float
+    residual_weight: float
+    clipping: float
+    rms_norm_eps: float
 
 
 def read_settings(checker: LayoutChecker, file: Location, audio: Mapping[str, Any]) -> Settings:
@@ -59,10 +59,10 @@ def read_settings(checker: LayoutChecker, file: Location, audio: Mapping[str, An
         left = 13
     return Settings(
         past=left - 2,
-        cap=number("attention_logit_cap", 50.0),
-        residual=number("residual_weight", 0.5),
-        most=number("gradient_clipping", 1e10),
-        eps=number("rms_norm_eps", 1e-6),
+        logit_cap=number("attention_logit_cap", 50.0),
+        residual_weight=number("residual_weight", 0.5),
+        clipping=number("gradient_clipping", 1e10),
+        rms_norm_eps=number("rms_norm_eps", 1e-6),
     )
 
 

@@ -94,7 +94,7 @@ def _mlx_lm(values: ConfigValues) -> AdapterConfig:
 
 def _release(values: ConfigValues) -> AdapterConfig:
     for key in REASONS.keys() & values.config.keys():
-        values.hold(key, values.config[key])
+        values.refuse_effect(key, values.config[key])
     ranks = values.ranks(values.config, RANKS)
     scales = values.scales(values.config, SCALES)
     for key, alpha in values.scales(values.config, ALPHAS).items():
@@ -116,7 +116,7 @@ def _peft(values: ConfigValues) -> AdapterConfig:
     if config["peft_type"] != "LORA":
         values.report("W286", f"peft_type is {show(str(config['peft_type']))}; expected 'LORA'")
     for key in sorted(config.keys() - PEFT):
-        values.hold(key, config[key])
+        values.refuse_effect(key, config[key])
     if config.get("layers_pattern") not in (None, [], "", "layers", ["layers"]):
         values.report(
             "W286",

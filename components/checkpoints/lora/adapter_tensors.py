@@ -1,4 +1,4 @@
-"""Pair the tensors of an adapter and hold them against the projections that they adapt."""
+"""Pair the tensors of an adapter and check them against the projections that they adapt."""
 
 from __future__ import annotations
 
@@ -126,8 +126,8 @@ class Fit:
         )
         return None
 
-    def hold(self, pair: Pair) -> None:
-        """Hold one module's ranks and widths against each other and against the decoder's."""
+    def check(self, pair: Pair) -> None:
+        """Check one module's ranks and widths against each other and the decoder's."""
         module = split(pair.path)[1] if LAYER.fullmatch(pair.path) else pair.path
         a, b = f"adapter: {shown(pair.a)}", f"adapter: {shown(pair.b)}"
         target = self.targets.get(pair.path)

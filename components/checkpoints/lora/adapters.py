@@ -86,7 +86,7 @@ def read_adapter(
     fit = Fit(file, live, dead)
     pairs = fit.pairs(headers.safetensors(file))
     for pair in pairs.values():
-        fit.hold(pair)
+        fit.check(pair)
     rank = _rank(fit, pairs, stated)
     _magnitudes(fit, pairs, stated)
     for each in stated:

@@ -61,7 +61,7 @@ class ConfigValues:
                 )
         return value
 
-    def hold(self, key: str, value: Any) -> None:
+    def refuse_effect(self, key: str, value: Any) -> None:
         """Refuse a setting that is on and would change what the adapter does."""
         if value and value not in SAME.get(key, ()):
             why = REASONS.get(key, "composer does not know what that does")

@@ -16,7 +16,7 @@ from composer.generation.text import Tokenizer, read_tokenizer
 from ...checkpoints.gemma4.checkpoint import TABLE, Decoder, read_decoder
 from ...checkpoints.gemma4.recipe import quantized
 from ...checkpoints.lora.adapters import AdapterFacts
-from ...checkpoints.stamps import hold
+from ...checkpoints.stamps import require_unchanged
 from ...checkpoints.tokenizer import tokenizer_of
 from .. import loader
 from ..architecture import EMBEDS
@@ -73,7 +73,7 @@ class Gemma4(Component, name="mlx.gemma4"):
         recipe, _ = quantized(spec, decoder)
         _runs_here(decoder, recipe, facts.dtype, device)
         adapters = adapters_of(spec, headers, decoder)
-        hold(facts)
+        require_unchanged(facts)
         with mx.stream(device):
             precision = spec.precision if isinstance(spec.precision, str) else None
             model = load_model(decoder, precision, recipe)

@@ -64,7 +64,7 @@ class RowTable:
         import mlx.core as mx
 
         for watch in self.watches:
-            watch.hold()
+            watch.require_unchanged()
         chosen = np.array(ids)
         parts = {
             part: self.array(part, table[chosen]) if isinstance(table, np.ndarray) else table[ids]

@@ -21,7 +21,7 @@ class Angles:
         self.rotary = rotary
         self.cos, self.sin = rotary.table(0, LEAST)
 
-    def upto(self, rows: int) -> tuple[np.ndarray, np.ndarray]:
+    def table(self, rows: int) -> tuple[np.ndarray, np.ndarray]:
         """Return tables of at least so many positions; they are never written again."""
         cos, sin = self.cos, self.sin
         if len(cos) < rows:
@@ -31,9 +31,9 @@ class Angles:
 
 
 class Cache:
-    """Keys and values [heads, room, head_dim] of each layer, of the `read` rows of one sequence.
+    """Keys and values [heads, capacity, head_dim] of each layer; `length` rows were read.
 
-    Room doubles when it is full, so that a row is copied once on average.
+    Its capacity doubles when it is full, so that a row is copied once on average.
     """
 
     def __init__(
@@ -42,13 +42,13 @@ class Cache:
         self.session = session
         self.layers = layers
         self.angles = angles
-        self.read = 0
+        self.length = 0
         self.arrays: dict[str, np.ndarray] = {}
-        self.room = 0
+        self.capacity = 0
 
     def run(self, embeds: np.ndarray, chosen: np.ndarray, logits: np.ndarray) -> None:
         """Read rows [S, D], and write the logits [R, V] that follow the chosen ones of them."""
-        total = self.read + len(embeds)
+        total = self.length + len(embeds)
         self._reserve(total)
         counts = {
             "embeds": np.ascontiguousarray(embeds, np.float32),
@@ -60,24 +60,24 @@ class Cache:
             bind_input(self.binding, name, array)
         bind_output(self.binding, "logits", logits)
         self.session.run(self.binding)
-        self.read = total
+        self.length = total
 
     def _reserve(self, rows: int) -> None:
-        """Make room for rows, keeping those that were read."""
-        if rows <= self.room:
+        """Make room for rows, keeping the present ones."""
+        if rows <= self.capacity:
             return
-        room = max(rows, 2 * self.room, LEAST)
+        capacity = max(rows, 2 * self.capacity, LEAST)
         binding: Any = self.session.binding()
         for number, how in enumerate(self.layers):
             for name in (f"k{number}", f"v{number}"):
-                grown = np.zeros((1, how.num_kv_heads, room, how.head_dim), np.float32)
-                if self.read:
-                    grown[:, :, : self.read] = self.arrays[name][:, :, : self.read]
+                grown = np.zeros((1, how.num_kv_heads, capacity, how.head_dim), np.float32)
+                if self.length:
+                    grown[:, :, : self.length] = self.arrays[name][:, :, : self.length]
                 self.arrays[name] = grown
                 bind_input(binding, f"past_{name}", grown)
                 bind_output(binding, f"present_{name}", grown)
-        self.tables = [angles.upto(room) for angles in self.angles]
+        self.tables = [angles.table(capacity) for angles in self.angles]
         for number, (cos, sin) in enumerate(self.tables):
             bind_input(binding, f"cos{number}", cos)
             bind_input(binding, f"sin{number}", sin)
-        self.binding, self.room = binding, room
+        self.binding, self.capacity = binding, capacity

@@ -18,7 +18,7 @@ from composer.generation.text import Tokenizer, read_tokenizer
 from ...checkpoints.folder import PREFIX
 from ...checkpoints.keys.meaning import IGNORE
 from ...checkpoints.rows import EmbeddingRows
-from ...checkpoints.stamps import StampedFacts, hold, stamps
+from ...checkpoints.stamps import StampedFacts, require_unchanged, stamps
 from ...checkpoints.tokenizer import check_tokenizer, tokenizer_of
 from ...models.decoder import TABLE, ParsedDecoder, read_decoder
 from .decoder import EMBEDS, OnnxDecoder
@@ -56,7 +56,7 @@ class LanguageModel(Component, name="onnx.lm"):
 
     @classmethod
     def facts(cls, spec: Spec, headers: Headers | None) -> Facts:
-        """Bind D and V from the embeddings and hold config, tensors and tokenizer together."""
+        """Bind D and V from the embeddings and check config, tensors and tokenizer."""
         if headers is None or spec.weights is None:
             return Facts(unknown=True)
         found = read_decoder(spec, headers)
@@ -85,7 +85,7 @@ class LanguageModel(Component, name="onnx.lm"):
         headers = Headers()
         found = read_decoder(spec, headers)
         tokenizer = read_tokenizer(tokenizer_of(spec, headers))
-        hold(facts)
+        require_unchanged(facts)
         return cls(found, tokenizer, placement)
 
     def __init__(self, found: ParsedDecoder, tokenizer: Tokenizer, placement: Placement) -> None:

@@ -92,7 +92,7 @@ class OnnxDecoder:
 
     def trim(self, cache: Cache, surplus: int) -> bool:
         """Forget the last rows: they are written over."""
-        cache.read -= surplus
+        cache.length -= surplus
         return True
 
     def from_numpy(self, value: np.ndarray) -> np.ndarray:

@@ -19,14 +19,14 @@ class DecoderGraph:
     def build(self, weights: Weights) -> None:
         """Write the nodes and the weights, layer after layer."""
         table, model = self.found.checkpoint.table, weights.model
-        model.takes("embeds", "float32", ["S", table.width])
-        model.takes("chosen", "int64", ["R"])
-        model.takes("last", "int32", [1])
-        model.takes("total", "int32", [])
+        model.add_input("embeds", "float32", ["S", table.width])
+        model.add_input("chosen", "int64", ["R"])
+        model.add_input("last", "int32", [1])
+        model.add_input("total", "int32", [])
         vocabulary = OnnxDecoderVocabulary(weights, self.found)
         logits = self.found.write(vocabulary, Symbol("embeds", vocabulary))
         model.node("Identity", [logits.name], ["logits"])
-        model.gives("logits", "float32", ["R", table.rows])
+        model.add_output("logits", "float32", ["R", table.rows])
         self.rotaries = list(vocabulary.rotaries)
         for file in vocabulary.reader.files.values():
-            file.hold()
+            file.require_unchanged()

@@ -14,7 +14,7 @@ from composer.core.suggest import listed
 from ..library import onnxruntime, run_options, session_options
 from ..memory import released
 from ..session import CPU, first_line
-from ..weights import Weights, private
+from ..weights import Weights, private_weights
 
 if TYPE_CHECKING:
     from composer.core.placement import Placement
@@ -35,7 +35,7 @@ class Session:
                     hint=f"place it by providers: {listed([CPU])}, or use mlx.lm",
                 )
         self._options = run_options()
-        with private(nbytes) as weights:
+        with private_weights(nbytes) as weights:
             build(weights)
             self._session: Any = self._opened(weights.close(), session_options(placement))
 
