@@ -100,7 +100,7 @@ def test_inputs_are_checked_all_at_once(bundle):
         "R542 'said' needs text, not int",
     ]
     assert refused(bundle.run, audio=CLIP, said="\ud800") == [
-        "R542 'said' has a lone surrogate at character 0, which is no text\n"
+        "R542 'said' has a lone surrogate at character 0, which is not allowed in text\n"
         "    hint: decode the bytes as UTF-8"
     ]
 

@@ -1,1 +1,1 @@
-"""Waveforms to features."""
+"""Features of waveforms."""

@@ -25,11 +25,11 @@ _FLOOR, _RANGE = 1e-10, 8.0
 
 
 class Pad(ComponentConfig):
-    """How the features of a clip are made longer than the clip: one of two rules.
+    """How the features of a clip are padded: one of two rules.
 
-    What is added are frames like others to the node that takes them; only `mask` tells. Where an
-    onnx.graph follows that counts `rows` or fills a mask, let its own `pad` add them: it then
-    knows how many are true.
+    Padding frames look like others to the next node; only `mask` tells. If an
+    onnx.graph follows that counts `rows` or fills a mask, use its own `pad`: it then
+    knows how many frames are true.
     """
 
     multiple_of: int | None = Field(
@@ -42,7 +42,7 @@ class Pad(ComponentConfig):
         1,
         ge=1,
         le=1000,
-        description="the most slices of `seconds` that a longer clip is cut into, the last padded; "
+        description="the most slices of `seconds` of a longer clip, the last padded; "
         "each is a clip of its own to normalize and clamp",
     )
 
@@ -51,7 +51,7 @@ class Pad(ComponentConfig):
         if (self.multiple_of is None) == (self.seconds is None):
             raise ValueError("give either multiple_of (frames) or seconds")
         if "slices" in self.model_fields_set and self.seconds is None:
-            raise ValueError("slices are of seconds, which are not given")
+            raise ValueError("slices need seconds, which are not given")
         return self
 
 
@@ -63,7 +63,7 @@ class LogMel(Component, name="audio.log_mel"):
     log10(max(x, 1e-10)), clamped to 8 below the clip's largest, then (x + 4) / 4. The last frame
     is dropped. `out` is [mels, frames]; `mask` marks the frames that are sound, not padding.
 
-    Where the three differ is config. Qwen3-ASR: `{mels: 128, pad: {multiple_of: 100},
+    The three differ by config. Qwen3-ASR: `{mels: 128, pad: {multiple_of: 100},
     min_samples: 8000}`. Whisper: `{mels: 80, pad: {seconds: 30}, frames: ceil}`. MERaLiON: as
     Whisper with `{mels: 128, normalize: true}`, and for long clips `pad: {seconds: 30, slices:
     10}`: consecutive slices of 30 s side by side, each by these rules as if it were alone. A clip
@@ -71,7 +71,7 @@ class LogMel(Component, name="audio.log_mel"):
     """
 
     class Config(ComponentConfig):
-        """What differs within the family."""
+        """Settings that differ within the family."""
 
         mels: int = Field(ge=1, le=512, description="mel filters, the rows of the result")
         rate: int = Field(16_000, ge=4_000, le=384_000, description="Hz; audio is resampled to it")
@@ -80,7 +80,7 @@ class LogMel(Component, name="audio.log_mel"):
         pad: Pad | None = Field(
             None,
             description="{multiple_of: N} frames, or {seconds: N} with as many slices of it as "
-            "{slices: K}; absent: the clip's own",
+            "{slices: K}; default: the clip's own",
         )
         normalize: bool = Field(
             False,
@@ -108,14 +108,14 @@ class LogMel(Component, name="audio.log_mel"):
                     f"the features would be more than {MOST} numbers: take a longer hop"
                 )
             if limit is not None and limit % self.hop:
-                raise ValueError(f"pad makes {limit} samples, no multiple of hop {self.hop}")
+                raise ValueError(f"pad makes {limit} samples, not a multiple of hop {self.hop}")
             if limit is not None and self.min_samples > limit:
                 raise ValueError(f"min_samples is {self.min_samples}, but pad makes {limit}")
             return self
 
         @property
         def limit(self) -> int | None:
-            """The samples that `pad: {seconds: N}` makes of every clip, or of every slice."""
+            """The samples of every clip or slice under `pad: {seconds: N}`."""
             return self.pad.seconds * self.rate if self.pad and self.pad.seconds else None
 
     def __init__(self, config: Config, filters: np.ndarray) -> None:
@@ -139,60 +139,60 @@ class LogMel(Component, name="audio.log_mel"):
         filters = mel_filters(config.rate, config.n_fft, config.mels)
         empty = np.flatnonzero(~filters.any(axis=1))
         if len(empty):
-            message = f"{len(empty)} of {config.mels} mel filters lie between two FFT bins"
-            hint = f"take fewer mels, or an n_fft above {config.n_fft}"
+            message = f"{len(empty)} of {config.mels} mel filters are between two FFT bins"
+            hint = f"use fewer mels, or an n_fft above {config.n_fft}"
             raise ComposerError(Problem("W251", message, hint=hint))
         return cls(config, filters)
 
     @method(audio="audio 16000", returns={OUT: "f32 M F", "mask": "bool F"})
     def __call__(self, audio: Audio) -> dict[str, np.ndarray]:
-        mels, sound = [], 0
+        mels, true_frames = [], 0
         for samples in self._slices(audio):
-            padded, own = self._padded(samples, audio.source)
+            padded, count = self._prepare(samples, audio.source)
             mels.append(self._log_mel(padded))
-            sound += own
+            true_frames += count
         mel = mels[0] if len(mels) == 1 else np.concatenate(mels, axis=1)
         pad = self.config.pad
         if pad and pad.multiple_of:
             mel = np.pad(mel, ((0, 0), (0, -mel.shape[1] % pad.multiple_of)))
-        return {OUT: mel, "mask": np.arange(mel.shape[1]) < sound}
+        return {OUT: mel, "mask": np.arange(mel.shape[1]) < true_frames}
 
     def _slices(self, audio: Audio) -> list[np.ndarray]:
-        """Return the clip, or its consecutive slices, of which only the last may be short."""
+        """Return the clip, or its consecutive slices, of which only the last may be shorter."""
         config = self.config
         if audio.rate != config.rate:
             raise ValueError(f"the audio has {audio.rate} Hz, not the port's {config.rate}")
         if not len(audio.samples):
             raise ComposerError(Problem("R528", f"{audio.source} has no samples"))
-        samples = _extended(audio.samples, config.min_samples)
+        samples = _pad_to(audio.samples, config.min_samples)
         if config.limit is None or config.pad is None:
             return [samples]
         slices = [samples[at : at + config.limit] for at in range(0, len(samples), config.limit)]
         if len(slices) > config.pad.slices:
             seconds = config.pad.slices * config.limit // config.rate
             found = f"{audio.source} lasts {audio.seconds:.2f} s"
-            message = f"{found}, and the features cover {seconds} s"
+            message = f"{found}, but the features cover {seconds} s"
             hint = "split it into shorter clips, or allow more slices: "
             hint += f"it needs pad.slices {len(slices)}"
             raise ComposerError(Problem("R521", message, hint=hint))
         return slices
 
-    def _padded(self, samples: np.ndarray, source: str) -> tuple[np.ndarray, int]:
-        """Return the waveform that is transformed, and how many of its frames are sound."""
+    def _prepare(self, samples: np.ndarray, source: str) -> tuple[np.ndarray, int]:
+        """Return the padded waveform, and how many of its frames are true."""
         config = self.config
         if config.normalize:
             samples = (samples - samples.mean()) / np.sqrt(samples.var() + 1e-7)
         size = len(samples)
         if config.frames == "ceil":
             size += -size % config.hop
-        sound = size // config.hop
+        true_frames = size // config.hop
         size = size if config.limit is None else config.limit
-        least = max(config.n_fft // 2 + 1, config.hop)
-        if size < least:
-            message = f"{source} has {size} samples at {config.rate} Hz, one frame {least}"
-            hint = f"give a longer clip, or set min_samples to {least} or more"
+        minimum = max(config.n_fft // 2 + 1, config.hop)
+        if size < minimum:
+            message = f"{source} has {size} samples at {config.rate} Hz, one frame {minimum}"
+            hint = f"give a longer clip, or set min_samples to {minimum} or more"
             raise ComposerError(Problem("R520", message, hint=hint))
-        return _extended(samples, size), sound
+        return _pad_to(samples, size), true_frames
 
     def _log_mel(self, samples: np.ndarray) -> np.ndarray:
         """Map samples [N] to log-mel [M, N // hop], in blocks of frames.
@@ -202,20 +202,20 @@ class LogMel(Component, name="audio.log_mel"):
         """
         config = self.config
         edge = config.n_fft // 2
-        whole = np.pad(samples, edge, mode="reflect")
-        every = np.lib.stride_tricks.sliding_window_view(whole, config.n_fft)[:: config.hop]
-        every = every[: len(samples) // config.hop]
-        if config.mels * len(every) > MOST:
+        padded = np.pad(samples, edge, mode="reflect")
+        frames = np.lib.stride_tricks.sliding_window_view(padded, config.n_fft)[:: config.hop]
+        frames = frames[: len(samples) // config.hop]
+        if config.mels * len(frames) > MOST:
             message = (
-                f"the features would be {config.mels} x {len(every)} numbers; the limit is {MOST}"
+                f"the features would be {config.mels} x {len(frames)} numbers; the limit is {MOST}"
             )
             raise ComposerError(
                 Problem("R521", message, hint="take a longer hop, or split the audio")
             )
         block = max(1, _BLOCK // config.n_fft)
-        mel = np.empty((config.mels, len(every)), np.float32)
-        for start in range(0, len(every), block):
-            spectrum = np.fft.rfft(every[start : start + block] * self.window)
+        mel = np.empty((config.mels, len(frames)), np.float32)
+        for start in range(0, len(frames), block):
+            spectrum = np.fft.rfft(frames[start : start + block] * self.window)
             power = (spectrum.real**2 + spectrum.imag**2).astype(np.float32)
             np.matmul(self.filters, power.T, out=mel[:, start : start + block])
         np.maximum(mel, _FLOOR, out=mel)
@@ -226,6 +226,6 @@ class LogMel(Component, name="audio.log_mel"):
         return mel
 
 
-def _extended(samples: np.ndarray, size: int) -> np.ndarray:
-    """Append silence up to a size, or return long enough samples without a copy."""
+def _pad_to(samples: np.ndarray, size: int) -> np.ndarray:
+    """Append silence up to a size; return long enough samples without a copy."""
     return np.pad(samples, (0, size - len(samples))) if len(samples) < size else samples

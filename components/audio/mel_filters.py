@@ -1,7 +1,7 @@
-"""Mel filters as librosa makes them; the common ones are frozen in a file.
+"""Mel filters as computed by librosa; common ones are stored in a file.
 
-librosa itself is not imported: it takes more than a second, and its compiler reads settings from
-the working folder, where a stranger's bundle may lie.
+librosa itself is not imported: that takes more than a second, and its compiler reads settings from
+the working folder, which may contain an untrusted bundle.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ Scale = Literal["slaney", "htk"]
 def mel_filters(rate: int, n_fft: int, mels: int, scale: Scale = "slaney") -> np.ndarray:
     """Return filters from 0 Hz to half the rate, float32 [mels, 1 + n_fft / 2].
 
-    Slaney's scale comes with slaney's norm, by a filter's area; HTK's has peaks of 1.
+    Slaney's scale is normalized by a filter's area; HTK's has peaks of 1.
     """
     from safetensors import safe_open
 
@@ -34,12 +34,12 @@ def mel_filters(rate: int, n_fft: int, mels: int, scale: Scale = "slaney") -> np
 
 
 def table_name(rate: int, n_fft: int, mels: int, scale: Scale) -> str:
-    """Name a frozen table."""
+    """Return the name of a stored table."""
     return f"{scale}-{rate}-{n_fft}-{mels}"
 
 
 def computed_mel_filters(rate: int, n_fft: int, mels: int, scale: Scale = "slaney") -> np.ndarray:
-    """Return the filters by librosa's formula, made in float64 and rounded once."""
+    """Return the filters by librosa's formula, computed in float64 and rounded once."""
     to_mel, to_hertz = (_to_htk, _from_htk) if scale == "htk" else (_to_slaney, _from_slaney)
     ends = to_mel(np.array([0.0, rate / 2]))
     peaks = to_hertz(np.linspace(ends[0], ends[1], mels + 2))

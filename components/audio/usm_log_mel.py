@@ -1,4 +1,4 @@
-"""Log-mel features of the Universal Speech Model's family, such as Gemma-4 hears."""
+"""Log-mel features of the Universal Speech Model's family, such as Gemma-4's."""
 
 from __future__ import annotations
 
@@ -26,15 +26,15 @@ _BLOCK = 4096  # frames in one FFT call: about 40 s, 20 MB
 class UsmLogMel(Component, name="audio.usm_log_mel"):
     """Log-mel features of a waveform, by the rules of the Universal Speech Model and Gemma-4.
 
-    Half a frame of silence stands before the clip, and nothing behind it: a frame counts when the
-    clip has all its samples and the one that follows, so that N samples make
-    (N - frame / 2 - 1) // hop + 1 frames. Each goes under a periodic Hann window, is filled up
-    with zeros to n_fft, and its magnitudes, not squared, through HTK-scaled mel filters of peak 1
-    from 0 Hz to half the rate; then ln(x + floor). The result is [frames, mels]. A clip that is
-    too long is refused, never cut.
+    Half a frame of silence is added before the clip, and nothing after it: a frame counts if the
+    clip has all its samples and the next one, so that N samples make (N - frame / 2 - 1) // hop + 1
+    frames. Each is multiplied by a periodic Hann window, padded with zeros to n_fft, and its
+    magnitudes, not squared, go through HTK-scaled mel filters of peak 1 from 0 Hz to half the rate;
+    then ln(x + floor). The result is [frames, mels]. A clip that is too long is refused, never
+    truncated.
 
-    The formula is that of transformers' Gemma4AudioFeatureExtractor, which gives the same frames
-    and others of zeros behind them, which it masks.
+    The formula is that of transformers' Gemma4AudioFeatureExtractor, which returns the same frames
+    followed by masked frames of zeros.
     """
 
     class Config(ComponentConfig):
@@ -46,7 +46,7 @@ class UsmLogMel(Component, name="audio.usm_log_mel"):
         hop: int = Field(160, ge=1, le=16_384, description="samples from one frame to the next")
         n_fft: int = Field(512, ge=16, le=16_384, description="samples in a frame's FFT")
         floor: float = Field(1e-3, gt=0, le=1, description="added before the logarithm")
-        seconds: int = Field(30, ge=1, le=3600, description="the longest clip that is taken")
+        seconds: int = Field(30, ge=1, le=3600, description="the longest clip that is accepted")
 
         @model_validator(mode="after")
         def _fits(self) -> Self:
@@ -81,32 +81,32 @@ class UsmLogMel(Component, name="audio.usm_log_mel"):
             raise ValueError(f"the audio has {audio.rate} Hz, not the port's {config.rate}")
         if not len(samples):
             raise ComposerError(Problem("R528", f"{audio.source} has no samples"))
-        before = config.frame // 2
-        least = config.frame - before + 1
-        if len(samples) < least:
+        silence = config.frame // 2
+        minimum = config.frame - silence + 1
+        if len(samples) < minimum:
             message = f"{audio.source} has {len(samples)} samples at {config.rate} Hz"
             raise ComposerError(
-                Problem("R520", f"{message}, one frame {least}", hint="give a longer clip")
+                Problem("R520", f"{message}, one frame {minimum}", hint="give a longer clip")
             )
         if len(samples) > config.seconds * config.rate:
             found = f"{audio.source} lasts {audio.seconds:.2f} s"
             raise ComposerError(
                 Problem(
                     "R521",
-                    f"{found}, and the features cover {config.seconds} s",
+                    f"{found}, but the features cover {config.seconds} s",
                     hint="split it into shorter clips, or let the manifest do it: "
                     f"audio: {{type: audio, split: {{seconds: {config.seconds}}}}}",
                 )
             )
-        whole = np.pad(samples, (before, 0))
+        padded = np.pad(samples, (silence, 0))
         # One more sample than the frame, as the formula wants it; the window leaves it out.
-        every = np.lib.stride_tricks.sliding_window_view(whole, config.frame + 1)[:: config.hop]
-        if config.mels * len(every) > MOST:
-            message = f"the features would be {len(every)} x {config.mels}, over {MOST} numbers"
+        frames = np.lib.stride_tricks.sliding_window_view(padded, config.frame + 1)[:: config.hop]
+        if config.mels * len(frames) > MOST:
+            message = f"the features would be {len(frames)} x {config.mels}, over {MOST} numbers"
             raise ComposerError(Problem("R521", message, hint="take a longer hop"))
-        mel = np.empty((len(every), config.mels), np.float32)
-        for start in range(0, len(every), _BLOCK):
-            framed = every[start : start + _BLOCK, :-1] * self.window
+        mel = np.empty((len(frames), config.mels), np.float32)
+        for start in range(0, len(frames), _BLOCK):
+            framed = frames[start : start + _BLOCK, :-1] * self.window
             magnitude = np.abs(np.fft.rfft(framed, config.n_fft)).astype(np.float32)
             np.matmul(magnitude, self.filters.T, out=mel[start : start + _BLOCK])
         mel += np.float32(config.floor)

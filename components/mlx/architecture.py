@@ -1,4 +1,4 @@
-"""Say what the installed mlx-lm makes of a model_type, without importing it."""
+"""Check what the installed mlx-lm supports of a model_type, without importing it."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ EMBEDS = "input_embeddings"
 
 @cache
 def folder() -> Path | None:
-    """Return where mlx-lm is installed, or None."""
+    """Return the folder of the installed mlx-lm, or None."""
     found = find_spec("mlx_lm")
     places = found.submodule_search_locations if found else None
     return Path(places[0]) if places else None
 
 
-def refusal(config: Mapping[str, Any]) -> Problem | None:
-    """Return why mlx.lm cannot run this config's model_type, or a warning where nobody can tell."""
+def unsupported(config: Mapping[str, Any]) -> Problem | None:
+    """Return why mlx.lm cannot run this config's model_type, or a warning if that is unknown."""
     kind = config.get("model_type")
     if kind is None:
         return Problem("W240", "config.json names no model_type")
@@ -40,29 +40,30 @@ def refusal(config: Mapping[str, Any]) -> Problem | None:
             "W240",
             f"config.json has the architectures {show(str(names))}; expected a list of names",
         )
-    home = folder()
-    if home is None:
+    package = folder()
+    if package is None:
         return Problem(
             "L321",
-            f"mlx-lm is not installed here, so nobody can tell whether it knows '{kind}'",
+            f"mlx-lm is not installed here, so it is unknown whether it supports '{kind}'",
             severity="warning",
         )
-    name = module_name(home, kind, names)
-    path = home / "models" / f"{name}.py"
+    name = module_name(package, kind, names)
+    path = package / "models" / f"{name}.py"
     if not path.is_file():
         known = sorted(file.stem for file in path.parent.glob("*.py"))
-        near = get_close_matches(kind, known, n=1)
+        similar = get_close_matches(kind, known, n=1)
         return Problem(
             "W240",
             f"the installed mlx-lm has no model_type '{kind}'",
-            hint=f"did you mean '{near[0]}'?" if near else "install a newer mlx-lm",
+            hint=f"did you mean '{similar[0]}'?" if similar else "install a newer mlx-lm",
         )
-    takes = arguments(path)
-    if EMBEDS not in takes:
+    accepted = arguments(path)
+    if EMBEDS not in accepted:
         return Problem(
             "W240",
-            f"mlx-lm's '{kind}' does not take {EMBEDS}, so nothing can be put into its prompt",
-            hint="ask mlx-lm to pass input_embeddings on in this architecture",
+            f"mlx-lm's '{kind}' does not accept {EMBEDS}, so its prompt cannot have soft "
+            "embeddings",
+            hint="request input_embeddings for this architecture in mlx-lm",
         )
     if needs_layer_inputs(path):
         return Problem(
@@ -75,14 +76,14 @@ def refusal(config: Mapping[str, Any]) -> Problem | None:
 
 def module_name_of(config: Mapping[str, Any]) -> str:
     """Return the module of the installed mlx-lm that runs a config."""
-    home = folder()
-    assert home is not None, "mlx.lm needs mlx-lm"
-    return module_name(home, config["model_type"], config.get("architectures"))
+    package = folder()
+    assert package is not None, "mlx.lm needs mlx-lm"
+    return module_name(package, config["model_type"], config.get("architectures"))
 
 
-def module_name(home: Path, kind: str, architectures: Any) -> str:
-    """Return the module that mlx-lm takes for a model_type, following its own tables."""
-    tables = _tables(home / "utils.py")
+def module_name(package: Path, kind: str, architectures: Any) -> str:
+    """Return mlx-lm's module for a model_type, by its own tables."""
+    tables = _tables(package / "utils.py")
     names = [architectures] if isinstance(architectures, str) else architectures or []
     for name in names:
         if remapped := tables.get("MODEL_ARCHITECTURE_REMAPPING", {}).get((kind, name)):
@@ -119,7 +120,7 @@ def _functions(path: Path) -> tuple[tuple[str, ast.FunctionDef], ...]:
 
 
 def arguments(path: Path) -> list[str]:
-    """Return what a module's Model takes when it is called."""
+    """Return the arguments of a module's Model.__call__."""
     return [
         argument.arg
         for name, function in _functions(path)
@@ -129,7 +130,7 @@ def arguments(path: Path) -> list[str]:
 
 
 def needs_layer_inputs(path: Path) -> bool:
-    """Tell whether a model that takes embeddings wants per-layer inputs beside them."""
+    """Tell whether a model takes per-layer inputs."""
     return any(
         argument.arg == "per_layer_inputs"
         for _, function in _functions(path)

@@ -1,4 +1,4 @@
-"""MLX's arrays for the executor; they belong to the thread that made them."""
+"""The MLX backend for the executor; arrays belong to the thread that created them."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from .dtypes import short
 from .operators import fill, scatter
 from .vocabulary import MlxNetwork
 
-CUDA = ("mlx-cuda-13", "mlx-cuda-12", "mlx-cuda")  # the packages that bring MLX's CUDA
+CUDA = ("mlx-cuda-13", "mlx-cuda-12", "mlx-cuda")  # the packages with MLX's CUDA
 DEVICE = Path("/dev/nvidiactl")
 
 
@@ -62,7 +62,7 @@ class Mlx:
         return short(value.dtype)
 
     def to_numpy(self, value: Any) -> np.ndarray:
-        """Return the same numbers; bfloat16, which NumPy lacks, as float32, which is exact."""
+        """Convert to NumPy; bfloat16, which NumPy does not support, becomes float32, exactly."""
         if self.dtype(value) == "bf16":
             value = value.astype(to_dtype("f32"))
         return np.array(value)

@@ -1,4 +1,4 @@
-"""What the headers of a folder say that mlx-lm is to run."""
+"""Read the headers of a checkpoint for mlx-lm."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from ..checkpoints.checkpoint import HEAD, Checkpoint, check_checkpoint
 from ..checkpoints.folder import open_folder
 from ..checkpoints.keys.places import at_their_keys
 from ..checkpoints.rope import faults, plain
-from .architecture import folder, module_name_of, refusal
-from .config.spelling import Spelled, spell
+from .architecture import folder, module_name_of, unsupported
+from .config.conversion import MlxConfig, convert_config
 
 if TYPE_CHECKING:
     from composer.core.location import Location
@@ -20,34 +20,34 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class MlxCheckpoint(Checkpoint):
-    """A checkpoint whose config is also spelled as mlx-lm reads it.
+    """A checkpoint with its config converted for mlx-lm.
 
-    `prefix` stands before the stored names of its tensors.
+    `prefix` is the prefix of its tensors' stored names.
     """
 
-    spelled: Spelled
+    mlx_config: MlxConfig
     prefix: str
 
 
 def read_checkpoint(
     weights: Location, headers: Headers, ignore: Collection[str] = (), prefix: str = ""
 ) -> MlxCheckpoint:
-    """Read a folder's headers; raise ComposerError with everything that contradicts.
+    """Read a folder's headers; raise ComposerError with all contradictions.
 
-    `ignore` are keys of the config that the author declares to be without effect, `prefix` names
+    `ignore` are keys of the config that the author declares to have no effect, `prefix` names
     the part of a larger checkpoint that is the decoder.
     """
     opened = open_folder(weights, headers, prefix)
     location, config, tensors = opened.location, opened.config, opened.tensors
-    problems = [*filter(None, [refusal(config)]), *faults(config)]
-    spelled = Spelled(config)
-    home = folder()
-    if not problems and home is not None:
-        models, name = home / "models", module_name_of(config)
+    problems = [*filter(None, [unsupported(config)]), *faults(config)]
+    mlx_config = MlxConfig(config)
+    package = folder()
+    if not problems and package is not None:
+        models, name = package / "models", module_name_of(config)
         head = any(f".{tensor}".endswith(f".{HEAD}") for tensor in tensors)
-        spelled = spell(plain(config), models, name, head, ignore)
-        placed = [((*opened.keys, *path), problem) for path, problem in spelled.problems]
+        mlx_config = convert_config(plain(config), models, name, head, ignore)
+        placed = [((*opened.keys, *path), problem) for path, problem in mlx_config.problems]
         problems += at_their_keys(location / "config.json", headers, placed)
     found = check_checkpoint(location, headers, config, tensors, problems)
     shared = {each.name: getattr(found, each.name) for each in fields(found)}
-    return MlxCheckpoint(**shared, spelled=spelled, prefix=opened.prefix)
+    return MlxCheckpoint(**shared, mlx_config=mlx_config, prefix=opened.prefix)

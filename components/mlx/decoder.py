@@ -1,4 +1,4 @@
-"""Let a model of mlx-lm continue what it is given, with a KV cache for each sequence."""
+"""Run a model of mlx-lm as a decoder, with a KV cache for each sequence."""
 
 from __future__ import annotations
 
@@ -14,18 +14,18 @@ from composer.generation.sampler import logits_error
 CHUNK = 2048
 
 
-class Switch(Protocol):
-    """What puts adapters into a model and takes them out again."""
+class AdapterSwitch(Protocol):
+    """Switches a model's adapters."""
 
     def switch(self, names: tuple[str, ...]) -> None:
-        """Leave exactly these adapters on."""
+        """Switch exactly these adapters on."""
 
 
 class MlxDecoder:
     """A `composer.generation.engine.Decoder`; a prompt is a `Prompt`.
 
-    `rows` gives the same inputs for ids [N] that were chosen, so that the model never has to find
-    any of them itself.
+    `rows` returns the same inputs for generated ids [N], so that the model never looks
+    any of them up itself.
     """
 
     def __init__(
@@ -33,7 +33,7 @@ class MlxDecoder:
         model: Any,
         device: Any,
         rows: Callable[[Any], Mapping[str, Any]],
-        adapters: Switch | None = None,
+        adapters: AdapterSwitch | None = None,
         chunk: int = CHUNK,
     ) -> None:
         self.model = model
@@ -43,14 +43,14 @@ class MlxDecoder:
         self.chunk = chunk
 
     def switch(self, names: tuple[str, ...]) -> None:
-        """Leave exactly these adapters on; without any adapters there is nothing to do."""
+        """Switch exactly these adapters on, if the model has any."""
         if self.adapters is not None:
             self.adapters.switch(names)
 
     def prefill(self, prompt: Prompt, cache: list[Any] | None = None) -> State:
-        """Read all rows but the last in chunks, then the last one, which alone needs the head.
+        """Process all rows but the last in chunks, then the last one, which alone needs the head.
 
-        They follow what `cache` has read, where one is given.
+        They follow the contents of `cache`, if given.
         """
         import mlx.core as mx
         from mlx_lm.models.cache import make_prompt_cache
@@ -72,7 +72,7 @@ class MlxDecoder:
         return state
 
     def step(self, states: Sequence[State], tokens: Sequence[int]) -> None:
-        """Append a token to each state, those with the same adapters one after another."""
+        """Append a token to each state, grouped by adapters."""
         import mlx.core as mx
 
         if not states:
@@ -94,12 +94,12 @@ class MlxDecoder:
             return []
         with mx.stream(self.device):
             rows = mx.stack([state.logits for state in states])
-            likeliest = mx.argmax(rows, axis=-1)
-            broken = mx.any(mx.isnan(rows)) | ~mx.all(mx.isfinite(mx.max(rows, axis=-1)))
-            mx.eval(likeliest, broken)
-            if broken.item():
+            best = mx.argmax(rows, axis=-1)
+            invalid = mx.any(mx.isnan(rows)) | ~mx.all(mx.isfinite(mx.max(rows, axis=-1)))
+            mx.eval(best, invalid)
+            if invalid.item():
                 raise ComposerError(logits_error())
-            tokens: Any = likeliest.tolist()
+            tokens: Any = best.tolist()
         return list(tokens)
 
     def logits(self, state: State) -> np.ndarray:
@@ -109,7 +109,7 @@ class MlxDecoder:
             return np.array(state.logits.astype(mx.float32))
 
     def retire(self, state: State) -> None:
-        """Let the state go."""
+        """Release the state."""
 
     def embed_tokens(self, tokens: Sequence[int]) -> Mapping[str, Any]:
         import mlx.core as mx
@@ -124,7 +124,7 @@ class MlxDecoder:
             return np.array(value.reshape(value.shape[0], -1).view(mx.uint8))
 
     def trim(self, cache: list[Any], surplus: int) -> bool:
-        """Forget rows, unless a sliding window has lost those before them."""
+        """Drop rows, unless a sliding window no longer has the rows before them."""
         from mlx_lm.models.cache import can_trim_prompt_cache, trim_prompt_cache
 
         if not can_trim_prompt_cache(cache):

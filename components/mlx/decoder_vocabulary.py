@@ -1,4 +1,4 @@
-"""A decoder of our own in MLX: the vocabulary of decoders, with a cache of keys and values."""
+"""Our own decoder in MLX: the vocabulary of decoders, with a KV cache."""
 
 from __future__ import annotations
 
@@ -25,21 +25,21 @@ class KvCache:
         self.layers: dict[int, tuple[Any, Any]] = {}
 
     def add(self, layer: int, keys: Any, values: Any) -> tuple[Any, Any]:
-        """Add rows to those of a layer, and return them all."""
+        """Append rows to those of a layer, and return all."""
         import mlx.core as mx
 
         if layer in self.layers:
-            before, others = self.layers[layer]
-            keys = mx.concatenate([before, keys], axis=1)
-            values = mx.concatenate([others, values], axis=1)
+            earlier_keys, earlier_values = self.layers[layer]
+            keys = mx.concatenate([earlier_keys, keys], axis=1)
+            values = mx.concatenate([earlier_values, values], axis=1)
         self.layers[layer] = keys, values
         return keys, values
 
 
 class MlxDecoderVocabulary(MlxVocabulary):
-    """A `DecoderVocabulary` that reads on from a cache; `rows` are those that are chosen.
+    """A `DecoderVocabulary` that continues a cache; `rows` are those whose logits are computed.
 
-    A module with a scheme is multiplied as it is packed.
+    A quantized module is multiplied in its packed form.
     """
 
     def __init__(
@@ -79,10 +79,10 @@ class MlxDecoderVocabulary(MlxVocabulary):
         v = v.reshape(count, how.num_kv_heads, how.head_dim)
         keys, values = self.cache.add(layer, k.transpose(1, 0, 2), v.transpose(1, 0, 2))
         rows = self.mx.arange(start, start + count)[:, None]
-        seen = self.mx.arange(start + count)
-        mask = seen <= rows
+        positions = self.mx.arange(start + count)
+        mask = positions <= rows
         if how.window is not None:
-            mask = mask & (seen > rows - how.window)
+            mask = mask & (positions > rows - how.window)
         context = self.mx.fast.scaled_dot_product_attention(
             q.transpose(1, 0, 2)[None], keys[None], values[None], scale=how.scale, mask=mask
         )
@@ -93,8 +93,8 @@ class MlxDecoderVocabulary(MlxVocabulary):
         angles = how.rotary.table(self.cache.length, self.cache.length + len(x))
         cos, sin = (self.mx.array(each)[:, None].astype(x.dtype) for each in angles)
         half = how.rotary.dims // 2
-        first, second, rest = self.mx.split(x, [half, 2 * half], axis=-1)
-        rotated = [first * cos - second * sin, second * cos + first * sin, rest]
+        first, second, unrotated = self.mx.split(x, [half, 2 * half], axis=-1)
+        rotated = [first * cos - second * sin, second * cos + first * sin, unrotated]
         return self.mx.concatenate(rotated, axis=-1)
 
 
@@ -117,14 +117,14 @@ class MlxDecoder:
             mx.eval(self.weights)
 
     def begin(self) -> KvCache:
-        """Return the cache of a sequence that has read nothing."""
+        """Return an empty cache."""
         return KvCache()
 
-    def read(self, embeds: Any, cache: KvCache, every: bool = False) -> Any:
-        """Read rows [T, D]; return logits after the last [1, V] or each [T, V]."""
+    def read(self, embeds: Any, cache: KvCache, all_rows: bool = False) -> Any:
+        """Process rows [T, D]; return logits after the last [1, V] or each [T, V]."""
         import mlx.core as mx
 
-        rows = np.arange(len(embeds)) if every else np.array([len(embeds) - 1])
+        rows = np.arange(len(embeds)) if all_rows else np.array([len(embeds) - 1])
         with mx.stream(self.device):
             vocabulary = MlxDecoderVocabulary(self.weights, self.schemes, cache, rows)
             logits = self.found.write(vocabulary, embeds)

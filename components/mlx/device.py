@@ -11,9 +11,9 @@ from . import thread
 
 
 def device_of(placement: Placement) -> Any:
-    """Return the mx.Device of a placement; MLX's own choice where it names none.
+    """Return the mx.Device of a placement, or MLX's default.
 
-    The calling thread is the one that MLX then runs on.
+    MLX then runs on the calling thread.
     """
     import mlx.core as mx
 

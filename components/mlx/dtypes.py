@@ -1,4 +1,4 @@
-"""Names of dtypes, in MLX and in short."""
+"""Convert dtypes between MLX and short names."""
 
 from __future__ import annotations
 

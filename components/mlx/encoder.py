@@ -1,4 +1,4 @@
-"""What every speech encoder does: take its weights, and refuse rows that are no numbers."""
+"""Load an encoder's weights, and refuse outputs that are not finite."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ def weights_of(
     torch_ordered: frozenset[str],
     schemes: Mapping[str, Scheme] | None = None,
 ) -> dict[str, Any]:
-    """Load tensors by their own names, one at a time, in a dtype.
+    """Load tensors by name, one at a time, in a dtype.
 
-    Those that are `torch_ordered` come from torch's order into MLX's; those with a scheme are
+    `torch_ordered` tensors are transposed from torch's layout to MLX's; those with a scheme are
     dequantized.
     """
     import mlx.core as mx
@@ -46,7 +46,7 @@ def weights_of(
 
 
 def finite(rows: Any) -> Any:
-    """Return rows; raise R551 where one of their numbers is infinite or NaN."""
+    """Return rows; raise R551 if one of their numbers is infinite or NaN."""
     import mlx.core as mx
 
     if not mx.isfinite(rows).all().item():

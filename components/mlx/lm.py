@@ -37,11 +37,11 @@ if TYPE_CHECKING:
     from composer.formats import Headers
     from composer.manifest.entries import Quantization as Recipe
 
-SAME = frozenset({"gemma3_text", "llama", "qwen2", "qwen3"})  # tested to take what `embed` gives
+TESTED = frozenset({"gemma3_text", "llama", "qwen2", "qwen3"})  # tested to take what `embed` gives
 
 
 class LmConfig(ComponentConfig):
-    """What an author knows about a checkpoint."""
+    """An author's settings for a checkpoint."""
 
     ignore: tuple[str, ...] = Field((), description=IGNORE)
     prefix: str = Field("", description=PREFIX)
@@ -50,9 +50,9 @@ class LmConfig(ComponentConfig):
 class LanguageModel(Component, name="mlx.lm"):
     """Continue embeddings with a language model of mlx-lm.
 
-    The space `embed` is what the model's embedding table returns, and what its architecture in
-    mlx-lm takes: where that multiplies embeddings by a factor, as Gemma's does, they come in
-    without it.
+    The space `embed` is the output of the model's embedding table, and the input of its
+    architecture in mlx-lm: if that multiplies embeddings by a factor, as Gemma's does, they are
+    unscaled.
     """
 
     backend = "mlx"
@@ -67,7 +67,7 @@ class LanguageModel(Component, name="mlx.lm"):
         if headers is None:
             return Facts(unknown=True)
         assert spec.weights is not None
-        checkpoint = read_checkpoint(spec.weights, headers, *_part(spec))
+        checkpoint = read_checkpoint(spec.weights, headers, *_checkpoint_options(spec))
         tokenizer = tokenizer_of(spec, headers)
         end = check_tokenizer(tokenizer, headers, checkpoint)
         recipe = _recipe(spec, checkpoint)
@@ -103,7 +103,7 @@ class LanguageModel(Component, name="mlx.lm"):
         assert spec.weights is not None
         device = device_of(placement)
         headers = Headers()
-        checkpoint = read_checkpoint(spec.weights, headers, *_part(spec))
+        checkpoint = read_checkpoint(spec.weights, headers, *_checkpoint_options(spec))
         tokenizer = read_tokenizer(tokenizer_of(spec, headers))
         adapters = read_adapters(spec, headers, projections(checkpoint))
         require_unchanged(facts)
@@ -113,10 +113,10 @@ class LanguageModel(Component, name="mlx.lm"):
                 spec.precision if _converts(spec) else None,
                 _recipe(spec, checkpoint),
             )
-            made = cls(model, checkpoint, tokenizer, device, adapters, facts.dtype)
-            if module_name_of(checkpoint.config) not in SAME:
-                made.compare_paths()
-        return made
+            component = cls(model, checkpoint, tokenizer, device, adapters, facts.dtype)
+            if module_name_of(checkpoint.config) not in TESTED:
+                component.check_embedding_convention()
+        return component
 
     def __init__(
         self,
@@ -137,7 +137,7 @@ class LanguageModel(Component, name="mlx.lm"):
         self.device = device
         self.rows = checkpoint.table.rows
         self.stop = checkpoint.stop
-        limit = checkpoint.spelled.positions
+        limit = checkpoint.mlx_config.positions
         self.writer = TextGenerator(self.decoder, tokenizer, self.rows, self.stop, limit)
 
     @method(ids="i64 T", returns="T D @embed")
@@ -163,8 +163,8 @@ class LanguageModel(Component, name="mlx.lm"):
     ) -> Generator[Token, None, dict[str, Any]]:
         """Continue embeddings until an end-of-text id, one of `stop`, or `max_tokens`.
 
-        `adapters` are on for this text alone. The call itself raises what is wrong with the
-        options; the work begins with the first token.
+        `adapters` are on for this text only. The call itself raises errors of the
+        options; decoding starts with the first token.
         """
         self.adapters.check(adapters)
         return self.writer.write(Prompt({EMBEDS: embeds}, adapters), options)
@@ -184,15 +184,15 @@ class LanguageModel(Component, name="mlx.lm"):
             self.adapters.switch(adapters)
             return self.model(None, input_embeddings=embeds[None])[0].astype(mx.float32)
 
-    def compare_paths(self) -> None:
-        """Refuse an architecture that does not take what its own embedding table gives."""
+    def check_embedding_convention(self) -> None:
+        """Refuse an architecture that does not accept its own embedding table's output."""
         import mlx.core as mx
 
         ids = mx.array([self.rows // 2, self.rows // 3])
         direct = self.model(ids[None])[0].astype(mx.float32)
-        given = self.logits(self.embed(ids))
-        apart = mx.abs(direct - given).max() > 1e-2 * mx.abs(direct).max()
-        if apart.item():
+        from_embeddings = self.logits(self.embed(ids))
+        differ = mx.abs(direct - from_embeddings).max() > 1e-2 * mx.abs(direct).max()
+        if differ.item():
             raise ComposerError(
                 Problem(
                     "R517",
@@ -203,7 +203,7 @@ class LanguageModel(Component, name="mlx.lm"):
             )
 
 
-def _part(spec: Spec) -> tuple[tuple[str, ...], str]:
+def _checkpoint_options(spec: Spec) -> tuple[tuple[str, ...], str]:
     config = spec.config
     return (config.ignore, config.prefix) if isinstance(config, LmConfig) else ((), "")
 
@@ -215,5 +215,5 @@ def _converts(spec: Spec) -> bool:
 def _recipe(spec: Spec, checkpoint: Checkpoint) -> dict[str, Scheme] | None:
     if spec.precision is None or _converts(spec):
         return None
-    asked: Recipe = spec.precision
-    return packing.plan(asked, checkpoint.tensors, checkpoint.schemes)
+    recipe: Recipe = spec.precision
+    return packing.plan(recipe, checkpoint.tensors, checkpoint.schemes)

@@ -18,7 +18,7 @@ from ..checkpoints.layout import count_are
 from ..checkpoints.rope import DERIVED
 from ..checkpoints.table import FLOATS
 from . import architecture
-from .amended import give_ids, give_window
+from .amendments import add_ids, add_window
 from .dtypes import dtype as to_dtype
 
 if TYPE_CHECKING:
@@ -33,20 +33,20 @@ def load_model(
     precision: str | None = None,
     recipe: Mapping[str, Scheme] | None = None,
 ) -> Any:
-    """Return the model of a checkpoint, every tensor used and none missing.
+    """Return the model of a checkpoint, with every tensor used and none missing.
 
-    `recipe` says which modules are quantized on the way.
+    `recipe` is how modules are quantized during loading.
     """
     model = build(checkpoint)
     weights = read(checkpoint.tensors.files)
-    own = {
+    weights_of_model = {
         name.removeprefix(checkpoint.prefix): value
         for name, value in weights.items()
         if name.startswith(checkpoint.prefix)
     }
     del weights
-    own = sanitized(model, own)
-    return fill(model, own, recipe or checkpoint.schemes, precision, recipe)
+    weights_of_model = sanitize(model, weights_of_model)
+    return fill(model, weights_of_model, recipe or checkpoint.schemes, precision, recipe)
 
 
 def fill(
@@ -56,10 +56,10 @@ def fill(
     precision: str | None = None,
     recipe: Mapping[str, Scheme] | None = None,
 ) -> Any:
-    """Give a model its weights, taken out of `weights` one by one, and return it.
+    """Load weights into a model, removing them from `weights` one by one, and return it.
 
-    `schemes` says how each quantized module is packed, `recipe` which of them are packed only
-    now. `precision` converts what is floating, scales and biases included. Each tensor is computed
+    `schemes` is how each quantized module is packed, `recipe` which of them are packed only
+    now. `precision` converts floats, scales and biases included. Each tensor is computed
     and its source dropped before the next is read, so that the peak is the model and one tensor.
     """
     import mlx.core as mx
@@ -86,14 +86,14 @@ def fill(
                 weights.update(zip(names, parts, strict=True))
                 del parts
     parameters: Any = tree_flatten(model.parameters(), destination={})
-    wanted = {name: tuple(value.shape) for name, value in parameters.items()}
+    expected = {name: tuple(value.shape) for name, value in parameters.items()}
     del parameters
-    compare({name: tuple(value.shape) for name, value in weights.items()}, wanted)
-    keep = getattr(model, "cast_predicate", lambda name: True)
+    compare({name: tuple(value.shape) for name, value in weights.items()}, expected)
+    castable = getattr(model, "cast_predicate", lambda name: True)
     loaded = []
     for name in list(weights):
         value = weights.pop(name)
-        if precision and mx.issubdtype(value.dtype, mx.floating) and keep(name):
+        if precision and mx.issubdtype(value.dtype, mx.floating) and castable(name):
             value = value.astype(to_dtype(precision))
         mx.eval(value)
         loaded.append((name, value))
@@ -105,7 +105,7 @@ def fill(
 def nbytes(
     tensors: Mapping[str, Tensor], precision: str | None, recipe: Mapping[str, Scheme] | None
 ) -> int:
-    """Return what tensors take once they are loaded; `precision` is a dtype's short name."""
+    """Return the bytes of tensors once loaded; `precision` is a dtype's short name."""
     total = 0
     for name, tensor in tensors.items():
         count = prod(tensor.shape)
@@ -126,8 +126,8 @@ def options(scheme: Scheme) -> dict[str, Any]:
 
 
 def build(checkpoint: MlxCheckpoint) -> Any:
-    """Make the model that mlx-lm has for a config; its weights are not computed."""
-    config = dict(checkpoint.spelled.config)
+    """Build mlx-lm's model for a config, without computing its weights."""
+    config = dict(checkpoint.mlx_config.config)
     name = architecture.module_name_of(config)
     module = importlib.import_module(f"mlx_lm.models.{name}")
     try:
@@ -139,16 +139,16 @@ def build(checkpoint: MlxCheckpoint) -> Any:
                 f"mlx-lm's {name} cannot be built from {checkpoint.location}/config.json: {error}",
             )
         ) from error
-    give_window(model, checkpoint.spelled.window)
-    if checkpoint.spelled.counts_ids:
-        give_ids(model)
+    add_window(model, checkpoint.mlx_config.window)
+    if checkpoint.mlx_config.counts_ids:
+        add_ids(model)
     return model
 
 
 def embeddings(model: Any, dtype: str) -> Callable[[Any], Any]:
-    """Return what turns ids [T] into embeddings [T, D] of a dtype.
+    """Return a function from ids [T] to embeddings [T, D] of a dtype.
 
-    A microscaled table (mxfp4, mxfp8, nvfp4) gives bfloat16 by itself, whatever the model runs in.
+    A microscaled table (mxfp4, mxfp8, nvfp4) returns bfloat16, whatever the model runs in.
     """
     found = [
         module
@@ -170,7 +170,7 @@ def embeddings(model: Any, dtype: str) -> Callable[[Any], Any]:
 
 
 def read(files: Iterable[Location]) -> dict[str, Any]:
-    """Return every tensor of some files, unread until it is computed."""
+    """Return every tensor of some files, read lazily."""
     import mlx.core as mx
 
     weights: dict[str, Any] = {}
@@ -181,8 +181,8 @@ def read(files: Iterable[Location]) -> dict[str, Any]:
     return weights
 
 
-def sanitized(model: Any, weights: dict[str, Any]) -> dict[str, Any]:
-    """Let the architecture rename its tensors; refuse if that leaves some of them out."""
+def sanitize(model: Any, weights: dict[str, Any]) -> dict[str, Any]:
+    """Rename tensors by the architecture's own rules; refuse if that drops some."""
     if not hasattr(model, "sanitize"):
         return weights
     before = set(weights)
@@ -201,29 +201,29 @@ def sanitized(model: Any, weights: dict[str, Any]) -> dict[str, Any]:
         raise ComposerError(
             Problem(
                 "R511",
-                f"{len(dropped)} tensors are no part of the language model: {some(dropped)}",
+                f"{len(dropped)} tensors are not part of the language model: {some(dropped)}",
                 hint="mlx.lm takes a language model alone: extract it from the checkpoint",
             )
         )
     return after
 
 
-def compare(found: Mapping[str, tuple[int, ...]], wanted: Mapping[str, tuple[int, ...]]) -> None:
+def compare(found: Mapping[str, tuple[int, ...]], expected: Mapping[str, tuple[int, ...]]) -> None:
     """Raise ComposerError unless names and shapes are the same."""
     problems = []
-    for what, names in (
-        ("missing", sorted(wanted.keys() - found.keys())),
-        ("unexpected", sorted(found.keys() - wanted.keys())),
+    for label, names in (
+        ("missing", sorted(expected.keys() - found.keys())),
+        ("unexpected", sorted(found.keys() - expected.keys())),
     ):
         if names:
-            problems.append(Problem("R511", f"{count_are(names)} {what}: {some(names)}"))
-    for name in sorted(found.keys() & wanted.keys()):
-        if found[name] != wanted[name]:
+            problems.append(Problem("R511", f"{count_are(names)} {label}: {some(names)}"))
+    for name in sorted(found.keys() & expected.keys()):
+        if found[name] != expected[name]:
             problems.append(
                 Problem(
                     "R511",
                     f"{name} has the shape {list(found[name])}, "
-                    f"but the model has {list(wanted[name])}",
+                    f"but the model has {list(expected[name])}",
                 )
             )
     if problems:

@@ -1,4 +1,4 @@
-"""Put low-rank updates on the linear layers of a loaded model, and take them off again."""
+"""Switch low-rank updates on and off on the linear layers of a loaded model."""
 
 from __future__ import annotations
 
@@ -25,22 +25,22 @@ class Update(NamedTuple):
 
 
 class Adapters:
-    """The adapters of one model, by name; `switch` says which of them are on.
+    """The adapters of one model, by name; `switch` selects the active ones.
 
-    A module that is adapted is replaced, and the very module that the model was loaded with is
-    put back, so that a model with none on is the one that was loaded.
+    An adapted module is replaced, and the original module is
+    restored, so that a model without active adapters is exactly the loaded one.
     """
 
     def __init__(self, model: Any, adapters: Mapping[str, AdapterFacts]) -> None:
         """Load the updates; their tensors are all that is added to the model's own."""
-        self.on: tuple[str, ...] | None = ()
+        self.active: tuple[str, ...] | None = ()
         self.updates = {name: _load(name, facts) for name, facts in adapters.items()}
         paths = {path for updates in self.updates.values() for path in updates}
-        self.magnified: dict[tuple[str, int], Any] = {}
-        self.places = {path: _place(model, path) for path in sorted(paths)}
+        self.dora_modules: dict[tuple[str, int], Any] = {}
+        self.targets = {path: _find_module(model, path) for path in sorted(paths)}
 
     def check(self, names: Sequence[str]) -> None:
-        """Raise ComposerError for a name that is none of an adapter, or is there twice."""
+        """Raise ComposerError for an unknown or repeated name."""
         problems = [
             Problem(
                 "R560",
@@ -53,18 +53,18 @@ class Adapters:
         if problems:
             raise ComposerError(problems)
         check_unique_adapters(names)
-        on = [path for name in names for path in self.updates[name]]
-        twice = {path for path, count in Counter(on).items() if count > 1}
+        active = [path for name in names for path in self.updates[name]]
+        shared = {path for path, count in Counter(active).items() if count > 1}
         if any(
             self.updates[name][path].magnitude is not None
             for name in names
-            for path in twice & self.updates[name].keys()
+            for path in shared & self.updates[name].keys()
         ):
             raise ComposerError(
                 Problem(
                     "R564",
                     f"{listed(names)} adapt the same modules, and one of them is DoRA, which "
-                    f"scales the whole output of a module: {some(sorted(twice))}",
+                    f"scales the whole output of a module: {some(sorted(shared))}",
                     hint="switch them on one at a time",
                 )
             )
@@ -72,38 +72,38 @@ class Adapters:
     def switch(self, names: Sequence[str]) -> None:
         """Switch exactly these adapters on; where several adapt one module, they add up."""
         names = tuple(names)
-        if names == self.on:
+        if names == self.active:
             return
         self.check(names)
-        self.on = None  # until all are in place: what fails in between must not pass for either
-        for path, (parent, key, module) in self.places.items():
+        self.active = None  # until all are in place: what fails in between must not pass for either
+        for path, (parent, key, module) in self.targets.items():
             updates = [self.updates[name][path] for name in names if path in self.updates[name]]
-            adapted = self._module(path, updates, module) if updates else module
+            make = self._module(path, updates, module) if updates else module
             if key.isdigit():
-                parent[int(key)] = adapted
+                parent[int(key)] = make
             else:
-                setattr(parent, key, adapted)
-        self.on = names
+                setattr(parent, key, make)
+        self.active = names
 
     def _module(self, path: str, updates: list[Update], module: Any) -> Any:
-        """Return a module with updates; those of DoRA are made once, since each reads the base."""
+        """Return a module with updates; DoRA's are computed once, as they read the base."""
         if updates[0].magnitude is None:
-            return _adapted()(module, updates)
+            return _adapter_module()(module, updates)
         key = path, id(updates[0])
-        if key not in self.magnified:
-            self.magnified[key] = _adapted()(module, updates)
-        return self.magnified[key]
+        if key not in self.dora_modules:
+            self.dora_modules[key] = _adapter_module()(module, updates)
+        return self.dora_modules[key]
 
 
 @cache
-def _adapted() -> Callable[[Any, list[Update]], Any]:
-    """Return what makes a module that adds updates to what a linear layer gives."""
+def _adapter_module() -> Callable[[Any, list[Update]], Any]:
+    """Return the factory of modules that add updates to a linear layer."""
     import mlx.core as mx
     import mlx.nn
 
     nn: Any = mlx.nn
 
-    class Adapted(nn.Module):  # type: ignore[misc]
+    class LoraLinear(nn.Module):  # type: ignore[misc]
         """A linear layer and the updates on it, computed in their own dtype as mlx-lm does."""
 
         def __init__(self, linear: Any, updates: list[Update]) -> None:
@@ -118,7 +118,7 @@ def _adapted() -> Callable[[Any, list[Update]], Any]:
                 y = y + low_rank
             return y
 
-    class Magnified(nn.Module):  # type: ignore[misc]
+    class DoraLinear(nn.Module):  # type: ignore[misc]
         """A linear layer whose rows, with their update, have the lengths that DoRA learnt.
 
         https://arxiv.org/abs/2402.09353, equation 5; as mlx-lm and PEFT compute it.
@@ -142,12 +142,12 @@ def _adapted() -> Callable[[Any, list[Update]], Any]:
             y = self._factor.astype(x.dtype) * y
             return y if bias is None else y + bias
 
-    def adapted(linear: Any, updates: list[Update]) -> Any:
+    def make(linear: Any, updates: list[Update]) -> Any:
         if updates[0].magnitude is None:
-            return Adapted(linear, updates)
-        return Magnified(linear, updates[0])
+            return LoraLinear(linear, updates)
+        return DoraLinear(linear, updates[0])
 
-    return adapted
+    return make
 
 
 def _rows(linear: Any) -> Any:
@@ -168,34 +168,34 @@ def _rows(linear: Any) -> Any:
 
 
 def _load(name: str, facts: AdapterFacts) -> dict[str, Update]:
-    """Read an adapter's live pairs; refuse numbers that are none."""
+    """Load an adapter's pairs; refuse numbers that are not finite."""
     import mlx.core as mx
 
     weights = loader.read([facts.weights])
-    updates, odd = {}, []
+    updates, not_finite = {}, []
     for pair in facts.pairs:
         sides = [weights.pop(tensor.name) for tensor in (pair.a, pair.b)]
         a, b = (mx.contiguous(side.T) for side in sides) if pair.flipped else sides
-        own = [a, b]
+        tensors = [a, b]
         if pair.magnitude:
-            own.append(weights.pop(pair.magnitude.name))
-        mx.eval(own)
-        if not all(mx.all(mx.isfinite(each)).item() for each in own):
-            odd.append(pair.path)
-        updates[pair.path] = Update(a, b, facts.scales[pair.path], *own[2:])
-    if odd:
+            tensors.append(weights.pop(pair.magnitude.name))
+        mx.eval(tensors)
+        if not all(mx.all(mx.isfinite(each)).item() for each in tensors):
+            not_finite.append(pair.path)
+        updates[pair.path] = Update(a, b, facts.scales[pair.path], *tensors[2:])
+    if not_finite:
         raise ComposerError(
             Problem(
                 "R562",
-                f"the adapter '{name}' holds numbers that are not finite, in {some(odd)}",
+                f"the adapter '{name}' has numbers that are not finite, in {some(not_finite)}",
                 hint="its training diverged, or the file is damaged",
             )
         )
     return updates
 
 
-def _place(model: Any, path: str) -> tuple[Any, str, Any]:
-    """Return what holds a module, under which key, and the module."""
+def _find_module(model: Any, path: str) -> tuple[Any, str, Any]:
+    """Return a module's parent, its key there, and the module."""
     import mlx.nn
 
     nn: Any = mlx.nn
@@ -207,6 +207,9 @@ def _place(model: Any, path: str) -> tuple[Any, str, Any]:
     if not isinstance(module, nn.Linear | nn.QuantizedLinear):
         kind = type(module).__name__ if module else "nothing"
         raise ComposerError(
-            Problem("R563", f"mlx-lm's {model.model_type} has {kind} at {path}, no linear layer")
+            Problem(
+                "R563",
+                f"mlx-lm's {model.model_type} has {kind} at {path}, which is not a linear layer",
+            )
         )
     return parent, key, module

@@ -1,7 +1,7 @@
-"""Products of an encoder: MLX's own, or NumPy's where MLX has no BLAS worth the name.
+"""Matrix products of an encoder: MLX's own, or NumPy's where MLX has no fast BLAS.
 
 MLX's wheel for Linux multiplies on one core of a CPU, some thirty times slower than the BLAS that
-NumPy brings. There an encoder's products are NumPy's, in float32, on the memory of MLX's arrays.
+NumPy uses. There an encoder's products are NumPy's, in float32, on the memory of MLX's arrays.
 A product is then rounded once, as a GPU does that sums in float32.
 """
 
@@ -13,8 +13,8 @@ from typing import Any
 import numpy as np
 
 
-def slow() -> bool:
-    """Tell whether the device is a CPU for which MLX has no BLAS."""
+def uses_numpy() -> bool:
+    """Tell whether products use NumPy: on Linux CPUs, where MLX has no fast BLAS."""
     return sys.platform == "linux" and on_cpu()
 
 
@@ -25,8 +25,8 @@ def on_cpu() -> bool:
     return bool(mx.default_device().type == mx.cpu)
 
 
-def wide(*values: Any) -> tuple[Any, ...]:
-    """Return values in float32 where the device is a CPU, and unchanged elsewhere."""
+def to_float32_on_cpu(*values: Any) -> tuple[Any, ...]:
+    """Convert values to float32 on a CPU; return them unchanged elsewhere."""
     import mlx.core as mx
 
     return tuple(value.astype(mx.float32) for value in values) if on_cpu() else values
@@ -36,16 +36,16 @@ def product(a: Any, b: Any) -> Any:
     """Return a @ b of matrices: on a CPU in float32, elsewhere in their dtype."""
     import mlx.core as mx
 
-    a, b = wide(a, b)
-    return mx.array(np.asarray(a) @ np.asarray(b)) if slow() else a @ b
+    a, b = to_float32_on_cpu(a, b)
+    return mx.array(np.asarray(a) @ np.asarray(b)) if uses_numpy() else a @ b
 
 
-def convolved(x: Any, weight: Any, *, stride: int = 1, padding: int = 0) -> Any:
+def convolve(x: Any, weight: Any, *, stride: int = 1, padding: int = 0) -> Any:
     """Convolve x [*space, in] with a weight [out, *kernel, in], padded on both sides."""
     import mlx.core as mx
 
-    x, weight = wide(x, weight)
-    if not slow():
+    x, weight = to_float32_on_cpu(x, weight)
+    if not uses_numpy():
         return mx.conv_general(x[None], weight, stride=stride, padding=padding)[0]
     space = len(weight.shape) - 2
     padded = np.pad(np.asarray(x), [*[(padding, padding)] * space, (0, 0)])
@@ -57,12 +57,12 @@ def convolved(x: Any, weight: Any, *, stride: int = 1, padding: int = 0) -> Any:
     return mx.array(made.reshape(*windows.shape[:space], -1))
 
 
-def attended(q: Any, k: Any, v: Any, scale: float) -> Any:
+def attention(q: Any, k: Any, v: Any, scale: float) -> Any:
     """Return softmax(scale q k') v of heads [H, T, D], every position attending to all."""
     import mlx.core as mx
 
-    q, k, v = wide(q, k, v)
-    if not slow():
+    q, k, v = to_float32_on_cpu(q, k, v)
+    if not uses_numpy():
         out: Any = mx.fast.scaled_dot_product_attention(q[None], k[None], v[None], scale=scale)
         return out[0]
     found = []

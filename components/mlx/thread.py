@@ -1,11 +1,11 @@
-"""Leave a thread as MLX wants it left."""
+"""Clean up MLX's state when a thread ends."""
 
 from __future__ import annotations
 
 import threading
 
 
-class _Leaving:
+class _Cleanup:
     """End MLX's own threads with the Python thread that they belong to.
 
     A thread that used MLX on a CPU and ended without this makes the process abort at its exit,
@@ -18,11 +18,11 @@ class _Leaving:
         mx.clear_streams()
 
 
-_here = threading.local()
+_local = threading.local()
 
 
 def enter() -> None:
-    """Prepare the calling thread, any but the main one, for MLX; its end is then taken care of."""
+    """Register the calling thread, unless it is the main one, for cleanup at its end."""
     main = threading.current_thread() is threading.main_thread()
-    if not main and not hasattr(_here, "leaving"):
-        _here.leaving = _Leaving()
+    if not main and not hasattr(_local, "leaving"):
+        _local.cleanup = _Cleanup()

@@ -1,4 +1,4 @@
-"""The vocabulary in MLX: computed at once, in the dtype of the weights."""
+"""The vocabulary in MLX: executed eagerly, in the dtype of the weights."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from ..models.network import Network
 from .device import device_of
 from .encoder import weights_of
 from .linear import layer_norm, linear
-from .product import attended, convolved, product
+from .product import attention, convolve, product
 
 
 class MlxVocabulary:
-    """A `Vocabulary` over weights of MLX; products are chosen by `product` (decision 012)."""
+    """A `Vocabulary` over MLX weights; `product` chooses how to multiply (decision 012)."""
 
     def __init__(self, weights: Mapping[str, Any]) -> None:
         import mlx.core
@@ -53,7 +53,7 @@ class MlxVocabulary:
         return product(a, b)
 
     def convolution(self, x: Any, name: str, *, stride: int = 1, padding: int = 0) -> Any:
-        y = convolved(x, self.weight(f"{name}.weight"), stride=stride, padding=padding)
+        y = convolve(x, self.weight(f"{name}.weight"), stride=stride, padding=padding)
         return y + self.weight(f"{name}.bias") if self.has(f"{name}.bias") else y
 
     def causal_depthwise(self, x: Any, name: str) -> Any:
@@ -74,7 +74,7 @@ class MlxVocabulary:
         length, width = q.shape
         size = width // num_heads
         q, k, v = (x.reshape(-1, num_heads, size).transpose(1, 0, 2) for x in (q, k, v))
-        return attended(q, k, v, size**-0.5).transpose(1, 0, 2).reshape(length, width)
+        return attention(q, k, v, size**-0.5).transpose(1, 0, 2).reshape(length, width)
 
     def softmax(self, x: Any) -> Any:
         return self.mx.softmax(x, axis=-1)
@@ -137,7 +137,7 @@ class MlxVocabulary:
 
 
 class MlxNetwork:
-    """A network as a function of MLX's arrays, with its weights on one device."""
+    """A network as a function of MLX arrays, with its weights on one device."""
 
     def __init__(self, network: Network, placement: Placement) -> None:
         import mlx.core as mx

@@ -1,1 +1,1 @@
-"""Prompts, and what is read from answers."""
+"""Prompts and answers."""

@@ -1,4 +1,4 @@
-"""A conversation as token ids: each turn goes after all that was asked and answered."""
+"""A conversation as token ids: each turn is appended to all earlier turns and answers."""
 
 from __future__ import annotations
 
@@ -17,7 +17,14 @@ from composer.formats import tokenizer_bytes, tokenizer_file
 from composer.generation.reasoning import Marks, without_reasoning
 
 from ..checkpoints.stamps import StampedFacts, require_unchanged, stamps
-from .filling import Filling, checked, empty, plain, sound, sound_fragments
+from .encoder import (
+    TemplateEncoder,
+    check_fragments,
+    check_template,
+    check_text,
+    empty_prompt,
+    unknown_tokens,
+)
 from .guarded import GuardedTokenizer
 from .template import Slot, Template, parse_template, slots
 
@@ -30,25 +37,25 @@ TEXT = parse_ports("text")
 
 
 class Chat(Component, name="text.chat"):
-    """Token ids of a conversation with its next turn, and of the conversation with its answer.
+    """Token ids of a conversation with its next turn, and with the answer to it.
 
-    The first turn fills the template `first`, every other one `next`, which begins with what ends
-    the answer before it. Each `{name}` of the two is an input that takes a text, and `optional`
-    fragments are those of text.prompt; what only `first` names is not read later. `ids` are the
-    history and the tokens of the turn, `text` is the turn to be read.
+    The first turn fills the template `first`, every other one `next`, which begins with the end of
+    the previous answer. Each `{name}` of the two is a text input, and `optional`
+    fragments are those of text.prompt; inputs only in `first` are not read later. `ids` are the
+    history and the tokens of the turn, `text` is the turn as text.
 
-    The method `history` puts an answer after what was asked. Its ids go into the next turn as they
-    are and are never tokenized again, so that a KV cache that has read them stays good. What a
-    model says `reasoning`, from the one token to the other, is left out.
+    The method `history` appends an answer. Its ids go into the next turn as they
+    are and are never tokenized again, so that a KV cache of them stays valid. A
+    model's `reasoning`, from one token to the other, is left out.
 
-    Special tokens are taken from the templates alone. What fills a slot is plain text, whatever it
-    spells, and is tokenized together with the text beside it. No token is added: write `<bos>`.
+    Special tokens come only from the templates. The text of a slot is plain text, whatever it
+    spells, and is tokenized together with adjacent text. No token is added: write `<bos>`.
     """
 
     requires = frozenset({"files"})
 
     class Config(ComponentConfig):
-        """The two templates, and what an answer keeps for itself."""
+        """The two templates, and the marks of reasoning."""
 
         first: str = Field(description="the first turn, with {name} where an input goes")
         next: str = Field(description="every other turn, from the token that ends an answer")
@@ -58,39 +65,39 @@ class Chat(Component, name="text.chat"):
         )
         reasoning: list[str] | None = Field(
             None,
-            description="two tokens, such as <|channel> and <channel|>: what an answer has from "
-            "the one to the other is no part of the history",
+            description="two tokens, such as <|channel> and <channel|>: an answer's text from "
+            "one to the other is left out of the history",
         )
 
         @field_validator("first", "next")
         @classmethod
-        def _sound(cls, template: str) -> str:
-            return sound(template)
+        def _check_template(cls, template: str) -> str:
+            return check_template(template)
 
         @field_validator("reasoning")
         @classmethod
-        def _two(cls, reasoning: list[str] | None) -> list[str] | None:
+        def _check_reasoning(cls, reasoning: list[str] | None) -> list[str] | None:
             if reasoning is not None and len(reasoning) != 2:
-                wanted = "two tokens are wanted, one that opens and one that closes"
+                wanted = "give two tokens, one that opens and one that closes"
                 raise ValueError(f"{wanted}, not {len(reasoning)}")
             return reasoning
 
         @model_validator(mode="after")
-        def _whole(self) -> Self:
-            sound_fragments(self.optional)
+        def _check_fragments(self) -> Self:
+            check_fragments(self.optional)
             for name, template in self.templates.items():
                 if not template.inputs:
-                    raise ValueError(f"'{name}' has no slot: every turn would say the same")
+                    raise ValueError(f"'{name}' has no slot: every turn would be the same")
                 if HISTORY in template.inputs:
-                    raise ValueError(f"{{{HISTORY}}} is what was said so far: rename the slot")
-            stand = slots(parse_template(self.first)) + slots(parse_template(self.next))
-            for name in self.optional.keys() - set(stand):
+                    raise ValueError(f"{{{HISTORY}}} is the conversation so far: rename the slot")
+            named = slots(parse_template(self.first)) + slots(parse_template(self.next))
+            for name in self.optional.keys() - set(named):
                 raise ValueError(f"no template has {{{name}}} for the optional '{name}'")
             return self
 
         @property
         def templates(self) -> Mapping[str, Template]:
-            """Both templates by name, each with the fragments that it names."""
+            """Both templates by name, each with its fragments."""
             return {
                 name: Template.parse(
                     text,
@@ -99,9 +106,11 @@ class Chat(Component, name="text.chat"):
                 for name, text in (("first", self.first), ("next", self.next))
             }
 
-    def __init__(self, first: Filling, following: Filling, reasoning: Marks | None) -> None:
+    def __init__(
+        self, first: TemplateEncoder, next_turn: TemplateEncoder, reasoning: Marks | None
+    ) -> None:
         self.first = first
-        self.following = following
+        self.next_turn = next_turn
         self.reasoning = reasoning
 
     @classmethod
@@ -125,7 +134,7 @@ class Chat(Component, name="text.chat"):
         problems = [
             Problem(
                 "W296",
-                f"{token!r} of reasoning is no added token of {spec.files}",
+                f"{token!r} of reasoning is not an added token of {spec.files}",
                 Place("config.reasoning"),
                 hint=did_you_mean(token, added),
             )
@@ -137,7 +146,7 @@ class Chat(Component, name="text.chat"):
         notes = (
             note
             for name, template in templates.items()
-            for note in plain(template, added, spec.files, f"config.{name}")
+            for note in unknown_tokens(template, added, spec.files, f"config.{name}")
         )
         file = tokenizer_file(spec.files, headers.files)
         return StampedFacts(methods=methods, notes=tuple(notes), stamps=stamps([file]))
@@ -148,24 +157,28 @@ class Chat(Component, name="text.chat"):
         assert spec.files is not None
         require_unchanged(facts)
         tokenizer = GuardedTokenizer(tokenizer_bytes(tokenizer_file(spec.files)))
-        first, following = (Filling(t, tokenizer) for t in config.templates.values())
+        first, next_turn = (TemplateEncoder(t, tokenizer) for t in config.templates.values())
         marks = Marks(*map(tokenizer.id_of, config.reasoning)) if config.reasoning else None
-        return cls(first, following, marks)
+        return cls(first, next_turn, marks)
 
     @method(history="i64 H", returns={"ids": "i64 T", "text": "text"})
     def __call__(self, /, history: Any = None, **texts: str | None) -> dict[str, Any]:
-        before = np.zeros(0, np.int64) if history is None else history
-        filling = self.following if len(before) else self.first
-        given = {name: checked(name, texts.get(name) or "") for name in filling.template.inputs}
-        parts = filling.template.filled({name for name, text in given.items() if text})
-        ids = filling.ids(parts, given)
+        history_ids = np.zeros(0, np.int64) if history is None else history
+        encoder = self.next_turn if len(history_ids) else self.first
+        texts_by_slot = {
+            name: check_text(name, texts.get(name) or "") for name in encoder.template.inputs
+        }
+        parts = encoder.template.with_fragments(
+            {name for name, text in texts_by_slot.items() if text}
+        )
+        ids = encoder.ids(parts, texts_by_slot)
         if not ids:
-            raise empty()
-        text = "".join(given[p.name] if isinstance(p, Slot) else p for p in parts)
-        return {"ids": np.concatenate([before, np.array(ids, np.int64)]), "text": text}
+            raise empty_prompt()
+        text = "".join(texts_by_slot[p.name] if isinstance(p, Slot) else p for p in parts)
+        return {"ids": np.concatenate([history_ids, np.array(ids, np.int64)]), "text": text}
 
     @method(asked="i64 T", answer="i64 N", returns="i64 H")
     def history(self, asked: Any, answer: Any) -> Any:
-        """Return the conversation so far, the answer without what was said reasoning."""
-        said = without_reasoning(answer.tolist(), self.reasoning)
-        return np.concatenate([asked, np.array(said, np.int64)])
+        """Return the conversation so far, with the answer without its reasoning."""
+        answer_ids = without_reasoning(answer.tolist(), self.reasoning)
+        return np.concatenate([asked, np.array(answer_ids, np.int64)])

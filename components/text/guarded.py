@@ -1,4 +1,4 @@
-"""A tokenizer that takes control tokens from an author's text, never from a user's."""
+"""A tokenizer that accepts control tokens in an author's text, never in a user's."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from typing import Any
 
 # Noncharacters: Unicode keeps them for a program's own use, and no text holds them.
 OPEN, CLOSE = "\ufdd0", "\ufdd1"
-SOFT = f"{OPEN}{CLOSE}"
+SOFT_MARK = f"{OPEN}{CLOSE}"
 _FLAGS = ("single_word", "lstrip", "rstrip")
 
 
-class Forged(ValueError):
+class ForgedToken(ValueError):
     """A user's text became a control token."""
 
     def __init__(self, token: str) -> None:
@@ -22,14 +22,14 @@ class Forged(ValueError):
 
 
 class GuardedTokenizer:
-    """Tokenize author's and user's text together, with the control tokens of the author only.
+    """Tokenize an author's and a user's text together, with control tokens from the author only.
 
     The tokenizer is rebuilt without its added tokens, so text that spells one stays text. `literal`
-    replaces those in an author's text by stand-ins that no user can type, and `encode` gives these
-    the ids of the tokens they stand for. So a literal and the value beside it are still one stretch
-    of text, split and merged as the original tokenizer would. Added tokens that are mere white
-    space, as Gemma has, control nothing and are kept. Nor does the token of a character that has
-    no piece in the vocabulary: that character becomes `<unk>`, as it does everywhere.
+    replaces those in an author's text by stand-ins that no user can type, and `encode` maps these
+    to the ids of the original tokens. So a literal and the value beside it are still one stretch of
+    text, split and merged as the original tokenizer would. Added tokens that are mere white space,
+    as in Gemma, control nothing and are kept. Neither does the token of a character that has no
+    piece in the vocabulary: that character becomes `<unk>`, as usual.
     """
 
     def __init__(self, data: bytes) -> None:
@@ -46,7 +46,7 @@ class GuardedTokenizer:
             if token.get("special") and token["id"] != unknown
         }
         self._ids: dict[str, int] = {}
-        self._known: dict[str, dict[str, Any]] = {}
+        self._added: dict[str, dict[str, Any]] = {}
         kept = []
         for token in added:
             if not token.get("special") and not token["content"].strip(" \t\r\n▁"):
@@ -54,13 +54,13 @@ class GuardedTokenizer:
                 kept.append(AddedToken(token["content"], **flags))
                 self._ids[token["content"]] = token["id"]
             else:
-                self._known[token["content"]] = token
+                self._added[token["content"]] = token
         self._tokenizer.add_tokens(kept)  # at once: each call builds its table anew
-        longest_first = sorted(self._known, key=len, reverse=True)
+        longest_first = sorted(self._added, key=len, reverse=True)
         self._pattern = re.compile("|".join(map(re.escape, longest_first)) or r"(?!)")
-        self._stand_in({SOFT: {}})
+        self._add_stand_in({SOFT_MARK: {}})
 
-    def _stand_in(self, marks: Mapping[str, Mapping[str, Any]]) -> None:
+    def _add_stand_in(self, marks: Mapping[str, Mapping[str, Any]]) -> None:
         """Make marks stand for tokens, all at once: each call builds a table anew."""
         from tokenizers import AddedToken
 
@@ -72,15 +72,15 @@ class GuardedTokenizer:
         self._tokenizer.add_special_tokens(made)
 
     def id_of(self, token: str) -> int:
-        """Return the id of a control token; raise KeyError when there is none."""
-        return int(self._known[token]["id"])
+        """Return the id of a control token; raise KeyError if there is none."""
+        return int(self._added[token]["id"])
 
     def literal(self, text: str) -> str:
         """Return an author's text with stand-ins for its control tokens."""
         marks: dict[str, Mapping[str, Any]] = {}
 
         def replace(match: re.Match[str]) -> str:
-            token = self._known[match[0]]
+            token = self._added[match[0]]
             if token.get("single_word") and _inside_word(match):
                 return match[0]
             mark = f"{OPEN}{token['id']}{CLOSE}"
@@ -88,35 +88,35 @@ class GuardedTokenizer:
             return mark
 
         replaced = self._pattern.sub(replace, text)
-        self._stand_in({mark: token for mark, token in marks.items() if mark not in self._ids})
+        self._add_stand_in({mark: token for mark, token in marks.items() if mark not in self._ids})
         return replaced
 
     def encode(self, text: str) -> list[int]:
-        """Return the ids of literals and values joined, -1 for each SOFT; raise Forged.
+        """Return the ids of literals and values joined, -1 for each SOFT_MARK; raise ForgedToken.
 
-        Tokens are told by their text: a stand-in's own id may be another's where ids have holes,
-        and one that strips its surroundings comes with them.
+        Tokens are identified by their text: a stand-in's own id may be another's if ids have gaps,
+        and one that strips its surroundings includes them.
         """
         encoding = self._tokenizer.encode(text, add_special_tokens=False)
         ids = []
         for id, token in zip(encoding.ids, encoding.tokens, strict=True):
-            stands_for = self._ids.get(token, self._ids.get(token.strip()))
-            if stands_for is None and id in self._control:
-                raise Forged(self._control[id])
-            ids.append(id if stands_for is None else stands_for)
+            real_id = self._ids.get(token, self._ids.get(token.strip()))
+            if real_id is None and id in self._control:
+                raise ForgedToken(self._control[id])
+            ids.append(id if real_id is None else real_id)
         return ids
 
 
 def unknown_token(model: Mapping[str, Any]) -> str:
-    """Return what the model of a tokenizer.json gives for text without a piece; empty if none."""
+    """Return the unknown token of a tokenizer.json's model; empty if none."""
     number = model.get("unk_id")  # Unigram's
     if number is not None:
         return str(model["vocab"][number][0])
     return str(model.get("unk_token") or "")
 
 
-def reserved(text: str) -> Iterable[int]:
-    """Yield where a text holds a lone surrogate or a noncharacter that only stand-ins may hold."""
+def reserved_positions(text: str) -> Iterable[int]:
+    """Yield the positions of lone surrogates and of the noncharacters reserved for stand-ins."""
     return (m.start() for m in re.finditer(f"[\ud800-\udfff{OPEN}{CLOSE}]", text))
 
 

@@ -1,4 +1,4 @@
-"""A prompt: a template, filled with text and with rows of soft embeddings, as token ids."""
+"""A prompt: a template filled with text and rows of soft embeddings, as token ids."""
 
 from __future__ import annotations
 
@@ -15,7 +15,14 @@ from composer.core.suggest import did_you_mean
 from composer.formats import tokenizer_bytes, tokenizer_file
 
 from ..checkpoints.stamps import StampedFacts, require_unchanged, stamps
-from .filling import Filling, checked, empty, plain, sound, sound_fragments
+from .encoder import (
+    TemplateEncoder,
+    check_fragments,
+    check_template,
+    check_text,
+    empty_prompt,
+    unknown_tokens,
+)
 from .guarded import GuardedTokenizer
 from .template import Part, Slot, Template
 
@@ -31,19 +38,19 @@ class Prompt(Component, name="text.prompt"):
 
     Each `{name}` of the template is an input: a text, or rows [N, D] of soft embeddings, of which
     only the number matters here. `ids` are the tokens, `slots` marks those that soft rows replace
-    (as many as there are rows, in the order of the template), and `text` is the prompt to be read.
-    `{{` and `}}` are braces. A fragment under `optional` stands where the template names it, and is
+    (as many as there are rows, in the order of the template), and `text` is the prompt as text.
+    `{{` and `}}` are braces. A fragment under `optional` goes where the template names it, and is
     left out unless all its slots are filled: `optional: {forced: "language {language}<asr_text>"}`
     with `{forced}` in the template. A slot that only fragments have need not be wired.
 
-    Special tokens are taken from the template alone. What fills a slot is plain text, whatever it
-    spells, and is tokenized together with the text beside it. No token is added: write `<bos>`.
+    Special tokens come only from the template. The text of a slot is plain text, whatever it
+    spells, and is tokenized together with adjacent text. No token is added: write `<bos>`.
     """
 
     requires = frozenset({"files"})
 
     class Config(ComponentConfig):
-        """The template, and what stands for soft rows."""
+        """The template, and the token of soft rows."""
 
         template: str = Field(description="the prompt, with {name} where an input goes")
         slot: str | None = Field(
@@ -56,18 +63,18 @@ class Prompt(Component, name="text.prompt"):
 
         @field_validator("template")
         @classmethod
-        def _sound(cls, template: str) -> str:
-            return sound(template)
+        def _check_template(cls, template: str) -> str:
+            return check_template(template)
 
         @model_validator(mode="after")
-        def _whole(self) -> Self:
+        def _check_fragments(self) -> Self:
             Template.parse(self.template, self.optional)
-            sound_fragments(self.optional)
+            check_fragments(self.optional)
             return self
 
     def __init__(self, template: Template, tokenizer: GuardedTokenizer, slot: str | None) -> None:
         self.template = template
-        self.filling = Filling(template, tokenizer)
+        self.encoder = TemplateEncoder(template, tokenizer)
         self.slot = slot
         self.slot_id = 0 if slot is None else tokenizer.id_of(slot)
 
@@ -84,10 +91,10 @@ class Prompt(Component, name="text.prompt"):
             return Facts(methods={CALL: signature})
         added = headers.tokenizer(spec.files).added
         if config.slot is not None and config.slot not in added:
-            message = f"the slot {config.slot!r} is no added token of {spec.files}"
-            near = did_you_mean(config.slot, added)
-            raise ComposerError(Problem("W253", message, Place("config.slot"), hint=near))
-        notes = plain(template, added, spec.files, "config.template")
+            message = f"the slot {config.slot!r} is not an added token of {spec.files}"
+            suggestion = did_you_mean(config.slot, added)
+            raise ComposerError(Problem("W253", message, Place("config.slot"), hint=suggestion))
+        notes = unknown_tokens(template, added, spec.files, "config.template")
         file = tokenizer_file(spec.files, headers.files)
         return StampedFacts(methods={CALL: signature}, notes=tuple(notes), stamps=stamps([file]))
 
@@ -106,36 +113,37 @@ class Prompt(Component, name="text.prompt"):
         for name in self.template.inputs:
             value = values.get(name)
             if value is None or isinstance(value, str):
-                texts[name] = checked(name, value or "")
+                texts[name] = check_text(name, value or "")
             else:
                 rows[name] = int(value.shape[0])
-        filled = {name for name, size in rows.items() if size}
-        filled |= {name for name, text in texts.items() if text}
-        parts = self.template.filled(filled)
+        with_fragments = {name for name, size in rows.items() if size}
+        with_fragments |= {name for name, text in texts.items() if text}
+        parts = self.template.with_fragments(with_fragments)
         soft = [part.name for part in parts if isinstance(part, Slot) and part.name in rows]
         for name in soft:
             if soft.count(name) > 1:
-                message = f"{{{name}}} stands twice in the template, but its rows come once"
-                raise ComposerError(Problem("R526", message, hint="only a text may stand twice"))
-        ids, slots = self._expand(self.filling.ids(parts, texts), [rows[name] for name in soft])
+                message = f"{{{name}}} occurs twice in the template, but its rows only once"
+                raise ComposerError(Problem("R526", message, hint="only a text may occur twice"))
+        ids, slots = self._expand(self.encoder.ids(parts, texts), [rows[name] for name in soft])
         if not len(ids):
-            raise empty()
+            raise empty_prompt()
         return {"ids": ids, "slots": slots, "text": self._display(parts, texts, rows)}
 
     def _expand(self, ids: list[int], rows: list[int]) -> tuple[np.ndarray, np.ndarray]:
-        """Repeat each mark of a soft slot as often as it has rows."""
+        """Repeat each soft slot's mark once per row."""
         found = np.array(ids, np.int64)
         soft = found < 0
-        times = np.ones(len(found), np.int64)
-        times[soft] = rows
-        return np.repeat(np.where(soft, self.slot_id, found), times), np.repeat(soft, times)
+        repeats = np.ones(len(found), np.int64)
+        repeats[soft] = rows
+        return np.repeat(np.where(soft, self.slot_id, found), repeats), np.repeat(soft, repeats)
 
     def _display(self, parts: tuple[Part, ...], texts: dict[str, str], rows: dict[str, int]) -> str:
-        return "".join(
-            part
-            if isinstance(part, str)
-            else texts[part.name]
-            if part.name in texts
-            else f"{self.slot or f'<{part.name}>'}×{rows[part.name]}"
-            for part in parts
-        )
+        shown = []
+        for part in parts:
+            if isinstance(part, str):
+                shown.append(part)
+            elif part.name in texts:
+                shown.append(texts[part.name])
+            else:
+                shown.append(f"{self.slot or f'<{part.name}>'}×{rows[part.name]}")
+        return "".join(shown)

@@ -1,4 +1,4 @@
-"""The answer of Qwen3-ASR: its language and its text, freed of runaway repetitions."""
+"""Parse an answer of Qwen3-ASR: its language and its text, without runaway repetitions."""
 
 from __future__ import annotations
 
@@ -25,14 +25,14 @@ LANGUAGES = (
 
 TAG = "<asr_text>"
 LANGUAGE = "language "
-LONGEST_PATTERN = 20
+MAX_PATTERN = 20
 
 
 class Qwen3Asr(Component, name="text.qwen3_asr"):
     """Split `language English<asr_text>Hello.` into its text, `out`, and its `language`.
 
-    With a forced language the whole answer is the text. The language is empty where the answer
-    names none, or `None`, as it does where nobody speaks. Runs of one character or pattern of up
+    With a forced language the whole answer is the text. The language is empty if the answer
+    names none, or `None`, as for silence. Runs of one character or pattern of up
     to 20 characters are first cut to one copy, by the rule of the model's own package.
     """
 
@@ -55,20 +55,22 @@ class Qwen3Asr(Component, name="text.qwen3_asr"):
 
     @classmethod
     def validate_text(cls, config: Any, port: str, text: str) -> None:
-        known = config.languages
-        if port == "language" and text and text not in known:
-            near = did_you_mean(text, known)
-            message = f"'{text}' is no language of this model"
-            raise ComposerError(Problem("R527", message, hint=near or f"it knows {listed(known)}"))
+        languages = config.languages
+        if port == "language" and text and text not in languages:
+            suggestion = did_you_mean(text, languages)
+            message = f"'{text}' is not a language of this model"
+            raise ComposerError(
+                Problem("R527", message, hint=suggestion or f"languages: {listed(languages)}")
+            )
 
     @method(text="text", language="text", returns={OUT: "text", "language": "text"})
     def __call__(self, text: str, language: str | None = None) -> dict[str, str]:
         self.validate_text(self.config, "language", language or "")
-        answer = repaired(text.strip(), self.config.repetitions)
-        return {OUT: answer, "language": language} if answer and language else parsed(answer)
+        answer = cut_repetitions(text.strip(), self.config.repetitions)
+        return {OUT: answer, "language": language} if answer and language else parse_answer(answer)
 
 
-def parsed(answer: str) -> dict[str, str]:
+def parse_answer(answer: str) -> dict[str, str]:
     """Split a stripped answer at its first tag; without a tag all of it is the text."""
     meta, tag, text = answer.partition(TAG)
     if not tag:
@@ -81,7 +83,7 @@ def parsed(answer: str) -> dict[str, str]:
     return {OUT: text.strip(), "language": language}
 
 
-def repaired(text: str, limit: int) -> str:
+def cut_repetitions(text: str, limit: int) -> str:
     """Cut repetitions: one character more than `limit` times, or a pattern `limit` times.
 
     Patterns have 1 to 20 characters, the shortest that repeats is taken, and one that starts within
@@ -89,5 +91,5 @@ def repaired(text: str, limit: int) -> str:
     """
     text = re.sub(rf"(.)\1{{{limit},}}", r"\1", text, flags=re.DOTALL)
     last = len(text) - 2 * limit
-    pattern = rf"(.{{1,{LONGEST_PATTERN}}}?)\1{{{limit - 1},}}"
+    pattern = rf"(.{{1,{MAX_PATTERN}}}?)\1{{{limit - 1},}}"
     return re.sub(pattern, lambda m: m[1] if m.start() <= last else m[0], text, flags=re.DOTALL)

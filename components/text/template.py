@@ -11,7 +11,7 @@ _MARK = re.compile(r"\{\{|\}\}|\{([A-Za-z_][A-Za-z0-9_]*)\}|[{}]")
 
 @dataclass(frozen=True)
 class Slot:
-    """Where the input of this name goes."""
+    """The place of an input."""
 
     name: str
 
@@ -20,7 +20,7 @@ Part = str | Slot
 
 
 def parse_template(text: str) -> tuple[Part, ...]:
-    """Split a template into literals and slots; raise ValueError with what is wrong."""
+    """Split a template into literals and slots; raise ValueError if it is invalid."""
     parts: list[Part] = []
     literal, at = "", 0
     for mark in _MARK.finditer(text):
@@ -33,7 +33,7 @@ def parse_template(text: str) -> tuple[Part, ...]:
             literal += mark[0][0]
         else:
             raise ValueError(
-                f"'{mark[0]}' at character {mark.start() + 1} belongs to no slot: "
+                f"'{mark[0]}' at character {mark.start() + 1} is not part of a slot: "
                 f"write {{name}}, or '{mark[0] * 2}' for the brace itself"
             )
     literal += text[at:]
@@ -45,12 +45,12 @@ def slots(parts: tuple[Part, ...]) -> tuple[str, ...]:
     return tuple(dict.fromkeys(part.name for part in parts if isinstance(part, Slot)))
 
 
-LONGEST = 1_000_000  # characters of a template with a fragment at each of its places
+MAX_TEXT = 1_000_000  # characters of a template with a fragment at each of its places
 
 
 @dataclass(frozen=True)
 class Template:
-    """A parsed template, and the fragments that it names, which are left out when unfilled."""
+    """A parsed template and its optional fragments, which are left out when unfilled."""
 
     parts: tuple[Part, ...]
     fragments: Mapping[str, tuple[Part, ...]]
@@ -68,39 +68,39 @@ class Template:
             if not slots(fragment):
                 raise ValueError(f"the optional '{name}' has no slot: write it into the template")
             if nested := [slot for slot in slots(fragment) if slot in fragments]:
-                raise ValueError(f"the optional '{name}' holds another one, '{nested[0]}'")
+                raise ValueError(f"the optional '{name}' contains another one, '{nested[0]}'")
         length = sum(
             len(optional[part.name]) if isinstance(part, Slot) and part.name in optional else 1
             for part in parts
         )
-        if length > LONGEST:
+        if length > MAX_TEXT:
             message = f"with its optional fragments the template has {length} characters"
-            raise ValueError(f"{message}; the limit is {LONGEST}")
+            raise ValueError(f"{message}; the limit is {MAX_TEXT}")
         return cls(parts, fragments)
 
     @property
     def inputs(self) -> tuple[str, ...]:
         """The names of all inputs, in order."""
-        return slots(self.whole)
+        return slots(self.all_parts)
 
     @property
     def required(self) -> frozenset[str]:
-        """The inputs that stand outside of every optional fragment."""
+        """The inputs outside of optional fragments."""
         return frozenset(slots(self.parts)) - self.fragments.keys()
 
     @property
-    def whole(self) -> tuple[Part, ...]:
-        """The parts with every fragment in its place."""
-        return self.filled(
+    def all_parts(self) -> tuple[Part, ...]:
+        """All parts, with every fragment inserted."""
+        return self.with_fragments(
             {slot for fragment in self.fragments.values() for slot in slots(fragment)}
         )
 
-    def filled(self, has: Set[str]) -> tuple[Part, ...]:
-        """Return the parts with those fragments whose slots are all in `has`."""
+    def with_fragments(self, filled_slots: Set[str]) -> tuple[Part, ...]:
+        """Return the parts with those fragments whose slots are all filled."""
         found: list[Part] = []
         for part in self.parts:
             if not isinstance(part, Slot) or part.name not in self.fragments:
                 found.append(part)
-            elif has >= set(slots(self.fragments[part.name])):
+            elif filled_slots >= set(slots(self.fragments[part.name])):
                 found += self.fragments[part.name]
         return tuple(found)

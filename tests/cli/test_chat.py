@@ -143,7 +143,7 @@ def test_bytes_that_are_no_text_are_refused_with_their_turn(piped, bundle):
     code, out, err = piped(bundle, b"hi\n\xff\nabc\n")
     assert (code, out) == (5, "2.\n\n7.\n")
     assert err == (
-        "R542 'text' has a lone surrogate at character 0, which is no text\n"
+        "R542 'text' has a lone surrogate at character 0, which is not allowed in text\n"
         "    hint: decode the bytes as UTF-8\n"
     )
 

@@ -90,7 +90,7 @@ def test_a_wrong_language_is_told_before_anything_runs(cli):
     code, out, err = cli(*call)
     assert (code, out) == (5, "")
     assert err.endswith(
-        "R527 'english' is no language of this model\n    hint: did you mean 'English'?\n"
+        "R527 'english' is not a language of this model\n    hint: did you mean 'English'?\n"
     )
     assert "given text" not in err
 

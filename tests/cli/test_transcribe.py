@@ -267,7 +267,7 @@ def test_a_language_that_no_bundle_has_is_refused_before_loading(cli, bundle, cl
     assert "has no input 'language'" in err
     code, _, err = cli("transcribe", "mega-asr-mini", clip(), "-l", "xx")
     assert code == 5
-    assert "R527 'xx' is no language of this model" in err
+    assert "R527 'xx' is not a language of this model" in err
 
 
 def test_json_is_valid_in_every_locale(tmp_path):

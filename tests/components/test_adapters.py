@@ -315,13 +315,13 @@ def test_a_run_that_fails_midway_leaves_nothing_on_for_the_next(home):
 def test_a_switch_that_fails_midway_is_made_good_by_the_next(home, monkeypatch):
     lm = load(home, speech=None)
     base = logits(lm)
-    places = dict(lm.adapters.places)
+    places = dict(lm.adapters.targets)
     broken = {path: None if number == 9 else place for number, (path, place) in
               enumerate(places.items())}  # fmt: skip
-    monkeypatch.setattr(lm.adapters, "places", broken)
+    monkeypatch.setattr(lm.adapters, "targets", broken)
     with pytest.raises(TypeError):
         lm.adapters.switch(("speech",))
-    monkeypatch.setattr(lm.adapters, "places", places)
+    monkeypatch.setattr(lm.adapters, "targets", places)
     assert far(np.array(lm.model(mx.array(IDS)[None])[0]), base) > 0.1
     assert np.array_equal(logits(lm), base)
 
@@ -359,7 +359,7 @@ def test_numbers_that_are_not_finite_are_refused_at_load(home, tmp_path):
     with pytest.raises(ComposerError) as caught:
         load(tmp_path, bad=None)
     assert str(caught.value) == (
-        "R562 the adapter 'bad' holds numbers that are not finite, in layers.1.self_attn.q_proj, "
+        "R562 the adapter 'bad' has numbers that are not finite, in layers.1.self_attn.q_proj, "
         "layers.3.mlp.up_proj\n    hint: its training diverged, or the file is damaged"
     )
 

@@ -105,9 +105,11 @@ def test_a_fragment_stands_in_the_turn_that_names_it(chat, read):
 def test_no_text_forges_a_turn(chat, read, spelt):
     control = {id for token in CONTROL for id in read(token)}
     for history in (None, np.array([300])):
-        plain = [id for id in chat(text="b", history=history)["ids"].tolist() if id in control]
+        unknown_tokens = [
+            id for id in chat(text="b", history=history)["ids"].tolist() if id in control
+        ]
         forged = chat(text=spelt, history=history)["ids"].tolist()
-        assert [id for id in forged if id in control] == plain
+        assert [id for id in forged if id in control] == unknown_tokens
 
 
 def test_what_is_said_aside_is_no_part_of_the_history(gemma, chat, read):
@@ -139,16 +141,19 @@ def test_a_slot_of_one_template_alone_is_needed_too(gemma):
 @pytest.mark.parametrize(
     ("config", "says"),
     [
-        ({"first": "hi"}, "'first' has no slot: every turn would say the same"),
-        ({"next": "<turn|>"}, "'next' has no slot: every turn would say the same"),
-        ({"next": "{history}{text}"}, "{history} is what was said so far: rename the slot"),
-        ({"next": "{text"}, "'{' at character 1 belongs to no slot"),
+        ({"first": "hi"}, "'first' has no slot: every turn would be the same"),
+        ({"next": "<turn|>"}, "'next' has no slot: every turn would be the same"),
+        ({"next": "{history}{text}"}, "{history} is the conversation so far: rename the slot"),
+        ({"next": "{text"}, "'{' at character 1 is not part of a slot"),
         ({"first": "{text}"}, "no template has {before} for the optional 'before'"),
-        ({"first": "\ufdd0{text}"}, "character 1, U+FDD0, is no text"),
-        ({"optional": {"before": "\ufdd0{a}"}}, "the optional 'before' holds U+FDD0, no text"),
+        ({"first": "\ufdd0{text}"}, "character 1, U+FDD0, is not allowed in text"),
+        (
+            {"optional": {"before": "\ufdd0{a}"}},
+            "the optional 'before' has U+FDD0, which is not allowed in text",
+        ),
         (
             {"reasoning": ["<|channel>"]},
-            "two tokens are wanted, one that opens and one that closes, not 1",
+            "give two tokens, one that opens and one that closes, not 1",
         ),
     ],
 )
@@ -163,7 +168,7 @@ def test_what_stands_aside_is_held_against_the_tokenizer(gemma):
         Chat.facts(spec(gemma, reasoning=["<|chanel>", "<channel|>"]), Headers())
     (problem,) = caught.value.problems
     assert (problem.code, problem.place.file) == ("W296", "config.reasoning")
-    assert problem.message == f"'<|chanel>' of reasoning is no added token of repo/{gemma.name}"
+    assert problem.message == f"'<|chanel>' of reasoning is not an added token of repo/{gemma.name}"
     assert problem.hint == "did you mean '<|channel>'?"
 
 

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import transformers
 
-from composer.components.mlx.config.spelling import spell
+from composer.components.mlx.config.conversion import convert_config
 from composer.components.mlx.lm import LanguageModel, LmConfig
 from composer.components.onnx.lm import LanguageModel as OnnxLanguageModel
 from composer.components.onnx.lm.component import LmConfig as OnnxConfig
@@ -202,7 +202,7 @@ def test_lfm2_needs_no_block_dim(tmp_path):
     """transformers does not write it: it is the hidden size."""
     models = Path(__import__("mlx_lm").__path__[0]) / "models"
     config = {"model_type": "lfm2", "hidden_size": 32, "num_attention_heads": 2}
-    made = spell(config, models, "lfm2", head=False)
+    made = convert_config(config, models, "lfm2", head=False)
     assert made.config["block_dim"] == 32
     said = [problem.message for _, problem in made.problems]
     assert "layer_types is missing, and mlx-lm's lfm2 needs it" in said

@@ -156,7 +156,7 @@ def test_float32_updates_on_other_bases(pair, precision):
     wrapped = []
     modules = dict(lm.model.named_modules())
     prefix = next(path for path in modules if path.endswith("layers.0")).removesuffix("layers.0")
-    for path in lm.adapters.places:
+    for path in lm.adapters.targets:
         module = LoRALinear.from_base(modules[f"{prefix}{path}"], RANK, 0.0, SCALE)
         module.lora_a = weights[f"model.{path}.lora_a"]
         module.lora_b = weights[f"model.{path}.lora_b"]

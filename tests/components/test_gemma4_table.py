@@ -75,16 +75,16 @@ def logits(lm, ids=IDS):
 @pytest.mark.parametrize("precision", [None, "float32"])
 def test_mapped_rows_are_those_of_a_loaded_table(home, model, dtype, precision):
     folder = save(model, home / dtype, "e4b", getattr(torch, dtype))
-    mapped, loaded = (load(folder, precision, tables=each) for each in ("mapped", "loaded"))
-    assert isinstance(mapped.table.parts["weight"], np.memmap)
+    map_rows, loaded = (load(folder, precision, tables=each) for each in ("mapped", "loaded"))
+    assert isinstance(map_rows.table.parts["weight"], np.memmap)
     assert isinstance(loaded.table.parts["weight"], mx.array)
-    rows = mapped.per_layer(mx.array(IDS))
+    rows = map_rows.per_layer(mx.array(IDS))
     assert str(rows.dtype) == f"mlx.core.{precision or dtype}"
     np.testing.assert_array_equal(f32(rows), f32(loaded.per_layer(mx.array(IDS))))
     table = model.model.embed_tokens_per_layer.weight.detach().to(getattr(torch, dtype))
     wanted = table[torch.tensor(IDS)].float().numpy() * 4  # the square root of 16
     np.testing.assert_array_equal(f32(rows), wanted.reshape(len(IDS), 6, 16))
-    np.testing.assert_array_equal(logits(mapped), logits(loaded))
+    np.testing.assert_array_equal(logits(map_rows), logits(loaded))
 
 
 @pytest.mark.parametrize("bits", [4, 8])
@@ -95,20 +95,20 @@ def test_quantized_rows_are_those_of_mlx_lm(quantized, bits):
     theirs, _ = load_model(folder)
     inner = theirs.model
     wanted = inner.embed_tokens_per_layer(mx.array(IDS)) * inner.embed_tokens_per_layer_scale
-    mapped, loaded = (load(folder, tables=each) for each in ("mapped", "loaded"))
-    for lm in (mapped, loaded):
+    map_rows, loaded = (load(folder, tables=each) for each in ("mapped", "loaded"))
+    for lm in (map_rows, loaded):
         np.testing.assert_array_equal(
             f32(lm.per_layer(mx.array(IDS))).reshape(len(IDS), -1), f32(wanted)
         )
-    np.testing.assert_array_equal(logits(mapped), logits(loaded))
+    np.testing.assert_array_equal(logits(map_rows), logits(loaded))
     direct = f32(theirs(mx.array(IDS)[None])[0])
-    np.testing.assert_allclose(logits(mapped), direct, atol=2e-4)
+    np.testing.assert_allclose(logits(map_rows), direct, atol=2e-4)
     (note,) = facts(folder).notes
     assert note.code == "L324"
     half = load(folder, "bfloat16")
     assert str(half.per_layer(mx.array(IDS)).dtype) == "mlx.core.bfloat16"
     np.testing.assert_allclose(f32(half.per_layer(mx.array(IDS))), f32(
-        mapped.per_layer(mx.array(IDS))), atol=0.05)  # fmt: skip
+        map_rows.per_layer(mx.array(IDS))), atol=0.05)  # fmt: skip
 
 
 def test_only_the_rows_that_are_asked_for_are_read(home, model, monkeypatch):
@@ -134,16 +134,16 @@ def test_a_mapped_file_that_is_written_again_is_refused(home, model):
     """It would end the process where it became shorter, and give other rows where it did not."""
     folder = save(model, home / "again", "e4b")
     file = folder / "model.safetensors"
-    mapped, loaded = load(folder), load(folder, tables="loaded")
+    map_rows, loaded = load(folder), load(folder, tables="loaded")
     whole = file.read_bytes()
     file.rename(home / "elsewhere")
     file.write_bytes(b"another file of that name")
-    rows = f32(mapped.per_layer(mx.array(IDS)))
+    rows = f32(map_rows.per_layer(mx.array(IDS)))
     np.testing.assert_array_equal(rows, f32(loaded.per_layer(mx.array(IDS))))
     for content in (whole[:100], whole[:-1] + b"x"):
         (home / "elsewhere").write_bytes(content)
         with pytest.raises(ComposerError) as caught:
-            mapped.per_layer(mx.array(IDS))
+            map_rows.per_layer(mx.array(IDS))
         assert str(caught.value) == (
             "R530 repo/again/model.safetensors: changed while it was being read\n"
             "    hint: load the bundle again; tables: loaded in a profile holds them in memory"
@@ -154,13 +154,13 @@ def test_a_mapped_file_that_is_written_again_is_refused(home, model):
 def test_a_mapped_file_whose_time_was_set_back_is_refused(home, model):
     folder = save(model, home / "back", "e4b")
     file = folder / "model.safetensors"
-    mapped, before = load(folder), file.stat()
+    map_rows, before = load(folder), file.stat()
     with file.open("r+b") as opened:
         opened.seek(-1, 2)
         opened.write(b"x")
     os.utime(file, ns=(before.st_atime_ns, before.st_mtime_ns))
     with pytest.raises(ComposerError, match="changed while it was being read"):
-        mapped.per_layer(mx.array(IDS))
+        map_rows.per_layer(mx.array(IDS))
 
 
 def test_what_is_loaded_is_what_facts_say(home, model, quantized):

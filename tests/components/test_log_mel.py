@@ -223,7 +223,7 @@ def test_a_clip_longer_than_the_window_is_refused_not_cut():
     with pytest.raises(ComposerError) as caught:
         features(component, voice(480_001))
     assert str(caught.value) == (
-        "R521 clip lasts 30.00 s, and the features cover 30 s\n"
+        "R521 clip lasts 30.00 s, but the features cover 30 s\n"
         "    hint: split it into shorter clips, or allow more slices: it needs pad.slices 2"
     )
 
@@ -292,7 +292,7 @@ def test_more_than_the_slices_is_refused_not_cut():
     with pytest.raises(ComposerError) as caught:
         features(component, voice(96_001))
     assert str(caught.value) == (
-        "R521 clip lasts 6.00 s, and the features cover 6 s\n"
+        "R521 clip lasts 6.00 s, but the features cover 6 s\n"
         "    hint: split it into shorter clips, or allow more slices: it needs pad.slices 3"
     )
 
@@ -354,7 +354,7 @@ def test_facts_are_the_ports():
         ),
         (
             {"mels": 80, "pad": {"seconds": 1}, "hop": 161},
-            "pad makes 16000 samples, no multiple of hop 161",
+            "pad makes 16000 samples, not a multiple of hop 161",
         ),
         (
             {"mels": 80, "pad": {"seconds": 1}, "min_samples": 16_001},
@@ -363,7 +363,7 @@ def test_facts_are_the_ports():
         ({"mels": 80, "pad": {"seconds": 30, "slices": 0}}, "greater than or equal to 1"),
         (
             {"mels": 80, "pad": {"multiple_of": 100, "slices": 2}},
-            "slices are of seconds, which are not given",
+            "slices need seconds, which are not given",
         ),
         ({"mels": 80, "frames": "round"}, "Input should be 'floor' or 'ceil'"),
     ],
@@ -378,8 +378,8 @@ def test_refuses_filters_that_hear_nothing():
         made(mels=256)
     (problem,) = caught.value.problems
     assert problem.code == "W251"
-    assert problem.message.endswith("of 256 mel filters lie between two FFT bins")
-    assert problem.hint == "take fewer mels, or an n_fft above 400"
+    assert problem.message.endswith("of 256 mel filters are between two FFT bins")
+    assert problem.hint == "use fewer mels, or an n_fft above 400"
 
 
 def test_other_rates_take_their_filters_from_librosa():

@@ -21,7 +21,7 @@ from tokenizers import Tokenizer, decoders, models
 from composer.components.mlx import architecture
 from composer.components.mlx.checkpoint import read_checkpoint
 from composer.components.mlx.lm import LanguageModel
-from composer.components.mlx.loader import build, sanitized
+from composer.components.mlx.loader import build, sanitize
 from composer.core.component import ComponentConfig, Spec
 from composer.core.errors import ComposerError
 from composer.core.location import Location
@@ -712,7 +712,7 @@ from composer.core.component import ComponentConfig, Spec
 from composer.components.mlx.backend import Mlx
 from composer.components.mlx.checkpoint import read_checkpoint
 from composer.components.mlx.lm import LanguageModel
-from composer.components.mlx.loader import build, sanitized
+from composer.components.mlx.loader import build, sanitize
 from composer.components.models.projector import Stack
 from composer.formats import Headers
 from composer.core.location import Location
@@ -749,7 +749,7 @@ print(sorted({{"mlx", "mlx_lm", "tokenizers", "transformers", "torch"}} & set(sy
         ),
         ({"eos_token_id": [2, 192]}, "W244 eos_token_id 192 is outside the vocabulary of 192\n"),
         ({"model_type": "qwen33"}, "W240 the installed mlx-lm has no model_type 'qwen33'\n"),
-        ({"model_type": "phi"}, "W240 mlx-lm's 'phi' does not take input_embeddings"),
+        ({"model_type": "phi"}, "W240 mlx-lm's 'phi' does not accept input_embeddings"),
         ({"model_type": "gemma4_text"}, "W240 mlx-lm's 'gemma4_text' reads per-layer inputs"),
         ({"model_type": "../evil"}, "W240 config.json has the model_type '../evil', which names"),
         ({"model_type": None}, "W240 config.json names no model_type"),
@@ -924,8 +924,8 @@ def test_a_tensor_that_mlx_lm_would_drop_is_refused(tmp_path):
     load(folder)
     checkpoint = read_checkpoint(spec(folder).weights, Headers())
     names = {"lm_head.weight": None, "model.norm.weight": None}
-    with pytest.raises(ComposerError, match=r"R511 1 tensors are no part .*: lm_head.weight"):
-        sanitized(build(checkpoint), names)
+    with pytest.raises(ComposerError, match=r"R511 1 tensors are not part .*: lm_head.weight"):
+        sanitize(build(checkpoint), names)
 
 
 @pytest.mark.parametrize("kind", ["llama", "qwen3", "gemma3_text"])
@@ -960,7 +960,7 @@ def test_an_architecture_that_scales_ids_alone_is_refused(folder, monkeypatch):
             input_embeddings = layer(input_embeddings, None, None)
         return self.norm(input_embeddings)
 
-    monkeypatch.setattr("composer.components.mlx.lm.SAME", frozenset())
+    monkeypatch.setattr("composer.components.mlx.lm.TESTED", frozenset())
     load(folder)
     monkeypatch.setattr(module.Qwen3Model, "__call__", scaled)
     with pytest.raises(ComposerError, match="R517 mlx-lm's qwen3 changes embeddings before"):

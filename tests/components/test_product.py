@@ -19,7 +19,7 @@ def on_the_cpu():
 @pytest.fixture(params=[True, False], ids=["numpy", "mlx"])
 def way(request, monkeypatch):
     """Take NumPy's products, then MLX's, whatever the platform."""
-    monkeypatch.setattr(product, "slow", lambda: request.param)
+    monkeypatch.setattr(product, "uses_numpy", lambda: request.param)
 
 
 def draw(*shape, dtype="float32"):
@@ -54,13 +54,13 @@ def test_strided_views_are_what_they_show(way):
 def test_convolutions(way, dtype, stride, padding):
     functional = torch.nn.functional
     x, weight = draw(20, 6, dtype=dtype), draw(4, 3, 6, dtype=dtype)
-    found = product.convolved(x, weight, stride=stride, padding=padding)
+    found = product.convolve(x, weight, stride=stride, padding=padding)
     want = functional.conv1d(
         theirs(x).T[None], theirs(weight).movedim(-1, 1), None, stride, padding
     )
     close(found, want[0].T)
     x, weight = draw(11, 8, 3, dtype=dtype), draw(4, 3, 3, 3, dtype=dtype)
-    found = product.convolved(x, weight, stride=stride, padding=padding)
+    found = product.convolve(x, weight, stride=stride, padding=padding)
     image = theirs(x).movedim(-1, 0)[None]
     want = functional.conv2d(image, theirs(weight).movedim(-1, 1), None, stride, padding)
     close(found, want[0].movedim(0, -1))
@@ -70,25 +70,25 @@ def test_convolutions(way, dtype, stride, padding):
 def test_attention(way, dtype):
     q, k, v = (draw(3, 9, 4, dtype=dtype) * scale for scale in (1, 2, 3))
     want = torch.softmax(0.5 * theirs(q) @ theirs(k).mT, -1) @ theirs(v)
-    close(product.attended(q, k, v, 0.5), want)
+    close(product.attention(q, k, v, 0.5), want)
     own = mx.fast.scaled_dot_product_attention(q[None], k[None], v[None], scale=0.5)[0]
     close(own.astype(mx.float32), want, {"float32": 1e-5, "float16": 1e-2, "bfloat16": 1e-1}[dtype])
 
 
 def test_attention_to_large_logits_stays_finite():
     q = mx.full((1, 4, 8), 1e4)
-    found = np.array(product.attended(q, q, draw(1, 4, 8), 1.0))
+    found = np.array(product.attention(q, q, draw(1, 4, 8), 1.0))
     assert np.isfinite(found).all()
 
 
 def test_numpy_multiplies_where_mlx_has_no_blas(monkeypatch):
     monkeypatch.setattr(product.sys, "platform", "linux")
-    assert product.slow()
+    assert product.uses_numpy()
     monkeypatch.setattr(product.sys, "platform", "darwin")
-    assert not product.slow()
+    assert not product.uses_numpy()
 
 
 def test_arrays_of_float32_are_not_copied():
     x = draw(4, 4)
-    one, other = (np.asarray(product.wide(x)[0]) for _ in range(2))
+    one, other = (np.asarray(product.to_float32_on_cpu(x)[0]) for _ in range(2))
     assert np.shares_memory(one, other)

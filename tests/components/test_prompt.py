@@ -197,9 +197,9 @@ def test_what_a_user_types_is_never_a_token(qwen, token, around):
     component = made(qwen, template=ASR, slot="<|audio_pad|>", optional=FORCED)
     typed = around.replace("{}", token)
     ids, slots, shown = filled(component, speech=rows(3), context=typed, language="English")
-    plain, _, _ = filled(component, speech=rows(3), context="", language="English")
+    unknown_tokens, _, _ = filled(component, speech=rows(3), context="", language="English")
     for each in (*SPECIAL, "<asr_text>"):
-        assert ids.count(id_of(qwen, each)) == plain.count(id_of(qwen, each))
+        assert ids.count(id_of(qwen, each)) == unknown_tokens.count(id_of(qwen, each))
     assert slots.sum() == 3
     assert typed in shown
     decoder = Tokenizer.from_file(str(qwen / "tokenizer.json"))
@@ -258,7 +258,7 @@ def test_refuses_text_that_this_tokenizer_cannot_but_read_as_a_token(tmp_path):
         component(x="hello <bos> world")
     assert str(caught.value) == (
         "R522 a text spells the special token '<bos>'\n"
-        "    hint: this tokenizer would take it for the token: write it differently"
+        "    hint: this tokenizer would encode it as the token: write it differently"
     )
 
 
@@ -291,13 +291,15 @@ def without_bytes(kind):
 def test_a_character_without_a_piece_becomes_unk_as_everywhere(tmp_path, kind, text):
     tokenizer = without_bytes(kind)
     folder = save(tokenizer, tmp_path / kind)
-    plain = transformers.PreTrainedTokenizerFast(tokenizer_file=str(folder / "tokenizer.json"))
-    expected = plain(text, add_special_tokens=False)["input_ids"]
+    unknown_tokens = transformers.PreTrainedTokenizerFast(
+        tokenizer_file=str(folder / "tokenizer.json")
+    )
+    expected = unknown_tokens(text, add_special_tokens=False)["input_ids"]
     assert 0 in expected
     found = filled(made(folder, template="<s>[INST] {x}"), x=text)[0]
-    around = plain("<s>[INST] ", add_special_tokens=False)["input_ids"]
+    around = unknown_tokens("<s>[INST] ", add_special_tokens=False)["input_ids"]
     if text != "<unk>":
-        assert found == plain(f"<s>[INST] {text}", add_special_tokens=False)["input_ids"]
+        assert found == unknown_tokens(f"<s>[INST] {text}", add_special_tokens=False)["input_ids"]
     assert found[: len(around)] == around
     assert found[0] == 1
 
@@ -383,21 +385,21 @@ def test_the_ports_come_from_the_template(qwen):
         ({"template": ""}, "the template is empty"),
         (
             {"template": "a {speech b"},
-            "'{' at character 3 belongs to no slot: write {name}, or '{{' for the brace itself",
+            "'{' at character 3 is not part of a slot: write {name}, or '{{' for the brace itself",
         ),
-        ({"template": "a } b"}, "'}' at character 3 belongs to no slot"),
-        ({"template": "a {} b"}, "'{' at character 3 belongs to no slot"),
-        ({"template": "a {x!r} b"}, "'{' at character 3 belongs to no slot"),
-        ({"template": "a {x.y} b"}, "'{' at character 3 belongs to no slot"),
-        ({"template": "a\ufdd0b"}, "character 2, U+FDD0, is no text"),
+        ({"template": "a } b"}, "'}' at character 3 is not part of a slot"),
+        ({"template": "a {} b"}, "'{' at character 3 is not part of a slot"),
+        ({"template": "a {x!r} b"}, "'{' at character 3 is not part of a slot"),
+        ({"template": "a {x.y} b"}, "'{' at character 3 is not part of a slot"),
+        ({"template": "a\ufdd0b"}, "character 2, U+FDD0, is not allowed in text"),
         ({"template": "a", "optional": {"x": "{y}"}}, "the template has no {x} for the optional"),
         ({"template": "{x}", "optional": {"x": "y"}}, "the optional 'x' has no slot"),
         (
             {"template": "{x}{y}", "optional": {"x": "{y}", "y": "{z}"}},
-            "the optional 'x' holds another one, 'y'",
+            "the optional 'x' contains another one, 'y'",
         ),
-        ({"template": "{x}", "optional": {"x": "{"}}, "'{' at character 1 belongs to no slot"),
-        ({"template": "{x}", "optional": {"x": "{y}\ufdd0"}}, "'x' holds U+FDD0"),
+        ({"template": "{x}", "optional": {"x": "{"}}, "'{' at character 1 is not part of a slot"),
+        ({"template": "{x}", "optional": {"x": "{y}\ufdd0"}}, "'x' has U+FDD0"),
         ({"template": "{x}", "slots": "a"}, "Extra inputs are not permitted"),
     ],
 )
@@ -411,7 +413,7 @@ def test_refuses_a_slot_that_the_tokenizer_lacks(qwen):
     with pytest.raises(ComposerError) as caught:
         Prompt.facts(spec(qwen, template="{x}", slot="<|audio_pas|>"), Headers())
     assert str(caught.value) == (
-        f"config.slot: W253 the slot '<|audio_pas|>' is no added token of repo/{qwen.name}\n"
+        f"config.slot: W253 the slot '<|audio_pas|>' is not an added token of repo/{qwen.name}\n"
         "    hint: did you mean '<|audio_pad|>'?"
     )
 
@@ -428,8 +430,8 @@ def test_warns_of_what_looks_like_a_token_but_is_none(qwen):
 @pytest.mark.parametrize(
     ("values", "message"),
     [
-        ({"x": "a\ud800b"}, "R523 'x' has U+D800 at character 2, which is no text"),
-        ({"x": "\ufdd0\ufdd1"}, "R523 'x' has U+FDD0 at character 1, which is no text"),
+        ({"x": "a\ud800b"}, "R523 'x' has U+D800 at character 2, which is not allowed in text"),
+        ({"x": "\ufdd0\ufdd1"}, "R523 'x' has U+FDD0 at character 1, which is not allowed in text"),
         (
             {"x": "a" * 1_000_001},
             "R524 'x' has 1000001 characters; a prompt takes 1000000 at most",
@@ -437,8 +439,8 @@ def test_warns_of_what_looks_like_a_token_but_is_none(qwen):
         ({"x": ""}, "R525 the prompt is empty: every slot is unfilled"),
         (
             {"x": rows(2)},
-            "R526 {x} stands twice in the template, but its rows come once\n"
-            "    hint: only a text may stand twice",
+            "R526 {x} occurs twice in the template, but its rows only once\n"
+            "    hint: only a text may occur twice",
         ),
     ],
 )

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from composer.components.text.qwen3_asr import LANGUAGES, Qwen3Asr, repaired
+from composer.components.text.qwen3_asr import LANGUAGES, Qwen3Asr, cut_repetitions
 from composer.core.component import Facts, Spec
 from composer.core.errors import ComposerError
 from composer.core.placement import Placement
@@ -78,9 +78,9 @@ def test_refuses_to_force_what_it_does_not_know():
     with pytest.raises(ComposerError) as caught:
         read("Hi", "english")
     assert str(caught.value) == (
-        "R527 'english' is no language of this model\n    hint: did you mean 'English'?"
+        "R527 'english' is not a language of this model\n    hint: did you mean 'English'?"
     )
-    with pytest.raises(ComposerError, match="R527 'Klingon' is no language of this model"):
+    with pytest.raises(ComposerError, match="R527 'Klingon' is not a language of this model"):
         read("Hi", "Klingon")
     assert made(languages=["Klingon"])(text="Hi", language="Klingon")["language"] == "Klingon"
 
@@ -107,7 +107,7 @@ def test_knows_the_languages_of_transformers():
 )
 def test_cuts_repetitions_where_transformers_does(text, want):
     assert processing._detect_and_fix_repetitions(text) == want
-    assert repaired(text, 20) == want
+    assert cut_repetitions(text, 20) == want
 
 
 pieces = st.lists(
@@ -119,9 +119,9 @@ pieces = st.lists(
 @settings(max_examples=150, deadline=None)
 @given(pieces)
 def test_repairs_whatever_transformers_repairs(text):
-    assert repaired(text, 20) == processing._detect_and_fix_repetitions(text)
+    assert cut_repetitions(text, 20) == processing._detect_and_fix_repetitions(text)
 
 
 def test_survives_what_overflows_a_recursion():
     many = "".join(f"{chr(0x4E00 + k)}b" * 20 for k in range(2000))
-    assert repaired(many, 20) == "".join(f"{chr(0x4E00 + k)}b" for k in range(2000))
+    assert cut_repetitions(many, 20) == "".join(f"{chr(0x4E00 + k)}b" for k in range(2000))

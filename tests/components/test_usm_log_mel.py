@@ -123,7 +123,7 @@ def test_a_clip_longer_than_the_model_heard_is_refused_not_cut():
     with pytest.raises(ComposerError) as caught:
         features(made(seconds=2), voice(32_001))
     assert str(caught.value) == (
-        "R521 clip lasts 2.00 s, and the features cover 2 s\n"
+        "R521 clip lasts 2.00 s, but the features cover 2 s\n"
         "    hint: split it into shorter clips, or let the manifest do it: "
         "audio: {type: audio, split: {seconds: 2}}"
     )

@@ -1,1 +1,1 @@
-"""A checkpoint's config.json in the spelling that the installed mlx-lm reads."""
+"""Convert a checkpoint's config.json to the keys that the installed mlx-lm reads."""

@@ -1,4 +1,4 @@
-"""Say which keys of a config the installed mlx-lm reads for an architecture, from its source."""
+"""Find the config keys that the installed mlx-lm reads for an architecture, from its source."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ TEXT = "text_config"
 
 @dataclass(frozen=True)
 class Arguments:
-    """What an architecture reads: `module` computes the text, `nested` tells that its settings
-    stand in `text_config`, `required` are the keys without a default.
+    """What an architecture reads: `module` computes the text, `nested` means that its settings
+    are in `text_config`, `required` are the keys without a default.
 
     `scales` tells whether it scales positions at all.
     """
@@ -30,21 +30,21 @@ class Arguments:
 
 
 def read_arguments(models: Path, name: str, config: Mapping[str, Any]) -> Arguments:
-    """Return what the module `name` of mlx-lm reads of a config."""
+    """Return what mlx-lm's module `name` reads from a config."""
     called = _nested(models / f"{name}.py")
     if not called:
         fields, sources = _fields(models, name, "ModelArgs")
-        return _made(name, False, fields, sources)
+        return _arguments(name, False, fields, sources)
     inner = config.get(TEXT)
     kind = inner.get("model_type") if isinstance(inner, dict) else None
     modules = [module for module, _ in called]
-    module, made = called[modules.index(kind) if kind in modules else -1]
-    fields, sources = _fields(models, module or name, made)
-    return _made(module or name, TEXT in config, fields, sources)
+    module, result = called[modules.index(kind) if kind in modules else -1]
+    fields, sources = _fields(models, module or name, result)
+    return _arguments(module or name, TEXT in config, fields, sources)
 
 
 def counts_ids(models: Path, name: str) -> bool:
-    """Tell whether a function that takes embeddings takes their number from the ids beside them."""
+    """Tell whether a function with embeddings takes their number from the ids."""
     for node in ast.walk(_tree(models / f"{name}.py")):
         if isinstance(node, ast.FunctionDef):
             names = [argument.arg for argument in node.args.args]
@@ -62,7 +62,7 @@ def _shape_of(node: ast.AST, ids: str) -> bool:
     )
 
 
-def _made(name: str, nested: bool, fields: Mapping[str, bool], source: str) -> Arguments:
+def _arguments(name: str, nested: bool, fields: Mapping[str, bool], source: str) -> Arguments:
     used = {*re.findall(r"\.(\w+)\b", source), *re.findall(r"getattr\(\s*\w+,\s*\"(\w+)\"", source)}
     scales = "initialize_rope(" in source and bool(used & {"rope_scaling", "rope_parameters"})
     return Arguments(
@@ -90,19 +90,19 @@ def _nested(path: Path) -> tuple[tuple[str | None, str], ...]:
             and node.args
             and ast.unparse(node.args[0]).endswith(f".{TEXT}")
         ):
-            module, _, made = ast.unparse(node.func).removesuffix(".from_dict").rpartition(".")
-            found.append((module or None, made))
+            module, _, result = ast.unparse(node.func).removesuffix(".from_dict").rpartition(".")
+            found.append((module or None, result))
     return tuple(found)
 
 
 @cache
-def _fields(models: Path, name: str, made: str) -> tuple[dict[str, bool], str]:
-    """Return the fields of a dataclass, those of its bases first, and the sources that use them."""
+def _fields(models: Path, name: str, result: str) -> tuple[dict[str, bool], str]:
+    """Return the fields of a dataclass, inherited ones first, and the sources that use them."""
     path = models / f"{name}.py"
     fields: dict[str, bool] = {}
     source = path.read_text(encoding="utf-8")
     for node in _tree(path).body:
-        if isinstance(node, ast.ClassDef) and node.name == made:
+        if isinstance(node, ast.ClassDef) and node.name == result:
             for base in map(ast.unparse, node.bases):
                 module, _, parent = base.rpartition(".")
                 if module and (models / f"{module}.py").is_file():
@@ -119,7 +119,7 @@ def _fields(models: Path, name: str, made: str) -> tuple[dict[str, bool], str]:
 
 
 def _imported(path: Path) -> Iterator[str]:
-    """Yield the architectures whose classes this one builds on."""
+    """Yield the architectures whose classes this one uses."""
     for node in _tree(path).body:
         if not isinstance(node, ast.ImportFrom) or node.level != 1 or not node.module:
             continue

@@ -1,6 +1,6 @@
-"""What mlx-lm's architectures compute where their source alone does not say it.
+"""Facts of mlx-lm's architectures that their source does not show.
 
-`DEFAULTS` are what transformers takes where a config is silent and mlx-lm takes something else or
+`DEFAULTS` are transformers' defaults for missing keys where mlx-lm has another one or
 nothing; `WINDOWED` are those whose windows mlx-lm computes; `PER_TYPE` read positions for each type
 of layer; `FIXED` are keys that are read or not and of which only these values are right.
 """

@@ -1,4 +1,4 @@
-"""A config on its way from what a checkpoint says to what mlx-lm reads."""
+"""A config during its conversion from a checkpoint's keys to mlx-lm's."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from .arguments import TEXT, Arguments
 
 @dataclass
 class Draft:
-    """`given` are the settings of the text model, `out` what they become, and what is wrong.
+    """The settings of the text model, `source`, their conversion, `target`, and the problems.
 
-    `whole` is the config around them, `head` tells whether a head is stored, `ignore` are keys
-    without effect by the author's word. Each problem comes with the path of its key.
+    `config` is the complete config, `head` tells whether a head is stored, `ignore` are keys
+    that the author declares to have no effect. Each problem has the path of its key.
     """
 
-    whole: Mapping[str, Any]
+    config: Mapping[str, Any]
     models: Path
     name: str
     arguments: Arguments
@@ -30,13 +30,13 @@ class Draft:
     problems: list[Placed] = field(default_factory=list)
 
     def __post_init__(self) -> None:
-        inner = self.whole
+        inner = self.config
         self.path: tuple[str, ...] = ()
         if self.arguments.nested:
-            inner = self.whole[TEXT] if isinstance(self.whole[TEXT], dict) else {}
+            inner = self.config[TEXT] if isinstance(self.config[TEXT], dict) else {}
             self.path = (TEXT,)
-        self.given = {key: value for key, value in inner.items() if key not in self.ignore}
-        self.out = dict(self.given)
+        self.source = {key: value for key, value in inner.items() if key not in self.ignore}
+        self.target = dict(self.source)
 
     @property
     def module(self) -> str:
@@ -46,19 +46,23 @@ class Draft:
     @property
     def kind(self) -> str:
         """Return the model_type of the text model."""
-        kind = self.given.get("model_type")
+        kind = self.source.get("model_type")
         return kind if isinstance(kind, str) else self.name
 
     @property
     def layers(self) -> int:
-        """Return how many layers the config says, 0 if nothing sensible."""
-        stated = self.given.get("num_hidden_layers")
+        """Return the config's number of layers, or 0 if it is invalid."""
+        stated = self.source.get("num_hidden_layers")
         return stated if type(stated) is int and 0 < stated <= 10_000 else 0
 
-    def wrong(self, message: str, *keys: str, code: str = "W257", hint: str | None = None) -> None:
-        """Note what is wrong with a key of the text model."""
+    def add_problem(
+        self, message: str, *keys: str, code: str = "W257", hint: str | None = None
+    ) -> None:
+        """Add a problem of a key of the text model."""
         self.problems.append(((*self.path, *keys), Problem(code, message, hint=hint)))
 
-    def missing(self, key: str, *keys: str) -> None:
-        """Note a key without which the architecture cannot be built."""
-        self.wrong(f"{key} is missing, and mlx-lm's {self.module} needs it", *keys, code="W258")
+    def add_missing(self, key: str, *keys: str) -> None:
+        """Add a problem for a missing key that the architecture needs."""
+        self.add_problem(
+            f"{key} is missing, and mlx-lm's {self.module} needs it", *keys, code="W258"
+        )

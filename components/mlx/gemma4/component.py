@@ -23,7 +23,7 @@ from ..architecture import EMBEDS
 from ..decoder import MlxDecoder
 from ..device import device_of
 from ..lora import Adapters
-from .facts import adapters_of, decoder_facts, unsure
+from .facts import adapters_of, decoder_facts, optional_per_layer
 from .model import load_model
 from .table import RowTable
 
@@ -33,14 +33,14 @@ if TYPE_CHECKING:
     from composer.formats.quantization import Scheme
 
 ROWS = "per_layer_inputs"
-ABSENT: Any = object()  # a decoder without per-layer inputs has no such port
+NOT_GIVEN: Any = object()  # a decoder without per-layer inputs has no such port
 
 
 class Gemma4(Component, name="mlx.gemma4"):
     """Continue embeddings with Gemma-4's text decoder, given its per-layer inputs.
 
-    The space `embed` holds embeddings as the residual stream takes them: rows of the table times
-    the square root of D, as transformers gives them. `embed_unscaled` holds the rows themselves,
+    The space `embed` has embeddings as the residual stream takes them: rows of the table times
+    the square root of D, as transformers gives them. `embed_unscaled` has the rows themselves,
     which mlx-lm's own models take. A decoder without per-layer inputs has no port for them.
     """
 
@@ -53,7 +53,7 @@ class Gemma4(Component, name="mlx.gemma4"):
     def facts(cls, spec: Spec, headers: Headers | None) -> Facts:
         """Bind D, V, L layers and their width P, checking config and tensors."""
         if headers is None or spec.weights is None:
-            return Facts(unknown=True, methods=unsure(cls.methods))
+            return Facts(unknown=True, methods=optional_per_layer(cls.methods))
         return decoder_facts(spec, spec.weights, headers, cls.methods)
 
     @classmethod
@@ -62,7 +62,7 @@ class Gemma4(Component, name="mlx.gemma4"):
 
     @classmethod
     def load(cls, spec: Spec, facts: Facts, placement: Placement) -> Self:
-        """Load the model on this thread; the per-layer table stays in its file unless placed."""
+        """Load the model on this thread; the per-layer table stays in its file by default."""
         import mlx.core as mx
 
         assert spec.weights is not None
@@ -71,7 +71,7 @@ class Gemma4(Component, name="mlx.gemma4"):
         decoder = read_decoder(spec.weights, headers)
         tokenizer = read_tokenizer(tokenizer_of(spec, headers))
         recipe, _ = quantized(spec, decoder)
-        _runs_here(decoder, recipe, facts.dtype, device)
+        _check_expert_dtype(decoder, recipe, facts.dtype, device)
         adapters = adapters_of(spec, headers, decoder)
         require_unchanged(facts)
         with mx.stream(device):
@@ -152,15 +152,15 @@ class Gemma4(Component, name="mlx.gemma4"):
     def generate(
         self,
         embeds: Any,
-        per_layer: Any = ABSENT,
+        per_layer: Any = NOT_GIVEN,
         *,
         adapters: tuple[str, ...] = (),
         options: GenerationOptions,
     ) -> Generator[Token, None, dict[str, Any]]:
         """Continue embeddings until an end-of-text id, one of `stop`, or `max_tokens`.
 
-        Each token that is chosen brings its own embedding and its own per-layer rows; the options
-        are those of mlx.lm. The call itself raises what is wrong with them; the work begins with
+        Each generated token adds its own embedding and its own per-layer rows; the options
+        are those of mlx.lm. The call itself raises errors of the options; decoding starts with
         the first token.
         """
         prompt = self.prompt(embeds, per_layer, adapters)
@@ -168,14 +168,14 @@ class Gemma4(Component, name="mlx.gemma4"):
 
     @method(embeds="T D @embed", ids="i64 N", per_layer="T L P @per_layer", returns="f32 N V")
     def replay(
-        self, embeds: Any, ids: Any, per_layer: Any = ABSENT, *, adapters: tuple[str, ...] = ()
+        self, embeds: Any, ids: Any, per_layer: Any = NOT_GIVEN, *, adapters: tuple[str, ...] = ()
     ) -> Any:
         """Return the logits before each of the ids that follow, decoded step by step."""
         return self.writer.replay(self.prompt(embeds, per_layer, adapters), ids)
 
     @method(embeds="T D @embed", per_layer="T L P @per_layer", returns="f32 T V")
     def logits(
-        self, embeds: Any, per_layer: Any = ABSENT, *, adapters: tuple[str, ...] = ()
+        self, embeds: Any, per_layer: Any = NOT_GIVEN, *, adapters: tuple[str, ...] = ()
     ) -> Any:
         """Return the logits that follow every position, for tests and comparisons."""
         import mlx.core as mx
@@ -186,24 +186,24 @@ class Gemma4(Component, name="mlx.gemma4"):
             return self.model(None, **prompt.part(0, len(prompt)))[0].astype(mx.float32)
 
     def rows(self, ids: Any) -> dict[str, Any]:
-        """Return what the model takes for ids that were chosen."""
+        """Return the model's inputs for generated ids."""
         rows = {EMBEDS: self.embed(ids)}
         return rows if self.table is None else {**rows, ROWS: self.per_layer(ids)}
 
     def prompt(self, embeds: Any, per_layer: Any, adapters: tuple[str, ...]) -> Prompt:
-        """Return a prompt; raise ComposerError unless it has what this decoder takes, no more."""
-        if (per_layer is ABSENT) != (self.table is None):
-            wants = "no per-layer inputs" if self.table is None else "per-layer inputs"
-            raise ComposerError(Problem("R556", f"this decoder takes {wants}"))
+        """Return a prompt; raise ComposerError unless its inputs are exactly the decoder's."""
+        if (per_layer is NOT_GIVEN) != (self.table is None):
+            expected = "no per-layer inputs" if self.table is None else "per-layer inputs"
+            raise ComposerError(Problem("R556", f"this decoder takes {expected}"))
         self.adapters.check(adapters)
         rows = {EMBEDS: embeds} if self.table is None else {EMBEDS: embeds, ROWS: per_layer}
         return Prompt(rows, adapters)
 
 
-def _runs_here(
+def _check_expert_dtype(
     decoder: Decoder, recipe: Mapping[str, Scheme] | None, dtype: str, device: Any
 ) -> None:
-    """Refuse experts in a dtype that MLX has no product for on a CPU; packed ones have one."""
+    """Refuse experts in a dtype that MLX cannot multiply on a CPU, unless they are quantized."""
     import mlx.core as mx
 
     packed = recipe or decoder.checkpoint.schemes

@@ -37,7 +37,7 @@ def decoder_facts(
     recipe, notes = quantized(spec, decoder)
     adapters = adapters_of(spec, headers, decoder).values()
     files = [file for adapter in adapters for file in adapter.files]
-    short = SHORT[spec.precision] if isinstance(spec.precision, str) else None
+    dtype = SHORT[spec.precision] if isinstance(spec.precision, str) else None
     dims = {
         "D": Bound(checkpoint.table.width, checkpoint.table.witness),
         "V": Bound(checkpoint.table.rows, checkpoint.table.witness),
@@ -50,12 +50,12 @@ def decoder_facts(
             f"{weights}: the tensors of {len(settings.layers)} layers",
         )
         dims["P"] = Bound(settings.per_layer.value, witness)
-    if short is None:
+    if dtype is None:
         notes += mixed(decoder.loaded)
     return StampedFacts(
         dims=dims,
-        dtype=short or checkpoint.table.dtype,
-        nbytes=loader.nbytes(decoder.loaded, short, recipe)
+        dtype=dtype or checkpoint.table.dtype,
+        nbytes=loader.nbytes(decoder.loaded, dtype, recipe)
         + sum(adapter.nbytes for adapter in adapters),
         mapped=sum(tensor.nbytes for tensor in decoder.table.values()),
         methods=ports(methods, bool(settings.per_layer.value)),
@@ -86,7 +86,7 @@ def ports(methods: Mapping[str, Signature], per_layer: bool) -> dict[str, Signat
     }
 
 
-def unsure(methods: Mapping[str, Signature]) -> dict[str, Signature]:
+def optional_per_layer(methods: Mapping[str, Signature]) -> dict[str, Signature]:
     """Return the ports of a decoder that may or may not have per-layer inputs."""
     return {
         name: replace(each, optional=each.optional | ({"per_layer"} & each.inputs.keys()))

@@ -1,4 +1,4 @@
-"""Build mlx-lm's Gemma-4 and load it, all but its per-layer table."""
+"""Build mlx-lm's Gemma-4 and load it, except its per-layer table."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from .. import loader
 
 
 def load_model(decoder: Decoder, precision: str | None, recipe: Mapping[str, Scheme] | None) -> Any:
-    """Return the model; it takes scaled embeddings, and never looks for per-layer inputs."""
+    """Return the model; it takes scaled embeddings, and never looks up per-layer inputs."""
     from mlx_lm.models import gemma4_text
 
     model: Any = gemma4_text.Model(gemma4_text.ModelArgs(**decoder.settings.args))
     model.model.embed_scale = 1.0
     model.model.embed_tokens_per_layer = None
-    model.model._get_per_layer_inputs = _never
+    model.model._get_per_layer_inputs = _refuse_lookup
     schemes = recipe or decoder.checkpoint.schemes
     return loader.fill(
         model,
@@ -32,7 +32,7 @@ def load_model(decoder: Decoder, precision: str | None, recipe: Mapping[str, Sch
 
 
 def weights(decoder: Decoder) -> dict[str, Any]:
-    """Return what is loaded by the model's own names, each unread until it is computed."""
+    """Return the weights by the model's own names, each read lazily."""
     import mlx.core as mx
 
     stored = loader.read(decoder.checkpoint.tensors.files)
@@ -62,7 +62,7 @@ def path(name: str) -> str:
     return name if name.startswith("lm_head") else f"model.{name}"
 
 
-def _never(*given: Any) -> NoReturn:
+def _refuse_lookup(*given: Any) -> NoReturn:
     raise ComposerError(
-        Problem("R556", "per-layer inputs were not given, and are never guessed from embeddings")
+        Problem("R556", "per-layer inputs are missing, and cannot be derived from embeddings")
     )

@@ -1,4 +1,4 @@
-"""The rows of the per-layer table, read from their file or loaded whole."""
+"""The rows of the per-layer table, read from their file or loaded completely."""
 
 from __future__ import annotations
 
@@ -26,9 +26,9 @@ HINT = "load the bundle again; tables: loaded in a profile holds them in memory"
 class RowTable:
     """Rows [V, layers x width] of a table, scaled as the model scales them.
 
-    A mapped table is read row by row where its tensors stand in their files, and takes no memory
-    of its own; a loaded one is in memory whole. Both give the same numbers. A mapped file that is
-    written again is refused.
+    A mapped table is read row by row from its tensors' files, and takes no memory
+    of its own; a loaded one is completely in memory. Both give the same numbers. A mapped file that
+    changes is refused.
     """
 
     def __init__(
@@ -44,7 +44,7 @@ class RowTable:
         self.shape = (layers, width)
         self.dtype = dtype
         self.kinds = {part: tensor.dtype for part, tensor in tensors.items()}
-        self.parts: dict[str, Any] = {part: mapped(tensor) for part, tensor in tensors.items()}
+        self.parts: dict[str, Any] = {part: map_rows(tensor) for part, tensor in tensors.items()}
         files = dict.fromkeys(tensor.file for tensor in tensors.values())
         self.watches = [] if loaded else [Watch(file, HINT) for file in files]
         if loaded:
@@ -83,8 +83,8 @@ class RowTable:
         return (found * self.shape[1] ** 0.5).reshape(len(chosen), *self.shape)
 
 
-def mapped(tensor: Tensor) -> np.ndarray:
-    """Map a tensor's rows from its file; nothing is read before a row is asked for."""
+def map_rows(tensor: Tensor) -> np.ndarray:
+    """Map a tensor's rows from its file; rows are read on access."""
     assert isinstance(tensor.file.path, Path)
     return np.memmap(
         tensor.file.path, STORED[tensor.dtype], "r", offset=tensor.offset, shape=tensor.shape

@@ -1,4 +1,4 @@
-"""What fills a template: texts that are no program's own, and the ids that they come to."""
+"""Encode a filled template: untrusted texts between an author's literals."""
 
 from __future__ import annotations
 
@@ -9,65 +9,67 @@ from typing import TYPE_CHECKING
 from composer.core.errors import ComposerError, Place, Problem
 from composer.core.suggest import did_you_mean
 
-from .guarded import SOFT, Forged, GuardedTokenizer, reserved
+from .guarded import SOFT_MARK, ForgedToken, GuardedTokenizer, reserved_positions
 from .template import Part, Template, parse_template
 
 if TYPE_CHECKING:
     from composer.core.location import Location
 
-LONGEST = 1_000_000  # characters of one text: far beyond any context, and still soon tokenized
+MAX_TEXT = 1_000_000  # characters of one text: far beyond any context, and still soon tokenized
 _LOOKS_SPECIAL = re.compile(r"<\|?[A-Za-z][A-Za-z0-9_]*\|?>|\[/?[A-Z][A-Z0-9_]*\]")
 
 
-class Filling:
-    """A template whose literals a tokenizer has read."""
+class TemplateEncoder:
+    """A template with a tokenizer that encodes it."""
 
     def __init__(self, template: Template, tokenizer: GuardedTokenizer) -> None:
         self.template = template
         self.tokenizer = tokenizer
         self.literals = {
-            part: tokenizer.literal(part) for part in template.whole if isinstance(part, str)
+            part: tokenizer.literal(part) for part in template.all_parts if isinstance(part, str)
         }
 
     def ids(self, parts: tuple[Part, ...], texts: Mapping[str, str]) -> list[int]:
         """Return the ids of literals and texts joined, -1 for each slot that has no text."""
         pieces = [
-            self.literals[part] if isinstance(part, str) else texts.get(part.name, SOFT)
+            self.literals[part] if isinstance(part, str) else texts.get(part.name, SOFT_MARK)
             for part in parts
         ]
         length = sum(map(len, pieces))
-        if length > LONGEST:
-            message = f"the prompt has {length} characters; the limit is {LONGEST}"
+        if length > MAX_TEXT:
+            message = f"the prompt has {length} characters; the limit is {MAX_TEXT}"
             hint = "a text may stand several times in the template: give a shorter one"
             raise ComposerError(Problem("R524", message, hint=hint))
         try:
             return self.tokenizer.encode("".join(pieces))
-        except Forged as error:
+        except ForgedToken as error:
             message = f"a text spells the special token {error.token!r}"
-            hint = "this tokenizer would take it for the token: write it differently"
+            hint = "this tokenizer would encode it as the token: write it differently"
             raise ComposerError(Problem("R522", message, hint=hint)) from error
 
 
-def sound(template: str) -> str:
-    """Return a template that can be parsed and is text; raise ValueError with what is wrong."""
+def check_template(template: str) -> str:
+    """Return a valid template; raise ValueError otherwise."""
     parse_template(template)
-    for at in reserved(template):
-        raise ValueError(f"character {at + 1}, U+{ord(template[at]):04X}, is no text")
+    for at in reserved_positions(template):
+        raise ValueError(f"character {at + 1}, U+{ord(template[at]):04X}, is not allowed in text")
     return template
 
 
-def sound_fragments(optional: Mapping[str, str]) -> None:
-    """Raise ValueError where a fragment holds what is no text."""
+def check_fragments(optional: Mapping[str, str]) -> None:
+    """Raise ValueError if a fragment has characters that are not allowed in text."""
     for name, text in optional.items():
-        for at in reserved(text):
-            raise ValueError(f"the optional '{name}' holds U+{ord(text[at]):04X}, no text")
+        for at in reserved_positions(text):
+            raise ValueError(
+                f"the optional '{name}' has U+{ord(text[at]):04X}, which is not allowed in text"
+            )
 
 
-def plain(
+def unknown_tokens(
     template: Template, added: Collection[str], files: Location, at: str
 ) -> Iterator[Problem]:
-    """Warn of what looks like a special token in a template, and is none."""
-    literals = "\n".join(part for part in template.whole if isinstance(part, str))
+    """Warn of text in a template that looks like a special token but is not one."""
+    literals = "\n".join(part for part in template.all_parts if isinstance(part, str))
     for token in dict.fromkeys(_LOOKS_SPECIAL.findall(literals)):
         if token not in added:
             yield Problem(
@@ -79,17 +81,18 @@ def plain(
             )
 
 
-def checked(name: str, text: str) -> str:
-    """Return a text that may fill a slot."""
-    for at in reserved(text):
-        message = f"'{name}' has U+{ord(text[at]):04X} at character {at + 1}, which is no text"
+def check_text(name: str, text: str) -> str:
+    """Return a text for a slot; raise ComposerError if it is not allowed."""
+    for at in reserved_positions(text):
+        found = f"'{name}' has U+{ord(text[at]):04X} at character {at + 1}"
+        message = f"{found}, which is not allowed in text"
         raise ComposerError(Problem("R523", message))
-    if len(text) > LONGEST:
-        message = f"'{name}' has {len(text)} characters; a prompt takes {LONGEST} at most"
+    if len(text) > MAX_TEXT:
+        message = f"'{name}' has {len(text)} characters; a prompt takes {MAX_TEXT} at most"
         raise ComposerError(Problem("R524", message))
     return text
 
 
-def empty() -> ComposerError:
-    """Say that a prompt came to nothing."""
+def empty_prompt() -> ComposerError:
+    """Return the error for an empty prompt."""
     return ComposerError(Problem("R525", "the prompt is empty: every slot is unfilled"))

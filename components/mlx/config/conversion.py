@@ -1,0 +1,152 @@
+"""Convert a config for the installed mlx-lm, and refuse keys that it would ignore."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from composer.core.errors import Problem
+from composer.formats.refusal import show
+
+from ...checkpoints.keys.meaning import ALIASES, unread
+from ...checkpoints.keys.places import Placed
+from ...checkpoints.keys.rotary import KEEP, ORIGINAL, positions
+from ...checkpoints.keys.window import Window
+from .arguments import TEXT, counts_ids, read_arguments
+from .conventions import (
+    ACTIVATION,
+    ACTIVATIONS,
+    DEFAULTS,
+    FIXED,
+    HEAD_NEEDED,
+    PER_TYPE,
+    SILU,
+    SPECIAL_HEADS,
+)
+from .draft import Draft
+from .layers import check_types, convert_windows
+from .rope import convert_rope
+
+
+@dataclass(frozen=True)
+class MlxConfig:
+    """A config for mlx-lm, with additions to its network, and its problems.
+
+    `window` is an attention window that mlx-lm does not compute itself; `counts_ids`
+    means that the network needs ids to count, of any value; `positions` is the maximum
+    sequence length. Each problem has the path of its key.
+    """
+
+    config: Mapping[str, Any]
+    window: Window | None = None
+    counts_ids: bool = False
+    positions: int | None = None
+    problems: tuple[Placed, ...] = ()
+
+
+def convert_config(
+    config: Mapping[str, Any], models: Path, name: str, head: bool, ignore: Collection[str] = ()
+) -> MlxConfig:
+    """Convert a config for mlx-lm's module `name`; `head` tells whether one is stored."""
+    arguments = read_arguments(models, name, config)
+    draft = Draft(config, models, name, arguments, head, ignore)
+    rename_aliases(draft)
+    rules = convert_rope(draft)
+    window = convert_windows(draft)
+    convert_head(draft)
+    fill_defaults(draft)
+    check_unread_keys(draft)
+    result: dict[str, Any] = draft.target
+    if arguments.nested:
+        result = {**config, TEXT: draft.target}
+    counts = counts_ids(models, arguments.module)
+    limit = positions(draft.source, rules)
+    return MlxConfig(result, window, counts, limit, tuple(draft.problems))
+
+
+def rename_aliases(draft: Draft) -> None:
+    """Rename keys to the alias that the architecture reads."""
+    for source, read in ALIASES:
+        reads = draft.arguments.read
+        if source in draft.target and read in reads and source not in reads:
+            value = draft.target.pop(source)
+            if draft.target.setdefault(read, value) != value:
+                draft.add_problem(f"{source} and {read} differ", source, code="W241")
+
+
+def convert_head(draft: Draft) -> None:
+    """Decide whether the head is tied, by the config or else by the stored tensors."""
+    stated = draft.config.get("tie_word_embeddings", draft.source.get("tie_word_embeddings"))
+    tied = not draft.head if stated is None else stated
+    draft.target["tie_word_embeddings"] = tied
+    if draft.name in HEAD_NEEDED and not draft.head:
+        message = f"mlx-lm's {draft.name} needs an lm_head of its own"
+        draft.problems.append((("tie_word_embeddings",), Problem("W257", message)))
+    unread = "tie_word_embeddings" not in draft.arguments.read
+    if unread and draft.module not in SPECIAL_HEADS and tied is False:
+        message = f"mlx-lm's {draft.module} takes the embeddings as its head, and this has another"
+        keys = ["tie_word_embeddings"] if stated is not None else []
+        draft.problems.append((tuple(keys), Problem("W257", message)))
+
+
+def fill_defaults(draft: Draft) -> None:
+    """Add transformers' defaults for missing keys; refuse missing required keys."""
+    defaults = {**DEFAULTS.get(draft.module, {})}
+    width, heads = draft.target.get("hidden_size"), draft.target.get("num_attention_heads")
+    if type(width) is int and type(heads) is int and heads > 0:
+        defaults.setdefault("head_dim", width // heads)
+        defaults.setdefault("num_key_value_heads", heads)
+        defaults.setdefault("block_dim", width)
+    for key, value in defaults.items():
+        if draft.target.get(key) is None and key in draft.arguments.read | draft.arguments.required:
+            draft.target[key] = value
+    if draft.module in PER_TYPE and not draft.target.get("rope_parameters"):
+        draft.add_missing("rope_parameters")
+    check_types(draft)
+    for key in sorted(draft.arguments.required - draft.target.keys()):
+        draft.add_missing(key)
+
+
+def check_unread_keys(draft: Draft) -> None:
+    """Refuse every key that is not read and not known to have no effect."""
+    right = ACTIVATION.get(draft.module, SILU)
+    for key in ACTIVATIONS:
+        value = draft.target.get(key)
+        if value is None or key in draft.arguments.read:
+            continue
+        del draft.target[key]
+        if value not in right:
+            message = f"mlx-lm's {draft.module} computes {right[0]}, and {key} is "
+            draft.add_problem(message + show(str(value))[1:-1], key)
+    for key, values in FIXED.get(draft.module, {}).items():
+        if draft.target.get(key) is not None and draft.target[key] not in values:
+            refuse_key(draft, key)
+    known = draft.arguments.read | {"tie_word_embeddings", "max_position_embeddings"}
+    known |= {"num_hidden_layers", "hidden_size", "vocab_size", "rope_theta", "rope_parameters"}
+    known |= {"partial_rotary_factor", ORIGINAL}
+    heads = draft.target.get("num_attention_heads")
+    derived = {
+        "head_dim": head_width(draft),
+        "num_key_value_heads": heads,
+        "intermediate_size": draft.target.get("intermediate_size"),
+    }
+    for key in unread(draft.target, known):
+        if key in derived and draft.target[key] == derived[key]:
+            continue
+        refuse_key(draft, key)
+
+
+def head_width(draft: Draft) -> int | None:
+    """Return the default head width."""
+    width, heads = draft.target.get("hidden_size"), draft.target.get("num_attention_heads")
+    return width // heads if type(width) is int and type(heads) is int and heads else None
+
+
+def refuse_key(draft: Draft, key: str) -> None:
+    """Refuse a key that the architecture ignores."""
+    value = show(str(draft.target[key]))[1:-1]
+    draft.add_problem(
+        f"mlx-lm's {draft.module} does not read {key}, which is {value}", key, hint=KEEP
+    )
