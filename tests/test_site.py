@@ -35,6 +35,7 @@ def test_every_page_is_there(site):
 
 
 def test_the_first_page_has_its_picture(site):
+    assert "url=README.html" in (site / "index.html").read_text()
     assert 'src="_images/graph.svg"' in (site / "README.html").read_text()
 
 

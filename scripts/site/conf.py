@@ -55,6 +55,7 @@ include_patterns = [
 html_theme = "furo"
 html_title = "Composer"
 html_copy_source = False
+html_extra_path = ["extra"]  # index.html, which leads to the README
 myst_heading_anchors = 3
 myst_enable_extensions = ["html_image"]
 autodoc_default_options = {"members": True, "undoc-members": False}
