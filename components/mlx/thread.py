@@ -24,5 +24,5 @@ _local = threading.local()
 def enter() -> None:
     """Register the calling thread, unless it is the main one, for cleanup at its end."""
     main = threading.current_thread() is threading.main_thread()
-    if not main and not hasattr(_local, "leaving"):
+    if not main and not hasattr(_local, "cleanup"):
         _local.cleanup = _Cleanup()

@@ -1,11 +1,12 @@
 import subprocess
 import sys
+from threading import Thread
 
 import mlx.core as mx
 import numpy as np
 import pytest
 
-from composer.components.mlx import operators
+from composer.components.mlx import operators, thread
 from composer.components.mlx.backend import Mlx
 from composer.components.operators.fill import fill
 from composer.components.operators.scatter import scatter
@@ -127,3 +128,18 @@ def test_a_process_whose_thread_used_mlx_ends_well():
         subprocess.Popen([sys.executable, "-c", LEAVE], stderr=subprocess.PIPE) for _ in range(4)
     ]
     assert [(run.communicate()[1], run.returncode) for run in runs] == [(b"", 0)] * 4
+
+
+def test_a_thread_is_registered_once():
+    """A second registration would clear the streams of the first while they are in use."""
+    found = []
+
+    def use():
+        for _ in range(3):
+            thread.enter()
+            found.append(thread._local.cleanup)
+
+    worker = Thread(target=use)
+    worker.start()
+    worker.join()
+    assert found[0] is found[1] is found[2]
