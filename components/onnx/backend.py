@@ -33,6 +33,18 @@ class Onnx(NumPy):
             "ONNX Runtime's execution providers, best first.",
             ", ".join,
         ),
+        PlacementKey(
+            "time_limit",
+            Annotated[float, Field(gt=0, le=86_400)],
+            "Seconds after which a run of an ONNX file is stopped.",
+            lambda seconds: f"at most {seconds:g} s a run",
+        ),
+        PlacementKey(
+            "memory_gb",
+            Annotated[float, Field(gt=0, le=10_000)],
+            "Memory that an ONNX file which is not locked may take, in GB.",
+            lambda size: f"at most {size:g} GB",
+        ),
     )
 
     def suits(self) -> tuple[int, str]:

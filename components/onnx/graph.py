@@ -60,7 +60,7 @@ class Graph(Component, name="onnx.graph"):
 
     backend = "numpy"
     requires = frozenset({"weights"})
-    placement_keys = frozenset({"providers", "threads"})
+    placement_keys = frozenset({"providers", "threads", "time_limit", "memory_gb"})
     Config = GraphConfig
 
     @classmethod
@@ -91,7 +91,9 @@ class Graph(Component, name="onnx.graph"):
         assert spec.weights is not None
         assert spec.weights.path is not None
         require_unchanged(facts)
-        return cls(facts.contract, Session(spec.weights.path, facts.contract, placement))
+        return cls(
+            facts.contract, Session(spec.weights.path, facts.contract, placement, facts.nbytes)
+        )
 
     def __init__(self, contract: Contract, session: Session) -> None:
         self.contract = contract

@@ -146,5 +146,9 @@ class GraphConfig(ComponentConfig):
     mask: Mask | None = Field(None, description="the input that marks what is no padding")
     rows: Rows | None = Field(None, description="how many rows come out, checked on every run")
     time_limit: float = Field(
-        600.0, gt=0, le=86_400, description="seconds after which a run is stopped"
+        600.0,
+        gt=0,
+        le=600,
+        description="seconds after which a run is stopped; a user may allow more by "
+        "--place time_limit=N",
     )

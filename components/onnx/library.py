@@ -5,7 +5,6 @@ from __future__ import annotations
 from functools import cache
 from typing import Any
 
-from composer.core.placement import Placement
 from composer.core.privacy import send_nothing
 
 # It is in the wheels, and sends what it is given to a server.
@@ -32,7 +31,7 @@ def local_providers() -> list[str]:
     return [name for name in onnxruntime().get_available_providers() if name != REMOTE]
 
 
-def session_options(placement: Placement) -> Any:
+def session_options(threads: int | None) -> Any:
     """Return the options that every session is opened with."""
     library = onnxruntime()
     options = library.SessionOptions()
@@ -40,7 +39,6 @@ def session_options(placement: Placement) -> Any:
     options.log_severity_level = FATAL
     # An arena would keep what the longest clip needed.
     options.enable_cpu_mem_arena = False
-    threads = placement.get("threads")
     if threads is not None:
         options.intra_op_num_threads = threads
     return options

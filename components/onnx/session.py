@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from threading import Timer
 from typing import TYPE_CHECKING, Any, NoReturn
 
 import numpy as np
 
 from composer.core.errors import ComposerError, Problem
+from composer.core.isolation import is_isolated
 from composer.core.suggest import listed
 
 from .contract import Contract, shape
-from .library import local_providers, onnxruntime, run_options, session_options
-from .memory import released
+from .isolated import IsolatedGraph
+from .library import local_providers
+from .local import LocalGraph, OutOfTime
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -38,26 +39,35 @@ def fail(
 
 
 class Session:
-    """A loaded graph that runs for at most `limit` seconds."""
+    """A loaded graph that runs for at most `limit` seconds, in a child process where it must."""
 
-    def __init__(self, path: Path, contract: Contract, placement: Placement) -> None:
+    def __init__(
+        self, path: Path, contract: Contract, placement: Placement, nbytes: int = 0
+    ) -> None:
         self.contract = contract
-        self.limit = contract.config.time_limit
+        self.limit = placement.get("time_limit") or contract.config.time_limit
         wanted = placement.get("providers") or (CPU,)
         there = local_providers()
         lacking = [name for name in wanted if name not in there]
         if lacking:
             self.unavailable(lacking, there)
+        threads = placement.get("threads")
         try:
-            with released():
-                self.session: Any = onnxruntime().InferenceSession(
-                    str(path), session_options(placement), providers=list(wanted)
+            if is_isolated():
+                memory = placement.get("memory_gb")
+                self.graph: IsolatedGraph | LocalGraph = IsolatedGraph(
+                    path, nbytes, threads, wanted, memory
                 )
+            else:
+                self.graph = LocalGraph(path, threads, wanted)
+        except OutOfTime:
+            hint = "its graph computes while it is loaded; a lock of your own spares it the limit"
+            fail(contract, "R532", "ONNX Runtime did not load it in time", hint=hint)
         except Exception as error:
             fail(contract, "R532", f"ONNX Runtime cannot load it: {first_line(error)}")
-        failed = [name for name in wanted if name not in self.session.get_providers()]
+        failed = [name for name in wanted if name not in self.graph.providers]
         if failed:
-            self.unavailable(failed, self.session.get_providers())
+            self.unavailable(failed, self.graph.providers)
         self.same()
 
     def unavailable(self, lacking: list[str], there: list[str]) -> NoReturn:
@@ -71,14 +81,14 @@ class Session:
     def same(self) -> None:
         """Raise unless the file that was loaded has the tensors of the file that was checked."""
         for role, wanted, found in (
-            ("input", self.contract.inputs, self.session.get_inputs()),
-            ("output", self.contract.outputs, self.session.get_outputs()),
+            ("input", self.contract.inputs, self.graph.inputs),
+            ("output", self.contract.outputs, self.graph.outputs),
         ):
             before = {
                 name: (tensor.dtype, None if tensor.stated else tensor.dims)
                 for name, tensor in wanted.items()
             }
-            after = {value.name: (_dtype(value.type), tuple(value.shape)) for value in found}
+            after = {name: (_dtype(kind), shape) for name, kind, shape in found}
             if list(before) == list(after) and all(_alike(before[n], after[n]) for n in before):
                 continue
             changed(
@@ -89,24 +99,18 @@ class Session:
 
     def run(self, feeds: Feeds) -> dict[str, np.ndarray]:
         """Return every output by its name in the file."""
-        names, options = list(self.contract.outputs), run_options()
-        timer = Timer(self.limit, setattr, (options, "terminate", True))
-        timer.daemon = True
-        timer.start()
         try:
-            return dict(zip(names, self.session.run(names, dict(feeds), options), strict=True))
+            return self.graph.run(feeds, self.limit)
+        except OutOfTime:
+            fail(
+                self.contract,
+                "R534",
+                f"stopped after {self.limit:g} s, the time limit",
+                fed(feeds),
+                hint="if you trust it: --place time_limit=SECONDS",
+            )
         except Exception as error:
-            if options.terminate:
-                fail(
-                    self.contract,
-                    "R534",
-                    f"stopped after {self.limit:g} s, the time limit",
-                    fed(feeds),
-                    hint="raise time_limit in the component's config if it needs longer",
-                )
             fail(self.contract, "R533", f"ONNX Runtime failed: {first_line(error)}", fed(feeds))
-        finally:
-            timer.cancel()
 
 
 def changed(contract: Contract, *causes: str) -> NoReturn:

@@ -18,6 +18,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from composer.core.child import children
 from composer.core.errors import ComposerError
 from composer.runtime.opening import BundleOptions
 
@@ -89,20 +90,27 @@ def _summary(value: Any) -> str:
 
 
 def peak() -> int:
-    """Return the most bytes that were resident in this process.
+    """Return the most bytes that were resident in this process and in its children.
 
     On Linux it is VmHWM, which begins at 0; ru_maxrss begins there with the peak of the parent.
     macOS has ru_maxrss alone, in bytes and of this process. Neither includes a GPU's own memory.
     """
-    try:
-        found = re.search(r"VmHWM:\s+(\d+) kB", Path("/proc/self/status").read_text("utf-8"))
-    except OSError:
-        found = None
+    pids = ["self", *(str(each.process.pid) for each in children())]
+    found = [size for size in map(_resident, pids) if size]
     if found:
-        return int(found[1]) * 1024
+        return sum(found)
     import resource
 
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+
+
+def _resident(pid: str) -> int:
+    """Return the most bytes that were resident in a process; 0 where the system does not tell."""
+    try:
+        found = re.search(r"VmHWM:\s+(\d+) kB", Path(f"/proc/{pid}/status").read_text("utf-8"))
+    except OSError:
+        return 0
+    return int(found[1]) * 1024 if found else 0
 
 
 def main() -> None:

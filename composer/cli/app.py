@@ -6,13 +6,15 @@ import codecs
 import os
 import sys
 from collections.abc import Sequence
-from typing import Annotated, Any
+from contextlib import suppress
+from typing import Annotated, Any, NoReturn
 
 import typer
 from typer.core import TyperGroup
 
 from composer.cli.printing import report
 from composer.cli.verbs import load_verb, summary, verbs
+from composer.core.child import end_children
 from composer.core.errors import FAILED, ComposerError
 
 INTERRUPTED, CLOSED = 130, 141
@@ -105,7 +107,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except SystemExit as end:
         code = end.code if isinstance(end.code, int) else 1 if end.code else 0
     except KeyboardInterrupt:
+        end_children()
         code = INTERRUPTED
+        if arguments is None:
+            _leave(code)
     try:
         sys.stdout.flush()
     except BrokenPipeError:
@@ -116,6 +121,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
         _close_quietly()
         return code or FAILED
     return code
+
+
+def _leave(code: int) -> NoReturn:
+    """End the process at once: a thread in native code, such as a load, would hold it up."""
+    for stream in (sys.stdout, sys.stderr):
+        with suppress(OSError, ValueError):
+            stream.flush()
+    os._exit(code)
 
 
 def _open_closed() -> None:

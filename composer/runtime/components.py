@@ -14,6 +14,7 @@ from composer.runtime.loading import (
     fetch_files,
     load_components,
     require_local_files,
+    trusts_files,
     try_files,
 )
 from composer.runtime.profile import Profile
@@ -45,7 +46,8 @@ class Components:
                 return
             self._download(missing)
             try_files(self.checked, missing, self.profile, self.trust)
-            loaded = load_components(self.checked, missing, self.profile, self.worker)
+            isolated = not trusts_files(self.checked, self.trust)
+            loaded = load_components(self.checked, missing, self.profile, self.worker, isolated)
             for name, (component, seconds) in loaded.items():
                 self.by_name[name] = component
                 self.load_seconds[name] = seconds

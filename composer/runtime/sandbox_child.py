@@ -6,12 +6,12 @@ import json
 import os
 import sys
 from collections.abc import Mapping
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from composer.checker import check_variant
 from composer.core import registry
+from composer.core.child import limit_process
 from composer.core.errors import ComposerError
 from composer.core.placement import Placement
 from composer.runtime.loading import load_components
@@ -32,7 +32,7 @@ def child() -> int:
         out.write(json.dumps(said) + "\n")
         out.flush()
 
-    _limit(request["memory"], request["seconds"])
+    limit_process(request["memory"], request["seconds"])
     try:
         _load(request, tell)
     except MemoryError:
@@ -70,22 +70,6 @@ def _load(request: Mapping[str, Any], tell: Any) -> None:
     for name in request["components"]:
         tell(loading=name)
         load_components(checked, [name], Profile(components=placed), worker)
-
-
-def _limit(memory: int, seconds: float) -> None:
-    """Bound this process; what the system does not bound, the parent's clock does."""
-    import resource
-
-    time = int(seconds) * (os.cpu_count() or 1)
-    wanted = {resource.RLIMIT_CORE: 0, resource.RLIMIT_CPU: time}
-    if sys.platform == "linux":
-        # Mapped weights and reserved addresses do not count here, as they do for RLIMIT_AS.
-        wanted[resource.RLIMIT_DATA] = memory
-    for kind, most in wanted.items():
-        _, hard = resource.getrlimit(kind)
-        soft = most if hard == resource.RLIM_INFINITY else min(most, hard)
-        with suppress(OSError, ValueError):
-            resource.setrlimit(kind, (soft, hard))
 
 
 if __name__ == "__main__":

@@ -1,9 +1,17 @@
 """Group D: hostile ONNX models, as the weights of a bundle that is checked, loaded and run."""
 
+import gc
+import resource
+import signal
+import subprocess
+import sys
+import time
+
 import numpy as np
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
+import composer
 from tests.formats.test_onnx import BAD_PLACES, HOSTILE, external, linked, model, value, weight
 from tests.hostile.making import ONNX, bundle, measured
 
@@ -173,6 +181,111 @@ def test_d30_only_the_provider_that_is_asked_for():
     """The wheel offers others, some of which reach over the network."""
     from pathlib import Path
 
-    import composer.components.onnx.session as session
+    import composer.components.onnx.local as local
 
-    assert "providers=" in Path(session.__file__).read_text()
+    assert "providers=" in Path(local.__file__).read_text()
+
+
+def constant(array, name):
+    return numpy_helper.from_array(np.asarray(array), name)
+
+
+def shaped(*dims):
+    return constant(np.array(dims, np.int64), "s")
+
+
+def reduced(nodes, weights, last="big"):
+    """Return a graph that reduces something large to a number, and adds it to its input."""
+    add = [
+        helper.make_node("ReduceMax", [last], ["m"], keepdims=0),
+        helper.make_node("Add", ["x", "m"], ["y"]),
+    ]
+    return model([*nodes, *add], weights=weights)
+
+
+HUGE = {
+    "expand": reduced(
+        [helper.make_node("ReduceMax", ["x"], ["one"], keepdims=0),
+         helper.make_node("Expand", ["one", "s"], ["big"])], [shaped(60_000, 60_000)]
+    ),
+    "constant of a shape": reduced(
+        [helper.make_node("ConstantOfShape", ["s"], ["big"])], [shaped(70_000, 70_000)]
+    ),
+    "an outer product": reduced(
+        [helper.make_node("ConstantOfShape", ["s"], ["a"]),
+         helper.make_node("Transpose", ["a"], ["b"]),
+         helper.make_node("MatMul", ["b", "a"], ["big"])], [shaped(1, 60_000)]
+    ),
+    "a long sum": reduced(
+        [helper.make_node("ConstantOfShape", ["s"], ["a"]),
+         helper.make_node("Einsum", ["a", "a"], ["big"], equation="ij,kj->ik")],
+        [shaped(40_000, 40_000)],
+    ),
+    "tiles": reduced(
+        [helper.make_node("Tile", ["x", "s"], ["big"])], [shaped(50_000, 50_000)]
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("made", HUGE.values(), ids=HUGE)
+def test_what_is_computed_from_nothing_ends_at_its_limits(cli, tmp_path, made):
+    """In the child, whatever the operator: its memory, and its time, which the bundle may lower."""
+    folder = written(tmp_path, made)
+    manifest = folder / "bundle.yaml"
+    manifest.write_text(ONNX.replace("batch: none", "batch: none, time_limit: 5"))
+    children = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    began = time.perf_counter()
+    code, out, err = cli(*fed(folder), "--place", "memory_gb=2")
+    assert (code, out) == (5, "")
+    assert any(each in err for each in ("R532 ", "R533 ", "R534 ")), err
+    assert "Traceback" not in err
+    assert time.perf_counter() - began < 90
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - children < 500_000
+
+
+def test_a_bundle_does_not_raise_its_own_limit(refused, cli, tmp_path):
+    folder = written(tmp_path, model())
+    manifest = folder / "bundle.yaml"
+    manifest.write_text(ONNX.replace("batch: none", "batch: none, time_limit: 86400"))
+    assert "time_limit" in refused(folder, "bundle.yaml")
+    manifest.write_text(ONNX)
+    assert cli(*fed(folder), "--place", "time_limit=86400")[0] == 0
+
+
+def test_a_graph_that_is_not_locked_runs_in_a_child_and_gives_the_same(tmp_path):
+    """Bit for bit what ONNX Runtime gives here; and a second run after the child was ended."""
+    folder = written(tmp_path, model())
+    values = np.random.default_rng(1).normal(size=(3, 4)).astype(np.float32)
+    with composer.load(folder) as isolated, composer.load(folder, trust=True) as here:
+        graphs = [each._components.by_name["encoder"].session.graph for each in (isolated, here)]
+        assert [type(graph).__name__ for graph in graphs] == ["IsolatedGraph", "LocalGraph"]
+        wanted = here.run(x=values).outputs["y"]
+        np.testing.assert_array_equal(isolated.run(x=values).outputs["y"], wanted)
+        graphs[0].child.process.kill()
+        with pytest.raises(composer.ComposerError, match="its process ended"):
+            isolated.run(x=values)
+        np.testing.assert_array_equal(isolated.run(x=values).outputs["y"], wanted)
+        process = graphs[0].child.process
+    del graphs
+    gc.collect()
+    assert process.poll() is not None
+
+
+PROGRAM = "import sys; from composer.cli import main; sys.exit(main())"
+
+
+def test_an_interrupt_ends_a_run_within_a_second(tmp_path):
+    fill = helper.make_node("ConstantOfShape", ["s"], ["a"])
+    product = helper.make_node("MatMul", ["a", "a"], ["big"])
+    folder = written(tmp_path, reduced([fill, product], [shaped(9000, 9000)]))
+    call = [*map(str, fed(folder))]
+    child = subprocess.Popen(
+        [sys.executable, "-P", "-c", PROGRAM, *call, "--place", "memory_gb=20"],
+        stderr=subprocess.DEVNULL,
+    )
+    time.sleep(12)
+    assert child.poll() is None
+    began = time.perf_counter()
+    child.send_signal(signal.SIGINT)
+    assert child.wait(10) == 130
+    assert time.perf_counter() - began < 1.5

@@ -37,7 +37,9 @@ class Session:
         self._options = run_options()
         with private_weights(nbytes) as weights:
             build(weights)
-            self._session: Any = self._opened(weights.close(), session_options(placement))
+            self._session: Any = self._opened(
+                weights.close(), session_options(placement.get("threads"))
+            )
 
     def _opened(self, path: Path, options: Any) -> Any:
         try:

@@ -1,0 +1,137 @@
+"""A child process that can be ended at any time, and answers one question after another."""
+
+from __future__ import annotations
+
+import os
+import select
+import subprocess
+import sys
+import time
+import weakref
+from collections.abc import Mapping
+from contextlib import suppress
+from typing import Any
+
+import numpy as np
+
+from composer.core.messages import Arrays, pack, unpack
+
+TOKENS = ("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN")  # who asks no network needs none
+_children: weakref.WeakSet[Child] = weakref.WeakSet()
+TICK = 0.2  # seconds after which an interrupt is seen at the latest
+_PIECE = 1 << 20
+
+
+class Late(Exception):
+    """The child did not answer in time, and is no more."""
+
+
+class Ended(Exception):
+    """The child ended, and how."""
+
+
+class Child:
+    """A module that runs as a process of its own, with a limit of memory."""
+
+    def __init__(self, module: str, memory: int) -> None:
+        environment = {name: said for name, said in os.environ.items() if name not in TOKENS}
+        self.most = memory
+        self.process = subprocess.Popen(
+            [sys.executable, "-P", "-m", module, str(memory)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            env=environment,
+            bufsize=0,
+        )
+        _children.add(self)
+        self.end = weakref.finalize(self, _end, self.process)
+
+    def ask(
+        self, words: Mapping[str, Any], arrays: Arrays, seconds: float
+    ) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
+        """Return the answer; raise Late or Ended, after which the child is no more.
+
+        Whatever interrupts the wait ends the child, too.
+        """
+        until = time.monotonic() + seconds
+        try:
+            for piece in pack(words, arrays):
+                self._write(memoryview(piece), until)
+            return unpack(lambda count: self._read(count, until), self.most)
+        except (OSError, EOFError, ValueError, KeyError, TypeError) as error:
+            self.process.kill()
+            status = self.process.wait()
+            raise Ended(
+                _how(status) if isinstance(error, OSError | EOFError) else str(error)
+            ) from None
+        except BaseException:
+            self.end()
+            raise
+
+    def _write(self, data: memoryview, until: float) -> None:
+        assert self.process.stdin
+        pipe = self.process.stdin.fileno()
+        os.set_blocking(pipe, False)
+        while data:
+            _require_time(until)
+            if select.select([], [pipe], [], TICK)[1]:
+                data = data[os.write(pipe, data[:_PIECE]) :]
+
+    def _read(self, count: int, until: float) -> bytes:
+        assert self.process.stdout
+        pipe = self.process.stdout.fileno()
+        found = bytearray()
+        while len(found) < count:
+            _require_time(until)
+            if select.select([pipe], [], [], TICK)[0]:
+                piece = os.read(pipe, min(_PIECE, count - len(found)))
+                if not piece:
+                    raise EOFError
+                found += piece
+        return bytes(found)
+
+
+def children() -> list[Child]:
+    """Return the children of this process."""
+    return list(_children)
+
+
+def end_children() -> None:
+    """End all children: who waits for one gets Ended."""
+    for child in children():
+        child.process.kill()
+
+
+def limit_process(memory: int, seconds: float | None = None) -> None:
+    """Bound this process; what the system does not bound, the parent's clock does."""
+    import resource
+
+    wanted = {resource.RLIMIT_CORE: 0}
+    if seconds is not None:
+        wanted[resource.RLIMIT_CPU] = int(seconds) * (os.cpu_count() or 1)
+    if sys.platform == "linux":
+        # Mapped weights and reserved addresses do not count here, as they do for RLIMIT_AS.
+        wanted[resource.RLIMIT_DATA] = memory
+    for kind, most in wanted.items():
+        _, hard = resource.getrlimit(kind)
+        soft = most if hard == resource.RLIM_INFINITY else min(most, hard)
+        with suppress(OSError, ValueError):
+            resource.setrlimit(kind, (soft, hard))
+
+
+def _require_time(until: float) -> None:
+    if time.monotonic() > until:
+        raise Late
+
+
+def _how(status: int) -> str:
+    return f"signal {-status}" if status < 0 else f"status {status}"
+
+
+def _end(process: subprocess.Popen[bytes]) -> None:
+    process.kill()
+    process.wait()
+    for pipe in (process.stdin, process.stdout):
+        if pipe:
+            pipe.close()

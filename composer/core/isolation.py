@@ -1,0 +1,24 @@
+"""Whether what is loaded now comes from a stranger, and so runs in a process that can be ended."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+
+_isolated = ContextVar("isolated", default=False)
+
+
+def is_isolated() -> bool:
+    """Tell whether native code that obeys a loaded file belongs in a child process."""
+    return _isolated.get()
+
+
+@contextmanager
+def isolation(on: bool) -> Iterator[None]:
+    """Load so for a while."""
+    before = _isolated.set(on)
+    try:
+        yield
+    finally:
+        _isolated.reset(before)
