@@ -108,8 +108,8 @@ def said(tmp_path, monkeypatch, *changes):
 def test_an_output_that_has_no_end_to_end(tmp_path, monkeypatch):
     found = said(tmp_path, monkeypatch, SPLIT, ("$answer.text}", "$answer.text, rows: $soft}"))
     assert found == [
-        "bundle.yaml:19:37: W225 $audio is split, and 'f32 N D @echo.embed' cannot be put together "
-        "from its pieces\n    hint: texts can be joined, and tensors of one axis"
+        "bundle.yaml:19:37: W225 $audio is split, and 'f32 N D @echo.embed' cannot be joined from "
+        "its pieces\n    hint: texts can be joined, and tensors of one axis"
     ]
 
 

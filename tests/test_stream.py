@@ -48,7 +48,7 @@ def test_a_stream_over_pieces_is_stopped_in_the_piece_that_it_is_at(tmp_path):
     clip = (np.ones(24_000, np.float32) / 2, 8000)
     with load(path) as bundle:
         whole = bundle.run(audio=clip).text.split()
-        assert len(whole) == 3
+        assert len(whole) == 4
         stream = bundle.stream(audio=clip)
         found = [next(stream) for _ in range(len(whole[0]) + 2)]
         stream.stop()
