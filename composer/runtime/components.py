@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 from collections.abc import Collection
 
@@ -18,7 +19,7 @@ from composer.runtime.loading import (
     try_files,
 )
 from composer.runtime.profile import Profile
-from composer.runtime.worker import Worker
+from composer.runtime.worker import Worker, require_same_process
 
 
 class Components:
@@ -36,9 +37,11 @@ class Components:
         self._workers: dict[str, Worker] = {}
         self._making = threading.Lock()
         self._loading = threading.Lock()
+        self._process = os.getpid()
 
     def ensure_loaded(self, names: Collection[str]) -> None:
         """Load those that are not loaded yet, each backend beside the others."""
+        require_same_process(self._process)
         with self._loading:
             missing = [name for name in names if name not in self.by_name]
             check_memory_budget(self.checked, names, self.profile)
@@ -54,6 +57,7 @@ class Components:
 
     def fetch(self, names: Collection[str]) -> None:
         """Download and verify what components need and is not here."""
+        require_same_process(self._process)
         require_local_files(self.checked, names)
         check_memory_budget(self.checked, names, self.profile)
         with self._loading:
@@ -73,7 +77,12 @@ class Components:
             return self._workers[backend]
 
     def close(self) -> None:
-        """Let go of the weights and end the threads."""
+        """Let go of the weights and end the threads.
+
+        A fork keeps them: freeing them would wait for threads that only its parent has.
+        """
+        if os.getpid() != self._process:
+            return
         self.by_name.clear()
         for worker in self._workers.values():
             worker.close()

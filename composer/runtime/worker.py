@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import threading
 from collections.abc import Callable, Generator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, TypeVar
 
 from composer.core.backend import Backend
+from composer.core.errors import ComposerError, Problem
 
 Answer = TypeVar("Answer")
 
@@ -20,12 +22,28 @@ class Worker:
         name = f"composer-{backend.name}"
         self._pool = ThreadPoolExecutor(1, name) if backend.threaded else None
         self._ended = threading.Event()
+        self._process = os.getpid()
 
     def call(self, function: Callable[..., Answer], /, *args: Any, **kwargs: Any) -> Answer:
-        """Call the function on the backend's thread and return its answer."""
+        """Call the function on the backend's thread and return its answer.
+
+        Raise ComposerError if the worker is closed, or belongs to the process that was forked.
+        """
+        self.require_open()
         if self._pool is None:
             return function(*args, **kwargs)
-        return self._pool.submit(function, *args, **kwargs).result()
+        try:
+            future = self._pool.submit(function, *args, **kwargs)
+        except RuntimeError:
+            self.require_open()  # it may have been closed just now
+            raise
+        return future.result()
+
+    def require_open(self) -> None:
+        """Raise ComposerError where calls would fail, or wait forever for a thread that is gone."""
+        require_same_process(self._process)
+        if self._ended.is_set():
+            raise ComposerError(_closed())
 
     def iterate(self, stream: Generator[Any, Any, Any]) -> Generator[Any, Any, Any]:
         """Pass on what a generator yields and is sent, stepping it on the backend's thread."""
@@ -37,7 +55,7 @@ class Worker:
                     return item
                 sent = yield item
         finally:
-            if not self._ended.is_set():
+            if not self._ended.is_set() and os.getpid() == self._process:
                 self.call(stream.close)
 
     def drain(self, stream: Generator[Any, None, Answer]) -> Answer:
@@ -55,13 +73,30 @@ class Worker:
                 answer: Answer = item
                 return answer
         stream.close()
-        raise RuntimeError("the bundle was closed while it ran")
+        raise ComposerError(_closed())
 
     def close(self) -> None:
         """End the thread, after the step that it is at."""
         self._ended.set()
         if self._pool is not None:
             self._pool.shutdown()
+
+
+def require_same_process(process: int) -> None:
+    """Raise ComposerError in a fork of the process that loaded a bundle."""
+    if os.getpid() != process:
+        raise ComposerError(
+            Problem(
+                "R509",
+                f"the bundle was loaded by process {process}, and this is a fork of it",
+                hint="threads do not survive a fork: load the bundle in each process, or start "
+                "processes by spawn",
+            )
+        )
+
+
+def _closed() -> Problem:
+    return Problem("R508", "the bundle was closed while it ran", hint="load it again")
 
 
 def _next(stream: Generator[Any, Any, Any], sent: Any = None) -> tuple[bool, Any]:
