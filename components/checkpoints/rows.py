@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from composer.core.location import Location
     from composer.formats.safetensors import Tensor
 
-STORED = {"f32": "<f4", "f16": "<f2", "bf16": "<u2", "u32": "<u4"}
+STORED = {"f32": "<f4", "f16": "<f2", "bf16": "<u2", "f64": "<f8", "u32": "<u4"}
 PIECE = 16 << 20  # bytes of float32 that are made at once
 
 
@@ -29,12 +29,20 @@ class RowReader:
 
     def rows(self, tensor: Tensor, start: int, end: int) -> np.ndarray:
         """Return rows as they are stored; floats widened to float32, which is exact."""
+        width = tensor.nbytes // max(tensor.shape[0], 1)
+        found = self._read(tensor, start * width, (end - start) * width)
+        return found.reshape(end - start, *tensor.shape[1:])
+
+    def whole(self, tensor: Tensor) -> np.ndarray:
+        """Return a tensor as it is stored; floats widened to float32."""
+        return self._read(tensor, 0, tensor.nbytes).reshape(tensor.shape)
+
+    def _read(self, tensor: Tensor, offset: int, nbytes: int) -> np.ndarray:
         file = self.files.get(tensor.file)
         if file is None:
             file = self.files[tensor.file] = Watch(tensor.file)
-        width = tensor.nbytes // max(tensor.shape[0], 1)
-        raw = file.read(tensor.offset + start * width, (end - start) * width)
-        found = np.frombuffer(raw, STORED[tensor.dtype]).reshape(end - start, *tensor.shape[1:])
+        raw = file.read(tensor.offset + offset, nbytes)
+        found = np.frombuffer(raw, STORED[tensor.dtype])
         return found if tensor.dtype == "u32" else widen(found, tensor.dtype)
 
     def part(self, module: Module, part: str, start: int, end: int) -> np.ndarray:

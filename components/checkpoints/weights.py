@@ -7,16 +7,11 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from composer.core.backend import widen
-
-from .watch import Watch
+from .rows import RowReader
 
 if TYPE_CHECKING:
-    from composer.core.location import Location
     from composer.formats.quantization import Scheme
     from composer.formats.safetensors import Tensor
-
-STORED = {"f32": "<f4", "f16": "<f2", "bf16": "<u2", "f64": "<f8", "u32": "<u4"}
 
 
 class WeightReader:
@@ -37,29 +32,21 @@ class WeightReader:
         self.stored = stored
         self.torch_ordered = torch_ordered
         self.schemes = schemes or {}
-        self.files: dict[Location, Watch] = {}
+        self.reader = RowReader()
 
     def read(self, name: str) -> np.ndarray:
         """Return one weight as float32."""
         tensor = self.tensors[name]
         scheme = self.schemes.get(name.removesuffix(".weight"))
         if scheme is None:
-            value = self.plain(tensor)
+            value = self.reader.whole(tensor)
         else:
             path = tensor.name.removesuffix("weight")
-            scales = self.plain(self.stored[f"{path}scales"])
-            biases = self.plain(self.stored[f"{path}biases"])
-            value = dequantized(self.plain(self.stored[tensor.name]), scales, biases, scheme)
+            scales = self.reader.whole(self.stored[f"{path}scales"])
+            biases = self.reader.whole(self.stored[f"{path}biases"])
+            packed = self.reader.whole(self.stored[tensor.name])
+            value = dequantized(packed, scales, biases, scheme)
         return np.moveaxis(value, 1, -1) if name in self.torch_ordered else value
-
-    def plain(self, tensor: Tensor) -> np.ndarray:
-        """Return a tensor as it is stored, floats widened to float32."""
-        file = self.files.get(tensor.file)
-        if file is None:
-            file = self.files[tensor.file] = Watch(tensor.file)
-        raw = np.frombuffer(file.read(tensor.offset, tensor.nbytes), STORED[tensor.dtype])
-        value = raw if tensor.dtype == "u32" else widen(raw, tensor.dtype)
-        return value.reshape(tensor.shape)
 
 
 def dequantized(

@@ -11,9 +11,9 @@ from composer.core.placement import Placement
 
 from ..models.network import Network
 from .device import device_of
-from .encoder import weights_of
 from .linear import layer_norm, linear
 from .product import attention, convolve, product
+from .weights import weights_of
 
 
 class MlxVocabulary:

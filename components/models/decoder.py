@@ -113,12 +113,20 @@ class ParsedDecoder:
         return self.architecture.forward(vocabulary, self.settings, embeds)
 
 
-def read_decoder(spec: Spec, headers: Headers) -> ParsedDecoder:
-    """Read a component's headers; raise ComposerError with everything that contradicts."""
+def read_decoder(
+    spec: Spec,
+    headers: Headers,
+    found: Iterable[Problem] = (),
+    int8_activations: bool = False,
+) -> ParsedDecoder:
+    """Read a component's headers; raise ComposerError with everything that contradicts.
+
+    `found` are problems of the component itself.
+    """
     assert spec.weights is not None
     folder = open_folder(spec.weights, headers, spec.config.prefix)
     values, stored = folder.config, folder.tensors
-    checkpoint = check_checkpoint(folder.location, headers, values, stored, _asked(spec))
+    checkpoint = check_checkpoint(folder.location, headers, values, stored, found)
     kind = values.get("model_type")
     architecture = architectures().get(kind) if isinstance(kind, str) else None
     if architecture is None:
@@ -136,9 +144,14 @@ def read_decoder(spec: Spec, headers: Headers) -> ParsedDecoder:
     if problems:
         place = Place(str(checkpoint.file))
         raise ComposerError([replace(p, place=p.place or place) for p in problems][:12])
-    int8 = spec.config.activations == "int8"
     return ParsedDecoder(
-        checkpoint, architecture, settings, config.positions, modules, folder.prefix, int8
+        checkpoint,
+        architecture,
+        settings,
+        config.positions,
+        modules,
+        folder.prefix,
+        int8_activations,
     )
 
 
@@ -150,25 +163,6 @@ def _unknown(kind: str, checkpoint: Checkpoint) -> Problem:
         (f"it has {listed(sorted(architectures()))}",),
         hint="use mlx.lm, which takes what mlx-lm knows",
     )
-
-
-def _asked(spec: Spec) -> Iterator[Problem]:
-    """Refuse a precision that is not computed in."""
-    if spec.precision is None or spec.precision == "float32":
-        return
-    if isinstance(spec.precision, str):
-        yield Problem(
-            "W246",
-            f"onnx.lm computes in float32, not {spec.precision}",
-            hint="ONNX Runtime attends and multiplies packed weights in float32 on a CPU: leave "
-            "precision out, or use mlx.lm",
-        )
-    else:
-        yield Problem(
-            "W246",
-            "onnx.lm quantizes nothing itself",
-            hint="give weights that mlx_lm.convert has quantized, or use mlx.lm",
-        )
 
 
 def _widened(form: str, group: list[Module]) -> str:

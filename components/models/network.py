@@ -24,8 +24,8 @@ class Network:
     """A forward function, the ports it takes, and where its weights are stored.
 
     `forward(vocabulary, *inputs)` maps arrays of the shapes `inputs`, whose lengths that vary have
-    a name, to one array of the rank `rank`. `tensors` are by their names in the layout; those that
-    are `torch_ordered` are convolutions stored as [out, in, *kernel], those with a scheme are
+    a name, to one array of the shape `output`. `tensors` are by their names in the layout; those
+    that are `torch_ordered` are convolutions stored as [out, in, *kernel], those with a scheme are
     quantized. `dtype` is what the weights are loaded in, where a backend has it.
     """
 

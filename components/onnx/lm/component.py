@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Mapping
+from collections.abc import Generator, Iterator, Mapping
 from typing import TYPE_CHECKING, Any, Literal, Self
 
 import numpy as np
 from pydantic import Field
 
 from composer.core.component import Bound, Component, ComponentConfig, Facts, Spec, Token, method
+from composer.core.errors import Problem
 from composer.formats import Headers
 from composer.generation.decoder import Prompt
 from composer.generation.generator import TextGenerator
@@ -59,7 +60,7 @@ class LanguageModel(Component, name="onnx.lm"):
         """Bind D and V from the embeddings and check config, tensors and tokenizer."""
         if headers is None or spec.weights is None:
             return Facts(unknown=True)
-        found = read_decoder(spec, headers)
+        found = read(spec, headers)
         checkpoint = found.checkpoint
         tokenizer = tokenizer_of(spec, headers)
         end = check_tokenizer(tokenizer, headers, checkpoint)
@@ -83,7 +84,7 @@ class LanguageModel(Component, name="onnx.lm"):
     def load(cls, spec: Spec, facts: Facts, placement: Placement) -> Self:
         """Write the graph and its weights down, load them, and remove them."""
         headers = Headers()
-        found = read_decoder(spec, headers)
+        found = read(spec, headers)
         tokenizer = read_tokenizer(tokenizer_of(spec, headers))
         require_unchanged(facts)
         return cls(found, tokenizer, placement)
@@ -130,3 +131,28 @@ class LanguageModel(Component, name="onnx.lm"):
     def logits(self, embeds: np.ndarray) -> np.ndarray:
         """Return the logits that follow every position, for tests and comparisons."""
         return self.decoder.read(embeds, self.decoder.begin(), every=True)
+
+
+def read(spec: Spec, headers: Headers) -> ParsedDecoder:
+    """Read a component's headers; raise ComposerError with everything that contradicts."""
+    int8_activations = spec.config.activations == "int8"
+    return read_decoder(spec, headers, refused_precision(spec), int8_activations)
+
+
+def refused_precision(spec: Spec) -> Iterator[Problem]:
+    """Refuse a precision that is not computed in."""
+    if spec.precision is None or spec.precision == "float32":
+        return
+    if isinstance(spec.precision, str):
+        yield Problem(
+            "W246",
+            f"onnx.lm computes in float32, not {spec.precision}",
+            hint="ONNX Runtime attends and multiplies packed weights in float32 on a CPU: leave "
+            "precision out, or use mlx.lm",
+        )
+    else:
+        yield Problem(
+            "W246",
+            "onnx.lm quantizes nothing itself",
+            hint="give weights that mlx_lm.convert has quantized, or use mlx.lm",
+        )

@@ -1,11 +1,10 @@
-"""Load an encoder's weights, and refuse outputs that are not finite."""
+"""Load a network's weights."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
-from composer.core.errors import ComposerError, Problem
 from composer.formats.quantization import Scheme
 
 from . import loader
@@ -43,18 +42,3 @@ def weights_of(
         mx.eval(value)
         weights[name] = value
     return weights
-
-
-def finite(rows: Any) -> Any:
-    """Return rows; raise R551 if one of their numbers is infinite or NaN."""
-    import mlx.core as mx
-
-    if not mx.isfinite(rows).all().item():
-        raise ComposerError(
-            Problem(
-                "R551",
-                "the speech encoder gave numbers that are not finite",
-                hint="its weights overflow here: run it with precision float32",
-            )
-        )
-    return rows
