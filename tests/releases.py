@@ -212,13 +212,13 @@ def qwen3_asr(folder: Path, width: int, inner: int) -> Path:
     mixed, plain = folder / "mlx" / "llm-mixed8_4", folder / "mlx" / "llm-bfloat16"
     qwen3(mixed, width=width, inner=inner)
     tokenizer(folder / "tokenizer")
-    said = json.loads((mixed / "config.json").read_text())
-    said.pop("quantization")
+    messages = json.loads((mixed / "config.json").read_text())
+    messages.pop("quantization")
     found: dict[str, tuple[str, Shape]] = {
         "model.embed_tokens.weight": ("BF16", (151936, width)),
         "model.norm.weight": ("BF16", (width,)),
     }
-    for layer in range(said["num_hidden_layers"]):
+    for layer in range(messages["num_hidden_layers"]):
         at = f"model.layers.{layer}."
         for norm in ("input_layernorm", "post_attention_layernorm"):
             found[f"{at}{norm}.weight"] = ("BF16", (width,))
@@ -233,5 +233,5 @@ def qwen3_asr(folder: Path, width: int, inner: int) -> Path:
         ):  # fmt: skip
             found[f"{at}mlp.{name}.weight"] = ("BF16", shape)
     safetensors(plain / "model.safetensors", found)
-    (plain / "config.json").write_text(json.dumps(said))
+    (plain / "config.json").write_text(json.dumps(messages))
     return folder

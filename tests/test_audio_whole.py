@@ -248,7 +248,7 @@ def test_an_aiff_that_states_other_frames_than_it_holds_is_told():
 
 
 @pytest.mark.parametrize(
-    ("options", "said"),
+    ("options", "messages"),
     [
         (("-c:a", "flac", "-f", "oga"), "the Ogg file holds FLAC"),
         (("-c:a", "libspeex", "-f", "ogg"), "the Ogg file holds Speex"),
@@ -258,10 +258,10 @@ def test_an_aiff_that_states_other_frames_than_it_holds_is_told():
         (("-ar", "48000", "-c:a", "ac3", "-f", "wav"), "the WAV file holds AC-3"),
     ],
 )
-def test_a_codec_that_is_not_read_is_named(options, said):
+def test_a_codec_that_is_not_read_is_named(options, messages):
     problem = refusal(made(*options))
     assert problem.code == "S481"
-    assert problem.message == f"{said}, which is not read"
+    assert problem.message == f"{messages}, which is not read"
     assert problem.hint == "convert it: ffmpeg -i INPUT -ar 16000 a.wav"
 
 
@@ -271,15 +271,15 @@ def test_the_cases_are_named_and_not_damaged(name):
 
 
 @pytest.mark.parametrize(
-    ("head", "said"),
+    ("head", "messages"),
     [(b"\x80theora\3\2\1", "Theora video"), (b"fishead\0\3\0", "a Skeleton")],
 )
-def test_a_video_or_a_skeleton_beside_the_sound_is_named(head, said):
+def test_a_video_or_a_skeleton_beside_the_sound_is_named(head, messages):
     page = b"OggS\0\2" + bytes(8) + b"wxyz" + bytes(8) + b"\1" + bytes([len(head)]) + head
     page = page[:22] + checksum(page).to_bytes(4, "little") + page[26:]
     assert (
         refusal(page + encoded(container="OGG")).message
-        == f"the Ogg file holds {said}, which is not read"
+        == f"the Ogg file holds {messages}, which is not read"
     )
 
 

@@ -102,11 +102,11 @@ def test_a_process_starts_runs_and_ends(tmp_path, given):
     assert again.first is None
     assert again.peak >= process.start.loaded
     os.kill(process._child.pid, signal.SIGKILL)
-    with pytest.raises(ComposerError) as refused:
+    with pytest.raises(ComposerError) as error_text:
         process.run()
     process.close()
-    assert [p.code for p in refused.value.problems] == ["R586"]
-    assert str(refused.value) == (
+    assert [p.code for p in error_text.value.problems] == ["R586"]
+    assert str(error_text.value) == (
         f"R586 the process that measures {path} ended early (signal 9)\n"
         "    hint: too little memory ends one with signal 9; a smaller variant needs less"
     )
@@ -115,13 +115,13 @@ def test_a_process_starts_runs_and_ends(tmp_path, given):
 def test_what_a_process_refuses_is_told_as_it_is(tmp_path):
     path = tmp_path / "bundle.yaml"
     path.write_text(MELS)
-    with pytest.raises(ComposerError) as refused:
+    with pytest.raises(ComposerError) as error_text:
         Process(Case(BundleOptions(str(path))))
-    assert str(refused.value).startswith("R541 input 'audio' (audio) is not given")
+    assert str(error_text.value).startswith("R541 input 'audio' (audio) is not given")
     path.write_text(MELS.replace("mels: 8", "mells: 8"))
-    with pytest.raises(ComposerError) as refused:
+    with pytest.raises(ComposerError) as error_text:
         Process(Case(BundleOptions(str(path))))
-    assert refused.value.problems[0].place.line == 3
+    assert error_text.value.problems[0].place.line == 3
 
 
 def test_turns_go_forth_and_back_and_the_first_do_not_count(monkeypatch):

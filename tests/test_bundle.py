@@ -18,7 +18,7 @@ def bundle(tmp_path):
         yield loaded
 
 
-def refused(call, *args, **kwargs):
+def error_text(call, *args, **kwargs):
     with pytest.raises(ComposerError) as caught:
         call(*args, **kwargs)
     return [str(problem) for problem in caught.value.problems]
@@ -48,7 +48,7 @@ def test_options(bundle):
 
 def test_options_are_checked(bundle):
     wrong = {"answer": {"max_tokens": "many", "max_token": 1}}
-    assert refused(bundle.run, audio=CLIP, options=wrong) == [
+    assert error_text(bundle.run, audio=CLIP, options=wrong) == [
         "R544 cannot set on 'answer' the option 'max_token': there is no such name\n"
         "    hint: did you mean 'max_tokens'?",
         "R542 'answer': option 'max_tokens' should be a whole number, not 'many'",
@@ -70,7 +70,7 @@ def test_taps_and_feeds(bundle):
     assert list(longer.timings) == ["asked", "words", "embeds", "answer"]
     assert bundle.run(feed={"answer.text": "fed", "answer.ids": []}).timings == {}
     slots = {"soft": np.ones((5, WIDTH), np.float32), "asked.slots": np.ones(7, bool)}
-    assert refused(bundle.run, audio=CLIP, feed=slots, said="x") == [
+    assert error_text(bundle.run, audio=CLIP, feed=slots, said="x") == [
         f"{bundle.checked.manifest.path}:17:3: R502 scatter has 5 rows of values for "
         "7 marked positions\n    at node 'embeds' (scatter), given base f32 [7, 4], at bool [7], "
         "values f32 [5, 4]\n"
@@ -86,30 +86,30 @@ def test_taps_and_feeds(bundle):
 
 
 def test_fed_values_are_checked(bundle):
-    assert refused(bundle.run, audio=CLIP, feed={"sofft": np.ones((5, WIDTH)), "soft": "x"}) == [
+    assert error_text(bundle.run, audio=CLIP, feed={"sofft": np.ones((5, WIDTH)), "soft": "x"}) == [
         "R544 cannot feed 'sofft': there is no such name\n    hint: did you mean 'soft'?",
         "R542 'soft' needs 'f32 N D @echo.embed', not str []",
     ]
 
 
 def test_inputs_are_checked_all_at_once(bundle):
-    assert refused(bundle.run, adio=CLIP, said=3) == [
+    assert error_text(bundle.run, adio=CLIP, said=3) == [
         "R540 the bundle has no input 'adio'\n    hint: did you mean 'audio'?",
         "R541 input 'audio' (audio) is not given\n"
         "    hint: -i audio=... on the command line, audio=... in Python",
         "R542 'said' needs text, not int",
     ]
-    assert refused(bundle.run, audio=CLIP, said="\ud800") == [
+    assert error_text(bundle.run, audio=CLIP, said="\ud800") == [
         "R542 'said' has a lone surrogate at character 0, which is not allowed in text\n"
         "    hint: decode the bytes as UTF-8"
     ]
 
 
 def test_unknown_names(bundle):
-    assert refused(bundle.run, task="chat", audio=CLIP) == [
+    assert error_text(bundle.run, task="chat", audio=CLIP) == [
         "R543 the bundle has no task 'chat'\n    hint: tasks: default"
     ]
-    assert refused(bundle.run, audio=CLIP, taps=["sofft"], options={"anwser": {}}) == [
+    assert error_text(bundle.run, audio=CLIP, taps=["sofft"], options={"anwser": {}}) == [
         "R544 cannot tap 'sofft': there is no such name\n    hint: did you mean 'soft'?",
         "R544 cannot set options of 'anwser': there is no such name\n"
         "    hint: did you mean 'answer'?",
@@ -118,7 +118,7 @@ def test_unknown_names(bundle):
 
 def test_a_failure_names_its_node_and_what_went_in(bundle, tmp_path):
     loud = (np.full(8, 1.0, np.float32), 8000)
-    found = refused(bundle.run, audio=loud, feed={"mel": np.full((4, 2), 1e9, np.float32)})
+    found = error_text(bundle.run, audio=loud, feed={"mel": np.full((4, 2), 1e9, np.float32)})
     assert found == [
         f"{tmp_path}/bundle.yaml:14:3: R500 widen failed: ZeroDivisionError: too loud\n"
         "    at node 'soft' (widen), given x f32 [4, 2]"
@@ -126,7 +126,7 @@ def test_a_failure_names_its_node_and_what_went_in(bundle, tmp_path):
 
 
 def test_rows_must_match_slots(bundle, tmp_path):
-    found = refused(
+    found = error_text(
         bundle.run, audio=CLIP, feed={"asked.slots": np.array([0, 1, 1, 0, 0, 0, 0], bool)}
     )
     assert found == [
@@ -137,7 +137,7 @@ def test_rows_must_match_slots(bundle, tmp_path):
 
 
 def test_actual_dims_are_held_to_the_declared(bundle, tmp_path):
-    found = refused(bundle.run, audio=CLIP, feed={"asked.slots": np.zeros(6, bool)})
+    found = error_text(bundle.run, audio=CLIP, feed={"asked.slots": np.zeros(6, bool)})
     assert found == [
         f"{tmp_path}/bundle.yaml:15:3: R501 axis 0 of $asked.ids is 7, but 6 was expected\n"
         "    6 comes from axis 0 of $asked.slots\n"
@@ -145,7 +145,7 @@ def test_actual_dims_are_held_to_the_declared(bundle, tmp_path):
     ]
     path = write(tmp_path, BUNDLE, ("use: fake.widen", "use: fake.widen, config: {dtype: float16}"))
     with composer.load(path) as other:
-        assert refused(other.run, audio=CLIP) == [
+        assert error_text(other.run, audio=CLIP) == [
             f"{tmp_path}/bundle.yaml:14:3: R503 $soft came out as f16 [4, 4], "
             "but 'f32 N D @echo.embed' was declared\n"
             "    at node 'soft' (widen), given x f32 [4, 2]"
@@ -158,7 +158,7 @@ def test_a_given_tensor_is_held_to_its_port(tmp_path):
     text = text.replace("  frames: {use: fake.frames}\n", "")
     with composer.load(write(tmp_path, text)) as bundle:
         assert bundle.run(mel=np.ones((4, 2), np.float32)).text == "7."
-        assert refused(bundle.run, mel=np.ones((4, 3), np.float32)) == [
+        assert error_text(bundle.run, mel=np.ones((4, 3), np.float32)) == [
             f"{tmp_path}/bundle.yaml:9:3: R501 axis 1 of $mel is 3, but 2 was expected\n"
             "    2 comes from widen: in"
         ]
@@ -211,7 +211,7 @@ def test_tasks_share_components(tmp_path):
         assert bundle.run(task="shout", said="hey").text == "HEY"
         assert list(bundle.load_seconds) == ["upper"]
         assert bundle.run(task="transcribe", audio=CLIP).text == "7."
-        assert refused(bundle.run, said="x") == [
+        assert error_text(bundle.run, said="x") == [
             "R543 the bundle has several tasks\n    hint: choose: transcribe, shout"
         ]
 
@@ -235,7 +235,7 @@ def test_variants(tmp_path):
 
 
 def test_a_memory_budget_is_kept(tmp_path):
-    assert refused(composer.load, write(tmp_path), profile=Profile(memory=1000)) == [
+    assert error_text(composer.load, write(tmp_path), profile=Profile(memory=1000)) == [
         "R505 the weights need 2.05e-06 GB, and the profile allows 1e-06\n"
         "    echo: 2.05e-06 GB\n    hint: choose a smaller variant, or raise memory_gb"
     ]
@@ -243,14 +243,14 @@ def test_a_memory_budget_is_kept(tmp_path):
 
 def test_a_profile_places_only_what_there_is(tmp_path):
     profile = Profile(components={"ecko": Placement(threads=1)})
-    assert refused(composer.load, write(tmp_path), profile=profile) == [
+    assert error_text(composer.load, write(tmp_path), profile=profile) == [
         "R544 cannot place the component 'ecko': there is no such name\n"
         "    hint: did you mean 'echo'?"
     ]
 
 
 def test_unknown_bundle():
-    (found,) = refused(composer.load, "no-such-bundle")
+    (found,) = error_text(composer.load, "no-such-bundle")
     what = "neither a file or folder here nor a shipped bundle"
     assert found.startswith(f"S474 there is no bundle 'no-such-bundle': {what}")
 
@@ -282,7 +282,7 @@ def test_only_numpy_stands_in_for_bfloat16(tmp_path):
     text = HALF.replace("PORT", "x: {type: tensor, port: bf16 N}").replace("KEY", "x")
     path = write(tmp_path, text.replace("fake.half", "fake.wide"))
     with composer.load(path) as bundle:
-        assert refused(bundle.run, x=np.array([1.5], np.float32)) == [
+        assert error_text(bundle.run, x=np.array([1.5], np.float32)) == [
             f"{path}:5:9: R503 $out came out as f32 [1], but 'bf16 N' was declared\n"
             "    at node 'out' (half), given x f32 [1]"
         ]
@@ -291,10 +291,10 @@ def test_only_numpy_stands_in_for_bfloat16(tmp_path):
 def test_integers_must_fit(tmp_path):
     with half(tmp_path, "few", "{type: tensor, port: i8 N}") as bundle:
         np.testing.assert_array_equal(bundle.run(x=[4, 6]).outputs["out"], [2, 3])
-        assert refused(bundle.run, x=[300, 7]) == [
+        assert error_text(bundle.run, x=[300, 7]) == [
             "R542 'x' needs 'i8 N', which cannot hold 7 to 300"
         ]
-        assert refused(bundle.run, x=[[1, 2], [3]]) == [
+        assert error_text(bundle.run, x=[[1, 2], [3]]) == [
             "R542 'x' needs 'i8 N', but its rows are of different lengths"
         ]
         assert bundle.run(x=[]).outputs["out"].shape == (0,)
@@ -304,7 +304,7 @@ def test_a_mask_is_true_and_false_or_one_and_zero(tmp_path):
     with half(tmp_path, "mask", "{type: mask, default: [true, false]}") as bundle:
         np.testing.assert_array_equal(bundle.run().outputs["out"], [0.5, 0])
         np.testing.assert_array_equal(bundle.run(x=[0, 1]).outputs["out"], [0, 0.5])
-        assert refused(bundle.run, x=[0, 2]) == ["R542 'x' needs 'bool T', not i64 [2]"]
+        assert error_text(bundle.run, x=[0, 2]) == ["R542 'x' needs 'bool T', not i64 [2]"]
 
 
 def test_a_default_stands_in_for_none(bundle):
@@ -323,14 +323,14 @@ def test_placement_applies_where_it_is_understood(tmp_path):
     with composer.load(path, profile=here) as bundle:
         assert bundle.run(audio=CLIP).outputs["where"] == "{'threads': 3}"
     wrong = Profile(components={"placed": Placement(device="gpu"), "echo": Placement(threads=1)})
-    assert sorted(refused(composer.load, path, profile=wrong)) == [
+    assert sorted(error_text(composer.load, path, profile=wrong)) == [
         "R546 cannot place 'echo' by 'threads': fake.echo does not read it\n"
         "    hint: it reads: precision",
         "R546 cannot place 'placed' by 'device': fake.placed does not read it\n"
         "    hint: it reads: threads",
     ]
     nowhere = Profile(default=Placement(threads=2, providers=("CPU",)))
-    assert refused(composer.load, path, profile=nowhere) == [
+    assert error_text(composer.load, path, profile=nowhere) == [
         "R546 nothing in fake-asr can be placed by 'providers'\n"
         "    hint: leave it out for this bundle"
     ]
@@ -358,7 +358,9 @@ def test_the_reader_of_a_stream_takes_its_own_time(bundle):
 def test_a_closed_bundle_does_not_run(tmp_path):
     bundle = composer.load(write(tmp_path))
     bundle.close()
-    assert refused(bundle.run, audio=CLIP) == ["R508 the bundle is closed\n    hint: load it again"]
+    assert error_text(bundle.run, audio=CLIP) == [
+        "R508 the bundle is closed\n    hint: load it again"
+    ]
 
 
 def test_a_missing_text_is_told(tmp_path):
@@ -378,10 +380,10 @@ def test_one_node_alone(bundle):
 
 
 def test_what_one_node_reads_must_be_there(bundle):
-    assert refused(bundle.run, only=["soft"], taps=["soft", "words"]) == [
+    assert error_text(bundle.run, only=["soft"], taps=["soft", "words"]) == [
         "R547 'soft' reads $mel, which is not run\n    hint: feed mel",
         "R547 $words is to be kept, and nothing that runs makes it",
     ]
-    assert refused(bundle.run, only=["sooft"]) == [
+    assert error_text(bundle.run, only=["sooft"]) == [
         "R544 cannot run only 'sooft': there is no such name\n    hint: did you mean 'soft'?"
     ]

@@ -154,20 +154,20 @@ def test_every_release_is_run_by_its_id(size, precision, variant, monkeypatch):
 
 
 @pytest.mark.parametrize(
-    ("name", "said"),
+    ("name", "messages"),
     [
         ("gemma-4-vision", "'gemma-4-vision' is planned and does not run yet: Pictures into Gemma"),
         ("hf:cstr/gemma4-e2b-it-GGUF", "missing: a reader of GGUF"),
         ("junnei/gemma-3-4b-it-speech", "missing: its speech encoder"),
     ],
 )
-def test_what_is_planned_says_so(name, said, monkeypatch):
+def test_what_is_planned_says_so(name, messages, monkeypatch):
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     with pytest.raises(ComposerError) as caught:
         find_bundle(name)
     (problem,) = caught.value.problems
     assert (problem.code, caught.value.exit_code) == ("S467", 3)
-    assert said in str(problem)
+    assert messages in str(problem)
 
 
 def test_no_planned_name_is_taken():

@@ -20,7 +20,7 @@ def here(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
 
 
-def said(text, *changes, **kwargs):
+def messages(text, *changes, **kwargs):
     write_here(text, *changes)
     return [str(problem) for problem in composer.check("bundle.yaml", **kwargs).problems]
 
@@ -32,7 +32,7 @@ def write_here(text, *changes):
 
 
 def test_a_sound_bundle():
-    assert said(BUNDLE) == []
+    assert messages(BUNDLE) == []
 
 
 @pytest.mark.parametrize("name", shipped_bundles())
@@ -48,7 +48,7 @@ def test_every_shipped_manifest_is_sound(name):
     [("[1, 2]", "a list"), ("{a: 1}", "a mapping"), ("3", "the number 3"), ("true", "true")],
 )
 def test_a_literal_where_a_tensor_belongs(given, what):
-    found = said(BUNDLE, ("{x: $mel}", f"{{x: {given}}}"))
+    found = messages(BUNDLE, ("{x: $mel}", f"{{x: {given}}}"))
     assert found == [f"bundle.yaml:14:32: W205 widen.x needs a $reference to 'N I', not {what}"]
 
 
@@ -58,7 +58,7 @@ def test_the_order_of_wires_is_nothing(order):
     mixed = ", ".join(f"{key}: {wires[key]}" for key in order.split())
     change = ("base: $words, at: $asked.slots, values: $soft", mixed)
     half = ("use: fake.echo", "use: fake.echo, precision: float16")
-    assert said(BUNDLE, change, half) == []
+    assert messages(BUNDLE, change, half) == []
     with composer.load(write_here(BUNDLE, change, half)) as bundle:
         assert [str(crossing) for crossing in bundle.plan().crossings] == [
             "$audio -> mel.audio: audio at its own rate -> audio at 8000 Hz",
@@ -74,7 +74,9 @@ def test_every_parameter_of_a_run_is_reserved():
 
 @pytest.mark.parametrize("name", RESERVED)
 def test_names_that_a_run_itself_takes(name):
-    (found,) = said(BUNDLE, ("said: {type: text", f"{name}: {{type: text"), ("$said", f"${name}"))
+    (found,) = messages(
+        BUNDLE, ("said: {type: text", f"{name}: {{type: text"), ("$said", f"${name}")
+    )
     assert found == (
         f"bundle.yaml:11:3: M126 '{name}' is reserved for options of a run, so no input can "
         f"have this name\n    hint: reserved: {', '.join(RESERVED)}"
@@ -89,7 +91,7 @@ def test_an_input_may_be_called_self():
 
 
 def test_a_precision_is_asked_only_of_who_reads_one():
-    assert said(BUNDLE, precision={"widen": "float16", "ecko": "float16"}) == [
+    assert messages(BUNDLE, precision={"widen": "float16", "ecko": "float16"}) == [
         "bundle.yaml:5:3: W219 precision is given for 'ecko', which is not a component\n"
         "    hint: components: frames, widen, ask, echo",
         "bundle.yaml:6:10: W215 fake.widen does not read 'precision'\n"
@@ -99,7 +101,7 @@ def test_a_precision_is_asked_only_of_who_reads_one():
 
 def test_facts_that_fail_are_no_traceback():
     text = BUNDLE.replace("  echo:", "  odd: {use: fake.odd}\n  echo:")
-    assert said(text) == [
+    assert messages(text) == [
         "bundle.yaml:8:8: W223 fake.odd failed to describe itself: TypeError: unhashable "
         "type: 'list'"
     ]
@@ -121,11 +123,11 @@ def test_a_source_stays_in_its_bundle(tmp_path):
 
 def test_a_source_that_is_not_there():
     text = BUNDLE.replace("components:", "sources: {w: ./weights}\ncomponents:")
-    assert said(text) == [
+    assert messages(text) == [
         "bundle.yaml:4:14: S477 the folder of source 'w' does not exist: weights\n"
         "    hint: write it relative to the manifest"
     ]
-    assert said(text, sources={"v": "x", "w": "y"}) == [
+    assert messages(text, sources={"v": "x", "w": "y"}) == [
         "bundle.yaml:4:10: S475 a folder is given for 'v', which is not a source\n    hint: "
         "sources: w",
         "bundle.yaml:4:14: S477 the folder of source 'w' does not exist: y\n"
@@ -135,14 +137,14 @@ def test_a_source_that_is_not_there():
 
 def test_a_variant_is_named():
     text = BUNDLE + "variants: {odd: {components: {widen: {config: {width: 5}}}}}\n"
-    (found,) = said(text)
+    (found,) = messages(text)
     assert " W209 in the variant 'odd': axis 1 of $soft is 5" in found
     with pytest.raises(ComposerError):
         composer.load("bundle.yaml", variant="odd")
 
 
 def test_a_node_that_reads_itself():
-    assert said(BUNDLE, ("{x: $mel}", "{x: $soft}")) == [
+    assert messages(BUNDLE, ("{x: $mel}", "{x: $soft}")) == [
         "bundle.yaml:14:32: W206 'soft' reads itself\n"
         "    hint: a node can use only values defined above it"
     ]
@@ -151,7 +153,7 @@ def test_a_node_that_reads_itself():
 def test_one_slip_is_one_problem():
     first = "  words: {run: echo.embed, with: {ids: $asked.ids}}\n"
     second = "  embeds: {run: scatter, with: {base: $words, at: $asked.slots, values: $soft}}\n"
-    (found,) = said(BUNDLE.replace(first + second, second + first))
+    (found,) = messages(BUNDLE.replace(first + second, second + first))
     assert " W206 '$words' is not defined above this node" in found
 
 
@@ -165,7 +167,7 @@ def test_one_slip_is_one_problem():
 def test_facts_that_are_none(facts, why, monkeypatch):
     monkeypatch.setattr(Odd, "facts", classmethod(lambda cls, spec, headers: facts()))
     text = BUNDLE.replace("  echo:", "  odd: {use: fake.odd}\n  echo:")
-    assert said(text) == [
+    assert messages(text) == [
         f"bundle.yaml:8:8: W223 fake.odd failed to describe itself: TypeError: {why}"
     ]
 

@@ -143,6 +143,6 @@ def test_what_the_guide_names_is_there():
     assert set(Spec.__dataclass_fields__) <= named
     assert set(Facts.__dataclass_fields__) <= named
     assert {name for name in vars(Decoder) if name[0] != "_"} <= named
-    told = {"requires", "accepts", "placement_keys", "backend", "facts", "load"}
-    assert told <= named & set(vars(Component))
+    shown = {"requires", "accepts", "placement_keys", "backend", "facts", "load"}
+    assert shown <= named & set(vars(Component))
     assert {"compile"} <= named & set(vars(Backend))

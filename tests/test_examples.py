@@ -31,14 +31,14 @@ PARTS = {
 
 
 def test_the_quickstart_of_the_release(inference):
-    *_, said = map(json.loads, (MINI / "clips" / "references.jsonl").read_text().splitlines())
-    clip = MINI / "clips" / said["audio"]
+    *_, messages = map(json.loads, (MINI / "clips" / "references.jsonl").read_text().splitlines())
+    clip = MINI / "clips" / messages["audio"]
     with inference.load_pipeline(**PARTS) as pipeline:
         text = inference.transcribe_with_pipeline(pipeline, clip, max_tokens=128)
         cut = inference.transcribe_with_pipeline(pipeline, clip, max_tokens=2)
     with composer.load(MINI) as bundle:
         assert text == bundle.run(task="transcribe", audio=clip).text
-    assert text == said["text"]
+    assert text == messages["text"]
     assert len(cut) < len(text)
 
 

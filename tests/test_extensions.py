@@ -181,9 +181,9 @@ def path(acme, tmp_path):
 def test_without_the_package_there_is_nothing_of_it(tmp_path):
     assert "acme" not in registry.backends()
     assert "turn" not in registry.operators()
-    with pytest.raises(composer.ComposerError) as refused:
+    with pytest.raises(composer.ComposerError) as error_text:
         composer.load(write(tmp_path, BUNDLE))
-    message = str(refused.value)
+    message = str(error_text.value)
     assert "there is no component kind 'acme.double'" in message
     assert "W202 'turn' is neither an operator nor a component" in message
 

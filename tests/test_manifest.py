@@ -53,7 +53,7 @@ def bundle(**changes) -> Path:
     return path
 
 
-def refused(path, variant=None):
+def error_text(path, variant=None):
     with pytest.raises(ComposerError) as caught:
         read_manifest(path, variant)
     return str(caught.value)
@@ -143,7 +143,7 @@ def test_json_is_read_too():
         '{"composer": 1, "name": "tiny", "components": {},\n'
         ' "graph": {"a": {"run": "fill", "wiht": {}}}, "outputs": {"a": "$a"}}'
     )
-    assert refused(Path(".")) == (
+    assert error_text(Path(".")) == (
         "bundle.json:2:33: M121 unknown key 'wiht' in graph.a; did you mean 'with'?\n"
         "    hint: keys here: run, with"
     )
@@ -152,13 +152,13 @@ def test_json_is_read_too():
 def test_a_folder_must_hold_one_manifest():
     folder = Path("x")
     folder.mkdir()
-    assert refused(folder) == (
+    assert error_text(folder) == (
         "x: M100 this folder has no bundle.yaml\n    hint: give the manifest's file, or write one"
     )
     bundle().rename(folder / "bundle.yaml")
     assert isinstance(read_manifest(folder), Manifest)
     (folder / "bundle.json").write_text("{}")
-    assert refused(folder) == (
+    assert error_text(folder) == (
         "x: M100 this folder has both bundle.yaml and bundle.json\n    hint: keep one of them"
     )
 
@@ -513,32 +513,32 @@ INPUTS = "\n    hint: choose from: audio, text, ids, mask, image, tensor"
     ],
 )
 def test_what_is_refused(key, value, message):
-    assert refused(bundle(**{key: value})) == f"b.yaml:{message}"
+    assert error_text(bundle(**{key: value})) == f"b.yaml:{message}"
 
 
 @pytest.mark.parametrize("scale", ["1000.5", "-1e30"])
 def test_an_adapter_scale_has_a_range(scale):
     component = f"{{d: {{use: x, adapters: {{a: {{weights: r/x, scale: {scale}}}}}}}}}"
     bound = {"1000.5": "at most 1000, not 1000.5", "-1e30": "at least -1000, not -1e+30"}[scale]
-    assert refused(bundle(sources="{r: ./}", components=component)) == (
+    assert error_text(bundle(sources="{r: ./}", components=component)) == (
         f"b.yaml:7:62: M124 components.d.adapters.a.scale must be {bound}"
     )
 
 
 def test_long_texts_are_refused():
     component = f"{{d: {{use: x, config: {{template: {'x' * 65_537}}}}}}}"
-    assert refused(bundle(components=component)) == (
+    assert error_text(bundle(components=component)) == (
         "b.yaml:6:45: M130 the text in components.d.config.template "
         "is longer than 65536 characters\n"
         "    hint: keep long texts in a file of the source"
     )
-    assert "M130 a name in outputs is longer than 64" in refused(
+    assert "M130 a name in outputs is longer than 64" in error_text(
         bundle(outputs=f"{{{'m' * 65}: $mel}}")
     )
 
 
 def test_all_problems_come_at_once_in_file_order():
-    lines = refused(
+    lines = error_text(
         bundle(name="A", components="{D: {uses: x}}", inputs="{a: 3}", outputs="{a: b}")
     ).splitlines()
     found = [line for line in lines if not line.startswith(" ")]
@@ -548,21 +548,23 @@ def test_all_problems_come_at_once_in_file_order():
 
 def test_an_unknown_variant_is_named_with_its_neighbours():
     path = bundle(variants="{small: {}, large: {}}")
-    assert refused(path, "smal") == (
+    assert error_text(path, "smal") == (
         "b.yaml:7:1: M132 there is no variant 'smal'; did you mean 'small'?\n"
         "    hint: variants: small, large"
     )
-    assert "hint: variants: none" in refused(bundle(), "x")
+    assert "hint: variants: none" in error_text(bundle(), "x")
 
 
 def test_a_fault_in_a_variant_is_placed_there():
     path = bundle(variants="{small: {components: {features: {presicion: float16}}}}")
     assert read_manifest(path).variants == ("small",)
-    assert refused(path, "small").startswith(
+    assert error_text(path, "small").startswith(
         "b.yaml:7:44: M121 unknown key 'presicion' in components.features; did you mean"
     )
     path = bundle(variants="{small: {outputs: null}}")
-    assert refused(path, "small").startswith("b.yaml:1:1: M122 the bundle needs the key 'outputs'")
+    assert error_text(path, "small").startswith(
+        "b.yaml:1:1: M122 the bundle needs the key 'outputs'"
+    )
 
 
 @pytest.mark.parametrize(
@@ -650,7 +652,7 @@ def test_a_page_shows_what_its_example_gives(page):
         return
     path = Path(f"bundle.{example[1]}")
     path.write_text(example[2], "utf-8")
-    assert refused(path, "smal" if page.stem == "M132" else None) == example[3]
+    assert error_text(path, "smal" if page.stem == "M132" else None) == example[3]
     assert page.stem in example[3]
 
 

@@ -145,9 +145,9 @@ def clips(name):
 
 
 def problems(run, *arguments, **given):
-    with pytest.raises(ComposerError) as refused:
+    with pytest.raises(ComposerError) as error_text:
         run(*arguments, **given)
-    return [problem.code for problem in refused.value.problems], str(refused.value)
+    return [problem.code for problem in error_text.value.problems], str(error_text.value)
 
 
 def test_every_length_has_as_many_slots_as_rows(mega):
@@ -179,9 +179,9 @@ def test_how_often_a_formula_of_milliseconds_is_off_by_one():
 def test_one_row_less_is_refused(mega):
     made = mega.run(audio=noise(1), **ASKED).taps
     fed = {name: made[name] for name in ("asked.ids", "asked.slots")}
-    codes, said = problems(mega.run, audio=noise(1), feed={**fed, "soft": made["soft"][:-1]})
+    codes, messages = problems(mega.run, audio=noise(1), feed={**fed, "soft": made["soft"][:-1]})
     assert codes == ["R502"]
-    assert "scatter has 12 rows of values for 13 marked positions" in said
+    assert "scatter has 12 rows of values for 13 marked positions" in messages
 
 
 def test_clips_in_flight_are_what_each_is_alone(mega):
@@ -210,9 +210,9 @@ def test_kept_rows_are_not_other_audios(mega):
     one, other = (composer.read_audio(clip).resample(RATE).samples for clip in (first, second))
     size = min(len(one), len(other))
     keep = {"answer": {"reuse_cache": True}}
-    said = [mega.run(audio=(each[:size], RATE), options=keep).text for each in (one, other)]
-    assert said == [mega.run(audio=(each[:size], RATE)).text for each in (one, other)]
-    assert said[0] != said[1]
+    messages = [mega.run(audio=(each[:size], RATE), options=keep).text for each in (one, other)]
+    assert messages == [mega.run(audio=(each[:size], RATE)).text for each in (one, other)]
+    assert messages[0] != messages[1]
 
 
 def test_a_prompt_without_a_place_for_speech(copied):
@@ -223,9 +223,9 @@ def test_a_prompt_without_a_place_for_speech(copied):
     mute = whole.replace("{speech}", "").replace("speech: $soft, ", "")
     path.write_text(mute)
     with composer.load(path) as bundle:
-        codes, said = problems(bundle.run, audio=noise(1))
+        codes, messages = problems(bundle.run, audio=noise(1))
     assert codes == ["R502"]
-    assert "scatter has 13 rows of values for 0 marked positions" in said
+    assert "scatter has 13 rows of values for 0 marked positions" in messages
     deaf = re.sub(r"  embeds: .*\n", "", mute).replace("embeds: $embeds", "embeds: $words")
     path.write_text(deaf)
     (warning,) = composer.check(path).problems
@@ -254,9 +254,9 @@ def test_audio_beyond_what_the_model_hears_is_refused(copied):
     assert text in whole
     path.write_text(whole.replace(text, "audio"))
     with composer.load(path) as bundle:
-        codes, said = problems(bundle.run, task="transcribe", audio=noise(9.5))
+        codes, messages = problems(bundle.run, task="transcribe", audio=noise(9.5))
     assert codes == ["R521"]
-    assert "<samples> lasts 9.50 s, but the features cover 9 s" in said
+    assert "<samples> lasts 9.50 s, but the features cover 9 s" in messages
 
 
 def test_a_missing_tensor_is_refused(copied):
@@ -271,9 +271,9 @@ def test_a_missing_tensor_is_refused(copied):
     assert len(kept) == len(tensors) - 1
     assert isinstance(tensors[missing], torch.Tensor)
     save_file(kept, path, metadata={"format": "mlx"})
-    codes, said = problems(composer.load, folder)
+    codes, messages = problems(composer.load, folder)
     assert all(code[0] in "WS" for code in codes)
-    assert missing in said
+    assert missing in messages
 
 
 def test_a_stray_file_is_refused_or_not_read(copied, mega):
@@ -288,19 +288,19 @@ def test_a_stray_file_is_refused_or_not_read(copied, mega):
     (weights / "model.safetensors.index.json").unlink()
     with composer.load(folder) as bundle:
         assert bundle.run(audio=clip).text == mega.run(audio=clip).text
-    told = [each for each in composer.check(folder).problems if each.code == "L330"]
-    assert "takes model.safetensors, not a-stray.safetensors" in str(told)
+    shown = [each for each in composer.check(folder).problems if each.code == "L330"]
+    assert "takes model.safetensors, not a-stray.safetensors" in str(shown)
     (weights / "model.safetensors").rename(weights / "weights.safetensors")
-    codes, said = problems(composer.load, folder)
+    codes, messages = problems(composer.load, folder)
     assert codes == ["S432"]
-    assert "has 2 safetensors files and no index: a-stray.safetensors, weights.saf" in said
+    assert "has 2 safetensors files and no index: a-stray.safetensors, weights.saf" in messages
 
 
 @pytest.mark.parametrize("language", ["en", "zh", "EN", "english", "Klingon"])
 def test_a_code_is_no_language(mega, language):
-    codes, said = problems(mega.run, audio=noise(1), language=language)
+    codes, messages = problems(mega.run, audio=noise(1), language=language)
     assert codes == ["R527"]
-    assert f"'{language}' is not a language of this model" in said
+    assert f"'{language}' is not a language of this model" in messages
 
 
 @pytest.mark.parametrize(
@@ -343,10 +343,10 @@ def test_a_stream_says_all_of_it(mega):
     for language in ("", "English"):
         given = {"audio": clips("mega-asr-mini")[0], "language": language}
         stream = mega.stream(taps=["answer.text"], **given)
-        said = "".join(stream)
-        assert said == stream.result.taps["answer.text"]
-        assert mega.run(**given).text in said
-        assert said.startswith("language ") == (not language)
+        messages = "".join(stream)
+        assert messages == stream.result.taps["answer.text"]
+        assert mega.run(**given).text in messages
+        assert messages.startswith("language ") == (not language)
 
 
 def test_an_adapter_leaves_no_trace(elderwise):
@@ -365,9 +365,9 @@ def test_code_of_the_repository_is_not_run(copied, tmp_path):
     path = weights / "config.json"
     path.write_text(json.dumps({**json.loads(path.read_text()), "model_file": "own.py"}))
     (weights / "own.py").write_text(f"open({str(tmp_path / 'ran')!r}, 'w')")
-    codes, said = problems(composer.load, folder)
+    codes, messages = problems(composer.load, folder)
     assert codes == ["S470"]
-    assert "'model_file' runs 'own.py', Python code of the repository" in said
+    assert "'model_file' runs 'own.py', Python code of the repository" in messages
     assert not (tmp_path / "ran").exists()
 
 
@@ -411,9 +411,9 @@ def test_the_options_of_one_run_end_with_it(mega):
 
 def test_samples_need_their_rate(mega):
     samples, _ = noise(1)
-    codes, said = problems(mega.run, audio=samples)
+    codes, messages = problems(mega.run, audio=samples)
     assert codes == ["S481"]
-    assert "(samples, rate)" in said
+    assert "(samples, rate)" in messages
     rows = [
         len(mega.run(audio=(samples, rate), only=["mel", "soft"], taps=["soft"]).taps["soft"])
         for rate in (16_000, 8_000)

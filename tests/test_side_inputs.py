@@ -139,7 +139,7 @@ def write(tmp_path, *changes):
     return "bundle.yaml"
 
 
-def said(tmp_path, *changes):
+def messages(tmp_path, *changes):
     return [str(problem) for problem in composer.check(write(tmp_path, *changes)).problems]
 
 
@@ -164,7 +164,7 @@ def features():
 
 
 def test_features_of_several_layers_are_wired_like_anything_else(tmp_path):
-    assert said(tmp_path) == []
+    assert messages(tmp_path) == []
     wanted = forward(rows(), plain(), AT, features())
     last = answer(tmp_path, taps=["answer.last"]).taps["answer.last"]
     np.testing.assert_allclose(last, wanted, atol=1e-5)
@@ -178,20 +178,20 @@ def test_features_of_several_layers_are_wired_like_anything_else(tmp_path):
 
 
 def test_a_side_input_that_is_not_wired(tmp_path):
-    (found,) = said(tmp_path, (", deep: $seen.deep", ""))
+    (found,) = messages(tmp_path, (", deep: $seen.deep", ""))
     assert found.startswith(
         "bundle.yaml:16:3: W204 words.generate needs input 'deep', which is not wired"
     )
 
 
 def test_a_side_input_that_the_decoder_does_not_have(tmp_path):
-    (found,) = said(tmp_path, ("deep: $seen.deep}", "deep: $seen.deep, per_layer: $kinds}"))
+    (found,) = messages(tmp_path, ("deep: $seen.deep}", "deep: $seen.deep, per_layer: $kinds}"))
     assert "W203 words.generate has no input 'per_layer'" in found
 
 
 def test_placeholder_ids_that_reach_a_side_input(tmp_path):
-    assert said(tmp_path, ("{ids: $text}", "{ids: $ids}"), ("  text: {run: fill, with: {ids: $ids,"
-                " at: $at, value: 0}}\n", "")) == [
+    filled = "  text: {run: fill, with: {ids: $ids, at: $at, value: 0}}\n"
+    assert messages(tmp_path, ("{ids: $text}", "{ids: $ids}"), (filled, "")) == [
         "bundle.yaml:14:41: L301 warning: words.kinds reads $ids, which has placeholder ids "
         "where $rows has soft rows\n"
         "    hint: fill them first: {run: fill, with: {ids: $ids, at: $at, value: 0}}, with the id "
@@ -203,15 +203,17 @@ def test_placeholder_ids_that_reach_the_decoder_itself(tmp_path):
     """A decoder that looks its side input up by itself reads placeholders no less."""
     for ids, found in (("$text", []), ("$ids", ["warning: words.guess reads $ids"])):
         more = f"  guess: {{run: words.guess, with: {{embeds: $rows, ids: {ids}}}}}\noutputs:"
-        told = said(tmp_path, ("outputs:", more), ("$answer.ids}", "$answer.ids, last: $guess}"))
-        assert [each.partition(" L301 ")[2].partition(",")[0] for each in told] == found
+        shown = messages(
+            tmp_path, ("outputs:", more), ("$answer.ids}", "$answer.ids, last: $guess}")
+        )
+        assert [each.partition(" L301 ")[2].partition(",")[0] for each in shown] == found
 
 
 UNSCALED = ("emits: words.embed", "emits: words.embed_unscaled")
 
 
 def test_rows_of_another_space_are_converted_on_the_wire(tmp_path):
-    assert said(tmp_path, UNSCALED) == []
+    assert messages(tmp_path, UNSCALED) == []
     result = answer(tmp_path, UNSCALED, taps=["seen", "rows"])
     np.testing.assert_array_equal(result.taps["rows"], rows(SCALE))
     np.testing.assert_array_equal(result.taps["seen"], rows()[AT])
@@ -226,14 +228,14 @@ def test_the_plan_shows_a_conversion(tmp_path):
 
 
 def test_a_space_that_nothing_leads_to(tmp_path):
-    (found,) = said(tmp_path, ("emits: words.embed", "emits: words.kinds"))
+    (found,) = messages(tmp_path, ("emits: words.embed", "emits: words.kinds"))
     assert found.startswith(
         "bundle.yaml:14:61: W210 $seen is in the space 'words.kinds' but $base is in 'words.embed'"
     )
     # There is no way back either: `scaled` leads one way.
     changes = [UNSCALED, ("words.embed,", "words.embed_unscaled,"), ("emits: words.embed_unscaled",
                "emits: words.embed")]  # fmt: skip
-    (found,) = said(tmp_path, *changes)
+    (found,) = messages(tmp_path, *changes)
     assert "W210 $seen is in the space 'words.embed' but $base is in 'words.embed_unscaled'" in (
         found
     )

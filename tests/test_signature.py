@@ -33,8 +33,8 @@ class Speaker(Component, name="test.speaker"):
 
     @method(text="text", returns="text")
     def __call__(self, text: str, *, twice: bool = False, how: Speaking) -> str:
-        said = f"{text} at {how.rate}{'!' if how.loud else ''}"
-        return f"{said} {said}" if twice else said
+        messages = f"{text} at {how.rate}{'!' if how.loud else ''}"
+        return f"{messages} {messages}" if twice else messages
 
 
 def test_a_dataclass_stands_for_its_fields():

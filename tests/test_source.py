@@ -33,7 +33,7 @@ def written(tmp_path, monkeypatch):
     return write
 
 
-def refused(path):
+def error_text(path):
     with pytest.raises(ComposerError) as caught:
         read(path)
     return str(caught.value)
@@ -161,7 +161,7 @@ YAML = {
 @pytest.mark.usefixtures("loader")
 @pytest.mark.parametrize(("text", "message"), YAML.values(), ids=YAML)
 def test_what_yaml_is_refused(written, text, message):
-    assert refused(written(text)) == message
+    assert error_text(written(text)) == message
 
 
 JSON = {
@@ -225,7 +225,7 @@ JSON = {
 
 @pytest.mark.parametrize(("text", "message"), JSON.values(), ids=JSON)
 def test_what_json_is_refused(written, text, message):
-    assert refused(written(text, "b.json")) == message
+    assert error_text(written(text, "b.json")) == message
 
 
 HOSTILE = {
@@ -250,7 +250,7 @@ HOSTILE = {
 def test_a_hostile_file_is_refused_at_once(written, name, content, code):
     path = written(content, name)
     start = time.perf_counter()
-    message = refused(path)
+    message = error_text(path)
     assert f" {code} " in message
     assert message.count("\n") < 60
     assert time.perf_counter() - start < 3
@@ -259,15 +259,15 @@ def test_a_hostile_file_is_refused_at_once(written, name, content, code):
 def test_what_is_no_file_is_refused(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     os.mkfifo("pipe")
-    assert refused(Path("none.yaml")) == "none.yaml: M100 the file does not exist"
-    assert refused(Path("pipe")) == "pipe: M100 this is not a regular file"
-    assert refused(Path(".")) == ".: M100 this is not a regular file"
-    assert refused(Path("a\0b")).startswith("a\\0b: M100 cannot be read")
-    assert refused(Path("x" * 300)).endswith("M100 cannot be read: File name too long")
+    assert error_text(Path("none.yaml")) == "none.yaml: M100 the file does not exist"
+    assert error_text(Path("pipe")) == "pipe: M100 this is not a regular file"
+    assert error_text(Path(".")) == ".: M100 this is not a regular file"
+    assert error_text(Path("a\0b")).startswith("a\\0b: M100 cannot be read")
+    assert error_text(Path("x" * 300)).endswith("M100 cannot be read: File name too long")
 
 
 def test_the_size_is_told_with_the_limit(written):
-    assert refused(written(b" " * 262_145)) == (
+    assert error_text(written(b" " * 262_145)) == (
         "b.yaml: M101 larger than 256 KiB\n    hint: put weights and data into sources"
     )
 

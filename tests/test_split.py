@@ -99,14 +99,14 @@ def test_audio_is_resampled_before_it_is_cut(bundle):
     )
 
 
-def said(tmp_path, monkeypatch, *changes):
+def messages(tmp_path, monkeypatch, *changes):
     monkeypatch.chdir(tmp_path)
     write(tmp_path, BUNDLE, *changes)
     return [str(problem) for problem in composer.check("bundle.yaml").problems]
 
 
 def test_an_output_that_has_no_end_to_end(tmp_path, monkeypatch):
-    found = said(tmp_path, monkeypatch, SPLIT, ("$answer.text}", "$answer.text, rows: $soft}"))
+    found = messages(tmp_path, monkeypatch, SPLIT, ("$answer.text}", "$answer.text, rows: $soft}"))
     assert found == [
         "bundle.yaml:19:37: W225 $audio is split, and 'f32 N D @echo.embed' cannot be joined from "
         "its pieces\n    hint: texts can be joined, and tensors of one axis"
@@ -115,7 +115,7 @@ def test_an_output_that_has_no_end_to_end(tmp_path, monkeypatch):
 
 def test_only_audio_is_split(tmp_path, monkeypatch):
     change = ("default: hi}", "default: hi, split: {seconds: 3}}")
-    (found,) = said(tmp_path, monkeypatch, change)
+    (found,) = messages(tmp_path, monkeypatch, change)
     assert found == (
         "bundle.yaml:11:35: M135 inputs.said is text and takes no 'split'\n"
         "    hint: only audio is split"
@@ -124,7 +124,7 @@ def test_only_audio_is_split(tmp_path, monkeypatch):
 
 def test_one_input_is_split(tmp_path, monkeypatch):
     more = (SPLIT[0], SPLIT[1] + SPLIT[1].replace("audio:", "other:", 1))
-    (found,) = said(tmp_path, monkeypatch, more)
+    (found,) = messages(tmp_path, monkeypatch, more)
     assert found == (
         "bundle.yaml:11:24: M137 'audio' is already split, and a task can split only one "
         "input\n    hint: remove one"
@@ -195,5 +195,5 @@ def test_a_clip_says_another_channel_than_the_bundle(bundle):
 
 
 def test_a_text_has_no_channel(tmp_path, monkeypatch):
-    (found,) = said(tmp_path, monkeypatch, ("default: hi}", "default: hi, channel: left}"))
+    (found,) = messages(tmp_path, monkeypatch, ("default: hi}", "default: hi, channel: left}"))
     assert found.startswith("bundle.yaml:11:35: M135 inputs.said is text and takes no 'channel'")

@@ -136,17 +136,19 @@ def test_nearly_every_word_is_one_token(tokenizer: bpe.Tokenizer) -> None:
 @pytest.mark.parametrize("task", chat.TASKS, ids=lambda task: task.__name__)
 def test_exchanges_are_a_function_of_the_seed(task: object) -> None:
     assert task(Random(5)) == task(Random(5))  # type: ignore[operator]
-    said = {task(Random(seed))[0] for seed in range(60)}  # type: ignore[operator]
-    assert len(said) > 30 or task is chat.deaf
+    messages = {task(Random(seed))[0] for seed in range(60)}  # type: ignore[operator]
+    assert len(messages) > 30 or task is chat.deaf
 
 
 def test_replies_are_right() -> None:
     for seed in range(40):
-        said, reply = chat.read(Random(seed))
-        digits = [grammar.DIGITS[int(digit)] for digit in said.removeprefix("Read out: ").split()]
+        messages, reply = chat.read(Random(seed))
+        digits = [
+            grammar.DIGITS[int(digit)] for digit in messages.removeprefix("Read out: ").split()
+        ]
         assert reply == " ".join(digits)
-        said, reply = chat.repeat(Random(seed))
-        assert said == f"Repeat: {reply}"
+        messages, reply = chat.repeat(Random(seed))
+        assert messages == f"Repeat: {reply}"
         assert not grammar.is_held_out(reply)
     known = dict(chat.neighbour(Random(seed)) for seed in range(400))
     assert known["What comes after sunday?"] == "monday"
@@ -216,11 +218,11 @@ def test_batches_repeat_and_hold_what_is_said(recorded: Path, tokenizer: bpe.Tok
     assert torch.equal(first[7].mel, reusable_transcripts.mel)
     assert {batch.mel.shape[2] for batch in first} > {mels.WINDOW}
     entries = make.versions[0][0]
-    said = {tuple(tokenizer.encode(entry.text).ids) for entry in entries}
+    messages = {tuple(tokenizer.encode(entry.text).ids) for entry in entries}
     for batch in first[: len(entries) // 4]:
         assert batch.mel.shape[2] == 2 * batch.phones.shape[1] == 30 * batch.rows.shape[1]
         for one in batch.rows:
-            assert tuple(token for token in one.flatten().tolist() if token != text.PAD) in said
+            assert tuple(token for token in one.flatten().tolist() if token != text.PAD) in messages
 
 
 def test_rows_on_disk_are_the_encoder_s(recorded: Path, tokenizer: bpe.Tokenizer) -> None:

@@ -14,9 +14,11 @@ TABLE = HERE / "broken_bundles.txt"
 def cases():
     """Read the table: the manifest, what is replaced, what replaces it, and the words."""
     for block in TABLE.read_text().split("=== ")[1:]:
-        manifest, old, new, *said = block.splitlines()
+        manifest, old, new, *messages = block.splitlines()
         old, new = (line[2:].replace("\\n", "\n").replace("\\\n", "\\n") for line in (old, new))
-        yield pytest.param(manifest, old, new, "\n".join(said).rstrip(), id=f"{manifest}: {new}")
+        yield pytest.param(
+            manifest, old, new, "\n".join(messages).rstrip(), id=f"{manifest}: {new}"
+        )
 
 
 @pytest.fixture(scope="module")
@@ -34,11 +36,11 @@ def said_of(manifest, text, sources, tmp_path, monkeypatch):
     return "\n".join(map(str, report.problems))
 
 
-@pytest.mark.parametrize(("manifest", "old", "new", "said"), list(cases()))
-def test_a_broken_bundle(manifest, old, new, said, sources, tmp_path, monkeypatch):
+@pytest.mark.parametrize(("manifest", "old", "new", "messages"), list(cases()))
+def test_a_broken_bundle(manifest, old, new, messages, sources, tmp_path, monkeypatch):
     text = (HERE / "manifests" / f"{manifest}.yaml").read_text()
     assert old in text
-    assert said_of(manifest, text.replace(old, new, 1), sources, tmp_path, monkeypatch) == said
+    assert said_of(manifest, text.replace(old, new, 1), sources, tmp_path, monkeypatch) == messages
 
 
 def test_there_are_sixty_of_them():
@@ -75,8 +77,8 @@ def test_all_problems_come_at_once_in_file_order(sources, tmp_path, monkeypatch)
     for old, new in (("mels: 128", "mels: 80"), ("$sfot", "$sfot"), ("{x: $heard}", "{x: $herd}"),
                      (", value: 0}", "}"), ("use: mlx.stack", "use: mlx.stak")):  # fmt: skip
         text = text.replace(old, new)
-    said = said_of("elderwise", text, sources, tmp_path, monkeypatch).splitlines()
-    heads = [line.split(" ")[:2] for line in said if not line.startswith(" ")]
+    messages = said_of("elderwise", text, sources, tmp_path, monkeypatch).splitlines()
+    heads = [line.split(" ")[:2] for line in messages if not line.startswith(" ")]
     assert heads == [
         ["bundle.yaml:13:10:", "W212"],
         ["bundle.yaml:35:51:", "W209"],

@@ -101,7 +101,7 @@ def test_a_process_that_fails_ends_the_benchmark() -> None:
 
 
 def test_a_run_is_held_against_its_weights(capsys: pytest.CaptureFixture[str]) -> None:
-    told = {
+    shown = {
         "bytes": {"encoder": 1e9, "prompt": 0},
         "load": 1.0,
         "load_seconds": {"encoder": 1.0},
@@ -111,7 +111,7 @@ def test_a_run_is_held_against_its_weights(capsys: pytest.CaptureFixture[str]) -
         "tokens": 8,
     }
     for peak, verdict in ((1_450_000_000, "within"), (1_451_000_000, "ABOVE")):
-        real_size.report("a line", json.loads(json.dumps(told)), peak)
+        real_size.report("a line", json.loads(json.dumps(shown)), peak)
         assert f"= 1.45 of 1.00 GB of weights, {verdict} 1.45 GB" in capsys.readouterr().out
 
 

@@ -158,8 +158,8 @@ def test_what_cannot_be_timed_is_told(
     monkeypatch.undo()
     monkeypatch.setattr(table, "python_of", lambda name: None)
     table.hold("absent", ours, MODEL, {"tokens": 3}, want, 2)  # type: ignore[arg-type]
-    told = "   absent: not installed: benchmarks/peers/setup absent\n"
-    assert capsys.readouterr().out == told
+    shown = "   absent: not installed: benchmarks/peers/setup absent\n"
+    assert capsys.readouterr().out == shown
 
 
 def test_each_peer_is_timed_against_composer_and_gone_before_the_next(
@@ -188,8 +188,8 @@ def test_each_peer_is_timed_against_composer_and_gone_before_the_next(
 def test_an_unknown_model_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit):
         table.main(["llama"])
-    told = "there is no model llama; there are qwen3, gemma4, qwen3-asr, gemma4-audio"
-    assert told in capsys.readouterr().err
+    shown = "there is no model llama; there are qwen3, gemma4, qwen3-asr, gemma4-audio"
+    assert shown in capsys.readouterr().err
     with pytest.raises(SystemExit):
         table.main(["qwen3", "--peers", "mlx-lm", "vllm"])
     assert "there is no peer vllm" in capsys.readouterr().err

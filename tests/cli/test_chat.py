@@ -290,8 +290,8 @@ def test_an_interrupt_stops_the_answer_and_keeps_what_was_said(terminal):
     here.type("hi\n")
     here.until("[2] 1 2")
     here.interrupt()
-    said = "[2] 1 2" + here.until("\n> ")
-    words = len(said.split()) - 1
+    messages = "[2] 1 2" + here.until("\n> ")
+    words = len(messages.split()) - 1
     assert 3 <= words < 30
     here.type("abc\n")
     here.until(f"[{2 + words + 3}] 1")  # it has read what was said

@@ -54,9 +54,9 @@ def tiny(tmp_path_factory):
     state = transformers.Qwen3ForCausalLM(config).state_dict()
     state.pop("lm_head.weight")
     save_file(state, folder / "lm" / "model.safetensors", metadata={"format": "mlx"})
-    said = json.loads(config.to_json_string())
+    messages = json.loads(config.to_json_string())
     (folder / "lm" / "config.json").write_text(
-        json.dumps({"rope_theta": 10000.0, **{k: v for k, v in said.items() if v is not None}})
+        json.dumps({"rope_theta": 10000.0, **{k: v for k, v in messages.items() if v is not None}})
     )
     vocabulary = {token: id for id, token in enumerate([*CONTROL, *LETTERS])}
     tokenizer = Tokenizer(models.BPE(vocabulary, []))

@@ -86,8 +86,8 @@ def test_json_junit_and_dumps(cli):
         cli("tap", "two.yaml", "-i", "audio=clip.wav", "-o", f"{name}.safetensors", *variant)
     given = ("diff", "a.safetensors", "b.safetensors")
     code, out, _ = cli(*given, "--json", "--junit", "junit.xml")
-    said = json.loads(out)
-    assert (code, said["first"]) == (1, "answer_steps")
+    messages = json.loads(out)
+    assert (code, messages["first"]) == (1, "answer_steps")
     assert ElementTree.parse("junit.xml").getroot().get("failures") == "1"
     code, out, _err = cli("diff", "a.safetensors", "b.safetensors", "--skip", "answer_*")
     assert out.splitlines()[-5:] == [
@@ -126,7 +126,7 @@ def test_a_dump_can_be_fed(cli):
 
 
 @pytest.mark.parametrize(
-    ("arguments", "said"),
+    ("arguments", "messages"),
     [
         (("ref.safetensors", "tiny.yaml"), "ref.safetensors: R542 the file does not exist"),
         (("clip.wav", "tiny.yaml"), "clip.wav"),
@@ -143,8 +143,8 @@ def test_a_dump_can_be_fed(cli):
         (("tiny.yaml", "tiny.yaml"), "R541 input 'audio' (audio) is not given"),
     ],
 )
-def test_what_cannot_be_held(cli, arguments, said):
+def test_what_cannot_be_held(cli, arguments, messages):
     code, _out, err = cli("diff", *arguments)
     assert code in (2, 3)
-    assert said in " ".join(err.split())
+    assert messages in " ".join(err.split())
     assert "Traceback" not in err

@@ -29,9 +29,9 @@ def bundle(tmp_path):
 def data(tmp_path, clip):
     """Write clips whose number of frames decides the transcripts, with their references."""
 
-    def make(*said, name="data.jsonl", **more):
+    def make(*messages, name="data.jsonl", **more):
         rows = []
-        for number, (frames, text) in enumerate(said):
+        for number, (frames, text) in enumerate(messages):
             clip(f"c{number}.wav", frames)
             rows.append({"audio": f"c{number}.wav", "text": text, **more})
         path = tmp_path / name

@@ -14,7 +14,7 @@ CLIPS = sorted((MINI / "clips").glob("*.flac"))[:2]
 
 
 @pytest.fixture(scope="module")
-def said():
+def messages():
     lines = (MINI / "clips" / "references.jsonl").read_text("utf-8").splitlines()
     entries = [json.loads(line) for line in lines]
     return {entry.get("audio") or entry["audio_filepath"]: entry["text"] for entry in entries}
@@ -41,14 +41,14 @@ def test_options_place_the_parts_that_read_them(cli):
     assert cli(*call, *options) == cli(*call)
 
 
-def test_transcribe(cli, said, tmp_path):
+def test_transcribe(cli, messages, tmp_path):
     code, out, err = cli("transcribe", "mega-asr-mini", *CLIPS)
     assert (code, err) == (0, "")
     texts = out.splitlines()
     assert len(texts) == len(CLIPS)
     for clip, text in zip(CLIPS, texts, strict=True):
         # The miniature may mishear a word, and no more.
-        assert SequenceMatcher(None, text.split(), said[clip.name].split()).ratio() > 0.85
+        assert SequenceMatcher(None, text.split(), messages[clip.name].split()).ratio() > 0.85
 
 
 def test_run_streams_the_same_words(cli):

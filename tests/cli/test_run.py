@@ -69,7 +69,7 @@ def test_json_of_what_fails(cli, bundle, clip, tmp_path):
     call = ["run", bundle, "-i", f"audio={clip()}"]
     no_file = tmp_path / "no" / "taps.safetensors"
     (tmp_path / "refused").mkdir()
-    refused = write(tmp_path / "refused", BUNDLE, ("$asked.slots", "$slot"))
+    error_text = write(tmp_path / "refused", BUNDLE, ("$asked.slots", "$slot"))
     for arguments, name, problem in (
         ([*call, "--feed", loud], "fake-asr", "R500"),
         (["run", bundle, "-i", f"audio={tmp_path}/none.wav"], "fake-asr", "S480"),
@@ -78,7 +78,7 @@ def test_json_of_what_fails(cli, bundle, clip, tmp_path):
         ([*call, "--task", "chat"], "fake-asr", "R543"),
         ([*call, "--variant", "no"], str(bundle), "M132"),
         (["run", "no-such"], "no-such", "S474"),
-        (["run", refused], "fake-asr", "W206"),
+        (["run", error_text], "fake-asr", "W206"),
     ):
         code, out, err = cli(*arguments, "--json")
         found = json.loads(out)

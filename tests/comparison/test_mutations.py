@@ -237,9 +237,9 @@ def test_a_missing_stage_is_a_fault_unless_it_is_skipped(reference):
     lost, more = against_dump(reference, short), against_dump(short, reference)
     assert (lost.first.name, lost.first.own.faults) == ("soft", ("missing",))
     assert (more.first.name, more.first.own.faults) == ("soft", ("missing in the reference",))
-    told = against_dump(reference, short, skip=["so*"])
-    assert told.ok
-    assert told.skipped == ("soft",)
+    shown = against_dump(reference, short, skip=["so*"])
+    assert shown.ok
+    assert shown.skipped == ("soft",)
 
 
 @pytest.mark.parametrize(

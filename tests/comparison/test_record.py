@@ -79,14 +79,14 @@ def test_a_model_of_transformers_answers_step_by_step():
     given = {"input_ids": ids, "attention_mask": torch.ones_like(ids)}
     kept = Recorder()
     with torch.no_grad():
-        said = kept.generate(model, given, max_new_tokens=6, pad_token_id=0)
-        logits = model(torch.cat([ids, torch.tensor([said])], 1)).logits[0]
+        messages = kept.generate(model, given, max_new_tokens=6, pad_token_id=0)
+        logits = model(torch.cat([ids, torch.tensor([messages])], 1)).logits[0]
     steps = kept.stages["answer_steps"]
-    assert len(said) == 6
-    assert kept.stages["answer.ids"].value.tolist() == said == steps.value.argmax(1).tolist()
+    assert len(messages) == 6
+    assert kept.stages["answer.ids"].value.tolist() == messages == steps.value.argmax(1).tolist()
     np.testing.assert_allclose(steps.value, logits[2:-1].numpy(), atol=1e-5)
     # One that ends it is no part of it, and has no step.
-    ended, end = Recorder(), said[3]
+    ended, end = Recorder(), messages[3]
     again = ended.generate(model, given, max_new_tokens=6, pad_token_id=0, eos_token_id=end)
-    assert again == said[: said.index(end)]
+    assert again == messages[: messages.index(end)]
     assert len(ended.stages["answer_steps"].value) == len(again)

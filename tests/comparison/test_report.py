@@ -40,10 +40,14 @@ def test_a_table_says_where_it_begins():
 
 
 def test_json_and_junit_say_the_same():
-    said = as_json(FOUND)
-    assert (said["ok"], said["first"], said["skipped"]) == (False, "soft", ["asked.text"])
-    assert [each["ok"] for each in said["stages"]] == [True, False, False]
-    assert json.loads(json.dumps(said)) == said
+    messages = as_json(FOUND)
+    assert (messages["ok"], messages["first"], messages["skipped"]) == (
+        False,
+        "soft",
+        ["asked.text"],
+    )
+    assert [each["ok"] for each in messages["stages"]] == [True, False, False]
+    assert json.loads(json.dumps(messages)) == messages
     suite = ElementTree.fromstring(junit(FOUND, "composer diff tiny"))
     assert {k: suite.get(k) for k in ("tests", "failures", "skipped")} == {
         "tests": "4", "failures": "2", "skipped": "1"
@@ -159,7 +163,7 @@ def test_a_dump_comes_back_as_it_was(tmp_path):
         assert (found.dtype, found.axes, found.floor) == (stage.dtype, stage.axes, stage.floor)
 
 
-def refused(path):
+def error_text(path):
     with pytest.raises(ComposerError) as caught:
         read_dump(path)
     return str(caught.value)
@@ -168,7 +172,7 @@ def refused(path):
 def test_what_is_no_dump_is_refused(tmp_path):
     path = tmp_path / "x.safetensors"
     path.write_bytes(pack_values({"x": np.zeros(2)}, {}))
-    assert refused(path) == (
+    assert error_text(path) == (
         f"{path}: R548 this file is not a dump\n    hint: write one with composer tap"
     )
     for text, why in (
@@ -179,7 +183,7 @@ def test_what_is_no_dump_is_refused(tmp_path):
         ("[" * 10**5, "maximum recursion depth"),
     ):
         path.write_bytes(pack_values({"x": np.zeros(2)}, {KEY: text}))
-        assert f"R548 this dump cannot be read: {why}" in refused(path)
+        assert f"R548 this dump cannot be read: {why}" in error_text(path)
 
 
 TRUE = {"dtype": "f32", "axes": ["T", "D"], "along": 1, "floor": None}
@@ -213,11 +217,11 @@ def test_a_description_that_does_not_fit_is_refused(tmp_path, change, why):
         if fits:
             assert read_dump(path).stages["x"].along == 1
         else:
-            told = refused(path)
-            assert (why if about == {} else "or no description of them") in told
+            shown = error_text(path)
+            assert (why if about == {} else "or no description of them") in shown
 
 
 def test_a_dump_has_stages(tmp_path):
     path = tmp_path / "x.safetensors"
     path.write_bytes(Dump({}).pack())
-    assert "R548 this dump cannot be read: it has no stages" in refused(path)
+    assert "R548 this dump cannot be read: it has no stages" in error_text(path)

@@ -108,10 +108,10 @@ def test_the_same_bytes_pass_without_any_tolerance():
 
 
 def test_long_texts_are_shown_where_they_part():
-    said = "friday the nineteenth of october twenty fifteen at eleven"
-    (fault,) = compare(f"{said} ", said).faults
+    messages = "friday the nineteenth of october twenty fifteen at eleven"
+    (fault,) = compare(f"{messages} ", messages).faults
     assert fault == ("'...ty fifteen at eleven ', not '...ty fifteen at eleven' at character 58")
-    (fault,) = compare(said.replace("october", "October"), said).faults
+    (fault,) = compare(messages.replace("october", "October"), messages).faults
     assert fault.startswith("'...y the nineteenth of October twenty")
     assert compare("a", "b").faults == ("'a', not 'b'",)
 
@@ -215,12 +215,12 @@ def test_settings_that_differ_are_told(path, reference):
     few = {"answer": {"max_tokens": 3}}
     found = held(reference, path, options=few)
     assert not found.ok
-    said = "settings.answer.max_tokens: 6 in the reference, 3 here"
-    assert said in table(found).splitlines()
-    told = as_json(found)
-    assert told["reference"]["settings"]["answer"]["max_tokens"] == 6
-    assert told["held"]["settings"]["answer"]["max_tokens"] == 3
-    assert told["held"]["bundle"]["name"] == "tiny"
+    messages = "settings.answer.max_tokens: 6 in the reference, 3 here"
+    assert messages in table(found).splitlines()
+    shown = as_json(found)
+    assert shown["reference"]["settings"]["answer"]["max_tokens"] == 6
+    assert shown["held"]["settings"]["answer"]["max_tokens"] == 3
+    assert shown["held"]["bundle"]["name"] == "tiny"
 
 
 def test_what_either_does_not_say_is_not_told():
@@ -231,8 +231,8 @@ def test_what_either_does_not_say_is_not_told():
 
 def test_each_stage_says_what_was_allowed(path, reference):
     gate = Gate(Tolerance.scaled(0.01))
-    told = as_json(held(reference, path, gate=gate))
-    allowed = {each["stage"]: each["own"]["allowed"] for each in told["stages"]}
+    shown = as_json(held(reference, path, gate=gate))
+    allowed = {each["stage"]: each["own"]["allowed"] for each in shown["stages"]}
     assert allowed["soft"] == {"l2": 0.01, "peak": 0.1, "gain": 0.01, "angle": 0.01, "zero": 0.01}
     assert allowed["asked.ids"] is None
 

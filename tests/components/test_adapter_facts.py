@@ -44,7 +44,7 @@ def read(place, home, scale=None, dead=(), model="lm"):
     return read_adapters(spec, Headers(), targets, dead)["speech"]
 
 
-def refused(place, home, scale=None, **more):
+def error_text(place, home, scale=None, **more):
     with pytest.raises(ComposerError) as caught:
         read(place, home, scale, **more)
     return str(caught.value)
@@ -249,16 +249,16 @@ BAD = {
 }
 
 
-@pytest.mark.parametrize(("weights", "config", "said"), BAD.values(), ids=BAD)
-def test_an_adapter_that_does_not_belong_to_its_decoder(tmp_path, home, weights, config, said):
-    assert refused(write_adapter(tmp_path / "lora", weights, config), home) == said
+@pytest.mark.parametrize(("weights", "config", "messages"), BAD.values(), ids=BAD)
+def test_an_adapter_that_does_not_belong_to_its_decoder(tmp_path, home, weights, config, messages):
+    assert error_text(write_adapter(tmp_path / "lora", weights, config), home) == messages
 
 
 def test_another_decoder_s_adapter_is_said_in_a_few_words(tmp_path, home):
     twice = {name: (2 * a, 2 * b) for name, (a, b) in MODULES.items()}
-    said = refused(write_adapter(tmp_path / "lora", matrices(twice), mlx_lm_config()), home)
-    assert said.count("W290") == 7
-    assert said.endswith(f"{FILE}: W290 8 more of these are not shown")
+    messages = error_text(write_adapter(tmp_path / "lora", matrices(twice), mlx_lm_config()), home)
+    assert messages.count("W290") == 7
+    assert messages.endswith(f"{FILE}: W290 8 more of these are not shown")
 
 
 def test_a_quantized_decoder_shows_its_true_widths(tmp_path, home):
@@ -266,7 +266,7 @@ def test_a_quantized_decoder_shows_its_true_widths(tmp_path, home):
     assert len(read(place, home, model="lm4").pairs) == LAYERS * len(MODULES)
     wide = matrices({**MODULES, "self_attn.q_proj": (64, 128)})
     place = write_adapter(tmp_path / "lora", wide, mlx_lm_config())
-    assert refused(place, home, model="lm4") == (
+    assert error_text(place, home, model="lm4") == (
         f"{FILE}: W290 self_attn.q_proj: B gives 128 but the decoder's gives 64, in 4 modules\n"
         f"    adapter: {Q}.lora_b f32 [4, 128]\n"
         f"    decoder: repo/lm4: {Q}.weight u32 [64, 8] of 4 bits"
@@ -276,7 +276,7 @@ def test_a_quantized_decoder_shows_its_true_widths(tmp_path, home):
 def test_folders_that_hold_no_adapter_or_two(tmp_path, home):
     place = write_adapter(tmp_path / "lora", W, mlx_lm_config(), name="0000100_adapters")
     hint = "    hint: write the path of the adapter's file"
-    assert refused(place, home) == (
+    assert error_text(place, home) == (
         "repo/lora: W285 it holds neither adapters.safetensors nor adapter_model.safetensors\n"
         f"{hint}"
     )
@@ -284,7 +284,7 @@ def test_folders_that_hold_no_adapter_or_two(tmp_path, home):
     write_adapter(tmp_path / "lora", W, mlx_lm_config())
     assert read(place, home).weights == place / "adapters.safetensors"
     write_adapter(tmp_path / "lora", as_peft(W), peft_config(), "adapter_model")
-    assert refused(place, home) == (
+    assert error_text(place, home) == (
         "repo/lora: W285 it holds adapters.safetensors and adapter_model.safetensors\n" + hint
     )
 
@@ -308,7 +308,7 @@ def test_prefixes_are_those_of_whoever_wrote_it(tmp_path, home, prefix, peft):
 
 def test_a_prefix_of_something_else_is_no_layer(tmp_path, home):
     place = write_adapter(tmp_path / "lora", matrices(prefix="vision_tower."), mlx_lm_config())
-    assert refused(place, home) == (
+    assert error_text(place, home) == (
         f"{FILE}: W288 vision_tower is outside the decoder's layers, in 28 modules\n"
         "    adapter: vision_tower.layers.0.mlp.down_proj.lora_a f32 [96, 4]\n"
         f"{HAS}\n"
@@ -338,7 +338,7 @@ RELEASE = "repo/lora/lora_config.json"
 
 
 @pytest.mark.parametrize(
-    ("config", "said"),
+    ("config", "messages"),
     [
         (
             {"lora_rank": 16, "scale": 20.0},
@@ -369,19 +369,19 @@ RELEASE = "repo/lora/lora_config.json"
         ),
     ],
 )
-def test_the_release_s_config_that_contradicts(tmp_path, home, config, said):
+def test_the_release_s_config_that_contradicts(tmp_path, home, config, messages):
     place = write_adapter(tmp_path / "lora", W, config, beside="lora_config")
-    assert refused(place, home) == said
+    assert error_text(place, home) == messages
 
 
 def test_two_configs_must_both_agree(tmp_path, home):
     place = write_adapter(tmp_path / "lora", W, mlx_lm_config())
     write_adapter(tmp_path / "lora", W, {"rank": 8, "scale": 2.0}, beside="lora_config")
-    assert f"W289 the rank is 4, but {RELEASE} says 8" in refused(place, home)
+    assert f"W289 the rank is 4, but {RELEASE} says 8" in error_text(place, home)
 
 
 @pytest.mark.parametrize(
-    ("changes", "said"),
+    ("changes", "messages"),
     [
         ({"bias": "lora_only"}, "W286 bias is 'lora_only': the base's biases were trained too, "
          "which cannot be switched off exactly"),
@@ -413,10 +413,10 @@ def test_two_configs_must_both_agree(tmp_path, home):
         ({"target_modules": {}}, "W287 target_modules is '{}'; expected a list of names"),
     ],
 )  # fmt: skip
-def test_settings_of_peft_that_are_not_supported(tmp_path, home, changes, said):
+def test_settings_of_peft_that_are_not_supported(tmp_path, home, changes, messages):
     config = peft_config(**changes)
     place = write_adapter(tmp_path / "lora", as_peft(W), config, "adapter_model")
-    assert refused(place, home) == f"{CONFIG}: {said}"
+    assert error_text(place, home) == f"{CONFIG}: {messages}"
 
 
 @pytest.mark.parametrize(
@@ -436,7 +436,7 @@ def test_settings_of_peft_that_choose_modules(tmp_path, home, changes, layers, m
     assert (len(found.pairs), notes(found)) == (len(layers) * len(modules), [])
     if len(chosen) < len(W):
         write_adapter(tmp_path / "lora", as_peft(W), config, "adapter_model")
-        assert "are not meant to be there" in refused(place, home)
+        assert "are not meant to be there" in error_text(place, home)
 
 
 def test_a_pattern_is_not_run(tmp_path, home):
@@ -506,7 +506,7 @@ def test_dead_modules_are_dropped_and_counted(tmp_path, home):
 def test_dead_modules_alone_are_no_adapter(tmp_path, home):
     keys = {"self_attn.k_proj": MODULES["self_attn.k_proj"]}
     place = write_adapter(tmp_path / "lora", matrices(keys, (2, 3)), mlx_lm_config(2, keys=keys))
-    assert refused(place, home, dead=DEAD) == f"{FILE}: W292 it adapts nothing of this decoder"
+    assert error_text(place, home, dead=DEAD) == f"{FILE}: W292 it adapts nothing of this decoder"
 
 
 # In a bundle

@@ -65,9 +65,9 @@ def read(gemma):
 
 
 def test_a_conversation_is_what_the_tokenizer_reads_in_one_go(chat, read):
-    said = [("hi the model", "the user  asks"), ("why?\n\n", "so"), ("th", "e")]
+    messages = [("hi the model", "the user  asks"), ("why?\n\n", "so"), ("th", "e")]
     whole, history = "", None
-    for asked, answer in said:
+    for asked, answer in messages:
         turn = chat(text=asked, history=history)
         template = NEXT if whole else FIRST.replace("{before}", "")
         whole += template.replace("{text}", asked)

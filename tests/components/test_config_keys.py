@@ -53,7 +53,7 @@ def load(folder, ignore=()):
     return LanguageModel.load(asked, LanguageModel.facts(asked, Headers()), Placement())
 
 
-def refused(folder, **options):
+def error_text(folder, **options):
     with pytest.raises(ComposerError) as caught:
         LanguageModel.facts(spec(folder, **options), Headers())
     return str(caught.value)
@@ -136,7 +136,7 @@ def test_a_refusal_names_the_line_of_the_key(tmp_path):
     lines = {
         key: 1 + text[: text.index(f'"{key}"')].count("\n") for key in ("hidden_act", "clip_qkv")
     }
-    assert refused(folder) == (
+    assert error_text(folder) == (
         f"repo/lm/config.json:{lines['hidden_act']}:2: W257 mlx-lm's llama computes silu, and "
         "hidden_act is gelu\n"
         f"repo/lm/config.json:{lines['clip_qkv']}:2: W257 mlx-lm's llama does not read clip_qkv, "
@@ -173,7 +173,7 @@ def test_a_limit_with_scaling_is_the_scaled_one(tmp_path, rope, positions, spell
 
 
 @pytest.mark.parametrize(
-    ("changes", "said"),
+    ("changes", "messages"),
     [
         ({"rope_theta": 1e4}, "W241 rope_theta is 10000.0 and, in rope_parameters, 500000.0"),
         (
@@ -194,8 +194,8 @@ def test_a_limit_with_scaling_is_the_scaled_one(tmp_path, rope, positions, spell
         ),
     ],
 )
-def test_what_contradicts_itself_is_refused(tmp_path, changes, said):
-    assert said in refused(edited(FOREIGN[1], tmp_path, **changes))
+def test_what_contradicts_itself_is_refused(tmp_path, changes, messages):
+    assert messages in error_text(edited(FOREIGN[1], tmp_path, **changes))
 
 
 def test_lfm2_needs_no_block_dim(tmp_path):
@@ -204,8 +204,8 @@ def test_lfm2_needs_no_block_dim(tmp_path):
     config = {"model_type": "lfm2", "hidden_size": 32, "num_attention_heads": 2}
     made = convert_config(config, models, "lfm2", head=False)
     assert made.config["block_dim"] == 32
-    said = [problem.message for _, problem in made.problems]
-    assert "layer_types is missing, and mlx-lm's lfm2 needs it" in said
+    messages = [problem.message for _, problem in made.problems]
+    assert "layer_types is missing, and mlx-lm's lfm2 needs it" in messages
 
 
 @pytest.mark.parametrize(

@@ -115,11 +115,11 @@ def test_it_computes_what_mlx_lm_computes(pair, tmp_path):
     theirs.load_weights(list(mx.load(str(home / "lm" / "model.safetensors")).items()))
     parameters = {"rank": RANK, "scale": SCALE, "dropout": 0.0}
     parameters["keys"] = [f"{'self_attn' if n[0] in 'qkvo' else 'mlp'}.{n}" for n in TARGETS]
-    told = {"fine_tune_type": "lora", "num_layers": LAYERS, "lora_parameters": parameters}
+    shown = {"fine_tune_type": "lora", "num_layers": LAYERS, "lora_parameters": parameters}
     whole = mx.load(str(home / "speech" / "adapters.safetensors"))
     live = {n: v for n, v in whole.items() if n in matrices(model, dead=False)}
-    write_adapter(tmp_path / "live", live, told)
-    write_adapter(tmp_path / "dead", whole, told)
+    write_adapter(tmp_path / "live", live, shown)
+    write_adapter(tmp_path / "dead", whole, shown)
     with pytest.raises(ValueError, match="not an adapter parameter"):
         load_adapters(gemma4_text.Model(theirs.args), str(tmp_path / "dead"))
     load_adapters(theirs, str(tmp_path / "live"))
@@ -173,15 +173,15 @@ def test_speech_and_chat_over_one_set_of_weights(pair):
     alone = load(home)
     lm.adapters.switch(())
     modules = dict(lm.model.named_modules())
-    off, on, said = logits(lm), logits(lm, "speech"), greedy(lm, "speech")
+    off, on, messages = logits(lm), logits(lm, "speech"), greedy(lm, "speech")
     assert np.array_equal(off, logits(alone))
-    assert greedy(lm) == greedy(alone) != said
+    assert greedy(lm) == greedy(alone) != messages
     for number in range(1000):
         lm.adapters.switch(("speech",) if number % 2 == 0 else ())
     assert np.array_equal(logits(lm), off)
     assert all(module is modules[path] for path, module in lm.model.named_modules())
     assert np.array_equal(logits(lm, "speech"), on)
-    assert greedy(lm, "speech") == said
+    assert greedy(lm, "speech") == messages
     assert greedy(lm) == greedy(alone)
 
 
@@ -197,10 +197,12 @@ def test_prefill_in_chunks_has_its_adapters(pair, chunk, monkeypatch):
 def test_turns_over_a_kept_cache_have_their_own_adapters(pair):
     """A cache that was read under other adapters answers otherwise."""
     _, _, lm = pair
-    said, answers = IDS.tolist(), []
+    messages, answers = IDS.tolist(), []
     for on in ((), (), ("speech",), ("speech",), ()):
-        answers.append(greedy(lm, *on, ids=said, reuse_cache=True))
-        assert answers[-1] == greedy(lm, *on, ids=said)
-        said += [*answers[-1], 5]
+        answers.append(greedy(lm, *on, ids=messages, reuse_cache=True))
+        assert answers[-1] == greedy(lm, *on, ids=messages)
+        messages += [*answers[-1], 5]
     lm.writer.prefix_cache.stored.adapters = ("speech",)
-    assert greedy(lm, "speech", ids=said, reuse_cache=True) != greedy(lm, "speech", ids=said)
+    assert greedy(lm, "speech", ids=messages, reuse_cache=True) != greedy(
+        lm, "speech", ids=messages
+    )

@@ -28,12 +28,12 @@ def test_a_conversation_is_that_of_transformers(size, tmp_path):
         for text in ("Good morning.", "What did I say?"):
             taps = ["asked.ids", "answer.ids"]
             given = {"text": text, "history": history}
-            said = bundle.run(task="chat", taps=taps, options=FEW, **given)
-            asked = torch.tensor(said.taps["asked.ids"])[None]
+            messages = bundle.run(task="chat", taps=taps, options=FEW, **given)
+            asked = torch.tensor(messages.taps["asked.ids"])[None]
             with torch.no_grad():
                 wanted = model.generate(asked, max_new_tokens=8, do_sample=False)
-            ours = said.taps["answer.ids"].tolist()
+            ours = messages.taps["answer.ids"].tolist()
             assert ours
             assert wanted[0, asked.shape[1] :].tolist()[: len(ours)] == ours
-            history = said.outputs["history"]
+            history = messages.outputs["history"]
             assert history.tolist()[: asked.shape[1]] == asked[0].tolist()

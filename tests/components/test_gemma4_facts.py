@@ -60,7 +60,7 @@ def facts(home):
 
 
 @pytest.fixture
-def refused(facts):
+def error_text(facts):
     def read(*given, **more):
         with pytest.raises(ComposerError) as caught:
             facts(*given, **more)
@@ -136,14 +136,14 @@ def test_what_the_tensors_show_need_not_be_said(facts, key):
     assert facts(**{key: "left out"}).dims == facts().dims
 
 
-def test_settings_of_transformers_own_spelling(facts, refused):
+def test_settings_of_transformers_own_spelling(facts, error_text):
     table = {str(layer): {"head_dim": 512} for layer in replica.FULL}
     facts(global_head_dim="left out", per_layer_config=table)
     table["5"] = {"head_dim": 256}
-    assert "W275 per_layer_config is " in refused(per_layer_config=table)
+    assert "W275 per_layer_config is " in error_text(per_layer_config=table)
     table = {str(layer): {"head_dim": 256} for layer in replica.FULL}
-    said = refused(per_layer_config=table)
-    assert said == "W275 global_head_dim is 512, but per_layer_config says 256"
+    messages = error_text(per_layer_config=table)
+    assert messages == "W275 global_head_dim is 512, but per_layer_config says 256"
 
 
 def test_other_towers_and_dead_keys_are_counted_and_not_read(facts):
@@ -189,8 +189,8 @@ def test_no_backend_is_imported(facts, home):
 # What is refused
 
 
-def test_a_tensor_that_is_missing(refused):
-    assert refused(lambda shapes: shapes.pop(f"{AT}layers.3.mlp.up_proj.weight")) == (
+def test_a_tensor_that_is_missing(error_text):
+    assert error_text(lambda shapes: shapes.pop(f"{AT}layers.3.mlp.up_proj.weight")) == (
         "W277 1 tensor is missing: layers.3.mlp.up_proj.weight\n"
         "    config.json makes layers.3.mlp.up_proj.weight [10240, 2560]: intermediate_size 10240, "
         "hidden_size 2560\n"
@@ -199,9 +199,9 @@ def test_a_tensor_that_is_missing(refused):
     )
 
 
-def test_a_tensor_of_no_part(refused):
+def test_a_tensor_of_no_part(error_text):
     extra = {f"{AT}layers.3.mlp.extra.weight": ("BF16", (4, 4)), "classifier.bias": ("F32", (4,))}
-    assert refused(lambda shapes: shapes.update(extra)) == (
+    assert error_text(lambda shapes: shapes.update(extra)) == (
         "W278 1 tensor is neither the decoder's nor a tower's: classifier.bias\n"
         "    classifier.bias f32 [4] is there\n"
         "    Gemma-4 has its decoder, here under language_model.model.*, and towers: "
@@ -215,15 +215,15 @@ def test_a_tensor_of_no_part(refused):
     )
 
 
-def test_a_tensor_under_two_names(refused):
+def test_a_tensor_under_two_names(error_text):
     extra = {"lm_head.weight": ("BF16", (4, 4)), "model.lm_head.weight": ("BF16", (4, 4))}
-    said = refused(lambda shapes: shapes.update(extra), tie_word_embeddings=False)
-    assert "W278 1 tensor is neither the decoder's nor a tower's: model.lm_head.weight" in said
+    messages = error_text(lambda shapes: shapes.update(extra), tie_word_embeddings=False)
+    assert "W278 1 tensor is neither the decoder's nor a tower's: model.lm_head.weight" in messages
 
 
-def test_a_wrong_shape(refused):
+def test_a_wrong_shape(error_text):
     name = f"{AT}layers.5.self_attn.q_proj.weight"
-    assert refused(lambda shapes: shapes.update({name: ("BF16", (2048, 2560))})) == (
+    assert error_text(lambda shapes: shapes.update({name: ("BF16", (2048, 2560))})) == (
         "W279 layers.5.self_attn.q_proj.weight is [2048, 2560], but config.json makes it "
         "[4096, 2560]\n"
         f"    [2048, 2560] comes from repo/decoder: {name} bf16 [2048, 2560]\n"
@@ -232,16 +232,16 @@ def test_a_wrong_shape(refused):
     )
 
 
-def test_all_of_it_comes_at_once(refused):
+def test_all_of_it_comes_at_once(error_text):
     def change(shapes):
         del shapes[f"{AT}norm.weight"]
         shapes[f"{AT}more"] = ("F32", (1,))
         shapes[f"{AT}layers.0.mlp.up_proj.weight"] = ("BF16", (10240, 2559))
 
-    said = refused(change, final_logit_softcapping=-1.0)
-    heads = [line[:4] for line in said.splitlines() if not line.startswith(" ")]
+    messages = error_text(change, final_logit_softcapping=-1.0)
+    heads = [line[:4] for line in messages.splitlines() if not line.startswith(" ")]
     assert heads == ["W275"]  # tensors are held against sound settings alone
-    heads = [line[:4] for line in refused(change).splitlines() if not line.startswith(" ")]
+    heads = [line[:4] for line in error_text(change).splitlines() if not line.startswith(" ")]
     assert heads == ["W277", "W278", "W279"]
 
 
@@ -301,38 +301,40 @@ def test_all_of_it_comes_at_once(refused):
         ({"tie_word_embeddings": False}, "W242 tie_word_embeddings is false but there is no lm_h"),
     ],
 )
-def test_settings_that_cannot_be(refused, text, message):
-    assert refused(**text).startswith(message)
+def test_settings_that_cannot_be(error_text, text, message):
+    assert error_text(**text).startswith(message)
 
 
-def test_keys_of_every_layer_prove_nothing(refused):
-    said = refused(stored(), num_kv_shared_layers="left out")
-    assert said.startswith(
+def test_keys_of_every_layer_prove_nothing(error_text):
+    messages = error_text(stored(), num_kv_shared_layers="left out")
+    assert messages.startswith(
         "W276 config.json does not say num_kv_shared_layers, and keys of every layer are stored, "
         "used or not; defaults differ: 0 and 20\n"
     )
 
 
-def test_the_two_places_of_one_setting(refused):
-    said = refused(outer={"tie_word_embeddings": False})
-    assert "W275 tie_word_embeddings is False outside text_config and True in it" in said
+def test_the_two_places_of_one_setting(error_text):
+    messages = error_text(outer={"tie_word_embeddings": False})
+    assert "W275 tie_word_embeddings is False outside text_config and True in it" in messages
 
 
-def test_another_model(refused):
-    assert refused(outer={"model_type": "gemma3"}) == (
+def test_another_model(error_text):
+    assert error_text(outer={"model_type": "gemma3"}) == (
         "W275 config.json has the model_type 'gemma3'; expected gemma4 or gemma4_text\n"
         "    hint: mlx.lm takes other language models"
     )
 
 
-def test_names_under_another_prefix(refused):
+def test_names_under_another_prefix(error_text):
     def change(shapes):
         for name in list(shapes):
             shapes[name.replace(AT, "decoder.")] = shapes.pop(name)
 
-    said = refused(change)
-    assert said.startswith("repo/decoder: W277 repo/decoder has no embed_tokens.weight\n    the te")
-    assert said.endswith("begin with language_model.model., model.language_model. or model.")
+    messages = error_text(change)
+    assert messages.startswith(
+        "repo/decoder: W277 repo/decoder has no embed_tokens.weight\n    the te"
+    )
+    assert messages.endswith("begin with language_model.model., model.language_model. or model.")
 
 
 # Quantization
@@ -356,7 +358,7 @@ def test_a_checkpoint_that_is_quantized_where_every_layer_reads(facts):
         facts(wrong, outer={"quantization": table})
 
 
-def test_a_recipe_says_what_it_touches(facts, refused):
+def test_a_recipe_says_what_it_touches(facts, error_text):
     def recipe(name, bits=4):
         return Quantization(bits=4, group_size=64, rules={name: QuantizationRule(bits, 64)})
 
@@ -364,7 +366,7 @@ def test_a_recipe_says_what_it_touches(facts, refused):
     (note,) = facts(precision=recipe("*.per_layer_input_gate")).notes
     assert note.code == "L324"
     assert note.message.startswith("precision quantizes layers.0.per_layer_input_gate, layers.1.p")
-    assert refused(precision=recipe("*embed_tokens_per_layer")) == (
+    assert error_text(precision=recipe("*embed_tokens_per_layer")) == (
         "repo/decoder: W281 precision quantizes embed_tokens_per_layer, whose rows are read from "
         "their file as stored\n    hint: name it in no rule; it takes no memory where it is"
     )
@@ -388,7 +390,7 @@ outputs: {text: $answer.text}
 """
 
 
-def said(home, text=MANIFEST):
+def messages(home, text=MANIFEST):
     path = home.parent / "bundle.yaml"
     path.write_text(text)
     problems = composer.check(path).problems
@@ -397,11 +399,11 @@ def said(home, text=MANIFEST):
 
 def test_per_layer_inputs_are_wired_where_there_are_any(facts, home):
     facts()
-    assert said(home) == []
+    assert messages(home) == []
     lacking = MANIFEST.replace(", per_layer: $rows", "").replace(
         "answer.text}", "answer.text, r: $rows}"
     )
-    (problem,) = said(home, lacking)
+    (problem,) = messages(home, lacking)
     assert problem.partition(" ")[2] == (
         "W204 decoder.generate needs input 'per_layer', which is not wired\n"
         "    42 comes from repo/decoder: the tensors of 42 layers\n"
@@ -420,7 +422,7 @@ def test_a_decoder_without_them_has_no_such_port(facts, home):
     assert {*Gemma4.methods} - {*known.methods} == {"per_layer"}
     assert not any("per_layer" in each.inputs for each in known.methods.values())
     assert {*known.dims} == {"D", "V"}
-    problems = said(home)
+    problems = messages(home)
     assert [re.search("W2..", problem)[0] for problem in problems] == ["W201", "W203"]
     why = (
         "\n    others of mlx.gemma4 have it"
@@ -430,12 +432,12 @@ def test_a_decoder_without_them_has_no_such_port(facts, home):
     assert f"W201 decoder (mlx.gemma4) has no method 'per_layer'{why}" in problems[0]
     assert f"W203 decoder.generate has no input 'per_layer'{why}" in problems[1]
     text = MANIFEST.replace("  rows: {run: decoder.per_layer, with: {ids: $ids}}\n", "")
-    assert said(home, text.replace(", per_layer: $rows", "")) == []
+    assert messages(home, text.replace(", per_layer: $rows", "")) == []
 
 
 def test_a_loaded_table_counts_against_the_memory(facts, home):
     facts()
-    assert said(home) == []
+    assert messages(home) == []
     for profile, needs in (
         (Profile(memory=9 * 10**9), "9.29"),
         (Profile(Placement(tables="loaded"), memory=14 * 10**9), "14.9"),
@@ -447,7 +449,7 @@ def test_a_loaded_table_counts_against_the_memory(facts, home):
 def test_check_refuses_without_reading_weights(facts, home):
     with pytest.raises(ComposerError):
         facts(lambda shapes: shapes.pop(f"{AT}norm.weight"))
-    (problem,) = said(home)
+    (problem,) = messages(home)
     assert problem.startswith("bundle.yaml:5:39: W277 repo/decoder/config.json: 1 tensor is missin")
 
 

@@ -129,7 +129,7 @@ def load(folder, precision=None):
     return LanguageModel.load(asked, LanguageModel.facts(asked, Headers()), Placement())
 
 
-def refused(folder, precision=None):
+def error_text(folder, precision=None):
     with pytest.raises(ComposerError) as caught:
         LanguageModel.facts(spec(folder, precision), Headers())
     return str(caught.value).replace(f"repo/{folder.name}", "repo/lm")
@@ -605,12 +605,12 @@ def test_a_rule_that_names_the_table_quantizes_it_too(qwen3):
     ],
 )
 def test_a_recipe_that_cannot_be_followed_is_refused(folder, recipe, message):
-    assert message in refused(folder, recipe)
+    assert message in error_text(folder, recipe)
 
 
 def test_what_is_quantized_is_not_quantized_again(tmp_path):
     folder = quantized(torch_model(), tmp_path / "lm", *SCHEMES["mixed 8-4"])
-    assert refused(folder, Quantization(4)) == (
+    assert error_text(folder, Quantization(4)) == (
         "W246 precision is a recipe, but 21 modules are quantized already\n"
         "    hint: give the unquantized weights, or leave precision out"
     )
@@ -674,20 +674,20 @@ def test_a_quantization_that_contradicts_the_tensors_is_refused(tmp_path, spoil,
     folder = quantized(torch_model(), tmp_path / "lm", *SCHEMES["mixed 8-4"])
     LanguageModel.facts(spec(folder), Headers())
     spoil(folder)
-    assert message in refused(folder)
+    assert message in error_text(folder)
 
 
 def test_a_wrong_default_is_told_a_few_times(tmp_path):
     folder = quantized(torch_model(), tmp_path / "lm", *SCHEMES["uniform 4"])
     edit(folder, quantization=table_of(folder) | {"bits": 8})
-    text = refused(folder)
+    text = error_text(folder)
     assert text.count("8 bits in groups of 64, affine, but its shapes are not") == 8
     assert "W243 14 more modules are wrong in the same way" in text
 
 
 def test_a_quantization_of_nothing_is_refused(folder):
     edit(folder, quantization={"group_size": 64, "bits": 4})
-    assert "W243 quantization is set but no tensor is quantized" in refused(folder)
+    assert "W243 quantization is set but no tensor is quantized" in error_text(folder)
 
 
 # Headers that contradict
@@ -773,7 +773,7 @@ print(sorted({{"mlx", "mlx_lm", "tokenizers", "transformers", "torch"}} & set(sy
 )
 def test_a_config_that_contradicts_the_tensors_is_refused(folder, changes, message):
     edit(folder, **changes)
-    assert message in refused(folder)
+    assert message in error_text(folder)
 
 
 JSON = st.recursive(
@@ -807,7 +807,7 @@ def test_a_tied_model_with_a_head_is_refused(tmp_path):
     folder = save(torch_model(tied=False), tmp_path / "lm")
     LanguageModel.facts(spec(folder), Headers())
     edit(folder, tie_word_embeddings=True)
-    assert refused(folder).startswith(
+    assert error_text(folder).startswith(
         "repo/lm/config.json: W242 tie_word_embeddings is true but a head is stored, which would "
         "be ignored\n    lm_head.weight f32 [192, 64]\n"
     )
@@ -815,25 +815,27 @@ def test_a_tied_model_with_a_head_is_refused(tmp_path):
 
 def test_all_problems_come_at_once(folder):
     edit(folder, hidden_size=1, tie_word_embeddings=False, eos_token_id=999, model_type="phi")
-    codes = {line.split()[1] for line in refused(folder).splitlines() if not line.startswith(" ")}
+    codes = {
+        line.split()[1] for line in error_text(folder).splitlines() if not line.startswith(" ")
+    }
     assert codes == {"W240", "W241", "W242", "W244"}
 
 
 def test_a_folder_without_embeddings_is_no_language_model(folder):
     rename(folder, lambda state: without(state, "model.embed_tokens.weight"))
-    assert "W241 a language model has one embed_tokens.weight with two axes" in refused(folder)
+    assert "W241 a language model has one embed_tokens.weight with two axes" in error_text(folder)
 
 
 def test_a_folder_without_config_is_no_language_model(folder):
     (folder / "config.json").unlink()
-    assert refused(folder).startswith("W241 repo/lm has no config.json")
+    assert error_text(folder).startswith("W241 repo/lm has no config.json")
 
 
 def test_the_tokenizer_may_be_elsewhere_but_must_be(folder, tmp_path):
     other = tmp_path / "tokenizer"
     other.mkdir()
     (folder / "tokenizer.json").rename(other / "tokenizer.json")
-    assert refused(folder) == (
+    assert error_text(folder) == (
         "repo/lm/tokenizer.json: W245 there is no repo/lm/tokenizer.json, so ids cannot become "
         "text\n    hint: point `files` at the folder that holds tokenizer.json, or at the file"
     )
@@ -850,7 +852,7 @@ def test_files_may_name_the_tokenizer_itself(folder):
 
 def test_a_tokenizer_is_read_before_anything_else_reads_it(folder):
     (folder / "tokenizer.json").write_text("no tokenizer")
-    assert refused(folder).startswith("repo/lm/tokenizer.json:1:1: S410 the file is not JSON")
+    assert error_text(folder).startswith("repo/lm/tokenizer.json:1:1: S410 the file is not JSON")
 
 
 def test_a_tokenizer_with_more_ids_than_rows_is_refused(folder):
@@ -858,7 +860,7 @@ def test_a_tokenizer_with_more_ids_than_rows_is_refused(folder):
     tokenizer = Tokenizer.from_file(str(path))
     tokenizer.add_tokens(["<one more>"])
     tokenizer.save(str(path))
-    assert refused(folder) == (
+    assert error_text(folder) == (
         "repo/lm/tokenizer.json: W250 the tokenizer has ids up to 192, but the embeddings have "
         "192 rows\n    repo/lm: model.embed_tokens.weight [192, 64]\n"
         "    hint: give the tokenizer that the model was trained with"
@@ -883,7 +885,7 @@ def test_a_file_that_changed_since_the_check_is_refused(folder, name):
 
 def test_tensors_of_a_dtype_that_does_not_run_are_refused(folder):
     rename(folder, lambda state: state.update({"model.norm.weight": torch.ones(WIDTH).double()}))
-    assert "W246 stored in a dtype that no decoder runs in: 1 of " in refused(folder)
+    assert "W246 stored in a dtype that no decoder runs in: 1 of " in error_text(folder)
 
 
 def test_a_model_that_never_stops_is_remarked_on(folder):

@@ -13,11 +13,11 @@ from tests.components.test_mlx_lm import (
     IDS,
     dequantized,
     edit,
+    error_text,
     f32,
     greedy,
     greedy_of_torch,
     load,
-    refused,
     save,
     spec,
     torch_model,
@@ -119,10 +119,10 @@ def test_a_key_of_a_scheme_that_nothing_reads_is_refused(tmp_path):
     path = "model.layers.0.mlp.up_proj"
     folder = convert(torch_model(), tmp_path / "lm", 64, 4)
     table = {"group_size": 64, "bits": 4}
-    message = refused(edit(folder, quantization=table | {"rotated": "hadamard"}))
+    message = error_text(edit(folder, quantization=table | {"rotated": "hadamard"}))
     assert message == "repo/lm/config.json: S472 quantization has the unknown key 'rotated'"
     scheme = {"group_size": 64, "bits": 4, "global_scale": True}
-    message = refused(edit(folder, quantization=table | {path: scheme}))
+    message = error_text(edit(folder, quantization=table | {path: scheme}))
     assert message.startswith(
         f"repo/lm/config.json: S472 quantization of '{path}': the unknown key 'global_scale'"
     )

@@ -66,7 +66,7 @@ def load(folder, placement=None, **more):
     return LanguageModel.load(asked, LanguageModel.facts(asked, Headers()), placement)
 
 
-def refused(folder, **more):
+def error_text(folder, **more):
     with pytest.raises(ComposerError) as caught:
         facts_of(folder, **more)
     return str(caught.value).replace(f"repo/{folder.name}", "repo/lm")
@@ -367,16 +367,18 @@ def test_a_kept_cache_changes_nothing_and_reads_only_what_is_new(lm, monkeypatch
         lambda prompt, cache=None: read.append(len(prompt)) or genuine(prompt, cache),
     )
 
-    def said(ids, reuse_cache):
+    def messages(ids, reuse_cache):
         return outputs(lm.generate(lm.embed(ids), max_tokens=6, reuse_cache=reuse_cache))[1]["ids"]
 
     history = IDS[:9]
     for turn in (IDS[3:8], IDS[6:13]):
-        answer = said(history, reuse_cache=True)
-        assert answer.tolist() == said(history, reuse_cache=False).tolist()
+        answer = messages(history, reuse_cache=True)
+        assert answer.tolist() == messages(history, reuse_cache=False).tolist()
         history = np.concatenate([history, answer, turn])
-    said(history, reuse_cache=True)
-    said(np.concatenate([history[:10], IDS[:4]]), reuse_cache=True)  # trimmed: 10 rows are the same
+    messages(history, reuse_cache=True)
+    messages(
+        np.concatenate([history[:10], IDS[:4]]), reuse_cache=True
+    )  # trimmed: 10 rows are the same
     assert read == [9, 9, 6, 20, 8, 4]
 
 
@@ -499,7 +501,7 @@ print(sorted({{"mlx", "mlx_lm", "onnx", "onnxruntime", "tokenizers", "torch"}} &
 )  # fmt: skip
 def test_a_config_that_it_would_not_compute_is_refused(folder, changes, message):
     edit(folder, **changes)
-    assert message in refused(folder)
+    assert message in error_text(folder)
 
 
 def test_a_refusal_names_the_line_of_its_key(folder):
@@ -507,10 +509,10 @@ def test_a_refusal_names_the_line_of_its_key(folder):
     config = {**json.loads(path.read_text()), "hidden_act": "gelu", "clip_qkv": 4.0}
     path.write_text(json.dumps(config, indent=1))
     lines = path.read_text().splitlines()
-    said = refused(folder)
+    messages = error_text(folder)
     for key, what in (("hidden_act", "computes silu"), ("clip_qkv", "does not read clip_qkv")):
         (line,) = (number for number, text in enumerate(lines, 1) if f'"{key}"' in text)
-        assert f"repo/lm/config.json:{line}:2: W257 composer's qwen3 {what}" in said
+        assert f"repo/lm/config.json:{line}:2: W257 composer's qwen3 {what}" in messages
 
 
 def test_missing_unexpected_and_misshapen_tensors_are_all_named(folder):
@@ -521,7 +523,7 @@ def test_missing_unexpected_and_misshapen_tensors_are_all_named(folder):
         without(state, "model.norm.weight", "model.layers.1.self_attn.q_norm.weight")
 
     rename(folder, change)
-    assert refused(folder) == (
+    assert error_text(folder) == (
         "repo/lm/config.json: W255 2 tensors are missing: "
         "model.layers.1.self_attn.q_norm.weight, model.norm.weight\n"
         "repo/lm/config.json: W255 1 tensor is unexpected: model.layers.0.mlp.up_proj.bias\n"
@@ -536,7 +538,7 @@ def test_packings_that_it_does_not_multiply_are_refused(tmp_path, bits):
     assert (
         f"W256 model.embed_tokens is {bits} bits, affine, which composer does not compute\n"
         "    hint: quantize to 4 or 8 bits, affine, by mlx_lm.convert, or use mlx.lm"
-    ) in refused(folder)
+    ) in error_text(folder)
 
 
 @pytest.mark.parametrize(
@@ -548,13 +550,13 @@ def test_packings_that_it_does_not_multiply_are_refused(tmp_path, bits):
     ],
 )
 def test_only_float32_can_be_asked_for(folder, precision, message):
-    assert message in refused(folder, precision=precision)
+    assert message in error_text(folder, precision=precision)
     assert facts_of(folder, precision="float32") == facts_of(folder)
 
 
 def test_a_tokenizer_of_another_model_is_refused(folder):
     (folder / "tokenizer.json").unlink()
-    assert "W245 there is no repo/lm/tokenizer.json" in refused(folder)
+    assert "W245 there is no repo/lm/tokenizer.json" in error_text(folder)
 
 
 @pytest.mark.parametrize("name", ["model.safetensors", "tokenizer.json", "config.json"])

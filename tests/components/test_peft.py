@@ -113,14 +113,14 @@ def test_dora_of_mlx_lm(home, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("spoil", "said"),
+    ("spoil", "messages"),
     [
         ("missing", "says DoRA, but there is no magnitude"),
         ("short", "down_proj: DoRA's magnitude is one float for each output of B"),
         ("plain", "says plain LoRA, but there is a magnitude, which is DoRA's"),
     ],
 )
-def test_magnitudes_that_contradict_the_config_are_refused(torch_folder, spoil, said):
+def test_magnitudes_that_contradict_the_config_are_refused(torch_folder, spoil, messages):
     model, home = torch_folder
     write(model, home / "spoilt", use_dora=True)
     file = home / "spoilt" / "adapter_model.safetensors"
@@ -136,7 +136,7 @@ def test_magnitudes_that_contradict_the_config_are_refused(torch_folder, spoil, 
     save_file(state, file)
     with pytest.raises(ComposerError) as caught:
         load(home, spoilt=None)
-    assert said in str(caught.value)
+    assert messages in str(caught.value)
     assert at(home / "spoilt").inside == "spoilt"
 
 

@@ -69,7 +69,7 @@ def prompt_of(lm, ids):
     return Prompt({keywords[port]: rows for port, rows in given(lm, ids).items()})
 
 
-def said(lm, ids, reuse_cache=True, count=12, **options):
+def messages(lm, ids, reuse_cache=True, count=12, **options):
     options = {"max_tokens": count, **options}
     return outputs(lm.generate(**given(lm, ids), reuse_cache=reuse_cache, **options))[1]["ids"]
 
@@ -79,7 +79,7 @@ def talk(lm, reuse_cache, turns=TURNS):
     history = np.zeros(0, np.int64)
     for turn in turns:
         asked = np.concatenate([history, turn])
-        history = np.concatenate([asked, said(lm, asked, reuse_cache)])
+        history = np.concatenate([asked, messages(lm, asked, reuse_cache)])
     return history
 
 
@@ -97,15 +97,15 @@ def test_a_conversation_says_the_same_and_reads_only_what_is_new(lm):
 
 def test_an_answer_that_ended_is_read_already(qwen3):
     asked = TURNS[0]
-    whole = said(qwen3, asked, reuse_cache=False)
+    whole = messages(qwen3, asked, reuse_cache=False)
     end = int(whole[6])
-    answer = said(qwen3, asked, stop=(end,))
+    answer = messages(qwen3, asked, stop=(end,))
     assert answer.tolist() == whole[: whole.tolist().index(end)].tolist()
     again = np.concatenate([asked, answer, TURNS[1]])
     qwen3.read.clear()
-    kept = said(qwen3, again)
+    kept = messages(qwen3, again)
     assert qwen3.read == [len(TURNS[1])]
-    assert kept.tolist() == said(qwen3, again, reuse_cache=False).tolist()
+    assert kept.tolist() == messages(qwen3, again, reuse_cache=False).tolist()
 
 
 def test_logits_over_a_kept_cache_are_those_without(lm):
@@ -127,31 +127,31 @@ def test_a_conversation_that_turns_back_is_trimmed_or_begins_anew(lm):
     history = talk(lm, reuse_cache=True)
     other = np.concatenate([history[:20], TURNS[1] + 1])
     lm.read.clear()
-    kept = said(lm, other)
+    kept = messages(lm, other)
     assert lm.read == [len(other) if lm.model.model_type in SLIDING else 5]
-    assert kept.tolist() == said(lm, other, reuse_cache=False).tolist()
+    assert kept.tolist() == messages(lm, other, reuse_cache=False).tolist()
 
 
 def test_a_window_that_has_not_moved_can_be_trimmed(models):
     lm = fresh(models["gemma3_text"])
-    said(lm, TURNS[0], count=4)
+    messages(lm, TURNS[0], count=4)
     other = np.concatenate([TURNS[0][:7], TURNS[1]])
     lm.read.clear()
-    assert said(lm, other).tolist() == said(lm, other, reuse_cache=False).tolist()
+    assert messages(lm, other).tolist() == messages(lm, other, reuse_cache=False).tolist()
     assert lm.read == [5, len(other)]
 
 
 def test_the_same_question_again_reads_its_last_row(qwen3):
-    first = said(qwen3, TURNS[0])
+    first = messages(qwen3, TURNS[0])
     qwen3.read.clear()
-    assert said(qwen3, TURNS[0]).tolist() == first.tolist()
+    assert messages(qwen3, TURNS[0]).tolist() == first.tolist()
     assert qwen3.read == [1]
 
 
 def test_runs_side_by_side_do_not_share_a_cache(qwen3):
     history = talk(qwen3, reuse_cache=True, turns=TURNS[:1])
     asked = [np.concatenate([history, turn]) for turn in TURNS[1:]]
-    expected = [said(qwen3, ids, reuse_cache=False).tolist() for ids in asked]
+    expected = [messages(qwen3, ids, reuse_cache=False).tolist() for ids in asked]
     qwen3.read.clear()
     runs = [qwen3.generate(embeds(qwen3, ids), reuse_cache=True, max_tokens=12) for ids in asked]
     found = [[], []]
@@ -165,7 +165,10 @@ def test_runs_side_by_side_do_not_share_a_cache(qwen3):
         qwen3.read.clear()
         longer = np.concatenate([ids, tokens, [7]])
         if run is runs[-1]:  # the one that came back last is held
-            assert said(qwen3, longer).tolist() == said(qwen3, longer, reuse_cache=False).tolist()
+            assert (
+                messages(qwen3, longer).tolist()
+                == messages(qwen3, longer, reuse_cache=False).tolist()
+            )
             assert qwen3.read[0] == 2
 
 
@@ -175,7 +178,7 @@ def test_an_answer_that_was_left_is_kept_as_far_as_it_came(qwen3):
     run.close()
     again = np.concatenate([TURNS[0], tokens, TURNS[1]])
     qwen3.read.clear()
-    assert said(qwen3, again).tolist() == said(qwen3, again, reuse_cache=False).tolist()
+    assert messages(qwen3, again).tolist() == messages(qwen3, again, reuse_cache=False).tolist()
     assert qwen3.read[0] == len(TURNS[1])
 
 
@@ -184,7 +187,7 @@ def test_a_run_that_fails_leaves_nothing_behind(qwen3, monkeypatch, fails_at):
     """In its prefill, between the layers of a step, or anywhere else."""
     history = talk(qwen3, reuse_cache=True, turns=TURNS[:2])
     asked = np.concatenate([history, TURNS[2]])
-    expected = said(qwen3, asked, reuse_cache=False).tolist()
+    expected = messages(qwen3, asked, reuse_cache=False).tolist()
     layer = type(qwen3.model.layers[0])
     genuine, calls = layer.__call__, []
 
@@ -196,11 +199,11 @@ def test_a_run_that_fails_leaves_nothing_behind(qwen3, monkeypatch, fails_at):
 
     monkeypatch.setattr(layer, "__call__", failing)
     with pytest.raises(MemoryError):
-        said(qwen3, asked)
+        messages(qwen3, asked)
     monkeypatch.undo()
     assert qwen3.writer.prefix_cache.stored is None
     qwen3.read.clear()
-    assert said(qwen3, asked).tolist() == expected
+    assert messages(qwen3, asked).tolist() == expected
     assert qwen3.read == [len(asked)]
 
 
@@ -217,20 +220,20 @@ def test_a_step_that_failed_is_not_kept_whoever_gives_it_back(qwen3, monkeypatch
 def test_what_cannot_run_leaves_the_conversation_alone(qwen3):
     history = talk(qwen3, reuse_cache=True, turns=TURNS[:1])
     with pytest.raises(ComposerError, match="R514"):
-        said(qwen3, np.full(600, 5))
+        messages(qwen3, np.full(600, 5))
     with pytest.raises(ComposerError, match="R516"):
-        said(qwen3, TURNS[0], stop=("no such",))
-    said(qwen3, TURNS[1], reuse_cache=False)
+        messages(qwen3, TURNS[0], stop=("no such",))
+    messages(qwen3, TURNS[1], reuse_cache=False)
     qwen3.read.clear()
-    said(qwen3, [*history, 9])
+    messages(qwen3, [*history, 9])
     assert qwen3.read == [2]
 
 
 def test_one_cache_is_held_at_most(qwen3):
     keeper = qwen3.writer.prefix_cache
-    said(qwen3, TURNS[0])
+    messages(qwen3, TURNS[0])
     first = keeper.stored
-    said(qwen3, TURNS[1])
+    messages(qwen3, TURNS[1])
     assert keeper.stored is not first
     assert keeper.stored.logits is None
 
@@ -248,7 +251,7 @@ def test_other_adapters_begin_anew(qwen3, monkeypatch):
 def test_one_bit_of_one_row_tells_conversations_apart(qwen3):
     keeper = qwen3.writer.prefix_cache
     rows = embeds(qwen3, TURNS[0])
-    said(qwen3, TURNS[0])
+    messages(qwen3, TURNS[0])
     bits = np.array(rows.view(mx.uint32))
     bits[4, 17] ^= 1
     qwen3.read.clear()

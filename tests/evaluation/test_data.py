@@ -29,7 +29,7 @@ def lines(path, *entries):
     return path
 
 
-def refused(path, *arguments):
+def error_text(path, *arguments):
     with pytest.raises(ComposerError) as caught:
         read_data(path, *arguments)
     return [str(problem) for problem in caught.value.problems]
@@ -179,14 +179,14 @@ def test_lines_that_cannot_be_used(tmp_path, clip, line, message):
     clip("a.wav")
     path = tmp_path / "d.jsonl"
     path.write_text('{"audio": "a.wav", "text": "x"}\n' + line + "\n")
-    assert refused(path) == [f"{path}:2: R581 {message}"]
+    assert error_text(path) == [f"{path}:2: R581 {message}"]
 
 
 def test_the_reference_may_be_named(tmp_path, clip):
     clip("a.wav")
     path = lines(tmp_path / "d.jsonl", {"audio": "a.wav", "text": "x", "spoken": "y"})
     assert read_data(path, "spoken")[0].reference == "y"
-    assert refused(path, "spokn") == [
+    assert error_text(path, "spokn") == [
         f"{path}:1: R581 no field is the reference; there are: audio, text, spoken\n"
         "    hint: did you mean 'spoken'?"
     ]
@@ -195,26 +195,28 @@ def test_the_reference_may_be_named(tmp_path, clip):
 def test_every_bad_line_is_told_up_to_a_number(tmp_path):
     path = tmp_path / "d.jsonl"
     path.write_text("1\n" * 40)
-    assert len(refused(path)) == 16
+    assert len(error_text(path)) == 16
 
 
 def test_a_row_of_another_width(tmp_path, clip):
     clip("a.wav")
     path = tmp_path / "d.csv"
     path.write_text("audio,text\na.wav,one, two\n")
-    assert refused(path) == [f"{path}:2: R581 the first row has 2 columns, but this one does not"]
+    assert error_text(path) == [
+        f"{path}:2: R581 the first row has 2 columns, but this one does not"
+    ]
 
 
 def test_a_column_that_comes_twice(tmp_path):
     path = tmp_path / "d.csv"
     path.write_text("audio,text,text\na.wav,one,two\n")
-    assert refused(path) == [f"{path}:1: R581 a column's name occurs twice"]
+    assert error_text(path) == [f"{path}:1: R581 a column's name occurs twice"]
 
 
 def test_clips_that_are_missing(tmp_path, clip):
     clip("a.wav")
     path = lines(tmp_path / "d.jsonl", *({"audio": f"{n}.wav", "text": "x"} for n in "abc"))
-    assert refused(path) == [
+    assert error_text(path) == [
         f"{path}:2: R582 2 of 3 clips do not exist: {tmp_path}/b.wav, {tmp_path}/c.wav, "
         "lines 2, 3\n"
         "    hint: paths are relative to the file that names them"
@@ -224,7 +226,7 @@ def test_clips_that_are_missing(tmp_path, clip):
 def test_an_utterance_that_is_there_twice(tmp_path, clip):
     clip("a.wav")
     path = lines(tmp_path / "d.jsonl", *[{"audio": "a.wav", "text": "x"}] * 2)
-    assert refused(path) == [
+    assert error_text(path) == [
         f"{path}:1: R583 more than one line is for a.wav, lines 1, 2\n"
         "    hint: an utterance counts once: remove the other lines"
     ]
@@ -236,41 +238,41 @@ def test_what_is_left_over_in_a_folder(tmp_path, clip):
     clip("b.wav")
     (tmp_path / "a.txt").write_text("x")
     (tmp_path / "c.txt").write_text("x")
-    assert refused(tmp_path) == [
+    assert error_text(tmp_path) == [
         f"{tmp_path}: R583 several clips share one text: a.flac, a.wav",
         f"{tmp_path}: R584 there is no text file for b.wav",
         f"{tmp_path}: R584 there is no clip for c.txt",
     ]
     lines(tmp_path / "metadata.jsonl", {"file_name": "a.wav", "text": "x"})
-    assert refused(tmp_path) == [
+    assert error_text(tmp_path) == [
         f"{tmp_path}: R584 metadata.jsonl has no line for a.flac, b.wav\n"
         "    hint: add a line for each clip, or move the clip out"
     ]
     (tmp_path / "metadata.csv").write_text("file_name,text\n")
-    assert refused(tmp_path) == [
+    assert error_text(tmp_path) == [
         f"{tmp_path}: R580 there are both metadata.jsonl and metadata.csv\n"
         "    hint: give the one to read"
     ]
 
 
 def test_no_data(tmp_path, clip):
-    assert refused(tmp_path / "no") == [
+    assert error_text(tmp_path / "no") == [
         f"{tmp_path}/no: R580 the data cannot be read: the file does not exist"
     ]
     (tmp_path / "d.jsonl").write_text("\n")
-    assert refused(tmp_path / "d.jsonl") == [f"{tmp_path}/d.jsonl: R580 it has no utterances"]
+    assert error_text(tmp_path / "d.jsonl") == [f"{tmp_path}/d.jsonl: R580 it has no utterances"]
     clip("a.wav")
     message = (
         f"{tmp_path}: R580 the folder has no clips with a text each, and no metadata\n    hint: "
     )
-    assert refused(tmp_path) == [f"{message}name the file: {tmp_path}/d.jsonl"]
+    assert error_text(tmp_path) == [f"{message}name the file: {tmp_path}/d.jsonl"]
     (tmp_path / "d.jsonl").unlink()
-    assert refused(tmp_path) == [
+    assert error_text(tmp_path) == [
         f"{message}give a JSONL file, a folder with metadata.jsonl, or one with a .txt beside each "
         "clip"
     ]
     (tmp_path / "d.jsonl").write_bytes(b'{"audio": "\xff"}')
-    assert "R580 the data cannot be read: it is not UTF-8" in refused(tmp_path / "d.jsonl")[0]
+    assert "R580 the data cannot be read: it is not UTF-8" in error_text(tmp_path / "d.jsonl")[0]
 
 
 def test_offsets_that_are_near_are_told_apart(tmp_path, clip):
@@ -284,29 +286,29 @@ def test_one_clip_by_two_names(tmp_path, clip):
     path = clip("a.wav")
     for other in ("./a.wav", str(path)):
         rows = [{"audio": name, "text": "x"} for name in ("a.wav", other)]
-        (told,) = refused(lines(tmp_path / "d.jsonl", *rows))
-        assert f"R583 more than one line is for a.wav, {other}, lines 1, 2\n" in told
+        (shown,) = error_text(lines(tmp_path / "d.jsonl", *rows))
+        assert f"R583 more than one line is for a.wav, {other}, lines 1, 2\n" in shown
 
 
 def test_one_clip_by_a_link_or_from_its_start(tmp_path, clip):
     (tmp_path / "b.wav").symlink_to(clip("a.wav"))
     for other in ({"audio": "b.wav"}, {"audio": "a.wav", "offset": 0}):
         rows = [{**row, "text": "x"} for row in ({"audio": "a.wav"}, other)]
-        (told,) = refused(lines(tmp_path / "d.jsonl", *rows))
-        assert "R583 more than one line is for a.wav, " in told
+        (shown,) = error_text(lines(tmp_path / "d.jsonl", *rows))
+        assert "R583 more than one line is for a.wav, " in shown
 
 
 def test_a_path_that_no_file_can_have(tmp_path):
     for name in ("a" * 5000, "a\0.wav"):
-        (told,) = refused(lines(tmp_path / "d.jsonl", {"audio": name, "text": "x"}))
-        assert "R582 1 of 1 clips do not exist" in told
+        (shown,) = error_text(lines(tmp_path / "d.jsonl", {"audio": name, "text": "x"}))
+        assert "R582 1 of 1 clips do not exist" in shown
 
 
 def test_a_duration_beyond_floats(tmp_path, clip):
     clip("a.wav")
     path = lines(tmp_path / "d.jsonl", {"audio": "a.wav", "text": "x", "duration": 10**400})
-    (told,) = refused(path)
-    assert "R581 'duration' is 1000" in told
+    (shown,) = error_text(path)
+    assert "R581 'duration' is 1000" in shown
 
 
 def test_less_than_a_sample(tmp_path, clip):
@@ -322,14 +324,16 @@ def test_halves_of_characters(tmp_path, clip, change):
     """JSON can name them, and no file of results could hold them."""
     clip("a.wav")
     path = lines(tmp_path / "d.jsonl", {"audio": "a.wav", "text": "x", **change})
-    assert refused(path) == [f"{path}: R581 the name or the text of 'a.wav' is not valid Unicode"]
+    assert error_text(path) == [
+        f"{path}: R581 the name or the text of 'a.wav' is not valid Unicode"
+    ]
 
 
 def test_a_name_that_is_no_unicode(tmp_path, clip):
     clip("d/b.wav").rename(tmp_path / "d" / "b\udcff.wav")
     (tmp_path / "d" / "b\udcff.txt").write_text("x")
-    (told,) = refused(tmp_path / "d")
-    assert "R581 the name or the text of 'b\\udcff.wav' is not valid Unicode" in told
+    (shown,) = error_text(tmp_path / "d")
+    assert "R581 the name or the text of 'b\\udcff.wav' is not valid Unicode" in shown
 
 
 def test_no_two_clips_have_one_id(tmp_path, clip):
@@ -353,7 +357,7 @@ def test_no_two_clips_have_one_id(tmp_path, clip):
 def test_two_hard_links_are_one_clip(tmp_path, clip):
     (tmp_path / "b.wav").hardlink_to(clip("a.wav"))
     rows = ({"audio": name, "text": "x"} for name in ("a.wav", "b.wav"))
-    (problem,) = refused(lines(tmp_path / "d.jsonl", *rows))
+    (problem,) = error_text(lines(tmp_path / "d.jsonl", *rows))
     assert "R583" in problem
     assert "a.wav, b.wav" in problem
     assert "several names are one file, by links" in problem

@@ -31,7 +31,7 @@ def write(path, *rows):
     return path
 
 
-def refused(call, *arguments):
+def error_text(call, *arguments):
     with pytest.raises(ComposerError) as caught:
         call(*arguments)
     return str(caught.value)
@@ -87,7 +87,7 @@ def test_another_maker_is_refused_with_both_ways(path):
     write(path, heard("a"))
     other = {"bundle": {"name": "b", "files": {"y": "sha256:2"}}, "settings": {"answer": {"n": 2}}}
     before = path.read_bytes()
-    assert refused(Journal, path, other) == (
+    assert error_text(Journal, path, other) == (
         f"{path}: R570 these results were made with other settings and cannot be resumed\n"
         '    bundle.files.x: "sha256:1" there, null now\n'
         '    bundle.files.y: null there, "sha256:2" now\n'
@@ -114,7 +114,7 @@ def test_a_line_that_is_no_result(path, line, what):
     write(path, heard("b"))
     with path.open("a") as file:
         file.write(f"{line}\n")
-    assert refused(read_results, path) == (
+    assert error_text(read_results, path) == (
         f"{path}:3: R571 this line is not a result: {what}\n"
         "    hint: delete the line, and its clip will be run again"
     )
@@ -138,13 +138,13 @@ def test_another_file(path, text):
         f"{path}:1: R571 the file is not a result file of composer eval\n"
         "    hint: give a file that composer eval -o wrote, of version 1"
     )
-    assert refused(read_results, path) == expected
-    assert refused(Journal, path, MADE) == expected
+    assert error_text(read_results, path) == expected
+    assert error_text(Journal, path, MADE) == expected
     assert path.read_text() == text
 
 
 def test_no_file(path):
-    assert refused(read_results, path) == (
+    assert error_text(read_results, path) == (
         f"{path}: R571 the results cannot be read: No such file or directory"
     )
 
@@ -162,7 +162,7 @@ def test_one_at_a_time(path):
     other.start()
     try:
         assert ready.wait(30)
-        assert refused(Journal, path, MADE) == (
+        assert error_text(Journal, path, MADE) == (
             f"{path}: R576 another evaluation is writing its results here\n"
             "    hint: wait for it, or use another folder"
         )
@@ -184,7 +184,7 @@ def test_a_file_that_was_replaced_while_it_was_opened(path, monkeypatch):
         path.write_bytes(path.with_name("old").read_bytes())
 
     monkeypatch.setattr(fcntl, "flock", late)
-    assert "R576 another evaluation is writing" in refused(Journal, path, MADE)
+    assert "R576 another evaluation is writing" in error_text(Journal, path, MADE)
 
 
 def test_what_cannot_be_settled(path):
@@ -192,9 +192,9 @@ def test_what_cannot_be_settled(path):
     with Journal(path, MADE) as journal:
         (path.parent / "results.jsonl.new").mkdir()
         journal.add(heard("b"))
-        assert "R507 cannot write: Is a directory" in refused(journal.settle, ["b", "a"])
+        assert "R507 cannot write: Is a directory" in error_text(journal.settle, ["b", "a"])
 
 
 def test_a_folder_that_cannot_be_written(tmp_path):
     (tmp_path / "out").write_text("")
-    assert "R507 cannot write" in refused(Journal, tmp_path / "out" / "results.jsonl", MADE)
+    assert "R507 cannot write" in error_text(Journal, tmp_path / "out" / "results.jsonl", MADE)

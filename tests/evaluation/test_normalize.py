@@ -58,7 +58,7 @@ def test_other_rules_find_errors_in_the_examples(name, wrong):
 
 
 @pytest.mark.parametrize(
-    ("text", "said"),
+    ("text", "messages"),
     [
         ("<Speaker1>: Co-operate, lah!", "cooperate lah"),
         ("< speaker 12 > ok <Speaker2> no", "ok no"),
@@ -69,8 +69,8 @@ def test_other_rules_find_errors_in_the_examples(name, wrong):
         ("  a\t b\n", "a b"),
     ],
 )
-def test_release(text, said):
-    assert normal("release-000", text) == said
+def test_release(text, messages):
+    assert normal("release-000", text) == messages
 
 
 def test_none_changes_nothing_but_whitespace():
@@ -174,7 +174,7 @@ def test_open_asr_is_whisper_and_more(board):
 
 
 @pytest.mark.parametrize(
-    ("text", "said"),
+    ("text", "messages"),
     [
         ("the B B C on 5 g", "the bbc on 5g"),
         ("a big cat", "a big cat"),
@@ -187,8 +187,8 @@ def test_open_asr_is_whisper_and_more(board):
         ("uh ah hum", ""),
     ],
 )
-def test_open_asr(text, said):
-    assert normal("open-asr", text) == said
+def test_open_asr(text, messages):
+    assert normal("open-asr", text) == messages
 
 
 def test_open_asr_leaves_out_what_the_leaderboard_does():

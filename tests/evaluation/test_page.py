@@ -24,18 +24,18 @@ MADE = {"bundle": {"name": "b", "variant": None, "manifest": "sha256:1", "files"
 HOSTILE = "<script>alert(1)</script>"
 
 
-def heard(name, said, error=None):
-    return Transcript(name, "0" * 64, 1.0, "x", hypothesis=said, error=error)
+def heard(name, messages, error=None):
+    return Transcript(name, "0" * 64, 1.0, "x", hypothesis=messages, error=error)
 
 
 def evaluated(*pairs, failed=()):
     clips = [Utterance(name, Path(name), reference) for name, reference, _ in pairs]
     clips += [Utterance(name, Path(name), "x") for name in failed]
-    told = {name: heard(name, said) for name, _, said in pairs}
+    shown = {name: heard(name, messages) for name, _, messages in pairs}
     error = [{"code": "S480", "message": HOSTILE, "causes": [], "hint": None}]
-    told |= {name: heard(name, None, error) for name in failed}
+    shown |= {name: heard(name, None, error) for name in failed}
     speed = Speed(1.0, 1.0, 1, (1,))
-    return evaluate(Path("d"), MADE, clips, told, normalizer("none"), speed)
+    return evaluate(Path("d"), MADE, clips, shown, normalizer("none"), speed)
 
 
 def test_nothing_that_data_says_is_markup(tmp_path):

@@ -24,13 +24,13 @@ def distance(reference, found):
 @given(st.lists(st.tuples(WORDS, WORDS), min_size=1, max_size=4))
 def test_counts_are_those_of_the_edit_distance(pairs):
     scores = score(pairs)
-    for (reference, said), found in zip(pairs, scores, strict=True):
-        assert found.words.errors == distance(reference.split(), said.split())
+    for (reference, messages), found in zip(pairs, scores, strict=True):
+        assert found.words.errors == distance(reference.split(), messages.split())
         assert found.words.total == len(reference.split())
-        assert found.characters.errors == distance(reference, said)
+        assert found.characters.errors == distance(reference, messages)
         assert found.characters.total == len(reference)
         assert sum((span.reference for span in found.spans), ()) == tuple(reference.split())
-        assert sum((span.hypothesis for span in found.spans), ()) == tuple(said.split())
+        assert sum((span.hypothesis for span in found.spans), ()) == tuple(messages.split())
     pooled = total(each.words for each in scores)
     if pooled.total:
         assert pooled.rate == pytest.approx(jiwer.wer(*map(list, zip(*pairs, strict=True))))
@@ -48,10 +48,10 @@ def test_each_kind_of_error():
 
 
 def test_nothing():
-    both, reference, said = score([("", ""), ("", "a b"), ("a b", "")])
+    both, reference, messages = score([("", ""), ("", "a b"), ("a b", "")])
     assert (both.words, both.words.rate) == (Counts(), None)
     assert (reference.words, reference.words.rate) == (Counts(insertions=2), None)
-    assert (said.words, said.words.rate) == (Counts(deletions=2), 1.0)
+    assert (messages.words, messages.words.rate) == (Counts(deletions=2), 1.0)
     assert score([]) == []
 
 
@@ -72,5 +72,5 @@ def test_within(counts, percent, within):
 
 def test_a_hypothesis_of_which_no_word_is_left():
     rule = normalizer("release-000")
-    pairs = [(rule("a b"), rule(said)) for said in ("", "...", "b.")]
+    pairs = [(rule("a b"), rule(messages)) for messages in ("", "...", "b.")]
     assert [each.words.hypothesis_total for each in score(pairs, rule)] == [0, 0, 1]

@@ -3,8 +3,8 @@ from composer.evaluation.score import score
 from composer.evaluation.view import aligned
 
 
-def shown(reference, said, width=80, **more):
-    return aligned(score([(reference, said)])[0].spans, width, **more)
+def shown(reference, messages, width=80, **more):
+    return aligned(score([(reference, messages)])[0].spans, width, **more)
 
 
 def test_errors_stand_under_each_other():

@@ -54,8 +54,8 @@ def model(
 def external(location: str = "w.data", shape: Any = (4, 4), **more: object) -> onnx.TensorProto:
     tensor = TensorProto(name="w", dims=shape, data_type=FLOAT)
     tensor.data_location = TensorProto.EXTERNAL
-    for key, said in {"location": location, **more}.items():
-        tensor.external_data.add(key=key, value=str(said))
+    for key, messages in {"location": location, **more}.items():
+        tensor.external_data.add(key=key, value=str(messages))
     return tensor
 
 

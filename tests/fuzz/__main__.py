@@ -22,7 +22,7 @@ def run(name: str, seconds: int) -> dict[str, object]:
         done = subprocess.run(command, capture_output=True, text=True, check=False, env=own)
     lines = [line for line in done.stdout.splitlines() if line.startswith("{")]
     found: dict[str, object] = json.loads(lines[-1]) if lines else {}
-    stats = {key: int(said) for key, said in STAT.findall(done.stderr)}
+    stats = {key: int(messages) for key, messages in STAT.findall(done.stderr)}
     if stats:
         found |= {
             "inputs": stats["number_of_executed_units"],

@@ -23,7 +23,7 @@ def is_downloaded(folder):
 
 
 @pytest.fixture
-def refused(cli):
+def error_text(cli):
     """Check a bundle that must be refused, and return the words.
 
     The exit code is 3, the file and a reason are named, no traceback is shown, the folder is as it

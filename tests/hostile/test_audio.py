@@ -126,22 +126,22 @@ READ = {
 
 @pytest.mark.parametrize(("data", "code"), REFUSED.values(), ids=REFUSED)
 def test_a_clip_is_refused(hear, data, code):
-    got, said = hear(data)
+    got, messages = hear(data)
     assert got == 5
-    assert f"clip.wav: {code}" in said
+    assert f"clip.wav: {code}" in messages
 
 
 @pytest.mark.parametrize("data", READ.values(), ids=READ)
 def test_a_clip_is_read(hear, data):
     """Or, where a component needs more than there is, refused by it with its reason."""
-    code, said = hear(data)
-    assert code == 0 or " R52" in said
+    code, messages = hear(data)
+    assert code == 0 or " R52" in messages
 
 
 @pytest.mark.parametrize("changed", [WAV + b"x", fmt(bits=7)], ids=["G7 an odd byte", "G19 7 bits"])
 def test_a_clip_is_read_or_refused(hear, changed):
-    code, said = hear(changed)
-    assert code == 0 or "clip.wav: S48" in said
+    code, messages = hear(changed)
+    assert code == 0 or "clip.wav: S48" in messages
 
 
 @pytest.mark.parametrize(
@@ -152,17 +152,17 @@ def test_chunks_without_end_are_not_walked(hear, tmp_path, head):
     with (tmp_path / "hole.wav").open("wb") as file:
         file.write(head)
         file.truncate(100_000_000_000)
-    code, said = hear(None, "hole.wav")
+    code, messages = hear(None, "hole.wav")
     assert code == 5
-    assert "S483 the " in said
-    assert "it has no audio data" in said
+    assert "S483 the " in messages
+    assert "it has no audio data" in messages
 
 
 def test_pages_without_end_are_not_walked(hear, monkeypatch):
     monkeypatch.setattr("composer.formats.audio.ogg.PAGES", 3)
-    code, said = hear(encoded(np.tile(TONE, 9), container="OGG"))
+    code, messages = hear(encoded(np.tile(TONE, 9), container="OGG"))
     assert code == 5
-    assert "S489 the Ogg file is damaged: it has more than 3 pages" in said
+    assert "S489 the Ogg file is damaged: it has more than 3 pages" in messages
 
 
 @pytest.mark.parametrize("kind", ["WAV", "Ogg"])
@@ -199,9 +199,9 @@ def test_g53_g54_hours_are_refused_by_their_header(hear):
     Eight hours within the limit would cost this test minutes and gigabytes; they are not run here.
     G55, hours of silence, is no case yet: there is no voice activity detection.
     """
-    code, said = hear(with_total(FLAC, 16_000 * 3600 * 10))
+    code, messages = hear(with_total(FLAC, 16_000 * 3600 * 10))
     assert code == 5
-    assert "S487 the audio is longer than" in said
+    assert "S487 the audio is longer than" in messages
 
 
 def test_g56_a_file_that_is_removed_or_grows_while_it_is_read(tmp_path, monkeypatch):

@@ -116,9 +116,14 @@ FAILED = {
 @pytest.mark.parametrize(("path", "fault", "code"), REFUSED.values(), ids=REFUSED)
 def test_what_the_hub_sends_is_refused(hub, pull, hub_home, path, fault, code):
     mirror = served(hub, path, fault)
-    said = pull(3)
-    assert f"{code} " in said
-    assert "ann/tiny" in said or "169.254" in said or "example.com" in said or "file:///" in said
+    messages = pull(3)
+    assert f"{code} " in messages
+    assert (
+        "ann/tiny" in messages
+        or "169.254" in messages
+        or "example.com" in messages
+        or "file:///" in messages
+    )
     assert not list(hub_home.glob("hub/**/*.composer-part"))
     assert mirror.sent < 10 * SIZE + 1_000_000, "an endless body is left at the first byte over"
     assert {path.name for path in hub_home.parent.iterdir()} <= {"hf"}
@@ -127,9 +132,9 @@ def test_what_the_hub_sends_is_refused(hub, pull, hub_home, path, fault, code):
 @pytest.mark.parametrize(("path", "fault", "codes"), FAILED.values(), ids=FAILED)
 def test_trouble_of_the_network_is_told_as_such(hub, pull, path, fault, codes):
     mirror = served(hub, path, fault)
-    said = pull(4)
-    assert any(f"{code} " in said for code in codes)
-    assert "check your connection" not in said
+    messages = pull(4)
+    assert any(f"{code} " in messages for code in codes)
+    assert "check your connection" not in messages
     assert mirror.sent < 10 * SIZE
 
 
@@ -163,14 +168,14 @@ def test_trouble_that_passes(hub, cli, hub_home, faults):
 def test_a25_a26_a27_gated_missing_and_no_such_revision(hub, pull, anew):
     gated, private = Repository(FILES, gated="auto"), Repository(FILES, private=True)
     hub({"ann/tiny": FILES, "ann/gated": gated, "ann/private": private})
-    said = pull(4, "ann/gated")
-    assert "S493 " in said
-    assert "accept its terms on" in said
-    assert "`hf auth login`" in said
+    messages = pull(4, "ann/gated")
+    assert "S493 " in messages
+    assert "accept its terms on" in messages
+    assert "`hf auth login`" in messages
     for name in ("ann/none", "ann/private"):
-        said = pull(4, name)
-        assert "S491 " in said
-        assert "log in by `hf auth login`" in said
+        messages = pull(4, name)
+        assert "S491 " in messages
+        assert "log in by `hf auth login`" in messages
     assert "S492 " in pull(4, "ann/tiny@v9")
 
 
@@ -315,9 +320,9 @@ def test_a55_a56_offline(hub, cli, pull, anew, hub_home):
     assert cli("check", "ann/tiny")[0] == 0
     anew(offline=True)
     mirror.requests.clear()
-    said = pull(4)
-    assert "S499 " in said
-    assert WEIGHTS in said
+    messages = pull(4)
+    assert "S499 " in messages
+    assert WEIGHTS in messages
     os.environ.pop("HF_HUB_OFFLINE")
     anew()
     assert cli("pull", "ann/tiny")[0] == 0
@@ -402,9 +407,11 @@ def small_disk(tmp_path, monkeypatch):
 
 def test_a59_a_disk_that_is_full(hub, cli, small_disk, monkeypatch):
     hub({"ann/tiny": FILES})
-    said = cli("pull", "ann/tiny")
-    assert said[0] == 3
-    assert f"S439 there is not enough space in {small_disk / 'hub'}: 0.0016 GB needed" in said[2]
+    messages = cli("pull", "ann/tiny")
+    assert messages[0] == 3
+    assert (
+        f"S439 there is not enough space in {small_disk / 'hub'}: 0.0016 GB needed" in messages[2]
+    )
     # Another process may take the room after it was looked for.
     monkeypatch.setattr(download, "free_space", lambda _: None)
     code, _, err = cli("pull", "ann/tiny")
@@ -432,9 +439,9 @@ def test_a60_a_link_planted_in_the_cache_is_not_written_through(hub, cli, hub_ho
 def test_a61_a_git_lfs_pointer_in_place_of_weights(hub, pull):
     pointer = File.named(WEIGHTS, FILES[WEIGHTS]).pointer
     hub({"ann/tiny": {**FILES, WEIGHTS: File(pointer)}})
-    said = pull(3)
-    assert f"S404 repo/{WEIGHTS}: is a Git LFS pointer" in said
-    assert "git lfs pull" in said
+    messages = pull(3)
+    assert f"S404 repo/{WEIGHTS}: is a Git LFS pointer" in messages
+    assert "git lfs pull" in messages
 
 
 def test_a_listing_that_stalls_is_left(hub, pull, monkeypatch):

@@ -83,18 +83,18 @@ JSON = {
 }
 
 
-@pytest.mark.parametrize(("text", "said"), HOSTILE.values(), ids=HOSTILE)
-def test_a_manifest_is_refused(refused, tmp_path, text, said):
+@pytest.mark.parametrize(("text", "messages"), HOSTILE.values(), ids=HOSTILE)
+def test_a_manifest_is_refused(error_text, tmp_path, text, messages):
     folder = bundle(
         tmp_path, "", {"bundle.yaml": text if isinstance(text, bytes) else text.encode()}
     )
-    assert said in refused(folder, "bundle.yaml")
+    assert messages in error_text(folder, "bundle.yaml")
 
 
-@pytest.mark.parametrize(("text", "said"), JSON.values(), ids=JSON)
-def test_json_is_refused(refused, tmp_path, text, said):
+@pytest.mark.parametrize(("text", "messages"), JSON.values(), ids=JSON)
+def test_json_is_refused(error_text, tmp_path, text, messages):
     (tmp_path / "bundle.json").write_text(text)
-    assert said in refused(tmp_path, "bundle.json")
+    assert messages in error_text(tmp_path, "bundle.json")
 
 
 @pytest.mark.parametrize(
@@ -102,20 +102,20 @@ def test_json_is_refused(refused, tmp_path, text, said):
     [GOOD.encode("utf-16"), GOOD.encode("utf-8-sig"), GOOD.replace("\n", "\r\n").encode()],
     ids=["B25 UTF-16", "B26 a byte order mark", "B27 CRLF"],
 )
-def test_other_encodings_are_read(refused, tmp_path, data):
+def test_other_encodings_are_read(error_text, tmp_path, data):
     """As far as the weights, which are not there."""
-    assert "S401 " in refused(bundle(tmp_path, "", {"bundle.yaml": data}), "repo/w")
+    assert "S401 " in error_text(bundle(tmp_path, "", {"bundle.yaml": data}), "repo/w")
 
 
 @pytest.mark.parametrize("dim", [0, 2**63], ids=["B37 a dim of 0", "B39 a dim of 2^63"])
-def test_a_dim_that_no_weights_have(refused, tmp_path, dim):
+def test_a_dim_that_no_weights_have(error_text, tmp_path, dim):
     weights = save({"0.weight": np.ones((4, 4), np.float32)})
     text = with_("f32 N 4", f"f32 N {dim}")
-    said = refused(bundle(tmp_path, text, {"w/model.safetensors": weights}), "bundle.yaml")
-    assert f"W209 axis 1 of $x is {dim} but projector.x needs 4" in said
+    messages = error_text(bundle(tmp_path, text, {"w/model.safetensors": weights}), "bundle.yaml")
+    assert f"W209 axis 1 of $x is {dim} but projector.x needs 4" in messages
 
 
-def test_b40_widths_that_do_not_meet_are_seen_before_weights_are_read(refused, tmp_path):
+def test_b40_widths_that_do_not_meet_are_seen_before_weights_are_read(error_text, tmp_path):
     """The weights are a header, and a hole where gigabytes would be."""
     path = tmp_path / "w" / "model.safetensors"
     header = {"0.weight": {"dtype": "F32", "shape": [1280, 3584],
@@ -124,22 +124,22 @@ def test_b40_widths_that_do_not_meet_are_seen_before_weights_are_read(refused, t
     bundle(tmp_path, GOOD, {"w/model.safetensors": len(text).to_bytes(8, "little") + text})
     with path.open("ab") as file:
         file.truncate(8 + len(text) + 1280 * 3584 * 4)
-    said = refused(tmp_path, "W209 axis 1 of $x is 4 but projector.x needs 3584")
-    assert f"3584 comes from repo/{path.relative_to(tmp_path)}: 0.weight [1280, 3584]" in said
+    messages = error_text(tmp_path, "W209 axis 1 of $x is 4 but projector.x needs 3584")
+    assert f"3584 comes from repo/{path.relative_to(tmp_path)}: 0.weight [1280, 3584]" in messages
 
 
-def test_nothing_is_fetched_for_a_source_by_another_scheme(refused, tmp_path):
+def test_nothing_is_fetched_for_a_source_by_another_scheme(error_text, tmp_path):
     for source in ("http://x/y", "git+ssh://x/y", "s3://x/y", "hf:../x", "hf:a/b/c"):
         text = GOOD.replace("{repo: ./}", f'{{repo: "{source}"}}')
-        assert "M127 " in refused(bundle(tmp_path, text, {}), "bundle.yaml:3:")
+        assert "M127 " in error_text(bundle(tmp_path, text, {}), "bundle.yaml:3:")
     assert list(is_downloaded(tmp_path)) == ["bundle.yaml"]
 
 
-def test_b43_more_tokens_than_anyone_waits_for(refused, tmp_path):
+def test_b43_more_tokens_than_anyone_waits_for(error_text, tmp_path):
     mini = shipped("bundles") / "mega-asr-mini"
     text = (
         (mini / "bundle.yaml").read_text().replace("max_tokens: 128", "max_tokens: 1000000000000")
     )
     folder = bundle(tmp_path, text, {})
-    said = refused(folder, "bundle.yaml", "--source", f"repo={mini}")
-    assert "W216 option 'max_tokens' should be less than or equal to 1000000" in said
+    messages = error_text(folder, "bundle.yaml", "--source", f"repo={mini}")
+    assert "W216 option 'max_tokens' should be less than or equal to 1000000" in messages

@@ -35,17 +35,17 @@ def test_the_bundle_itself_is_sound(cli, tmp_path):
 
 
 @pytest.mark.parametrize(("made", "text"), HOSTILE.values(), ids=HOSTILE)
-def test_models_are_refused(refused, tmp_path, made, text):
+def test_models_are_refused(error_text, tmp_path, made, text):
     """D14 to D21, and more of their kind."""
     code, _, why = text.splitlines()[0].partition(" ")
-    assert f"{code} repo/{FILE}: {why}" in refused(written(tmp_path, made), f"repo/{FILE}")
+    assert f"{code} repo/{FILE}: {why}" in error_text(written(tmp_path, made), f"repo/{FILE}")
 
 
 @pytest.mark.parametrize("place", BAD_PLACES.values(), ids=BAD_PLACES)
-def test_external_data_elsewhere_is_refused(refused, tmp_path, place):
+def test_external_data_elsewhere_is_refused(error_text, tmp_path, place):
     """D1 to D3, D9 and D10."""
-    said = refused(written(tmp_path, model(weights=[external(place)])), f"repo/{FILE}")
-    assert "S448 " in said
+    messages = error_text(written(tmp_path, model(weights=[external(place)])), f"repo/{FILE}")
+    assert "S448 " in messages
 
 
 @pytest.mark.parametrize(
@@ -59,10 +59,10 @@ def test_external_data_elsewhere_is_refused(refused, tmp_path, place):
         pytest.param("hardlink", "S451", id="D23 a hard link"),
     ],
 )
-def test_external_data_that_is_no_file_of_its_own(refused, repo, how, code):
+def test_external_data_that_is_no_file_of_its_own(error_text, repo, how, code):
     linked(repo, how)
     bundle(repo.path, ONNX, {})
-    assert f"{code} repo/onnx/" in refused(repo.path, "repo/onnx/")
+    assert f"{code} repo/onnx/" in error_text(repo.path, "repo/onnx/")
 
 
 @pytest.mark.parametrize(
@@ -73,9 +73,9 @@ def test_external_data_that_is_no_file_of_its_own(refused, repo, how, code):
         pytest.param(external(offset=2**62, length=64), "S450", id="D12 a huge offset"),
     ],
 )
-def test_external_data_that_does_not_fit(refused, tmp_path, tensor, code):
+def test_external_data_that_does_not_fit(error_text, tmp_path, tensor, code):
     folder = written(tmp_path, model(weights=[tensor]), **{"onnx/w.data": bytes(64)})
-    assert f"{code} repo/{FILE}" in refused(folder, f"repo/{FILE}")
+    assert f"{code} repo/{FILE}" in error_text(folder, f"repo/{FILE}")
 
 
 def test_d13_a_model_is_never_loaded_from_bytes():
@@ -103,9 +103,9 @@ def test_d22_an_operator_that_reads_beyond_its_weights(tmp_path):
         numpy_helper.from_array(np.zeros(4, np.float32), "s"),
     ]
     made = model(nodes, [value("x")], [value("y")], stored)
-    code, said, _ = measured(*fed(written(tmp_path, made)))
+    code, messages, _ = measured(*fed(written(tmp_path, made)))
     assert code in (3, 5)
-    assert f"repo/{FILE}: ONNX Runtime" in said
+    assert f"repo/{FILE}: ONNX Runtime" in messages
 
 
 def test_d24_a_loop_without_end_is_stopped(cli, tmp_path):
@@ -140,9 +140,9 @@ def test_d25_d26_an_output_of_terabytes(tmp_path, shape):
         [fill, add, helper.make_node("Add", ["x", "m"], ["y"])],
         weights=[numpy_helper.from_array(np.array(shape, np.int64), "s")],
     )
-    code, said, grown = measured(*fed(written(tmp_path, made)), limit=16 * GIB)
+    code, messages, grown = measured(*fed(written(tmp_path, made)), limit=16 * GIB)
     assert code == 5
-    assert f"repo/{FILE}: ONNX Runtime failed" in said
+    assert f"repo/{FILE}: ONNX Runtime failed" in messages
     assert grown < GIB
 
 
@@ -159,8 +159,8 @@ OTHERS = {
 
 
 @pytest.mark.parametrize(("made", "code"), OTHERS.values(), ids=OTHERS)
-def test_d27_ports_other_than_the_manifest_wires(refused, tmp_path, made, code):
-    assert code in refused(written(tmp_path, made), "bundle.yaml")
+def test_d27_ports_other_than_the_manifest_wires(error_text, tmp_path, made, code):
+    assert code in error_text(written(tmp_path, made), "bundle.yaml")
 
 
 def test_d28_an_output_that_is_no_number(cli, tmp_path):

@@ -106,7 +106,7 @@ def test_what_loads_is_loaded(loading):
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ("how", "said"),
+    ("how", "messages"),
     [
         ("abort", "S454 part (test.fragile) crashed while repo/how.json was loaded (signal 6)"),
         ("segfault", "S454 part (test.fragile) crashed while repo/how.json was loaded (signal 11)"),
@@ -116,8 +116,8 @@ def test_what_loads_is_loaded(loading):
         ("memory", "S455 part (test.fragile) needs more than 2 GB of memory"),
     ],
 )
-def test_what_does_not_is_refused(loading, how, said):
+def test_what_does_not_is_refused(loading, how, messages):
     code, out, err = loading(how)
     assert (code, out) == (3, "")
-    assert said in err
+    assert messages in err
     assert "Traceback" not in err

@@ -18,27 +18,29 @@ def test_the_bundle_itself_is_sound(cli, tmp_path):
 
 
 @pytest.mark.parametrize(("data", "text"), HOSTILE.values(), ids=HOSTILE)
-def test_weights_are_refused(refused, tmp_path, data, text):
+def test_weights_are_refused(error_text, tmp_path, data, text):
     """C1 to C34, each of which crashes MLX's own loader, or is read by it as something else."""
-    said = refused(bundle(tmp_path, ONE, {FILE: data}), f"repo/{FILE}")
+    messages = error_text(bundle(tmp_path, ONE, {FILE: data}), f"repo/{FILE}")
     code, _, why = text.splitlines()[0].partition(" ")
-    assert f"{code} repo/{FILE}: {why}" in said
+    assert f"{code} repo/{FILE}: {why}" in messages
 
 
 @pytest.mark.parametrize(("files", "text"), BAD.values(), ids=BAD)
-def test_folders_are_refused(refused, tmp_path, files, text):
+def test_folders_are_refused(error_text, tmp_path, files, text):
     """C36: an index that names what is missing, outside, or in two files."""
     files = {f"w/{name}": data for name, data in files.items()}
-    said = refused(bundle(tmp_path, FOLDER, files), "repo/w")
+    messages = error_text(bundle(tmp_path, FOLDER, files), "repo/w")
     place, code, why = text.splitlines()[0].split(" ", 2)
-    assert f"{code} {place.replace('repo', 'repo/w', 1)} {why.replace('repo/', 'repo/w/')}" in said
+    assert (
+        f"{code} {place.replace('repo', 'repo/w', 1)} {why.replace('repo/', 'repo/w/')}" in messages
+    )
 
 
-def test_c37_right_names_with_wrong_dims(refused, tmp_path):
+def test_c37_right_names_with_wrong_dims(error_text, tmp_path):
     weights = save({"0.weight": np.ones((4, 3), np.float32)})
-    said = refused(bundle(tmp_path, ONE, {FILE: weights}), "W209")
-    assert "axis 1 of $x is 4 but projector.x needs 3" in said
-    assert f"repo/{FILE}: 0.weight [4, 3]" in said
+    messages = error_text(bundle(tmp_path, ONE, {FILE: weights}), "W209")
+    assert "axis 1 of $x is 4 but projector.x needs 3" in messages
+    assert f"repo/{FILE}: 0.weight [4, 3]" in messages
 
 
 @pytest.mark.parametrize(
@@ -62,6 +64,6 @@ def test_a_header_of_the_largest_size_costs_a_bounded_memory(tmp_path):
     """C5, just below the limit: 10 MB of blanks in a header."""
     header = SOUND[8 : SOUND.index(b"}}") + 2].ljust(10_000_000)
     data = len(header).to_bytes(8, "little") + header + bytes(64)
-    code, said, grown = measured("check", bundle(tmp_path, ONE, {FILE: data}))
-    assert (code, said) == (0, "")
+    code, messages, grown = measured("check", bundle(tmp_path, ONE, {FILE: data}))
+    assert (code, messages) == (0, "")
     assert grown < 100_000_000

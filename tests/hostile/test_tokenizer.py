@@ -21,11 +21,11 @@ def test_the_bundle_itself_is_sound(cli, tmp_path):
 
 
 @pytest.mark.parametrize(("data", "text"), BAD.values(), ids=BAD)
-def test_tokenizers_are_refused(refused, tmp_path, data, text):
+def test_tokenizers_are_refused(error_text, tmp_path, data, text):
     """F1 to F3 and F6: seen before the tokenizers library, which panics or aborts, opens them."""
     place, code, why = text.splitlines()[0].split(" ", 2)
-    said = refused(bundle(tmp_path, PROMPT, {FILE: data}), f"repo/{FILE}")
-    assert f"{code} {place.replace('repo/m', f'repo/{FILE}')} {why}" in said
+    messages = error_text(bundle(tmp_path, PROMPT, {FILE: data}), f"repo/{FILE}")
+    assert f"{code} {place.replace('repo/m', f'repo/{FILE}')} {why}" in messages
 
 
 @pytest.fixture
@@ -44,22 +44,22 @@ def mini(tmp_path):
     return change
 
 
-def test_f4_more_tokens_than_the_decoder_has_rows(refused, mini):
+def test_f4_more_tokens_than_the_decoder_has_rows(error_text, mini):
     def edit(content):
         content["added_tokens"].append(
             {**content["added_tokens"][-1], "id": 5000, "content": "<|far|>"}
         )
 
-    said = refused(mini(FILE, edit), "repo/tokenizer")
-    assert "5000" in said
+    messages = error_text(mini(FILE, edit), "repo/tokenizer")
+    assert "5000" in messages
 
 
-def test_f5_the_slot_of_the_audio_is_missing(refused, mini):
+def test_f5_the_slot_of_the_audio_is_missing(error_text, mini):
     def edit(content):
         (token,) = [t for t in content["added_tokens"] if t["content"] == "<|audio_pad|>"]
         token["content"] = "<|audio_pod|>"
 
-    assert "<|audio_pad|>" in refused(mini(FILE, edit), "bundle.yaml")
+    assert "<|audio_pad|>" in error_text(mini(FILE, edit), "bundle.yaml")
 
 
 def test_f7_half_a_surrogate_pair_in_a_text(cli, tmp_path):
@@ -99,9 +99,9 @@ def test_f9_a_chat_template_is_never_rendered(cli, tmp_path):
     assert cli("run", bundle(tmp_path, PROMPT, files), "-i", "text=ab")[0] == 0
 
 
-def test_f10_an_end_that_is_outside_the_vocabulary(refused, mini):
+def test_f10_an_end_that_is_outside_the_vocabulary(error_text, mini):
     folder = mini("mlx/llm-mixed8_4/config.json", lambda c: c.update(eos_token_id=10**6))
-    assert "eos_token_id 1000000 is outside the vocabulary" in refused(folder, "config.json")
+    assert "eos_token_id 1000000 is outside the vocabulary" in error_text(folder, "config.json")
 
 
 @pytest.mark.slow
@@ -148,8 +148,8 @@ GROWN = {
 
 
 @pytest.mark.parametrize("data", GROWN.values(), ids=GROWN)
-def test_what_multiplies_is_refused_by_its_product(refused, tmp_path, data):
-    assert "S463 " in refused(bundle(tmp_path, PROMPT, {FILE: data}), f"repo/{FILE}")
+def test_what_multiplies_is_refused_by_its_product(error_text, tmp_path, data):
+    assert "S463 " in error_text(bundle(tmp_path, PROMPT, {FILE: data}), f"repo/{FILE}")
 
 
 def test_thousands_of_added_tokens_of_spaces_are_soon_added(cli, tmp_path):
@@ -166,13 +166,13 @@ def test_thousands_of_added_tokens_of_spaces_are_soon_added(cli, tmp_path):
     assert time.perf_counter() - began < BUDGET
 
 
-def test_fragments_times_places_are_bounded_before_they_are_joined(refused, tmp_path):
+def test_fragments_times_places_are_bounded_before_they_are_joined(error_text, tmp_path):
     fragment, places = "x" * 50_000 + "{text}", "{o}" * 20_000
     config = f'{{template: "{places}{{text}}", optional: {{o: "{fragment}"}}}}'
     text = PROMPT.replace('{template: "<|audio_pad|>{text}"}', config)
     assert text != PROMPT
-    said = refused(bundle(tmp_path, text, {FILE: tokenizer()}), "bundle.yaml")
-    assert "the template has 1000120001 characters; the limit is 1000000" in said
+    messages = error_text(bundle(tmp_path, text, {FILE: tokenizer()}), "bundle.yaml")
+    assert "the template has 1000120001 characters; the limit is 1000000" in messages
 
 
 def test_a_text_that_stands_often_is_bounded_before_it_is_joined(cli, tmp_path):

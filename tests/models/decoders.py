@@ -71,7 +71,7 @@ def parsed(folder, **config):
     return read_decoder(spec(folder, **config), Headers())
 
 
-def refused(folder):
+def error_text(folder):
     try:
         parsed(folder)
     except ComposerError as error:

@@ -12,8 +12,8 @@ from tests.models.decoders import (
     BACKENDS,
     Model,
     away,
+    error_text,
     parsed,
-    refused,
     save,
     their_greedy,
     theirs,
@@ -174,6 +174,6 @@ def test_the_older_spelling_is_read(tmp_path, plain):
     ],
 )  # fmt: skip
 def test_what_it_would_not_compute_is_refused(tmp_path, changes, message):
-    said = refused(save(build(), tmp_path / "lm", **changes))
-    assert message in said
-    assert said.startswith("repo/lm/config.json:")
+    messages = error_text(save(build(), tmp_path / "lm", **changes))
+    assert message in messages
+    assert messages.startswith("repo/lm/config.json:")

@@ -48,16 +48,16 @@ def copied(repo, tmp_path):
     """Return a copy, its tensors and config as the given functions change them."""
 
     def make(tensors=None, config=None):
-        state, said = load_file(repo / "model.safetensors"), json.loads(read(repo))
+        state, messages = load_file(repo / "model.safetensors"), json.loads(read(repo))
         if tensors:
             tensors(state)
         if config:
-            config(said)
+            config(messages)
         folder = tmp_path / "repo"
         folder.mkdir(exist_ok=True)
         state = {name: value.contiguous() for name, value in state.items()}
         save_file(state, folder / "model.safetensors", metadata={"format": "pt"})
-        (folder / "config.json").write_text(json.dumps(said))
+        (folder / "config.json").write_text(json.dumps(messages))
         return folder
 
     return make
@@ -85,7 +85,7 @@ def settings_of(component):
     return component.run.network.forward.args[0]
 
 
-def refused(folder, precision=None):
+def error_text(folder, precision=None):
     with pytest.raises(ComposerError) as caught:
         facts(folder, precision)
     return str(caught.value)
@@ -210,7 +210,7 @@ def test_a_projection_that_mlx_vlm_quantized_is_dequantized(copied, component, t
         )
         state[f"{path}.weight"] = torch.nn.functional.pad(state[f"{path}.weight"], (0, 24))
 
-    plain = copied(widened, lambda said: said["audio_config"].update(output_proj_dims=64))
+    plain = copied(widened, lambda messages: messages["audio_config"].update(output_proj_dims=64))
     mel = mx.array(features(theirs, 0.7))
     want = np.array(load(plain)(mel))
     state = load_file(plain / "model.safetensors")
@@ -218,9 +218,9 @@ def test_a_projection_that_mlx_vlm_quantized_is_dequantized(copied, component, t
     for part, value in zip(("weight", "scales", "biases"), parts, strict=True):
         state[f"{path}.{part}"] = torch.from_numpy(np.array(value))
     save_file(state, plain / "model.safetensors", metadata={"format": "mlx"})
-    said = json.loads(read(plain))
-    said["quantization"] = {"group_size": 64, "bits": 8, "mode": "affine"}
-    (plain / "config.json").write_text(json.dumps(said))
+    messages = json.loads(read(plain))
+    messages["quantization"] = {"group_size": 64, "bits": 8, "mode": "affine"}
+    (plain / "config.json").write_text(json.dumps(messages))
     assert facts(plain).dims["D"].value == 96
     found = np.array(load(plain)(mel))
     assert close(found, want, 0.1)
@@ -245,7 +245,7 @@ def put(name, value):
 
 
 def say(**changes):
-    return lambda said: said["audio_config"].update(changes)
+    return lambda messages: messages["audio_config"].update(changes)
 
 
 TENSORS = {
@@ -302,7 +302,10 @@ TENSORS = {
     ),
 }  # fmt: skip
 CONFIGS = {
-    "none": (lambda said: said.pop("audio_config"), "W274 repo/config.json has no audio_config"),
+    "none": (
+        lambda messages: messages.pop("audio_config"),
+        "W274 repo/config.json has no audio_config",
+    ),
     "layers": (
         say(num_hidden_layers=4),
         "W273 a config contradicts the number of layers\n"
@@ -342,24 +345,26 @@ CONFIGS = {
 
 @pytest.mark.parametrize("why", TENSORS)
 def test_tensors_that_do_not_fit(copied, why):
-    change, said = TENSORS[why]
-    assert said in refused(copied(change))
+    change, messages = TENSORS[why]
+    assert messages in error_text(copied(change))
 
 
 @pytest.mark.parametrize("why", CONFIGS)
 def test_configs_that_contradict(copied, why):
-    change, said = CONFIGS[why]
-    assert said in refused(copied(config=change))
+    change, messages = CONFIGS[why]
+    assert messages in error_text(copied(config=change))
 
 
 def test_everything_is_told_at_once(copied):
-    found = refused(copied(drop("output_proj.bias"), say(num_hidden_layers=4, hidden_act="relu")))
+    found = error_text(
+        copied(drop("output_proj.bias"), say(num_hidden_layers=4, hidden_act="relu"))
+    )
     assert re.findall(r"W\d{3}", found) == ["W270", "W273", "W273"]
 
 
 def test_a_recipe_is_refused(repo):
     recipe = Quantization(bits=4, group_size=64)
-    assert "W246 mlx.gemma4_audio does not quantize" in refused(repo, recipe)
+    assert "W246 mlx.gemma4_audio does not quantize" in error_text(repo, recipe)
 
 
 def test_numbers_that_are_not_finite_are_refused(copied, theirs):

@@ -17,8 +17,8 @@ from tests.models.decoders import (
     BACKENDS,
     Model,
     away,
+    error_text,
     parsed,
-    refused,
     save,
     their_greedy,
     theirs,
@@ -142,8 +142,8 @@ def quantized(folder, bits, size, names):
             state[f"{path}.{part}"] = torch.from_numpy(np.array(value))
     save_file(dense, plain / "model.safetensors", metadata={"format": "mlx"})
     save_file(state, folder / "model.safetensors", metadata={"format": "mlx"})
-    said = f'"quantization": {{"group_size": {size}, "bits": {bits}}}, '
-    (folder / "config.json").write_text(text.replace("{", "{" + said, 1))
+    messages = f'"quantization": {{"group_size": {size}, "bits": {bits}}}, '
+    (folder / "config.json").write_text(text.replace("{", "{" + messages, 1))
     return plain
 
 
@@ -189,7 +189,7 @@ def test_every_key_is_read_or_refused_by_name_and_line(tmp_path):
     folder = save(build("llama"), tmp_path / "lm", clip_qkv=4.0, sliding_window=7)
     lines = (folder / "config.json").read_text().splitlines()
     (line,) = (number for number, text in enumerate(lines, 1) if "clip_qkv" in text)
-    assert refused(folder).startswith(
+    assert error_text(folder).startswith(
         f"repo/lm/config.json:{line}:2: W257 composer's llama does not read clip_qkv, which is 4.0"
     )
     settings = parsed(folder, ignore=("clip_qkv",)).settings

@@ -49,7 +49,7 @@ def run(asked, x=X, backend="mlx"):
     return plain(component(arrays(component, x)))
 
 
-def refused(asked):
+def error_text(asked):
     with pytest.raises(ComposerError) as caught:
         Stack.facts(asked, Headers())
     return str(caught.value)
@@ -173,9 +173,11 @@ def test_layers_may_have_names(folder):
     asked = spec(folder, named, prefix="head", names=list(called.values()))
     np.testing.assert_allclose(run(asked), in_numpy(X, tensors()), atol=1e-5)
     wrong = spec(folder, named, prefix="head", names=["norm", "up", "low", "out"])
-    said = refused(wrong)
-    assert "missing tensors: head.low.weight (linear)" in said
-    assert "the layers are: norm layer_norm, up linear, 2 silu, low linear, out rms_norm" in said
+    messages = error_text(wrong)
+    assert "missing tensors: head.low.weight (linear)" in messages
+    assert (
+        "the layers are: norm layer_norm, up linear, 2 silu, low linear, out rms_norm" in messages
+    )
 
 
 def test_epsilons_are_knobs(folder):
@@ -217,7 +219,7 @@ def test_another_epsilon_gives_another_result(folder):
 
 def test_layers_in_another_order_are_refused(folder):
     asked = spec(folder, layers=["linear", "layer_norm", "silu", "linear", "rms_norm"])
-    assert refused(asked) == (
+    assert error_text(asked) == (
         "repo/projector: W247 layer 0 is a linear, whose weight has two axes\n"
         "    repo/projector: 0.weight [24]\n"
         "repo/projector: W247 layer 1 is a layer_norm, whose weight has one axis\n"
@@ -228,7 +230,7 @@ def test_layers_in_another_order_are_refused(folder):
 def test_widths_that_do_not_chain_name_both_witnesses(folder):
     weights = tensors()
     weights["3.weight"] = weights["3.weight"].T.copy()
-    assert refused(spec(folder, weights)) == (
+    assert error_text(spec(folder, weights)) == (
         "repo/projector: W247 layer 3 (linear) takes width 16, but 20 comes in\n"
         "    repo/projector: 3.weight [20, 16]\n"
         "    repo/projector: 1.weight [20, 24]\n"
@@ -240,13 +242,15 @@ def test_widths_that_do_not_chain_name_both_witnesses(folder):
 
 def test_a_bias_fits_its_weight(folder):
     weights = {**tensors(), "1.bias": np.zeros(19, np.float32)}
-    assert "W247 layer 1 has a bias that does not fit its weight" in refused(spec(folder, weights))
+    assert "W247 layer 1 has a bias that does not fit its weight" in error_text(
+        spec(folder, weights)
+    )
 
 
 def test_missing_and_unexpected_tensors_are_named(folder):
     weights = tensors()
     weights["5.weight"] = weights.pop("4.weight")
-    assert refused(spec(folder, weights)) == (
+    assert error_text(spec(folder, weights)) == (
         "repo/projector: W248 missing tensors: 4.weight (rms_norm)\n"
         "    hint: the tensors are: 0.bias, 0.weight, 1.bias, 1.weight, 3.weight, 5.weight\n"
         "repo/projector: W248 tensors that no layer has: 5.weight\n"
@@ -256,25 +260,25 @@ def test_missing_and_unexpected_tensors_are_named(folder):
 
 def test_a_bias_on_an_rms_norm_is_unexpected(folder):
     weights = {**tensors(), "4.bias": np.zeros(16, np.float32)}
-    assert "W248 tensors that no layer has: 4.bias" in refused(spec(folder, weights))
+    assert "W248 tensors that no layer has: 4.bias" in error_text(spec(folder, weights))
 
 
 def test_mixed_dtypes_need_a_precision(folder):
     weights = tensors()
     weights["1.weight"] = weights["1.weight"].astype(np.float16)
-    text = refused(spec(folder, weights))
+    text = error_text(spec(folder, weights))
     assert "W246 the tensors are stored in f16 and f32" in text
     assert run(spec(folder, weights, precision="float32")).shape == (7, 16)
 
 
 def test_it_does_not_quantize(folder):
-    text = refused(spec(folder, precision=Quantization(4)))
+    text = error_text(spec(folder, precision=Quantization(4)))
     assert text.startswith("repo/projector: W246 mlx.stack does not quantize")
 
 
 def test_activations_alone_are_no_stack(folder):
     weights = {"0.weight": np.ones(4, np.float32)}
-    assert "W248" in refused(spec(folder, weights, layers=["silu"]))
+    assert "W248" in error_text(spec(folder, weights, layers=["silu"]))
 
 
 @pytest.mark.parametrize(

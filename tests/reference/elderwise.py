@@ -95,8 +95,8 @@ class Elderwise:
         save_file(names, weights / "projector" / "model.safetensors")
         (weights / "lora").mkdir()
         save_file(self.adapter, weights / "lora" / "adapters.safetensors")
-        said = {"rank": RANK, "scale": SCALE}
-        (weights / "lora" / "lora_config.json").write_text(json.dumps(said))
+        messages = {"rank": RANK, "scale": SCALE}
+        (weights / "lora" / "lora_config.json").write_text(json.dumps(messages))
         path = folder / "bundle.yaml"
         path.write_text(MANIFEST)
         return path

@@ -276,9 +276,9 @@ def test_another_number_of_placeholders_is_refused(pair: Pair, more: int) -> Non
     ids, marks = [
         np.delete(a, at) if more < 0 else np.insert(a, at, a[at]) for a in (want.ids, slots)
     ]
-    with pytest.raises(ComposerError) as refused:
+    with pytest.raises(ComposerError) as error_text:
         pair.got(1.0, feed={"asked.ids": ids, "asked.slots": marks})
-    (problem,) = refused.value.problems
+    (problem,) = error_text.value.problems
     assert problem.code == "R502"
     assert problem.message == f"scatter has 13 rows of values for {13 + more} marked positions"
 

@@ -46,9 +46,9 @@ def test_check_says_what_would_be_fetched(hub, cli):
 
 def test_check_in_json(hub, cli):
     hub({"ann/tiny": FILES})
-    said = json.loads(cli("check", "ann/tiny", "--json")[1])
-    assert (said["bundle"], said["ok"], said["memory"]) == ("weighed", True, 4000)
-    (file,) = said["files"]
+    messages = json.loads(cli("check", "ann/tiny", "--json")[1])
+    assert (messages["bundle"], messages["ok"], messages["memory"]) == ("weighed", True, 4000)
+    (file,) = messages["files"]
     assert (file["path"], file["size"], file["verified"]) == (
         "model.safetensors", len(WEIGHTS), False,
     )  # fmt: skip

@@ -408,9 +408,9 @@ def test_four_processes_are_one_download(hub):
     mirror = hub({"ann/tiny": FILES})
     mirror.faults[BIG] = Fault(trickle=(1 << 18, 0.2), origins=("store",))
     processes = [_process(BIG) for _ in range(4)]
-    said = [process.communicate(timeout=120)[0].split()[-1] for process in processes]
+    messages = [process.communicate(timeout=120)[0].split()[-1] for process in processes]
     assert sent(mirror, "/store/") == len(WEIGHTS)
-    assert set(said) <= {"0", "1"}
+    assert set(messages) <= {"0", "1"}
 
 
 def test_a_large_file_is_hashed_as_it_comes(hub, hub_home):

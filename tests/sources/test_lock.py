@@ -55,7 +55,7 @@ def lock(name="."):
     return made
 
 
-def said(report):
+def messages(report):
     return [str(problem) for problem in report.problems]
 
 
@@ -89,7 +89,7 @@ def data_of(data):
 def test_another_size_is_refused_when_it_is_checked(bundle):
     lock()
     bundle.write_bytes(SMALLER)
-    assert said(composer.check(".")) == [
+    assert messages(composer.check(".")) == [
         "bundle.yaml:5:3: S465 own/model.safetensors differs from bundle.lock\n"
         f"    {len(SMALLER)} bytes, locked {len(WEIGHTS)}\n"
         "    hint: use the locked files or, if the change is intended, run composer lock"
@@ -125,7 +125,7 @@ def test_a_file_that_was_not_locked_is_refused(bundle, tmp_path):
     lock()
     (tmp_path / "bundle.yaml").write_text(BUNDLE.replace("own/model", "own/other"))
     bundle.rename(tmp_path / "other.safetensors")
-    assert [each.partition(": ")[2].splitlines()[0] for each in said(composer.check("."))] == [
+    assert [each.partition(": ")[2].splitlines()[0] for each in messages(composer.check("."))] == [
         "S466 bundle.yaml differs from the manifest that bundle.lock was made from",
         "S465 own/other.safetensors is not in bundle.lock",
     ]
@@ -134,7 +134,7 @@ def test_a_file_that_was_not_locked_is_refused(bundle, tmp_path):
 def test_another_manifest_is_refused(bundle, tmp_path):
     lock()
     (tmp_path / "bundle.yaml").write_text(BUNDLE + "# said later\n")
-    assert said(composer.check(".")) == [
+    assert messages(composer.check(".")) == [
         "bundle.yaml:1:1: S466 bundle.yaml differs from the manifest that bundle.lock was "
         "made from\n"
         "    hint: if the change is intended, update the lock: composer lock"
@@ -150,7 +150,7 @@ def test_other_ports_are_refused(bundle):
     data["edition"]["components"]["weights"]["dims"] = {"D": 3}
     data["edition"]["tasks"]["default"]["outputs"]["text"] = "audio"
     path.write_text(json.dumps(data))
-    weights, task = said(composer.check("."))
+    weights, task = messages(composer.check("."))
     if task.startswith("bundle.yaml:5"):
         weights, task = task, weights
     assert weights == (
@@ -174,7 +174,7 @@ def test_other_ports_are_refused(bundle):
 )
 def test_what_is_no_lock_is_refused(bundle, tmp_path, text, why):
     (tmp_path / "bundle.lock").write_text(text)
-    (found,) = said(composer.check("."))
+    (found,) = messages(composer.check("."))
     assert found.startswith("bundle.lock: S464 this is not a lock of a bundle: ")
     assert why in found
 
@@ -182,7 +182,7 @@ def test_what_is_no_lock_is_refused(bundle, tmp_path, text, why):
 def test_a_lock_names_no_file_outside(bundle):
     path = lock().path
     path.write_text(path.read_text().replace("model.safetensors", "../model.safetensors"))
-    (found,) = said(composer.check("."))
+    (found,) = messages(composer.check("."))
     assert "'../model.safetensors' is not a safe name: it may leave the repository" in found
 
 
@@ -258,13 +258,13 @@ def test_a_locked_source_stays_at_its_commit(remote, anew):
     repository.push({"model.safetensors": SMALLER})
     anew()
     report = composer.check(".")
-    assert said(report) == []
+    assert messages(report) == []
     assert report.bundle.components["weights"].spec.weights.path.parent.name == first
     with composer.load(".") as loaded:
         assert loaded.run(said="yes").text == "YES"
     anew(offline=True)
     mirror.requests.clear()
-    assert said(composer.check(".")) == []
+    assert messages(composer.check(".")) == []
     with composer.load(".") as loaded:
         assert loaded.run(said="yes").text == "YES"
     assert mirror.requests == []
@@ -305,7 +305,7 @@ def test_a_lock_that_was_changed_is_not_the_users_any_more(remote, monkeypatch, 
     path.write_text(path.read_text().replace('"license": "apache-2.0"', '"license": "mit"'))
     tried = []
     monkeypatch.setattr(probe, "_try", lambda checked, names, request: tried.append(names))
-    (found,) = said(composer.check("."))
+    (found,) = messages(composer.check("."))
     assert found.endswith(
         "S466 bundle.lock states a licence of hf:ann/tiny that differs from its card\n"
         "    the card: license apache-2.0, license_link https://example.org/terms\n"
@@ -343,7 +343,7 @@ def test_what_lies_in_a_locks_place_is_not_taken_for_none(bundle, tmp_path, what
         other = tmp_path.parent / f"{tmp_path.name}-other"
         other.write_text("root:x:0:0")
         path.symlink_to(other)
-    (found,) = said(composer.check("."))
+    (found,) = messages(composer.check("."))
     why = {
         "pipe": "it is a named pipe",
         "folder": "it is a folder",
@@ -373,7 +373,7 @@ def test_what_the_hub_serves_is_held_against_its_lock(hub, hub_home, tmp_path):
     (tmp_path / "model.safetensors").write_bytes(WEIGHTS)
     files = {"bundle.lock": lock(tmp_path).bytes, "bundle.yaml": BUNDLE.encode()}
     hub({"ann/locked": files | {"model.safetensors": OTHER}})
-    (found,) = said(composer.check("ann/locked"))
+    (found,) = messages(composer.check("ann/locked"))
     assert "S465 own/model.safetensors differs from bundle.lock\n    sha256 is " in found
 
 

@@ -133,14 +133,20 @@ def test_a_hang_is_ended(child, monkeypatch):
 
 
 def test_what_the_child_refuses_is_raised_as_it_is(child):
-    said = {"code": "R504", "message": "no", "place": ["x", 1, None], "causes": ["c"], "hint": None}
-    child(f"print({json.dumps(json.dumps({'problems': [said]}))})")
+    messages = {
+        "code": "R504",
+        "message": "no",
+        "place": ["x", 1, None],
+        "causes": ["c"],
+        "hint": None,
+    }
+    child(f"print({json.dumps(json.dumps({'problems': [messages]}))})")
     assert refusal(composer.load, "ann/tiny") == ["x:1: R504 no\n    c"]
 
 
 def test_a_component_that_this_process_alone_knows_cannot_be_tried(child, hub_home):
-    said = {"code": "W212", "message": "no", "place": None, "causes": [], "hint": None}
-    begun = child(f"print({json.dumps(json.dumps({'problems': [said]}))})")
+    messages = {"code": "W212", "message": "no", "place": None, "causes": [], "hint": None}
+    begun = child(f"print({json.dumps(json.dumps({'problems': [messages]}))})")
     with composer.load("ann/tiny") as bundle:
         assert bundle.run(said="yes").text == "YES"
     assert begun == [1]

@@ -76,7 +76,7 @@ def uploads(monkeypatch):
 
 def test_what_is_stated_is_gathered(remote, cli, tmp_path, anew):
     (tmp_path / "bundle.yaml").write_text(HUB.replace("name: weighed\n", f"name: weighed\n{ABOUT}"))
-    said = (
+    messages = (
         "The bundle, as its manifest states:\n"
         "  weighed  Apache-2.0 and Gemma\n\n"
         "Its parts, as the manifest states:\n"
@@ -86,10 +86,10 @@ def test_what_is_stated_is_gathered(remote, cli, tmp_path, anew):
         "  hf:ann/tiny  apache-2.0  terms: https://example.org/terms\n\n"
         "These are the words of those who published; nothing is judged here. Read the terms.\n"
     )
-    assert cli("licences", ".") == (0, said, "")
+    assert cli("licences", ".") == (0, messages, "")
     lock()
     anew(offline=True)
-    assert cli("licences", ".") == (0, said, "")
+    assert cli("licences", ".") == (0, messages, "")
     rows = json.loads(cli("licences", ".", "--json")[1])["stated"]
     assert rows[-1] == {
         "kind": "source", "name": "hf:ann/tiny", "licence": "apache-2.0",
