@@ -6,7 +6,7 @@ import inspect
 import re
 from collections.abc import Iterator, Mapping
 from types import NoneType, UnionType
-from typing import TYPE_CHECKING, Any, Literal, Union, get_args, get_origin
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Union, get_args, get_origin
 
 from pydantic.fields import FieldInfo
 
@@ -130,6 +130,8 @@ def _value(field: FieldInfo, default: Any) -> str:
 def _type(annotation: Any) -> str:
     """Return a type as one writes it in Python, a choice of literals as the literals."""
     origin, inside = get_origin(annotation), get_args(annotation)
+    if origin is Annotated:
+        return _type(inside[0])
     if origin is Literal:
         return " | ".join(map(repr, inside))
     if origin in (Union, UnionType):
