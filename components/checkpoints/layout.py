@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING, Any
 
 from composer.core.backend import SHORT
 from composer.core.component import Bound
-from composer.core.errors import ComposerError, Place, Problem
+from composer.core.errors import Place
 from composer.core.location import Location
+from composer.core.problems import Problems
 from composer.formats.refusal import show
 
 from .table import FLOATS, shown
@@ -52,20 +53,12 @@ class LayoutChecker:
         self.kind = kind
         self.location = location
         self.labels = labels
-        self.problems: list[Problem] = []
+        self.problems = Problems(place=Place(str(location)))
+        self.report = self.problems.report
+        self.refuse = self.problems.raise_any
         self.tensors: dict[str, Tensor] = {}
         self.dims: dict[str, Bound] = {}
         self.torch_ordered: set[str] = set()
-
-    def report(self, code: str, message: str, *causes: str, **more: Any) -> None:
-        """Add a problem, placed at the weights."""
-        place = Place(str(self.location))
-        self.problems.append(Problem(code, message, place, causes, **more))
-
-    def refuse(self) -> None:
-        """Raise ComposerError with everything, if anything of it is an error."""
-        if any(problem.severity == "error" for problem in self.problems):
-            raise ComposerError(self.problems)
 
     def match(self, stored: Mapping[str, Tensor], places: Mapping[str, str]) -> None:
         """Take each tensor by its place, from the name in the file to that of the layout."""

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from composer.core.errors import ComposerError, Place, Problem
+from composer.core.errors import Place
 from composer.core.ports import FLOATS
+from composer.core.problems import Problems
 from composer.core.suggest import did_you_mean, listed
 
 from .contract import Contract, Dim, Tensor, shape
@@ -29,7 +30,10 @@ def agree(signature: OnnxSignature, config: GraphConfig) -> Contract:
 class _Agreement:
     signature: OnnxSignature
     config: GraphConfig
-    problems: list[Problem] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self.problems = Problems(place=Place(str(self.signature.file)))
+        self.report = self.problems.report
 
     def contract(self) -> Contract:
         file = str(self.signature.file)
@@ -37,7 +41,7 @@ class _Agreement:
         led = all(tensor.batched for tensor in inputs.values() if tensor.dims)
         outputs = self.tensors("output", self.signature.outputs, led)
         self.names(inputs, outputs)
-        self.stop()
+        self.problems.raise_any()
         config, mask, rows = self.config, self.config.mask, self.config.rows
         plain = Contract(file, inputs, outputs, config)
         for name in config.inputs:
@@ -51,21 +55,13 @@ class _Agreement:
             rows_of=self.frames(plain, "rows", rows.of) if rows else None,
             rows_output=(rows.output or next(iter(outputs))) if rows else None,
         )
-        self.stop()
+        self.problems.raise_any()
         for name in config.inputs:
             self.padding(contract, inputs[name])
         self.rows(contract)
         self.mask(contract)
-        self.stop()
+        self.problems.raise_any()
         return contract
-
-    def report(self, code: str, message: str, *causes: str, hint: str | None = None) -> None:
-        place = Place(str(self.signature.file))
-        self.problems.append(Problem(code, message, place, causes, hint))
-
-    def stop(self) -> None:
-        if self.problems:
-            raise ComposerError(self.problems)
 
     def tensors(
         self, role: str, values: Iterable[OnnxValue], led: bool = False

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from composer.cli.options import pairs
 from composer.core.errors import ComposerError, Problem
+from composer.core.problems import Problems
 from composer.core.suggest import did_you_mean, listed
 from composer.formats.audio import Clip
 from composer.formats.audio.channels import check_channel
@@ -29,18 +30,15 @@ def inputs(
 ) -> dict[str, Any]:
     """Return the inputs of a task as their types say; an unknown name is left to the task."""
     found: dict[str, Any] = {}
-    problems: list[Problem] = []
+    problems = Problems()
     for name, text in pairs(given, "--input", "NAME=VALUE").items():
         value = graph.values.get(name) if name in graph.inputs else None
         kind = value.port.kind if value and value.port else "text"
-        try:
+        with problems.collect():
             found[name] = _value(name, kind, text)
             if kind == "audio":
                 found[name] = Clip(found[name], channel, partial)
-        except ComposerError as error:
-            problems += error.problems
-    if problems:
-        raise ComposerError(problems)
+    problems.raise_any()
     return found
 
 

@@ -193,4 +193,4 @@ class GraphWalker:
         return message(self.window, span, NAMED)["name"] or ""
 
     def _wrong(self, code: str, message: str, hint: str | None = None) -> None:
-        self.report.add(self.location, code, message, hint=hint)
+        self.report.at(self.location, code, message, hint=hint)

@@ -6,7 +6,6 @@ import re
 from dataclasses import dataclass, replace
 from math import prod
 
-from composer.core.errors import ComposerError
 from composer.core.location import Location
 from composer.formats.files import Files
 from composer.formats.protobuf import Field, Span, Window, message
@@ -115,7 +114,7 @@ class Initializers:
         return name
 
     def _wrong(self, code: str, name: str, message: str, hint: str | None = None) -> None:
-        self.report.add(self.location, code, f"the tensor {show(name)} {message}", hint=hint)
+        self.report.at(self.location, code, f"the tensor {show(name)} {message}", hint=hint)
 
     def _add_external(self, name: str, nbytes: int, entries: list[Span], inside: bool) -> None:
         values: dict[str, str] = {}
@@ -161,12 +160,12 @@ class Initializers:
     def _size(self, path: str) -> int | None:
         if path not in self.sizes:
             folder = replace(self.location, inside=self.location.inside.rpartition("/")[0])
-            try:
-                with self.files.open(self._file(path), within=folder) as ranges:
-                    self.sizes[path] = ranges.size
-            except ComposerError as error:
-                self.report.extend(error)
-                self.sizes[path] = None
+            self.sizes[path] = None
+            with (
+                self.report.collect(),
+                self.files.open(self._file(path), within=folder) as ranges,
+            ):
+                self.sizes[path] = ranges.size
         return self.sizes[path]
 
 

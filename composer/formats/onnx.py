@@ -110,7 +110,7 @@ def _read(location: Location, window: Window, files: Files) -> OnnxSignature:
     walker.functions(model["functions"])
     inputs = _values(location, window, "input", parts["inputs"], stored, report)
     outputs = _values(location, window, "output", parts["outputs"], (), report)
-    report.finish()
+    report.raise_any()
     domains = frozenset(domain for domain, _ in walker.operators)
     external = tuple(initializers.external)
     return OnnxSignature(
@@ -130,22 +130,22 @@ def _opsets(
     location: Location, window: Window, ir: int | None, spans: list[Span], report: Report
 ) -> dict[str, int]:
     if ir is None or not 3 <= ir <= MAX_IR:
-        report.add(location, "S453", f"has the IR version {ir}; expected 3 to {MAX_IR}")
+        report.at(location, "S453", f"has the IR version {ir}; expected 3 to {MAX_IR}")
     opsets: dict[str, int] = {}
     for span in spans:
         opset = message(window, span, OPSET)
         domain, version = opset["domain"] or "", opset["version"] or 0
         if domain in opsets:
-            report.add(location, "S453", f"names an opset of {show(domain)} twice")
+            report.at(location, "S453", f"names an opset of {show(domain)} twice")
         if not 1 <= version <= MAX_OPSET:
-            report.add(
+            report.at(
                 location,
                 "S453",
                 f"names the opset {version} of {show(domain)}; expected 1 to {MAX_OPSET}",
             )
         opsets[domain] = version
     if not opsets:
-        report.add(location, "S453", "names no opset")
+        report.at(location, "S453", "names no opset")
     return opsets
 
 
@@ -166,14 +166,14 @@ def _values(
             message_text = (
                 f"two {role}s are called {show(name)}" if name else f"an {role} has no name"
             )
-            report.add(location, "S442", message_text)
+            report.at(location, "S442", message_text)
         seen.add(name)
         if name not in stored:
             typed = _typed(location, window, f"the {role} {show(name)}", value["type"], report)
             if typed:
                 found[name] = OnnxValue(name, *typed)
     if not seen.difference(stored):
-        report.add(location, "S441", f"has no {role}")
+        report.at(location, "S441", f"has no {role}")
     return tuple(found.values())
 
 
@@ -182,11 +182,11 @@ def _typed(
 ) -> tuple[str, tuple[Dim, ...] | None] | None:
     tensor = message(window, span, TYPE)["tensor"] if span else None
     if tensor is None:
-        report.add(location, "S443", f"{what} is not a tensor; only tensors can be wired")
+        report.at(location, "S443", f"{what} is not a tensor; only tensors can be wired")
         return None
     parts = message(window, tensor, TENSOR_TYPE)
     if parts["dtype"] not in DTYPES:
-        report.add(location, "S443", f"{what} has the unknown element type {parts['dtype']}")
+        report.at(location, "S443", f"{what} has the unknown element type {parts['dtype']}")
         return None
     dtype = DTYPES[parts["dtype"]][0]
     if parts["shape"] is None:
@@ -196,7 +196,7 @@ def _typed(
         dim = message(window, inner, DIMENSION)
         dims.append(dim["value"] if dim["value"] is not None else dim["symbol"] or None)
     if len(dims) > AXES or not addressable([dim for dim in dims if isinstance(dim, int)]):
-        report.add(
+        report.at(
             location, "S444", f"{what} has the dims {show(str(dims))}, which are out of range"
         )
         return None

@@ -49,13 +49,13 @@ def check_pipeline(location: Location, content: dict[str, Any], report: Report) 
         growth, copies = before if step == "pre_tokenizer" else 1, 0
         for number, rule in enumerate(_rules(content.get(step))):
             if number >= MAX_RULES:
-                report.add(location, "S463", f"{step} has more than {MAX_RULES} rules")
+                report.at(location, "S463", f"{step} has more than {MAX_RULES} rules")
                 break
             pattern = rule.get("pattern")
             if isinstance(pattern, dict) and isinstance(pattern.get("Regex"), str):
                 characters += len(pattern["Regex"])
                 if characters > MAX_TOTAL_PATTERN:
-                    report.add(
+                    report.at(
                         location, "S462", f"its patterns have over {MAX_TOTAL_PATTERN} characters"
                     )
                     return
@@ -63,7 +63,7 @@ def check_pipeline(location: Location, content: dict[str, Any], report: Report) 
             for key in ("content", "prepend"):
                 text = rule.get(key)
                 if isinstance(text, str) and len(text) > MAX_CONTENT:
-                    report.add(
+                    report.at(
                         location,
                         "S463",
                         f"a rule of {step} writes {len(text)} characters at each match; "
@@ -72,13 +72,13 @@ def check_pipeline(location: Location, content: dict[str, Any], report: Report) 
             copies += "Sequence" in rule
             growth = min(growth * _growth(rule), 10**12)
         if growth > MAX_GROWTH:
-            report.add(
+            report.at(
                 location,
                 "S463",
                 f"{step} can make a text {growth} times as long; the limit is {MAX_GROWTH}",
             )
         if copies > MAX_SEQUENCES:
-            report.add(
+            report.at(
                 location,
                 "S463",
                 f"{step} writes the text {copies} times; the limit is {MAX_SEQUENCES}",
@@ -114,7 +114,7 @@ def _growth(rule: dict[str, Any]) -> int:
 def _check_pattern(location: Location, step: str, pattern: str, report: Report) -> None:
     why = dangerous(pattern)
     if why:
-        report.add(location, "S462", f"a pattern of {step} {why}: {show(pattern)}")
+        report.at(location, "S462", f"a pattern of {step} {why}: {show(pattern)}")
 
 
 def dangerous(pattern: str) -> str | None:
@@ -169,7 +169,7 @@ def _check_padding(location: Location, content: dict[str, Any], report: Report) 
         ("pad_to_multiple_of", padding.get("pad_to_multiple_of")),
     ):
         if length is not None and (type(length) is not int or not 0 <= length <= MAX_PADDING):
-            report.add(
+            report.at(
                 location,
                 "S463",
                 f"padding.{name} is {show(str(length))}; the limit is {MAX_PADDING}",

@@ -6,6 +6,7 @@ from typing import NoReturn
 
 from composer.core.errors import ComposerError, Place, Problem
 from composer.core.location import Location
+from composer.core.problems import Problems
 
 MAX_SHOWN = 60
 MAX_PROBLEMS = 50
@@ -30,34 +31,14 @@ def refuse(
     raise ComposerError(Problem(code, message, Place(str(location)), causes, hint))
 
 
-class Report:
-    """Collect what is wrong with files, then refuse them for all of it at once."""
+class Report(Problems):
+    """What is wrong with files, the first fifty problems of it."""
 
     def __init__(self) -> None:
-        self.problems: list[Problem] = []
-        self.omitted = 0
+        super().__init__(limit=MAX_PROBLEMS)
 
-    def add(
+    def at(
         self, location: Location, code: str, message: str, *causes: str, hint: str | None = None
     ) -> None:
-        """Add one problem; past fifty, only count it."""
-        if len(self.problems) < MAX_PROBLEMS:
-            self.problems.append(Problem(code, message, Place(str(location)), causes, hint))
-        else:
-            self.omitted += 1
-
-    def extend(self, error: ComposerError) -> None:
-        """Add the problems of a caught error."""
-        room = MAX_PROBLEMS - len(self.problems)
-        self.problems += error.problems[:room]
-        self.omitted += max(len(error.problems) - room, 0)
-
-    def finish(self) -> None:
-        """Raise if there is any problem."""
-        if not self.problems:
-            return
-        if self.omitted:
-            last = self.problems[-1]
-            causes = (*last.causes, f"{self.omitted} more problems like these are not shown")
-            self.problems[-1] = Problem(last.code, last.message, last.place, causes, last.hint)
-        raise ComposerError(self.problems)
+        """Add a problem of a file."""
+        self.report(code, message, *causes, hint=hint, place=Place(str(location)))

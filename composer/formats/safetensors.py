@@ -100,17 +100,15 @@ def read_safetensors(
         try:
             own, notes = read_header(shard, files)
         except ComposerError as error:
-            report.extend(error)
+            report.add(*error.problems)
             continue
         metadata.update(notes)
         shards.compare(shard, own, report)
         for name, tensor in own.items():
             if name in tensors:
-                report.add(
-                    shard, "S435", f"has {show(name)}, which is also in {tensors[name].file}"
-                )
+                report.at(shard, "S435", f"has {show(name)}, which is also in {tensors[name].file}")
             tensors.setdefault(name, tensor)
-    report.finish()
+    report.raise_any()
     return TensorIndex(tensors, metadata, shards.files)
 
 
@@ -160,7 +158,7 @@ def _read(location: Location, ranges: Ranges) -> tuple[dict[str, Tensor], dict[s
     valid = [tensor for tensor in tensors if tensor]
     if len(valid) == len(tensors):
         _check_coverage(location, valid, ranges.size - 8 - length, report)
-    report.finish()
+    report.raise_any()
     start = 8 + length
     return {
         t.name: Tensor(t.name, t.dtype, t.shape, t.nbytes, t.file, start + t.offset) for t in valid
@@ -174,21 +172,21 @@ def _metadata(location: Location, metadata: Any, report: Report) -> dict[str, st
         return metadata
     if isinstance(metadata, dict):
         key, value = next((k, v) for k, v in metadata.items() if not isinstance(v, str))
-        report.add(
+        report.at(
             location, "S421", f"__metadata__[{show(key)}] is {kind(value)}; expected a string"
         )
     else:
-        report.add(
+        report.at(
             location, "S421", f"__metadata__ is {kind(metadata)}; expected an object of strings"
         )
     return {}
 
 
 def _tensor(location: Location, name: str, entry: Any, report: Report) -> Tensor | None:
-    before = len(report.problems) + report.omitted
+    before = len(report) + report.omitted
 
     def add(code: str, message: str) -> None:
-        report.add(location, code, f"tensor {show(name)} {message}")
+        report.at(location, code, f"tensor {show(name)} {message}")
 
     if not NAME.fullmatch(name) or ".." in name.split("/"):
         add("S425", "has a name that is not 1 to 256 of A-Z a-z 0-9 _ . - / without '..'")
@@ -207,7 +205,7 @@ def _tensor(location: Location, name: str, entry: Any, report: Report) -> Tensor
         add("S424", f"has the shape {shape}, which is too large to address")
     if not isinstance(offsets, list) or len(offsets) != 2 or not all(map(_natural, offsets)):
         add("S422", f"has data_offsets {show(str(offsets))}; expected [start, end]")
-    if len(report.problems) + report.omitted > before:
+    if len(report) + report.omitted > before:
         return None
     dtype_name, width = DTYPES[dtype]
     start, end = offsets
@@ -222,9 +220,9 @@ def _check_coverage(location: Location, tensors: list[Tensor], size: int, report
     end, previous = 0, ""
     for tensor in sorted(tensors, key=lambda tensor: (tensor.offset, tensor.nbytes)):
         if tensor.offset > end:
-            report.add(location, "S429", f"bytes {end} to {tensor.offset} belong to no tensor")
+            report.at(location, "S429", f"bytes {end} to {tensor.offset} belong to no tensor")
         elif tensor.offset < end:
-            report.add(
+            report.at(
                 location,
                 "S428",
                 f"tensor {show(tensor.name)} starts at {tensor.offset}, "
@@ -233,14 +231,14 @@ def _check_coverage(location: Location, tensors: list[Tensor], size: int, report
         if tensor.offset + tensor.nbytes >= end:
             end, previous = tensor.offset + tensor.nbytes, tensor.name
     if end > size:
-        report.add(
+        report.at(
             location,
             "S431",
             f"its tensors need {end} bytes but {size} are there",
             hint="the file was cut off; download it again",
         )
     elif end < size:
-        report.add(location, "S430", f"{size - end} bytes after the last tensor belong to none")
+        report.at(location, "S430", f"{size - end} bytes after the last tensor belong to none")
 
 
 def _natural(value: Any) -> bool:

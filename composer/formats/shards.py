@@ -37,9 +37,9 @@ class Shards:
             return
         expected = self.expected[shard.inside.rpartition("/")[2]]
         for name in sorted(expected.difference(names)):
-            report.add(shard, "S435", f"has no {show(name)}, which the index places here")
+            report.at(shard, "S435", f"has no {show(name)}, which the index places here")
         for name in sorted(set(names) - expected):
-            report.add(shard, "S435", f"has {show(name)}, which the index does not place here")
+            report.at(shard, "S435", f"has {show(name)}, which the index does not place here")
 
 
 def find_shards(folder: Location, files: Files) -> Shards:
@@ -92,7 +92,7 @@ def _indexed(folder: Location, index: str, stored: list[str], files: Files) -> S
     report, expected = Report(), dict[str, set[str]]()
     for name, shard in places.items():
         if not isinstance(shard, str) or not SHARD.fullmatch(shard):
-            report.add(
+            report.at(
                 location,
                 "S433",
                 f"places {show(name)} in {show(str(shard))}; expected a .safetensors file "
@@ -102,7 +102,7 @@ def _indexed(folder: Location, index: str, stored: list[str], files: Files) -> S
             expected.setdefault(shard, set()).add(name)
     for shard in sorted(expected):
         if shard not in stored:
-            report.add(
+            report.at(
                 location,
                 "S434",
                 f"names {shard}, which is not in the folder",
@@ -111,13 +111,13 @@ def _indexed(folder: Location, index: str, stored: list[str], files: Files) -> S
             )
     for name in stored:
         if name.startswith("model") and name not in expected:
-            report.add(
+            report.at(
                 folder / name,
                 "S435",
                 f"is not named by {index}, but loaders take every model*.safetensors",
                 hint="remove one of the two sets of weights",
             )
-    report.finish()
+    report.raise_any()
     return _chosen(folder, sorted(expected), stored, expected)
 
 

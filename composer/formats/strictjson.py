@@ -44,7 +44,7 @@ def parse_object(
             seen.clear()
             for key, _ in pairs:
                 if key in seen:
-                    report.add(location, "S411", f"{what} has the key {show(key)} twice")
+                    report.at(location, "S411", f"{what} has the key {show(key)} twice")
                 seen.add(key)
         return result
 
@@ -72,7 +72,7 @@ def parse_object(
         refuse(location, "S412", f"{what} is nested too deep to parse")
     except InvalidNumber as error:
         refuse(location, "S413", f"{what} has the number {error}, which is not valid JSON")
-    report.finish()
+    report.raise_any()
     if not isinstance(result, dict):
         refuse(location, "S410", f"{what} is {kind(result)}; expected an object")
     return result

@@ -71,7 +71,7 @@ def read_tokenizer(location: Location, files: Files | None = None) -> TokenizerI
         refuse(location, "S460", f"model is {kind(model)}; expected an object")
     name = model.get("type", "BPE" if "merges" in model else None)
     if name not in MODELS:
-        report.add(
+        report.at(
             location,
             "S460",
             f"the model's type is {show(str(name))}; expected one of {', '.join(MODELS)}",
@@ -80,9 +80,9 @@ def read_tokenizer(location: Location, files: Files | None = None) -> TokenizerI
     vocab = _vocab(location, model.get("vocab"), report)
     added = _added(location, content.get("added_tokens"), report)
     check_pipeline(location, content, report)
-    report.finish()
+    report.raise_any()
     _check_unique_ids(location, vocab, added, report)
-    report.finish()
+    report.raise_any()
     return TokenizerInfo(str(name), vocab, added)
 
 
@@ -90,11 +90,11 @@ def _check_model(location: Location, model: dict[str, Any], report: Report) -> N
     """Report a model that draws lots, or whose time grows with the square of a word."""
     if model.get("dropout"):
         message = f"dropout is {show(str(model['dropout']))}: two runs would give other ids"
-        report.add(location, "S463", f"{message}; set it to null")
+        report.at(location, "S463", f"{message}; set it to null")
     most = model.get("max_input_chars_per_word", 100)
     if model.get("type") == "WordPiece" and (type(most) is not int or not 0 <= most <= WORD):
         message = f"max_input_chars_per_word is {show(str(most))}; the limit is {WORD}"
-        report.add(location, "S463", message)
+        report.at(location, "S463", message)
 
 
 def tokenizer_file(location: Location, files: Files | None = None) -> Location:
@@ -118,12 +118,12 @@ def _vocab(location: Location, vocab: Any, report: Report) -> dict[str, int]:
         pairs: dict[str, int] = {}
         for number, pair in enumerate(vocab):
             if not isinstance(pair, list) or len(pair) != 2 or not isinstance(pair[0], str):
-                report.add(location, "S460", f"vocab entry {number} is not [token, score]")
+                report.at(location, "S460", f"vocab entry {number} is not [token, score]")
             elif pairs.setdefault(pair[0], number) != number:
-                report.add(location, "S461", f"the token {show(pair[0])} is in the vocab twice")
+                report.at(location, "S461", f"the token {show(pair[0])} is in the vocab twice")
         return pairs
     if not isinstance(vocab, dict):
-        report.add(location, "S460", f"vocab is {kind(vocab)}; expected an object or a list")
+        report.at(location, "S460", f"vocab is {kind(vocab)}; expected an object or a list")
         return {}
     for token, id in vocab.items():
         _in_range(location, token, id, report)
@@ -133,20 +133,20 @@ def _vocab(location: Location, vocab: Any, report: Report) -> dict[str, int]:
 def _added(location: Location, tokens: Any, report: Report) -> dict[str, AddedToken]:
     found: dict[str, AddedToken] = {}
     if tokens is not None and not isinstance(tokens, list):
-        report.add(location, "S460", f"added_tokens is {kind(tokens)}; expected a list")
+        report.at(location, "S460", f"added_tokens is {kind(tokens)}; expected a list")
         return found
     for number, token in enumerate(tokens or ()):
         content = token.get("content") if isinstance(token, dict) else None
         if not isinstance(content, str) or not content:
-            report.add(location, "S460", f"added token {number} has no content")
+            report.at(location, "S460", f"added token {number} has no content")
             continue
         flags = {flag: token.get(flag, False) for flag in FLAGS}
         if not all(isinstance(value, bool) for value in flags.values()):
-            report.add(
+            report.at(
                 location, "S460", f"added token {show(content)} has a flag that is not a boolean"
             )
         elif content in found:
-            report.add(location, "S461", f"the added token {show(content)} occurs twice")
+            report.at(location, "S461", f"the added token {show(content)} occurs twice")
         elif _in_range(location, content, token.get("id"), report):
             found[content] = AddedToken(token["id"], content, **flags)
     return found
@@ -155,7 +155,7 @@ def _added(location: Location, tokens: Any, report: Report) -> dict[str, AddedTo
 def _in_range(location: Location, token: str, id: Any, report: Report) -> bool:
     if type(id) is int and 0 <= id < IDS:
         return True
-    report.add(
+    report.at(
         location,
         "S461",
         f"the token {show(token)} has the id {show(str(id))}; expected 0 to {IDS - 1}",
@@ -169,18 +169,18 @@ def _check_unique_ids(
     owners: dict[int, str] = {}
     for token, id in vocab.items():
         if owners.setdefault(id, token) != token:
-            report.add(
+            report.at(
                 location, "S461", f"{show(owners[id])} and {show(token)} both have the id {id}"
             )
     for token, own in added.items():
         if vocab.get(token, own.id) != own.id:
-            report.add(
+            report.at(
                 location,
                 "S461",
                 f"{show(token)} has the id {own.id} as an added token, {vocab[token]} in the vocab",
             )
         elif owners.setdefault(own.id, token) != token:
-            report.add(
+            report.at(
                 location,
                 "S461",
                 f"{show(owners[own.id])} and {show(token)} both have the id {own.id}",

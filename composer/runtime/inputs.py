@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Container, Mapping
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -11,6 +10,7 @@ import numpy as np
 from composer.core.backend import SHORT, numpy_dtype
 from composer.core.errors import ComposerError, Problem
 from composer.core.ports import Port
+from composer.core.problems import Problems
 from composer.core.suggest import did_you_mean, listed
 from composer.core.unknown import unknown
 from composer.formats.audio import Clip
@@ -28,11 +28,11 @@ def read_inputs(
 
     An input that is `unread`, or fed, needs no value.
     """
-    problems: list[Problem] = []
+    problems = Problems()
     for name in given.keys() - graph.inputs.keys():
         near = did_you_mean(name, graph.inputs)
         hint = near or f"it takes: {listed(graph.inputs)}"
-        problems.append(Problem("R540", f"the bundle has no input '{name}'", hint=hint))
+        problems.report("R540", f"the bundle has no input '{name}'", hint=hint)
     values = {}
     for name, entry in graph.inputs.items():
         value = given.get(name)
@@ -41,24 +41,19 @@ def read_inputs(
             continue
         if value is None:
             hint = f"-i {name}=... on the command line, {name}=... in Python"
-            problems.append(
-                Problem("R541", f"input '{name}' ({entry.type}) is not given", hint=hint)
-            )
+            problems.report("R541", f"input '{name}' ({entry.type}) is not given", hint=hint)
             continue
-        try:
-            port = graph.values[name].port
-            assert port is not None
+        port = graph.values[name].port
+        assert port is not None
+        with problems.collect():
             values[name] = read_value(name, port, value, entry.channel)
-        except ComposerError as error:
-            problems += error.problems
-    if problems:
-        raise ComposerError(problems)
+    problems.raise_any()
     return values
 
 
 def check_texts(checked: Checked, graph: Graph, values: Mapping[str, Any]) -> None:
     """Let components refuse texts that a run was given, before anything is loaded."""
-    problems: list[Problem] = []
+    problems = Problems()
     at = checked.manifest.tasks[graph.task].at
     for node in graph.nodes.values():
         if node.component is None:
@@ -67,27 +62,20 @@ def check_texts(checked: Checked, graph: Graph, values: Mapping[str, Any]) -> No
         for key, name in node.wires.items():
             text = values.get(name)
             if name in graph.inputs and isinstance(text, str):
-                try:
+                with problems.collect(checked.manifest.place(*at, "inputs", name, key=True)):
                     known.cls.validate_text(known.spec.config, key, text)
-                except ComposerError as error:
-                    place = checked.manifest.place(*at, "inputs", name, key=True)
-                    problems += (replace(problem, place=place) for problem in error.problems)
-    if problems:
-        raise ComposerError(problems)
+    problems.raise_any()
 
 
 def read_feeds(graph: Graph, feed: Mapping[str, Any]) -> dict[str, Any]:
     """Return the values that replace a graph's own; raise ComposerError with all that are wrong."""
-    problems = unknown("feed", feed, graph.values)
+    problems = Problems(unknown("feed", feed, graph.values))
     values = {}
     for name in feed.keys() & graph.values.keys():
         port = graph.values[name].port
-        try:
+        with problems.collect():
             values[name] = feed[name] if port is None else read_value(name, port, feed[name])
-        except ComposerError as error:
-            problems += error.problems
-    if problems:
-        raise ComposerError(problems)
+    problems.raise_any()
     return values
 
 

@@ -16,6 +16,7 @@ from composer.core.isolation import isolation
 from composer.core.location import Location
 from composer.core.native import described, is_failure
 from composer.core.placement import TABLES
+from composer.core.problems import Problems
 from composer.core.suggest import listed
 from composer.core.unknown import unknown
 from composer.graph.files import required_files
@@ -47,21 +48,18 @@ def load_components(
     names = list(names)
     pool = ThreadPoolExecutor(len(names) or 1)
     loaded: dict[str, tuple[Component, float]] = {}
-    problems: list[Problem] = []
+    problems = Problems()
     loading = {name: pool.submit(_load, checked, name, profile, worker, isolated) for name in names}
     try:
         for name, future in loading.items():
-            try:
+            with problems.collect():
                 loaded[name] = future.result()
-            except ComposerError as error:
-                problems += error.problems
     except BaseException:
         pool.shutdown(wait=False, cancel_futures=True)
         end_children()
         raise
     pool.shutdown()
-    if problems:
-        raise ComposerError(problems)
+    problems.raise_any()
     return loaded
 
 

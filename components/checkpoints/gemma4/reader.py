@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from math import inf
 from typing import TYPE_CHECKING, Any
 
-from composer.core.errors import Problem
+from composer.core.problems import Problems
 from composer.formats.refusal import show
 
 from .settings import Size
@@ -27,10 +27,10 @@ class Reader:
 
     config: Mapping[str, Any]
     tensors: Mapping[str, Tensor]
-    problems: list[Problem] = field(default_factory=list)
+    problems: Problems = field(default_factory=Problems)
 
-    def report(self, code: str, message: str, *causes: str, hint: str | None = None) -> None:
-        self.problems.append(Problem(code, message, causes=causes, hint=hint))
+    def __post_init__(self) -> None:
+        self.report = self.problems.report
 
     def refuse(self, key: str, wanted: str) -> None:
         self.report("W275", f"{key} is {show(str(self.config.get(key)))[1:-1]}; expected {wanted}")

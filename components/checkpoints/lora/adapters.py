@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from composer.core.component import Adapter, Spec
 from composer.core.errors import ComposerError, Place, Problem
 from composer.core.location import Location
+from composer.core.problems import Problems
 from composer.core.suggest import listed
 from composer.formats.files import raise_missing
 from composer.formats.refusal import refuse
@@ -52,14 +53,11 @@ def read_adapters(
 ) -> dict[str, AdapterFacts]:
     """Read every adapter of a component; raise ComposerError with the problems of all."""
     found: dict[str, AdapterFacts] = {}
-    problems: list[Problem] = []
+    problems = Problems()
     for name, adapter in spec.adapters.items():
-        try:
+        with problems.collect():
             found[name] = read_adapter(adapter, headers, targets, dead)
-        except ComposerError as error:
-            problems += error.problems
-    if problems:
-        raise ComposerError(problems)
+    problems.raise_any()
     return found
 
 
@@ -76,12 +74,10 @@ def read_adapter(
     """
     file, configs = _files(adapter.weights, headers)
     stated: list[AdapterConfig] = []
-    problems: list[Problem] = []
+    problems = Problems()
     for config in configs:
-        try:
+        with problems.collect():
             stated.append(read_adapter_config(config, headers.config(config)))
-        except ComposerError as error:
-            problems += error.problems
     live = {path: target for path, target in targets.items() if path not in dead}
     fit = Fit(file, live, dead)
     pairs = fit.pairs(headers.safetensors(file))

@@ -7,6 +7,7 @@ from typing import Any
 
 from composer.core.errors import Place, Problem
 from composer.core.location import Location
+from composer.core.problems import Problems
 from composer.formats.refusal import show
 
 from .scaling import PLAIN
@@ -33,10 +34,8 @@ class ConfigValues:
     def __init__(self, file: Location, config: Mapping[str, Any]) -> None:
         self.file = file
         self.config = config
-        self.problems: list[Problem] = []
-
-    def report(self, code: str, message: str, hint: str | None = None) -> None:
-        self.problems.append(Problem(code, message, Place(str(self.file)), hint=hint))
+        self.problems = Problems(place=Place(str(file)))
+        self.report = self.problems.report
 
     def note(self, message: str) -> Problem:
         return Problem("L328", message, Place(str(self.file)), severity="warning")
