@@ -124,5 +124,5 @@ def _require_stages(found: Comparison, skip: Sequence[str]) -> None:
     for pattern in skip:
         if not any(fnmatchcase(name, pattern) for name in found.skipped):
             near = did_you_mean(pattern, [row.name for row in found.rows])
-            message = f"--skip {pattern} is no stage's name. {near or ''}".rstrip()
+            message = f"--skip {pattern} matches no stage" + (f"; {near}" if near else "")
             raise ComposerError(Problem("R544", message))

@@ -160,7 +160,7 @@ def converse(
         turns = find_turns(ready, task)
         given = dict(inputs or {})
         if turns.typed in given:
-            message = f"type the turns; -i {turns.typed}=... would be but one"
+            message = f"'{turns.typed}' is what is typed in each turn: leave it out of the inputs"
             raise ComposerError(Problem("R540", message))
         read_inputs(turns.graph, given, {turns.typed: None})
         check_options(ready.checked, turns.graph, options or {})
@@ -203,8 +203,8 @@ def _turns(graph: Graph) -> Turns:
     )
     if not carried:
         raise _refused(
-            f"task '{graph.task}' is no conversation: it takes nothing under the name and type of "
-            "one of its outputs, such as history; composer run runs it once"
+            f"task '{graph.task}' is not a conversation: no output has the name and type of an "
+            "input, such as history; composer run runs it once"
         )
     text_output(graph)  # refuses a task that gives no text
     return Turns(graph, typed, carried)

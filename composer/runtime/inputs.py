@@ -123,7 +123,7 @@ def _text(name: str, value: Any) -> str:
         raise ComposerError(
             Problem(
                 "R542",
-                f"'{name}' has a lone surrogate at character {at}, which is no text",
+                f"'{name}' has a lone surrogate at character {at}, which is not allowed in text",
                 hint="decode the bytes as UTF-8",
             )
         ) from None

@@ -157,9 +157,9 @@ def test_an_answer_of_several_lines_is_one(piped, bundle):
 @pytest.mark.parametrize(
     ("change", "arguments", "says"),
     [
-        ([], ["--task", "shout"], "task 'shout' is no conversation: it takes nothing under the"),
+        ([], ["--task", "shout"], "task 'shout' is not a conversation: no output has the name and"),
         ([], ["--task", "talk"], "R543 the bundle has no task 'talk'"),
-        ([], ["-i", "text=hi"], "type the turns; -i text=... would be but one"),
+        ([], ["-i", "text=hi"], "R540 'text' is what is typed in each turn: leave it out"),
         ([], ["-i", "txt=hi"], "R540 the bundle has no input 'txt'"),
         ([(", default: []}", "}")], [], "R541 input 'history' (ids) is not given"),
         ([("  chat:", "  talk:"), ("history: $so_far", "so_far: $so_far")], [],
@@ -259,13 +259,13 @@ def terminal(tmp_path):
 
 def test_a_terminal_is_prompted_and_a_failed_turn_forgotten(terminal):
     here = terminal(CHAT)
-    assert "/reset begins anew, Ctrl-C stops an answer, Ctrl-D ends\n> " in here.until("> ")
+    assert "/reset starts over, Ctrl-C stops an answer, Ctrl-D ends\n> " in here.until("> ")
     here.type("hi\n")
     assert here.until("> ") == "hi\n2.\n> "
     here.type("bad\n")
-    printed = here.until("begins anew\n> ")
+    printed = here.until("starts over\n> ")
     assert "R514 it is too long" in printed
-    assert "the turn is forgotten; /reset begins anew\n> " in printed
+    assert "the turn is forgotten; /reset starts over\n> " in printed
     here.type("   \nabc\n")
     assert here.until("7.\n> ").endswith("7.\n> ")
     here.type("/reset\n")

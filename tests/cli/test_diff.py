@@ -40,7 +40,7 @@ def test_tap_and_diff(cli):
 def test_a_dump_is_called_as_what_it_is(cli, tmp_path):
     code, _out, err = cli("tap", "tiny.yaml", "-i", "audio=clip.wav", "-o", "ref.bin")
     assert code == 2
-    assert "a dump is a .safetensors file, and ref.bin is called otherwise" in " ".join(err.split())
+    assert "a dump is a .safetensors file, not ref.bin" in " ".join(err.split())
     assert not (tmp_path / "ref.bin").exists()
 
 
@@ -99,7 +99,7 @@ def test_json_junit_and_dumps(cli):
     ]
     code, _out, err = cli(*given, "--skip", "answr_steps")
     assert code == 2
-    assert "--skip answr_steps is no stage's name. did you mean 'answer_steps'?" in err
+    assert "--skip answr_steps matches no stage; did you mean 'answer_steps'?" in err
 
 
 def test_a_floor_is_measured_and_kept(cli, tmp_path):

@@ -98,7 +98,7 @@ def test_a_floor_that_changes_nothing_is_refused(mini, clip):
         ({"tolerance": float("nan")}, "R542 --tolerance nan is not from 0"),
         ({"task": "chat"}, "R543 the bundle has no task 'chat'"),
         ({"options": {"answer": {"top": 3}}}, "R544 cannot set on 'answer' the option 'top'"),
-        ({"skip": ["sofd"]}, "R544 --skip sofd is no stage's name. did you mean 'soft'?"),
+        ({"skip": ["sofd"]}, "R544 --skip sofd matches no stage; did you mean 'soft'?"),
     ],
 )
 def test_a_wrong_comparison_is_refused(mini, dump, given, problem):

@@ -46,7 +46,7 @@ def command(
     vs_precision: Annotated[
         list[str] | None,
         typer.Option(metavar="COMPONENT=DTYPE", help="Run a component of OTHER, or of BUNDLE "
-                     "itself, so. May be repeated."),
+                     "itself, in this precision. May be repeated."),
     ] = None,
     runs: Annotated[
         int, typer.Option(min=1, metavar="N", help="Count N runs of a loaded bundle.")

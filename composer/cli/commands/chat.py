@@ -3,7 +3,7 @@
 Takes the task named chat, or the only one that is a conversation: what such a task gives under
 the name of an input, as its history, is that input's value in the next turn. A line is a turn,
 and its answer comes as it is decoded. Ctrl-C stops an answer, of which the conversation keeps
-what there is; /reset begins anew; Ctrl-D ends. A turn that fails is reported and forgotten.
+what there is; /reset starts over; Ctrl-D ends. A turn that fails is reported and forgotten.
 
 Piped, each line of standard input is a turn, empty ones left out, and each answer is a line of
 standard output, empty where the turn failed; the exit code is then 5.
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
 PROMPT = "> "
 RESET = "/reset"
-HELLO = f"{RESET} begins anew, Ctrl-C stops an answer, Ctrl-D ends"
+HELLO = f"{RESET} starts over, Ctrl-C stops an answer, Ctrl-D ends"
 
 
 @with_flags()
@@ -73,7 +73,7 @@ def _at_terminal(talk: Conversation) -> None:
                 _answer(talk, line)
             except ComposerError as error:
                 report(error.problems)
-                note(f"the turn is forgotten; {RESET} begins anew")
+                note(f"the turn is forgotten; {RESET} starts over")
             except KeyboardInterrupt:
                 note("\nthe turn is forgotten")
 

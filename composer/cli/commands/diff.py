@@ -43,7 +43,7 @@ def command(
     flags: TaskFlags,
     tolerance: Annotated[
         float | None,
-        typer.Option(metavar="X", help="Allow so much relative error at every stage, 0 to 1, in "
+        typer.Option(metavar="X", help="Allow this relative error at every stage, 0 to 1, in "
                      "place of the reference's noise floor, or of 1e-4 where it has none."),
     ] = None,
     any_float: Annotated[
@@ -63,8 +63,8 @@ def command(
     ] = None,
     ref_precision: Annotated[
         list[str] | None,
-        typer.Option(metavar="COMPONENT=DTYPE", help="Run a component of the reference so. May be "
-                     "repeated."),
+        typer.Option(metavar="COMPONENT=DTYPE", help="Run a component of the reference in this "
+                     "precision. May be repeated."),
     ] = None,
 ) -> None:  # fmt: skip
     from composer.comparison.report import as_json as report_json

@@ -49,7 +49,7 @@ def command(
     from composer.jobs.record import measure_floor, record, stepped_graph
 
     if output.suffix != ".safetensors":
-        raise typer.BadParameter(f"a dump is a .safetensors file, and {output} is called otherwise")
+        raise typer.BadParameter(f"a dump is a .safetensors file, not {output}")
     require_free(output, force)
     other = _floor(bundle, floor, floor_variant)
     with showing() as progress:
