@@ -38,7 +38,8 @@ def made_from(
     for name in graph.components:
         given = bundle.profile.placement(name, known[name].cls.placement_keys).given
         precision = known[name].spec.precision
-        placed[name] = {**given, **({"precision": precision} if precision else {})}
+        chosen = {"backend": known[name].backend} if known[name].is_family else {}
+        placed[name] = {**chosen, **given, **({"precision": precision} if precision else {})}
     return {
         "bundle": identity(bundle, task),
         "task": task,
