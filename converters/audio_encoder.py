@@ -28,29 +28,32 @@ class AudioEncoderConfig:
 
     @classmethod
     def of(cls, config: Mapping[str, Any]) -> Self:
-        """Read the sizes from an `audio_config`; refuse what the graph does not do."""
-        for name, only in {"activation_function": "gelu", "scale_embedding": False}.items():
-            if config.get(name, only) != only:
-                raise ValueError(f"audio_config.{name} is {config[name]!r}; only {only!r} is known")
+        """Read the sizes from an `audio_config`; refuse unsupported settings."""
+        for name, supported in {"activation_function": "gelu", "scale_embedding": False}.items():
+            if config.get(name, supported) != supported:
+                raise ValueError(
+                    f"audio_config.{name} is {config[name]!r}; only {supported!r} is supported"
+                )
         missing = [field.name for field in fields(cls) if field.name not in config]
         if missing:
-            raise ValueError(f"audio_config lacks {', '.join(missing)}")
-        made = cls(**{field.name: int(config[field.name]) for field in fields(cls)})
-        if made.n_window_infer % made.chunk:
+            raise ValueError(f"audio_config is missing {', '.join(missing)}")
+        sizes = cls(**{field.name: int(config[field.name]) for field in fields(cls)})
+        if sizes.n_window_infer % sizes.chunk:
             raise ValueError(
-                f"n_window {made.n_window} and n_window_infer {made.n_window_infer} do not align: "
+                f"n_window {sizes.n_window} and n_window_infer {sizes.n_window_infer} do not "
+                "align: "
                 "a chunk of 2*n_window frames must divide the window"
             )
-        return made
+        return sizes
 
     @property
     def chunk(self) -> int:
-        """Frames that the convolutions see at once."""
+        """Frames in one chunk of the convolutions."""
         return 2 * self.n_window
 
     @property
     def chunk_rows(self) -> int:
-        """Rows that a whole chunk gives."""
+        """Rows of a complete chunk."""
         return -(-self.chunk // 8)
 
     @property
@@ -169,13 +172,13 @@ class AudioEncoder(nn.Module):
         return bias[:, :padded].reshape(-1, 1, 1, span)
 
     def start(self, features: Tensor, frames: Tensor) -> tuple[Tensor, Tensor]:
-        """Give the rows `[B, N, D]` and the attention bias that the first layer takes."""
+        """Return the rows `[B, N, D]` and the attention bias for the first layer."""
         x = self.stem(features)
         valid = torch.arange(x.shape[1], device=x.device) < self.config.rows(frames)[:, None]
         return x, self.key_bias(valid)
 
     def finish(self, x: Tensor) -> Tensor:
-        """Map what the last layer gives into the language model's embedding space."""
+        """Map the last layer's output into the language model's embedding space."""
         out: Tensor = self.proj2(functional.gelu(self.proj1(self.ln_post(x))))
         return out
 
@@ -183,7 +186,7 @@ class AudioEncoder(nn.Module):
         """Encode log-mel `[B, mels, T]` to `[B, N, output_dim]`.
 
         `frames` `[B]` is each clip's own length; mel beyond it must be 0.0. Rows beyond
-        `config.rows(frames)` carry no meaning.
+        `config.rows(frames)` are meaningless.
         """
         x, bias = self.start(features, frames)
         for layer in self.layers:

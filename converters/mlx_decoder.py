@@ -40,7 +40,7 @@ class Mix:
     group_size: int = 64
 
     def rule(self, path: str, module: object) -> bool | dict[str, Any]:
-        """Say how a module is quantized, as mlx-lm's predicate."""
+        """Return how a module is quantized, as mlx-lm's predicate."""
         leaf = path.rpartition(".")[2]
         bits = {
             **dict.fromkeys(ATTENTION, self.attention_bits),
@@ -55,15 +55,15 @@ Precision = str | Mix
 
 
 def mlx_config(text_config: Mapping[str, Any], eos: tuple[int, ...]) -> dict[str, Any]:
-    """Turn a `text_config` into mlx-lm's config for Qwen3; M-RoPE of equal axes is plain RoPE."""
+    """Convert a `text_config` to mlx-lm's config for Qwen3; equal M-RoPE axes are plain RoPE."""
     missing = [name for name in SIZES if name not in text_config]
     if missing:
-        raise ValueError(f"text_config lacks {', '.join(missing)}")
+        raise ValueError(f"text_config is missing {', '.join(missing)}")
     theta = text_config.get("rope_theta") or (text_config.get("rope_parameters") or {}).get(
         "rope_theta"
     )
     if theta is None:
-        raise ValueError("text_config names no rope_theta")
+        raise ValueError("text_config has no rope_theta")
     sizes = {name: text_config[name] for name in SIZES}
     return {
         "architectures": ["Qwen3ForCausalLM"],
@@ -77,36 +77,36 @@ def mlx_config(text_config: Mapping[str, Any], eos: tuple[int, ...]) -> dict[str
 
 
 def sizes_of(config: Mapping[str, Any]) -> dict[str, Any]:
-    """Pick what mlx-lm's Qwen3 takes as arguments."""
+    """Select the arguments of mlx-lm's Qwen3."""
     return {name: config[name] for name in ("model_type", "rope_theta", *SIZES)}
 
 
 def to_mlx(tensor: Tensor, dtype: mx.Dtype) -> mx.array:
-    """Copy one tensor to MLX; NumPy, which carries it, has no bfloat16."""
-    made = mx.array(tensor.detach().to(torch.float32).numpy()).astype(dtype)
-    mx.eval(made)
-    return made
+    """Copy one tensor to MLX via NumPy, which has no bfloat16."""
+    array = mx.array(tensor.detach().to(torch.float32).numpy()).astype(dtype)
+    mx.eval(array)
+    return array
 
 
 def load_decoder(
     state: Mapping[str, Tensor], config: Mapping[str, Any], dtype: mx.Dtype
 ) -> qwen3.Model:
-    """Build the language model of a whole checkpoint's state dict, strictly."""
-    found = names.split(state).decoder
+    """Build the language model from a complete checkpoint's state dict, strictly."""
+    tensors = names.split(state).decoder
     model = qwen3.Model(qwen3.ModelArgs(**sizes_of(config)))
-    head = found.pop("lm_head.weight", None) if config["tie_word_embeddings"] else None
-    wanted = dict(tree_flatten(model.parameters()))
-    names.match("decoder", found, wanted)
-    if head is not None and not torch.equal(head, found["model.embed_tokens.weight"]):
-        raise ValueError("lm_head.weight differs from the embeddings that the config ties it to")
+    head = tensors.pop("lm_head.weight", None) if config["tie_word_embeddings"] else None
+    expected = dict(tree_flatten(model.parameters()))
+    names.check_names("decoder", tensors, expected)
+    if head is not None and not torch.equal(head, tensors["model.embed_tokens.weight"]):
+        raise ValueError("lm_head.weight differs from the embeddings, but the config ties them")
     weights = []
-    for name in wanted:
-        if tuple(found[name].shape) != wanted[name].shape:
+    for name in expected:
+        if tuple(tensors[name].shape) != expected[name].shape:
             raise ValueError(
-                f"decoder {name} has shape {list(found[name].shape)}, "
-                f"its config says {list(wanted[name].shape)}"
+                f"decoder {name} has shape {list(tensors[name].shape)}, "
+                f"its config says {list(expected[name].shape)}"
             )
-        weights.append((name, to_mlx(found[name], dtype)))
+        weights.append((name, to_mlx(tensors[name], dtype)))
     model.load_weights(weights, strict=True)
     model.eval()
     return model

@@ -19,14 +19,14 @@ RULES = {
 
 @dataclass
 class Parts:
-    """A checkpoint cut in two: encoder names as released, decoder names as in mlx-lm."""
+    """A checkpoint split in two: encoder names as released, decoder names as in mlx-lm."""
 
     encoder: dict[str, Tensor] = field(default_factory=dict)
     decoder: dict[str, Tensor] = field(default_factory=dict)
 
 
 def split(state: Mapping[str, Tensor]) -> Parts:
-    """Sort every tensor into its part; an unknown or doubled name is an error."""
+    """Assign every tensor to its part; an unknown or duplicate name is an error."""
     parts = Parts()
     unknown = []
     for key, tensor in state.items():
@@ -41,22 +41,24 @@ def split(state: Mapping[str, Tensor]) -> Parts:
             raise ValueError(f"two tensors are {part} {name}; the second is {key}")
         target[name] = tensor
     if unknown:
-        raise ValueError(f"unknown tensors: {listed(unknown)}")
+        raise ValueError(f"unknown tensors: {join_names(unknown)}")
     return parts
 
 
-def listed(names: list[str], limit: int = 8) -> str:
-    """Join names for an error text, with a count of those left off."""
+def join_names(names: list[str], limit: int = 8) -> str:
+    """Join names for a message, with a count of the rest."""
     more = f" and {len(names) - limit} more" if len(names) > limit else ""
     return ", ".join(sorted(names)[:limit]) + more
 
 
-def match(part: str, found: Mapping[str, object], wanted: Mapping[str, object]) -> None:
-    """Demand exactly the wanted names."""
-    missing = [name for name in wanted if name not in found]
-    extra = [name for name in found if name not in wanted]
+def check_names(part: str, tensors: Mapping[str, object], expected: Mapping[str, object]) -> None:
+    """Raise ValueError unless the names are exactly the expected ones."""
+    missing = [name for name in expected if name not in tensors]
+    extra = [name for name in tensors if name not in expected]
     if missing or extra:
-        said = [f"misses {listed(missing)}"] * bool(missing) + [f"has {listed(extra)}"] * bool(
-            extra
-        )
-        raise ValueError(f"the {part} {' and '.join(said)}; its config says otherwise")
+        problems = []
+        if missing:
+            problems.append(f"is missing {join_names(missing)}")
+        if extra:
+            problems.append(f"has {join_names(extra)}")
+        raise ValueError(f"the {part} {' and '.join(problems)}, unlike its config")

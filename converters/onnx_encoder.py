@@ -31,20 +31,20 @@ class OneClip(nn.Module):
 
 
 def load_encoder(state: Mapping[str, Tensor], config: Mapping[str, Any]) -> AudioEncoder:
-    """Build the encoder of a whole checkpoint's state dict, in float32, strictly."""
+    """Build the encoder from a complete checkpoint's state dict, in float32, strictly."""
     with torch.device("meta"):
         encoder = AudioEncoder(AudioEncoderConfig.of(config))
-    found = names.split(state).encoder
-    wanted = encoder.state_dict()
-    names.match("encoder", found, wanted)
-    wrong = [name for name in wanted if found[name].shape != wanted[name].shape]
+    tensors = names.split(state).encoder
+    expected = encoder.state_dict()
+    names.check_names("encoder", tensors, expected)
+    wrong = [name for name in expected if tensors[name].shape != expected[name].shape]
     if wrong:
         first = wrong[0]
         raise ValueError(
-            f"encoder {first} has shape {list(found[first].shape)}, "
-            f"its config says {list(wanted[first].shape)}"
+            f"encoder {first} has shape {list(tensors[first].shape)}, "
+            f"its config says {list(expected[first].shape)}"
         )
-    encoder.load_state_dict({k: v.to(torch.float32) for k, v in found.items()}, assign=True)
+    encoder.load_state_dict({k: v.to(torch.float32) for k, v in tensors.items()}, assign=True)
     # the position table is not a weight, so it is still on the meta device
     encoder.positions = sinusoids(encoder.config.chunk_rows, encoder.config.d_model)
     return encoder

@@ -40,20 +40,20 @@ def read_weights(folder: Path) -> dict[str, Tensor]:
 
 
 def read_config(folder: Path) -> tuple[dict[str, Any], dict[str, Any], tuple[int, ...]]:
-    """Read `audio_config`, `text_config` and the ids that end a reply."""
-    whole = json.loads((folder / "config.json").read_text())
-    nested = whole.get("thinker_config", whole)
+    """Read `audio_config`, `text_config` and the end-of-text ids."""
+    config = json.loads((folder / "config.json").read_text())
+    nested = config.get("thinker_config", config)
     text = nested["text_config"]
     if text.get("rope_theta") is None and "rope_parameters" not in text:
         text = {**text, "rope_theta": nested.get("rope_theta")}
     generation = folder / "generation_config.json"
     eos = json.loads(generation.read_text()).get("eos_token_id") if generation.exists() else None
-    eos = eos if eos is not None else whole.get("eos_token_id", [151645, 151643])
+    eos = eos if eos is not None else config.get("eos_token_id", [151645, 151643])
     return nested["audio_config"], text, tuple(eos) if isinstance(eos, list) else (eos,)
 
 
 def folder_name(precision: Precision) -> str:
-    """Name the folder of a language model after its precision."""
+    """Return the folder name of a language model by its precision."""
     if isinstance(precision, Mix):
         return f"mlx/llm-mixed{precision.attention_bits}_{precision.mlp_bits}"
     return f"mlx/llm-{precision}"

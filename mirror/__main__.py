@@ -11,17 +11,17 @@ from mirror.server import Mirror
 
 
 def main() -> None:
-    """Read the arguments, say what is served and where, and serve."""
+    """Parse the arguments, print what is served and where, and serve."""
     parser = argparse.ArgumentParser(prog="python -m mirror", description=__doc__)
     parser.add_argument("folder", type=Path, help="owner/name/files, or a Hugging Face cache")
     parser.add_argument("--port", type=int, default=8765)
-    asked = parser.parse_args()
-    if not asked.folder.is_dir():
-        parser.error(f"{asked.folder} is not a folder")
-    found = repositories(asked.folder)
+    arguments = parser.parse_args()
+    if not arguments.folder.is_dir():
+        parser.error(f"{arguments.folder} is not a folder")
+    found = repositories(arguments.folder)
     if not found:
-        parser.error(f"{asked.folder} holds no owner/name/files and no models--owner--name")
-    with Mirror(found, port=asked.port, apart=False) as mirror:
+        parser.error(f"{arguments.folder} has neither owner/name/files nor models--owner--name")
+    with Mirror(found, port=arguments.port, separate_store=False) as mirror:
         for name, repository in found.items():
             for ref, commit in repository.refs.items():
                 if ref != commit:

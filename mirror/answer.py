@@ -1,4 +1,4 @@
-"""Make answers as the Hub makes them, and bend them as a fault says."""
+"""Build responses like the Hub's, and apply faults to them."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from mirror.file import BLOCK, File
 
 @dataclass(frozen=True)
 class Answer:
-    """What is to be sent: the body in pieces, and how long it is said to be, if that is said."""
+    """A response to send: the body in pieces, and its declared length, if any."""
 
     status: int
     headers: Mapping[str, str] = field(default_factory=dict)
@@ -22,7 +22,7 @@ class Answer:
 
 
 class Refused(Exception):
-    """A request that is answered with an error, its code and message where clients look."""
+    """A request that is answered with an error, with code and message in the Hub's headers."""
 
     def __init__(
         self,
@@ -33,11 +33,15 @@ class Refused(Exception):
         **more: str,
     ) -> None:
         super().__init__(status, code, message)
-        said = {"X-Error-Message": message} | ({"X-Error-Code": code} if code else {})
-        self.answer = of_json({"error": message, **more}, said | dict(headers or {}), status)
+        error_headers = {"X-Error-Message": message} | ({"X-Error-Code": code} if code else {})
+        self.answer = json_answer(
+            {"error": message, **more}, error_headers | dict(headers or {}), status
+        )
 
 
-def of_json(value: object, headers: Mapping[str, str] | None = None, status: int = 200) -> Answer:
+def json_answer(
+    value: object, headers: Mapping[str, str] | None = None, status: int = 200
+) -> Answer:
     """Answer with JSON."""
     body = json.dumps(value).encode()
     return Answer(
@@ -45,7 +49,7 @@ def of_json(value: object, headers: Mapping[str, str] | None = None, status: int
     )
 
 
-def of_file(file: File, commit: str, span: tuple[int, int] | None, fault: Fault) -> Answer:
+def file_answer(file: File, commit: str, span: tuple[int, int] | None, fault: Fault) -> Answer:
     """Answer with a file, or with the bytes from the first of `span` to before the second."""
     headers = {
         "Content-Type": "application/octet-stream" if file.lfs else "text/plain",
@@ -54,11 +58,11 @@ def of_file(file: File, commit: str, span: tuple[int, int] | None, fault: Fault)
         "Accept-Ranges": "bytes",
     }
     if file.lfs:
-        headers |= linked(file)
+        headers |= lfs_headers(file)
     start, stop = span or (0, file.size)
     if span and start >= stop:
-        wrong = {"Content-Range": f"bytes */{file.size}"}
-        raise Refused(416, "", "Range not satisfiable", wrong)
+        content_range = {"Content-Range": f"bytes */{file.size}"}
+        raise Refused(416, "", "Range not satisfiable", content_range)
     source = file if span is None or fault.swap is None else File(fault.swap)
     body = source.read(start, stop)
     if fault.corrupt:
@@ -69,15 +73,15 @@ def of_file(file: File, commit: str, span: tuple[int, int] | None, fault: Fault)
     return Answer(206, headers, body, stop - start)
 
 
-def linked(file: File) -> dict[str, str]:
-    """Say of an LFS file what a client has to know before it follows the redirect."""
+def lfs_headers(file: File) -> dict[str, str]:
+    """Return the headers of an LFS file that a client needs before it follows the redirect."""
     return {"X-Linked-Etag": f'"{file.etag}"', "X-Linked-Size": str(file.size)}
 
 
-def bend(answer: Answer, fault: Fault) -> Answer:
-    """Make an answer wrong; `cut`, `stall` and `trickle` are how it is sent, and not done here."""
+def apply_fault(answer: Answer, fault: Fault) -> Answer:
+    """Apply a fault to a response; `cut`, `stall` and `trickle` apply when it is sent."""
     if fault.status:
-        answer = Refused(fault.status, "", "as a fault says").answer
+        answer = Refused(fault.status, "", "by a fault").answer
     if fault.redirect is not None:
         answer = Answer(302, {**answer.headers, "Location": fault.redirect})
     if fault.body is not None:
@@ -94,7 +98,7 @@ def bend(answer: Answer, fault: Fault) -> Answer:
 
 
 def _corrupt(body: Iterable[bytes], at: int) -> Iterator[bytes]:
-    """Change one byte, if it is among these."""
+    """Change one byte, if it is in this range."""
     for piece in body:
         if 0 <= at < len(piece):
             piece = piece[:at] + bytes([piece[at] ^ 1]) + piece[at + 1 :]

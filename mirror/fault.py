@@ -1,4 +1,4 @@
-"""What a server does wrong with one file or one listing."""
+"""A fault that a server shows for one file or one listing."""
 
 from __future__ import annotations
 
@@ -11,19 +11,19 @@ Origin = Literal["hub", "store"]
 
 @dataclass(frozen=True)
 class Fault:
-    """One way to be wrong, `times` over or for ever.
+    """One fault, `times` often or always.
 
-    Where it acts: on the `methods` and the `origins` named; "hub" is the server that knows
+    Where it applies: to the `methods` and the `origins` listed; "hub" is the server of the
     repositories, "store" the one that it redirects to for LFS files.
 
-    What is answered: `status` instead of 200 or 206; `headers` over the right ones, where None
-    leaves one out; `body` instead of the file; `redirect` to an address; one byte that is wrong
-    (`corrupt`); `swap`, another body for requests of a range; without `ranges` always the whole.
+    What is sent: `status` instead of 200 or 206; `headers` over the correct ones, where None
+    removes one; `body` instead of the file; `redirect` to an address; one wrong byte
+    (`corrupt`); `swap`, another body for range requests; without `ranges` always the whole file.
 
-    How it is sent: `truncate` says and sends only so many bytes; `cut` says all and drops the
-    connection after so many of this answer; `longer` says and sends so many too many; `endless`
-    says no length and sends so many; `stall` waits so many seconds before it answers at all, and
-    `trickle` after each so many bytes.
+    How it is sent: `truncate` declares and sends only so many bytes; `cut` declares all and drops
+    the connection after so many; `longer` declares and sends so many too many; `endless` declares
+    no length and sends so many; `stall` waits so many seconds before the response, and `trickle`
+    after every so many bytes.
     """
 
     times: int | None = None

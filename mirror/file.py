@@ -1,4 +1,4 @@
-"""One file of a repository: its bytes, and the two hashes by which the Hub knows it."""
+"""One file of a repository: its bytes, and the two hashes that the Hub uses."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ BLOCK = 1 << 20
 
 
 def is_lfs(name: str, size: int) -> bool:
-    """Tell whether a file is kept in LFS."""
+    """Tell whether a file is stored in LFS."""
     return size > LFS_SIZE or PurePosixPath(name).suffix in LFS_SUFFIXES
 
 
 @dataclass(frozen=True)
 class File:
-    """Bytes, or a path that is read by ranges and never whole but to be hashed.
+    """Bytes, or a path that is read by ranges, and completely only for its hash.
 
-    `digest` is what the server says of it: sha256 of an LFS file, git's sha1 of another. Without
-    one it is computed when it is first asked for.
+    `digest` is its hash on the server: sha256 for an LFS file, git's sha1 for others. Without
+    one it is computed on first use.
     """
 
     content: bytes | Path
@@ -32,18 +32,18 @@ class File:
 
     @classmethod
     def named(cls, name: str, content: bytes | Path) -> File:
-        """Put a file into LFS if it is large, or of a suffix that holds weights or audio."""
+        """Put a file into LFS if it is large, or if its suffix is one of weights or audio."""
         size = len(content) if isinstance(content, bytes) else content.stat().st_size
         return cls(content, is_lfs(name, size))
 
     @cached_property
     def size(self) -> int:
-        """Count the bytes, as they were when first asked."""
+        """Return the number of bytes, as of the first call."""
         return len(self.content) if isinstance(self.content, bytes) else self.content.stat().st_size
 
     @cached_property
     def etag(self) -> str:
-        """Give the sha256 of an LFS file, or git's hash."""
+        """Return the sha256 of an LFS file, or git's hash."""
         if self.digest:
             return self.digest
         hasher = hashlib.sha256() if self.lfs else hashlib.sha1(b"blob %d\0" % self.size)
@@ -53,13 +53,13 @@ class File:
 
     @property
     def pointer(self) -> bytes:
-        """Write what git keeps in place of an LFS file."""
+        """Return git's pointer for an LFS file."""
         lines = ("version https://git-lfs.github.com/spec/v1", f"oid sha256:{self.etag}")
         return "\n".join((*lines, f"size {self.size}\n")).encode()
 
     @property
     def oid(self) -> str:
-        """Give git's hash of what git keeps."""
+        """Return git's hash of the file or its pointer."""
         return File(self.pointer).etag if self.lfs else self.etag
 
     def read(self, start: int = 0, stop: int | None = None) -> Iterator[bytes]:

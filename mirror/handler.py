@@ -1,4 +1,4 @@
-"""Answer the requests that a client of the Hub makes to read models."""
+"""Handle the requests of a Hub client."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from http.server import BaseHTTPRequestHandler
 from urllib.parse import parse_qs, quote, unquote, urlsplit
 
 from mirror import upload
-from mirror.answer import Answer, Refused, bend, linked, of_file, of_json
+from mirror.answer import Answer, Refused, apply_fault, file_answer, json_answer, lfs_headers
 from mirror.fault import Fault, Origin
 from mirror.file import BLOCK, File
 from mirror.listing import info, rows
@@ -23,7 +23,7 @@ Query = Mapping[str, list[str]]
 
 
 def handler(mirror: State, origin: Origin) -> type[BaseHTTPRequestHandler]:
-    """Bind a handler to its mirror and to the origin that it plays."""
+    """Bind a handler to its mirror and its origin."""
     return type("Bound", (_Handler,), {"mirror": mirror, "origin": origin})
 
 
@@ -43,7 +43,7 @@ class _Handler(BaseHTTPRequestHandler):
             answer = self._answer()
         except Refused as refused:
             answer = refused.answer
-        self._send(bend(answer, self.fault))
+        self._send(apply_fault(answer, self.fault))
 
     do_HEAD = do_GET
 
@@ -55,16 +55,16 @@ class _Handler(BaseHTTPRequestHandler):
         try:
             match parts:
                 case ["store", self.mirror.secret, "upload", oid]:
-                    answer = upload.put(self.mirror, oid, body)
+                    answer = upload.store(self.mirror, oid, body)
                 case _:
-                    answer = upload.post(self.mirror, parts, body, self._may_write)
+                    answer = upload.post(self.mirror, parts, body, self._require_write_access)
         except Refused as refused:
             answer = refused.answer
         self._send(answer)
 
     do_PUT = do_POST
 
-    def _may_write(self, name: str) -> None:
+    def _require_write_access(self, name: str) -> None:
         token = self._token()
         if token is None or name not in self.mirror.tokens[token]:
             raise Refused(403 if token else 401, "", "You don't have the rights to write here.")
@@ -88,7 +88,7 @@ class _Handler(BaseHTTPRequestHandler):
             case ["api", "whoami-v2"]:
                 if self._token() is None:
                     raise Refused(401, "", "Invalid username or password.")
-                return of_json({"type": "user", "name": "someone"})
+                return json_answer({"type": "user", "name": "someone"})
             case [owner, name, "resolve", revision, *path]:
                 return self._resolve(f"{owner}/{name}", revision, "/".join(path))
             case _:
@@ -98,10 +98,10 @@ class _Handler(BaseHTTPRequestHandler):
         self.fault = self.mirror.fault(key, self.command, self.origin)
 
     def _token(self) -> str | None:
-        said = self.headers.get("Authorization")
-        if said is None:
+        authorization = self.headers.get("Authorization")
+        if authorization is None:
             return None
-        token = said.removeprefix("Bearer ")
+        token = authorization.removeprefix("Bearer ")
         if token not in self.mirror.tokens:
             raise Refused(401, "", "Invalid credentials in Authorization header")
         return token
@@ -109,11 +109,11 @@ class _Handler(BaseHTTPRequestHandler):
     def _find(self, name: str, revision: str, *, gate: bool) -> tuple[Repository, str]:
         token = self._token()
         repository = self.mirror.repositories.get(name)
-        opened = token is not None and name in self.mirror.tokens[token]
-        if repository is None or (repository.private and not opened):
+        has_access = token is not None and name in self.mirror.tokens[token]
+        if repository is None or (repository.private and not has_access):
             # The Hub does not tell a stranger whether a repository is missing or private.
             raise Refused(404 if token else 401, "RepoNotFound", "Repository not found")
-        if gate and repository.gated and not opened:
+        if gate and repository.gated and not has_access:
             why = "you are not in the authorized list" if token else "please log in"
             message = f"Access to model {name} is restricted: {why}."
             raise Refused(403 if token else 401, "GatedRepo", message)
@@ -125,24 +125,22 @@ class _Handler(BaseHTTPRequestHandler):
     def _info(self, name: str, revision: str, query: Query) -> Answer:
         self._use("/info")
         repository, commit = self._find(name, revision, gate=False)
-        return of_json(info(name, repository, commit, blobs=query.get("blobs") == ["true"]))
+        return json_answer(info(name, repository, commit, blobs=query.get("blobs") == ["true"]))
 
     def _tree(self, name: str, revision: str, folder: str, query: Query) -> Answer:
         self._use("/tree")
         repository, commit = self._find(name, revision, gate=False)
         recursive = query.get("recursive", [""])[0].lower() == "true"
-        is_downloaded = (
-            rows(repository.files(commit), folder, recursive=recursive) + repository.forged
-        )
-        if folder and not is_downloaded:
+        listed = rows(repository.files(commit), folder, recursive=recursive) + repository.forged
+        if folder and not listed:
             raise Refused(404, "EntryNotFound", f"{folder} does not exist on {revision!r}")
         start = int(query.get("cursor", ["0"])[0])
         stop = start + self.mirror.page
         headers = {}
-        if stop < len(is_downloaded):
+        if stop < len(listed):
             next = f"{urlsplit(self.path).path}?recursive={recursive}&cursor={stop}"
             headers["Link"] = f'<{self.mirror.url}{next}>; rel="next"'
-        return of_json(is_downloaded[start:stop], headers)
+        return json_answer(listed[start:stop], headers)
 
     def _resolve(self, name: str, revision: str, path: str) -> Answer:
         repository, commit = self._find(name, revision, gate=True)
@@ -152,22 +150,24 @@ class _Handler(BaseHTTPRequestHandler):
         self._use(path)
         place = quote(f"/store/{self.mirror.secret}/{name}/{commit}/{path}")
         headers = {"Location": self.mirror.store + place, "X-Repo-Commit": commit}
-        return Answer(302, headers | linked(file))
+        return Answer(302, headers | lfs_headers(file))
 
     def _file(self, repository: Repository, commit: str, path: str) -> Answer:
         self._use(path)
         file = repository.files(commit).get(path)
         if file is None:
             raise Refused(404, "EntryNotFound", "Entry not found", {"X-Repo-Commit": commit})
-        return of_file(file, commit, self._span(file) if self.fault.ranges else None, self.fault)
+        return file_answer(
+            file, commit, self._span(file) if self.fault.ranges else None, self.fault
+        )
 
     def _span(self, file: File) -> tuple[int, int] | None:
-        """Return the first byte that is asked for and the one after the last, or None for all."""
-        asked = RANGE.fullmatch(self.headers.get("Range") or "")
-        wanted = self.headers.get("If-Range")
-        if not asked or (wanted and wanted.strip('"') != file.etag):
+        """Return the requested range as start and end, or None for all."""
+        requested = RANGE.fullmatch(self.headers.get("Range") or "")
+        if_range = self.headers.get("If-Range")
+        if not requested or (if_range and if_range.strip('"') != file.etag):
             return None
-        first, last = asked.groups()
+        first, last = requested.groups()
         if not first:
             return max(file.size - int(last or 0), 0), file.size
         return int(first), min(int(last) + 1, file.size) if last else file.size
@@ -209,14 +209,14 @@ class _Handler(BaseHTTPRequestHandler):
 
 
 def _pieces(answer: Answer, fault: Fault) -> Iterator[bytes]:
-    """Yield the body, no longer than it is said to be or than the connection holds."""
+    """Yield the body, up to its declared length or to the connection's cut."""
     limits = [limit for limit in (answer.length, fault.cut) if limit is not None]
-    left = min(limits, default=None)
+    remaining = min(limits, default=None)
     size = fault.trickle[0] if fault.trickle else BLOCK
     for block in answer.body:
-        piece = block[:left]
+        piece = block[:remaining]
         yield from (piece[at : at + size] for at in range(0, len(piece), size))
-        if left is not None:
-            left -= len(piece)
-            if not left:
+        if remaining is not None:
+            remaining -= len(piece)
+            if not remaining:
                 return

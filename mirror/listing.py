@@ -1,4 +1,4 @@
-"""Describe what a repository holds, as the Hub's JSON does."""
+"""Describe a repository in the Hub's JSON."""
 
 from __future__ import annotations
 
@@ -39,12 +39,12 @@ def info(name: str, repository: Repository, commit: str, *, blobs: bool) -> dict
 
 
 def rows(files: Mapping[str, File], folder: str, *, recursive: bool) -> list[dict[str, Any]]:
-    """List a folder: the files below it, or with folders only what is in it."""
+    """List a folder: all files below it, or only its direct entries."""
     start = f"{folder}/" if folder else ""
-    is_downloaded = {name: file for name, file in sorted(files.items()) if name.startswith(start)}
+    below = {name: file for name, file in sorted(files.items()) if name.startswith(start)}
     if recursive:
-        return [_row(name, file) for name, file in is_downloaded.items()]
-    names = sorted({name.removeprefix(start).partition("/")[0] for name in is_downloaded})
+        return [_row(name, file) for name, file in below.items()]
+    names = sorted({name.removeprefix(start).partition("/")[0] for name in below})
     return [
         _row(path, files[path])
         if (path := start + name) in files
@@ -65,7 +65,7 @@ def _blob(file: File) -> dict[str, Any]:
 
 
 def _card(readme: File | None) -> dict[str, Any]:
-    """Return what a model card says before its text."""
+    """Return a model card's metadata."""
     front = FRONT.match(b"".join(readme.read()).decode(errors="replace")) if readme else None
     card = yaml.safe_load(front[1]) if front else None
     return card if isinstance(card, dict) else {}

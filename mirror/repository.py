@@ -1,4 +1,4 @@
-"""A repository: commits of files, the names that point to them, and who may read it."""
+"""A repository: commits of files, refs, and access rights."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ SKIPPED = {".git", ".cache", ".DS_Store"}
 
 
 class Repository:
-    """What one owner/name holds; `forged` are rows that a hostile server adds to its listings."""
+    """The contents of owner/name; `forged` are rows that a hostile server adds to its listings."""
 
     def __init__(
         self,
@@ -37,22 +37,22 @@ class Repository:
     def push(
         self, files: Mapping[str, Content], commit: str | None = None, ref: str = "main"
     ) -> str:
-        """Make a commit of exactly these files, point a branch or tag to it, and return it.
+        """Commit exactly these files, point a branch or tag to the commit, and return it.
 
-        Without a `commit` its hash follows from the names and contents.
+        Without a `commit` its hash is computed from the names and contents.
         """
-        is_downloaded = {
+        by_name = {
             name: content if isinstance(content, File) else File.named(name, content)
             for name, content in files.items()
         }
-        tree = "".join(f"{name}\0{file.oid}\n" for name, file in sorted(is_downloaded.items()))
+        tree = "".join(f"{name}\0{file.oid}\n" for name, file in sorted(by_name.items()))
         commit = commit or hashlib.sha1(tree.encode()).hexdigest()
-        self.commits[commit] = is_downloaded
+        self.commits[commit] = by_name
         self.refs[ref] = commit
         return commit
 
     def commit(self, revision: str = "main") -> str | None:
-        """Return the commit that a revision names."""
+        """Return the commit of a revision."""
         return revision if revision in self.commits else self.refs.get(revision)
 
     def files(self, revision: str = "main") -> dict[str, File]:
@@ -62,40 +62,40 @@ class Repository:
 
 
 def repositories(folder: Path) -> dict[str, Repository]:
-    """Find what a folder holds as owner/name/files, or as a Hugging Face cache."""
+    """Find a folder's repositories, as owner/name/files or as a Hugging Face cache."""
     found = {}
-    for place in sorted(path for path in folder.iterdir() if path.is_dir()):
-        if place.name.startswith("models--"):
-            cached = _cached(place)
+    for repo_folder in sorted(path for path in folder.iterdir() if path.is_dir()):
+        if repo_folder.name.startswith("models--"):
+            cached = _cached(repo_folder)
             if cached.commits:
-                found[place.name.removeprefix("models--").replace("--", "/")] = cached
-        elif not place.name.startswith(".") and "--" not in place.name:
-            for inner in sorted(path for path in place.iterdir() if path.is_dir()):
-                found[f"{place.name}/{inner.name}"] = Repository(dict(_walk(inner, inner)))
+                found[repo_folder.name.removeprefix("models--").replace("--", "/")] = cached
+        elif not repo_folder.name.startswith(".") and "--" not in repo_folder.name:
+            for inner in sorted(path for path in repo_folder.iterdir() if path.is_dir()):
+                found[f"{repo_folder.name}/{inner.name}"] = Repository(dict(_walk(inner, inner)))
     return found
 
 
-def _cached(place: Path) -> Repository:
+def _cached(repo_folder: Path) -> Repository:
     """Read the snapshots of a cache: a blob's name is its hash, so nothing is hashed again."""
     repository = Repository()
-    for snapshot in sorted(place.glob("snapshots/*")):
+    for snapshot in sorted(repo_folder.glob("snapshots/*")):
         if COMMIT.fullmatch(snapshot.name):
             files = {}
-            for name, path in _walk(snapshot, place):
+            for name, path in _walk(snapshot, repo_folder):
                 blob = path.resolve().name
                 files[name] = File(path, lfs=len(blob) == 64, digest=blob)
             repository.push(files, snapshot.name, ref=snapshot.name)
-    for ref in sorted(path for path in place.glob("refs/**/*") if path.is_file()):
+    for ref in sorted(path for path in repo_folder.glob("refs/**/*") if path.is_file()):
         commit = ref.read_text().strip()
         if commit in repository.commits:
-            repository.refs[ref.relative_to(place / "refs").as_posix()] = commit
+            repository.refs[ref.relative_to(repo_folder / "refs").as_posix()] = commit
     return repository
 
 
-def _walk(folder: Path, home: Path) -> Iterator[tuple[str, Path]]:
+def _walk(folder: Path, root: Path) -> Iterator[tuple[str, Path]]:
     """Yield the files below a folder by name, without links that lead out of `home`."""
     for path in sorted(folder.rglob("*")):
         name = path.relative_to(folder)
-        within = path.resolve().is_relative_to(home.resolve())
-        if path.is_file() and within and SKIPPED.isdisjoint(name.parts):
+        is_inside = path.resolve().is_relative_to(root.resolve())
+        if path.is_file() and is_inside and SKIPPED.isdisjoint(name.parts):
             yield name.as_posix(), path

@@ -1,4 +1,4 @@
-"""Run the server: two origins, so that a client is seen to cross from one to the other."""
+"""Run the server on two origins, so that tests see a client cross between them."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ HOST = "127.0.0.1"
 class Mirror(State):
     """Serve repositories on loopback while the context is open.
 
-    `tokens` are the bearer tokens that are valid, each with the repositories that it opens: gated
-    and private ones, and any to write to. `apart` puts LFS files on an origin of their own, as the
-    Hub does; without it they are at a second path of the one origin. `faults` are by file name, or
-    "/info" and "/tree" for the listings; the first one that is not used up acts.
+    `tokens` are the valid bearer tokens, each with the repositories that it gives access to: gated
+    and private ones, and any to write to. `separate_store` puts LFS files on an origin of their
+    own, as the Hub does; otherwise they are at a second path of one origin. `faults` are by file
+    name, or "/info" and "/tree" for the listings; the first one that is not used up applies.
     """
 
     def __init__(
@@ -29,11 +29,11 @@ class Mirror(State):
         port: int = 0,
         page: int = 1000,
         tokens: Mapping[str, Collection[str]] | None = None,
-        apart: bool = True,
+        separate_store: bool = True,
     ) -> None:
         super().__init__(repositories, page, tokens)
         self._servers = [_Server((HOST, port), handler(self, "hub"))]
-        if apart:
+        if separate_store:
             self._servers.append(_Server((HOST, 0), handler(self, "store")))
         self.url, *others = (f"http://{HOST}:{server.server_port}" for server in self._servers)
         self.store = others[0] if others else ""
@@ -54,4 +54,4 @@ class _Server(ThreadingHTTPServer):
     request_queue_size = 64
 
     def handle_error(self, *_: object) -> None:
-        """Say nothing: a client that goes away is what many tests are about."""
+        """Ignore errors: many tests are about clients that disconnect."""

@@ -1,4 +1,4 @@
-"""What a mirror serves and what it was asked, shared by its origins' handlers."""
+"""The state of a mirror, shared by its origins' handlers."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from mirror.repository import Content, Repository
 
 @dataclass
 class Request:
-    """One request that was answered: `sent` counts the bytes of its body."""
+    """One answered request: `sent` counts the bytes of the response's body."""
 
     method: str
     path: str
@@ -25,7 +25,7 @@ class Request:
 
 
 class State:
-    """Repositories, tokens and faults of a mirror, and the requests that it answered."""
+    """Repositories, tokens and faults of a mirror, and its answered requests."""
 
     url: str
     store: str
@@ -50,7 +50,7 @@ class State:
         self._lock = threading.Lock()
 
     def fault(self, key: str, method: str, origin: Origin) -> Fault:
-        """Use one fault of a file or a listing, once more."""
+        """Return the next fault of a file or a listing, and count its use."""
         with self._lock:
             for fault in _listed(self.faults.get(key, ())):
                 used = self._used.get(id(fault), 0)
@@ -61,12 +61,12 @@ class State:
         return Fault()
 
     def note(self, request: Request) -> None:
-        """Keep a request that was answered."""
+        """Record an answered request."""
         with self._lock:
             self.requests.append(request)
 
-    def asked(self, part: str = "", method: str = "GET") -> list[Request]:
-        """Return the requests so far whose path holds `part`."""
+    def requests_of(self, part: str = "", method: str = "GET") -> list[Request]:
+        """Return the requests so far whose path contains `part`."""
         return [one for one in self.requests if one.method == method and part in one.path]
 
     @property

@@ -1,4 +1,4 @@
-"""Take uploads as huggingface_hub sends them: large files apart, then all in one commit."""
+"""Handle uploads of huggingface_hub: large files separately, then all in one commit."""
 
 from __future__ import annotations
 
@@ -8,55 +8,57 @@ import json
 from collections.abc import Callable
 from typing import Any
 
-from mirror.answer import Answer, Refused, of_json
+from mirror.answer import Answer, Refused, json_answer
 from mirror.file import File, is_lfs
 from mirror.repository import Content, Repository
 from mirror.state import State
 
 
-def create(mirror: State, asked: Any) -> Answer:
-    """Make an empty repository."""
+def create(mirror: State, request: Any) -> Answer:
+    """Create an empty repository."""
     name = (
-        f"{asked['organization']}/{asked['name']}" if asked.get("organization") else asked["name"]
+        f"{request['organization']}/{request['name']}"
+        if request.get("organization")
+        else request["name"]
     )
     if name in mirror.repositories:
         url = f"{mirror.url}/{name}"  # which huggingface_hub reads where it may exist
         raise Refused(409, "", "You already created this model repo", url=url)
-    mirror.repositories[name] = Repository({}, private=bool(asked.get("private")))
-    return of_json({"url": f"{mirror.url}/{name}", "name": name})
+    mirror.repositories[name] = Repository({}, private=bool(request.get("private")))
+    return json_answer({"url": f"{mirror.url}/{name}", "name": name})
 
 
-def modes(asked: Any) -> Answer:
-    """Say which files are to be uploaded apart."""
+def upload_modes(request: Any) -> Answer:
+    """Return which files to upload separately."""
     files = [
         {
             "path": file["path"],
             "uploadMode": "lfs" if is_lfs(file["path"], file["size"]) else "regular",
             "shouldIgnore": False,
         }
-        for file in asked["files"]
+        for file in request["files"]
     ]
-    return of_json({"files": files})
+    return json_answer({"files": files})
 
 
-def batch(mirror: State, asked: Any) -> Answer:
-    """Say where each large file goes that is not here yet."""
+def batch(mirror: State, request: Any) -> Answer:
+    """Return the upload address of each missing large file."""
     place = f"{mirror.store or mirror.url}/store/{mirror.secret}/upload"
     objects = [
-        {"oid": one["oid"], "size": one["size"]}
-        | ({} if one["oid"] in mirror.uploads
-           else {"actions": {"upload": {"href": f"{place}/{one['oid']}"}}})
-        for one in asked["objects"]
+        {"oid": entry["oid"], "size": entry["size"]}
+        | ({} if entry["oid"] in mirror.uploads
+           else {"actions": {"upload": {"href": f"{place}/{entry['oid']}"}}})
+        for entry in request["objects"]
     ]  # fmt: skip
-    return of_json({"transfer": "basic", "objects": objects})
+    return json_answer({"transfer": "basic", "objects": objects})
 
 
-def put(mirror: State, oid: str, data: bytes) -> Answer:
-    """Keep a large file that is what its name says."""
+def store(mirror: State, oid: str, data: bytes) -> Answer:
+    """Store a large file if its hash is its name."""
     if hashlib.sha256(data).hexdigest() != oid:
         raise Refused(422, "", "sha256 differs")
     mirror.uploads[oid] = data
-    return of_json({})
+    return json_answer({})
 
 
 def commit(mirror: State, name: str, revision: str, lines: list[Any]) -> Answer:
@@ -75,32 +77,36 @@ def commit(mirror: State, name: str, revision: str, lines: list[Any]) -> Answer:
             case "deletedFolder":
                 start = value["path"].rstrip("/") + "/"
                 files = {path: file for path, file in files.items() if not path.startswith(start)}
-    made = repository.push(files, ref=revision)
-    url = f"{mirror.url}/{name}/commit/{made}"
-    return of_json({"success": True, "commitOid": made, "commitUrl": url, "hookOutput": ""})
+    new_commit = repository.push(files, ref=revision)
+    url = f"{mirror.url}/{name}/commit/{new_commit}"
+    return json_answer(
+        {"success": True, "commitOid": new_commit, "commitUrl": url, "hookOutput": ""}
+    )
 
 
-def post(mirror: State, parts: list[str], body: bytes, may: Callable[[str], None]) -> Answer:
-    """Route a POST; `may` raises unless the token opens a repository."""
+def post(
+    mirror: State, parts: list[str], body: bytes, require_access: Callable[[str], None]
+) -> Answer:
+    """Route a POST; `require_access` raises unless the token gives access to a repository."""
     match parts:
         case ["api", "validate-yaml"]:
-            return of_json({"errors": [], "warnings": []})
+            return json_answer({"errors": [], "warnings": []})
         case ["api", "repos", "create"]:
-            asked = json.loads(body)
-            may(_name(asked))
-            return create(mirror, asked)
+            request = json.loads(body)
+            require_access(_name(request))
+            return create(mirror, request)
         case ["api", "models", owner, name, "preupload", _]:
-            may(f"{owner}/{name}")
-            return modes(json.loads(body))
+            require_access(f"{owner}/{name}")
+            return upload_modes(json.loads(body))
         case ["api", "models", owner, name, "commit", revision]:
-            may(f"{owner}/{name}")
+            require_access(f"{owner}/{name}")
             lines = [json.loads(line) for line in body.splitlines() if line]
             return commit(mirror, f"{owner}/{name}", revision, lines)
         case [owner, name, "info", "lfs", "objects", "batch"]:
-            may(f"{owner}/{name.removesuffix('.git')}")
+            require_access(f"{owner}/{name.removesuffix('.git')}")
             return batch(mirror, json.loads(body))
     raise Refused(404, "", "Sorry, we can't find the page you are looking for.")
 
 
-def _name(asked: Any) -> str:
-    return "/".join(filter(None, (asked.get("organization"), asked["name"])))
+def _name(request: Any) -> str:
+    return "/".join(filter(None, (request.get("organization"), request["name"])))

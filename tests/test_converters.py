@@ -193,7 +193,7 @@ def test_strange_tensors_are_refused(model: Any, tmp_path: Path) -> None:
             tmp_path / "e.onnx",
         )
     del state["model.language_model.norm.weight"]
-    with pytest.raises(ValueError, match=r"the decoder misses model\.norm\.weight"):
+    with pytest.raises(ValueError, match=r"the decoder is missing model\.norm\.weight"):
         convert_decoder(state, TEXT, tmp_path)
 
 

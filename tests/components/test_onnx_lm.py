@@ -77,7 +77,7 @@ def logits_of_torch(model, ids=IDS):
         return model(torch.tensor(ids)[None]).logits[0].numpy()
 
 
-def apart(found, wanted):
+def separate_store(found, wanted):
     """Return the largest difference, as a part of the largest number."""
     return np.abs(found - wanted).max() / np.abs(wanted).max()
 
@@ -136,7 +136,7 @@ def test_it_computes_what_transformers_computes(tmp_path, kind, tied):
     np.testing.assert_array_equal(embeds, table[IDS])
     theirs = logits_of_torch(model)
     for _ in range(2):  # the second time shows that nothing was changed in place
-        assert apart(lm.logits(embeds), theirs) < 1e-5
+        assert separate_store(lm.logits(embeds), theirs) < 1e-5
     assert greedy(lm, embeds) == greedy_of_torch(model)
 
 
@@ -144,7 +144,7 @@ def test_it_computes_what_transformers_computes(tmp_path, kind, tied):
 def test_heads_may_have_any_width_and_number(tmp_path, more):
     model = torch_model(**more)
     lm = load(save(model, tmp_path / "lm"))
-    assert apart(lm.logits(lm.embed(IDS)), logits_of_torch(model)) < 1e-5
+    assert separate_store(lm.logits(lm.embed(IDS)), logits_of_torch(model)) < 1e-5
 
 
 @pytest.mark.parametrize("chunk", [1, 7, 64, 512])
@@ -152,8 +152,8 @@ def test_the_chunk_of_the_prefill_changes_nothing(qwen3, lm, expected, chunk, mo
     monkeypatch.setattr(lm.decoder, "chunk", chunk)
     embeds, theirs = lm.embed(IDS), logits_of_torch(qwen3[0])
     state = lm.decoder.prefill(Prompt({"embeds": embeds}))
-    assert apart(lm.decoder.logits(state), theirs[-1]) < 1e-5
-    assert apart(lm.logits(embeds), theirs) < 1e-5
+    assert separate_store(lm.decoder.logits(state), theirs[-1]) < 1e-5
+    assert separate_store(lm.logits(embeds), theirs) < 1e-5
     assert greedy(lm, embeds) == expected
 
 
@@ -161,7 +161,7 @@ def test_steps_give_the_logits_of_the_whole(lm):
     embeds = lm.embed(IDS)
     whole = lm.logits(embeds)
     with_step_options = lm.replay(embeds[:5], IDS[5:])
-    assert apart(with_step_options, whole[4:-1]) < 1e-5
+    assert separate_store(with_step_options, whole[4:-1]) < 1e-5
     assert lm.replay(embeds, IDS[:0]).shape == (0, ROWS)
 
 
@@ -170,13 +170,13 @@ def test_a_cache_grows_over_its_room(tmp_path):
     lm = load(save(model, tmp_path / "lm"))
     ids = np.random.default_rng(3).integers(3, ROWS, 700)
     theirs = logits_of_torch(model, ids)
-    assert apart(lm.logits(lm.embed(ids)), theirs) < 2e-5
+    assert separate_store(lm.logits(lm.embed(ids)), theirs) < 2e-5
     cache = lm.decoder.begin()
     capacities = set()
     for part in np.array_split(lm.embed(ids), 7):
         last = lm.decoder.read(part, cache)
         capacities.add(cache.capacity)
-    assert apart(last[0], theirs[-1]) < 2e-5
+    assert separate_store(last[0], theirs[-1]) < 2e-5
     assert (cache.length, capacities) == (700, {256, 512, 1024})
 
 
@@ -197,16 +197,16 @@ def test_scaled_positions_are_those_of_transformers(tmp_path, rules):
     model = torch_model("llama", rope_parameters={"rope_theta": 10000.0, **rules})
     scaled = load(save(model, tmp_path / "lm", rope_scaling=rules))
     embeds = scaled.embed(IDS)
-    assert apart(scaled.logits(embeds), logits_of_torch(model)) < 1e-5
+    assert separate_store(scaled.logits(embeds), logits_of_torch(model)) < 1e-5
     plain = load(edit(tmp_path / "lm", rope_scaling=None))
-    assert apart(plain.logits(embeds), logits_of_torch(model)) > 1e-3
+    assert separate_store(plain.logits(embeds), logits_of_torch(model)) > 1e-3
 
 
 # What must be noticed
 
 
 def test_scaled_embeddings_are_another_space(qwen3, lm):
-    assert apart(lm.logits(lm.embed(IDS) * 8), logits_of_torch(qwen3[0])) > 1e-2
+    assert separate_store(lm.logits(lm.embed(IDS) * 8), logits_of_torch(qwen3[0])) > 1e-2
 
 
 def test_positions_off_by_one_are_far_away(qwen3, lm):
@@ -214,7 +214,7 @@ def test_positions_off_by_one_are_far_away(qwen3, lm):
     cache = lm.decoder.begin()
     lm.decoder.read(embeds[:8], cache)
     cache.length -= 1
-    assert apart(lm.decoder.read(embeds[8:], cache)[0], theirs[-1]) > 1e-3
+    assert separate_store(lm.decoder.read(embeds[8:], cache)[0], theirs[-1]) > 1e-3
 
 
 def test_a_norm_that_is_left_out_is_far_away(qwen3, monkeypatch):
@@ -224,7 +224,7 @@ def test_a_norm_that_is_left_out_is_far_away(qwen3, monkeypatch):
     architecture = replace(llama.ARCHITECTURE, forward=forward)
     monkeypatch.setitem(decoder.architectures(), "qwen3", architecture)
     lm = load(qwen3[2])
-    assert apart(lm.logits(lm.embed(IDS)), logits_of_torch(qwen3[0])) > 1e-2
+    assert separate_store(lm.logits(lm.embed(IDS)), logits_of_torch(qwen3[0])) > 1e-2
 
 
 def test_a_wrong_zero_point_is_far_away(mixed, monkeypatch):
@@ -232,13 +232,13 @@ def test_a_wrong_zero_point_is_far_away(mixed, monkeypatch):
     embeds = right.embed(IDS)
     genuine = affine.residual_offset
     monkeypatch.setattr(affine, "residual_offset", lambda s, b, scheme: genuine(s, b, scheme) + s)
-    assert apart(load(mixed).logits(embeds), right.logits(embeds)) > 1e-2
+    assert separate_store(load(mixed).logits(embeds), right.logits(embeds)) > 1e-2
 
 
 def test_positions_at_another_base_are_far_away(qwen3, monkeypatch):
     monkeypatch.setattr(rotary.Rotary, "frequencies", lambda self: np.ones(self.dims // 2))
     lm = load(qwen3[2])
-    assert apart(lm.logits(lm.embed(IDS)), logits_of_torch(qwen3[0])) > 1e-2
+    assert separate_store(lm.logits(lm.embed(IDS)), logits_of_torch(qwen3[0])) > 1e-2
 
 
 # Quantized checkpoints
@@ -250,8 +250,8 @@ def test_quantized_weights_are_those_of_mlx(tmp_path, name, tied):
     folder = quantized(torch_model(tied=tied), tmp_path / "lm", *SCHEMES[name])
     ours, theirs = load(folder), load_mlx(folder)
     embeds, ids = ours.embed(IDS), mx.array(IDS)
-    assert apart(embeds, f32(theirs.embed(ids))) < 1e-6
-    assert apart(ours.logits(embeds), f32(theirs.logits(theirs.embed(ids)))) < 1e-5
+    assert separate_store(embeds, f32(theirs.embed(ids))) < 1e-6
+    assert separate_store(ours.logits(embeds), f32(theirs.logits(theirs.embed(ids)))) < 1e-5
     assert greedy(ours, embeds) == greedy(theirs, theirs.embed(ids))
 
 
@@ -269,7 +269,7 @@ def test_scales_of_half_width_are_taken_exactly(tmp_path, dtype):
     ours, theirs = load(tmp_path / "lm"), load_mlx(tmp_path / "lm", "float32")
     wanted = f32(theirs.logits(theirs.embed(mx.array(IDS))))
     embeds = ours.embed(IDS)
-    assert apart(ours.logits(embeds), wanted) < 1e-5
+    assert separate_store(ours.logits(embeds), wanted) < 1e-5
     assert greedy(ours, embeds) == greedy(theirs, theirs.embed(mx.array(IDS)))
 
 
@@ -295,7 +295,7 @@ def test_packed_rows_are_read_as_mlx_reads_them(bits, size):
 def test_int8_activations_are_another_choice(mixed):
     exact, quick = load(mixed), load(mixed, activations="int8")
     embeds = exact.embed(IDS)
-    assert 1e-4 < apart(quick.logits(embeds), exact.logits(embeds)) < 0.1
+    assert 1e-4 < separate_store(quick.logits(embeds), exact.logits(embeds)) < 0.1
     assert facts_of(mixed, activations="int8").nbytes < facts_of(mixed).nbytes
 
 
@@ -320,7 +320,7 @@ def test_bfloat16_is_widened_exactly(tmp_path):
     lm = load(save(model, tmp_path / "lm", torch.bfloat16))
     embeds = lm.embed(IDS)
     np.testing.assert_array_equal(embeds, model.get_input_embeddings().weight.detach()[IDS])
-    assert apart(lm.logits(embeds), logits_of_torch(model)) < 1e-5
+    assert separate_store(lm.logits(embeds), logits_of_torch(model)) < 1e-5
 
 
 # generate

@@ -175,8 +175,8 @@ def test_a_value_is_one_stretch_of_text_with_its_neighbours(qwen):
     assert ids == whole(qwen, "language English<asr_text>")
     assert ids[-1] == id_of(qwen, "<asr_text>")
     assert not slots.any()
-    apart = whole(qwen, "language ") + whole(qwen, "English") + whole(qwen, "<asr_text>")
-    assert ids != apart
+    separate_store = whole(qwen, "language ") + whole(qwen, "English") + whole(qwen, "<asr_text>")
+    assert ids != separate_store
 
 
 @settings(max_examples=60, deadline=None)

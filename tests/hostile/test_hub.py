@@ -260,7 +260,7 @@ def test_a47_a_large_repository_of_which_little_is_needed(hub, cli, hub_home):
     others = {f"other/{n}.json": b"{}" for n in range(2498)}
     mirror = hub({"ann/tiny": {**FILES, **others}})
     assert cli("pull", "ann/tiny")[0] == 0
-    assert len(mirror.asked("/tree/")) == 3
+    assert len(mirror.requests_of("/tree/")) == 3
     assert set(kept(hub_home)) == {"bundle.yaml", Path(WEIGHTS).name}
 
 
@@ -357,7 +357,7 @@ def test_a9_killed_in_the_middle_it_goes_on(hub, cli, hub_home):
     mirror.requests.clear()
     assert cli("pull", "ann/tiny")[0] == 0
     assert kept(hub_home)[Path(WEIGHTS).name] == FILES[WEIGHTS]
-    assert mirror.asked("/store/")[-1].range == f"bytes={got}-"
+    assert mirror.requests_of("/store/")[-1].range == f"bytes={got}-"
     assert mirror.sent < SIZE - got + 10_000
     assert not list(hub_home.glob("hub/**/*.composer-part"))
 
@@ -369,7 +369,7 @@ def test_a57_four_processes_are_one_download(hub, hub_home):
     for process in processes:
         out, err = process.communicate(timeout=180)
         assert process.returncode == 0, out + err
-    whole = [one for one in mirror.asked("/store/") if one.sent == SIZE]
+    whole = [one for one in mirror.requests_of("/store/") if one.sent == SIZE]
     assert len(whole) == 1
     assert kept(hub_home)[Path(WEIGHTS).name] == FILES[WEIGHTS]
 

@@ -243,11 +243,11 @@ def test_what_is_computed_from_nothing_ends_at_its_limits(cli, tmp_path, made):
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - children < 500_000
 
 
-def test_a_bundle_does_not_raise_its_own_limit(refused, cli, tmp_path):
+def test_a_bundle_does_not_raise_its_own_limit(error_text, cli, tmp_path):
     folder = written(tmp_path, model())
     manifest = folder / "bundle.yaml"
     manifest.write_text(ONNX.replace("batch: none", "batch: none, time_limit: 86400"))
-    assert "time_limit" in refused(folder, "bundle.yaml")
+    assert "time_limit" in error_text(folder, "bundle.yaml")
     manifest.write_text(ONNX)
     assert cli(*fed(folder), "--place", "time_limit=86400")[0] == 0
 

@@ -34,7 +34,7 @@ def test_only_what_is_needed_is_downloaded_and_it_runs(hub, hub_home, anew):
         assert all(map(is_downloaded, required_files(bundle.checked)))
     with composer.load(MINI) as local:
         assert local.run(audio=str(CLIP)).text == text
-    assert mirror.asked("other.safetensors") == mirror.asked("code.py") == []
+    assert mirror.requests_of("other.safetensors") == mirror.requests_of("code.py") == []
     anew(offline=True)
     mirror.requests.clear()
     with composer.load("hf:ann/mini", trust=True) as bundle:

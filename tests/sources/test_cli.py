@@ -59,7 +59,7 @@ def test_plan_needs_no_files(hub, cli):
     code, out, err = cli("plan", "ann/tiny")
     assert (code, err) == (0, "")
     assert "weights: 4 kB in memory" in out
-    assert sum(request.sent for request in mirror.asked("model.safetensors")) <= len(WEIGHTS)
+    assert sum(request.sent for request in mirror.requests_of("model.safetensors")) <= len(WEIGHTS)
 
 
 def test_pull(hub, hub_home, cli):

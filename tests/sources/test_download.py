@@ -186,7 +186,7 @@ def test_a_cut_download_goes_on_where_it_broke_off(hub):
     fetch(wanted)
     assert is_downloaded(wanted[0])
     assert sent(mirror, "/store/") == len(WEIGHTS)
-    ranges = [request.range for request in mirror.asked("/store/")]
+    ranges = [request.range for request in mirror.requests_of("/store/")]
     assert ranges == [None, "bytes=1048576-", "bytes=2097152-"]
 
 
@@ -274,8 +274,8 @@ def test_the_token_goes_to_the_hub_alone(hub, monkeypatch):
     monkeypatch.setenv("HF_TOKEN", "hf_good")
     mirror.requests.clear()
     fetch(wanted)
-    assert {request.authorized for request in mirror.asked("/resolve/")} == {True}
-    assert {request.authorized for request in mirror.asked("/store/")} == {False}
+    assert {request.authorized for request in mirror.requests_of("/resolve/")} == {True}
+    assert {request.authorized for request in mirror.requests_of("/store/")} == {False}
 
 
 def test_a_budget_of_files_and_bytes(hub, monkeypatch):
@@ -395,7 +395,7 @@ def test_an_interrupt_does_not_wait_for_a_silent_server(hub, hub_home, silence):
     mirror.faults[BIG] = silence
     process = _process(BIG)
     deadline = time.monotonic() + 60
-    while not mirror.asked("/resolve/") and time.monotonic() < deadline:
+    while not mirror.requests_of("/resolve/") and time.monotonic() < deadline:
         time.sleep(0.01)
     time.sleep(0.2)
     process.send_signal(signal.SIGINT)

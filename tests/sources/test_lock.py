@@ -253,7 +253,7 @@ def test_a_locked_source_stays_at_its_commit(remote, anew):
     assert entry.licence == {
         "license": "apache-2.0", "license_link": "https://example.org/terms",
     }  # fmt: skip
-    whole = sum(request.sent for request in mirror.asked("model.safetensors"))
+    whole = sum(request.sent for request in mirror.requests_of("model.safetensors"))
     assert whole <= len(WEIGHTS)
     repository.push({"model.safetensors": SMALLER})
     anew()

@@ -55,16 +55,16 @@ def put(folder, files):
         path.write_bytes(data)
 
 
-@pytest.mark.parametrize("apart", [True, False])
-def test_huggingface_hub_downloads_a_snapshot(hub, hub_home, apart):
-    mirror = hub({"owner/bundle": FILES}, page=2, apart=apart)
+@pytest.mark.parametrize("separate_store", [True, False])
+def test_huggingface_hub_downloads_a_snapshot(hub, hub_home, separate_store):
+    mirror = hub({"owner/bundle": FILES}, page=2, separate_store=separate_store)
     place = snapshot_download("owner/bundle", cache_dir=hub_home, endpoint=mirror.url)
     commit = mirror.repositories["owner/bundle"].commit()
     assert Path(place).name == commit
     assert {name: (Path(place) / name).read_bytes() for name in FILES} == FILES
     blob = (Path(place) / "decoder/model.safetensors").resolve()
     assert blob.name == hashlib.sha256(WEIGHTS).hexdigest()
-    assert len(mirror.asked("/tree/")) == 2, "the listing of three files has two pages of two"
+    assert len(mirror.requests_of("/tree/")) == 2, "the listing of three files has two pages of two"
     before = len(mirror.requests)
     again = snapshot_download(
         "owner/bundle", revision=commit, cache_dir=hub_home, endpoint=mirror.url
@@ -266,7 +266,7 @@ def test_the_command_refuses_a_folder_without_repositories(tmp_path, files):
     command = [sys.executable, "-m", "mirror", str(tmp_path)]
     done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, check=False)
     assert done.returncode == 2
-    assert "holds no owner/name/files" in done.stderr
+    assert "has neither owner/name/files" in done.stderr
 
 
 @pytest.mark.filterwarnings("ignore:Use 'content:DeprecationWarning")

@@ -67,7 +67,7 @@ def test_a_manifest_of_the_hub(hub, hub_home):
     assert [str(problem) for problem in report.problems] == []
     assert report.bundle.manifest.name == "fake-asr"
     assert composer.check("hf:ann/tiny@main").ok
-    assert mirror.asked(".bin") == []
+    assert mirror.requests_of(".bin") == []
 
 
 def test_a_manifest_in_json(hub):
@@ -115,7 +115,7 @@ def test_a_manifest_that_is_none(hub, monkeypatch):
     mirror = hub({"ann/tiny": {"bundle.yaml": b"x" * 300_000}})
     (found,) = refusal(find_bundle, "ann/tiny")
     assert found.startswith("S416 ")
-    assert mirror.asked("/resolve/") == []
+    assert mirror.requests_of("/resolve/") == []
 
 
 def test_a_repository_that_a_shipped_bundle_covers(hub, recipes):

@@ -54,11 +54,11 @@ def test_a_header_is_read_and_no_weights(hub, anew):
         "a.weight": (1000, 300),
         "b.weight": (7,),
     }
-    assert [request.range for request in mirror.asked("/store/")] == ["bytes=0-65535"]
+    assert [request.range for request in mirror.requests_of("/store/")] == ["bytes=0-65535"]
     anew()
     mirror.requests.clear()
     assert read_safetensors(at("llm"), HubFiles()).nbytes == found.nbytes
-    assert mirror.asked("safetensors") == []
+    assert mirror.requests_of("safetensors") == []
 
 
 def test_shards_are_read_at_once(hub, anew):
@@ -70,15 +70,15 @@ def test_shards_are_read_at_once(hub, anew):
     index = json.dumps({"weight_map": names}).encode()
     mirror = hub({"ann/tiny": shards | {"llm/model.safetensors.index.json": index}})
     assert set(read_safetensors(at("llm"), HubFiles())) == set(names)
-    assert len(mirror.asked("/resolve/")) == 5
-    assert len(mirror.asked("/store/")) == 4
+    assert len(mirror.requests_of("/resolve/")) == 5
+    assert len(mirror.requests_of("/store/")) == 4
 
 
 def test_a_long_header_takes_two_requests(hub):
     mirror = hub({"ann/tiny": {MODEL: safetensors({"a": [9]}, pad=200_000)}})
     assert set(read_safetensors(at("llm"), HubFiles())) == {"a"}
-    assert len(mirror.asked("/store/")) == 2
-    assert len(mirror.asked("/resolve/")) == 1
+    assert len(mirror.requests_of("/store/")) == 2
+    assert len(mirror.requests_of("/resolve/")) == 1
 
 
 def test_a_small_file_comes_whole_and_verified(hub, hub_home):
@@ -109,7 +109,7 @@ def test_kinds_of_files_that_never_come(hub, name):
     (found,) = refusal(HubFiles().open, at(f"llm/{name}"))
     assert "S417" in found
     assert "is a type of file that is never downloaded" in found
-    assert mirror.asked(name) == []
+    assert mirror.requests_of(name) == []
 
 
 def test_the_data_of_an_onnx_file_may_come(hub):
@@ -203,7 +203,7 @@ def test_small_files_are_few_enough(hub, monkeypatch):
         read_config(at(f"{n}/config.json"), afar)
     (found,) = refusal(read_config, at("6/config.json"), afar)
     assert "S416 more than 5e-08 GB of configs and tokenizers would be read" in found
-    assert len(mirror.asked("config.json")) == 6
+    assert len(mirror.requests_of("config.json")) == 6
 
 
 def test_a_header_that_is_refused_is_not_kept(hub, hub_home):
@@ -246,4 +246,4 @@ def test_kept_ranges_that_are_damaged_are_asked_for_again(hub, hub_home):
         kept.write_bytes(damage)
         mirror.requests.clear()
         assert len(read_safetensors(at("llm"), HubFiles())) == 2
-        assert mirror.asked("/store/")
+        assert mirror.requests_of("/store/")

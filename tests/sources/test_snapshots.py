@@ -47,7 +47,7 @@ def test_a_commit_and_its_files(hub, hub_home):
     }
     assert found.root == hub_home / "hub/models--ann--tiny/snapshots" / found.commit
     assert str(found) == f"hf:ann/tiny@{found.commit[:7]}"
-    assert len(mirror.asked("/tree/")) == 2
+    assert len(mirror.requests_of("/tree/")) == 2
 
 
 def test_a_revision_is_asked_for_once(hub, anew):
