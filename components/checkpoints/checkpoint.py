@@ -14,7 +14,7 @@ from composer.formats.quantization import Scheme
 from composer.formats.refusal import show
 
 from . import packing
-from .table import FLOATS, TABLE, Table, find_table, shown
+from .table import FLOATS, TABLE, Table, describe, find_table
 
 if TYPE_CHECKING:
     from composer.formats import Headers
@@ -133,7 +133,7 @@ def _sizes(config: Mapping[str, Any], tensors: TensorIndex, table: Table) -> Ite
         yield Problem(
             "W241",
             f"the head is {list(head.shape)} but the embeddings have {table.rows} rows",
-            causes=(shown(head), table.witness),
+            causes=(describe(head), table.witness),
         )
 
 
@@ -152,7 +152,7 @@ def _head(config: Mapping[str, Any], tensors: TensorIndex) -> Iterator[Problem]:
         yield Problem(
             "W242",
             "tie_word_embeddings is true but a head is stored, which would be ignored",
-            causes=tuple(shown(head) for head in heads),
+            causes=tuple(describe(head) for head in heads),
             hint="set tie_word_embeddings to false, or remove the tensor if it equals the "
             "embeddings",
         )
@@ -167,7 +167,7 @@ def _head(config: Mapping[str, Any], tensors: TensorIndex) -> Iterator[Problem]:
 def _dtypes(tensors: TensorIndex, schemes: Mapping[str, Scheme]) -> Iterator[Problem]:
     """Refuse what is stored in a dtype that nothing here runs in."""
     plain = [t for t in tensors.values() if t.name.rpartition(".")[0] not in schemes]
-    odd = [shown(tensor) for tensor in plain if tensor.dtype not in (*FLOATS, "u32")]
+    odd = [describe(tensor) for tensor in plain if tensor.dtype not in (*FLOATS, "u32")]
     if odd:
         yield Problem(
             "W246",

@@ -17,7 +17,7 @@ from composer.core.location import Location
 from composer.core.problems import Problems
 from composer.formats.refusal import show
 
-from .table import FLOATS, shown
+from .table import FLOATS, describe
 
 if TYPE_CHECKING:
     from composer.formats.safetensors import Tensor
@@ -109,7 +109,7 @@ class LayoutChecker:
         """Return the dtype to run in: the one asked for, or the one stored."""
         stored: dict[str, str] = {}
         for tensor in self.tensors.values():
-            stored.setdefault(tensor.dtype, shown(tensor))
+            stored.setdefault(tensor.dtype, describe(tensor))
         hint = "say a precision: float32, float16 or bfloat16"
         if odd := sorted(set(stored) - {*FLOATS}):
             what = f"tensors are stored in {', '.join(odd)}; expected floats"

@@ -13,7 +13,7 @@ from composer.formats.quantization import Scheme
 
 from .checkpoint import Checkpoint
 from .rope import DERIVED
-from .table import shown
+from .table import describe
 
 if TYPE_CHECKING:
     from composer.formats.safetensors import Tensor
@@ -88,7 +88,7 @@ def _misshapen(module: Module) -> Iterator[Problem]:
             has = (*has[:-1], module.scheme.unpacked(has[-1]))
         if name in ("weight", "bias") and has != wanted:
             what = f"{tensor.name} has the shape {list(has)}, but the model has {list(wanted)}"
-            yield Problem("W255", what, causes=(shown(tensor),))
+            yield Problem("W255", what, causes=(describe(tensor),))
 
 
 def _unpacked(module: Module) -> Iterator[Problem]:

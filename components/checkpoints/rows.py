@@ -85,7 +85,7 @@ class EmbeddingRows:
         self.reader = RowReader()
         self.reader.dense(module, 0, 1)
 
-    def of(self, ids: np.ndarray) -> np.ndarray:
+    def look_up(self, ids: np.ndarray) -> np.ndarray:
         """Return the rows of ids [T] as float32 [T, D]."""
         for file in self.reader.files.values():
             file.require_unchanged()

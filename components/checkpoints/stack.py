@@ -12,7 +12,7 @@ from composer.core.component import Bound, ComponentConfig, Spec
 from composer.core.errors import ComposerError, Place, Problem
 from composer.core.suggest import some
 
-from .table import FLOATS, shown
+from .table import FLOATS, describe
 
 if TYPE_CHECKING:
     from composer.core.location import Location
@@ -50,7 +50,7 @@ class StackConfig(ComponentConfig):
     )
 
     @model_validator(mode="after")
-    def _no_idle_epsilon(self) -> Self:
+    def _epsilon_belongs_to_a_norm(self) -> Self:
         for kind in ("layer_norm", "rms_norm"):
             if f"{kind}_eps" in self.model_fields_set and kind not in self.layers:
                 raise ValueError(f"{kind}_eps is set but no layer is a {kind}")
@@ -97,7 +97,7 @@ def read_shape(spec: Spec, headers: Headers) -> Shape:
     if not problems:
         for number, (kind, tensors) in enumerate(zip(config.layers, layers, strict=True)):
             chain.add(number, kind, tensors)
-    dtypes = {tensor.dtype: shown(tensor) for tensor in index.values()}
+    dtypes = {tensor.dtype: describe(tensor) for tensor in index.values()}
     if isinstance(spec.precision, str):
         dtype = SHORT[spec.precision]
     else:

@@ -42,7 +42,7 @@ def find_table(
         return Problem(
             "W241",
             f"a language model has one {TABLE} with two axes; {location} has {len(found)}",
-            causes=tuple(shown(tensor) for tensor in found),
+            causes=tuple(describe(tensor) for tensor in found),
         )
     tensor = found[0]
     rows, width = tensor.shape
@@ -56,6 +56,6 @@ def find_table(
     return Table(tensor.name, rows, width, dtype, f"{witness} of {scheme.bits} bits")
 
 
-def shown(tensor: Tensor) -> str:
+def describe(tensor: Tensor) -> str:
     """Name a tensor as messages do, with its dtype and shape."""
     return f"{tensor.name} {tensor.dtype} {list(tensor.shape)}"

@@ -143,7 +143,7 @@ class _Agreement:
     def frames(self, contract: Contract, knob: str, of: str | None) -> str | None:
         """Return the input whose frames a knob counts."""
         mask = self.config.mask
-        able = [tensor.name for tensor in contract.wired if tensor.inner]
+        able = [tensor.name for tensor in contract.port_inputs if tensor.inner]
         if of is None and len(able) == 1:
             return able[0]
         if of in able:
@@ -201,7 +201,7 @@ class _Agreement:
         if not output.inner:
             self.report("W266", f"rows.output has no axis of rows: the file has {output}")
             return
-        fed, gives = contract.fed(contract.rows_of), output.inner[0]
+        fed, gives = contract.fixed_frames(contract.rows_of), output.inner[0]
         if fed is not None and isinstance(gives, int) and rows.count(fed) != gives:
             self.report(
                 "W266",
@@ -230,7 +230,7 @@ class _Agreement:
                 f"a mask has one axis of {', '.join(MASKS)}; a count has none, of i64 or i32",
             )
             return
-        fed = contract.fed(contract.mask_of)
+        fed = contract.fixed_frames(contract.mask_of)
         if rank == 0 or fed is None or not isinstance(tensor.inner[0], int):
             return
         length = fed if mask.unit == "frame" else rows.count(fed) if rows else None

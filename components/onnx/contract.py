@@ -81,7 +81,7 @@ class Contract:
         return self.config.rows
 
     @property
-    def wired(self) -> Iterable[Tensor]:
+    def port_inputs(self) -> Iterable[Tensor]:
         """Return the inputs that are ports."""
         filled = self.mask.input if self.mask else None
         return [tensor for name, tensor in self.inputs.items() if name != filled]
@@ -94,7 +94,7 @@ class Contract:
         """Return the axis of an input's frames in the file, not counting the batch."""
         return 0 if self.knobs(tensor.name).layout in ("F M", "F D") else len(tensor.inner) - 1
 
-    def fed(self, name: str) -> int | None:
+    def fixed_frames(self, name: str) -> int | None:
         """Return how many frames an input is always fed, or None where that varies."""
         pad, tensor = self.knobs(name).pad, self.inputs[name]
         length = tensor.inner[self.axis(tensor)]

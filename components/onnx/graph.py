@@ -103,7 +103,7 @@ class Graph(Component, name="onnx.graph"):
         """Run the graph on the inputs by name; return its output, or several by name."""
         contract, lengths = self.contract, dict[str, Any]()
         feeds, frames = {}, {}
-        for tensor in contract.wired:
+        for tensor in contract.port_inputs:
             feeds[tensor.name], frames[tensor.name] = self._fed(tensor, inputs[tensor.name])
         if contract.mask:
             feeds[contract.mask.input] = self._marks(frames[contract.mask_of or ""])
@@ -112,7 +112,7 @@ class Graph(Component, name="onnx.graph"):
             if wrong:
                 fail(contract, "R539", f"{contract.inputs[name]} {wrong}", fed(feeds))
         found = self.session.run(feeds)
-        kept = {name: self._kept(name, found[name], frames, feeds, lengths) for name in found}
+        kept = {name: self._valid_rows(name, found[name], frames, feeds, lengths) for name in found}
         answer = {port: kept[name] for port, name in output_names(contract).items()}
         return answer[OUT] if len(answer) == 1 else answer
 
@@ -164,7 +164,7 @@ class Graph(Component, name="onnx.graph"):
         array: np.ndarray = marks.astype(LONG[tensor.dtype])
         return array[None] if tensor.batched else array
 
-    def _kept(
+    def _valid_rows(
         self,
         name: str,
         array: np.ndarray,
@@ -181,7 +181,7 @@ class Graph(Component, name="onnx.graph"):
         if wrong:
             fail(contract, "R535", f"{tensor} {wrong}", fed(feeds), hint=STALE)
         if tensor.dtype in FLOATS and not np.isfinite(array).all():
-            self._unfinite(tensor, array, feeds)
+            self._refuse_nan(tensor, array, feeds)
         array = array[0] if tensor.batched else array
         if rows is None or not counted:
             return array
@@ -198,7 +198,7 @@ class Graph(Component, name="onnx.graph"):
             )
         return array[: rows.count(clip.true)] if rows.keep == "valid" else array
 
-    def _unfinite(self, tensor: Tensor, array: np.ndarray, feeds: dict[str, np.ndarray]) -> None:
+    def _refuse_nan(self, tensor: Tensor, array: np.ndarray, feeds: dict[str, np.ndarray]) -> None:
         bad = int(array.size - np.isfinite(array).sum())
         already = [
             name for name, a in feeds.items() if a.dtype.kind == "f" and not np.isfinite(a).all()

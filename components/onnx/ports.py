@@ -31,7 +31,7 @@ def output_names(contract: Contract) -> dict[str, str]:
 def ports_of(contract: Contract) -> tuple[Signature, dict[str, Bound]]:
     """Return the ports of the graph, and every number in them with the tensor it stands in."""
     typing = _Typing(contract)
-    inputs = {tensor.name: typing.inputs(tensor) for tensor in contract.wired}
+    inputs = {tensor.name: typing.inputs(tensor) for tensor in contract.port_inputs}
     returns = {
         port: typing.output(contract.outputs[name]) for port, name in output_names(contract).items()
     }

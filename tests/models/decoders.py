@@ -33,13 +33,13 @@ class Model:
         self.table = EmbeddingRows(found.modules[TABLE])
         self.decoder = {
             "mlx": lambda: MlxDecoder(found, Placement(device="cpu")),
-            "onnx": lambda: OnnxDecoder(found, self.table.of, Placement(threads=1)),
+            "onnx": lambda: OnnxDecoder(found, self.table.look_up, Placement(threads=1)),
             "numpy": lambda: NumpyDecoder(found),
         }[backend]()
 
     def logits(self, ids, chunk=None, cache=None):
         """Return the logits after every id, read in chunks."""
-        embeds = self.table.of(np.asarray(ids))
+        embeds = self.table.look_up(np.asarray(ids))
         cache = cache or self.decoder.begin()
         chunk = chunk or len(embeds)
         parts = [embeds[at : at + chunk] for at in range(0, len(embeds), chunk)]
@@ -52,14 +52,14 @@ class Model:
     def greedy(self, ids, chunk=None, count=COUNT):
         """Return the ids that follow, each the most probable."""
         cache = self.decoder.begin()
-        embeds = self.table.of(np.asarray(ids))
+        embeds = self.table.look_up(np.asarray(ids))
         for at in range(0, len(embeds), chunk or len(embeds)):
             last = self.read(embeds[at : at + (chunk or len(embeds))], cache)
         found = []
         for _ in range(count):
             assert last.shape[0] == 1
             found.append(int(last[0].argmax()))
-            last = self.read(self.table.of(np.array(found[-1:])), cache)
+            last = self.read(self.table.look_up(np.array(found[-1:])), cache)
         return found
 
 

@@ -20,7 +20,9 @@ def kinds_of(reader: Reader, count: int) -> list[str]:
     if stated is None and type(pattern) is int and pattern > 0:
         stated = [FULL if (n + 1) % pattern == 0 else SLIDING for n in range(count)]
     if stated is None:
-        reader.unsaid("layer_types", "and defaults differ: full attention every 5th or every 6th")
+        reader.report_missing(
+            "layer_types", "and defaults differ: full attention every 5th or every 6th"
+        )
     elif not isinstance(stated, list) or any(kind not in (FULL, SLIDING) for kind in stated):
         reader.refuse("layer_types", f"a list of {SLIDING} and {FULL}")
     elif len(stated) != count:
@@ -89,7 +91,7 @@ def _overrides(reader: Reader, key: str, kinds: list[str]) -> Any:
     return rows[0].get(key)
 
 
-def borrowing(reader: Reader, kinds: list[str]) -> int:
+def num_kv_shared_layers(reader: Reader, kinds: list[str]) -> int:
     """Return how many layers at the end use keys and values of layers before them."""
     stated, count = reader.config.get("num_kv_shared_layers"), len(kinds)
     if stated is None:
@@ -97,7 +99,7 @@ def borrowing(reader: Reader, kinds: list[str]) -> int:
         stated = own[::-1].index(True) if True in own else 0
         if not stated:
             why = "and keys of every layer are stored, used or not; defaults differ: 0 and 20"
-            reader.unsaid("num_kv_shared_layers", why)
+            reader.report_missing("num_kv_shared_layers", why)
     if type(stated) is not int or not 0 <= stated < count:
         reader.refuse("num_kv_shared_layers", f"0 to {count - 1}")
         return 0
@@ -123,7 +125,7 @@ def rope(reader: Reader, kinds: list[str]) -> dict[str, Any]:
     """Return the rotary settings of both kinds of layers."""
     stated = reader.config.get("rope_parameters")
     if stated is None:
-        reader.unsaid("rope_parameters", "which no tensor shows")
+        reader.report_missing("rope_parameters", "which no tensor shows")
         return {}
     table: Any = stated if isinstance(stated, dict) else {}
     for kind in sorted({*kinds}):
@@ -151,7 +153,7 @@ def window(reader: Reader, kinds: list[str]) -> int:
     """Return how many positions a sliding layer sees, its own included."""
     stated = reader.config.get("sliding_window")
     if SLIDING in kinds and stated is None:
-        reader.unsaid("sliding_window", "which no tensor shows")
+        reader.report_missing("sliding_window", "which no tensor shows")
     elif stated is not None and (type(stated) is not int or not 0 < stated <= MOST):
         reader.refuse("sliding_window", "1 or more")
     return stated if type(stated) is int else 1

@@ -16,8 +16,8 @@ from ..checkpoint import Checkpoint
 from ..folder import open_folder
 from .config import MODELS, flatten, read_settings
 from .layout import PARTS, faults, layout
-from .lint import half_stored, ignored, low_bit_warnings, unexpected_tensors
-from .parts import PREFIXES, is_dead, own_config, part_of
+from .lint import ignored, low_bit_warnings, partly_stored_kv, unexpected_tensors
+from .parts import PREFIXES, is_unused, own_config, part_of
 from .settings import Settings
 
 if TYPE_CHECKING:
@@ -82,26 +82,26 @@ def read_decoder(weights: Location, headers: Headers) -> Decoder:
     problems += [*more, *unexpected_tensors(strange, prefix)]
     borrowing = settings.args["num_kv_shared_layers"] if settings else 0
     first = len(settings.layers) - borrowing if settings else 0
-    dead = {name for name in text if is_dead(name, first)} if borrowing else set()
-    live = TensorIndex(
-        {name: tensor for name, tensor in text.items() if name not in dead},
+    unused = {name for name in text if is_unused(name, first)} if borrowing else set()
+    used = TensorIndex(
+        {name: tensor for name, tensor in text.items() if name not in unused},
         index.metadata,
         index.files,
     )
-    problems += half_stored(settings, dead)
-    config = own_config(config, prefix, live)
+    problems += partly_stored_kv(settings, unused)
+    config = own_config(config, prefix, used)
     try:
-        checked = checkpoint.check_checkpoint(location, headers, config, live)
+        checked = checkpoint.check_checkpoint(location, headers, config, used)
     except ComposerError as error:
         _refuse([*problems, *error.problems], place)
         raise
     if settings:
-        problems += faults(layout(settings), live, checked.schemes, f"{location}: {prefix}")
+        problems += faults(layout(settings), used, checked.schemes, f"{location}: {prefix}")
     _refuse(problems, place)
     assert settings is not None
     stored = Place(str(location))
     few = low_bit_warnings(checked.schemes, stored, "the checkpoint is quantized in")
-    notes = (*checked.notes, *ignored(towers, dead, stored), *few)
+    notes = (*checked.notes, *ignored(towers, unused, stored), *few)
     return Decoder(replace(checked, notes=()), settings, prefix, notes)
 
 

@@ -62,7 +62,7 @@ def _settings(reader: Reader, count: int) -> Settings:
     heads = reader.size(
         "num_attention_heads", "layers.0.self_attn.q_proj.weight", per=dims[kinds[0]].value
     )
-    borrowed = attention.borrowing(reader, kinds)
+    borrowed = attention.num_kv_shared_layers(reader, kinds)
     equal = attention.keys_are_values(reader, kinds, borrowed)
     keys = attention.kv_heads(reader, kinds, dims, equal)
     width = reader.size("intermediate_size", "layers.0.mlp.gate_proj.weight")
@@ -108,7 +108,7 @@ def _settings(reader: Reader, count: int) -> Settings:
 def _count(reader: Reader) -> int:
     stated = reader.config.get("num_hidden_layers")
     if stated is None:
-        reader.unsaid("num_hidden_layers", "which decides what every other layer shares")
+        reader.report_missing("num_hidden_layers", "which decides what every other layer shares")
     elif type(stated) is not int or not 0 < stated <= LAYERS:
         reader.refuse("num_hidden_layers", f"1 to {LAYERS}")
     else:
@@ -152,7 +152,7 @@ def _experts(reader: Reader) -> tuple[tuple[Size, Size] | None, int | None]:
     width = reader.size("moe_intermediate_size", first, axis=1)
     most = reader.config.get("top_k_experts")
     if most is None:
-        reader.unsaid("top_k_experts", "and no tensor shows how many experts a token takes")
+        reader.report_missing("top_k_experts", "and no tensor shows how many experts a token takes")
     elif type(most) is not int or not 0 < most <= count.value:
         reader.refuse("top_k_experts", f"1 to {count.value}")
     return (count, width), most
@@ -161,7 +161,7 @@ def _experts(reader: Reader) -> tuple[tuple[Size, Size] | None, int | None]:
 def _softcap(reader: Reader) -> float | None:
     key = "final_logit_softcapping"
     if key not in reader.config:
-        reader.unsaid(key, "and defaults differ: none and 30")
+        reader.report_missing(key, "and defaults differ: none and 30")
     stated: float | None = reader.config.get(key)
     if stated is not None and not positive(stated):
         reader.refuse(key, "a number above 0, or null")

@@ -11,7 +11,7 @@ from composer.core.suggest import some
 from composer.formats.quantization import Scheme
 
 from ..layout import count_are
-from ..table import shown
+from ..table import describe
 from .settings import Layer, Settings, Size
 
 if TYPE_CHECKING:
@@ -96,7 +96,7 @@ def faults(
             "W277",
             f"{count_are(missing)} missing: {some(missing)}",
             causes=(
-                f"config.json makes {first} {_values(wanted[first])}: {_said(wanted[first])}",
+                f"config.json makes {first} {_values(wanted[first])}: {_text(wanted[first])}",
                 f"{at}* are {len(tensors)} tensors, and none has that name",
             ),
             hint="fetch the whole checkpoint, or give the config.json that belongs to it",
@@ -107,7 +107,7 @@ def faults(
             "W278",
             f"{count_are(more)} no part of this decoder: {some(more)}",
             causes=(
-                f"{at}{shown(tensors[more[0]])} is there",
+                f"{at}{describe(tensors[more[0]])} is there",
                 f"config.json makes {len(wanted)} tensors in {layers} layers, and none of that "
                 "name",
             ),
@@ -135,8 +135,8 @@ def _misshapen(
             "W279",
             f"{first} is {shape_said}, but config.json makes it {values}{layers}",
             causes=(
-                f"{shape_said} comes from {at}{shown(tensors[first])}",
-                f"{values} comes from config.json: {_said(wanted[first])}",
+                f"{shape_said} comes from {at}{describe(tensors[first])}",
+                f"{values} comes from config.json: {_text(wanted[first])}",
             ),
         )
     if len(found) > MOST:
@@ -155,5 +155,5 @@ def _values(sizes: Sizes) -> list[int]:
     return [size.value for size in sizes]
 
 
-def _said(sizes: Sizes) -> str:
+def _text(sizes: Sizes) -> str:
     return ", ".join(size.label for size in sizes)

@@ -10,17 +10,17 @@ from composer.formats.quantization import Scheme
 from composer.formats.safetensors import Tensor
 
 from ..layout import count_are
-from ..table import shown
+from ..table import describe
 from .parts import TOWERS
 from .settings import Settings
 
 
-def half_stored(settings: Settings | None, dead: set[str]) -> Iterator[Problem]:
+def partly_stored_kv(settings: Settings | None, unused: set[str]) -> Iterator[Problem]:
     """Report keys that some of the borrowing layers store and others do not."""
-    if settings is None or not dead:
+    if settings is None or not unused:
         return
     borrow = [number for number, layer in enumerate(settings.layers) if layer.shares_kv]
-    stored = sorted({int(name.split(".")[1]) for name in dead if ".k_proj.weight" in name})
+    stored = sorted({int(name.split(".")[1]) for name in unused if ".k_proj.weight" in name})
     if stored != borrow:
         yield Problem(
             "W275",
@@ -28,7 +28,7 @@ def half_stored(settings: Settings | None, dead: set[str]) -> Iterator[Problem]:
             f"{some(stored)} store keys",
             causes=(
                 f"config.json: layers {borrow[0]} to {borrow[-1]} borrow theirs",
-                f"the first of the tensors is {min(dead)}",
+                f"the first of the tensors is {min(unused)}",
             ),
             hint="either all of these layers store keys that nothing reads, or none does",
         )
@@ -45,7 +45,7 @@ def unexpected_tensors(tensors: list[Tensor], prefix: str) -> list[Problem]:
             f"{count_are(tensor.name for tensor in tensors)} neither the decoder's nor a tower's: "
             f"{some(tensor.name for tensor in tensors)}",
             causes=(
-                f"{shown(first)} is there",
+                f"{describe(first)} is there",
                 f"Gemma-4 has its decoder, here under {prefix}*, and towers: {', '.join(TOWERS)}",
             ),
             hint="take them out of the checkpoint",
@@ -53,7 +53,7 @@ def unexpected_tensors(tensors: list[Tensor], prefix: str) -> list[Problem]:
     ]
 
 
-def ignored(towers: list[str], dead: set[str], place: Place) -> Iterator[Problem]:
+def ignored(towers: list[str], unused: set[str], place: Place) -> Iterator[Problem]:
     """Count what is stored and not read."""
     if towers:
         names = sorted({name.removeprefix("model.").partition(".")[0] for name in towers})
@@ -63,12 +63,12 @@ def ignored(towers: list[str], dead: set[str], place: Place) -> Iterator[Problem
             place,
             severity="warning",
         )
-    if dead:
+    if unused:
         yield Problem(
             "L326",
-            f"{count_are(dead)} keys and values of layers that borrow theirs, and never read",
+            f"{count_are(unused)} keys and values of layers that borrow theirs, and never read",
             place,
-            (some(sorted(dead), 4),),
+            (some(sorted(unused), 4),),
             severity="warning",
         )
 

@@ -67,18 +67,18 @@ def _split(tensor: Tensor) -> Iterator[Tensor]:
         yield tensor
 
 
-def is_dead(name: str, first: int) -> bool:
-    """Tell whether a tensor is keys or values of a layer from the first that shares_kv them on."""
+def is_unused(name: str, first: int) -> bool:
+    """Tell whether a layer from `first` on, which takes earlier keys and values, stores its own."""
     match = BORROWED.match(name)
     return match is not None and int(match[1]) >= first
 
 
-def own_config(config: dict[str, Any], prefix: str, live: Mapping[str, Tensor]) -> dict[str, Any]:
+def own_config(config: dict[str, Any], prefix: str, used: Mapping[str, Tensor]) -> dict[str, Any]:
     """Return the config with the quantization of this decoder's modules, under short names."""
     table = config.get("quantization")
     if not isinstance(table, dict):
         return config
-    modules = {name.rpartition(".")[0] for name in live}
+    modules = {name.rpartition(".")[0] for name in used}
     own = {}
     for key, value in table.items():
         short = key.removeprefix(prefix) if key.startswith(prefix) else key

@@ -35,7 +35,7 @@ class Reader:
     def refuse(self, key: str, wanted: str) -> None:
         self.report("W275", f"{key} is {show(str(self.config.get(key)))[1:-1]}; expected {wanted}")
 
-    def unsaid(self, key: str, why: str) -> None:
+    def report_missing(self, key: str, why: str) -> None:
         self.report(
             "W276",
             f"config.json does not say {key}, {why}",
@@ -50,7 +50,7 @@ class Reader:
             value = tensor.shape[axis] // max(per, 1)
             return Size(value, f"{key} {value} by {tensor.name} {list(tensor.shape)}")
         if stated is None:
-            self.unsaid(key, f"and there is no {name} to show it")
+            self.report_missing(key, f"and there is no {name} to show it")
             return Size(1, key)
         if type(stated) is not int or not least <= stated <= MOST:
             self.refuse(key, f"{least} or more")

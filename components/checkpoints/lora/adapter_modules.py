@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 from composer.core.suggest import some
 
-from ..table import shown
+from ..table import describe
 from .adapter_config import AdapterConfig
 from .adapter_tensors import Fit, split
 from .pair import Pair
@@ -14,7 +14,7 @@ from .pair import Pair
 
 def check_modules(fit: Fit, pairs: Mapping[str, Pair], config: AdapterConfig) -> None:
     """Hold the modules that are there against those that a config means."""
-    ends = {end for path in (*fit.targets, *fit.dead) for end in _ends(path)}
+    ends = {end for path in (*fit.targets, *fit.unused) for end in _ends(path)}
     for name in config.targets or ():
         if _plain(name) not in ends:
             fit.report(
@@ -23,9 +23,9 @@ def check_modules(fit: Fit, pairs: Mapping[str, Pair], config: AdapterConfig) ->
     here = fit.seen & fit.targets.keys()
     if not here or not pairs or config.pattern:
         return
-    meant = _Meant(fit, config)
+    meant = _TargetModules(fit, config)
     wanted = {path for path in fit.targets if meant(path)}
-    have = f"adapter: {len(here)} modules, such as {shown(next(iter(pairs.values())).a)}"
+    have = f"adapter: {len(here)} modules, such as {describe(next(iter(pairs.values())).a)}"
     for what, paths in (("missing", wanted - here), ("not meant to be there", here - wanted)):
         if paths:
             number = "1 module is" if len(paths) == 1 else f"{len(paths)} modules are"
@@ -34,11 +34,11 @@ def check_modules(fit: Fit, pairs: Mapping[str, Pair], config: AdapterConfig) ->
             )
 
 
-class _Meant:
+class _TargetModules:
     """The modules of a decoder that a config means; where it is silent, its tensors decide."""
 
     def __init__(self, fit: Fit, config: AdapterConfig) -> None:
-        here = [split(path) for path in fit.seen & {*fit.targets, *fit.dead}]
+        here = [split(path) for path in fit.seen & {*fit.targets, *fit.unused}]
         self.config = config
         self.targets = config.targets or tuple(sorted({module for _, module in here}))
         self.names = frozenset(map(_plain, self.targets))

@@ -13,7 +13,7 @@ from composer.core.errors import Place, Problem
 from composer.core.location import Location
 from composer.core.suggest import listed, nearest, some
 
-from ..table import FLOATS, shown
+from ..table import FLOATS, describe
 from .pair import Pair, Projection
 
 if TYPE_CHECKING:
@@ -41,7 +41,7 @@ class Fit:
 
     location: Location
     targets: Mapping[str, Projection]
-    dead: Collection[str]
+    unused: Collection[str]
     seen: set[str] = field(default_factory=set)
     found: dict[tuple[str, str, str | None], list[tuple[str, ...]]] = field(default_factory=dict)
 
@@ -67,13 +67,15 @@ class Fit:
         for name, tensor in tensors.items():
             match = NAME.fullmatch(name)
             if match is None:
-                strange.append(shown(tensor))
+                strange.append(describe(tensor))
                 continue
             side = match["mlx"] or match["peft"] or "magnitude"
             own = halves.setdefault(match["path"], {})
             if side.lower() in map(str.lower, own):
                 self.report(
-                    "W293", f"two tensors are the {side.upper()} of {match['path']}", shown(tensor)
+                    "W293",
+                    f"two tensors are the {side.upper()} of {match['path']}",
+                    describe(tensor),
                 )
             own[side] = tensor
         if strange:
@@ -90,7 +92,7 @@ class Fit:
     def pair(self, path: str, own: Mapping[str, Tensor]) -> Pair | None:
         """Return a module's two tensors, if there are two that may belong together."""
         module = split(path)[1] if LAYER.fullmatch(path) else path
-        causes = [f"adapter: {shown(tensor)}" for tensor in own.values()]
+        causes = [f"adapter: {describe(tensor)}" for tensor in own.values()]
         magnitude = own.get("magnitude")
         if {*own} - {"magnitude"} not in ({"a", "b"}, {"A", "B"}):
             has = " and ".join(
@@ -108,7 +110,7 @@ class Fit:
                     "W293",
                     f"{module}: a low-rank matrix is float32, float16 or bfloat16 with two axes, "
                     f"not {tensor.dtype} with {len(tensor.shape)}",
-                    f"adapter: {shown(tensor)}",
+                    f"adapter: {describe(tensor)}",
                     hint="adapters of experts have three axes; they are not supported"
                     if len(tensor.shape) == 3
                     else None,
@@ -121,15 +123,15 @@ class Fit:
         self.report(
             "W293",
             f"{module}: DoRA's magnitude is one float for each output of B",
-            f"adapter: {shown(magnitude)}",
-            f"adapter: {shown(b)}",
+            f"adapter: {describe(magnitude)}",
+            f"adapter: {describe(b)}",
         )
         return None
 
     def check(self, pair: Pair) -> None:
         """Check one module's ranks and widths against each other and the decoder's."""
         module = split(pair.path)[1] if LAYER.fullmatch(pair.path) else pair.path
-        a, b = f"adapter: {shown(pair.a)}", f"adapter: {shown(pair.b)}"
+        a, b = f"adapter: {describe(pair.a)}", f"adapter: {describe(pair.b)}"
         target = self.targets.get(pair.path)
         if target and pair.torch_ordered(target):
             self.report(
@@ -145,7 +147,7 @@ class Fit:
             )
         elif pair.ranks[0] == 0:
             self.report("W289", f"{module}: the rank is 0", a, b)
-        if pair.path in self.dead:
+        if pair.path in self.unused:
             return
         if target is None:
             self.missing(pair, module, a)

@@ -15,7 +15,7 @@ from composer.core.suggest import listed
 from composer.formats.files import raise_missing
 from composer.formats.refusal import refuse
 
-from ..table import shown
+from ..table import describe
 from .adapter_config import MLX_LM, RELEASE, AdapterConfig, read_adapter_config
 from .adapter_modules import check_modules
 from .adapter_tensors import Fit, split
@@ -29,7 +29,7 @@ WEIGHTS = ("adapters.safetensors", "adapter_model.safetensors")
 
 @dataclass(frozen=True)
 class AdapterFacts:
-    """An adapter before it is loaded: its file, its scale, and the pairs that are live.
+    """An adapter before it is loaded: its file, its scale, and the pairs that are used.
 
     `scales` has the scale of each module by its path: a multiple of the adapter's where its config
     gives a module its own rank or alpha. `files` are all that it was read from; `notes` are lints.
@@ -49,14 +49,14 @@ class AdapterFacts:
 
 
 def read_adapters(
-    spec: Spec, headers: Headers, targets: Mapping[str, Projection], dead: Collection[str] = ()
+    spec: Spec, headers: Headers, targets: Mapping[str, Projection], unused: Collection[str] = ()
 ) -> dict[str, AdapterFacts]:
     """Read every adapter of a component; raise ComposerError with the problems of all."""
     found: dict[str, AdapterFacts] = {}
     problems = Problems()
     for name, adapter in spec.adapters.items():
         with problems.collect():
-            found[name] = read_adapter(adapter, headers, targets, dead)
+            found[name] = read_adapter(adapter, headers, targets, unused)
     problems.raise_any()
     return found
 
@@ -65,11 +65,11 @@ def read_adapter(
     adapter: Adapter,
     headers: Headers,
     targets: Mapping[str, Projection],
-    dead: Collection[str] = (),
+    unused: Collection[str] = (),
 ) -> AdapterFacts:
     """Hold an adapter against its decoder; raise ComposerError with everything that contradicts.
 
-    `targets` are the decoder's projections by path (layers.3.self_attn.q_proj); `dead` are paths
+    `targets` are the decoder's projections by path (layers.3.self_attn.q_proj); `unused` are paths
     that adapters may have though the model has no such modules, and nothing would read them.
     """
     file, configs = _files(adapter.weights, headers)
@@ -78,8 +78,8 @@ def read_adapter(
     for config in configs:
         with problems.collect():
             stated.append(read_adapter_config(config, headers.config(config)))
-    live = {path: target for path, target in targets.items() if path not in dead}
-    fit = Fit(file, live, dead)
+    used = {path: target for path, target in targets.items() if path not in unused}
+    fit = Fit(file, used, unused)
     pairs = fit.pairs(headers.safetensors(file))
     for pair in pairs.values():
         fit.check(pair)
@@ -91,7 +91,7 @@ def read_adapter(
     scale, odd = _scale(file, adapter.scale, stated)
     if len(stated) == len(configs):
         problems += [each for each in odd if each.severity == "error"]
-    kept = tuple(pair for path, pair in pairs.items() if path not in dead)
+    kept = tuple(pair for path, pair in pairs.items() if path not in unused)
     if not kept and not problems:
         problems.append(Problem("W292", "it adapts nothing of this decoder", Place(str(file))))
     if problems:
@@ -148,7 +148,7 @@ def _rank(fit: Fit, pairs: Mapping[str, Pair], stated: list[AdapterConfig]) -> i
             fit.report(
                 "W289",
                 f"the rank is {pair.ranks[0]}, but rank_pattern says {scaling.rank_of(pair.path)}",
-                f"adapter: {shown(pair.a)}",
+                f"adapter: {describe(pair.a)}",
             )
     usual = [pair for pair in sound if pair not in own]
     if not usual:
@@ -159,8 +159,8 @@ def _rank(fit: Fit, pairs: Mapping[str, Pair], stated: list[AdapterConfig]) -> i
             fit.report(
                 "W289",
                 f"ranks differ: {rank} and {pair.ranks[0]}",
-                f"adapter: {shown(first.a)}",
-                f"adapter: {shown(pair.a)}",
+                f"adapter: {describe(first.a)}",
+                f"adapter: {describe(pair.a)}",
             )
     for each in stated:
         for key, value in each.ranks.items():
@@ -168,7 +168,7 @@ def _rank(fit: Fit, pairs: Mapping[str, Pair], stated: list[AdapterConfig]) -> i
                 fit.report(
                     "W289",
                     f"the rank is {rank}, but {each.file} says {value}",
-                    f"{rank} comes from {shown(first.a)}",
+                    f"{rank} comes from {describe(first.a)}",
                     f"{value} comes from {key} in {each.file}",
                 )
     return rank
@@ -180,10 +180,10 @@ def _magnitudes(fit: Fit, pairs: Mapping[str, Pair], stated: list[AdapterConfig]
         for pair in pairs.values():
             if each.dora and not pair.magnitude:
                 message = f"{each.file} says DoRA, but there is no magnitude"
-                fit.report("W293", message, f"adapter: {shown(pair.a)}")
+                fit.report("W293", message, f"adapter: {describe(pair.a)}")
             elif pair.magnitude and not each.dora:
                 message = f"{each.file} says plain LoRA, but there is a magnitude, which is DoRA's"
-                fit.report("W293", message, f"adapter: {shown(pair.magnitude)}")
+                fit.report("W293", message, f"adapter: {describe(pair.magnitude)}")
 
 
 def _scale(
@@ -209,15 +209,15 @@ def _dropped(
     file: Location, pairs: Mapping[str, Pair], kept: tuple[Pair, ...]
 ) -> Iterator[Problem]:
     """Count the modules that adapt what the model has not."""
-    dead = [pair for pair in pairs.values() if pair not in kept]
-    if dead:
-        paths = [split(pair.path) for pair in dead]
+    unused = [pair for pair in pairs.values() if pair not in kept]
+    if unused:
+        paths = [split(pair.path) for pair in unused]
         yield Problem(
             "L327",
-            f"{len(dead)} of {len(pairs)} modules are dropped: the layers {min(paths)[0]} to "
+            f"{len(unused)} of {len(pairs)} modules are dropped: the layers {min(paths)[0]} to "
             f"{max(paths)[0]} take keys and values from earlier ones",
             Place(str(file)),
-            (f"adapter: {shown(dead[0].a)}",),
+            (f"adapter: {describe(unused[0].a)}",),
             f"they have no {listed(sorted({module for _, module in paths}))} to adapt",
             severity="warning",
         )

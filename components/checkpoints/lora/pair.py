@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
 from ..checkpoint import Checkpoint
-from ..table import shown
+from ..table import describe
 
 if TYPE_CHECKING:
     from composer.formats.safetensors import Tensor
@@ -74,7 +74,7 @@ def projections(checkpoint: Checkpoint) -> dict[str, Projection]:
         inside = name.startswith(f"{prefix}layers.") and name.endswith(".weight")
         if inside and len(tensor.shape) == 2:
             outputs, inputs = tensor.shape
-            witness = f"{checkpoint.location}: {shown(tensor)}"
+            witness = f"{checkpoint.location}: {describe(tensor)}"
             if scheme := checkpoint.schemes.get(name.removesuffix(".weight")):
                 inputs = scheme.unpacked(inputs)
                 witness += f" of {scheme.bits} bits"

@@ -92,7 +92,7 @@ class LanguageModel(Component, name="onnx.lm"):
     def __init__(self, found: ParsedDecoder, tokenizer: Tokenizer, placement: Placement) -> None:
         checkpoint = found.checkpoint
         self.table = EmbeddingRows(found.modules[TABLE])
-        self.decoder = OnnxDecoder(found, self.table.of, placement)
+        self.decoder = OnnxDecoder(found, self.table.look_up, placement)
         self.tokenizer = tokenizer
         self.stop = checkpoint.stop
         rows, limit = checkpoint.table.rows, found.positions
@@ -102,7 +102,7 @@ class LanguageModel(Component, name="onnx.lm"):
     def embed(self, ids: np.ndarray) -> np.ndarray:
         """Look ids up; a quantized table is dequantized row by row."""
         self.writer.check_ids(ids)
-        return self.table.of(ids)
+        return self.table.look_up(ids)
 
     @method(
         embeds="T D @embed",
