@@ -275,6 +275,54 @@ def test_families_run_on_it_and_it_suits_best(acme):
     assert (first.kind, first.reason) == ("acme.meralion", "there is a board")
 
 
+@pytest.fixture
+def broken(tmp_path, monkeypatch):
+    """Install a package that cannot be imported."""
+    folder = tmp_path / "site"
+    folder.mkdir()
+    install(folder, ENTRIES, "raise ImportError('no driver')")
+    monkeypatch.syspath_prepend(folder)
+    registry.refresh()
+    yield
+    monkeypatch.undo()
+    registry.refresh()
+
+
+def test_a_broken_backend_breaks_no_bundle_that_can_do_without(broken):
+    report = composer.check("elderwise-mini")
+    assert report.ok
+    assert {each.backend for each in report.bundle.components.values()} & {"mlx", "onnx"}
+    assert "board" not in registry.placement_keys()
+
+
+def test_what_does_not_import_is_refused_where_it_is_named(broken, tmp_path):
+    problems = composer.check(write(tmp_path, BUNDLE)).problems
+    why = "is installed but cannot be imported: ImportError: no driver"
+    assert [str(problem).splitlines()[0] for problem in problems] == [
+        f"{tmp_path}/bundle.yaml:3:28: W221 'acme.double' {why}",
+        f"{tmp_path}/bundle.yaml:6:17: W221 'turn' {why}",
+        f"{tmp_path}/bundle.yaml:8:16: W221 'turn' {why}",
+        f"{tmp_path}/bundle.yaml:9:15: W221 'bounds' {why}",
+    ]
+
+
+def test_a_name_of_two_packages_is_refused(acme, tmp_path, monkeypatch):
+    other = tmp_path / "other"
+    (other / "rival-1.dist-info").mkdir(parents=True)
+    (other / "rival-1.dist-info" / "METADATA").write_text(
+        "Metadata-Version: 2.1\nName: rival\nVersion: 1\n"
+    )
+    entry = "[composer.operators]\nturn = rival:turn\n"
+    (other / "rival-1.dist-info" / "entry_points.txt").write_text(entry)
+    monkeypatch.syspath_prepend(other)
+    registry.refresh()
+    (problem, *_) = composer.check(write(tmp_path, BUNDLE)).problems
+    assert problem.message == (
+        "'turn' is installed but cannot be imported: ValueError: several packages provide it: "
+        "acme_local:turn, rival:turn"
+    )
+
+
 def test_an_entry_point_of_another_name_is_refused(tmp_path, monkeypatch):
     install(tmp_path, "[composer.operators]\nspin = acme_local:turn\n", MODULE)
     monkeypatch.syspath_prepend(tmp_path)

@@ -33,6 +33,9 @@ def candidates(use: str, component: str, backends: Mapping[str, str]) -> list[Ca
         return [Candidate(family[requested], "asked for")]
     if component in backends:
         return []
-    suited = {name: registry.backend(name).suits() for name in family}
+    working = [each for each in registry.working_backends() if each.name in family]
+    suited = {each.name: each.suits() for each in working}
     ranked = sorted(suited, key=lambda name: suited[name][0], reverse=True)
-    return [Candidate(family[name], suited[name][1]) for name in ranked]
+    found = [Candidate(family[name], suited[name][1]) for name in ranked]
+    broken = [name for name in family if name not in suited]
+    return found or [Candidate(family[name], "nothing else runs it") for name in broken]

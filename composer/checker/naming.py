@@ -56,7 +56,7 @@ class Names:
             )
             return owner, wanted, None
         if run in registry.operators():
-            return None, run, registry.operator(run).signature
+            return None, run, self._operator(name, run)
         if owner not in self.manifest.components:
             options = [*registry.operators(), *self.manifest.components]
             message = f"'{owner}' is neither an operator nor a component"
@@ -64,6 +64,17 @@ class Names:
             hint = f"there are: {listed(options)}"
             self.report("W202", message, "graph", name, "run", hint=hint)
         return None, method or CALL, None
+
+    def _operator(self, name: str, run: str) -> Signature | None:
+        """Return the signature of an operator, or report why it cannot be imported."""
+        try:
+            return registry.operator(run).signature
+        except Exception as error:  # somebody's package is broken, whichever way
+            why = f"{type(error).__name__}: {error}"
+            message = f"'{run}' is installed but cannot be imported: {why}"
+            hint = "reinstall the package that provides it"
+            self.report("W221", message, "graph", name, "run", hint=hint)
+            return None
 
     def why(self, component: str | None, name: str) -> tuple[str, ...]:
         """Return why a component does not have a method or port that others of its kind have."""

@@ -8,8 +8,12 @@ from typing import Any
 
 
 @cache
-def _entries(group: str) -> dict[str, EntryPoint]:
-    return {entry.name: entry for entry in entry_points(group=group)}
+def _entries(group: str) -> dict[str, dict[str, EntryPoint]]:
+    """Return the entry points of a group by name and object; one name should mean one object."""
+    found: dict[str, dict[str, EntryPoint]] = {}
+    for entry in entry_points(group=group):
+        found.setdefault(entry.name, {})[entry.value] = entry
+    return found
 
 
 def extensions(group: str) -> list[str]:
@@ -19,8 +23,14 @@ def extensions(group: str) -> list[str]:
 
 @cache
 def extension(group: str, name: str) -> Any:
-    """Return what is installed under a name, which it has itself; raise KeyError for none."""
-    loaded = _entries(group)[name].load()
+    """Return the object that is installed under a name, which is its own name too.
+
+    Raise KeyError if there is none, and what its package raises if it cannot be imported.
+    """
+    entries = _entries(group)[name]
+    if len(entries) > 1:
+        raise ValueError(f"several packages provide it: {', '.join(sorted(entries))}")
+    loaded = next(iter(entries.values())).load()
     if loaded.name != name:
         raise ValueError(f"its entry point is named {name}, and it itself {loaded.name}")
     return loaded

@@ -34,7 +34,7 @@ def remove(name: str) -> None:
 def refresh() -> None:
     """Look again at what is installed, as after a package was installed meanwhile."""
     forget_extensions()
-    for cached in (_bound, backend, _array_backends):
+    for cached in (_bound, backend, working_backends, _array_backends):
         cached.cache_clear()
 
 
@@ -47,6 +47,18 @@ def names() -> list[str]:
 def backends() -> list[str]:
     """Return the name of every backend there is."""
     return extensions(BACKENDS)
+
+
+@cache
+def working_backends() -> tuple[Backend, ...]:
+    """Return the backends that can be imported; `composer doctor` says why another cannot."""
+    found = []
+    for name in backends():
+        try:
+            found.append(backend(name))
+        except Exception:  # somebody's package is broken, whichever way, and may not be needed
+            continue
+    return tuple(found)
 
 
 def operators() -> list[str]:
@@ -112,8 +124,8 @@ def backend_of(value: Any) -> Backend:
 @cache
 def _array_backends() -> dict[str, str]:
     """Return the backends by the qualified name of the arrays that they compute with."""
-    every = [backend(name) for name in backends()]
-    return {each.array_type: each.name for each in every if each.arrays == each.name}
+    own = [each for each in working_backends() if each.arrays == each.name]
+    return {each.array_type: each.name for each in own}
 
 
 def placement_keys() -> dict[str, PlacementKey]:
@@ -122,7 +134,7 @@ def placement_keys() -> dict[str, PlacementKey]:
     Where several backends declare a key, its choices are those of all of them.
     """
     found: dict[str, PlacementKey] = {}
-    for key in (*(key for name in backends() for key in backend(name).placement), TABLES):
+    for key in (*(key for each in working_backends() for key in each.placement), TABLES):
         found[key.name] = _joined(found[key.name], key) if key.name in found else key
     return found
 

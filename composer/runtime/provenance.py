@@ -106,7 +106,7 @@ def versions(modules: Iterable[str] = ()) -> dict[str, str]:
     found = {"python": python_version()}
     tops = {module.partition(".")[0] for module in modules} - {"composer"}
     others = packages_distributions() if tops else {}
-    own = [name for each in registry.backends() for name in registry.backend(each).packages]
+    own = [name for each in registry.working_backends() for name in each.packages]
     theirs = sorted({name for top in tops for name in others.get(top, ())})
     for name in (*PACKAGES, *own, *theirs):
         try:
