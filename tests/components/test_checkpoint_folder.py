@@ -198,7 +198,7 @@ def test_a_tokenizers_end_that_does_not_stop_generation_is_named(kind, tmp_path,
     folder = save(torch_model(), tmp_path / "lm")
     place = folder / "tokenizer_config.json"
     token = "w7" if form == "text" else {"content": "w7", "__type": "AddedToken"}
-    place.write_text(json.dumps({"eos_token": token}))
+    place.write_text(json.dumps({"eos_token": token, "model_max_length": int(1e30)}))
     asked = Spec("decoder", kind.Config(), Location("repo", "lm", tmp_path))
     (note,) = kind.facts(asked, Headers()).notes
     assert str(note) == (

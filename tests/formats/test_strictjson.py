@@ -64,8 +64,8 @@ BAD = {
         "repo/m: S413 the file has the number 1e999, which is not valid JSON",
     ),
     "digits": (
-        b'{"a": ' + b"1" * 21 + b"}",
-        "repo/m: S413 the file has the number 11111111111111111111... (21 digits), "
+        b'{"a": ' + b"1" * 41 + b"}",
+        "repo/m: S413 the file has the number 11111111111111111111... (41 digits), "
         "which is not valid JSON",
     ),
 }
