@@ -40,7 +40,7 @@ class Onnx(NumPy):
             lambda seconds: f"at most {seconds:g} s a run",
         ),
         PlacementKey(
-            "memory_gb",
+            "child_memory_gb",
             Annotated[float, Field(gt=0, le=10_000)],
             "Memory that an ONNX file which is not locked may take, in GB.",
             lambda size: f"at most {size:g} GB",

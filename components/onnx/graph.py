@@ -60,7 +60,7 @@ class Graph(Component, name="onnx.graph"):
 
     backend = "numpy"
     requires = frozenset({"weights"})
-    placement_keys = frozenset({"providers", "threads", "time_limit", "memory_gb"})
+    placement_keys = frozenset({"providers", "threads", "time_limit", "child_memory_gb"})
     Config = GraphConfig
 
     @classmethod

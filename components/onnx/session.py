@@ -54,7 +54,7 @@ class Session:
         threads = placement.get("threads")
         try:
             if is_isolated():
-                memory = placement.get("memory_gb")
+                memory = placement.get("child_memory_gb")
                 self.graph: IsolatedGraph | LocalGraph = IsolatedGraph(
                     path, nbytes, threads, wanted, memory
                 )

@@ -14,7 +14,6 @@ from typer.core import TyperGroup
 
 from composer.cli.printing import report
 from composer.cli.verbs import load_verb, summary, verbs
-from composer.core.child import end_children
 from composer.core.errors import FAILED, ComposerError
 
 INTERRUPTED, CLOSED = 130, 141
@@ -107,6 +106,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except SystemExit as end:
         code = end.code if isinstance(end.code, int) else 1 if end.code else 0
     except KeyboardInterrupt:
+        from composer.core.child import end_children  # what a child needs takes long to import
+
         end_children()
         code = INTERRUPTED
         if arguments is None:

@@ -235,7 +235,7 @@ def test_what_is_computed_from_nothing_ends_at_its_limits(cli, tmp_path, made):
     manifest.write_text(ONNX.replace("batch: none", "batch: none, time_limit: 5"))
     children = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     began = time.perf_counter()
-    code, out, err = cli(*fed(folder), "--place", "memory_gb=2")
+    code, out, err = cli(*fed(folder), "--place", "child_memory_gb=2")
     assert (code, out) == (5, "")
     assert any(each in err for each in ("R532 ", "R533 ", "R534 ")), err
     assert "Traceback" not in err
@@ -280,7 +280,7 @@ def test_an_interrupt_ends_a_run_within_a_second(tmp_path):
     folder = written(tmp_path, reduced([fill, product], [shaped(9000, 9000)]))
     call = [*map(str, fed(folder))]
     child = subprocess.Popen(
-        [sys.executable, "-P", "-c", PROGRAM, *call, "--place", "memory_gb=20"],
+        [sys.executable, "-P", "-c", PROGRAM, *call, "--place", "child_memory_gb=20"],
         stderr=subprocess.DEVNULL,
     )
     time.sleep(12)
