@@ -1,1 +1,1 @@
-"""Measure composer: each module prints ratios, or sizes and seconds, of one thing."""
+"""Measure composer: each module prints ratios, or sizes and seconds, of one subject."""

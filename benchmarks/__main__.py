@@ -1,4 +1,4 @@
-"""Run one benchmark, or all that are quick."""
+"""Run one benchmark, or all quick ones."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ ALL = (*QUICK, "hub", "real-size", "speech-encoder", "gemma4", "peers")
 
 
 def main(arguments: list[str]) -> None:
-    """Run the benchmark that is named, with what follows, or each quick one."""
+    """Run the named benchmark with its arguments, or each quick one."""
     if arguments and arguments[0] not in ALL:
         raise SystemExit(f"usage: scripts/bench [{' | '.join(ALL)}] ...")
     for name in arguments[:1] or QUICK:

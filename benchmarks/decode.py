@@ -1,4 +1,4 @@
-"""Decode greedily on MLX: a composer bundle with mlx.lm against mlx-lm's generate_step."""
+"""Decode greedily on MLX: a composer bundle with mlx.lm and mlx-lm's generate_step."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ OURS = "composer mlx.lm"
 
 
 def mlx_lm(folder: Path, ids: np.ndarray, tokens: int) -> Callable[[], list[int]]:
-    """Return mlx-lm's own greedy decoding of ids, ended by the same id."""
+    """Return mlx-lm's own greedy decoding of ids, with the same stop id."""
     import mlx.core as mx
     from mlx_lm.generate import generate_step
     from mlx_lm.utils import load_model
@@ -39,15 +39,15 @@ def mlx_lm(folder: Path, ids: np.ndarray, tokens: int) -> Callable[[], list[int]
 
 
 def main(arguments: list[str]) -> None:
-    """Hold the ids against each other, then print medians and tokens a second."""
+    """Compare the ids, then print medians and tokens per second."""
     parser = argparse.ArgumentParser(prog="scripts/bench decode", description=__doc__)
     parser.add_argument("--prompt", type=int, default=64, help="ids of the prompt")
     parser.add_argument("--tokens", type=int, default=64)
     parser.add_argument("--turns", type=int, default=21)
-    asked = parser.parse_args(arguments)
+    options = parser.parse_args(arguments)
     with tempfile.TemporaryDirectory() as folder:
         manifest = write_bundle(Path(folder), SMALL, "small", "random weights")
-        compare(manifest, asked.prompt, asked.tokens, asked.turns)
+        compare(manifest, options.prompt, options.tokens, options.turns)
 
 
 def compare(manifest: Path, prompt: int, tokens: int, turns: int) -> None:
@@ -65,9 +65,9 @@ def compare(manifest: Path, prompt: int, tokens: int, turns: int) -> None:
             return answer
 
         ways = {THEIRS: theirs, OURS: ours}
-        want = theirs()
-        assert ours() == want, "other ids"
-        print(f"{prompt} ids, then the same {len(want)}")
+        expected = theirs()
+        assert ours() == expected, "other ids"
+        print(f"{prompt} ids, then the same {len(expected)}")
         spent = in_turns(ways, turns)
     print(table(spent, THEIRS))
     print(f"{OURS} gives {1 / ratio(spent, OURS, THEIRS):.3f} of the tokens a second")

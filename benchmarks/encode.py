@@ -1,4 +1,4 @@
-"""Encode 10 s of audio: a composer bundle with onnx.graph against bare ONNX Runtime."""
+"""Encode 10 s of audio: a composer bundle with onnx.graph and plain ONNX Runtime."""
 
 from __future__ import annotations
 
@@ -15,18 +15,18 @@ BARE = "onnxruntime session"
 
 
 def main(arguments: list[str]) -> None:
-    """Hold the rows against each other, then print the medians."""
+    """Compare the rows, then print the medians."""
     parser = argparse.ArgumentParser(prog="scripts/bench encode", description=__doc__)
     parser.add_argument("--seconds", type=float, default=10.0)
     parser.add_argument("--turns", type=int, default=51)
-    asked = parser.parse_args(arguments)
+    options = parser.parse_args(arguments)
     with tempfile.TemporaryDirectory() as folder:
         manifest = write_bundle(Path(folder), SMALL, "small", "random weights")
-        compare(manifest, round(asked.seconds * 100), asked.turns)
+        compare(manifest, round(options.seconds * 100), options.turns)
 
 
 def compare(manifest: Path, frames: int, turns: int) -> None:
-    """Run the task `encode` and the same file by itself."""
+    """Run the task `encode` and the same file directly."""
     import onnxruntime
 
     import composer

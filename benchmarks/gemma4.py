@@ -1,8 +1,8 @@
-"""Load and run Gemma-4-E4B's real size in a process of its own, its per-layer table mapped.
+"""Load and run Gemma-4-E4B's real size in a separate process, with its per-layer table mapped.
 
 The weights are random and are written into the folder given, about 9.5 GB, of which 5.6 are the
 bfloat16 table of per-layer inputs; attention and MLP have 4 bits. The peak is the resident memory
-of the whole process at its highest. It may be 1.15 times the weights without the table, and 500 MB
+of the whole process. It may be 1.15 times the weights without the table, and 500 MB
 for the libraries and the run.
 """
 
@@ -20,7 +20,7 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
-from benchmarks.real_size import measured, resident
+from benchmarks.real_size import resident, run_measured
 
 BITS, GROUP, BLOCK = 4, 64, 1 << 24
 LAYERS, ROWS, WIDTH = 42, 262_144, 2560
@@ -57,34 +57,34 @@ CONFIG: dict[str, Any] = {
 
 
 def main(arguments: list[str]) -> None:
-    """Write what is not there, then load it, gather rows and take a few tokens."""
+    """Write missing weights, then load them, look up rows and generate a few tokens."""
     parser = argparse.ArgumentParser(prog="scripts/bench gemma4", description=__doc__)
     parser.add_argument("folder", type=Path, help="where the weights are, or are written")
     parser.add_argument("--tokens", type=int, default=2, help="tokens after a prompt of two ids")
     parser.add_argument("--precision", default="float32", help="what it runs in")
-    asked = parser.parse_args(arguments)
-    folder = asked.folder.resolve()
+    options = parser.parse_args(arguments)
+    folder = options.folder.resolve()
     if not (folder / "config.json").exists():
-        line, *_ = measured(
+        line, *_ = run_measured(
             "write the weights", ["-m", "benchmarks.gemma4", "--write", str(folder)]
         )
         print(line, flush=True)
-    step = ["-m", "benchmarks.gemma4", "--run", str(folder), asked.precision, str(asked.tokens)]
-    line, told, peak = measured(f"load and run in {asked.precision}", step)
-    report(line, json.loads(told.splitlines()[-1]), peak)
+    step = ["-m", "benchmarks.gemma4", "--run", str(folder), options.precision, str(options.tokens)]
+    line, report_data, peak = run_measured(f"load and run in {options.precision}", step)
+    report(line, json.loads(report_data.splitlines()[-1]), peak)
 
 
-def report(line: str, told: dict[str, Any], peak: int) -> None:
-    """Print a run: its seconds, and its peak against what is allowed."""
-    allowed = 1.15 * told["bytes"] + 500e6
+def report(line: str, data: dict[str, Any], peak: int) -> None:
+    """Print a run: its seconds, and its peak memory against the limit."""
+    allowed = 1.15 * data["bytes"] + 500e6
     print(line)
-    print(f"  table {told['table'] / 1e9:.2f} GB, mapped; weights {told['bytes'] / 1e9:.2f} GB")
-    print(f"  load {told['load']:.1f} s, {told['tokens']} tokens {told['run']:.1f} s")
-    rows = ", ".join(f"{name} {1e3 * spent:.1f} ms" for name, spent in told["rows"].items())
+    print(f"  table {data['table'] / 1e9:.2f} GB, mapped; weights {data['bytes'] / 1e9:.2f} GB")
+    print(f"  load {data['load']:.1f} s, {data['tokens']} tokens {data['run']:.1f} s")
+    rows = ", ".join(f"{name} {1e3 * spent:.1f} ms" for name, spent in data["rows"].items())
     print(f"  rows: {rows}")
     verdict = "within" if peak <= allowed else "ABOVE"
     print(
-        f"  peak {peak / 1e9:.2f} GB ({told['peak_load'] / 1e9:.2f} after loading), "
+        f"  peak {peak / 1e9:.2f} GB ({data['peak_load'] / 1e9:.2f} after loading), "
         f"{verdict} {allowed / 1e9:.2f} GB"
     )
 
@@ -129,7 +129,7 @@ def write(folder: str) -> None:
 
 
 def fill(file: BinaryIO, name: str, dtype: str, shape: tuple[int, ...]) -> None:
-    """Write one tensor, the same random block again and again."""
+    """Write one tensor, repeating a random block."""
     count = prod(shape)
     random = np.random.default_rng(len(name))
     if dtype == "U32":
@@ -142,8 +142,8 @@ def fill(file: BinaryIO, name: str, dtype: str, shape: tuple[int, ...]) -> None:
         if "norm" in name:
             fixed = 1.0
         size = min(count, BLOCK)
-        drawn = random.normal(0, 0.02, size) if fixed is None else np.full(size, fixed)
-        block = (drawn.astype(np.float32).view(np.uint32) >> 16).astype(np.uint16)
+        random_values = random.normal(0, 0.02, size) if fixed is None else np.full(size, fixed)
+        block = (random_values.astype(np.float32).view(np.uint32) >> 16).astype(np.uint16)
     for start in range(0, count, BLOCK):
         block[: count - start].tofile(file)
 
@@ -157,7 +157,7 @@ def write_tokenizer(folder: Path) -> None:
 
 
 def run(folder: str, precision: str, tokens: str) -> None:
-    """Load, gather rows cold and warm, and take tokens; print where seconds and bytes went."""
+    """Load, look up rows cold and warm, and generate tokens; print seconds and bytes."""
     import mlx.core as mx
 
     from composer.components.mlx.gemma4 import Gemma4
@@ -172,12 +172,12 @@ def run(folder: str, precision: str, tokens: str) -> None:
     facts = Gemma4.facts(spec, Headers())
     decoder = Gemma4.load(spec, facts, Placement())
     loaded, after_load = time.perf_counter(), resident(resource.getrusage(resource.RUSAGE_SELF))
-    rows = gathered(decoder, home / "model.safetensors")
+    rows = time_rows(decoder, home / "model.safetensors")
     prompt, count = mx.array([2, 5]), int(tokens)
     began_run = time.perf_counter()
     stream = decoder.generate(decoder.embed(prompt), decoder.per_layer(prompt), max_tokens=count)
     made = len(list(stream))
-    told = {
+    report_data = {
         "bytes": facts.nbytes,
         "table": 2 * ROWS * LAYERS * 256,
         "load": loaded - began,
@@ -186,18 +186,18 @@ def run(folder: str, precision: str, tokens: str) -> None:
         "run": time.perf_counter() - began_run,
         "tokens": made,
     }
-    print(json.dumps(told))
+    print(json.dumps(report_data))
 
 
-def gathered(decoder: Any, path: Path) -> dict[str, float]:
-    """Return the seconds that rows take, after the file's pages are dropped, and again."""
+def time_rows(decoder: Any, path: Path) -> dict[str, float]:
+    """Return the seconds to look up rows, after dropping the file's pages, and again."""
     import mlx.core as mx
 
     random, spent = np.random.default_rng(0), {}
     mx.eval(decoder.per_layer(mx.array([7])))
     for count in (1, 200):
         ids = mx.array(random.integers(0, ROWS, count))
-        forget(path)
+        drop_pages(path)
         for name in ("cold", "warm"):
             began = time.perf_counter()
             mx.eval(decoder.per_layer(ids))
@@ -205,8 +205,8 @@ def gathered(decoder: Any, path: Path) -> dict[str, float]:
     return spent
 
 
-def forget(path: Path) -> None:
-    """Let the system drop a file's pages from memory, where it can be told to."""
+def drop_pages(path: Path) -> None:
+    """Drop a file's pages from memory, if the system supports it."""
     if hasattr(os, "posix_fadvise"):
         with path.open("rb") as file:
             os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)

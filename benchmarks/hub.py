@@ -1,7 +1,7 @@
-"""Check a bundle of 12 GB on a Hub of this machine: what is transferred, and how long it takes.
+"""Check a bundle of 12 GB on a local Hub: what is transferred, and how long it takes.
 
-The weights are sparse files, so that nearly no disk is used. Loopback has no latency to speak of:
-on a real network add a round trip for each of the requests that are printed.
+The weights are sparse files that use nearly no disk. Loopback has almost no latency:
+on a real network add a round trip for each printed request.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ raise SystemExit(code)
 
 
 def repository(folder: Path) -> Repository:
-    """Make a bundle with 12.9 GB of weights in four shards, without writing them."""
+    """Create a bundle with 12.9 GB of weights in four sparse shards."""
     files: dict[str, bytes | File] = {
         "bundle.yaml": MANIFEST.replace("LAYERS", ", ".join(["linear"] * LAYERS)).encode()
     }
@@ -58,7 +58,7 @@ def repository(folder: Path) -> Repository:
 
 
 def sparse(path: Path, shapes: Mapping[str, list[int]]) -> Path:
-    """Write the header of a safetensors file, and no tensors behind it."""
+    """Write the header of a safetensors file, without tensor data."""
     entries, at = {}, 0
     for name, shape in shapes.items():
         size = 4 * shape[0] * (shape[1] if len(shape) > 1 else 1)
@@ -72,7 +72,7 @@ def sparse(path: Path, shapes: Mapping[str, list[int]]) -> Path:
 
 
 def main(arguments: list[str]) -> None:
-    """Print bytes, requests and seconds of a first check and of the next; imports count too."""
+    """Print bytes, requests and seconds of a first and a second check, imports included."""
     argparse.ArgumentParser(prog="scripts/bench hub").parse_args(arguments)
     with TemporaryDirectory() as place:
         folder = Path(place)

@@ -59,24 +59,24 @@ def noise(seconds: float) -> np.ndarray:
     """Return white noise with a tone in it."""
     size = round(seconds * RATE)
     tone = np.sin(np.arange(size) * 0.2)
-    drawn = np.random.default_rng(0).standard_normal(size)
-    return (0.1 * drawn + 0.1 * tone).astype(np.float32)
+    random_values = np.random.default_rng(0).standard_normal(size)
+    return (0.1 * random_values + 0.1 * tone).astype(np.float32)
 
 
 def main(arguments: list[str]) -> None:
-    """Hold the outputs against each other, then print the medians."""
+    """Compare the outputs, then print the medians."""
     parser = argparse.ArgumentParser(prog="scripts/bench log-mel", description=__doc__)
     parser.add_argument("--seconds", type=float, default=30.0)
     parser.add_argument("--turns", type=int, default=101)
-    asked = parser.parse_args(arguments)
-    samples = noise(asked.seconds)
+    options = parser.parse_args(arguments)
+    samples = noise(options.seconds)
     makers = {OURS: ours(), "transformers": transformers(), "librosa": librosa()}
-    want = makers[OURS](samples)
+    expected = makers[OURS](samples)
     for name, make in makers.items():
         found = make(samples)
-        assert found.shape == want.shape, name
-        apart = float(np.abs(found - want).max())
-        assert apart < 1e-3, f"{name} is {apart} apart"
-        print(f"{name}: {found.dtype} {list(found.shape)}, largest difference {apart:.1e}")
+        assert found.shape == expected.shape, name
+        difference = float(np.abs(found - expected).max())
+        assert difference < 1e-3, f"{name} is {difference} apart"
+        print(f"{name}: {found.dtype} {list(found.shape)}, largest difference {difference:.1e}")
     ways = {name: lambda make=make: make(samples) for name, make in makers.items()}
-    print(table(in_turns(ways, asked.turns), OURS))
+    print(table(in_turns(ways, options.turns), OURS))

@@ -1,8 +1,8 @@
-"""Decode the same MLX-quantized weights on ONNX Runtime and on MLX: ids held equal, then timed.
+"""Decode the same MLX-quantized weights on ONNX Runtime and on MLX: compare ids, then time.
 
 8-bit attention, 4-bit MLP and bfloat16 embeddings. With `--real FOLDER` they have the shape of
-Qwen3-0.6B and are written there once, 0.7 GB; each way then runs in a process of its own, which
-tells its peak of resident memory too.
+Qwen3-0.6B and are written there once, 0.7 GB; each way then runs in a separate process, which
+also reports its peak memory.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 
 from benchmarks.decode import mlx_lm
-from benchmarks.real_size import measured
+from benchmarks.real_size import run_measured
 from benchmarks.timing import in_turns, table
 from benchmarks.weights import Sizes, write_decoder, write_tokenizer
 
@@ -45,23 +45,23 @@ VARIANTS: dict[str, str | None] = {OURS: None, INT8: "int8", MLX: "mlx"}
 
 
 def main(arguments: list[str]) -> None:
-    """Compare the ways at the small size, or run each at the real one."""
+    """Compare the ways at the small size, or run each at the real size."""
     parser = argparse.ArgumentParser(prog="scripts/bench onnx-decode", description=__doc__)
     parser.add_argument("--prompt", type=int, default=64, help="ids of the prompt")
     parser.add_argument("--tokens", type=int, default=64)
     parser.add_argument("--turns", type=int, default=11)
     parser.add_argument("--real", type=Path, metavar="FOLDER", help="Qwen3-0.6B's shape, there")
     parser.add_argument("--mlx-tokens", type=int, default=4, help="of MLX at the real size")
-    asked = parser.parse_args(arguments)
-    if asked.real:
-        real(asked.real.resolve(), asked.prompt, asked.tokens, asked.mlx_tokens)
+    options = parser.parse_args(arguments)
+    if options.real:
+        real(options.real.resolve(), options.prompt, options.tokens, options.mlx_tokens)
         return
     with tempfile.TemporaryDirectory() as folder:
-        compare(write(Path(folder), LITTLE), asked.prompt, asked.tokens, asked.turns)
+        compare(write(Path(folder), LITTLE), options.prompt, options.tokens, options.turns)
 
 
 def write(folder: Path, sizes: Sizes) -> Path:
-    """Write weights, tokenizer and manifest where they are not there, and return the manifest."""
+    """Write missing weights, tokenizer and manifest, and return the manifest."""
     manifest = folder / "bundle.yaml"
     if not manifest.exists():
         write_decoder(folder / "weights/mlx", sizes)
@@ -71,7 +71,7 @@ def write(folder: Path, sizes: Sizes) -> Path:
 
 
 def compare(manifest: Path, prompt: int, tokens: int, turns: int) -> None:
-    """Time all ways on the same ids, in turns; int8 may find other ids, which are counted."""
+    """Time all ways on the same ids, in turns; count the ids of int8 that differ."""
     import composer
 
     ids = np.random.default_rng(0).integers(0, 256, prompt)
@@ -97,7 +97,7 @@ def compare(manifest: Path, prompt: int, tokens: int, turns: int) -> None:
 
 
 def real(folder: Path, prompt: int, tokens: int, mlx_tokens: int) -> None:
-    """Run each way in a process of its own, and hold the ids together."""
+    """Run each way in a separate process, and compare the ids."""
     manifest = write(folder, QWEN3)
     found: dict[str, list[int]] = {}
     for name, variant in VARIANTS.items():
@@ -105,13 +105,13 @@ def real(folder: Path, prompt: int, tokens: int, mlx_tokens: int) -> None:
             continue
         count = mlx_tokens if variant == "mlx" else tokens
         step = ["--run", str(manifest), variant or "", str(prompt), str(count)]
-        line, told, _ = measured(name, ["-m", "benchmarks.onnx_decode", *step])
-        said = json.loads(told.splitlines()[-1])
-        found[name] = said["ids"]
+        line, report_data, _ = run_measured(name, ["-m", "benchmarks.onnx_decode", *step])
+        data = json.loads(report_data.splitlines()[-1])
+        found[name] = data["ids"]
         print(line)
         print(
-            f"  weights {said['bytes'] / 1e9:.2f} GB; loaded in {said['load']:.1f} s; first token "
-            f"{said['first']:.2f} s, then {said['token'] * 1e3:.1f} ms each"
+            f"  weights {data['bytes'] / 1e9:.2f} GB; loaded in {data['load']:.1f} s; first token "
+            f"{data['first']:.2f} s, then {data['token'] * 1e3:.1f} ms each"
         )
     if MLX in found:
         assert found[MLX] == found[OURS][: len(found[MLX])], "other ids"
@@ -119,24 +119,24 @@ def real(folder: Path, prompt: int, tokens: int, mlx_tokens: int) -> None:
 
 
 def run(manifest: str, variant: str, prompt: str, tokens: str) -> None:
-    """Load, run, and print how long the first token took and each that followed."""
+    """Load, run, and print the seconds for the first and for each later token."""
     import composer
 
     ids = np.random.default_rng(0).integers(0, 256, int(prompt))
     began = time.perf_counter()
     bundle = composer.load(manifest, variant=variant or None)
-    told: dict[str, Any] = {"load": time.perf_counter() - began}
+    report_data: dict[str, Any] = {"load": time.perf_counter() - began}
     spent = {}
     for count in (1, 1, int(tokens)):  # the first is no measure of anything but first uses
         began = time.perf_counter()
         result = bundle.run(ids=ids, options={"answer": {"max_tokens": count}})
         spent[count] = time.perf_counter() - began
-    told["bytes"] = sum(bundle.plan().nbytes.values())
-    told["first"] = spent[1]
-    told["ids"] = result.outputs["ids"].tolist()
-    told["token"] = (spent[int(tokens)] - spent[1]) / max(len(told["ids"]) - 1, 1)
+    report_data["bytes"] = sum(bundle.plan().nbytes.values())
+    report_data["first"] = spent[1]
+    report_data["ids"] = result.outputs["ids"].tolist()
+    report_data["token"] = (spent[int(tokens)] - spent[1]) / max(len(report_data["ids"]) - 1, 1)
     bundle.close()
-    print(json.dumps(told))
+    print(json.dumps(report_data))
 
 
 if __name__ == "__main__":

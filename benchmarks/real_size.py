@@ -1,8 +1,8 @@
-"""Load and run a bundle of Mega-ASR's real size, each step in a process of its own.
+"""Load and run a bundle of Mega-ASR's real size, each step in a separate process.
 
 The weights are random and are written once into the folder given, about 2.9 GB: a float32 ONNX
 encoder of 24 layers, and Qwen3-1.7B with 8-bit attention, 4-bit MLP and bfloat16 embeddings. The
-peak is the resident memory of the whole process at its highest. It may be 1.15 times the weights as
+peak is the highest resident memory of the whole process. It may be 1.15 times the weights as
 they are loaded, and 300 MB for the libraries and the run.
 """
 
@@ -24,7 +24,7 @@ COMPOSER = "from composer.cli import main; main()"
 
 
 def main(arguments: list[str]) -> None:
-    """Write what is not there, then check, plan and run."""
+    """Write missing weights, then check, plan and run."""
     parser = argparse.ArgumentParser(prog="scripts/bench real-size", description=__doc__)
     parser.add_argument("folder", type=Path, help="where the weights are, or are written")
     parser.add_argument("--seconds", type=float, default=6.0, help="length of the noise")
@@ -32,47 +32,49 @@ def main(arguments: list[str]) -> None:
     parser.add_argument(
         "--stored", type=int, default=2, help="tokens as stored, after half a second of noise"
     )
-    asked = parser.parse_args(arguments)
-    folder = asked.folder.resolve()
+    options = parser.parse_args(arguments)
+    folder = options.folder.resolve()
     manifest = folder / "bundle.yaml"
     if not manifest.exists():
         print(
-            measured("write the weights", ["-m", "benchmarks.real_size", "--write", str(folder)])[0]
+            run_measured(
+                "write the weights", ["-m", "benchmarks.real_size", "--write", str(folder)]
+            )[0]
         )
     steps = {
         "composer check": ["-c", COMPOSER, "check", str(manifest)],
         "composer plan": ["-c", COMPOSER, "plan", str(manifest), "--task", "transcribe"],
     }
     for name, step in steps.items():
-        print(measured(name, step)[0])
+        print(run_measured(name, step)[0])
     # bfloat16 is slow on most CPUs, so the run as stored is short
     for precision, length, tokens in (
-        ("float32", asked.seconds, asked.tokens),
-        ("as stored", 0.5, asked.stored),
+        ("float32", options.seconds, options.tokens),
+        ("as stored", 0.5, options.stored),
     ):
         if tokens:
             clip = folder / f"noise-{length:g}.wav"
             write_noise(clip, length)
             step = ["--run", str(manifest), str(clip), precision, str(tokens)]
-            line, told, peak = measured(
+            line, report_data, peak = run_measured(
                 f"load and run {length:g} s, decoder {precision}",
                 ["-m", "benchmarks.real_size", *step],
             )
-            report(line, json.loads(told.splitlines()[-1]), peak)
+            report(line, json.loads(report_data.splitlines()[-1]), peak)
 
 
-def report(line: str, told: dict[str, Any], peak: int) -> None:
-    """Print a run: where its seconds went, and its peak against what is allowed."""
-    weights = told["bytes"]
+def report(line: str, data: dict[str, Any], peak: int) -> None:
+    """Print a run: its seconds by part, and its peak memory against the limit."""
+    weights = data["bytes"]
     total = sum(weights.values())
     allowed = 1.15 * total + 300e6
     print(line)
     print("  weights, GB:", ", ".join(f"{k} {v / 1e9:.2f}" for k, v in weights.items() if v))
-    print(f"  load {told['load']:.1f} s; " + seconds(told["load_seconds"]))
-    print(f"  run {told['run']:.1f} s, {told['tokens']} tokens; " + seconds(told["timings"]))
+    print(f"  load {data['load']:.1f} s; " + seconds(data["load_seconds"]))
+    print(f"  run {data['run']:.1f} s, {data['tokens']} tokens; " + seconds(data["timings"]))
     verdict = "within" if peak <= allowed else "ABOVE"
     print(
-        f"  peak {peak / 1e9:.2f} GB ({told['peak_load'] / 1e9:.2f} after loading) = "
+        f"  peak {peak / 1e9:.2f} GB ({data['peak_load'] / 1e9:.2f} after loading) = "
         f"{peak / total:.2f} of {total / 1e9:.2f} GB of weights, "
         f"{verdict} {allowed / 1e9:.2f} GB"
     )
@@ -83,8 +85,8 @@ def seconds(parts: dict[str, float]) -> str:
     return ", ".join(f"{name} {value:.2f}" for name, value in parts.items())
 
 
-def measured(name: str, arguments: list[str]) -> tuple[str, str, int]:
-    """Run Python anew; return a line about it, what it printed, and its peak in bytes.
+def run_measured(name: str, arguments: list[str]) -> tuple[str, str, int]:
+    """Run a new Python; return a summary line, its output, and its peak memory in bytes.
 
     This process imports no array library, since a child begins with its parent's peak.
     """
@@ -92,18 +94,18 @@ def measured(name: str, arguments: list[str]) -> tuple[str, str, int]:
     child = subprocess.Popen([sys.executable, *arguments], stdout=subprocess.PIPE, text=True)
     assert child.stdout
     with child.stdout:
-        told = child.stdout.read()
+        report_data = child.stdout.read()
     _, status, usage = os.wait4(child.pid, 0)
     child.returncode = os.waitstatus_to_exitcode(status)
     spent = time.perf_counter() - began
     if child.returncode:
-        raise SystemExit(f"{name} failed:\n{told}")
+        raise SystemExit(f"{name} failed:\n{report_data}")
     peak = resident(usage)
-    return f"{name}: {spent:.1f} s, peak {peak / 1e6:.0f} MB", told, peak
+    return f"{name}: {spent:.1f} s, peak {peak / 1e6:.0f} MB", report_data, peak
 
 
 def resident(usage: resource.struct_rusage) -> int:
-    """Return the highest resident memory in bytes, which macOS counts so and Linux in KiB."""
+    """Return the highest resident memory in bytes; macOS reports bytes, Linux KiB."""
     return usage.ru_maxrss * (1 if sys.platform == "darwin" else 1024)
 
 
@@ -124,7 +126,7 @@ def write(folder: str) -> None:
 
 
 def run(manifest: str, clip: str, precision: str, tokens: str) -> None:
-    """Load and run one task, and print where seconds and bytes went."""
+    """Load and run one task, and print seconds and bytes."""
     import composer
 
     began = time.perf_counter()
@@ -133,7 +135,7 @@ def run(manifest: str, clip: str, precision: str, tokens: str) -> None:
     loaded, after_load = time.perf_counter(), resident(resource.getrusage(resource.RUSAGE_SELF))
     options = {"answer": {"max_tokens": int(tokens)}}
     result = bundle.run(task="transcribe", audio=clip, options=options)
-    told = {
+    report_data = {
         "bytes": dict(bundle.plan("transcribe").nbytes),
         "load": loaded - began,
         "load_seconds": bundle.load_seconds,
@@ -143,7 +145,7 @@ def run(manifest: str, clip: str, precision: str, tokens: str) -> None:
         "tokens": result.tokens,
     }
     bundle.close()
-    print(json.dumps(told))
+    print(json.dumps(report_data))
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
-"""Load a speech encoder at its real size and run it on 30 s, each in a process anew.
+"""Load a speech encoder at its real size and run it on 30 s, each in a new process.
 
-The weights are a block of random numbers over and over, written once into the folder given, in 16
+The weights are a repeated block of random numbers, written once into the folder given, in 16
 bits. MERaLiON-3's are 32 layers of width 1280 and the adaptor from 19200 to 6400 to 3584, 1.7 GB;
 Gemma-4's are 12 layers of width 1024 and the projection into E4B, 0.6 GB. Each precision is loaded
 whole, on ONNX Runtime and NumPy float32 alone; what runs has as many layers as is asked for, all
@@ -21,7 +21,7 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.real_size import COMPOSER, measured, resident, seconds, write_noise
+from benchmarks.real_size import COMPOSER, resident, run_measured, seconds, write_noise
 
 BUNDLE = """\
 composer: 1
@@ -41,7 +41,7 @@ outputs: {{rows: $rows}}
 
 @dataclass(frozen=True)
 class Encoder:
-    """An encoder's layers, what a manifest says of it, and the sizes of its tensors."""
+    """An encoder's layers, its manifest entry, and the sizes of its tensors."""
 
     layers: int
     use: str
@@ -93,37 +93,37 @@ ENCODERS = {
 
 
 def main(arguments: list[str]) -> None:
-    """Write what is not there, then check, load and run."""
+    """Write missing weights, then check, load and run."""
     parser = argparse.ArgumentParser(prog="scripts/bench speech-encoder", description=__doc__)
     parser.add_argument("folder", type=Path, help="where the weights are, or are written")
     parser.add_argument("--encoder", choices=ENCODERS, default="meralion")
     parser.add_argument("--backend", choices=("mlx", "onnx", "numpy"), default="mlx")
-    parser.add_argument("--layers", type=int, help="layers that are loaded; all where absent")
-    parser.add_argument("--run-layers", type=int, help="layers that run; all where absent")
+    parser.add_argument("--layers", type=int, help="layers that are loaded; default: all")
+    parser.add_argument("--run-layers", type=int, help="layers that run; default: all")
     parser.add_argument("--seconds", type=float, default=30.0, help="length of the noise")
-    asked = parser.parse_args(arguments)
-    folder = asked.folder.resolve()
+    options = parser.parse_args(arguments)
+    folder = options.folder.resolve()
     folder.mkdir(parents=True, exist_ok=True)
-    clip = folder / f"noise-{asked.seconds:g}.wav"
-    write_noise(clip, asked.seconds)
-    encoder = ENCODERS[asked.encoder]
-    loaded = asked.layers or encoder.layers
-    running = asked.run_layers or loaded
-    whole, few = (folder / f"{asked.encoder}-{layers}-layers" for layers in (loaded, running))
+    clip = folder / f"noise-{options.seconds:g}.wav"
+    write_noise(clip, options.seconds)
+    encoder = ENCODERS[options.encoder]
+    loaded = options.layers or encoder.layers
+    running = options.run_layers or loaded
+    whole, few = (folder / f"{options.encoder}-{layers}-layers" for layers in (loaded, running))
     for place, layers in ((whole, loaded), (few, running)):
         if not (place / "bundle.yaml").exists():
-            step = ["-m", "benchmarks.speech_encoder", "--write", asked.encoder, str(place)]
+            step = ["-m", "benchmarks.speech_encoder", "--write", options.encoder, str(place)]
             step.append(str(layers))
-            print(measured(f"write {layers} layers", step)[0])
-    print(measured("composer check", ["-c", COMPOSER, "check", str(whole / "bundle.yaml")])[0])
-    precisions = (encoder.half, "float32") if asked.backend == "mlx" else ("float32",)
+            print(run_measured(f"write {layers} layers", step)[0])
+    print(run_measured("composer check", ["-c", COMPOSER, "check", str(whole / "bundle.yaml")])[0])
+    precisions = (encoder.half, "float32") if options.backend == "mlx" else ("float32",)
     ways = [(place, precision, audio) for place, audio in ((whole, "-"), (few, str(clip)))
             for precision in precisions]  # fmt: skip
     for place, precision, audio in ways:
-        step = ["--run", str(place / "bundle.yaml"), audio, precision, asked.backend]
+        step = ["--run", str(place / "bundle.yaml"), audio, precision, options.backend]
         what = f"load {place.name} in {precision}" + ("" if audio == "-" else " and run")
-        line, told, peak = measured(what, ["-m", "benchmarks.speech_encoder", *step])
-        found = json.loads(told.splitlines()[-1])
+        line, report_data, peak = run_measured(what, ["-m", "benchmarks.speech_encoder", *step])
+        found = json.loads(report_data.splitlines()[-1])
         print(line)
         print(f"  weights {found['bytes'] / 1e9:.2f} GB, load {found['load']:.1f} s", end="")
         print(f", peak / weights {peak / found['bytes']:.2f}")
@@ -132,7 +132,7 @@ def main(arguments: list[str]) -> None:
 
 
 def write(name: str, folder: str, layers: str) -> None:
-    """Write the bundle, one tensor after the other; bounds of clipped layers are far off."""
+    """Write the bundle, one tensor at a time; clipped layers have wide bounds."""
     encoder = ENCODERS[name]
     shapes = encoder.shapes(int(layers))
     place = Path(folder)
@@ -144,35 +144,35 @@ def write(name: str, folder: str, layers: str) -> None:
         header[tensor], end = {"dtype": kind, "shape": shape, "data_offsets": span}, span[1]
     text = json.dumps(header).encode()
     text += b" " * (-len(text) % 8)
-    drawn = np.random.default_rng(0).standard_normal(2**20, np.float32)
+    random_values = np.random.default_rng(0).standard_normal(2**20, np.float32)
     with (place / "speech/model.safetensors").open("wb") as file:
         file.write(len(text).to_bytes(8, "little") + text)
         for tensor, shape in shapes.items():
             spread = prod(shape[1:]) ** -0.5 if len(shape) > 1 else 0.02
             norm = tensor.endswith("norm.weight") or tensor == "ln_speech.weight"
-            block = drawn * spread + norm
+            block = random_values * spread + norm
             if not shape:
                 block = np.full(1, 30.0 if tensor.endswith("max") else -30.0, np.float32)
-            file.write(np.resize(_halved(block, encoder.half), prod(shape)).tobytes())
+            file.write(np.resize(_to_16_bit(block, encoder.half), prod(shape)).tobytes())
     (place / "speech/config.json").write_text(json.dumps(encoder.config))
     manifest = BUNDLE.format(features=encoder.features, use=encoder.use)
     (place / "bundle.yaml").write_text(manifest)
 
 
-def _halved(block: np.ndarray, half: str) -> np.ndarray:
-    """Return float32 numbers in 16 bits; bfloat16 is cut, which is near enough for noise."""
+def _to_16_bit(block: np.ndarray, half: str) -> np.ndarray:
+    """Convert float32 to 16 bits; bfloat16 is truncated, which is precise enough for noise."""
     if half == "float16":
         return block.astype(np.float16)
     return (block.view(np.uint32) >> 16).astype(np.uint16)
 
 
 def run(manifest: str, clip: str, precision: str, backend: str) -> None:
-    """Load, and run unless the clip is '-'; print where seconds and bytes went."""
+    """Load, and run unless the clip is '-'; print seconds and bytes."""
     import composer
 
     began = time.perf_counter()
     bundle = composer.load(manifest, precision={"speech": precision}, backends={"speech": backend})
-    told = {
+    report_data = {
         "bytes": sum(bundle.plan().nbytes.values()),
         "load": time.perf_counter() - began,
         "load_peak": resident(resource.getrusage(resource.RUSAGE_SELF)),
@@ -180,10 +180,10 @@ def run(manifest: str, clip: str, precision: str, backend: str) -> None:
     }
     if clip != "-":
         result = bundle.run(audio=clip)
-        told["timings"] = dict(result.timings)
-        told["rows"] = len(result.outputs["rows"])
+        report_data["timings"] = dict(result.timings)
+        report_data["rows"] = len(result.outputs["rows"])
     bundle.close()
-    print(json.dumps(told))
+    print(json.dumps(report_data))
 
 
 if __name__ == "__main__":

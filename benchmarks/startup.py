@@ -1,4 +1,4 @@
-"""Start composer: whole processes, from their start to their end, in turns."""
+"""Start composer: time whole processes, in turns."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ HEAVY = (
 
 
 def commands(bundle: str) -> dict[str, list[str]]:
-    """Return the arguments of Python for each way to start."""
+    """Return Python's arguments for each command."""
     start = "from composer.cli import main; main()"
     return {
         BARE: ["-c", "pass"],
@@ -44,13 +44,13 @@ def commands(bundle: str) -> dict[str, list[str]]:
 
 
 def start(arguments: list[str]) -> None:
-    """Run Python with some arguments to its end; the first time may leave bytecode behind."""
+    """Run Python with some arguments; the first run may write bytecode."""
     cached = {name: value for name, value in os.environ.items() if name != UNCACHED}
     subprocess.run([sys.executable, *arguments], check=True, capture_output=True, env=cached)
 
 
 def imported(arguments: list[str]) -> tuple[int, list[str]]:
-    """Return how many modules a command imports beyond bare Python, and which heavy packages."""
+    """Return how many modules a command imports beyond plain Python, and which heavy packages."""
     names = _modules(arguments) - _modules(["-c", "pass"])
     return len(names), [name for name in HEAVY if name in names]
 
@@ -64,13 +64,15 @@ def _modules(arguments: list[str]) -> set[str]:
 
 
 def main(arguments: list[str]) -> None:
-    """Print medians and the modules that are imported."""
+    """Print medians and imported modules."""
     parser = argparse.ArgumentParser(prog="scripts/bench startup", description=__doc__)
     parser.add_argument("--bundle", default="mega-asr-mini", help="the bundle that is checked")
     parser.add_argument("--turns", type=int, default=21)
-    asked = parser.parse_args(arguments)
-    ways = commands(asked.bundle)
-    spent = in_turns({name: lambda way=way: start(way) for name, way in ways.items()}, asked.turns)
+    options = parser.parse_args(arguments)
+    ways = commands(options.bundle)
+    spent = in_turns(
+        {name: lambda way=way: start(way) for name, way in ways.items()}, options.turns
+    )
     print(table(spent, BARE))
     for name, way in ways.items():
         count, heavy = imported(way)

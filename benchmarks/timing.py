@@ -1,4 +1,4 @@
-"""Compare ways to do one thing: in turns, by medians, and by the ratio within each turn."""
+"""Compare alternatives: in turns, by medians, and by the ratio within each turn."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ Seconds = Mapping[str, list[float]]
 
 
 def in_turns(ways: Mapping[str, Callable[[], object]], turns: int) -> dict[str, list[float]]:
-    """Time each way once a turn, after one turn that does not count; odd turns go backwards.
+    """Time each way once per turn, after a warm-up turn; odd turns run in reverse.
 
-    What else the machine does then falls on all ways alike.
+    Other load on the machine then affects all ways alike.
     """
     spent: dict[str, list[float]] = {name: [] for name in ways}
     for turn in range(turns + 1):
@@ -26,12 +26,12 @@ def in_turns(ways: Mapping[str, Callable[[], object]], turns: int) -> dict[str, 
 
 
 def ratio(spent: Seconds, name: str, base: str) -> float:
-    """Return the median over turns of one way's seconds by another's."""
+    """Return the median over turns of the ratio of two ways' seconds."""
     return median(one / other for one, other in zip(spent[name], spent[base], strict=True))
 
 
 def table(spent: Seconds, base: str) -> str:
-    """Write each way's median milliseconds, and its ratio to the base with the quartiles."""
+    """Format each way's median milliseconds, and its ratio to the base with the quartiles."""
     width = max(map(len, spent))
     lines = []
     for name, times in spent.items():

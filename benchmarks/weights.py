@@ -61,7 +61,7 @@ tasks:
 class Sizes:
     """The widths and depths of encoder and decoder; `bits` of attention and MLP, None for float32.
 
-    A decoder that is quantized keeps its embeddings and norms in bfloat16.
+    A quantized decoder has its embeddings and norms in bfloat16.
     """
 
     encoder_layers: int
@@ -77,7 +77,7 @@ class Sizes:
 
     @property
     def audio_config(self) -> dict[str, int]:
-        """Return what the encoder's own config says."""
+        """Return the encoder's own config."""
         return {
             "num_mel_bins": 128,
             "encoder_layers": self.encoder_layers,
@@ -131,7 +131,7 @@ def write_bundle(folder: Path, sizes: Sizes, name: str, summary: str) -> Path:
 
 
 def write_encoder(path: Path, sizes: Sizes) -> None:
-    """Export an encoder that was never trained."""
+    """Export an untrained encoder."""
     import torch
 
     from converters.audio_encoder import AudioEncoder, AudioEncoderConfig
@@ -155,7 +155,7 @@ def write_tokenizer(folder: Path, vocabulary: int) -> None:
 
 
 def write_decoder(folder: Path, sizes: Sizes) -> None:
-    """Write an mlx-lm folder, its tensors drawn and written one by one."""
+    """Write an mlx-lm folder, one random tensor at a time."""
     folder.mkdir(parents=True)
     (folder / "config.json").write_text(json.dumps(decoder_config(sizes), indent=2))
     random = np.random.default_rng(0)
@@ -171,7 +171,7 @@ def write_decoder(folder: Path, sizes: Sizes) -> None:
     with (folder / "model.safetensors").open("wb") as file:
         file.write(len(text).to_bytes(8, "little") + text)
         for name, dtype, shape in tensors:
-            file.write(_drawn(random, name, dtype, shape, sizes))
+            file.write(_draw(random, name, dtype, shape, sizes))
 
 
 def decoder_config(sizes: Sizes) -> dict[str, Any]:
@@ -215,10 +215,10 @@ def _tensors(sizes: Sizes) -> Iterator[tuple[str, str, list[int]]]:
         yield f"{name}.weight", plain, [width]
 
 
-def _drawn(
+def _draw(
     random: np.random.Generator, name: str, dtype: str, shape: list[int], sizes: Sizes
 ) -> bytes:
-    """Draw one tensor so that activations keep their size."""
+    """Return one random tensor whose scale preserves activations."""
     if dtype == "U32":
         return random.bytes(4 * prod(shape))
     if name.endswith(("scales", "biases")):
@@ -229,9 +229,9 @@ def _drawn(
         return _stored(np.full(shape, value, np.float32), dtype)
     if len(shape) == 1:
         return _stored(np.ones(shape, np.float32), dtype)
-    drawn = random.standard_normal(shape, np.float32)
-    drawn *= shape[1] ** -0.5
-    return _stored(drawn, dtype)
+    random_values = random.standard_normal(shape, np.float32)
+    random_values *= shape[1] ** -0.5
+    return _stored(random_values, dtype)
 
 
 def _stored(values: np.ndarray, dtype: str) -> bytes:

@@ -1,4 +1,4 @@
-"""Hold composer against its peers: the same weights, the same ids, in turns."""
+"""Compare composer with its peers: the same weights, the same ids, in turns."""
 
 from __future__ import annotations
 

@@ -7,15 +7,15 @@ import sys
 from pathlib import Path
 from typing import Any
 
-NEVER = (
+NO_ROTATION = (
     1e30  # what divides the angles of pairs that are not turned, as llama.cpp's converter has it
 )
 
 
 def write_gguf(folder: Path, path: Path) -> None:
-    """Write the text decoder, the same float32 numbers.
+    """Write the text decoder in the same float32.
 
-    A prompt can be ids, but an answer comes as text: token 5 is called `t5`.
+    A prompt can be ids, but answers are text: token 5 is `t5`.
     """
     import gguf
     from safetensors import safe_open
@@ -23,15 +23,15 @@ def write_gguf(folder: Path, path: Path) -> None:
     config = json.loads((folder / "config.json").read_text())
     config = {**config, **config.get("text_config", {})}
     kind, layers = config["model_type"].removesuffix("_text"), config["num_hidden_layers"]
-    made = gguf.GGUFWriter(path, kind)
-    _add_vocabulary(made, config)
-    made.add_block_count(layers)
-    made.add_context_length(config["max_position_embeddings"])
-    made.add_embedding_length(config["hidden_size"])
-    made.add_head_count(config["num_attention_heads"])
-    made.add_head_count_kv(config["num_key_value_heads"])
-    made.add_layer_norm_rms_eps(config["rms_norm_eps"])
-    (_add_gemma4 if kind == "gemma4" else _add_qwen3)(made, config)
+    writer = gguf.GGUFWriter(path, kind)
+    _add_vocabulary(writer, config)
+    writer.add_block_count(layers)
+    writer.add_context_length(config["max_position_embeddings"])
+    writer.add_embedding_length(config["hidden_size"])
+    writer.add_head_count(config["num_attention_heads"])
+    writer.add_head_count_kv(config["num_key_value_heads"])
+    writer.add_layer_norm_rms_eps(config["rms_norm_eps"])
+    (_add_gemma4 if kind == "gemma4" else _add_qwen3)(writer, config)
     names = gguf.get_tensor_name_map(getattr(gguf.MODEL_ARCH, kind.upper()), layers)
     with safe_open(folder / "model.safetensors", framework="numpy") as file:
         text = [name for name in file.keys() if "vision" not in name]  # noqa: SIM118 - no dict
@@ -40,22 +40,24 @@ def write_gguf(folder: Path, path: Path) -> None:
             renamed = names.get_name(plain)
             if renamed is None:
                 raise ValueError(f"GGUF has no name for {name}")
-            made.add_tensor_info(f"{renamed}.weight", *_described(file.get_slice(name)))
+            writer.add_tensor_info(f"{renamed}.weight", *_describe_tensor(file.get_slice(name)))
         if kind == "gemma4":
-            turned = _turned(config)
-            made.add_tensor_info("rope_freqs.weight", turned.shape, turned.dtype, turned.nbytes)
-        made.write_header_to_file()
-        made.write_kv_data_to_file()
-        made.write_ti_data_to_file()
+            rope_factors = _rope_factors(config)
+            writer.add_tensor_info(
+                "rope_freqs.weight", rope_factors.shape, rope_factors.dtype, rope_factors.nbytes
+            )
+        writer.write_header_to_file()
+        writer.write_kv_data_to_file()
+        writer.write_ti_data_to_file()
         for name in text:
-            made.write_tensor_data(file.get_tensor(name))
+            writer.write_tensor_data(file.get_tensor(name))
         if kind == "gemma4":
-            made.write_tensor_data(turned)
-    made.close()
+            writer.write_tensor_data(rope_factors)
+    writer.close()
 
 
-def _described(tensor: Any) -> tuple[list[int], Any, int]:
-    """Return what the header says of a tensor, which is not read for it."""
+def _describe_tensor(tensor: Any) -> tuple[list[int], Any, int]:
+    """Return a tensor's shape, dtype and size from the header."""
     import numpy as np
 
     shape = tensor.get_shape()
@@ -64,51 +66,55 @@ def _described(tensor: Any) -> tuple[list[int], Any, int]:
     return shape, np.dtype(np.float32), 4 * int(np.prod(shape))
 
 
-def _add_vocabulary(made: Any, config: dict[str, Any]) -> None:
+def _add_vocabulary(writer: Any, config: dict[str, Any]) -> None:
     ends = config["eos_token_id"]
     end = ends[0] if isinstance(ends, list) else ends
-    made.add_tokenizer_model("gpt2")
-    made.add_tokenizer_pre("qwen2")
-    made.add_token_list([f"t{id}" for id in range(config["vocab_size"])])
-    made.add_token_types([3 if id == end else 1 for id in range(config["vocab_size"])])
-    made.add_token_merges(["t 0"])
-    made.add_eos_token_id(end)
-    made.add_bos_token_id(end)  # or it would be 11
-    made.add_add_bos_token(False)
+    writer.add_tokenizer_model("gpt2")
+    writer.add_tokenizer_pre("qwen2")
+    writer.add_token_list([f"t{id}" for id in range(config["vocab_size"])])
+    writer.add_token_types([3 if id == end else 1 for id in range(config["vocab_size"])])
+    writer.add_token_merges(["t 0"])
+    writer.add_eos_token_id(end)
+    writer.add_bos_token_id(end)  # or it would be 11
+    writer.add_add_bos_token(False)
 
 
-def _add_qwen3(made: Any, config: dict[str, Any]) -> None:
-    made.add_feed_forward_length(config["intermediate_size"])
-    made.add_key_length(config["head_dim"])
-    made.add_value_length(config["head_dim"])
-    made.add_rope_freq_base(config["rope_theta"])
+def _add_qwen3(writer: Any, config: dict[str, Any]) -> None:
+    writer.add_feed_forward_length(config["intermediate_size"])
+    writer.add_key_length(config["head_dim"])
+    writer.add_value_length(config["head_dim"])
+    writer.add_rope_freq_base(config["rope_theta"])
 
 
-def _add_gemma4(made: Any, config: dict[str, Any]) -> None:
+def _add_gemma4(writer: Any, config: dict[str, Any]) -> None:
     layers, shared = config["num_hidden_layers"], config["num_kv_shared_layers"]
     inner, wide = config["intermediate_size"], 1 + config["use_double_wide_mlp"]
-    made.add_feed_forward_length([inner] * (layers - shared) + [inner * wide] * shared)
-    made.add_shared_kv_layers(shared)
-    made.add_embedding_length_per_layer_input(config["hidden_size_per_layer_input"])
-    made.add_final_logit_softcapping(config["final_logit_softcapping"])
-    made.add_sliding_window(config["sliding_window"])
-    made.add_sliding_window_pattern([it == "sliding_attention" for it in config["layer_types"]])
-    for add in (made.add_key_length, made.add_value_length, made.add_rope_dimension_count):
+    writer.add_feed_forward_length([inner] * (layers - shared) + [inner * wide] * shared)
+    writer.add_shared_kv_layers(shared)
+    writer.add_embedding_length_per_layer_input(config["hidden_size_per_layer_input"])
+    writer.add_final_logit_softcapping(config["final_logit_softcapping"])
+    writer.add_sliding_window(config["sliding_window"])
+    writer.add_sliding_window_pattern([it == "sliding_attention" for it in config["layer_types"]])
+    for add in (writer.add_key_length, writer.add_value_length, writer.add_rope_dimension_count):
         add(config["global_head_dim"])
-    swa = (made.add_key_length_swa, made.add_value_length_swa, made.add_rope_dimension_count_swa)
+    swa = (
+        writer.add_key_length_swa,
+        writer.add_value_length_swa,
+        writer.add_rope_dimension_count_swa,
+    )
     for add in swa:
         add(config["head_dim"])
     rope = config["rope_parameters"]
-    made.add_rope_freq_base(rope["full_attention"]["rope_theta"])
-    made.add_rope_freq_base_swa(rope["sliding_attention"]["rope_theta"])
+    writer.add_rope_freq_base(rope["full_attention"]["rope_theta"])
+    writer.add_rope_freq_base_swa(rope["sliding_attention"]["rope_theta"])
 
 
-def _turned(config: dict[str, Any]) -> Any:
-    """Return what divides the angles of the layers that see everything: some pairs do not turn."""
+def _rope_factors(config: dict[str, Any]) -> Any:
+    """Return the divisors of rotary angles in full-attention layers: some pairs do not rotate."""
     import numpy as np
 
     pairs = config["global_head_dim"] // 2
-    factors = np.full(pairs, NEVER, np.float32)
+    factors = np.full(pairs, NO_ROTATION, np.float32)
     factors[: int(pairs * config["rope_parameters"]["full_attention"]["partial_rotary_factor"])] = 1
     return factors
 

@@ -1,4 +1,4 @@
-"""A peer, or composer: a process in which one library holds one model."""
+"""A peer or composer: a process with one library and one model."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ OURS = "composer"
 
 
 class Refused(Exception):
-    """A peer that cannot do what it is asked."""
+    """A peer that cannot fulfil a request."""
 
 
 @dataclass
 class Peer:
-    """A process in which one library holds one model."""
+    """A process with one library and one model."""
 
     name: str
     python: Path
@@ -49,7 +49,7 @@ class Peer:
         self.versions = self._ask(request)["versions"]
 
     def run(self, **request: Any) -> list[int]:
-        """Return the ids that follow."""
+        """Return the generated ids."""
         ids: list[int] = self._ask(request)["ids"]
         return ids
 
@@ -79,10 +79,10 @@ class Peer:
 
 
 def python_of(name: str) -> Path | None:
-    """Return the interpreter of an environment that is set up.
+    """Return the interpreter of an installed environment.
 
-    Ours has no torch, as a user's has none; where it is not set up, the one for developing stands
-    in, in which mlx-lm imports torch by way of transformers.
+    Ours has no torch, like a user's; if it is not installed, the development environment is
+    used, in which mlx-lm imports torch through transformers.
     """
     home = ROOT / ".venv/peers" / name
     if (home / "installed.txt").exists():

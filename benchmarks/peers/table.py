@@ -1,8 +1,8 @@
-"""Run composer and its peers in turns, on the same weights and to the same ids.
+"""Run composer and its peers in turns, on the same weights, to the same ids.
 
-A peer is there once `benchmarks/peers/setup NAME` has installed it. Each is held against composer
-alone, so that no more than two hold the weights. What gives other ids, or cannot load the weights,
-is told and not timed.
+A peer is available once `benchmarks/peers/setup NAME` has installed it. Each is compared with
+composer alone, so that at most two have the weights in memory. One that returns other ids, or
+cannot load the weights, is reported and not timed.
 """
 
 from __future__ import annotations
@@ -28,14 +28,14 @@ PEERS = {
     "qwen3-asr": ("mlx-audio", "transformers"),
     "gemma4-audio": ("mlx-vlm", "transformers"),
 }
-HEARS = ("qwen3-asr", "gemma4-audio")
+TAKES_AUDIO = ("qwen3-asr", "gemma4-audio")
 REAL = """published shapes: Qwen3-0.6B, 2.4 GB; Qwen3-ASR-0.6B, 3.1 GB; of Gemma-4-E2B, which
 takes 18 GB, the widths and the vocabulary, but 4 layers of its 35, 3.5 GB, or 4.7 GB with its
 audio tower"""
 
 
 def main(arguments: list[str]) -> None:
-    """Print a table for each model that is asked for."""
+    """Print a table for each requested model."""
     parser = argparse.ArgumentParser(prog="scripts/bench peers", description=__doc__)
     parser.add_argument("models", nargs="*", metavar="MODEL", help=f"of {', '.join(PEERS)}")
     parser.add_argument("--peers", nargs="*", metavar="PEER", help="these alone")
@@ -46,76 +46,79 @@ def main(arguments: list[str]) -> None:
     parser.add_argument("--variant", metavar="NAME", help="composer's variant: cpu, of the Qwen3s")
     parser.add_argument("--real", action="store_true", help=REAL)
     parser.add_argument("--folder", type=Path, help="where models are written, a temporary one")
-    asked = parser.parse_args(arguments)
-    unknown = [name for name in asked.models if name not in PEERS]
+    options = parser.parse_args(arguments)
+    unknown = [name for name in options.models if name not in PEERS]
     if unknown:
         parser.error(f"there is no model {unknown[0]}; there are {', '.join(PEERS)}")
-    absent = {*(asked.peers or ())} - {peer for peers in PEERS.values() for peer in peers}
+    absent = {*(options.peers or ())} - {peer for peers in PEERS.values() for peer in peers}
     if absent:
         parser.error(f"there is no peer {min(absent)}")
-    for name in asked.models or PEERS:
-        with tempfile.TemporaryDirectory(dir=asked.folder) as folder:
-            compare(name, Path(folder), asked)
+    for name in options.models or PEERS:
+        with tempfile.TemporaryDirectory(dir=options.folder) as folder:
+            compare(name, Path(folder), options)
 
 
-def compare(name: str, folder: Path, asked: argparse.Namespace) -> None:
-    """Write one model, load it in composer, and hold each peer against that."""
+def compare(name: str, folder: Path, options: argparse.Namespace) -> None:
+    """Write one model, load it in composer, and compare each peer with it."""
     import numpy as np
 
     from benchmarks.peers.models import clip
 
-    model = written(name, folder, asked.real)
+    model = write_model(name, folder, options.real)
     print(f"-- {name}: {model.shape}", flush=True)
-    request: dict[str, Any] = {"tokens": asked.tokens}
-    if name in HEARS:
-        request["clip"] = str(clip(folder, asked.seconds))
+    request: dict[str, Any] = {"tokens": options.tokens}
+    if name in TAKES_AUDIO:
+        request["clip"] = str(clip(folder, options.seconds))
     else:
-        request["ids"] = np.random.default_rng(0).integers(2, 256, asked.prompt).tolist()
-    with started(OURS) as ours:
-        want = answer(ours, model, request, asked.variant)
-        assert want
-        mine = f"{OURS} {asked.variant}" if asked.variant else OURS
-        print(f"   {mine} gives {len(want)} ids ({len(set(want))} different ones)", flush=True)
+        request["ids"] = np.random.default_rng(0).integers(2, 256, options.prompt).tolist()
+    with start_peer(OURS) as ours:
+        expected = answer(ours, model, request, options.variant)
+        assert expected
+        label = f"{OURS} {options.variant}" if options.variant else OURS
+        print(
+            f"   {label} gives {len(expected)} ids ({len(set(expected))} different ones)",
+            flush=True,
+        )
         for other in PEERS[name]:
-            if asked.peers is None or other in asked.peers:
-                hold(other, ours, model, request, want, asked.turns)
-        print(described(ours))
+            if options.peers is None or other in options.peers:
+                compare_peer(other, ours, model, request, expected, options.turns)
+        print(describe(ours))
 
 
-def written(name: str, folder: Path, real: bool) -> Model:
-    """Write a model in a process of its own, which takes torch and the weights with it."""
+def write_model(name: str, folder: Path, real: bool) -> Model:
+    """Write a model in a separate process, so that torch and the weights are freed."""
     from benchmarks.peers import models
 
     with ProcessPoolExecutor(1, get_context("spawn")) as pool:
         return pool.submit(models.make, name, folder, real).result()
 
 
-def hold(
+def compare_peer(
     name: str,
     ours: Peer,
     model: Model,
     request: Mapping[str, Any],
-    want: list[int],
+    expected: list[int],
     turns: int,
 ) -> None:
-    """Time a peer whose ids are ours; tell why another is not timed."""
+    """Time a peer whose ids match ours; report why another is not timed."""
     try:
-        with started(name) as peer:
-            have = answer(peer, model, request)
-            if have != want:
-                pairs = enumerate(zip(have, want, strict=False))
-                short = min(len(have), len(want))
+        with start_peer(name) as peer:
+            actual = answer(peer, model, request)
+            if actual != expected:
+                pairs = enumerate(zip(actual, expected, strict=False))
+                short = min(len(actual), len(expected))
                 same = next((at for at, (one, two) in pairs if one != two), short)
-                raise Refused(f"other ids after {same} of {len(want)}: not timed")
-            ways = {it.name: _way(it, request, want) for it in (ours, peer)}
+                raise Refused(f"other ids after {same} of {len(expected)}: not timed")
+            ways = {it.name: _timed_run(it, request, expected) for it in (ours, peer)}
             print(table(in_turns(ways, turns), OURS))
-            print(described(peer), flush=True)
+            print(describe(peer), flush=True)
     except Refused as why:
         print(f"   {name}: {why}", flush=True)
 
 
-def started(name: str) -> Peer:
-    """Start a process for a library, which is asked for nothing yet."""
+def start_peer(name: str) -> Peer:
+    """Start a process for a library."""
     python = python_of(name)
     if python is None:
         raise Refused(f"not installed: benchmarks/peers/setup {name}")
@@ -134,23 +137,23 @@ def answer(
         folder=str(folder),
         task=model.task,
         ends=list(model.ends),
-        hears="clip" in request,
+        takes_audio="clip" in request,
         length=length,
         variant=variant,
     )
     return peer.run(**request)
 
 
-def described(peer: Peer) -> str:
-    """Return a line of a process's versions, and its peak."""
+def describe(peer: Peer) -> str:
+    """Return a line with a process's versions and its peak memory."""
     versions = ", ".join(f"{package} {it}" for package, it in peer.versions.items())
     peak = f"; peak {peer.peak / 1e6:.0f} MB" if peer.peak else ""
     return f"   {peer.name}: {versions}{peak}"
 
 
-def _way(peer: Peer, request: Mapping[str, Any], want: list[int]) -> Callable[[], None]:
+def _timed_run(peer: Peer, request: Mapping[str, Any], expected: list[int]) -> Callable[[], None]:
     def run() -> None:
-        if peer.run(**request) != want:
+        if peer.run(**request) != expected:
             raise Refused(f"{peer.name} gave other ids at another time")
 
     return run

@@ -87,8 +87,8 @@ def test_a_bundle_is_written_whole(tmp_path: Path) -> None:
 
 def test_a_process_is_measured() -> None:
     code = """
-from benchmarks.real_size import measured
-line, told, peak = measured("it", ["-c", "print(len(b'x' * 60_000_000))"])
+from benchmarks.real_size import run_measured
+line, told, peak = run_measured("it", ["-c", "print(len(b'x' * 60_000_000))"])
 assert told == "60000000\\n" and line.startswith("it: "), (line, told)
 assert 60e6 < peak < 200e6, peak
 """
@@ -97,7 +97,7 @@ assert 60e6 < peak < 200e6, peak
 
 def test_a_process_that_fails_ends_the_benchmark() -> None:
     with pytest.raises(SystemExit, match="it failed"):
-        real_size.measured("it", ["-c", "raise SystemExit(1)"])
+        real_size.run_measured("it", ["-c", "raise SystemExit(1)"])
 
 
 def test_a_run_is_held_against_its_weights(capsys: pytest.CaptureFixture[str]) -> None:

@@ -92,9 +92,9 @@ def test_composer_is_driven_as_its_peers_are(tmp_path: Path) -> None:
 @pytest.mark.parametrize("name", table.PEERS)
 @pytest.mark.slow
 def test_each_model_is_written_and_composer_answers_with_it(name: str, tmp_path: Path) -> None:
-    model = table.written(name, tmp_path, False)
+    model = table.write_model(name, tmp_path, False)
     request: dict[str, Any] = {"tokens": 8, "ids": [5, 6, 7]}
-    if name in table.HEARS:
+    if name in table.TAKES_AUDIO:
         request = {"tokens": 8, "clip": str(models.clip(tmp_path, 1.0))}
     with Peer(OURS, Path(sys.executable)) as ours:
         ids = table.answer(ours, model, request)
@@ -145,10 +145,10 @@ def test_what_cannot_be_timed_is_told(
         "short": Fake("short", [1]),
         "later": Fake("later", want, [1, 2]),
     }
-    monkeypatch.setattr(table, "started", lambda name: peers[name])
+    monkeypatch.setattr(table, "start_peer", lambda name: peers[name])
     ours = Fake("composer", want)
     for name in peers:
-        table.hold(name, ours, MODEL, {"tokens": 3}, want, 2)  # type: ignore[arg-type]
+        table.compare_peer(name, ours, MODEL, {"tokens": 3}, want, 2)  # type: ignore[arg-type]
     assert capsys.readouterr().out.splitlines() == [
         "   other: other ids after 1 of 3: not timed",
         "   short: other ids after 1 of 3: not timed",
@@ -157,7 +157,7 @@ def test_what_cannot_be_timed_is_told(
     assert all(peer.closed for peer in peers.values())
     monkeypatch.undo()
     monkeypatch.setattr(table, "python_of", lambda name: None)
-    table.hold("absent", ours, MODEL, {"tokens": 3}, want, 2)  # type: ignore[arg-type]
+    table.compare_peer("absent", ours, MODEL, {"tokens": 3}, want, 2)  # type: ignore[arg-type]
     shown = "   absent: not installed: benchmarks/peers/setup absent\n"
     assert capsys.readouterr().out == shown
 
@@ -172,13 +172,13 @@ def test_each_peer_is_timed_against_composer_and_gone_before_the_next(
         made.append(Fake(name, [7, 8]))
         return made[-1]
 
-    monkeypatch.setattr(table, "started", started)
-    monkeypatch.setattr(table, "written", lambda *_: MODEL)
+    monkeypatch.setattr(table, "start_peer", started)
+    monkeypatch.setattr(table, "write_model", lambda *_: MODEL)
     table.main(["qwen3-asr", "--turns", "2", "--tokens", "2"])
     assert [peer.name for peer in made] == ["composer", "mlx-audio", "transformers"]
     folders = [peer.asked[0]["folder"] for peer in made]
     assert folders == ["bundle", "released", "weights"]
-    assert all(peer.asked[0]["hears"] and peer.asked[0]["length"] == 2 for peer in made)
+    assert all(peer.asked[0]["takes_audio"] and peer.asked[0]["length"] == 2 for peer in made)
     out = capsys.readouterr().out
     assert "-- qwen3-asr: small\n   composer gives 2 ids (2 different ones)\n" in out
     assert out.endswith("   composer: it 1.0; peak 2 MB\n")

@@ -1,4 +1,4 @@
-"""Decode by llama.cpp's server, inside this process, from the same numbers in a GGUF file."""
+"""Decode by llama.cpp's server in this process, from the same weights as GGUF."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from benchmarks.peers.drivers.protocol import serve, until
 
 
 def load(folder: str, ends: list[int], length: int = 1024, **_: Any) -> Callable[..., list[int]]:
-    """Write the GGUF file beside the checkpoint, where it is not there, and load it.
+    """Load the GGUF file beside the checkpoint, and write it first if it is missing.
 
-    Keys and values are kept in float32 and attention is computed as it stands, as everywhere else.
+    Keys and values are stored in float32, without flash attention, as in all drivers.
     """
     import xllamacpp
 
@@ -37,10 +37,10 @@ def load(folder: str, ends: list[int], length: int = 1024, **_: Any) -> Callable
     params.cpuparams.n_threads = params.cpuparams_batch.n_threads = os.cpu_count() or 1
     params.cache_ram_mib = params.n_ctx_checkpoints = 0  # nothing is kept from one run to the next
     server = xllamacpp.Server(params)
-    asked = {"temperature": 0.0, "top_k": 1, "cache_prompt": False}
+    request = {"temperature": 0.0, "top_k": 1, "cache_prompt": False}
 
     def run(tokens: int, ids: list[int]) -> list[int]:
-        answer = server.handle_completions({"prompt": ids, "n_predict": tokens, **asked})
+        answer = server.handle_completions({"prompt": ids, "n_predict": tokens, **request})
         if "choices" not in answer:
             raise RuntimeError(f"it answered {answer}")
         text = answer["choices"][0]["text"]

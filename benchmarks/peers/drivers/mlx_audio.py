@@ -1,4 +1,4 @@
-"""Hear by mlx-audio's Qwen3-ASR."""
+"""Transcribe by mlx-audio's Qwen3-ASR."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from benchmarks.peers.drivers.protocol import serve
 
 
 def load(folder: str, ends: list[int], **_: Any) -> Callable[..., list[int]]:
-    """Load a checkpoint of Qwen3-ASR's own names; no tensor may be missing."""
+    """Load a checkpoint with Qwen3-ASR's own names, strictly."""
     import numpy as np
     from mlx_audio.stt.utils import load_model
 

@@ -1,4 +1,4 @@
-"""Decode text, or hear, by mlx-vlm, which loads the image tower as well."""
+"""Decode text or transcribe audio by mlx-vlm, which loads the image tower as well."""
 
 from __future__ import annotations
 
@@ -6,10 +6,12 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from benchmarks.peers.drivers.protocol import GEMMA4_ASKS, serve
+from benchmarks.peers.drivers.protocol import GEMMA4_PROMPT, serve
 
 
-def load(folder: str, ends: list[int], hears: bool = False, **_: Any) -> Callable[..., list[int]]:
+def load(
+    folder: str, ends: list[int], takes_audio: bool = False, **_: Any
+) -> Callable[..., list[int]]:
     """Load a checkpoint in float32."""
     import mlx.core as mx
     import numpy as np
@@ -30,11 +32,11 @@ def load(folder: str, ends: list[int], hears: bool = False, **_: Any) -> Callabl
             found.append(int(token))
         return found
 
-    def say(tokens: int, ids: list[int]) -> list[int]:
+    def decode(tokens: int, ids: list[int]) -> list[int]:
         return generate(tokens, [ids])
 
-    if not hears:
-        return say
+    if not takes_audio:
+        return decode
 
     from mlx_vlm.models.gemma4.audio_feature_extractor import Gemma4AudioFeatureExtractor
     from mlx_vlm.models.gemma4.processing_gemma4 import Gemma4Processor
@@ -46,16 +48,16 @@ def load(folder: str, ends: list[int], hears: bool = False, **_: Any) -> Callabl
     )
     clips: dict[str, Any] = {}
 
-    def hear(tokens: int, clip: str) -> list[int]:
+    def transcribe(tokens: int, clip: str) -> list[int]:
         if clip not in clips:
             clips[clip] = np.load(clip)
-        made = processor(text=GEMMA4_ASKS.format(audio="<|audio|>"), audio=[clips[clip]])
+        made = processor(text=GEMMA4_PROMPT.format(audio="<|audio|>"), audio=[clips[clip]])
         features, mask = (mx.array(made[it]) for it in ("input_features", "input_features_mask"))
         return generate(
             tokens, made["input_ids"], input_features=features, input_features_mask=mask
         )
 
-    return hear
+    return transcribe
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Decode by onnxruntime-genai, from a model that its own builder exports in float32."""
+"""Decode by onnxruntime-genai, from a float32 model exported by its own builder."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from benchmarks.peers.drivers.protocol import serve, until
 
 
 def load(folder: str, ends: list[int], **_: Any) -> Callable[..., list[int]]:
-    """Export a checkpoint beside it, where that is not done, and load it."""
+    """Load a checkpoint's export beside it, and export it first if missing."""
     import onnxruntime_genai as og
 
     made = Path(folder).with_name(f"{Path(folder).name}-genai")

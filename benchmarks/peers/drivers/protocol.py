@@ -1,4 +1,4 @@
-"""Answer a line of JSON for each line of JSON: load once, run many times."""
+"""Serve requests, one line of JSON each: load once, run many times."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from pathlib import Path
 from typing import Any
 
 # What Gemma-4 is asked of a clip, which `audio` stands for.
-GEMMA4_ASKS = "<bos><|turn>user\nWrite it down.{audio}<turn|>\n<|turn>model\n"
+GEMMA4_PROMPT = "<bos><|turn>user\nWrite it down.{audio}<turn|>\n<|turn>model\n"
 
 
 def serve(load: Callable[..., Callable[..., list[int]]], *packages: str) -> None:
-    """Load what the first line asks for, and run what each other one does.
+    """Load by the first request, and run each later one.
 
-    An answer has the ids, or `error`, and the most bytes that were resident here.
+    A response has the ids, or `error`, and the peak resident memory.
     """
     out = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)  # what libraries print is no answer
@@ -39,7 +39,7 @@ def serve(load: Callable[..., Callable[..., list[int]]], *packages: str) -> None
 
 
 def peak() -> int | None:
-    """Return the most bytes that were resident, where Linux tells them."""
+    """Return the peak resident memory on Linux, else None."""
     try:
         found = re.search(r"VmHWM:\s+(\d+) kB", Path("/proc/self/status").read_text())
     except OSError:
@@ -48,6 +48,6 @@ def peak() -> int | None:
 
 
 def until(tokens: list[int], ends: list[int]) -> list[int]:
-    """Return the tokens before the first that ends an answer."""
+    """Return the tokens before the first stop id."""
     stops = [at for at, token in enumerate(tokens) if token in ends]
     return tokens[: stops[0]] if stops else tokens

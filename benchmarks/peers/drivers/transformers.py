@@ -1,14 +1,16 @@
-"""Decode, or hear, by transformers on torch."""
+"""Decode text or transcribe audio by transformers on torch."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from typing import Any
 
-from benchmarks.peers.drivers.protocol import GEMMA4_ASKS, serve, until
+from benchmarks.peers.drivers.protocol import GEMMA4_PROMPT, serve, until
 
 
-def load(folder: str, ends: list[int], hears: bool = False, **_: Any) -> Callable[..., list[int]]:
+def load(
+    folder: str, ends: list[int], takes_audio: bool = False, **_: Any
+) -> Callable[..., list[int]]:
     """Load a checkpoint in float32."""
     import torch
     import transformers
@@ -16,7 +18,7 @@ def load(folder: str, ends: list[int], hears: bool = False, **_: Any) -> Callabl
     transformers.logging.set_verbosity_error()
     settings: dict[str, Any] = {"do_sample": False, "eos_token_id": ends, "pad_token_id": ends[0]}
     kind = transformers.AutoConfig.from_pretrained(folder).architectures[0]
-    maker = getattr(transformers, kind) if hears else transformers.AutoModelForCausalLM
+    maker = getattr(transformers, kind) if takes_audio else transformers.AutoModelForCausalLM
     model: Any = maker.from_pretrained(folder, dtype=torch.float32)
 
     @torch.inference_mode()
@@ -24,28 +26,30 @@ def load(folder: str, ends: list[int], hears: bool = False, **_: Any) -> Callabl
         out = model.generate(**given, max_new_tokens=tokens, **settings)
         return until(out[0, given["input_ids"].shape[1] :].tolist(), ends)
 
-    def say(tokens: int, ids: list[int]) -> list[int]:
-        asked = torch.tensor([ids])
-        return generate(tokens, {"input_ids": asked, "attention_mask": torch.ones_like(asked)})
+    def decode(tokens: int, ids: list[int]) -> list[int]:
+        tokens_in = torch.tensor([ids])
+        return generate(
+            tokens, {"input_ids": tokens_in, "attention_mask": torch.ones_like(tokens_in)}
+        )
 
-    if not hears:
-        return say
+    if not takes_audio:
+        return decode
 
     import numpy as np
 
     process = (gemma4 if "Gemma4" in kind else qwen3_asr)(folder)
     clips: dict[str, Any] = {}
 
-    def hear(tokens: int, clip: str) -> list[int]:
+    def transcribe(tokens: int, clip: str) -> list[int]:
         if clip not in clips:
             clips[clip] = np.load(clip)
         return generate(tokens, process(clips[clip]))
 
-    return hear
+    return transcribe
 
 
 def qwen3_asr(folder: str) -> Callable[[Any], dict[str, Any]]:
-    """Return what makes a clip what Qwen3-ASR is given."""
+    """Return a function from a clip to Qwen3-ASR's inputs."""
     import transformers
 
     tokenizer = transformers.AutoTokenizer.from_pretrained(folder)
@@ -59,9 +63,9 @@ def qwen3_asr(folder: str) -> Callable[[Any], dict[str, Any]]:
 
 
 def gemma4(folder: str) -> Callable[[Any], dict[str, Any]]:
-    """Return what makes a clip what Gemma-4 is given.
+    """Return a function from a clip to Gemma-4's inputs.
 
-    It is what Gemma4Processor does, which cannot be made without torchvision's image processor.
+    It does what Gemma4Processor does, which needs torchvision's image processor.
     """
     import transformers
 
@@ -69,14 +73,14 @@ def gemma4(folder: str) -> Callable[[Any], dict[str, Any]]:
     extractor = transformers.Gemma4AudioFeatureExtractor()
 
     def process(clip: Any) -> dict[str, Any]:
-        heard = extractor([clip], sampling_rate=16_000, return_tensors="pt")
-        rows = int(heard["input_features_mask"][0, ::4].sum())  # two convolutions of stride 2
+        features = extractor([clip], sampling_rate=16_000, return_tensors="pt")
+        rows = int(features["input_features_mask"][0, ::4].sum())  # two convolutions of stride 2
         audio = tokenizer.boa_token + rows * tokenizer.audio_token + tokenizer.eoa_token
-        asked = tokenizer(GEMMA4_ASKS.format(audio=audio), return_tensors="pt")
-        ids = asked["input_ids"]
+        tokens_in = tokenizer(GEMMA4_PROMPT.format(audio=audio), return_tensors="pt")
+        ids = tokens_in["input_ids"]
         kinds = 3 * (ids == tokenizer.audio_token_id).long()
-        mask = asked["attention_mask"]
-        return {"input_ids": ids, "attention_mask": mask, "mm_token_type_ids": kinds, **heard}
+        mask = tokens_in["attention_mask"]
+        return {"input_ids": ids, "attention_mask": mask, "mm_token_type_ids": kinds, **features}
 
     return process
 

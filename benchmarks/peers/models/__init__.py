@@ -1,4 +1,4 @@
-"""Write models with random weights, each once as composer and once as its peers read it."""
+"""Write models with random weights, for composer and for its peers."""
 
 from __future__ import annotations
 
@@ -21,5 +21,5 @@ MAKERS = {
 
 
 def make(name: str, folder: Path, real: bool) -> Model:
-    """Write the model of that name, small or in a published model's shape."""
+    """Write a model by name, small or in a published model's shape."""
     return MAKERS[name](folder, real)

@@ -1,4 +1,4 @@
-"""A text decoder of Gemma-4, with the image tower that mlx-vlm wants."""
+"""A text decoder of Gemma-4, with the image tower that mlx-vlm requires."""
 
 from __future__ import annotations
 
@@ -100,20 +100,20 @@ def write_checkpoint(
     model.save_pretrained(folder, max_shard_size="100GB")
     # What transformers leaves out, mlx-lm and mlx-vlm take for the published model's.
     path = folder / "config.json"
-    written = json.loads(path.read_text())
-    written |= {"vocab_size": rows, "hidden_size": width}
-    written["text_config"] |= {
+    write_model = json.loads(path.read_text())
+    write_model |= {"vocab_size": rows, "hidden_size": width}
+    write_model["text_config"] |= {
         "global_head_dim": sizes["global_head_dim"],
         "num_global_key_value_heads": None,
     }
-    path.write_text(json.dumps(written))
+    path.write_text(json.dumps(write_model))
 
 
 def vary(language: Any, marks: list[int]) -> None:
-    """Draw what transformers sets to one, and let no token be followed by itself.
+    """Randomize what transformers sets to one, and prevent repeated tokens.
 
-    No mark that stands in place of an image or of audio is ever said, as by no model that was
-    trained: of one that is said, libraries take different rows of the per-layer table.
+    Marks of images and audio are never generated, as by a
+    trained model: for a generated one, libraries use different rows of the per-layer table.
     """
     import torch
 
@@ -129,7 +129,7 @@ def vary(language: Any, marks: list[int]) -> None:
 
 
 def vary_audio(model: Any) -> None:
-    """Draw the audio tower: no norm is ones, no bias zeros, and no bound of a layer infinite."""
+    """Randomize the audio tower: no trivial norms, biases or bounds."""
     import torch
 
     tower, projection = model.audio_tower, model.embed_audio.embedding_projection.weight

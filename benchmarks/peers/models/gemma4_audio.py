@@ -65,7 +65,7 @@ tasks:
 
 
 def gemma4_audio(folder: Path, real: bool = False) -> Model:
-    """Write it in float32, small or with E2B's tower and widths, and what is around it."""
+    """Write it in float32, small or with E2B's tower and widths, with its bundle."""
     import transformers
 
     from tests.reference.elderwise import SPECIAL, tokenizer
@@ -82,5 +82,5 @@ def gemma4_audio(folder: Path, real: bool = False) -> Model:
     made.save_pretrained(weights)
     (folder / "bundle.yaml").write_text(BUNDLE.lstrip())
     shape = "Gemma-4-E2B's audio tower, widths and vocabulary, but 4 layers of its 35, 4.7 GB"
-    small = "4 layers of 256 hear, 6 of 256 speak"
+    small = "encoder 4 layers of 256, decoder 6 of 256"
     return Model(shape if real else small, folder, "transcribe", weights, (1,))

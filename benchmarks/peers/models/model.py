@@ -1,4 +1,4 @@
-"""Where a model lies, and what is given to it."""
+"""A model's paths and its inputs."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import numpy as np
 
 @dataclass(frozen=True)
 class Model:
-    """Where a model is for composer and for the peers, and the ids that end its answers."""
+    """A model's paths for composer and for the peers, and its stop ids."""
 
     shape: str
     bundle: Path
@@ -36,7 +36,7 @@ outputs: {{ids: $answer.ids}}
 
 
 def add_tokenizer(folder: Path) -> None:
-    """Lay the tokenizer beside the weights, where onnxruntime-genai's builder looks for it."""
+    """Copy the tokenizer beside the weights, where onnxruntime-genai's builder expects it."""
     tokenizer = (folder / "tokenizer/tokenizer.json").read_bytes()
     (folder / "weights/tokenizer.json").write_bytes(tokenizer)
     named = {"tokenizer_class": "PreTrainedTokenizerFast", "eos_token": "<|im_end|>"}

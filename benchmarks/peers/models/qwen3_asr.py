@@ -53,12 +53,12 @@ def qwen3_asr(folder: Path, real: bool = False) -> Model:
     model = transformers.Qwen3ASRForConditionalGeneration(config).eval()
     with torch.no_grad():
         for name, parameter in model.named_parameters():
-            drawn = torch.randn_like(parameter)
+            random_values = torch.randn_like(parameter)
             if parameter.ndim > 1:
                 spread = 0.3 if "embed_tokens" in name else 1.5 * parameter[0].numel() ** -0.5
-                parameter.copy_(spread * drawn)
+                parameter.copy_(spread * random_values)
             else:
-                parameter.add_(0.1 * drawn + ("q_norm" in name or "k_norm" in name))
+                parameter.add_(0.1 * random_values + ("q_norm" in name or "k_norm" in name))
     checkpoint, original = folder / "checkpoint", folder / "original"
     model.save_pretrained(checkpoint, max_shard_size="100GB")
     tokenizer.save_pretrained(checkpoint)
