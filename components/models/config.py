@@ -117,10 +117,13 @@ class Config:
             self.problems.append(((self._window_key(),), Problem("W257", found)))
         return (None,) * num_layers
 
-    def rotary(self, head_dim: int, theta: float = 10_000.0, layers: str = "") -> Rotary:
+    def rotary(
+        self, head_dim: int, theta: float = 10_000.0, layers: str = "", partial: bool = False
+    ) -> Rotary:
         """Return how positions turn, in layers of one type where there are several.
 
-        `theta` is the base where the config is silent.
+        `theta` is the base where the config is silent; `partial` says that a part of a head may
+        turn in this architecture.
         """
         self.read |= rotary.SPELLINGS | {"partial_rotary_factor", ORIGINAL}
         if head_dim % 2:
@@ -131,6 +134,8 @@ class Config:
         if rules is None:
             return Rotary(head_dim, theta)
         base = theta if rules.theta is None else self._positive(rules.theta, "rope_theta")
+        if rules.partial != 1 and not partial:
+            self.refuse(f"turns whole heads, and partial_rotary_factor is {rules.partial:g}", rules)
         dims = int(head_dim * rules.partial)
         if dims % 2 or not 0 < dims <= head_dim:
             what = f"partial_rotary_factor {rules.partial:g} leaves {dims} numbers of {head_dim}"

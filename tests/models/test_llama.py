@@ -194,3 +194,11 @@ def test_every_key_is_read_or_refused_by_name_and_line(tmp_path):
     )
     settings = parsed(folder, ignore=("clip_qkv",)).settings
     assert (settings.mlp_bias, settings.layers[0].window) == (True, None)
+
+
+@pytest.mark.parametrize("kind", ["default", "linear"])
+def test_a_part_of_a_head_is_not_turned_where_transformers_turns_all(tmp_path, kind):
+    rules = {"rope_type": kind, "rope_theta": 1e4, "factor": 2.0, "partial_rotary_factor": 0.5}
+    folder = save(build("llama"), tmp_path / "lm", rope_parameters=rules)
+    what = "W257 composer's llama turns whole heads, and partial_rotary_factor is 0.5"
+    assert what in error_text(folder)
