@@ -3,19 +3,19 @@
 import pytest
 
 import composer
-from composer.runtime.provenance import made_from
+from composer.runtime.provenance import describe_run
 
 
 @pytest.mark.parametrize("backend", ["onnx", "mlx"])
 def test_the_backend_of_a_family_is_recorded(backend):
     with composer.load("mega-asr-mini", backends={"decoder": backend}) as bundle:
-        made = made_from(bundle, bundle.task(None), {}, {})
+        made = describe_run(bundle, bundle.task(None), {}, {})
     assert made["placement"] == {"decoder": {"backend": backend, "precision": "float32"}}
 
 
 def test_a_kind_that_the_manifest_names_is_not_repeated():
     with composer.load("mega-asr-mini", variant="mlx") as bundle:
-        made = made_from(bundle, bundle.task(None), {}, {})
+        made = describe_run(bundle, bundle.task(None), {}, {})
     assert made["placement"] == {"decoder": {"precision": "float32"}}
 
 

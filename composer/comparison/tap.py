@@ -13,7 +13,7 @@ from composer.comparison.dump import Dump, Stage, digest, plain, stage_of
 from composer.comparison.gates import measure
 from composer.comparison.steps import IDS, REPLAY, with_step_options
 from composer.core.errors import ComposerError, Problem
-from composer.runtime.provenance import made_from
+from composer.runtime.provenance import describe_run
 
 if TYPE_CHECKING:
     from composer.graph.graph import Graph
@@ -78,7 +78,7 @@ def dump_of(
             del stages[name]
     made = {name: stages[name] for name in graph.inputs}
     texts = {name: each.value for name, each in made.items() if isinstance(each.value, str)}
-    about = made_from(bundle, task, texts, options or {})
+    about = describe_run(bundle, task, texts, options or {})
     about["digests"] = {n: digest(each.value) for n, each in made.items() if n not in texts}
     return Dump(stages, about)
 

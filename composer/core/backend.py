@@ -44,9 +44,9 @@ class Colours:
 
 
 class Backend(Protocol):
-    """An array library: how its values cross to NumPy and back, and what it tells of itself.
+    """An array library: how its values cross to NumPy and back, and how it describes itself.
 
-    `title` is what people call it and `packages` are those whose versions its numbers hang on.
+    `title` is what people call it and `packages` are those whose versions its results depend on.
     `arrays` names the backend whose arrays its components take and give: itself, or NumPy;
     `array_type` is the qualified name of these. `threaded` says that they belong to one thread,
     which the executor then keeps for it. It computes in `dtypes`, `placement` are the keys of a

@@ -55,7 +55,7 @@ class Facts:
     notes: tuple[Problem, ...] = ()
 
     def require_unchanged(self) -> None:
-        """Raise ComposerError if a file that these were read from is another by now.
+        """Raise ComposerError if a file that these were read from has changed.
 
         Called once more when a component was loaded, since parsers open files by path.
         """
@@ -112,7 +112,7 @@ class Component:
 
     @classmethod
     def facts(cls, spec: Spec, headers: Any) -> Facts:
-        """Bind what can be known without a backend and without weights.
+        """Read what is known without a backend and without weights.
 
         `headers` is a `composer.formats.Headers`, None where a source of the component is not on
         this machine. Raise

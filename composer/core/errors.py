@@ -55,10 +55,10 @@ class Problem:
         }
 
     @classmethod
-    def unpacked(cls, said: Mapping[str, Any]) -> Self:
+    def unpacked(cls, data: Mapping[str, Any]) -> Self:
         """Return the error that another process packed."""
-        place = Place(*said["place"]) if said["place"] else None
-        return cls(said["code"], said["message"], place, tuple(said["causes"]), said["hint"])
+        place = Place(*data["place"]) if data["place"] else None
+        return cls(data["code"], data["message"], place, tuple(data["causes"]), data["hint"])
 
 
 def in_order(problems: Iterable[Problem]) -> tuple[Problem, ...]:

@@ -39,7 +39,7 @@ def operator(
     check: Callable[..., None] | None = None,
     **inputs: str,
 ) -> Callable[[Callable[..., Any]], Operator]:
-    """Make a function an operator of its name; ports and options are told as those of a method.
+    """Make a function an operator of its name, with ports and options like a method.
 
     Its entry point, in the group `composer.operators`, has the same name.
     """

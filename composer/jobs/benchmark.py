@@ -20,7 +20,7 @@ from composer.runtime.bundle import Bundle
 from composer.runtime.inputs import read_inputs
 from composer.runtime.opening import BundleOptions
 from composer.runtime.options import check_options
-from composer.runtime.provenance import made_from
+from composer.runtime.provenance import describe_run
 
 CLIPS = "clips"
 SUFFIXES = (".aiff", ".flac", ".mp3", ".ogg", ".wav")
@@ -111,7 +111,7 @@ def _prepare(
     bundle.fetch(graph.task)
     audio = {name: value for name, value in values.items() if isinstance(value, Audio)}
     plain = {name: value for name, value in inputs.items() if name not in audio}
-    made_by = made_from(bundle, graph.task, plain, set)
+    made_by = describe_run(bundle, graph.task, plain, set)
     made_by["inputs"] |= {n: str(v) for n, v in inputs.items() if isinstance(v, str | Path | Clip)}
     made_by["digests"] = {name: digest(each) for name, each in audio.items()}
     case = Case(options, graph.task, inputs, set)

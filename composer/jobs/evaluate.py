@@ -24,7 +24,7 @@ from composer.evaluation.utterance import Utterance
 from composer.jobs.bundle import AnyBundle, Options, opened
 from composer.jobs.progress import OnProgress, Progress, no_progress
 from composer.jobs.speech import speech_task
-from composer.runtime.provenance import made_from
+from composer.runtime.provenance import describe_run
 
 RESULTS, TIMES, REPORT, PAGE = "results.jsonl", "times.jsonl", "report.json", "index.html"
 OnTranscript = Callable[[Transcript], None]
@@ -91,7 +91,7 @@ def evaluate(
             speech.options,
             in_flight,
         )
-        made_by = made_from(ready, transcriber.task, speech.inputs, speech.options)
+        made_by = describe_run(ready, transcriber.task, speech.inputs, speech.options)
         transcripts, clock = _transcripts(
             transcriber, clips, made_by, output, on_transcript or (lambda _: None), progress
         )

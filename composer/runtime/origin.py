@@ -1,4 +1,4 @@
-"""Tell where two results were not made alike."""
+"""Compare how two results were produced."""
 
 from __future__ import annotations
 
@@ -6,16 +6,16 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 PARTS = ("bundle", "task", "settings", "inputs", "placement")
-LEFT = ("files", "lock")  # of a bundle: its name, variant and manifest are told
+IGNORED = ("files", "lock")  # of a bundle: its name, variant and manifest are compared
 ABSENT = object()
 
 
 def differences(
     want: Mapping[str, Any], have: Mapping[str, Any], there: str = "in the reference"
 ) -> list[str]:
-    """Return a line for each setting in which what made one result and another differs.
+    """Return a line for each setting that differs between two runs.
 
-    Where either says nothing of a part, as a reference that is no bundle may, neither is told.
+    A part that either does not describe, such as a reference that is not a bundle, is skipped.
     """
     lines = []
     for part in PARTS:
@@ -31,7 +31,7 @@ def differences(
 def _leaves(name: str, value: Any) -> Iterator[tuple[str, Any]]:
     if isinstance(value, Mapping):
         for key, each in value.items():
-            if name != "bundle" or key not in LEFT:
+            if name != "bundle" or key not in IGNORED:
                 yield from _leaves(f"{name}.{key}", each)
     else:
         yield name, value

@@ -1,4 +1,4 @@
-"""Say which bundle ran, and how, so that another machine can tell whether it has the same."""
+"""Describe a run, so that two results can be compared with what produced them."""
 
 from __future__ import annotations
 
@@ -20,15 +20,15 @@ if TYPE_CHECKING:
 PACKAGES = ("bundle-composer", "tokenizers", "librosa", "soxr", "soundfile")
 
 
-def made_from(
+def describe_run(
     bundle: Bundle,
     task: str,
     inputs: Mapping[str, Any],
     options: Mapping[str, Mapping[str, Any]],
 ) -> dict[str, Any]:
-    """Return all that hypotheses hang on but the clips, as JSON holds it.
+    """Return everything that the results depend on except the clips, in JSON types.
 
-    `inputs` and `options` are those that were given; what the bundle says of others is added.
+    `inputs` and `options` are those that were given; the bundle's defaults are added.
     """
     graph, known = bundle.checked.graphs[task], bundle.checked.components
     defaults = {
@@ -62,16 +62,16 @@ def _settings(graph: Graph, given: Mapping[str, Mapping[str, Any]]) -> dict[str,
 
 
 def _plain(value: Any) -> Any:
-    """Return a value as JSON holds it, an array by its digest."""
+    """Return a value in JSON types, an array as its digest."""
     if hasattr(value, "tobytes"):
         return f"{value.dtype} {list(value.shape)} {_sha256(value.tobytes())}"
     return list(value) if isinstance(value, tuple) else value
 
 
 def identity(bundle: Bundle, task: str) -> dict[str, Any]:
-    """Return the bundle's name and variant, the digests of its manifest and of its task's files.
+    """Return the bundle's name and variant, and the digests of its manifest and its task's files.
 
-    `lock` is the digest of the lock that the bundle was held to, None without one.
+    `lock` is the digest of the lock that it was checked against, or None.
     """
     checked = bundle.checked
     components = [checked.components[name] for name in checked.graphs[task].components]
@@ -86,7 +86,7 @@ def identity(bundle: Bundle, task: str) -> dict[str, Any]:
 
 
 def digest(location: Location) -> str:
-    """Return a file's digest with its kind: sha256, or git's of a small one that the Hub lists."""
+    """Return a file's digest with its algorithm: sha256, or git's for small files of the Hub."""
     listed = hub_file(location)
     if listed:
         return f"{listed.algorithm}:{listed.digest}"
@@ -99,9 +99,9 @@ def _sha256(data: bytes) -> str:
 
 
 def versions(modules: Iterable[str] = ()) -> dict[str, str]:
-    """Return the versions of what computes, where it is installed.
+    """Return the versions of the installed packages that results depend on.
 
-    `modules` are those of a bundle's components, whose packages count where they are not ours.
+    `modules` are those of a bundle's components; packages of third parties are included.
     """
     found = {"python": python_version()}
     tops = {module.partition(".")[0] for module in modules} - {"composer"}

@@ -1,4 +1,4 @@
-"""Load components in a child process first: what crashes or eats the machine does it there."""
+"""Load components in a child process first, so that a hostile file crashes only that."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ if TYPE_CHECKING:
     from composer.graph.checked import Checked
     from composer.runtime.profile import Profile
 
-MEMORY = 4 * 10**9  # bytes, beside three times the weights
-SECONDS = 300.0  # beside a second for so many bytes
+MEMORY = 4 * 10**9  # bytes, plus three times the weights
+SECONDS = 300.0  # plus a second per PACE bytes
 PACE = 20_000_000
 COMMAND = ("-P", "-m", "composer.runtime.sandbox_child")
-TOKENS = ("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN")  # who asks no network needs none
-GRACE = 30.0  # seconds to end in, after the last word
+TOKENS = ("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN")  # without a network none is needed
+GRACE = 30.0  # seconds to exit after the last message
 MOST_OUTPUT = 1_000_000
 MEMORY_GONE = 77
 NO_MEMORY = (
@@ -44,33 +44,33 @@ NO_MEMORY = (
 def probe(
     checked: Checked, names: Iterable[str], needs: Iterable[RequiredFile], profile: Profile
 ) -> None:
-    """Load the components that read files of the Hub in a child, once for these very files.
+    """Load the components that read files of the Hub in a child, once per content of the files.
 
-    Raise S454 where the child crashes and S455 where it exceeds its limits of memory, processor
-    time or wall clock; each names the component. What it refuses is raised as it is.
+    Raise S454 if the child crashes, and S455 if it exceeds its limits of memory, processor time or
+    wall clock; both name the component. A ComposerError of the child is raised as it is.
     """
     needs = list(needs)
     if _note(checked, needs).exists() or not sys.executable:
         return
     users = {user for need in needs for user in need.components}
     tried = [name for name in dict.fromkeys(names) if name in users]
-    if _try(checked, tried, _request(checked, tried, needs, profile)):
+    if _load_in_child(checked, tried, _request(checked, tried, needs, profile)):
         remember(checked, needs)
 
 
 def remember(checked: Checked, needs: list[RequiredFile]) -> None:
-    """Note that these very files need no child any more."""
+    """Record that these files were loaded in a child."""
     write_note(_note(checked, needs))
 
 
 def limits(nbytes: int) -> tuple[int, float]:
-    """Return the memory in bytes and the seconds that weights of a size may take to load."""
+    """Return the limits for loading weights of a size: memory in bytes, and seconds."""
     return MEMORY + 3 * nbytes, SECONDS + nbytes / PACE
 
 
-def _try(checked: Checked, tried: list[str], request: Mapping[str, Any]) -> bool:
-    """Load components in a child; tell whether it could."""
-    environment = {name: said for name, said in os.environ.items() if name not in TOKENS}
+def _load_in_child(checked: Checked, tried: list[str], request: Mapping[str, Any]) -> bool:
+    """Load components in a child; return whether it knows all kinds of components."""
+    environment = {name: value for name, value in os.environ.items() if name not in TOKENS}
     environment["HF_HUB_OFFLINE"] = "1"
     child = subprocess.Popen(
         [sys.executable, *COMMAND],
@@ -81,21 +81,21 @@ def _try(checked: Checked, tried: list[str], request: Mapping[str, Any]) -> bool
     )
     assert child.stdin
     assert child.stdout
-    late = threading.Event()
+    timed_out = threading.Event()
 
-    def end() -> None:
-        late.set()
+    def stop() -> None:
+        timed_out.set()
         child.kill()
 
-    timer = threading.Timer(request["seconds"], end)
+    timer = threading.Timer(request["seconds"], stop)
     timer.start()
     try:
         try:
             child.stdin.write(json.dumps(request).encode())
             child.stdin.close()
         except BrokenPipeError:
-            pass  # it ended already, and how is told below
-        at, problems, done = _follow(child.stdout)
+            pass  # it has already ended; the reason is reported below
+        at, problems, done = _read_messages(child.stdout)
         with suppress(subprocess.TimeoutExpired):
             child.wait(GRACE)
     finally:
@@ -104,44 +104,44 @@ def _try(checked: Checked, tried: list[str], request: Mapping[str, Any]) -> bool
         child.wait()
         child.stdout.close()
     if problems and all(problem.code == "W212" for problem in problems):
-        return False  # a kind of component that was added by hand is known in this process alone
+        return False  # a kind that was registered in this process only
     if problems:
         raise ComposerError(problems)
     if done:
         return True
     name = at if at in tried else tried[0]
-    return _refused(checked, name, child.returncode, late.is_set(), request)
+    return _raise_refused(checked, name, child.returncode, timed_out.is_set(), request)
 
 
-def _follow(lines: IO[bytes]) -> tuple[str | None, list[Problem], bool]:
-    """Return the component that was loaded last, what was refused, and whether all is well."""
+def _read_messages(lines: IO[bytes]) -> tuple[str | None, list[Problem], bool]:
+    """Return the component loaded last, the problems, and whether all were loaded."""
     at, problems, total = None, [], 0
     while line := lines.readline(MOST_OUTPUT):
         total += len(line)
         if total > MOST_OUTPUT:
             break
         try:
-            said = json.loads(line)
+            message = json.loads(line)
         except ValueError:
-            continue  # what a library prints
-        if not isinstance(said, dict):
+            continue  # output of a library
+        if not isinstance(message, dict):
             continue
-        if "loading" in said:
-            at = str(said["loading"])
-        elif "problems" in said:
-            problems = [Problem.unpacked(entry) for entry in said["problems"]]
-        elif said.get("done") is True:
+        if "loading" in message:
+            at = str(message["loading"])
+        elif "problems" in message:
+            problems = [Problem.unpacked(entry) for entry in message["problems"]]
+        elif message.get("done") is True:
             return at, problems, True
     return at, problems, False
 
 
-def _refused(
-    checked: Checked, name: str, status: int, late: bool, request: Mapping[str, Any]
+def _raise_refused(
+    checked: Checked, name: str, status: int, timed_out: bool, request: Mapping[str, Any]
 ) -> NoReturn:
     known = checked.components[name]
     place = checked.manifest.place("components", name, key=True)
     where = str(known.spec.weights or known.spec.files)
-    if late or status in (-24, 152):  # SIGXCPU
+    if timed_out or status in (-24, 152):  # SIGXCPU
         what = f"took longer than {request['seconds']:.0f} s"
     elif status == MEMORY_GONE:
         what = f"needs more than {request['memory'] / 1e9:.3g} GB of memory"
@@ -158,12 +158,12 @@ def _refused(
 def _request(
     checked: Checked, tried: list[str], needs: list[RequiredFile], profile: Profile
 ) -> dict[str, Any]:
-    asked, read = checked.request, sum(need.file.size for need in needs)
+    request, read = checked.request, sum(need.file.size for need in needs)
     loaded = sum(known.facts.nbytes for known in checked.components.values() if known.facts)
     memory, seconds = limits(max(read, loaded))
     families = {name: known for name, known in checked.components.items() if known.is_family}
     pins = {f"{need.snapshot.repo}@{need.snapshot.commit}": need.snapshot for need in needs}
-    own = asked.bundle.repository
+    own = request.bundle.repository
     if own:
         pins[f"{own.repo}@{own.commit}"] = own
     commits = {text: each.commit for text, each in pins.items()}
@@ -172,11 +172,11 @@ def _request(
             if source.kind == "hf" and source.value == each.repo:
                 commits[str(HubId(source.value, source.revision))] = each.commit
     return {
-        "path": str(asked.bundle.path),
+        "path": str(request.bundle.path),
         "repository": f"{own.repo}@{own.commit}" if own else None,
-        "variant": asked.variant or asked.bundle.variant,
-        "sources": {name: str(folder) for name, folder in asked.sources.items()},
-        "precision": dict(asked.precision),
+        "variant": request.variant or request.bundle.variant,
+        "sources": {name: str(folder) for name, folder in request.sources.items()},
+        "precision": dict(request.precision),
         "backends": {name: known.backend for name, known in families.items()},
         "placements": {
             name: profile.placement(name, checked.components[name].cls.placement_keys).given
@@ -190,10 +190,10 @@ def _request(
 
 
 def _note(checked: Checked, needs: list[RequiredFile]) -> Path:
-    """Return what stands for the very files, and for who reads them."""
-    said = [version("bundle-composer"), str(checked.manifest.variant)]
-    said += sorted(f"{','.join(need.components)} {need.file.digest}" for need in needs)
-    said += sorted(f"{name} {known.cls.name}" for name, known in checked.components.items())
-    digest = hashlib.sha256("\n".join(said).encode())
+    """Return the path of the note for these files and the components that read them."""
+    parts = [version("bundle-composer"), str(checked.manifest.variant)]
+    parts += sorted(f"{','.join(need.components)} {need.file.digest}" for need in needs)
+    parts += sorted(f"{name} {known.cls.name}" for name, known in checked.components.items())
+    digest = hashlib.sha256("\n".join(parts).encode())
     digest.update(checked.manifest.path.read_bytes())
     return settings.notes() / "probed" / digest.hexdigest()

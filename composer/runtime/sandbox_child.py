@@ -28,25 +28,25 @@ def child() -> int:
     out = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)  # what libraries print is no answer
 
-    def tell(**said: Any) -> None:
-        out.write(json.dumps(said) + "\n")
+    def send(**message: Any) -> None:
+        out.write(json.dumps(message) + "\n")
         out.flush()
 
     limit_process(request["memory"], request["seconds"])
     try:
-        _load(request, tell)
+        _load(request, send)
     except MemoryError:
         return MEMORY_GONE
     except ComposerError as error:
         if any(sign in str(error) for sign in NO_MEMORY):
             return MEMORY_GONE
-        tell(problems=[problem.packed() for problem in error.problems])
+        send(problems=[problem.packed() for problem in error.problems])
         return error.exit_code
-    tell(done=True)
+    send(done=True)
     return 0
 
 
-def _load(request: Mapping[str, Any], tell: Any) -> None:
+def _load(request: Mapping[str, Any], send: Any) -> None:
     hub, own = Hub(), request["repository"]
     for text, commit in request["commits"].items():
         hub.pin(parse_id(text), commit)
@@ -68,7 +68,7 @@ def _load(request: Mapping[str, Any], tell: Any) -> None:
         return workers.setdefault(backend, Worker(registry.backend(backend)))
 
     for name in request["components"]:
-        tell(loading=name)
+        send(loading=name)
         load_components(checked, [name], Profile(components=placed), worker)
 
 

@@ -1,4 +1,4 @@
-"""Run a task piece by piece where its audio is long, and put the answers together."""
+"""Run a task on the pieces of long audio, and join the results."""
 
 from __future__ import annotations
 
@@ -32,13 +32,13 @@ class Piece:
 
     @property
     def notes(self) -> tuple[str, ...]:
-        """Return what is to be said of its audio."""
+        """Return the notes on its audio."""
         found = (value.notes for value in self.values.values() if isinstance(value, Audio))
         return tuple(note for notes in found for note in notes)
 
 
 def split(plan: Plan, values: Mapping[str, Any]) -> list[Piece]:
-    """Return the values of each piece: one set where nothing is split, or nothing is long.
+    """Return the values of each piece: a single one if nothing is split, or nothing is long.
 
     Audio is resampled whole, at the rate that its consumers want, and then cut where it is quietest
     near the limit. Every sample is in one piece; each channel that is asked for is cut by itself.
@@ -71,7 +71,7 @@ def _pieces(plan: Plan, values: Mapping[str, Any]) -> list[Piece]:
 
 
 def _require_joinable(plan: Plan, name: str) -> None:
-    """Refuse each channel where an output has no end to end."""
+    """Refuse one run per channel if an output cannot be joined."""
     for output, value in plan.graph.outputs.items():
         port = plan.graph.values[value].port
         if port and port.kind != "text" and (port.kind != "tensor" or len(port.dims) != 1):
@@ -121,23 +121,23 @@ def run_pieces(
     if len(runs) == 1:
         return replace((yield from runs[0].result(stream)), notes=notes)
     results: list[Result] = []
-    last: Piece | None = None  # the last that said something
+    last: Piece | None = None  # the last with text
     for piece, run in zip(pieces, runs, strict=True):
-        before = _between(last, piece) if last else ""
-        results.append((yield from _after(before, run.result(stream))))
-        if _said(results[-1]):
+        before = _separator(last, piece) if last else ""
+        results.append((yield from _with_prefix(before, run.result(stream))))
+        if _has_text(results[-1]):
             last = piece
         if results[-1].finish_reason == "cancelled":
             break
-    return replace(_together(pieces, results), notes=notes)
+    return replace(_join_results(pieces, results), notes=notes)
 
 
-def _between(last: Piece, piece: Piece) -> str:
+def _separator(last: Piece, piece: Piece) -> str:
     return piece.join if piece.channel == last.channel else BETWEEN_CHANNELS
 
 
-def _after(before: str, run: Generator[Token, Any, Result]) -> Generator[Token, Any, Result]:
-    """Pass on a piece's tokens, what joins it to the others before its first text."""
+def _with_prefix(before: str, run: Generator[Token, Any, Result]) -> Generator[Token, Any, Result]:
+    """Pass on a piece's tokens, with the separator before its first text."""
     enough = None
     while True:
         try:
@@ -153,7 +153,7 @@ def _after(before: str, run: Generator[Token, Any, Result]) -> Generator[Token, 
         before = "" if token.text else before
 
 
-def _together(pieces: Sequence[Piece], results: Sequence[Result]) -> Result:
+def _join_results(pieces: Sequence[Piece], results: Sequence[Result]) -> Result:
     """Join texts, leaving out empty ones, and put other outputs end to end."""
     outputs: dict[str, Any] = {}
     for name, value in results[0].outputs.items():
@@ -177,12 +177,12 @@ def _together(pieces: Sequence[Piece], results: Sequence[Result]) -> Result:
 
 def _joined(pieces: Sequence[Piece], texts: Sequence[str]) -> str:
     found, last = "", None
-    for piece, text in zip(pieces, texts, strict=False):  # fewer where a run was left
+    for piece, text in zip(pieces, texts, strict=False):  # fewer if a run was cancelled
         if text:
-            found += (_between(last, piece) if last else "") + text
+            found += (_separator(last, piece) if last else "") + text
             last = piece
     return found
 
 
-def _said(result: Result) -> bool:
+def _has_text(result: Result) -> bool:
     return any(isinstance(value, str) and value for value in result.outputs.values())

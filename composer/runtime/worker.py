@@ -1,4 +1,4 @@
-"""Keep each thread-bound backend on a thread of its own, and call others where they stand."""
+"""Run the calls of a backend on its own thread if it needs one, others on the caller's."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ class Worker:
             raise ComposerError(_closed())
 
     def iterate(self, stream: Generator[Any, Any, Any]) -> Generator[Any, Any, Any]:
-        """Pass on what a generator yields and is sent, stepping it on the backend's thread."""
+        """Step a generator on the backend's thread, passing on what it yields and is sent."""
         sent = None
         try:
             while True:
@@ -61,7 +61,7 @@ class Worker:
     def drain(self, stream: Generator[Any, None, Answer]) -> Answer:
         """Run a generator to its end on the backend's thread and return what it returned.
 
-        It is left at its next step when the worker is closed meanwhile.
+        It stops at its next step if the worker is closed.
         """
         answer: Answer = self.call(self._drain, stream)
         return answer
@@ -76,7 +76,7 @@ class Worker:
         raise ComposerError(_closed())
 
     def close(self) -> None:
-        """End the thread, after the step that it is at."""
+        """End the thread after its current step."""
         self._ended.set()
         if self._pool is not None:
             self._pool.shutdown()
