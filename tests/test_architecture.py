@@ -2,6 +2,8 @@
 
 import ast
 import re
+import subprocess
+import sys
 from graphlib import CycleError, TopologicalSorter
 
 import pytest
@@ -128,3 +130,12 @@ def test_a_name_of_a_backend_would_be_seen(tmp_path):
         assert any(A_BACKEND.search(text) for _, text in words_of(tmp_path / "a.py")), code
     (tmp_path / "a.py").write_text("def f():\n    'The kind mlx.lm.'\n    # onnx\n")
     assert not any(A_BACKEND.search(text) for _, text in words_of(tmp_path / "a.py"))
+
+
+def test_the_command_line_starts_without_what_only_verbs_need():
+    program = "import sys, composer.cli.app; print(*sys.modules)"
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=True
+    )
+    loaded = {name.partition(".")[0] for name in done.stdout.split()}
+    assert loaded & {*HEAVY, "numpy", "pydantic", "yaml"} == set()
