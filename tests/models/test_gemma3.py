@@ -1,10 +1,12 @@
 """Gemma 3's text decoder, one file, on three backends against transformers, beyond its window."""
 
+import json
 from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 from transformers import Gemma3ForCausalLM, Gemma3TextConfig
 
 from composer.components.models import gemma3
@@ -177,3 +179,18 @@ def test_what_it_would_not_compute_is_refused(tmp_path, changes, message):
     messages = error_text(save(build(), tmp_path / "lm", **changes))
     assert message in messages
     assert messages.startswith("repo/lm/config.json:")
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_the_text_part_of_a_model_for_images_is_read(tmp_path, plain, backend):
+    folder, logits = plain
+    whole = tmp_path / "whole"
+    whole.mkdir()
+    config = json.loads((folder / "config.json").read_text())
+    nested = {"model_type": "gemma3", "text_config": config, "vision_config": {}}
+    (whole / "config.json").write_text(json.dumps(nested, indent=1))
+    tensors = load_file(folder / "model.safetensors")
+    tensors = {f"language_model.{name}": value for name, value in tensors.items()}
+    tensors["vision_tower.weight"] = torch.zeros(3)
+    save_file(tensors, whole / "model.safetensors", metadata={"format": "pt"})
+    assert away(Model(whole, backend, prefix="language_model").logits(IDS), logits) < CLOSE
