@@ -64,8 +64,9 @@ def compare(
 
 def as_dump(given: Dump | AnyBundle) -> Dump | AnyBundle:
     """Return the dump that a path names, and anything else as it is."""
-    is_path = isinstance(given, str | Path) and str(given).endswith(SUFFIX)
-    return read_dump(Path(given)) if is_path else given  # type: ignore[arg-type]
+    if isinstance(given, str | Path) and str(given).endswith(SUFFIX):
+        return read_dump(Path(given))
+    return given
 
 
 def make_gate(tolerance: float | None, any_float: bool) -> Gate:

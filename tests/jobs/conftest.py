@@ -22,3 +22,10 @@ def clips():
     entries = [json.loads(line) for line in path.read_text("utf-8").splitlines()]
     texts = {entry.get("audio") or entry["audio_filepath"]: entry["text"] for entry in entries}
     return {str(MINI / "clips" / name): texts[name] for name in ("digits-01.flac", "dates-05.flac")}
+
+
+@pytest.fixture
+def own(tmp_path):
+    """Make a bundle of one's own from the miniature; return its folder."""
+    composer.create(tmp_path / "my-asr")
+    return tmp_path / "my-asr"
