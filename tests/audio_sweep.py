@@ -56,10 +56,10 @@ def outcome(container: str, codec: str) -> str | None:
         audio = read_audio(data)
     except ComposerError as error:
         return error.problems[0].message.removeprefix("this is no audio that can be read, but ")
-    wanted = decoded(data, audio.rate)
-    if abs(audio.frames - len(wanted)) <= DELAY:
+    expected = decoded(data, audio.rate)
+    if abs(audio.frames - len(expected)) <= DELAY:
         return "whole"
-    return f"WRONG: {audio.frames} frames, and ffmpeg decodes {len(wanted)}"
+    return f"WRONG: {audio.frames} frames, and ffmpeg decodes {len(expected)}"
 
 
 @cache

@@ -15,9 +15,9 @@ INSTALL = ".venv/bin/python -m pip install --no-deps -e ."
 def pytest_configure():
     """Stop where entry points were changed since the package was installed: all would fail."""
     written = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["entry-points"]
-    wanted = {(group, name, value) for group in written for name, value in written[group].items()}
+    expected = {(group, name, value) for group in written for name, value in written[group].items()}
     found = {(e.group, e.name, e.value) for e in distribution("bundle-composer").entry_points}
-    if missing := sorted(name for _, name, _ in wanted - found):
+    if missing := sorted(name for _, name, _ in expected - found):
         pytest.exit(f"{', '.join(missing)}: entry points are new; run {INSTALL}", 3)
 
 

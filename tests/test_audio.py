@@ -338,8 +338,10 @@ def test_resampling_keeps_a_tone_and_drops_what_does_not_fit():
     low = np.sin(2 * np.pi * 440 * seconds).astype(np.float32) * 0.5
     high = np.sin(2 * np.pi * 11_000 * seconds).astype(np.float32) * 0.5
     middle = slice(1000, -1000)
-    want = 0.5 * np.sin(2 * np.pi * 440 * np.arange(16_000) / 16_000)
-    assert np.abs(read_audio((low, 48_000)).resample(16_000).samples - want)[middle].max() < 1e-4
+    expected = 0.5 * np.sin(2 * np.pi * 440 * np.arange(16_000) / 16_000)
+    assert (
+        np.abs(read_audio((low, 48_000)).resample(16_000).samples - expected)[middle].max() < 1e-4
+    )
     assert np.abs(read_audio((high, 48_000)).resample(16_000).samples)[middle].max() < 1e-4
 
 
@@ -370,10 +372,10 @@ def test_equals_the_loading_of_librosa(rate, tmp_path):
         stereo = np.stack([TONE, np.roll(TONE, 99)], axis=1)
         path = tmp_path / "clip.wav"
         path.write_bytes(encoded(stereo, rate=rate, subtype="FLOAT"))
-        want, _ = librosa.load(path, sr=RATE, mono=True)
+        expected, _ = librosa.load(path, sr=RATE, mono=True)
     found = read_audio(path).resample(RATE)
-    assert found.samples.shape == want.shape
-    assert np.array_equal(found.samples, want)
+    assert found.samples.shape == expected.shape
+    assert np.array_equal(found.samples, expected)
 
 
 @pytest.mark.parametrize("spike", [1e4, 1e30, -1e30])

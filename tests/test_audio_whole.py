@@ -38,17 +38,17 @@ def made(*options, seconds=4):
     return ffmpeg(encoded(clip.astype(np.float32)), *options)
 
 
-def alike(samples, wanted, shift=1500):
+def alike(samples, expected, shift=1500):
     """Tell whether two decoders gave the same sound: equal up to rounding at one delay."""
     for delay in range(-shift, shift + 1):
         ours = samples[max(0, delay) :]
-        theirs = wanted[max(0, -delay) :]
+        theirs = expected[max(0, -delay) :]
         count = min(len(ours), len(theirs))
         if (
             abs(ours[5000] - theirs[5000]) < 1e-3
             and np.abs(ours[:count] - theirs[:count]).max() < 5e-3
         ):
-            return count > len(wanted) - shift
+            return count > len(expected) - shift
     return False
 
 
@@ -58,11 +58,11 @@ VBR = ("-c:a", "libmp3lame", "-q:a", "5", "-write_xing", "0", "-id3v2_version", 
 
 def test_a_vbr_mp3_without_xing_is_read_to_its_end():
     data = (CASES / "vbr-no-xing.mp3").read_bytes()
-    wanted = decoded(data)
+    expected = decoded(data)
     samples = read_audio(data).samples
-    assert len(wanted) == 87_552
-    assert len(samples) == len(wanted) - DELAY
-    assert alike(samples, wanted)
+    assert len(expected) == 87_552
+    assert len(samples) == len(expected) - DELAY
+    assert alike(samples, expected)
 
 
 @pytest.mark.parametrize("rate", ["44100", "16000", "8000"])
@@ -126,9 +126,9 @@ def test_chained_ogg_is_read_to_the_last_link():
     starts = [at for at in range(len(data)) if data[at : at + 4] == b"OggS" and data[at + 5] & 2]
     assert len(starts) > 1
     links = [data[a:b] for a, b in zip(starts, [*starts[1:], len(data)], strict=True)]
-    wanted = np.concatenate([decoded(link) for link in links])
+    expected = np.concatenate([decoded(link) for link in links])
     samples = read_audio(data).samples
-    assert abs(len(samples) - len(wanted)) <= 64 * len(links)
+    assert abs(len(samples) - len(expected)) <= 64 * len(links)
     assert samples[-1000:] == pytest.approx(
         decoded(links[-1])[: len(read_audio(links[-1]).samples)][-1000:], abs=2e-3
     )

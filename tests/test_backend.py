@@ -9,17 +9,17 @@ from composer.formats.quantization import Scheme
 
 def test_every_bfloat16_is_widened_as_torch_does():
     bits = np.arange(2**16, dtype=np.uint16)
-    wanted = torch.from_numpy(bits.view(np.int16)).view(torch.bfloat16).float().numpy()
+    expected = torch.from_numpy(bits.view(np.int16)).view(torch.bfloat16).float().numpy()
     found = widen(bits, "bf16")
     assert found.dtype == np.float32
-    np.testing.assert_array_equal(found.view(np.uint32), wanted.view(np.uint32))
+    np.testing.assert_array_equal(found.view(np.uint32), expected.view(np.uint32))
     assert not np.array_equal(found, bits.view(np.float16).astype(np.float32), equal_nan=True)
 
 
 def test_float16_is_widened_exactly():
     every = np.arange(2**16, dtype=np.uint16).view(np.float16)
-    wanted = torch.from_numpy(every.copy()).float().numpy()
-    np.testing.assert_array_equal(widen(every, "f16"), wanted)
+    expected = torch.from_numpy(every.copy()).float().numpy()
+    np.testing.assert_array_equal(widen(every, "f16"), expected)
 
 
 def test_how_many_codes_a_row_has():

@@ -80,14 +80,14 @@ def test_the_layout_of_gemma_4(size, variant, tmp_path):
     assert {problem.code for problem in found.problems} <= TOLD
     facts = found.bundle.components["decoder"].facts
     dims = {symbol: bound.value for symbol, bound in facts.dims.items()}
-    wanted = releases.SIZES[size]
-    assert dims["D"] == wanted.hidden
-    if wanted.per_layer:
+    expected = releases.SIZES[size]
+    assert dims["D"] == expected.hidden
+    if expected.per_layer:
         speech = found.bundle.components["speech"].facts
         assert {symbol: bound.value for symbol, bound in speech.dims.items()} == {
-            "M": 128, "D": wanted.hidden,
+            "M": 128, "D": expected.hidden,
         }  # fmt: skip
-    assert dims.get("L") == (wanted.layers if wanted.per_layer else None)
+    assert dims.get("L") == (expected.layers if expected.per_layer else None)
 
 
 def test_a_layout_that_differs_is_refused(tmp_path):

@@ -167,9 +167,9 @@ def test_how_often_a_formula_of_milliseconds_is_off_by_one():
     lengths = np.arange(100, 30_001)
     frames = (lengths * RATE // 1000 - config.frame // 2 - 1) // config.hop + 1
     rows = (frames + 3) // 4  # two convolutions of stride 2
-    wanted = (lengths + 39) // 40
-    assert set(np.unique(wanted - rows)) == {0, 1}
-    assert np.mean(wanted != rows) == pytest.approx(0.25, abs=5e-4)
+    expected = (lengths + 39) // 40
+    assert set(np.unique(expected - rows)) == {0, 1}
+    assert np.mean(expected != rows) == pytest.approx(0.25, abs=5e-4)
     extract = features.load(composer.Spec("features", config), None, None)
     for ms in (100, 101, 119, 4000, 29_990):
         audio = composer.read_audio((noise(30)[0][: ms * RATE // 1000], RATE))

@@ -165,9 +165,9 @@ def features():
 
 def test_features_of_several_layers_are_wired_like_anything_else(tmp_path):
     assert messages(tmp_path) == []
-    wanted = forward(rows(), plain(), AT, features())
+    expected = forward(rows(), plain(), AT, features())
     last = answer(tmp_path, taps=["answer.last"]).taps["answer.last"]
-    np.testing.assert_allclose(last, wanted, atol=1e-5)
+    np.testing.assert_allclose(last, expected, atol=1e-5)
     for wrong in (
         forward(rows(), plain(), AT, features()[::-1]),
         forward(rows(), plain(), AT, features() * 0),

@@ -129,10 +129,10 @@ def test_log_mel_is_whisper_s() -> None:
     transformers = pytest.importorskip("transformers")
     wave = np.random.default_rng(0).standard_normal(30000, dtype=np.float32) * np.float32(0.1)
     extractor = transformers.WhisperFeatureExtractor(feature_size=80)
-    want = extractor(wave, sampling_rate=16000, padding="longest", return_tensors="np")
+    expected = extractor(wave, sampling_rate=16000, padding="longest", return_tensors="np")
     found = features.log_mel(wave, 80)
     assert found.shape == (80, 187)
-    np.testing.assert_allclose(found, want.input_features[0], atol=2e-5)
+    np.testing.assert_allclose(found, expected.input_features[0], atol=2e-5)
 
 
 def test_word_ends_fill_in_what_the_synthesizer_joins() -> None:

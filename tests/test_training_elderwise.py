@@ -41,14 +41,14 @@ def test_mels_and_their_floor_are_meralion_s() -> None:
     noise = np.random.default_rng(0).standard_normal(30001, dtype=np.float32)
     wave = noise * np.float32(0.1) + np.float32(0.02)
     extractor = WhisperFeatureExtractor(feature_size=80, chunk_length=9)
-    want = extractor(
+    expected = extractor(
         wave, sampling_rate=16000, padding="max_length", do_normalize=True, return_tensors="np"
     ).input_features[0]
     found = mels.log_mel(wave)
-    assert want.shape == (80, 900)
+    assert expected.shape == (80, 900)
     assert found.shape == (80, 190)
-    np.testing.assert_allclose(found, want[:, :190], atol=1e-4)
-    np.testing.assert_allclose(mels.floor(found), want[:, 190:], atol=1e-4)
+    np.testing.assert_allclose(found, expected[:, :190], atol=1e-4)
+    np.testing.assert_allclose(mels.floor(found), expected[:, 190:], atol=1e-4)
     plain = extractor(wave, sampling_rate=16000, padding="max_length", return_tensors="np")
     assert np.abs(found - plain.input_features[0][:, :190]).max() > 0.1
 
@@ -232,8 +232,8 @@ def test_rows_on_disk_are_the_encoder_s(recorded: Path, tokenizer: bpe.Tokenizer
     entries, stored, _ = mels.read(recorded / "mels" / "0")
     found = rows.read(recorded / "rows" / "0")
     assert found.shape == (len(entries), encoder.ROWS, encoder.SPEECH.text_hidden)
-    want = speaker(rows.windows(entries[:2], stored))
-    np.testing.assert_allclose(found[:2], want, atol=3e-3)
+    expected = speaker(rows.windows(entries[:2], stored))
+    np.testing.assert_allclose(found[:2], expected, atol=3e-3)
     folders = [(recorded / "mels" / "0", recorded / "rows" / "0")]
     batch = next(train_speech.Batches(folders, tokenizer, 4).stream(0))
     replies = [

@@ -57,7 +57,7 @@ def composer(python, *arguments, cwd):
 
 def test_the_wheel_holds_everything_and_nothing_else(wheel):
     names = set(zipfile.ZipFile(wheel).namelist())
-    for wanted in (
+    for expected in (
         "composer/py.typed",
         "composer/components/audio/mel_filters.safetensors",
         "composer/schemas/bundle-1.schema.json",
@@ -66,7 +66,7 @@ def test_the_wheel_holds_everything_and_nothing_else(wheel):
         "composer/bundles/mega-asr-mini/bundle.yaml",
         "composer/bundles/mega-asr-mini/onnx/audio_encoder_fp32.onnx",
     ):
-        assert wanted in names
+        assert expected in names
     installed = {"composer": "composer", "components": "composer/components"}
     for folder, at in installed.items():
         for module in (ROOT / folder).rglob("*.py"):

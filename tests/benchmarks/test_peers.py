@@ -139,16 +139,16 @@ MODEL = models.Model("small", Path("bundle"), "default", Path("weights"), (1,), 
 def test_what_cannot_be_timed_is_told(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    want = [1, 2, 3]
+    expected = [1, 2, 3]
     peers = {
         "other": Fake("other", [1, 9, 3]),
         "short": Fake("short", [1]),
-        "later": Fake("later", want, [1, 2]),
+        "later": Fake("later", expected, [1, 2]),
     }
     monkeypatch.setattr(table, "start_peer", lambda name: peers[name])
-    ours = Fake("composer", want)
+    ours = Fake("composer", expected)
     for name in peers:
-        table.compare_peer(name, ours, MODEL, {"tokens": 3}, want, 2)  # type: ignore[arg-type]
+        table.compare_peer(name, ours, MODEL, {"tokens": 3}, expected, 2)  # type: ignore[arg-type]
     assert capsys.readouterr().out.splitlines() == [
         "   other: other ids after 1 of 3: not timed",
         "   short: other ids after 1 of 3: not timed",
@@ -157,7 +157,7 @@ def test_what_cannot_be_timed_is_told(
     assert all(peer.closed for peer in peers.values())
     monkeypatch.undo()
     monkeypatch.setattr(table, "python_of", lambda name: None)
-    table.compare_peer("absent", ours, MODEL, {"tokens": 3}, want, 2)  # type: ignore[arg-type]
+    table.compare_peer("absent", ours, MODEL, {"tokens": 3}, expected, 2)  # type: ignore[arg-type]
     shown = "   absent: not installed: benchmarks/peers/setup absent\n"
     assert capsys.readouterr().out == shown
 

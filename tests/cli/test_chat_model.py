@@ -77,12 +77,12 @@ def test_a_kept_cache_changes_no_answer(piped, tiny, monkeypatch):
 
     monkeypatch.setattr(MlxDecoder, "prefill", counted)
     lines = "hi\nwho\n<turn|>\n"
-    code, anew, err = piped(tiny, lines, "--set", "answer.reuse_cache=false")
-    assert (code, len(anew.splitlines())) == (0, 3), err
+    code, new_process, err = piped(tiny, lines, "--set", "answer.reuse_cache=false")
+    assert (code, len(new_process.splitlines())) == (0, 3), err
     whole = list(read)
     read.clear()
-    assert piped(tiny, lines)[:2] == (0, anew)
-    assert len(set(anew.splitlines())) == 3
+    assert piped(tiny, lines)[:2] == (0, new_process)
+    assert len(set(new_process.splitlines())) == 3
     assert read[0] == whole[0]
     assert all(new < old / 2 for new, old in zip(read[1:], whole[1:], strict=True))
     gc.collect()

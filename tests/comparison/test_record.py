@@ -17,7 +17,7 @@ def test_what_modules_of_torch_give_is_kept():
     kept.hook(model, "out", "T O")
     kept.keep("x", torch.ones(5, 4), "T I")
     with torch.no_grad():
-        want = model(torch.ones(1, 5, 4))
+        expected = model(torch.ones(1, 5, 4))
     hook.remove()
     dump = kept.dump()
     assert list(dump.stages) == ["x", "hidden", "out"]
@@ -25,7 +25,7 @@ def test_what_modules_of_torch_give_is_kept():
     assert dump.about["versions"] == {
         name: version(name) for name in ("numpy", "torch", "transformers") if name in sys.modules
     }
-    np.testing.assert_array_equal(dump.stages["out"].value, want[0].numpy())
+    np.testing.assert_array_equal(dump.stages["out"].value, expected[0].numpy())
     assert dump.stages["hidden"].axes == ("T", "D")
 
 

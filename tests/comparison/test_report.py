@@ -72,17 +72,17 @@ def test_nothing_compared_is_no_success():
 
 
 def test_measures_are_what_they_say():
-    want = random(0, 5, 4)
-    have = want * 2
-    found = measure(have, want)
+    expected = random(0, 5, 4)
+    have = expected * 2
+    found = measure(have, expected)
     assert found.l2 == pytest.approx(1)
     assert found.gain == pytest.approx(1)
     assert found.angle == pytest.approx(0, abs=1e-12)
-    turned = want.copy()
-    turned[2] = [-want[2, 1], want[2, 0], -want[2, 3], want[2, 2]]
-    assert measure(turned, want).angle == pytest.approx(1)
-    assert measure(turned, want).gain == pytest.approx(0, abs=1e-12)
-    silent = want.copy()
+    turned = expected.copy()
+    turned[2] = [-expected[2, 1], expected[2, 0], -expected[2, 3], expected[2, 2]]
+    assert measure(turned, expected).angle == pytest.approx(1)
+    assert measure(turned, expected).gain == pytest.approx(0, abs=1e-12)
+    silent = expected.copy()
     silent[1] = 0
     loud = silent.copy()
     loud[1] = 1e-3
@@ -91,24 +91,24 @@ def test_measures_are_what_they_say():
 
 @pytest.mark.parametrize("size", [1e-200, 1e-30, 1e30, 1e200])
 def test_measures_hang_on_no_unit(size):
-    want = random(0, 5, 4).astype(np.float64)
-    have = want + 0.1 * random(1, 5, 4)
-    plain, scaled = measure(have, want), measure(have * size, want * size)
+    expected = random(0, 5, 4).astype(np.float64)
+    have = expected + 0.1 * random(1, 5, 4)
+    plain, scaled = measure(have, expected), measure(have * size, expected * size)
     for name in ("l2", "peak", "gain", "angle"):
         assert getattr(scaled, name) == pytest.approx(getattr(plain, name), rel=1e-9)
 
 
 def test_a_gain_beyond_floats_is_a_fault():
-    want = np.full((2, 3), 1e-200)
-    assert not compare(want * 1e300 * 1e90, want).ok
+    expected = np.full((2, 3), 1e-200)
+    assert not compare(expected * 1e300 * 1e90, expected).ok
 
 
 def test_a_row_lies_along_the_named_axis():
-    want = random(0, 4, 6)
-    have = want.copy()
+    expected = random(0, 4, 6)
+    have = expected.copy()
     have[:, 2] *= -1
-    assert measure(have, want, 0).angle == pytest.approx(2)
-    assert measure(have, want, 1).angle < 2
+    assert measure(have, expected, 0).angle == pytest.approx(2)
+    assert measure(have, expected, 1).angle < 2
 
 
 def test_a_reference_of_zeros_is_held_absolutely():

@@ -39,9 +39,9 @@ def rows(count, width, seed=0):
     return np.random.default_rng(seed).standard_normal((count, width))
 
 
-def faults(have, want, axes=("N", "D"), along=-1, floor=None, **gate):
+def faults(have, expected, axes=("N", "D"), along=-1, floor=None, **gate):
     """Return the gates that fail, through a verdict on a stage."""
-    made = [Stage(each, "f64", axes, along, floor) for each in (have, want)]
+    made = [Stage(each, "f64", axes, along, floor) for each in (have, expected)]
     return [fault.split()[0] for fault in Gate(**gate).verdict(*made).faults]
 
 
@@ -49,44 +49,44 @@ def faults(have, want, axes=("N", "D"), along=-1, floor=None, **gate):
 
 
 def test_one_number_that_is_off_is_seen_by_its_peak():
-    want = rows(1, 1_000_000)
-    have = want.copy()
+    expected = rows(1, 1_000_000)
+    have = expected.copy()
     have[0, 77] += 5e-3
-    assert faults(have, want) == ["peak"]
+    assert faults(have, expected) == ["peak"]
 
 
 def test_one_faint_row_that_is_turned_round_is_seen_by_its_angle():
-    want = rows(10_000, 4)
-    want[123] *= 1e-5
-    have = want.copy()
+    expected = rows(10_000, 4)
+    expected[123] *= 1e-5
+    have = expected.copy()
     have[123] *= -1
-    assert faults(have, want) == ["angle"]
+    assert faults(have, expected) == ["angle"]
     # And only along the axis that is named: across rows it is next to nothing.
-    assert faults(have.T, want.T, ("D", "N"), 0) == ["angle"]
-    assert faults(have.T, want.T, ("D", "N"), 1) == []
+    assert faults(have.T, expected.T, ("D", "N"), 0) == ["angle"]
+    assert faults(have.T, expected.T, ("D", "N"), 1) == []
 
 
 def test_sound_where_the_reference_is_silent_is_seen_by_its_zeros():
-    want = rows(10_000, 4)
-    want[5] = 0
-    have = want.copy()
+    expected = rows(10_000, 4)
+    expected[5] = 0
+    have = expected.copy()
     have[5, 2] = 5e-4
-    assert faults(have, want) == ["zero"]
+    assert faults(have, expected) == ["zero"]
 
 
 def test_a_gain_within_the_noise_of_its_numbers_is_seen_by_its_gain():
-    want = rows(1000, 8)
+    expected = rows(1000, 8)
     noise = Measures(l2=1e-2, peak=1.0, gain=1e-6, angle=1e-2)
-    assert faults(want * 1.003, want, floor=noise) == ["gain"]
+    assert faults(expected * 1.003, expected, floor=noise) == ["gain"]
 
 
 def test_a_floor_allows_four_times_its_noise():
     assert FLOOR_FACTOR == 4
-    want, noise = rows(100, 64), rows(100, 64, 1)
-    noise *= np.linalg.norm(want) / np.linalg.norm(noise)
+    expected, noise = rows(100, 64), rows(100, 64, 1)
+    noise *= np.linalg.norm(expected) / np.linalg.norm(noise)
     measured = Measures(l2=1e-3, peak=1.0, gain=1.0, angle=1.0)
-    assert faults(want + 3.9e-3 * noise, want, floor=measured) == []
-    assert faults(want + 4.1e-3 * noise, want, floor=measured) == ["l2"]
+    assert faults(expected + 3.9e-3 * noise, expected, floor=measured) == []
+    assert faults(expected + 4.1e-3 * noise, expected, floor=measured) == ["l2"]
 
 
 def test_a_relative_error_says_what_each_gate_allows():
@@ -96,15 +96,15 @@ def test_a_relative_error_says_what_each_gate_allows():
 
 
 def test_no_noise_lets_zeros_pass():
-    want = rows(50, 8)
+    expected = rows(50, 8)
     noise = Measures(l2=1e9, peak=1e9, gain=1e9, angle=1e9, zero=1e9)
-    assert {"l2", "gain"} <= set(faults(np.zeros_like(want), want, floor=noise))
+    assert {"l2", "gain"} <= set(faults(np.zeros_like(expected), expected, floor=noise))
 
 
 def test_the_same_bytes_pass_without_any_tolerance():
-    want = rows(500, 7)
-    assert faults(want.copy(), want, tolerance=Tolerance.scaled(0)) == []
-    assert faults(np.nextafter(want, 9), want, tolerance=Tolerance.scaled(0)) != []
+    expected = rows(500, 7)
+    assert faults(expected.copy(), expected, tolerance=Tolerance.scaled(0)) == []
+    assert faults(np.nextafter(expected, 9), expected, tolerance=Tolerance.scaled(0)) != []
 
 
 def test_long_texts_are_shown_where_they_part():

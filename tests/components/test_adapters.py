@@ -104,10 +104,10 @@ def ids(lm, *on, count=12):
 def test_it_computes_what_mlx_lm_computes(home, bits, adapter):
     model = "lm4" if bits else "lm"
     lm = load(home, model, **{adapter: None})
-    want = direct(reference(home, model, adapter))
-    assert np.array_equal(logits(lm, adapter), want)
-    assert far(logits(lm), want) > 0.1
-    assert far(logits(load(home, model, **{adapter: 0.25}), adapter), want) > 0.1
+    expected = direct(reference(home, model, adapter))
+    assert np.array_equal(logits(lm, adapter), expected)
+    assert far(logits(lm), expected) > 0.1
+    assert far(logits(load(home, model, **{adapter: 0.25}), adapter), expected) > 0.1
 
 
 @pytest.mark.parametrize("precision", ["bfloat16", "float16"])
@@ -119,8 +119,8 @@ def test_float32_adapters_on_a_narrower_base(home, precision):
     model.load_weights(base, strict=False)
     lm.adapters.switch(["speech"])
     assert lm.model(mx.array(IDS)[None]).dtype == getattr(mx, precision)
-    want = np.array(model(mx.array(IDS)[None])[0].astype(mx.float32))
-    assert np.array_equal(logits(lm, "speech"), want)
+    expected = np.array(model(mx.array(IDS)[None])[0].astype(mx.float32))
+    assert np.array_equal(logits(lm, "speech"), expected)
 
 
 @pytest.fixture(scope="module")
@@ -163,11 +163,11 @@ def test_it_computes_what_peft_computes(torch_folder, changes, prefix, scale):
             if isinstance(module, torch.nn.Linear) and name != "lm_head"
         ]
         assert len(hooks) == LAYERS * len(MODULES)
-        want = model(torch.tensor(IDS)[None]).logits[0].numpy()
+        expected = model(torch.tensor(IDS)[None]).logits[0].numpy()
         for hook in hooks:
             hook.remove()
-    assert far(logits(lm, "peft"), want) < 2e-4
-    assert far(logits(lm), want) > 0.1
+    assert far(logits(lm, "peft"), expected) < 2e-4
+    assert far(logits(lm), expected) > 0.1
 
 
 def test_a_transposed_matrix_is_noticed(torch_folder):
@@ -182,9 +182,9 @@ def test_a_transposed_matrix_is_noticed(torch_folder):
     write_adapter(home / "right", weights, config)
     write_adapter(home / "torch_ordered", torch_ordered, config)
     lm = load(home, right=None, torch_ordered=None)
-    want = direct(reference(home, adapter="right"))
-    assert np.array_equal(logits(lm, "right"), want)
-    assert far(logits(lm, "torch_ordered"), want) > 0.1
+    expected = direct(reference(home, adapter="right"))
+    assert np.array_equal(logits(lm, "right"), expected)
+    assert far(logits(lm, "torch_ordered"), expected) > 0.1
 
 
 def fused(home, folder, *adapters):

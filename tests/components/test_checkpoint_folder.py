@@ -61,10 +61,10 @@ def test_the_hint_of_an_ambiguous_folder_can_be_followed(kind, folder):
         "repo/lm: S432 has 2 safetensors files and no index: a.safetensors, b.safetensors\n"
         "    hint: write the path of the file to use"
     )
-    wanted = greedy_of_torch(torch_model(tied=False))
+    expected = greedy_of_torch(torch_model(tied=False))
     other = greedy_of_torch(torch_model(tied=False, initializer_range=0.3))
-    assert wanted != other
-    assert continued(load(kind, folder, "a.safetensors")[0]) == wanted
+    assert expected != other
+    assert continued(load(kind, folder, "a.safetensors")[0]) == expected
     assert continued(load(kind, folder, "b.safetensors")[0]) == other
 
 

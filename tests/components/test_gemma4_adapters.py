@@ -49,8 +49,8 @@ def asked(home, precision=None, **scales):
 
 
 def load(home, precision=None, **scales):
-    wanted = asked(home, precision, **scales)
-    return Gemma4.load(wanted, Gemma4.facts(wanted, Headers()), Placement())
+    expected = asked(home, precision, **scales)
+    return Gemma4.load(expected, Gemma4.facts(expected, Headers()), Placement())
 
 
 def logits(lm, *on):

@@ -82,8 +82,8 @@ def test_mapped_rows_are_those_of_a_loaded_table(home, model, dtype, precision):
     assert str(rows.dtype) == f"mlx.core.{precision or dtype}"
     np.testing.assert_array_equal(f32(rows), f32(loaded.per_layer(mx.array(IDS))))
     table = model.model.embed_tokens_per_layer.weight.detach().to(getattr(torch, dtype))
-    wanted = table[torch.tensor(IDS)].float().numpy() * 4  # the square root of 16
-    np.testing.assert_array_equal(f32(rows), wanted.reshape(len(IDS), 6, 16))
+    expected = table[torch.tensor(IDS)].float().numpy() * 4  # the square root of 16
+    np.testing.assert_array_equal(f32(rows), expected.reshape(len(IDS), 6, 16))
     np.testing.assert_array_equal(logits(map_rows), logits(loaded))
 
 
@@ -94,11 +94,11 @@ def test_quantized_rows_are_those_of_mlx_lm(quantized, bits):
     folder = quantized(bits)
     theirs, _ = load_model(folder)
     inner = theirs.model
-    wanted = inner.embed_tokens_per_layer(mx.array(IDS)) * inner.embed_tokens_per_layer_scale
+    expected = inner.embed_tokens_per_layer(mx.array(IDS)) * inner.embed_tokens_per_layer_scale
     map_rows, loaded = (load(folder, tables=each) for each in ("mapped", "loaded"))
     for lm in (map_rows, loaded):
         np.testing.assert_array_equal(
-            f32(lm.per_layer(mx.array(IDS))).reshape(len(IDS), -1), f32(wanted)
+            f32(lm.per_layer(mx.array(IDS))).reshape(len(IDS), -1), f32(expected)
         )
     np.testing.assert_array_equal(logits(map_rows), logits(loaded))
     direct = f32(theirs(mx.array(IDS)[None])[0])

@@ -55,8 +55,8 @@ def features(component, samples):
     return mel, mask
 
 
-def matches(found, want, tolerance):
-    return found.shape == want.shape and bool(np.abs(found - want).max() <= tolerance)
+def matches(found, expected, tolerance):
+    return found.shape == expected.shape and bool(np.abs(found - expected).max() <= tolerance)
 
 
 def definition(samples, mels=128, *, frames=None, log=np.log10, filters=None, keep_last=False):
@@ -102,7 +102,7 @@ def whisper():
 @pytest.mark.parametrize("signal", [voice, tone])
 @pytest.mark.parametrize("frames", [*LENGTHS, 960_000])
 def test_equals_qwen3_asr(qwen, signal, frames):
-    want = qwen(
+    expected = qwen(
         signal(frames),
         sampling_rate=RATE,
         padding=True,
@@ -110,8 +110,8 @@ def test_equals_qwen3_asr(qwen, signal, frames):
         return_tensors="np",
     )
     mel, mask = features(made(**QWEN), signal(frames))
-    assert matches(mel, want["input_features"][0], TORCH)
-    assert np.array_equal(mask, want["attention_mask"][0].astype(bool))
+    assert matches(mel, expected["input_features"][0], TORCH)
+    assert np.array_equal(mask, expected["attention_mask"][0].astype(bool))
     assert mel.shape[1] % 100 == 0
     assert not mel[:, ~mask].any()
     assert mask.sum() == max(frames, 8000) // 160
@@ -121,7 +121,7 @@ def test_equals_qwen3_asr(qwen, signal, frames):
 @pytest.mark.parametrize("frames", [*LENGTHS, 480_000])
 @pytest.mark.parametrize("rules", [WHISPER, MERALION], ids=["whisper", "meralion"])
 def test_equals_whisper_and_meralion(whisper, rules, signal, frames):
-    want = whisper[rules["mels"]](
+    expected = whisper[rules["mels"]](
         signal(frames),
         sampling_rate=RATE,
         return_attention_mask=True,
@@ -130,8 +130,8 @@ def test_equals_whisper_and_meralion(whisper, rules, signal, frames):
     )
     mel, mask = features(made(**rules), signal(frames))
     assert mel.shape == (rules["mels"], 3000)
-    assert matches(mel, want["input_features"][0], TORCH)
-    assert np.array_equal(mask, want["attention_mask"][0].astype(bool))
+    assert matches(mel, expected["input_features"][0], TORCH)
+    assert np.array_equal(mask, expected["attention_mask"][0].astype(bool))
     assert mask.sum() == -(-frames // 160)
 
 
@@ -139,8 +139,8 @@ def test_equals_whisper_and_meralion(whisper, rules, signal, frames):
 @pytest.mark.parametrize("frames", [400, 30_000, 160_000])
 def test_equals_the_extractor_without_torch(whisper, signal, frames):
     samples = signal(frames)
-    want = whisper[128]._np_extract_fbank_features(samples[None], "cpu")[0]
-    assert matches(features(made(mels=128), samples)[0], want, NUMPY)
+    expected = whisper[128]._np_extract_fbank_features(samples[None], "cpu")[0]
+    assert matches(features(made(mels=128), samples)[0], expected, NUMPY)
 
 
 @pytest.mark.parametrize("mels", [40, 80, 128])
@@ -174,8 +174,8 @@ def test_what_is_nearly_right_does_not_pass():
         "waveform normalised": definition((samples - samples.mean()) / samples.std()),
         "mels upside down": good[::-1],
     }
-    for slip, want in slips.items():
-        assert not matches(mel, want, TORCH), slip
+    for slip, expected in slips.items():
+        assert not matches(mel, expected, TORCH), slip
     normal, _ = features(made(mels=128, normalize=True), samples)
     assert matches(normal, slips["waveform normalised"], 5e-6)
 
@@ -259,9 +259,9 @@ def test_slices_are_clips_of_their_own(whisper, frames, normalize):
     samples = voice(frames) * np.linspace(0.01, 1, frames, dtype=np.float32)
     rules = {**MERALION, "normalize": normalize, "pad": {"seconds": 3, "slices": 3}}
     mel, mask = features(made(**rules), samples)
-    want, marks = sliced(whisper[128], samples, 3, do_normalize=normalize)
+    expected, marks = sliced(whisper[128], samples, 3, do_normalize=normalize)
     assert mel.shape == (128, 300 * -(-frames // 48_000))
-    assert matches(mel, want, TORCH)
+    assert matches(mel, expected, TORCH)
     assert np.array_equal(mask, marks)
     if frames > 48_001:
         alone, _ = features(made(**rules), samples[48_000:])
@@ -272,9 +272,9 @@ def test_what_is_nearly_sliced_does_not_pass(whisper):
     samples = voice(70_123) * np.linspace(0.01, 1, 70_123, dtype=np.float32)
     rules = {**MERALION, "pad": {"seconds": 3, "slices": 3}}
     mel, _ = features(made(**rules), samples)
-    want, _ = sliced(whisper[128], samples, 3, do_normalize=True)
+    expected, _ = sliced(whisper[128], samples, 3, do_normalize=True)
     whole = {**rules, "pad": {"seconds": 6}}
-    assert matches(mel, want, TORCH)
+    assert matches(mel, expected, TORCH)
     slips = {
         "a slice missing": mel[:, :300],
         "slices swapped": np.roll(mel, 300, axis=1),
@@ -283,7 +283,7 @@ def test_what_is_nearly_sliced_does_not_pass(whisper):
         "the end first": features(made(**rules), np.roll(samples, 70_123 - 48_000))[0],
     }
     for slip, found in slips.items():
-        assert not matches(found, want, TORCH), slip
+        assert not matches(found, expected, TORCH), slip
 
 
 def test_more_than_the_slices_is_refused_not_cut():
@@ -302,11 +302,11 @@ def test_silence_beside_sound_gives_numbers(whisper, normalize):
     rules = {**MERALION, "normalize": normalize, "pad": {"seconds": 3, "slices": 3}}
     for level in (0.0, 0.1):  # silence, and a constant
         samples = np.concatenate([voice(48_000), np.full(50_000, level, np.float32)])
-        want, _ = sliced(whisper[128], samples, 3, do_normalize=normalize)
+        expected, _ = sliced(whisper[128], samples, 3, do_normalize=normalize)
         mel, _ = features(made(**rules), samples)
         assert np.isfinite(mel).all()
         if level == 0.0:
-            assert matches(mel, want, TORCH)
+            assert matches(mel, expected, TORCH)
             assert matches(mel[:, 300:], np.full((128, 600), -1.5), NUMPY)
 
 

@@ -66,8 +66,8 @@ def test_scatter_is_that_of_numpy(dtype):
     kept = np.array(BACKEND.to_numpy(given))
     out = operators.scatter(given, AT, BACKEND.from_numpy(values, dtype))
     assert BACKEND.dtype(out) == dtype
-    wanted = scatter.function(kept, AT, BACKEND.to_numpy(BACKEND.from_numpy(values, dtype)))
-    np.testing.assert_array_equal(BACKEND.to_numpy(out), wanted)
+    expected = scatter.function(kept, AT, BACKEND.to_numpy(BACKEND.from_numpy(values, dtype)))
+    np.testing.assert_array_equal(BACKEND.to_numpy(out), expected)
     np.testing.assert_array_equal(BACKEND.to_numpy(given), kept)
 
 

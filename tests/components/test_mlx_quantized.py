@@ -80,14 +80,14 @@ def test_a_microscaled_folder_is_what_its_format_says(tmp_path, mode, tied):
     model = torch_model(tied=tied)
     folder = convert(model, tmp_path / "lm", *MODES[mode], mode)
     lm = load(folder, "float32")
-    wanted = torch_of(model, folder, mode)
+    expected = torch_of(model, folder, mode)
     embeds = lm.embed(torch_ids())
     with torch.no_grad():
-        logits = wanted(torch.tensor(IDS)[None]).logits[0].numpy()
-        rows = wanted.model.embed_tokens.weight[IDS].numpy()
+        logits = expected(torch.tensor(IDS)[None]).logits[0].numpy()
+        rows = expected.model.embed_tokens.weight[IDS].numpy()
     np.testing.assert_array_equal(f32(embeds), rows)
     np.testing.assert_allclose(f32(lm.logits(embeds)), logits, atol=2e-4)
-    assert greedy(lm, embeds) == greedy_of_torch(wanted)
+    assert greedy(lm, embeds) == greedy_of_torch(expected)
 
 
 @pytest.mark.parametrize("precision", [None, "float32", "float16", "bfloat16"])
@@ -111,8 +111,8 @@ def test_mixed_recipes_are_read_as_they_are_written(tmp_path, recipe):
     lm = load(folder, "float32")
     bits = {module.bits for _, module in lm.model.named_modules() if "scales" in module}
     assert bits == {int(digit) for digit in recipe[6:].split("_")}
-    wanted = dequantized(model, lm)
-    assert greedy(lm, lm.embed(torch_ids())) == greedy_of_torch(wanted)
+    expected = dequantized(model, lm)
+    assert greedy(lm, lm.embed(torch_ids())) == greedy_of_torch(expected)
 
 
 def test_a_key_of_a_scheme_that_nothing_reads_is_refused(tmp_path):

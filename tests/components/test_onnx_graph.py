@@ -69,9 +69,9 @@ def at(tmp_path):
     return tmp_path / "onnx" / "encoder.onnx"
 
 
-def close(found: np.ndarray, wanted: np.ndarray) -> None:
-    assert found.shape == wanted.shape
-    np.testing.assert_allclose(found, wanted, atol=2e-6)
+def close(found: np.ndarray, expected: np.ndarray) -> None:
+    assert found.shape == expected.shape
+    np.testing.assert_allclose(found, expected, atol=2e-6)
 
 
 # Ports
@@ -345,10 +345,10 @@ def test_masks_are_filled_from_the_true_length(at, dtype, unit, valid):
     assert set(ports(path, **config)[0]) == {"input_features"}
     found = load(path, **config)(input_features=mel(7))
     filled = np.pad(mel(7), ((0, 0), (0, 23)), constant_values=0.0 if unit == "frame" else 9.0)
-    wanted = encode(filled)
+    expected = encode(filled)
     if unit == "row":
-        wanted[4:] = 0
-    close(found, wanted)
+        expected[4:] = 0
+    close(found, expected)
 
 
 def test_a_mask_without_its_knob_is_a_port(at):
@@ -820,6 +820,6 @@ def test_an_encoder_exported_by_torch(at):
         padded = np.pad(x, ((0, 0), (0, -frames % 100)))
         with torch.no_grad():
             marks = torch.ones(1, padded.shape[1])
-            wanted = stem(torch.from_numpy(padded)[None], marks)[0].numpy()
+            expected = stem(torch.from_numpy(padded)[None], marks)[0].numpy()
         rows = 13 * (frames // 100) + -(-(frames % 100) // 8)
-        np.testing.assert_allclose(graph(input_features=x), wanted[:rows], atol=1e-5)
+        np.testing.assert_allclose(graph(input_features=x), expected[:rows], atol=1e-5)

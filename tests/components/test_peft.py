@@ -46,18 +46,18 @@ def write(model, folder, **changes):
                 value.normal_(0, 0.1)
             elif "magnitude" in name:
                 value.mul_(torch.empty_like(value).uniform_(0.8, 1.3))
-        wanted = adapted(torch.tensor(IDS)[None]).logits[0].numpy()
+        expected = adapted(torch.tensor(IDS)[None]).logits[0].numpy()
     adapted.save_pretrained(folder)
-    return wanted
+    return expected
 
 
 @pytest.mark.parametrize("name", CONFIGS)
 def test_it_computes_what_peft_computes(torch_folder, name):
     model, home = torch_folder
-    wanted = write(model, home / "written", **CONFIGS[name])
+    expected = write(model, home / "written", **CONFIGS[name])
     lm = load(home, written=None)
-    assert far(logits(lm, "written"), wanted) < 2e-4
-    assert far(logits(lm), wanted) > 0.1
+    assert far(logits(lm, "written"), expected) < 2e-4
+    assert far(logits(lm), expected) > 0.1
     before = logits(lm)
     for _ in range(3):
         logits(lm, "written")
@@ -67,7 +67,7 @@ def test_it_computes_what_peft_computes(torch_folder, name):
 @pytest.mark.parametrize("name", ["ranks", "alphas", "both, rslora"])
 def test_a_pattern_that_is_not_read_would_be_seen(torch_folder, name):
     model, home = torch_folder
-    wanted = write(model, home / "written", **CONFIGS[name])
+    expected = write(model, home / "written", **CONFIGS[name])
     config = home / "written" / "adapter_config.json"
     text = config.read_text()
     lm = load(home, written=None)
@@ -75,7 +75,7 @@ def test_a_pattern_that_is_not_read_would_be_seen(torch_folder, name):
     assert len({update.scale for update in facts.values()}) > 1
     for path, update in facts.items():
         facts[path] = update._replace(scale=2.0)
-    assert far(logits(lm, "written"), wanted) > 1e-2
+    assert far(logits(lm, "written"), expected) > 1e-2
     assert config.read_text() == text
 
 
@@ -100,9 +100,9 @@ def test_dora_of_mlx_lm(home, tmp_path):
     write_adapter(home / "dora", weights, mlx_lm_config() | {"fine_tune_type": "dora"})
     for model in ("lm", "lm4"):
         lm = load(home, model, dora=None, style=None)
-        wanted = direct(reference(home, model, "dora"))
-        assert far(logits(lm, "dora"), wanted) < 2e-4
-        assert far(logits(lm), wanted) > 0.1
+        expected = direct(reference(home, model, "dora"))
+        assert far(logits(lm, "dora"), expected) < 2e-4
+        assert far(logits(lm), expected) > 0.1
         assert ids(lm, "style") == ids(load(home, model, style=None), "style")
     with pytest.raises(ComposerError) as caught:
         logits(lm, "dora", "style")

@@ -116,10 +116,10 @@ def test_logits_over_a_kept_cache_are_those_without(lm):
     lm.read.clear()
     kept = np.array(keeper.prefill(prompt).logits)
     assert lm.read[0] in (2, 3)  # the last token of an answer that was cut is new
-    anew = np.array(keeper.decoder.prefill(prompt).logits)
-    np.testing.assert_allclose(kept, anew, atol=2e-5)
+    new_process = np.array(keeper.decoder.prefill(prompt).logits)
+    np.testing.assert_allclose(kept, new_process, atol=2e-5)
     shifted = prompt_of(lm, [*ids[1:], 5, 6])
-    assert np.abs(np.array(keeper.decoder.prefill(shifted).logits) - anew).max() > 1e-2
+    assert np.abs(np.array(keeper.decoder.prefill(shifted).logits) - new_process).max() > 1e-2
 
 
 def test_a_conversation_that_turns_back_is_trimmed_or_begins_anew(lm):

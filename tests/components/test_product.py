@@ -31,9 +31,9 @@ def theirs(x):
     return torch.from_numpy(np.array(x.astype(mx.float32)))
 
 
-def close(found, want, tolerance=1e-5):
+def close(found, expected, tolerance=1e-5):
     assert found.dtype == mx.float32
-    np.testing.assert_allclose(np.array(found), want.numpy(), atol=tolerance, rtol=1e-5)
+    np.testing.assert_allclose(np.array(found), expected.numpy(), atol=tolerance, rtol=1e-5)
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
@@ -55,24 +55,28 @@ def test_convolutions(way, dtype, stride, padding):
     functional = torch.nn.functional
     x, weight = draw(20, 6, dtype=dtype), draw(4, 3, 6, dtype=dtype)
     found = product.convolve(x, weight, stride=stride, padding=padding)
-    want = functional.conv1d(
+    expected = functional.conv1d(
         theirs(x).T[None], theirs(weight).movedim(-1, 1), None, stride, padding
     )
-    close(found, want[0].T)
+    close(found, expected[0].T)
     x, weight = draw(11, 8, 3, dtype=dtype), draw(4, 3, 3, 3, dtype=dtype)
     found = product.convolve(x, weight, stride=stride, padding=padding)
     image = theirs(x).movedim(-1, 0)[None]
-    want = functional.conv2d(image, theirs(weight).movedim(-1, 1), None, stride, padding)
-    close(found, want[0].movedim(0, -1))
+    expected = functional.conv2d(image, theirs(weight).movedim(-1, 1), None, stride, padding)
+    close(found, expected[0].movedim(0, -1))
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_attention(way, dtype):
     q, k, v = (draw(3, 9, 4, dtype=dtype) * scale for scale in (1, 2, 3))
-    want = torch.softmax(0.5 * theirs(q) @ theirs(k).mT, -1) @ theirs(v)
-    close(product.attention(q, k, v, 0.5), want)
+    expected = torch.softmax(0.5 * theirs(q) @ theirs(k).mT, -1) @ theirs(v)
+    close(product.attention(q, k, v, 0.5), expected)
     own = mx.fast.scaled_dot_product_attention(q[None], k[None], v[None], scale=0.5)[0]
-    close(own.astype(mx.float32), want, {"float32": 1e-5, "float16": 1e-2, "bfloat16": 1e-1}[dtype])
+    close(
+        own.astype(mx.float32),
+        expected,
+        {"float32": 1e-5, "float16": 1e-2, "bfloat16": 1e-1}[dtype],
+    )
 
 
 def test_attention_to_large_logits_stays_finite():

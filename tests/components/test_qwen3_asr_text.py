@@ -61,8 +61,8 @@ def test_splits_the_answer(answer, text, language):
     ],
 )
 def test_agrees_with_transformers_where_the_two_packages_agree(answer):
-    want = processing._parse_single_output(answer)
-    assert read(answer) == (want["transcription"], want["language"] or "")
+    expected = processing._parse_single_output(answer)
+    assert read(answer) == (expected["transcription"], expected["language"] or "")
 
 
 def test_a_forced_language_leaves_the_answer_whole():
@@ -90,7 +90,7 @@ def test_knows_the_languages_of_transformers():
 
 
 @pytest.mark.parametrize(
-    ("text", "want"),
+    ("text", "expected"),
     [
         ("a" * 20, "a" * 20),
         ("a" * 21, "a"),
@@ -105,9 +105,9 @@ def test_knows_the_languages_of_transformers():
         ("abcdefghijklmnopqrst" * 25, "abcdefghijklmnopqrst"),
     ],
 )
-def test_cuts_repetitions_where_transformers_does(text, want):
-    assert processing._detect_and_fix_repetitions(text) == want
-    assert cut_repetitions(text, 20) == want
+def test_cuts_repetitions_where_transformers_does(text, expected):
+    assert processing._detect_and_fix_repetitions(text) == expected
+    assert cut_repetitions(text, 20) == expected
 
 
 pieces = st.lists(

@@ -57,13 +57,13 @@ def definition(samples, mels=128, *, square=False, before=160, floor=1e-3, filte
 def test_equals_gemma_4(frames):
     for signal in (voice, tone, np.zeros):
         samples = signal(frames).astype(np.float32)
-        want, padding = theirs(samples)
+        expected, padding = theirs(samples)
         mel = features(made(), samples)
         assert mel.shape == ((frames - 1) // 160, 128)
-        assert matches(mel, want, CLOSE), signal
+        assert matches(mel, expected, CLOSE), signal
         assert not padding.any()
-    want, _ = theirs(voice(frames), double=False)  # as it is, without the float64 of above
-    assert matches(features(made(), voice(frames)), want, SINGLE)
+    expected, _ = theirs(voice(frames), double=False)  # as it is, without the float64 of above
+    assert matches(features(made(), voice(frames)), expected, SINGLE)
 
 
 @pytest.mark.parametrize("frames", [161, 16_001, 30_000])
@@ -75,9 +75,9 @@ def test_equals_the_definition(frames):
 
 def test_an_older_preprocessor_has_other_frames():
     samples = voice(20_000)
-    want, _ = theirs(samples, frame_length_ms=32.0)
-    assert matches(features(made(frame=512), samples), want, CLOSE)
-    assert not matches(features(made(), samples)[: len(want)], want, 0.1)
+    expected, _ = theirs(samples, frame_length_ms=32.0)
+    assert matches(features(made(frame=512), samples), expected, CLOSE)
+    assert not matches(features(made(), samples)[: len(expected)], expected, 0.1)
 
 
 def test_what_is_nearly_right_does_not_pass():
@@ -96,8 +96,8 @@ def test_what_is_nearly_right_does_not_pass():
         "another gain": definition(samples * 1.001),
         "mels upside down": good[:, ::-1],
     }
-    for slip, want in slips.items():
-        assert not matches(mel, want, SINGLE), slip
+    for slip, expected in slips.items():
+        assert not matches(mel, expected, SINGLE), slip
 
 
 def test_a_block_ends_without_a_seam(monkeypatch):

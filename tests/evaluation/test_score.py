@@ -13,10 +13,10 @@ WORDS = st.lists(st.sampled_from("a b c dd".split()), max_size=6).map(" ".join)
 def distance(reference, found):
     """Count the edits between two sequences, the plain way."""
     row = list(range(len(found) + 1))
-    for i, want in enumerate(reference, 1):
+    for i, expected in enumerate(reference, 1):
         previous, row = row, [i]
         for j, have in enumerate(found, 1):
-            row.append(min(previous[j] + 1, row[-1] + 1, previous[j - 1] + (want != have)))
+            row.append(min(previous[j] + 1, row[-1] + 1, previous[j - 1] + (expected != have)))
     return row[-1]
 
 

@@ -65,10 +65,10 @@ def test_the_repetition_penalty_is_that_of_transformers(penalty):
     for seed in range(40):
         logits = np.random.default_rng(seed).normal(0, 1, 12).astype(np.float32)
         past = torch.tensor([ids], dtype=torch.long)
-        wanted = process(past, torch.tensor(logits)[None].clone())[0].numpy() if ids else logits
-        np.testing.assert_allclose(sampler.penalized(logits), wanted, rtol=1e-6)
+        expected = process(past, torch.tensor(logits)[None].clone())[0].numpy() if ids else logits
+        np.testing.assert_allclose(sampler.penalized(logits), expected, rtol=1e-6)
         ids.append(sampler.choose(logits))
-        assert ids[-1] == int(np.argmax(wanted))
+        assert ids[-1] == int(np.argmax(expected))
     plain = [int(np.argmax(np.random.default_rng(seed).normal(0, 1, 12))) for seed in range(40)]
     assert ids != plain
 
@@ -84,9 +84,9 @@ def test_presence_counts_once_and_frequency_each_time():
 
 def test_a_log_probability_is_that_of_the_models_own_logits():
     logits = np.random.default_rng(0).normal(0, 30, 1000).astype(np.float32)
-    wanted = torch.log_softmax(torch.tensor(logits, dtype=torch.float64), -1).numpy()
+    expected = torch.log_softmax(torch.tensor(logits, dtype=torch.float64), -1).numpy()
     found = [log_probability(logits, token) for token in range(1000)]
-    np.testing.assert_allclose(found, wanted, rtol=1e-12)
+    np.testing.assert_allclose(found, expected, rtol=1e-12)
 
 
 def test_top_p_before_top_k_would_be_another_distribution():

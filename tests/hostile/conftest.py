@@ -6,9 +6,9 @@ import pytest
 
 from tests.cli.conftest import cli
 from tests.formats.conftest import repo
-from tests.sources.conftest import anew, hub, hub_home
+from tests.sources.conftest import hub, hub_home
 
-__all__ = ["anew", "cli", "hub", "hub_home", "repo"]
+__all__ = ["cli", "hub", "hub_home", "new_process", "repo"]
 
 BUDGET = 60.0  # seconds, on a machine that does much else
 

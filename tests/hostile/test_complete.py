@@ -32,5 +32,5 @@ def named():
 
 @pytest.mark.parametrize(("group", "count"), CASES.items())
 def test_every_case_is_named(group, count):
-    wanted = {f"{group}{number}" for number in range(1, count + 1)}
-    assert wanted - named() - NOT_HERE.keys() == set()
+    expected = {f"{group}{number}" for number in range(1, count + 1)}
+    assert expected - named() - NOT_HERE.keys() == set()

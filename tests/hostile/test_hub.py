@@ -165,7 +165,7 @@ def test_trouble_that_passes(hub, cli, hub_home, faults):
     assert kept(hub_home)[Path(WEIGHTS).name] == FILES[WEIGHTS]
 
 
-def test_a25_a26_a27_gated_missing_and_no_such_revision(hub, pull, anew):
+def test_a25_a26_a27_gated_missing_and_no_such_revision(hub, pull, new_process):
     gated, private = Repository(FILES, gated="auto"), Repository(FILES, private=True)
     hub({"ann/tiny": FILES, "ann/gated": gated, "ann/private": private})
     messages = pull(4, "ann/gated")
@@ -214,7 +214,7 @@ def test_names_that_could_harm_are_refused(hub, pull, hub_home, name):
     assert kept(hub_home) == {}
 
 
-def test_a43_names_that_differ_in_their_normal_form(hub, pull, cli, anew):
+def test_a43_names_that_differ_in_their_normal_form(hub, pull, cli, new_process):
     one, two = "\u00e9.json", "e\u0301.json"
     row = {"type": "file", "size": 3, "oid": "1" * 40}
     repository = Repository(FILES)
@@ -223,7 +223,7 @@ def test_a43_names_that_differ_in_their_normal_form(hub, pull, cli, anew):
     assert cli("check", "ann/tiny")[0] == 0, "one name beyond ASCII is fine"
     repository.push({**FILES, "more.txt": b"another commit"})
     repository.forged.append({**row, "path": two})
-    anew()
+    new_process()
     assert "which some systems treat as one name" in pull(3)
     assert mirror.sent
 
@@ -283,7 +283,7 @@ def test_a51_a52_revisions(hub, pull, revision, hub_home):
 
 
 @pytest.mark.parametrize("ref", ["main", "v1"], ids=["A53 a branch", "A54 a tag"])
-def test_what_a_name_points_to_moves(hub, cli, hub_home, anew, tmp_path, ref):
+def test_what_a_name_points_to_moves(hub, cli, hub_home, new_process, tmp_path, ref):
     """A locked bundle keeps its commit, and is refused where that is gone."""
     repository = Repository()
     old = repository.push(FILES, ref=ref)
@@ -295,38 +295,38 @@ def test_what_a_name_points_to_moves(hub, cli, hub_home, anew, tmp_path, ref):
     assert cli("lock", folder)[0] == 0
     moved = {**FILES, WEIGHTS: save({"0.weight": BIG + 1})}
     new = repository.push(moved, ref=ref)
-    anew()
+    new_process()
     assert cli("pull", folder)[0] == 0
     assert kept(hub_home)[Path(WEIGHTS).name] == FILES[WEIGHTS]
 
     shutil.rmtree(hub_home)
     repository.commits = {new: repository.commits[new]}
-    anew()
+    new_process()
     code, _, err = cli("pull", folder)
     assert code in (3, 4)
     assert "S492 " in err
     assert kept(hub_home) == {}
 
     repository.commits[old] = repository.commits[new]
-    anew()
+    new_process()
     code, _, err = cli("pull", folder)
     assert code == 3
     assert f"{WEIGHTS}" in err
     assert kept(hub_home) == {}
 
 
-def test_a55_a56_offline(hub, cli, pull, anew, hub_home):
+def test_a55_a56_offline(hub, cli, pull, new_process, hub_home):
     mirror = hub({"ann/tiny": FILES})
     assert cli("check", "ann/tiny")[0] == 0
-    anew(offline=True)
+    new_process(offline=True)
     mirror.requests.clear()
     messages = pull(4)
     assert "S499 " in messages
     assert WEIGHTS in messages
     os.environ.pop("HF_HUB_OFFLINE")
-    anew()
+    new_process()
     assert cli("pull", "ann/tiny")[0] == 0
-    anew(offline=True)
+    new_process(offline=True)
     mirror.requests.clear()
     assert cli("pull", "ann/tiny")[0] == 0
     assert mirror.requests == []
@@ -374,11 +374,13 @@ def test_a57_four_processes_are_one_download(hub, hub_home):
     assert kept(hub_home)[Path(WEIGHTS).name] == FILES[WEIGHTS]
 
 
-def test_a58_a_cache_that_cannot_be_written_is_still_read(hub, cli, hub_home, anew, monkeypatch):
+def test_a58_a_cache_that_cannot_be_written_is_still_read(
+    hub, cli, hub_home, new_process, monkeypatch
+):
     """Permissions mean nothing to root, so writing itself fails here."""
     hub({"ann/tiny": FILES})
     assert cli("pull", "ann/tiny")[0] == 0
-    anew()
+    new_process()
 
     def denied(self, *_, **__):
         raise PermissionError(13, "Permission denied", str(self))

@@ -259,12 +259,12 @@ def test_a_graph_that_is_not_locked_runs_in_a_child_and_gives_the_same(tmp_path)
     with composer.load(folder) as isolated, composer.load(folder, trust=True) as here:
         graphs = [each._components.by_name["encoder"].session.graph for each in (isolated, here)]
         assert [type(graph).__name__ for graph in graphs] == ["IsolatedGraph", "LocalGraph"]
-        wanted = here.run(x=values).outputs["y"]
-        np.testing.assert_array_equal(isolated.run(x=values).outputs["y"], wanted)
+        expected = here.run(x=values).outputs["y"]
+        np.testing.assert_array_equal(isolated.run(x=values).outputs["y"], expected)
         graphs[0].child.process.kill()
         with pytest.raises(composer.ComposerError, match="its process ended"):
             isolated.run(x=values)
-        np.testing.assert_array_equal(isolated.run(x=values).outputs["y"], wanted)
+        np.testing.assert_array_equal(isolated.run(x=values).outputs["y"], expected)
         process = graphs[0].child.process
     del graphs
     gc.collect()

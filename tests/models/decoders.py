@@ -111,7 +111,7 @@ def their_greedy(model, ids, count=COUNT):
     return ids[-count:]
 
 
-def away(found, wanted):
+def away(found, expected):
     """Return the largest difference, as a part of the largest number."""
-    assert found.shape == wanted.shape
-    return np.abs(found - wanted).max() / np.abs(wanted).max()
+    assert found.shape == expected.shape
+    return np.abs(found - expected).max() / np.abs(expected).max()

@@ -39,7 +39,7 @@ def forward(v, settings, x):
     return v.chosen(context + rows)
 
 
-def wanted(weights, how):
+def expected(weights, how):
     """Compute the same in torch, all rows at once."""
     q, k, v = (X @ weights[f"{AT}.{name}_proj.weight"].T for name in "qkv")
     heads = (how.num_heads, how.num_kv_heads, how.num_kv_heads)
@@ -73,7 +73,7 @@ def case(request, tmp_path_factory):
                   attention_bias=False)  # fmt: skip
     folder = save(model, tmp_path_factory.mktemp("models") / "lm")
     weights = {name: value.detach().numpy() for name, value in model.state_dict().items()}
-    return request.param, folder, how, wanted(weights, how)
+    return request.param, folder, how, expected(weights, how)
 
 
 @pytest.mark.parametrize("backend", BACKENDS)

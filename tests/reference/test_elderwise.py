@@ -146,9 +146,9 @@ def test_the_adapter_changes_the_answer_and_leaves_no_trace(elderwise: Any) -> N
     assert adapted["ids"].tolist() != plain["ids"].tolist()
     assert plain["ids"].tolist() == again["ids"].tolist()
     np.testing.assert_array_equal(plain["scores"], again["scores"])
-    want = elderwise.dump(make_clip(0.7), audio(0.7), adapted=False).stages
-    assert plain["ids"].tolist() == want["answer.ids"].value.tolist()
-    np.testing.assert_allclose(plain["scores"], want["scores"].value, atol=2e-4)
+    expected = elderwise.dump(make_clip(0.7), audio(0.7), adapted=False).stages
+    assert plain["ids"].tolist() == expected["answer.ids"].value.tolist()
+    np.testing.assert_allclose(plain["scores"], expected["scores"].value, atol=2e-4)
 
 
 def test_the_command_says_the_same(elderwise: Any, tmp_path: Any, capsys: Any) -> None:

@@ -61,80 +61,80 @@ def pair(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pair]:
     torch.set_num_threads(threads)
 
 
-def same(found: Any, want: Any, atol: float = 0.0) -> None:
+def same(found: Any, expected: Any, atol: float = 0.0) -> None:
     """Demand the same dtype, shape and numbers."""
-    found, want = np.asarray(found), np.asarray(want)
-    assert found.dtype == want.dtype
-    assert found.shape == want.shape
-    np.testing.assert_allclose(found, want, rtol=0, atol=atol)
+    found, expected = np.asarray(found), np.asarray(expected)
+    assert found.dtype == expected.dtype
+    assert found.shape == expected.shape
+    np.testing.assert_allclose(found, expected, rtol=0, atol=atol)
 
 
-def same_features(found: np.ndarray, want: Stages) -> None:
-    same(found, want.features[:, : want.frames], 1e-4)
-    assert not want.features[:, want.frames :].any()
+def same_features(found: np.ndarray, expected: Stages) -> None:
+    same(found, expected.features[:, : expected.frames], 1e-4)
+    assert not expected.features[:, expected.frames :].any()
 
 
-def same_rows(found: np.ndarray, want: Stages) -> None:
-    same(found, want.rows, 1e-4)
+def same_rows(found: np.ndarray, expected: Stages) -> None:
+    same(found, expected.rows, 1e-4)
 
 
-def same_ids(found: np.ndarray, want: Stages) -> None:
-    same(found, want.ids)
+def same_ids(found: np.ndarray, expected: Stages) -> None:
+    same(found, expected.ids)
 
 
-def same_embeds(found: np.ndarray, want: Stages) -> None:
-    same(found, want.embeds, 1e-4)
+def same_embeds(found: np.ndarray, expected: Stages) -> None:
+    same(found, expected.embeds, 1e-4)
 
 
-def same_logits(found: np.ndarray, want: Stages) -> None:
-    same(found, want.logits, 2e-4)
+def same_logits(found: np.ndarray, expected: Stages) -> None:
+    same(found, expected.logits, 2e-4)
 
 
 @pytest.mark.parametrize("language", LANGUAGES)
 @pytest.mark.parametrize("seconds", SECONDS)
 def test_every_stage_is_that_of_transformers(pair: Pair, seconds: float, language: str) -> None:
-    want = pair.want(seconds, language)
+    expected = pair.want(seconds, language)
     got = pair.got(seconds, language=language)
-    same_features(got.taps["mel"], want)
+    same_features(got.taps["mel"], expected)
     same(got.taps["mel"], exact_log_mel(make_clip(seconds)), 1e-5)
-    assert got.taps["mel.mask"].sum() == want.frames
-    same_rows(got.taps["soft"], want)
-    same_ids(got.taps["asked.ids"], want)
-    slots = want.ids == pair.reference.processor.audio_token_id
+    assert got.taps["mel.mask"].sum() == expected.frames
+    same_rows(got.taps["soft"], expected)
+    same_ids(got.taps["asked.ids"], expected)
+    slots = expected.ids == pair.reference.processor.audio_token_id
     same(got.taps["asked.slots"], slots)
-    same_embeds(got.taps["embeds"], want)
-    same(got.taps["embeds"][~slots], want.embeds[~slots])
+    same_embeds(got.taps["embeds"], expected)
+    same(got.taps["embeds"][~slots], expected.embeds[~slots])
     same(got.taps["embeds"][slots], got.taps["soft"])
-    same_logits(got.outputs["logits"], want)
+    same_logits(got.outputs["logits"], expected)
 
 
 @pytest.mark.parametrize("language", LANGUAGES)
 @pytest.mark.parametrize("seconds", SECONDS)
 def test_greedy_ids_are_those_of_transformers(pair: Pair, seconds: float, language: str) -> None:
-    want = pair.want(seconds, language).answer
+    expected = pair.want(seconds, language).answer
     got = pair.got(seconds, task="transcribe", language=language)
-    assert got.outputs["ids"].tolist() == want
-    assert len(set(want)) > 10, "an answer of few tokens would prove little"
+    assert got.outputs["ids"].tolist() == expected
+    assert len(set(expected)) > 10, "an answer of few tokens would prove little"
     assert got.finish_reason == "length"
-    assert got.text == pair.reference.processor.tokenizer.decode(want, skip_special_tokens=True)
+    assert got.text == pair.reference.processor.tokenizer.decode(expected, skip_special_tokens=True)
 
 
 @pytest.mark.parametrize("seconds", [0.35, 3.375, 9.2])
 def test_a_decoder_on_onnx_runtime_gives_the_same(pair: Pair, seconds: float) -> None:
-    want = pair.want(seconds, "English")
+    expected = pair.want(seconds, "English")
     got = pair.got(seconds, "cpu", language="English")
-    same_embeds(got.taps["embeds"], want)
-    same_logits(got.outputs["logits"], want)
+    same_embeds(got.taps["embeds"], expected)
+    same_logits(got.outputs["logits"], expected)
     got = pair.got(seconds, "cpu", task="transcribe", language="English")
-    assert got.outputs["ids"].tolist() == want.answer
+    assert got.outputs["ids"].tolist() == expected.answer
 
 
 def test_context_goes_into_the_system_turn(pair: Pair) -> None:
     context = "the names: Lü, O’Neill 42"
-    want = pair.want(1.0, "German", context)
+    expected = pair.want(1.0, "German", context)
     got = pair.got(1.0, language="German", context=context)
-    same_ids(got.taps["asked.ids"], want)
-    same_logits(got.outputs["logits"], want)
+    same_ids(got.taps["asked.ids"], expected)
+    same_logits(got.outputs["logits"], expected)
 
 
 def test_an_answer_stops_where_it_is_told(pair: Pair) -> None:
@@ -156,13 +156,13 @@ def test_quantized_ids_are_those_of_mlx_lm(pair: Pair, seconds: float) -> None:
         8,
         4,
     }
-    want = pair.want(seconds, "English")
-    slots = want.ids == pair.reference.processor.audio_token_id
+    expected = pair.want(seconds, "English")
+    slots = expected.ids == pair.reference.processor.audio_token_id
     got = pair.got(seconds, "mixed", task="transcribe", language="English")
-    embeds = model.model.embed_tokens(mx.array(want.ids))
+    embeds = model.model.embed_tokens(mx.array(expected.ids))
     embeds[mx.array(np.flatnonzero(slots))] = mx.array(got.taps["soft"]).astype(mx.bfloat16)
     same(got.taps["embeds"], np.array(embeds.astype(mx.float32)))
-    steps = generate_step(mx.array(want.ids), model, input_embeddings=embeds, max_tokens=TOKENS)
+    steps = generate_step(mx.array(expected.ids), model, input_embeddings=embeds, max_tokens=TOKENS)
     assert got.outputs["ids"].tolist() == [token for token, _ in steps]
 
 
@@ -206,17 +206,17 @@ def test_padding_that_is_attended_to_differs(pair: Pair) -> None:
 def test_attention_beyond_eight_seconds_differs(pair: Pair, seconds: float) -> None:
     state = pair.reference.model.state_dict()
 
-    def whole(want: Stages) -> np.ndarray:
-        return encode(state, want.features, want.frames, n_window_infer=10_000)
+    def whole(expected: Stages) -> np.ndarray:
+        return encode(state, expected.features, expected.frames, n_window_infer=10_000)
 
-    want = pair.want(seconds, "")
+    expected = pair.want(seconds, "")
     same_rows(whole(pair.want(8.0, "")), pair.want(8.0, ""))
-    same_rows(encode(state, want.features, want.frames), want)
+    same_rows(encode(state, expected.features, expected.frames), expected)
     with pytest.raises(AssertionError):
-        same_rows(whole(want), want)
-    got = pair.got(seconds, feed={"soft": whole(want)})
+        same_rows(whole(expected), expected)
+    got = pair.got(seconds, feed={"soft": whole(expected)})
     with pytest.raises(AssertionError):
-        same_logits(got.outputs["logits"], want)
+        same_logits(got.outputs["logits"], expected)
 
 
 def test_positions_that_run_on_from_second_to_second_differ(pair: Pair) -> None:
@@ -228,11 +228,11 @@ def test_positions_that_run_on_from_second_to_second_differ(pair: Pair) -> None:
 
 
 def test_a_last_second_filled_with_silence_differs(pair: Pair) -> None:
-    want = pair.want(3.375, "")
-    mel = want.features.copy()
-    mel[:, want.frames :] = mel.min()
+    expected = pair.want(3.375, "")
+    mel = expected.features.copy()
+    mel[:, expected.frames :] = mel.min()
     with pytest.raises(AssertionError):
-        same_rows(encode(pair.reference.model.state_dict(), mel, want.frames), want)
+        same_rows(encode(pair.reference.model.state_dict(), mel, expected.frames), expected)
 
 
 def fed(mel: np.ndarray) -> dict[str, np.ndarray]:
@@ -242,13 +242,13 @@ def fed(mel: np.ndarray) -> dict[str, np.ndarray]:
 
 @pytest.mark.parametrize("seconds", [1.0, 17.5])
 def test_a_frame_too_few_differs(pair: Pair, seconds: float) -> None:
-    want = pair.want(seconds, "")
-    got = pair.got(seconds, feed=fed(want.features[:, : want.frames - 1]))
-    assert got.taps["soft"].shape == want.rows.shape, "the count alone would not tell"
+    expected = pair.want(seconds, "")
+    got = pair.got(seconds, feed=fed(expected.features[:, : expected.frames - 1]))
+    assert got.taps["soft"].shape == expected.rows.shape, "the count alone would not tell"
     with pytest.raises(AssertionError):
-        same_features(got.taps["mel"], want)
+        same_features(got.taps["mel"], expected)
     with pytest.raises(AssertionError):
-        same_rows(got.taps["soft"], want)
+        same_rows(got.taps["soft"], expected)
 
 
 def test_a_mask_of_another_length_is_refused(pair: Pair) -> None:
@@ -258,23 +258,23 @@ def test_a_mask_of_another_length_is_refused(pair: Pair) -> None:
 
 
 def test_the_last_frame_kept_differs(pair: Pair) -> None:
-    want = pair.want(9.2, "")
+    expected = pair.want(9.2, "")
     mel = exact_log_mel(make_clip(9.2), keep_last=True)
-    same_features(mel[:, :-1], want)
+    same_features(mel[:, :-1], expected)
     got = pair.got(9.2, feed=fed(mel))
     with pytest.raises(AssertionError):
-        same_features(got.taps["mel"], want)
+        same_features(got.taps["mel"], expected)
     with pytest.raises(AssertionError):
-        same_rows(got.taps["soft"], want)
+        same_rows(got.taps["soft"], expected)
 
 
 @pytest.mark.parametrize("more", [-1, 1])
 def test_another_number_of_placeholders_is_refused(pair: Pair, more: int) -> None:
-    want = pair.want(1.0, "")
-    slots = want.ids == pair.reference.processor.audio_token_id
+    expected = pair.want(1.0, "")
+    slots = expected.ids == pair.reference.processor.audio_token_id
     at = int(np.argmax(slots))
     ids, marks = [
-        np.delete(a, at) if more < 0 else np.insert(a, at, a[at]) for a in (want.ids, slots)
+        np.delete(a, at) if more < 0 else np.insert(a, at, a[at]) for a in (expected.ids, slots)
     ]
     with pytest.raises(ComposerError) as error_text:
         pair.got(1.0, feed={"asked.ids": ids, "asked.slots": marks})
@@ -284,23 +284,25 @@ def test_another_number_of_placeholders_is_refused(pair: Pair, more: int) -> Non
 
 
 def test_another_language_differs(pair: Pair) -> None:
-    want, got = pair.want(1.0, "English"), pair.got(1.0, language="German")
+    expected, got = pair.want(1.0, "English"), pair.got(1.0, language="German")
     for wrong in (got, pair.got(1.0, language="english"), pair.got(1.0)):
         with pytest.raises(AssertionError):
-            same_ids(wrong.taps["asked.ids"], want)
+            same_ids(wrong.taps["asked.ids"], expected)
     with pytest.raises(AssertionError):
         same_logits(
-            got.outputs["logits"][-1:], Stages(**{**vars(want), "logits": want.logits[-1:]})
+            got.outputs["logits"][-1:], Stages(**{**vars(expected), "logits": expected.logits[-1:]})
         )
 
 
-def wrong_embeds(want: Stages, slots: np.ndarray, words: np.ndarray) -> dict[str, np.ndarray]:
+def wrong_embeds(expected: Stages, slots: np.ndarray, words: np.ndarray) -> dict[str, np.ndarray]:
     """Return embeddings that are wrong in ways that no shape tells."""
-    shifted = want.embeds.copy()
-    shifted[slots] = np.roll(want.rows, 1, axis=0)
+    shifted = expected.embeds.copy()
+    shifted[slots] = np.roll(expected.rows, 1, axis=0)
     return {
-        "the whole scaled": want.embeds * np.float32(128**0.5),
-        "the words scaled": np.where(slots[:, None], want.embeds, want.embeds * np.float32(2)),
+        "the whole scaled": expected.embeds * np.float32(128**0.5),
+        "the words scaled": np.where(
+            slots[:, None], expected.embeds, expected.embeds * np.float32(2)
+        ),
         "rows shifted by one": shifted,
         "the placeholder's own": words,
     }
@@ -311,20 +313,21 @@ def wrong_embeds(want: Stages, slots: np.ndarray, words: np.ndarray) -> dict[str
     ["the whole scaled", "the words scaled", "rows shifted by one", "the placeholder's own"],
 )
 def test_other_embeddings_differ(pair: Pair, wrong: str) -> None:
-    want = pair.want(3.375, "English")
+    expected = pair.want(3.375, "English")
     right = pair.got(3.375, language="English")
     slots = right.taps["asked.slots"]
-    embeds = wrong_embeds(want, slots, right.taps["words"])[wrong]
+    embeds = wrong_embeds(expected, slots, right.taps["words"])[wrong]
     feed = {"embeds": embeds.astype(np.float32)}
     with pytest.raises(AssertionError):
-        same_embeds(feed["embeds"], want)
+        same_embeds(feed["embeds"], expected)
     got = pair.got(3.375, language="English", feed=feed)
     with pytest.raises(AssertionError):
-        same_logits(got.outputs["logits"], want)
+        same_logits(got.outputs["logits"], expected)
     answer = pair.got(3.375, task="transcribe", language="English", feed=feed)
-    assert answer.outputs["ids"].tolist() != want.answer
+    assert answer.outputs["ids"].tolist() != expected.answer
     same_logits(
-        pair.got(3.375, language="English", feed={"embeds": want.embeds}).outputs["logits"], want
+        pair.got(3.375, language="English", feed={"embeds": expected.embeds}).outputs["logits"],
+        expected,
     )
 
 

@@ -45,7 +45,7 @@ def hub(hub_home, monkeypatch):
 
 
 @pytest.fixture
-def anew(monkeypatch):
+def new_process(monkeypatch):
     """Be a new process as far as the Hub is concerned; by `offline`, one without a network."""
 
     def begin(offline=False):

@@ -27,7 +27,7 @@ def test_a_bundle_is_checked_from_its_headers_alone(hub):
     }
 
 
-def test_only_what_is_needed_is_downloaded_and_it_runs(hub, hub_home, anew):
+def test_only_what_is_needed_is_downloaded_and_it_runs(hub, hub_home, new_process):
     mirror = hub({"ann/mini": mini() | {"mlx/other.safetensors": CLIP, "code.py": CLIP}})
     with composer.load("hf:ann/mini", trust=True) as bundle:
         text = bundle.run(audio=str(CLIP)).text
@@ -35,7 +35,7 @@ def test_only_what_is_needed_is_downloaded_and_it_runs(hub, hub_home, anew):
     with composer.load(MINI) as local:
         assert local.run(audio=str(CLIP)).text == text
     assert mirror.requests_of("other.safetensors") == mirror.requests_of("code.py") == []
-    anew(offline=True)
+    new_process(offline=True)
     mirror.requests.clear()
     with composer.load("hf:ann/mini", trust=True) as bundle:
         assert bundle.run(audio=str(CLIP)).text == text
@@ -53,10 +53,10 @@ def test_a_bundle_of_12_gb_is_checked_by_its_headers(hub, tmp_path):
     assert len(mirror.requests) == 12
 
 
-def test_offline_with_half_of_the_files(hub, anew):
+def test_offline_with_half_of_the_files(hub, new_process):
     mirror = hub({"ann/mini": mini()})
     composer.check("ann/mini")
-    anew(offline=True)
+    new_process(offline=True)
     mirror.requests.clear()
     assert composer.check("ann/mini").ok
     assert refusal(composer.load, "ann/mini", trust=True) == [

@@ -77,7 +77,7 @@ def test_pull(hub, hub_home, cli):
     assert len(file["sha256"]) == 64
 
 
-def test_a_link_to_nothing_is_fetched_again(hub, hub_home, cli, anew):
+def test_a_link_to_nothing_is_fetched_again(hub, hub_home, cli, new_process):
     """So it looks where a file that was wrong was removed, and the network then failed."""
     stack = STACK.replace("WEIGHTS", "model.safetensors").encode()
     weights = safetensors({"0.weight": [3, 4]})
@@ -85,7 +85,7 @@ def test_a_link_to_nothing_is_fetched_again(hub, hub_home, cli, anew):
     assert cli("pull", "ann/tiny")[0] == 0
     (link,) = hub_home.glob("hub/*/snapshots/*/model.safetensors")
     link.resolve().unlink()
-    anew()
+    new_process()
     assert cli("pull", "ann/tiny")[0] == 0
     assert link.read_bytes() == weights
 

@@ -90,12 +90,12 @@ def test_a_file_that_another_tool_left_wrong_is_fetched_again(hub, hub_home):
     assert blob.read_bytes() == WEIGHTS
 
 
-def test_offline_a_file_that_is_wrong_is_refused_as_such(hub, hub_home, anew):
+def test_offline_a_file_that_is_wrong_is_refused_as_such(hub, hub_home, new_process):
     hub({"ann/tiny": FILES})
     fetch(needs("ann/tiny", BIG))
     (blob,) = (path for path in hub_home.glob("hub/*/blobs/*") if path.stat().st_size > 99)
     blob.write_bytes(b"x" + WEIGHTS[1:])
-    anew(offline=True)
+    new_process(offline=True)
     (found,) = refusal(fetch, needs("ann/tiny", BIG))
     assert found == (
         f"S418 ann/tiny/{BIG} in the cache does not match the listing\n"
@@ -190,14 +190,14 @@ def test_a_cut_download_goes_on_where_it_broke_off(hub):
     assert ranges == [None, "bytes=1048576-", "bytes=2097152-"]
 
 
-def test_a_download_goes_on_in_the_next_run(hub, hub_home, anew):
+def test_a_download_goes_on_in_the_next_run(hub, hub_home, new_process):
     mirror = hub({"ann/tiny": FILES})
     wanted = needs("ann/tiny", BIG)
     mirror.faults[BIG] = Fault(cut=300_000, origins=("store",))
     (found,) = refusal(fetch, wanted)
     assert found.startswith("S498 ")
     assert "hint: run it again: the download resumes" in found
-    anew()
+    new_process()
     mirror.faults.clear()
     mirror.requests.clear()
     fetch(needs("ann/tiny", BIG))

@@ -244,7 +244,7 @@ def remote(hub, hub_home, tmp_path, monkeypatch):
     return mirror, repository
 
 
-def test_a_locked_source_stays_at_its_commit(remote, anew):
+def test_a_locked_source_stays_at_its_commit(remote, new_process):
     mirror, repository = remote
     first = repository.commit()
     made = lock()
@@ -256,13 +256,13 @@ def test_a_locked_source_stays_at_its_commit(remote, anew):
     whole = sum(request.sent for request in mirror.requests_of("model.safetensors"))
     assert whole <= len(WEIGHTS)
     repository.push({"model.safetensors": SMALLER})
-    anew()
+    new_process()
     report = composer.check(".")
     assert messages(report) == []
     assert report.bundle.components["weights"].spec.weights.path.parent.name == first
     with composer.load(".") as loaded:
         assert loaded.run(said="yes").text == "YES"
-    anew(offline=True)
+    new_process(offline=True)
     mirror.requests.clear()
     assert messages(composer.check(".")) == []
     with composer.load(".") as loaded:
@@ -270,10 +270,10 @@ def test_a_locked_source_stays_at_its_commit(remote, anew):
     assert mirror.requests == []
 
 
-def test_without_a_lock_the_source_moves_on(remote, anew):
+def test_without_a_lock_the_source_moves_on(remote, new_process):
     _, repository = remote
     repository.push({"model.safetensors": SMALLER})
-    anew()
+    new_process()
     assert composer.check(".").bundle.components["weights"].facts.nbytes == 3600
 
 
@@ -314,17 +314,19 @@ def test_a_lock_that_was_changed_is_not_the_users_any_more(remote, monkeypatch, 
     )
 
 
-def test_the_licence_of_a_lock_that_came_with_a_bundle_is_asked_for(remote, cli, tmp_path, anew):
+def test_the_licence_of_a_lock_that_came_with_a_bundle_is_asked_for(
+    remote, cli, tmp_path, new_process
+):
     path = lock().path
     path.write_text(path.read_text().replace('"license": "apache-2.0"', '"license": "mit"'))
     for note in (tmp_path / "hf" / "assets").rglob("cards/*"):
         note.unlink()
-    anew()
+    new_process()
     code, out, err = cli("licences", ".")
     assert code == 0, err
     assert "apache-2.0" in out
     assert "mit" not in out
-    anew()
+    new_process()
     code, _, err = cli("pull", ".")
     assert code == 3
     assert "S466 bundle.lock states a licence of hf:ann/tiny that differs from its card" in err
@@ -377,28 +379,28 @@ def test_what_the_hub_serves_is_held_against_its_lock(hub, hub_home, tmp_path):
     assert "S465 own/model.safetensors differs from bundle.lock\n    sha256 is " in found
 
 
-def test_verify_of_the_cache_needs_no_network(remote, anew, cli):
+def test_verify_of_the_cache_needs_no_network(remote, new_process, cli):
     mirror, _ = remote
     lock()
     code, out, err = cli("verify", ".")
     assert (code, out) == (3, "weighed: 1 difference\n")
     assert "it cannot be read: No such file or directory" in err
     cli("pull", ".")
-    anew()
+    new_process()
     mirror.requests.clear()
     assert cli("verify", ".")[0] == 0
     found = snapshot(parse_id("ann/tiny"))
     blob = found.blob(found.files["model.safetensors"])
     mirror.requests.clear()
     blob.write_bytes(OTHER)
-    anew()
+    new_process()
     code, out, err = cli("verify", ".")
     assert (code, out) == (3, "weighed: 1 difference\n")
     assert "S465 hf:ann/tiny/model.safetensors differs from bundle.lock" in err
     assert mirror.requests == []
 
 
-def test_lock_a_bundle_of_the_hub_elsewhere(hub, hub_home, tmp_path, monkeypatch, cli, anew):
+def test_lock_a_bundle_of_the_hub_elsewhere(hub, hub_home, tmp_path, monkeypatch, cli, new_process):
     monkeypatch.chdir(tmp_path)
     files = {"bundle.yaml": BUNDLE.encode(), "model.safetensors": WEIGHTS}
     repository = Repository(files)
@@ -408,7 +410,7 @@ def test_lock_a_bundle_of_the_hub_elsewhere(hub, hub_home, tmp_path, monkeypatch
     assert "is not yours to lock in its place: name a file by -o" in err.replace("\n", " ")
     assert cli("lock", "ann/tiny", "-o", "tiny.lock")[0] == 0
     repository.push(files | {"model.safetensors": SMALLER})
-    anew()
+    new_process()
     assert cli("pull", "ann/tiny", "--lock", "tiny.lock")[0] == 0
     assert cli("run", "ann/tiny", "--lock", "tiny.lock", "-i", "said=yes") == (0, "YES\n", "")
     assert cli("check", "ann/tiny", "--lock", "tiny.lock")[0] == 0

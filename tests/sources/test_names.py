@@ -129,10 +129,10 @@ def test_a_repository_that_a_shipped_bundle_covers(hub, recipes):
     assert report.ok
 
 
-def test_what_a_shipped_bundle_covers_is_found_without_the_hub(hub, recipes, anew):
+def test_what_a_shipped_bundle_covers_is_found_without_the_hub(hub, recipes, new_process):
     recipes("recipe")
     hub({})
-    anew(offline=True)
+    new_process(offline=True)
     assert find_bundle("ann/weights") == ResolvedBundle(shipped_path("recipe"))
 
 
@@ -183,9 +183,9 @@ def test_a_source_that_is_not_there(hub, here):
     assert not report.ok
 
 
-def test_offline_a_source_that_is_not_here_is_a_warning(hub, here, anew):
+def test_offline_a_source_that_is_not_here_is_a_warning(hub, here, new_process):
     hub({})
-    anew(offline=True)
+    new_process(offline=True)
     text = BUNDLE.replace("components:", "sources: {repo: hf:ann/gone}\ncomponents:", 1)
     report = composer.check(write(here, text))
     (found,) = report.problems
@@ -193,14 +193,14 @@ def test_offline_a_source_that_is_not_here_is_a_warning(hub, here, anew):
     assert report.ok
 
 
-def test_offline_with_what_another_tool_fetched(hub, hub_home, anew):
+def test_offline_with_what_another_tool_fetched(hub, hub_home, new_process):
     from huggingface_hub import snapshot_download
 
     mirror = hub({"ann/tiny": {"bundle.yaml": MANIFEST, "llm/config.json": b"{}"}})
     snapshot_download(
         "ann/tiny", allow_patterns="llm/*", cache_dir=hub_home / "hub", endpoint=mirror.url
     )
-    anew(offline=True)
+    new_process(offline=True)
     (found,) = refusal(find_bundle, "ann/tiny")
     assert found.startswith("S499 the bundle.yaml of hf:ann/tiny is not in the cache\n")
 

@@ -76,12 +76,12 @@ LIMIT = 60
 DONE = 'import sys; sys.stdin.read(); print(\'{"loading": "weights"}\'); print(\'{"done": true}\')'
 
 
-def test_a_bundle_is_tried_once(child, anew):
+def test_a_bundle_is_tried_once(child, new_process):
     begun = child(DONE)
     with composer.load("ann/tiny") as bundle:
         assert bundle.run(said="yes").text == "YES"
     assert begun == [1]
-    anew()
+    new_process()
     with composer.load("ann/tiny"):
         pass
     assert begun == [1]

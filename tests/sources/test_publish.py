@@ -74,7 +74,7 @@ def uploads(monkeypatch):
     return given
 
 
-def test_what_is_stated_is_gathered(remote, cli, tmp_path, anew):
+def test_what_is_stated_is_gathered(remote, cli, tmp_path, new_process):
     (tmp_path / "bundle.yaml").write_text(HUB.replace("name: weighed\n", f"name: weighed\n{ABOUT}"))
     messages = (
         "The bundle, as its manifest states:\n"
@@ -88,7 +88,7 @@ def test_what_is_stated_is_gathered(remote, cli, tmp_path, anew):
     )
     assert cli("licences", ".") == (0, messages, "")
     lock()
-    anew(offline=True)
+    new_process(offline=True)
     assert cli("licences", ".") == (0, messages, "")
     rows = json.loads(cli("licences", ".", "--json")[1])["stated"]
     assert rows[-1] == {
@@ -97,8 +97,8 @@ def test_what_is_stated_is_gathered(remote, cli, tmp_path, anew):
     }  # fmt: skip
 
 
-def test_what_cannot_be_asked_is_unknown(remote, cli, anew):
-    anew(offline=True)
+def test_what_cannot_be_asked_is_unknown(remote, cli, new_process):
+    new_process(offline=True)
     code, out, err = cli("licences", ".")
     assert (code, err) == (0, "")
     assert "  hf:ann/tiny  unknown: hf:ann/tiny is not in the cache, and HF_HUB_OFFLINE is set" in (

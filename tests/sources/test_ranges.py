@@ -47,7 +47,7 @@ def at(inside="", repo="ann/tiny"):
     return snapshot(parse_id(repo)).location("repo", inside)
 
 
-def test_a_header_is_read_and_no_weights(hub, anew):
+def test_a_header_is_read_and_no_weights(hub, new_process):
     mirror = hub({"ann/tiny": FILES})
     found = read_safetensors(at("llm"), HubFiles())
     assert {name: tensor.shape for name, tensor in found.items()} == {
@@ -55,13 +55,13 @@ def test_a_header_is_read_and_no_weights(hub, anew):
         "b.weight": (7,),
     }
     assert [request.range for request in mirror.requests_of("/store/")] == ["bytes=0-65535"]
-    anew()
+    new_process()
     mirror.requests.clear()
     assert read_safetensors(at("llm"), HubFiles()).nbytes == found.nbytes
     assert mirror.requests_of("safetensors") == []
 
 
-def test_shards_are_read_at_once(hub, anew):
+def test_shards_are_read_at_once(hub, new_process):
     shards = {
         f"llm/model-0000{n}-of-00004.safetensors": safetensors({f"{n}.weight": [n]}, 9000 * n)
         for n in range(1, 5)

@@ -50,13 +50,13 @@ def test_a_commit_and_its_files(hub, hub_home):
     assert len(mirror.requests_of("/tree/")) == 2
 
 
-def test_a_revision_is_asked_for_once(hub, anew):
+def test_a_revision_is_asked_for_once(hub, new_process):
     mirror = hub({"ann/tiny": FILES})
     first = get()
     mirror.repositories["ann/tiny"].push({"bundle.yaml": b"other"})
     assert get() is first
     assert len(mirror.requests) == 2
-    anew()
+    new_process()
     assert get().commit != first.commit
 
 
@@ -84,10 +84,10 @@ def test_a_hub_that_is_offline_asks_nothing(hub):
     assert (mirror.requests, dict(os.environ)) == ([], before)
 
 
-def test_a_commit_that_is_known_is_not_asked_for(hub, anew):
+def test_a_commit_that_is_known_is_not_asked_for(hub, new_process):
     mirror = hub({"ann/tiny": FILES})
     commit = get().commit
-    anew()
+    new_process()
     mirror.requests.clear()
     assert get(f"ann/tiny@{commit}").commit == commit
     assert mirror.requests == []
@@ -113,20 +113,20 @@ def test_a_pinned_commit_counts(hub):
     assert get().commit == old
 
 
-def test_offline_the_last_commit_counts(hub, anew):
+def test_offline_the_last_commit_counts(hub, new_process):
     mirror = hub({"ann/tiny": FILES})
     first = get()
-    anew(offline=True)
+    new_process(offline=True)
     mirror.requests.clear()
     found = get()
     assert (found.commit, dict(found.files), found.notes) == (first.commit, dict(first.files), ())
     assert mirror.requests == []
 
 
-def test_without_a_network_the_last_commit_counts_and_it_says_so(hub, anew):
+def test_without_a_network_the_last_commit_counts_and_it_says_so(hub, new_process):
     mirror = hub({"ann/tiny": FILES})
     first = get()
-    anew()
+    new_process()
     mirror.faults["/info"] = Fault(status=503)
     found = get()
     assert found.commit == first.commit
@@ -135,16 +135,16 @@ def test_without_a_network_the_last_commit_counts_and_it_says_so(hub, anew):
     assert note.message.startswith("ann/tiny is read from the cache, at ")
 
 
-def test_offline_and_never_seen(hub, anew):
+def test_offline_and_never_seen(hub, new_process):
     hub({"ann/tiny": FILES})
-    anew(offline=True)
+    new_process(offline=True)
     assert refusal(get) == [
         "S499 hf:ann/tiny is not in the cache, and HF_HUB_OFFLINE is set\n"
         "    hint: fetch it while online: composer pull"
     ]
 
 
-def test_blobs_that_repositories_share_are_known_offline(hub, hub_home, anew):
+def test_blobs_that_repositories_share_are_known_offline(hub, hub_home, new_process):
     """As the Hub's own client keeps what came by Xet: by a hash that is not the file's sha256."""
     from huggingface_hub import snapshot_download
 
@@ -155,7 +155,7 @@ def test_blobs_that_repositories_share_are_known_offline(hub, hub_home, anew):
     shared.parent.mkdir(parents=True)
     blob.rename(shared)
     blob.symlink_to(os.path.relpath(shared, blob.parent.resolve()))
-    anew(offline=True)
+    new_process(offline=True)
     assert get().files.keys() == FILES.keys()
     wanted = needs("ann/tiny")
     fetch(wanted)
@@ -163,12 +163,12 @@ def test_blobs_that_repositories_share_are_known_offline(hub, hub_home, anew):
     assert read_config(Location("repo", "mlx/config.json", get().root), HubFiles()) == {}
 
 
-def test_what_another_tool_fetched_is_known_offline(hub, hub_home, anew):
+def test_what_another_tool_fetched_is_known_offline(hub, hub_home, new_process):
     from huggingface_hub import snapshot_download
 
     mirror = hub({"ann/tiny": FILES})
     snapshot_download("ann/tiny", cache_dir=hub_home / "hub", endpoint=mirror.url)
-    anew(offline=True)
+    new_process(offline=True)
     found = get()
     assert found.partial
     assert {path: file.size for path, file in found.files.items()} == {
@@ -266,11 +266,11 @@ def test_no_such_repository_or_revision(hub, monkeypatch):
     assert found.startswith("S492 ")
 
 
-def test_a_private_repository_and_its_token(hub, monkeypatch, anew):
+def test_a_private_repository_and_its_token(hub, monkeypatch, new_process):
     private = Repository(FILES, private=True)
     mirror = hub({"ann/tiny": private}, tokens={"hf_good": ["ann/tiny"], "hf_other": []})
     assert refusal(get)[0].startswith("S491 ")
-    anew()
+    new_process()
     monkeypatch.setenv("HF_TOKEN", "hf_good")
     assert get().files
     assert any(request.authorized for request in mirror.requests)
