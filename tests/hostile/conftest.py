@@ -6,7 +6,7 @@ import pytest
 
 from tests.cli.conftest import cli
 from tests.formats.conftest import repo
-from tests.sources.conftest import hub, hub_home
+from tests.sources.conftest import hub, hub_home, new_process
 
 __all__ = ["cli", "hub", "hub_home", "new_process", "repo"]
 
