@@ -2,6 +2,7 @@
 
 import json
 import sys
+from pathlib import Path
 from textwrap import dedent
 
 import numpy as np
@@ -17,12 +18,14 @@ from tests.cli.conftest import cli
 from tests.fakes import write
 
 __all__ = ["cli"]
+ROOT = Path(__file__).parent.parent
 MODULE = '''
 from typing import Literal
 
 import numpy as np
 
 from composer import Component, Facts, method
+from composer.components.numpy.network import NumpyNetwork
 from composer.core.backend import Colours, NumPy
 from composer.core.operators import operator
 from composer.core.placement import PlacementKey
@@ -36,6 +39,9 @@ class Array:
     def __init__(self, numbers):
         self.numbers = numbers
         self.shape = numbers.shape
+
+    def __getitem__(self, key):
+        return Array(self.numbers[key])
 
 
 class Acme(NumPy):
@@ -51,6 +57,13 @@ class Acme(NumPy):
 
     def suits(self):
         return 9, "there is a board"
+
+    def compile(self, network, placement):
+        function = NumpyNetwork(network)
+        return lambda *inputs: Array(function(*(each.numbers for each in inputs)))
+
+    def concat(self, parts):
+        return Array(np.concatenate([each.numbers for each in parts]))
 
     def diagnose(self):
         return "computes on board a1"
@@ -321,6 +334,19 @@ def test_a_name_of_two_packages_is_refused(acme, tmp_path, monkeypatch):
         "'turn' is installed but cannot be imported: ValueError: several packages provide it: "
         "acme_local:turn, rival:turn"
     )
+
+
+def test_a_network_of_a_family_runs_on_it_unchanged(acme):
+    clip = ROOT / "bundles" / "elderwise-mini" / "clips" / "digits-01.flac"
+    stages = {}
+    for backend in ("acme", "numpy"):
+        chosen = {"speech": backend, "projector": backend}
+        with composer.load("elderwise-mini", task="transcribe", backends=chosen) as bundle:
+            where = {step.node.run: step.backend for step in bundle.plan("transcribe").steps}
+            assert (where["speech"], where["projector"]) == (backend, backend)
+            stages[backend] = bundle.run(audio=clip, task="transcribe", taps=["soft"])
+    np.testing.assert_array_equal(stages["acme"].taps["soft"], stages["numpy"].taps["soft"])
+    assert stages["acme"].text == stages["numpy"].text != ""
 
 
 def test_an_entry_point_of_another_name_is_refused(tmp_path, monkeypatch):
