@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -11,12 +11,23 @@ from composer.checker.facts import describe_components
 from composer.checker.locked import differences
 from composer.checker.wiring import wire
 from composer.core.errors import ComposerError, Problem, in_order
+from composer.formats import Headers
 from composer.graph.checked import Checked, CheckRequest, Report
 from composer.graph.graph import Graph
-from composer.manifest import Manifest, read_manifest
+from composer.manifest import Manifest, read_document, read_manifest
+from composer.manifest.source import Document
+from composer.sources.hub import HubFiles
 from composer.sources.lock import read_lock
 from composer.sources.resolve import ResolvedBundle, find_bundle
 from composer.sources.roots import resolve_sources
+
+
+@dataclass
+class _Shared:
+    """What the variants of a bundle have in common, each read once."""
+
+    headers: Headers = field(default_factory=lambda: Headers(HubFiles()))
+    document: Document | None = None
 
 
 def check(
@@ -34,6 +45,7 @@ def check(
     the backend of a component that names a family, by component or for all under `*`.
     """
     overrides: dict[str, Any] = {"sources": sources, "precision": precision, "backends": backends}
+    overrides["shared"] = _Shared()
     first = check_variant(path, variant, **overrides)
     if first.bundle is None or first.bundle.manifest.variant is not None:
         return first
@@ -56,16 +68,21 @@ def check_variant(
     sources: Mapping[str, Path] | None = None,
     precision: Mapping[str, str] | None = None,
     backends: Mapping[str, str] | None = None,
+    shared: _Shared | None = None,
 ) -> Report:
     """Check one variant, or with None the manifest without any."""
+    shared = shared or _Shared()
     try:
         bundle = find_bundle(path)
-        manifest = read_manifest(bundle.path, variant or bundle.variant)
+        shared.document = shared.document or read_document(bundle.path)
+        manifest = read_manifest(bundle.path, variant or bundle.variant, shared.document)
         lock = read_lock(bundle.lock, bundle.given) if bundle.lock else None
     except ComposerError as error:
         return Report(error.problems)
     roots, problems = resolve_sources(manifest, bundle, sources, lock.commits if lock else None)
-    components, found = describe_components(manifest, roots, precision or {}, backends)
+    components, found = describe_components(
+        manifest, roots, precision or {}, backends, shared.headers
+    )
     problems += found
     graphs = {}
     for task in manifest.tasks.values():

@@ -32,13 +32,15 @@ def describe_components(
     roots: Roots,
     precision: Mapping[str, str],
     backends: Mapping[str, str] | None = None,
+    headers: Headers | None = None,
 ) -> tuple[dict[str, CheckedComponent], list[Problem]]:
     """Find each component's class, validate its config and collect its facts, with all problems.
 
     `precision` overrides what the manifest says, by component; `backends` are the user's choices of
-    backends, as `candidates` takes them.
+    backends, as `candidates` takes them. `headers` are those that were read before.
     """
-    describer = _Describer(manifest, roots, precision, backends or {})
+    headers = headers or Headers(HubFiles())
+    describer = _Describer(manifest, roots, precision, headers, backends or {})
     return describer.components(), describer.problems
 
 
@@ -47,9 +49,9 @@ class _Describer:
     manifest: Manifest
     roots: Roots
     precision: Mapping[str, str]
+    headers: Headers
     backends: Mapping[str, str] = field(default_factory=dict)
     problems: list[Problem] = field(default_factory=list)
-    headers: Headers = field(default_factory=lambda: Headers(HubFiles()))
 
     def components(self) -> dict[str, CheckedComponent]:
         for name in self.precision.keys() - self.manifest.components.keys():

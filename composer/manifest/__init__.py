@@ -11,7 +11,7 @@ from composer.manifest.entries import (
     Source,
     Task,
 )
-from composer.manifest.manifest import FILES, Manifest, find_manifest, read_manifest
+from composer.manifest.manifest import FILES, Manifest, find_manifest, read_document, read_manifest
 
 __all__ = [
     "FILES",
@@ -26,5 +26,6 @@ __all__ = [
     "Source",
     "Task",
     "find_manifest",
+    "read_document",
     "read_manifest",
 ]

@@ -79,10 +79,20 @@ def find_manifest(path: Path) -> Path:
     raise ComposerError(Problem("M100", f"this folder {fault}", Place(str(path)), hint=hint))
 
 
-def read_manifest(path: Path, variant: str | None = None) -> Manifest:
-    """Read a manifest or the one in a folder; raise ComposerError with all problems."""
+def read_document(path: Path) -> Document:
+    """Read the text of a manifest or of the one in a folder, for all its variants."""
+    return _migrate(read(find_manifest(path)))
+
+
+def read_manifest(
+    path: Path, variant: str | None = None, document: Document | None = None
+) -> Manifest:
+    """Read a manifest or the one in a folder; raise ComposerError with all problems.
+
+    `document` is its text, where that is read already.
+    """
     path = find_manifest(path)
-    document = _migrate(read(path))
+    document = document or read_document(path)
     names = tuple(_variants(document))
     if variant is not None:
         document = _with_variant(document, variant)

@@ -15,6 +15,7 @@ from composer.manifest.tree import shortened
 RESERVED = ("task", "taps", "feed", "options", "only", "items", "in_flight")
 
 MAX_TEXT = 64 * 1024
+MOST_VARIANTS = 100  # each of them is checked
 SHORTHAND = ("inputs", "graph", "outputs")
 FIXED = ("composer", "variants")
 
@@ -43,7 +44,11 @@ def check_rules(data: dict[str, Any]) -> Iterator[Finding]:
         for path, owner in owners:
             for key in ("weights", "files"):
                 yield from _check_path(_mapping(owner).get(key), (*path, key), sources)
-    for name, patch in _mapping(data.get("variants")).items():
+    variants = _mapping(data.get("variants"))
+    if len(variants) > MOST_VARIANTS:
+        message = f"there are {len(variants)} variants; the limit is {MOST_VARIANTS}"
+        yield Finding("M101", message, ("variants",), "write several bundles", key=True)
+    for name, patch in variants.items():
         for key in FIXED:
             if key in _mapping(patch):
                 message = f"a variant cannot change '{key}'"

@@ -289,3 +289,26 @@ def test_an_interrupt_ends_a_run_within_a_second(tmp_path):
     child.send_signal(signal.SIGINT)
     assert child.wait(10) == 130
     assert time.perf_counter() - began < 1.5
+
+
+def with_variants(folder, count):
+    names = "".join(f"  v{n}: {{summary: v{n}}}\n" for n in range(count))
+    folder = written(folder, model())
+    (folder / "bundle.yaml").write_text(f"{ONNX}variants:\n{names}")
+    return folder
+
+
+def test_many_variants_are_refused_before_each_is_checked(refused, tmp_path):
+    began = time.perf_counter()
+    said = refused(with_variants(tmp_path, 1200), "bundle.yaml")
+    assert "M101 there are 1200 variants; the limit is 100" in said
+    assert time.perf_counter() - began < 10
+
+
+def test_variants_over_one_file_read_it_once(tmp_path, monkeypatch):
+    from composer.formats import reader
+
+    read, seen = reader.read_onnx, []
+    monkeypatch.setattr(reader, "read_onnx", lambda *given: seen.append(1) or read(*given))
+    assert composer.check(with_variants(tmp_path, 12)).ok
+    assert len(seen) == 1
