@@ -14,6 +14,7 @@ from composer.formats.quantization import Scheme
 from composer.formats.refusal import show
 
 from . import packing
+from .keys.numbers import impossible
 from .table import FLOATS, TABLE, Table, describe, find_table
 
 if TYPE_CHECKING:
@@ -102,6 +103,7 @@ def _placed(location: Location, problems: list[Problem]) -> list[Problem]:
 
 def _sizes(config: Mapping[str, Any], tensors: TensorIndex, table: Table) -> Iterator[Problem]:
     """Hold the sizes of the config against the shapes of the tensors."""
+    yield from impossible(config)
     for key, value in (("hidden_size", table.width), ("vocab_size", table.rows)):
         stated = setting(config, key)
         if stated is not None and (type(stated) is not int or stated != value):

@@ -81,7 +81,7 @@ def check_variant(
         return Report(error.problems)
     roots, problems = resolve_sources(manifest, bundle, sources, lock.commits if lock else None)
     components, found = describe_components(
-        manifest, roots, precision or {}, backends, shared.headers
+        manifest, roots, precision or {}, backends or {}, shared.headers
     )
     problems += found
     graphs = {}

@@ -17,7 +17,6 @@ from composer.core.suggest import listed, with_nearest
 from composer.formats import Headers
 from composer.graph.graph import ANY, CheckedComponent
 from composer.manifest.refusal import translate_errors
-from composer.sources.hub import HubFiles
 from composer.sources.roots import Roots, locate
 
 if TYPE_CHECKING:
@@ -31,16 +30,15 @@ def describe_components(
     manifest: Manifest,
     roots: Roots,
     precision: Mapping[str, str],
-    backends: Mapping[str, str] | None = None,
-    headers: Headers | None = None,
+    backends: Mapping[str, str],
+    headers: Headers,
 ) -> tuple[dict[str, CheckedComponent], list[Problem]]:
     """Find each component's class, validate its config and collect its facts, with all problems.
 
     `precision` overrides what the manifest says, by component; `backends` are the user's choices of
     backends, as `candidates` takes them. `headers` are those that were read before.
     """
-    headers = headers or Headers(HubFiles())
-    describer = _Describer(manifest, roots, precision, headers, backends or {})
+    describer = _Describer(manifest, roots, precision, headers, backends)
     return describer.components(), describer.problems
 
 
@@ -50,7 +48,7 @@ class _Describer:
     roots: Roots
     precision: Mapping[str, str]
     headers: Headers
-    backends: Mapping[str, str] = field(default_factory=dict)
+    backends: Mapping[str, str]
     problems: list[Problem] = field(default_factory=list)
 
     def components(self) -> dict[str, CheckedComponent]:

@@ -298,9 +298,9 @@ def with_variants(folder, count):
     return folder
 
 
-def test_many_variants_are_refused_before_each_is_checked(refused, tmp_path):
+def test_many_variants_are_refused_before_each_is_checked(error_text, tmp_path):
     began = time.perf_counter()
-    said = refused(with_variants(tmp_path, 1200), "bundle.yaml")
+    said = error_text(with_variants(tmp_path, 1200), "bundle.yaml")
     assert "M101 there are 1200 variants; the limit is 100" in said
     assert time.perf_counter() - began < 10
 

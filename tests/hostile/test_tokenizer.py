@@ -230,3 +230,22 @@ def test_one_clip_whose_text_panics_does_not_stop_the_others(cli, tmp_path, monk
         found = list(loaded.map([{"text": "ab"}] * 3, in_flight=1))
     assert [isinstance(each, composer.ComposerError) for each in found] == [False, True, False]
     assert "R500" in str(found[1])
+
+
+@pytest.mark.parametrize("value", [0, -1, 10**9, "8", True, 1.5])
+@pytest.mark.parametrize("key", ["num_attention_heads", "num_key_value_heads", "head_dim"])
+def test_sizes_that_cannot_be_are_refused_by_file_and_key(error_text, mini, key, value):
+    name = "mlx/llm-mixed8_4/config.json"
+    said = error_text(mini(name, lambda content: content.update({key: value})), "config.json")
+    assert f"W241 repo/{name}: {key} is {value}; expected a whole number from 1 to 65536" in said
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [("intermediate_size", -5), ("rms_norm_eps", -1), ("rms_norm_eps", "tiny"),
+     ("intermediate_size", "wide"), ("rms_norm_eps", 10**9)],
+)  # fmt: skip
+def test_other_numbers_that_cannot_be(error_text, mini, key, value):
+    name = "mlx/llm-mixed8_4/config.json"
+    said = error_text(mini(name, lambda content: content.update({key: value})), "config.json")
+    assert f"W241 repo/{name}: {key} is {value}; expected " in said

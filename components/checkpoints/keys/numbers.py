@@ -1,0 +1,44 @@
+"""Numbers of a config that cannot be, whatever the architecture."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from composer.core.errors import Problem
+from composer.formats.refusal import show
+
+HEADS, SIZE = 2**16, 2**24
+COUNTS = {
+    "num_attention_heads": HEADS,
+    "num_key_value_heads": HEADS,
+    "num_global_key_value_heads": HEADS,
+    "head_dim": HEADS,
+    "global_head_dim": HEADS,
+    "intermediate_size": SIZE,
+    "moe_intermediate_size": SIZE,
+    "hidden_size_per_layer_input": SIZE,
+    "num_experts_per_tok": HEADS,
+}
+MAY_BE_NONE = {"hidden_size_per_layer_input", "num_experts_per_tok", "moe_intermediate_size"}
+EPSILONS = ("rms_norm_eps", "layer_norm_eps", "layer_norm_epsilon", "norm_eps", "norm_epsilon")
+
+
+def impossible(config: Mapping[str, Any]) -> Iterator[Problem]:
+    """Yield a problem for each count, size or epsilon that no model has."""
+    text = config.get("text_config")
+    for level in (config, text if isinstance(text, dict) else {}):
+        for key, most in COUNTS.items():
+            least = 0 if key in MAY_BE_NONE else 1
+            values = level.get(key)
+            for value in values if isinstance(values, list) else [values]:
+                if value is not None and (type(value) is not int or not least <= value <= most):
+                    yield _problem(key, value, f"a whole number from {least} to {most}")
+        for key in EPSILONS:
+            value = level.get(key)
+            if value is not None and (type(value) not in (int, float) or not 0 < value < 1):
+                yield _problem(key, value, "a number above 0, and below 1")
+
+
+def _problem(key: str, value: Any, expected: str) -> Problem:
+    return Problem("W241", f"{key} is {show(str(value))[1:-1]}; expected {expected}")
