@@ -12,7 +12,7 @@ from torch import Tensor
 from training import bpe
 from training.elderwise import decoder, mels, rows, text
 from training.elderwise.encoder import SPEECH, SpeechEncoder
-from training.elderwise.train_speech import Listener, load_text
+from training.elderwise.train_speech import Transcriber, load_text
 
 MLX = {"format": "mlx"}
 CHAT_TEMPLATE = (
@@ -174,7 +174,7 @@ def export(run: Path, bundle: Path) -> None:
     model = load_text(run)
     export_encoder(rows.load(run), bundle / "speech_encoder")
     export_decoder(model.state_dict(), tokenizer, bundle / "decoder")
-    listener = Listener(model, tokenizer)
+    listener = Transcriber(model, tokenizer)
     listener.load_state_dict(torch.load(run / "speech.pt", map_location="cpu")["model"])
     export_projector(listener.projector.state_dict(), bundle / "projector")
     export_lora(listener.adapters, bundle / "lora")

@@ -53,7 +53,7 @@ class Batch:
     words: Tensor  # [B, ROWS, SLOTS]: the tokens that end in a row, then `<pad>`
 
 
-class Listener(nn.Module):
+class Transcriber(nn.Module):
     """The language model with a projector in front and LoRA inside."""
 
     def __init__(self, model: Gemma4ForCausalLM, tokenizer: Tokenizer) -> None:
@@ -135,7 +135,7 @@ class Batches:
 
 @torch.no_grad()
 def transcribe(
-    listener: Listener, tokenizer: Tokenizer, stored: Tensor, longest: int = 64
+    listener: Transcriber, tokenizer: Tokenizer, stored: Tensor, longest: int = 64
 ) -> list[str]:
     """Decode a batch of rows greedily."""
     start = torch.tensor(prompt(tokenizer)).expand(len(stored), -1)
@@ -161,7 +161,7 @@ def main() -> None:
     parser.add_argument("run", type=Path, help="folder of the tokenizer and the checkpoints")
     arguments = loop.parsed(parser, 4000, 32, "turns", 2e-3)
     tokenizer = bpe.load(arguments.run)
-    listener = Listener(load_text(arguments.run), tokenizer)
+    listener = Transcriber(load_text(arguments.run), tokenizer)
     training = loop.Loop(listener, arguments.run / "speech.pt", factors=FACTORS)
     folders = [(arguments.mels / path.name, path) for path in sorted(arguments.rows.iterdir())]
     stream = Batches(folders, tokenizer, arguments.size).stream(training.step)
