@@ -193,8 +193,8 @@ def test_adapters_are_where_a_layer_has_a_projection() -> None:
 
 
 def test_only_the_projector_and_the_adapters_learn(tokenizer: bpe.Tokenizer) -> None:
-    listener = train_speech.Transcriber(untrained(), tokenizer)
-    learning = {name for name, weight in listener.named_parameters() if weight.requires_grad}
+    transcriber = train_speech.Transcriber(untrained(), tokenizer)
+    learning = {name for name, weight in transcriber.named_parameters() if weight.requires_grad}
     assert all("lora_" in name or name.startswith("projector.") for name in learning)
     assert len(learning) == 2 * 38 + 7
 
@@ -241,8 +241,8 @@ def test_rows_on_disk_are_the_encoder_s(recorded: Path, tokenizer: bpe.Tokenizer
         for one in batch.labels.tolist()
     ]
     assert set(replies) <= {entry.text for entry in entries}
-    listener = train_speech.Transcriber(untrained(), tokenizer)
-    losses = listener.losses(batch)
+    transcriber = train_speech.Transcriber(untrained(), tokenizer)
+    losses = transcriber.losses(batch)
     assert {name: bool(loss > 2) for name, loss in losses.items()} == {"reply": True, "words": True}
 
 
@@ -273,10 +273,10 @@ def test_composer_runs_what_is_exported(tokenizer: bpe.Tokenizer, tmp_path: Path
     tokenizer.save(str(run / "tokenizer.json"))
     torch.save({"model": train_encoder.Trained(5).state_dict()}, run / "encoder.pt")
     torch.save({"model": decoder.make().state_dict()}, run / "decoder.pt")
-    listener = train_speech.Transcriber(train_speech.load_text(run), tokenizer).eval()
-    for lora in listener.adapters.values():
+    transcriber = train_speech.Transcriber(train_speech.load_text(run), tokenizer).eval()
+    for lora in transcriber.adapters.values():
         torch.nn.init.normal_(lora.lora_b, std=0.002)
-    torch.save({"model": listener.state_dict()}, run / "speech.pt")
+    torch.save({"model": transcriber.state_dict()}, run / "speech.pt")
     export.export(run, bundle)
     shutil.copy(BUNDLE / "bundle.yaml", bundle)
 
@@ -286,7 +286,7 @@ def test_composer_runs_what_is_exported(tokenizer: bpe.Tokenizer, tmp_path: Path
     padded[0, :, : mel.shape[1]] = mel
     with torch.no_grad():
         heard = rows.load(run)(torch.from_numpy(padded))
-        soft = listener.projector(heard)
+        soft = transcriber.projector(heard)
     loaded = composer.load(bundle)
     result = loaded.run(
         task="transcribe",
@@ -299,7 +299,7 @@ def test_composer_runs_what_is_exported(tokenizer: bpe.Tokenizer, tmp_path: Path
     with torch.no_grad():
         ids = torch.tensor([train_speech.prompt(tokenizer)])
         for _ in range(6):
-            ids = torch.cat([ids, listener.logits(soft, ids)[:, -1:].argmax(-1)], dim=1)
+            ids = torch.cat([ids, transcriber.logits(soft, ids)[:, -1:].argmax(-1)], dim=1)
     assert result.taps["answer.ids"].tolist() == ids[0, -6:].tolist()
 
 

@@ -163,4 +163,6 @@ def test_long_audio_is_heard_in_pieces_to_its_end(gemma: Any) -> None:
     with composer.load(gemma.name, sources={"repo": gemma.repo}) as bundle:
         given = {"audio": whole, "only": ["mel", "soft"], "taps": ["soft"]}
         taps = bundle.run(task="transcribe", **given).taps
-    assert [len(taps[f"{number}/soft"]) for number in range(2)] == [750, 31]
+    rows = [len(taps[f"{number}/soft"]) for number in range(2)]
+    assert max(rows) <= 750  # the tower's 30 s; the cut is where it is quietest before them
+    assert 781 <= sum(rows) <= 782  # 25 a second, rounded up in each piece: all of it
