@@ -162,7 +162,7 @@ def test_refuses_channels_that_cancel():
         "the 2 channels cancel in 3 of 3 loud seconds: at 0 s their mix keeps "
     )
     assert problem.hint == (
-        "one is inverted: take a channel by channel=left, or treat each by channel=each"
+        "one is inverted: take --channel left, right or each (channel= in Python)"
     )
 
 

@@ -180,6 +180,8 @@ class Graph(Component, name="onnx.graph"):
             wrong = f"came out as {array.dtype.name}, but is {tensor.dtype}"
         if wrong:
             fail(contract, "R535", f"{tensor} {wrong}", fed(feeds), hint=STALE)
+        if not array.size and all(each.size for each in feeds.values()):
+            fail(contract, "R535", f"{tensor} is empty, {list(array.shape)}", fed(feeds))
         if tensor.dtype in FLOATS and not np.isfinite(array).all():
             self._refuse_nan(tensor, array, feeds)
         array = array[0] if tensor.batched else array

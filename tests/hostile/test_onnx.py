@@ -312,3 +312,18 @@ def test_variants_over_one_file_read_it_once(tmp_path, monkeypatch):
     monkeypatch.setattr(reader, "read_onnx", lambda *given: seen.append(1) or read(*given))
     assert composer.check(with_variants(tmp_path, 12)).ok
     assert len(seen) == 1
+
+
+def test_an_output_without_numbers_is_told(cli, tmp_path):
+    """A mask of nothing leaves nothing, and every number after it would be made of nothing."""
+    made = model(
+        [helper.make_node("Less", ["x", "x"], ["none"]),
+         helper.make_node("Compress", ["x", "row"], ["y"], axis=0)],
+        outputs=[value("y", ("K", 4))],
+        weights=[constant(np.array([False, False]), "row")],
+    )  # fmt: skip
+    folder = written(tmp_path, made)
+    code, out, err = cli(*fed(folder))
+    assert (code, out) == (5, "")
+    assert "R535 " in err
+    assert "is empty, [0, 4]" in err

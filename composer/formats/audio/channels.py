@@ -122,7 +122,7 @@ class Mixer:
                 f"the {self.channels} channels cancel in {gone.sum()} of {loud.sum()} loud "
                 f"seconds: at {at} s their mix keeps {kept:.2g} of the louder one"
             )
-            hint = "one is inverted: take a channel by channel=left, or treat each by channel=each"
+            hint = "one is inverted: take --channel left, right or each (channel= in Python)"
             raise refused("S488", self.name, found, hint)
 
 

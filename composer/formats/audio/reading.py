@@ -82,7 +82,11 @@ def _opened(path: Path) -> BinaryIO:
         mode = path.stat().st_mode
         if not stat.S_ISREG(mode):
             found = "a folder" if stat.S_ISDIR(mode) else "a pipe, socket or device"
-            hint = "name a file in it" if stat.S_ISDIR(mode) else "read it and give its bytes"
+            hint = (
+                "name a file in it"
+                if stat.S_ISDIR(mode)
+                else "give - and pipe it in (its bytes in Python)"
+            )
             raise refused("S480", name, f"the audio is {found}, not a file", hint)
         return path.open("rb")
     except (OSError, ValueError) as error:

@@ -30,4 +30,5 @@ def check_length(frames: int, rate: int, name: str) -> None:
     limit = min(MAX_SAMPLES, MAX_SECONDS * rate)
     if frames > limit:
         found = f"the audio is longer than {limit / rate / 3600:.3g} hours at {rate} Hz"
-        raise refused("S487", name, found, "split it, or convert it to 16000 Hz")
+        hint = "split it, or convert it to 16000 Hz" if rate > 16_000 else "split it"
+        raise refused("S487", name, found, hint)
