@@ -8,10 +8,16 @@ from typing import Any
 
 
 @cache
+def _installed() -> Any:
+    """Return all entry points: finding them reads a file of every package that is installed."""
+    return entry_points()
+
+
+@cache
 def _entries(group: str) -> dict[str, dict[str, EntryPoint]]:
     """Return the entry points of a group by name and object; one name should mean one object."""
     found: dict[str, dict[str, EntryPoint]] = {}
-    for entry in entry_points(group=group):
+    for entry in _installed().select(group=group):
         found.setdefault(entry.name, {})[entry.value] = entry
     return found
 
@@ -38,5 +44,6 @@ def extension(group: str, name: str) -> Any:
 
 def forget_extensions() -> None:
     """Look again at what is installed when it is asked for next."""
+    _installed.cache_clear()
     _entries.cache_clear()
     extension.cache_clear()
