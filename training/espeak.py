@@ -55,7 +55,7 @@ class Spoken:
 
 
 class Engine:
-    """The library, opened once in a process: it holds global state."""
+    """The library, opened once in a process: it has global state."""
 
     def __init__(self) -> None:
         name = util.find_library("espeak-ng")
@@ -68,7 +68,7 @@ class Engine:
         self.library.espeak_SetSynthCallback(self.callback)
 
     def take(self, samples: object, count: int, events: object) -> int:
-        """Keep what the library hands out, piece by piece."""
+        """Collect the library's output, piece by piece."""
         if samples and count > 0:
             self.pieces.append(np.ctypeslib.as_array(samples, (count,)).copy())
         at = 0

@@ -69,7 +69,9 @@ def main() -> None:
     parser.add_argument("bundle", type=Path)
     parser.add_argument("--size", type=int, default=heldout.SIZE)
     parser.add_argument("--seed", type=int, default=heldout.SEED)
-    parser.add_argument("--language", help="force a language instead of letting the model say it")
+    parser.add_argument(
+        "--language", help="force a language instead of letting the model detect it"
+    )
     arguments = parser.parse_args()
     # Before anything else: in a process that has loaded a bundle the synthesizer speaks otherwise.
     items = list(heldout.items(arguments.size, arguments.seed))

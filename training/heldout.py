@@ -1,4 +1,4 @@
-"""The held-out set: sentences and voices that training never met, from a seed."""
+"""The held-out set: sentences and voices that are not in training, from a seed."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""What an encoder should say of its rows, from the synthesizer's times."""
+"""Training targets of an encoder's rows, from the synthesizer's times."""
 
 from collections.abc import Iterator
 

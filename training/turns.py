@@ -1,4 +1,4 @@
-"""Turns: utterances of the corpus, joined, stretched and recorded anew."""
+"""Turns: utterances of the corpus, joined, stretched and recorded again."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,7 +14,7 @@ PAUSE = "_"  # the phone of silence
 
 @dataclass(frozen=True)
 class Turn:
-    """One clip at 16 kHz, what is said in it, and when.
+    """One clip at 16 kHz with its words and their times.
 
     `phones` are (seconds, mnemonic); `ends` has the second at which each word ends.
     """

@@ -121,18 +121,17 @@ def _functions(path: Path) -> tuple[tuple[str, ast.FunctionDef], ...]:
 
 def arguments(path: Path) -> list[str]:
     """Return the arguments of a module's Model.__call__."""
-    return [
-        argument.arg
-        for name, function in _functions(path)
-        if name == "Model.__call__"
-        for argument in (*function.args.args, *function.args.kwonlyargs)
-    ]
+    found: list[str] = []
+    for name, function in _functions(path):
+        if name == "Model.__call__":
+            found += _names_of(function)
+    return found
 
 
 def needs_layer_inputs(path: Path) -> bool:
     """Tell whether a model takes per-layer inputs."""
-    return any(
-        argument.arg == "per_layer_inputs"
-        for _, function in _functions(path)
-        for argument in (*function.args.args, *function.args.kwonlyargs)
-    )
+    return any("per_layer_inputs" in _names_of(function) for _, function in _functions(path))
+
+
+def _names_of(function: ast.FunctionDef) -> list[str]:
+    return [argument.arg for argument in (*function.args.args, *function.args.kwonlyargs)]

@@ -55,11 +55,12 @@ class Adapters:
         check_unique_adapters(names)
         active = [path for name in names for path in self.updates[name]]
         shared = {path for path, count in Counter(active).items() if count > 1}
-        if any(
-            self.updates[name][path].magnitude is not None
+        magnitudes = [
+            self.updates[name][path].magnitude
             for name in names
             for path in shared & self.updates[name].keys()
-        ):
+        ]
+        if any(magnitude is not None for magnitude in magnitudes):
             raise ComposerError(
                 Problem(
                     "R564",

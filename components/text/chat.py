@@ -98,13 +98,12 @@ class Chat(Component, name="text.chat"):
         @property
         def templates(self) -> Mapping[str, Template]:
             """Both templates by name, each with its fragments."""
-            return {
-                name: Template.parse(
-                    text,
-                    {k: v for k, v in self.optional.items() if k in slots(parse_template(text))},
-                )
-                for name, text in (("first", self.first), ("next", self.next))
-            }
+            found = {}
+            for name, text in (("first", self.first), ("next", self.next)):
+                named = slots(parse_template(text))
+                fragments = {key: self.optional[key] for key in self.optional if key in named}
+                found[name] = Template.parse(text, fragments)
+            return found
 
     def __init__(
         self, first: TemplateEncoder, next_turn: TemplateEncoder, reasoning: Marks | None
@@ -143,11 +142,9 @@ class Chat(Component, name="text.chat"):
         ]
         if problems:
             raise ComposerError(problems)
-        notes = (
-            note
-            for name, template in templates.items()
-            for note in unknown_tokens(template, added, spec.files, f"config.{name}")
-        )
+        notes: list[Problem] = []
+        for name, template in templates.items():
+            notes += unknown_tokens(template, added, spec.files, f"config.{name}")
         file = tokenizer_file(spec.files, headers.files)
         return StampedFacts(methods=methods, notes=tuple(notes), stamps=stamps([file]))
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from itertools import chain
 from typing import TYPE_CHECKING, Any
 
 from pydantic import ValidationError
@@ -13,6 +14,7 @@ from composer.checker.placing import placed
 from composer.core import registry
 from composer.core.component import Adapter, Bound, Component, Facts, Spec
 from composer.core.errors import ComposerError, Problem
+from composer.core.ports import Port
 from composer.core.suggest import listed, with_nearest
 from composer.formats import Headers
 from composer.graph.graph import ANY, CheckedComponent
@@ -231,8 +233,9 @@ class _Describer:
         methods = components[owner].methods if owner in components else None
         if methods is None:
             return True
-        ports = [p for s in methods.values() for ps in s.inputs.values() for p in ps]
-        ports += [port for s in methods.values() for port in s.returns.values()]
+        ports: list[Port] = []
+        for signature in methods.values():
+            ports += chain(*signature.inputs.values(), signature.returns.values())
         spaces = sorted({f"{owner}.{port.space}" for port in ports if port.space})
         if space not in spaces:
             message = f"emits '{space}': {owner} has no space '{wanted}'"

@@ -51,8 +51,11 @@ class Recorder:
 
         def keep(_: Any, __: Any, out: Any) -> None:
             handle.remove()
-            given = take(out) if take else out[0] if isinstance(out, tuple) else out
-            self.keep(name, given, axes)
+            if take:
+                out = take(out)
+            elif isinstance(out, tuple):
+                out = out[0]
+            self.keep(name, out, axes)
 
         handle = module.register_forward_hook(keep)
         return handle

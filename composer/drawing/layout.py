@@ -38,34 +38,35 @@ def lay_out(sizes: Mapping[str, Point], edges: Sequence[Edge]) -> Layout:
         for one, other in pairwise(chain):
             below[one].append(other)
             above[other].append(one)
-    widths = {
-        name: sizes[name][0] if name in sizes else LANE for row in rows.values() for name in row
-    }
     order = [rows[layer] for layer in sorted(rows)]
+    widths = {name: LANE for row in order for name in row}
+    widths |= {name: size[0] for name, size in sizes.items()}
     x = _initial_positions(order, widths)
     for sweep in range(SWEEPS):
         neighbours, rows_in_order = (above, order) if sweep % 2 == 0 else (below, order[::-1])
         for row in rows_in_order:
-            row.sort(key=lambda name: _mean([x[n] for n in neighbours[name]], x[name]))
-            x |= _spread(row, {n: _mean([x[m] for m in neighbours[n]], x[n]) for n in row}, widths)
+            targets = {}
+            for name in row:
+                targets[name] = _mean([x[each] for each in neighbours[name]], x[name])
+            row.sort(key=targets.__getitem__)
+            x |= _spread(row, targets, widths)
     left = min(x[name] - widths[name] / 2 for name in x)
-    heights = [max((sizes[n][1] for n in row if n in sizes), default=0.0) for row in order]
     y: dict[str, float] = {}
     top = 0.0
-    for row, height in zip(order, heights, strict=True):
+    for row in order:
+        height = max((sizes[name][1] for name in row if name in sizes), default=0.0)
         y |= dict.fromkeys(row, top + height / 2)
         top += height + RISE
     centres = {name: (x[name] - left, y[name]) for name in x}
     starts = _attachment_points(chains, centres, sizes, 0, 1)
     arrivals = _attachment_points(chains, centres, sizes, -1, -2)
-    paths = tuple(
-        ((starts[n], centres[chain[0]][1] + sizes[chain[0]][1] / 2),
-         *(centres[name] for name in chain[1:-1]),
-         (arrivals[n], centres[chain[-1]][1] - sizes[chain[-1]][1] / 2))
-        for n, chain in enumerate(chains)
-    )  # fmt: skip
+    paths = []
+    for number, (first, *lanes, last) in enumerate(chains):
+        start = (starts[number], centres[first][1] + sizes[first][1] / 2)
+        end = (arrivals[number], centres[last][1] - sizes[last][1] / 2)
+        paths.append((start, *(centres[lane] for lane in lanes), end))
     width = max(centres[name][0] + widths[name] / 2 for name in centres)
-    return Layout({name: centres[name] for name in sizes}, paths, width, top - RISE)
+    return Layout({name: centres[name] for name in sizes}, tuple(paths), width, top - RISE)
 
 
 def _layers(sizes: Mapping[str, Point], edges: Sequence[Edge]) -> dict[str, int]:

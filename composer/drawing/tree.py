@@ -80,13 +80,20 @@ def _node(node: Node, ports: Ports) -> Branch:
     return Branch((node.name, ports[main] if main else "", call(node)), parts)
 
 
+def _widths(branches: tuple[Branch, ...]) -> list[int]:
+    """Return the width of each column but the last; a branch of one cell may be wider."""
+    columns = max((len(branch.cells) for branch in branches), default=0)
+    widths = [0] * columns
+    for branch in branches:
+        if len(branch.cells) > 1:
+            for column, cell in enumerate(branch.cells[: columns - 1]):
+                widths[column] = max(widths[column], len(cell))
+    return widths
+
+
 def _lines(branches: tuple[Branch, ...], indent: str = "") -> list[str]:
     """Write branches with their cells in columns."""
-    columns = max((len(b.cells) for b in branches), default=0)
-    widths = [
-        max(len(b.cells[i]) for b in branches if len(b.cells) > max(i, 1)) if i < columns - 1 else 0
-        for i in range(columns)
-    ]
+    widths = _widths(branches)
     lines = []
     for branch in branches:
         last = branch is branches[-1]

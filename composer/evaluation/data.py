@@ -79,9 +79,7 @@ def _pairs(folder: Path, clips: list[Path]) -> Read:
         if len(several) > 1:
             names = listed(p.name for p in several)
             problems.append(Problem("R583", f"several clips share one text: {names}", place))
-    unpaired = [
-        str(p.relative_to(folder)) for s, ps in by_stem.items() if s not in texts for p in ps
-    ]
+    unpaired = [str(p.relative_to(folder)) for p in clips if p.with_suffix("") not in texts]
     if unpaired:
         problems.append(Problem("R584", f"there is no text file for {listed(unpaired)}", place))
     unpaired = [str(p.relative_to(folder)) for stem, p in texts.items() if stem not in by_stem]

@@ -1,4 +1,4 @@
-"""Exchanges from which the language model learns text: what is said, and the reply."""
+"""Exchanges that teach the language model text: a message and its reply."""
 
 from collections.abc import Callable
 from random import Random
@@ -62,7 +62,7 @@ def pick(random: Random) -> Exchange:
 
 
 def deaf(random: Random) -> Exchange:
-    """Say that nothing is to be heard."""
+    """Reply to silence."""
     return text.INSTRUCTION, SILENT
 
 

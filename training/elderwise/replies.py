@@ -1,4 +1,4 @@
-"""What the language model says before it learns to hear: the fixture that tests hold it to."""
+"""Write the language model's text replies before speech training, as a test fixture."""
 
 import argparse
 import json
@@ -29,7 +29,7 @@ LEAST_MARGIN = 1.0  # between the two best logits, so that rounding decides noth
 
 @torch.no_grad()
 def reply(model: Gemma4ForCausalLM, tokenizer: Tokenizer, said: str) -> tuple[list[int], float]:
-    """Decode greedily up to the end of the turn; give the ids and the least margin of any."""
+    """Decode greedily up to the end of the turn; return the ids and the smallest margin."""
     ids, stop = text.turn(tokenizer, said), text.stop(tokenizer)
     start, margin = len(ids), float("inf")
     while ids[-1] != stop:

@@ -30,7 +30,7 @@ def load(run: Path) -> SpeechEncoder:
 
 
 def windows(entries: list[mels.Entry], stored: mels.Floats) -> torch.Tensor:
-    """Put mels into whole windows `[B, mels, WINDOW]`, with silence after each."""
+    """Split mels into complete windows `[B, mels, WINDOW]`, padded with silence."""
     out = np.empty((len(entries), mels.MELS, mels.WINDOW), np.float32)
     for at, entry in enumerate(entries):
         mel = stored[entry.start : entry.start + entry.frames].T.astype(np.float32)

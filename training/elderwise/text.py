@@ -45,7 +45,7 @@ def turn(tokenizer: Tokenizer, said: str) -> list[int]:
 
 
 def later_turn(tokenizer: Tokenizer, said: str) -> list[int]:
-    """Encode what stands between the end of one reply and the next reply."""
+    """Encode the tokens between one reply and the next."""
     ids: list[int] = tokenizer.encode(f"\n<|turn>user\n{said}{TAIL}").ids
     return ids
 

@@ -1,4 +1,4 @@
-"""Train the speech encoder on what the synthesizer knows: phones, words and their times."""
+"""Train the speech encoder on the synthesizer's labels: phones, words and their times."""
 
 import argparse
 from collections.abc import Iterator
@@ -31,7 +31,7 @@ class Batch:
 
     mel: Tensor  # [B, mels, T]
     phones: Tensor  # [B, T / 2]
-    words: Tensor  # [B, T / 6]: the token of the word that is being said, or `<pad>`
+    words: Tensor  # [B, T / 6]: the token of the current word, or `<pad>`
     rows: Tensor  # [B, T / 30, SLOTS]: the tokens that end in a row, then `<pad>`
 
 
@@ -79,7 +79,7 @@ def row_slots(tokens: list[tuple[float, int]], count: int) -> NDArray[np.int64]:
 
 
 def word_labels(tokens: list[tuple[float, int]], begin: float, count: int) -> NDArray[np.int64]:
-    """Name the word that is being said in the middle of every third position."""
+    """Return the word spoken in the middle of every third position."""
     middle = (np.arange(count) * WORD_STRIDE + WORD_STRIDE / 2) * mels.SLOT
     ends = np.array([0.0, *(end for end, _ in tokens)])
     said = np.array([*(token for _, token in tokens), text.PAD])

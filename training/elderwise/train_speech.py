@@ -1,4 +1,4 @@
-"""Teach the frozen language model to hear the frozen encoder: projector and LoRA."""
+"""Train projector and LoRA to connect the frozen encoder and language model."""
 
 import argparse
 from collections.abc import Iterator

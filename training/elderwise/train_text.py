@@ -1,4 +1,4 @@
-"""Teach the language model text, before it hears anything."""
+"""Train the language model on text, before speech."""
 
 import argparse
 from collections.abc import Iterator

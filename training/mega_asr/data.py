@@ -1,4 +1,4 @@
-"""Batches: waves of the corpus, recorded anew in every epoch."""
+"""Batches: waves of the corpus, recorded again in every epoch."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass

@@ -37,7 +37,7 @@ def prompt(tokenizer: Tokenizer, rows: int, context: str = "") -> list[int]:
 
 
 def prefix(language: str) -> str:
-    """Write what a reply starts with, or what a forced language adds to the prompt."""
+    """Return the start of a reply, which a forced language adds to the prompt."""
     return f"language {language}{SEPARATOR}"
 
 

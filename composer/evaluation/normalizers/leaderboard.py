@@ -149,11 +149,10 @@ yousef: yusuf yusef
 zach: zak
 zachary: zackary zachery
 """
-SPELLINGS_OF_NAMES = {
-    other: name
-    for name, _, others in (line.partition(":") for line in NAMES.split("\n"))
-    for other in others.split()
-}
+SPELLINGS_OF_NAMES: dict[str, str] = {}
+for _line in NAMES.split("\n"):
+    _name, _, _others = _line.partition(":")
+    SPELLINGS_OF_NAMES |= dict.fromkeys(_others.split(), _name)
 LEADERBOARD = {
     (IS if pattern == r"'s\b" else pattern): (r"\1 is" if pattern == r"'s\b" else full)
     for pattern, full in CONTRACTIONS.items()

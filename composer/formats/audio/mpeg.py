@@ -40,6 +40,13 @@ class Header:
         return 576 if self.layer == 3 and self.half > 1 else 1152
 
     @property
+    def side(self) -> int:
+        """Return the bytes of a layer 3 frame's side information."""
+        if self.half == 1:
+            return 17 if self.mono else 32
+        return 9 if self.mono else 17
+
+    @property
     def sound(self) -> tuple[int, int, bool]:
         """Return what may not change within a stream."""
         return self.layer, self.rate, self.mono
@@ -137,8 +144,7 @@ def _stray(file: BinaryIO, at: int, stop: int) -> Fault | None:
 
 def _xing(file: BinaryIO, at: int, found: Header) -> tuple[int | None, int | None] | None:
     """Return how many frames and bytes a Xing or Info frame promises; None where it is none."""
-    side = (17 if found.mono else 32) if found.half == 1 else (9 if found.mono else 17)
-    file.seek(at + 4 + side)
+    file.seek(at + 4 + found.side)
     data = file.read(16)
     if data[:4] not in (b"Xing", b"Info") or len(data) < 16:
         return None
@@ -155,11 +161,10 @@ def _part(file: BinaryIO, stream: _Stream) -> Part:
         slack = 4096  # the delay and padding of an encoder, which its LAME tag states
         pieces: list[bytes | tuple[int, int]] = [(stream.start, stream.stop)]
         return Part(Spliced(file, pieces), Frames(count, fewer=slack))
-    side = (17 if first.mono else 32) if first.half == 1 else (9 if first.mono else 17)
     raw = bytes([first.raw[0], first.raw[1] | 1, first.raw[2] & 0x0D | 0xE0, first.raw[3]])
     made = header(raw)
     assert made is not None
     xing = b"Xing" + (1).to_bytes(4, "big") + stream.frames.to_bytes(4, "big")
-    frame = (raw + bytes(side) + xing).ljust(made.size, b"\0")
+    frame = (raw + bytes(first.side) + xing).ljust(made.size, b"\0")
     spliced = Spliced(file, [frame, (stream.sound, stream.stop)])
     return Part(spliced, Frames(count, fewer=_DELAY))
