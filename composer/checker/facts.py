@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from itertools import chain
 from typing import TYPE_CHECKING, Any
 
 from pydantic import ValidationError
@@ -14,7 +13,6 @@ from composer.checker.placing import placed
 from composer.core import registry
 from composer.core.component import Adapter, Bound, Component, Facts, Spec
 from composer.core.errors import ComposerError, Problem
-from composer.core.ports import Port
 from composer.core.suggest import listed, with_nearest
 from composer.formats import Headers
 from composer.graph.graph import ANY, CheckedComponent
@@ -230,13 +228,9 @@ class _Describer:
             hint = f"components: {listed(self.manifest.components)}"
             self.report("W220", message, name, "emits", hint=hint)
             return False
-        methods = components[owner].methods if owner in components else None
-        if methods is None:
+        if owner not in components or components[owner].methods is None:
             return True
-        ports: list[Port] = []
-        for signature in methods.values():
-            ports += chain(*signature.inputs.values(), signature.returns.values())
-        spaces = sorted({f"{owner}.{port.space}" for port in ports if port.space})
+        spaces = sorted(f"{owner}.{each}" for each in components[owner].spaces)
         if space not in spaces:
             message = f"emits '{space}': {owner} has no space '{wanted}'"
             message = with_nearest(message, space, spaces)

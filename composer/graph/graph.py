@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from itertools import chain
 from typing import TYPE_CHECKING, Any
 
 from composer.core import registry
@@ -56,6 +57,16 @@ class CheckedComponent:
         if self.facts is None or (self.facts.unknown and self.facts.methods is None):
             return None if self.facts is None or not self.cls.methods else self.cls.methods
         return self.cls.methods if self.facts.methods is None else self.facts.methods
+
+    @property
+    def spaces(self) -> set[str]:
+        """Return the embedding spaces of its ports."""
+        found = set()
+        for signature in (self.methods or {}).values():
+            for port in chain(*signature.inputs.values(), signature.returns.values()):
+                if port.space:
+                    found.add(port.space)
+        return found
 
 
 @dataclass(frozen=True)
