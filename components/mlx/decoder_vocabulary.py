@@ -72,27 +72,27 @@ class MlxDecoderVocabulary(MlxVocabulary):
     def chosen(self, x: Any) -> Any:
         return x[self.mx.array(self.rows)]
 
-    def cached_attention(self, q: Any, k: Any, v: Any, layer: int, how: Attention) -> Any:
+    def cached_attention(self, q: Any, k: Any, v: Any, layer: int, attn: Attention) -> Any:
         start, count = self.cache.length, len(q)
-        q = self._rotated(q.reshape(count, how.num_heads, how.head_dim), how)
-        k = self._rotated(k.reshape(count, how.num_kv_heads, how.head_dim), how)
-        v = v.reshape(count, how.num_kv_heads, how.head_dim)
+        q = self._rotated(q.reshape(count, attn.num_heads, attn.head_dim), attn)
+        k = self._rotated(k.reshape(count, attn.num_kv_heads, attn.head_dim), attn)
+        v = v.reshape(count, attn.num_kv_heads, attn.head_dim)
         keys, values = self.cache.add(layer, k.transpose(1, 0, 2), v.transpose(1, 0, 2))
         rows = self.mx.arange(start, start + count)[:, None]
         positions = self.mx.arange(start + count)
         mask = positions <= rows
-        if how.window is not None:
-            mask = mask & (positions > rows - how.window)
+        if attn.window is not None:
+            mask = mask & (positions > rows - attn.window)
         context = self.mx.fast.scaled_dot_product_attention(
-            q.transpose(1, 0, 2)[None], keys[None], values[None], scale=how.scale, mask=mask
+            q.transpose(1, 0, 2)[None], keys[None], values[None], scale=attn.scale, mask=mask
         )
         return context[0].transpose(1, 0, 2).reshape(count, -1)
 
-    def _rotated(self, x: Any, how: Attention) -> Any:
+    def _rotated(self, x: Any, attn: Attention) -> Any:
         """Rotate heads [T, heads, head_dim] by their positions."""
-        angles = how.rotary.table(self.cache.length, self.cache.length + len(x))
+        angles = attn.rotary.table(self.cache.length, self.cache.length + len(x))
         cos, sin = (self.mx.array(each)[:, None].astype(x.dtype) for each in angles)
-        half = how.rotary.dims // 2
+        half = attn.rotary.dims // 2
         first, second, unrotated = self.mx.split(x, [half, 2 * half], axis=-1)
         rotated = [first * cos - second * sin, second * cos + first * sin, unrotated]
         return self.mx.concatenate(rotated, axis=-1)

@@ -63,14 +63,14 @@ def tensors(settings: Settings) -> Iterator[Shape]:
     """Yield the name and the shape of every tensor."""
     width, inner = settings.hidden_size, settings.intermediate_size
     yield f"{TABLE}.weight", (settings.vocab_size, width)
-    for number, how in enumerate(settings.layers):
+    for number, attn in enumerate(settings.layers):
         at = f"model.layers.{number}"
-        queries, keys = how.num_heads * how.head_dim, how.num_kv_heads * how.head_dim
+        queries, keys = attn.num_heads * attn.head_dim, attn.num_kv_heads * attn.head_dim
         yield f"{at}.input_layernorm.weight", (width,)
         for name, size in (("q_proj", queries), ("k_proj", keys), ("v_proj", keys)):
             yield from linear(f"{at}.self_attn.{name}", size, width, settings.qkv_bias)
         for name in ("q_norm", "k_norm") if settings.qk_norm else ():
-            yield f"{at}.self_attn.{name}.weight", (how.head_dim,)
+            yield f"{at}.self_attn.{name}.weight", (attn.head_dim,)
         yield from linear(f"{at}.self_attn.o_proj", width, queries, settings.output_bias)
         yield f"{at}.post_attention_layernorm.weight", (width,)
         for name in ("gate_proj", "up_proj"):
@@ -100,14 +100,14 @@ def layer(v: DecoderVocabulary, settings: Settings, number: int, x: Array) -> Ar
 
 def attention(v: DecoderVocabulary, settings: Settings, number: int, x: Array) -> Array:
     """Let rows [T, D] attend to themselves and to those before them."""
-    at, how = f"model.layers.{number}.self_attn", settings.layers[number]
+    at, attn = f"model.layers.{number}.self_attn", settings.layers[number]
     q, k, values = v.linears(x, [f"{at}.{name}_proj" for name in "qkv"])
     if settings.qk_norm:
-        q = v.rms_norm(v.reshape(q, -1, how.num_heads, how.head_dim),
+        q = v.rms_norm(v.reshape(q, -1, attn.num_heads, attn.head_dim),
                        f"{at}.q_norm", settings.rms_norm_eps)  # fmt: skip
-        k = v.rms_norm(v.reshape(k, -1, how.num_kv_heads, how.head_dim),
+        k = v.rms_norm(v.reshape(k, -1, attn.num_kv_heads, attn.head_dim),
                        f"{at}.k_norm", settings.rms_norm_eps)  # fmt: skip
-    return v.linear(v.cached_attention(q, k, values, number, how), f"{at}.o_proj")
+    return v.linear(v.cached_attention(q, k, values, number, attn), f"{at}.o_proj")
 
 
 ARCHITECTURE = Architecture(("llama", "mistral", "qwen2", "qwen3"), read_settings, tensors, forward)

@@ -134,7 +134,7 @@ class DecoderVocabulary(Vocabulary, Protocol):
     def linears(self, x: Array, names: Sequence[str]) -> list[Array]:
         """Map rows by several weights, which may be one product where they are stored alike."""
 
-    def cached_attention(self, q: Array, k: Array, v: Array, layer: int, how: Attention) -> Array:
+    def cached_attention(self, q: Array, k: Array, v: Array, layer: int, attn: Attention) -> Array:
         """Let rows of queries [T, heads, head_dim] attend to all rows before and to themselves.
 
         Queries and keys are rotated by their positions first; then keys and values are added to

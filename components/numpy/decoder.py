@@ -44,24 +44,24 @@ class NumpyDecoderVocabulary(NumpyVocabulary):
     def chosen(self, x: Array) -> Array:
         return x[self.rows]
 
-    def cached_attention(self, q: Array, k: Array, v: Array, layer: int, how: Attention) -> Array:
+    def cached_attention(self, q: Array, k: Array, v: Array, layer: int, attn: Attention) -> Array:
         start, count = self.cache.length, len(q)
-        q = self._rotated(q.reshape(count, how.num_heads, how.head_dim), how)
-        k = self._rotated(k.reshape(count, how.num_kv_heads, how.head_dim), how)
-        v = v.reshape(count, how.num_kv_heads, how.head_dim)
+        q = self._rotated(q.reshape(count, attn.num_heads, attn.head_dim), attn)
+        k = self._rotated(k.reshape(count, attn.num_kv_heads, attn.head_dim), attn)
+        v = v.reshape(count, attn.num_kv_heads, attn.head_dim)
         keys, values = self.cache.add(layer, k, v)
-        shared = how.num_heads // how.num_kv_heads
+        shared = attn.num_heads // attn.num_kv_heads
         keys, values = (x.repeat(shared, axis=1).transpose(1, 0, 2) for x in (keys, values))
-        logits = q.transpose(1, 0, 2) @ keys.transpose(0, 2, 1) * np.float32(how.scale)
-        weights = self.softmax(np.where(visible(start, count, how.window), logits, -np.inf))
+        logits = q.transpose(1, 0, 2) @ keys.transpose(0, 2, 1) * np.float32(attn.scale)
+        weights = self.softmax(np.where(visible(start, count, attn.window), logits, -np.inf))
         context: np.ndarray = (weights @ values).transpose(1, 0, 2)
         return context.reshape(count, -1)
 
-    def _rotated(self, x: Array, how: Attention) -> Array:
+    def _rotated(self, x: Array, attn: Attention) -> Array:
         """Rotate heads [T, heads, head_dim] by their positions."""
-        cos, sin = how.rotary.table(self.cache.length, self.cache.length + len(x))
+        cos, sin = attn.rotary.table(self.cache.length, self.cache.length + len(x))
         cos, sin = cos[:, None], sin[:, None]
-        half = how.rotary.dims // 2
+        half = attn.rotary.dims // 2
         first, second, rest = np.split(x, [half, 2 * half], axis=-1)
         rotated = [first * cos - second * sin, second * cos + first * sin, rest]
         return np.concatenate(rotated, axis=-1)

@@ -28,16 +28,16 @@ class OnnxDecoderVocabulary(Products):
         return self.gather(x, Symbol("chosen", self))
 
     def cached_attention(
-        self, q: Symbol, k: Symbol, v: Symbol, layer: int, how: Attention
+        self, q: Symbol, k: Symbol, v: Symbol, layer: int, attn: Attention
     ) -> Symbol:
-        dims: list[int | str] = ["B", how.num_kv_heads, "C", how.head_dim]
+        dims: list[int | str] = ["B", attn.num_kv_heads, "C", attn.head_dim]
         cache = []
         for kind in "kv":
             self.weights.model.add_input(f"past_{kind}{layer}", "float32", dims)
             self.weights.model.add_output(f"present_{kind}{layer}", "float32", dims)
             cache.append(Symbol(f"past_{kind}{layer}", self))
-        attend = self._fused if is_fused(how) else self._composed
-        return attend(q, k, v, layer, how, cache)
+        attend = self._fused if is_fused(attn) else self._composed
+        return attend(q, k, v, layer, attn, cache)
 
     def _angles(self, rotary: Rotary) -> tuple[Symbol, Symbol]:
         """Return cosines and sines of all positions, inputs of the graph."""
@@ -50,35 +50,35 @@ class OnnxDecoderVocabulary(Products):
         return self.rotaries[rotary]
 
     def _fused(
-        self, q: Symbol, k: Symbol, v: Symbol, layer: int, how: Attention, cache: list[Symbol]
+        self, q: Symbol, k: Symbol, v: Symbol, layer: int, attn: Attention, cache: list[Symbol]
     ) -> Symbol:
-        widths = [how.num_heads, how.num_kv_heads, how.num_kv_heads]
+        widths = [attn.num_heads, attn.num_kv_heads, attn.num_kv_heads]
         batch = [
-            self.reshape(x, 1, -1, heads * how.head_dim)
+            self.reshape(x, 1, -1, heads * attn.head_dim)
             for x, heads in zip((q, k, v), widths, strict=True)
         ]
         counts = [Symbol("last", self), Symbol("total", self)]
-        inputs = [*batch, *cache, *counts, *self._angles(how.rotary)]
+        inputs = [*batch, *cache, *counts, *self._angles(attn.rotary)]
         self.weights.model.node(
             "GroupQueryAttention",
             [each.name for each in inputs],
             [f"context{layer}", f"present_k{layer}", f"present_v{layer}"],
             CONTRIB,
-            num_heads=how.num_heads,
-            kv_num_heads=how.num_kv_heads,
+            num_heads=attn.num_heads,
+            kv_num_heads=attn.num_kv_heads,
             do_rotary=1,
-            scale=float(how.scale),
+            scale=float(attn.scale),
         )
         return self.node("Squeeze", Symbol(f"context{layer}", self), self.ints(0))
 
     def _composed(
-        self, q: Symbol, k: Symbol, v: Symbol, layer: int, how: Attention, cache: list[Symbol]
+        self, q: Symbol, k: Symbol, v: Symbol, layer: int, attn: Attention, cache: list[Symbol]
     ) -> Symbol:
         """Attend by plain products, for the heads and windows that no kernel takes."""
-        heads, group = how.num_kv_heads, how.num_heads // how.num_kv_heads
-        first, mask = self._visible(how.window)
-        k = self._rotated(self.reshape(k, -1, heads, how.head_dim), how)
-        v = self.reshape(v, -1, heads, how.head_dim)
+        heads, group = attn.num_kv_heads, attn.num_heads // attn.num_kv_heads
+        first, mask = self._visible(attn.window)
+        k = self._rotated(self.reshape(k, -1, heads, attn.head_dim), attn)
+        v = self.reshape(v, -1, heads, attn.head_dim)
         seen = []
         for kind, rows, past in zip("kv", (k, v), cache, strict=True):
             rows = self.expand(self.transpose(rows, 1, 0, 2), 0)  # [1, heads, S, head]
@@ -90,22 +90,22 @@ class OnnxDecoderVocabulary(Products):
             total = self.node("Reshape", self._total(), self.ints(1))
             some = self.node("Slice", Symbol(present, self), first, total, self.ints(2))
             seen.append(self.node("Squeeze", some, self.ints(0)))
-        q = self._rotated(self.reshape(q, -1, how.num_heads, how.head_dim), how)
-        q = self.reshape(q * how.scale, -1, heads, group, how.head_dim)
+        q = self._rotated(self.reshape(q, -1, attn.num_heads, attn.head_dim), attn)
+        q = self.reshape(q * attn.scale, -1, heads, group, attn.head_dim)
         q = self.transpose(q, 1, 2, 0, 3)  # [heads, group, S, head]
         keys, values = (self.expand(each, 1) for each in seen)
         logits = self.where(mask, self.matmul(q, self.transpose(keys, 0, 1, 3, 2)), float("-inf"))
         context = self.transpose(self.matmul(self.softmax(logits), values), 2, 0, 1, 3)
-        return self.reshape(context, -1, how.num_heads * how.head_dim)
+        return self.reshape(context, -1, attn.num_heads * attn.head_dim)
 
-    def _rotated(self, x: Symbol, how: Attention) -> Symbol:
+    def _rotated(self, x: Symbol, attn: Attention) -> Symbol:
         """Rotate heads [S, heads, head_dim] by their positions."""
         cos, sin = (
             self.expand(self.gather(table, self._positions()), 1)
-            for table in self._angles(how.rotary)
+            for table in self._angles(attn.rotary)
         )
-        half = how.rotary.dims // 2
-        sizes = [size for size in (half, half, how.head_dim - 2 * half) if size]
+        half = attn.rotary.dims // 2
+        sizes = [size for size in (half, half, attn.head_dim - 2 * half) if size]
         first, second, *rest = self.nodes("Split", [x, self.ints(*sizes)], len(sizes), axis=-1)
         rotated = [first * cos - second * sin, second * cos + first * sin]
         return self.concat([*rotated, *rest])
@@ -142,10 +142,10 @@ class OnnxDecoderVocabulary(Products):
         return self.masks[window]
 
 
-def is_fused(how: Attention) -> bool:
+def is_fused(attn: Attention) -> bool:
     """Tell whether ONNX Runtime has one kernel for all of it.
 
     GroupQueryAttention takes heads of a multiple of 8 numbers and turns multiples of 16. Its
     window is not used: in ONNX Runtime 1.23 a row sees one row more by it than in 1.32.
     """
-    return how.window is None and how.head_dim % 16 == 0 and how.rotary.dims % 16 == 0
+    return attn.window is None and attn.head_dim % 16 == 0 and attn.rotary.dims % 16 == 0

@@ -32,34 +32,36 @@ FUSED = ("whole heads", "half of a head turns")
 
 def forward(v, settings, x):
     """Attend once, and add rows of the table."""
-    (how,) = settings.layers
+    (attn,) = settings.layers
     q, k, values = v.linears(x, [f"{AT}.{name}_proj" for name in "qkv"])
-    context = v.linear(v.cached_attention(q, k, values, 0, how), f"{AT}.o_proj")
+    context = v.linear(v.cached_attention(q, k, values, 0, attn), f"{AT}.o_proj")
     rows = v.gather(v.weight("model.embed_tokens.weight"), v.constant(np.array([7])))
     return v.chosen(context + rows)
 
 
-def expected(weights, how):
+def expected(weights, attn):
     """Compute the same in torch, all rows at once."""
     q, k, v = (X @ weights[f"{AT}.{name}_proj.weight"].T for name in "qkv")
-    heads = (how.num_heads, how.num_kv_heads, how.num_kv_heads)
+    heads = (attn.num_heads, attn.num_kv_heads, attn.num_kv_heads)
     q, k, v = (
-        torch.tensor(x).view(LENGTH, count, how.head_dim).transpose(0, 1)[None]
+        torch.tensor(x).view(LENGTH, count, attn.head_dim).transpose(0, 1)[None]
         for x, count in zip((q, k, v), heads, strict=True)
     )
-    dims = how.rotary.dims
-    angles = torch.arange(LENGTH)[:, None] / how.rotary.theta ** (torch.arange(0, dims, 2) / dims)
+    dims = attn.rotary.dims
+    angles = torch.arange(LENGTH)[:, None] / attn.rotary.theta ** (torch.arange(0, dims, 2) / dims)
     cos, sin = (torch.cat([part, part], -1)[None] for part in (angles.cos(), angles.sin()))
-    turned, as_it_is = zip(*(x.split([dims, how.head_dim - dims], -1) for x in (q, k)), strict=True)
+    turned, as_it_is = zip(
+        *(x.split([dims, attn.head_dim - dims], -1) for x in (q, k)), strict=True
+    )
     q, k = (
         torch.cat(pair, -1)
         for pair in zip(apply_rotary_pos_emb(*turned, cos, sin), as_it_is, strict=True)
     )
     distance = torch.arange(LENGTH)[:, None] - torch.arange(LENGTH)
-    mask = (distance >= 0) & (distance < (how.window or LENGTH))
-    shared = how.num_heads // how.num_kv_heads
+    mask = (distance >= 0) & (distance < (attn.window or LENGTH))
+    shared = attn.num_heads // attn.num_kv_heads
     context = torch.nn.functional.scaled_dot_product_attention(
-        q, k.repeat_interleave(shared, 1), v.repeat_interleave(shared, 1), mask, scale=how.scale
+        q, k.repeat_interleave(shared, 1), v.repeat_interleave(shared, 1), mask, scale=attn.scale
     )
     context = context[0].transpose(0, 1).reshape(LENGTH, -1).numpy()
     return context @ weights[f"{AT}.o_proj.weight"].T + weights["model.embed_tokens.weight"][7]
@@ -67,23 +69,23 @@ def expected(weights, how):
 
 @pytest.fixture(scope="module", params=CASES)
 def case(request, tmp_path_factory):
-    how = CASES[request.param]
-    model = build("llama", vocab_size=WIDTH, num_hidden_layers=1, head_dim=how.head_dim,
-                  num_attention_heads=how.num_heads, num_key_value_heads=how.num_kv_heads,
+    attn = CASES[request.param]
+    model = build("llama", vocab_size=WIDTH, num_hidden_layers=1, head_dim=attn.head_dim,
+                  num_attention_heads=attn.num_heads, num_key_value_heads=attn.num_kv_heads,
                   attention_bias=False)  # fmt: skip
     folder = save(model, tmp_path_factory.mktemp("models") / "lm")
     weights = {name: value.detach().numpy() for name, value in model.state_dict().items()}
-    return request.param, folder, how, expected(weights, how)
+    return request.param, folder, attn, expected(weights, attn)
 
 
 @pytest.mark.parametrize("backend", BACKENDS)
 def test_it_is_the_formula_in_any_chunks(case, backend):
-    name, folder, how, want = case
-    assert is_fused(how) == (name in FUSED)
+    name, folder, attn, want = case
+    assert is_fused(attn) == (name in FUSED)
 
     def change(found):
         architecture = Architecture(("llama",), None, None, forward)
-        settings = replace(found.settings, layers=(how,))
+        settings = replace(found.settings, layers=(attn,))
         return replace(found, architecture=architecture, settings=settings)
 
     model = Model(folder, backend, change)

@@ -92,8 +92,8 @@ def changed(**changes):
 
     def change(settings):
         layers = tuple(
-            replace(how, **{k: v(how) if callable(v) else v for k, v in changes.items()})
-            for how in settings.layers
+            replace(attn, **{k: v(attn) if callable(v) else v for k, v in changes.items()})
+            for attn in settings.layers
         )
         return replace(settings, layers=layers)
 
@@ -102,10 +102,10 @@ def changed(**changes):
 
 WRONG = {
     "the window ignored": changed(window=None),
-    "a window of one more": changed(window=lambda how: how.window and how.window + 1),
+    "a window of one more": changed(window=lambda attn: attn.window and attn.window + 1),
     "a window in all layers": changed(window=11),
     "one base for all": changed(
-        rotary=lambda how: replace(how.rotary, theta=1e6),
+        rotary=lambda attn: replace(attn.rotary, theta=1e6),
     ),
     "scaled by the width of a head": changed(scale=16**-0.5),
     "words that are not scaled": lambda settings: replace(settings, hidden_size=1),
@@ -150,12 +150,12 @@ def test_the_older_spelling_is_read(tmp_path, plain):
     folder = save(model, tmp_path / "lm", rope_parameters=None, layer_types=None, rope_theta=1e6,
                   rope_local_base_freq=1e4, sliding_window_pattern=6)  # fmt: skip
     settings = parsed(folder).settings
-    assert [how.window for how in settings.layers] == [11] * 5 + [None]
-    assert [how.rotary.theta for how in settings.layers] == [1e4] * 5 + [1e6]
+    assert [attn.window for attn in settings.layers] == [11] * 5 + [None]
+    assert [attn.rotary.theta for attn in settings.layers] == [1e4] * 5 + [1e6]
     assert away(Model(folder, "onnx").logits(IDS), theirs(model, IDS)) < CLOSE
     folder = save(model, tmp_path / "scaled", rope_parameters=None, rope_theta=1e6,
                   rope_scaling={"rope_type": "linear", "factor": 8.0})  # fmt: skip
-    scales = [how.rotary.scaling for how in parsed(folder).settings.layers]
+    scales = [attn.rotary.scaling for attn in parsed(folder).settings.layers]
     assert scales == [1.0] * 5 + [8.0]
 
 

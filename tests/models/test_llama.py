@@ -98,14 +98,16 @@ def windowed(tmp_path_factory):
 
 
 WRONG = {
-    "another base": lambda how: replace(how, rotary=replace(how.rotary, theta=2e4)),
-    "positions that do not turn": lambda how: replace(how, rotary=replace(how.rotary, scaling=1e9)),
-    "half of a head turns": lambda how: replace(how, rotary=replace(how.rotary, dims=8)),
-    "no window": lambda how: replace(how, window=None),
-    "a window of one more": lambda how: replace(how, window=how.window and how.window + 1),
-    "a window of one less": lambda how: replace(how, window=how.window and how.window - 1),
-    "another scale": lambda how: replace(how, scale=how.scale * 1.1),
-    "one head of keys": lambda how: replace(how, num_kv_heads=1, num_heads=2),
+    "another base": lambda attn: replace(attn, rotary=replace(attn.rotary, theta=2e4)),
+    "positions that do not turn": lambda attn: replace(
+        attn, rotary=replace(attn.rotary, scaling=1e9)
+    ),
+    "half of a head turns": lambda attn: replace(attn, rotary=replace(attn.rotary, dims=8)),
+    "no window": lambda attn: replace(attn, window=None),
+    "a window of one more": lambda attn: replace(attn, window=attn.window and attn.window + 1),
+    "a window of one less": lambda attn: replace(attn, window=attn.window and attn.window - 1),
+    "another scale": lambda attn: replace(attn, scale=attn.scale * 1.1),
+    "one head of keys": lambda attn: replace(attn, num_kv_heads=1, num_heads=2),
 }
 
 
@@ -117,7 +119,7 @@ def test_what_is_nearly_right_does_not_pass(windowed, backend, why):
     def change(found):
         settings = found.settings
         if why in WRONG:
-            layers = tuple(WRONG[why](how) for how in settings.layers)
+            layers = tuple(WRONG[why](attn) for attn in settings.layers)
             return replace(found, settings=replace(settings, layers=layers))
         changes = {"qk_norm": False} if "norm" in why else {"rms_norm_eps": 1e-2}
         return replace(found, settings=replace(settings, **changes))
@@ -176,7 +178,7 @@ def test_onnx_runtime_gets_its_own_kernels_where_it_has_them(tmp_path, monkeypat
         nodes.clear()
         made = Model(save(build(name), tmp_path / name.replace(" ", "-")), "onnx")
         assert nodes.count("GroupQueryAttention") == fused, name
-        assert [is_fused(how) for how in made.found.layers].count(True) == fused
+        assert [is_fused(attn) for attn in made.found.layers].count(True) == fused
 
 
 def test_the_table_is_made_of_the_files():

@@ -68,9 +68,9 @@ class Cache:
             return
         capacity = max(rows, 2 * self.capacity, LEAST)
         binding: Any = self.session.binding()
-        for number, how in enumerate(self.layers):
+        for number, attn in enumerate(self.layers):
             for name in (f"k{number}", f"v{number}"):
-                grown = np.zeros((1, how.num_kv_heads, capacity, how.head_dim), np.float32)
+                grown = np.zeros((1, attn.num_kv_heads, capacity, attn.head_dim), np.float32)
                 if self.length:
                     grown[:, :, : self.length] = self.arrays[name][:, :, : self.length]
                 self.arrays[name] = grown
