@@ -294,10 +294,10 @@ def test_an_estimate_that_was_wrong_is_no_truncation():
 def test_a_recording_that_was_cut_short_is_read_as_far_as_it_goes(container):
     data = encoded(np.tile(TONE, 4), container=container)
     whole = read_audio(data)
-    cut = data[: int(len(data) * 0.6)]
-    hint = refusal(cut).hint
+    truncated = data[: int(len(data) * 0.6)]
+    hint = refusal(truncated).hint
     assert hint.endswith("or read it as far as it goes by --partial")
-    part = read_audio(cut, partial=True)
+    part = read_audio(truncated, partial=True)
     assert 0.3 < part.frames / whole.frames < 0.7
     assert part.notes[0].startswith(f"read as far as it goes, {part.seconds:.2f} s: the ")
     assert np.abs(part.samples[:30_000] - whole.samples[:30_000]).max() < 0.05

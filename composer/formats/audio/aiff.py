@@ -1,11 +1,11 @@
-"""The parts of an AIFF or AIFF-C."""
+"""Find the audio in an AIFF or AIFF-C file."""
 
 from __future__ import annotations
 
 from typing import BinaryIO
 
 from composer.formats.audio.chunks import chunks, samples
-from composer.formats.audio.part import Frames, Layout, Part, cut, unread
+from composer.formats.audio.part import Frames, Layout, Part, truncated, unsupported
 from composer.formats.audio.spliced import Spliced
 
 _PLAIN = {"NONE", "twos", "sowt", "raw ", "in24", "in32", "42ni", "23ni", "FL32", "fl32", "FL64",
@@ -37,14 +37,14 @@ def layout(file: BinaryIO, size: int) -> Layout:
     compressed = file.read(4) == b"AIFC"
     codec = common[18:22].decode("latin1") if compressed else "NONE"
     if common and codec not in _READ:
-        return [], unread("AIFF", _NAMES.get(codec, f"the codec {codec!r}"))
+        return [], unsupported("AIFF", _NAMES.get(codec, f"the codec {codec!r}"))
     if found is None or found.length < 8:
-        return [], cut("AIFF", "it has no audio data")
+        return [], truncated("AIFF", "it has no audio data")
     length = min(found.length, size - found.start)
     fault = None
     if found.length != length or found.stated not in (None, found.length):
         how = f"its header declares {found.stated} bytes of samples, but the file has {length}"
-        fault = cut("AIFF", how)
+        fault = truncated("AIFF", how)
     head = _head(common, compressed, length)
     spliced = Spliced(file, [head, (found.start, found.start + length)])
     stated = int.from_bytes(common[2:6], "big")
@@ -53,7 +53,7 @@ def layout(file: BinaryIO, size: int) -> Layout:
 
 
 def _head(common: bytes, compressed: bool, length: int) -> bytes:
-    """Return a header with true sizes; libsndfile counts frames by them."""
+    """Return a header with correct sizes, from which libsndfile counts frames."""
     comm = b"COMM" + len(common).to_bytes(4, "big") + common + bytes(len(common) % 2)
     version = b"FVER" + (4).to_bytes(4, "big") + bytes.fromhex("a2805140") if compressed else b""
     total = 4 + len(version) + len(comm) + 8 + length

@@ -1,4 +1,4 @@
-"""Make one channel of several: their mean, or one of them."""
+"""Reduce several channels to one: their mean, or one of them."""
 
 from __future__ import annotations
 
@@ -9,17 +9,17 @@ import numpy as np
 
 from composer.core.errors import ComposerError, Problem
 from composer.formats.audio.refusal import check_length, refused
-from composer.formats.audio.waveform import Audio, frozen
+from composer.formats.audio.waveform import Audio, read_only
 
 Channel = Literal["mix", "left", "right", "each"]
 CHOICES = get_args(Channel)
 
 _SURVIVES = 0.2  # of the louder channel's level, over the number of channels: -20 dB of two
-_LOUD = 0.1  # of the loudest second's level: what is quieter may cancel, it is no speech
+_LOUD = 0.1  # of the loudest second's level: quieter sound may cancel: it is not speech
 
 
 class Mixer:
-    """Collects the blocks of a file as one waveform, or as one for each channel.
+    """Collects the blocks of a file into one waveform, or one per channel.
 
     A mix is refused where less than `_SURVIVES` of the louder channel is left of a second that is
     loud: channels that are opposite up to the noise of a codec, or to their gain.
@@ -30,28 +30,28 @@ class Mixer:
         self.frames = 0
         self._parts: list[np.ndarray] = []
         self._levels: list[np.ndarray] = []  # of each second: the louder channel's, the mix's
-        self._rest = np.zeros((0, channels), np.float32)
+        self._unmeasured = np.zeros((0, channels), np.float32)
         if channel in ("left", "right") and channels > 2:
             found = f"there are {channels} channels, and none is the {channel} one"
             raise refused("S486", name, found, "choose 'mix' or 'each', or give two channels")
 
     def add(self, block: np.ndarray) -> None:
-        """Take the next frames, [frames, channels]."""
-        picked = self._picked(block)
-        if not np.isfinite(picked).all():
-            good = np.isfinite(picked.reshape(len(block), -1)).all(axis=1)
+        """Add the next frames, [frames, channels]."""
+        selected = self._select(block)
+        if not np.isfinite(selected).all():
+            good = np.isfinite(selected.reshape(len(block), -1)).all(axis=1)
             at = self.frames + int(np.argmin(good))
             found = f"sample {at} ({at / self.rate:.3f} s) is not a finite number"
-            hint = "the file is corrupt, or was made so: render it again"
+            hint = "the file is corrupt, or was written so: render it again"
             raise refused("S484", self.name, found, hint)
         self.frames += len(block)
-        check_length(self.frames * (picked.size // len(block)), self.rate, self.name)
+        check_length(self.frames * (selected.size // len(block)), self.rate, self.name)
         if self.channel == "mix" and self.channels > 1:
-            self._watch(block)
-        self._parts.append(picked)
+            self._measure(block)
+        self._parts.append(selected)
 
-    def cut(self, frames: int) -> None:
-        """Take off the last frames."""
+    def drop_last(self, frames: int) -> None:
+        """Drop the last frames."""
         while frames and self._parts:
             last = self._parts.pop()
             if len(last) > frames:
@@ -59,11 +59,11 @@ class Mixer:
             self.frames -= min(frames, len(last))
             frames -= min(frames, len(last))
 
-    def done(self, notes: tuple[str, ...] = ()) -> tuple[Audio, ...]:
-        """Return the waveform, or that of each channel."""
+    def finish(self, notes: tuple[str, ...] = ()) -> tuple[Audio, ...]:
+        """Return the waveform, or one per channel."""
         if not self.frames:
             raise refused("S482", self.name, "there are no samples in it")
-        self._refuse_cancelled()
+        self._check_cancelled()
         if self.channels > 1 and self.channel in ("left", "right"):
             notes = (*notes, f"the {self.channel} channel of {self.channels}")
         each = self.channels if self.channel == "each" else 1
@@ -75,14 +75,14 @@ class Mixer:
             made[:, at : at + len(part)] = part.T
             at += len(part)
         if each == 1:
-            return (Audio(frozen(made[0]), self.rate, self.name, notes),)
+            return (Audio(read_only(made[0]), self.rate, self.name, notes),)
         names = ("left", "right") if each == 2 else tuple(f"channel {n + 1}" for n in range(each))
         return tuple(
-            Audio(frozen(made[number]), self.rate, f"{self.name} ({label})", notes)
+            Audio(read_only(made[number]), self.rate, f"{self.name} ({label})", notes)
             for number, label in enumerate(names)
         )
 
-    def _picked(self, block: np.ndarray) -> np.ndarray:
+    def _select(self, block: np.ndarray) -> np.ndarray:
         if self.channel == "each":
             return block.copy()
         if self.channels == 1 or self.channel == "left":
@@ -92,42 +92,42 @@ class Mixer:
         with np.errstate(over="ignore", invalid="ignore"):
             return np.asarray(block.mean(axis=1))
 
-    def _watch(self, block: np.ndarray, last: bool = False) -> None:
-        """Measure each whole second; of the last one, whatever there is."""
-        data = np.concatenate([self._rest, block])
-        whole = len(data) // self.rate
+    def _measure(self, block: np.ndarray, last: bool = False) -> None:
+        """Measure each complete second, and what remains at the end."""
+        data = np.concatenate([self._unmeasured, block])
+        complete = len(data) // self.rate
         size = self.rate
-        if last and not whole and len(data):
-            whole, size = 1, len(data)
-        seconds = data[: whole * size].reshape(whole, size, self.channels)
-        self._rest = data[whole * size :]
-        if whole:
-            wide = seconds.astype(np.float64)
-            loudest = np.sqrt((wide**2).mean(axis=1)).max(axis=1)
-            mixed = np.sqrt((wide.mean(axis=2) ** 2).mean(axis=1))
+        if last and not complete and len(data):
+            complete, size = 1, len(data)
+        seconds = data[: complete * size].reshape(complete, size, self.channels)
+        self._unmeasured = data[complete * size :]
+        if complete:
+            precise = seconds.astype(np.float64)
+            loudest = np.sqrt((precise**2).mean(axis=1)).max(axis=1)
+            mixed = np.sqrt((precise.mean(axis=2) ** 2).mean(axis=1))
             self._levels.append(np.stack([loudest, mixed], axis=1))
 
-    def _refuse_cancelled(self) -> None:
+    def _check_cancelled(self) -> None:
         if self.channel != "mix" or self.channels == 1:
             return
-        self._watch(self._rest[:0], last=True)
+        self._measure(self._unmeasured[:0], last=True)
         levels = np.concatenate(self._levels)
         louder, mixed = levels[:, 0], levels[:, 1]
         loud = louder > max(_LOUD * louder.max(), 1e-12)
-        gone = loud & (mixed < _SURVIVES / self.channels * louder)
-        if gone.any():
-            at = int(np.argmax(gone))
-            kept = mixed[at] / louder[at]
+        cancelled = loud & (mixed < _SURVIVES / self.channels * louder)
+        if cancelled.any():
+            at = int(np.argmax(cancelled))
+            remaining = mixed[at] / louder[at]
             found = (
-                f"the {self.channels} channels cancel in {gone.sum()} of {loud.sum()} loud "
-                f"seconds: at {at} s their mix keeps {kept:.2g} of the louder one"
+                f"the {self.channels} channels cancel in {cancelled.sum()} of {loud.sum()} loud "
+                f"seconds: at {at} s their mix keeps {remaining:.2g} of the louder one"
             )
             hint = "one is inverted: take --channel left, right or each (channel= in Python)"
             raise refused("S488", self.name, found, hint)
 
 
 def check_channel(channel: str) -> None:
-    """Refuse what is no choice of a channel."""
+    """Refuse an unknown choice of channel."""
     if channel not in CHOICES:
         hint = f"choose {', '.join(CHOICES)}"
         raise ComposerError(Problem("R542", f"channel is '{channel}'", hint=hint))
@@ -136,8 +136,8 @@ def check_channel(channel: str) -> None:
 def mixed_samples(
     table: np.ndarray, blocks: Iterable[np.ndarray], rate: int, name: str, channel: Channel
 ) -> tuple[Audio, ...]:
-    """Return samples that a program gave, block by block."""
+    """Mix samples given as an array, block by block."""
     mixer = Mixer(rate, table.shape[1], name, channel)
     for block in blocks:
         mixer.add(block)
-    return mixer.done()
+    return mixer.finish()

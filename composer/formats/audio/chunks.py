@@ -1,4 +1,4 @@
-"""Where the samples of a WAV, RF64 or AIFF stand, whatever its sizes state."""
+"""Find the samples of a WAV, RF64 or AIFF, even if its sizes are wrong."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ from typing import BinaryIO, Literal
 
 Order = Literal["little", "big"]
 
-_CHUNKS = 10_000  # far more than any file has, and soon walked
+_CHUNKS = 10_000  # far more than any file has, but quick to read
 _PADDING = 2**16
 WRAP = 2**32  # a size that does not fit is stored without what is above
 
 
 @dataclass(frozen=True)
 class Samples:
-    """The chunk of the samples: where they start, how many bytes there are, and what is stated."""
+    """The chunk of samples: start, actual length and declared length in bytes."""
 
     start: int
     length: int
@@ -25,7 +25,7 @@ class Samples:
 def chunks(
     file: BinaryIO, size: int, order: Order, at: int = 12
 ) -> Iterator[tuple[bytes, int, int]]:
-    """Yield the name, start and stated length of each chunk that begins in the file."""
+    """Yield the name, start and declared length of each chunk in the file."""
     for _ in range(_CHUNKS):
         if at + 8 > size:
             return
@@ -39,30 +39,30 @@ def chunks(
 def samples(
     file: BinaryIO, size: int, order: Order, start: int, stated: int, long: int | None = None
 ) -> Samples:
-    """Return the samples that begin at `start`, by what is there.
+    """Return the samples that start at `start`, by the actual bytes.
 
-    Where a pipe left the length unknown, or a crash left it 0, they go to the end of the file.
-    Where what follows them is no chunk, and a length above 32 bits explains it, that is theirs.
+    If a pipe left the length unknown, or a crash left it 0, they go to the end of the file.
+    If no chunk follows them, and a length above 32 bits explains that, it is theirs.
     """
-    rest = size - start
+    remaining = size - start
     if stated == 0xFFFFFFFF and long:
         stated = long
-    elif _streamed(stated) or (stated == 0 and rest > 0):
-        return Samples(start, rest, None)
-    if stated < rest and not _ends_well(file, size, order, start + stated):
-        for length in range(stated + WRAP, rest + 1, WRAP):
-            if _ends_well(file, size, order, start + length):
+    elif _is_unknown_length(stated) or (stated == 0 and remaining > 0):
+        return Samples(start, remaining, None)
+    if stated < remaining and not _is_consistent(file, size, order, start + stated):
+        for length in range(stated + WRAP, remaining + 1, WRAP):
+            if _is_consistent(file, size, order, start + length):
                 return Samples(start, length, None)
-        return Samples(start, rest, stated)
+        return Samples(start, remaining, stated)
     return Samples(start, stated, stated)
 
 
-def _streamed(length: int) -> bool:
-    """Tell the sizes that ffmpeg, SoX, ALSA and mpg123 write when they cannot seek back."""
+def _is_unknown_length(length: int) -> bool:
+    """Recognize the sizes that ffmpeg, SoX, ALSA and mpg123 write when they cannot seek back."""
     return length >= 0xFFFFFF00 or 0x7FFFFF00 <= length <= 0x80000000 or length == 0x7FFFF000
 
 
-def _ends_well(file: BinaryIO, size: int, order: Order, at: int) -> bool:
+def _is_consistent(file: BinaryIO, size: int, order: Order, at: int) -> bool:
     """Tell whether chunks, a tag or padding fill a file from here to its end."""
     at += at % 2
     end = at

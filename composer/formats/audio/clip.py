@@ -1,4 +1,4 @@
-"""A clip as a run is given it: what to read, and how."""
+"""The audio input of a run: what to read, and how."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from composer.formats.audio.waveform import Audio, Channels
 
 @dataclass(frozen=True)
 class Clip:
-    """A source of audio, which of its channels is read, and whether it may have been cut short.
+    """A source of audio, the channel to read, and whether it may be truncated.
 
     `channel` is None for what the bundle's input says: the mix, or another.
     """
@@ -21,7 +21,7 @@ class Clip:
     partial: bool = False
 
     def read(self, channel: Channel) -> Audio | Channels:
-        """Return the waveform, or those of each channel; `channel` is what the input says."""
+        """Return the waveform, or one per channel; `channel` is the input's setting."""
         chosen = self.channel or channel
         if chosen == "each":
             return read_channels(self.source, partial=self.partial)

@@ -1,4 +1,4 @@
-"""Tell an audio container by its first bytes, and what else a file may be."""
+"""Identify an audio container by its first bytes, or another kind of file."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ def container(head: bytes) -> str | None:
 
 
 def describe(head: bytes) -> str:
-    """Say what a file that is no readable audio is."""
+    """Describe a file that is not readable audio."""
     for pattern, name in _KNOWN:
         if pattern.match(head):
             return name

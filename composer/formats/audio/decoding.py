@@ -1,4 +1,4 @@
-"""Decode the parts of a file to their ends, and compare what came with what was stated."""
+"""Decode the parts of a file completely, and compare their lengths with the declared ones."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from composer.formats.audio.channels import Channel, Mixer
-from composer.formats.audio.part import Fault, Frames, Part, cut, damaged
+from composer.formats.audio.part import Fault, Frames, Part, damaged, truncated
 from composer.formats.audio.refusal import check_format, check_length, refused
 
 _BLOCK = 2**18
@@ -16,13 +16,13 @@ _SMALL = 2**12  # what a fault costs at most of what stands before it
 def decode(
     kind: str, parts: Sequence[Part], name: str, channel: Channel, careful: bool
 ) -> tuple[Mixer, Fault | None]:
-    """Return what all parts gave, and what was wrong with the last of them."""
+    """Return the decoded parts, and the fault of the last one."""
     mixer: Mixer | None = None
     expected = 0.0
     for number, part in enumerate(parts):
         before = mixer.frames if mixer else 0
         try:
-            with _opened(part) as sound:
+            with _open(part) as sound:
                 rate, channels = sound.samplerate, sound.channels
                 check_format(rate, channels, name)
                 frames = _at_rate(part, rate)
@@ -32,7 +32,7 @@ def decode(
                 if mixer is None:
                     mixer = Mixer(rate, channels, name, channel)
                 elif (mixer.rate, mixer.channels) != (rate, channels):
-                    raise _changes(kind, name, number, mixer, rate, channels)
+                    raise _format_change_error(kind, name, number, mixer, rate, channels)
                 for block in _blocks(sound, _SMALL if careful else _BLOCK):
                     mixer.add(block)
         except _library_error() as error:
@@ -40,20 +40,20 @@ def decode(
                 mixer = Mixer(16_000, 1, name, channel)
             return mixer, damaged(kind, str(error).rpartition(": ")[2].strip(" .") or "no decoder")
         if frames:
-            wrong = _compared(kind, mixer, mixer.frames - before, frames)
-            if wrong:
-                return mixer, wrong
+            fault = _compare(kind, mixer, mixer.frames - before, frames)
+            if fault:
+                return mixer, fault
     if mixer is None:
         raise refused("S482", name, "there are no samples in it")
     return mixer, None
 
 
-def _opened(part: Part) -> Any:
+def _open(part: Part) -> Any:
     import soundfile
 
     class Forward(soundfile.SoundFile):  # type: ignore[misc]
         def seekable(self) -> bool:
-            """Never, or soundfile seeks after each block, which fails in a FLAC of no length."""
+            """Return False: soundfile would seek, which fails in a FLAC of unknown length."""
             return False
 
     return Forward(part.file, "r")
@@ -72,7 +72,7 @@ def _blocks(sound: Any, size: int) -> Iterator[Any]:
 
 
 def _at_rate(part: Part, rate: int) -> Frames | None:
-    """Return the stated frames, counted at the rate that the decoder gives."""
+    """Return the declared frames at the decoder's sample rate."""
     if part.frames is None or part.clock is None:
         return part.frames
     stated, fewer, more = part.frames.stated, part.frames.fewer, part.frames.more
@@ -80,17 +80,17 @@ def _at_rate(part: Part, rate: int) -> Frames | None:
     return Frames(-(-stated * rate // clock), fewer * rate // clock + 1, more * rate // clock)
 
 
-def _compared(kind: str, mixer: Mixer, there: int, frames: Frames) -> Fault | None:
-    """Take padding off the end; say what is missing, or more than stated."""
-    if frames.stated < there <= frames.stated + frames.more:
-        mixer.cut(there - frames.stated)
-    elif there > frames.stated or there < frames.stated - frames.fewer:
-        how = f"its header declares {frames.stated} frames, but the file has {there}"
-        return cut(kind, how)
+def _compare(kind: str, mixer: Mixer, decoded: int, frames: Frames) -> Fault | None:
+    """Drop padding at the end; return the fault if frames are missing or surplus."""
+    if frames.stated < decoded <= frames.stated + frames.more:
+        mixer.drop_last(decoded - frames.stated)
+    elif decoded > frames.stated or decoded < frames.stated - frames.fewer:
+        how = f"its header declares {frames.stated} frames, but the file has {decoded}"
+        return truncated(kind, how)
     return None
 
 
-def _changes(
+def _format_change_error(
     kind: str, name: str, number: int, mixer: Mixer, rate: int, channels: int
 ) -> Exception:
     found = (

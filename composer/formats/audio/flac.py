@@ -1,10 +1,10 @@
-"""The parts of a FLAC file: one, or several that were joined."""
+"""Find the streams of a FLAC file: one, or several that were joined."""
 
 from __future__ import annotations
 
 from typing import BinaryIO
 
-from composer.formats.audio.part import Frames, Layout, Part, cut
+from composer.formats.audio.part import Frames, Layout, Part, truncated
 from composer.formats.audio.spliced import Spliced
 from composer.formats.audio.tags import body, find_all
 
@@ -12,17 +12,17 @@ _STARTS = (b"fLaC\x00\x00\x00\x22", b"fLaC\x80\x00\x00\x22")  # STREAMINFO, of 3
 
 
 def layout(file: BinaryIO, size: int) -> Layout:
-    """Return the streams of a FLAC, each to be decoded to its end, whatever length it states."""
+    """Return the streams of a FLAC, each decoded to its end, whatever its declared length."""
     first, last = body(file, size)
     starts = sorted(at for mark in _STARTS for at in find_all(file, mark, first, last))
     if starts[:1] != [first]:
-        return [], cut("FLAC", "it ends inside its header")
+        return [], truncated("FLAC", "it ends inside its header")
     parts: list[Part] = []
     for start, stop in zip(starts, [*starts[1:], last], strict=True):
         file.seek(start)
         head = file.read(26)
         if len(head) < 26:
-            return parts, cut("FLAC", "it ends inside its header")
+            return parts, truncated("FLAC", "it ends inside its header")
         total = int.from_bytes(head[21:26], "big") & 0xF_FFFF_FFFF
         unknown = head[:21] + bytes([head[21] & 0xF0]) + bytes(4)
         spliced = Spliced(file, [unknown, (start + 26, stop)])

@@ -1,11 +1,11 @@
-"""The parts of an MPEG audio file (MP3, MP2): its frames, counted one by one."""
+"""Find the streams of an MPEG audio file (MP3, MP2), counting their frames."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import BinaryIO
 
-from composer.formats.audio.part import Fault, Frames, Layout, Part, cut, damaged
+from composer.formats.audio.part import Fault, Frames, Layout, Part, damaged, truncated
 from composer.formats.audio.spliced import Spliced
 from composer.formats.audio.tags import body, find_all, id3_end
 
@@ -23,7 +23,7 @@ _DELAY = 529  # samples that a decoder gives before the first, and libmpg123 lea
 
 @dataclass(frozen=True)
 class Header:
-    """What the four bytes before an MPEG frame say."""
+    """The header of an MPEG frame, four bytes."""
 
     raw: bytes
     half: int  # 1: MPEG 1; 2: MPEG 2; 4: MPEG 2.5
@@ -34,7 +34,7 @@ class Header:
 
     @property
     def samples(self) -> int:
-        """Return how many samples a frame has."""
+        """Return the samples of a frame."""
         if self.layer == 1:
             return 384
         return 576 if self.layer == 3 and self.half > 1 else 1152
@@ -48,12 +48,12 @@ class Header:
 
     @property
     def sound(self) -> tuple[int, int, bool]:
-        """Return what may not change within a stream."""
+        """Return the properties that must not change within a stream."""
         return self.layer, self.rate, self.mono
 
 
 def header(raw: bytes) -> Header | None:
-    """Read a frame's header, or return None where none stands."""
+    """Parse a frame's header, or return None."""
     if len(raw) < 4 or raw[0] != 0xFF or raw[1] & 0xE0 != 0xE0 or raw[1] & 0x18 == 0x08:
         return None
     layer, bits, rate = 4 - (raw[1] >> 1 & 3), raw[2] >> 4, raw[2] >> 2 & 3
@@ -72,22 +72,22 @@ def header(raw: bytes) -> Header | None:
 
 @dataclass
 class _Stream:
-    """Frames of one kind, and what a Xing or Info frame before them says."""
+    """A run of equal frames, with the fields of its Xing or Info frame."""
 
     first: Header
     start: int
     sound: int  # where its first frame with sound starts
     frames: int = 0
     stop: int = 0
-    promised: int | None = None
+    declared: int | None = None
     nbytes: int | None = None
 
 
 def layout(file: BinaryIO, size: int) -> Layout:
-    """Return the streams of an MPEG file, each with its true number of frames."""
+    """Return the streams of an MPEG file, each with its actual number of frames."""
     at, stop = body(file, size)
     if at >= size:
-        return [], cut("MP3", "the file ends inside its ID3 tag")
+        return [], truncated("MP3", "the file ends inside its ID3 tag")
     streams: list[_Stream] = []
     fault = None
     while at < stop:
@@ -96,12 +96,12 @@ def layout(file: BinaryIO, size: int) -> Layout:
         if found is None:
             after = id3_end(file, at, stop)
             if after == at:
-                fault = _stray(file, at, stop)
+                fault = _check_gap(file, at, stop)
                 break
             at = after
             continue
         if at + found.size > stop:
-            fault = cut("MP3", f"its last frame, at byte {at}, is cut off")
+            fault = truncated("MP3", f"its last frame, at byte {at}, is cut off")
             break
         xing = _xing(file, at, found) if found.layer == 3 else None
         if xing:
@@ -113,23 +113,23 @@ def layout(file: BinaryIO, size: int) -> Layout:
             streams[-1].stop = at + found.size
         at += found.size
     for stream in streams:
-        lost = _lost(stream, size if stream is streams[-1] else stream.stop)
-        fault = cut("MP3", lost) if lost else fault
+        truncation = _truncation(stream, size if stream is streams[-1] else stream.stop)
+        fault = truncated("MP3", truncation) if truncation else fault
     parts = [_part(file, stream) for stream in streams if stream.frames]
-    return parts, fault if parts or fault else cut("MP3", "it holds no frame")
+    return parts, fault if parts or fault else truncated("MP3", "it has no frame")
 
 
-def _lost(stream: _Stream, size: int) -> str | None:
+def _truncation(stream: _Stream, size: int) -> str | None:
     if stream.nbytes is not None and stream.start + stream.nbytes > size:
-        there = size - stream.start
-        return f"its header declares {stream.nbytes} bytes of frames, but the file has {there}"
-    if stream.promised is not None and stream.promised > stream.frames + 1:
-        return f"its header declares {stream.promised} frames, but the file has {stream.frames}"
+        present = size - stream.start
+        return f"its header declares {stream.nbytes} bytes of frames, but the file has {present}"
+    if stream.declared is not None and stream.declared > stream.frames + 1:
+        return f"its header declares {stream.declared} frames, but the file has {stream.frames}"
     return None
 
 
-def _stray(file: BinaryIO, at: int, stop: int) -> Fault | None:
-    """Say what is wrong with bytes that are no frame: nothing, where no frame follows them."""
+def _check_gap(file: BinaryIO, at: int, stop: int) -> Fault | None:
+    """Return the fault of bytes between frames, or None if no frame follows."""
     for place in find_all(file, b"\xff", at, stop):
         file.seek(place)
         found = header(file.read(4))
@@ -143,7 +143,7 @@ def _stray(file: BinaryIO, at: int, stop: int) -> Fault | None:
 
 
 def _xing(file: BinaryIO, at: int, found: Header) -> tuple[int | None, int | None] | None:
-    """Return how many frames and bytes a Xing or Info frame promises; None where it is none."""
+    """Return the frames and bytes that a Xing or Info frame declares, or None."""
     file.seek(at + 4 + found.side)
     data = file.read(16)
     if data[:4] not in (b"Xing", b"Info") or len(data) < 16:
@@ -154,17 +154,17 @@ def _xing(file: BinaryIO, at: int, found: Header) -> tuple[int | None, int | Non
 
 
 def _part(file: BinaryIO, stream: _Stream) -> Part:
-    """Return a stream that begins with its true number of frames, which a decoder believes."""
+    """Return a stream with a new Xing frame of its actual length, for the decoder."""
     first = stream.first
     count = stream.frames * first.samples
-    if first.layer != 3 or (stream.promised or 0) >= stream.frames:
+    if first.layer != 3 or (stream.declared or 0) >= stream.frames:
         slack = 4096  # the delay and padding of an encoder, which its LAME tag states
         pieces: list[bytes | tuple[int, int]] = [(stream.start, stream.stop)]
         return Part(Spliced(file, pieces), Frames(count, fewer=slack))
     raw = bytes([first.raw[0], first.raw[1] | 1, first.raw[2] & 0x0D | 0xE0, first.raw[3]])
-    made = header(raw)
-    assert made is not None
+    rewritten = header(raw)
+    assert rewritten is not None
     xing = b"Xing" + (1).to_bytes(4, "big") + stream.frames.to_bytes(4, "big")
-    frame = (raw + bytes(first.side) + xing).ljust(made.size, b"\0")
+    frame = (raw + bytes(first.side) + xing).ljust(rewritten.size, b"\0")
     spliced = Spliced(file, [frame, (stream.sound, stream.stop)])
     return Part(spliced, Frames(count, fewer=_DELAY))

@@ -1,4 +1,4 @@
-"""The parts of an Ogg file: its streams, one after another, each checked page by page."""
+"""Find the streams of an Ogg file, checking each page."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from itertools import pairwise
 from typing import BinaryIO
 
 from composer.formats.audio.opus import RATE, packets, samples
-from composer.formats.audio.part import Fault, Frames, Layout, Part, cut, damaged, unread
+from composer.formats.audio.part import Fault, Frames, Layout, Part, damaged, truncated, unsupported
 from composer.formats.audio.spliced import Spliced
 from composer.formats.audio.tags import find_all
 
-PAGES = 2_000_000  # far more than any file has, and soon walked
+PAGES = 2_000_000  # far more than any file has, but quick to read
 _ENDLESS = 2**62  # a decoder that does not know where a stream ends reads all of it
 _BLOCK = 8192  # what the last packet of Vorbis has at most
 _MIRRORED = bytes(int(f"{byte:08b}"[::-1], 2) for byte in range(256))
@@ -39,7 +39,7 @@ _NAMES = {
 
 @dataclass
 class _Stream:
-    """A logical stream: where its pages stand, and how long it says to be."""
+    """A logical stream: the positions of its pages, and its declared length."""
 
     codec: str
     head: bytes
@@ -47,30 +47,30 @@ class _Stream:
     stop: int = 0
     last: int = 0  # where its last page that ends a packet starts
     granule: int = 0
-    held: int = 0  # samples of its packets, where they tell (Opus)
-    final: int = 0  # of them, those of its last page
+    packet_samples: int = 0  # samples of its packets, where they tell (Opus)
+    last_page_samples: int = 0  # of them, those of its last page
     ended: bool = False
 
 
 def layout(file: BinaryIO, size: int) -> Layout:
-    """Return the streams of an Ogg, as far as they are whole and read."""
+    """Return the streams of an Ogg, as far as they are complete and supported."""
     streams: list[_Stream] = []
-    fault = _walk(file, size, streams)
+    fault = _read_pages(file, size, streams)
     if streams and fault is None and not streams[-1].ended:
-        fault = cut("Ogg", "the page that ends an Ogg stream is missing")
+        fault = truncated("Ogg", "the page that ends an Ogg stream is missing")
     for stream in streams:
-        least = stream.held - stream.final
-        if stream.codec == "Opus" and stream.granule < least:
-            how = f"its pages declare {stream.granule} samples, but have at least {least}"
-            fault = fault or cut("Ogg", how)
+        minimum = stream.packet_samples - stream.last_page_samples
+        if stream.codec == "Opus" and stream.granule < minimum:
+            how = f"its pages declare {stream.granule} samples, but have at least {minimum}"
+            fault = fault or truncated("Ogg", how)
     for one, other in pairwise(streams):
         if other.start < one.stop:
-            return [], unread("Ogg", "several streams at once")
+            return [], unsupported("Ogg", "several streams at once")
     return [_part(file, stream) for stream in streams if stream.granule], fault
 
 
-def _walk(file: BinaryIO, size: int, streams: list[_Stream]) -> Fault | None:
-    """Collect the streams; return what is wrong with a page: its decoder would leave it out."""
+def _read_pages(file: BinaryIO, size: int, streams: list[_Stream]) -> Fault | None:
+    """Collect the streams; return the fault of a page, which a decoder would skip."""
     current: dict[bytes, tuple[_Stream, int]] = {}
     for number, (at, page) in enumerate(_pages(file, size)):
         if number == PAGES:
@@ -79,7 +79,7 @@ def _walk(file: BinaryIO, size: int, streams: list[_Stream]) -> Fault | None:
             more = next(find_all(file, b"OggS", at, size), None)
             return None if more is None else damaged("Ogg", f"there is no page at byte {at}")
         if len(page) < 27 or len(page) < 27 + page[26] + sum(page[27 : 27 + page[26]]):
-            return cut("Ogg", "its last Ogg page is cut off")
+            return truncated("Ogg", "its last Ogg page is cut off")
         serial, place, stored = page[14:18], *struct.unpack("<II", page[18:26])
         if stored != checksum(page):
             how = f"page {number}, at byte {at}, does not match its checksum"
@@ -89,7 +89,7 @@ def _walk(file: BinaryIO, size: int, streams: list[_Stream]) -> Fault | None:
             codec = next((name for mark, name in _READ.items() if body.startswith(mark)), None)
             if codec is None:
                 names = (name for mark, name in _NAMES.items() if body.startswith(mark))
-                return unread("Ogg", next(names, f"an unknown codec ({body[:8].hex(' ')})"))
+                return unsupported("Ogg", next(names, f"an unknown codec ({body[:8].hex(' ')})"))
             streams.append(_Stream(codec, body, at))
             current[serial] = streams[-1], place
         elif serial not in current or place != current[serial][1] + 1:
@@ -102,14 +102,14 @@ def _walk(file: BinaryIO, size: int, streams: list[_Stream]) -> Fault | None:
                 return damaged("Ogg", f"page {number}, at byte {at}, goes back in time")
             stream.granule, stream.last = granule, at
         if stream.codec == "Opus":
-            stream.final = sum(map(samples, packets(page)))
-            stream.held += stream.final
+            stream.last_page_samples = sum(map(samples, packets(page)))
+            stream.packet_samples += stream.last_page_samples
         stream.stop, stream.ended = at + len(page), bool(page[5] & 4)
     return None
 
 
 def _pages(file: BinaryIO, size: int) -> Iterator[tuple[int, bytes]]:
-    """Yield each page with where it starts; what is no page, or cut off, is the last."""
+    """Yield each page with its position; stop after a truncated or invalid one."""
     at = 0
     while at < size:
         file.seek(at)
@@ -122,13 +122,13 @@ def _pages(file: BinaryIO, size: int) -> Iterator[tuple[int, bytes]]:
 
 
 def _part(file: BinaryIO, stream: _Stream) -> Part:
-    """Return a stream, whose length is a claim: what its last page may cut off is padding.
+    """Return a stream with its declared length: its last page may drop padding.
 
     A stream that was joined while it was sent states more than it holds.
     """
     if stream.codec == "Opus":
         skip = int.from_bytes(stream.head[10:12], "little")
-        frames = Frames(max(0, min(stream.granule, stream.held) - skip), fewer=RATE)
+        frames = Frames(max(0, min(stream.granule, stream.packet_samples) - skip), fewer=RATE)
         return Part(Spliced(file, [(stream.start, stream.stop)]), frames, RATE)
     file.seek(stream.last)
     page = bytearray(file.read(27))

@@ -1,4 +1,4 @@
-"""How many samples the packets of Opus hold (RFC 6716, section 3.1)."""
+"""Count the samples of Opus packets (RFC 6716, section 3.1)."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def packets(page: bytes) -> Iterator[bytes]:
 
 
 def samples(packet: bytes) -> int:
-    """Return the samples of a packet at 48 kHz; a header holds none."""
+    """Return the samples of a packet at 48 kHz; 0 for a header."""
     if not packet or packet.startswith((b"OpusHead", b"OpusTags")):
         return 0
     config, code = packet[0] >> 3, packet[0] & 3

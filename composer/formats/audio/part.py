@@ -1,4 +1,4 @@
-"""What a container gives to its decoder: parts, and what is wrong beyond them."""
+"""The parts of a container that are decoded, and its fault."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from composer.formats.audio.spliced import Spliced
 
 @dataclass(frozen=True)
 class Frames:
-    """How many frames a header states, and by how many a decoder may give fewer or more.
+    """The declared frames, and how many fewer or more a decoder may return.
 
     What is more, up to there, is padding of the last block, and is cut off.
     """
@@ -21,7 +21,7 @@ class Frames:
 
 @dataclass(frozen=True)
 class Part:
-    """A stretch of a file that is decoded by itself.
+    """A part of a file that is decoded by itself.
 
     `frames` takes the rate of the decoded part; None where nothing states a length.
     """
@@ -33,7 +33,7 @@ class Part:
 
 @dataclass(frozen=True)
 class Fault:
-    """Why a file is not whole: what is cut off (S483), damaged (S489) or of no read codec (S481).
+    """Why a file is not complete: truncated (S483), damaged (S489) or unsupported (S481).
 
     The parts before it can be decoded.
     """
@@ -46,18 +46,18 @@ class Fault:
 Layout = tuple[list[Part], Fault | None]
 
 
-def cut(kind: str, how: str) -> Fault:
-    """Return the fault of a file that ends too early, or not where it says."""
+def truncated(kind: str, how: str) -> Fault:
+    """Return the fault of a file whose end is not the declared one."""
     return Fault("S483", f"the {kind} file is truncated: {how}")
 
 
 def damaged(kind: str, how: str) -> Fault:
     """Return the fault of a file whose bytes are wrong."""
-    hint = "download it again, or convert it anew"
+    hint = "download it again, or convert it again"
     return Fault("S489", f"the {kind} file is damaged: {how}", hint)
 
 
-def unread(kind: str, codec: str) -> Fault:
-    """Return the fault of a file that is whole, and of a codec that is not read."""
+def unsupported(kind: str, codec: str) -> Fault:
+    """Return the fault of a file with an unsupported codec."""
     hint = "convert it: ffmpeg -i INPUT -ar 16000 a.wav"
     return Fault("S481", f"the {kind} file holds {codec}, which is not read", hint)

@@ -38,12 +38,13 @@ _INTEGERS = {"int16": 2.0**15, "int32": 2.0**31}
 def read_audio(source: Source, *, channel: Channel = "mix", partial: bool = False) -> Audio:
     """Read WAV, AIFF, FLAC, Ogg (Vorbis, Opus) or MP3; or take samples and their rate.
 
-    Raise ComposerError S480-S489 for what is no whole, finite, audible waveform, as far as its
-    format lets that be told: a WAV has no checksum, and an MP3 decoder conceals broken frames, at
-    most with a line of libmpg123 on standard error. All audio of the file is decoded, whatever its
-    header states. Samples are 1-D, or [frames, channels] as soundfile gives them; int16 and int32
-    are scaled to full scale 1.0. `channel` takes the mean of the channels or one of them; `partial`
-    reads a recording that was cut short as far as it goes, and the notes of the Audio say so.
+    Raise ComposerError S480-S489 for what is not a complete, finite, audible waveform, as far as
+    its format lets that be told: a WAV has no checksum, and an MP3 decoder conceals broken frames,
+    at most with a line of libmpg123 on standard error. All audio of the file is decoded, whatever
+    its header states. Samples are 1-D, or [frames, channels] as soundfile gives them; int16 and
+    int32 are scaled to full scale 1.0. `channel` takes the mean of the channels or one of them;
+    `partial` reads a recording that was cut short as far as it goes, and the notes of the Audio say
+    so.
     """
     if channel == "each":
         raise refused("S481", "<audio>", "one waveform cannot be each channel", "read_channels")
@@ -52,7 +53,7 @@ def read_audio(source: Source, *, channel: Channel = "mix", partial: bool = Fals
 
 
 def read_channels(source: Source, *, partial: bool = False) -> Channels:
-    """Read each channel as a waveform of its own."""
+    """Read each channel as a separate waveform."""
     return Channels(_read(source, "each", partial))
 
 
@@ -108,7 +109,7 @@ def _decoded(
         raise _refusal(name, wrong, True)
     fault = wrong or fault
     notes = () if fault is None else (_note(mixer.frames / mixer.rate, fault),)
-    return mixer.done(notes)
+    return mixer.finish(notes)
 
 
 def _note(seconds: float, fault: Fault) -> str:

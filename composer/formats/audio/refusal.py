@@ -1,4 +1,4 @@
-"""Refuse audio."""
+"""Errors of audio inputs, and their limits."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ MAX_SAMPLES = 2**29  # 2 GiB once decoded: 3.1 hours at 48 kHz
 
 
 def refused(code: str, name: str, found: str, hint: str | None = None) -> ComposerError:
-    """Return the error of one problem with one file."""
+    """Return the error for one problem of a file."""
     return ComposerError(Problem(code, found, Place(name), hint=hint))
 
 
 def check_format(rate: int, channels: int, name: str) -> None:
-    """Refuse a rate or a number of channels that no recording of speech has."""
+    """Refuse a rate or a number of channels that speech recordings do not have."""
     if not MIN_RATE <= rate <= MAX_RATE:
         found = f"the sample rate is {rate} Hz"
         raise refused("S485", name, found, f"it must be {MIN_RATE} to {MAX_RATE} Hz")
@@ -26,7 +26,7 @@ def check_format(rate: int, channels: int, name: str) -> None:
 
 
 def check_length(frames: int, rate: int, name: str) -> None:
-    """Refuse what is longer than memory shall hold."""
+    """Refuse audio that is too long for memory."""
     limit = min(MAX_SAMPLES, MAX_SECONDS * rate)
     if frames > limit:
         found = f"the audio is longer than {limit / rate / 3600:.3g} hours at {rate} Hz"

@@ -8,7 +8,7 @@ _FAR = 100.0
 
 
 def resampled(samples: np.ndarray, have: int, want: int) -> np.ndarray:
-    """Return samples at another rate: soxr's HQ, to ceil(N * want / have) of them."""
+    """Resample by soxr's HQ, to ceil(N * new / old) samples."""
     import soxr
 
     made = soxr.resample(samples, have, want, quality="HQ")
@@ -30,5 +30,5 @@ def full_scale(samples: np.ndarray, peak: float) -> float:
 
 
 def peak_of(samples: np.ndarray) -> float:
-    """Return the largest magnitude without a copy; 0 of nothing."""
+    """Return the largest magnitude without a copy; 0 for no samples."""
     return max(float(samples.max()), -float(samples.min())) if samples.size else 0.0

@@ -1,11 +1,11 @@
-"""The parts of a WAV or RF64, and the names of codecs that stand in one."""
+"""Find the audio in a WAV or RF64, and name its codec."""
 
 from __future__ import annotations
 
 from typing import BinaryIO
 
 from composer.formats.audio.chunks import Samples, chunks, samples
-from composer.formats.audio.part import Frames, Layout, Part, cut, unread
+from composer.formats.audio.part import Frames, Layout, Part, truncated, unsupported
 from composer.formats.audio.spliced import Spliced
 
 _PLAIN = {1, 3, 6, 7}  # PCM, float, A-law, mu-law: their bytes say how many frames they are
@@ -65,27 +65,27 @@ def layout(file: BinaryIO, size: int) -> Layout:
             found = samples(file, size, "little", start, length, long)
             break
     if tag == 1 and form[14:16] > b"" and int.from_bytes(form[14:16], "little") > 32:
-        return [], unread("WAV", f"PCM of {int.from_bytes(form[14:16], 'little')} bits")
+        return [], unsupported("WAV", f"PCM of {int.from_bytes(form[14:16], 'little')} bits")
     if form and tag not in _READ:
-        return [], unread("WAV", _NAMES.get(tag, f"the codec {tag:#06x}"))
+        return [], unsupported("WAV", _NAMES.get(tag, f"the codec {tag:#06x}"))
     if found is None:
-        return [], cut("WAV", "it has no audio data")
+        return [], truncated("WAV", "it has no audio data")
     if found.length > size - found.start:
         there = Samples(found.start, size - found.start, None)
         how = (
             f"its header declares {found.stated} bytes of samples, but the file has {there.length}"
         )
-        return [_part(file, form, tag, there)], cut("WAV", how)
+        return [_part(file, form, tag, there)], truncated("WAV", how)
     if found.stated not in (None, found.length):
         how = (
             f"its header declares {found.stated} bytes of samples, but the file has {found.length}"
         )
-        return [_part(file, form, tag, found)], cut("WAV", how)
+        return [_part(file, form, tag, found)], truncated("WAV", how)
     return [_part(file, form, tag, found)], None
 
 
 def _part(file: BinaryIO, form: bytes, tag: int, found: Samples) -> Part:
-    """Return the samples behind a header whose sizes are true, above 32 bits too."""
+    """Return the samples after a header with correct sizes, even above 32 bits."""
     fmt = b"fmt " + len(form).to_bytes(4, "little") + form + bytes(len(form) % 2)
     total = 4 + len(fmt) + 8 + found.length
     if total < 0xFFFFFF00:

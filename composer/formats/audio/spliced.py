@@ -1,4 +1,4 @@
-"""A file as its decoder shall see it: spliced from bytes and from ranges of another file."""
+"""A file for a decoder, spliced from bytes and ranges of another file."""
 
 from __future__ import annotations
 
@@ -49,11 +49,11 @@ class Spliced:
         return len(data)
 
     def seek(self, offset: int, whence: int = 0) -> int:
-        """Go to a place; return it."""
+        """Seek to a position; return it."""
         base = (0, self.at, self.size)[whence]
         self.at = max(0, base + offset)
         return self.at
 
     def tell(self) -> int:
-        """Return the place."""
+        """Return the position."""
         return self.at

@@ -1,4 +1,4 @@
-"""Tags before and behind the audio of a file."""
+"""Tags before and after the audio of a file."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def body(file: BinaryIO, size: int) -> tuple[int, int]:
 
 
 def id3_end(file: BinaryIO, at: int, size: int) -> int:
-    """Return where the ID3v2 tags that stand at a place end; the place itself without one."""
+    """Return the end of ID3v2 tags at a position, or the position itself."""
     while (head := _at(file, at, 10))[:3] == b"ID3" and len(head) == 10:
         length = 0
         for byte in head[6:10]:
@@ -34,7 +34,7 @@ def id3_end(file: BinaryIO, at: int, size: int) -> int:
 
 
 def find_all(file: BinaryIO, mark: bytes, start: int, stop: int) -> Iterator[int]:
-    """Yield where some bytes stand in a range, read a block at a time."""
+    """Yield the positions of a byte pattern in a range, reading block by block."""
     at, before = start, b""
     file.seek(start)
     while at < stop and (block := file.read(min(_BLOCK, stop - at))):

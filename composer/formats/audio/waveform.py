@@ -12,7 +12,7 @@ from composer.formats.audio.resampling import full_scale, peak_of, resampled
 
 @dataclass(frozen=True, eq=False)
 class Audio:
-    """A mono waveform: float32 samples [N], their rate in Hz, and where they came from.
+    """A mono waveform: float32 samples [N], their rate in Hz, and their source.
 
     The samples are as the file has them: one channel or the mean of all, full scale 1.0, and beyond
     1.0 where a float file is. `notes` say what was asked for and is not the whole file: one channel
@@ -33,7 +33,7 @@ class Audio:
         return self.frames / self.rate
 
     def resample(self, rate: int) -> Self:
-        """Return the waveform at another rate, within full scale.
+        """Resample to another rate, within full scale.
 
         Resampling is soxr's HQ, which is librosa's default, to ceil(N * rate / own rate) samples.
         What then peaks above 1.0 is divided by its peak, as the loaders of Qwen3-ASR and MERaLiON
@@ -49,12 +49,12 @@ class Audio:
             samples = np.clip(samples / scale, -1.0, 1.0)
         if samples is self.samples:
             return self
-        return type(self)(frozen(samples), rate, self.source, self.notes)
+        return type(self)(read_only(samples), rate, self.source, self.notes)
 
 
 @dataclass(frozen=True, eq=False)
 class Channels:
-    """The channels of one clip, each a waveform of its own."""
+    """The channels of one clip, each a separate waveform."""
 
     each: tuple[Audio, ...]
 
@@ -63,7 +63,7 @@ class Channels:
         return self.each[0].seconds
 
 
-def frozen(samples: np.ndarray) -> np.ndarray:
-    """Return the samples, which nobody may change from now on."""
+def read_only(samples: np.ndarray) -> np.ndarray:
+    """Return the same samples, no longer writeable."""
     samples.flags.writeable = False
     return samples
