@@ -7,6 +7,10 @@ import re
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from composer.core.isolation import is_isolated
+
+from .library import IsolatedLibrary, Library, LocalLibrary
+
 # Noncharacters: Unicode keeps them for a program's own use, and no text holds them.
 OPEN, CLOSE = "\ufdd0", "\ufdd1"
 SOFT_MARK = f"{OPEN}{CLOSE}"
@@ -33,12 +37,11 @@ class GuardedTokenizer:
     """
 
     def __init__(self, data: bytes) -> None:
-        from tokenizers import AddedToken, Tokenizer
-
         content = json.loads(data)
         added: list[dict[str, Any]] = content.get("added_tokens") or []
         none = dict.fromkeys(("post_processor", "truncation", "padding"))
-        self._tokenizer = Tokenizer.from_str(json.dumps(content | none | {"added_tokens": []}))
+        bare = json.dumps(content | none | {"added_tokens": []}).encode()
+        self._tokenizer: Library = IsolatedLibrary(bare) if is_isolated() else LocalLibrary(bare)
         unknown = self._tokenizer.token_to_id(unknown_token(content["model"]))
         self._control = {
             token["id"]: token["content"]
@@ -51,25 +54,24 @@ class GuardedTokenizer:
         for token in added:
             if not token.get("special") and not token["content"].strip(" \t\r\n▁"):
                 flags = {flag: token.get(flag, False) for flag in (*_FLAGS, "normalized")}
-                kept.append(AddedToken(token["content"], **flags))
+                kept.append((token["content"], flags))
                 self._ids[token["content"]] = token["id"]
             else:
                 self._added[token["content"]] = token
-        self._tokenizer.add_tokens(kept)  # at once: each call builds its table anew
+        self._tokenizer.add(kept, special=False)
         longest_first = sorted(self._added, key=len, reverse=True)
         self._pattern = re.compile("|".join(map(re.escape, longest_first)) or r"(?!)")
         self._add_stand_in({SOFT_MARK: {}})
 
     def _add_stand_in(self, marks: Mapping[str, Mapping[str, Any]]) -> None:
-        """Make marks stand for tokens, all at once: each call builds a table anew."""
-        from tokenizers import AddedToken
-
+        """Make marks stand for tokens."""
         made = []
         for mark, token in marks.items():
             flags = {flag: token.get(flag, False) for flag in _FLAGS}
-            made.append(AddedToken(mark, normalized=False, **flags))
+            made.append((mark, {**flags, "normalized": False}))
             self._ids[mark] = token.get("id", -1)
-        self._tokenizer.add_special_tokens(made)
+        if made:
+            self._tokenizer.add(made, special=True)
 
     def id_of(self, token: str) -> int:
         """Return the id of a control token; raise KeyError if there is none."""
@@ -97,9 +99,9 @@ class GuardedTokenizer:
         Tokens are identified by their text: a stand-in's own id may be another's if ids have gaps,
         and one that strips its surroundings includes them.
         """
-        encoding = self._tokenizer.encode(text, add_special_tokens=False)
+        found = self._tokenizer.encode(text)
         ids = []
-        for id, token in zip(encoding.ids, encoding.tokens, strict=True):
+        for id, token in zip(*found, strict=True):
             real_id = self._ids.get(token, self._ids.get(token.strip()))
             if real_id is None and id in self._control:
                 raise ForgedToken(self._control[id])

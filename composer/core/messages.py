@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-MOST_WORDS = 10_000_000  # bytes of the JSON
+MOST_WORDS = 100_000_000  # bytes of the JSON
 DTYPES = {f"{kind}{bits}" for kind in ("int", "uint") for bits in (8, 16, 32, 64)}
 DTYPES |= {"float16", "float32", "float64", "bool"}
 

@@ -173,7 +173,7 @@ def _load(
     placement = profile.placement(name, known.cls.placement_keys)
     require_local_files(checked, [name])
     try:
-        with isolation(isolated and not _ships(known.spec.weights)):
+        with isolation(isolated and not _ships(known.spec.weights or known.spec.files)):
             component = worker(known.cls.backend).call(
                 known.cls.load, known.spec, known.facts, placement
             )

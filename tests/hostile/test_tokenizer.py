@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import signal
 import time
 
 import pytest
@@ -249,3 +250,20 @@ def test_other_numbers_that_cannot_be(error_text, mini, key, value):
     name = "mlx/llm-mixed8_4/config.json"
     said = error_text(mini(name, lambda content: content.update({key: value})), "config.json")
     assert f"W241 repo/{name}: {key} is {value}; expected " in said
+
+
+def test_what_aborts_in_the_library_is_an_error_here(tmp_path):
+    """The very text is first, and only, tokenized in the child."""
+    folder = bundle(tmp_path, PROMPT, {FILE: tokenizer()})
+    with composer.load(folder) as loaded, composer.load(folder, trust=True) as here:
+        kinds = []
+        for each in (loaded, here):
+            component = each._components.by_name["prompt"]
+            kinds.append(type(component.encoder.tokenizer._tokenizer).__name__)
+        assert kinds == ["IsolatedLibrary", "LocalLibrary"]
+        wanted = here.run(text="ab").outputs["ids"]
+        assert loaded.run(text="ab").outputs["ids"].tolist() == wanted.tolist()
+        library = loaded._components.by_name["prompt"].encoder.tokenizer._tokenizer
+        library.child.process.send_signal(signal.SIGABRT)
+        with pytest.raises(composer.ComposerError, match=r"tokenizers ended its process"):
+            loaded.run(text="ab")

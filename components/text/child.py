@@ -1,0 +1,35 @@
+"""Load a tokenizer and use it, as the child process of `library`."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from composer.core.child import answer_questions
+from composer.core.native import described, is_failure
+
+from .library import LocalLibrary
+
+_held: list[LocalLibrary] = []
+_METHODS = ("token_to_id", "add", "encode")
+
+
+def answer(
+    words: dict[str, Any], arrays: dict[str, np.ndarray]
+) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
+    """Call what is asked for; a panic is an answer, too."""
+    try:
+        if words["method"] == "load":
+            _held[:] = [LocalLibrary(arrays["data"].tobytes())]
+            return {"answer": None}, {}
+        assert words["method"] in _METHODS
+        return {"answer": getattr(_held[0], words["method"])(*words["arguments"])}, {}
+    except BaseException as error:
+        if not is_failure(error):
+            raise
+        return {"error": described(error)}, {}
+
+
+if __name__ == "__main__":
+    answer_questions(answer)
