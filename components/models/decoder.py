@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import pkgutil
+import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import cache
 from importlib import import_module
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from composer.core.component import Spec
@@ -25,6 +26,7 @@ from .vocabulary import Array, DecoderVocabulary
 if TYPE_CHECKING:
     from composer.formats import Headers
 
+DEFINES = re.compile(r"^ARCHITECTURE\b", re.MULTILINE)
 TABLE, HEAD = "model.embed_tokens", "lm_head"
 Shape = tuple[str, tuple[int, ...]]  # of a tensor, with its name
 
@@ -53,13 +55,15 @@ def linear(name: str, size: int, width: int, bias: bool = False) -> Iterator[Sha
 
 @cache
 def architectures() -> dict[str, Architecture]:
-    """Return what each model_type is computed by: every file beside this one is asked."""
-    package = import_module(__package__ or "")
+    """Return what each model_type is computed by: every file beside this one is asked.
+
+    Those that define no ARCHITECTURE are not imported, since a check waits for what they import.
+    """
     found: dict[str, Architecture] = {}
-    for file in pkgutil.iter_modules(package.__path__, f"{package.__name__}."):
-        architecture = getattr(import_module(file.name), "ARCHITECTURE", None)
-        if architecture is not None:
-            found |= dict.fromkeys(architecture.model_types, architecture)
+    for file in sorted(Path(__file__).parent.glob("*.py")):
+        if DEFINES.search(file.read_text(encoding="utf-8")):
+            module = import_module(f"{__package__}.{file.stem}")
+            found |= dict.fromkeys(module.ARCHITECTURE.model_types, module.ARCHITECTURE)
     return found
 
 
