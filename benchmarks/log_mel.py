@@ -19,7 +19,7 @@ def ours() -> Callable[[np.ndarray], np.ndarray]:
     from composer import Spec
     from composer.components.audio.log_mel import LogMel
     from composer.core.placement import Placement
-    from composer.formats.audio import Audio
+    from composer.formats.audio.waveform import Audio
 
     spec = Spec("features", LogMel.Config(mels=MELS))
     component = LogMel.load(spec, LogMel.facts(spec, None), Placement())

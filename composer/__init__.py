@@ -34,9 +34,9 @@ if TYPE_CHECKING:  # every public name, once: what is below reads its module fro
     from composer.core.signature import Signature as Signature
     from composer.evaluation.evaluation import Evaluation as Evaluation
     from composer.evaluation.journal import Transcript as Transcript
-    from composer.formats.audio import Audio as Audio
-    from composer.formats.audio import Clip as Clip
-    from composer.formats.audio import read_audio as read_audio
+    from composer.formats.audio.clip import Clip as Clip
+    from composer.formats.audio.reading import read_audio as read_audio
+    from composer.formats.audio.waveform import Audio as Audio
     from composer.graph.checked import Report as Report
     from composer.jobs.benchmark import Benchmark as Benchmark
     from composer.jobs.benchmark import benchmark as benchmark

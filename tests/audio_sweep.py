@@ -11,8 +11,8 @@ from tempfile import TemporaryDirectory
 import numpy as np
 
 from composer.core.errors import ComposerError
-from composer.formats.audio import read_audio
 from composer.formats.audio.container import container as kind_of
+from composer.formats.audio.reading import read_audio
 
 RATES = ("16000", "48000", "44100", "8000")
 DELAY = 4096  # frames of an encoder's delay and padding, at its rate

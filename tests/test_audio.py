@@ -10,7 +10,8 @@ import pytest
 import soundfile
 
 from composer.core.errors import ComposerError
-from composer.formats.audio import Audio, read_audio
+from composer.formats.audio.reading import read_audio
+from composer.formats.audio.waveform import Audio
 
 RATE = 16_000
 RNG = np.random.default_rng(7)

@@ -11,8 +11,9 @@ import pytest
 import soundfile
 
 from composer.core.errors import ComposerError
-from composer.formats.audio import read_audio, riff
+from composer.formats.audio import riff
 from composer.formats.audio.ogg import checksum
+from composer.formats.audio.reading import read_audio
 from tests.test_audio import RATE, TONE, encoded, refusal, with_data_size, with_total
 
 CASES = Path(__file__).parent / "audio_cases"

@@ -7,9 +7,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from composer.checker import check_variant
-from composer.drawing import mermaid, svg
 from composer.drawing.layout import GAP, lay_out
-from composer.drawing.mermaid import _escape
+from composer.drawing.mermaid import _escape, mermaid
+from composer.drawing.svg import svg
 from composer.drawing.text import size
 from tests.fakes import BUNDLE, write
 

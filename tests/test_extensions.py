@@ -11,7 +11,7 @@ import soundfile
 
 import composer
 from composer.core import registry
-from composer.drawing import svg
+from composer.drawing.svg import svg
 from composer.evaluation.normalizer import normalizer
 from composer.jobs.output_format import OutputFormat
 from tests.cli.conftest import cli

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 import composer
-from composer.formats.audio import Audio
+from composer.formats.audio.waveform import Audio
 from composer.runtime.split import split
 from tests.fakes import BUNDLE, write
 

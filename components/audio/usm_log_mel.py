@@ -11,7 +11,7 @@ from composer.core.component import Bound, Component, ComponentConfig, Facts, Sp
 from composer.core.errors import ComposerError, Problem
 from composer.core.ports import Port
 from composer.core.signature import Signature
-from composer.formats.audio import Audio
+from composer.formats.audio.waveform import Audio
 
 from .log_mel import MOST
 from .mel_filters import mel_filters

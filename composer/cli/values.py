@@ -13,12 +13,12 @@ from composer.cli.options import pairs
 from composer.core.errors import ComposerError, Problem
 from composer.core.problems import Problems
 from composer.core.suggest import did_you_mean, listed
-from composer.formats.audio import Clip
 from composer.formats.audio.channels import check_channel
+from composer.formats.audio.clip import Clip
 
 if TYPE_CHECKING:
     from composer.core.signature import Option
-    from composer.formats.audio import Channel
+    from composer.formats.audio.channels import Channel
     from composer.graph.graph import Graph
 
 

@@ -15,7 +15,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from composer.comparison.gates import Measures
 from composer.core.backend import LONG, SHORT, numpy_dtype
 from composer.core.errors import ComposerError, Place, Problem
-from composer.formats.audio import Audio
+from composer.formats.audio.waveform import Audio
 from composer.formats.values import pack_values, read_about, read_values
 
 VERSION = 1

@@ -11,7 +11,7 @@ import numpy as np
 
 from composer.comparison.dump import Dump, Stage
 from composer.core.backend import SHORT
-from composer.formats.audio import Audio
+from composer.formats.audio.waveform import Audio
 
 LIBRARIES = ("numpy", "torch", "transformers")
 

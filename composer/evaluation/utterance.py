@@ -7,7 +7,9 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from composer.core.errors import ComposerError, Place, Problem
-from composer.formats.audio import Audio, Channel, Channels, Clip
+from composer.formats.audio.channels import Channel
+from composer.formats.audio.clip import Clip
+from composer.formats.audio.waveform import Audio, Channels
 
 SLACK = 0.1  # seconds by which a stated length may miss the file's: what rounding leaves
 

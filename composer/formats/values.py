@@ -14,7 +14,8 @@ from composer.core.backend import LONG, widen
 from composer.core.errors import ComposerError, Place, Problem
 from composer.core.location import Location
 from composer.formats import read_safetensors
-from composer.formats.audio import Audio, read_audio
+from composer.formats.audio.reading import read_audio
+from composer.formats.audio.waveform import Audio
 
 if TYPE_CHECKING:
     import numpy as np

@@ -11,7 +11,8 @@ from composer.benchmarking.child import Case
 from composer.benchmarking.measure import Measured, Turns, measure
 from composer.benchmarking.process import Run, Start
 from composer.comparison.dump import digest
-from composer.formats.audio import Audio, Clip
+from composer.formats.audio.clip import Clip
+from composer.formats.audio.waveform import Audio
 from composer.graph.graph import Graph
 from composer.jobs.bundle import Options
 from composer.jobs.progress import OnProgress, Progress, no_progress

@@ -10,7 +10,9 @@ from typing import Any
 from composer.core.errors import ComposerError, Place, Problem
 from composer.core.output import sole_writer
 from composer.evaluation.data import SUFFIXES
-from composer.formats.audio import Channel, Clip, Source
+from composer.formats.audio.channels import Channel
+from composer.formats.audio.clip import Clip
+from composer.formats.audio.reading import Source
 from composer.jobs.bundle import AnyBundle, Options, opened
 from composer.jobs.cut_short import cut_short
 from composer.jobs.output_format import output_format

@@ -17,7 +17,7 @@ from composer.core.output import (
     unwritable,
     write_file,
 )
-from composer.formats.audio import Source
+from composer.formats.audio.reading import Source
 from composer.jobs.output_format import OutputFormat
 from composer.jobs.transcription import Transcription, clip_name
 

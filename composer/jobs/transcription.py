@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from composer.core.errors import Problem
-from composer.formats.audio import Source
+from composer.formats.audio.reading import Source
 from composer.jobs.cut_short import CutShort
 
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import yaml
 
-from composer.drawing import mermaid
+from composer.drawing.mermaid import mermaid
 from composer.drawing.text import size
 from composer.graph.graph import Graph
 from composer.publishing.licences import WHOLE, manifest_statements

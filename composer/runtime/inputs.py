@@ -13,10 +13,10 @@ from composer.core.ports import Port
 from composer.core.problems import Problems
 from composer.core.suggest import did_you_mean, listed
 from composer.core.unknown import unknown
-from composer.formats.audio import Clip
+from composer.formats.audio.clip import Clip
 
 if TYPE_CHECKING:
-    from composer.formats.audio import Channel
+    from composer.formats.audio.channels import Channel
     from composer.graph.checked import Checked
     from composer.graph.graph import Graph
 

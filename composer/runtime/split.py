@@ -10,7 +10,7 @@ import numpy as np
 
 from composer.core.component import Token
 from composer.core.errors import ComposerError, Problem
-from composer.formats.audio import Audio, Channels
+from composer.formats.audio.waveform import Audio, Channels
 
 if TYPE_CHECKING:
     from composer.runtime.plan import Plan

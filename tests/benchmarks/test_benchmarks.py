@@ -13,7 +13,7 @@ import pytest
 from benchmarks import __main__, log_mel, onnx_decode, real_size, startup, timing, weights
 from composer.core.location import Location
 from composer.formats import Headers
-from composer.formats.audio import read_audio
+from composer.formats.audio.reading import read_audio
 
 TINY = weights.Sizes(1, 64, 1, 64, 128, 2, 1, 64, 300, (8, 4))
 

@@ -9,7 +9,7 @@ import numpy as np
 
 from composer import Bound, Component, Facts, Spec, Token, method
 from composer.core.signature import OUT
-from composer.formats.audio import Audio
+from composer.formats.audio.waveform import Audio
 
 WIDTH, HEADS, VOCABULARY, MELS, LAYERS = 8, 2, 32, 6, 2
 PAD = 31

@@ -12,7 +12,7 @@ from composer.core.component import Bound, Spec
 from composer.core.errors import ComposerError
 from composer.core.placement import Placement
 from composer.core.ports import Port
-from composer.formats.audio import Audio
+from composer.formats.audio.waveform import Audio
 
 transformers = pytest.importorskip("transformers")
 

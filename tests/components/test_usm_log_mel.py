@@ -10,7 +10,7 @@ from composer.components.audio.usm_log_mel import UsmLogMel
 from composer.core.component import Bound, Spec
 from composer.core.errors import ComposerError
 from composer.core.placement import Placement
-from composer.formats.audio import Audio
+from composer.formats.audio.waveform import Audio
 from tests.components.test_log_mel import matches, tone, voice
 
 transformers = pytest.importorskip("transformers")

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from composer.core.errors import ComposerError
-from composer.formats.audio import read_audio
+from composer.formats.audio.reading import read_audio
 from tests.hostile.conftest import BUDGET
 from tests.hostile.making import HEAD, bundle, measured
 from tests.test_audio import TONE, encoded, with_data_size, with_total

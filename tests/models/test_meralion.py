@@ -18,7 +18,7 @@ from composer.core.errors import ComposerError
 from composer.core.location import Location
 from composer.core.placement import Placement
 from composer.formats import Headers
-from composer.formats.audio import Audio
+from composer.formats.audio.waveform import Audio
 from composer.manifest.entries import Quantization
 from tests.models.backends import BACKENDS, apply, arrays, family, plain
 

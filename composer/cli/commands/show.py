@@ -39,14 +39,17 @@ def command(
     variant: Variant = None,
     source: Sources = None,
 ) -> None:
-    from composer import drawing
     from composer.checker import check_variant
+    from composer.drawing.mermaid import mermaid
+    from composer.drawing.svg import svg
+    from composer.drawing.tree import tree
     from composer.sources.resolve import find_bundle
 
     found = check_variant(find_bundle(bundle), variant, sources=folders(source))
     if found.bundle is None:
         raise ComposerError(found.problems)
-    drawn = getattr(drawing, format.value)(found.bundle)
+    draw = {Format.tree: tree, Format.mermaid: mermaid, Format.svg: svg}[format]
+    drawn = draw(found.bundle)
     if output:
         require_free(output, force)
         write_file(output, drawn.rstrip("\n") + "\n")
