@@ -416,6 +416,16 @@ def test_a_normaliser_scores_and_is_named_in_the_report(fake_asr, clips, cli, tm
     assert normalizer("loud")("a b") == "A B"
 
 
+def test_operators_explain_themselves(acme, cli):
+    assert cli("explain", "turn") == (
+        0,
+        "# turn\n\nMove numbers along.\n\n- takes x: f32 N\n- option by: int\n- gives out: f32 N\n",
+        "",
+    )
+    assert "- takes values: N D @S\n" in cli("explain", "scatter")[1]
+    assert "did you mean 'scatter'?" in cli("explain", "scater")[2]
+
+
 def test_doctor_lists_all_that_packages_add(acme, cli):
     out = cli("doctor")[1]
     for line in (

@@ -39,15 +39,22 @@ def explain(name: str) -> str:
         return (shipped("pages") / f"{name.upper()}.md").read_text("utf-8").rstrip()
     if name in registry.names():
         return "\n".join(_component(registry.component(name)))
+    if name in registry.operators():
+        operator = registry.operator(name)
+        return "\n".join([f"# {name}", "", operator.summary, "", *_ports(operator.signature)])
     if registry.family(name):
         return "\n".join(_family(name))
-    options = titles() if CODE.fullmatch(name) else (*registry.names(), *registry.uses())
+    options = (
+        titles()
+        if CODE.fullmatch(name)
+        else (*registry.names(), *registry.uses(), *registry.operators())
+    )
     hint = did_you_mean(name, options)
     listing = "composer explain lists the codes, composer list --components the kinds"
     raise ComposerError(
         Problem(
             "R545",
-            f"'{name}' is neither an error's code nor a kind of component",
+            f"'{name}' is not an error's code, a kind of component or an operator",
             hint=f"{hint} {listing}" if hint else listing,
         )
     )
