@@ -199,7 +199,8 @@ def test_explain_a_code(cli):
     code, out, err = cli("explain", "M199")
     assert (code, out) == (2, "")
     assert err.startswith(
-        "R545 'M199' is not an error's code, a kind of component or an operator\n    hint: did you mean 'M1"
+        "R545 'M199' is not an error's code, a kind of component or an operator\n"
+        "    hint: did you mean 'M1"
     )
 
 
