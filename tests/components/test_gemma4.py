@@ -269,9 +269,9 @@ def test_neighbours_are_never_looked_for(small, monkeypatch):
     ):  # fmt: skip
         monkeypatch.setattr(place, name, never)
     assert greedy(small.ours, small.embeds(), *small.rows(), count=4) == expected
-    with pytest.raises(ComposerError, match="R556 per-layer inputs were not given, and are never"):
+    with pytest.raises(ComposerError, match="R556 per-layer inputs are missing, and cannot"):
         small.ours.model(None, input_embeddings=small.embeds()[None])
-    with pytest.raises(ComposerError, match="R556 per-layer inputs were not given, and are never"):
+    with pytest.raises(ComposerError, match="R556 per-layer inputs are missing, and cannot"):
         small.ours.model(mx.array(IDS)[None])
     parameters = dict(tree_flatten(small.ours.model.parameters()))
     assert not [name for name in parameters if "embed_tokens_per_layer" in name]
