@@ -294,7 +294,9 @@ def test_a_lock_that_came_with_a_folder_grants_nothing(remote, monkeypatch):
     """A clone, or an unpacked archive, may bring one."""
     lock()
     tried = []
-    monkeypatch.setattr(probe, "_load_in_child", lambda checked, names, request: tried.append(names))
+    monkeypatch.setattr(
+        probe, "_load_in_child", lambda checked, names, request: tried.append(names)
+    )
     composer.load(".").close()
     assert tried == [["weights"]]
 
@@ -304,7 +306,9 @@ def test_a_lock_that_was_changed_is_not_the_users_any_more(remote, monkeypatch, 
     path = tmp_path / "bundle.lock"
     path.write_text(path.read_text().replace('"license": "apache-2.0"', '"license": "mit"'))
     tried = []
-    monkeypatch.setattr(probe, "_load_in_child", lambda checked, names, request: tried.append(names))
+    monkeypatch.setattr(
+        probe, "_load_in_child", lambda checked, names, request: tried.append(names)
+    )
     (found,) = messages(composer.check("."))
     assert found.endswith(
         "S466 bundle.lock states a licence of hf:ann/tiny that differs from its card\n"
@@ -364,7 +368,9 @@ def test_what_the_hub_locked_is_tried_first(hub, hub_home, tmp_path, monkeypatch
     assert "bundle.lock" in files
     hub({"ann/locked": files})
     tried = []
-    monkeypatch.setattr(probe, "_load_in_child", lambda checked, names, request: tried.append(names))
+    monkeypatch.setattr(
+        probe, "_load_in_child", lambda checked, names, request: tried.append(names)
+    )
     with composer.load("ann/locked") as loaded:
         assert loaded.checked.lock.model == made.model
     assert tried == [["weights"]]
