@@ -7,6 +7,7 @@ import select
 import signal
 import subprocess
 import sys
+import threading
 import time
 import weakref
 from collections.abc import Callable, Mapping
@@ -105,11 +106,19 @@ def answer_questions(answer: Answer) -> None:
     out = os.fdopen(os.dup(1), "wb", buffering=0)
     os.dup2(2, 1)  # what libraries print is no answer
     limit_process(int(sys.argv[1]))
+    threading.Thread(target=_end_with, args=(os.getppid(),), daemon=True).start()
     while True:
         for piece in pack(*answer(*unpack(_read_input, ANYTHING))):
             data = memoryview(piece)
             while data:
                 data = data[out.write(data) :]
+
+
+def _end_with(parent: int) -> None:
+    """End once the parent did, in the midst of a computation, too."""
+    while os.getppid() == parent:
+        time.sleep(1)
+    os._exit(0)
 
 
 def _read_input(count: int) -> bytes:

@@ -1,11 +1,13 @@
 """Group D: hostile ONNX models, as the weights of a bundle that is checked, loaded and run."""
 
 import gc
+import os
 import resource
 import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -327,3 +329,26 @@ def test_an_output_without_numbers_is_told(cli, tmp_path):
     assert (code, out) == (5, "")
     assert "R535 " in err
     assert "is empty, [0, 4]" in err
+
+
+def test_a_child_does_not_outlive_its_parent(tmp_path):
+    """Killed itself, the parent cannot end what its child computes."""
+    code = (
+        "import os, time; from composer.core.child import Child;"
+        "child = Child('composer.components.text.child', 4 * 10**9);"
+        "print(child.process.pid, flush=True); time.sleep(60)"
+    )
+    parent = subprocess.Popen([sys.executable, "-P", "-c", code], stdout=subprocess.PIPE, text=True)
+    with parent:
+        pid = int(parent.stdout.readline())
+        # What it waits for stays open: only the end of its parent is left to tell.
+        held = os.open(f"/proc/{pid}/fd/0", os.O_WRONLY)
+        time.sleep(3)
+        parent.kill()
+    until = time.monotonic() + 8
+    while os.path.exists(f"/proc/{pid}/cmdline") and time.monotonic() < until:
+        if Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z":
+            break
+        time.sleep(0.2)
+    assert time.monotonic() < until
+    os.close(held)
