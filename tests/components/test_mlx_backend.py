@@ -137,9 +137,9 @@ def test_a_thread_is_registered_once():
     def use():
         for _ in range(3):
             thread.enter()
-            found.append(thread._local.cleanup)
+            found.append(id(thread._local.cleanup))  # the object itself must end with its thread
 
     worker = Thread(target=use)
     worker.start()
     worker.join()
-    assert found[0] is found[1] is found[2]
+    assert found[0] == found[1] == found[2]
