@@ -4,7 +4,7 @@ from composer.core.safe_path import leave_working_folder
 
 leave_working_folder("composer")  # before any import that a module there could stand in for
 
-from composer.core.privacy import send_nothing  # noqa: E402
+from composer.core.telemetry import send_nothing  # noqa: E402
 
 send_nothing()  # before any import of a library that reports its users
 

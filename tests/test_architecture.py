@@ -82,8 +82,8 @@ LIBRARIES = "mlx onnx onnxruntime ort cuda metal coreml torch tensorrt openvino 
 A_BACKEND = re.compile(rf"(?<![a-z])({'|'.join(LIBRARIES.split())})(?![a-z])", re.I)
 FILES_OF_A_FORMAT = {"composer/formats", "composer/sources/hub/files.py"}  # such as ONNX
 # A variable has to be set before the library is imported, so before its backend is.
-EARLY = {"composer/core/privacy.py"}
-REFERENCES = {"composer/comparison/record.py"}  # it keeps what modules of torch give
+EARLY = {"composer/core/telemetry.py"}
+REFERENCES = {"composer/comparison/reference_recorder.py"}  # it keeps what modules of torch give
 # Names of published checkpoints.
 QUOTED = {"gemma-4-e4b-mlx-elderwise-MERaLiON", "Reza2kn/mega-asr-mlx"}
 

@@ -198,7 +198,7 @@ def test_a_flac_that_states_less_than_it_holds_is_told():
 
 def test_a_wav_whose_size_wrapped_is_read_by_what_is_there(monkeypatch):
     """Sizes wrap at 2**32; here at 2**16, or the test would write four gigabytes."""
-    monkeypatch.setattr("composer.formats.audio.chunks.WRAP", 2**16)
+    monkeypatch.setattr("composer.formats.audio.wav_chunks.WRAP", 2**16)
     data = encoded()
     wrapped = with_data_size(data, 80_000 - 2**16)
     assert np.array_equal(read_audio(wrapped).samples, decoded(data))

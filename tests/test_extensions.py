@@ -281,7 +281,7 @@ def test_identity_names_its_packages(acme):
 
 
 def test_families_run_on_it_and_it_suits_best(acme):
-    from composer.checker.choice import candidates
+    from composer.checker.backend_choice import candidates
 
     assert "acme.meralion" in registry.names()
     first = candidates("meralion", "speech", {})[0]

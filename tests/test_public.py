@@ -33,7 +33,7 @@ def test_names_import_nothing_until_they_are_used(use):
     program = f"import sys, composer\n{use}\nprint(*sys.modules)"
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
     loaded = {name for name in done.stdout.split() if name.startswith("composer.")}
-    assert loaded == {"composer.core", "composer.core.safe_path", "composer.core.privacy"}
+    assert loaded == {"composer.core", "composer.core.safe_path", "composer.core.telemetry"}
 
 
 def test_functions_are_not_hidden_by_the_packages_they_import():

@@ -1,4 +1,4 @@
-"""What the headers of an mlx-lm folder say, once they agree with each other."""
+"""What the headers of a language model's folder say, once they agree with each other."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from composer.formats.quantization import Scheme
 from composer.formats.refusal import show
 
 from . import packing
+from .embedding_table import FLOATS, TABLE, Table, describe, find_table
 from .keys.numbers import impossible
-from .table import FLOATS, TABLE, Table, describe, find_table
 
 if TYPE_CHECKING:
     from composer.formats import Headers
@@ -67,7 +67,7 @@ def check_checkpoint(
     return Checkpoint(location, config, tensors, schemes, table, stop, tuple(problems))
 
 
-def setting(config: Mapping[str, Any], key: str) -> Any:
+def text_setting(config: Mapping[str, Any], key: str) -> Any:
     """Return a setting of the language model, wherever the config nests it."""
     inner = config.get("text_config")
     return config.get(key, inner.get(key) if isinstance(inner, dict) else None)
@@ -105,7 +105,7 @@ def _sizes(config: Mapping[str, Any], tensors: TensorIndex, table: Table) -> Ite
     """Hold the sizes of the config against the shapes of the tensors."""
     yield from impossible(config)
     for key, value in (("hidden_size", table.width), ("vocab_size", table.rows)):
-        stated = setting(config, key)
+        stated = text_setting(config, key)
         if stated is not None and (type(stated) is not int or stated != value):
             yield Problem(
                 "W241",
@@ -114,10 +114,12 @@ def _sizes(config: Mapping[str, Any], tensors: TensorIndex, table: Table) -> Ite
             )
     pattern = re.compile(re.escape(table.prefix) + r"layers\.(\d+)\.")
     layers = {int(match[1]) for match in map(pattern.match, tensors) if match}
-    stated = setting(config, "num_hidden_layers")
+    stated = text_setting(config, "num_hidden_layers")
     unsound = [
         _unsound("num_hidden_layers", stated, LAYERS),
-        _unsound("max_position_embeddings", setting(config, "max_position_embeddings"), POSITIONS),
+        _unsound(
+            "max_position_embeddings", text_setting(config, "max_position_embeddings"), POSITIONS
+        ),
     ]
     yield from filter(None, unsound)
     if stated is not None and not unsound[0] and layers != set(range(stated)):
@@ -148,7 +150,7 @@ def _unsound(key: str, stated: Any, most: int) -> Problem | None:
 
 def _head(config: Mapping[str, Any], tensors: TensorIndex) -> Iterator[Problem]:
     """Hold tie_word_embeddings against the presence of a head."""
-    tied = setting(config, "tie_word_embeddings")
+    tied = text_setting(config, "tie_word_embeddings")
     heads = [tensor for name, tensor in tensors.items() if f".{name}".endswith(f".{HEAD}")]
     if tied is True and heads:
         yield Problem(
@@ -186,7 +188,7 @@ def _stop(
     place = location / "generation_config.json"
     stated = headers.config(place).get("eos_token_id") if headers.exists(place) else None
     if stated is None:
-        place, stated = location / "config.json", setting(config, "eos_token_id")
+        place, stated = location / "config.json", text_setting(config, "eos_token_id")
     ids = stated if isinstance(stated, list) else [] if stated is None else [stated]
     where = Place(str(place))
     odd = [each for each in ids if type(each) is not int or not 0 <= each < table.rows]

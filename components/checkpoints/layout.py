@@ -17,7 +17,7 @@ from composer.core.location import Location
 from composer.core.problems import Problems
 from composer.formats.refusal import show
 
-from .table import FLOATS, describe
+from .embedding_table import FLOATS, describe
 
 if TYPE_CHECKING:
     from composer.formats.safetensors import Tensor

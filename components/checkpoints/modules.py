@@ -12,8 +12,8 @@ from composer.core.suggest import some
 from composer.formats.quantization import Scheme
 
 from .checkpoint import Checkpoint
+from .embedding_table import describe
 from .rope import DERIVED
-from .table import describe
 
 if TYPE_CHECKING:
     from composer.formats.safetensors import Tensor

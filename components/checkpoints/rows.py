@@ -11,7 +11,7 @@ from composer.core.backend import widen
 
 from . import affine
 from .modules import Module
-from .watch import Watch
+from .watched_file import Watch
 
 if TYPE_CHECKING:
     from composer.core.location import Location

@@ -12,7 +12,7 @@ from composer.core.component import Bound, ComponentConfig, Spec
 from composer.core.errors import ComposerError, Place, Problem
 from composer.core.suggest import some
 
-from .table import FLOATS, describe
+from .embedding_table import FLOATS, describe
 
 if TYPE_CHECKING:
     from composer.core.location import Location

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from .product import on_cpu, product
+from .matmul import on_cpu, product
 
 Weights = Mapping[str, Any]
 

@@ -19,11 +19,11 @@ from composer.generation.text import Tokenizer, read_tokenizer
 
 from ..checkpoints import packing
 from ..checkpoints.checkpoint import Checkpoint, mixed
+from ..checkpoints.file_stamps import StampedFacts, require_unchanged, stamps
 from ..checkpoints.folder import PREFIX
 from ..checkpoints.keys.meaning import IGNORE
 from ..checkpoints.lora.adapters import AdapterFacts, read_adapters
 from ..checkpoints.lora.pair import projections
-from ..checkpoints.stamps import StampedFacts, require_unchanged, stamps
 from ..checkpoints.tokenizer import check_tokenizer, tokenizer_of
 from . import loader
 from .architecture import EMBEDS, module_name_of

@@ -14,12 +14,12 @@ from composer.core.suggest import some
 from composer.formats.quantization import Scheme
 
 from ..checkpoints import packing
+from ..checkpoints.embedding_table import FLOATS
 from ..checkpoints.layout import count_are
 from ..checkpoints.rope import DERIVED
-from ..checkpoints.table import FLOATS
 from . import architecture
-from .amendments import add_ids, add_window
 from .dtypes import dtype as to_dtype
+from .mlx_lm_patches import add_ids, add_window
 
 if TYPE_CHECKING:
     from composer.core.location import Location

@@ -12,7 +12,7 @@ from composer.core.placement import Placement
 from ..models.network import Network
 from .device import device_of
 from .linear import layer_norm, linear
-from .product import attention, convolve, product
+from .matmul import attention, convolve, product
 from .weights import weights_of
 
 

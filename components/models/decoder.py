@@ -20,7 +20,7 @@ from ..checkpoints.folder import open_folder
 from ..checkpoints.keys.places import at_their_keys
 from ..checkpoints.modules import Module, read_modules
 from .attention import Attention
-from .config import Config
+from .decoder_config import Config
 from .vocabulary import Array, DecoderVocabulary
 
 if TYPE_CHECKING:

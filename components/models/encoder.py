@@ -13,7 +13,7 @@ from composer.core.errors import ComposerError, Problem
 from composer.core.location import Location
 from composer.core.ports import item_bytes
 
-from ..checkpoints.stamps import StampedFacts, stamps
+from ..checkpoints.file_stamps import StampedFacts, stamps
 from .network import Network
 
 

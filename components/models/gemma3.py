@@ -10,8 +10,8 @@ from dataclasses import dataclass
 
 from ..checkpoints.keys.window import FULL, SLIDING
 from .attention import Attention
-from .config import Config
 from .decoder import HEAD, TABLE, Architecture, Shape, linear
+from .decoder_config import Config
 from .rotary import Rotary
 from .vocabulary import Array, DecoderVocabulary
 

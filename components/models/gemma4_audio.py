@@ -15,12 +15,12 @@ from typing import TYPE_CHECKING, Any, Self
 import numpy as np
 
 from composer.core.component import Facts, Spec, method
-from composer.core.portable import Portable
+from composer.core.family import Portable
 from composer.formats import Headers
 
+from ..checkpoints.file_stamps import require_unchanged
 from ..checkpoints.gemma4_audio.checkpoint import Tower, read_tower
 from ..checkpoints.gemma4_audio.layout import EMBED, TOWER
-from ..checkpoints.stamps import require_unchanged
 from .encoder import encoder_facts, finite
 from .network import Network
 from .vocabulary import Array, Vocabulary

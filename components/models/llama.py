@@ -9,8 +9,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from .attention import Attention
-from .config import Config
 from .decoder import HEAD, TABLE, Architecture, Shape, linear
+from .decoder_config import Config
 from .vocabulary import Array, DecoderVocabulary
 
 

@@ -14,11 +14,11 @@ from pydantic import Field
 
 from composer.core.component import ComponentConfig, Facts, Spec, method
 from composer.core.errors import ComposerError, Problem
-from composer.core.portable import Portable
+from composer.core.family import Portable
 from composer.formats import Headers
 
+from ..checkpoints.file_stamps import require_unchanged
 from ..checkpoints.meralion.checkpoint import SpeechCheckpoint, read_speech
-from ..checkpoints.stamps import require_unchanged
 from .encoder import encoder_facts, finite
 from .network import Network
 from .vocabulary import Array, Vocabulary

@@ -9,7 +9,7 @@ import numpy as np
 
 from composer.core.child import answer_questions
 
-from .local import LocalGraph
+from .in_process import LocalGraph
 
 FOREVER = 10.0**9  # the parent keeps the time
 _held: list[LocalGraph] = []

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
-from .knobs import GraphConfig, InputKnobs, Mask, Rows
+from .graph_config import GraphConfig, InputKnobs, Mask, Rows
 
 Dim = int | str | None
 

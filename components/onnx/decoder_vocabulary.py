@@ -5,7 +5,7 @@ from __future__ import annotations
 from ..models.attention import Attention
 from ..models.decoder import ParsedDecoder
 from ..models.rotary import Rotary
-from .products import Products
+from .matmuls import Products
 from .proto import CONTRIB
 from .vocabulary import Symbol
 from .weights import Weights

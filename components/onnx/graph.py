@@ -13,10 +13,10 @@ from composer.core.errors import ComposerError
 from composer.core.ports import FLOATS
 from composer.core.signature import CALL, OUT
 
-from ..checkpoints.stamps import StampedFacts, require_unchanged, stamps
-from .agreement import agree
+from ..checkpoints.file_stamps import StampedFacts, require_unchanged, stamps
+from .config_check import agree
 from .contract import Contract, Tensor
-from .knobs import GraphConfig
+from .graph_config import GraphConfig
 from .ports import output_names, ports_of
 from .session import Session, fail, fed
 from .versions import version_problems

@@ -14,7 +14,7 @@ import numpy as np
 
 from composer.core.child import Child, Ended, Late
 
-from .local import Form, OutOfTime
+from .in_process import Form, OutOfTime
 
 MODULE = "composer.components.onnx.child"
 MEMORY = 4 * 10**9  # bytes, beside three times the file's

@@ -5,7 +5,7 @@ from __future__ import annotations
 from functools import cache
 from typing import Any
 
-from composer.core.privacy import send_nothing
+from composer.core.telemetry import send_nothing
 
 # It is in the wheels, and sends what it is given to a server.
 REMOTE = "AzureExecutionProvider"

@@ -13,9 +13,9 @@ from composer.core.isolation import is_isolated
 from composer.core.suggest import listed
 
 from .contract import Contract, shape
+from .in_process import LocalGraph, OutOfTime
 from .isolated import IsolatedGraph
 from .library import local_providers
-from .local import LocalGraph, OutOfTime
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -16,8 +16,10 @@ from composer.core.suggest import did_you_mean
 from composer.formats import tokenizer_bytes, tokenizer_file
 from composer.generation.reasoning import Marks, without_reasoning
 
-from ..checkpoints.stamps import StampedFacts, require_unchanged, stamps
-from .encoder import (
+from ..checkpoints.file_stamps import StampedFacts, require_unchanged, stamps
+from .guarded_tokenizer import GuardedTokenizer
+from .template import Slot, Template, parse_template, slots
+from .template_encoder import (
     TemplateEncoder,
     check_fragments,
     check_template,
@@ -25,8 +27,6 @@ from .encoder import (
     empty_prompt,
     unknown_tokens,
 )
-from .guarded import GuardedTokenizer
-from .template import Slot, Template, parse_template, slots
 
 if TYPE_CHECKING:
     from composer.core.placement import Placement

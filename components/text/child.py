@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from composer.core.child import answer_questions
-from composer.core.native import described, is_failure
+from composer.core.native_failures import described, is_failure
 
 from .library import LocalLibrary
 

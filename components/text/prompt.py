@@ -14,8 +14,10 @@ from composer.core.signature import CALL, Signature
 from composer.core.suggest import did_you_mean
 from composer.formats import tokenizer_bytes, tokenizer_file
 
-from ..checkpoints.stamps import StampedFacts, require_unchanged, stamps
-from .encoder import (
+from ..checkpoints.file_stamps import StampedFacts, require_unchanged, stamps
+from .guarded_tokenizer import GuardedTokenizer
+from .template import Part, Slot, Template
+from .template_encoder import (
     TemplateEncoder,
     check_fragments,
     check_template,
@@ -23,8 +25,6 @@ from .encoder import (
     empty_prompt,
     unknown_tokens,
 )
-from .guarded import GuardedTokenizer
-from .template import Part, Slot, Template
 
 if TYPE_CHECKING:
     from composer.core.placement import Placement

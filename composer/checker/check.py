@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from composer.checker.facts import describe_components
-from composer.checker.locked import differences
+from composer.checker.lock_differences import differences
 from composer.checker.wiring import wire
 from composer.core.errors import ComposerError, Problem, in_order
 from composer.formats import Headers

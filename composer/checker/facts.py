@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import ValidationError
 
-from composer.checker.choice import ALL, Candidate, candidates
-from composer.checker.placing import placed
+from composer.checker.backend_choice import ALL, Candidate, candidates
+from composer.checker.problem_places import placed
 from composer.core import registry
 from composer.core.component import Adapter, Bound, Component, Facts, Spec
 from composer.core.errors import ComposerError, Problem

@@ -33,7 +33,7 @@ class Names:
         self.nodes = nodes
         self.report = report
 
-    def owner(self, name: str, run: str) -> tuple[str | None, str, Signature | None]:
+    def resolve_run(self, name: str, run: str) -> tuple[str | None, str, Signature | None]:
         """Return the component that a node runs, the method, and its signature if known."""
         owner, _, method = run.partition(".")
         if owner in self.components:

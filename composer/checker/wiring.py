@@ -96,7 +96,7 @@ class _Wiring:
         return Value(name, port, dims)
 
     def node(self, name: str, entry: NodeEntry) -> Node:
-        component, method, signature = self.names.owner(name, entry.run)
+        component, method, signature = self.names.resolve_run(name, entry.run)
         node = Node(name, entry.run, component, method, signature, {}, {}, {}, {})
         if signature is None:
             return replace(node, wires=self.resolve_references(name, entry), outputs={OUT: name})

@@ -95,7 +95,7 @@ class BundleFlags:
             return options.open()
 
     def _backends(self) -> dict[str, str]:
-        from composer.checker.choice import ALL
+        from composer.checker.backend_choice import ALL
         from composer.core import registry
 
         given = [text if "=" in text else f"{ALL}={text}" for text in self.backend or ()]

@@ -13,7 +13,7 @@ from composer.cli.options import pairs
 from composer.core.errors import ComposerError, Problem
 from composer.core.problems import Problems
 from composer.core.suggest import did_you_mean, listed
-from composer.formats.audio.channels import check_channel
+from composer.formats.audio.channels import check_channel_choice
 from composer.formats.audio.clip import Clip
 
 if TYPE_CHECKING:
@@ -46,7 +46,7 @@ def chosen_channel(text: str | None) -> Channel | None:
     """Return the channel that is asked for, if any."""
     if text is None:
         return None
-    check_channel(text)
+    check_channel_choice(text)
     return cast("Channel", text)
 
 

@@ -7,9 +7,9 @@ from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING, Any
 
+from composer.comparison.decoder_steps import with_step_options
 from composer.comparison.dump import Dump, Stage, plain
 from composer.comparison.gates import Tolerance, Verdict, compare
-from composer.comparison.steps import with_step_options
 from composer.comparison.tap import dump_of, stage, with_replayed_steps
 from composer.core.errors import ComposerError, Problem
 

@@ -9,7 +9,7 @@ from xml.etree.ElementTree import Element, SubElement, indent, tostring
 
 from composer.comparison.compare import Comparison, Row
 from composer.comparison.gates import Verdict
-from composer.runtime.origin import differences
+from composer.runtime.provenance_diff import differences
 
 MEASURES = ("l2", "peak", "gain", "angle")
 NO_XML = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from composer.comparison.decoder_steps import IDS, REPLAY, with_step_options
 from composer.comparison.dump import Dump, Stage, digest, plain, stage_of
 from composer.comparison.gates import measure
-from composer.comparison.steps import IDS, REPLAY, with_step_options
 from composer.core.errors import ComposerError, Problem
 from composer.runtime.provenance import describe_run
 

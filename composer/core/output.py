@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from composer.core.errors import ComposerError, Place, Problem
-from composer.core.own_files import append_to, write_whole
+from composer.core.safe_write import append_to, write_whole
 
 
 def write_file(path: Path, data: str | bytes) -> None:

@@ -8,9 +8,9 @@ from typing import Any, Literal, get_args, get_origin
 from composer.core.backend import Backend
 from composer.core.component import Component
 from composer.core.extensions import extension, extensions, forget_extensions
+from composer.core.family import Portable
 from composer.core.operators import Operator
 from composer.core.placement import HOST, TABLES, PlacementKey
-from composer.core.portable import Portable
 
 COMPONENTS = "composer.components"
 FAMILIES = "composer.families"

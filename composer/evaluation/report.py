@@ -10,7 +10,7 @@ from typing import Any
 from composer.evaluation.bootstrap import CONFIDENCE, RESAMPLES, SEED, Interval
 from composer.evaluation.evaluation import Comparison, Evaluation, Scored
 from composer.evaluation.score import Counts, total
-from composer.runtime.origin import differences
+from composer.runtime.provenance_diff import differences
 
 VERSION = 1
 PERCENT = (0, 20)

@@ -44,12 +44,12 @@ class Utterance:
         seconds = audio.seconds - begin if self.duration is None else self.duration
         end = begin + seconds
         if seconds <= 0 or end > audio.seconds + SLACK:
-            raise self.differs(audio, f"the clip is stated at {begin:g} to {end:g} s")
+            raise self.length_error(audio, f"the clip is stated at {begin:g} to {end:g} s")
         if round(seconds * audio.rate) == 0:
-            raise self.differs(audio, f"{seconds:g} s are stated, which is less than a sample")
+            raise self.length_error(audio, f"{seconds:g} s are stated, which is less than a sample")
         if self.offset is None:
             if abs(seconds - audio.seconds) > SLACK:
-                raise self.differs(audio, f"{seconds:g} s are stated")
+                raise self.length_error(audio, f"{seconds:g} s are stated")
             return audio
         first = round(begin * audio.rate)
         samples = audio.samples[first : first + round(seconds * audio.rate)]
@@ -61,7 +61,7 @@ class Utterance:
             return False  # a part has its length in its id
         return abs(self.duration - seconds) > SLACK
 
-    def differs(self, audio: Audio, stated: str) -> ComposerError:
+    def length_error(self, audio: Audio, stated: str) -> ComposerError:
         """Return the error for a length that differs from the stated one."""
         message = f"the file has {audio.seconds:.2f} s, and {stated}"
         hint = "correct the duration, or use the right file"

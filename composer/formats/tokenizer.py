@@ -8,10 +8,10 @@ from typing import Any
 
 from composer.core.location import Location
 from composer.formats.files import Files, LocalFiles
-from composer.formats.patterns import check_pipeline
 from composer.formats.refusal import Report, refuse, show
 from composer.formats.sniff import sniff
 from composer.formats.strictjson import kind, parse_object
+from composer.formats.tokenizer_patterns import check_pipeline
 
 SIZE = 64_000_000
 VALUES = 8_000_000

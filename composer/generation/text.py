@@ -8,7 +8,7 @@ from typing import Any, Protocol
 
 from composer.core.errors import ComposerError, Problem
 from composer.core.location import Location
-from composer.core.native import described, is_failure
+from composer.core.native_failures import described, is_failure
 from composer.formats import tokenizer_bytes
 
 REPLACEMENT = "\N{REPLACEMENT CHARACTER}"

@@ -7,8 +7,8 @@ from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
 
+from composer.comparison.decoder_steps import with_steps
 from composer.comparison.dump import Dump
-from composer.comparison.steps import with_steps
 from composer.comparison.tap import tap, with_floor, with_replayed_steps
 from composer.core.errors import ComposerError, Problem
 from composer.graph.graph import Graph

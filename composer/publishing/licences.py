@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
-from composer.checker.locked import source_text
+from composer.checker.lock_differences import source_text
 from composer.core.errors import ComposerError
 from composer.manifest import Manifest
 from composer.sources.hub import HubId

@@ -9,7 +9,7 @@ from importlib.metadata import version
 from pathlib import Path
 
 from composer.checker import check_variant, recheck
-from composer.checker.locked import source_text
+from composer.checker.lock_differences import source_text
 from composer.checker.signature import edition
 from composer.core.location import Location
 from composer.graph.checked import Checked

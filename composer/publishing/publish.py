@@ -10,7 +10,7 @@ from typing import NoReturn
 
 from composer.core.errors import ComposerError, Place, Problem, in_order
 from composer.core.location import Location
-from composer.core.own_files import write_whole
+from composer.core.safe_write import write_whole
 from composer.formats.ranges import kind_of
 from composer.formats.refusal import show
 from composer.graph.files import files_of

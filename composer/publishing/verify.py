@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from composer.checker import check_variant
-from composer.checker.locked import TAKE, WRITE, source_text
+from composer.checker.lock_differences import TAKE, WRITE, source_text
 from composer.core.errors import ComposerError, Problem, in_order
 from composer.core.location import Location
 from composer.formats.refusal import show

@@ -9,7 +9,7 @@ from typing import Any, Self
 
 from composer.core.component import Token
 from composer.core.errors import ComposerError, Problem
-from composer.core.native import described, is_failure
+from composer.core.native_failures import described, is_failure
 from composer.core.suggest import did_you_mean, listed
 from composer.graph.checked import Checked
 from composer.runtime.components import Components

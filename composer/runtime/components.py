@@ -6,7 +6,7 @@ import os
 import threading
 from collections.abc import Collection
 
-from composer.checker.locked import check_digests
+from composer.checker.lock_differences import check_digests
 from composer.core import registry
 from composer.core.component import Component
 from composer.graph.checked import Checked

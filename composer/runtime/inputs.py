@@ -12,7 +12,7 @@ from composer.core.errors import ComposerError, Problem
 from composer.core.ports import Port
 from composer.core.problems import Problems
 from composer.core.suggest import did_you_mean, listed
-from composer.core.unknown import unknown
+from composer.core.unknown_names import unknown
 from composer.formats.audio.clip import Clip
 
 if TYPE_CHECKING:

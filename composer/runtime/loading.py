@@ -8,17 +8,17 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
 from composer.checker import recheck
-from composer.checker.locked import licence_problems, skips_probe
+from composer.checker.lock_differences import licence_problems, skips_probe
 from composer.core.child import end_children
 from composer.core.component import Component
 from composer.core.errors import ComposerError, Problem, in_order
 from composer.core.isolation import isolation
 from composer.core.location import Location
-from composer.core.native import described, is_failure
+from composer.core.native_failures import described, is_failure
 from composer.core.placement import TABLES
 from composer.core.problems import Problems
 from composer.core.suggest import listed
-from composer.core.unknown import unknown
+from composer.core.unknown_names import unknown
 from composer.graph.files import required_files
 from composer.runtime.sandbox import probe, remember
 from composer.runtime.worker import Worker

@@ -7,7 +7,7 @@ from typing import Any
 
 from composer.checker.options import option_conflicts, read_option
 from composer.core.errors import ComposerError, Problem
-from composer.core.unknown import unknown
+from composer.core.unknown_names import unknown
 from composer.graph.checked import Checked
 from composer.graph.graph import Graph
 

@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, create_model
 
-from composer.checker.choice import ALL
+from composer.checker.backend_choice import ALL
 from composer.core import registry
 from composer.core.errors import ComposerError, Problem
 from composer.core.placement import Placement

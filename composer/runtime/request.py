@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from composer.core.errors import ComposerError
-from composer.core.unknown import unknown
+from composer.core.unknown_names import unknown
 from composer.graph.checked import Checked
 from composer.graph.graph import Graph
 from composer.runtime.inputs import check_texts, read_feeds, read_inputs

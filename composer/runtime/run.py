@@ -12,7 +12,7 @@ import numpy as np
 from composer.core import registry
 from composer.core.component import Component, Token
 from composer.core.errors import ComposerError, Place, Problem
-from composer.core.native import described, is_failure
+from composer.core.native_failures import described, is_failure
 from composer.core.signature import OUT
 from composer.runtime.result import Result
 from composer.runtime.values import Values

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, NoReturn
 
 from composer.core.errors import ComposerError, Problem
-from composer.core.own_files import write_note
+from composer.core.safe_write import write_note
 from composer.sources.hub import settings
 from composer.sources.hub.ids import HubId
 from composer.sources.hub.required_file import RequiredFile

@@ -8,12 +8,12 @@ import pytest
 
 import composer
 from composer.comparison.compare import Comparison, Gate, against_bundle, against_dump
+from composer.comparison.decoder_steps import with_steps
 from composer.comparison.dump import Dump, Stage, read_dump, stage_of
 from composer.comparison.gates import FLOOR_FACTOR, Measures, Tolerance, compare
 from composer.comparison.report import as_json, junit, table, verdict
-from composer.comparison.steps import with_steps
 from composer.comparison.tap import tap
-from composer.runtime.origin import differences
+from composer.runtime.provenance_diff import differences
 from tests.comparison.test_mutations import call, method
 from tests.comparison.tiny import CLIP, Ask, Encoder, Words
 

@@ -23,7 +23,7 @@ from gemma4_models import (
 from mlx.utils import tree_flatten
 
 from composer.components.mlx.gemma4 import component
-from composer.components.mlx.gemma4.table import RowTable
+from composer.components.mlx.gemma4.table import PerLayerTable
 from composer.core.errors import ComposerError
 from composer.core.placement import Placement
 from composer.runtime.profile import read_profile
@@ -114,9 +114,9 @@ def test_quantized_rows_are_those_of_mlx_lm(quantized, bits):
 def test_only_the_rows_that_are_asked_for_are_read(home, model, monkeypatch):
     folder = save(model, home / "asked", "e4b")
     seen = []
-    array = RowTable.array
+    array = PerLayerTable.array
     monkeypatch.setattr(
-        RowTable,
+        PerLayerTable,
         "array",
         lambda self, part, rows: seen.append(len(rows)) or array(self, part, rows),
     )

@@ -713,7 +713,7 @@ from composer.components.mlx.backend import Mlx
 from composer.components.mlx.checkpoint import read_checkpoint
 from composer.components.mlx.lm import LanguageModel
 from composer.components.mlx.loader import build, sanitize
-from composer.components.models.projector import Stack
+from composer.components.models.stack import Stack
 from composer.formats import Headers
 from composer.core.location import Location
 spec = Spec("decoder", ComponentConfig(), Location("repo", "", Path({str(folder)!r})))

@@ -17,7 +17,7 @@ from onnx_graphs import DIMS, MELS, constant, encode, encoder, mel, save, value
 from pydantic import ValidationError
 
 from composer.components.onnx.graph import STALE, Graph
-from composer.components.onnx.knobs import Pad, Rows
+from composer.components.onnx.graph_config import Pad, Rows
 from composer.core.component import Spec
 from composer.core.errors import ComposerError
 from composer.core.location import Location

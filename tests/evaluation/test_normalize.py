@@ -11,7 +11,7 @@ from transformers.models.whisper.english_normalizer import EnglishTextNormalizer
 from composer.core.errors import ComposerError
 from composer.evaluation.alignment import Span
 from composer.evaluation.normalizer import normalizer, normalizers
-from composer.evaluation.normalizers import compounds, leaderboard, numbers, whisper
+from composer.evaluation.normalizers import compounds, numbers, open_asr, whisper
 from composer.evaluation.score import score, total
 
 # The example rows of the published release's card, each scored 0 % there.
@@ -148,7 +148,7 @@ def board():
             super().__init__(
                 {**whisper.spellings(), "ok": "okay", "kay": "okay", "etcetera": "etc"}
             )
-            self.ignore_patterns = leaderboard.FILLERS
+            self.ignore_patterns = open_asr.FILLERS
             pronouns = "it|he|she|what|that|who|here|there|how|when|where|why|this"
             self.replacers = {
                 rf"\b({pronouns})'s\b" if key == r"'s\b" else key: r"\1 is"
@@ -158,7 +158,7 @@ def board():
             }
             digits, spell = self.standardize_numbers, self.standardize_spellings
             self.standardize_numbers = lambda s: digits(re.sub(r"\bwi\s+fi\b", "wifi", s))
-            self.standardize_spellings = lambda s: leaderboard.acronyms(
+            self.standardize_spellings = lambda s: open_asr.acronyms(
                 spell(s).replace("stephen", "steven")
             )
 

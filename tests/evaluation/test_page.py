@@ -13,7 +13,7 @@ from composer.evaluation.bootstrap import interval
 from composer.evaluation.evaluation import evaluate
 from composer.evaluation.journal import Journal, Transcript
 from composer.evaluation.normalizer import normalizer
-from composer.evaluation.normalizers.leaderboard import FILLERS, NAMES
+from composer.evaluation.normalizers.open_asr import FILLERS, NAMES
 from composer.evaluation.pace import Clock, Speed
 from composer.evaluation.page import page
 from composer.evaluation.utterance import Utterance

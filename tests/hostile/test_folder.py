@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from composer.core import own_files
+from composer.core import safe_write
 from composer.sources.shipped import shipped
 from tests.formats.test_tokenizer import tokenizer
 from tests.hostile.making import PROMPT, bundle
@@ -122,15 +122,15 @@ def test_no_output_is_written_through_a_link(tmp_path, cli, command):
 
 def test_an_output_that_cannot_be_whole_is_not_there(tmp_path, monkeypatch):
     (tmp_path / "made.txt").write_text("before")
-    monkeypatch.setattr(own_files.Path, "replace", lambda *_: (_ for _ in ()).throw(OSError(28)))
+    monkeypatch.setattr(safe_write.Path, "replace", lambda *_: (_ for _ in ()).throw(OSError(28)))
     with pytest.raises(OSError, match="28"):
-        own_files.write_whole(tmp_path / "made.txt", b"after")
+        safe_write.write_whole(tmp_path / "made.txt", b"after")
     assert [path.name for path in tmp_path.iterdir()] == ["made.txt"]
     assert (tmp_path / "made.txt").read_text() == "before"
 
 
 def test_a_device_is_written_as_it_is(tmp_path):
-    own_files.write_whole(Path("/dev/null"), b"gone")
+    safe_write.write_whole(Path("/dev/null"), b"gone")
     assert Path("/dev/null").is_char_device()
 
 
@@ -138,7 +138,7 @@ def test_nothing_is_added_through_a_link(tmp_path):
     secret = outside(tmp_path)
     (tmp_path / "lines.jsonl").symlink_to(secret)
     with pytest.raises(OSError, match="it is a link"):
-        own_files.append_to(tmp_path / "lines.jsonl", b"more")
+        safe_write.append_to(tmp_path / "lines.jsonl", b"more")
     assert secret.read_text() == "root: x\n"
 
 

@@ -183,7 +183,7 @@ def test_d30_only_the_provider_that_is_asked_for():
     """The wheel offers others, some of which reach over the network."""
     from pathlib import Path
 
-    import composer.components.onnx.local as local
+    import composer.components.onnx.in_process as local
 
     assert "providers=" in Path(local.__file__).read_text()
 

@@ -194,12 +194,14 @@ def test_a_panic_of_a_native_library_is_a_located_error(cli, tmp_path, monkeypat
 
     folder = bundle(tmp_path, PROMPT, {FILE: tokenizer()})
     with monkeypatch.context() as running:
-        running.setattr("composer.components.text.guarded.GuardedTokenizer.encode", panic)
+        running.setattr("composer.components.text.guarded_tokenizer.GuardedTokenizer.encode", panic)
         code, out, err = cli("run", folder, "-i", "text=ab")
     assert (code, out) == (5, "")
     assert "R500 prompt failed: Panic: called `Option::unwrap()` on a `None` value\n" in err
     with monkeypatch.context() as loading:
-        loading.setattr("composer.components.text.guarded.GuardedTokenizer.__init__", panic)
+        loading.setattr(
+            "composer.components.text.guarded_tokenizer.GuardedTokenizer.__init__", panic
+        )
         code, out, err = cli("run", folder, "-i", "text=ab")
     assert (code, out) == (5, "")
     assert "R504 prompt (text.prompt) did not load: Panic: called" in err

@@ -13,7 +13,7 @@ from safetensors.torch import save_file
 from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers
 
 from composer.comparison.dump import Dump
-from composer.comparison.record import Recorder
+from composer.comparison.reference_recorder import Recorder
 from tests.components import gemma4_models
 from tests.models.test_meralion import MELS, OUT, Reference, ported
 

@@ -12,7 +12,7 @@ import transformers
 from safetensors.torch import save_file
 
 from composer.comparison.dump import Dump
-from composer.comparison.record import Recorder
+from composer.comparison.reference_recorder import Recorder
 from tests.components import gemma4_models
 from tests.reference.elderwise import SPECIAL, tokenizer
 

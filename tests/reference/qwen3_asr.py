@@ -23,7 +23,7 @@ from tokenizers import (
 
 from composer import read_audio
 from composer.comparison.dump import Dump
-from composer.comparison.record import Recorder
+from composer.comparison.reference_recorder import Recorder
 from converters.audio_encoder import AudioEncoder, sinusoids
 from converters.onnx_encoder import load_encoder
 from converters.qwen3_asr import Mix, convert, convert_decoder

@@ -13,8 +13,8 @@ from safetensors.numpy import load_file, save_file
 
 import composer
 from composer.comparison.compare import Comparison, Gate, against_bundle
+from composer.comparison.decoder_steps import with_steps
 from composer.comparison.gates import Tolerance
-from composer.comparison.steps import with_steps
 from tests.reference.elderwise import MANIFEST, RATE, SPECIAL, TOKENS, Elderwise
 from tests.reference.qwen3_asr import make_clip
 

@@ -5,7 +5,7 @@ import json
 import pytest
 
 from composer.cli import main
-from composer.sources.hub import stored
+from composer.sources.hub import cache_listing
 from mirror import Fault
 from tests.hostile.making import STACK
 from tests.sources.test_probe import BUNDLE, Weighed, weighed
@@ -131,7 +131,7 @@ def test_the_cache(hub, hub_home, cli):
     rows = json.loads(cli("cache", "--json")[1])["repositories"]
     assert [row["repository"] for row in rows] == ["ann/tiny", "bob/other"]
     assert cli("cache", "--remove", "hf:ann/tiny") == (0, "ann/tiny: removed, 4.36 kB\n", "")
-    assert [each.repo for each in stored.cached_repositories()] == ["bob/other"]
+    assert [each.repo for each in cache_listing.cached_repositories()] == ["bob/other"]
     assert not list(hub_home.rglob("*ann--tiny/blobs/*"))
     code, _, err = cli("cache", "--remove", "bob/othre")
     assert code == 3

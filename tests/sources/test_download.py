@@ -21,7 +21,7 @@ from composer.sources.hub import (
     parse_id,
     transfer,
 )
-from composer.sources.hub.part import PartialDownload
+from composer.sources.hub.partial_download import PartialDownload
 from mirror import Fault, File, Repository
 from tests.sources.conftest import needs, refusal, snapshot
 

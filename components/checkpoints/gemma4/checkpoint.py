@@ -17,8 +17,8 @@ from ..folder import open_folder
 from .config import MODELS, flatten, read_settings
 from .layout import PARTS, faults, layout
 from .lint import ignored, low_bit_warnings, partly_stored_kv, unexpected_tensors
-from .parts import PREFIXES, is_unused, own_config, part_of
 from .settings import Settings
+from .text_part import PREFIXES, is_unused, own_config, part_of
 
 if TYPE_CHECKING:
     from composer.formats import Headers

@@ -10,8 +10,8 @@ from composer.core.errors import Problem
 from composer.core.suggest import some
 from composer.formats.quantization import Scheme
 
+from ..embedding_table import describe
 from ..layout import count_are
-from ..table import describe
 from .settings import Layer, Settings, Size
 
 if TYPE_CHECKING:

@@ -9,10 +9,10 @@ from composer.core.suggest import some
 from composer.formats.quantization import Scheme
 from composer.formats.safetensors import Tensor
 
+from ..embedding_table import describe
 from ..layout import count_are
-from ..table import describe
-from .parts import TOWERS
 from .settings import Settings
+from .text_part import TOWERS
 
 
 def partly_stored_kv(settings: Settings | None, unused: set[str]) -> Iterator[Problem]:

@@ -13,7 +13,7 @@ from composer.formats.quantization import Scheme
 from composer.formats.safetensors import Tensor, TensorIndex
 
 from .. import packing
-from ..gemma4.parts import own_config
+from ..gemma4.text_part import own_config
 from ..layout import LayoutChecker, cause
 from . import layout
 from .settings import (

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 from composer.core.suggest import some
 
-from ..table import describe
+from ..embedding_table import describe
 from .adapter_config import AdapterConfig
 from .adapter_tensors import Fit, split
 from .pair import Pair
@@ -14,9 +14,9 @@ from .pair import Pair
 
 def check_modules(fit: Fit, pairs: Mapping[str, Pair], config: AdapterConfig) -> None:
     """Hold the modules that are there against those that a config means."""
-    ends = {end for path in (*fit.targets, *fit.unused) for end in _ends(path)}
+    ends = {end for path in (*fit.targets, *fit.unused) for end in _suffixes(path)}
     for name in config.targets or ():
-        if _plain(name) not in ends:
+        if _from_layers(name) not in ends:
             fit.report(
                 "W288", f"{config.file} names {name}, which the decoder does not have", fit.has
             )
@@ -41,15 +41,15 @@ class _TargetModules:
         here = [split(path) for path in fit.seen & {*fit.targets, *fit.unused}]
         self.config = config
         self.targets = config.targets or tuple(sorted({module for _, module in here}))
-        self.names = frozenset(map(_plain, self.targets))
-        self.excluded = frozenset(map(_plain, config.excluded))
+        self.names = frozenset(map(_from_layers, self.targets))
+        self.excluded = frozenset(map(_from_layers, config.excluded))
         self.count = fit.count
         last = self.count - min(here)[0] if config.last is None else config.last
         self.start = max(0, self.count - last) if last > 0 else 0
         self.layers = frozenset(config.layers or range(self.start, self.count))
 
     def __call__(self, path: str) -> bool:
-        ends = _ends(path)
+        ends = _suffixes(path)
         inside = split(path)[0] in self.layers and not self.names.isdisjoint(ends)
         return (inside or path in self.names) and self.excluded.isdisjoint(ends)
 
@@ -63,12 +63,12 @@ class _TargetModules:
         return f"{self.config.file} means {some(self.targets)}{silent} in {where}"
 
 
-def _plain(name: str) -> str:
+def _from_layers(name: str) -> str:
     """Return a config's name of a module without what stands before its layer."""
     return name[name.find("layers.") :] if "layers." in name else name
 
 
-def _ends(path: str) -> set[str]:
+def _suffixes(path: str) -> set[str]:
     """Return the names by which a config may mean a module: its path, and each end of it."""
     parts = path.split(".")
     return {".".join(parts[start:]) for start in range(len(parts))}

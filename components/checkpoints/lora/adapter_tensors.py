@@ -13,7 +13,7 @@ from composer.core.errors import Place, Problem
 from composer.core.location import Location
 from composer.core.suggest import listed, nearest, some
 
-from ..table import FLOATS, describe
+from ..embedding_table import FLOATS, describe
 from .pair import Pair, Projection
 
 if TYPE_CHECKING:

@@ -15,7 +15,7 @@ from composer.core.suggest import listed
 from composer.formats.files import raise_missing
 from composer.formats.refusal import refuse
 
-from ..table import describe
+from ..embedding_table import describe
 from .adapter_config import MLX_LM, RELEASE, AdapterConfig, read_adapter_config
 from .adapter_modules import check_modules
 from .adapter_tensors import Fit, split

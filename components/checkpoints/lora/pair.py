@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
 from ..checkpoint import Checkpoint
-from ..table import describe
+from ..embedding_table import describe
 
 if TYPE_CHECKING:
     from composer.formats.safetensors import Tensor

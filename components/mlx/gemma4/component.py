@@ -13,10 +13,10 @@ from composer.generation.generator import TextGenerator
 from composer.generation.options import GENERATED, GenerationOptions, validate_generation
 from composer.generation.text import Tokenizer, read_tokenizer
 
+from ...checkpoints.file_stamps import require_unchanged
 from ...checkpoints.gemma4.checkpoint import TABLE, Decoder, read_decoder
-from ...checkpoints.gemma4.recipe import quantized
+from ...checkpoints.gemma4.quantization import quantized
 from ...checkpoints.lora.adapters import AdapterFacts
-from ...checkpoints.stamps import require_unchanged
 from ...checkpoints.tokenizer import tokenizer_of
 from .. import loader
 from ..architecture import EMBEDS
@@ -25,7 +25,7 @@ from ..device import device_of
 from ..lora import Adapters
 from .facts import adapters_of, decoder_facts, optional_per_layer
 from .model import load_model
-from .table import RowTable
+from .table import PerLayerTable
 
 if TYPE_CHECKING:
     from composer.core.placement import Placement
@@ -79,7 +79,7 @@ class Gemma4(Component, name="mlx.gemma4"):
             model = load_model(decoder, precision, recipe)
             table = None
             if decoder.table:
-                table = RowTable(
+                table = PerLayerTable(
                     decoder.table,
                     decoder.checkpoint.schemes.get(TABLE),
                     len(decoder.settings.layers),
@@ -92,7 +92,7 @@ class Gemma4(Component, name="mlx.gemma4"):
     def __init__(
         self,
         model: Any,
-        table: RowTable | None,
+        table: PerLayerTable | None,
         decoder: Decoder,
         tokenizer: Tokenizer,
         device: Any,

@@ -12,11 +12,11 @@ from composer.core.location import Location
 from composer.core.signature import Signature
 
 from ...checkpoints.checkpoint import mixed
+from ...checkpoints.file_stamps import StampedFacts, stamps
 from ...checkpoints.gemma4.checkpoint import Decoder, read_decoder
-from ...checkpoints.gemma4.recipe import quantized
+from ...checkpoints.gemma4.quantization import quantized
 from ...checkpoints.lora.adapters import AdapterFacts, read_adapters
 from ...checkpoints.lora.pair import projections
-from ...checkpoints.stamps import StampedFacts, stamps
 from ...checkpoints.tokenizer import check_tokenizer, tokenizer_of
 from .. import loader
 

@@ -10,7 +10,7 @@ import numpy as np
 
 from composer.formats.quantization import Scheme
 
-from ...checkpoints.watch import Watch
+from ...checkpoints.watched_file import Watch
 from ..dtypes import dtype as to_dtype
 from ..loader import options
 
@@ -23,7 +23,7 @@ STORED = {"f32": np.float32, "f16": np.float16, "bf16": np.uint16, "u32": np.uin
 HINT = "load the bundle again; tables: loaded in a profile holds them in memory"
 
 
-class RowTable:
+class PerLayerTable:
     """Rows [V, layers x width] of a table, scaled as the model scales them.
 
     A mapped table is read row by row from its tensors' files, and takes no memory

@@ -16,10 +16,10 @@ from composer.generation.generator import TextGenerator
 from composer.generation.options import GENERATED, GenerationOptions, validate_generation
 from composer.generation.text import Tokenizer, read_tokenizer
 
+from ...checkpoints.file_stamps import StampedFacts, require_unchanged, stamps
 from ...checkpoints.folder import PREFIX
 from ...checkpoints.keys.meaning import IGNORE
 from ...checkpoints.rows import EmbeddingRows
-from ...checkpoints.stamps import StampedFacts, require_unchanged, stamps
 from ...checkpoints.tokenizer import check_tokenizer, tokenizer_of
 from ...models.decoder import TABLE, ParsedDecoder, read_decoder
 from .decoder import EMBEDS, OnnxDecoder

@@ -26,8 +26,8 @@ def command(
 ) -> None:
     from composer.drawing.text import size
     from composer.sources.hub import parse_id, settings
-    from composer.sources.hub.stored import cached_repositories
-    from composer.sources.hub.stored import remove as take_away
+    from composer.sources.hub.cache_listing import cached_repositories
+    from composer.sources.hub.cache_listing import remove as take_away
 
     if remove:
         for id in [parse_id(text) for text in remove]:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import BinaryIO
 
-from composer.formats.audio.chunks import chunks, samples
-from composer.formats.audio.part import Frames, Layout, Part, truncated, unsupported
+from composer.formats.audio.container_parts import Frames, Layout, Part, truncated, unsupported
 from composer.formats.audio.spliced import Spliced
+from composer.formats.audio.wav_chunks import chunks, samples
 
 _PLAIN = {"NONE", "twos", "sowt", "raw ", "in24", "in32", "42ni", "23ni", "FL32", "fl32", "FL64",
           "fl64", "alaw", "ALAW", "ulaw", "ULAW"}  # fmt: skip

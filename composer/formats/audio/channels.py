@@ -126,7 +126,7 @@ class Mixer:
             raise refused("S488", self.name, found, hint)
 
 
-def check_channel(channel: str) -> None:
+def check_channel_choice(channel: str) -> None:
     """Refuse an unknown choice of channel."""
     if channel not in CHOICES:
         hint = f"choose {', '.join(CHOICES)}"

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from composer.formats.audio.channels import Channel, Mixer
-from composer.formats.audio.part import Fault, Frames, Part, damaged, truncated
+from composer.formats.audio.container_parts import Fault, Frames, Part, damaged, truncated
 from composer.formats.audio.refusal import check_format, check_length, refused
 
 _BLOCK = 2**18

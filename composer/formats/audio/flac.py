@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import BinaryIO
 
-from composer.formats.audio.part import Frames, Layout, Part, truncated
+from composer.formats.audio.container_parts import Frames, Layout, Part, truncated
 from composer.formats.audio.spliced import Spliced
 from composer.formats.audio.tags import body, find_all
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import BinaryIO
 
-from composer.formats.audio.part import Fault, Frames, Layout, Part, damaged, truncated
+from composer.formats.audio.container_parts import Fault, Frames, Layout, Part, damaged, truncated
 from composer.formats.audio.spliced import Spliced
 from composer.formats.audio.tags import body, find_all, id3_end
 

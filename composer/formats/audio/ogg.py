@@ -9,8 +9,16 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import BinaryIO
 
+from composer.formats.audio.container_parts import (
+    Fault,
+    Frames,
+    Layout,
+    Part,
+    damaged,
+    truncated,
+    unsupported,
+)
 from composer.formats.audio.opus import RATE, packets, samples
-from composer.formats.audio.part import Fault, Frames, Layout, Part, damaged, truncated, unsupported
 from composer.formats.audio.spliced import Spliced
 from composer.formats.audio.tags import find_all
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import BinaryIO
 
-from composer.formats.audio.chunks import Samples, chunks, samples
-from composer.formats.audio.part import Frames, Layout, Part, truncated, unsupported
+from composer.formats.audio.container_parts import Frames, Layout, Part, truncated, unsupported
 from composer.formats.audio.spliced import Spliced
+from composer.formats.audio.wav_chunks import Samples, chunks, samples
 
 _PLAIN = {1, 3, 6, 7}  # PCM, float, A-law, mu-law: their bytes say how many frames they are
 _READ = _PLAIN | {0x02, 0x11, 0x31}  # and MS ADPCM, IMA ADPCM, GSM 6.10

@@ -7,7 +7,7 @@ import json
 import os
 from pathlib import Path
 
-from composer.core.own_files import write_note
+from composer.core.safe_write import write_note
 from composer.sources.hub import settings
 from composer.sources.hub.errors import raise_refused
 from composer.sources.hub.snapshots import Snapshot

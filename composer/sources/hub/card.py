@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from composer.core.errors import ComposerError
-from composer.core.own_files import write_note
+from composer.core.safe_write import write_note
 from composer.sources.hub import settings
 from composer.sources.hub.errors import is_network
 from composer.sources.hub.listing import read_json

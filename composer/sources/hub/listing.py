@@ -11,7 +11,7 @@ from typing import Any
 from urllib.parse import quote
 
 from composer.core.errors import ComposerError
-from composer.core.own_files import write_note
+from composer.core.safe_write import write_note
 from composer.formats.refusal import show
 from composer.sources.hub import settings
 from composer.sources.hub.addresses import join

@@ -13,7 +13,7 @@ from types import TracebackType
 
 from composer.core.errors import ComposerError
 from composer.core.location import Location
-from composer.core.own_files import write_note
+from composer.core.safe_write import write_note
 from composer.formats.files import LocalFiles
 from composer.formats.ranges import Ranges
 from composer.sources.hub import settings

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from composer.core.errors import ComposerError, Problem
 from composer.core.location import Location
-from composer.core.own_files import write_note
+from composer.core.safe_write import write_note
 from composer.formats.refusal import show
 from composer.sources.hub import settings
 from composer.sources.hub.errors import is_network, raise_network_error

@@ -17,7 +17,7 @@ from composer.sources.hub import settings
 from composer.sources.hub.cache import digest_of, is_verified, link, local, remember
 from composer.sources.hub.client import get
 from composer.sources.hub.errors import ConnectionLost, is_network, raise_interrupted, raise_refused
-from composer.sources.hub.part import OnBytes, PartialDownload
+from composer.sources.hub.partial_download import OnBytes, PartialDownload
 from composer.sources.hub.response import SPAN, check_headers
 from composer.sources.hub.snapshots import Snapshot
 from composer.sources.hub.tree import HubFile

@@ -8,7 +8,7 @@ import os
 from pathlib import Path
 
 from composer.core.location import Location
-from composer.core.own_files import write_note
+from composer.core.safe_write import write_note
 from composer.formats import LocalFiles
 from composer.sources.hub import HubFile, settings, snapshot_of
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from pathlib import Path
 
-from composer.core.own_files import write_note
+from composer.core.safe_write import write_note
 from composer.sources.hub import settings
 
 

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 import torch
 
-from composer.components.mlx import product
+from composer.components.mlx import matmul
 
 DTYPES = ("float32", "float16", "bfloat16")
 
@@ -19,7 +19,7 @@ def on_the_cpu():
 @pytest.fixture(params=[True, False], ids=["numpy", "mlx"])
 def way(request, monkeypatch):
     """Take NumPy's products, then MLX's, whatever the platform."""
-    monkeypatch.setattr(product, "uses_numpy", lambda: request.param)
+    monkeypatch.setattr(matmul, "uses_numpy", lambda: request.param)
 
 
 def draw(*shape, dtype="float32"):
@@ -41,12 +41,12 @@ def close(found, expected, tolerance=1e-5):
 def test_products(way, dtype, shapes):
     a, b = (draw(*shape, dtype=dtype) for shape in shapes)
     b = b if len(shapes[1]) < 4 else b.transpose(0, 1, 3, 2)
-    close(product.product(a, b), theirs(a) @ theirs(b))
+    close(matmul.product(a, b), theirs(a) @ theirs(b))
 
 
 def test_strided_views_are_what_they_show(way):
     a, b = draw(6, 8), draw(3, 8)
-    close(product.product(a[::2, 1::2], b[:, 1::2].T), theirs(a)[::2, 1::2] @ theirs(b)[:, 1::2].T)
+    close(matmul.product(a[::2, 1::2], b[:, 1::2].T), theirs(a)[::2, 1::2] @ theirs(b)[:, 1::2].T)
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
@@ -54,13 +54,13 @@ def test_strided_views_are_what_they_show(way):
 def test_convolutions(way, dtype, stride, padding):
     functional = torch.nn.functional
     x, weight = draw(20, 6, dtype=dtype), draw(4, 3, 6, dtype=dtype)
-    found = product.convolve(x, weight, stride=stride, padding=padding)
+    found = matmul.convolve(x, weight, stride=stride, padding=padding)
     expected = functional.conv1d(
         theirs(x).T[None], theirs(weight).movedim(-1, 1), None, stride, padding
     )
     close(found, expected[0].T)
     x, weight = draw(11, 8, 3, dtype=dtype), draw(4, 3, 3, 3, dtype=dtype)
-    found = product.convolve(x, weight, stride=stride, padding=padding)
+    found = matmul.convolve(x, weight, stride=stride, padding=padding)
     image = theirs(x).movedim(-1, 0)[None]
     expected = functional.conv2d(image, theirs(weight).movedim(-1, 1), None, stride, padding)
     close(found, expected[0].movedim(0, -1))
@@ -70,7 +70,7 @@ def test_convolutions(way, dtype, stride, padding):
 def test_attention(way, dtype):
     q, k, v = (draw(3, 9, 4, dtype=dtype) * scale for scale in (1, 2, 3))
     expected = torch.softmax(0.5 * theirs(q) @ theirs(k).mT, -1) @ theirs(v)
-    close(product.attention(q, k, v, 0.5), expected)
+    close(matmul.attention(q, k, v, 0.5), expected)
     own = mx.fast.scaled_dot_product_attention(q[None], k[None], v[None], scale=0.5)[0]
     close(
         own.astype(mx.float32),
@@ -81,18 +81,18 @@ def test_attention(way, dtype):
 
 def test_attention_to_large_logits_stays_finite():
     q = mx.full((1, 4, 8), 1e4)
-    found = np.array(product.attention(q, q, draw(1, 4, 8), 1.0))
+    found = np.array(matmul.attention(q, q, draw(1, 4, 8), 1.0))
     assert np.isfinite(found).all()
 
 
 def test_numpy_multiplies_where_mlx_has_no_blas(monkeypatch):
-    monkeypatch.setattr(product.sys, "platform", "linux")
-    assert product.uses_numpy()
-    monkeypatch.setattr(product.sys, "platform", "darwin")
-    assert not product.uses_numpy()
+    monkeypatch.setattr(matmul.sys, "platform", "linux")
+    assert matmul.uses_numpy()
+    monkeypatch.setattr(matmul.sys, "platform", "darwin")
+    assert not matmul.uses_numpy()
 
 
 def test_arrays_of_float32_are_not_copied():
     x = draw(4, 4)
-    one, other = (np.asarray(product.to_float32_on_cpu(x)[0]) for _ in range(2))
+    one, other = (np.asarray(matmul.to_float32_on_cpu(x)[0]) for _ in range(2))
     assert np.shares_memory(one, other)

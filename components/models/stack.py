@@ -10,12 +10,12 @@ import numpy as np
 
 from composer.core.component import Facts, Spec, method
 from composer.core.errors import ComposerError, Problem
-from composer.core.portable import Portable
+from composer.core.family import Portable
 from composer.core.suggest import some
 from composer.formats import Headers
 
+from ..checkpoints.file_stamps import require_unchanged
 from ..checkpoints.stack import Shape, StackConfig, read_shape
-from ..checkpoints.stamps import require_unchanged
 from ..checkpoints.weights import WeightReader
 from .encoder import encoder_facts
 from .network import Network

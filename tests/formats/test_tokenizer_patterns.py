@@ -1,6 +1,6 @@
 import pytest
 
-from composer.formats.patterns import dangerous
+from composer.formats.tokenizer_patterns import dangerous
 
 PUBLISHED = {
     "gpt2": r"'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+",

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from composer.core.errors import ComposerError, Place, Problem
 from composer.core.suggest import did_you_mean
 
-from .guarded import SOFT_MARK, ForgedToken, GuardedTokenizer, reserved_positions
+from .guarded_tokenizer import SOFT_MARK, ForgedToken, GuardedTokenizer, reserved_positions
 from .template import Part, Template, parse_template
 
 if TYPE_CHECKING:

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from composer import read_audio
-from composer.comparison.record import Recorder
+from composer.comparison.reference_recorder import Recorder
 
 
 def test_what_modules_of_torch_give_is_kept():

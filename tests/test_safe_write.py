@@ -5,7 +5,7 @@ import stat
 
 import pytest
 
-from composer.core.own_files import write_note
+from composer.core.safe_write import write_note
 
 
 def test_a_note_is_written_with_its_folder(tmp_path):

@@ -12,7 +12,7 @@ from composer.core.problems import Problems
 from composer.core.suggest import did_you_mean, listed
 
 from .contract import Contract, Dim, Tensor, shape
-from .knobs import GraphConfig
+from .graph_config import GraphConfig
 
 if TYPE_CHECKING:
     from composer.formats import OnnxSignature, OnnxValue
