@@ -69,15 +69,15 @@ class IsolatedGraph:
     ) -> tuple[dict[str, list[list[str]]], dict[str, np.ndarray]]:
         self.child = None
         try:
-            said, arrays = child.ask(words, feeds, limit)
+            reply, arrays = child.ask(words, feeds, limit)
         except Late:
             raise OutOfTime from None
         except Ended as error:
             most = f"{self.memory / 1e9:.3g} GB"
             message = f"its process ended ({error}): a fault, or more memory than {most}"
             raise RuntimeError(message) from None
-        if "error" in said:
+        if "error" in reply:
             self.child = child if words == {} else None
-            raise RuntimeError(str(said["error"]))
+            raise RuntimeError(str(reply["error"]))
         self.child = child
-        return said, arrays
+        return reply, arrays

@@ -73,7 +73,7 @@ def as_json(found: Comparison) -> dict[str, Any]:
         "first": first.name if first else None,
         "skipped": list(found.skipped),
         "reference": dict(found.made[0]),
-        "held": dict(found.made[1]),
+        "candidate": dict(found.made[1]),
         "stages": [
             {"stage": row.name, "node": row.node, "ok": row.ok, "own": _json(row.own),
              "fed": _json(row.fed) if row.fed else None}

@@ -37,7 +37,7 @@ class Child:
     """A module that runs as a process of its own, with a limit of memory."""
 
     def __init__(self, module: str, memory: int) -> None:
-        environment = {name: said for name, said in os.environ.items() if name not in TOKENS}
+        environment = {name: value for name, value in os.environ.items() if name not in TOKENS}
         self.most = memory
         self.process = subprocess.Popen(
             [sys.executable, "-P", "-m", module, str(memory)],

@@ -15,7 +15,7 @@ from composer.evaluation.utterance import Utterance
 
 AUDIO = ("audio_filepath", "audio_path", "file_name", "audio")
 TEXT = ("text", "sentence", "normalized_text", "transcript", "transcription", "answer")
-MOST = 16  # problems of lines that are told at once
+MOST = 16  # problems of lines in one report
 
 Read = tuple[list[Utterance], list[Problem]]
 

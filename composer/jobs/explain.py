@@ -121,8 +121,8 @@ def _ports(signature: Signature) -> Iterator[str]:
         yield f"- takes {name}: {' | '.join(str(port) or 'float' for port in ports)}{optional}"
     for name, option in signature.options.items():
         field = FieldInfo.from_annotation(option.annotation)
-        said = f". {field.description}" if field.description else ""
-        yield f"- option {name}: {_value(field, option.default)}{said}"
+        description = f". {field.description}" if field.description else ""
+        yield f"- option {name}: {_value(field, option.default)}{description}"
     for name, port in signature.returns.items():
         yield f"- gives {name}: {str(port) or 'float'}"
 

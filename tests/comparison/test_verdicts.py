@@ -219,8 +219,8 @@ def test_settings_that_differ_are_told(path, reference):
     assert messages in table(found).splitlines()
     shown = as_json(found)
     assert shown["reference"]["settings"]["answer"]["max_tokens"] == 6
-    assert shown["held"]["settings"]["answer"]["max_tokens"] == 3
-    assert shown["held"]["bundle"]["name"] == "tiny"
+    assert shown["candidate"]["settings"]["answer"]["max_tokens"] == 3
+    assert shown["candidate"]["bundle"]["name"] == "tiny"
 
 
 def test_what_either_does_not_say_is_not_told():

@@ -1,4 +1,4 @@
-"""Find the audio tower in a Gemma-4 checkpoint and hold it against its config."""
+"""Find the audio tower in a Gemma-4 checkpoint and check it against its config."""
 
 from __future__ import annotations
 

@@ -90,8 +90,8 @@ def command(
         say(as_json(result_json(result, opened.name)))
     elif not stream:
         say(as_text(result.outputs))
-    for said in result.notes:
-        note(said)
+    for text in result.notes:
+        note(text)
     warning = cut_warning(cut_short(result, graph, given["options"]))
     if warning:
         note(warning)
