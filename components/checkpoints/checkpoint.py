@@ -46,7 +46,7 @@ class Checkpoint:
         return self.location / "config.json"
 
 
-def check_checkpoint(
+def build_checkpoint(
     location: Location,
     headers: Headers,
     config: Mapping[str, Any],

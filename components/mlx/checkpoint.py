@@ -6,7 +6,7 @@ from collections.abc import Collection
 from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING
 
-from ..checkpoints.checkpoint import HEAD, Checkpoint, check_checkpoint
+from ..checkpoints.checkpoint import HEAD, Checkpoint, build_checkpoint
 from ..checkpoints.folder import open_folder
 from ..checkpoints.keys.places import at_their_keys
 from ..checkpoints.rope import faults, plain
@@ -48,6 +48,6 @@ def read_checkpoint(
         mlx_config = convert_config(plain(config), models, name, head, ignore)
         placed = [((*opened.keys, *path), problem) for path, problem in mlx_config.problems]
         problems += at_their_keys(location / "config.json", headers, placed)
-    found = check_checkpoint(location, headers, config, tensors, problems)
+    found = build_checkpoint(location, headers, config, tensors, problems)
     shared = {each.name: getattr(found, each.name) for each in fields(found)}
     return MlxCheckpoint(**shared, mlx_config=mlx_config, prefix=opened.prefix)

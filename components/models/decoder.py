@@ -15,7 +15,7 @@ from composer.core.errors import ComposerError, Place, Problem
 from composer.core.suggest import listed
 from composer.formats.refusal import show
 
-from ..checkpoints.checkpoint import Checkpoint, check_checkpoint
+from ..checkpoints.checkpoint import Checkpoint, build_checkpoint
 from ..checkpoints.folder import open_folder
 from ..checkpoints.keys.places import at_their_keys
 from ..checkpoints.modules import Module, read_modules
@@ -130,7 +130,7 @@ def read_decoder(
     assert spec.weights is not None
     folder = open_folder(spec.weights, headers, spec.config.prefix)
     values, stored = folder.config, folder.tensors
-    checkpoint = check_checkpoint(folder.location, headers, values, stored, found)
+    checkpoint = build_checkpoint(folder.location, headers, values, stored, found)
     kind = values.get("model_type")
     architecture = architectures().get(kind) if isinstance(kind, str) else None
     if architecture is None:

@@ -16,7 +16,7 @@ from composer.core.errors import ComposerError, Problem
 from composer.core.suggest import listed, with_nearest
 from composer.formats import Headers
 from composer.graph.graph import ANY, CheckedComponent
-from composer.manifest.refusal import translate_errors
+from composer.manifest.refusal import validation_findings
 from composer.sources.roots import Roots, locate
 
 if TYPE_CHECKING:
@@ -196,7 +196,7 @@ class _Describer:
             return cls.Config.model_validate(dict(entry.config))
         except ValidationError as error:
             at = ("components", name, "config")
-            findings = translate_errors(error, cls.Config, at)
+            findings = validation_findings(error, cls.Config, at)
             for found in {(each.code, each.path): each for each in findings}.values():
                 place = self.manifest.place(*found.path, key=found.key)
                 self.problems.append(Problem(found.code, found.message, place, hint=found.hint))

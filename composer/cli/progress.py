@@ -30,7 +30,7 @@ def progress(what: str, total: int, over_results: bool) -> Iterator[Callable[[],
 
 
 @contextmanager
-def showing(over_results: bool = False) -> Iterator[Callable[[Progress], None]]:
+def show_progress(over_results: bool = False) -> Iterator[Callable[[Progress], None]]:
     """Show the stages of a job: a bar where steps are counted, else what is under way.
 
     There is no bar where results themselves appear on the terminal. What is fetched has one of its

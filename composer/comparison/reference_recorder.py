@@ -16,7 +16,7 @@ from composer.formats.audio.waveform import Audio
 LIBRARIES = ("numpy", "torch", "transformers")
 
 
-class Recorder:
+class ReferenceRecorder:
     """Record named values in order: arrays, texts, audio, and outputs of torch modules.
 
     Names and axes are those of the bundle that will be compared with it: `soft` of `N O`. The axis

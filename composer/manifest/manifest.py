@@ -32,7 +32,7 @@ from composer.manifest.format import (
     TaskModel,
 )
 from composer.manifest.patch import merge
-from composer.manifest.refusal import Finding, translate_errors, wrong_type
+from composer.manifest.refusal import Finding, validation_findings, wrong_type
 from composer.manifest.rules import check_rules
 from composer.manifest.source import Document, read
 
@@ -101,7 +101,7 @@ def read_manifest(
     try:
         model = BundleModel.model_validate(document.data)
     except ValidationError as error:
-        findings += translate_errors(error)
+        findings += validation_findings(error)
     if model is None or findings:
         raise _error(document, findings)
     return _manifest(model, path, document, names, variant)

@@ -69,7 +69,7 @@ class Finding:
     key: bool = False
 
 
-def translate_errors(
+def validation_findings(
     error: ValidationError,
     model: type[BaseModel] = BundleModel,
     at: tuple[str | int, ...] = (),

@@ -14,7 +14,7 @@ from composer.core import registry
 from composer.core.errors import ComposerError, Problem
 from composer.core.placement import Placement
 from composer.core.suggest import listed
-from composer.manifest.refusal import translate_errors
+from composer.manifest.refusal import validation_findings
 from composer.manifest.source import read
 
 
@@ -72,7 +72,7 @@ def read_profile(path: Path) -> Profile:
     try:
         file = model.model_validate(document.data)
     except ValidationError as error:
-        findings = translate_errors(error, model)
+        findings = validation_findings(error, model)
         raise ComposerError(
             Problem(f.code, f.message, document.place(f.path, f.key), hint=f.hint) for f in findings
         ) from None

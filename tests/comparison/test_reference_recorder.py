@@ -6,13 +6,13 @@ import pytest
 import torch
 
 from composer import read_audio
-from composer.comparison.reference_recorder import Recorder
+from composer.comparison.reference_recorder import ReferenceRecorder
 
 
 def test_what_modules_of_torch_give_is_kept():
     torch.manual_seed(0)
     model = torch.nn.Sequential(torch.nn.Linear(4, 3), torch.nn.GELU(), torch.nn.Linear(3, 2))
-    kept = Recorder(model="two layers")
+    kept = ReferenceRecorder(model="two layers")
     hook = kept.hook(model[0], "hidden", "T D")
     kept.hook(model, "out", "T O")
     kept.keep("x", torch.ones(5, 4), "T I")
@@ -30,7 +30,7 @@ def test_what_modules_of_torch_give_is_kept():
 
 
 def test_true_dtypes_are_kept():
-    kept = Recorder()
+    kept = ReferenceRecorder()
     kept.keep("x", torch.ones(3, dtype=torch.bfloat16), "T")
     kept.keep("ids", torch.arange(3), "T")
     kept.keep("audio", read_audio((np.ones(8, np.float32) / 2, 8000)))
@@ -41,14 +41,14 @@ def test_true_dtypes_are_kept():
 
 
 def test_what_is_kept_does_not_change_any_more():
-    kept, rows = Recorder(), np.zeros((2, 3), np.float32)
+    kept, rows = ReferenceRecorder(), np.zeros((2, 3), np.float32)
     kept.keep("x", rows, "T D")
     rows += 1
     assert not kept.stages["x"].value.any()
 
 
 def test_only_the_next_call_is_kept():
-    model, kept = torch.nn.Linear(2, 2), Recorder()
+    model, kept = torch.nn.Linear(2, 2), ReferenceRecorder()
     kept.hook(model, "x", "T D")
     with torch.no_grad():
         first = model(torch.ones(3, 2))
@@ -57,14 +57,14 @@ def test_only_the_next_call_is_kept():
 
 
 def test_a_row_may_lie_along_another_axis():
-    kept = Recorder()
+    kept = ReferenceRecorder()
     kept.keep("mel", np.zeros((80, 7), np.float32), "M F", along="M")
     assert kept.stages["mel"].along == 0
 
 
 def test_axes_are_counted():
     with pytest.raises(ValueError, match=r"'x' is \[2, 3, 4\], which is no 'T D'"):
-        Recorder().keep("x", np.zeros((2, 3, 4)), "T D")
+        ReferenceRecorder().keep("x", np.zeros((2, 3, 4)), "T D")
 
 
 def test_a_model_of_transformers_answers_step_by_step():
@@ -77,7 +77,7 @@ def test_a_model_of_transformers_answers_step_by_step():
     ).eval()  # fmt: skip
     ids = torch.tensor([[3, 9, 4]])
     given = {"input_ids": ids, "attention_mask": torch.ones_like(ids)}
-    kept = Recorder()
+    kept = ReferenceRecorder()
     with torch.no_grad():
         messages = kept.generate(model, given, max_new_tokens=6, pad_token_id=0)
         logits = model(torch.cat([ids, torch.tensor([messages])], 1)).logits[0]
@@ -86,7 +86,7 @@ def test_a_model_of_transformers_answers_step_by_step():
     assert kept.stages["answer.ids"].value.tolist() == messages == steps.value.argmax(1).tolist()
     np.testing.assert_allclose(steps.value, logits[2:-1].numpy(), atol=1e-5)
     # One that ends it is no part of it, and has no step.
-    ended, end = Recorder(), messages[3]
+    ended, end = ReferenceRecorder(), messages[3]
     again = ended.generate(model, given, max_new_tokens=6, pad_token_id=0, eos_token_id=end)
     assert again == messages[: messages.index(end)]
     assert len(ended.stages["answer_steps"].value) == len(again)

@@ -13,7 +13,7 @@ from safetensors.torch import save_file
 from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers
 
 from composer.comparison.dump import Dump
-from composer.comparison.reference_recorder import Recorder
+from composer.comparison.reference_recorder import ReferenceRecorder
 from tests.components import gemma4_models
 from tests.models.test_meralion import MELS, OUT, Reference, ported
 
@@ -104,7 +104,7 @@ class Elderwise:
     @torch.no_grad()
     def dump(self, clip: np.ndarray, audio: Any, adapted: bool = True, pad: int = 0) -> Dump:
         """Run every reference on a clip, slice by slice, and keep each stage under its name."""
-        kept = Recorder(task="default")
+        kept = ReferenceRecorder(task="default")
         kept.keep("audio", audio)
         kept.keep("instruction", INSTRUCTION)
         size = WINDOW * RATE

@@ -12,7 +12,7 @@ import transformers
 from safetensors.torch import save_file
 
 from composer.comparison.dump import Dump
-from composer.comparison.reference_recorder import Recorder
+from composer.comparison.reference_recorder import ReferenceRecorder
 from tests.components import gemma4_models
 from tests.reference.elderwise import SPECIAL, tokenizer
 
@@ -123,7 +123,7 @@ class Gemma4Audio:
     @torch.no_grad()
     def dump(self, clip: np.ndarray, audio: Any, instruction: str = INSTRUCTION) -> Dump:
         """Run the whole model on a clip and keep each stage under its name in the bundles."""
-        kept = Recorder(task="transcribe")
+        kept = ReferenceRecorder(task="transcribe")
         kept.keep("audio", audio)
         kept.keep("instruction", instruction)
         mel, mask = self.features(clip)

@@ -23,7 +23,7 @@ from tokenizers import (
 
 from composer import read_audio
 from composer.comparison.dump import Dump
-from composer.comparison.reference_recorder import Recorder
+from composer.comparison.reference_recorder import ReferenceRecorder
 from converters.audio_encoder import AudioEncoder, sinusoids
 from converters.onnx_encoder import load_encoder
 from converters.qwen3_asr import Mix, convert, convert_decoder
@@ -136,7 +136,7 @@ class Reference:
     @torch.no_grad()
     def dump(self, clip: np.ndarray, language: str = "") -> Dump:
         """Keep every stage of a clip under the names of the bundle's task `transcribe`."""
-        found, kept = self.stages(clip, language), Recorder(task="transcribe")
+        found, kept = self.stages(clip, language), ReferenceRecorder(task="transcribe")
         kept.keep("audio", read_audio((clip, RATE)))
         kept.keep("language", language)
         kept.keep("context", "")

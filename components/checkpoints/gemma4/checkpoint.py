@@ -91,7 +91,7 @@ def read_decoder(weights: Location, headers: Headers) -> Decoder:
     problems += partly_stored_kv(settings, unused)
     config = own_config(config, prefix, used)
     try:
-        checked = checkpoint.check_checkpoint(location, headers, config, used)
+        checked = checkpoint.build_checkpoint(location, headers, config, used)
     except ComposerError as error:
         _refuse([*problems, *error.problems], place)
         raise

@@ -21,7 +21,7 @@ import typer
 from composer.cli.flags import BundleFlags, TaskFlags, with_flags
 from composer.cli.options import Json, pairs
 from composer.cli.printing import note, say
-from composer.cli.progress import showing
+from composer.cli.progress import show_progress
 from composer.core.output import as_json
 
 
@@ -68,7 +68,7 @@ def command(
 
     if vs_input and not vs:
         raise typer.BadParameter("--vs-input gives inputs to another bundle: name it by --vs")
-    with showing() as progress:
+    with show_progress() as progress:
         with bundle.open() as opened:
             graph = speech_graph(opened, flags.task)
             clips = own_clips(opened, graph, pairs(flags.input, "--input", "NAME=VALUE"))

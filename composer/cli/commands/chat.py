@@ -23,7 +23,7 @@ import typer
 
 from composer.cli.flags import BundleFlags, TaskFlags, with_flags
 from composer.cli.printing import note, report, say
-from composer.cli.progress import showing
+from composer.cli.progress import show_progress
 from composer.cli.results import cut_warning
 from composer.core.errors import FAILED, ComposerError
 
@@ -45,7 +45,7 @@ def command(
     with bundle.open() as opened:
         graph = find_turns(opened, flags.task).graph
         values, options = flags.read(graph)
-        with showing() as progress:
+        with show_progress() as progress:
             talk = converse(
                 opened, task=graph.task, inputs=values, options=options, progress=progress
             )

@@ -68,10 +68,10 @@ def listed(found: Report) -> dict[str, Any]:
     if found.bundle is None or not found.ok:
         return {}
     needs = required_files(found.bundle)
-    return {"memory": memory(found), "files": [file_json(need) for need in needs]}
+    return {"memory": weight_bytes(found), "files": [file_json(need) for need in needs]}
 
 
-def memory(found: Report) -> int:
+def weight_bytes(found: Report) -> int:
     """Return the bytes that all weights take once they are loaded."""
     known = found.bundle.components.values() if found.bundle else ()
     return sum(each.facts.nbytes for each in known if each.facts)
@@ -92,7 +92,7 @@ def sizes(found: Report) -> list[str]:
     here = sum(need.file.size for need in needs if is_downloaded(need))
     lines = [f"{each}, {each.commit}" for each in dict.fromkeys(need.snapshot for need in needs)]
     lines += [f"files: {count(len(needs), 'file')}, {size(total)}, of which {size(here)} are here"]
-    lines += [f"memory: {size(memory(found))}"]
+    lines += [f"memory: {size(weight_bytes(found))}"]
     licence = found.bundle.manifest.licence
     return [*lines, f"licence: {' and '.join(licence) or 'not stated'}"]
 

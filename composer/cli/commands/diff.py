@@ -21,7 +21,7 @@ import typer
 from composer.cli.flags import BundleFlags, TaskFlags, with_flags
 from composer.cli.options import Force, Json
 from composer.cli.printing import say
-from composer.cli.progress import showing
+from composer.cli.progress import show_progress
 from composer.core.errors import DIFFERS
 from composer.core.output import as_json, require_free, write_file
 
@@ -77,7 +77,7 @@ def command(
     first = replace(bundle, name=reference, variant=ref_variant, precision=ref_precision, lock=None)
     _check_flags(first, bundle, flags)
     make_gate(tolerance, any_float)  # refuses a tolerance before anything is run
-    with showing() as progress:
+    with show_progress() as progress:
         expected = _reference(first, flags, progress)
         with _candidate(bundle) as candidate:
             options = _options(candidate, expected, flags)

@@ -28,7 +28,7 @@ from composer.cli.options import (
     Json,
 )
 from composer.cli.printing import note, say, shown
-from composer.cli.progress import showing
+from composer.cli.progress import show_progress
 from composer.core.errors import FAILED
 from composer.core.output import as_json
 
@@ -81,7 +81,7 @@ def command(
     from composer.jobs.evaluate import evaluate
     from composer.jobs.speech import speech_graph
 
-    with bundle.open() as opened, showing() as show_progress:
+    with bundle.open() as opened, show_progress() as progress:
         graph = speech_graph(opened, speech.task)
         values, options = speech.read(graph)
         found = evaluate(
@@ -97,7 +97,7 @@ def command(
             folder=output,
             force=force,
             in_flight=speech.jobs,
-            progress=show_progress,
+            progress=progress,
         )
     _print(found, by or (), show, json)
     if found.failed:

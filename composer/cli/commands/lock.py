@@ -20,7 +20,7 @@ import typer
 
 from composer.cli.options import BundleName, Sources, folders
 from composer.cli.printing import count, say
-from composer.cli.progress import showing
+from composer.cli.progress import show_progress
 
 
 def command(
@@ -34,7 +34,7 @@ def command(
     from composer.drawing.text import size
     from composer.jobs.lock import lock
 
-    with showing() as progress:
+    with show_progress() as progress:
         made = lock(bundle, output=output, sources=folders(source), progress=progress)
     sources, files = count(made.sources, "source"), count(made.files, "file")
     say(f"{made.path}: {sources}, {files}, {size(made.nbytes)}")

@@ -17,7 +17,7 @@ from typing import Annotated
 import typer
 
 from composer.cli.printing import count, note, say
-from composer.cli.progress import showing
+from composer.cli.progress import show_progress
 
 
 def command(
@@ -39,7 +39,7 @@ def command(
     from composer.publishing.publish import CARD
     from composer.publishing.publish import size as size_of
 
-    with showing() as progress:
+    with show_progress() as progress:
         ready = prepare_publication(folder, repository, progress=progress)
     if card:
         made = ready.files[CARD]
@@ -55,6 +55,6 @@ def command(
     if not yes:
         say(f"{ready.id.repo}: {total} would be uploaded; --yes does it")
         return
-    with showing() as progress:
+    with show_progress() as progress:
         address = upload_publication(ready, private=private, progress=progress)
     say(f"{ready.id.repo}: {total} uploaded, {address}")

@@ -18,7 +18,7 @@ import typer
 from composer.cli.flags import BundleFlags, TaskFlags, require_dtype, with_flags
 from composer.cli.options import Force
 from composer.cli.printing import count, note
-from composer.cli.progress import showing
+from composer.cli.progress import show_progress
 from composer.core.output import require_free, write_file
 
 if TYPE_CHECKING:
@@ -52,7 +52,7 @@ def command(
         raise typer.BadParameter(f"a dump is a .safetensors file, not {output}")
     require_free(output, force)
     other = _floor(bundle, floor, floor_variant)
-    with showing() as progress:
+    with show_progress() as progress:
         with bundle.open() as opened:
             values, options = flags.read(stepped_graph(opened, flags.task))
             dump = record(opened, values, task=flags.task, options=options, progress=progress)

@@ -26,7 +26,7 @@ from composer.cli.options import (
     Partial,
 )
 from composer.cli.printing import note
-from composer.cli.progress import showing
+from composer.cli.progress import show_progress
 from composer.cli.transcripts import TranscriptPrinter
 from composer.core.errors import FAILED
 
@@ -68,7 +68,7 @@ def command(
     printer = TranscriptPrinter(output_format(format), output is not None)
     if resume and output is None:
         raise typer.BadParameter("--resume goes on in a folder: give -o, and no --force")
-    with bundle.open() as opened, showing(over_results=output is None) as progress:
+    with bundle.open() as opened, show_progress(over_results=output is None) as progress:
         graph = speech_graph(opened, speech.task)
         values, options = speech.read(graph)
         try:

@@ -12,7 +12,7 @@ import typer
 
 from composer.cli.options import BundleName, Json, LockFile, Sources, folders
 from composer.cli.printing import count, report, say, verdict_json
-from composer.cli.progress import showing
+from composer.cli.progress import show_progress
 from composer.core.errors import ComposerError
 
 
@@ -25,7 +25,7 @@ def command(
     from composer.drawing.text import size
     from composer.jobs.lock import verify
 
-    with showing() as progress:
+    with show_progress() as progress:
         verdict = verify(bundle, lock=lock, sources=folders(source), progress=progress)
     name = verdict.lock.model.bundle
     if json:
