@@ -60,7 +60,8 @@ def architectures() -> dict[str, Architecture]:
     Those that define no ARCHITECTURE are not imported, since a check waits for what they import.
     """
     found: dict[str, Architecture] = {}
-    for file in sorted(Path(__file__).parent.glob("*.py")):
+    folders = import_module(__package__ or "").__path__
+    for file in sorted(file for folder in folders for file in Path(folder).glob("*.py")):
         if DEFINES.search(file.read_text(encoding="utf-8")):
             module = import_module(f"{__package__}.{file.stem}")
             found |= dict.fromkeys(module.ARCHITECTURE.model_types, module.ARCHITECTURE)
