@@ -139,3 +139,13 @@ def test_the_command_line_starts_without_what_only_verbs_need():
     )
     loaded = {name.partition(".")[0] for name in done.stdout.split()}
     assert loaded & {*HEAVY, "numpy", "pydantic", "yaml"} == set()
+
+
+@pytest.mark.parametrize("path", files("composer") + files("components"), ids=name_of)
+def test_no_conditional_stands_inside_another(path):
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.IfExp):
+            inner = {type(part) for part in (node.test, node.body, node.orelse)}
+            assert ast.IfExp not in inner, f"{path}:{node.lineno}: write an if statement"
+        if isinstance(node, ast.ListComp | ast.SetComp | ast.DictComp | ast.GeneratorExp):
+            assert len(node.generators) < 3, f"{path}:{node.lineno}: write a loop"

@@ -189,7 +189,9 @@ def _stop(
     stated = headers.config(place).get("eos_token_id") if headers.exists(place) else None
     if stated is None:
         place, stated = location / "config.json", text_setting(config, "eos_token_id")
-    ids = stated if isinstance(stated, list) else [] if stated is None else [stated]
+    ids = stated if isinstance(stated, list) else [stated]
+    if stated is None:
+        ids = []
     where = Place(str(place))
     odd = [each for each in ids if type(each) is not int or not 0 <= each < table.rows]
     if odd:

@@ -233,7 +233,9 @@ class _Agreement:
         fed = contract.fixed_frames(contract.mask_of)
         if rank == 0 or fed is None or not isinstance(tensor.inner[0], int):
             return
-        length = fed if mask.unit == "frame" else rows.count(fed) if rows else None
+        length: int | None = fed
+        if mask.unit == "row":
+            length = rows.count(fed) if rows else None
         if length is not None and length != tensor.inner[0]:
             self.report(
                 "W265",

@@ -98,7 +98,9 @@ class Contract:
         """Return how many frames an input is always fed, or None where that varies."""
         pad, tensor = self.knobs(name).pad, self.inputs[name]
         length = tensor.inner[self.axis(tensor)]
-        return pad.fixed if pad and pad.fixed else length if isinstance(length, int) else None
+        if pad and pad.fixed:
+            return pad.fixed
+        return length if isinstance(length, int) else None
 
 
 def shape(dims: Iterable[Dim]) -> str:

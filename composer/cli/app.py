@@ -104,7 +104,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         app(args=arguments, prog_name="composer")
     except SystemExit as end:
-        code = end.code if isinstance(end.code, int) else 1 if end.code else 0
+        code = end.code if isinstance(end.code, int) else int(bool(end.code))
     except KeyboardInterrupt:
         from composer.core.child import end_children  # what a child needs takes long to import
 

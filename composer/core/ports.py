@@ -38,9 +38,11 @@ class Port:
     space: str | None = None
 
     def __str__(self) -> str:
-        parts = [self.dtype] if self.dtype else [] if self.kind == "tensor" else [self.kind]
-        parts += [str(dim) for dim in self.dims]
-        parts += [f"@{self.space}"] if self.space else []
+        parts = [str(dim) for dim in self.dims]
+        if self.dtype or self.kind != "tensor":
+            parts.insert(0, self.dtype or self.kind)
+        if self.space:
+            parts.append(f"@{self.space}")
         return " ".join(parts)
 
 

@@ -147,13 +147,13 @@ def _want(bundle: Checked, node: Node, key: str, value: Value, first: Value | No
     assert port is not None
     if port.kind != "tensor" or port.dtype:
         return port
-    dtype: str | None
+    dtype: str | None = None
     if node.component is None:
         dtype = first.port.dtype if first and first.port else None
-    else:
-        facts = bundle.components[node.component].facts
-        # Where any length will do, the component only counts rows: no cast for that.
-        dtype = value.port.dtype if "_" in port.dims else facts.dtype if facts else None
+    elif "_" in port.dims:
+        dtype = value.port.dtype  # any length will do: it only counts rows, which needs no cast
+    elif facts := bundle.components[node.component].facts:
+        dtype = facts.dtype
     return Port(port.kind, dtype, port.dims, port.space)
 
 

@@ -191,7 +191,9 @@ def _scale(
 ) -> tuple[float, list[Problem]]:
     """Return the scale: what the manifest asks for, else what the adapter itself says."""
     own = [(v, f"{key} in {each.file}") for each in stated for key, v in each.scales.items()]
-    scale = asked if asked is not None else own[0][0] if own else 0.0
+    scale = own[0][0] if own else 0.0
+    if asked is not None:
+        scale = asked
     differ = [each for each in own if not isclose(each[0], scale, rel_tol=1e-6)]
     place = Place(str(file))
     causes = tuple(f"{value:g} comes from {witness}" for value, witness in own)
