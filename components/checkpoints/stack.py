@@ -10,6 +10,7 @@ from pydantic import Field, model_validator
 from composer.core.backend import SHORT
 from composer.core.component import Bound, ComponentConfig, Spec
 from composer.core.errors import ComposerError, Place, Problem
+from composer.core.problems import Problems
 from composer.core.suggest import some
 
 from .embedding_table import FLOATS, describe
@@ -159,7 +160,7 @@ class _Chain:
 
     def __init__(self, location: Location) -> None:
         self.location = location
-        self.problems: list[Problem] = []
+        self.problems = Problems()
         self.ends: list[tuple[int, int, Tensor]] = []
 
     def add(self, number: int, kind: str, tensors: dict[str, Tensor]) -> None:
@@ -185,9 +186,7 @@ class _Chain:
         self.ends.append((wide_in, wide_out, weight))
 
     def report(self, message: str, *tensors: Tensor) -> None:
-        self.problems.append(
-            Problem("W247", message, causes=tuple(self.witness(t) for t in tensors))
-        )
+        self.problems.report("W247", message, *map(self.witness, tensors))
 
     def witness(self, tensor: Tensor) -> str:
         return f"{self.location}: {tensor.name} {list(tensor.shape)}"

@@ -13,6 +13,7 @@ from composer.checker.problem_places import placed
 from composer.core import registry
 from composer.core.component import Adapter, Bound, Component, Facts, Spec
 from composer.core.errors import ComposerError, Problem
+from composer.core.problems import Problems
 from composer.core.suggest import listed, with_nearest
 from composer.formats import Headers
 from composer.graph.graph import ANY, CheckedComponent
@@ -49,7 +50,7 @@ class _Describer:
     precision: Mapping[str, str]
     headers: Headers
     backends: Mapping[str, str]
-    problems: list[Problem] = field(default_factory=list)
+    problems: Problems = field(default_factory=Problems)
 
     def components(self) -> dict[str, CheckedComponent]:
         for name in self.precision.keys() - self.manifest.components.keys():
@@ -76,7 +77,7 @@ class _Describer:
         self, code: str, message: str, *at: str | int, key: bool = False, **more: Any
     ) -> None:
         place = self.manifest.place("components", *at, key=key)
-        self.problems.append(Problem(code, message, place, **more))
+        self.problems.add(Problem(code, message, place, **more))
 
     def component(self, name: str, entry: ComponentEntry) -> CheckedComponent | None:
         if name in registry.operators():
@@ -109,7 +110,7 @@ class _Describer:
 
     def trial(self, name: str, entry: ComponentEntry, candidate: Candidate) -> Trial:
         """Return the component as this kind would run it, and the problems with that."""
-        alone = replace(self, problems=[])
+        alone = replace(self, problems=Problems())
         return alone.as_kind(name, entry, candidate), alone.problems
 
     def as_kind(
@@ -199,7 +200,7 @@ class _Describer:
             findings = validation_findings(error, cls.Config, at)
             for found in {(each.code, each.path): each for each in findings}.values():
                 place = self.manifest.place(*found.path, key=found.key)
-                self.problems.append(Problem(found.code, found.message, place, hint=found.hint))
+                self.problems.add(Problem(found.code, found.message, place, hint=found.hint))
             return None
 
     def facts(self, cls: Any, spec: Spec) -> Facts | None:

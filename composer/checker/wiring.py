@@ -13,6 +13,7 @@ from composer.checker.naming import Names
 from composer.checker.options import option_conflicts, read_option
 from composer.core.errors import Problem
 from composer.core.ports import Port, is_float, parse_port
+from composer.core.problems import Problems
 from composer.core.signature import OUT, Option, Signature
 from composer.core.suggest import listed, with_nearest
 from composer.graph.graph import CheckedComponent, Conversion, Graph, Node, Value, float_of
@@ -38,7 +39,7 @@ class _Wiring:
     values: dict[str, Value] = field(default_factory=dict)
     nodes: dict[str, Node] = field(default_factory=dict)
     spaces: dict[str, dict[str, str | None]] = field(default_factory=dict)
-    problems: list[Problem] = field(default_factory=list)
+    problems: Problems = field(default_factory=Problems)
 
     def __post_init__(self) -> None:
         self.fit = Fit(self.components, self.values, self.report)
@@ -81,7 +82,7 @@ class _Wiring:
 
     def report(self, code: str, message: str, *at: str, key: bool = False, **more: Any) -> None:
         place = self.manifest.place(*self.task.at, *at, key=key)
-        self.problems.append(Problem(code, message, place, **more))
+        self.problems.add(Problem(code, message, place, **more))
 
     def input(self, name: str, entry: Input) -> Value:
         words = {"ids": "i64 T", "mask": "bool T", "image": "image", "text": "text"}
@@ -230,9 +231,8 @@ class _Wiring:
         backend = node.backend(checked, first)
         for out, port in node.signature.returns.items():
             name = node.outputs[out]
-            dtype = port.dtype
-            if port.kind == "tensor" and dtype is None:
-                dtype = float_of(checked, first)
+            bare = port.kind == "tensor" and port.dtype is None
+            dtype = float_of(checked, first) if bare else port.dtype
             space = self.space_of(node, port, emits if is_float(dtype) else None)
             dims = tuple(
                 ("node", node.name, f"_{out}{axis}") if dim == "_" else self.fit.length(node, dim)

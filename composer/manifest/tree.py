@@ -7,7 +7,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any, Literal, NoReturn
 
-from composer.core.errors import ComposerError, Place, Problem
+from composer.core.errors import ComposerError, Place
+from composer.core.problems import Problems
 
 MAX_DEPTH = 32
 TOO_DEEP = f"nested more than {MAX_DEPTH} levels deep"
@@ -43,10 +44,10 @@ class Report:
 
     def __init__(self, file: str) -> None:
         self.file = file
-        self.problems: list[Problem] = []
+        self.problems = Problems()
 
     def add(self, code: str, message: str, at: At, hint: str | None = None) -> None:
-        self.problems.append(Problem(code, message, Place(self.file, *at), hint=hint))
+        self.problems.report(code, message, hint=hint, place=Place(self.file, *at))
         if len(self.problems) >= MAX_PROBLEMS:
             raise ComposerError(self.problems)
 
