@@ -34,6 +34,17 @@ def _no_network(tmp_path_factory):
     patch.undo()
 
 
+@pytest.fixture(scope="module")
+def one_thread():
+    """Keep torch from spreading tiny products over threads, which is slow on a busy machine."""
+    import torch
+
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
 @pytest.fixture(scope="session")
 def speaks():
     """Skip where espeak-ng is missing; CI installs it, and there its absence is a failure."""

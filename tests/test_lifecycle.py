@@ -64,7 +64,9 @@ def test_a_run_whose_bundle_is_closed_by_another_thread_ends_in_an_error(variant
     bundle.load()
     stream = bundle.stream(audio=CLIP)
     next(stream)
-    threading.Thread(target=bundle.close).start()
+    closing = threading.Thread(target=bundle.close)
+    closing.start()
+    closing.join()  # else the text might end before
     with pytest.raises(composer.ComposerError, match="R508"):
         "".join(stream)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from functools import cache
 from typing import Any, NamedTuple
 
@@ -22,6 +22,10 @@ class Update(NamedTuple):
     b: Any
     scale: float
     magnitude: Any = None
+
+    def of(self, x: Any) -> Any:
+        """Return what is added to the output for rows x [T, in], in their dtype."""
+        return (self.scale * ((x @ self.a) @ self.b)).astype(x.dtype)
 
 
 class Adapters:
@@ -79,26 +83,27 @@ class Adapters:
         self.active = None  # until all are in place: what fails in between must not pass for either
         for path, (parent, key, module) in self.targets.items():
             updates = [self.updates[name][path] for name in names if path in self.updates[name]]
-            make = self._module(path, updates, module) if updates else module
+            if updates:
+                module = self._adapted(path, updates, module)
             if key.isdigit():
-                parent[int(key)] = make
+                parent[int(key)] = module
             else:
-                setattr(parent, key, make)
+                setattr(parent, key, module)
         self.active = names
 
-    def _module(self, path: str, updates: list[Update], module: Any) -> Any:
+    def _adapted(self, path: str, updates: list[Update], module: Any) -> Any:
         """Return a module with updates; DoRA's are computed once, as they read the base."""
         if updates[0].magnitude is None:
-            return _adapter_module()(module, updates)
+            return _modules()[0](module, updates)
         key = path, id(updates[0])
         if key not in self.dora_modules:
-            self.dora_modules[key] = _adapter_module()(module, updates)
+            self.dora_modules[key] = _modules()[1](module, updates[0])
         return self.dora_modules[key]
 
 
 @cache
-def _adapter_module() -> Callable[[Any, list[Update]], Any]:
-    """Return the factory of modules that add updates to a linear layer."""
+def _modules() -> tuple[Any, Any]:
+    """Return the modules that add updates to a linear layer: LoRA's and DoRA's."""
     import mlx.core as mx
     import mlx.nn
 
@@ -115,8 +120,7 @@ def _adapter_module() -> Callable[[Any, list[Update]], Any]:
         def __call__(self, x: Any) -> Any:
             y = self.linear(x)
             for update in self._updates:
-                low_rank = (update.scale * ((x @ update.a) @ update.b)).astype(x.dtype)
-                y = y + low_rank
+                y = y + update.of(x)
             return y
 
     class DoraLinear(nn.Module):  # type: ignore[misc]
@@ -135,20 +139,13 @@ def _adapter_module() -> Callable[[Any, list[Update]], Any]:
             mx.eval(self._factor)
 
         def __call__(self, x: Any) -> Any:
-            a, b, scale, _ = self._update
             y = self.linear(x)
             bias = self.linear.get("bias")
             y = y if bias is None else y - bias
-            y = y + (scale * ((x @ a) @ b)).astype(x.dtype)
-            y = self._factor.astype(x.dtype) * y
+            y = self._factor.astype(x.dtype) * (y + self._update.of(x))
             return y if bias is None else y + bias
 
-    def make(linear: Any, updates: list[Update]) -> Any:
-        if updates[0].magnitude is None:
-            return LoraLinear(linear, updates)
-        return DoraLinear(linear, updates[0])
-
-    return make
+    return LoraLinear, DoraLinear
 
 
 def _rows(linear: Any) -> Any:

@@ -12,7 +12,7 @@ from composer.core.child import answer_questions
 from .in_process import LocalGraph
 
 FOREVER = 10.0**9  # the parent keeps the time
-_held: list[LocalGraph] = []
+_loaded: list[LocalGraph] = []
 
 
 def answer(
@@ -20,10 +20,10 @@ def answer(
 ) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
     """Load the graph first, and run it from then on."""
     try:
-        if _held:
-            return {}, _held[0].run(feeds, FOREVER)
+        if _loaded:
+            return {}, _loaded[0].run(feeds, FOREVER)
         graph = LocalGraph(Path(words["path"]), words["threads"], words["providers"])
-        _held.append(graph)
+        _loaded.append(graph)
         forms = {"inputs": graph.inputs, "outputs": graph.outputs}
         return {**forms, "providers": graph.providers}, {}
     except Exception as error:

@@ -12,14 +12,12 @@ from threading import Lock
 
 import numpy as np
 
-from composer.core.child import Child, Ended, Late
+from composer.core.child import Child, Ended, Late, load_limits
 
 from .in_process import Form, OutOfTime
 
 MODULE = "composer.components.onnx.child"
-MEMORY = 4 * 10**9  # bytes, beside three times the file's
-LOAD_SECONDS = 60.0  # beside a second for so many bytes
-PACE = 20_000_000
+LOAD_SECONDS = 60.0  # beside what reading takes
 
 
 class IsolatedGraph:
@@ -34,8 +32,8 @@ class IsolatedGraph:
         memory: float | None,
     ) -> None:
         self.request = {"path": str(path), "threads": threads, "providers": list(providers)}
-        self.memory = int(memory * 1e9) if memory else MEMORY + 3 * nbytes
-        self.seconds = LOAD_SECONDS + nbytes / PACE
+        usual, self.seconds = load_limits(nbytes, LOAD_SECONDS)
+        self.memory = int(memory * 1e9) if memory else usual
         self.lock = Lock()
         self.child: Child | None = None
         self.providers: list[str] = []

@@ -18,6 +18,8 @@ import numpy as np
 
 from composer.core.messages import Arrays, pack, unpack
 
+MEMORY = 4 * 10**9  # bytes of a child, beside three times those that it loads
+PACE = 20_000_000  # bytes that a child loads in a second at least
 TOKENS = ("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN")  # who asks no network needs none
 _children: weakref.WeakSet[Child] = weakref.WeakSet()
 TICK = 0.2  # seconds after which an interrupt is seen at the latest
@@ -37,14 +39,13 @@ class Child:
     """A module that runs as a process of its own, with a limit of memory."""
 
     def __init__(self, module: str, memory: int) -> None:
-        environment = {name: value for name, value in os.environ.items() if name not in TOKENS}
         self.most = memory
         self.process = subprocess.Popen(
             [sys.executable, "-P", "-m", module, str(memory)],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
-            env=environment,
+            env=child_environment(),
             bufsize=0,
         )
         _children.add(self)
@@ -66,7 +67,7 @@ class Child:
             self.process.kill()
             status = self.process.wait()
             raise Ended(
-                _how(status) if isinstance(error, OSError | EOFError) else str(error)
+                how_ended(status) if isinstance(error, OSError | EOFError) else str(error)
             ) from None
         except BaseException:
             self.end()
@@ -164,7 +165,21 @@ def _require_time(until: float) -> None:
         raise Late
 
 
-def _how(status: int) -> str:
+def child_environment() -> dict[str, str]:
+    """Return the environment of a child: this process's own, without tokens of the Hub."""
+    return {name: value for name, value in os.environ.items() if name not in TOKENS}
+
+
+def load_limits(nbytes: int, seconds: float) -> tuple[int, float]:
+    """Return the limits of a child that loads so many bytes: memory in bytes, and time in seconds.
+
+    `seconds` are allowed beside those that reading takes.
+    """
+    return MEMORY + 3 * nbytes, seconds + nbytes / PACE
+
+
+def how_ended(status: int) -> str:
+    """Return what ended a child, by the status of its process."""
     return f"signal {-status}" if status < 0 else f"status {status}"
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import subprocess
 import sys
 import threading
@@ -14,6 +13,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, NoReturn
 
+from composer.core.child import child_environment, how_ended, load_limits
 from composer.core.errors import ComposerError, Problem
 from composer.core.safe_write import write_note
 from composer.sources.hub import settings
@@ -24,11 +24,8 @@ if TYPE_CHECKING:
     from composer.graph.checked import Checked
     from composer.runtime.profile import Profile
 
-MEMORY = 4 * 10**9  # bytes, plus three times the weights
-SECONDS = 300.0  # plus a second per PACE bytes
-PACE = 20_000_000
+SECONDS = 300.0  # to load, beside what reading takes
 COMMAND = ("-P", "-m", "composer.runtime.sandbox_child")
-TOKENS = ("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN")  # without a network none is needed
 GRACE = 30.0  # seconds to exit after the last message
 MOST_OUTPUT = 1_000_000
 MEMORY_GONE = 77
@@ -63,21 +60,14 @@ def remember(checked: Checked, needs: list[RequiredFile]) -> None:
     write_note(_note(checked, needs))
 
 
-def limits(nbytes: int) -> tuple[int, float]:
-    """Return the limits for loading weights of a size: memory in bytes, and seconds."""
-    return MEMORY + 3 * nbytes, SECONDS + nbytes / PACE
-
-
 def _load_in_child(checked: Checked, tried: list[str], request: Mapping[str, Any]) -> bool:
     """Load components in a child; return whether it knows all kinds of components."""
-    environment = {name: value for name, value in os.environ.items() if name not in TOKENS}
-    environment["HF_HUB_OFFLINE"] = "1"
     child = subprocess.Popen(
         [sys.executable, *COMMAND],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,
-        env=environment,
+        env=child_environment() | {"HF_HUB_OFFLINE": "1"},
     )
     assert child.stdin
     assert child.stdout
@@ -146,8 +136,8 @@ def _raise_refused(
     elif status == MEMORY_GONE:
         what = f"needs more than {request['memory'] / 1e9:.3g} GB of memory"
     else:
-        how = f"signal {-status}" if status < 0 else f"status {status}"
-        message = f"{name} ({known.cls.name}) crashed while {where} was loaded ({how})"
+        crashed = f"crashed while {where} was loaded ({how_ended(status)})"
+        message = f"{name} ({known.cls.name}) {crashed}"
         hint = "a file is damaged or hostile; nothing was loaded in this process"
         raise ComposerError(Problem("S454", message, place, hint=hint))
     message = f"{name} ({known.cls.name}) {what} while {where} was loaded"
@@ -160,7 +150,7 @@ def _request(
 ) -> dict[str, Any]:
     request, read = checked.request, sum(need.file.size for need in needs)
     loaded = sum(known.facts.nbytes for known in checked.components.values() if known.facts)
-    memory, seconds = limits(max(read, loaded))
+    memory, seconds = load_limits(max(read, loaded), SECONDS)
     families = {name: known for name, known in checked.components.items() if known.is_family}
     pins = {f"{need.snapshot.repo}@{need.snapshot.commit}": need.snapshot for need in needs}
     own = request.bundle.repository

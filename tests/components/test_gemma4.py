@@ -28,6 +28,7 @@ from composer.generation.sampler import Sampling
 from composer.generation.stop import Stop
 from composer.manifest.entries import Quantization
 
+pytestmark = pytest.mark.usefixtures("one_thread")
 IDS = np.random.default_rng(0).integers(3, ROWS, 30)
 MARKED = np.isin(np.arange(30), [4, 5, 6, 7, 8, 9, 10, 11, 12, 20])
 SOUND = 90  # the placeholder's id, which stands in the ids where sound goes
@@ -100,15 +101,6 @@ def agree(logits, theirs):
 def greedy(lm, embeds, *rows, count=COUNT, **options):
     stream = lm.generate(embeds, *rows, max_tokens=count, stop=(), **options)
     return outputs(stream)[1]["ids"].tolist()
-
-
-@pytest.fixture(scope="module", autouse=True)
-def one_thread():
-    """Keep torch from spreading tiny products over threads, which is slow on a busy machine."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 @pytest.fixture(scope="module")

@@ -33,6 +33,7 @@ from composer.generation.sampler import Sampling
 from composer.generation.stop import Stop
 from composer.manifest.entries import Quantization, QuantizationRule
 
+pytestmark = pytest.mark.usefixtures("one_thread")
 ROWS, WIDTH, EOS = 192, 64, 2
 KEYS = (
     "architectures", "eos_token_id", "hidden_size", "max_position_embeddings", "model_type",
@@ -159,15 +160,6 @@ def greedy_of_torch(model, ids=IDS, count=24):
 
 def f32(value):
     return np.array(value.astype(mx.float32))
-
-
-@pytest.fixture(scope="module", autouse=True)
-def one_thread():
-    """Keep torch from spreading tiny products over threads, which is slow on a busy machine."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 @pytest.fixture(scope="module")

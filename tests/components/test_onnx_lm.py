@@ -47,6 +47,7 @@ from composer.generation.sampler import Sampling
 from composer.generation.stop import Stop
 from composer.manifest.entries import Quantization
 
+pytestmark = pytest.mark.usefixtures("one_thread")
 CONFIG = LanguageModel.Config
 MINI = Path("bundles/mega-asr-mini")
 
@@ -80,14 +81,6 @@ def logits_of_torch(model, ids=IDS):
 def separate_store(found, wanted):
     """Return the largest difference, as a part of the largest number."""
     return np.abs(found - wanted).max() / np.abs(wanted).max()
-
-
-@pytest.fixture(scope="module", autouse=True)
-def one_thread():
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 @pytest.fixture(scope="module")

@@ -87,7 +87,7 @@ def plugin(tmp_path, monkeypatch):
 def loading(plugin, hub, cli, tmp_path, monkeypatch):
     import numpy as np
 
-    monkeypatch.setattr(probe, "limits", lambda nbytes: (2 * 10**9, 20.0))
+    monkeypatch.setattr(probe, "load_limits", lambda *_: (2 * 10**9, 20.0))
     np.save(tmp_path / "x.npy", np.ones((1, 4), np.float32))
 
     def call(how):

@@ -63,6 +63,13 @@ class Model:
         return found
 
 
+def assert_same_in_any_chunks(model, ids, logits, continued, close):
+    """Compare logits and greedy ids with those of a reference, however the prompt is read."""
+    for chunk in (1, 7, 64, None):
+        assert away(model.logits(ids, chunk), logits) < close, chunk
+        assert model.greedy(ids, chunk) == continued, chunk
+
+
 def spec(folder, **config):
     return Spec("decoder", LmConfig(**config), Location("repo", "", folder.parent) / folder.name)
 

@@ -13,6 +13,7 @@ from composer.components.models import gemma3
 from tests.models.decoders import (
     BACKENDS,
     Model,
+    assert_same_in_any_chunks,
     away,
     error_text,
     parsed,
@@ -21,6 +22,7 @@ from tests.models.decoders import (
     theirs,
 )
 
+pytestmark = pytest.mark.usefixtures("one_thread")
 CLOSE = 1e-4
 IDS = np.random.default_rng(5).integers(3, 160, 70)
 FULL, SLIDING = "full_attention", "sliding_attention"
@@ -57,14 +59,6 @@ def build(**more):
     return Gemma3ForCausalLM._from_config(config, attn_implementation="eager").eval()
 
 
-@pytest.fixture(scope="module", autouse=True)
-def one_thread():
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
-
-
 @pytest.fixture(scope="module", params=KINDS)
 def kind(request, tmp_path_factory):
     model = build(**KINDS[request.param])
@@ -75,10 +69,7 @@ def kind(request, tmp_path_factory):
 @pytest.mark.parametrize("backend", BACKENDS)
 def test_it_is_what_transformers_computes_in_any_chunks(kind, backend):
     folder, logits, ids = kind
-    model = Model(folder, backend)
-    for chunk in (1, 7, 64, None):
-        assert away(model.logits(IDS, chunk), logits) < CLOSE, chunk
-        assert model.greedy(IDS, chunk) == ids, chunk
+    assert_same_in_any_chunks(Model(folder, backend), IDS, logits, ids, CLOSE)
 
 
 @pytest.fixture(scope="module")

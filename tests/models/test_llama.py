@@ -16,6 +16,7 @@ from composer.components.onnx.proto import Model as OnnxModel
 from tests.models.decoders import (
     BACKENDS,
     Model,
+    assert_same_in_any_chunks,
     away,
     error_text,
     parsed,
@@ -24,6 +25,7 @@ from tests.models.decoders import (
     theirs,
 )
 
+pytestmark = pytest.mark.usefixtures("one_thread")
 CLOSE = 1e-4
 ROWS = 160
 IDS = np.random.default_rng(5).integers(3, ROWS, 70)
@@ -66,14 +68,6 @@ def build(name, **more):
     return model._from_config(config, attn_implementation="eager").eval()
 
 
-@pytest.fixture(scope="module", autouse=True)
-def one_thread():
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
-
-
 @pytest.fixture(scope="module", params=KINDS)
 def kind(request, tmp_path_factory):
     model = build(request.param)
@@ -84,10 +78,7 @@ def kind(request, tmp_path_factory):
 @pytest.mark.parametrize("backend", BACKENDS)
 def test_it_is_what_transformers_computes_in_any_chunks(kind, backend):
     folder, logits, ids = kind
-    model = Model(folder, backend)
-    for chunk in (1, 7, 64, None):
-        assert away(model.logits(IDS, chunk), logits) < CLOSE, chunk
-        assert model.greedy(IDS, chunk) == ids, chunk
+    assert_same_in_any_chunks(Model(folder, backend), IDS, logits, ids, CLOSE)
 
 
 @pytest.fixture(scope="module")

@@ -154,7 +154,7 @@ def test_a_component_that_this_process_alone_knows_cannot_be_tried(child, hub_ho
 
 
 def test_limits_grow_with_the_weights():
-    small, large = probe.limits(0), probe.limits(10**10)
+    small, large = (probe.load_limits(size, probe.SECONDS) for size in (0, 10**10))
     assert small == (4 * 10**9, 300)
     assert large == (34 * 10**9, 800)
 
@@ -175,6 +175,6 @@ def test_a_real_child_loads_the_miniature(hub, hub_home, tmp_path, own):
 @pytest.mark.slow
 def test_a_real_child_ends_at_its_limit(hub, monkeypatch):
     hub({"ann/mini": mini()})
-    monkeypatch.setattr(probe, "limits", lambda _: (60_000_000, 60))
+    monkeypatch.setattr(probe, "load_limits", lambda *_: (60_000_000, 60))
     (found,) = refusal(composer.load, "ann/mini")
     assert found.split()[1] in ("S454", "S455")
