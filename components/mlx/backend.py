@@ -14,10 +14,10 @@ import numpy as np
 from composer.core.backend import Colours
 from composer.core.placement import Placement, PlacementKey
 
+from .blocks import MlxNetwork
 from .dtypes import dtype as to_dtype
 from .dtypes import short
 from .operators import fill, scatter
-from .vocabulary import MlxNetwork
 
 CUDA = ("mlx-cuda-13", "mlx-cuda-12", "mlx-cuda")  # the packages with MLX's CUDA
 DEVICE = Path("/dev/nvidiactl")

@@ -1,1 +1,1 @@
-"""Networks, one architecture a file, written over a vocabulary that each backend brings."""
+"""Networks, one architecture a file, written with blocks that each backend implements."""

@@ -20,8 +20,8 @@ from ..checkpoints.folder import open_folder
 from ..checkpoints.keys.places import at_their_keys
 from ..checkpoints.modules import Module, read_modules
 from .attention import Attention
+from .blocks import Array, DecoderBlocks
 from .decoder_config import Config
-from .vocabulary import Array, DecoderVocabulary
 
 if TYPE_CHECKING:
     from composer.formats import Headers
@@ -36,14 +36,14 @@ class Architecture:
     """What a file of this package has that computes a decoder.
 
     `read_settings` reads a config, `tensors` yields names and unpacked shapes, and
-    `forward(vocabulary, settings, embeddings)` returns the logits of the chosen rows.
+    `forward(blocks, settings, embeddings)` returns the logits of the chosen rows.
     Settings have `layers`, the attention of each.
     """
 
     model_types: tuple[str, ...]
     read_settings: Callable[[Config], Any]
     tensors: Callable[[Any], Iterable[Shape]]
-    forward: Callable[[DecoderVocabulary, Any, Array], Array]
+    forward: Callable[[DecoderBlocks, Any, Array], Array]
 
 
 def linear(name: str, size: int, width: int, bias: bool = False) -> Iterator[Shape]:
@@ -113,9 +113,9 @@ class ParsedDecoder:
                 forms.setdefault(_form(module), []).append(module)
         return tuple(_widened(form, group) for form, group in sorted(forms.items()))
 
-    def write(self, vocabulary: DecoderVocabulary, embeds: Array) -> Array:
-        """Run the network over a vocabulary: logits of the chosen rows of embeddings."""
-        return self.architecture.forward(vocabulary, self.settings, embeds)
+    def write(self, blocks: DecoderBlocks, embeds: Array) -> Array:
+        """Run the network over blocks: logits of the chosen rows of embeddings."""
+        return self.architecture.forward(blocks, self.settings, embeds)
 
 
 def read_decoder(

@@ -10,10 +10,10 @@ from dataclasses import dataclass
 
 from ..checkpoints.keys.window import FULL, SLIDING
 from .attention import Attention
+from .blocks import Array, DecoderBlocks
 from .decoder import HEAD, TABLE, Architecture, Shape, linear
 from .decoder_config import Config
 from .rotary import Rotary
-from .vocabulary import Array, DecoderVocabulary
 
 GELU_TANH = ("gelu_pytorch_tanh", "gelu_new", "gelu_fast")
 NORMS = (
@@ -113,42 +113,42 @@ def tensors(settings: Settings) -> Iterator[Shape]:
         yield f"{HEAD}.weight", (settings.vocab_size, width)
 
 
-def forward(v: DecoderVocabulary, settings: Settings, x: Array) -> Array:
+def forward(nn: DecoderBlocks, settings: Settings, x: Array) -> Array:
     """Map embeddings [T, D] to the logits [R, V] that follow the chosen rows."""
     x = x * settings.hidden_size**0.5
     for number in range(len(settings.layers)):
-        x = v.evaluate(layer(v, settings, number, x))
-    x = norm(v, settings, v.chosen(x), "model.norm")
-    logits = v.linear(x, TABLE if settings.tied else HEAD)
+        x = nn.evaluate(layer(nn, settings, number, x))
+    x = norm(nn, settings, nn.chosen(x), "model.norm")
+    logits = nn.linear(x, TABLE if settings.tied else HEAD)
     if settings.logit_cap is None:
         return logits
-    return v.tanh(logits / settings.logit_cap) * settings.logit_cap
+    return nn.tanh(logits / settings.logit_cap) * settings.logit_cap
 
 
-def layer(v: DecoderVocabulary, settings: Settings, number: int, x: Array) -> Array:
+def layer(nn: DecoderBlocks, settings: Settings, number: int, x: Array) -> Array:
     """Map hidden states [T, D] through one layer, each part normalized before and after."""
     at = f"model.layers.{number}"
     before, after, before_mlp, after_mlp = (f"{at}.{name}" for name in NORMS)
-    y = attention(v, settings, number, norm(v, settings, x, before))
-    x = x + norm(v, settings, y, after)
-    y = norm(v, settings, x, before_mlp)
-    gate, up = v.linears(y, [f"{at}.mlp.gate_proj", f"{at}.mlp.up_proj"])
-    y = v.linear(v.gelu_tanh(gate) * up, f"{at}.mlp.down_proj")
-    return x + norm(v, settings, y, after_mlp)
+    y = attention(nn, settings, number, norm(nn, settings, x, before))
+    x = x + norm(nn, settings, y, after)
+    y = norm(nn, settings, x, before_mlp)
+    gate, up = nn.linears(y, [f"{at}.mlp.gate_proj", f"{at}.mlp.up_proj"])
+    y = nn.linear(nn.gelu_tanh(gate) * up, f"{at}.mlp.down_proj")
+    return x + norm(nn, settings, y, after_mlp)
 
 
-def attention(v: DecoderVocabulary, settings: Settings, number: int, x: Array) -> Array:
+def attention(nn: DecoderBlocks, settings: Settings, number: int, x: Array) -> Array:
     """Let rows [T, D] attend to themselves and to those before them, as far as they see."""
     at, attn = f"model.layers.{number}.self_attn", settings.layers[number]
-    q, k, values = v.linears(x, [f"{at}.{name}_proj" for name in "qkv"])
-    q = norm(v, settings, v.reshape(q, -1, attn.num_heads, attn.head_dim), f"{at}.q_norm")
-    k = norm(v, settings, v.reshape(k, -1, attn.num_kv_heads, attn.head_dim), f"{at}.k_norm")
-    return v.linear(v.cached_attention(q, k, values, number, attn), f"{at}.o_proj")
+    q, k, values = nn.linears(x, [f"{at}.{name}_proj" for name in "qkv"])
+    q = norm(nn, settings, nn.reshape(q, -1, attn.num_heads, attn.head_dim), f"{at}.q_norm")
+    k = norm(nn, settings, nn.reshape(k, -1, attn.num_kv_heads, attn.head_dim), f"{at}.k_norm")
+    return nn.linear(nn.cached_attention(q, k, values, number, attn), f"{at}.o_proj")
 
 
-def norm(v: DecoderVocabulary, settings: Settings, x: Array, name: str) -> Array:
+def norm(nn: DecoderBlocks, settings: Settings, x: Array, name: str) -> Array:
     """Normalize by the root mean square; what is stored is added to 1."""
-    return v.rms_norm(x, name, settings.rms_norm_eps, offset=1.0)
+    return nn.rms_norm(x, name, settings.rms_norm_eps, offset=1.0)
 
 
 ARCHITECTURE = Architecture(("gemma3_text",), read_settings, tensors, forward)

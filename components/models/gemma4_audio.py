@@ -21,9 +21,9 @@ from composer.formats import Headers
 from ..checkpoints.file_stamps import require_unchanged
 from ..checkpoints.gemma4_audio.checkpoint import Tower, read_tower
 from ..checkpoints.gemma4_audio.layout import EMBED, TOWER
+from .blocks import Array, Blocks
 from .encoder import encoder_facts, finite
 from .network import Network
-from .vocabulary import Array, Vocabulary
 
 if TYPE_CHECKING:
     from composer.core.placement import Placement
@@ -53,72 +53,72 @@ class Settings:
     rms_norm_eps: float
 
 
-def encode(v: Vocabulary, settings: Settings, mel: Array) -> Array:
+def encode(nn: Blocks, settings: Settings, mel: Array) -> Array:
     """Map log-mel [F, M] to rows [ceil(F / 4), D] of the decoder's scaled embeddings."""
-    x = subsample(v, settings, mel)
+    x = subsample(nn, settings, mel)
     for number in range(settings.num_layers):
-        x = v.evaluate(layer(v, f"{TOWER}layers.{number}.", settings, x))
-    return project(v, settings, x)
+        x = nn.evaluate(layer(nn, f"{TOWER}layers.{number}.", settings, x))
+    return project(nn, settings, x)
 
 
-def subsample(v: Vocabulary, settings: Settings, mel: Array) -> Array:
+def subsample(nn: Blocks, settings: Settings, mel: Array) -> Array:
     """Map log-mel [F, M] to hidden states [ceil(F / 4), d]: two convolutions and a Linear.
 
     The Linear takes a frame's numbers with the channels innermost.
     """
     at = f"{TOWER}subsample_conv_projection."
-    x = v.expand(mel, 2)
+    x = nn.expand(mel, 2)
     for name in (f"{at}layer0", f"{at}layer1"):
-        y = v.like(v.convolution(x, f"{name}.conv", stride=2, padding=1), mel)
-        x = v.relu(v.layer_norm(y, f"{name}.norm", settings.rms_norm_eps))
-    return v.linear(v.reshape(x, -1, settings.joined), f"{at}input_proj_linear")
+        y = nn.like(nn.convolution(x, f"{name}.conv", stride=2, padding=1), mel)
+        x = nn.relu(nn.layer_norm(y, f"{name}.norm", settings.rms_norm_eps))
+    return nn.linear(nn.reshape(x, -1, settings.joined), f"{at}input_proj_linear")
 
 
-def layer(v: Vocabulary, at: str, settings: Settings, x: Array) -> Array:
+def layer(nn: Blocks, at: str, settings: Settings, x: Array) -> Array:
     """Map hidden states [T, d] through one macaron block."""
-    x = feed_forward(v, f"{at}feed_forward1.", settings, x)
-    y = v.rms_norm(v.clip_to_dtype(x, settings.clipping), f"{at}norm_pre_attn", EPS)
-    y = v.clip_to_dtype(attention(v, f"{at}self_attn.", settings, y), settings.clipping)
-    x = x + v.rms_norm(y, f"{at}norm_post_attn", EPS)
-    x = convolution(v, f"{at}lconv1d.", settings, x)
-    x = feed_forward(v, f"{at}feed_forward2.", settings, x)
-    return v.rms_norm(v.clip_to_dtype(x, settings.clipping), f"{at}norm_out", EPS)
+    x = feed_forward(nn, f"{at}feed_forward1.", settings, x)
+    y = nn.rms_norm(nn.clip_to_dtype(x, settings.clipping), f"{at}norm_pre_attn", EPS)
+    y = nn.clip_to_dtype(attention(nn, f"{at}self_attn.", settings, y), settings.clipping)
+    x = x + nn.rms_norm(y, f"{at}norm_post_attn", EPS)
+    x = convolution(nn, f"{at}lconv1d.", settings, x)
+    x = feed_forward(nn, f"{at}feed_forward2.", settings, x)
+    return nn.rms_norm(nn.clip_to_dtype(x, settings.clipping), f"{at}norm_out", EPS)
 
 
-def feed_forward(v: Vocabulary, at: str, settings: Settings, x: Array) -> Array:
+def feed_forward(nn: Blocks, at: str, settings: Settings, x: Array) -> Array:
     """Add part of a feed-forward layer's output, normalized before and after."""
-    y = v.rms_norm(v.clip_to_dtype(x, settings.clipping), f"{at}pre_layer_norm", EPS)
-    y = v.silu(clipped(v, f"{at}ffw_layer_1", y))
-    y = v.clip_to_dtype(clipped(v, f"{at}ffw_layer_2", y), settings.clipping)
-    return x + v.rms_norm(y, f"{at}post_layer_norm", EPS) * settings.residual_weight
+    y = nn.rms_norm(nn.clip_to_dtype(x, settings.clipping), f"{at}pre_layer_norm", EPS)
+    y = nn.silu(clipped(nn, f"{at}ffw_layer_1", y))
+    y = nn.clip_to_dtype(clipped(nn, f"{at}ffw_layer_2", y), settings.clipping)
+    return x + nn.rms_norm(y, f"{at}post_layer_norm", EPS) * settings.residual_weight
 
 
-def attention(v: Vocabulary, at: str, settings: Settings, x: Array) -> Array:
+def attention(nn: Blocks, at: str, settings: Settings, x: Array) -> Array:
     """Let every frame [T, d] attend to itself and to `past` frames before it, in float32.
 
     A key at a distance is the frame's own plus one that the distance alone makes.
     """
     head, window = settings.head_dim, settings.past + 1
     q, k, values = (
-        v.reshape(v.float32(clipped(v, f"{at}{name}_proj", x)), -1, settings.num_heads, head)
+        nn.reshape(nn.float32(clipped(nn, f"{at}{name}_proj", x)), -1, settings.num_heads, head)
         for name in "qkv"
     )
-    per_dim = v.softplus(v.float32(v.weight(f"{at}per_dim_scale")))
+    per_dim = nn.softplus(nn.float32(nn.weight(f"{at}per_dim_scale")))
     q = q * per_dim * (head**-0.5 / math.log(2))
     k = k * (math.log(1 + math.e) / math.log(2))
-    distances = v.constant(sinusoids(np.arange(settings.past, -1, -1), settings.hidden_size))
-    far = v.float32(v.linear(v.like(distances, x), f"{at}relative_k_proj"))
-    far = v.transpose(v.reshape(far, window, settings.num_heads, head), 1, 2, 0)  # [H, D, W]
-    near = v.transpose(v.past(k, window), 0, 2, 3, 1)  # [T, H, D, W]
-    logits = v.reshape(v.matmul(v.expand(q, 2), near), -1, settings.num_heads, window)
-    by_distance = v.matmul(v.transpose(q, 1, 0, 2), far)  # [H, T, W]
-    logits = logits + v.transpose(by_distance, 1, 0, 2)
-    logits = v.tanh(logits / settings.logit_cap) * settings.logit_cap
-    logits = v.where(v.expand(v.in_past(k, window), 1), logits, -math.inf)
-    weights = v.expand(v.softmax(logits), 2)
-    context = v.matmul(weights, v.transpose(v.past(values, window), 0, 2, 1, 3))
-    context = v.reshape(context, -1, settings.hidden_size)
-    return clipped(v, f"{at}post", v.like(context, x))
+    distances = nn.constant(sinusoids(np.arange(settings.past, -1, -1), settings.hidden_size))
+    far = nn.float32(nn.linear(nn.like(distances, x), f"{at}relative_k_proj"))
+    far = nn.transpose(nn.reshape(far, window, settings.num_heads, head), 1, 2, 0)  # [H, D, W]
+    near = nn.transpose(nn.past(k, window), 0, 2, 3, 1)  # [T, H, D, W]
+    logits = nn.reshape(nn.matmul(nn.expand(q, 2), near), -1, settings.num_heads, window)
+    by_distance = nn.matmul(nn.transpose(q, 1, 0, 2), far)  # [H, T, W]
+    logits = logits + nn.transpose(by_distance, 1, 0, 2)
+    logits = nn.tanh(logits / settings.logit_cap) * settings.logit_cap
+    logits = nn.where(nn.expand(nn.in_past(k, window), 1), logits, -math.inf)
+    weights = nn.expand(nn.softmax(logits), 2)
+    context = nn.matmul(weights, nn.transpose(nn.past(values, window), 0, 2, 1, 3))
+    context = nn.reshape(context, -1, settings.hidden_size)
+    return clipped(nn, f"{at}post", nn.like(context, x))
 
 
 def sinusoids(distances: np.ndarray, width: int) -> np.ndarray:
@@ -130,28 +130,28 @@ def sinusoids(distances: np.ndarray, width: int) -> np.ndarray:
     return np.concatenate([np.sin(angles), np.cos(angles)], axis=-1)
 
 
-def convolution(v: Vocabulary, at: str, settings: Settings, x: Array) -> Array:
+def convolution(nn: Blocks, at: str, settings: Settings, x: Array) -> Array:
     """Add a gated convolution over each channel, in which no frame sees a later one."""
-    y = v.rms_norm(x, f"{at}pre_layer_norm", settings.rms_norm_eps)
-    y = v.glu(clipped(v, f"{at}linear_start", y))
-    y = v.clip_to_dtype(v.causal_depthwise(y, f"{at}depthwise_conv1d"), settings.clipping)
-    y = v.silu(v.rms_norm(y, f"{at}conv_norm", settings.rms_norm_eps))
-    return x + clipped(v, f"{at}linear_end", y)
+    y = nn.rms_norm(x, f"{at}pre_layer_norm", settings.rms_norm_eps)
+    y = nn.glu(clipped(nn, f"{at}linear_start", y))
+    y = nn.clip_to_dtype(nn.causal_depthwise(y, f"{at}depthwise_conv1d"), settings.clipping)
+    y = nn.silu(nn.rms_norm(y, f"{at}conv_norm", settings.rms_norm_eps))
+    return x + clipped(nn, f"{at}linear_end", y)
 
 
-def project(v: Vocabulary, settings: Settings, x: Array) -> Array:
+def project(nn: Blocks, settings: Settings, x: Array) -> Array:
     """Map hidden states [T, d] to rows [T, D] as they stand among scaled embeddings."""
-    x = v.rms_norm(v.linear(x, f"{TOWER}output_proj"), None, settings.rms_norm_eps)
-    return v.linear(x, f"{EMBED}embedding_projection")
+    x = nn.rms_norm(nn.linear(x, f"{TOWER}output_proj"), None, settings.rms_norm_eps)
+    return nn.linear(x, f"{EMBED}embedding_projection")
 
 
-def clipped(v: Vocabulary, name: str, x: Array) -> Array:
+def clipped(nn: Blocks, name: str, x: Array) -> Array:
     """Map rows by a Linear whose input and output stay within its bounds, where it has any."""
-    if not v.has(f"{name}.input_min"):
-        return v.linear(x, f"{name}.linear")
-    x = v.clip(x, v.weight(f"{name}.input_min"), v.weight(f"{name}.input_max"))
-    y = v.linear(x, f"{name}.linear")
-    return v.clip(y, v.weight(f"{name}.output_min"), v.weight(f"{name}.output_max"))
+    if not nn.has(f"{name}.input_min"):
+        return nn.linear(x, f"{name}.linear")
+    x = nn.clip(x, nn.weight(f"{name}.input_min"), nn.weight(f"{name}.input_max"))
+    y = nn.linear(x, f"{name}.linear")
+    return nn.clip(y, nn.weight(f"{name}.output_min"), nn.weight(f"{name}.output_max"))
 
 
 class Gemma4Audio(Portable, name="gemma4_audio"):
@@ -219,6 +219,6 @@ def network(tower: Tower) -> Network:
     )
 
 
-def forward(settings: Settings, v: Vocabulary, mel: Array) -> Array:
-    """Run the network as a `Network` takes it: settings bound, the vocabulary first."""
-    return encode(v, settings, mel)
+def forward(settings: Settings, nn: Blocks, mel: Array) -> Array:
+    """Run the network as a `Network` takes it: settings bound, the blocks first."""
+    return encode(nn, settings, mel)

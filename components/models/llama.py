@@ -9,9 +9,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from .attention import Attention
+from .blocks import Array, DecoderBlocks
 from .decoder import HEAD, TABLE, Architecture, Shape, linear
 from .decoder_config import Config
-from .vocabulary import Array, DecoderVocabulary
 
 
 @dataclass(frozen=True)
@@ -81,33 +81,33 @@ def tensors(settings: Settings) -> Iterator[Shape]:
         yield f"{HEAD}.weight", (settings.vocab_size, width)
 
 
-def forward(v: DecoderVocabulary, settings: Settings, x: Array) -> Array:
+def forward(nn: DecoderBlocks, settings: Settings, x: Array) -> Array:
     """Map embeddings [T, D] to the logits [R, V] that follow the chosen rows."""
     for number in range(len(settings.layers)):
-        x = v.evaluate(layer(v, settings, number, x))
-    x = v.rms_norm(v.chosen(x), "model.norm", settings.rms_norm_eps)
-    return v.linear(x, TABLE if settings.tied else HEAD)
+        x = nn.evaluate(layer(nn, settings, number, x))
+    x = nn.rms_norm(nn.chosen(x), "model.norm", settings.rms_norm_eps)
+    return nn.linear(x, TABLE if settings.tied else HEAD)
 
 
-def layer(v: DecoderVocabulary, settings: Settings, number: int, x: Array) -> Array:
+def layer(nn: DecoderBlocks, settings: Settings, number: int, x: Array) -> Array:
     """Map hidden states [T, D] through one layer."""
     at, eps = f"model.layers.{number}", settings.rms_norm_eps
-    x = x + attention(v, settings, number, v.rms_norm(x, f"{at}.input_layernorm", eps))
-    y = v.rms_norm(x, f"{at}.post_attention_layernorm", eps)
-    gate, up = v.linears(y, [f"{at}.mlp.gate_proj", f"{at}.mlp.up_proj"])
-    return x + v.linear(v.silu(gate) * up, f"{at}.mlp.down_proj")
+    x = x + attention(nn, settings, number, nn.rms_norm(x, f"{at}.input_layernorm", eps))
+    y = nn.rms_norm(x, f"{at}.post_attention_layernorm", eps)
+    gate, up = nn.linears(y, [f"{at}.mlp.gate_proj", f"{at}.mlp.up_proj"])
+    return x + nn.linear(nn.silu(gate) * up, f"{at}.mlp.down_proj")
 
 
-def attention(v: DecoderVocabulary, settings: Settings, number: int, x: Array) -> Array:
+def attention(nn: DecoderBlocks, settings: Settings, number: int, x: Array) -> Array:
     """Let rows [T, D] attend to themselves and to those before them."""
     at, attn = f"model.layers.{number}.self_attn", settings.layers[number]
-    q, k, values = v.linears(x, [f"{at}.{name}_proj" for name in "qkv"])
+    q, k, values = nn.linears(x, [f"{at}.{name}_proj" for name in "qkv"])
     if settings.qk_norm:
-        q = v.rms_norm(v.reshape(q, -1, attn.num_heads, attn.head_dim),
+        q = nn.rms_norm(nn.reshape(q, -1, attn.num_heads, attn.head_dim),
                        f"{at}.q_norm", settings.rms_norm_eps)  # fmt: skip
-        k = v.rms_norm(v.reshape(k, -1, attn.num_kv_heads, attn.head_dim),
+        k = nn.rms_norm(nn.reshape(k, -1, attn.num_kv_heads, attn.head_dim),
                        f"{at}.k_norm", settings.rms_norm_eps)  # fmt: skip
-    return v.linear(v.cached_attention(q, k, values, number, attn), f"{at}.o_proj")
+    return nn.linear(nn.cached_attention(q, k, values, number, attn), f"{at}.o_proj")
 
 
 ARCHITECTURE = Architecture(("llama", "mistral", "qwen2", "qwen3"), read_settings, tensors, forward)

@@ -19,9 +19,9 @@ from composer.formats import Headers
 
 from ..checkpoints.file_stamps import require_unchanged
 from ..checkpoints.meralion.checkpoint import SpeechCheckpoint, read_speech
+from .blocks import Array, Blocks
 from .encoder import encoder_facts, finite
 from .network import Network
-from .vocabulary import Array, Vocabulary
 
 if TYPE_CHECKING:
     from composer.core.placement import Placement
@@ -39,45 +39,45 @@ class Settings:
     joined: int
 
 
-def encode(v: Vocabulary, settings: Settings, mel: Array) -> Array:
+def encode(nn: Blocks, settings: Settings, mel: Array) -> Array:
     """Map one window of log-mel [M, 2W] to rows [W / 15, D]."""
-    x = stem(v, mel)
+    x = stem(nn, mel)
     for number in range(settings.num_layers):
-        x = v.evaluate(layer(v, f"layers.{number}.", settings.num_heads, x))
-    x = v.layer_norm(x, "layer_norm", EPS)
-    return adapt(v, settings, v.layer_norm(x, "ln_speech", EPS))
+        x = nn.evaluate(layer(nn, f"layers.{number}.", settings.num_heads, x))
+    x = nn.layer_norm(x, "layer_norm", EPS)
+    return adapt(nn, settings, nn.layer_norm(x, "ln_speech", EPS))
 
 
-def stem(v: Vocabulary, mel: Array) -> Array:
+def stem(nn: Blocks, mel: Array) -> Array:
     """Map log-mel [M, 2W] to the first hidden states [W, d], with the positions of the file."""
-    x = v.transpose(mel, 1, 0)
+    x = nn.transpose(mel, 1, 0)
     for name, stride in (("conv1", 1), ("conv2", 2)):
-        x = v.gelu(v.like(v.convolution(x, name, stride=stride, padding=1), mel))
-    return x + v.weight("embed_positions.weight")
+        x = nn.gelu(nn.like(nn.convolution(x, name, stride=stride, padding=1), mel))
+    return x + nn.weight("embed_positions.weight")
 
 
-def layer(v: Vocabulary, at: str, num_heads: int, x: Array) -> Array:
+def layer(nn: Blocks, at: str, num_heads: int, x: Array) -> Array:
     """Map hidden states [W, d] through one pre-norm block."""
-    y = v.layer_norm(x, f"{at}self_attn_layer_norm", EPS)
-    q, k, values = (v.linear(y, f"{at}self_attn.{name}_proj") for name in "qkv")
-    attended = v.like(v.attention(q, k, values, num_heads), x)
-    x = x + v.linear(attended, f"{at}self_attn.out_proj")
-    y = v.linear(v.layer_norm(x, f"{at}final_layer_norm", EPS), f"{at}fc1")
-    return v.clip_float16(x + v.linear(v.gelu(y), f"{at}fc2"), F16_MOST)
+    y = nn.layer_norm(x, f"{at}self_attn_layer_norm", EPS)
+    q, k, values = (nn.linear(y, f"{at}self_attn.{name}_proj") for name in "qkv")
+    attended = nn.like(nn.attention(q, k, values, num_heads), x)
+    x = x + nn.linear(attended, f"{at}self_attn.out_proj")
+    y = nn.linear(nn.layer_norm(x, f"{at}final_layer_norm", EPS), f"{at}fc1")
+    return nn.clip_float16(x + nn.linear(nn.gelu(y), f"{at}fc2"), F16_MOST)
 
 
-def adapt(v: Vocabulary, settings: Settings, x: Array) -> Array:
+def adapt(nn: Blocks, settings: Settings, x: Array) -> Array:
     """Join frames [W, d] side by side and map them to rows [W / 15, D].
 
     The large adaptor is SiLU(gate(h)) * pool(h) between two linear layers, the small one of v1
     three linear layers; h is SiLU of the first layer in both.
     """
-    h = v.silu(v.linear(v.reshape(x, -1, settings.joined), "mlp_adapter.0"))
-    if v.has("gate_proj.weight"):
-        gate = v.silu(v.linear(h, "gate_proj"))
-        return v.linear(gate * v.linear(h, "pool_proj"), "out_proj")
-    h = v.silu(v.linear(h, "speech_llm_proj.0"))
-    return v.linear(h, "speech_llm_proj.2")
+    h = nn.silu(nn.linear(nn.reshape(x, -1, settings.joined), "mlp_adapter.0"))
+    if nn.has("gate_proj.weight"):
+        gate = nn.silu(nn.linear(h, "gate_proj"))
+        return nn.linear(gate * nn.linear(h, "pool_proj"), "out_proj")
+    h = nn.silu(nn.linear(h, "speech_llm_proj.0"))
+    return nn.linear(h, "speech_llm_proj.2")
 
 
 class Meralion(Portable, name="meralion"):
@@ -157,6 +157,6 @@ def network(checkpoint: SpeechCheckpoint) -> Network:
     )
 
 
-def forward(settings: Settings, v: Vocabulary, mel: Array) -> Array:
-    """Run the network as a `Network` takes it: settings bound, the vocabulary first."""
-    return encode(v, settings, mel)
+def forward(settings: Settings, nn: Blocks, mel: Array) -> Array:
+    """Run the network as a `Network` takes it: settings bound, the blocks first."""
+    return encode(nn, settings, mel)

@@ -11,7 +11,7 @@ from composer.core.location import Location
 from composer.formats.quantization import Scheme
 from composer.formats.safetensors import Tensor
 
-from .vocabulary import Array, Vocabulary
+from .blocks import Array, Blocks
 
 if TYPE_CHECKING:
     from composer.formats import Headers
@@ -23,7 +23,7 @@ Dims = tuple[int | str, ...]
 class Network:
     """A forward function, the ports it takes, and where its weights are stored.
 
-    `forward(vocabulary, *inputs)` maps arrays of the shapes `inputs`, whose lengths that vary have
+    `forward(blocks, *inputs)` maps arrays of the shapes `inputs`, whose lengths that vary have
     a name, to one array of the shape `output`. `tensors` are by their names in the layout; those
     that are `torch_ordered` are convolutions stored as [out, in, *kernel], those with a scheme are
     quantized. `dtype` is what the weights are loaded in, where a backend has it.
@@ -51,6 +51,6 @@ class Network:
         """Return the bytes of all weights at so many bytes a number."""
         return item * sum(prod(tensor.shape) for tensor in self.tensors.values())
 
-    def write(self, vocabulary: Vocabulary, *inputs: Array) -> Array:
-        """Run the forward function over a vocabulary."""
-        return self.forward(vocabulary, *inputs)
+    def write(self, blocks: Blocks, *inputs: Array) -> Array:
+        """Run the forward function over the blocks of a backend."""
+        return self.forward(blocks, *inputs)

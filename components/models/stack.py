@@ -17,9 +17,9 @@ from composer.formats import Headers
 from ..checkpoints.file_stamps import require_unchanged
 from ..checkpoints.stack import Shape, StackConfig, read_shape
 from ..checkpoints.weights import WeightReader
+from .blocks import Array, Blocks
 from .encoder import encoder_facts
 from .network import Network
-from .vocabulary import Array, Vocabulary
 
 if TYPE_CHECKING:
     from composer.core.placement import Placement
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 
 def project(
-    layers: Sequence[tuple[str, str]], eps: Mapping[str, float], v: Vocabulary, x: Array
+    layers: Sequence[tuple[str, str]], eps: Mapping[str, float], nn: Blocks, x: Array
 ) -> Array:
     """Map rows [N, I] to rows [N, O] through layers, each a kind and the name of its weights.
 
@@ -36,13 +36,13 @@ def project(
     for kind, name in layers:
         match kind:
             case "linear":
-                x = v.linear(x, name)
+                x = nn.linear(x, name)
             case "layer_norm":
-                x = v.layer_norm(x, name, eps[kind])
+                x = nn.layer_norm(x, name, eps[kind])
             case "rms_norm":
-                x = v.rms_norm(x, name, eps[kind])
+                x = nn.rms_norm(x, name, eps[kind])
             case activation:
-                x = getattr(v, activation)(x)
+                x = getattr(nn, activation)(x)
     return x
 
 

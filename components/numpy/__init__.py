@@ -1,1 +1,1 @@
-"""The vocabulary in NumPy: the readable reference that the other backends are compared with."""
+"""The blocks in NumPy: the readable reference that the other backends are compared with."""

@@ -8,9 +8,9 @@ import numpy as np
 
 from ..checkpoints.rows import RowReader
 from ..models.attention import Attention
+from ..models.blocks import Array
 from ..models.decoder import ParsedDecoder
-from ..models.vocabulary import Array
-from .vocabulary import NumpyVocabulary
+from .blocks import NumpyBlocks
 
 
 class KvCache:
@@ -30,8 +30,8 @@ class KvCache:
         return keys, values
 
 
-class NumpyDecoderVocabulary(NumpyVocabulary):
-    """A `DecoderVocabulary` that reads on from a cache; `rows` are those that are chosen."""
+class NumpyDecoderBlocks(NumpyBlocks):
+    """A `DecoderBlocks` that reads on from a cache; `rows` are those that are chosen."""
 
     def __init__(self, weights: Mapping[str, Array], cache: KvCache, rows: np.ndarray) -> None:
         super().__init__(weights)
@@ -94,8 +94,6 @@ class NumpyDecoder:
     def read(self, embeds: np.ndarray, cache: KvCache, every: bool = False) -> np.ndarray:
         """Read rows [T, D]; return logits after the last [1, V] or each [T, V]."""
         rows = np.arange(len(embeds)) if every else np.array([len(embeds) - 1])
-        logits: np.ndarray = self.found.write(
-            NumpyDecoderVocabulary(self.weights, cache, rows), embeds
-        )
+        logits: np.ndarray = self.found.write(NumpyDecoderBlocks(self.weights, cache, rows), embeds)
         cache.length += len(embeds)
         return logits

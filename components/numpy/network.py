@@ -8,7 +8,7 @@ from composer.formats import Headers
 
 from ..checkpoints.weights import WeightReader
 from ..models.network import Network
-from .vocabulary import NumpyVocabulary
+from .blocks import NumpyBlocks
 
 
 class NumpyNetwork:
@@ -22,5 +22,5 @@ class NumpyNetwork:
         self.weights = {name: reader.read(name) for name in network.tensors}
 
     def __call__(self, *inputs: np.ndarray) -> np.ndarray:
-        made: np.ndarray = self.network.write(NumpyVocabulary(self.weights), *inputs)
+        made: np.ndarray = self.network.write(NumpyBlocks(self.weights), *inputs)
         return made

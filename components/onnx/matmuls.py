@@ -8,13 +8,13 @@ import numpy as np
 
 from ..checkpoints.modules import Module
 from ..checkpoints.rows import RowReader, pieces
+from .blocks import OnnxBlocks, Symbol
 from .proto import CONTRIB
-from .vocabulary import OnnxVocabulary, Symbol
 from .weights import Weights
 
 
-class Products(OnnxVocabulary):
-    """A vocabulary over modules that are packed, or are not.
+class Products(OnnxBlocks):
+    """Blocks over modules that are packed, or are not.
 
     `int8_activations` are rounded to 8 bits, group by group, before they are multiplied.
     """

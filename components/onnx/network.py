@@ -9,8 +9,8 @@ from composer.formats import Headers
 
 from ..checkpoints.weights import WeightReader
 from ..models.network import Network
+from .blocks import OnnxBlocks, Symbol
 from .lm.session import Session
-from .vocabulary import OnnxVocabulary, Symbol
 from .weights import Weights
 
 OUTPUT = "rows"
@@ -28,11 +28,11 @@ class OnnxNetwork:
 
     def _build(self, weights: Weights) -> None:
         """Write the graph and its weights down; both are removed once they are loaded."""
-        vocabulary = OnnxVocabulary(weights, self.network.tensors, self.reader.read)
+        blocks = OnnxBlocks(weights, self.network.tensors, self.reader.read)
         for name, dims in self.network.inputs.items():
             weights.model.add_input(name, "float32", dims)
-        symbols = (Symbol(name, vocabulary) for name in self.network.inputs)
-        made = self.network.write(vocabulary, *symbols)
+        symbols = (Symbol(name, blocks) for name in self.network.inputs)
+        made = self.network.write(blocks, *symbols)
         weights.model.node("Identity", [made.name], [OUTPUT])
         weights.model.add_output(OUTPUT, "float32", self.network.output)
 

@@ -5,8 +5,8 @@ from dataclasses import replace
 import mlx.core as mx
 import numpy as np
 
-from composer.components.mlx.vocabulary import MlxVocabulary
-from composer.components.numpy.vocabulary import NumpyVocabulary
+from composer.components.mlx.blocks import MlxBlocks
+from composer.components.numpy.blocks import NumpyBlocks
 from composer.components.onnx.network import OnnxNetwork
 from composer.core import registry
 from composer.core.placement import Placement
@@ -30,11 +30,11 @@ def plain(x):
 
 
 def apply(component, function, *inputs):
-    """Run `function(vocabulary, *inputs)` over the weights of a component, on its backend."""
+    """Run `function(blocks, *inputs)` over the weights of a component, on its backend."""
     if component.runs_on.name == "mlx":
-        return plain(function(MlxVocabulary(component.run.weights), *map(mx.array, inputs)))
+        return plain(function(MlxBlocks(component.run.weights), *map(mx.array, inputs)))
     if component.runs_on.name == "numpy":
-        return function(NumpyVocabulary(component.run.weights), *inputs)
+        return function(NumpyBlocks(component.run.weights), *inputs)
     network = replace(
         component.run.network,
         forward=function,

@@ -8,7 +8,7 @@ import torch
 from safetensors.torch import save_file
 
 from composer.components.checkpoints.rows import EmbeddingRows
-from composer.components.mlx.decoder_vocabulary import MlxDecoder
+from composer.components.mlx.decoder_blocks import MlxDecoder
 from composer.components.models.decoder import TABLE, read_decoder
 from composer.components.numpy.decoder import NumpyDecoder
 from composer.components.onnx.lm.component import LmConfig

@@ -10,7 +10,7 @@ from transformers.models.phi.modeling_phi import apply_rotary_pos_emb
 from composer.components.models.attention import Attention
 from composer.components.models.decoder import Architecture
 from composer.components.models.rotary import Rotary
-from composer.components.onnx.decoder_vocabulary import is_fused
+from composer.components.onnx.decoder_blocks import is_fused
 from tests.models.decoders import BACKENDS, Model, away, save
 from tests.models.test_llama import build
 

@@ -11,7 +11,7 @@ from safetensors.torch import load_file, save_file
 
 from composer.components.models import decoder, llama
 from composer.components.models.decoder import architectures
-from composer.components.onnx.decoder_vocabulary import is_fused
+from composer.components.onnx.decoder_blocks import is_fused
 from composer.components.onnx.proto import Model as OnnxModel
 from tests.models.decoders import (
     BACKENDS,

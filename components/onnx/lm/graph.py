@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from ...models.decoder import ParsedDecoder
 from ...models.rotary import Rotary
-from ..decoder_vocabulary import OnnxDecoderVocabulary
-from ..vocabulary import Symbol
+from ..blocks import Symbol
+from ..decoder_blocks import OnnxDecoderBlocks
 from ..weights import Weights
 
 
@@ -23,10 +23,10 @@ class DecoderGraph:
         model.add_input("chosen", "int64", ["R"])
         model.add_input("last", "int32", [1])
         model.add_input("total", "int32", [])
-        vocabulary = OnnxDecoderVocabulary(weights, self.found)
-        logits = self.found.write(vocabulary, Symbol("embeds", vocabulary))
+        blocks = OnnxDecoderBlocks(weights, self.found)
+        logits = self.found.write(blocks, Symbol("embeds", blocks))
         model.node("Identity", [logits.name], ["logits"])
         model.add_output("logits", "float32", ["R", table.rows])
-        self.rotaries = list(vocabulary.rotaries)
-        for file in vocabulary.reader.files.values():
+        self.rotaries = list(blocks.rotaries)
+        for file in blocks.reader.files.values():
             file.require_unchanged()

@@ -1,4 +1,4 @@
-"""The blocks that networks are made of, which every backend brings.
+"""The blocks that networks are made of, which every backend implements.
 
 An `Array` is the backend's own: MLX's, NumPy's, or a symbol of an ONNX graph in the making. It has
 `+`, `-`, `*` and `/` with arrays and numbers. Weights are named as in the layout of their
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 Array = Any
 
 
-class Vocabulary(Protocol):
+class Blocks(Protocol):
     """What a network may be made of."""
 
     def weight(self, name: str) -> Array:
@@ -125,7 +125,7 @@ class Vocabulary(Protocol):
         """Return which of the rows of `past` there are, bool [T, size]."""
 
 
-class DecoderVocabulary(Vocabulary, Protocol):
+class DecoderBlocks(Blocks, Protocol):
     """What a decoder needs besides: packed weights, and memory of the rows that came before.
 
     A weight that MLX has packed in 4 or 8 bits, by groups of a row, is multiplied as it is stored.

@@ -1,4 +1,4 @@
-"""The vocabulary in NumPy, in float32: short formulas, and no speed."""
+"""The blocks in NumPy, in float32: short formulas, and no speed."""
 
 from __future__ import annotations
 
@@ -7,13 +7,13 @@ from math import erf, pi, sqrt
 
 import numpy as np
 
-from ..models.vocabulary import Array
+from ..models.blocks import Array
 
 _ERF = np.frompyfunc(erf, 1, 1)
 
 
-class NumpyVocabulary:
-    """A `Vocabulary` over weights in memory."""
+class NumpyBlocks:
+    """A `Blocks` over weights in memory."""
 
     def __init__(self, weights: Mapping[str, Array]) -> None:
         self.weights = weights

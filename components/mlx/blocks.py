@@ -1,4 +1,4 @@
-"""The vocabulary in MLX: executed eagerly, in the dtype of the weights."""
+"""The blocks in MLX: executed eagerly, in the dtype of the weights."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ from .matmul import attention, convolve, product
 from .weights import weights_of
 
 
-class MlxVocabulary:
-    """A `Vocabulary` over MLX weights; `product` chooses how to multiply (decision 012)."""
+class MlxBlocks:
+    """A `Blocks` over MLX weights; `product` chooses how to multiply (decision 012)."""
 
     def __init__(self, weights: Mapping[str, Any]) -> None:
         import mlx.core
@@ -157,6 +157,6 @@ class MlxNetwork:
         import mlx.core as mx
 
         with mx.stream(self.device):
-            made = self.network.write(MlxVocabulary(self.weights), *inputs)
+            made = self.network.write(MlxBlocks(self.weights), *inputs)
             mx.eval(made)
             return made

@@ -1,4 +1,4 @@
-"""Our own decoder in MLX: the vocabulary of decoders, with a KV cache."""
+"""Our own decoder in MLX: the blocks of decoders, with a KV cache."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from composer.formats.quantization import Scheme
 from ..models.attention import Attention
 from ..models.decoder import ParsedDecoder
 from . import loader
+from .blocks import MlxBlocks
 from .device import device_of
-from .vocabulary import MlxVocabulary
 
 
 class KvCache:
@@ -36,8 +36,8 @@ class KvCache:
         return keys, values
 
 
-class MlxDecoderVocabulary(MlxVocabulary):
-    """A `DecoderVocabulary` that continues a cache; `rows` are those whose logits are computed.
+class MlxDecoderBlocks(MlxBlocks):
+    """A `DecoderBlocks` that continues a cache; `rows` are those whose logits are computed.
 
     A quantized module is multiplied in its packed form.
     """
@@ -126,8 +126,8 @@ class MlxDecoder:
 
         rows = np.arange(len(embeds)) if all_rows else np.array([len(embeds) - 1])
         with mx.stream(self.device):
-            vocabulary = MlxDecoderVocabulary(self.weights, self.schemes, cache, rows)
-            logits = self.found.write(vocabulary, embeds)
+            blocks = MlxDecoderBlocks(self.weights, self.schemes, cache, rows)
+            logits = self.found.write(blocks, embeds)
             mx.eval(logits)
         cache.length += len(embeds)
         return logits

@@ -1,4 +1,4 @@
-"""The vocabulary as a graph of ONNX that is written in memory, in float32."""
+"""The blocks as a graph of ONNX that is written in memory, in float32."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ class Symbol:
     """A value of the graph; arithmetic on it adds nodes."""
 
     name: str
-    vocabulary: OnnxVocabulary
+    blocks: OnnxBlocks
 
     def _with(self, op: str, other: Symbol | float, *, swapped: bool = False) -> Symbol:
-        right = self.vocabulary.as_symbol(other)
-        return self.vocabulary.node(op, *((right, self) if swapped else (self, right)))
+        right = self.blocks.as_symbol(other)
+        return self.blocks.node(op, *((right, self) if swapped else (self, right)))
 
     def __add__(self, other: Symbol | float) -> Symbol:
         return self._with("Add", other)
@@ -39,8 +39,8 @@ class Symbol:
         return self._with("Div", other)
 
 
-class OnnxVocabulary:
-    """A `Vocabulary` that adds nodes and weights to a model; `read` returns a weight by its name.
+class OnnxBlocks:
+    """A `Blocks` that adds nodes and weights to a model; `read` returns a weight by its name.
 
     `names` are the weights there are. Convolutions' come as [out, *kernel, in].
     """

@@ -1,18 +1,18 @@
-"""The vocabulary of decoders as a graph of ONNX: attention whose keys and values stay outside."""
+"""The blocks of decoders as an ONNX graph: attention whose keys and values stay outside."""
 
 from __future__ import annotations
 
 from ..models.attention import Attention
 from ..models.decoder import ParsedDecoder
 from ..models.rotary import Rotary
+from .blocks import Symbol
 from .matmuls import Products
 from .proto import CONTRIB
-from .vocabulary import Symbol
 from .weights import Weights
 
 
-class OnnxDecoderVocabulary(Products):
-    """A `DecoderVocabulary`: activations are float32 [S, N], S rows of one sequence.
+class OnnxDecoderBlocks(Products):
+    """A `DecoderBlocks`: activations are float32 [S, N], S rows of one sequence.
 
     Its graph takes the keys and values of every layer and gives the same memory back, written in
     place. `rotaries` are the ways to turn of which it takes the angles.
