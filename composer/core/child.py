@@ -23,7 +23,9 @@ PACE = 20_000_000  # bytes that a child loads in a second at least
 TOKENS = ("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN")  # who asks no network needs none
 _children: weakref.WeakSet[Child] = weakref.WeakSet()
 TICK = 0.2  # seconds after which an interrupt is seen at the latest
+GRACE = 5.0  # seconds that a child takes to end after its pipe did
 _PIECE = 1 << 20
+FAILED = 1  # the status of a child that raised
 ANYTHING = 2**62  # bytes that a child takes: the parent decides
 
 
@@ -32,16 +34,21 @@ class Late(Exception):
 
 
 class Ended(Exception):
-    """The child ended, and how."""
+    """The child ended: how, and the status of its process."""
+
+    def __init__(self, how: str, status: int) -> None:
+        super().__init__(how)
+        self.status = status
 
 
 class Child:
-    """A module that runs as a process of its own, with a limit of memory."""
+    """A module that runs as a process of its own, with a limit of memory and of processor time."""
 
-    def __init__(self, module: str, memory: int) -> None:
+    def __init__(self, module: str, memory: int, seconds: float | None = None) -> None:
         self.most = memory
+        limits = [str(memory)] + ([] if seconds is None else [str(seconds)])
         self.process = subprocess.Popen(
-            [sys.executable, "-P", "-m", module, str(memory)],
+            [sys.executable, "-P", "-m", module, *limits],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
@@ -63,15 +70,20 @@ class Child:
             for piece in pack(words, arrays):
                 self._write(memoryview(piece), until)
             return unpack(lambda count: self._read(count, until), self.most)
-        except (OSError, EOFError, ValueError, KeyError, TypeError) as error:
-            self.process.kill()
-            status = self.process.wait()
-            raise Ended(
-                how_ended(status) if isinstance(error, OSError | EOFError) else str(error)
-            ) from None
+        except (OSError, EOFError):
+            with suppress(subprocess.TimeoutExpired):
+                self.process.wait(GRACE)  # its own status
+            status = self._kill()
+            raise Ended(how_ended(status), status) from None
+        except (ValueError, KeyError, TypeError) as error:
+            raise Ended(str(error), self._kill()) from None
         except BaseException:
             self.end()
             raise
+
+    def _kill(self) -> int:
+        self.process.kill()
+        return self.process.wait()
 
     def _write(self, data: memoryview, until: float) -> None:
         assert self.process.stdin
@@ -102,17 +114,23 @@ Answer = Callable[
 
 
 def answer_questions(answer: Answer) -> None:
-    """Be the child: answer what comes on stdin, in the memory that was given, until it ends."""
+    """Be the child: answer what comes on stdin, within the limits that were given, until it ends.
+
+    What `answer` raises ends the process, whatever its threads do.
+    """
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent decides
     out = os.fdopen(os.dup(1), "wb", buffering=0)
     os.dup2(2, 1)  # what libraries print is no answer
-    limit_process(int(sys.argv[1]))
+    limit_process(int(sys.argv[1]), float(sys.argv[2]) if len(sys.argv) > 2 else None)
     threading.Thread(target=_end_with, args=(os.getppid(),), daemon=True).start()
-    while True:
-        for piece in pack(*answer(*unpack(_read_input, ANYTHING))):
-            data = memoryview(piece)
-            while data:
-                data = data[out.write(data) :]
+    try:
+        while True:
+            for piece in pack(*answer(*unpack(_read_input, ANYTHING))):
+                data = memoryview(piece)
+                while data:
+                    data = data[out.write(data) :]
+    finally:
+        os._exit(FAILED)
 
 
 def _end_with(parent: int) -> None:
@@ -166,8 +184,9 @@ def _require_time(until: float) -> None:
 
 
 def child_environment() -> dict[str, str]:
-    """Return the environment of a child: this process's own, without tokens of the Hub."""
-    return {name: value for name, value in os.environ.items() if name not in TOKENS}
+    """Return the environment of a child: this process's own, without tokens and network."""
+    own = {name: value for name, value in os.environ.items() if name not in TOKENS}
+    return own | {"HF_HUB_OFFLINE": "1"}
 
 
 def load_limits(nbytes: int, seconds: float) -> tuple[int, float]:

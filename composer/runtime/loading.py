@@ -49,7 +49,10 @@ def load_components(
     pool = ThreadPoolExecutor(len(names) or 1)
     loaded: dict[str, tuple[Component, float]] = {}
     problems = Problems()
-    loading = {name: pool.submit(_load, checked, name, profile, worker, isolated) for name in names}
+    loading = {
+        name: pool.submit(load_component, checked, name, profile, worker, isolated)
+        for name in names
+    }
     try:
         for name, future in loading.items():
             with problems.collect():
@@ -61,6 +64,36 @@ def load_components(
     pool.shutdown()
     problems.raise_any()
     return loaded
+
+
+def load_component(
+    checked: Checked,
+    name: str,
+    profile: Profile,
+    worker: Callable[[str], Worker],
+    isolated: bool = False,
+) -> tuple[Component, float]:
+    """Load a component and return it with the seconds that it took; what fails is R504."""
+    known, began = checked.components[name], time.perf_counter()
+    placement = profile.placement(name, known.cls.placement_keys)
+    require_local_files(checked, [name])
+    try:
+        with isolation(isolated and not _ships(known.spec.weights or known.spec.files)):
+            component = worker(known.cls.backend).call(
+                known.cls.load, known.spec, known.facts, placement
+            )
+        if known.facts:
+            known.facts.require_unchanged()  # while it was read, too
+    except ComposerError:
+        raise
+    except BaseException as error:
+        if not is_failure(error):
+            raise
+        place = checked.manifest.place("components", name, key=True)
+        what = described(error)
+        message = f"{name} ({known.cls.name}) did not load: {what}"
+        raise ComposerError(Problem("R504", message, place)) from error
+    return component, time.perf_counter() - began
 
 
 def check_memory_budget(checked: Checked, names: Iterable[str], profile: Profile) -> None:
@@ -160,32 +193,3 @@ def check_placement(checked: Checked, profile: Profile) -> None:
         problems.append(Problem("R546", message, hint="leave it out for this bundle"))
     if problems:
         raise ComposerError(problems)
-
-
-def _load(
-    checked: Checked,
-    name: str,
-    profile: Profile,
-    worker: Callable[[str], Worker],
-    isolated: bool,
-) -> tuple[Component, float]:
-    known, began = checked.components[name], time.perf_counter()
-    placement = profile.placement(name, known.cls.placement_keys)
-    require_local_files(checked, [name])
-    try:
-        with isolation(isolated and not _ships(known.spec.weights or known.spec.files)):
-            component = worker(known.cls.backend).call(
-                known.cls.load, known.spec, known.facts, placement
-            )
-        if known.facts:
-            known.facts.require_unchanged()  # while it was read, too
-    except ComposerError:
-        raise
-    except BaseException as error:
-        if not is_failure(error):
-            raise
-        place = checked.manifest.place("components", name, key=True)
-        what = described(error)
-        message = f"{name} ({known.cls.name}) did not load: {what}"
-        raise ComposerError(Problem("R504", message, place)) from error
-    return component, time.perf_counter() - began

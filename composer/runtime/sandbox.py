@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import hashlib
-import json
-import subprocess
+import signal
 import sys
-import threading
+import time
 from collections.abc import Iterable, Mapping
-from contextlib import suppress
 from importlib.metadata import version
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any
 
-from composer.core.child import child_environment, how_ended, load_limits
+from composer.core.child import Child, Ended, Late, load_limits
 from composer.core.errors import ComposerError, Problem
 from composer.core.safe_write import write_note
 from composer.sources.hub import settings
@@ -25,17 +23,9 @@ if TYPE_CHECKING:
     from composer.runtime.profile import Profile
 
 SECONDS = 300.0  # to load, beside what reading takes
-COMMAND = ("-P", "-m", "composer.runtime.sandbox_child")
-GRACE = 30.0  # seconds to exit after the last message
-MOST_OUTPUT = 1_000_000
-MEMORY_GONE = 77
-NO_MEMORY = (
-    "MemoryError",
-    "bad_alloc",
-    "bad allocation",
-    "Unable to allocate",
-    "Failed to allocate",
-)
+MODULE = "composer.runtime.sandbox_child"
+MEMORY_GONE = 77  # the status of a child that had too little
+TIME_GONE = -signal.SIGXCPU
 
 
 def probe(
@@ -62,87 +52,60 @@ def remember(checked: Checked, needs: list[RequiredFile]) -> None:
 
 def _load_in_child(checked: Checked, tried: list[str], request: Mapping[str, Any]) -> bool:
     """Load components in a child; return whether it knows all kinds of components."""
-    child = subprocess.Popen(
-        [sys.executable, *COMMAND],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.DEVNULL,
-        env=child_environment() | {"HF_HUB_OFFLINE": "1"},
-    )
-    assert child.stdin
-    assert child.stdout
-    timed_out = threading.Event()
-
-    def stop() -> None:
-        timed_out.set()
-        child.kill()
-
-    timer = threading.Timer(request["seconds"], stop)
-    timer.start()
+    until = time.monotonic() + request["seconds"]
+    child, name = Child(MODULE, request["memory"], request["seconds"]), tried[0]
+    questions = [(name, {"request": request}), *((each, {"load": each}) for each in tried)]
+    problems: list[Problem] = []
     try:
-        try:
-            child.stdin.write(json.dumps(request).encode())
-            child.stdin.close()
-        except BrokenPipeError:
-            pass  # it has already ended; the reason is reported below
-        at, problems, done = _read_messages(child.stdout)
-        with suppress(subprocess.TimeoutExpired):
-            child.wait(GRACE)
+        for each, question in questions:
+            name = each
+            answer, _ = child.ask(question, {}, until - time.monotonic())
+            problems = [Problem.unpacked(entry) for entry in answer.get("problems", ())]
+            if problems:
+                break
+    except Late:
+        raise _refused(checked, name, f"took longer than {request['seconds']:.0f} s") from None
+    except Ended as error:
+        if error.status == TIME_GONE:
+            what = f"took longer than {request['seconds']:.0f} s"
+            raise _refused(checked, name, what) from None
+        if error.status == MEMORY_GONE:
+            what = f"needs more than {request['memory'] / 1e9:.3g} GB of memory"
+            raise _refused(checked, name, what) from None
+        raise _crashed(checked, name, str(error)) from None
     finally:
-        timer.cancel()
-        child.kill()
-        child.wait()
-        child.stdout.close()
+        child.end()
     if problems and all(problem.code == "W212" for problem in problems):
         return False  # a kind that was registered in this process only
     if problems:
         raise ComposerError(problems)
-    if done:
-        return True
-    name = at if at in tried else tried[0]
-    return _raise_refused(checked, name, child.returncode, timed_out.is_set(), request)
+    return True
 
 
-def _read_messages(lines: IO[bytes]) -> tuple[str | None, list[Problem], bool]:
-    """Return the component loaded last, the problems, and whether all were loaded."""
-    at, problems, total = None, [], 0
-    while line := lines.readline(MOST_OUTPUT):
-        total += len(line)
-        if total > MOST_OUTPUT:
-            break
-        try:
-            message = json.loads(line)
-        except ValueError:
-            continue  # output of a library
-        if not isinstance(message, dict):
-            continue
-        if "loading" in message:
-            at = str(message["loading"])
-        elif "problems" in message:
-            problems = [Problem.unpacked(entry) for entry in message["problems"]]
-        elif message.get("done") is True:
-            return at, problems, True
-    return at, problems, False
-
-
-def _raise_refused(
-    checked: Checked, name: str, status: int, timed_out: bool, request: Mapping[str, Any]
-) -> NoReturn:
-    known = checked.components[name]
-    place = checked.manifest.place("components", name, key=True)
-    where = str(known.spec.weights or known.spec.files)
-    if timed_out or status in (-24, 152):  # SIGXCPU
-        what = f"took longer than {request['seconds']:.0f} s"
-    elif status == MEMORY_GONE:
-        what = f"needs more than {request['memory'] / 1e9:.3g} GB of memory"
-    else:
-        crashed = f"crashed while {where} was loaded ({how_ended(status)})"
-        message = f"{name} ({known.cls.name}) {crashed}"
-        hint = "a file is damaged or hostile; nothing was loaded in this process"
-        raise ComposerError(Problem("S454", message, place, hint=hint))
-    message = f"{name} ({known.cls.name}) {what} while {where} was loaded"
+def _refused(checked: Checked, name: str, what: str) -> ComposerError:
+    message = f"{_called(checked, name)} {what} while {_read(checked, name)} was loaded"
     hint = "composer pull --trust spares it this trial, if you trust where it comes from"
-    raise ComposerError(Problem("S455", message, place, hint=hint))
+    return _located(checked, name, "S455", message, hint)
+
+
+def _crashed(checked: Checked, name: str, how: str) -> ComposerError:
+    message = f"{_called(checked, name)} crashed while {_read(checked, name)} was loaded ({how})"
+    hint = "a file is damaged or hostile; nothing was loaded in this process"
+    return _located(checked, name, "S454", message, hint)
+
+
+def _located(checked: Checked, name: str, code: str, message: str, hint: str) -> ComposerError:
+    place = checked.manifest.place("components", name, key=True)
+    return ComposerError(Problem(code, message, place, hint=hint))
+
+
+def _called(checked: Checked, name: str) -> str:
+    return f"{name} ({checked.components[name].cls.name})"
+
+
+def _read(checked: Checked, name: str) -> str:
+    spec = checked.components[name].spec
+    return str(spec.weights or spec.files)
 
 
 def _request(

@@ -2,77 +2,86 @@
 
 from __future__ import annotations
 
-import json
 import os
-import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from composer.checker import check_variant
 from composer.core import registry
-from composer.core.child import limit_process
+from composer.core.child import answer_questions
 from composer.core.errors import ComposerError
 from composer.core.placement import Placement
-from composer.runtime.loading import load_components
+from composer.runtime.loading import load_component
 from composer.runtime.profile import Profile
-from composer.runtime.sandbox import MEMORY_GONE, NO_MEMORY
+from composer.runtime.sandbox import MEMORY_GONE
 from composer.runtime.worker import Worker
 from composer.sources.hub import Hub, parse_id
 from composer.sources.resolve import ResolvedBundle
 
+NO_MEMORY = (
+    "MemoryError",
+    "bad_alloc",
+    "bad allocation",
+    "Unable to allocate",
+    "Failed to allocate",
+)
+_loaders: list[Callable[[str], Any]] = []
 
-def child() -> int:
-    """Load what stdin asks for under its limits, telling each step on stdout as a line of JSON."""
-    request = json.load(sys.stdin.buffer)
-    out = os.fdopen(os.dup(1), "w")
-    os.dup2(2, 1)  # what libraries print is no answer
 
-    def send(**message: Any) -> None:
-        out.write(json.dumps(message) + "\n")
-        out.flush()
+def answer(
+    words: dict[str, Any], arrays: dict[str, np.ndarray]
+) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
+    """Check the bundle of a request first, and load one of its components by each later question.
 
-    limit_process(request["memory"], request["seconds"])
+    A panic of a native library is no problem of a file: it ends this process.
+    """
     try:
-        _load(request, send)
+        if "request" in words:
+            _loaders[:] = [_loader(words["request"])]
+        else:
+            _loaders[0](words["load"])
     except MemoryError:
-        return MEMORY_GONE
+        os._exit(MEMORY_GONE)
     except ComposerError as error:
         if any(sign in str(error) for sign in NO_MEMORY):
-            return MEMORY_GONE
-        send(problems=[problem.packed() for problem in error.problems])
-        return error.exit_code
-    send(done=True)
-    return 0
+            os._exit(MEMORY_GONE)
+        if error.__cause__ is not None and not isinstance(error.__cause__, Exception):
+            raise
+        return {"problems": [problem.packed() for problem in error.problems]}, {}
+    return {}, {}
 
 
-def _load(request: Mapping[str, Any], send: Any) -> None:
+def _loader(request: Mapping[str, Any]) -> Callable[[str], Any]:
+    """Return what loads a component of the requested bundle by its name."""
     hub, own = Hub(), request["repository"]
     for text, commit in request["commits"].items():
         hub.pin(parse_id(text), commit)
-    sources = {name: Path(folder) for name, folder in request["sources"].items()}
     found = check_variant(
         ResolvedBundle(
             Path(request["path"]), repository=hub.snapshot(parse_id(own)) if own else None, hub=hub
         ),
         request["variant"],
-        sources=sources,
+        sources={name: Path(folder) for name, folder in request["sources"].items()},
         precision=request["precision"],
         backends=request["backends"],
     )
-    checked = found.raise_if_refused()
     placed = {name: Placement(**given) for name, given in request["placements"].items()}
     workers: dict[str, Worker] = {}
 
     def worker(backend: str) -> Worker:
         return workers.setdefault(backend, Worker(registry.backend(backend)))
 
-    for name in request["components"]:
-        send(loading=name)
-        load_components(checked, [name], Profile(components=placed), worker)
+    return partial(
+        load_component,
+        found.raise_if_refused(),
+        profile=Profile(components=placed),
+        worker=worker,
+    )
 
 
 if __name__ == "__main__":
-    code = child()
-    sys.stdout.flush()
-    os._exit(code)  # threads of a backend do not hold up the answer
+    answer_questions(answer)

@@ -1,6 +1,5 @@
 """What crashes, or takes all there is, does it in a child; the component is named."""
 
-import json
 import sys
 
 import pytest
@@ -55,7 +54,7 @@ def weighed():
 
 
 @pytest.fixture
-def child(hub, monkeypatch):
+def child(hub, monkeypatch, tmp_path_factory):
     """Serve the bundle and let a script stand for the child; return how often it was begun."""
     hub(
         {"ann/tiny": {"bundle.yaml": BUNDLE.encode(), "model.safetensors": safetensors({"a": [9]})}}
@@ -63,9 +62,12 @@ def child(hub, monkeypatch):
     begun = []
 
     def stand_in(script):
-        monkeypatch.setattr(probe, "COMMAND", ("-I", "-c", script))
+        folder = tmp_path_factory.mktemp("child")
+        (folder / "stand_in.py").write_text(script)
+        monkeypatch.setenv("PYTHONPATH", str(folder))
+        monkeypatch.setattr(probe, "MODULE", "stand_in")
         monkeypatch.setattr(
-            probe, "_request", lambda *given: begun.append(1) or {"memory": 4e9, "seconds": LIMIT}
+            probe, "_request", lambda *given: begun.append(1) or {"memory": 4 * 10**9, "seconds": LIMIT}
         )
         return begun
 
@@ -73,7 +75,8 @@ def child(hub, monkeypatch):
 
 
 LIMIT = 60
-DONE = 'import sys; sys.stdin.read(); print(\'{"loading": "weights"}\'); print(\'{"done": true}\')'
+ANSWER = "from composer.core.child import answer_questions; answer_questions(lambda *_: ({}, {{}}))"
+DONE = ANSWER.format("{}")
 
 
 def test_a_bundle_is_tried_once(child, new_process):
@@ -102,8 +105,9 @@ def test_trust_tries_nothing(child):
          "was loaded (signal 6)"),
         ("import os; os.kill(os.getpid(), 11)", "(signal 11)"),
         ("raise SystemExit(9)", "(status 9)"),
-        ("print('{\"done\": 1}')", "(status 0)"),
+        ("print('done')", "(status 0)"),
         ("print('x' * 2_000_000)", "S454 "),
+        (ANSWER.format("no_such_name"), "(status 1)"),
         (f"raise SystemExit({probe.MEMORY_GONE})", "S455 weights (fake.weighed) needs more than "
          "4 GB of memory while own/model.safetensors was loaded"),
     ],
@@ -140,13 +144,13 @@ def test_what_the_child_refuses_is_raised_as_it_is(child):
         "causes": ["c"],
         "hint": None,
     }
-    child(f"print({json.dumps(json.dumps({'problems': [messages]}))})")
+    child(ANSWER.format({"problems": [messages]}))
     assert refusal(composer.load, "ann/tiny") == ["x:1: R504 no\n    c"]
 
 
 def test_a_component_that_this_process_alone_knows_cannot_be_tried(child, hub_home):
     messages = {"code": "W212", "message": "no", "place": None, "causes": [], "hint": None}
-    begun = child(f"print({json.dumps(json.dumps({'problems': [messages]}))})")
+    begun = child(ANSWER.format({"problems": [messages]}))
     with composer.load("ann/tiny") as bundle:
         assert bundle.run(said="yes").text == "YES"
     assert begun == [1]
