@@ -54,9 +54,9 @@ def test_its_model_passes_its_test_on_every_backend(tmp_path):
 @pytest.mark.parametrize(
     ("right", "wrong"),
     [
-        ("x = x + v.rms_norm(y, f\"{at}.post_attention_layernorm\", eps)", "x = x + y"),
-        ("v.silu(gate)", "v.gelu(gate)"),
-        ("v.rms_norm(k, f\"{at}.k_norm\", eps)", "k"),
+        ("x = x + nn.rms_norm(y, f\"{at}.post_attention_layernorm\", eps)", "x = x + y"),
+        ("nn.silu(gate)", "nn.gelu(gate)"),
+        ("nn.rms_norm(k, f\"{at}.k_norm\", eps)", "k"),
         ("head_dim**-0.5", "1.0"),
     ],
 )  # fmt: skip

@@ -54,7 +54,8 @@ def _load_in_child(checked: Checked, tried: list[str], request: Mapping[str, Any
     """Load components in a child; return whether it knows all kinds of components."""
     until = time.monotonic() + request["seconds"]
     child, name = Child(MODULE, request["memory"], request["seconds"]), tried[0]
-    questions = [(name, {"request": request}), *((each, {"load": each}) for each in tried)]
+    questions: list[tuple[str, dict[str, Any]]] = [(name, {"request": request})]
+    questions += [(each, {"load": each}) for each in tried]
     problems: list[Problem] = []
     try:
         for each, question in questions:

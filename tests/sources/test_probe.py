@@ -66,9 +66,8 @@ def child(hub, monkeypatch, tmp_path_factory):
         (folder / "stand_in.py").write_text(script)
         monkeypatch.setenv("PYTHONPATH", str(folder))
         monkeypatch.setattr(probe, "MODULE", "stand_in")
-        monkeypatch.setattr(
-            probe, "_request", lambda *given: begun.append(1) or {"memory": 4 * 10**9, "seconds": LIMIT}
-        )
+        request = {"memory": 4 * 10**9, "seconds": LIMIT}
+        monkeypatch.setattr(probe, "_request", lambda *given: begun.append(1) or request)
         return begun
 
     return stand_in
