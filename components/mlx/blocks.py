@@ -100,6 +100,27 @@ class MlxBlocks:
     def glu(self, x: Any) -> Any:
         return self.nn.glu(x)
 
+    def halves(self, x: Any) -> tuple[Any, Any]:
+        first, second = self.mx.split(x, 2, axis=-1)
+        return first, second
+
+    def groups(self, x: Any, by: int, fill: float | None) -> Any:
+        if fill is None:
+            x = x[: len(x) - len(x) % by]
+        else:
+            x = self.mx.pad(x, [(0, -len(x) % by), (0, 0)], constant_values=fill)
+        return x.reshape(-1, by, x.shape[1])
+
+    def group_sizes(self, x: Any, by: int) -> Any:
+        sizes = self.mx.minimum(len(x) - self.mx.arange(0, len(x), by), by)
+        return self.mx.expand_dims(sizes.astype(x.dtype), 1)
+
+    def sum(self, x: Any, axis: int) -> Any:
+        return x.sum(axis)
+
+    def max(self, x: Any, axis: int) -> Any:
+        return x.max(axis)
+
     def clip(self, x: Any, low: Any, high: Any) -> Any:
         return self.mx.clip(x, low, high)
 

@@ -88,6 +88,24 @@ class Blocks(Protocol):
     def glu(self, x: Array) -> Array:
         """Return the first half of the last axis times the sigmoid of the second."""
 
+    def halves(self, x: Array) -> tuple[Array, Array]:
+        """Return the first and the second half of the last axis."""
+
+    def groups(self, x: Array, by: int, fill: float | None) -> Array:
+        """Return the rows of x [N, W] in groups [G, by, W].
+
+        What is left over at the end is filled up with rows of a number, or without one dropped.
+        """
+
+    def group_sizes(self, x: Array, by: int) -> Array:
+        """Return how many rows of x each group has, [ceil(N / by), 1], were none filled up."""
+
+    def sum(self, x: Array, axis: int) -> Array:
+        """Return the sum over an axis, without it."""
+
+    def max(self, x: Array, axis: int) -> Array:
+        """Return the largest number over an axis, without it."""
+
     def clip(self, x: Array, low: Array | float, high: Array | float) -> Array:
         """Keep numbers within bounds."""
 

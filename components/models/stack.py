@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any, NoReturn, Self
 
@@ -11,11 +13,15 @@ import numpy as np
 from composer.core.component import Facts, Spec, method
 from composer.core.errors import ComposerError, Problem
 from composer.core.family import Portable
+from composer.core.ports import parse_port, parse_ports
+from composer.core.signature import CALL, OUT, Derived, Signature
 from composer.core.suggest import some
 from composer.formats import Headers
 
 from ..checkpoints.file_stamps import require_unchanged
-from ..checkpoints.stack import Shape, StackConfig, read_shape
+from ..checkpoints.stack.config import StackConfig
+from ..checkpoints.stack.layers import GATED, Gate, Layer, Pool
+from ..checkpoints.stack.tensors import Shape, read_shape
 from ..checkpoints.weights import WeightReader
 from .blocks import Array, Blocks
 from .encoder import encoder_facts
@@ -26,28 +32,62 @@ if TYPE_CHECKING:
     from composer.formats.safetensors import Tensor
 
 
-def project(
-    layers: Sequence[tuple[str, str]], eps: Mapping[str, float], nn: Blocks, x: Array
-) -> Array:
-    """Map rows [N, I] to rows [N, O] through layers, each a kind and the name of its weights.
+def project(layers: Sequence[tuple[Layer, int]], nn: Blocks, x: Array) -> Array:
+    """Map rows [N, I] to rows [R, O] through layers, each with the width of what it gives.
 
-    `eps` has the epsilon of each kind of norm.
+    The weights of a layer have its number.
     """
-    for kind, name in layers:
-        match kind:
+    for number, (layer, width) in enumerate(layers):
+        name = str(number)
+        match layer.kind:
             case "linear":
                 x = nn.linear(x, name)
             case "layer_norm":
-                x = nn.layer_norm(x, name, eps[kind])
+                x = nn.layer_norm(x, name, layer.eps)
             case "rms_norm":
-                x = nn.rms_norm(x, name, eps[kind])
+                x = nn.rms_norm(x, name, layer.eps)
+            case "swiglu" | "geglu" | "geglu_tanh":
+                x = gated(nn, GATED[layer.kind], layer.knobs, x)
+            case "stack_frames":
+                fill = 0.0 if layer.knobs.remainder == "pad" else None
+                x = nn.reshape(nn.groups(x, layer.knobs.by, fill), -1, width)
+            case "pool":
+                x = pool(nn, layer.knobs, x)
             case activation:
                 x = getattr(nn, activation)(x)
     return x
 
 
+def gated(nn: Blocks, activation: str, knobs: Gate, x: Array) -> Array:
+    """Map rows of 2 W numbers to W: one half through an activation, times the other."""
+    gate, other = nn.halves(x)
+    if knobs.gate == "second":
+        gate, other = other, gate
+    return getattr(nn, activation)(gate) * other
+
+
+def pool(nn: Blocks, knobs: Pool, x: Array) -> Array:
+    """Map each group of rows to its mean, taken in float32, or to its largest numbers.
+
+    A group at the end that is kept has no more rows than there are.
+    """
+    if knobs.mode == "max":
+        fill = -math.inf if knobs.remainder == "keep" else None
+        return nn.max(nn.groups(x, knobs.by, fill), 1)
+    fill = 0.0 if knobs.remainder == "keep" else None
+    total = nn.sum(nn.float32(nn.groups(x, knobs.by, fill)), 1)
+    if knobs.remainder == "keep":
+        return nn.like(total / nn.float32(nn.group_sizes(x, knobs.by)), x)
+    return nn.like(total / knobs.by, x)
+
+
 class Stack(Portable, name="stack"):
-    """Run rows through norms, linear layers and activations, sized by their tensors."""
+    """Run rows through norms, linear layers and activations, sized by their tensors.
+
+    Layers without tensors may join rows side by side (`stack_frames`), take their mean or maximum
+    (`pool`), or multiply one half of a row by the other (`swiglu`, `geglu`). So many rows come out
+    as the layers make of those that come in.
+    """
 
     requires = frozenset({"weights"})
     accepts = frozenset({"precision"})
@@ -56,11 +96,14 @@ class Stack(Portable, name="stack"):
     @classmethod
     def facts(cls, spec: Spec, headers: Headers | None) -> Facts:
         """Bind the widths I and O; every tensor belongs to a layer and every width chains."""
+        layers = spec.config.steps
+        methods = {CALL: rows_divided(layers)} if any(map(Layer.divides, layers)) else None
         if headers is None:
-            return Facts(unknown=True)
+            return Facts(unknown=True, methods=methods)
         shape = read_shape(spec, headers)
         dims = {"I": shape.width_in, "O": shape.width_out}
-        return encoder_facts(network(spec, shape), cls.runs_on, dims, (), shape.index.files)
+        facts = encoder_facts(network(spec, shape), cls.runs_on, dims, (), shape.files)
+        return replace(facts, methods=methods)
 
     @classmethod
     def load(cls, spec: Spec, facts: Facts, placement: Placement) -> Self:
@@ -69,30 +112,70 @@ class Stack(Portable, name="stack"):
         require_unchanged(facts)
         made = network(spec, shape)
         require_finite(made, cls.computed_in(shape.dtype))
-        return cls(cls.runs_on.compile(made, placement))
+        return cls(cls.runs_on.compile(made, placement), spec.config.steps)
 
-    def __init__(self, run: Callable[..., Any]) -> None:
+    def __init__(self, run: Callable[..., Any], layers: Sequence[Layer]) -> None:
         self.run = run
+        self.layers = layers
 
     @method(x="N I", returns="N O")
     def __call__(self, x: Any) -> Any:
-        """Map rows [N, I] to rows [N, O]."""
+        """Map rows [N, I] to rows [N, O], or to fewer where layers join or pool them."""
+        require_rows(self.layers, x.shape[0])
         return self.run(x)
+
+
+def rows_divided(layers: Sequence[Layer]) -> Signature:
+    """Return the ports of a stack that gives fewer rows than it takes."""
+    words = ", ".join(f"{layer.kind} by {layer.knobs.by}" for layer in layers if layer.divides())
+    return Signature(
+        inputs={"x": parse_ports("N I")},
+        returns={OUT: parse_port("R O")},
+        lengths={"R": Derived("N", partial(rows_of, layers), words)},
+    )
+
+
+def rows_of(layers: Sequence[Layer], count: int) -> int:
+    """Return how many rows come out for so many that come in."""
+    for layer in layers:
+        count = layer.rows(count)
+    return count
+
+
+def require_rows(layers: Sequence[Layer], count: int) -> None:
+    """Raise R552 where rows are left over that a layer refuses, or where none come out."""
+    for number, layer in enumerate(layers):
+        if not layer.divides():
+            continue
+        by, found = layer.knobs.by, layer.rows(count)
+        where = f"layer {number} ({layer.kind}) takes {by} rows at a time"
+        hint = None
+        if layer.knobs.remainder == "refuse" and count % by:
+            hint = f"say under its 'remainder' what becomes of the last {count % by}"
+        elif found == 0:
+            hint = "give a longer clip, or another remainder"
+        if hint:
+            message = f"{where}, and {count} come in"
+            raise ComposerError(Problem("R552", message, hint=hint))
+        count = found
 
 
 def network(spec: Spec, shape: Shape) -> Network:
     """Return the network of a stack; a layer's weights are named by its number."""
-    config: StackConfig = spec.config
+    steps: Sequence[Layer] = spec.config.steps
     tensors: dict[str, Tensor] = {}
-    for number, parts in enumerate(shape.layers):
+    layers: list[tuple[Layer, int]] = []
+    width = shape.width_in.value
+    for number, (layer, parts) in enumerate(zip(steps, shape.layers, strict=True)):
         tensors |= {f"{number}.{part}": tensor for part, tensor in parts.items()}
-    layers = [(kind, str(number)) for number, kind in enumerate(config.layers)]
-    eps = {"layer_norm": config.layer_norm_eps, "rms_norm": config.rms_norm_eps}
+        width = parts["weight"].shape[0] if layer.kind == "linear" else layer.width(width)
+        layers.append((layer, width))
+    rows = "R" if any(map(Layer.divides, steps)) else "N"
     return Network(
         name=str(spec.weights),
-        forward=partial(project, layers, eps),
+        forward=partial(project, layers),
         inputs={"x": ("N", shape.width_in.value)},
-        output=("N", shape.width_out.value),
+        output=(rows, shape.width_out.value),
         tensors=tensors,
         dtype=shape.dtype,
     )

@@ -100,6 +100,27 @@ class NumpyBlocks:
         first, second = np.split(x, 2, axis=-1)
         return first * _sigmoid(second)
 
+    def halves(self, x: Array) -> tuple[Array, Array]:
+        first, second = np.split(x, 2, axis=-1)
+        return first, second
+
+    def groups(self, x: Array, by: int, fill: float | None) -> Array:
+        if fill is None:
+            x = x[: len(x) - len(x) % by]
+        else:
+            x = np.pad(x, [(0, -len(x) % by), (0, 0)], constant_values=fill)
+        return x.reshape(-1, by, x.shape[1])
+
+    def group_sizes(self, x: Array, by: int) -> Array:
+        sizes = np.minimum(len(x) - np.arange(0, len(x), by), by)
+        return sizes.astype(x.dtype)[:, None]
+
+    def sum(self, x: Array, axis: int) -> Array:
+        return x.sum(axis)
+
+    def max(self, x: Array, axis: int) -> Array:
+        return x.max(axis)
+
     def clip(self, x: Array, low: Array | float, high: Array | float) -> Array:
         return np.clip(x, low, high)
 

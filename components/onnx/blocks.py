@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from . import rows
 from .proto import CONTRIB
 from .weights import Weights
 
@@ -53,8 +54,6 @@ class OnnxBlocks:
         self.read = read
         self.count = 0
         self.added: dict[str, Symbol] = {}
-
-    # Writing
 
     def node(self, op: str, *inputs: Symbol, domain: str = "", **attributes: Any) -> Symbol:
         """Add a node with one output, and return it."""
@@ -106,8 +105,6 @@ class OnnxBlocks:
     def has(self, name: str) -> bool:
         return name in self.names
 
-    # Blocks
-
     def evaluate(self, x: Symbol) -> Symbol:
         return x
 
@@ -132,8 +129,8 @@ class OnnxBlocks:
             "Conv", first, weight, *self._bias(name),
             strides=[stride] * space, pads=[padding] * 2 * space,
         )  # fmt: skip
-        rows = self.node("Squeeze", made, self.ints(0))
-        return self.transpose(rows, *range(1, space + 1), 0)
+        one = self.node("Squeeze", made, self.ints(0))
+        return self.transpose(one, *range(1, space + 1), 0)
 
     def causal_depthwise(self, x: Symbol, name: str) -> Symbol:
         channels, kernel, _ = self.read(f"{name}.weight").shape
@@ -189,8 +186,18 @@ class OnnxBlocks:
         return self.node("Softplus", x)
 
     def glu(self, x: Symbol) -> Symbol:
-        first, second = self.nodes("Split", [x], 2, axis=-1, num_outputs=2)
+        first, second = self.halves(x)
         return first * self.node("Sigmoid", second)
+
+    def halves(self, x: Symbol) -> tuple[Symbol, Symbol]:
+        first, second = self.nodes("Split", [x], 2, axis=-1, num_outputs=2)
+        return first, second
+
+    def sum(self, x: Symbol, axis: int) -> Symbol:
+        return self.node("ReduceSum", x, self.ints(axis), keepdims=0)
+
+    def max(self, x: Symbol, axis: int) -> Symbol:
+        return self.node("ReduceMax", x, self.ints(axis), keepdims=0)
 
     def clip(self, x: Symbol, low: Symbol | float, high: Symbol | float) -> Symbol:
         return self.node("Clip", x, self.as_symbol(low), self.as_symbol(high))
@@ -204,8 +211,6 @@ class OnnxBlocks:
 
     def where(self, condition: Symbol, x: Symbol, value: float) -> Symbol:
         return self.node("Where", condition, x, self.as_symbol(value))
-
-    # Shapes
 
     def reshape(self, x: Symbol, *shape: int) -> Symbol:
         return self.node("Reshape", x, self.ints(*shape))
@@ -222,20 +227,18 @@ class OnnxBlocks:
     def gather(self, x: Symbol, rows: Symbol) -> Symbol:
         return self.node("Gather", x, rows, axis=0)
 
+    def groups(self, x: Symbol, by: int, fill: float | None) -> Symbol:
+        return rows.groups(self, x, by, fill)
+
+    def group_sizes(self, x: Symbol, by: int) -> Symbol:
+        return rows.group_sizes(self, x, by)
+
     def past(self, x: Symbol, size: int) -> Symbol:
         begins = self.node("Pad", x, self.ints(size - 1, 0), self.as_symbol(0.0), self.ints(0))
-        return self.node("Gather", begins, self._past_rows(x, size), axis=0)
+        return self.node("Gather", begins, rows.past(self, x, size), axis=0)
 
     def in_past(self, x: Symbol, size: int) -> Symbol:
-        return self.node("GreaterOrEqual", self._past_rows(x, size), self.ints(size - 1))
-
-    def _past_rows(self, x: Symbol, size: int) -> Symbol:
-        """Return row t + w of the padded rows for each t and w, int64 [T, size]."""
-        shape = self.node("Shape", x, start=0, end=1)
-        length = self.node("Squeeze", shape, self.ints(0))
-        zero, one = (self.constant(np.array(n, np.int64)) for n in (0, 1))
-        rows = self.expand(self.node("Range", zero, length, one), 1)
-        return self.node("Add", rows, self.ints(*range(size)))
+        return self.node("GreaterOrEqual", rows.past(self, x, size), self.ints(size - 1))
 
     def _bias(self, name: str) -> list[Symbol]:
         return [self.weight(f"{name}.bias")] if self.has(f"{name}.bias") else []

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Mapping
 
 from composer.core.component import Bound
 from composer.core.ports import Port, alternative, fits
-from composer.core.signature import OUT
+from composer.core.signature import OUT, Derived
 from composer.core.suggest import listed
 from composer.graph.dims import Dims, Length
 from composer.graph.graph import ANY, CheckedComponent, Conversion, Node, Value
@@ -158,7 +158,17 @@ class Fit:
         checked = self.components.get(node.component or "")
         if checked and checked.facts and dim in checked.facts.dims:
             return ("component", node.component, dim)
+        if node.signature and dim in node.signature.lengths:
+            self._derive(node, dim, node.signature.lengths[dim])
         return ("node", node.name, dim)
+
+    def _derive(self, node: Node, dim: str, rule: Derived) -> None:
+        """Bind a length that follows from another one, where that is known."""
+        source = self.dims.bound(self.length(node, rule.of))
+        if source:
+            value = rule.count(source.value)
+            witness = f"{node.run} of {source.value} rows: {rule.words}"
+            self.dims.unify(("node", node.name, dim), value, witness)
 
 
 def _cause(bound: Bound) -> str:

@@ -23,8 +23,22 @@ class Option:
 
 
 @dataclass(frozen=True)
+class Derived:
+    """A length that follows from another one, such as rows of which so many become one.
+
+    `count` takes the length of the symbol `of`, and `words` say in a message what it does.
+    """
+
+    of: str
+    count: Callable[[int], int]
+    words: str
+
+
+@dataclass(frozen=True)
 class Signature:
     """The ports of one method: inputs by name (alternatives), options, and outputs by name.
+
+    `lengths` are the symbols of outputs that follow from those of inputs.
 
     One that `converts` takes rows of one of the component's spaces to another of them; the checker
     puts it on any wire that needs it.
@@ -36,6 +50,7 @@ class Signature:
     options: Mapping[str, Option] = field(default_factory=dict)
     streams: bool = False
     converts: bool = False
+    lengths: Mapping[str, Derived] = field(default_factory=dict)
 
 
 def with_options_apart(function: Callable[..., Any]) -> Callable[..., Any]:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import inspect
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from types import NoneType, UnionType
 from typing import TYPE_CHECKING, Annotated, Any, Literal, Union, get_args, get_origin
 
+from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
 from composer.core import registry
@@ -67,11 +68,28 @@ def index() -> str:
 
 def knobs(kind: type[Component]) -> dict[str, str]:
     """Return the knobs of a component by name: type, default, range and description."""
-    return {
-        name: _value(field, EMPTY if field.is_required() else _default(field))
-        + (f". {field.description}" if field.description else "")
-        for name, field in kind.Config.model_fields.items()
-    }
+    return {name: _knob(field) for name, field in kind.Config.model_fields.items()}
+
+
+def _knob(field: FieldInfo) -> str:
+    value = _value(field, EMPTY if field.is_required() else _default(field))
+    return f"{value}. {field.description}" if field.description else value
+
+
+def _nested(model: type[BaseModel], indent: str = "") -> Iterator[str]:
+    """Yield a line for each knob, and below one that is a mapping those of its keys."""
+    for name, field in model.model_fields.items():
+        yield f"{indent}- {name}: {_knob(field)}"
+        for inner in _models(field.annotation):
+            yield from _nested(inner, f"{indent}  ")
+
+
+def _models(annotation: Any) -> Iterator[type[BaseModel]]:
+    """Yield the mappings of known keys that a type may hold."""
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        yield annotation
+    for inside in get_args(annotation):
+        yield from _models(inside)
 
 
 def _default(field: FieldInfo) -> Any:
@@ -99,20 +117,16 @@ def _component(kind: type[Component]) -> Iterator[str]:
     keys = [f"{key} (needed)" for key in sorted(kind.requires)]
     keys += sorted(kind.accepts - kind.requires)
     yield f"Keys beside use, config and emits: {', '.join(keys) or 'none'}."
-    yield from _section("Knobs (under config)", knobs(kind))
+    if kind.Config.model_fields:
+        yield ""
+        yield "## Knobs (under config)"
+        yield ""
+        yield from _nested(kind.Config)
     for name, signature in kind.methods.items():
         yield ""
         yield f"## {kind.name}" if name == CALL else f"## .{name}"
         yield ""
         yield from _ports(signature)
-
-
-def _section(title: str, entries: Mapping[str, str]) -> Iterator[str]:
-    if entries:
-        yield ""
-        yield f"## {title}"
-        yield ""
-        yield from (f"- {name}: {text}" for name, text in entries.items())
 
 
 def _ports(signature: Signature) -> Iterator[str]:
@@ -147,6 +161,8 @@ def _type(annotation: Any) -> str:
         return f"{origin.__name__}[{', '.join(map(_type, inside))}]"
     if annotation in (None, NoneType):
         return "None"
+    if next(_models(annotation), None):
+        return "mapping"
     return "..." if annotation is ... else str(getattr(annotation, "__name__", annotation))
 
 

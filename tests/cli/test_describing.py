@@ -4,8 +4,10 @@ import json
 import sys
 import xml.etree.ElementTree as ET
 from pathlib import Path
+from typing import get_args
 
 import pytest
+from pydantic import BaseModel
 
 from composer import ComposerError
 from composer.core import registry
@@ -243,6 +245,35 @@ def test_every_kind_of_component_explains_itself(name):
     assert text.startswith(f"# {name}\n\n")
     for word in ("Annotated", "FieldInfo", "Undefined", "Literal", "NoneType"):
         assert word not in text
+
+
+def mappings(annotation):
+    """Yield the models that a type may hold."""
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        yield annotation
+    for inside in get_args(annotation):
+        yield from mappings(inside)
+
+
+def paths(model, indent=""):
+    for name, field in model.model_fields.items():
+        yield f"{indent}- {name}: "
+        for inner in mappings(field.annotation):
+            yield from paths(inner, f"{indent}  ")
+
+
+@pytest.mark.parametrize("name", registry.names())
+def test_every_nested_knob_is_explained(name):
+    lines = explain.explain(name).splitlines()
+    for start in paths(registry.component(name).Config):
+        assert any(line.startswith(start) for line in lines), start
+
+
+def test_a_knob_stands_below_the_mapping_that_it_belongs_to():
+    lines = explain.explain("mlx.stack").splitlines()
+    at = lines.index("  - swiglu: mapping | None = None. silu of one half times the other")
+    assert lines[at + 1].startswith("    - gate: 'first' | 'second'. the half that goes through")
+    assert "  - slices: int = 1, 1 to 1000. the most" in explain.explain("audio.log_mel")
 
 
 def test_types_and_ranges_are_as_one_writes_them():

@@ -273,7 +273,7 @@ def test_mixed_dtypes_need_a_precision(folder):
 
 def test_it_does_not_quantize(folder):
     text = error_text(spec(folder, precision=Quantization(4)))
-    assert text.startswith("repo/projector: W246 mlx.stack does not quantize")
+    assert text.startswith("repo/projector: W246 a stack does not quantize")
 
 
 def test_activations_alone_are_no_stack(folder):
@@ -285,7 +285,8 @@ def test_activations_alone_are_no_stack(folder):
     ("config", "message"),
     [
         ({"layers": []}, "at least 1 item"),
-        ({"layers": ["conv"]}, "Input should be 'layer_norm'"),
+        ({"layers": ["conv"]}, "there is no layer 'conv'; layers: layer_norm, rms_norm, linear"),
+        ({"layers": [3]}, "Input should be 'layer_norm'"),
         ({"layers": ["linear"], "rms_norm_eps": 1e-6}, "rms_norm_eps is set but no layer is"),
         ({"layers": ["rms_norm"], "rms_norm_eps": 0.0}, "greater than 0"),
         (

@@ -1,0 +1,1 @@
+"""Stacks of layers: what their config says, and their tensors."""

@@ -1,0 +1,87 @@
+"""What the tensors of a stack do not say: its layers, in order, and their knobs."""
+
+from __future__ import annotations
+
+from typing import Self
+
+from pydantic import Field, model_validator
+
+from composer.core.component import ComponentConfig
+
+from .layers import NORMS, PARTS, Entry, Layer, kind_of, knobs_of
+
+
+class StackConfig(ComponentConfig):
+    """What the tensors do not say: the kinds of the layers, in order."""
+
+    layers: list[Entry] = Field(
+        min_length=1,
+        max_length=64,
+        description="The layers in order, each a name, or a mapping from a name to its knobs; "
+        "sizes come from tensors.",
+        examples=[["linear", {"swiglu": {"gate": "second"}}, "linear"]],
+    )
+    layer_norm_eps: float = Field(
+        1e-5, gt=0, lt=1, description="Epsilon of each layer_norm without one of its own."
+    )
+    rms_norm_eps: float = Field(
+        1e-5,
+        gt=0,
+        lt=1,
+        description="Epsilon of each rms_norm without one of its own: 1e-5 is MLX's default, 1e-6 "
+        "that of many models.",
+    )
+    prefix: str = Field(
+        "",
+        description="What stands before the layers' numbers or names in the tensors' names; "
+        "tensors that begin otherwise are not this component's.",
+    )
+    names: list[str] = Field(
+        default_factory=list,
+        description="Names of the layers with weights, in order, where the tensors have no numbers",
+        examples=[["norm", "up", "down"]],
+    )
+
+    @model_validator(mode="after")
+    def _epsilon_belongs_to_a_norm(self) -> Self:
+        for kind in NORMS:
+            if f"{kind}_eps" in self.model_fields_set and kind not in self.layers:
+                all_own = kind in self.kinds
+                why = f"each {kind} has its own eps" if all_own else f"no layer is a {kind}"
+                raise ValueError(f"{kind}_eps is set but {why}")
+        return self
+
+    @model_validator(mode="after")
+    def _one_name_each(self) -> Self:
+        weighed = [kind for kind in self.kinds if kind in PARTS]
+        if self.names and len(self.names) != len(weighed):
+            raise ValueError(
+                f"names has {len(self.names)} names, but {len(weighed)} layers have weights: "
+                f"{', '.join(weighed)}"
+            )
+        return self
+
+    @property
+    def kinds(self) -> list[str]:
+        """Return the names of the layers, without their knobs."""
+        return [kind_of(entry) for entry in self.layers]
+
+    @property
+    def modules(self) -> list[str]:
+        """Return what each layer is called in the tensors' names: its name, or its number."""
+        named = iter(self.names)
+        return [
+            next(named) if self.names and kind in PARTS else str(number)
+            for number, kind in enumerate(self.kinds)
+        ]
+
+    @property
+    def steps(self) -> tuple[Layer, ...]:
+        """Return the layers, each with its knobs and its epsilon."""
+        eps = {"layer_norm": self.layer_norm_eps, "rms_norm": self.rms_norm_eps}
+        found = []
+        for entry, module in zip(self.layers, self.modules, strict=True):
+            kind, knobs = kind_of(entry), knobs_of(entry)
+            own = knobs.eps if kind in NORMS and knobs else eps.get(kind, 0.0)
+            found.append(Layer(kind, module, knobs, own))
+        return tuple(found)

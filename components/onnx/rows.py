@@ -1,0 +1,46 @@
+"""Nodes that count and group rows, whose number only a run knows."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from .proto import TYPES
+
+if TYPE_CHECKING:
+    from .blocks import OnnxBlocks, Symbol
+
+
+def past(graph: OnnxBlocks, x: Symbol, size: int) -> Symbol:
+    """Return row t + w of the padded rows for each t and w, int64 [T, size]."""
+    zero, one = (graph.constant(np.array(n, np.int64)) for n in (0, 1))
+    rows = graph.expand(graph.node("Range", zero, count(graph, x), one), 1)
+    return graph.node("Add", rows, graph.ints(*range(size)))
+
+
+def groups(graph: OnnxBlocks, x: Symbol, by: int, fill: float | None) -> Symbol:
+    """Return the rows of x [N, W] in groups [G, by, W]."""
+    length, width = graph.node("Shape", x, start=0, end=1), graph.node("Shape", x, start=1)
+    left = graph.node("Mod", length, graph.ints(by))
+    if fill is None:
+        x = graph.node("Slice", x, graph.ints(0), length - left, graph.ints(0))
+    else:
+        more = graph.node("Mod", graph.ints(by) - left, graph.ints(by))
+        pads = graph.node("Concat", graph.ints(0), more, axis=0)
+        x = graph.node("Pad", x, pads, graph.as_symbol(fill), graph.ints(0))
+    shape = graph.node("Concat", graph.ints(-1, by), width, axis=0)
+    return graph.node("Reshape", x, shape)
+
+
+def group_sizes(graph: OnnxBlocks, x: Symbol, by: int) -> Symbol:
+    """Return how many rows of x each group of so many has, [G, 1]."""
+    zero, step = (graph.constant(np.array(n, np.int64)) for n in (0, by))
+    length = count(graph, x)
+    sizes = graph.node("Min", length - graph.node("Range", zero, length, step), step)
+    return graph.expand(graph.node("Cast", sizes, to=TYPES["float32"]), 1)
+
+
+def count(graph: OnnxBlocks, x: Symbol) -> Symbol:
+    """Return the number of rows, an int64 scalar."""
+    return graph.node("Squeeze", graph.node("Shape", x, start=0, end=1), graph.ints(0))
