@@ -228,10 +228,12 @@ class OnnxBlocks:
         return self.node("Gather", x, rows, axis=0)
 
     def groups(self, x: Symbol, by: int, fill: float | None) -> Symbol:
-        return rows.groups(self, x, by, fill)
+        made: Symbol = rows.groups(self, x, by, fill)
+        return made
 
     def group_sizes(self, x: Symbol, by: int) -> Symbol:
-        return rows.group_sizes(self, x, by)
+        made: Symbol = rows.group_sizes(self, x, by)
+        return made
 
     def past(self, x: Symbol, size: int) -> Symbol:
         begins = self.node("Pad", x, self.ints(size - 1, 0), self.as_symbol(0.0), self.ints(0))

@@ -1,25 +1,26 @@
-"""Nodes that count and group rows, whose number only a run knows."""
+"""Nodes that count and group rows, whose number only a run knows.
+
+`graph` is the `OnnxBlocks` that the nodes are added to, and arrays are its symbols.
+"""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import numpy as np
 
+from ..models.blocks import Array
 from .proto import TYPES
 
-if TYPE_CHECKING:
-    from .blocks import OnnxBlocks, Symbol
+Graph = Array
 
 
-def past(graph: OnnxBlocks, x: Symbol, size: int) -> Symbol:
+def past(graph: Graph, x: Array, size: int) -> Array:
     """Return row t + w of the padded rows for each t and w, int64 [T, size]."""
     zero, one = (graph.constant(np.array(n, np.int64)) for n in (0, 1))
     rows = graph.expand(graph.node("Range", zero, count(graph, x), one), 1)
     return graph.node("Add", rows, graph.ints(*range(size)))
 
 
-def groups(graph: OnnxBlocks, x: Symbol, by: int, fill: float | None) -> Symbol:
+def groups(graph: Graph, x: Array, by: int, fill: float | None) -> Array:
     """Return the rows of x [N, W] in groups [G, by, W]."""
     length, width = graph.node("Shape", x, start=0, end=1), graph.node("Shape", x, start=1)
     left = graph.node("Mod", length, graph.ints(by))
@@ -33,7 +34,7 @@ def groups(graph: OnnxBlocks, x: Symbol, by: int, fill: float | None) -> Symbol:
     return graph.node("Reshape", x, shape)
 
 
-def group_sizes(graph: OnnxBlocks, x: Symbol, by: int) -> Symbol:
+def group_sizes(graph: Graph, x: Array, by: int) -> Array:
     """Return how many rows of x each group of so many has, [G, 1]."""
     zero, step = (graph.constant(np.array(n, np.int64)) for n in (0, by))
     length = count(graph, x)
@@ -41,6 +42,6 @@ def group_sizes(graph: OnnxBlocks, x: Symbol, by: int) -> Symbol:
     return graph.expand(graph.node("Cast", sizes, to=TYPES["float32"]), 1)
 
 
-def count(graph: OnnxBlocks, x: Symbol) -> Symbol:
+def count(graph: Graph, x: Array) -> Array:
     """Return the number of rows, an int64 scalar."""
     return graph.node("Squeeze", graph.node("Shape", x, start=0, end=1), graph.ints(0))
