@@ -5,9 +5,17 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Literal, Self
 
 import numpy as np
-from pydantic import Field, model_validator
+from pydantic import ConfigDict, Field, model_validator
 
-from composer.core.component import Bound, Component, ComponentConfig, Facts, Spec, method
+from composer.core.component import (
+    Bound,
+    Component,
+    ComponentConfig,
+    Facts,
+    Spec,
+    exactly_one,
+    method,
+)
 from composer.core.errors import ComposerError, Problem
 from composer.core.ports import Port
 from composer.core.signature import OUT, Signature
@@ -31,6 +39,13 @@ class Pad(ComponentConfig):
     onnx.graph follows that counts `rows` or fills a mask, use its own `pad`: it then
     knows how many frames are true.
     """
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            **exactly_one("multiple_of", "seconds"),
+            "dependentRequired": {"slices": ["seconds"]},
+        }
+    )
 
     multiple_of: int | None = Field(
         None, ge=1, le=3000, description="frames of 0.0 up to a multiple, as Qwen3-ASR does"

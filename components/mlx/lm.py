@@ -14,7 +14,12 @@ from composer.formats import Headers
 from composer.formats.quantization import Scheme
 from composer.generation.decoder import Prompt
 from composer.generation.generator import TextGenerator
-from composer.generation.options import GENERATED, GenerationOptions, validate_generation
+from composer.generation.options import (
+    GENERATED,
+    AdapterNames,
+    GenerationOptions,
+    validate_generation,
+)
 from composer.generation.text import Tokenizer, read_tokenizer
 
 from ..checkpoints import packing
@@ -158,7 +163,7 @@ class LanguageModel(Component, name="mlx.lm"):
         self,
         embeds: Any,
         *,
-        adapters: tuple[str, ...] = (),
+        adapters: AdapterNames = (),
         options: GenerationOptions,
     ) -> Generator[Token, None, dict[str, Any]]:
         """Continue embeddings until an end-of-text id, one of `stop`, or `max_tokens`.
@@ -170,13 +175,13 @@ class LanguageModel(Component, name="mlx.lm"):
         return self.writer.write(Prompt({EMBEDS: embeds}, adapters), options)
 
     @method(embeds="T D @embed", ids="i64 N", returns="f32 N V")
-    def replay(self, embeds: Any, ids: Any, *, adapters: tuple[str, ...] = ()) -> Any:
+    def replay(self, embeds: Any, ids: Any, *, adapters: AdapterNames = ()) -> Any:
         """Return the logits before each of the ids that follow, decoded step by step."""
         self.adapters.check(adapters)
         return self.writer.replay(Prompt({EMBEDS: embeds}, adapters), ids)
 
     @method(embeds="T D @embed", returns="f32 T V")
-    def logits(self, embeds: Any, *, adapters: tuple[str, ...] = ()) -> Any:
+    def logits(self, embeds: Any, *, adapters: AdapterNames = ()) -> Any:
         """Return the logits that follow every position, for tests and comparisons."""
         import mlx.core as mx
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 import re
 from typing import Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import ConfigDict, Field, model_validator
 
-from composer.core.component import ComponentConfig
+from composer.core.component import ComponentConfig, exactly_one
 
 
 class Pad(ComponentConfig):
@@ -16,6 +16,8 @@ class Pad(ComponentConfig):
     Frames that audio.log_mel has padded count as true ones here: pad in one place, and in this one
     if `rows` or `mask` shall know the padding.
     """
+
+    model_config = ConfigDict(json_schema_extra=exactly_one("multiple_of", "fixed"))
 
     multiple_of: int | None = Field(
         None, ge=1, le=1_000_000, description="frames up to a multiple of this"
@@ -39,6 +41,8 @@ class Pad(ComponentConfig):
 
 class InputKnobs(ComponentConfig):
     """How one input's value becomes what the file takes."""
+
+    model_config = ConfigDict(json_schema_extra={"dependentRequired": {"fill": ["pad"]}})
 
     layout: Literal["M F", "F M", "F D"] | None = Field(
         None,

@@ -18,7 +18,7 @@ from composer.generation.reasoning import Marks, without_reasoning
 
 from ..checkpoints.file_stamps import StampedFacts, require_unchanged, stamps
 from .guarded_tokenizer import GuardedTokenizer
-from .template import Slot, Template, parse_template, slots
+from .template import PATTERN_WITH_SLOT, Slot, Template, parse_template, slots
 from .template_encoder import (
     TemplateEncoder,
     check_fragments,
@@ -57,8 +57,14 @@ class Chat(Component, name="text.chat"):
     class Config(ComponentConfig):
         """The two templates, and the marks of reasoning."""
 
-        first: str = Field(description="the first turn, with {name} where an input goes")
-        next: str = Field(description="every other turn, from the token that ends an answer")
+        first: str = Field(
+            description="the first turn, with {name} where an input goes",
+            json_schema_extra={"pattern": PATTERN_WITH_SLOT},
+        )
+        next: str = Field(
+            description="every other turn, from the token that ends an answer",
+            json_schema_extra={"pattern": PATTERN_WITH_SLOT},
+        )
         optional: dict[str, str] = Field(
             default_factory=dict,
             description="named fragments of either, left out unless their slots are filled",
@@ -67,6 +73,7 @@ class Chat(Component, name="text.chat"):
             None,
             description="two tokens, such as <|channel> and <channel|>: an answer's text from "
             "one to the other is left out of the history",
+            json_schema_extra={"minItems": 2, "maxItems": 2},
         )
 
         @field_validator("first", "next")

@@ -16,7 +16,7 @@ from composer.formats import tokenizer_bytes, tokenizer_file
 
 from ..checkpoints.file_stamps import StampedFacts, require_unchanged, stamps
 from .guarded_tokenizer import GuardedTokenizer
-from .template import Part, Slot, Template
+from .template import PATTERN, Part, Slot, Template
 from .template_encoder import (
     TemplateEncoder,
     check_fragments,
@@ -52,7 +52,10 @@ class Prompt(Component, name="text.prompt"):
     class Config(ComponentConfig):
         """The template, and the token of soft rows."""
 
-        template: str = Field(description="the prompt, with {name} where an input goes")
+        template: str = Field(
+            description="the prompt, with {name} where an input goes",
+            json_schema_extra={"pattern": PATTERN},
+        )
         slot: str | None = Field(
             None, description="token that stands for a soft row, such as <|audio_pad|>; else id 0"
         )

@@ -6,6 +6,9 @@ import re
 from collections.abc import Mapping, Set
 from dataclasses import dataclass
 
+_TEXT, _SLOT = r"([^{}]|\{\{|\}\})", r"\{[A-Za-z_][A-Za-z0-9_]*\}"
+PATTERN = f"^({_TEXT}|{_SLOT})+$"  # a template, as JSON Schema can say it
+PATTERN_WITH_SLOT = f"^{_TEXT}*{_SLOT}({_TEXT}|{_SLOT})*$"
 _MARK = re.compile(r"\{\{|\}\}|\{([A-Za-z_][A-Za-z0-9_]*)\}|[{}]")
 
 

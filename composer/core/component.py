@@ -23,6 +23,15 @@ class ComponentConfig(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False, strict=True)
 
 
+def exactly_one(*keys: str) -> dict[str, Any]:
+    """Return JSON Schema's form of a rule that a model checks by itself: one of these is given."""
+    return {
+        "oneOf": [
+            {"required": [key], "properties": {key: {"not": {"type": "null"}}}} for key in keys
+        ]
+    }
+
+
 @dataclass(frozen=True)
 class Bound:
     """A dim's value and where it was read."""

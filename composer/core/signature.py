@@ -38,16 +38,17 @@ class Derived:
 class Signature:
     """The ports of one method: inputs by name (alternatives), options, and outputs by name.
 
-    `lengths` are the symbols of outputs that follow from those of inputs.
-
-    One that `converts` takes rows of one of the component's spaces to another of them; the checker
-    puts it on any wire that needs it.
+    `lengths` are the symbols of outputs that follow from those of inputs. `option_rules` are rules
+    between options, as JSON Schema, for editors: the attribute `json_schema_rules` of a dataclass
+    of options. One that `converts` takes rows of one of the component's spaces to another of them;
+    the checker puts it on any wire that needs it.
     """
 
     inputs: Mapping[str, Ports]
     returns: Mapping[str, Port]
     optional: frozenset[str] = frozenset()
     options: Mapping[str, Option] = field(default_factory=dict)
+    option_rules: tuple[Mapping[str, Any], ...] = ()
     streams: bool = False
     converts: bool = False
     lengths: Mapping[str, Derived] = field(default_factory=dict)
@@ -108,6 +109,11 @@ def signature_of(
         returns={name: parse_port(text) for name, text in outputs.items()},
         optional=frozenset(p.name for p in parameters if p.default is None and p.name in inputs),
         options=own | options,
+        option_rules=tuple(
+            group.json_schema_rules
+            for group in groups.values()
+            if hasattr(group, "json_schema_rules")
+        ),
         streams=streams,
         converts=converts,
     )

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from functools import cached_property
-from typing import Annotated, Any
+from typing import Annotated, Any, ClassVar
 
 from pydantic import Field
 
@@ -16,11 +16,26 @@ from composer.generation.stop import LONGEST, MOST
 
 GENERATED = {"text": "text", "ids": "i64 N", "finish_reason": "text", "logprobs": "f32 _"}
 TokenOrId = int | str
+AdapterNames = Annotated[
+    tuple[str, ...],
+    Field(
+        json_schema_extra={"uniqueItems": True},
+        description="Adapters of the component that are on, by name.",
+    ),
+]
+SIZE = {"minLength": 1, "maxLength": LONGEST}
+_SAMPLES = {
+    "properties": {"temperature": {"exclusiveMinimum": 0}},
+    "required": ["temperature"],
+}
+_GREEDY = {"properties": {"top_p": {"const": 1}, "top_k": {"const": 0}, "min_p": {"const": 0}}}
 
 
 @dataclass(frozen=True)
 class GenerationOptions:
     """How a decoder continues a prompt; raise ComposerError if options contradict each other."""
+
+    json_schema_rules: ClassVar[Mapping[str, Any]] = {"anyOf": [_SAMPLES, _GREEDY]}
 
     max_tokens: Annotated[
         int, Field(ge=1, le=1_000_000, description="The most tokens to generate.")
@@ -50,7 +65,7 @@ class GenerationOptions:
         ),
     ] = ()
     stop_text: Annotated[
-        tuple[str, ...],
+        tuple[Annotated[str, Field(json_schema_extra=SIZE)], ...],
         Field(max_length=MOST, description="Texts that end the answer before where they stand."),
     ] = ()
     reasoning: Annotated[

@@ -5,52 +5,54 @@ from __future__ import annotations
 import json
 from typing import Any
 
+from composer.core import registry
+from composer.manifest import schema_kinds, schema_nodes, schema_patch, schema_rules
 from composer.manifest.format import VERSION, BundleModel
+from composer.manifest.schema_simplify import simplify
 
 DIALECT = "https://json-schema.org/draft/2020-12/schema"
 ID = f"urn:composer:bundle:{VERSION}"
-SHORTHAND = ("inputs", "graph", "outputs")
+OURS = "composer."
 
 
-def bundle_schema() -> dict[str, Any]:
-    """Return the JSON Schema of a bundle's manifest."""
-    schema = _simplify(BundleModel.model_json_schema())
-    conflicting = [{"required": [key]} for key in SHORTHAND]
+def bundle_schema(shipped: bool = False) -> dict[str, Any]:
+    """Return the JSON Schema of a bundle's manifest with the kinds and operators installed here.
+
+    `shipped` leaves out those of other packages.
+    """
+    kinds = {}
+    for name in registry.names():
+        try:
+            kind = registry.component(name)
+        except Exception:  # another package is broken, whichever way: `use` says so when checked
+            continue
+        if not shipped or kind.__module__.startswith(OURS):
+            kinds[name] = kind
+    operators = {}
+    for name in registry.operators():
+        try:
+            operator = registry.operator(name)
+        except Exception:  # as above
+            continue
+        if not shipped or operator.function.__module__.startswith(OURS):
+            operators[name] = operator
+    schema = simplify(BundleModel.model_json_schema())
+    schema_kinds.add(schema, kinds)
+    schema_nodes.add(schema, kinds, operators)
+    schema_rules.add(schema, operators)
+    schema_patch.add(schema)
     return {
         "$schema": DIALECT,
         "$id": ID,
-        **schema,
         "title": f"Composer bundle, format {VERSION}",
-        "if": {"required": ["tasks"]},
-        "then": {"not": {"anyOf": conflicting}},
-        "else": {"required": ["graph", "outputs"]},
+        **schema,
     }
 
 
-def schema_text() -> str:
+def schema_text(shipped: bool = False) -> str:
     """Return the schema as the text of its file."""
-    return json.dumps(bundle_schema(), indent=2, ensure_ascii=False) + "\n"
-
-
-def _simplify(node: Any) -> Any:
-    """Drop null options, titles that repeat a key, and open name patterns."""
-    if isinstance(node, list):
-        return [_simplify(item) for item in node]
-    if not isinstance(node, dict):
-        return node
-    node = {key: _simplify(value) for key, value in node.items()}
-    options = [o for o in node.get("anyOf", []) if o != {"type": "null"}]
-    if "anyOf" in node and len(options) == 1:
-        del node["anyOf"]
-        node = {**options[0], **node}
-    if "patternProperties" in node:
-        node["additionalProperties"] = False
-    if isinstance(node.get("title"), str):
-        del node["title"]
-    if node.get("default", 0) in (None, "", [], {}):
-        del node["default"]
-    return node
+    return json.dumps(bundle_schema(shipped), indent=1, ensure_ascii=False) + "\n"
 
 
 if __name__ == "__main__":
-    print(schema_text(), end="")
+    print(schema_text(shipped=True), end="")

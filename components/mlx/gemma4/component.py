@@ -10,7 +10,12 @@ from composer.core.errors import ComposerError, Problem
 from composer.formats import Headers
 from composer.generation.decoder import Prompt
 from composer.generation.generator import TextGenerator
-from composer.generation.options import GENERATED, GenerationOptions, validate_generation
+from composer.generation.options import (
+    GENERATED,
+    AdapterNames,
+    GenerationOptions,
+    validate_generation,
+)
 from composer.generation.text import Tokenizer, read_tokenizer
 
 from ...checkpoints.file_stamps import require_unchanged
@@ -154,7 +159,7 @@ class Gemma4(Component, name="mlx.gemma4"):
         embeds: Any,
         per_layer: Any = NOT_GIVEN,
         *,
-        adapters: tuple[str, ...] = (),
+        adapters: AdapterNames = (),
         options: GenerationOptions,
     ) -> Generator[Token, None, dict[str, Any]]:
         """Continue embeddings until an end-of-text id, one of `stop`, or `max_tokens`.
@@ -168,14 +173,14 @@ class Gemma4(Component, name="mlx.gemma4"):
 
     @method(embeds="T D @embed", ids="i64 N", per_layer="T L P @per_layer", returns="f32 N V")
     def replay(
-        self, embeds: Any, ids: Any, per_layer: Any = NOT_GIVEN, *, adapters: tuple[str, ...] = ()
+        self, embeds: Any, ids: Any, per_layer: Any = NOT_GIVEN, *, adapters: AdapterNames = ()
     ) -> Any:
         """Return the logits before each of the ids that follow, decoded step by step."""
         return self.writer.replay(self.prompt(embeds, per_layer, adapters), ids)
 
     @method(embeds="T D @embed", per_layer="T L P @per_layer", returns="f32 T V")
     def logits(
-        self, embeds: Any, per_layer: Any = NOT_GIVEN, *, adapters: tuple[str, ...] = ()
+        self, embeds: Any, per_layer: Any = NOT_GIVEN, *, adapters: AdapterNames = ()
     ) -> Any:
         """Return the logits that follow every position, for tests and comparisons."""
         import mlx.core as mx

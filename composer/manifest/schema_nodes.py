@@ -1,0 +1,140 @@
+"""Say in JSON Schema what a node may run, and what may be wired to it.
+
+A schema cannot look up a component's kind by its name, so that a method takes here what any kind
+with a method of this name takes.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from pydantic import TypeAdapter
+
+from composer.core.component import Component
+from composer.core.operators import Operator
+from composer.core.signature import CALL, Option, Signature
+from composer.manifest.fields import REFERENCE
+from composer.manifest.schema_simplify import simplify, when
+
+Kinds = Mapping[str, type[Component]]
+WIRE = {"$ref": "#/$defs/Wire"}
+TEXT = {"$ref": "#/$defs/TextOrWire"}
+LITERAL_TEXT = r"^(?!\$)|^\$\$"
+DEFINITIONS = {
+    "Wire": {
+        "description": "A value of the graph: $node, $node.output or $input.",
+        "type": "string",
+        "pattern": REFERENCE,
+    },
+    "TextOrWire": {
+        "description": "A text, or a value of the graph: $node, $node.output or $input.",
+        "type": "string",
+        "pattern": f"{LITERAL_TEXT}|{REFERENCE}",
+    },
+}
+
+
+def add(schema: dict[str, Any], kinds: Kinds, operators: Mapping[str, Operator]) -> None:
+    """Let `run` choose what `with` takes."""
+    model = schema["$defs"]["NodeModel"]
+    schema["$defs"] |= DEFINITIONS
+    methods = _methods(kinds)
+    calls = methods.pop(CALL, [])
+    named = "|".join(sorted(methods))
+    run = model["properties"]["run"]
+    operator_names = sorted(operators)
+    model["properties"]["run"] = {
+        "description": run["description"],
+        "type": "string",
+        "maxLength": run["maxLength"],
+        "pattern": rf"^(?!({'|'.join(operator_names)})\.)[a-z][a-z0-9_]*(\.({named}))?$",
+        "examples": [*operator_names, *(f"decoder.{name}" for name in methods)],
+    }
+    conditions = [
+        when("run", {"const": name}, _call([operator.signature]))
+        for name, operator in operators.items()
+    ]
+    conditions += [
+        when("run", {"pattern": rf"\.{name}$"}, _call(found)) for name, found in methods.items()
+    ]
+    plain = {"pattern": r"^[^.]*$", "not": {"enum": operator_names}}
+    conditions.append(when("run", plain, _open_call(calls)))
+    model["allOf"] = conditions
+
+
+def _methods(kinds: Kinds) -> dict[str, list[Signature]]:
+    """Return the methods of all kinds by name."""
+    found: dict[str, list[Signature]] = {}
+    for kind in kinds.values():
+        for name, signature in kind.methods.items():
+            if signature not in found.setdefault(name, []):
+                found[name].append(signature)
+    return dict(sorted(found.items()))
+
+
+def _call(signatures: list[Signature]) -> dict[str, Any]:
+    """Return what a node with one of these signatures is."""
+    needed = set.intersection(*map(_needed, signatures))
+    with_: dict[str, Any] = {"properties": _values(signatures), "additionalProperties": False}
+    if needed:
+        with_["required"] = sorted(needed)
+    rules = _different(dict(rule) for each in signatures for rule in each.option_rules)
+    if rules:
+        with_["allOf"] = rules
+    whole: dict[str, Any] = {"properties": {"with": with_}}
+    return {**whole, "required": ["with"]} if needed else whole
+
+
+def _open_call(signatures: list[Signature]) -> dict[str, Any]:
+    """Return what a node is that runs a component: its inputs may come from its files."""
+    names = {name for signature in signatures for name in signature.options}
+    values = {name: schema for name, schema in _values(signatures).items() if name in names}
+    for name, schema in values.items():
+        values[name] = {"anyOf": [TEXT, schema]}
+    return {"properties": {"with": {"properties": values, "additionalProperties": TEXT}}}
+
+
+def _needed(signature: Signature) -> set[str]:
+    options = {
+        name
+        for name, option in signature.options.items()
+        if option.default is inspect.Parameter.empty
+    }
+    return (signature.inputs.keys() - signature.optional) | options
+
+
+def _values(signatures: Iterable[Signature]) -> dict[str, Any]:
+    """Return what each input and option takes, by name."""
+    found: dict[str, list[dict[str, Any]]] = {}
+    for signature in signatures:
+        for name, ports in signature.inputs.items():
+            takes = TEXT if any(port.kind == "text" for port in ports) else WIRE
+            found.setdefault(name, []).append(takes)
+        for name, option in signature.options.items():
+            found.setdefault(name, []).append(_option(option))
+    return {name: _any_of(schemas) for name, schemas in found.items()}
+
+
+def _any_of(schemas: list[dict[str, Any]]) -> dict[str, Any]:
+    different = _different(schemas)
+    return different[0] if len(different) == 1 else {"anyOf": different}
+
+
+def _different(schemas: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
+    found: list[dict[str, Any]] = []
+    for schema in schemas:
+        if schema not in found:
+            found.append(schema)
+    return found
+
+
+def _option(option: Option) -> dict[str, Any]:
+    """Return the schema of an option's literal; a text that begins with $ is a wire."""
+    schema: dict[str, Any] = simplify(TypeAdapter(option.annotation).json_schema(), nulls=True)
+    if schema.get("type") == "string" and "enum" not in schema:
+        schema["not"] = {"pattern": r"^\$"}
+    if option.default not in (inspect.Parameter.empty, None, (), ""):
+        schema["default"] = option.default
+    return schema
