@@ -27,7 +27,8 @@ CANNOT_SAY = {
         r"W201 .* (has no method|needs a method)",
     ],
     "inputs of a node's kind, which its component's name alone does not tell": [
-        rf"W203 {PLAIN} has no input", rf"W204 {PLAIN} needs input", rf"W205 {PLAIN}\.\w+ needs a .* not '",
+        rf"W203 {PLAIN} has no input", rf"W204 {PLAIN} needs input",
+        rf"W205 {PLAIN}\.\w+ needs a .* not '",
         r"W20[34] \w+\.\w+ (has no input|needs input) 'per_layer'",
     ],
     "types and spaces that flow through wires": [
