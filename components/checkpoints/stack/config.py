@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Self
 
-from pydantic import Field, model_validator
+from pydantic import ConfigDict, Field, model_validator
 
 from composer.core.component import ComponentConfig
 
@@ -13,6 +13,15 @@ from .layers import NORMS, PARTS, Entry, Layer, kind_of, knobs_of
 
 class StackConfig(ComponentConfig):
     """What the tensors do not say: the kinds of the layers, in order."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "dependentSchemas": {
+                f"{norm}_eps": {"properties": {"layers": {"contains": {"const": norm}}}}
+                for norm in NORMS
+            }
+        }
+    )
 
     layers: list[Entry] = Field(
         min_length=1,
