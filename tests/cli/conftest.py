@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from composer.cli import main
+from tests.fakes import write as write_bundle
 
 
 @pytest.fixture
@@ -31,6 +32,12 @@ def piped(cli, monkeypatch):
         return cli("chat", bundle, *arguments)
 
     return call
+
+
+@pytest.fixture
+def bundle(tmp_path):
+    """Write the bundle of the fakes."""
+    return write_bundle(tmp_path)
 
 
 @pytest.fixture

@@ -1,3 +1,5 @@
+"""`composer transcribe`: clips, languages, settings and progress."""
+
 import io
 import json
 import os
@@ -11,16 +13,11 @@ import numpy as np
 import pytest
 import soundfile
 
-from composer.core.output import sole_writer
 from tests.fakes import BUNDLE, write
 
-ROOT = Path(__file__).parents[2]
 pytestmark = pytest.mark.usefixtures("fakes")
 
-
-@pytest.fixture
-def bundle(tmp_path):
-    return write(tmp_path)
+ROOT = Path(__file__).parents[2]
 
 
 def test_line_n_is_clip_n(cli, bundle, clip, tmp_path):
@@ -69,113 +66,6 @@ def test_no_output_takes_the_place_of_a_field(cli, tmp_path, clip):
     assert isinstance(found["seconds"], float)
 
 
-def test_json_is_one_array(cli, bundle, clip):
-    code, out, err = cli("transcribe", bundle, clip("a.wav"), clip("b.wav"), "-f", "json")
-    assert (code, err) == (0, "")
-    assert [entry["text"] for entry in json.loads(out)] == ["7.", "7."]
-
-
-@pytest.mark.parametrize(
-    ("format", "files"),
-    [
-        ("txt", {"a.txt", "b.txt"}),
-        ("json", {"a.json", "b.json", "none.json"}),
-        ("jsonl", {"transcripts.jsonl"}),
-    ],
-)
-def test_files(cli, bundle, clip, tmp_path, format, files):
-    folder = tmp_path / "new" / "out"
-    clips = [clip("a.wav"), tmp_path / "none.wav", clip("x/b.flac.wav").rename(tmp_path / "b.wav")]
-    code, out, _ = cli("transcribe", bundle, *clips, "-f", format, "-o", folder)
-    assert (code, out) == (5, "")
-    assert {path.name for path in folder.iterdir()} == files
-    if format == "txt":
-        assert (folder / "a.txt").read_text() == "7.\n"
-    if format == "json":
-        assert json.loads((folder / "a.json").read_text())["text"] == "7."
-        assert json.loads((folder / "none.json").read_text())["error"][0]["code"] == "S480"
-    if format == "jsonl":
-        lines = (folder / "transcripts.jsonl").read_text().splitlines()
-        assert [json.loads(line)["audio"] for line in lines] == [str(each) for each in clips]
-
-
-@pytest.fixture
-def interrupted(monkeypatch):
-    """Interrupt a command after two clips; `after` is called after each."""
-
-    class Seen:
-        after = staticmethod(lambda: None)
-
-    def map_(self, items, in_flight, **given):
-        for item in (item for item, _ in zip(items, range(2), strict=False)):
-            yield self.run(**given, **item)
-            Seen.after()
-        raise KeyboardInterrupt
-
-    monkeypatch.setattr("composer.runtime.bundle.Bundle.map", map_)
-    return Seen
-
-
-def test_lines_are_written_as_clips_end(cli, bundle, clip, tmp_path, interrupted):
-    target = tmp_path / "out" / "transcripts.jsonl"
-    seen = []
-    interrupted.after = lambda: seen.append(len(target.read_text().splitlines()))
-    clips = [clip(f"{n}.wav") for n in range(3)]
-    code, out, _ = cli("transcribe", bundle, *clips, "-f", "jsonl", "-o", tmp_path / "out")
-    assert (code, out, seen) == (130, "", [1, 2])
-    lines = target.read_text().splitlines()
-    assert [json.loads(line)["audio"] for line in lines] == [str(each) for each in clips[:2]]
-
-
-def test_an_interrupt_leaves_a_whole_array(cli, bundle, clip, interrupted):
-    clips = [clip(f"{n}.wav") for n in range(3)]
-    code, out, _ = cli("transcribe", bundle, *clips, "-f", "json")
-    assert code == 130
-    assert [entry["audio"] for entry in json.loads(out)] == [str(each) for each in clips[:2]]
-
-
-def test_a_run_replaces_the_lines_of_the_last_once_it_has_loaded(cli, bundle, clip, tmp_path):
-    call = ["transcribe", bundle, clip(), "-f", "jsonl", "-o", tmp_path / "out"]
-    for more in ([], ["--force"]):
-        assert cli(*call, *more)[0] == 0
-        assert len((tmp_path / "out" / "transcripts.jsonl").read_text().splitlines()) == 1
-    profile = tmp_path / "small.yaml"
-    profile.write_text("memory_gb: 0.0000001\n")
-    assert cli(*call, "--force", "--profile", profile)[0] == 5
-    assert len((tmp_path / "out" / "transcripts.jsonl").read_text().splitlines()) == 1
-
-
-def test_lines_that_cannot_be_written_are_refused_before_anything_is_loaded(
-    cli, bundle, clip, tmp_path, monkeypatch
-):
-    monkeypatch.setattr("composer.runtime.bundle.Bundle.load", None)
-    target = tmp_path / "out" / "transcripts.jsonl"
-    target.mkdir(parents=True)
-    code, out, err = cli("transcribe", bundle, clip(), "-f", "jsonl", "-o", tmp_path / "out")
-    assert (code, out) == (5, "")
-    assert err == f"{target}: R507 cannot write: Is a directory\n"
-
-
-@pytest.mark.skipif(not Path("/dev/full").exists(), reason="this system has no /dev/full")
-def test_a_full_disk_is_told(cli, bundle, clip, tmp_path):
-    target = tmp_path / "out" / "transcripts.jsonl"
-    target.parent.mkdir()
-    target.symlink_to("/dev/full")
-    code, out, err = cli("transcribe", bundle, clip(), "-f", "jsonl", "-o", tmp_path / "out")
-    assert (code, out) == (5, "")
-    assert err == f"{target}: R507 cannot write: No space left on device\n"
-
-
-@pytest.mark.parametrize("other", ["x/clip.wav", "CLIP.flac"])
-def test_two_clips_never_share_a_file(cli, bundle, clip, tmp_path, other):
-    clips = [clip(), clip(other)]
-    code, out, err = cli("transcribe", bundle, *clips, "-o", tmp_path / "out")
-    assert (code, out) == (2, "")
-    assert "would both be written to" in " ".join(err.split())
-    assert not (tmp_path / "out").exists()
-    assert cli("transcribe", bundle, *clips, "-f", "jsonl", "-o", tmp_path / "out")[0] == 0
-
-
 def test_a_folder_is_the_clips_in_it(cli, bundle, clip, tmp_path):
     first, second = clip("talks/a.wav"), clip("talks/deep/b.wav", frames=4)
     (tmp_path / "talks" / "notes.txt").write_text("no clip")
@@ -194,59 +84,6 @@ def test_a_clip_on_stdin(cli, bundle, clip, monkeypatch):
     assert code == 0
     assert json.loads(out)["audio"] == "-"
     assert json.loads(out)["text"] == "7."
-
-
-@pytest.mark.parametrize("format", ["txt", "json", "jsonl"])
-def test_nothing_that_is_there_is_replaced_without_force(
-    cli, bundle, clip, tmp_path, monkeypatch, format
-):
-    """References made by hand lie beside clips under the same names."""
-    path = clip("out/clip.wav")
-    mine = tmp_path / "out" / ("transcripts.jsonl" if format == "jsonl" else f"clip.{format}")
-    mine.write_text("by hand")
-    call = ["transcribe", bundle, path, "-f", format, "-o", tmp_path / "out"]
-    with monkeypatch.context() as unloaded:
-        unloaded.setattr("composer.runtime.bundle.Bundle.load", None)
-        code, out, err = cli(*call)
-    assert (code, out, mine.read_text()) == (5, "", "by hand")
-    assert err.splitlines() == [
-        f"{mine}: R507 there is a file already",
-        "    hint: choose another name, or replace it by --force (force=True in Python)",
-    ]
-    assert cli(*call, "--force")[0] == 0
-    assert "7." in mine.read_text()
-
-
-@pytest.mark.parametrize("format", ["txt", "jsonl"])
-def test_resume_runs_only_what_is_not_there(cli, bundle, clip, tmp_path, format):
-    first, broken, last = clip("a.wav"), tmp_path / "b.wav", clip("c.wav", frames=4)
-    call = ["transcribe", bundle, "-f", format, "-o", tmp_path / "out"]
-    assert cli(*call, first, broken)[0] == 5
-    clip("b.wav", frames=6)
-    first.unlink()  # it is not run again, or it would fail
-    assert cli(*call, first, broken, last, "--resume")[0] == 0
-    if format == "jsonl":
-        lines = (tmp_path / "out" / "transcripts.jsonl").read_text().splitlines()
-        assert [json.loads(line)["text"] for line in lines] == ["7.", "6.", "5."]
-    else:
-        texts = [(tmp_path / "out" / f"{n}.txt").read_text() for n in "abc"]
-        assert texts == ["7.\n", "6.\n", "5.\n"]
-
-
-def test_resume_takes_no_other_file_for_its_own(cli, bundle, clip, tmp_path):
-    (tmp_path / "transcripts.jsonl").write_text("notes\n")
-    code, _, err = cli("transcribe", bundle, clip(), "-f", "jsonl", "-o", tmp_path, "--resume")
-    assert code == 5
-    assert "R507 these are no transcripts" in err
-    assert (tmp_path / "transcripts.jsonl").read_text() == "notes\n"
-
-
-def test_one_writer_holds_a_folder(cli, bundle, clip, tmp_path):
-    with sole_writer(tmp_path / "out"):
-        code, out, err = cli("transcribe", bundle, clip(), "-o", tmp_path / "out")
-    assert (code, out) == (5, "")
-    assert f"{tmp_path}/out: R507 another process is writing here" in err
-    assert cli("transcribe", bundle, clip(), "-o", tmp_path / "out")[0] == 0
 
 
 def test_a_language_is_called_by_its_code_too(cli, tmp_path, clip):
@@ -268,47 +105,6 @@ def test_a_language_that_no_bundle_has_is_refused_before_loading(cli, bundle, cl
     code, _, err = cli("transcribe", "mega-asr-mini", clip(), "-l", "xx")
     assert code == 5
     assert "R527 'xx' is not a language of this model" in err
-
-
-def test_json_is_valid_in_every_locale(tmp_path):
-    """What the terminal's encoding lacks is written as JSON writes it."""
-    program = (
-        "import sys\n"
-        "from composer.cli.app import main\n"
-        "from composer.cli.printing import say\n"
-        "from composer.core.output import as_json\n"
-        "sys.argv = ['composer', '--version']\n"
-        "main(['--version'])\n"
-        "say(as_json(['\u00e9', '\u4f60', '\U0001f3a7'], None))\n"
-    )
-    environment = {**os.environ, "PYTHONIOENCODING": "ascii", "LC_ALL": "C"}
-    done = subprocess.run(
-        [sys.executable, "-c", program], env=environment, capture_output=True, check=True
-    )
-    line = done.stdout.decode("ascii").splitlines()[-1]
-    assert json.loads(line) == ["\u00e9", "\u4f60", "\U0001f3a7"]
-
-
-def test_a_disk_that_fills_up_is_one_error(cli, bundle, clip, tmp_path):
-    """The limit of a file's size stands in for the disk's: no half of a line stays."""
-    import resource
-    import signal
-
-    clips = [clip(f"{n}.wav") for n in range(5)]
-    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    before = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (500, hard))
-    try:
-        code, _, err = cli("transcribe", bundle, *clips, "-f", "jsonl", "-o", tmp_path / "out")
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
-        signal.signal(signal.SIGXFSZ, before)
-    target = tmp_path / "out" / "transcripts.jsonl"
-    assert code == 5
-    assert err == f"{target}: R507 cannot write: File too large\n"
-    lines = target.read_text().splitlines()
-    assert 0 < len(lines) < 5
-    assert all(json.loads(line)["text"] == "7." for line in lines)
 
 
 def test_inputs_and_settings(cli, bundle, clip):
@@ -353,13 +149,6 @@ def test_a_task_without_audio(cli, tmp_path):
     code, _, err = cli("transcribe", path, "a.wav")
     assert code == 2
     assert "takes no audio; composer run gives every input" in " ".join(err.split())
-
-
-def test_an_output_folder_that_cannot_be(cli, bundle, clip, tmp_path):
-    (tmp_path / "file").write_text("")
-    code, _, err = cli("transcribe", bundle, clip(), "-o", tmp_path / "file" / "out")
-    assert code == 5
-    assert "R507 cannot write" in err
 
 
 def on_a_terminal(*arguments):

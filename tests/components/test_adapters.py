@@ -9,19 +9,6 @@ import numpy as np
 import pytest
 import torch
 import transformers
-from adapter_files import (
-    LAYERS,
-    MODULES,
-    ROWS,
-    SIZES,
-    as_peft,
-    at,
-    matrices,
-    mlx_lm_config,
-    peft_config,
-    write_adapter,
-    write_model,
-)
 from mlx.utils import tree_flatten
 from mlx_lm.tuner.utils import load_adapters
 
@@ -34,6 +21,19 @@ from composer.core.component import Adapter, ComponentConfig, Spec
 from composer.core.errors import ComposerError
 from composer.core.placement import Placement
 from composer.formats import Headers
+from tests.components.adapter_files import (
+    LAYERS,
+    MODULES,
+    ROWS,
+    SIZES,
+    as_peft,
+    at,
+    matrices,
+    mlx_lm_config,
+    peft_config,
+    write_adapter,
+    write_model,
+)
 
 IDS = np.random.default_rng(0).integers(1, ROWS - 1, 9)
 BITS = pytest.mark.parametrize("bits", [None, 4])

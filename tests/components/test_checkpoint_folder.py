@@ -16,7 +16,7 @@ from composer.core.errors import ComposerError
 from composer.core.location import Location
 from composer.core.placement import Placement
 from composer.formats import Headers
-from tests.components.test_mlx_lm import (
+from tests.components.mlx_lm.models import (
     IDS,
     dequantized,
     greedy,

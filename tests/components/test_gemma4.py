@@ -6,7 +6,15 @@ import mlx.core as mx
 import numpy as np
 import pytest
 import torch
-from gemma4_models import (
+from mlx.utils import tree_flatten
+
+from composer.core.errors import ComposerError
+from composer.generation.decoder import Prompt
+from composer.generation.engine import Engine, Request
+from composer.generation.sampler import Sampling
+from composer.generation.stop import Stop
+from composer.manifest.entries import Quantization
+from tests.components.gemma4_models import (
     KINDS,
     PAD,
     ROWS,
@@ -19,14 +27,6 @@ from gemma4_models import (
     save,
     torch_model,
 )
-from mlx.utils import tree_flatten
-
-from composer.core.errors import ComposerError
-from composer.generation.decoder import Prompt
-from composer.generation.engine import Engine, Request
-from composer.generation.sampler import Sampling
-from composer.generation.stop import Stop
-from composer.manifest.entries import Quantization
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 IDS = np.random.default_rng(0).integers(3, ROWS, 30)

@@ -6,8 +6,6 @@ import mlx.core as mx
 import numpy as np
 import pytest
 import torch
-from adapter_files import at, write_adapter
-from gemma4_models import ROWS, WIDTH, save, spec, torch_model
 from mlx.utils import tree_unflatten
 from mlx_lm.models import gemma4_text
 from mlx_lm.tuner.lora import LoRALinear
@@ -18,6 +16,8 @@ from composer.core.component import Adapter
 from composer.core.placement import Placement
 from composer.formats import Headers
 from composer.manifest.entries import Quantization
+from tests.components.adapter_files import at, write_adapter
+from tests.components.gemma4_models import ROWS, WIDTH, save, spec, torch_model
 
 TARGETS = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
 LAYERS, BORROWING, RANK, SCALE = 6, (3, 4, 5), 4, 20.0

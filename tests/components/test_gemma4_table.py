@@ -7,7 +7,14 @@ import mlx.core as mx
 import numpy as np
 import pytest
 import torch
-from gemma4_models import (
+from mlx.utils import tree_flatten
+
+from composer.components.mlx.gemma4 import component
+from composer.components.mlx.gemma4.table import PerLayerTable
+from composer.core.errors import ComposerError
+from composer.core.placement import Placement
+from composer.runtime.profile import read_profile
+from tests.components.gemma4_models import (
     FULL,
     PAD,
     ROWS,
@@ -20,13 +27,6 @@ from gemma4_models import (
     save,
     torch_model,
 )
-from mlx.utils import tree_flatten
-
-from composer.components.mlx.gemma4 import component
-from composer.components.mlx.gemma4.table import PerLayerTable
-from composer.core.errors import ComposerError
-from composer.core.placement import Placement
-from composer.runtime.profile import read_profile
 
 IDS = np.array([5, PAD, 17, 5, ROWS - 1, 44, 1, 80])
 

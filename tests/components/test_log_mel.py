@@ -10,53 +10,27 @@ from composer.components.audio import log_mel, mel_filters
 from composer.components.audio.log_mel import LogMel
 from composer.core.component import Bound, Spec
 from composer.core.errors import ComposerError
-from composer.core.placement import Placement
 from composer.core.ports import Port
 from composer.formats.audio.waveform import Audio
+from tests.components.signals import (
+    MERALION,
+    NUMPY,
+    RATE,
+    TORCH,
+    WHISPER,
+    _exact_transform,
+    features,
+    made,
+    matches,
+    tone,
+    voice,
+    whisper,
+)
 
-transformers = pytest.importorskip("transformers")
-
-RATE = 16_000
-NUMPY = TORCH = 1e-6
+__all__ = ["_exact_transform", "whisper"]
 
 QWEN = {"mels": 128, "pad": {"multiple_of": 100}, "min_samples": 8000}
-WHISPER = {"mels": 80, "pad": {"seconds": 30}, "frames": "ceil"}
-MERALION = {"mels": 128, "pad": {"seconds": 30}, "frames": "ceil", "normalize": True}
 LENGTHS = (400, 7999, 8000, 30_000, 48_123)
-
-
-def made(**config):
-    spec = Spec("features", LogMel.Config.model_validate(config))
-    return LogMel.load(spec, LogMel.facts(spec, None), Placement())
-
-
-def voice(frames, seed=0):
-    """Something like speech: harmonics of a gliding pitch in bursts, over a little noise."""
-    rng = np.random.default_rng(seed)
-    time = np.arange(frames) / RATE
-    phase = 2 * np.pi * np.cumsum(120 + 40 * np.sin(2 * np.pi * 0.7 * time)) / RATE
-    tones = sum(np.sin(k * phase) / k for k in range(1, 20))
-    return (0.1 * tones * (np.sin(2 * np.pi * 2 * time) > -0.3)).astype(np.float32) + rng.normal(
-        0, 0.002, frames
-    ).astype(np.float32)
-
-
-def tone(frames):
-    return np.sin(np.arange(frames) * 0.123).astype(np.float32)
-
-
-def features(component, samples):
-    given = component(audio=Audio(samples, RATE, "clip"))
-    assert set(given) == {"out", "mask"}
-    mel, mask = given["out"], given["mask"]
-    assert mel.dtype == np.float32
-    assert mel.shape == (component.config.mels, len(mask))
-    assert mask.dtype == np.bool_
-    return mel, mask
-
-
-def matches(found, expected, tolerance):
-    return found.shape == expected.shape and bool(np.abs(found - expected).max() <= tolerance)
 
 
 def definition(samples, mels=128, *, frames=None, log=np.log10, filters=None, keep_last=False):
@@ -71,20 +45,6 @@ def definition(samples, mels=128, *, frames=None, log=np.log10, filters=None, ke
     return (np.maximum(mel, mel.max() - 8) + 4) / 4
 
 
-@pytest.fixture(autouse=True)
-def _exact_transform(monkeypatch):
-    """Let transformers' extractors transform in float64: float32 is up to 7e-5 off."""
-    import torch
-
-    in_float32 = torch.stft
-
-    def stft(waveform, *sizes, window, **how):
-        window = torch.hann_window(len(window), dtype=torch.float64)
-        return in_float32(waveform.double(), *sizes, window=window, **how).cfloat()
-
-    monkeypatch.setattr(torch, "stft", stft)
-
-
 @pytest.fixture(scope="module")
 def qwen():
     from transformers.models.qwen3_asr.feature_extraction_qwen3_asr import (
@@ -92,11 +52,6 @@ def qwen():
     )
 
     return Qwen3ASRFeatureExtractor()
-
-
-@pytest.fixture(scope="module")
-def whisper():
-    return {mels: transformers.WhisperFeatureExtractor(feature_size=mels) for mels in (80, 128)}
 
 
 @pytest.mark.parametrize("signal", [voice, tone])
@@ -231,83 +186,6 @@ def test_a_clip_longer_than_the_window_is_refused_not_cut():
 def test_another_rate_than_the_ports_is_a_mistake_of_the_caller():
     with pytest.raises(ValueError, match="the audio has 8000 Hz, not the port's 16000"):
         made(mels=80)(audio=Audio(voice(8000), 8000, "clip"))
-
-
-def sliced(extractor, samples, seconds, **given):
-    """The reference of slices: the extractor, called for each of them."""
-    size = seconds * RATE
-    parts = [
-        extractor(
-            samples[at : at + size],
-            sampling_rate=RATE,
-            padding="max_length",
-            max_length=size,
-            return_attention_mask=True,
-            return_tensors="np",
-            **given,
-        )
-        for at in range(0, len(samples), size)
-    ]
-    mel = np.concatenate([part["input_features"][0] for part in parts], axis=1)
-    return mel, np.concatenate([part["attention_mask"][0] for part in parts]).astype(bool)
-
-
-@pytest.mark.parametrize("normalize", [True, False], ids=["normalized", "plain"])
-@pytest.mark.parametrize("frames", [20_000, 48_000, 48_001, 70_123, 144_000])
-def test_slices_are_clips_of_their_own(whisper, frames, normalize):
-    """A louder end makes the slices differ: each has its own mean, variance and clamp."""
-    samples = voice(frames) * np.linspace(0.01, 1, frames, dtype=np.float32)
-    rules = {**MERALION, "normalize": normalize, "pad": {"seconds": 3, "slices": 3}}
-    mel, mask = features(made(**rules), samples)
-    expected, marks = sliced(whisper[128], samples, 3, do_normalize=normalize)
-    assert mel.shape == (128, 300 * -(-frames // 48_000))
-    assert matches(mel, expected, TORCH)
-    assert np.array_equal(mask, marks)
-    if frames > 48_001:
-        alone, _ = features(made(**rules), samples[48_000:])
-        assert np.array_equal(mel[:, 300:], alone)
-
-
-def test_what_is_nearly_sliced_does_not_pass(whisper):
-    samples = voice(70_123) * np.linspace(0.01, 1, 70_123, dtype=np.float32)
-    rules = {**MERALION, "pad": {"seconds": 3, "slices": 3}}
-    mel, _ = features(made(**rules), samples)
-    expected, _ = sliced(whisper[128], samples, 3, do_normalize=True)
-    whole = {**rules, "pad": {"seconds": 6}}
-    assert matches(mel, expected, TORCH)
-    slips = {
-        "a slice missing": mel[:, :300],
-        "slices swapped": np.roll(mel, 300, axis=1),
-        "one clip of 6 s": features(made(**whole), samples)[0],
-        "not normalized": features(made(**{**rules, "normalize": False}), samples)[0],
-        "the end first": features(made(**rules), np.roll(samples, 70_123 - 48_000))[0],
-    }
-    for slip, found in slips.items():
-        assert not matches(found, expected, TORCH), slip
-
-
-def test_more_than_the_slices_is_refused_not_cut():
-    component = made(**{**WHISPER, "pad": {"seconds": 3, "slices": 2}})
-    assert features(component, voice(96_000))[1].all()
-    with pytest.raises(ComposerError) as caught:
-        features(component, voice(96_001))
-    assert str(caught.value) == (
-        "R521 clip lasts 6.00 s, but the features cover 6 s\n"
-        "    hint: split it into shorter clips, or allow more slices: it needs pad.slices 3"
-    )
-
-
-@pytest.mark.parametrize("normalize", [True, False])
-def test_silence_beside_sound_gives_numbers(whisper, normalize):
-    rules = {**MERALION, "normalize": normalize, "pad": {"seconds": 3, "slices": 3}}
-    for level in (0.0, 0.1):  # silence, and a constant
-        samples = np.concatenate([voice(48_000), np.full(50_000, level, np.float32)])
-        expected, _ = sliced(whisper[128], samples, 3, do_normalize=normalize)
-        mel, _ = features(made(**rules), samples)
-        assert np.isfinite(mel).all()
-        if level == 0.0:
-            assert matches(mel, expected, TORCH)
-            assert matches(mel[:, 300:], np.full((128, 600), -1.5), NUMPY)
 
 
 @pytest.mark.parametrize("rules", [QWEN, WHISPER, MERALION, {"mels": 80}])

@@ -9,7 +9,7 @@ from safetensors.torch import load_file
 
 from composer.components.mlx.lm import LanguageModel
 from composer.formats import Headers
-from tests.components.test_mlx_lm import (
+from tests.components.mlx_lm.models import (
     IDS,
     dequantized,
     edit,

@@ -7,10 +7,11 @@ import onnx
 import onnxruntime
 import pytest
 from onnx import TensorProto, helper
-from test_onnx_graph import at, facts_of, load, refusal
 
 from composer.components.onnx import versions
 from composer.core.errors import ComposerError
+from tests.components.onnx_graph.conftest import at
+from tests.components.onnx_graph.loading import facts_of, load, refusal
 
 __all__ = ["at"]
 FILE = "repo/onnx/encoder.onnx"

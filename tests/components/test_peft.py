@@ -8,11 +8,28 @@ import numpy as np
 import peft
 import pytest
 import torch
-from adapter_files import LAYERS, MODULES, at, matrices, mlx_lm_config, write_adapter
 from safetensors.numpy import load_file, save_file
-from test_adapters import IDS, direct, far, home, ids, load, logits, reference, torch_folder
 
 from composer.core.errors import ComposerError
+from tests.components.adapter_files import (
+    LAYERS,
+    MODULES,
+    at,
+    matrices,
+    mlx_lm_config,
+    write_adapter,
+)
+from tests.components.test_adapters import (
+    IDS,
+    direct,
+    far,
+    home,
+    ids,
+    load,
+    logits,
+    reference,
+    torch_folder,
+)
 
 __all__ = ["home", "torch_folder"]
 ALL = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]

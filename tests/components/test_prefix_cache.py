@@ -1,15 +1,15 @@
 """A conversation over a kept cache against the same one without, on tiny random models."""
 
-import gemma4_models as gemma4
 import mlx.core as mx
 import numpy as np
 import pytest
-from test_mlx_lm import load, outputs, save, torch_model
 
 from composer.core.errors import ComposerError
 from composer.generation.decoder import Prompt
 from composer.generation.prefix_cache import digests
 from composer.manifest.entries import Quantization, QuantizationRule
+from tests.components import gemma4_models as gemma4
+from tests.components.mlx_lm.models import load, outputs, save, torch_model
 
 TURNS = [np.random.default_rng(turn).integers(3, 90, size) for turn, size in enumerate((9, 5, 7))]
 SLIDING = ("gemma3_text", "gemma4_text")

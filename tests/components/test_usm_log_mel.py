@@ -11,7 +11,7 @@ from composer.core.component import Bound, Spec
 from composer.core.errors import ComposerError
 from composer.core.placement import Placement
 from composer.formats.audio.waveform import Audio
-from tests.components.test_log_mel import matches, tone, voice
+from tests.components.signals import matches, tone, voice
 
 transformers = pytest.importorskip("transformers")
 

@@ -9,13 +9,14 @@ from pathlib import Path
 
 import numpy as np
 import safetensors
+from onnx import helper
 from safetensors.numpy import save
 
 from composer.core.errors import ComposerError
 from composer.formats import read_onnx, read_safetensors
 from composer.manifest import read_manifest
 from tests.formats.making import HERE, one
-from tests.formats.test_onnx import GOOD, branch, external, helper, model, value
+from tests.formats.onnx_models import GOOD, branch, external, model, value
 
 ROOT = Path(__file__).parents[2]
 MANIFESTS = ("bundles/mega-asr-mini/bundle.yaml", "tests/manifests/elderwise.yaml")

@@ -14,7 +14,9 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 import composer
-from tests.formats.test_onnx import BAD_PLACES, HOSTILE, external, linked, model, value, weight
+from tests.formats.onnx_models import external, model, value, weight
+from tests.formats.test_onnx_external import BAD_PLACES, linked
+from tests.formats.test_onnx_refusals import HOSTILE
 from tests.hostile.making import ONNX, bundle, measured
 
 FILE = "onnx/m.onnx"

@@ -15,7 +15,7 @@ from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers
 from composer.comparison.dump import Dump
 from composer.comparison.reference_recorder import ReferenceRecorder
 from tests.components import gemma4_models
-from tests.models.test_meralion import MELS, OUT, Reference, ported
+from tests.models.meralion.reference import MELS, OUT, Reference, ported
 
 RATE, WINDOW = 16_000, 3  # seconds that the encoder hears
 TOKENS, RANK, SCALE, WIDTH = 24, 4, 20.0, gemma4_models.COMMON["hidden_size"]

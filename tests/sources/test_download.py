@@ -3,18 +3,13 @@
 import hashlib
 import os
 import shutil
-import signal
-import subprocess
-import sys
 import threading
-import time
 from pathlib import Path
 
 import pytest
 
 from composer.sources.hub import (
     RequiredFile,
-    client,
     download,
     fetch,
     is_downloaded,
@@ -24,23 +19,7 @@ from composer.sources.hub import (
 from composer.sources.hub.partial_download import PartialDownload
 from mirror import Fault, File, Repository
 from tests.sources.conftest import needs, refusal, snapshot
-
-WEIGHTS = (b"0" + os.urandom((1 << 16) - 1)) * 40  # so that "x" before the rest is wrong
-FILES = {
-    "bundle.yaml": b"composer: 1\n",
-    "mlx/config.json": b'{"model_type": "qwen3"}',
-    "mlx/model.safetensors": WEIGHTS,
-    "mlx/modeling.py": b"import os",
-}
-BIG = "mlx/model.safetensors"
-
-
-def blobs(home):
-    return sorted(path.name for path in home.glob("hub/models--*/blobs/*"))
-
-
-def sent(mirror, part):
-    return sum(request.sent for request in mirror.requests if part in request.path)
+from tests.sources.downloading import BIG, FILES, WEIGHTS, _process, blobs, sent
 
 
 def test_files_come_into_the_cache_of_hugging_face(hub, hub_home):
@@ -179,92 +158,6 @@ def test_a_corrupt_file_is_fetched_once_more(hub):
     assert sent(mirror, "/store/") == 2 * len(WEIGHTS)
 
 
-def test_a_cut_download_goes_on_where_it_broke_off(hub):
-    mirror = hub({"ann/tiny": FILES})
-    wanted = needs("ann/tiny", BIG)
-    mirror.faults[BIG] = Fault(cut=1 << 20, times=2, origins=("store",))
-    fetch(wanted)
-    assert is_downloaded(wanted[0])
-    assert sent(mirror, "/store/") == len(WEIGHTS)
-    ranges = [request.range for request in mirror.requests_of("/store/")]
-    assert ranges == [None, "bytes=1048576-", "bytes=2097152-"]
-
-
-def test_a_download_goes_on_in_the_next_run(hub, hub_home, new_process):
-    mirror = hub({"ann/tiny": FILES})
-    wanted = needs("ann/tiny", BIG)
-    mirror.faults[BIG] = Fault(cut=300_000, origins=("store",))
-    (found,) = refusal(fetch, wanted)
-    assert found.startswith("S498 ")
-    assert "hint: run it again: the download resumes" in found
-    new_process()
-    mirror.faults.clear()
-    mirror.requests.clear()
-    fetch(needs("ann/tiny", BIG))
-    assert sent(mirror, "/store/") == len(WEIGHTS) - 1_500_000
-
-
-@pytest.mark.parametrize("fault", [Fault(ranges=False), Fault(swap=b"y" * len(WEIGHTS))])
-def test_a_part_that_cannot_be_continued_is_begun_again(hub, fault):
-    mirror = hub({"ann/tiny": FILES})
-    wanted = needs("ann/tiny", BIG)
-    mirror.faults[BIG] = [Fault(cut=1 << 20, times=1, origins=("store",)), fault]
-    fetch(wanted)
-    assert is_downloaded(wanted[0])
-
-
-def test_a_server_that_ignores_ranges_and_breaks_off(hub):
-    """What is begun again is hashed from its own beginning."""
-    mirror = hub({"ann/tiny": FILES})
-    wanted = needs("ann/tiny", BIG)
-    first = Fault(cut=1 << 20, times=1, origins=("store",))
-    mirror.faults[BIG] = [first, Fault(cut=1 << 20, ranges=False, times=2, origins=("store",))]
-    fetch(wanted)
-    assert is_downloaded(wanted[0])
-    assert sent(mirror, "/store/") == (1 << 20) * 3 + len(WEIGHTS) - (1 << 20)
-
-
-def test_a_server_that_never_lets_a_download_go_on_is_left(hub):
-    """Each beginning brings enough to be tried again, and nothing of it is ever continued."""
-    mirror = hub({"ann/tiny": FILES})
-    wanted = needs("ann/tiny", BIG)
-    cut = {"times": 1, "cut": 2 << 20, "origins": ("store",)}
-    again = {"times": 1, "status": 416, "origins": ("store",)}
-    mirror.faults[BIG] = [fault for _ in range(9) for fault in (Fault(**cut), Fault(**again))]
-    (found,) = refusal(fetch, wanted)
-    assert found.startswith("S498 ")
-
-
-def test_a_part_that_is_too_long_is_dropped(hub, hub_home):
-    hub({"ann/tiny": FILES})
-    (need,) = needs("ann/tiny", BIG)
-    part = transfer.part_of(need.snapshot, need.file)
-    part.parent.mkdir(parents=True)
-    part.write_bytes(WEIGHTS + b"more")
-    fetch([need])
-    assert is_downloaded(need)
-
-
-def test_a_part_of_something_else_is_found_out(hub, hub_home):
-    hub({"ann/tiny": FILES})
-    (need,) = needs("ann/tiny", BIG)
-    part = transfer.part_of(need.snapshot, need.file)
-    part.parent.mkdir(parents=True)
-    part.write_bytes(b"z" * 1000)
-    fetch([need])
-    assert is_downloaded(need)
-
-
-def test_a_server_that_dribbles_is_left(hub, hub_home, monkeypatch):
-    mirror = hub({"ann/tiny": FILES})
-    wanted = needs("ann/tiny", BIG)
-    monkeypatch.setattr(client, "WINDOW", 0.1)
-    monkeypatch.setattr(transfer, "TRIES", 2)
-    mirror.faults[BIG] = Fault(trickle=(10, 0.03), origins=("store",))
-    (found,) = refusal(fetch, wanted)
-    assert found.startswith("S494 ")
-
-
 def test_the_token_goes_to_the_hub_alone(hub, monkeypatch):
     mirror = hub({"ann/tiny": Repository(FILES, gated="auto")}, tokens={"hf_good": ["ann/tiny"]})
     wanted = needs("ann/tiny", BIG)
@@ -349,60 +242,6 @@ def test_several_at_once_are_one_download(hub):
     assert sent(mirror, "/store/") == len(WEIGHTS)
 
 
-FETCH = """
-import sys
-from composer.sources.hub import Hub, RequiredFile, fetch, parse_id
-found = Hub().snapshot(parse_id("ann/tiny"))
-print("begun", flush=True)
-done = fetch([RequiredFile(found, found.files[sys.argv[1]], ())])
-print(done.files)
-"""
-
-
-def _process(path):
-    return subprocess.Popen(
-        [sys.executable, "-c", FETCH, path],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        env=os.environ,
-    )
-
-
-def test_a_killed_download_goes_on(hub, hub_home):
-    mirror = hub({"ann/tiny": FILES})
-    (need,) = needs("ann/tiny", BIG)
-    mirror.faults[BIG] = Fault(trickle=(1 << 18, 0.05), origins=("store",))
-    process = _process(BIG)
-    part = transfer.part_of(need.snapshot, need.file)
-    deadline = time.monotonic() + 120
-    while not (part.exists() and part.stat().st_size > 1 << 18) and time.monotonic() < deadline:
-        time.sleep(0.01)
-    process.kill()
-    process.communicate()
-    kept = part.stat().st_size
-    assert 0 < kept < len(WEIGHTS)
-    mirror.faults.clear()
-    mirror.requests.clear()
-    fetch([need])
-    assert is_downloaded(need)
-    assert sent(mirror, "/store/") == len(WEIGHTS) - kept
-
-
-@pytest.mark.parametrize("silence", [Fault(stall=90), Fault(trickle=(1 << 20, 90))])
-def test_an_interrupt_does_not_wait_for_a_silent_server(hub, hub_home, silence):
-    mirror = hub({"ann/tiny": FILES})
-    mirror.faults[BIG] = silence
-    process = _process(BIG)
-    deadline = time.monotonic() + 60
-    while not mirror.requests_of("/resolve/") and time.monotonic() < deadline:
-        time.sleep(0.01)
-    time.sleep(0.2)
-    process.send_signal(signal.SIGINT)
-    process.communicate(timeout=15)
-    assert process.returncode == -signal.SIGINT
-
-
 @pytest.mark.slow
 def test_four_processes_are_one_download(hub):
     mirror = hub({"ann/tiny": FILES})
@@ -420,16 +259,3 @@ def test_a_large_file_is_hashed_as_it_comes(hub, hub_home):
     fetch([need])
     assert isinstance(need, RequiredFile)
     assert snapshot(parse_id("ann/tiny")).blob(need.file).read_bytes() == WEIGHTS
-
-
-def test_stale_parts_are_swept(hub, hub_home):
-    hub({"ann/tiny": FILES})
-    found = snapshot(parse_id("ann/tiny"))
-    blobs = found.home / "blobs"
-    blobs.mkdir(parents=True)
-    old, new = blobs / "a.composer-part", blobs / "b.composer-part"
-    for part in (old, new):
-        part.write_bytes(b"x")
-    os.utime(old, (0, 0))
-    download.remove_stale_parts(found.home)
-    assert (old.exists(), new.exists()) == (False, True)

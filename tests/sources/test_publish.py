@@ -22,7 +22,7 @@ from composer.publishing.modelcard import MARK
 from composer.sources.hub import settings
 from mirror import Repository
 from tests.sources.conftest import MINI
-from tests.sources.test_lock import CARD, HUB, WEIGHTS, cli, lock, remote
+from tests.sources.locking import CARD, HUB, WEIGHTS, cli, lock, remote
 from tests.sources.test_probe import BUNDLE, Weighed, weighed
 
 __all__ = ["Weighed", "cli", "remote", "weighed"]

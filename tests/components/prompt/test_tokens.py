@@ -1,77 +1,24 @@
 """Prompts against the tokenizer's own reading of the whole string, and against forgers."""
 
 import json
-import os
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from pydantic import ValidationError
 from tokenizers import (
     AddedToken,
-    Regex,
     Tokenizer,
-    decoders,
     models,
     normalizers,
     pre_tokenizers,
     processors,
-    trainers,
 )
 
-from composer.components.text.prompt import Prompt
-from composer.core.component import Spec
 from composer.core.errors import ComposerError
-from composer.core.location import Location
-from composer.core.placement import Placement
-from composer.formats.reader import Headers
+from tests.components.prompt.tokenizers import ASR, FORCED, SPECIAL, filled, id_of, made, rows, save
 
 transformers = pytest.importorskip("transformers")
-
-SPLIT = (
-    r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*"
-    r"|\s*[\r\n]+|\s+(?!\S)|\s+"
-)
-CORPUS = [
-    "language English", "language Chinese", "system user assistant", "Transcribe the speech:",
-    "the quick brown fox jumps over the lazy dog", "one two three\n\nfour five six", "héllo wörld",
-    "<|audio_pad|> asr_text im_start im_end <asr_text>", "{braces} and more braces",
-] * 3  # fmt: skip
-SPECIAL = ("<|endoftext|>", "<|im_start|>", "<|im_end|>", "<|audio_start|>", "<|audio_end|>",
-           "<|audio_pad|>")  # fmt: skip
-ASR = (
-    "<|im_start|>system\n{context}<|im_end|>\n<|im_start|>user\n<|audio_start|>{speech}"
-    "<|audio_end|><|im_end|>\n<|im_start|>assistant\n{forced}"
-)
-FORCED = {"forced": "language {language}<asr_text>"}
-
-
-def save(tokenizer, folder):
-    folder.mkdir(parents=True, exist_ok=True)
-    tokenizer.save(str(folder / "tokenizer.json"))
-    return folder
-
-
-@pytest.fixture(scope="module")
-def qwen(tmp_path_factory):
-    """A byte-level BPE built as Qwen2's is, its control tokens beside the model's vocabulary."""
-    tokenizer = Tokenizer(models.BPE())
-    tokenizer.normalizer = normalizers.NFC()
-    tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
-        [
-            pre_tokenizers.Split(Regex(SPLIT), "isolated"),
-            pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False),
-        ]
-    )
-    tokenizer.decoder = decoders.ByteLevel()
-    tokenizer.post_processor = processors.ByteLevel(trim_offsets=False)
-    alphabet = pre_tokenizers.ByteLevel.alphabet()
-    trainer = trainers.BpeTrainer(vocab_size=600, initial_alphabet=alphabet, show_progress=False)
-    tokenizer.train_from_iterator(CORPUS, trainer)
-    tokenizer.add_special_tokens([AddedToken(token, normalized=False) for token in SPECIAL])
-    tokenizer.add_tokens([AddedToken("<asr_text>", normalized=False)])
-    return save(tokenizer, tmp_path_factory.mktemp("qwen"))
 
 
 @pytest.fixture(scope="module")
@@ -94,63 +41,11 @@ def gemma(tmp_path_factory):
     return save(tokenizer, tmp_path_factory.mktemp("gemma"))
 
 
-def spec(folder, **config):
-    files = Location("repo", folder.name, folder.parent)
-    return Spec("prompt", Prompt.Config.model_validate(config), files=files)
-
-
-def made(folder, **config):
-    wish = spec(folder, **config)
-    return Prompt.load(wish, Prompt.facts(wish, Headers()), Placement())
-
-
-def test_a_slot_may_have_the_name_of_a_parameter(qwen):
-    prompt = made(qwen, template="{self}, {function} and {values}")
-    given = prompt(self="a", function="b", values="c")
-    assert given["text"] == "a, b and c"
-
-
-def test_a_tokenizer_that_changed_since_the_check_is_refused(qwen, tmp_path):
-    inside = tmp_path / "repo"
-    inside.mkdir()
-    file = inside / "tokenizer.json"
-    file.write_bytes((qwen / "tokenizer.json").read_bytes())
-    wish = Spec("prompt", Prompt.Config(template="a"), files=Location("repo", "", inside))
-    facts = Prompt.facts(wish, Headers())
-    os.utime(file, (1, 1))
-    with pytest.raises(ComposerError, match=r"R530 repo/tokenizer\.json: changed after it was"):
-        Prompt.load(wish, facts, Placement())
-    file.rename(tmp_path / "outside.json")
-    file.symlink_to(tmp_path / "outside.json")
-    with pytest.raises(ComposerError, match="S400 is a link that leads out of repo"):
-        Prompt.load(wish, facts, Placement())
-
-
 def whole(folder, text):
     """Return the ids that the tokenizer itself gives a whole string."""
     tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
     tokenizer.no_truncation()
     return tokenizer.encode(text, add_special_tokens=False).ids
-
-
-def id_of(folder, token):
-    return Tokenizer.from_file(str(folder / "tokenizer.json")).token_to_id(token)
-
-
-def filled(component, **values):
-    given = component(**values)
-    assert set(given) == {"ids", "slots", "text"}
-    ids, slots = given["ids"], given["slots"]
-    assert ids.dtype == np.int64
-    assert slots.dtype == np.bool_
-    assert ids.shape == slots.shape
-    assert ids.ndim == 1
-    assert (ids >= 0).all()
-    return ids.tolist(), slots, given["text"]
-
-
-def rows(count):
-    return np.zeros((count, 4), np.float32)
 
 
 @pytest.mark.parametrize("language", ["English", "", None])
@@ -328,124 +223,3 @@ def test_ids_are_right_where_the_vocabulary_has_holes(tmp_path):
     ids, slots, _ = filled(made(folder, template="a<x>b{s}c"), s=rows(2))
     assert ids == [5, 3, 6, 0, 0, 7]
     assert slots.tolist() == [False, False, False, True, True, False]
-
-
-def test_several_soft_slots_are_marked_in_order(qwen):
-    component = made(qwen, template="<|im_start|>{a}<|im_end|>{b}x{c}", slot="<|audio_pad|>")
-    ids, slots, shown = filled(component, a=rows(2), b="text", c=rows(3))
-    pad = id_of(qwen, "<|audio_pad|>")
-    assert slots.tolist() == [False, True, True, *[False] * (len(ids) - 6), True, True, True]
-    assert [id for id, soft in zip(ids, slots, strict=True) if soft] == [pad] * 5
-    assert shown == "<|im_start|><|audio_pad|>×2<|im_end|>textx<|audio_pad|>×3"
-
-
-def test_the_authors_own_placeholder_is_no_slot(qwen):
-    component = made(qwen, template="<|audio_pad|>{speech}", slot="<|audio_pad|>")
-    ids, slots, _ = filled(component, speech=rows(2))
-    assert ids == [id_of(qwen, "<|audio_pad|>")] * 3
-    assert slots.tolist() == [False, True, True]
-
-
-def test_a_fragment_is_left_out_unless_all_of_it_is_filled(qwen):
-    optional = {"extra": "[{a}|{b}]"}
-    component = made(qwen, template="x{extra}y", optional=optional)
-    assert filled(component, a="1", b="2")[2] == "x[1|2]y"
-    for values in ({}, {"a": "1"}, {"a": "1", "b": ""}, {"a": "1", "b": rows(0)}):
-        assert filled(component, **values)[2] == "xy"
-    facts = Prompt.facts(spec(qwen, template="{c}x{extra}y{a}", optional=optional), None)
-    (signature,) = facts.methods.values()
-    assert list(signature.inputs) == ["c", "a", "b"]
-    assert signature.optional == {"b"}
-
-
-def test_braces_are_escaped_by_doubling(qwen):
-    component = made(qwen, template='{{"text": "{x}"}}')
-    assert filled(component, x="{y}")[2] == '{"text": "{y}"}'
-
-
-def test_the_ports_come_from_the_template(qwen):
-    facts = Prompt.facts(spec(qwen, template=ASR, optional=FORCED), None)
-    (signature,) = facts.methods.values()
-    assert {key: " | ".join(map(str, ports)) for key, ports in signature.inputs.items()} == {
-        "context": "text | _ _",
-        "speech": "text | _ _",
-        "language": "text | _ _",
-    }
-    assert {key: str(port) for key, port in signature.returns.items()} == {
-        "ids": "i64 T",
-        "slots": "bool T",
-        "text": "text",
-    }
-    assert signature.optional == {"language"}
-
-
-@pytest.mark.parametrize(
-    ("config", "why"),
-    [
-        ({"template": ""}, "the template is empty"),
-        (
-            {"template": "a {speech b"},
-            "'{' at character 3 is not part of a slot: write {name}, or '{{' for the brace itself",
-        ),
-        ({"template": "a } b"}, "'}' at character 3 is not part of a slot"),
-        ({"template": "a {} b"}, "'{' at character 3 is not part of a slot"),
-        ({"template": "a {x!r} b"}, "'{' at character 3 is not part of a slot"),
-        ({"template": "a {x.y} b"}, "'{' at character 3 is not part of a slot"),
-        ({"template": "a\ufdd0b"}, "character 2, U+FDD0, is not allowed in text"),
-        ({"template": "a", "optional": {"x": "{y}"}}, "the template has no {x} for the optional"),
-        ({"template": "{x}", "optional": {"x": "y"}}, "the optional 'x' has no slot"),
-        (
-            {"template": "{x}{y}", "optional": {"x": "{y}", "y": "{z}"}},
-            "the optional 'x' contains another one, 'y'",
-        ),
-        ({"template": "{x}", "optional": {"x": "{"}}, "'{' at character 1 is not part of a slot"),
-        ({"template": "{x}", "optional": {"x": "{y}\ufdd0"}}, "'x' has U+FDD0"),
-        ({"template": "{x}", "slots": "a"}, "Extra inputs are not permitted"),
-    ],
-)
-def test_refuses_a_template_that_cannot_be_read(config, why):
-    with pytest.raises(ValidationError) as caught:
-        Prompt.Config.model_validate(config)
-    assert why in str(caught.value)
-
-
-def test_refuses_a_slot_that_the_tokenizer_lacks(qwen):
-    with pytest.raises(ComposerError) as caught:
-        Prompt.facts(spec(qwen, template="{x}", slot="<|audio_pas|>"), Headers())
-    assert str(caught.value) == (
-        f"config.slot: W253 the slot '<|audio_pas|>' is not an added token of repo/{qwen.name}\n"
-        "    hint: did you mean '<|audio_pad|>'?"
-    )
-
-
-def test_warns_of_what_looks_like_a_token_but_is_none(qwen):
-    config = {"template": "<|im_start|>a<|im_ende|>{x} <|im_ende|> 1<2>0 {y}"}
-    (note,) = Prompt.facts(spec(qwen, **config, optional={"y": "{z}"}), Headers()).notes
-    assert str(note) == (
-        "config.template: L310 warning: '<|im_ende|>' in the template is plain text: "
-        f"repo/{qwen.name} has no such token\n    hint: did you mean '<|im_end|>'?"
-    )
-
-
-@pytest.mark.parametrize(
-    ("values", "message"),
-    [
-        ({"x": "a\ud800b"}, "R523 'x' has U+D800 at character 2, which is not allowed in text"),
-        ({"x": "\ufdd0\ufdd1"}, "R523 'x' has U+FDD0 at character 1, which is not allowed in text"),
-        (
-            {"x": "a" * 1_000_001},
-            "R524 'x' has 1000001 characters; a prompt takes 1000000 at most",
-        ),
-        ({"x": ""}, "R525 the prompt is empty: every slot is unfilled"),
-        (
-            {"x": rows(2)},
-            "R526 {x} occurs twice in the template, but its rows only once\n"
-            "    hint: only a text may occur twice",
-        ),
-    ],
-)
-def test_refuses_values_that_make_no_prompt(qwen, values, message):
-    component = made(qwen, template="{x}{x}")
-    with pytest.raises(ComposerError) as caught:
-        component(**values)
-    assert str(caught.value) == message
