@@ -60,12 +60,12 @@ HELD = {
         "components/test_gemma4.py::test_unscaled_embeddings_fail",
         "components/test_gemma4.py::test_neighbours_are_never_looked_for",
         "components/test_gemma4.py::test_other_rows_where_sound_stands_fail",
-        "components/test_mlx_lm.py::test_scaled_embeddings_are_another_space",
+        "components/mlx_lm/test_logits.py::test_scaled_embeddings_are_another_space",
     ),
     "11 tensors that are missing, and files that are not the model's": (
         "test_a_missing_tensor_is_refused",
         "test_a_stray_file_is_refused_or_not_read",
-        "components/test_mlx_lm.py::test_missing_unexpected_and_misshapen_tensors_are_all_named",
+        "components/mlx_lm/test_loading.py::test_missing_unexpected_and_misshapen_tensors_are_all_named",
     ),
     "12 a code where the model wants a language's name": (
         "test_a_code_is_no_language",
@@ -87,7 +87,7 @@ HELD = {
     "22 a token that is typed, and options of one call in the next": (
         "test_a_token_that_is_typed_is_text",
         "test_the_options_of_one_run_end_with_it",
-        "components/test_prompt.py::test_what_a_user_types_is_never_a_token",
+        "components/prompt/test_tokens.py::test_what_a_user_types_is_never_a_token",
     ),
     "23 samples without a rate": (
         "test_samples_need_their_rate",
