@@ -1,12 +1,11 @@
-"""Explain an error's code or a kind of component in full."""
+"""Explain in full an error's code, a kind of component, a knob, an operator or a manifest's key."""
 
 from __future__ import annotations
 
 import inspect
 import re
 from collections.abc import Iterator
-from types import NoneType, UnionType
-from typing import TYPE_CHECKING, Annotated, Any, Literal, Union, get_args, get_origin
+from typing import TYPE_CHECKING
 
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
@@ -15,14 +14,15 @@ from composer.core import registry
 from composer.core.errors import ComposerError, Problem
 from composer.core.signature import CALL
 from composer.core.suggest import did_you_mean
+from composer.jobs.knobs import fields_of, find, models, nested, page, value_of
+from composer.manifest.format import BundleModel
 from composer.sources.shipped import shipped
 
 if TYPE_CHECKING:
     from composer.core.component import Component
-    from composer.core.signature import Signature
+    from composer.core.signature import Option, Signature
 
 CODE = re.compile(r"[A-Za-z]\d{3}")
-EMPTY = inspect.Parameter.empty
 
 
 def titles() -> dict[str, str]:
@@ -35,65 +35,103 @@ def titles() -> dict[str, str]:
 
 
 def explain(name: str) -> str:
-    """Return the page of a code, a component or a family; raise ComposerError for what is none."""
+    """Return the page of a name; raise ComposerError where there is none.
+
+    A name is an error's code, a kind of component or a family, one of its methods or knobs
+    (`audio.log_mel.pad`), an operator, or a key of a manifest (`emits`, `inputs.split`).
+    """
     if name.upper() in titles():
         return (shipped("pages") / f"{name.upper()}.md").read_text("utf-8").rstrip()
-    if name in registry.names():
-        return "\n".join(_component(registry.component(name)))
-    if name in registry.operators():
-        operator = registry.operator(name)
-        return "\n".join([f"# {name}", "", operator.summary, "", *_ports(operator.signature)])
-    if registry.family(name):
-        return "\n".join(_family(name))
-    options = (
-        titles()
-        if CODE.fullmatch(name)
-        else (*registry.names(), *registry.uses(), *registry.operators())
-    )
-    hint = did_you_mean(name, options)
+    pages = [*_own_page(name), *_below_a_kind(name), *_manifest_keys(name)]
+    if pages:
+        return "\n\n".join(pages)
+    hint = did_you_mean(name, titles() if CODE.fullmatch(name) else _names(name))
     listing = "composer explain lists the codes, composer list --components the kinds"
     raise ComposerError(
         Problem(
             "R545",
-            f"'{name}' is not an error's code, a kind of component or an operator",
+            f"'{name}' is not an error's code, a component's kind or knob, an operator or a key",
             hint=f"{hint} {listing}" if hint else listing,
         )
     )
 
 
+def _own_page(name: str) -> Iterator[str]:
+    """Yield the page of a kind, an operator or a family."""
+    if name in registry.names():
+        yield "\n".join(_component(registry.component(name)))
+    elif name in registry.operators():
+        operator = registry.operator(name)
+        yield "\n".join([f"# {name}", "", operator.summary, "", *_ports(operator.signature)])
+    elif registry.family(name):
+        yield "\n".join(_family(name))
+
+
+def _below_a_kind(name: str) -> Iterator[str]:
+    """Yield the page of a method or a knob of a kind, or of the first of a family that has it."""
+    kinds, path = _split(name)
+    for kind in kinds if path else ():
+        field = find([kind.Config], path)
+        if field:
+            yield "\n".join(page(name, field))
+            return
+        if path[0] in kind.methods:
+            yield from _below_a_method(name, kind.methods[path[0]], path[1:])
+            return
+
+
+def _below_a_method(name: str, signature: Signature, path: list[str]) -> Iterator[str]:
+    if not path:
+        yield "\n".join([f"# {name}", "", *_ports(signature)])
+    elif path[0] in signature.options:
+        yield f"# {name}\n\n{option_text(signature.options[path[0]])}"
+
+
+def _split(name: str) -> tuple[list[type[Component]], list[str]]:
+    """Return the kinds that a name begins with, all of a family, and what follows them."""
+    parts = name.split(".")
+    for length in range(len(parts), 0, -1):
+        head = ".".join(parts[:length])
+        kinds = [head] if head in registry.names() else [*registry.family(head).values()]
+        if kinds:
+            return [registry.component(kind) for kind in kinds], parts[length:]
+    return [], parts
+
+
+def _manifest_keys(name: str) -> Iterator[str]:
+    """Yield the page of a manifest's key by its path, or of each key of a name."""
+    field = find([BundleModel], name.split("."))
+    if field:
+        yield "\n".join(page(name, field))
+    elif "." not in name:
+        for path, each in _keys(BundleModel):
+            if path.rpartition(".")[2] == name:
+                yield "\n".join(page(path, each))
+
+
+def _keys(model: type[BaseModel], at: str = "") -> Iterator[tuple[str, FieldInfo]]:
+    """Yield every key of a manifest with its path, those of tasks where they stand at the top."""
+    for name, field in fields_of(model).items():
+        yield f"{at}{name}", field
+        for inner in () if name == "tasks" else models(field.annotation):
+            yield from _keys(inner, f"{at}{name}.")
+
+
+def _names(name: str) -> Iterator[str]:
+    """Yield the names that a misspelt one may mean."""
+    yield from (*registry.names(), *registry.uses(), *registry.operators())
+    kinds, path = _split(name)
+    head = name.removesuffix(".".join(path))
+    for kind in kinds:
+        yield from (f"{head}{each}" for each in (*fields_of(kind.Config), *kind.methods))
+    for path_of_key, _ in _keys(BundleModel):
+        yield path_of_key
+        yield path_of_key.rpartition(".")[2]
+
+
 def index() -> str:
     """Return every code with its title, a line each."""
     return "\n".join(f"{code}  {title}" for code, title in titles().items())
-
-
-def knobs(kind: type[Component]) -> dict[str, str]:
-    """Return the knobs of a component by name: type, default, range and description."""
-    return {name: _knob(field) for name, field in kind.Config.model_fields.items()}
-
-
-def _knob(field: FieldInfo) -> str:
-    value = _value(field, EMPTY if field.is_required() else _default(field))
-    return f"{value}. {field.description}" if field.description else value
-
-
-def _nested(model: type[BaseModel], indent: str = "") -> Iterator[str]:
-    """Yield a line for each knob, and below one that is a mapping those of its keys."""
-    for name, field in model.model_fields.items():
-        yield f"{indent}- {name}: {_knob(field)}"
-        for inner in _models(field.annotation):
-            yield from _nested(inner, f"{indent}  ")
-
-
-def _models(annotation: Any) -> Iterator[type[BaseModel]]:
-    """Yield the mappings of known keys that a type may hold."""
-    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
-        yield annotation
-    for inside in get_args(annotation):
-        yield from _models(inside)
-
-
-def _default(field: FieldInfo) -> Any:
-    return field.get_default(call_default_factory=True, validated_data={})
 
 
 def _family(name: str) -> Iterator[str]:
@@ -121,7 +159,7 @@ def _component(kind: type[Component]) -> Iterator[str]:
         yield ""
         yield "## Knobs (under config)"
         yield ""
-        yield from _nested(kind.Config)
+        yield from nested(kind.Config)
     for name, signature in kind.methods.items():
         yield ""
         yield f"## {kind.name}" if name == CALL else f"## .{name}"
@@ -134,49 +172,13 @@ def _ports(signature: Signature) -> Iterator[str]:
         optional = " (may be left out)" if name in signature.optional else ""
         yield f"- takes {name}: {' | '.join(str(port) or 'float' for port in ports)}{optional}"
     for name, option in signature.options.items():
-        field = FieldInfo.from_annotation(option.annotation)
-        description = f". {field.description}" if field.description else ""
-        yield f"- option {name}: {_value(field, option.default)}{description}"
+        yield f"- option {name}: {option_text(option)}"
     for name, port in signature.returns.items():
         yield f"- gives {name}: {str(port) or 'float'}"
 
 
-def _value(field: FieldInfo, default: Any) -> str:
-    """Return what may be given: int = 256, 1 to 1000000."""
-    text = _type(field.annotation) + ("" if default is EMPTY else f" = {default!r}")
-    span = _range(field.metadata)
-    return f"{text}, {span}" if span else text
-
-
-def _type(annotation: Any) -> str:
-    """Return a type as one writes it in Python, a choice of literals as the literals."""
-    origin, inside = get_origin(annotation), get_args(annotation)
-    if origin is Annotated:
-        return _type(inside[0])
-    if origin is Literal:
-        return " | ".join(map(repr, inside))
-    if origin in (Union, UnionType):
-        return " | ".join(map(_type, inside))
-    if origin is not None:
-        return f"{origin.__name__}[{', '.join(map(_type, inside))}]"
-    if annotation in (None, NoneType):
-        return "None"
-    if next(_models(annotation), None):
-        return "mapping"
-    return "..." if annotation is ... else str(getattr(annotation, "__name__", annotation))
-
-
-def _range(constraints: list[Any]) -> str:
-    """Return the numbers that constraints allow: 1 to 64, 0 or more, above 0 and at most 1."""
-    ends = {
-        end: getattr(each, end)
-        for each in constraints
-        for end in ("ge", "gt", "le", "lt")
-        if getattr(each, end, None) is not None
-    }
-    if ends.keys() == {"ge", "le"}:
-        return f"{ends['ge']} to {ends['le']}"
-    if ends.keys() == {"ge"}:
-        return f"{ends['ge']} or more"
-    words = {"ge": "at least", "gt": "above", "le": "at most", "lt": "below"}
-    return " and ".join(f"{word} {ends[end]}" for end, word in words.items() if end in ends)
+def option_text(option: Option) -> str:
+    """Return what an option takes and what it is for, in one line."""
+    field = FieldInfo.from_annotation(option.annotation)
+    value = value_of(field, option.default)
+    return f"{value}. {field.description}" if field.description else value

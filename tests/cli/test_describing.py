@@ -191,6 +191,30 @@ def test_list(cli):
     assert (code, err) == (0, "")
     assert "fake.widen\n  Repeat each frame to a width.\n  knobs: width, rows, dtype\n" in out
     assert "audio.log_mel\n" in out
+    assert "scatter (operator)\n  Put rows" in out
+
+
+def test_list_components_for_programs(cli):
+    code, out, err = cli("list", "--components", "--json")
+    assert (code, err) == (0, "")
+    found = json.loads(out)
+    kinds = {each["name"]: each for each in found["components"]}
+    assert kinds.keys() == set(registry.names())
+    mel, decoder = kinds["audio.log_mel"], kinds["onnx.lm"]
+    assert mel["config"]["properties"]["mels"]["maximum"] == 512
+    assert mel["config"]["$defs"]["Pad"]["properties"]["seconds"]
+    assert mel["methods"]["__call__"]["inputs"]["audio"] == {
+        "port": "audio 16000",
+        "optional": False,
+    }
+    assert (decoder["family"], decoder["requires"], decoder["backend"]) == (
+        "lm",
+        ["weights"],
+        "numpy",
+    )
+    assert decoder["methods"]["generate"]["streams"]
+    operators = {each["name"]: each for each in found["operators"]}
+    assert operators["scatter"]["outputs"] == {"out": "T D @S"}
 
 
 def test_explain_a_code(cli):
@@ -201,7 +225,7 @@ def test_explain_a_code(cli):
     code, out, err = cli("explain", "M199")
     assert (code, out) == (2, "")
     assert err.startswith(
-        "R545 'M199' is not an error's code, a kind of component or an operator\n"
+        "R545 'M199' is not an error's code, a component's kind or knob, an operator or a key\n"
         "    hint: did you mean 'M1"
     )
 

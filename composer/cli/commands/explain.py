@@ -1,4 +1,4 @@
-"""Explain an error or a kind of component.
+"""Explain an error, a kind of component or one of its knobs, an operator, or a key of a manifest.
 
 Without a name, lists the errors.
 
@@ -17,8 +17,9 @@ from composer.cli.printing import say
 def command(
     name: Annotated[
         str | None,
-        typer.Argument(metavar="[CODE|COMPONENT]", help="An error's code, such as W209, or a kind "
-                       "of component, such as audio.log_mel.", show_default=False),
+        typer.Argument(metavar="[NAME]", help="An error's code (W209), a kind of component "
+                       "(audio.log_mel), its method or knob (audio.log_mel.pad), an operator "
+                       "(scatter) or a key of a manifest (inputs.split).", show_default=False),
     ] = None,
 ) -> None:  # fmt: skip
     from composer.jobs.explain import explain as explained

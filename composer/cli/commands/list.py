@@ -30,7 +30,7 @@ def command(
     from composer.jobs.catalogue import catalogue
 
     if components:
-        _components()
+        _components(json)
         return
     found = catalogue()
     if json:
@@ -56,16 +56,17 @@ def _about(bundle: ShippedBundle) -> list[str]:
     return words
 
 
-def _components() -> None:
-    from composer.core import registry
-    from composer.jobs.explain import knobs
+def _components(json: bool) -> None:
+    from composer.jobs.kinds import installed_kinds, installed_operators
 
-    for name in registry.names():
-        try:
-            kind = registry.component(name)
-        except Exception as error:
-            # Somebody's package is broken; the others are still worth listing.
-            say(f"{name}\n  does not import: {type(error).__name__}: {error}")
+    kinds, operators = installed_kinds(), installed_operators()
+    if json:
+        say(as_json({"components": kinds, "operators": operators}))
+        return
+    for each in (*kinds, *operators):
+        if "error" in each:
+            say(f"{each['name']}\n  does not import: {each['error']}")
             continue
-        keys = ", ".join(knobs(kind))
-        say(f"{name}\n  {kind.summary}" + (f"\n  knobs: {keys}" if keys else ""))
+        knobs = ", ".join(each.get("config", {}).get("properties", ()))
+        title = each["name"] if "config" in each else f"{each['name']} (operator)"
+        say(f"{title}\n  {each['summary']}" + (f"\n  knobs: {knobs}" if knobs else ""))

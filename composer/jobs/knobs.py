@@ -1,0 +1,123 @@
+"""Describe settings that pydantic checks: type, default, range, and what is inside."""
+
+from __future__ import annotations
+
+import inspect
+import json
+from collections.abc import Iterable, Iterator, Sequence
+from types import NoneType, UnionType
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Union, get_args, get_origin
+
+from pydantic import BaseModel
+from pydantic.fields import FieldInfo
+
+if TYPE_CHECKING:
+    from composer.core.component import Component
+
+EMPTY = inspect.Parameter.empty
+
+
+def knobs(kind: type[Component]) -> dict[str, str]:
+    """Return the knobs of a component by name: type, default, range and description."""
+    return {name: described(field) for name, field in kind.Config.model_fields.items()}
+
+
+def described(field: FieldInfo) -> str:
+    """Return what a field takes and what it is for, in one line."""
+    value = value_of(field, EMPTY if field.is_required() else _default(field))
+    return f"{value}. {field.description}" if field.description else value
+
+
+def nested(model: type[BaseModel], indent: str = "") -> Iterator[str]:
+    """Yield a line for each knob, and below one that is a mapping those of its keys."""
+    for name, field in fields_of(model).items():
+        yield f"{indent}- {name}: {described(field)}"
+        for inner in models(field.annotation):
+            yield from nested(inner, f"{indent}  ")
+
+
+def fields_of(model: type[BaseModel]) -> dict[str, FieldInfo]:
+    """Return the fields of a model by the keys that one writes."""
+    return {field.alias or name: field for name, field in model.model_fields.items()}
+
+
+def find(choices: Iterable[type[BaseModel]], path: Sequence[str]) -> FieldInfo | None:
+    """Return the field at a path below one of several models; None where there is none.
+
+    A key of the author's choice, such as a component's name, may stand in the path or be left out.
+    """
+    found = [fields_of(model)[path[0]] for model in choices if path[0] in fields_of(model)]
+    if not found or len(path) == 1:
+        return found[0] if found else None
+    below = list(models(found[0].annotation))
+    field = find(below, path[1:])
+    if field is None and len(path) > 2:
+        field = find(below, path[2:])
+    return field
+
+
+def page(title: str, field: FieldInfo) -> Iterator[str]:
+    """Yield the page of one knob: what it takes, what it is for, and what is inside."""
+    yield f"# {title}"
+    yield ""
+    yield described(field)
+    for example in field.examples or ():
+        yield f"Example: {json.dumps(example)}"
+    for model in models(field.annotation):
+        about = inspect.getdoc(model)
+        yield ""
+        yield from ([about, ""] if about else [])
+        yield from nested(model)
+
+
+def models(annotation: Any) -> Iterator[type[BaseModel]]:
+    """Yield the mappings of known keys that a type may hold."""
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        yield annotation
+    for inside in get_args(annotation):
+        yield from models(inside)
+
+
+def _default(field: FieldInfo) -> Any:
+    return field.get_default(call_default_factory=True, validated_data={})
+
+
+def value_of(field: FieldInfo, default: Any) -> str:
+    """Return what may be given: int = 256, 1 to 1000000."""
+    text = _type(field.annotation) + ("" if default is EMPTY else f" = {default!r}")
+    span = _range(field.metadata)
+    return f"{text}, {span}" if span else text
+
+
+def _type(annotation: Any) -> str:
+    """Return a type as one writes it in Python, a choice of literals as the literals."""
+    origin, inside = get_origin(annotation), get_args(annotation)
+    if origin is Annotated:
+        return _type(inside[0])
+    if origin is Literal:
+        return " | ".join(map(repr, inside))
+    if origin in (Union, UnionType):
+        return " | ".join(map(_type, inside))
+    if origin is not None:
+        return f"{origin.__name__}[{', '.join(map(_type, inside))}]"
+    if annotation in (None, NoneType):
+        return "None"
+    if next(models(annotation), None):
+        return "mapping"
+    return "..." if annotation is ... else str(getattr(annotation, "__name__", annotation))
+
+
+def _range(constraints: list[Any]) -> str:
+    """Return the numbers that constraints allow: 1 to 64, 0 or more, above 0 and at most 1."""
+    ends = {
+        end: getattr(each, end)
+        for each in constraints
+        for end in ("ge", "gt", "le", "lt")
+        if getattr(each, end, None) is not None
+    }
+    if ends.keys() == {"ge", "le"}:
+        return f"{ends['ge']} to {ends['le']}"
+    if ends.keys() == {"ge"}:
+        return f"{ends['ge']} or more"
+    words = {"ge": "at least", "gt": "above", "le": "at most", "lt": "below"}
+    return " and ".join(f"{word} {ends[end]}" for end, word in words.items() if end in ends)
