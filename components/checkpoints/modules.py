@@ -69,7 +69,7 @@ def read_modules(
         missing += [f"{path}.{name}" for name, tensor in stored.items() if tensor is None]
         there = {name: tensor for name, tensor in stored.items() if tensor is not None}
         module = found[path] = Module(path, shape, there, scheme)
-        problems += [*_misshapen(module), *_unpacked(module)]
+        problems += [*_misshapen(module), *unpacked_problems(module)]
     read = {tensor.name for module in found.values() for tensor in module.parts.values()}
     surplus = [name for name in tensors if name not in read and not DERIVED.search(name)]
     for what, group in (("unexpected", surplus), ("missing", missing)):
@@ -91,11 +91,12 @@ def _misshapen(module: Module) -> Iterator[Problem]:
             yield Problem("W255", what, causes=(describe(tensor),))
 
 
-def _unpacked(module: Module) -> Iterator[Problem]:
+def unpacked_problems(module: Module, other: str = "mlx.lm") -> Iterator[Problem]:
+    """Refuse a packing that is not computed; `other` is a component that computes all."""
     scheme = module.scheme
     if scheme and (scheme.mode != "affine" or scheme.bits not in (4, 8)):
         yield Problem(
             "W256",
             f"{module.path} is {scheme.bits} bits, {scheme.mode}, which composer does not compute",
-            hint="quantize to 4 or 8 bits, affine, by mlx_lm.convert, or use mlx.lm",
+            hint=f"quantize to 4 or 8 bits, affine, by mlx_lm.convert, or use {other}",
         )

@@ -73,25 +73,32 @@ class MlxDecoderBlocks(MlxBlocks):
         return x[self.mx.array(self.rows)]
 
     def cached_attention(self, q: Any, k: Any, v: Any, layer: int, attn: Attention) -> Any:
-        start, count = self.cache.length, len(q)
-        q = self._rotated(q.reshape(count, attn.num_heads, attn.head_dim), attn)
-        k = self._rotated(k.reshape(count, attn.num_kv_heads, attn.head_dim), attn)
-        v = v.reshape(count, attn.num_kv_heads, attn.head_dim)
-        keys, values = self.cache.add(layer, k.transpose(1, 0, 2), v.transpose(1, 0, 2))
-        rows = self.mx.arange(start, start + count)[:, None]
-        positions = self.mx.arange(start + count)
+        at = self.cache.length + np.arange(len(q))
+        k = self._rotated(k.reshape(len(q), attn.num_kv_heads, attn.head_dim), at, attn)
+        v = v.reshape(len(q), attn.num_kv_heads, attn.head_dim)
+        self.cache.add(layer, k.transpose(1, 0, 2), v.transpose(1, 0, 2))
+        return self._attend(q, at, layer, attn)
+
+    def chosen_attention(self, q: Any, layer: int, attn: Attention) -> Any:
+        return self._attend(q, self.cache.length + self.rows, layer, attn)
+
+    def _attend(self, q: Any, at: np.ndarray, layer: int, attn: Attention) -> Any:
+        """Let queries at these positions attend to what a layer remembers."""
+        keys, values = self.cache.layers[layer]
+        q = self._rotated(q.reshape(len(q), attn.num_heads, attn.head_dim), at, attn)
+        positions, rows = self.mx.arange(keys.shape[1]), self.mx.array(at[:, None])
         mask = positions <= rows
         if attn.window is not None:
             mask = mask & (positions > rows - attn.window)
         context = self.mx.fast.scaled_dot_product_attention(
             q.transpose(1, 0, 2)[None], keys[None], values[None], scale=attn.scale, mask=mask
         )
-        return context[0].transpose(1, 0, 2).reshape(count, -1)
+        return context[0].transpose(1, 0, 2).reshape(len(q), -1)
 
-    def _rotated(self, x: Any, attn: Attention) -> Any:
+    def _rotated(self, x: Any, at: np.ndarray, attn: Attention) -> Any:
         """Rotate heads [T, heads, head_dim] by their positions."""
-        angles = attn.rotary.table(self.cache.length, self.cache.length + len(x))
-        cos, sin = (self.mx.array(each)[:, None].astype(x.dtype) for each in angles)
+        tables = attn.rotary.table(at[0], at[-1] + 1)
+        cos, sin = (self.mx.array(each[at - at[0], None]).astype(x.dtype) for each in tables)
         half = attn.rotary.dims // 2
         first, second, unrotated = self.mx.split(x, [half, 2 * half], axis=-1)
         rotated = [first * cos - second * sin, second * cos + first * sin, unrotated]
@@ -120,14 +127,15 @@ class MlxDecoder:
         """Return an empty cache."""
         return KvCache()
 
-    def read(self, embeds: Any, cache: KvCache, all_rows: bool = False) -> Any:
-        """Process rows [T, D]; return logits after the last [1, V] or each [T, V]."""
+    def read(self, rows: Mapping[str, Any], cache: KvCache, every: bool = False) -> Any:
+        """Process rows [T, ...] by input; return logits after the last [1, V] or each [T, V]."""
         import mlx.core as mx
 
-        rows = np.arange(len(embeds)) if all_rows else np.array([len(embeds) - 1])
+        count = len(rows["embeds"])
+        chosen = np.arange(count) if every else np.array([count - 1])
         with mx.stream(self.device):
-            blocks = MlxDecoderBlocks(self.weights, self.schemes, cache, rows)
-            logits = self.found.write(blocks, embeds)
+            blocks = MlxDecoderBlocks(self.weights, self.schemes, cache, chosen)
+            logits = self.found.write(blocks, **rows)
             mx.eval(logits)
-        cache.length += len(embeds)
+        cache.length += count
         return logits

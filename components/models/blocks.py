@@ -162,3 +162,9 @@ class DecoderBlocks(Blocks, Protocol):
 
     def chosen(self, x: Array) -> Array:
         """Return the rows whose logits are wanted: the last of a prompt, or all."""
+
+    def chosen_attention(self, q: Array, layer: int, attn: Attention) -> Array:
+        """Let queries of the chosen rows [R, heads, head_dim] attend to what a layer remembers.
+
+        They are rotated by their positions, and see the keys and values of that layer up to them.
+        """

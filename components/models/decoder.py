@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cache
 from importlib import import_module
 from pathlib import Path
@@ -19,7 +19,6 @@ from ..checkpoints.checkpoint import Checkpoint, build_checkpoint
 from ..checkpoints.folder import open_folder
 from ..checkpoints.keys.places import at_their_keys
 from ..checkpoints.modules import Module, read_modules
-from .attention import Attention
 from .blocks import Array, DecoderBlocks
 from .decoder_config import Config
 
@@ -37,7 +36,6 @@ class Architecture:
 
     `read_settings` reads a config, `tensors` yields names and unpacked shapes, and
     `forward(blocks, settings, embeddings)` returns the logits of the chosen rows.
-    Settings have `layers`, the attention of each.
     """
 
     model_types: tuple[str, ...]
@@ -73,26 +71,28 @@ class ParsedDecoder:
     """A checkpoint that is understood; `int8_activations` are rounded before they are multiplied.
 
     `positions` is how many a sequence has at most; `prefix` stands before the stored names.
+    `inputs` has the shape of a row of each input that the network takes beside embeddings.
     """
 
     checkpoint: Checkpoint
-    architecture: Architecture
+    forward: Callable[..., Array]
     settings: Any
     positions: int | None
     modules: Mapping[str, Module]
     prefix: str = ""
     int8_activations: bool = False
+    inputs: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
 
     @property
-    def layers(self) -> tuple[Attention, ...]:
-        """The attention of each layer."""
-        layers: tuple[Attention, ...] = self.settings.layers
-        return layers
+    def table(self) -> Module:
+        """The embeddings."""
+        return self.modules[self.checkpoint.table.name.removesuffix(".weight")]
 
     @property
     def computed(self) -> Iterator[Module]:
         """The modules that are multiplied by: the embeddings are where there is no other head."""
-        return (m for path, m in self.modules.items() if path != TABLE or HEAD not in self.modules)
+        separate = HEAD in self.modules
+        return (m for m in self.modules.values() if m is not self.table or not separate)
 
     @property
     def nbytes(self) -> int:
@@ -102,7 +102,7 @@ class ParsedDecoder:
     @property
     def mapped(self) -> int:
         """Return the bytes of embeddings that stay in their file."""
-        return self.modules[TABLE].stored if HEAD in self.modules else 0
+        return self.table.stored if HEAD in self.modules else 0
 
     @property
     def casts(self) -> tuple[str, ...]:
@@ -113,9 +113,12 @@ class ParsedDecoder:
                 forms.setdefault(_form(module), []).append(module)
         return tuple(_widened(form, group) for form, group in sorted(forms.items()))
 
-    def write(self, blocks: DecoderBlocks, embeds: Array) -> Array:
-        """Run the network over blocks: logits of the chosen rows of embeddings."""
-        return self.architecture.forward(blocks, self.settings, embeds)
+    def write(self, blocks: DecoderBlocks, embeds: Array, **more: Array) -> Array:
+        """Run the network over blocks: logits of the chosen rows of embeddings.
+
+        `more` are its other inputs, row by row.
+        """
+        return self.forward(blocks, self.settings, embeds, **more)
 
 
 def read_decoder(
@@ -151,7 +154,7 @@ def read_decoder(
         raise ComposerError([replace(p, place=p.place or place) for p in problems][:12])
     return ParsedDecoder(
         checkpoint,
-        architecture,
+        architecture.forward,
         settings,
         config.positions,
         modules,

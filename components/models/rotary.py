@@ -49,6 +49,14 @@ class Yarn:
 
 
 @dataclass(frozen=True)
+class Proportional:
+    """Of the pairs of a head only the first `part` turn, `factor` times slower; the rest stay."""
+
+    part: float
+    factor: float = 1.0
+
+
+@dataclass(frozen=True)
 class Rotary:
     """Positions turn pairs of the first `dims` numbers of a head; `scaling` is a factor or a rule.
 
@@ -57,7 +65,7 @@ class Rotary:
 
     dims: int
     theta: float
-    scaling: float | Llama3 | Yarn = 1.0
+    scaling: float | Llama3 | Yarn | Proportional = 1.0
 
     def frequencies(self) -> np.ndarray:
         """Return how far each pair turns from one position to the next, float64 [dims / 2]."""
@@ -67,6 +75,9 @@ class Rotary:
             slowed = rule.blend(self.dims, self.theta)
             made: np.ndarray = plain * (slowed / rule.factor + 1 - slowed)
             return made
+        if isinstance(rule, Proportional):
+            turning = np.arange(len(plain)) < int(rule.part * self.dims // 2)
+            return np.where(turning, plain / rule.factor, 0.0)
         if not isinstance(rule, Llama3):
             return plain / rule
         lengths = 2 * pi / plain

@@ -45,32 +45,39 @@ class NumpyDecoderBlocks(NumpyBlocks):
         return x[self.rows]
 
     def cached_attention(self, q: Array, k: Array, v: Array, layer: int, attn: Attention) -> Array:
-        start, count = self.cache.length, len(q)
-        q = self._rotated(q.reshape(count, attn.num_heads, attn.head_dim), attn)
-        k = self._rotated(k.reshape(count, attn.num_kv_heads, attn.head_dim), attn)
-        v = v.reshape(count, attn.num_kv_heads, attn.head_dim)
-        keys, values = self.cache.add(layer, k, v)
+        at = self.cache.length + np.arange(len(q))
+        k = self._rotated(k.reshape(len(q), attn.num_kv_heads, attn.head_dim), at, attn)
+        v = v.reshape(len(q), attn.num_kv_heads, attn.head_dim)
+        return self._attend(q, at, *self.cache.add(layer, k, v), attn)
+
+    def chosen_attention(self, q: Array, layer: int, attn: Attention) -> Array:
+        at = self.cache.length + self.rows
+        return self._attend(q, at, self.cache.keys[layer], self.cache.values[layer], attn)
+
+    def _attend(self, q: Array, at: Array, keys: Array, values: Array, attn: Attention) -> Array:
+        """Let queries at these positions attend to keys and values from the first position on."""
+        q = self._rotated(q.reshape(len(q), attn.num_heads, attn.head_dim), at, attn)
         shared = attn.num_heads // attn.num_kv_heads
         keys, values = (x.repeat(shared, axis=1).transpose(1, 0, 2) for x in (keys, values))
         logits = q.transpose(1, 0, 2) @ keys.transpose(0, 2, 1) * np.float32(attn.scale)
-        weights = self.softmax(np.where(visible(start, count, attn.window), logits, -np.inf))
+        mask = visible(at, keys.shape[1], attn.window)
+        weights = self.softmax(np.where(mask, logits, -np.inf))
         context: np.ndarray = (weights @ values).transpose(1, 0, 2)
-        return context.reshape(count, -1)
+        return context.reshape(len(q), -1)
 
-    def _rotated(self, x: Array, attn: Attention) -> Array:
+    def _rotated(self, x: Array, at: Array, attn: Attention) -> Array:
         """Rotate heads [T, heads, head_dim] by their positions."""
-        cos, sin = attn.rotary.table(self.cache.length, self.cache.length + len(x))
-        cos, sin = cos[:, None], sin[:, None]
+        tables = attn.rotary.table(at[0], at[-1] + 1)
+        cos, sin = (table[at - at[0], None] for table in tables)
         half = attn.rotary.dims // 2
         first, second, rest = np.split(x, [half, 2 * half], axis=-1)
         rotated = [first * cos - second * sin, second * cos + first * sin, rest]
         return np.concatenate(rotated, axis=-1)
 
 
-def visible(start: int, count: int, window: int | None) -> np.ndarray:
-    """Return which rows [start + count] each of `count` rows from `start` on sees."""
-    rows = np.arange(start, start + count)[:, None]
-    seen = np.arange(start + count)
+def visible(at: np.ndarray, count: int, window: int | None) -> np.ndarray:
+    """Return which of `count` positions rows at these positions see, bool [T, count]."""
+    rows, seen = at[:, None], np.arange(count)
     mask: np.ndarray = seen <= rows
     return mask if window is None else mask & (seen > rows - window)
 
@@ -91,9 +98,13 @@ class NumpyDecoder:
         """Return the cache of a sequence that has read nothing."""
         return KvCache()
 
-    def read(self, embeds: np.ndarray, cache: KvCache, every: bool = False) -> np.ndarray:
-        """Read rows [T, D]; return logits after the last [1, V] or each [T, V]."""
-        rows = np.arange(len(embeds)) if every else np.array([len(embeds) - 1])
-        logits: np.ndarray = self.found.write(NumpyDecoderBlocks(self.weights, cache, rows), embeds)
-        cache.length += len(embeds)
+    def read(
+        self, rows: Mapping[str, np.ndarray], cache: KvCache, every: bool = False
+    ) -> np.ndarray:
+        """Read rows [T, ...] by input; return logits after the last [1, V] or each [T, V]."""
+        count = len(rows["embeds"])
+        chosen = np.arange(count) if every else np.array([count - 1])
+        blocks = NumpyDecoderBlocks(self.weights, cache, chosen)
+        logits: np.ndarray = self.found.write(blocks, **rows)
+        cache.length += count
         return logits

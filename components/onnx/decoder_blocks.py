@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import wraps
+from typing import Any, TypeVar
+
 from ..models.attention import Attention
 from ..models.decoder import ParsedDecoder
 from ..models.rotary import Rotary
@@ -10,19 +14,35 @@ from .matmuls import Products
 from .proto import CONTRIB
 from .weights import Weights
 
+Method = TypeVar("Method", bound=Callable[..., Any])
+EVERY, CHOSEN = "every", "chosen"  # of the rows: which of them attend
+
+
+def once(method: Method) -> Method:
+    """Let a method of blocks write its nodes once for the same arguments."""
+
+    @wraps(method)
+    def written(self: OnnxDecoderBlocks, *given: Any) -> Any:
+        key = (method.__name__, *given)
+        if key not in self.written:
+            self.written[key] = method(self, *given)
+        return self.written[key]
+
+    return written  # type: ignore[return-value]
+
 
 class OnnxDecoderBlocks(Products):
     """A `DecoderBlocks`: activations are float32 [S, N], S rows of one sequence.
 
-    Its graph takes the keys and values of every layer and gives the same memory back, written in
-    place. `rotaries` are the ways to turn of which it takes the angles.
+    Its graph takes the keys and values of the layers that remember them, `caches`, and gives the
+    same memory back, written in place. `rotaries` are the ways to turn of which it takes angles.
     """
 
     def __init__(self, weights: Weights, found: ParsedDecoder) -> None:
         super().__init__(weights, found.modules, found.int8_activations)
+        self.caches: dict[int, Attention] = {}
         self.rotaries: dict[Rotary, tuple[Symbol, Symbol]] = {}
-        self.positions: Symbol | None = None
-        self.masks: dict[int | None, tuple[Symbol, Symbol]] = {}
+        self.written: dict[tuple[Any, ...], Any] = {}
 
     def chosen(self, x: Symbol) -> Symbol:
         return self.gather(x, Symbol("chosen", self))
@@ -31,13 +51,19 @@ class OnnxDecoderBlocks(Products):
         self, q: Symbol, k: Symbol, v: Symbol, layer: int, attn: Attention
     ) -> Symbol:
         dims: list[int | str] = ["B", attn.num_kv_heads, "C", attn.head_dim]
-        cache = []
         for kind in "kv":
             self.weights.model.add_input(f"past_{kind}{layer}", "float32", dims)
             self.weights.model.add_output(f"present_{kind}{layer}", "float32", dims)
-            cache.append(Symbol(f"past_{kind}{layer}", self))
-        attend = self._fused if is_fused(attn) else self._composed
-        return attend(q, k, v, layer, attn, cache)
+        self.caches[layer] = attn
+        if is_fused(attn):
+            return self._fused(q, k, v, layer, attn)
+        k, v = (self.reshape(x, -1, attn.num_kv_heads, attn.head_dim) for x in (k, v))
+        self._remember(f"k{layer}", self._rotated(k, EVERY, attn))
+        self._remember(f"v{layer}", v)
+        return self._attend(q, EVERY, layer, attn)
+
+    def chosen_attention(self, q: Symbol, layer: int, attn: Attention) -> Symbol:
+        return self._attend(q, CHOSEN, layer, attn)
 
     def _angles(self, rotary: Rotary) -> tuple[Symbol, Symbol]:
         """Return cosines and sines of all positions, inputs of the graph."""
@@ -49,16 +75,14 @@ class OnnxDecoderBlocks(Products):
             self.rotaries[rotary] = Symbol(f"cos{number}", self), Symbol(f"sin{number}", self)
         return self.rotaries[rotary]
 
-    def _fused(
-        self, q: Symbol, k: Symbol, v: Symbol, layer: int, attn: Attention, cache: list[Symbol]
-    ) -> Symbol:
+    def _fused(self, q: Symbol, k: Symbol, v: Symbol, layer: int, attn: Attention) -> Symbol:
         widths = [attn.num_heads, attn.num_kv_heads, attn.num_kv_heads]
         batch = [
             self.reshape(x, 1, -1, heads * attn.head_dim)
             for x, heads in zip((q, k, v), widths, strict=True)
         ]
-        counts = [Symbol("last", self), Symbol("total", self)]
-        inputs = [*batch, *cache, *counts, *self._angles(attn.rotary)]
+        names = [f"past_k{layer}", f"past_v{layer}", "last", "total"]
+        inputs = [*batch, *(Symbol(name, self) for name in names), *self._angles(attn.rotary)]
         self.weights.model.node(
             "GroupQueryAttention",
             [each.name for each in inputs],
@@ -71,75 +95,85 @@ class OnnxDecoderBlocks(Products):
         )
         return self.node("Squeeze", Symbol(f"context{layer}", self), self.ints(0))
 
-    def _composed(
-        self, q: Symbol, k: Symbol, v: Symbol, layer: int, attn: Attention, cache: list[Symbol]
-    ) -> Symbol:
-        """Attend by plain products, for the heads and windows that no kernel takes."""
-        heads, group = attn.num_kv_heads, attn.num_heads // attn.num_kv_heads
-        first, mask = self._visible(attn.window)
-        k = self._rotated(self.reshape(k, -1, heads, attn.head_dim), attn)
-        v = self.reshape(v, -1, heads, attn.head_dim)
-        seen = []
-        for kind, rows, past in zip("kv", (k, v), cache, strict=True):
-            rows = self.expand(self.transpose(rows, 1, 0, 2), 0)  # [1, heads, S, head]
-            at = self.reshape(self._positions(), 1, 1, -1, 1)
-            at = self.node("Expand", at, self.node("Shape", rows))
-            present = f"present_{kind}{layer}"
-            names = [past.name, at.name, rows.name]
-            self.weights.model.node("ScatterElements", names, [present], axis=2)
-            total = self.node("Reshape", self._total(), self.ints(1))
-            some = self.node("Slice", Symbol(present, self), first, total, self.ints(2))
-            seen.append(self.node("Squeeze", some, self.ints(0)))
-        q = self._rotated(self.reshape(q, -1, attn.num_heads, attn.head_dim), attn)
-        q = self.reshape(q * attn.scale, -1, heads, group, attn.head_dim)
-        q = self.transpose(q, 1, 2, 0, 3)  # [heads, group, S, head]
-        keys, values = (self.expand(each, 1) for each in seen)
-        logits = self.where(mask, self.matmul(q, self.transpose(keys, 0, 1, 3, 2)), float("-inf"))
-        context = self.transpose(self.matmul(self.softmax(logits), values), 2, 0, 1, 3)
-        return self.reshape(context, -1, attn.num_heads * attn.head_dim)
+    def _remember(self, name: str, rows: Symbol) -> None:
+        """Write rows [S, heads, head_dim] into a layer's memory at their positions."""
+        rows = self.expand(self.transpose(rows, 1, 0, 2), 0)  # [1, heads, S, head_dim]
+        at = self.reshape(self._positions(EVERY), 1, 1, -1, 1)
+        at = self.node("Expand", at, self.node("Shape", rows))
+        names = [f"past_{name}", at.name, rows.name]
+        self.weights.model.node("ScatterElements", names, [f"present_{name}"], axis=2)
 
-    def _rotated(self, x: Symbol, attn: Attention) -> Symbol:
+    def _attend(self, q: Symbol, which: str, layer: int, attn: Attention) -> Symbol:
+        """Attend by plain products, for the heads, windows and rows that no kernel takes."""
+        heads, group = attn.num_kv_heads, attn.num_heads // attn.num_kv_heads
+        q = self._rotated(self.reshape(q, -1, attn.num_heads, attn.head_dim), which, attn)
+        q = self.reshape(q * attn.scale, -1, heads, group, attn.head_dim)
+        q = self.reshape(self.transpose(q, 1, 2, 0, 3), heads, -1, attn.head_dim)
+        keys, values = (self._seen(f"present_{kind}{layer}", which, attn.window) for kind in "kv")
+        logits = self.matmul(q, self.transpose(keys, 0, 2, 1))  # [heads, group S, seen]
+        logits = self.where(self._mask(which, attn.window, group), logits, float("-inf"))
+        context = self.matmul(self.softmax(logits), values)
+        context = self.reshape(context, heads, group, -1, attn.head_dim)
+        return self.reshape(self.transpose(context, 2, 0, 1, 3), -1, attn.num_heads * attn.head_dim)
+
+    def _rotated(self, x: Symbol, which: str, attn: Attention) -> Symbol:
         """Rotate heads [S, heads, head_dim] by their positions."""
-        cos, sin = (
-            self.expand(self.gather(table, self._positions()), 1)
-            for table in self._angles(attn.rotary)
-        )
+        cos, sin = self._turns(which, attn.rotary)
         half = attn.rotary.dims // 2
         sizes = [size for size in (half, half, attn.head_dim - 2 * half) if size]
         first, second, *rest = self.nodes("Split", [x, self.ints(*sizes)], len(sizes), axis=-1)
         rotated = [first * cos - second * sin, second * cos + first * sin]
         return self.concat([*rotated, *rest])
 
+    @once
+    def _turns(self, which: str, rotary: Rotary) -> list[Symbol]:
+        """Return cosines and sines of the rows' angles [S, 1, pairs]."""
+        positions = self._positions(which)
+        return [self.expand(self.gather(table, positions), 1) for table in self._angles(rotary)]
+
+    @once
     def _total(self) -> Symbol:
+        """Return how many rows there are with those of this run, int64."""
         return self.node("Cast", Symbol("total", self), to=7)
 
-    def _positions(self) -> Symbol:
+    @once
+    def _positions(self, which: str) -> Symbol:
         """Return the positions of the rows, int64 [S]."""
-        if self.positions is None:
-            total = self._total()
-            count = self.node("Squeeze", self.node("Shape", Symbol("embeds", self), start=0, end=1))
-            one = self.node("Squeeze", self.ints(1))
-            self.positions = self.node("Range", total - count, total, one)
-        return self.positions
+        if which == CHOSEN:
+            return self.chosen(self._positions(EVERY))
+        count = self.node("Squeeze", self.node("Shape", Symbol("embeds", self), start=0, end=1))
+        return self.node("Range", self._total() - count, self._total(), self._one())
 
-    def _visible(self, window: int | None) -> tuple[Symbol, Symbol]:
-        """Return the first position that any row sees [1], and which ones each sees [S, seen]."""
-        if window not in self.masks:
-            rows = self.expand(self._positions(), 1)
-            nothing = self.ints(0)
-            first = nothing
-            if window is not None:
-                oldest = self.node("ReduceMin", self._positions(), keepdims=1)
-                first = self.node("Max", oldest - self.ints(window - 1), nothing)
-            start = self.node("Squeeze", first)
-            one = self.node("Squeeze", self.ints(1))
-            columns = self.expand(self.node("Range", start, self._total(), one), 0)
-            mask = self.node("LessOrEqual", columns, rows)
-            if window is not None:
-                near = self.node("Greater", columns, rows - self.ints(window))
-                mask = self.node("And", mask, near)
-            self.masks[window] = first, mask
-        return self.masks[window]
+    @once
+    def _first(self, which: str, window: int | None) -> Symbol:
+        """Return the first position that any of the rows sees [1]."""
+        if window is None:
+            return self.ints(0)
+        oldest = self.node("ReduceMin", self._positions(which), keepdims=1)
+        return self.node("Max", oldest - self.ints(window - 1), self.ints(0))
+
+    @once
+    def _seen(self, name: str, which: str, window: int | None) -> Symbol:
+        """Return what any of the rows sees of a layer's memory [heads, seen, head_dim]."""
+        total = self.reshape(self._total(), 1)
+        first = self._first(which, window)
+        some = self.node("Slice", Symbol(name, self), first, total, self.ints(2))
+        return self.node("Squeeze", some, self.ints(0))
+
+    @once
+    def _mask(self, which: str, window: int | None, group: int) -> Symbol:
+        """Return which positions each row sees, as often as heads share them [group S, seen]."""
+        rows = self.expand(self._positions(which), 1)
+        start = self.node("Squeeze", self._first(which, window))
+        columns = self.expand(self.node("Range", start, self._total(), self._one()), 0)
+        mask = self.node("LessOrEqual", columns, rows)
+        if window is not None:
+            near = self.node("Greater", columns, rows - self.ints(window))
+            mask = self.node("And", mask, near)
+        return self.node("Tile", mask, self.ints(group, 1))
+
+    def _one(self) -> Symbol:
+        return self.node("Squeeze", self.ints(1))
 
 
 def is_fused(attn: Attention) -> bool:

@@ -33,9 +33,12 @@ class Model:
         self.table = EmbeddingRows(found.modules[TABLE])
         self.decoder = {
             "mlx": lambda: MlxDecoder(found, Placement(device="cpu")),
-            "onnx": lambda: OnnxDecoder(found, self.table.look_up, Placement(threads=1)),
+            "onnx": lambda: OnnxDecoder(found, self.rows, Placement(threads=1)),
             "numpy": lambda: NumpyDecoder(found),
         }[backend]()
+
+    def rows(self, ids):
+        return {"embeds": self.table.look_up(ids)}
 
     def logits(self, ids, chunk=None, cache=None):
         """Return the logits after every id, read in chunks."""
@@ -46,7 +49,8 @@ class Model:
         return np.concatenate([self.read(part, cache, every=True) for part in parts])
 
     def read(self, embeds, cache, every=False):
-        made = self.decoder.read(mx.array(embeds) if self.mlx else embeds, cache, every)
+        rows = {"embeds": mx.array(embeds) if self.mlx else embeds}
+        made = self.decoder.read(rows, cache, every)
         return np.array(made)
 
     def greedy(self, ids, chunk=None, count=COUNT):

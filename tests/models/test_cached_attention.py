@@ -8,7 +8,6 @@ import torch
 from transformers.models.phi.modeling_phi import apply_rotary_pos_emb
 
 from composer.components.models.attention import Attention
-from composer.components.models.decoder import Architecture
 from composer.components.models.rotary import Rotary
 from composer.components.onnx.decoder_blocks import is_fused
 from tests.models.decoders import BACKENDS, Model, away, save
@@ -84,9 +83,8 @@ def test_it_is_the_formula_in_any_chunks(case, backend):
     assert is_fused(attn) == (name in FUSED)
 
     def change(found):
-        architecture = Architecture(("llama",), None, None, forward)
         settings = replace(found.settings, layers=(attn,))
-        return replace(found, architecture=architecture, settings=settings)
+        return replace(found, forward=forward, settings=settings)
 
     model = Model(folder, backend, change)
     for chunk in (1, 7, LENGTH):

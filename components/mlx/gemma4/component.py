@@ -20,6 +20,7 @@ from composer.generation.text import Tokenizer, read_tokenizer
 
 from ...checkpoints.file_stamps import require_unchanged
 from ...checkpoints.gemma4.checkpoint import TABLE, Decoder, read_decoder
+from ...checkpoints.gemma4.ports import optional_per_layer
 from ...checkpoints.gemma4.quantization import quantized
 from ...checkpoints.lora.adapters import AdapterFacts
 from ...checkpoints.tokenizer import tokenizer_of
@@ -28,7 +29,7 @@ from ..architecture import EMBEDS
 from ..decoder import MlxDecoder
 from ..device import device_of
 from ..lora import Adapters
-from .facts import adapters_of, decoder_facts, optional_per_layer
+from .facts import adapters_of, decoder_facts
 from .model import load_model
 from .table import PerLayerTable
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -31,13 +31,13 @@ class Angles:
 
 
 class Cache:
-    """Keys and values [heads, capacity, head_dim] of each layer; `length` rows were read.
+    """Keys and values [heads, capacity, head_dim] of the layers by number; `length` rows were read.
 
     Its capacity doubles when it is full, so that a row is copied once on average.
     """
 
     def __init__(
-        self, session: Session, layers: Sequence[Attention], angles: Sequence[Angles]
+        self, session: Session, layers: Mapping[int, Attention], angles: Sequence[Angles]
     ) -> None:
         self.session = session
         self.layers = layers
@@ -46,17 +46,20 @@ class Cache:
         self.arrays: dict[str, np.ndarray] = {}
         self.capacity = 0
 
-    def run(self, embeds: np.ndarray, chosen: np.ndarray, logits: np.ndarray) -> None:
-        """Read rows [S, D], and write the logits [R, V] that follow the chosen ones of them."""
-        total = self.length + len(embeds)
+    def run(self, rows: Mapping[str, np.ndarray], chosen: np.ndarray, logits: np.ndarray) -> None:
+        """Read rows [S, ...], and write the logits [R, V] that follow the chosen ones of them.
+
+        `rows` are the inputs of the network by name.
+        """
+        given = {name: np.ascontiguousarray(each, np.float32) for name, each in rows.items()}
+        total = self.length + len(next(iter(given.values())))
         self._reserve(total)
-        counts = {
-            "embeds": np.ascontiguousarray(embeds, np.float32),
+        given |= {
             "chosen": chosen,
             "last": np.array([total - 1], np.int32),
             "total": np.array(total, np.int32),
         }
-        for name, array in counts.items():
+        for name, array in given.items():
             bind_input(self.binding, name, array)
         bind_output(self.binding, "logits", logits)
         self.session.run(self.binding)
@@ -68,7 +71,7 @@ class Cache:
             return
         capacity = max(rows, 2 * self.capacity, LEAST)
         binding: Any = self.session.binding()
-        for number, attn in enumerate(self.layers):
+        for number, attn in self.layers.items():
             for name in (f"k{number}", f"v{number}"):
                 grown = np.zeros((1, attn.num_kv_heads, capacity, attn.head_dim), np.float32)
                 if self.length:

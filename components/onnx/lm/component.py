@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterator, Mapping
-from typing import TYPE_CHECKING, Any, Literal, Self
+from collections.abc import Generator, Mapping
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 from pydantic import Field
 
-from composer.core.component import Bound, Component, ComponentConfig, Facts, Spec, Token, method
-from composer.core.errors import Problem
+from composer.core.component import Bound, Component, Facts, Spec, Token, method
 from composer.formats import Headers
 from composer.generation.decoder import Prompt
 from composer.generation.generator import TextGenerator
@@ -21,24 +20,20 @@ from ...checkpoints.folder import PREFIX
 from ...checkpoints.keys.meaning import IGNORE
 from ...checkpoints.rows import EmbeddingRows
 from ...checkpoints.tokenizer import check_tokenizer, tokenizer_of
-from ...models.decoder import TABLE, ParsedDecoder, read_decoder
+from ...models.decoder import ParsedDecoder, read_decoder
 from .decoder import EMBEDS, OnnxDecoder
+from .precision import Activations, refused_precision
 
 if TYPE_CHECKING:
     from composer.core.placement import Placement
     from composer.formats import Headers
 
 
-class LmConfig(ComponentConfig):
-    """How products are computed."""
+class LmConfig(Activations):
+    """How products are computed, and what of the checkpoint is read."""
 
     ignore: tuple[str, ...] = Field((), description=IGNORE)
     prefix: str = Field("", description=PREFIX)
-    activations: Literal["float32", "int8"] = Field(
-        "float32",
-        description="`int8` rounds what packed weights are multiplied by to 8 bits, group by "
-        "group: several times as fast, and not the same numbers",
-    )
 
 
 class LanguageModel(Component, name="onnx.lm"):
@@ -91,12 +86,16 @@ class LanguageModel(Component, name="onnx.lm"):
 
     def __init__(self, found: ParsedDecoder, tokenizer: Tokenizer, placement: Placement) -> None:
         checkpoint = found.checkpoint
-        self.table = EmbeddingRows(found.modules[TABLE])
-        self.decoder = OnnxDecoder(found, self.table.look_up, placement)
+        self.table = EmbeddingRows(found.table)
+        self.decoder = OnnxDecoder(found, self.rows, placement)
         self.tokenizer = tokenizer
         self.stop = checkpoint.stop
         rows, limit = checkpoint.table.rows, found.positions
         self.writer = TextGenerator(self.decoder, tokenizer, rows, self.stop, limit)
+
+    def rows(self, ids: np.ndarray) -> dict[str, np.ndarray]:
+        """Return the network's inputs for generated ids."""
+        return {EMBEDS: self.table.look_up(ids)}
 
     @method(ids="i64 T", returns="T D @embed")
     def embed(self, ids: np.ndarray) -> np.ndarray:
@@ -130,29 +129,10 @@ class LanguageModel(Component, name="onnx.lm"):
     @method(embeds="T D @embed", returns="f32 T V")
     def logits(self, embeds: np.ndarray) -> np.ndarray:
         """Return the logits that follow every position, for tests and comparisons."""
-        return self.decoder.read(embeds, self.decoder.begin(), every=True)
+        return self.decoder.read({EMBEDS: embeds}, self.decoder.begin(), every=True)
 
 
 def read(spec: Spec, headers: Headers) -> ParsedDecoder:
     """Read a component's headers; raise ComposerError with everything that contradicts."""
-    int8_activations = spec.config.activations == "int8"
-    return read_decoder(spec, headers, refused_precision(spec), int8_activations)
-
-
-def refused_precision(spec: Spec) -> Iterator[Problem]:
-    """Refuse a precision that is not computed in."""
-    if spec.precision is None or spec.precision == "float32":
-        return
-    if isinstance(spec.precision, str):
-        yield Problem(
-            "W246",
-            f"onnx.lm computes in float32, not {spec.precision}",
-            hint="ONNX Runtime attends and multiplies packed weights in float32 on a CPU: leave "
-            "precision out, or use mlx.lm",
-        )
-    else:
-        yield Problem(
-            "W246",
-            "onnx.lm quantizes nothing itself",
-            hint="give weights that mlx_lm.convert has quantized, or use mlx.lm",
-        )
+    found = refused_precision(spec, "onnx.lm", "mlx.lm")
+    return read_decoder(spec, headers, found, spec.config.int8)

@@ -21,37 +21,37 @@ EMBEDS = "embeds"
 
 
 class OnnxDecoder:
-    """A `composer.generation.engine.Decoder`; a prompt is a `Prompt` of embeddings alone.
+    """A `composer.generation.engine.Decoder`; a prompt is a `Prompt` of its network's inputs.
 
-    `rows` gives the embeddings of ids [N]. Sequences in flight are stepped one after another, so
-    that each has the numbers that it has alone.
+    `rows` gives these for ids [N]. Sequences in flight are stepped one after another, so that each
+    has the numbers that it has alone.
     """
 
     def __init__(
         self,
         found: ParsedDecoder,
-        rows: Callable[[np.ndarray], np.ndarray],
+        rows: Callable[[np.ndarray], Mapping[str, np.ndarray]],
         placement: Placement,
         chunk: int = CHUNK,
     ) -> None:
         graph = DecoderGraph(found)
         where = str(found.checkpoint.location)
         self.session = Session(where, found.nbytes, graph.build, placement)
-        self.layers = found.layers
+        self.layers = graph.caches
         self.vocabulary = found.checkpoint.table.rows
         self.rows = rows
         self.chunk = chunk
         self.angles = [Angles(rotary) for rotary in graph.rotaries]
 
-    def read(self, embeds: np.ndarray, cache: Cache, every: bool = False) -> np.ndarray:
-        """Read rows in chunks; return logits after the last [1, V] or each [T, V]."""
-        rows = len(embeds)
-        logits = np.empty((rows if every else 1, self.vocabulary), np.float32)
-        for start in range(0, rows, self.chunk):
-            part = embeds[start : start + self.chunk]
-            chosen = np.arange(len(part)) if every else np.array([len(part) - 1])
-            given = logits[start : start + len(part)] if every else logits
-            cache.run(part, chosen, given)
+    def read(self, rows: Mapping[str, np.ndarray], cache: Cache, every: bool = False) -> np.ndarray:
+        """Read rows by input, in chunks; return logits after the last [1, V] or each [T, V]."""
+        count = len(rows[EMBEDS])
+        logits = np.empty((count if every else 1, self.vocabulary), np.float32)
+        for start in range(0, count, self.chunk):
+            end = min(start + self.chunk, count)
+            part = {name: each[start:end] for name, each in rows.items()}
+            chosen = np.arange(end - start) if every else np.array([end - start - 1])
+            cache.run(part, chosen, logits[start:end] if every else logits)
         return logits
 
     def begin(self) -> Cache:
@@ -63,12 +63,13 @@ class OnnxDecoder:
         if len(prompt) == 0:
             raise ComposerError(Problem("R514", "there are no embeddings to continue"))
         cache = self.begin() if cache is None else cache
-        return State(cache, self.read(prompt.rows[EMBEDS], cache)[0], prompt.adapters)
+        return State(cache, self.read(prompt.rows, cache)[0], prompt.adapters)
 
     def step(self, states: Sequence[State], tokens: Sequence[int]) -> None:
-        rows = self.embed_tokens(tokens)[EMBEDS]
-        for state, row in zip(states, rows, strict=True):
-            state.logits = self.read(row[None], state.cache)[0]
+        rows = self.embed_tokens(tokens)
+        for place, state in enumerate(states):
+            own = {name: each[place : place + 1] for name, each in rows.items()}
+            state.logits = self.read(own, state.cache)[0]
 
     def greedy(self, states: Sequence[State]) -> list[int]:
         found = [int(state.logits.argmax()) for state in states]
@@ -85,7 +86,7 @@ class OnnxDecoder:
         """Let the state go."""
 
     def embed_tokens(self, tokens: Sequence[int]) -> Mapping[str, np.ndarray]:
-        return {EMBEDS: self.rows(np.array(tokens, np.int64))}
+        return self.rows(np.array(tokens, np.int64))
 
     def bits(self, value: np.ndarray) -> np.ndarray:
         return np.ascontiguousarray(value).view(np.uint8).reshape(len(value), -1)

@@ -75,7 +75,7 @@ def test_a_cache_grows_over_its_room(tmp_path):
     cache = lm.decoder.begin()
     capacities = set()
     for part in np.array_split(lm.embed(ids), 7):
-        last = lm.decoder.read(part, cache)
+        last = lm.decoder.read({"embeds": part}, cache)
         capacities.add(cache.capacity)
     assert separate_store(last[0], theirs[-1]) < 2e-5
     assert (cache.length, capacities) == (700, {256, 512, 1024})
@@ -110,9 +110,9 @@ def test_scaled_embeddings_are_another_space(qwen3, lm):
 def test_positions_off_by_one_are_far_away(qwen3, lm):
     embeds, theirs = lm.embed(IDS), logits_of_torch(qwen3[0])
     cache = lm.decoder.begin()
-    lm.decoder.read(embeds[:8], cache)
+    lm.decoder.read({"embeds": embeds[:8]}, cache)
     cache.length -= 1
-    assert separate_store(lm.decoder.read(embeds[8:], cache)[0], theirs[-1]) > 1e-3
+    assert separate_store(lm.decoder.read({"embeds": embeds[8:]}, cache)[0], theirs[-1]) > 1e-3
 
 
 def test_a_norm_that_is_left_out_is_far_away(qwen3, monkeypatch):

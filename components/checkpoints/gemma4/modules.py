@@ -1,0 +1,41 @@
+"""The modules of a Gemma-4 decoder, for networks that read its tensors themselves."""
+
+from __future__ import annotations
+
+from composer.core.errors import Place, Problem
+
+from ..modules import Module, unpacked_problems
+from .checkpoint import Decoder
+from .layout import PARTS, layout
+
+MLX = "mlx.gemma4"
+
+
+def read_modules(decoder: Decoder) -> tuple[dict[str, Module], list[Problem]]:
+    """Return modules by path, the per-layer table among them, and what is packed otherwise.
+
+    The scalar of a layer is a module too, whose only part is called weight.
+    """
+    tensors, schemes = decoder.checkpoint.tensors, decoder.checkpoint.schemes
+    found: dict[str, Module] = {}
+    problems: list[Problem] = []
+    for name, sizes in layout(decoder.settings).items():
+        path = name.removesuffix(".weight")
+        parts = {part: tensors[f"{path}.{part}"] for part in PARTS if f"{path}.{part}" in tensors}
+        shape = tuple(size.value for size in sizes)
+        found[path] = Module(path, shape, parts or {"weight": tensors[name]}, schemes.get(path))
+        problems += unpacked_problems(found[path], MLX)
+    return found, problems
+
+
+def experts_problem(decoder: Decoder) -> Problem:
+    """Refuse a decoder with experts, which composer has no blocks for."""
+    assert decoder.settings.experts
+    count, _ = decoder.settings.experts
+    return Problem(
+        "W254",
+        "composer has no network of its own for Gemma-4 with experts",
+        Place(str(decoder.checkpoint.file)),
+        (f"{count.label} comes from it",),
+        hint=f"use {MLX}, which takes it",
+    )

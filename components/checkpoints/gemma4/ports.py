@@ -1,0 +1,52 @@
+"""The sizes of a Gemma-4 decoder and its ports, which one without per-layer inputs has fewer of."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+
+from composer.core.component import Bound
+from composer.core.location import Location
+from composer.core.signature import Signature
+
+from .checkpoint import Decoder
+
+NO_ROWS = "no embed_tokens_per_layer.weight, and no hidden_size_per_layer_input above 0"
+
+
+def bounds(decoder: Decoder, weights: Location) -> dict[str, Bound]:
+    """Bind D, V, and with per-layer inputs L layers and their width P."""
+    checkpoint, settings = decoder.checkpoint, decoder.settings
+    dims = {
+        "D": Bound(checkpoint.table.width, checkpoint.table.witness),
+        "V": Bound(checkpoint.table.rows, checkpoint.table.witness),
+    }
+    if settings.per_layer.value:
+        norm, count = checkpoint.tensors["per_layer_projection_norm.weight"], len(settings.layers)
+        dims["L"] = Bound(count, f"{weights}: the tensors of {count} layers")
+        dims["P"] = Bound(settings.per_layer.value, f"{weights}: {norm.name} {list(norm.shape)}")
+    return dims
+
+
+def missing_reasons(decoder: Decoder, weights: Location) -> dict[str, str]:
+    """Say why a decoder has no per-layer inputs, if it has none."""
+    return {} if decoder.settings.per_layer.value else {"per_layer": f"{weights}: {NO_ROWS}"}
+
+
+def ports(methods: Mapping[str, Signature], decoder: Decoder) -> dict[str, Signature] | None:
+    """Return the ports of a decoder without per-layer inputs; None for one that has them."""
+    if decoder.settings.per_layer.value:
+        return None
+    return {
+        name: replace(each, inputs={k: v for k, v in each.inputs.items() if k != "per_layer"})
+        for name, each in methods.items()
+        if name != "per_layer"
+    }
+
+
+def optional_per_layer(methods: Mapping[str, Signature]) -> dict[str, Signature]:
+    """Return the ports of a decoder that may or may not have per-layer inputs."""
+    return {
+        name: replace(each, optional=each.optional | ({"per_layer"} & each.inputs.keys()))
+        for name, each in methods.items()
+    }

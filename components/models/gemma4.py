@@ -1,0 +1,171 @@
+"""Gemma-4's text decoder: per-layer inputs, layers that borrow keys and values, two sizes of heads.
+
+The formulas are those of transformers' Gemma4ForCausalLM. Embeddings and the rows of the per-layer
+table come scaled, as the residual stream takes them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from composer.core.errors import ComposerError
+
+from ..checkpoints.gemma4 import settings as stated
+from ..checkpoints.gemma4.checkpoint import TABLE as ROWS
+from ..checkpoints.gemma4.checkpoint import Decoder
+from ..checkpoints.gemma4.modules import experts_problem, read_modules
+from ..checkpoints.modules import Module
+from .attention import Attention
+from .blocks import Array, DecoderBlocks
+from .decoder import HEAD, ParsedDecoder
+from .rotary import Proportional, Rotary
+
+TABLE = "embed_tokens"
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How each layer attends, and the number of the layer whose keys and values it takes.
+
+    `keys_are_values` says which layers have no values but their keys. `per_layer` is the width of
+    per-layer inputs, 0 without them; `logit_cap` bounds the logits, if anything does.
+    """
+
+    hidden_size: int
+    tied: bool
+    rms_norm_eps: float
+    layers: tuple[Attention, ...]
+    sources: tuple[int, ...]
+    keys_are_values: tuple[bool, ...]
+    per_layer: int
+    logit_cap: float | None
+
+
+@dataclass(frozen=True)
+class Gemma4Decoder(ParsedDecoder):
+    """A checkpoint that is understood; `rows` is its per-layer table, which stays in its file."""
+
+    rows: Module | None = None
+
+    @property
+    def mapped(self) -> int:
+        return super().mapped + (self.rows.stored if self.rows else 0)
+
+
+def read_gemma4(decoder: Decoder, int8_activations: bool = False) -> Gemma4Decoder:
+    """Return what the network needs; raise ComposerError for what it would not compute."""
+    if decoder.settings.experts:
+        raise ComposerError(experts_problem(decoder))
+    modules, problems = read_modules(decoder)
+    if problems:
+        raise ComposerError(problems[:12])
+    settings, rows = read_settings(decoder.settings), modules.pop(ROWS, None)
+    return Gemma4Decoder(
+        decoder.checkpoint,
+        forward,
+        settings,
+        decoder.settings.args["max_position_embeddings"],
+        modules,
+        decoder.prefix,
+        int8_activations,
+        {"per_layer": (len(settings.layers), settings.per_layer)} if rows else {},
+        rows,
+    )
+
+
+def read_settings(found: stated.Settings) -> Settings:
+    """Return what the network needs of a checkpoint's settings."""
+    last = {layer.kind: n for n, layer in enumerate(found.layers) if not layer.shares_kv}
+    return Settings(
+        hidden_size=found.hidden.value,
+        tied=found.args["tie_word_embeddings"],
+        rms_norm_eps=found.args["rms_norm_eps"],
+        layers=tuple(read_attention(found, layer) for layer in found.layers),
+        sources=tuple(last[layer.kind] if layer.shares_kv else n
+                      for n, layer in enumerate(found.layers)),
+        keys_are_values=tuple(found.keys_are_values and layer.full for layer in found.layers),
+        per_layer=found.per_layer.value,
+        logit_cap=found.args["final_logit_softcapping"],
+    )  # fmt: skip
+
+
+def read_attention(found: stated.Settings, layer: stated.Layer) -> Attention:
+    """Return how a layer attends, which its type says."""
+    rope: Mapping[str, Any] = found.args["rope_parameters"][layer.kind]
+    head_dim, rotary = layer.head_dim.value, Rotary(layer.head_dim.value, rope["rope_theta"])
+    if rope["rope_type"] != "default":
+        rule = Proportional(rope.get("partial_rotary_factor", 1.0), rope.get("factor", 1.0))
+        rotary = Rotary(head_dim, rope["rope_theta"], rule)
+    window = None if layer.full else found.args["sliding_window"]
+    return Attention(found.heads.value, layer.kv_heads.value, head_dim, 1.0, rotary, window)
+
+
+def forward(
+    nn: DecoderBlocks, settings: Settings, x: Array, per_layer: Array | None = None
+) -> Array:
+    """Map embeddings [T, D] and per-layer rows [T, L, P] to logits [R, V] of the chosen rows.
+
+    Only these go through the last layers, which remember nothing.
+    """
+    rows = None if per_layer is None else per_layer_inputs(nn, settings, x, per_layer)
+    borrowed = False
+    for number, source in enumerate(settings.sources):
+        if source != number and not borrowed:
+            borrowed, x = True, nn.chosen(x)
+            rows = None if rows is None else nn.chosen(rows)
+        x = nn.evaluate(layer(nn, settings, number, x, rows))
+    x = nn.rms_norm(x if borrowed else nn.chosen(x), "norm", settings.rms_norm_eps)
+    logits = nn.linear(x, TABLE if settings.tied else HEAD)
+    if settings.logit_cap is None:
+        return logits
+    return nn.tanh(logits / settings.logit_cap) * settings.logit_cap
+
+
+def per_layer_inputs(nn: DecoderBlocks, settings: Settings, x: Array, rows: Array) -> Array:
+    """Return each layer's input [T, L, P]: its row of the table, and what it reads of x."""
+    context = nn.linear(x, "per_layer_model_projection") * settings.hidden_size**-0.5
+    context = nn.reshape(context, -1, len(settings.layers), settings.per_layer)
+    context = nn.rms_norm(context, "per_layer_projection_norm", settings.rms_norm_eps)
+    return (context + rows) * 2**-0.5
+
+
+def layer(
+    nn: DecoderBlocks, settings: Settings, number: int, x: Array, rows: Array | None
+) -> Array:
+    """Map hidden states [T, D] through one layer, each part normalized before and after."""
+    at, eps = f"layers.{number}", settings.rms_norm_eps
+    y = attention(nn, settings, number, nn.rms_norm(x, f"{at}.input_layernorm", eps))
+    x = x + nn.rms_norm(y, f"{at}.post_attention_layernorm", eps)
+    y = nn.rms_norm(x, f"{at}.pre_feedforward_layernorm", eps)
+    gate, up = nn.linears(y, [f"{at}.mlp.gate_proj", f"{at}.mlp.up_proj"])
+    y = nn.linear(nn.gelu_tanh(gate) * up, f"{at}.mlp.down_proj")
+    x = x + nn.rms_norm(y, f"{at}.post_feedforward_layernorm", eps)
+    if rows is not None:
+        own = nn.gather(nn.transpose(rows, 1, 0, 2), nn.constant(np.array([number])))
+        own = nn.reshape(own, -1, settings.per_layer)
+        y = nn.gelu_tanh(nn.linear(x, f"{at}.per_layer_input_gate")) * own
+        y = nn.linear(y, f"{at}.per_layer_projection")
+        x = x + nn.rms_norm(y, f"{at}.post_per_layer_input_norm", eps)
+    return x * nn.weight(f"{at}.layer_scalar.weight")
+
+
+def attention(nn: DecoderBlocks, settings: Settings, number: int, x: Array) -> Array:
+    """Let rows [T, D] attend to themselves and to those before them, as far as they see."""
+    at, attn, eps = f"layers.{number}.self_attn", settings.layers[number], settings.rms_norm_eps
+    source = settings.sources[number]
+    if source != number:
+        q = nn.reshape(nn.linear(x, f"{at}.q_proj"), -1, attn.num_heads, attn.head_dim)
+        q = nn.rms_norm(q, f"{at}.q_norm", eps)
+        return nn.linear(nn.chosen_attention(q, source, attn), f"{at}.o_proj")
+    names = "qk" if settings.keys_are_values[number] else "qkv"
+    q, k, *rest = nn.linears(x, [f"{at}.{name}_proj" for name in names])
+    q = nn.reshape(q, -1, attn.num_heads, attn.head_dim)
+    k = nn.reshape(k, -1, attn.num_kv_heads, attn.head_dim)
+    v = nn.reshape(rest[0], -1, attn.num_kv_heads, attn.head_dim) if rest else k
+    q, k = nn.rms_norm(q, f"{at}.q_norm", eps), nn.rms_norm(k, f"{at}.k_norm", eps)
+    v = nn.rms_norm(v, None, eps)
+    return nn.linear(nn.cached_attention(q, k, v, number, attn), f"{at}.o_proj")

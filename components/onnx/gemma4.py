@@ -1,0 +1,170 @@
+"""Gemma-4's text decoder on ONNX Runtime, from the checkpoints that mlx.gemma4 takes."""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Mapping
+from typing import TYPE_CHECKING, Any, Self
+
+import numpy as np
+
+from composer.core.component import Component, Facts, Spec, Token, method
+from composer.core.errors import ComposerError, Problem
+from composer.core.problems import Problems
+from composer.formats import Headers
+from composer.generation.decoder import Prompt
+from composer.generation.generator import TextGenerator
+from composer.generation.options import GENERATED, GenerationOptions, validate_generation
+from composer.generation.text import Tokenizer, read_tokenizer
+
+from ..checkpoints.file_stamps import StampedFacts, require_unchanged, stamps
+from ..checkpoints.gemma4.checkpoint import Decoder, read_decoder
+from ..checkpoints.gemma4.ports import bounds, missing_reasons, optional_per_layer, ports
+from ..checkpoints.rows import EmbeddingRows
+from ..checkpoints.tokenizer import check_tokenizer, tokenizer_of
+from ..models.gemma4 import Gemma4Decoder, read_gemma4
+from .lm.decoder import EMBEDS, OnnxDecoder
+from .lm.precision import Activations, refused_precision
+
+if TYPE_CHECKING:
+    from composer.core.placement import Placement
+
+ROWS = "per_layer"
+NOT_GIVEN: Any = object()  # a decoder without per-layer inputs has no such port
+
+
+class Gemma4(Component, name="onnx.gemma4"):
+    """Continue embeddings with Gemma-4's text decoder on ONNX Runtime, given its per-layer inputs.
+
+    It takes the folders of mlx.gemma4, plain or quantized by MLX to 4 or 8 bits, except those with
+    experts, has the same ports and spaces, and computes in float32. The per-layer table stays in
+    its file.
+    """
+
+    backend = "numpy"
+    requires = frozenset({"weights"})
+    placement_keys = frozenset({"providers", "threads"})
+    accepts = frozenset({"files", "precision"})
+    Config = Activations
+
+    @classmethod
+    def facts(cls, spec: Spec, headers: Headers | None) -> Facts:
+        """Bind D, V, L layers and their width P, checking config and tensors."""
+        if headers is None or spec.weights is None:
+            return Facts(unknown=True, methods=optional_per_layer(cls.methods))
+        decoder, found = read(spec, headers)
+        checkpoint = decoder.checkpoint
+        tokenizer = tokenizer_of(spec, headers)
+        end = check_tokenizer(tokenizer, headers, checkpoint)
+        return StampedFacts(
+            dims=bounds(decoder, spec.weights),
+            nbytes=found.nbytes,
+            mapped=found.mapped,
+            casts=found.casts,
+            methods=ports(cls.methods, decoder),
+            missing_reasons=missing_reasons(decoder, spec.weights),
+            notes=(*decoder.notes, *end),
+            stamps=stamps((*checkpoint.tensors.files, checkpoint.file, tokenizer)),
+        )
+
+    @classmethod
+    def validate_options(cls, method: str, options: Mapping[str, Any]) -> None:
+        validate_generation(method, options)
+
+    @classmethod
+    def load(cls, spec: Spec, facts: Facts, placement: Placement) -> Self:
+        """Write the graph and its weights down, load them, and remove them."""
+        headers = Headers()
+        _, found = read(spec, headers)
+        tokenizer = read_tokenizer(tokenizer_of(spec, headers))
+        require_unchanged(facts)
+        return cls(found, tokenizer, placement)
+
+    def __init__(self, found: Gemma4Decoder, tokenizer: Tokenizer, placement: Placement) -> None:
+        self.words = EmbeddingRows(found.table)
+        self.table = EmbeddingRows(found.rows) if found.rows else None
+        self.shape = found.inputs.get(ROWS, ())
+        self.scale = np.float32(found.settings.hidden_size**0.5)
+        self.decoder = OnnxDecoder(found, self.rows, placement)
+        rows, stop = found.checkpoint.table.rows, found.checkpoint.stop
+        self.writer = TextGenerator(self.decoder, tokenizer, rows, stop, found.positions)
+
+    @method(ids="i64 T", returns="T D @embed")
+    def embed(self, ids: np.ndarray) -> np.ndarray:
+        """Look ids up, scaled as the residual stream takes them."""
+        return self.scaled(self.embed_unscaled(ids))
+
+    @method(ids="i64 T", returns="T D @embed_unscaled")
+    def embed_unscaled(self, ids: np.ndarray) -> np.ndarray:
+        """Look ids up; a quantized table is dequantized row by row."""
+        self.writer.check_ids(ids)
+        return self.words.look_up(ids)
+
+    @method(rows="N D @embed_unscaled", returns="N D @embed", converts=True)
+    def scaled(self, rows: np.ndarray) -> np.ndarray:
+        """Multiply rows by the square root of D."""
+        return rows * self.scale
+
+    @method(ids="i64 T", zero="bool T", returns="T L P @per_layer")
+    def per_layer(self, ids: np.ndarray, zero: Any = None) -> np.ndarray:
+        """Look up each layer's own row of each id; those that `zero` marks are zeros instead."""
+        assert self.table is not None
+        self.writer.check_ids(ids)
+        rows = self.table.look_up(ids).reshape(len(ids), *self.shape)
+        rows *= np.float32(self.shape[1] ** 0.5)
+        if zero is not None:
+            rows[zero] = 0
+        return rows
+
+    @method(
+        embeds="T D @embed",
+        per_layer="T L P @per_layer",
+        returns=GENERATED,
+        streams=True,
+    )
+    def generate(
+        self,
+        embeds: np.ndarray,
+        per_layer: Any = NOT_GIVEN,
+        *,
+        options: GenerationOptions,
+    ) -> Generator[Token, None, dict[str, Any]]:
+        """Continue embeddings until an end-of-text id, one of `stop`, or `max_tokens`.
+
+        Each generated token adds its own embedding and its own per-layer rows. The call itself
+        raises errors of the options; decoding starts with the first token.
+        """
+        return self.writer.write(self.prompt(embeds, per_layer), options)
+
+    @method(embeds="T D @embed", ids="i64 N", per_layer="T L P @per_layer", returns="f32 N V")
+    def replay(self, embeds: np.ndarray, ids: np.ndarray, per_layer: Any = NOT_GIVEN) -> Any:
+        """Return the logits before each of the ids that follow, decoded step by step."""
+        return self.writer.replay(self.prompt(embeds, per_layer), ids)
+
+    @method(embeds="T D @embed", per_layer="T L P @per_layer", returns="f32 T V")
+    def logits(self, embeds: np.ndarray, per_layer: Any = NOT_GIVEN) -> np.ndarray:
+        """Return the logits that follow every position, for tests and comparisons."""
+        prompt = self.prompt(embeds, per_layer)
+        return self.decoder.read(prompt.rows, self.decoder.begin(), every=True)
+
+    def rows(self, ids: np.ndarray) -> dict[str, np.ndarray]:
+        """Return the network's inputs for generated ids."""
+        rows = {EMBEDS: self.embed(ids)}
+        return rows if self.table is None else {**rows, ROWS: self.per_layer(ids)}
+
+    def prompt(self, embeds: np.ndarray, per_layer: Any) -> Prompt:
+        """Return a prompt; raise ComposerError unless its inputs are exactly the decoder's."""
+        if (per_layer is NOT_GIVEN) != (self.table is None):
+            expected = "no per-layer inputs" if self.table is None else "per-layer inputs"
+            raise ComposerError(Problem("R556", f"this decoder takes {expected}"))
+        return Prompt({EMBEDS: embeds} if self.table is None else {EMBEDS: embeds, ROWS: per_layer})
+
+
+def read(spec: Spec, headers: Headers) -> tuple[Decoder, Gemma4Decoder]:
+    """Read a component's headers; raise ComposerError with everything that contradicts."""
+    assert spec.weights is not None
+    problems = Problems(refused_precision(spec, "onnx.gemma4", "mlx.gemma4"))
+    with problems.collect():
+        decoder = read_decoder(spec.weights, headers)
+        found = read_gemma4(decoder, spec.config.int8)
+    problems.raise_any()
+    return decoder, found
