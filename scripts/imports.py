@@ -27,9 +27,9 @@ LEVELS = (
     {"cli", "server"},
 )
 COMPONENTS = (
-    {"checkpoints"},
+    {"checkpoints", "operators"},
     {"models"},
-    {"mlx", "onnx", "numpy", "audio", "image", "text", "operators"},
+    {"mlx", "onnx", "numpy", "audio", "image", "text"},
 )
 FOLDERS = ("composer", "components", "mirror", "training", "converters", "benchmarks", "tests")
 

@@ -10,6 +10,7 @@ PORTS = st.builds(
     dtype=st.sampled_from(DTYPES),
     dims=st.lists(st.one_of(NAMES, st.just("_"), st.integers(0, 9999)), max_size=5).map(tuple),
     space=st.none() | st.from_regex(r"[a-z][a-z_.]{0,8}", fullmatch=True),
+    marks=st.lists(NAMES, max_size=2).map(tuple),
 )
 
 
@@ -24,6 +25,8 @@ PORTS = st.builds(
         ("text", Port("text")),
         ("audio 16000", Port("audio", dims=(16000,))),
         ("T D @S", Port(dims=("T", "D"), space="S")),
+        ("bool T #speech", Port(dtype="bool", dims=("T",), marks=("speech",))),
+        ("bool T #speech+b_1", Port(dtype="bool", dims=("T",), marks=("speech", "b_1"))),
     ],
 )
 def test_ports(text, port):
@@ -47,6 +50,8 @@ def test_alternatives():
         ("i64 -1", "'-1' in 'i64 -1' is neither a number, a symbol nor '_'"),
         ("f32 T*2", "'T*2' in 'f32 T*2' is neither a number, a symbol nor '_'"),
         ("T D @", "'@' in 'T D @' is not a space: write a name after '@'"),
+        ("bool T #", "'#' in 'bool T #' marks nothing: name inputs after '#'"),
+        ("bool T #a+", "'#a+' in 'bool T #a+' marks nothing: name inputs after '#'"),
         ("@embed T", "'@embed' in '@embed T' is neither a number, a symbol nor '_'"),
     ],
 )

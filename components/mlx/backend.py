@@ -17,7 +17,7 @@ from composer.core.placement import Placement, PlacementKey
 from .blocks import MlxNetwork
 from .dtypes import dtype as to_dtype
 from .dtypes import short
-from .operators import fill, scatter
+from .operators import OPERATORS
 
 CUDA = ("mlx-cuda-13", "mlx-cuda-12", "mlx-cuda")  # the packages with MLX's CUDA
 DEVICE = Path("/dev/nvidiactl")
@@ -34,7 +34,7 @@ class Mlx:
     threaded = True
     dtypes = frozenset({"f32", "f16", "bf16"})
     placement = (PlacementKey("device", Literal["cpu", "gpu"], "Where MLX computes."),)
-    operators: Mapping[str, Callable[..., Any]] = {"scatter": scatter, "fill": fill}
+    operators: Mapping[str, Callable[..., Any]] = OPERATORS
     colours = Colours("#fff1e5", "#bc6b1e", "#33210f", "#d2863a")
 
     def compile(self, network: Any, placement: Placement) -> Callable[..., Any]:

@@ -2,11 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
 
+from ..operators.concat import concat
+from ..operators.keep import keep
+from ..operators.pool import pool
+from ..operators.row import row
+from ..operators.slice import slice
+from ..operators.stack_frames import stack_frames
+from ..operators.transpose import transpose
 from .dtypes import short
+
+# These use nothing but what arrays of MLX and of NumPy have in common.
+SHARED = (concat, keep, pool, row, slice, stack_frames, transpose)
 
 
 def scatter(base: Any, at: np.ndarray, values: Any) -> Any:
@@ -40,3 +51,10 @@ def marked(at: np.ndarray, length: int) -> np.ndarray:
     if at.dtype != np.bool_ or at.shape != (length,):
         raise ValueError(f"'at' must be bool [{length}], not {at.dtype} {list(at.shape)}")
     return np.flatnonzero(at)
+
+
+OPERATORS: Mapping[str, Callable[..., Any]] = {
+    "scatter": scatter,
+    "fill": fill,
+    **{operator.name: operator.function for operator in SHARED},
+}

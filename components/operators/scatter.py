@@ -30,7 +30,7 @@ def _count(number: int, noun: str) -> str:
 
 @operator(
     base="T D @S",
-    at="bool T",
+    at="bool T #values",
     values="N D @S",
     returns="T D @S",
     check=require_a_row_for_each_mark,

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
@@ -9,7 +11,7 @@ from pydantic import Field, field_validator, model_validator
 
 from composer.core.component import Component, ComponentConfig, Facts, Spec, method
 from composer.core.errors import ComposerError, Place, Problem
-from composer.core.ports import parse_ports
+from composer.core.ports import Port, parse_ports
 from composer.core.signature import CALL, Signature
 from composer.core.suggest import did_you_mean
 from composer.formats import tokenizer_bytes, tokenizer_file
@@ -39,6 +41,8 @@ class Prompt(Component, name="text.prompt"):
     Each `{name}` of the template is an input: a text, or rows [N, D] of soft embeddings, of which
     only the number matters here. `ids` are the tokens, `slots` marks those that soft rows replace
     (as many as there are rows, in the order of the template), and `text` is the prompt as text.
+    The output of a slot's own name marks the positions of its rows alone; a slot that is called as
+    another output has none.
     `{{` and `}}` are braces. A fragment under `optional` goes where the template names it, and is
     left out unless all its slots are filled: `optional: {forced: "language {language}<asr_text>"}`
     with `{forced}` in the template. A slot that only fragments have need not be wired.
@@ -87,7 +91,7 @@ class Prompt(Component, name="text.prompt"):
         template = Template.parse(config.template, config.optional)
         signature = Signature(
             inputs=dict.fromkeys(template.inputs, FILLS),
-            returns=cls.methods[CALL].returns,
+            returns=_outputs(template, cls.methods[CALL].returns),
             optional=frozenset(template.inputs) - template.required,
         )
         if headers is None or spec.files is None:
@@ -127,18 +131,23 @@ class Prompt(Component, name="text.prompt"):
             if soft.count(name) > 1:
                 message = f"{{{name}}} occurs twice in the template, but its rows only once"
                 raise ComposerError(Problem("R526", message, hint="only a text may occur twice"))
-        ids, slots = self._expand(self.encoder.ids(parts, texts), [rows[name] for name in soft])
+        found = np.array(self.encoder.ids(parts, texts), np.int64)
+        ids, owners = self._expand(found, [rows[name] for name in soft])
         if not len(ids):
             raise empty_prompt()
-        return {"ids": ids, "slots": slots, "text": self._display(parts, texts, rows)}
+        marks = {name: np.zeros(len(ids), bool) for name in rows}
+        marks |= {name: owners == index for index, name in enumerate(soft)}
+        text = self._display(parts, texts, rows)
+        return {**marks, "ids": ids, "slots": owners >= 0, "text": text}
 
-    def _expand(self, ids: list[int], rows: list[int]) -> tuple[np.ndarray, np.ndarray]:
-        """Repeat each soft slot's mark once per row."""
-        found = np.array(ids, np.int64)
-        soft = found < 0
-        repeats = np.ones(len(found), np.int64)
+    def _expand(self, ids: np.ndarray, rows: list[int]) -> tuple[np.ndarray, np.ndarray]:
+        """Repeat each soft slot once per row; return ids, and of each its slot's number or -1."""
+        soft = ids < 0
+        repeats = np.ones(len(ids), np.int64)
         repeats[soft] = rows
-        return np.repeat(np.where(soft, self.slot_id, found), repeats), np.repeat(soft, repeats)
+        owners = np.full(len(ids), -1)
+        owners[soft] = np.arange(len(rows))
+        return np.repeat(np.where(soft, self.slot_id, ids), repeats), np.repeat(owners, repeats)
 
     def _display(self, parts: tuple[Part, ...], texts: dict[str, str], rows: dict[str, int]) -> str:
         shown = []
@@ -150,3 +159,12 @@ class Prompt(Component, name="text.prompt"):
             else:
                 shown.append(f"{self.slot or f'<{part.name}>'}×{rows[part.name]}")
         return "".join(shown)
+
+
+def _outputs(template: Template, own: Mapping[str, Port]) -> dict[str, Port]:
+    """Return a prompt's outputs, with marks for each slot."""
+    marks = {"slots": replace(own["slots"], marks=template.inputs)}
+    for name in template.inputs:
+        if name not in own:
+            marks[name] = replace(own["slots"], marks=(name,))
+    return {"ids": own["ids"], **marks, "text": own["text"]}

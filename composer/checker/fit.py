@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from composer.core.component import Bound
 from composer.core.ports import Port, alternative, fits
 from composer.core.signature import OUT, Derived
 from composer.core.suggest import listed
-from composer.graph.dims import Dims, Length
+from composer.graph.dims import Conflict, Dims, Length
 from composer.graph.graph import ANY, CheckedComponent, Conversion, Node, Value
 
 Scope = dict[str, str | None]
-TRAINED_TOGETHER = "put a projector between them, or use parts that were trained together"
 TRAINED_TOGETHER = "put a projector between them, or use parts that were trained together"
 
 
@@ -42,15 +41,15 @@ class Fit:
         given: str,
         value: Value,
         scope: Scope,
+        at: Sequence[str | int],
     ) -> Conversion | None:
         """Check the value that `given` names against the port `key` of a node.
 
-        `scope` binds the node's space variables across its wires. Return the conversion
-        that the value needs first.
+        `scope` binds the node's space variables across its wires, `at` is the wire's place.
+        Return the conversion that the value needs first.
         """
         assert node.signature is not None
         actual, ports = value.port, node.signature.inputs[key]
-        at = ("graph", node.name, "with", key)
         label = f"{node.run}.{key}"
         if actual is None:
             return None
@@ -96,7 +95,7 @@ class Fit:
         given: str,
         value: Value,
         scope: Scope,
-        at: tuple[str, ...],
+        at: Sequence[str | int],
     ) -> Conversion | None:
         actual = value.port.space if value.port else None
         label = f"{node.run}.{key}"
@@ -150,6 +149,23 @@ class Fit:
         bound = checked.facts.dims if checked and checked.facts else {}
         dims = dict.fromkeys(str(dim) for port in ports for dim in port.dims)
         return tuple(_cause(bound[dim]) for dim in dims if dim in bound)
+
+    def same_rows(self, left: str, right: str) -> Conflict | None:
+        """Unify the numbers of rows of two values."""
+        sides = self.values[left].dims[:1] + self.values[right].dims[:1]
+        return self.dims.unify(*sides, "a port") if len(sides) == 2 else None
+
+    def total_rows(self, names: Iterable[str]) -> Bound | None:
+        """Return the number of rows of several values together; None if it is not known."""
+        total, witnesses = 0, []
+        for name in names:
+            dims = self.values[name].dims
+            bound = self.dims.bound(dims[0], f"${name}") if dims else None
+            if bound is None:
+                return None
+            total += bound.value
+            witnesses.append(f"{bound.value} of {bound.witness}")
+        return Bound(total, " and ".join(witnesses))
 
     def length(self, node: Node, dim: int | str) -> Length:
         """Return the variable of a port's dim: the component's, or the node's own."""

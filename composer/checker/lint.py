@@ -10,8 +10,9 @@ if TYPE_CHECKING:
 
 
 def lint(graph: Graph, report: Callable[..., None]) -> None:
-    """Report unused work, and placeholder ids that are used as tokens."""
+    """Report unused work, rows that go nowhere, and placeholder ids that are used as tokens."""
     report_unused(graph, report)
+    report_unplaced_rows(graph, report)
     report_placeholders(graph, report)
 
 
@@ -41,6 +42,31 @@ def report_unused(graph: Graph, report: Callable[..., None]) -> None:
                 severity="warning",
                 hint="wire it, or remove the input",
             )
+
+
+def report_unplaced_rows(graph: Graph, report: Callable[..., None]) -> None:
+    """Report the slots of a prompt whose marks nothing reads that could put rows there."""
+    read = set()
+    for node in graph.nodes.values():
+        if node.component or node.run == "scatter":
+            read |= set(node.wires.values())
+    for node in graph.nodes.values():
+        masks = {name: graph.values[name] for name in node.outputs.values()}
+        used = {row for name, mask in masks.items() if name in read for row in mask.marks}
+        for slot, wire in node.wires.items():
+            made = [name for name, mask in masks.items() if wire in mask.marks]
+            if made and wire not in used:
+                report(
+                    "L305",
+                    f"the rows of ${wire} go nowhere: nothing is scattered into the slot '{slot}'",
+                    "graph",
+                    node.name,
+                    "with",
+                    slot,
+                    severity="warning",
+                    hint=f"scatter them: {{run: scatter, with: {{base: $..., at: ${made[-1]}, "
+                    f"values: ${wire}}}}}",
+                )
 
 
 def report_placeholders(graph: Graph, report: Callable[..., None]) -> None:

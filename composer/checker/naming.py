@@ -82,7 +82,7 @@ class Names:
         reason = checked.facts.missing_reasons.get(name) if checked and checked.facts else None
         return (f"others of {checked.cls.name} have it", reason) if checked and reason else ()
 
-    def resolve(self, reference: str, *at: str) -> Value | None:
+    def resolve(self, reference: str, *at: str | int) -> Value | None:
         """Return the value of a reference, or report why there is none."""
         name = reference.removeprefix("$")
         base, _, out = name.partition(".")
@@ -111,6 +111,18 @@ class Names:
             self.report("W207", f"'${base}' has several outputs", *at, hint=f"choose: {choice}")
         else:
             has = ["$" + each for each in outs]
-            message = with_nearest(f"'${base}' has no output '{out}'", reference, has)
-            self.report("W207", message, *at, hint=f"it has: {listed(has)}")
+            message, why = f"'${base}' has no output '{out}'", self.why_unmarked(base, out)
+            message = message if why else with_nearest(message, reference, has)
+            self.report("W207", message, *at, causes=why, hint=f"it has: {listed(has)}")
         return None
+
+    def why_unmarked(self, node: str, out: str) -> tuple[str, ...]:
+        """Return why a node does not give marks that it gives for an input with rows."""
+        caller = self.nodes.get(node)
+        if caller is None or caller.signature is None or out not in caller.signature.returns:
+            return ()
+        wire = caller.wires.get(out)
+        if wire or out in caller.literals:
+            what = f"${wire}, a text" if wire else "a text"
+            return (f"its input '{out}' is {what}: there are no rows to mark",)
+        return (f"its input '{out}' is not wired: there are no rows to mark",)

@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from inspect import Parameter
 from typing import TYPE_CHECKING, Any
 
+from composer.checker.arguments import read_arguments
 from composer.checker.fit import Fit
 from composer.checker.lint import lint
+from composer.checker.marks import Marks
 from composer.checker.naming import Names
 from composer.checker.options import option_conflicts, read_option
+from composer.checker.outputs import Outputs
 from composer.core.errors import Problem
-from composer.core.ports import Port, is_float, parse_port
+from composer.core.ports import Ports, parse_port
 from composer.core.problems import Problems
 from composer.core.signature import OUT, Option, Signature
 from composer.core.suggest import listed, with_nearest
-from composer.graph.graph import CheckedComponent, Conversion, Graph, Node, Value, float_of
+from composer.graph.graph import CheckedComponent, Conversion, Graph, Node, Value
 from composer.manifest.refusal import describe
 
 if TYPE_CHECKING:
@@ -43,6 +46,8 @@ class _Wiring:
 
     def __post_init__(self) -> None:
         self.fit = Fit(self.components, self.values, self.report)
+        self.marks = Marks(self.values, self.nodes, self.fit, self.report)
+        self.outputs = Outputs(self.components, self.values, self.spaces, self.fit, self.report)
         self.names = Names(
             self.manifest, self.task, self.components, self.values, self.nodes, self.report
         )
@@ -52,7 +57,8 @@ class _Wiring:
             self.values[name] = self.input(name, entry)
         for name, call in self.task.graph.items():
             self.nodes[name] = self.node(name, call)
-            self.values |= self.type_outputs(self.nodes[name])
+            self.marks.check(self.nodes[name])
+            self.values |= self.outputs.of(self.nodes[name])
         outputs = {}
         for name, reference in self.task.outputs.items():
             value = self.names.resolve(reference, "outputs", name)
@@ -80,7 +86,9 @@ class _Wiring:
                 hint="texts can be joined, and tensors of one axis",
             )
 
-    def report(self, code: str, message: str, *at: str, key: bool = False, **more: Any) -> None:
+    def report(
+        self, code: str, message: str, *at: str | int, key: bool = False, **more: Any
+    ) -> None:
         place = self.manifest.place(*self.task.at, *at, key=key)
         self.problems.add(Problem(code, message, place, **more))
 
@@ -101,44 +109,35 @@ class _Wiring:
         node = Node(name, entry.run, component, method, signature, {}, {}, {}, {})
         if signature is None:
             return replace(node, wires=self.resolve_references(name, entry), outputs={OUT: name})
+        self.report_missing_inputs(name, component, entry, signature)
+        arguments, signature = read_arguments(name, entry, signature, self.report)
+        node = replace(node, signature=signature)
         wires: dict[str, str] = {}
         literals: dict[str, str] = {}
         options: dict[str, Any] = {}
         converts: dict[str, Conversion] = {}
         scope: dict[str, str | None] = {}
-        order = [*signature.inputs, *entry.with_]
-        for key, given in sorted(entry.with_.items(), key=lambda item: order.index(item[0])):
+        order = [*signature.inputs, *arguments]
+        for key, (given, at) in sorted(arguments.items(), key=lambda item: order.index(item[0])):
             if key in signature.options:
                 options |= self.option(name, component, key, signature.options[key], given)
             elif key not in signature.inputs:
                 self.report_unknown_input(name, entry.run, component, key, signature)
             elif isinstance(given, str) and given.startswith("$") and not given.startswith("$$"):
-                value = self.names.resolve(given, "graph", name, "with", key)
+                value = self.names.resolve(given, *at)
                 if value:
                     wires[key] = value.name
-                    conversion = self.fit.wire(node, key, given, value, scope)
+                    conversion = self.fit.wire(node, key, given, value, scope, at)
                     converts |= {key: conversion} if conversion else {}
             elif isinstance(given, str) and any(p.kind == "text" for p in signature.inputs[key]):
                 literals[key] = given.removeprefix("$")
             else:
-                expected_ports = " | ".join(map(str, signature.inputs[key]))
-                self.report(
-                    "W205",
-                    f"{entry.run}.{key} needs a $reference to '{expected_ports}', not "
-                    f"{describe(given)}",
-                    "graph",
-                    name,
-                    "with",
-                    key,
-                    hint=f"write ${given}"
-                    if isinstance(given, str) and given in self.values
-                    else None,
-                )
-        self.report_missing_inputs(name, component, entry, signature)
+                self.report_no_reference(f"{entry.run}.{key}", signature.inputs[key], given, at)
         checked = self.components.get(component or "")
         if checked and options.keys() == entry.with_.keys() & signature.options.keys():
             for message in option_conflicts(checked.cls, method, signature, options):
                 self.report("W216", message, "graph", name, "with", key=True)
+        self.spaces[name] = scope
         outputs = {out: name if out == OUT else f"{name}.{out}" for out in signature.returns}
         node = replace(
             node,
@@ -148,8 +147,29 @@ class _Wiring:
             outputs=outputs,
             converts=converts,
         )
-        self.spaces[name] = scope
-        return node
+        return replace(node, outputs=self.without_idle_marks(node, entry))
+
+    def without_idle_marks(self, node: Node, entry: NodeEntry) -> dict[str, str]:
+        """Return a node's outputs without the marks of inputs that have no rows.
+
+        These outputs are named after the inputs.
+        """
+        assert node.signature is not None
+        found = {}
+        for out, port in node.signature.returns.items():
+            wired = out in node.wires and self.outputs.has_rows(node, out)
+            unresolved = out in entry.with_ and out not in {**node.wires, **node.literals}
+            if out not in port.marks or wired or unresolved:
+                found[out] = node.outputs[out]
+        return found
+
+    def report_no_reference(
+        self, label: str, ports: Ports, given: Any, at: Sequence[str | int]
+    ) -> None:
+        expected_ports = " | ".join(map(str, ports))
+        known = isinstance(given, str) and given in self.values
+        message = f"{label} needs a $reference to '{expected_ports}', not {describe(given)}"
+        self.report("W205", message, *at, hint=f"write ${given}" if known else None)
 
     def resolve_references(self, name: str, entry: NodeEntry) -> dict[str, str]:
         """Resolve the references of a node whose ports are unknown."""
@@ -215,36 +235,3 @@ class _Wiring:
                     message = with_nearest(f"{component} has no adapter '{adapter}'", adapter, has)
                     self.report("W224", message, *at, hint=f"it has: {listed(has)}")
         return {key: value}
-
-    def type_outputs(self, node: Node) -> Iterator[tuple[str, Value]]:
-        """Type a node's outputs."""
-        checked = self.components.get(node.component or "")
-        emits = checked.emits if checked else None
-        if node.signature is None:
-            yield node.name, Value(node.name, None)
-            return
-        first = self.values.get(node.wires.get(next(iter(node.signature.inputs), ""), ""))
-        if first is None and checked is None:
-            # If an operator's first input is wrong, its outputs are unknown.
-            yield node.name, Value(node.name, None)
-            return
-        backend = node.backend(checked, first)
-        for out, port in node.signature.returns.items():
-            name = node.outputs[out]
-            bare = port.kind == "tensor" and port.dtype is None
-            dtype = float_of(checked, first) if bare else port.dtype
-            space = self.space_of(node, port, emits if is_float(dtype) else None)
-            dims = tuple(
-                ("node", node.name, f"_{out}{axis}") if dim == "_" else self.fit.length(node, dim)
-                for axis, dim in enumerate(port.dims)
-            )
-            yield name, Value(name, replace(port, dtype=dtype, space=space), dims, backend)
-
-    def space_of(self, node: Node, port: Port, emits: str | None) -> str | None:
-        if port.kind != "tensor":
-            return None
-        if port.space is None:
-            return emits
-        if port.space[0].islower():
-            return f"{node.component}.{port.space}"
-        return self.spaces[node.name].get(port.space)

@@ -6,6 +6,8 @@ bool F           a mask over F frames
 f32 M 3000       a literal dim
 text             a string; `audio`: a waveform; `image`: pixels
 text | _ _       either; `_` matches any length, each time anew
+bool T #speech   a mask that marks one of T positions for each row of the input `speech`, in order;
+                 `#speech+picture` marks the rows of both, first those of `speech`
 """
 
 from __future__ import annotations
@@ -30,17 +32,21 @@ class Port:
 
     `dtype` None is any float: the component's own. `space` names an embedding space: a lower-case
     name belongs to the component, an upper-case one is a variable that one node's ports share.
+    `marks` names inputs of the same method whose rows the mask marks, in this order.
     """
 
     kind: str = "tensor"
     dtype: str | None = None
     dims: tuple[Dim, ...] = ()
     space: str | None = None
+    marks: tuple[str, ...] = ()
 
     def __str__(self) -> str:
         parts = [str(dim) for dim in self.dims]
         if self.dtype or self.kind != "tensor":
             parts.insert(0, self.dtype or self.kind)
+        if self.marks:
+            parts.append(f"#{'+'.join(self.marks)}")
         if self.space:
             parts.append(f"@{self.space}")
         return " ".join(parts)
@@ -62,6 +68,13 @@ def parse_port(text: str) -> Port:
         space = words.pop()[1:]
         if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_.]*", space):
             raise ValueError(f"'@{space}' in '{text}' is not a space: write a name after '@'")
+    marks: tuple[str, ...] = ()
+    if words and words[-1].startswith("#"):
+        marks = tuple(words.pop()[1:].split("+"))
+        if not all(map(str.isidentifier, marks)):
+            raise ValueError(
+                f"'#{'+'.join(marks)}' in '{text}' marks nothing: name inputs after '#'"
+            )
     kind, dtype = "tensor", None
     if words and words[0] in KINDS:
         kind = words.pop(0)
@@ -72,7 +85,8 @@ def parse_port(text: str) -> Port:
     for word in words:
         if not (word.isdigit() or _SYMBOL.fullmatch(word)):
             raise ValueError(f"'{word}' in '{text}' is neither a number, a symbol nor '_'")
-    return Port(kind, dtype, tuple(int(w) if w.isdigit() else w for w in words), space)
+    dims = tuple(int(word) if word.isdigit() else word for word in words)
+    return Port(kind, dtype, dims, space, marks)
 
 
 def parse_ports(text: str) -> Ports:

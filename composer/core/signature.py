@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Mapping
-from dataclasses import MISSING, Field, dataclass, field, fields, is_dataclass
+from dataclasses import MISSING, Field, dataclass, field, fields, is_dataclass, replace
 from functools import wraps
+from itertools import chain
 from typing import Any, get_type_hints
 
 from composer.core.ports import Port, Ports, parse_port, parse_ports
 
 CALL = "__call__"
 OUT = "out"
+MANY = "..."
 
 
 @dataclass(frozen=True)
@@ -41,7 +43,7 @@ class Signature:
     `lengths` are the symbols of outputs that follow from those of inputs. `option_rules` are rules
     between options, as JSON Schema, for editors: the attribute `json_schema_rules` of a dataclass
     of options. One that `converts` takes rows of one of the component's spaces to another of them;
-    the checker puts it on any wire that needs it.
+    the checker puts it on any wire that needs it. Inputs in `several` take a list of values.
     """
 
     inputs: Mapping[str, Ports]
@@ -52,6 +54,52 @@ class Signature:
     streams: bool = False
     converts: bool = False
     lengths: Mapping[str, Derived] = field(default_factory=dict)
+    several: frozenset[str] = frozenset()
+
+    def with_items(self, name: str, count: int) -> Signature:
+        """Return the signature of a call with `count` values for an input that takes several.
+
+        A symbol that stands nowhere else is each value's own: `N D ...` gives `N D` to each.
+        """
+        others: dict[str, Ports] = {}
+        inputs: dict[str, Ports] = {}
+        for key, ports in self.inputs.items():
+            if key != name:
+                others[key] = inputs[key] = ports
+                continue
+            for index in range(count):
+                inputs[item(name, index)] = ports
+        shared = _symbols(*others.values(), tuple(self.returns.values()))
+        for index in range(count):
+            key = item(name, index)
+            inputs[key] = tuple(_own_dims(port, shared, index) for port in inputs[key])
+        return replace(self, inputs=inputs, several=self.several - {name})
+
+
+def item(name: str, index: int) -> str:
+    """Return the name of one value of an input that takes several."""
+    return f"{name}[{index}]"
+
+
+def gathered(given: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the arguments of a call: values of one input, `x[0]` and `x[1]`, as one tuple `x`."""
+    found: dict[str, Any] = {}
+    for key, value in given.items():
+        name, bracket, _ = key.partition("[")
+        found[name] = (*found.get(name, ()), value) if bracket else value
+    return found
+
+
+def _symbols(*inputs: Ports) -> set[int | str]:
+    return {dim for port in chain(*inputs) for dim in port.dims}
+
+
+def _own_dims(port: Port, shared: set[int | str], index: int) -> Port:
+    dims: list[int | str] = []
+    for dim in port.dims:
+        own = isinstance(dim, str) and dim != "_" and dim not in shared
+        dims.append(f"{dim}{index}" if own else dim)
+    return replace(port, dims=tuple(dims))
 
 
 def with_options_apart(function: Callable[..., Any]) -> Callable[..., Any]:
@@ -89,7 +137,8 @@ def signature_of(
 ) -> Signature:
     """Read the ports of a function, and its options from its keyword-only parameters.
 
-    One whose type is a dataclass stands for the options that are its fields.
+    One whose type is a dataclass stands for the options that are its fields. An input that ends in
+    `...` takes a list of values.
     """
     groups = _groups(function)
     options: dict[str, Option] = {}
@@ -105,7 +154,7 @@ def signature_of(
         if p.kind is p.KEYWORD_ONLY and p.name not in inputs and p.name not in groups
     }
     return Signature(
-        inputs={name: parse_ports(text) for name, text in inputs.items()},
+        inputs={name: parse_ports(text.removesuffix(MANY)) for name, text in inputs.items()},
         returns={name: parse_port(text) for name, text in outputs.items()},
         optional=frozenset(p.name for p in parameters if p.default is None and p.name in inputs),
         options=own | options,
@@ -116,4 +165,5 @@ def signature_of(
         ),
         streams=streams,
         converts=converts,
+        several=frozenset(name for name, text in inputs.items() if text.endswith(MANY)),
     )

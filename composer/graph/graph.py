@@ -71,12 +71,23 @@ class CheckedComponent:
 
 @dataclass(frozen=True)
 class Value:
-    """A named value of a graph; `port` is None if its type is unknown."""
+    """A named value of a graph; `port` is None if its type is unknown.
+
+    `rows` names the values whose rows it has, in order, where these are not its own. Of a mask,
+    `marks` names the values for whose rows it marks positions.
+    """
 
     name: str
     port: Port | None
     dims: tuple[Length, ...] = ()
     backend: str = HOST
+    rows: tuple[str, ...] = ()
+    marks: tuple[str, ...] = ()
+
+    @property
+    def origin(self) -> tuple[str, ...]:
+        """Return the names of the values whose rows it has."""
+        return self.rows or (self.name,)
 
     def __str__(self) -> str:
         return "anything" if self.port is None else str(self.port) or "scalar"

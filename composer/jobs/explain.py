@@ -62,7 +62,8 @@ def _own_page(name: str) -> Iterator[str]:
         yield "\n".join(_component(registry.component(name)))
     elif name in registry.operators():
         operator = registry.operator(name)
-        yield "\n".join([f"# {name}", "", operator.summary, "", *_ports(operator.signature)])
+        text = inspect.getdoc(operator.function) or operator.summary
+        yield "\n".join([f"# {name}", "", text, "", *_ports(operator.signature)])
     elif registry.family(name):
         yield "\n".join(_family(name))
 
@@ -169,8 +170,9 @@ def _component(kind: type[Component]) -> Iterator[str]:
 
 def _ports(signature: Signature) -> Iterator[str]:
     for name, ports in signature.inputs.items():
-        optional = " (may be left out)" if name in signature.optional else ""
-        yield f"- takes {name}: {' | '.join(str(port) or 'float' for port in ports)}{optional}"
+        notes = " (may be left out)" if name in signature.optional else ""
+        notes += " (a list of values)" if name in signature.several else ""
+        yield f"- takes {name}: {' | '.join(str(port) or 'float' for port in ports)}{notes}"
     for name, option in signature.options.items():
         yield f"- option {name}: {option_text(option)}"
     for name, port in signature.returns.items():

@@ -13,7 +13,7 @@ from composer.core import registry
 from composer.core.component import Component, Token
 from composer.core.errors import ComposerError, Place, Problem
 from composer.core.native_failures import described, is_failure
-from composer.core.signature import OUT
+from composer.core.signature import OUT, gathered
 from composer.runtime.result import Result
 from composer.runtime.values import Values
 from composer.runtime.worker import Worker
@@ -101,9 +101,9 @@ class Run:
         options = {**node.options, **self.options.get(node.name, {})}
         if node.component is None:
             operator = registry.operator(node.run)
-            return worker.call(operator, worker.backend, **given, **options)
+            return worker.call(operator, worker.backend, **gathered(given), **options)
         method: Callable[..., Any] = getattr(self.components[node.component], node.method)
-        answer = worker.call(method, **given, **node.literals, **options)
+        answer = worker.call(method, **gathered(given), **node.literals, **options)
         assert node.signature is not None
         if not node.signature.streams:
             return answer

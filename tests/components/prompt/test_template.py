@@ -79,10 +79,38 @@ def test_the_ports_come_from_the_template(qwen):
     }
     assert {key: str(port) for key, port in signature.returns.items()} == {
         "ids": "i64 T",
-        "slots": "bool T",
+        "slots": "bool T #context+speech+language",
+        "context": "bool T #context",
+        "speech": "bool T #speech",
+        "language": "bool T #language",
         "text": "text",
     }
     assert signature.optional == {"language"}
+
+
+def test_each_slot_has_marks_of_its_own(qwen):
+    component = made(qwen, template="{seen}the{heard}a", optional={}, slot="<|audio_pad|>")
+    given = component(seen=rows(2), heard=rows(3))
+    (the,) = np.flatnonzero(np.diff(np.flatnonzero(~given["slots"])) > 1)
+    assert given["seen"].tolist() == [k < 2 for k in range(len(given["ids"]))]
+    assert np.flatnonzero(given["heard"]).tolist() == [3 + the, 4 + the, 5 + the]
+    assert not (given["seen"] & given["heard"]).any()
+
+
+def test_rows_of_a_fragment_that_is_left_out_have_no_marks(qwen):
+    component = made(qwen, template="a{more}", optional={"more": "{seen}{b}"})
+    given = component(seen=rows(2), b="")
+    assert given["seen"].tolist() == [False] * len(given["ids"])
+
+
+def test_a_slot_that_is_called_as_an_output_has_no_marks(qwen):
+    facts = Prompt.facts(spec(qwen, template="{text}{ids}{slots}{a}"), None)
+    (signature,) = facts.methods.values()
+    assert list(signature.returns) == ["ids", "slots", "a", "text"]
+    assert str(signature.returns["slots"]) == "bool T #text+ids+slots+a"
+    given = made(qwen, template="{text}{ids}")(text=rows(1), ids=rows(2))
+    assert given["text"] == "<text>×1<ids>×2"
+    assert given["slots"].tolist() == [True] * 3
 
 
 @pytest.mark.parametrize(

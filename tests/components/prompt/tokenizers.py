@@ -51,8 +51,13 @@ def id_of(folder, token):
 
 def filled(component, **values):
     given = component(**values)
-    assert set(given) == {"ids", "slots", "text"}
+    marks = {name: given[name] for name, value in values.items() if isinstance(value, np.ndarray)}
+    assert given.keys() == {"ids", "slots", "text", *marks}
     ids, slots = given["ids"], given["slots"]
+    assert np.array_equal(sum(marks.values(), np.zeros(len(ids), int)), slots)
+    assert {name: mark.sum() for name, mark in marks.items()} == {
+        name: len(values[name]) for name in marks
+    }
     assert ids.dtype == np.int64
     assert slots.dtype == np.bool_
     assert ids.shape == slots.shape

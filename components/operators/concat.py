@@ -1,0 +1,14 @@
+"""The operator that puts the rows of several values one after the other."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from composer.core import registry
+from composer.core.operators import operator
+
+
+@operator(values="N D @S ...", returns="M D @S", joins=True)
+def concat(values: tuple[Any, ...]) -> Any:
+    """Put the rows of several values one after the other; all are in one space."""
+    return registry.backend_of(values[0]).concat(values)

@@ -1,0 +1,52 @@
+"""The operator that pools rows that follow one another."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal
+
+from pydantic import Field
+
+from composer.core import registry
+from composer.core.operators import operator
+
+from .groups import By, groups
+
+Mode = Annotated[
+    Literal["mean", "max"],
+    Field(description="The mean of the rows, or the greatest number of each column."),
+]
+Remainder = Annotated[
+    Literal["refuse", "drop", "keep"],
+    Field(description="What becomes of fewer rows at the end: an error, nothing, or a row."),
+]
+
+
+def lengths(known: Mapping[str, int], by: int, mode: str, remainder: str) -> dict[str, int]:
+    """Return the number of rows U."""
+    return {"U": groups(known["T"], by, remainder)} if "T" in known else {}
+
+
+def keeps_space(by: int, mode: str, remainder: str) -> bool:
+    """Tell whether pooled rows stay in their space: means do, the maxima of columns do not."""
+    return mode == "mean"
+
+
+@operator(x="T D @S", returns="U D @S", lengths=lengths, keeps_space=keeps_space)
+def pool(x: Any, *, by: By, mode: Mode = "mean", remainder: Remainder = "refuse") -> Any:
+    """Make one row of each `by` rows that follow one another; means stay in the space of x.
+
+    With `remainder: keep` the last row is pooled from the rows that are left, and from no zeros.
+    """
+    rows, width = x.shape
+    count = groups(rows, by, remainder)
+    whole = rows // by
+    pooled = _reduce(x[: whole * by].reshape(whole, by, width), mode)
+    if count == whole:
+        return pooled
+    last = _reduce(x[whole * by :].reshape(1, rows - whole * by, width), mode)
+    return registry.backend_of(x).concat([pooled, last])
+
+
+def _reduce(x: Any, mode: str) -> Any:
+    return x.mean(axis=1) if mode == "mean" else x.max(axis=1)

@@ -1,0 +1,42 @@
+"""The operator that takes rows from one position to another."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Annotated, Any
+
+from pydantic import Field
+
+from composer.core.operators import operator
+
+Start = Annotated[int, Field(description="The first row; negative counts from the end.")]
+Stop = Annotated[
+    int | None,
+    Field(description="The row to stop before; negative counts from the end, null is the end."),
+]
+
+
+def ends(rows: int, start: int, stop: int | None) -> tuple[int, int]:
+    """Return the positions where a slice begins and ends; raise ValueError if it has no rows."""
+    first = start + rows if start < 0 else start
+    last = rows if stop is None else stop
+    last = last + rows if last < 0 else last
+    if not 0 <= first < last <= rows:
+        asked = f"{start} to {'the end' if stop is None else stop}"
+        raise ValueError(f"cannot take rows {asked} of {rows}")
+    return first, last
+
+
+def lengths(known: Mapping[str, int], start: int, stop: int | None) -> dict[str, int]:
+    """Return the number of rows N."""
+    if "T" not in known:
+        return {}
+    first, last = ends(known["T"], start, stop)
+    return {"N": last - first}
+
+
+@operator(x="T D @S", returns="N D @S", lengths=lengths)
+def slice(x: Any, *, start: Start = 0, stop: Stop = None) -> Any:
+    """Take the rows from one position up to another, all of which must be there."""
+    first, last = ends(x.shape[0], start, stop)
+    return x[first:last]

@@ -1,0 +1,127 @@
+"""Type the outputs of a node: dtype, lengths, embedding space, and whose rows they are."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
+
+from composer.checker.fit import Fit, Scope
+from composer.core import registry
+from composer.core.operators import Operator
+from composer.core.ports import Port, alternative, is_float
+from composer.core.signature import Signature
+from composer.graph.graph import CheckedComponent, Node, Value, float_of
+
+
+class Outputs:
+    """What the nodes of one task give; `spaces` has the space variables of each, by node."""
+
+    def __init__(
+        self,
+        components: Mapping[str, CheckedComponent],
+        values: Mapping[str, Value],
+        spaces: Mapping[str, Scope],
+        fit: Fit,
+        report: Callable[..., None],
+    ) -> None:
+        self.components = components
+        self.values = values
+        self.spaces = spaces
+        self.fit = fit
+        self.report = report
+
+    def of(self, node: Node) -> Iterator[tuple[str, Value]]:
+        """Yield a node's outputs."""
+        checked = self.components.get(node.component or "")
+        if node.signature is None:
+            yield node.name, Value(node.name, None)
+            return
+        first = self.values.get(node.wires.get(next(iter(node.signature.inputs), ""), ""))
+        if first is None and checked is None:
+            # If an operator's first input is wrong, its outputs are unknown.
+            yield node.name, Value(node.name, None)
+            return
+        operator = None if node.component else registry.operator(node.run)
+        if operator:
+            self.derive_lengths(node, node.signature, operator)
+        emits = checked.emits if checked else None
+        backend = node.backend(checked, first)
+        for out, name in node.outputs.items():
+            port = node.signature.returns[out]
+            bare = port.kind == "tensor" and port.dtype is None
+            dtype = float_of(checked, first) if bare else port.dtype
+            space = self.space_of(node, port, emits if is_float(dtype) else None)
+            if operator and operator.keeps_space:
+                kept = operator.keeps_space(**operator.options(node.options))
+                space = space if kept else None
+            dims = tuple(
+                ("node", node.name, f"_{out}{axis}") if dim == "_" else self.fit.length(node, dim)
+                for axis, dim in enumerate(port.dims)
+            )
+            rows = self.rows_of(node, name, port, operator)
+            marks = tuple(node.wires[each] for each in port.marks if self.has_rows(node, each))
+            typed = replace(port, dtype=dtype, space=space)
+            yield name, Value(name, typed, dims, backend, rows, marks)
+
+    def derive_lengths(self, node: Node, signature: Signature, operator: Operator) -> None:
+        """Bind what an operator computes of the lengths of its inputs, or report what it cannot."""
+        known, shapes = {}, []
+        for key, ports in signature.inputs.items():
+            found = [self.fit.dims.bound(self.fit.length(node, dim)) for dim in ports[0].dims]
+            for dim, bound in zip(ports[0].dims, found, strict=True):
+                if bound:
+                    known[str(dim)] = bound.value
+            shape = ", ".join(str(bound.value) if bound else "?" for bound in found)
+            shapes.append(f"{key} [{shape}]")
+        derived: Mapping[str, int] = {}
+        if operator.joins:
+            (returned,) = signature.returns.values()
+            rows = [known.get(str(ports[0].dims[0])) for ports in signature.inputs.values()]
+            numbers = [each for each in rows if each is not None]
+            derived = {str(returned.dims[0]): sum(numbers)} if len(numbers) == len(rows) else {}
+        elif operator.lengths and node.options.keys() >= operator.required_options:
+            try:
+                derived = operator.lengths(known, **operator.options(node.options))
+            except ValueError as error:
+                self.report("W229", f"{node.run} {error}", "graph", node.name, "with", key=True)
+        for symbol, number in derived.items():
+            witness = f"{node.run} of {', '.join(shapes)}"
+            self.fit.dims.unify(("node", node.name, symbol), number, witness)
+
+    def rows_of(
+        self, node: Node, name: str, port: Port, operator: Operator | None
+    ) -> tuple[str, ...]:
+        """Return the names of the values whose rows an output has, in order.
+
+        Rows stay the same where an output's first axis is that of an input, as in a projector.
+        """
+        assert node.signature is not None
+        if operator and operator.joins:
+            joined = [self.values.get(wire, Value(wire, None)) for wire in node.wires.values()]
+            return tuple(row for value in joined for row in value.origin)
+        first = port.dims[0] if port.dims else "_"
+        if isinstance(first, int) or first == "_":
+            return (name,)
+        for key, wire in node.wires.items():
+            value = self.values.get(wire)
+            if value is None or value.port is None:
+                continue
+            chosen = alternative(node.signature.inputs[key], value.port)
+            if chosen and chosen.dims and chosen.dims[0] == first:
+                return value.origin
+        return (name,)
+
+    def has_rows(self, node: Node, key: str) -> bool:
+        """Tell whether rows are wired into an input, and no text."""
+        value = self.values.get(node.wires.get(key, ""))
+        return value is not None and (value.port is None or value.port.kind == "tensor")
+
+    def space_of(self, node: Node, port: Port, emits: str | None) -> str | None:
+        """Return the embedding space of an output."""
+        if port.kind != "tensor":
+            return None
+        if port.space is None:
+            return emits
+        if port.space[0].islower():
+            return f"{node.component}.{port.space}"
+        return self.spaces[node.name].get(port.space)
