@@ -18,7 +18,7 @@ def groups(rows: int, by: int, remainder: str) -> int:
     whole, left = divmod(rows, by)
     if left and remainder == "refuse":
         hint = "say under 'remainder' what becomes of them"
-        raise ValueError(f"cannot group {rows} rows by {by}: {left} are left over; {hint}")
+        raise ValueError(f"cannot group {rows} rows by {by}: {left} left over; {hint}")
     if left and remainder == "drop" and not whole:
         raise ValueError(f"would drop all {rows} rows: there are fewer than {by}")
     return whole + (1 if left and remainder != "drop" else 0)

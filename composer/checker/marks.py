@@ -117,7 +117,9 @@ class Marks:
             hint = "join them in the order of the template, or scatter each into its own marks"
         else:
             own = [f"${each.name}" for each in self.own_slots(mark)]
-            hint = f"scatter each into its own marks: {listed(own)}" if own else None
+            hint = "rename the slots, so that each has marks of its own"
+            if own:
+                hint = f"scatter each into its own marks: {listed(own)}"
         # A row has the name of the value that was wired to its slot, as the author knows it.
         names = {self.values[wire].origin: f"${wire}" for wire in self.slots(mark)}
         causes = []

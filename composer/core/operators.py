@@ -61,7 +61,7 @@ class Operator:
     def _check_lengths(self, backend: Backend, given: Mapping[str, Any]) -> None:
         """Raise R506 if the shapes of the arrays are none that it takes."""
         assert self.lengths
-        known, shapes = {}, []
+        known: dict[str, int] = {}
         signature, arrays = self.signature, dict(given)
         for name in self.signature.several:
             signature = signature.with_items(name, len(given[name]))
@@ -69,7 +69,6 @@ class Operator:
         for name, ports in signature.inputs.items():
             shape = backend.shape(arrays[name]) if ports[0].dtype != "bool" else arrays[name].shape
             known |= dict(zip(map(str, ports[0].dims), shape, strict=True))
-            shapes.append(f"{name} {list(shape)}")
         try:
             self.lengths(known, **self.options(given))
         except ValueError as error:

@@ -117,13 +117,13 @@ def test_transpose(on):
         (
             "stack_frames",
             {"by": 4},
-            "stack_frames cannot group 11 rows by 4: 3 are left over; say under 'remainder' what "
+            "stack_frames cannot group 11 rows by 4: 3 left over; say under 'remainder' what "
             "becomes of them",
         ),
         (
             "pool",
             {"by": 2},
-            "pool cannot group 11 rows by 2: 1 are left over; say under 'remainder' what becomes "
+            "pool cannot group 11 rows by 2: 1 left over; say under 'remainder' what becomes "
             "of them",
         ),
         (
@@ -189,7 +189,7 @@ def test_lengths_are_known_before_a_run(tmp_path, node, lengths):
     [
         (
             "{run: pool, with: {x: $x, by: 7}}",
-            "W229 pool cannot group 1500 rows by 7: 2 are left over; say under 'remainder' what "
+            "W229 pool cannot group 1500 rows by 7: 2 left over; say under 'remainder' what "
             "becomes of them",
         ),
         ("{run: slice, with: {x: $y, stop: 31}}", "W229 slice cannot take rows 0 to 31 of 30"),
@@ -243,7 +243,7 @@ def test_a_run_tells_the_node_and_the_shapes(tmp_path):
     with composer.load(path) as bundle, pytest.raises(ComposerError) as caught:
         bundle.run(free=np.zeros((3, 80), np.float32), **zeros)
     assert str(caught.value).split(": ", 1)[1] == (
-        "R506 pool cannot group 3 rows by 2: 1 are left over; say under 'remainder' what becomes "
+        "R506 pool cannot group 3 rows by 2: 1 left over; say under 'remainder' what becomes "
         "of them\n    at node 'out' (pool), given x f32 [3, 80]"
     )
 
