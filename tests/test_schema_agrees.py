@@ -32,7 +32,7 @@ CANNOT_SAY = {
         r"W20[34] \w+\.\w+ (has no input|needs input) 'per_layer'",
     ],
     "types and spaces that flow through wires": [
-        r"W2(08|09|10|11|17|22|25) ",
+        r"W2(08|09|10|11|17|22|25|27|28|29) ",
     ],
     "what files hold": [r"S4\d\d ", r"W2(3|4|5|6|7|8|9)\d ", r"W226 "],
     "two numbers or two lists compared": [

@@ -108,9 +108,12 @@ def _needed(signature: Signature) -> set[str]:
 def _values(signatures: Iterable[Signature]) -> dict[str, Any]:
     """Return what each input and option takes, by name."""
     found: dict[str, list[dict[str, Any]]] = {}
+    takes: dict[str, Any]
     for signature in signatures:
         for name, ports in signature.inputs.items():
             takes = TEXT if any(port.kind == "text" for port in ports) else WIRE
+            if name in signature.several:
+                takes = {"type": "array", "items": takes, "minItems": 1}
             found.setdefault(name, []).append(takes)
         for name, option in signature.options.items():
             found.setdefault(name, []).append(_option(option))
