@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 
 
@@ -34,7 +34,16 @@ class ReasoningFilter:
         return self._inside
 
 
-def without_reasoning(ids: Iterable[int], marks: Marks | None) -> list[int]:
-    """Return the ids that are not reasoning."""
+def without_reasoning(
+    ids: Iterable[int], marks: Marks | None, breaks: Collection[int] = ()
+) -> list[int]:
+    """Return the ids that are not reasoning, nor line breaks (`breaks`) right behind it."""
     reasoning = ReasoningFilter(marks)
-    return [id for id in ids if not reasoning.skips(id)]
+    kept: list[int] = []
+    behind = False
+    for id in ids:
+        skipped = reasoning.skips(id)
+        behind = skipped or (behind and id in breaks)
+        if not behind:
+            kept.append(id)
+    return kept
