@@ -64,8 +64,8 @@ def cli_page(text: str) -> str:
     parts = [text.partition("\n\n## ")[0]]
     for name in verbs():
         docstring = inspect.cleandoc(load_verb(name).help)
-        told, _, example = docstring.partition("\n\nExample: ")
-        paragraphs = [" ".join(each.split()) for each in told.split("\n\n")]
+        description, _, example = docstring.partition("\n\nExample: ")
+        paragraphs = [" ".join(each.split()) for each in description.split("\n\n")]
         parts.append(f"## composer {name}")
         parts += [textwrap.fill(each, 100, break_on_hyphens=False) for each in paragraphs]
         parts.append(f"```sh\n{' '.join(example.split()) or f'composer {name}'}\n```")

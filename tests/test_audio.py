@@ -78,7 +78,7 @@ def test_refuses_a_truncated_file(container, subtype, tolerance, share):
 @pytest.mark.parametrize(
     ("container", "subtype"), [("OGG", "VORBIS"), ("OGG", "OPUS"), ("FLAC", "PCM_16")]
 )
-def test_refuses_a_single_wrong_bit_wherever_a_checksum_tells(container, subtype):
+def test_refuses_a_single_wrong_bit_wherever_there_is_a_checksum(container, subtype):
     data = encoded(container=container, subtype=subtype)
     draw = random.Random(5)
     for _ in range(60):

@@ -104,7 +104,7 @@ def test_an_mp3_whose_last_frame_is_cut_is_truncated():
     assert "its last frame, at byte" in problem.message
 
 
-def test_bytes_between_frames_are_told():
+def test_bytes_between_frames_are_reported():
     data = made(*VBR)
     middle = len(data) // 2
     problem = refusal(data[:middle] + bytes(3000) + data[middle:])
@@ -188,7 +188,7 @@ def test_joined_flac_is_read_to_the_last():
     assert np.array_equal(samples, np.concatenate([decoded(one), decoded(two)]))
 
 
-def test_a_flac_that_states_less_than_it_holds_is_told():
+def test_a_flac_that_states_less_than_it_holds_is_reported():
     assert refusal(with_total(encoded(container="FLAC"), 30_000)).message == (
         "the FLAC file is truncated: its header declares 30000 frames, but the file has 40000"
     )
@@ -223,7 +223,7 @@ def test_a_wav_of_more_than_four_gigabytes_is_given_to_its_decoder_whole(tmp_pat
 
 
 @pytest.mark.parametrize("kind", ["WAV", "AIFF", "RF64"])
-def test_a_size_that_is_less_than_there_is_told_with_both(kind):
+def test_a_size_that_is_less_than_there_is_reported_with_both(kind):
     data = bytearray(encoded(np.append(TONE, 0.25), container=kind))
     name = b"SSND" if kind == "AIFF" else b"data"
     if kind == "RF64":
@@ -239,7 +239,7 @@ def test_a_size_that_is_less_than_there_is_told_with_both(kind):
     assert "has 800" in problem.message
 
 
-def test_an_aiff_that_states_other_frames_than_it_holds_is_told():
+def test_an_aiff_that_states_other_frames_than_it_holds_is_reported():
     data = bytearray(encoded(container="AIFF"))
     at = data.index(b"COMM") + 10
     data[at : at + 4] = struct.pack(">I", 30_000)

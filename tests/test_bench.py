@@ -51,7 +51,7 @@ def given(tmp_path):
     return {"audio": str(tmp_path / "clip.wav")}
 
 
-def test_a_session_runs_and_tells_each_part(fakes, tmp_path, given):
+def test_a_session_runs_and_reports_each_part(fakes, tmp_path, given):
     session = Session(Case(BundleOptions(str(write(tmp_path))), inputs=given))
     assert set(session.startup) == {"check", "load", "components"}
     assert set(session.startup["components"]) == {"frames", "widen", "ask", "echo"}
@@ -112,7 +112,7 @@ def test_a_process_starts_runs_and_ends(tmp_path, given):
     )
 
 
-def test_what_a_process_refuses_is_told_as_it_is(tmp_path):
+def test_what_a_process_refuses_is_reported_as_it_is(tmp_path):
     path = tmp_path / "bundle.yaml"
     path.write_text(MELS)
     with pytest.raises(ComposerError) as error_text:
@@ -219,7 +219,7 @@ def test_the_table_of_one():
     ]
 
 
-def test_two_are_told_by_their_ratios_and_their_outputs():
+def test_two_are_reported_by_their_ratios_and_their_outputs():
     one = Measured("one", [start()], [run(2.0), run(4.0)])
     other = Measured("two", [start()], [run(6.0), run(4.0)])
     assert ratios(one, other)["run"].values == (3.0, 1.0)

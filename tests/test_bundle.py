@@ -136,7 +136,7 @@ def test_rows_must_match_slots(bundle, tmp_path):
     ]
 
 
-def test_actual_dims_are_held_to_the_declared(bundle, tmp_path):
+def test_actual_dims_are_checked_against_the_declared(bundle, tmp_path):
     found = error_text(bundle.run, audio=CLIP, feed={"asked.slots": np.zeros(6, bool)})
     assert found == [
         f"{tmp_path}/bundle.yaml:15:3: R501 axis 0 of $asked.ids is 7, but 6 was expected\n"
@@ -152,7 +152,7 @@ def test_actual_dims_are_held_to_the_declared(bundle, tmp_path):
         ]
 
 
-def test_a_given_tensor_is_held_to_its_port(tmp_path):
+def test_a_given_tensor_is_checked_against_its_port(tmp_path):
     text = BUNDLE.replace("audio: audio", "mel: {type: tensor, port: f32 F M}")
     text = text.replace("  mel: {run: frames, with: {audio: $audio}}\n", "")
     text = text.replace("  frames: {use: fake.frames}\n", "")
@@ -363,7 +363,7 @@ def test_a_closed_bundle_does_not_run(tmp_path):
     ]
 
 
-def test_a_missing_text_is_told(tmp_path):
+def test_a_missing_text_is_reported(tmp_path):
     path = write(tmp_path, BUNDLE, ("{text: $answer.text}", "{said: $answer.text}"))
     with composer.load(path) as bundle, pytest.raises(AttributeError, match="there are: said"):
         _ = bundle.run(audio=CLIP).text

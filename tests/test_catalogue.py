@@ -20,7 +20,7 @@ from tests import releases, replica
 ROOT = Path(__file__).parent.parent
 BITS = {None: 4, "bits8": 8, "bf16": None}
 # What a release of Gemma-4 stores beside its text decoder is told of, and left out.
-TOLD = {"L325", "L326"}
+EXPECTED = {"L325", "L326"}
 
 GOLDEN = {
     "elderwise": ("reference/test_elderwise.py", "test_every_stage_is_that_of_the_reference"),
@@ -77,7 +77,7 @@ def test_the_layout_of_gemma_4(size, variant, tmp_path):
     found = composer.check(f"gemma-4-{size}", variant=variant, sources={"repo": folder})
     if variant is None:  # the other variants are of other precisions, and as well formed
         assert found.ok
-    assert {problem.code for problem in found.problems} <= TOLD
+    assert {problem.code for problem in found.problems} <= EXPECTED
     facts = found.bundle.components["decoder"].facts
     dims = {symbol: bound.value for symbol, bound in facts.dims.items()}
     expected = releases.SIZES[size]
@@ -123,7 +123,7 @@ def test_the_layout_of_elderwise(variant, tmp_path):
     folder = elderwise(tmp_path / "repo")
     found = composer.check("elderwise", variant=variant, sources={"repo": folder})
     assert found.ok
-    assert {problem.code for problem in found.problems} <= TOLD
+    assert {problem.code for problem in found.problems} <= EXPECTED
 
 
 def test_a_release_is_the_decoder_of_a_composition(tmp_path):
@@ -138,7 +138,7 @@ def test_a_release_is_the_decoder_of_a_composition(tmp_path):
     releases.gemma4(tmp_path / "gemma", "e4b", 4)
     folder = elderwise(tmp_path / "repo")
     found = check_variant(tmp_path, None, sources={"repo": folder})
-    assert [str(problem) for problem in found.problems if problem.code not in TOLD] == []
+    assert [str(problem) for problem in found.problems if problem.code not in EXPECTED] == []
 
 
 # Names
@@ -177,13 +177,13 @@ def test_no_planned_name_is_taken():
     assert not covered & {repo for entry in planned.values() for repo in entry.publishes}
 
 
-def test_unconverted_files_are_told_how_they_are_made():
+def test_unconverted_files_are_refused_with_how_they_are_made():
     (problem,) = composer.check("qwen3-asr-1-7b", variant="bf16").problems
     assert problem.code == "S477"
     assert problem.hint.startswith("python -m converters.qwen3_asr CHECKPOINT FOLDER makes it of ")
 
 
-def test_the_list_tells_what_is_verified_and_what_is_planned(capsys):
+def test_the_list_shows_what_is_verified_and_what_is_planned(capsys):
     assert main(["list"]) == 0
     shown, planned = capsys.readouterr().out.split("\nplanned:\n")
     for name, entry in catalogue().bundles.items():

@@ -123,9 +123,9 @@ def test_meralions_encoder_before_qwen3(tmp_path):
     path, weights, sources = write(tmp_path, MERALION_TO_QWEN3, width, 192)
     result = run(path, sources)
     with composer.load(ELDER) as own:
-        heard = own.run(task="transcribe", audio=CLIP, taps=["encoded"]).taps["encoded"]
-    np.testing.assert_array_equal(result.taps["encoded"], heard)
-    np.testing.assert_allclose(result.taps["soft"], projected(heard, weights), atol=1e-4)
+        encoded = own.run(task="transcribe", audio=CLIP, taps=["encoded"]).taps["encoded"]
+    np.testing.assert_array_equal(result.taps["encoded"], encoded)
+    np.testing.assert_allclose(result.taps["soft"], projected(encoded, weights), atol=1e-4)
     with composer.load(MEGA) as own:
         again = own.run(
             only=["answer"],
@@ -150,15 +150,15 @@ def test_an_onnx_encoder_before_gemma4(tmp_path):
             taps=["answer.ids"],
         ).taps["answer.ids"]
     with composer.load(MEGA) as own:
-        heard = own.run(audio=CLIP, taps=["soft"]).taps["soft"]
-    np.testing.assert_array_equal(result.taps["encoded"], heard)
-    np.testing.assert_allclose(result.taps["soft"], projected(heard, weights), atol=1e-4)
+        encoded = own.run(audio=CLIP, taps=["soft"]).taps["soft"]
+    np.testing.assert_array_equal(result.taps["encoded"], encoded)
+    np.testing.assert_allclose(result.taps["soft"], projected(encoded, weights), atol=1e-4)
     assert result.outputs["ids"].tolist() == again.tolist()
     assert len(again) > 0
 
 
 @pytest.mark.parametrize("text", [MERALION_TO_QWEN3, ONNX_TO_GEMMA4], ids=["qwen3", "gemma4"])
-def test_without_a_projector_the_widths_are_told(tmp_path, text):
+def test_without_a_projector_the_widths_are_reported(tmp_path, text):
     path, _, sources = write(tmp_path, text, 10, 10)
     problems = [str(problem) for problem in composer.check(path, sources=sources).problems]
     assert any("W209" in problem and "comes from" in problem for problem in problems)

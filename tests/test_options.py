@@ -24,7 +24,7 @@ def test_a_literal_becomes_what_its_option_says(annotation, given, read):
 
 
 @pytest.mark.parametrize(
-    ("annotation", "given", "says"),
+    ("annotation", "given", "message"),
     [
         (MARKS, ["a"], "option 'x' should have 2 items, not 1"),
         (MARKS, ["a", "b", "c"], "option 'x' should have 2 items, not 3"),
@@ -40,7 +40,7 @@ def test_a_literal_becomes_what_its_option_says(annotation, given, read):
         ),
     ],
 )
-def test_what_it_should_be_is_told(annotation, given, says):
+def test_what_it_should_be_is_reported(annotation, given, message):
     with pytest.raises(ValueError) as caught:  # noqa: PT011
         read_option("x", Option(annotation, None), given)
-    assert str(caught.value) == says
+    assert str(caught.value) == message

@@ -21,12 +21,12 @@ from composer.sources.shipped import shipped
 
 RATE = 16_000
 MEGA = shipped("bundles") / "mega-asr-mini"
-ASKED = {"only": ["mel", "soft", "asked"], "taps": ["soft", "asked.ids", "asked.slots"]}
+RUN_PROMPT = {"only": ["mel", "soft", "asked"], "taps": ["soft", "asked.ids", "asked.slots"]}
 HERE = "tests/test_peers_bugs.py"
 TESTS = Path(__file__).parent
 GEMMA = "reference/test_gemma4_audio.py"
 FLIGHT = "test_clips_in_flight_are_what_each_is_alone"
-HELD = {
+TESTED = {
     "1 fewer rows of audio than placeholders": (
         "test_every_length_has_as_many_slots_as_rows",
         "test_one_row_less_is_refused",
@@ -36,17 +36,17 @@ HELD = {
     "3 clips of unequal length at once fail": (FLIGHT, f"{GEMMA}::{FLIGHT}"),
     "4 a kept prefix shifts the per-layer inputs": (
         "test_a_kept_conversation_says_what_a_new_one_says",
-        "components/test_prefix_cache.py::test_one_row_beside_the_embeddings_tells_conversations_apart",
+        "components/test_prefix_cache.py::test_one_row_beside_the_embeddings_distinguishes_conversations",
     ),
     "5 a kept prefix answers with the old audio": ("test_kept_rows_are_not_other_audios",),
     "6 audio that the prompt has no place for is ignored": (
         "test_a_prompt_without_a_place_for_speech",
     ),
     "7 audio over 30 s is cut": (
-        "test_long_audio_is_heard_to_its_end",
+        "test_long_audio_is_transcribed_to_its_end",
         "test_long_audio_is_run_in_pieces_that_hold_all_of_it",
-        "test_audio_beyond_what_the_model_hears_is_refused",
-        f"{GEMMA}::test_long_audio_is_heard_in_pieces_to_its_end",
+        "test_audio_beyond_what_the_model_takes_is_refused",
+        f"{GEMMA}::test_long_audio_is_transcribed_in_pieces_to_its_end",
     ),
     "8 a conversion loses the extractor's settings": (
         "components/test_usm_log_mel.py::test_an_older_preprocessor_has_other_frames",
@@ -104,9 +104,9 @@ NOT_OURS = {
 }
 
 
-def test_each_is_held_or_none_of_ours():
-    assert sorted([*(int(name.split()[0]) for name in HELD), *NOT_OURS]) == list(range(1, 28))
-    for tests in HELD.values():
+def test_each_is_tested_or_none_of_ours():
+    assert sorted([*(int(name.split()[0]) for name in TESTED), *NOT_OURS]) == list(range(1, 28))
+    for tests in TESTED.values():
         for test in tests:
             path, _, name = test.rpartition("::")
             text = (TESTS / (path or Path(__file__).name)).read_text()
@@ -154,7 +154,7 @@ def test_every_length_has_as_many_slots_as_rows(mega):
     counts = set()
     for frames in (*range(3200, 16_000, 777), 16_001, 31_999, 32_001, 100_003, 480_001):
         audio = (noise(31)[0][:frames], RATE)
-        taps = mega.run(audio=audio, **ASKED).taps
+        taps = mega.run(audio=audio, **RUN_PROMPT).taps
         counts.add(len(taps["soft"]))
         assert taps["asked.slots"].sum() == len(taps["soft"]) > 0
     assert len(counts) > 10
@@ -177,7 +177,7 @@ def test_how_often_a_formula_of_milliseconds_is_off_by_one():
 
 
 def test_one_row_less_is_refused(mega):
-    made = mega.run(audio=noise(1), **ASKED).taps
+    made = mega.run(audio=noise(1), **RUN_PROMPT).taps
     fed = {name: made[name] for name in ("asked.ids", "asked.slots")}
     codes, messages = problems(mega.run, audio=noise(1), feed={**fed, "soft": made["soft"][:-1]})
     assert codes == ["R502"]
@@ -232,7 +232,7 @@ def test_a_prompt_without_a_place_for_speech(copied):
     assert str(warning.message) == "$soft is never used"
 
 
-def test_long_audio_is_heard_to_its_end(mega):
+def test_long_audio_is_transcribed_to_its_end(mega):
     whole = noise(40)[0]
     taps = [
         mega.run(audio=(part, RATE), only=["mel", "soft"], taps=["soft"]).taps["soft"]
@@ -248,7 +248,7 @@ def test_long_audio_is_run_in_pieces_that_hold_all_of_it(elderwise):
     np.testing.assert_array_equal(np.concatenate(pieces), audio[0])
 
 
-def test_audio_beyond_what_the_model_hears_is_refused(copied):
+def test_audio_beyond_what_the_model_takes_is_refused(copied):
     path = copied("elderwise-mini") / "bundle.yaml"
     text, whole = "{type: audio, split: {seconds: 9}}", path.read_text()
     assert text in whole
@@ -391,7 +391,7 @@ def test_a_token_that_is_typed_is_text(mega, typed):
     token = Tokenizer.from_file(str(MEGA / "tokenizer/tokenizer.json")).token_to_id(typed)
     assert token is not None
     plain, taps = (
-        mega.run(audio=noise(1), context=context, **ASKED).taps
+        mega.run(audio=noise(1), context=context, **RUN_PROMPT).taps
         for context in ("names", f"names {typed}")
     )
     assert taps["asked.slots"].sum() == plain["asked.slots"].sum() == len(taps["soft"])

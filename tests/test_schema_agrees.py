@@ -21,7 +21,7 @@ ABSENT = {"S476", "S477", "S490"}  # weights that are not on this machine are no
 PLAIN = r"(?:in the variant '\w+': )?[a-z0-9_]+"  # a node that runs a component, by its name alone
 
 # What check refuses and a schema cannot: it looks up no name, and it opens no file.
-CANNOT_SAY = {
+NOT_IN_SCHEMA = {
     "a name that is declared elsewhere": [
         r"W20[67] ", r"W202 ", r"M129 ", r"M126 .* already the name", r"W220 ", r"W224 ", r"M137 ",
         r"W201 .* (has no method|needs a method)",
@@ -46,7 +46,7 @@ CANNOT_SAY = {
     "a whole number written with a point": [r"M123 .* whole number, not the number -?\d+\.0$"],
     "what a variant makes of the rest of the bundle": [r"[MW]\d{3} in the variant "],
 }  # fmt: skip
-PATTERNS = [re.compile(pattern) for patterns in CANNOT_SAY.values() for pattern in patterns]
+PATTERNS = [re.compile(pattern) for patterns in NOT_IN_SCHEMA.values() for pattern in patterns]
 
 
 @pytest.fixture(scope="module")
@@ -77,7 +77,7 @@ def refusals(folder: Path, data, sources):
     return [f"{problem.code} {problem.message}" for problem in problems], known
 
 
-def cannot_say(text):
+def not_in_schema(text):
     return any(pattern.match(text) for pattern in PATTERNS)
 
 
@@ -92,7 +92,7 @@ def test_the_schema_agrees_with_check(validator, manifests, tmp_path, seed):
         found, known = refusals(tmp_path, data, manifests[name][1])
         valid = validator.is_valid(data)
         refused += bool(found)
-        if valid and not all(map(cannot_say, found)):
+        if valid and not all(map(not_in_schema, found)):
             passed.append((name, what, found))
         if found == [] and known and not valid:
             false.append((name, what, [each.message for each in validator.iter_errors(data)]))
@@ -149,4 +149,4 @@ def test_a_broken_bundle_is_refused_or_cannot_be(validator, manifest, old, new, 
     text = (MANIFESTS / f"{manifest}.yaml").read_text("utf-8")
     problems = re.findall(r"^bundle\.yaml(?::\d+:\d+)?: ([A-KM-Z].*)", expected, re.M)
     data = yaml.safe_load(text.replace(old, new, 1))
-    assert not validator.is_valid(data) or all(map(cannot_say, problems))
+    assert not validator.is_valid(data) or all(map(not_in_schema, problems))

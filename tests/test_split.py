@@ -64,7 +64,7 @@ def test_a_piece_that_was_cut_short_makes_the_answer_short(bundle):
     assert (result.text, result.finish_reason) == ("2869 2869 2869 1403", "length")
 
 
-def test_one_piece_that_was_cut_short_is_told_though_others_ended(bundle):
+def test_one_piece_that_was_cut_short_is_reported_though_others_ended(bundle):
     result = bundle.run(audio=(CLIP[0][:8010][::-1], 8000), options={"answer": {"max_tokens": 4}})
     assert (result.text, result.finish_reason) == ("3803 208.", "length")
 

@@ -68,8 +68,8 @@ def test_a_command_opens_no_socket_and_leaves_nothing(name, watched, tmp_path):
 
 
 def test_a_variable_that_asks_for_reports_is_overruled(watched):
-    asked = {"ORT_DISABLE_TELEMETRY": "0", "ORT_TELEMETRY_DISABLED": ""}
-    done, families, left = watched(["transcribe", "mega-asr-mini", str(CLIP)], **asked)
+    variables = {"ORT_DISABLE_TELEMETRY": "0", "ORT_TELEMETRY_DISABLED": ""}
+    done, families, left = watched(["transcribe", "mega-asr-mini", str(CLIP)], **variables)
     assert done.returncode == 0, done.stderr
     assert families <= {"AF_UNIX"}
     assert left == []

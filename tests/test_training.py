@@ -105,7 +105,7 @@ def test_an_unknown_voice_is_refused() -> None:
         espeak.speak("one", "xx-nowhere", 160, 50)
 
 
-def test_a_missing_library_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_missing_library_is_reported(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(espeak.util, "find_library", lambda name: None)
     with pytest.raises(RuntimeError, match="espeak-ng is not installed"):
         espeak.Engine()

@@ -92,7 +92,7 @@ def test_positions_are_whisper_s() -> None:
     torch.testing.assert_close(encoder.sinusoids(60, 16), theirs.embed_positions.weight)
 
 
-def test_a_row_hears_fifteen_positions() -> None:
+def test_a_row_attends_to_fifteen_positions() -> None:
     adaptor = encoder.SpeechEncoder(SMALL).speech_audio_adapter
     x = torch.randn(1, 60, 16)
     moved = x.clone()
@@ -110,7 +110,7 @@ def test_tokens_stand_in_the_row_in_which_they_end() -> None:
     assert train_encoder.row_slots(crowded, 1).tolist() == [[1, 2, 3]]
 
 
-def test_words_are_named_while_they_are_said() -> None:
+def test_words_are_named_while_they_are_spoken() -> None:
     labels = train_encoder.word_labels([(0.2, 7), (0.3, 8)], begin=0.08, count=7)
     assert labels.tolist() == [0, 7, 7, 8, 8, 0, 0]
 
@@ -208,7 +208,9 @@ def recorded(speaks: None, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def test_batches_repeat_and_hold_what_is_said(recorded: Path, tokenizer: bpe.Tokenizer) -> None:
+def test_batches_repeat_and_contain_what_is_spoken(
+    recorded: Path, tokenizer: bpe.Tokenizer
+) -> None:
     pause = 3
     folders = [recorded / "mels" / str(version) for version in range(2)]
     make = train_encoder.Batches(folders, tokenizer, 4, full=0.2, pause=pause)
@@ -285,8 +287,8 @@ def test_composer_runs_what_is_exported(tokenizer: bpe.Tokenizer, tmp_path: Path
     padded = np.full((1, 80, mels.WINDOW), mels.floor(mel), np.float32)
     padded[0, :, : mel.shape[1]] = mel
     with torch.no_grad():
-        heard = rows.load(run)(torch.from_numpy(padded))
-        soft = transcriber.projector(heard)
+        encoded = rows.load(run)(torch.from_numpy(padded))
+        soft = transcriber.projector(encoded)
     loaded = composer.load(bundle)
     result = loaded.run(
         task="transcribe",
@@ -294,7 +296,7 @@ def test_composer_runs_what_is_exported(tokenizer: bpe.Tokenizer, tmp_path: Path
         taps=["encoded", "soft", "answer.ids"],
         options={"answer": {"max_tokens": 6}},
     )
-    np.testing.assert_allclose(result.taps["encoded"], heard[0], atol=1e-4)
+    np.testing.assert_allclose(result.taps["encoded"], encoded[0], atol=1e-4)
     np.testing.assert_allclose(result.taps["soft"], soft[0], atol=1e-3)
     with torch.no_grad():
         ids = torch.tensor([train_speech.prompt(tokenizer)])
@@ -333,7 +335,7 @@ def test_shipped_clips_are_held_out() -> None:
         assert grammar.is_held_out(clip["text"])
 
 
-def test_shipped_files_hear_the_shipped_clips() -> None:
+def test_shipped_files_transcribe_the_shipped_clips() -> None:
     transcribe = evaluate.transcriber(BUNDLE, None)
     words = errors = 0
     for clip in references():

@@ -58,8 +58,8 @@ def test_labels_and_rows_hold_the_same_words(batch: data.Batch, tokenizer: text.
     pad = tokenizer.token_to_id("<|audio_pad|>")
     for labels, rows in zip(batch.labels, batch.rows, strict=True):
         reply = tokenizer.decode([i for i in labels.tolist() if i != data.IGNORED])
-        heard = [i for i in rows.tolist() if i not in (data.IGNORED, pad)]
-        assert text.parse(reply) == tokenizer.decode(heard)
+        tokens = [i for i in rows.tolist() if i not in (data.IGNORED, pad)]
+        assert text.parse(reply) == tokenizer.decode(tokens)
 
 
 def test_a_batch_of_many_gives_what_a_batch_of_one_gives(batch: data.Batch) -> None:
@@ -93,7 +93,7 @@ def test_shipped_clips_are_held_out() -> None:
 
 
 @pytest.mark.parametrize("language", ["English", None])
-def test_shipped_files_hear_the_shipped_clips(language: str | None) -> None:
+def test_shipped_files_transcribe_the_shipped_clips(language: str | None) -> None:
     transcribe = evaluate.transcriber(BUNDLE, language)
     words = errors = 0
     for line in (BUNDLE / "clips" / "references.jsonl").read_text().splitlines():

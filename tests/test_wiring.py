@@ -29,7 +29,7 @@ def sources(tmp_path_factory):
     return {"mega-asr": mega, "elderwise": replica.elderwise(folder / "elderwise")}
 
 
-def said_of(manifest, text, sources, tmp_path, monkeypatch):
+def messages_of(manifest, text, sources, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     Path("bundle.yaml").write_text(text)
     report = composer.check("bundle.yaml", sources={"repo": sources[manifest]})
@@ -40,7 +40,9 @@ def said_of(manifest, text, sources, tmp_path, monkeypatch):
 def test_a_broken_bundle(manifest, old, new, messages, sources, tmp_path, monkeypatch):
     text = (HERE / "manifests" / f"{manifest}.yaml").read_text()
     assert old in text
-    assert said_of(manifest, text.replace(old, new, 1), sources, tmp_path, monkeypatch) == messages
+    assert (
+        messages_of(manifest, text.replace(old, new, 1), sources, tmp_path, monkeypatch) == messages
+    )
 
 
 def test_there_are_sixty_of_them():
@@ -50,7 +52,7 @@ def test_there_are_sixty_of_them():
 @pytest.mark.parametrize("manifest", ["mega-asr", "elderwise"])
 def test_the_examples_are_sound(manifest, sources, tmp_path, monkeypatch):
     text = (HERE / "manifests" / f"{manifest}.yaml").read_text()
-    assert said_of(manifest, text, sources, tmp_path, monkeypatch) == ""
+    assert messages_of(manifest, text, sources, tmp_path, monkeypatch) == ""
     absent = composer.check("bundle.yaml")
     assert absent.ok
     assert [problem.code for problem in absent.problems] == ["S476"]
@@ -77,7 +79,7 @@ def test_all_problems_come_at_once_in_file_order(sources, tmp_path, monkeypatch)
     for old, new in (("mels: 128", "mels: 80"), ("$sfot", "$sfot"), ("{x: $heard}", "{x: $herd}"),
                      (", value: 0}", "}"), ("use: mlx.stack", "use: mlx.stak")):  # fmt: skip
         text = text.replace(old, new)
-    messages = said_of("elderwise", text, sources, tmp_path, monkeypatch).splitlines()
+    messages = messages_of("elderwise", text, sources, tmp_path, monkeypatch).splitlines()
     heads = [line.split(" ")[:2] for line in messages if not line.startswith(" ")]
     assert heads == [
         ["bundle.yaml:13:10:", "W212"],

@@ -58,8 +58,8 @@ def write(folder: Path, seed: int, plan: Plan) -> None:
         wave = speech.record(wave, espeak.RATE, condition, random, babble)
         name = f"{category}-{number:02}.flac"
         soundfile.write(folder / name, wave, espeak.RATE, subtype="PCM_16")
-        said = {"audio": name, "text": text, "voice": voice.name, "condition": describe(condition)}
-        lines.append(json.dumps(said) + "\n")
+        entry = {"audio": name, "text": text, "voice": voice.name, "condition": describe(condition)}
+        lines.append(json.dumps(entry) + "\n")
     (folder / "references.jsonl").write_text("".join(lines))
 
 

@@ -44,8 +44,8 @@ def measure(transcribe: Transcribe, items: Iterable[heldout.Item]) -> dict[str, 
     """Pool the errors of each category, of each condition, and of everything."""
     totals: dict[str, list[int]] = defaultdict(lambda: [0, 0, 0, 0])
     for item in items:
-        said = transcribe(item.wave)
-        errors = distance(item.text.split(), said.split())
+        hypothesis = transcribe(item.wave)
+        errors = distance(item.text.split(), hypothesis.split())
         words = len(item.text.split())
         alone = () if item.category == heldout.LONG else (SENTENCES,)
         for group in ("all", *alone, item.category, item.condition.name):

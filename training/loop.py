@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 WARM = 200  # steps in which the learning rate rises
 SAVED_EVERY = 250
-TOLD_EVERY = 50
+LOG_EVERY = 50
 
 
 def parsed(
@@ -55,17 +55,19 @@ def optimizer(
     for name, weight in model.named_parameters():
         if weight.requires_grad:
             slow = [factor for part, factor in (factors or {}).items() if part in name]
-            held = decay if weight.ndim > 1 else 0.0
-            groups.append((held, slow[0] if slow else 1.0, weight))
-    kinds = sorted({(held, factor) for held, factor, _ in groups}, reverse=True)
+            weight_decay = decay if weight.ndim > 1 else 0.0
+            groups.append((weight_decay, slow[0] if slow else 1.0, weight))
+    kinds = sorted({(weight_decay, factor) for weight_decay, factor, _ in groups}, reverse=True)
     return torch.optim.AdamW(
         [
             {
-                "params": [weight for *kind, weight in groups if tuple(kind) == (held, factor)],
-                "weight_decay": held,
+                "params": [
+                    weight for *kind, weight in groups if tuple(kind) == (weight_decay, factor)
+                ],
+                "weight_decay": weight_decay,
                 "factor": factor,
             }
-            for held, factor in kinds
+            for weight_decay, factor in kinds
         ],
         lr=1e-3,
         betas=(0.9, 0.98),
@@ -113,8 +115,8 @@ class Loop:
             self.adam.zero_grad()
             self.step += 1
             sums = {name: before + parts[name].item() for name, before in sums.items()}
-            if self.step % TOLD_EVERY == 0:
-                means = {name: round(value / TOLD_EVERY, 4) for name, value in sums.items()}
+            if self.step % LOG_EVERY == 0:
+                means = {name: round(value / LOG_EVERY, 4) for name, value in sums.items()}
                 minutes = round((time.monotonic() - began) / 60, 2)
                 print(json.dumps({"step": self.step, **means, "minutes": minutes}), flush=True)
                 sums = dict.fromkeys(weights, 0.0)

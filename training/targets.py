@@ -27,9 +27,9 @@ def word_ends(entry: corpus.Utterance) -> list[float]:
     return times
 
 
-def word_tokens(sentence: str, said: Encoding) -> Iterator[tuple[int, int]]:
+def word_tokens(sentence: str, encoding: Encoding) -> Iterator[tuple[int, int]]:
     """Yield the number of the word that each token belongs to, and the token."""
-    for token, (start, _) in zip(said.ids, said.offsets, strict=True):
+    for token, (start, _) in zip(encoding.ids, encoding.offsets, strict=True):
         yield sentence[: start + 1].count(" "), token
 
 

@@ -100,7 +100,7 @@ def test_a_process_that_fails_ends_the_benchmark() -> None:
         real_size.run_measured("it", ["-c", "raise SystemExit(1)"])
 
 
-def test_a_run_is_held_against_its_weights(capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_run_is_compared_with_its_weights(capsys: pytest.CaptureFixture[str]) -> None:
     shown = {
         "bytes": {"encoder": 1e9, "prompt": 0},
         "load": 1.0,

@@ -117,7 +117,7 @@ class Fake:
     peak = 2_000_000
 
     def __init__(self, name: str, *answers: list[int]) -> None:
-        self.name, self.answers, self.asked = name, list(answers), []
+        self.name, self.answers, self.requests = name, list(answers), []
         self.closed = False
 
     def __enter__(self) -> Fake:
@@ -127,7 +127,7 @@ class Fake:
         self.closed = True
 
     def load(self, **request: Any) -> None:
-        self.asked.append(request)
+        self.requests.append(request)
 
     def run(self, **request: Any) -> list[int]:
         return self.answers.pop(0) if len(self.answers) > 1 else self.answers[0]
@@ -136,7 +136,7 @@ class Fake:
 MODEL = models.Model("small", Path("bundle"), "default", Path("weights"), (1,), Path("released"))
 
 
-def test_what_cannot_be_timed_is_told(
+def test_what_cannot_be_timed_is_reported(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     expected = [1, 2, 3]
@@ -176,9 +176,9 @@ def test_each_peer_is_timed_against_composer_and_gone_before_the_next(
     monkeypatch.setattr(table, "write_model", lambda *_: MODEL)
     table.main(["qwen3-asr", "--turns", "2", "--tokens", "2"])
     assert [peer.name for peer in made] == ["composer", "mlx-audio", "transformers"]
-    folders = [peer.asked[0]["folder"] for peer in made]
+    folders = [peer.requests[0]["folder"] for peer in made]
     assert folders == ["bundle", "released", "weights"]
-    assert all(peer.asked[0]["takes_audio"] and peer.asked[0]["length"] == 2 for peer in made)
+    assert all(peer.requests[0]["takes_audio"] and peer.requests[0]["length"] == 2 for peer in made)
     out = capsys.readouterr().out
     assert "-- qwen3-asr: small\n   composer gives 2 ids (2 different ones)\n" in out
     assert out.endswith("   composer: it 1.0; peak 2 MB\n")

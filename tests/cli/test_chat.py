@@ -130,7 +130,7 @@ def test_options_are_those_of_run(piped, bundle):
     assert piped(bundle, "", "--variant", "no")[0] == 3
 
 
-def test_a_turn_that_fails_is_told_and_forgotten(piped, bundle):
+def test_a_turn_that_fails_is_reported_and_forgotten(piped, bundle):
     code, out, err = piped(bundle, "hi\nbad\nabc\n")
     assert (code, out) == (5, "2.\n\n7.\n")
     assert err == (
@@ -155,7 +155,7 @@ def test_an_answer_of_several_lines_is_one(piped, bundle):
 
 
 @pytest.mark.parametrize(
-    ("change", "arguments", "says"),
+    ("change", "arguments", "message"),
     [
         ([], ["--task", "shout"], "task 'shout' is not a conversation: no output has the name and"),
         ([], ["--task", "talk"], "R543 the bundle has no task 'talk'"),
@@ -170,9 +170,9 @@ def test_an_answer_of_several_lines_is_one(piped, bundle):
         ([("{text: $answer.text, h", "{h")], [], "task 'chat' gives no text"),
     ],
 )  # fmt: skip
-def test_what_is_no_conversation(piped, tmp_path, change, arguments, says):
+def test_what_is_no_conversation(piped, tmp_path, change, arguments, message):
     code, out, err = piped(write(tmp_path, CHAT, *change), "hi\n", *arguments)
-    assert (out, says in " ".join(err.replace("│", " ").split())) == ("", True), err
+    assert (out, message in " ".join(err.replace("│", " ").split())) == ("", True), err
     assert code in (2, 3)
 
 
@@ -284,7 +284,7 @@ SLOW = (
 )  # fmt: skip
 
 
-def test_an_interrupt_stops_the_answer_and_keeps_what_was_said(terminal):
+def test_an_interrupt_stops_the_answer_and_keeps_its_text(terminal):
     here = terminal(CHAT, *SLOW)
     here.until("> ")
     here.type("hi\n")

@@ -89,7 +89,7 @@ def test_a_kept_cache_changes_no_answer(piped, tiny, monkeypatch):
     assert [state() for state in states] == [None] * 6  # closed with the bundle
 
 
-def test_a_conversation_that_is_too_long_is_told_and_goes_on(piped, tiny):
+def test_a_conversation_that_is_too_long_is_reported_and_continues(piped, tiny):
     """It has 96 positions: the long turn is forgotten, and the next one is as without it."""
     code, out, err = piped(tiny, f"hi\n{'a' * 90}\nwho\n")
     assert code == 5

@@ -107,7 +107,7 @@ def test_a_source_that_stands_in(cli, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("arguments", "says"),
+    ("arguments", "message"),
     [
         (["--source", "repo"], "--source takes NAME=FOLDER, not 'repo'"),
         (["--source", "=x"], "--source takes NAME=FOLDER, not '=x'"),
@@ -115,10 +115,10 @@ def test_a_source_that_stands_in(cli, tmp_path):
         (["--vraiant", "x"], "No such option: --vraiant"),
     ],
 )
-def test_a_wrong_call(cli, tmp_path, arguments, says):
+def test_a_wrong_call(cli, tmp_path, arguments, message):
     code, out, err = cli("check", write(tmp_path), *arguments)
     assert (code, out) == (2, "")
-    assert says in err
+    assert message in err
 
 
 def test_control_characters_are_shown_and_not_sent(cli, tmp_path):

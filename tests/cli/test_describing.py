@@ -149,7 +149,7 @@ def test_show_a_tree(cli, tmp_path):
     )
 
 
-def test_show_tells_the_licence_and_the_origin(cli, tmp_path):
+def test_show_prints_the_licence_and_the_origin(cli, tmp_path):
     about = (
         "licence: [Apache-2.0, MIT]\nprovenance:\n"
         "  - {what: encoder, from: 'hf:a/b', how: exported to ONNX, licence: MIT}\n"
@@ -334,7 +334,7 @@ def test_doctor(cli):
         assert word in out
 
 
-def test_doctor_tells_what_is_broken(cli, monkeypatch):
+def test_doctor_names_what_is_broken(cli, monkeypatch):
     monkeypatch.setitem(sys.modules, "mlx.core", None)
     code, out, _ = cli("doctor")
     assert code == 5

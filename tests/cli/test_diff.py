@@ -143,7 +143,7 @@ def test_a_dump_can_be_fed(cli):
         (("tiny.yaml", "tiny.yaml"), "R541 input 'audio' (audio) is not given"),
     ],
 )
-def test_what_cannot_be_held(cli, arguments, messages):
+def test_what_cannot_be_compared(cli, arguments, messages):
     code, _out, err = cli("diff", *arguments)
     assert code in (2, 3)
     assert messages in " ".join(err.split())

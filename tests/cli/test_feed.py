@@ -59,20 +59,20 @@ def test_a_feed_replaces_only_what_it_names(cli, bundle, clip, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("content", "says"),
+    ("content", "message"),
     [
         (b"", "S407"),
         (b"\x80\x04\x95 a pickle, so to say", "S406"),
         (None, "R542 the file does not exist"),
     ],
 )
-def test_a_feed_is_checked_before_it_is_read(cli, bundle, tmp_path, content, says):
+def test_a_feed_is_checked_before_it_is_read(cli, bundle, tmp_path, content, message):
     path = tmp_path / "feed.safetensors"
     if content is not None:
         path.write_bytes(content)
     code, out, err = cli("run", bundle, "--feed", path)
     assert (code, out) == (3 if content is not None else 2, "")
-    assert f"{path}: {says}" in err
+    assert f"{path}: {message}" in err
 
 
 def test_a_feed_of_an_unknown_value(cli, bundle, clip, tmp_path):

@@ -85,7 +85,7 @@ def test_options_that_contradict_each_other_are_refused_before_anything_runs(cli
     )
 
 
-def test_a_wrong_language_is_told_before_anything_runs(cli):
+def test_a_wrong_language_is_reported_before_anything_runs(cli):
     call = ["run", "mega-asr-mini", "-i", f"audio={CLIPS[0]}", "-i", "language=english"]
     code, out, err = cli(*call)
     assert (code, out) == (5, "")

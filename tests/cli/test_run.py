@@ -102,7 +102,7 @@ def test_stream_and_json_exclude_each_other(cli, bundle):
     assert "choose one" in err
 
 
-def test_an_answer_that_was_cut_is_told(cli, bundle, clip):
+def test_an_answer_that_was_cut_is_reported(cli, bundle, clip):
     code, out, err = cli("run", bundle, "-i", f"audio={clip()}", "--set", "answer.max_tokens=1")
     assert (code, out) == (0, "7\n")
     assert err == (
@@ -110,7 +110,7 @@ def test_an_answer_that_was_cut_is_told(cli, bundle, clip):
     )
 
 
-def test_the_limit_that_the_manifest_sets_is_told(cli, tmp_path, clip):
+def test_the_limit_that_the_manifest_sets_is_reported(cli, tmp_path, clip):
     path = write(tmp_path, BUNDLE, ("{embeds: $embeds}}", "{embeds: $embeds, max_tokens: 1}}"))
     path = write(tmp_path, path.read_text().replace("answer", "said_back"))
     assert cli("run", path, "-i", f"audio={clip()}")[2].endswith(
@@ -118,7 +118,7 @@ def test_the_limit_that_the_manifest_sets_is_told(cli, tmp_path, clip):
     )
 
 
-def test_an_answer_that_the_model_itself_cut_is_told(bundle, clip):
+def test_an_answer_that_the_model_itself_cut_is_reported(bundle, clip):
     """What ends before max_tokens ended for want of positions, and no option helps."""
     with load(bundle) as loaded:
         result = replace(loaded.run(audio=str(clip())), finish_reason="length")
@@ -165,7 +165,7 @@ def test_audio_that_cannot_be_read(cli, bundle, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("arguments", "code", "says"),
+    ("arguments", "code", "message"),
     [
         (["-i", "audio=missing.wav"], 5, "missing.wav: S480 "),
         (["-i", "audio=."], 5, "S480 the audio is a folder"),
@@ -180,12 +180,12 @@ def test_audio_that_cannot_be_read(cli, bundle, tmp_path):
         ([], 2, "R541"),
     ],
 )
-def test_exit_codes(cli, bundle, clip, tmp_path, monkeypatch, arguments, code, says):
+def test_exit_codes(cli, bundle, clip, tmp_path, monkeypatch, arguments, code, message):
     monkeypatch.chdir(tmp_path)
     filled = [each.format(bundle=bundle, clip=clip()) for each in arguments]
     found, out, err = cli("run", bundle, *filled)
     assert (found, out) == (code, "")
-    assert says in err
+    assert message in err
 
 
 def test_audio_from_stdin(cli, bundle, clip, monkeypatch):

@@ -122,7 +122,7 @@ def test_language_is_an_input(cli, tmp_path, clip):
 
 
 @pytest.mark.parametrize(
-    ("arguments", "says"),
+    ("arguments", "message"),
     [
         (["-i", "sad=x"], "R540 the bundle has no input 'sad'"),
         (["-l", "English"], "R540 the bundle has no input 'language'"),
@@ -133,11 +133,11 @@ def test_language_is_an_input(cli, tmp_path, clip):
         (["-f", "srt"], "R544 there is no output format 'srt'; there are: json, jsonl, txt"),
     ],
 )
-def test_a_wrong_call_runs_nothing(cli, bundle, clip, monkeypatch, arguments, says):
+def test_a_wrong_call_runs_nothing(cli, bundle, clip, monkeypatch, arguments, message):
     monkeypatch.setattr("composer.runtime.bundle.Bundle.load", None)
     code, out, err = cli("transcribe", bundle, clip(), *arguments)
     assert (code, out) == (2, "")
-    assert says in err
+    assert message in err
 
 
 def test_a_task_without_audio(cli, tmp_path):

@@ -101,7 +101,7 @@ def test_lines_that_cannot_be_written_are_refused_before_anything_is_loaded(
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="this system has no /dev/full")
-def test_a_full_disk_is_told(cli, bundle, clip, tmp_path):
+def test_a_full_disk_is_reported(cli, bundle, clip, tmp_path):
     target = tmp_path / "out" / "transcripts.jsonl"
     target.parent.mkdir()
     target.symlink_to("/dev/full")

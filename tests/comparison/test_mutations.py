@@ -33,7 +33,7 @@ def reference(bundle):
     return tap(bundle, "default", {"audio": CLIP})
 
 
-def held(reference, bundle, **kwargs):
+def compared(reference, bundle, **kwargs):
     return against_bundle(reference, bundle, "default", **kwargs)
 
 
@@ -50,7 +50,7 @@ def test_a_dump_has_every_value_in_graph_order(reference):
 
 
 def test_a_run_is_the_same_as_itself(reference, bundle):
-    found = held(reference, bundle)
+    found = compared(reference, bundle)
     assert found.ok
     assert found.first is None
     assert [row.name for row in found.rows] == list(reference.stages)
@@ -151,7 +151,7 @@ def test_a_corruption_fails_where_it_is_made(path, reference, monkeypatch, name)
     spoil, stage = MUTATIONS[name]
     spoil(monkeypatch)
     with opened(path) as spoiled:
-        found = held(reference, spoiled)
+        found = compared(reference, spoiled)
     assert not found.ok
     assert found.first.name == stage
     # What only follows from it is right, given the right values.
@@ -172,19 +172,19 @@ def test_other_decoding_ids_do_not_hide_the_steps(path, reference, monkeypatch):
     wrong.__signature_of_ports__ = true.__signature_of_ports__
     monkeypatch.setattr(Words, "generate", wrong)
     with opened(path) as spoiled:
-        found = {row.name: row for row in held(reference, spoiled).rows}
+        found = {row.name: row for row in compared(reference, spoiled).rows}
     assert not found["answer.ids"].ok
     assert found["answer_steps"].ok
 
 
 def test_what_is_set_on_a_decoder_is_set_on_its_steps(bundle, reference):
     off = {"answer": {"lora": False}}
-    found = held(reference, bundle, options=off)
+    found = compared(reference, bundle, options=off)
     assert found.first.name == "answer_steps"
     other = tap(bundle, "default", {"audio": CLIP}, off)
     ids, steps = (other.stages[name].value for name in ("answer.ids", "answer_steps"))
     np.testing.assert_array_equal(steps.argmax(1), ids)
-    assert held(other, bundle, options=off).ok
+    assert compared(other, bundle, options=off).ok
 
 
 def test_steps_are_replayed_with_the_ids_of_another_dump(bundle, reference):
@@ -208,12 +208,12 @@ def test_a_node_may_be_called_as_steps_are(tmp_path, path, reference):
     with opened(other) as bundle:
         dump = tap(bundle, "default", {"audio": CLIP})
         assert dump.stages["answer_steps"].axes == ("F", "D")
-        assert held(dump, bundle).ok
+        assert compared(dump, bundle).ok
 
 
 def test_ids_of_another_vocabulary_fail_alone(bundle, reference):
     ids = replace(reference.stages["answer.ids"], value=np.full(6, 999))
-    found = held(Dump({**reference.stages, "answer.ids": ids}, reference.about), bundle)
+    found = compared(Dump({**reference.stages, "answer.ids": ids}, reference.about), bundle)
     rows = {row.name: row for row in found.rows if not row.ok}
     assert list(rows) == ["answer.ids", "answer_steps"]
     assert rows["answer_steps"].own.faults == ("missing",)
@@ -224,7 +224,7 @@ def test_a_text_in_place_of_audio_is_no_file_to_open(bundle, reference, tmp_path
     """A dump may come from anywhere, and must not choose what is read here."""
     secret = Stage(str(tmp_path / "secret.wav"), "text")
     with pytest.raises(composer.ComposerError) as caught:
-        held(Dump({**reference.stages, "audio": secret}), bundle)
+        compared(Dump({**reference.stages, "audio": secret}), bundle)
     assert str(caught.value) == "R548 'audio' is text in the dump, and the bundle takes audio"
 
 
@@ -272,17 +272,19 @@ def test_a_noise_floor_sets_the_tolerance(path, reference, monkeypatch):
         assert 1e-5 < floored.stages["soft"].floor.l2 < 1e-3
         assert floored.stages["frames"].floor.l2 == 0
         loose = Gate(any_float=True)
-        assert held(floored, rough, gate=loose).ok
-        assert not held(reference, rough).ok
-        assert "dtype f16, not f32" in held(floored, rough).first.own.faults
+        assert compared(floored, rough, gate=loose).ok
+        assert not compared(reference, rough).ok
+        assert "dtype f16, not f32" in compared(floored, rough).first.own.faults
     soft(lambda rows: rows * np.float32(1.01))(monkeypatch)
     with opened(path, precision={"encoder": "float16", "words": "float16"}) as spoiled:
-        assert held(floored, spoiled, gate=loose).first.name == "soft"
+        assert compared(floored, spoiled, gate=loose).first.name == "soft"
 
 
 def test_a_tolerance_may_be_given(path, reference, monkeypatch):
     soft(lambda rows: rows * np.float32(1.001))(monkeypatch)
     with opened(path) as spoiled:
-        assert held(reference, spoiled).first.name == "soft"
-        rows = held(reference, spoiled, gate=Gate(Tolerance.scaled(0.01)), skip=["answer*"]).rows
+        assert compared(reference, spoiled).first.name == "soft"
+        rows = compared(
+            reference, spoiled, gate=Gate(Tolerance.scaled(0.01)), skip=["answer*"]
+        ).rows
     assert all(row.ok for row in rows)

@@ -78,10 +78,10 @@ def test_measures_are_what_they_say():
     assert found.l2 == pytest.approx(1)
     assert found.gain == pytest.approx(1)
     assert found.angle == pytest.approx(0, abs=1e-12)
-    turned = expected.copy()
-    turned[2] = [-expected[2, 1], expected[2, 0], -expected[2, 3], expected[2, 2]]
-    assert measure(turned, expected).angle == pytest.approx(1)
-    assert measure(turned, expected).gain == pytest.approx(0, abs=1e-12)
+    rotated = expected.copy()
+    rotated[2] = [-expected[2, 1], expected[2, 0], -expected[2, 3], expected[2, 2]]
+    assert measure(rotated, expected).angle == pytest.approx(1)
+    assert measure(rotated, expected).gain == pytest.approx(0, abs=1e-12)
     silent = expected.copy()
     silent[1] = 0
     loud = silent.copy()
@@ -111,7 +111,7 @@ def test_a_row_lies_along_the_named_axis():
     assert measure(have, expected, 1).angle < 2
 
 
-def test_a_reference_of_zeros_is_held_absolutely():
+def test_a_reference_of_zeros_is_compared_absolutely():
     zeros = np.zeros((3, 4), np.float32)
     assert compare(zeros, zeros).ok
     assert not compare(zeros + 1, zeros).ok

@@ -30,7 +30,7 @@ def reference(path):
         return tap(bundle, "default", {"audio": CLIP})
 
 
-def held(reference, path, **kwargs):
+def compared(reference, path, **kwargs):
     with opened(path) as bundle:
         return against_bundle(reference, bundle, "default", **kwargs)
 
@@ -55,7 +55,7 @@ def test_one_number_that_is_off_is_seen_by_its_peak():
     assert faults(have, expected) == ["peak"]
 
 
-def test_one_faint_row_that_is_turned_round_is_seen_by_its_angle():
+def test_one_faint_row_that_is_reversed_is_seen_by_its_angle():
     expected = rows(10_000, 4)
     expected[123] *= 1e-5
     have = expected.copy()
@@ -123,7 +123,7 @@ def test_a_stage_whose_input_the_reference_lacks_is_still_the_first(path, refere
     method(Encoder, "__call__", lambda made: made * np.float32(3))(monkeypatch)
     method(Words, "side", lambda made: made * np.float32(1.01))(monkeypatch)
     fewer = {name: each for name, each in reference.stages.items() if name != "frames"}
-    found = held(replace(reference, stages=fewer), path, skip=["frames"])
+    found = compared(replace(reference, stages=fewer), path, skip=["frames"])
     assert found.first.name == "soft"
     assert found.first.fed is None
     assert verdict(found).endswith("the first is soft, with nothing wrong before it")
@@ -133,14 +133,14 @@ def test_the_order_is_that_of_the_graph(path, reference, monkeypatch):
     call(Encoder, "__call__", lambda true, self, mel: true(self, mel) * np.float32(3))(monkeypatch)
     method(Words, "side", lambda made: made * np.float32(1.01))(monkeypatch)
     backwards = dict(reversed(reference.stages.items()))
-    found = held(replace(reference, stages=backwards), path)
+    found = compared(replace(reference, stages=backwards), path)
     assert [row.name for row in found.rows] == list(reference.stages)
     assert found.first.name == "soft"
 
 
 def test_a_stage_that_the_bundle_has_no_more_is_a_fault(path, reference):
     more = {**reference.stages, "lost": Stage(np.zeros(3), "f64", ("N",))}
-    found = held(replace(reference, stages=more), path)
+    found = compared(replace(reference, stages=more), path)
     assert not found.ok
     assert found.first.name == "lost"
     assert found.first.own.faults == ("missing",)
@@ -151,7 +151,7 @@ def test_a_run_that_fails_says_nothing_of_what_it_was_given(path, reference, mon
         raise ValueError("broken")
 
     call(Ask, "__call__", fail)(monkeypatch)
-    found = held(reference, path)
+    found = compared(reference, path)
     assert [row.name for row in found.rows if row.ok] == ["audio", "said"]
     assert found.first.name == "asked.ids"
 
@@ -165,13 +165,13 @@ def test_two_dumps_in_another_order_are_not_the_same(reference):
     assert against_dump(reference, reference).ok
 
 
-def test_another_bundle_is_told(reference):
+def test_another_bundle_is_reported(reference):
     other = {**reference.about["bundle"], "name": "other", "files": {}}
     found = against_dump(reference, replace(reference, about={**reference.about, "bundle": other}))
     assert "bundle.name: 'tiny' in the reference, 'other' here" in table(found)
 
 
-def test_of_two_dumps_nothing_is_said_of_what_came_before(reference):
+def test_of_two_dumps_nothing_is_reported_of_what_came_before(reference):
     louder = {
         **reference.stages,
         "soft": replace(reference.stages["soft"], value=reference.stages["soft"].value * 2),
@@ -211,9 +211,9 @@ def test_a_dump_that_was_tampered_with_is_refused(reference, tmp_path):
         read_dump(path)
 
 
-def test_settings_that_differ_are_told(path, reference):
+def test_settings_that_differ_are_reported(path, reference):
     few = {"answer": {"max_tokens": 3}}
-    found = held(reference, path, options=few)
+    found = compared(reference, path, options=few)
     assert not found.ok
     messages = "settings.answer.max_tokens: 6 in the reference, 3 here"
     assert messages in table(found).splitlines()
@@ -223,7 +223,7 @@ def test_settings_that_differ_are_told(path, reference):
     assert shown["candidate"]["bundle"]["name"] == "tiny"
 
 
-def test_what_either_does_not_say_is_not_told():
+def test_what_either_does_not_state_is_not_reported():
     ours = {"settings": {"answer": {"seed": 0}}, "inputs": {"said": "hi"}}
     assert differences({"made_by": "torch"}, ours) == []
     assert differences({"inputs": {}}, ours) == ["inputs.said: none in the reference, 'hi' here"]
@@ -231,7 +231,7 @@ def test_what_either_does_not_say_is_not_told():
 
 def test_each_stage_says_what_was_allowed(path, reference):
     gate = Gate(Tolerance.scaled(0.01))
-    shown = as_json(held(reference, path, gate=gate))
+    shown = as_json(compared(reference, path, gate=gate))
     allowed = {each["stage"]: each["own"]["allowed"] for each in shown["stages"]}
     assert allowed["soft"] == {"l2": 0.01, "peak": 0.1, "gain": 0.01, "angle": 0.01, "zero": 0.01}
     assert allowed["asked.ids"] is None

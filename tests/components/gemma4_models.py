@@ -137,8 +137,8 @@ def facts(folder, precision=None):
 
 
 def load(folder, precision=None, **placed):
-    asked = spec(folder, precision)
-    return Gemma4.load(asked, Gemma4.facts(asked, Headers()), Placement(**placed))
+    component_spec = spec(folder, precision)
+    return Gemma4.load(component_spec, Gemma4.facts(component_spec, Headers()), Placement(**placed))
 
 
 def outputs(stream):

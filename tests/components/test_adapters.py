@@ -61,8 +61,10 @@ def spec(home, model="lm", precision=None, **adapters):
 
 
 def load(home, model="lm", precision=None, **adapters):
-    asked = spec(home, model, precision, **adapters)
-    return LanguageModel.load(asked, LanguageModel.facts(asked, Headers()), Placement())
+    component_spec = spec(home, model, precision, **adapters)
+    return LanguageModel.load(
+        component_spec, LanguageModel.facts(component_spec, Headers()), Placement()
+    )
 
 
 def reference(home, model="lm", adapter="speech"):
@@ -368,13 +370,13 @@ def test_numbers_that_are_not_finite_are_refused_at_load(home, tmp_path):
 def test_an_adapter_that_changed_after_the_check_is_refused(tmp_path, file):
     write_model(tmp_path / "lm")
     write_adapter(tmp_path / "speech", matrices(), mlx_lm_config())
-    asked = spec(tmp_path, speech=None)
-    facts = LanguageModel.facts(asked, Headers())
+    component_spec = spec(tmp_path, speech=None)
+    facts = LanguageModel.facts(component_spec, Headers())
     weights, config = matrices(seed=7), mlx_lm_config(scale=-2.5)
     write_adapter(tmp_path / "other", weights, config)
     (tmp_path / "speech" / file).write_bytes((tmp_path / "other" / file).read_bytes())
     with pytest.raises(ComposerError, match=f"R530 repo/speech/{file}: changed after"):
-        LanguageModel.load(asked, facts, Placement())
+        LanguageModel.load(component_spec, facts, Placement())
 
 
 # What its headers say
@@ -382,5 +384,5 @@ def test_an_adapter_that_changed_after_the_check_is_refused(tmp_path, file):
 
 def facts(home, name, scale=None, dead=(), targets=None):
     checkpoint = read_checkpoint(at(home / "lm"), Headers())
-    asked = spec(home, **{name: scale})
-    return read_adapters(asked, Headers(), targets or projections(checkpoint), dead)[name]
+    component_spec = spec(home, **{name: scale})
+    return read_adapters(component_spec, Headers(), targets or projections(checkpoint), dead)[name]

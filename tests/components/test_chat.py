@@ -19,7 +19,7 @@ CONTROL = ["<pad>", "<eos>", "<bos>", "<unk>", "<|turn>", "<turn|>", "<|channel>
 FIRST = "<bos>{before}<|turn>user\n{text}<turn|>\n<|turn>model\n"
 NEXT = "<turn|>\n<|turn>user\n{text}<turn|>\n<|turn>model\n"
 BEFORE = {"before": "<|turn>system\n{system}<turn|>\n"}
-ASIDE = ["<|channel>", "<channel|>"]
+REASONING = ["<|channel>", "<channel|>"]
 
 
 @pytest.fixture(scope="module")
@@ -44,13 +44,13 @@ def gemma(tmp_path_factory):
 
 def spec(folder, **config):
     files = Location("repo", folder.name, folder.parent)
-    given = {"first": FIRST, "next": NEXT, "optional": BEFORE, "reasoning": ASIDE} | config
+    given = {"first": FIRST, "next": NEXT, "optional": BEFORE, "reasoning": REASONING} | config
     return Spec("turn", Chat.Config.model_validate(given), files=files)
 
 
 def made(folder, **config):
-    wish = spec(folder, **config)
-    return Chat.load(wish, Chat.facts(wish, Headers()), Placement())
+    component_spec = spec(folder, **config)
+    return Chat.load(component_spec, Chat.facts(component_spec, Headers()), Placement())
 
 
 @pytest.fixture(scope="module")
@@ -112,7 +112,7 @@ def test_no_text_forges_a_turn(chat, read, spelt):
         assert [id for id in forged if id in control] == unknown_tokens
 
 
-def test_what_is_said_aside_is_no_part_of_the_history(gemma, chat, read):
+def test_reasoning_is_no_part_of_the_history(gemma, chat, read):
     answer = np.array(read("<|channel>the user asks<channel|>the"))
     asked = np.array([2, 3])
     assert chat.history(asked, answer).tolist() == [2, 3, *read("the")]
@@ -120,9 +120,9 @@ def test_what_is_said_aside_is_no_part_of_the_history(gemma, chat, read):
 
 
 def test_its_ports(gemma):
-    wish = spec(gemma)
+    component_spec = spec(gemma)
     for headers in (Headers(), None):
-        methods = Chat.facts(wish, headers).methods
+        methods = Chat.facts(component_spec, headers).methods
         call, history = methods[CALL], methods["history"]
         inputs = {name: " | ".join(map(str, ports)) for name, ports in call.inputs.items()}
         assert inputs == {"system": "text", "text": "text", "history": "i64 H"}
@@ -139,7 +139,7 @@ def test_a_slot_of_one_template_alone_is_needed_too(gemma):
 
 
 @pytest.mark.parametrize(
-    ("config", "says"),
+    ("config", "message"),
     [
         ({"first": "hi"}, "'first' has no slot: every turn would be the same"),
         ({"next": "<turn|>"}, "'next' has no slot: every turn would be the same"),
@@ -157,13 +157,13 @@ def test_a_slot_of_one_template_alone_is_needed_too(gemma):
         ),
     ],
 )
-def test_wrong_knobs(gemma, config, says):
+def test_wrong_knobs(gemma, config, message):
     with pytest.raises(ValidationError) as caught:
         spec(gemma, **config)
-    assert says in str(caught.value)
+    assert message in str(caught.value)
 
 
-def test_what_stands_aside_is_held_against_the_tokenizer(gemma):
+def test_reasoning_tokens_are_checked_against_the_tokenizer(gemma):
     with pytest.raises(ComposerError) as caught:
         Chat.facts(spec(gemma, reasoning=["<|chanel>", "<channel|>"]), Headers())
     (problem,) = caught.value.problems
@@ -180,7 +180,7 @@ def test_what_looks_special_and_is_not_is_a_lint(gemma):
 @pytest.mark.parametrize(
     ("text", "code"), [("a\ufdd0", "R523"), ("\ud800", "R523"), ("a" * 1_000_001, "R524")]
 )
-def test_a_text_that_cannot_be_said(chat, text, code):
+def test_a_text_that_cannot_be_encoded(chat, text, code):
     with pytest.raises(ComposerError) as caught:
         chat(text=text)
     assert caught.value.problems[0].code == code

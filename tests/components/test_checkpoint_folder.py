@@ -42,10 +42,10 @@ def folder(tmp_path):
 
 def load(kind, folder, file="", **config):
     weights = Location("repo", f"lm/{file}".rstrip("/"), folder.parent)
-    asked = Spec("decoder", kind.Config(**config), weights)
+    component_spec = Spec("decoder", kind.Config(**config), weights)
     headers = Headers()
-    facts = kind.facts(asked, headers)
-    return kind.load(asked, facts, Placement()), headers.warnings
+    facts = kind.facts(component_spec, headers)
+    return kind.load(component_spec, facts, Placement()), headers.warnings
 
 
 def continued(lm):
@@ -188,8 +188,8 @@ def test_a_quantized_part_is_read_by_its_own_names(kind, larger, tmp_path):
 
 
 def mlx(folder):
-    asked = Spec("decoder", MlxLm.Config(), Location("repo", folder.name, folder.parent))
-    return MlxLm.load(asked, MlxLm.facts(asked, Headers()), Placement())
+    component_spec = Spec("decoder", MlxLm.Config(), Location("repo", folder.name, folder.parent))
+    return MlxLm.load(component_spec, MlxLm.facts(component_spec, Headers()), Placement())
 
 
 @BACKENDS
@@ -199,8 +199,8 @@ def test_a_tokenizers_end_that_does_not_stop_generation_is_named(kind, tmp_path,
     place = folder / "tokenizer_config.json"
     token = "w7" if form == "text" else {"content": "w7", "__type": "AddedToken"}
     place.write_text(json.dumps({"eos_token": token, "model_max_length": int(1e30)}))
-    asked = Spec("decoder", kind.Config(), Location("repo", "lm", tmp_path))
-    (note,) = kind.facts(asked, Headers()).notes
+    component_spec = Spec("decoder", kind.Config(), Location("repo", "lm", tmp_path))
+    (note,) = kind.facts(component_spec, Headers()).notes
     assert str(note) == (
         "repo/lm/tokenizer_config.json: L331 warning: eos_token 'w7' is id 7, which does not stop "
         "generation\n    the config of the model has eos_token_id 2\n"
@@ -208,4 +208,4 @@ def test_a_tokenizers_end_that_does_not_stop_generation_is_named(kind, tmp_path,
     )
     for stopping in ({"eos_token": "w2"}, {"eos_token": None}, {"eos_token": "absent"}, {}):
         place.write_text(json.dumps(stopping))
-        assert kind.facts(asked, Headers()).notes == ()
+        assert kind.facts(component_spec, Headers()).notes == ()

@@ -49,8 +49,10 @@ def spec(folder, ignore=()):
 
 
 def load(folder, ignore=()):
-    asked = spec(folder, ignore)
-    return LanguageModel.load(asked, LanguageModel.facts(asked, Headers()), Placement())
+    component_spec = spec(folder, ignore)
+    return LanguageModel.load(
+        component_spec, LanguageModel.facts(component_spec, Headers()), Placement()
+    )
 
 
 def error_text(folder, **options):
@@ -89,8 +91,10 @@ def test_a_folder_of_transformers_gives_its_ids_and_logits(folder):
 @pytest.mark.parametrize("folder", FOREIGN, ids=lambda folder: folder.name)
 def test_onnx_runtime_gives_the_same(folder):
     expected = json.loads((folder / "expected.json").read_text())
-    asked = Spec("d", OnnxConfig(), Location("repo", "", folder.parent) / folder.name)
-    lm = OnnxLanguageModel.load(asked, OnnxLanguageModel.facts(asked, Headers()), Placement())
+    component_spec = Spec("d", OnnxConfig(), Location("repo", "", folder.parent) / folder.name)
+    lm = OnnxLanguageModel.load(
+        component_spec, OnnxLanguageModel.facts(component_spec, Headers()), Placement()
+    )
     embeds = lm.embed(np.array(expected["ids"]))
     np.testing.assert_allclose(lm.logits(embeds)[-1][:64], expected["last_logits"], atol=2e-4)
     assert ids_of(lm.generate(embeds, max_tokens=12)) == expected["greedy"]

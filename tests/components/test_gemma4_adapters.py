@@ -43,13 +43,13 @@ def matrices(model, dead=True):
     }
 
 
-def asked(home, precision=None, **scales):
+def spec_with(home, precision=None, **scales):
     adapters = {name: Adapter(at(home / name), scale) for name, scale in scales.items()}
     return spec(home / "lm", precision, adapters)
 
 
 def load(home, precision=None, **scales):
-    expected = asked(home, precision, **scales)
+    expected = spec_with(home, precision, **scales)
     return Gemma4.load(expected, Gemma4.facts(expected, Headers()), Placement())
 
 
@@ -129,7 +129,7 @@ def test_it_computes_what_mlx_lm_computes(pair, tmp_path):
 
 def test_dead_modules_are_counted(pair):
     model, home, _ = pair
-    facts = Gemma4.facts(asked(home, speech=SCALE), Headers())
+    facts = Gemma4.facts(spec_with(home, speech=SCALE), Headers())
     notes = [str(note) for note in facts.notes]
     assert notes == [
         "repo/speech/adapters.safetensors: L327 warning: 6 of 42 modules are dropped: the layers "
@@ -137,7 +137,7 @@ def test_dead_modules_are_counted(pair):
         "    adapter: model.layers.3.self_attn.k_proj.lora_a f32 [96, 4]\n"
         "    hint: they have no self_attn.k_proj, self_attn.v_proj to adapt"
     ]
-    plain = Gemma4.facts(asked(home), Headers())
+    plain = Gemma4.facts(spec_with(home), Headers())
     live = sum(value.nbytes for value in matrices(model, dead=False).values())
     assert facts.nbytes - plain.nbytes == live
 

@@ -29,11 +29,11 @@ def test_a_conversation_is_that_of_transformers(size, tmp_path):
             taps = ["asked.ids", "answer.ids"]
             given = {"text": text, "history": history}
             messages = bundle.run(task="chat", taps=taps, options=FEW, **given)
-            asked = torch.tensor(messages.taps["asked.ids"])[None]
+            prompt_ids = torch.tensor(messages.taps["asked.ids"])[None]
             with torch.no_grad():
-                expected = model.generate(asked, max_new_tokens=8, do_sample=False)
+                expected = model.generate(prompt_ids, max_new_tokens=8, do_sample=False)
             ours = messages.taps["answer.ids"].tolist()
             assert ours
-            assert expected[0, asked.shape[1] :].tolist()[: len(ours)] == ours
+            assert expected[0, prompt_ids.shape[1] :].tolist()[: len(ours)] == ours
             history = messages.outputs["history"]
-            assert history.tolist()[: asked.shape[1]] == asked[0].tolist()
+            assert history.tolist()[: prompt_ids.shape[1]] == prompt_ids[0].tolist()

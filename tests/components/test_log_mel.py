@@ -251,7 +251,7 @@ def test_refuses_a_config_that_contradicts_itself(config, why):
         LogMel.Config.model_validate(config)
 
 
-def test_refuses_filters_that_hear_nothing():
+def test_refuses_filters_without_a_bin():
     with pytest.raises(ComposerError) as caught:
         made(mels=256)
     (problem,) = caught.value.problems

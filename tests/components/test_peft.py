@@ -100,10 +100,10 @@ def test_the_manifest_s_scale_keeps_the_modules_own_ratios(torch_folder):
     model, home = torch_folder
     write(model, home / "written", **CONFIGS["alphas"])
     own = load(home, written=None).adapters.updates["written"]
-    asked = load(home, written=6.0).adapters.updates["written"]
+    scaled = load(home, written=6.0).adapters.updates["written"]
     assert own["layers.0.self_attn.q_proj"].scale == 2.0
     for path, update in own.items():
-        assert asked[path].scale == pytest.approx(3 * update.scale)
+        assert scaled[path].scale == pytest.approx(3 * update.scale)
 
 
 def test_dora_of_mlx_lm(home, tmp_path):

@@ -38,10 +38,10 @@ def qwen3(models):
 
 def fresh(lm):
     """Forget what earlier tests kept, and count the rows that are read from now on."""
-    keeper = lm.writer.prefix_cache
-    keeper.stored = None
+    prefix_cache = lm.writer.prefix_cache
+    prefix_cache.stored = None
     lm.read = []
-    decoder = keeper.decoder
+    decoder = prefix_cache.decoder
     prefill = type(decoder).prefill
 
     def counted(prompt, cache=None):
@@ -78,8 +78,8 @@ def talk(lm, reuse_cache, turns=TURNS):
     """Return what was asked and answered, over all turns."""
     history = np.zeros(0, np.int64)
     for turn in turns:
-        asked = np.concatenate([history, turn])
-        history = np.concatenate([asked, messages(lm, asked, reuse_cache)])
+        prompt_ids = np.concatenate([history, turn])
+        history = np.concatenate([prompt_ids, messages(lm, prompt_ids, reuse_cache)])
     return history
 
 
@@ -96,12 +96,12 @@ def test_a_conversation_says_the_same_and_reads_only_what_is_new(lm):
 
 
 def test_an_answer_that_ended_is_read_already(qwen3):
-    asked = TURNS[0]
-    whole = messages(qwen3, asked, reuse_cache=False)
+    prompt_ids = TURNS[0]
+    whole = messages(qwen3, prompt_ids, reuse_cache=False)
     end = int(whole[6])
-    answer = messages(qwen3, asked, stop=(end,))
+    answer = messages(qwen3, prompt_ids, stop=(end,))
     assert answer.tolist() == whole[: whole.tolist().index(end)].tolist()
-    again = np.concatenate([asked, answer, TURNS[1]])
+    again = np.concatenate([prompt_ids, answer, TURNS[1]])
     qwen3.read.clear()
     kept = messages(qwen3, again)
     assert qwen3.read == [len(TURNS[1])]
@@ -111,15 +111,15 @@ def test_an_answer_that_ended_is_read_already(qwen3):
 def test_logits_over_a_kept_cache_are_those_without(lm):
     """Beyond rounding: a cache that has read one row too many, or too few, is far away."""
     ids = talk(lm, reuse_cache=True)
-    keeper = lm.writer.prefix_cache
+    prefix_cache = lm.writer.prefix_cache
     prompt = prompt_of(lm, [*ids, 5, 6])
     lm.read.clear()
-    kept = np.array(keeper.prefill(prompt).logits)
+    kept = np.array(prefix_cache.prefill(prompt).logits)
     assert lm.read[0] in (2, 3)  # the last token of an answer that was cut is new
-    new_process = np.array(keeper.decoder.prefill(prompt).logits)
+    new_process = np.array(prefix_cache.decoder.prefill(prompt).logits)
     np.testing.assert_allclose(kept, new_process, atol=2e-5)
     shifted = prompt_of(lm, [*ids[1:], 5, 6])
-    assert np.abs(np.array(keeper.decoder.prefill(shifted).logits) - new_process).max() > 1e-2
+    assert np.abs(np.array(prefix_cache.decoder.prefill(shifted).logits) - new_process).max() > 1e-2
 
 
 def test_a_conversation_that_turns_back_is_trimmed_or_begins_anew(lm):
@@ -150,17 +150,19 @@ def test_the_same_question_again_reads_its_last_row(qwen3):
 
 def test_runs_side_by_side_do_not_share_a_cache(qwen3):
     history = talk(qwen3, reuse_cache=True, turns=TURNS[:1])
-    asked = [np.concatenate([history, turn]) for turn in TURNS[1:]]
-    expected = [messages(qwen3, ids, reuse_cache=False).tolist() for ids in asked]
+    prompt_ids = [np.concatenate([history, turn]) for turn in TURNS[1:]]
+    expected = [messages(qwen3, ids, reuse_cache=False).tolist() for ids in prompt_ids]
     qwen3.read.clear()
-    runs = [qwen3.generate(embeds(qwen3, ids), reuse_cache=True, max_tokens=12) for ids in asked]
+    runs = [
+        qwen3.generate(embeds(qwen3, ids), reuse_cache=True, max_tokens=12) for ids in prompt_ids
+    ]
     found = [[], []]
     for _ in range(12):
         for tokens, run in zip(found, runs, strict=True):
             tokens.append(next(run).id)
     assert found == expected
-    assert qwen3.read == [1 + len(TURNS[1]), len(asked[1])]
-    for run, ids, tokens in zip(runs, asked, expected, strict=True):
+    assert qwen3.read == [1 + len(TURNS[1]), len(prompt_ids[1])]
+    for run, ids, tokens in zip(runs, prompt_ids, expected, strict=True):
         assert outputs(run)[1]["ids"].tolist() == tokens
         qwen3.read.clear()
         longer = np.concatenate([ids, tokens, [7]])
@@ -186,8 +188,8 @@ def test_an_answer_that_was_left_is_kept_as_far_as_it_came(qwen3):
 def test_a_run_that_fails_leaves_nothing_behind(qwen3, monkeypatch, fails_at):
     """In its prefill, between the layers of a step, or anywhere else."""
     history = talk(qwen3, reuse_cache=True, turns=TURNS[:2])
-    asked = np.concatenate([history, TURNS[2]])
-    expected = messages(qwen3, asked, reuse_cache=False).tolist()
+    prompt_ids = np.concatenate([history, TURNS[2]])
+    expected = messages(qwen3, prompt_ids, reuse_cache=False).tolist()
     layer = type(qwen3.model.layers[0])
     genuine, calls = layer.__call__, []
 
@@ -199,22 +201,22 @@ def test_a_run_that_fails_leaves_nothing_behind(qwen3, monkeypatch, fails_at):
 
     monkeypatch.setattr(layer, "__call__", failing)
     with pytest.raises(MemoryError):
-        messages(qwen3, asked)
+        messages(qwen3, prompt_ids)
     monkeypatch.undo()
     assert qwen3.writer.prefix_cache.stored is None
     qwen3.read.clear()
-    assert messages(qwen3, asked).tolist() == expected
-    assert qwen3.read == [len(asked)]
+    assert messages(qwen3, prompt_ids).tolist() == expected
+    assert qwen3.read == [len(prompt_ids)]
 
 
 def test_a_step_that_failed_is_not_kept_whoever_gives_it_back(qwen3, monkeypatch):
-    keeper = qwen3.writer.prefix_cache
-    state = keeper.prefill(Prompt({"input_embeddings": embeds(qwen3, TURNS[0])}))
-    monkeypatch.setattr(keeper.decoder, "step", lambda states, tokens: 1 / 0)
+    prefix_cache = qwen3.writer.prefix_cache
+    state = prefix_cache.prefill(Prompt({"input_embeddings": embeds(qwen3, TURNS[0])}))
+    monkeypatch.setattr(prefix_cache.decoder, "step", lambda states, tokens: 1 / 0)
     with pytest.raises(ZeroDivisionError):
-        keeper.step([state], [5])
-    keeper.retire(state)
-    assert keeper.stored is None
+        prefix_cache.step([state], [5])
+    prefix_cache.retire(state)
+    assert prefix_cache.stored is None
 
 
 def test_what_cannot_run_leaves_the_conversation_alone(qwen3):
@@ -229,33 +231,33 @@ def test_what_cannot_run_leaves_the_conversation_alone(qwen3):
     assert qwen3.read == [2]
 
 
-def test_one_cache_is_held_at_most(qwen3):
-    keeper = qwen3.writer.prefix_cache
+def test_one_cache_is_kept_at_most(qwen3):
+    prefix_cache = qwen3.writer.prefix_cache
     messages(qwen3, TURNS[0])
-    first = keeper.stored
+    first = prefix_cache.stored
     messages(qwen3, TURNS[1])
-    assert keeper.stored is not first
-    assert keeper.stored.logits is None
+    assert prefix_cache.stored is not first
+    assert prefix_cache.stored.logits is None
 
 
 def test_other_adapters_begin_anew(qwen3, monkeypatch):
-    keeper = qwen3.writer.prefix_cache
-    monkeypatch.setattr(keeper.decoder, "switch", lambda names: None)
+    prefix_cache = qwen3.writer.prefix_cache
+    monkeypatch.setattr(prefix_cache.decoder, "switch", lambda names: None)
     rows = {"input_embeddings": embeds(qwen3, TURNS[0])}
     for adapters, reads in (((), 9), ((), 1), (("speech",), 9), (("speech",), 1), ((), 9)):
         qwen3.read.clear()
-        keeper.retire(keeper.prefill(Prompt(rows, adapters)))
+        prefix_cache.retire(prefix_cache.prefill(Prompt(rows, adapters)))
         assert qwen3.read == [reads]
 
 
-def test_one_bit_of_one_row_tells_conversations_apart(qwen3):
-    keeper = qwen3.writer.prefix_cache
+def test_one_bit_of_one_row_distinguishes_conversations(qwen3):
+    prefix_cache = qwen3.writer.prefix_cache
     rows = embeds(qwen3, TURNS[0])
     messages(qwen3, TURNS[0])
     bits = np.array(rows.view(mx.uint32))
     bits[4, 17] ^= 1
     qwen3.read.clear()
-    keeper.prefill(Prompt({"input_embeddings": mx.array(bits).view(mx.float32)}))
+    prefix_cache.prefill(Prompt({"input_embeddings": mx.array(bits).view(mx.float32)}))
     assert qwen3.read == [9 - 4]
 
 
@@ -269,7 +271,7 @@ def test_a_quantized_table_gives_a_token_the_same_row_alone(tmp_path):
     assert lm.read == [9, 6, 8]
 
 
-def test_rows_are_told_apart_by_all_that_the_model_is_given(qwen3):
+def test_rows_are_distinguished_by_all_that_the_model_is_given(qwen3):
     def read(rows):
         return digests(rows, qwen3.decoder.bits)
 
@@ -291,15 +293,15 @@ def test_rows_are_told_apart_by_all_that_the_model_is_given(qwen3):
     assert read({"input_embeddings": one[:0]}) == []
 
 
-def test_one_row_beside_the_embeddings_tells_conversations_apart(models):
+def test_one_row_beside_the_embeddings_distinguishes_conversations(models):
     """Rows of sound may stand in equal prompts with other per-layer rows."""
     lm = fresh(models["gemma4"])
-    keeper, prompt = lm.writer.prefix_cache, prompt_of(lm, TURNS[0][:6])
+    prefix_cache, prompt = lm.writer.prefix_cache, prompt_of(lm, TURNS[0][:6])
     for prefix, reads in (("per_layer_inputs", 6 - 2), (None, 6 - 2), (None, 1)):
         rows = dict(prompt.rows)
         if prefix:
             rows[prefix] = rows[prefix] + mx.array([0, 0, 1, 0, 0, 0]).reshape(6, 1, 1)
-            keeper.retire(keeper.prefill(prompt))
+            prefix_cache.retire(prefix_cache.prefill(prompt))
         lm.read.clear()
-        keeper.retire(keeper.prefill(Prompt(rows)))
+        prefix_cache.retire(prefix_cache.prefill(Prompt(rows)))
         assert lm.read == [reads]

@@ -118,7 +118,7 @@ def test_a_clip_without_a_whole_frame_is_refused():
     assert str(caught.value) == "R528 clip has no samples"
 
 
-def test_a_clip_longer_than_the_model_heard_is_refused_not_cut():
+def test_a_clip_longer_than_those_of_training_is_refused_not_cut():
     assert len(features(made(seconds=2), voice(32_000))) == 199
     with pytest.raises(ComposerError) as caught:
         features(made(seconds=2), voice(32_001))

@@ -192,7 +192,7 @@ def test_the_reference_may_be_named(tmp_path, clip):
     ]
 
 
-def test_every_bad_line_is_told_up_to_a_number(tmp_path):
+def test_every_bad_line_is_reported_up_to_a_number(tmp_path):
     path = tmp_path / "d.jsonl"
     path.write_text("1\n" * 40)
     assert len(error_text(path)) == 16
@@ -275,7 +275,7 @@ def test_no_data(tmp_path, clip):
     assert "R580 the data cannot be read: it is not UTF-8" in error_text(tmp_path / "d.jsonl")[0]
 
 
-def test_offsets_that_are_near_are_told_apart(tmp_path, clip):
+def test_offsets_that_are_near_are_distinguished(tmp_path, clip):
     clip("a.wav")
     near = [{"audio": "a.wav", "text": "x", "offset": at} for at in (12345.61, 12345.64)]
     found = read_data(lines(tmp_path / "d.jsonl", *near))

@@ -10,11 +10,11 @@ from composer.evaluation.journal import Journal, Transcript, read_results
 MADE = {"bundle": {"name": "b", "files": {"x": "sha256:1"}}, "settings": {"answer": {"n": 1}}}
 
 
-def heard(name, **more):
+def transcript(name, **more):
     return Transcript(name, "0" * 64, 1.5, "é said", **({"hypothesis": "said"} | more))
 
 
-FAILED = heard(
+FAILED = transcript(
     "c", hypothesis=None, error=[{"code": "S480", "message": "no", "causes": [], "hint": None}]
 )
 
@@ -38,10 +38,10 @@ def error_text(call, *arguments):
 
 
 def test_what_is_written_is_read(path):
-    write(path, heard("a", tokens=3, finish_reason="stop"), FAILED)
+    write(path, transcript("a", tokens=3, finish_reason="stop"), FAILED)
     found = read_results(path)
     assert found.made_by == MADE
-    assert found.transcripts == {"a": heard("a", tokens=3, finish_reason="stop"), "c": FAILED}
+    assert found.transcripts == {"a": transcript("a", tokens=3, finish_reason="stop"), "c": FAILED}
     assert found.complete == path.stat().st_size
     assert json.loads(path.read_text().splitlines()[1]) == {
         "id": "a", "sha256": "0" * 64, "seconds": 1.5, "reference": "é said", "hypothesis": "said",
@@ -52,39 +52,39 @@ def test_what_is_written_is_read(path):
 @pytest.mark.parametrize("lost", range(1, 12))
 def test_a_line_that_was_cut_off_is_written_anew(path, lost):
     """However much of the last line is lost, the file becomes what an undisturbed run writes."""
-    write(path, heard("a"), heard("b"))
+    write(path, transcript("a"), transcript("b"))
     whole = path.read_bytes()
     last = len(whole.splitlines(True)[-1])
     path.write_bytes(whole[: len(whole) - 1 - (last - 1) * (lost - 1) // 10])
     with Journal(path, MADE) as journal:
         assert list(journal.transcripts) == ["a"]
         assert not journal.is_new
-        journal.add(heard("b"))
+        journal.add(transcript("b"))
     assert path.read_bytes() == whole
 
 
 @pytest.mark.parametrize("left", [0, 1, 20])
 def test_a_first_line_that_was_cut_off(path, left):
-    write(path, heard("a"))
+    write(path, transcript("a"))
     whole = path.read_bytes()
     path.write_bytes(whole[:left])
     with Journal(path, MADE) as journal:
         assert journal.is_new
-        journal.add(heard("a"))
+        journal.add(transcript("a"))
     assert path.read_bytes() == whole
 
 
 def test_what_failed_before_is_written_in_its_place(path):
-    write(path, FAILED, heard("a"))
+    write(path, FAILED, transcript("a"))
     with Journal(path, MADE) as journal:
-        journal.add(heard("c"))
-        journal.add(heard("b"))
+        journal.add(transcript("c"))
+        journal.add(transcript("b"))
         journal.settle(["a", "b", "c"])
-    assert path.read_bytes() == write(path.with_name("plain"), *map(heard, "abc")).read_bytes()
+    assert path.read_bytes() == write(path.with_name("plain"), *map(transcript, "abc")).read_bytes()
 
 
 def test_another_maker_is_refused_with_both_ways(path):
-    write(path, heard("a"))
+    write(path, transcript("a"))
     other = {"bundle": {"name": "b", "files": {"y": "sha256:2"}}, "settings": {"answer": {"n": 2}}}
     before = path.read_bytes()
     assert error_text(Journal, path, other) == (
@@ -111,7 +111,7 @@ def test_another_maker_is_refused_with_both_ways(path):
     ],
 )  # fmt: skip
 def test_a_line_that_is_no_result(path, line, what):
-    write(path, heard("b"))
+    write(path, transcript("b"))
     with path.open("a") as file:
         file.write(f"{line}\n")
     assert error_text(read_results, path) == (
@@ -149,7 +149,7 @@ def test_no_file(path):
     )
 
 
-def _hold(path, ready, done):
+def _keep_open(path, ready, done):
     with Journal(path, MADE):
         ready.set()
         done.wait(30)
@@ -158,7 +158,7 @@ def _hold(path, ready, done):
 def test_one_at_a_time(path):
     spawn = multiprocessing.get_context("fork")
     ready, done = spawn.Event(), spawn.Event()
-    other = spawn.Process(target=_hold, args=(path, ready, done))
+    other = spawn.Process(target=_keep_open, args=(path, ready, done))
     other.start()
     try:
         assert ready.wait(30)
@@ -175,7 +175,7 @@ def test_one_at_a_time(path):
 
 def test_a_file_that_was_replaced_while_it_was_opened(path, monkeypatch):
     """Another process ends and puts its own file in place, just before this one has the lock."""
-    write(path, heard("a"))
+    write(path, transcript("a"))
     true = fcntl.flock
 
     def late(file, how):
@@ -188,10 +188,10 @@ def test_a_file_that_was_replaced_while_it_was_opened(path, monkeypatch):
 
 
 def test_what_cannot_be_settled(path):
-    write(path, heard("a"))
+    write(path, transcript("a"))
     with Journal(path, MADE) as journal:
         (path.parent / "results.jsonl.new").mkdir()
-        journal.add(heard("b"))
+        journal.add(transcript("b"))
         assert "R507 cannot write: Is a directory" in error_text(journal.settle, ["b", "a"])
 
 

@@ -244,7 +244,7 @@ def test_voices_in_the_wild():
         ({}, False),
     ],
 )
-def test_voices_in_the_wild_tell_a_language_by_the_line(fields, spaced):
+def test_voices_in_the_wild_take_the_language_of_the_line(fields, spaced):
     assert normal("vitw", "你好", fields) == ("你 好" if spaced else "你好")
 
 

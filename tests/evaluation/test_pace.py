@@ -71,5 +71,5 @@ def test_a_file_that_cannot_be_written(tmp_path):
         clock.lap(1)
 
 
-def test_nothing_heard():
+def test_no_audio():
     assert Clock(None, 1).speed().rtf is None

@@ -24,16 +24,16 @@ MADE = {"bundle": {"name": "b", "variant": None, "manifest": "sha256:1", "files"
 HOSTILE = "<script>alert(1)</script>"
 
 
-def heard(name, messages, error=None):
+def transcript(name, messages, error=None):
     return Transcript(name, "0" * 64, 1.0, "x", hypothesis=messages, error=error)
 
 
 def evaluated(*pairs, failed=()):
     clips = [Utterance(name, Path(name), reference) for name, reference, _ in pairs]
     clips += [Utterance(name, Path(name), "x") for name in failed]
-    shown = {name: heard(name, messages) for name, _, messages in pairs}
+    shown = {name: transcript(name, messages) for name, _, messages in pairs}
     error = [{"code": "S480", "message": HOSTILE, "causes": [], "hint": None}]
-    shown |= {name: heard(name, None, error) for name in failed}
+    shown |= {name: transcript(name, None, error) for name in failed}
     speed = Speed(1.0, 1.0, 1, (1,))
     return evaluate(Path("d"), MADE, clips, shown, normalizer("none"), speed)
 
@@ -84,7 +84,7 @@ def test_loading_is_no_part_of_the_real_time_factor(monkeypatch):
         def transcribe(self, clips):
             for name in clips:
                 now[0] += 2.0
-                yield heard(name, "x")
+                yield transcript(name, "x")
 
     clock = Clock(None, 1)
     assert len(list(run_clips(Transcriber(), ["a", "b"], clock))) == 2
@@ -102,7 +102,7 @@ def test_a_line_is_on_the_disk_before_the_next_clip(tmp_path, monkeypatch):
     path = tmp_path / "results.jsonl"
     with Journal(path, MADE) as journal:
         for name in ("a", "b"):
-            journal.add(heard(name, "x"))
+            journal.add(transcript(name, "x"))
             assert synced[-1] == path.stat().st_size
     assert len(set(synced)) >= 3  # what made them, and a line each
 

@@ -239,8 +239,8 @@ def test_tensors_say_where_their_bytes_are(repo: Location) -> None:
     weight = index["speech.weight"]
     assert (weight.dtype, weight.shape, weight.nbytes) == ("f32", (3, 4), 48)
     assert weight.file == repo / "model.safetensors"
-    held = weight.file.path.read_bytes()[weight.offset : weight.offset + weight.nbytes]
-    assert held == data["speech.weight"].tobytes()
+    stored = weight.file.path.read_bytes()[weight.offset : weight.offset + weight.nbytes]
+    assert stored == data["speech.weight"].tobytes()
     assert set(index) == set(data)
     assert index.nbytes == 48 + 16 + 2
     assert index.metadata == {"format": "mlx"}

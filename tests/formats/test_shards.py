@@ -50,7 +50,7 @@ BESIDE = {
         "consolidated.safetensors": model("a", "b"),
     },
 }
-TOLD = {
+WARNINGS = {
     "model.safetensors": "takes model.safetensors, not lora.safetensors",
     "another precision": "takes model.safetensors, not model.fp16.safetensors",
     "a series": "takes the 2 files of the model, not head.safetensors",
@@ -140,7 +140,7 @@ def test_files_beside_the_model_are_not_read_and_named(name: str) -> None:
     found = read_safetensors(REPO, MemoryFiles(BESIDE[name]), warnings.append)
     assert sorted(found) == (["a"] if "model" in name or "precision" in name else ["a", "b"])
     assert [str(each) for each in warnings] == [
-        f"repo: L330 warning: {TOLD[name]}\n"
+        f"repo: L330 warning: {WARNINGS[name]}\n"
         "    hint: write the path of the file that is meant, or move the others away"
     ]
 

@@ -41,10 +41,10 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="scripts/fuzz", description=__doc__)
     parser.add_argument("minutes", type=float, help="for each reader")
     parser.add_argument("reader", nargs="*", choices=[[], *READERS], help="default: all")
-    asked = parser.parse_args()
+    arguments = parser.parse_args()
     failed = False
-    for name in asked.reader or READERS:
-        found = run(name, round(asked.minutes * 60))
+    for name in arguments.reader or READERS:
+        found = run(name, round(arguments.minutes * 60))
         print(
             f"{name:12} {found.get('by', '?'):10} {found.get('inputs', 0):>9} inputs, slowest "
             f"{found.get('slowest', 0):.2f} s, {found['grown'] / 1e6:.0f} MB more",

@@ -100,7 +100,7 @@ def test_an_answer_may_be_empty():
     assert outputs["finish_reason"] == "stop"
 
 
-def test_text_that_was_held_back_comes_with_the_last_step():
+def test_text_that_was_kept_back_comes_with_the_last_step():
     stop = Request([0], Sampling(), Stop(frozenset({END}), 9))
     assert solo(stop, Fake([3, 1, END]))[0] == [Token(3, "D"), Token(1, ""), Token(END, "�")]
     length = Request([0], Sampling(), Stop(frozenset({END}), 2))
@@ -205,7 +205,7 @@ def test_a_state_comes_back_in_good_order_or_not_at_all():
     assert len(decoder.retired) == 2
 
 
-def test_what_is_said_aside_is_said_without_text():
+def test_reasoning_is_streamed_without_text():
     marks = Marks(10, 11)
     script = [3, 10, 4, 5, 11, 6, END]
     request = Request([0], Sampling(), Stop(frozenset({END}), 9), marks)
@@ -216,13 +216,13 @@ def test_what_is_said_aside_is_said_without_text():
     assert (outputs["text"], outputs["ids"].tolist()) == ("DG", script[:-1])
 
 
-def test_text_that_was_held_back_waits_for_what_is_said_aside():
+def test_text_that_was_kept_back_waits_for_the_reasoning():
     """The halves of a letter belong together, whatever was thought between them."""
     request = Request([0], Sampling(), Stop(frozenset({END}), 9), Marks(10, 11))
     assert solo(request, Fake([1, 10, 4, 11, 2, END]))[1]["text"] == "é"
 
 
-def test_the_end_of_an_answer_may_stand_aside():
+def test_the_end_of_an_answer_may_be_reasoning():
     request = Request([0], Sampling(), Stop(frozenset({END}), 9), Marks(10, 11))
     assert solo(request, Fake([1, 10, 4, END]))[1]["text"] == "�"
     assert solo(Request([0], Sampling(), Stop(frozenset(), 2), Marks(10, 11)), Fake([3, 10]))[1][
@@ -297,8 +297,8 @@ def test_what_stands_between_the_marks_of_reasoning_ends_nothing():
 
 def test_log_probabilities_are_those_of_the_ids():
     plain = Request([1, 2], Sampling(), Stop(frozenset({END}), 12))
-    asked = Request([1, 2], Sampling(), Stop(frozenset({END}), 12), logprobs=True)
-    without, found = (solo_with(Letters(), each, Fake())[1] for each in (plain, asked))
+    with_logprobs = Request([1, 2], Sampling(), Stop(frozenset({END}), 12), logprobs=True)
+    without, found = (solo_with(Letters(), each, Fake())[1] for each in (plain, with_logprobs))
     assert without["logprobs"].shape == (0,)
     assert found["ids"].tolist() == without["ids"].tolist()
     assert found["logprobs"].dtype == np.float32

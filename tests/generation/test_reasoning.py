@@ -17,6 +17,6 @@ MARKS = Marks(8, 9)
         ([8, 1, 8, 2, 9, 3], [3]),  # opened twice, closed once, as a chat template splits it
     ],
 )
-def test_what_stands_aside_is_left_out(ids, left):
+def test_reasoning_is_left_out(ids, left):
     assert without_reasoning(ids, MARKS) == left
     assert without_reasoning(ids, None) == ids

@@ -29,7 +29,7 @@ outputs: {mel: $mel}
 
 
 @pytest.fixture
-def hear(cli, tmp_path):
+def run_features(cli, tmp_path):
     """Run a clip through the features: exit code, and what was said."""
     folder = bundle(tmp_path / "bundle", MEL, {})
 
@@ -125,42 +125,42 @@ READ = {
 
 
 @pytest.mark.parametrize(("data", "code"), REFUSED.values(), ids=REFUSED)
-def test_a_clip_is_refused(hear, data, code):
-    got, messages = hear(data)
+def test_a_clip_is_refused(run_features, data, code):
+    got, messages = run_features(data)
     assert got == 5
     assert f"clip.wav: {code}" in messages
 
 
 @pytest.mark.parametrize("data", READ.values(), ids=READ)
-def test_a_clip_is_read(hear, data):
+def test_a_clip_is_read(run_features, data):
     """Or, where a component needs more than there is, refused by it with its reason."""
-    code, messages = hear(data)
+    code, messages = run_features(data)
     assert code == 0 or " R52" in messages
 
 
 @pytest.mark.parametrize("changed", [WAV + b"x", fmt(bits=7)], ids=["G7 an odd byte", "G19 7 bits"])
-def test_a_clip_is_read_or_refused(hear, changed):
-    code, messages = hear(changed)
+def test_a_clip_is_read_or_refused(run_features, changed):
+    code, messages = run_features(changed)
     assert code == 0 or "clip.wav: S48" in messages
 
 
 @pytest.mark.parametrize(
     "head", [b"RIFF\0\0\0\0WAVE", b"FORM\0\0\0\0AIFF", b"RF64\xff\xff\xff\xffWAVE"]
 )
-def test_chunks_without_end_are_not_walked(hear, tmp_path, head):
+def test_chunks_without_end_are_not_walked(run_features, tmp_path, head):
     """A hole in a file reads as chunks of no length."""
     with (tmp_path / "hole.wav").open("wb") as file:
         file.write(head)
         file.truncate(100_000_000_000)
-    code, messages = hear(None, "hole.wav")
+    code, messages = run_features(None, "hole.wav")
     assert code == 5
     assert "S483 the " in messages
     assert "it has no audio data" in messages
 
 
-def test_pages_without_end_are_not_walked(hear, monkeypatch):
+def test_pages_without_end_are_not_walked(run_features, monkeypatch):
     monkeypatch.setattr("composer.formats.audio.ogg.PAGES", 3)
-    code, messages = hear(encoded(np.tile(TONE, 9), container="OGG"))
+    code, messages = run_features(encoded(np.tile(TONE, 9), container="OGG"))
     assert code == 5
     assert "S489 the Ogg file is damaged: it has more than 3 pages" in messages
 
@@ -193,13 +193,13 @@ def test_g49_g48_and_g16_cost_no_memory(tmp_path):
         assert grown < 200_000_000
 
 
-def test_g53_g54_hours_are_refused_by_their_header(hear):
+def test_g53_g54_hours_are_refused_by_their_header(run_features):
     """What is beyond the limit of samples is known before anything is decoded.
 
     Eight hours within the limit would cost this test minutes and gigabytes; they are not run here.
     G55, hours of silence, is no case yet: there is no voice activity detection.
     """
-    code, messages = hear(with_total(FLAC, 16_000 * 3600 * 10))
+    code, messages = run_features(with_total(FLAC, 16_000 * 3600 * 10))
     assert code == 5
     assert "S487 the audio is longer than" in messages
 
@@ -242,13 +242,16 @@ def test_g57_standard_input(tmp_path):
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root reads everything, so G59 needs another user")
-def test_g59_what_may_not_be_read(hear, tmp_path):
+def test_g59_what_may_not_be_read(run_features, tmp_path):
     path = tmp_path / "closed.wav"
     path.write_bytes(WAV)
     path.chmod(0)
-    assert "S480 the audio file cannot be opened: Permission denied" in hear(None, path.name)[1]
+    assert (
+        "S480 the audio file cannot be opened: Permission denied"
+        in run_features(None, path.name)[1]
+    )
 
 
 @pytest.mark.parametrize("name", ["a b.wav", "a\nb.wav", "\N{HEADPHONE}.wav", "-rf", "=.wav"])
-def test_g60_odd_names(hear, name):
-    assert hear(WAV, name)[0] == 0
+def test_g60_odd_names(run_features, name):
+    assert run_features(WAV, name)[0] == 0

@@ -85,7 +85,7 @@ def test_what_the_hub_sends_is_refused(hub, pull, hub_home, path, fault, code):
 
 
 @pytest.mark.parametrize(("path", "fault", "codes"), FAILED.values(), ids=FAILED)
-def test_trouble_of_the_network_is_told_as_such(hub, pull, path, fault, codes):
+def test_trouble_of_the_network_is_reported_as_such(hub, pull, path, fault, codes):
     mirror = served(hub, path, fault)
     messages = pull(4)
     assert any(f"{code} " in messages for code in codes)
@@ -149,7 +149,7 @@ def test_a_listing_that_stalls_is_left(hub, pull, monkeypatch):
     assert "S494 " in pull(4)
 
 
-def test_a_listing_is_held_page_by_page(hub):
+def test_a_listing_is_read_page_by_page(hub):
     """What a row holds beside its file is not kept, and no page is parsed into gigabytes."""
     repository = Repository(FILES)
     row = {"type": "file", "size": 3, "oid": "1" * 40}

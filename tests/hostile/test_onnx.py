@@ -302,8 +302,8 @@ def with_variants(folder, count):
 
 def test_many_variants_are_refused_before_each_is_checked(error_text, tmp_path):
     began = time.perf_counter()
-    said = error_text(with_variants(tmp_path, 1200), "bundle.yaml")
-    assert "M101 there are 1200 variants; the limit is 100" in said
+    messages = error_text(with_variants(tmp_path, 1200), "bundle.yaml")
+    assert "M101 there are 1200 variants; the limit is 100" in messages
     assert time.perf_counter() - began < 10
 
 
@@ -316,7 +316,7 @@ def test_variants_over_one_file_read_it_once(tmp_path, monkeypatch):
     assert len(seen) == 1
 
 
-def test_an_output_without_numbers_is_told(cli, tmp_path):
+def test_an_output_without_numbers_is_reported(cli, tmp_path):
     """A mask of nothing leaves nothing, and every number after it would be made of nothing."""
     made = model(
         [helper.make_node("Less", ["x", "x"], ["none"]),
@@ -342,7 +342,7 @@ def test_a_child_does_not_outlive_its_parent(tmp_path):
     with parent:
         pid = int(parent.stdout.readline())
         # What it waits for stays open: only the end of its parent is left to tell.
-        held = os.open(f"/proc/{pid}/fd/0", os.O_WRONLY)
+        write_end = os.open(f"/proc/{pid}/fd/0", os.O_WRONLY)
         time.sleep(3)
         parent.kill()
     until = time.monotonic() + 8
@@ -351,4 +351,4 @@ def test_a_child_does_not_outlive_its_parent(tmp_path):
             break
         time.sleep(0.2)
     assert time.monotonic() < until
-    os.close(held)
+    os.close(write_end)

@@ -106,7 +106,7 @@ def test_f10_an_end_that_is_outside_the_vocabulary(error_text, mini):
 
 
 @pytest.mark.slow
-def test_f10_an_end_that_is_never_said_is_none(cli, mini):
+def test_f10_an_end_that_is_never_generated_is_none(cli, mini):
     """Then max_tokens ends the answer."""
     folder = mini("mlx/llm-mixed8_4/config.json", lambda c: c.update(eos_token_id=0))
     clip = next((MINI / "clips").glob("*.flac"))
@@ -239,8 +239,10 @@ def test_one_clip_whose_text_panics_does_not_stop_the_others(cli, tmp_path, monk
 @pytest.mark.parametrize("key", ["num_attention_heads", "num_key_value_heads", "head_dim"])
 def test_sizes_that_cannot_be_are_refused_by_file_and_key(error_text, mini, key, value):
     name = "mlx/llm-mixed8_4/config.json"
-    said = error_text(mini(name, lambda content: content.update({key: value})), "config.json")
-    assert f"W241 repo/{name}: {key} is {value}; expected a whole number from 1 to 65536" in said
+    messages = error_text(mini(name, lambda content: content.update({key: value})), "config.json")
+    assert (
+        f"W241 repo/{name}: {key} is {value}; expected a whole number from 1 to 65536" in messages
+    )
 
 
 @pytest.mark.parametrize(
@@ -250,8 +252,8 @@ def test_sizes_that_cannot_be_are_refused_by_file_and_key(error_text, mini, key,
 )  # fmt: skip
 def test_other_numbers_that_cannot_be(error_text, mini, key, value):
     name = "mlx/llm-mixed8_4/config.json"
-    said = error_text(mini(name, lambda content: content.update({key: value})), "config.json")
-    assert f"W241 repo/{name}: {key} is {value}; expected " in said
+    messages = error_text(mini(name, lambda content: content.update({key: value})), "config.json")
+    assert f"W241 repo/{name}: {key} is {value}; expected " in messages
 
 
 def test_what_aborts_in_the_library_is_an_error_here(tmp_path):

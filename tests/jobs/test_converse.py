@@ -15,7 +15,7 @@ def bundle():
         yield loaded
 
 
-def test_a_turn_is_asked_and_answered(bundle):
+def test_a_turn_is_answered(bundle):
     pieces, steps = [], []
     with composer.converse(bundle, progress=steps.append) as talk:
         reply = talk.ask(HELLO, pieces.append)

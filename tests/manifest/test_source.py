@@ -47,7 +47,7 @@ def test_what_is_no_file_is_refused(tmp_path, monkeypatch):
     assert error_text(Path("x" * 300)).endswith("M100 cannot be read: File name too long")
 
 
-def test_the_size_is_told_with_the_limit(written):
+def test_the_size_is_reported_with_the_limit(written):
     assert error_text(written(b" " * 262_145)) == (
         "b.yaml: M101 larger than 256 KiB\n    hint: put weights and data into sources"
     )

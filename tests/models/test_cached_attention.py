@@ -49,12 +49,12 @@ def expected(weights, attn):
     dims = attn.rotary.dims
     angles = torch.arange(LENGTH)[:, None] / attn.rotary.theta ** (torch.arange(0, dims, 2) / dims)
     cos, sin = (torch.cat([part, part], -1)[None] for part in (angles.cos(), angles.sin()))
-    turned, as_it_is = zip(
+    rotated, as_it_is = zip(
         *(x.split([dims, attn.head_dim - dims], -1) for x in (q, k)), strict=True
     )
     q, k = (
         torch.cat(pair, -1)
-        for pair in zip(apply_rotary_pos_emb(*turned, cos, sin), as_it_is, strict=True)
+        for pair in zip(apply_rotary_pos_emb(*rotated, cos, sin), as_it_is, strict=True)
     )
     distance = torch.arange(LENGTH)[:, None] - torch.arange(LENGTH)
     mask = (distance >= 0) & (distance < (attn.window or LENGTH))

@@ -76,9 +76,9 @@ def facts(folder, precision=None):
 
 
 def load(folder, precision=None, backend="mlx"):
-    kind, asked = family("gemma4_audio", backend), spec(folder, precision)
+    kind, component_spec = family("gemma4_audio", backend), spec(folder, precision)
     placement = Placement(device="cpu") if backend == "mlx" else Placement()
-    return kind.load(asked, kind.facts(asked, Headers()), placement)
+    return kind.load(component_spec, kind.facts(component_spec, Headers()), placement)
 
 
 def settings_of(component):
@@ -120,19 +120,19 @@ def test_every_stage_and_layer_is_that_of_transformers(component, theirs, second
     assert close(rows, want["rows"])
 
 
-def test_a_frame_hears_itself_and_eleven_before_it(component):
+def test_a_frame_attends_to_itself_and_eleven_before_it(component):
     """One row further is another answer, one nearer too; and no row hears a later one."""
     at, settings = "audio_tower.layers.0.self_attn.", settings_of(component)
     draw = np.random.default_rng(3).normal(0, 1, (40, reference.WIDTH)).astype(np.float32)
 
-    def heard(x):
+    def attend(x):
         return apply(component, lambda v, x: gemma4_audio.attention(v, at, settings, x), x)
 
-    plain = heard(draw)
+    plain = attend(draw)
     for place in (0, 17, 39):
         other = draw.copy()
         other[place] += 1
-        changed = np.flatnonzero(np.abs(heard(other) - plain).max(axis=1) > 1e-6)
+        changed = np.flatnonzero(np.abs(attend(other) - plain).max(axis=1) > 1e-6)
         assert changed.tolist() == list(range(place, min(place + 12, 40)))
 
 
@@ -244,7 +244,7 @@ def put(name, value):
     return lambda state: state.update({TOWER + name: value})
 
 
-def say(**changes):
+def with_config(**changes):
     return lambda messages: messages["audio_config"].update(changes)
 
 
@@ -307,37 +307,40 @@ CONFIGS = {
         "W274 repo/config.json has no audio_config",
     ),
     "layers": (
-        say(num_hidden_layers=4),
+        with_config(num_hidden_layers=4),
         "W273 a config contradicts the number of layers\n"
         "    4 comes from repo/config.json: audio_config.num_hidden_layers\n"
         "    3 comes from repo: its layers",
     ),
-    "heads": (say(num_attention_heads=8), "W273 a config contradicts the number of attention"),
+    "heads": (
+        with_config(num_attention_heads=8),
+        "W273 a config contradicts the number of attention",
+    ),
     "channels": (
-        say(subsampling_conv_channels=[128, 32]),
+        with_config(subsampling_conv_channels=[128, 32]),
         "W273 a config contradicts the channels of the second convolution",
     ),
     "another activation": (
-        say(hidden_act="gelu"),
+        with_config(hidden_act="gelu"),
         "W273 audio_config.hidden_act is not silu, which is all that is computed",
     ),
     "frames that hear later ones": (
-        say(attention_context_right=3),
+        with_config(attention_context_right=3),
         "W273 audio_config.attention_context_right is not 0, which is all that is computed",
     ),
     "chunks of another length": (
-        say(attention_chunk_size=24),
+        with_config(attention_chunk_size=24),
         "W273 attention_chunk_size is not attention_context_left - 1, which is all that is "
         "computed\n    24 and 13 come from repo/config.json: audio_config",
     ),
     "bounds that are not there": (
-        say(use_clipped_linears=False),
+        with_config(use_clipped_linears=False),
         "W273 use_clipped_linears contradicts the tensors\n"
         "    False comes from repo/config.json: audio_config.use_clipped_linears\n"
         "    repo has input_min of a layer",
     ),
     "no number": (
-        say(attention_logit_cap="50"),
+        with_config(attention_logit_cap="50"),
         "W273 audio_config.attention_logit_cap is no number above 0",
     ),
 }
@@ -355,9 +358,9 @@ def test_configs_that_contradict(copied, why):
     assert messages in error_text(copied(config=change))
 
 
-def test_everything_is_told_at_once(copied):
+def test_everything_is_reported_at_once(copied):
     found = error_text(
-        copied(drop("output_proj.bias"), say(num_hidden_layers=4, hidden_act="relu"))
+        copied(drop("output_proj.bias"), with_config(num_hidden_layers=4, hidden_act="relu"))
     )
     assert re.findall(r"W\d{3}", found) == ["W270", "W273", "W273"]
 

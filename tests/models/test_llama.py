@@ -190,7 +190,7 @@ def test_every_key_is_read_or_refused_by_name_and_line(tmp_path):
 
 
 @pytest.mark.parametrize("kind", ["default", "linear"])
-def test_a_part_of_a_head_is_not_turned_where_transformers_turns_all(tmp_path, kind):
+def test_a_part_of_a_head_is_not_rotated_where_transformers_rotates_all(tmp_path, kind):
     rules = {"rope_type": kind, "rope_theta": 1e4, "factor": 2.0, "partial_rotary_factor": 0.5}
     folder = save(build("llama"), tmp_path / "lm", rope_parameters=rules)
     what = "W257 composer's llama turns whole heads, and partial_rotary_factor is 0.5"

@@ -40,38 +40,38 @@ def spec(folder, weights=None, precision=None, **config):
     return Spec("projector", Stack.Config(**config), weights=location, precision=precision)
 
 
-def load(asked, kind=Stack):
-    return kind.load(asked, kind.facts(asked, Headers()), Placement())
+def load(component_spec, kind=Stack):
+    return kind.load(component_spec, kind.facts(component_spec, Headers()), Placement())
 
 
-def run(asked, x=X, backend="mlx"):
-    component = load(asked, family("stack", backend))
+def run(component_spec, x=X, backend="mlx"):
+    component = load(component_spec, family("stack", backend))
     return plain(component(arrays(component, x)))
 
 
-def error_text(asked):
+def error_text(component_spec):
     with pytest.raises(ComposerError) as caught:
-        Stack.facts(asked, Headers())
+        Stack.facts(component_spec, Headers())
     return str(caught.value)
 
 
 def test_weights_that_changed_since_the_check_are_refused(tmp_path):
     folder = tmp_path / "repo"
     folder.mkdir()
-    asked = spec(folder)
-    facts = Stack.facts(asked, Headers())
+    component_spec = spec(folder)
+    facts = Stack.facts(component_spec, Headers())
     file = folder / "model.safetensors"
     os.utime(file, (1, 1))
     with pytest.raises(ComposerError, match=r"R530 repo/repo/model\.safetensors: changed after"):
-        Stack.load(asked, facts, Placement())
+        Stack.load(component_spec, facts, Placement())
 
 
 @pytest.mark.parametrize("how", ["in place", "another file"])
 def test_weights_whose_time_was_set_back_are_refused(tmp_path, how):
     folder = tmp_path / "repo"
     folder.mkdir()
-    asked = spec(folder)
-    facts = Stack.facts(asked, Headers())
+    component_spec = spec(folder)
+    facts = Stack.facts(component_spec, Headers())
     file = folder / "model.safetensors"
     before, data = file.stat(), file.read_bytes()
     if how == "another file":
@@ -79,7 +79,7 @@ def test_weights_whose_time_was_set_back_are_refused(tmp_path, how):
     file.write_bytes(data[:-1] + bytes([data[-1] ^ 1]))
     os.utime(file, ns=(before.st_atime_ns, before.st_mtime_ns))
     with pytest.raises(ComposerError, match=r"R530 repo/repo/model\.safetensors: changed after"):
-        Stack.load(asked, facts, Placement())
+        Stack.load(component_spec, facts, Placement())
 
 
 def test_weights_that_change_while_they_are_read_are_refused(tmp_path):
@@ -170,8 +170,8 @@ def test_mlx_and_torch_names_are_understood(folder, stem, prefix):
 def test_layers_may_have_names(folder):
     called = {"0": "norm", "1": "up", "3": "down", "4": "out"}
     named = {f"head.{called[name[0]]}{name[1:]}": value for name, value in tensors().items()}
-    asked = spec(folder, named, prefix="head", names=list(called.values()))
-    np.testing.assert_allclose(run(asked), in_numpy(X, tensors()), atol=1e-5)
+    component_spec = spec(folder, named, prefix="head", names=list(called.values()))
+    np.testing.assert_allclose(run(component_spec), in_numpy(X, tensors()), atol=1e-5)
     wrong = spec(folder, named, prefix="head", names=["norm", "up", "low", "out"])
     messages = error_text(wrong)
     assert "missing tensors: head.low.weight (linear)" in messages
@@ -188,9 +188,9 @@ def test_epsilons_are_knobs(folder):
 
 @pytest.mark.parametrize("precision", ["float16", "bfloat16", "float32"])
 def test_precision_is_what_it_runs_in(folder, precision):
-    asked = spec(folder, precision=precision)
-    facts = Stack.facts(asked, Headers())
-    out = load(asked)(mx.array(X).astype(getattr(mx, precision)))
+    component_spec = spec(folder, precision=precision)
+    facts = Stack.facts(component_spec, Headers())
+    out = load(component_spec)(mx.array(X).astype(getattr(mx, precision)))
     assert str(out.dtype) == f"mlx.core.{precision}"
     assert facts.nbytes == (4 if precision == "float32" else 2) * 884
     error = np.abs(np.array(out.astype(mx.float32)) - in_numpy(X, tensors())).max()
@@ -218,8 +218,8 @@ def test_another_epsilon_gives_another_result(folder):
 
 
 def test_layers_in_another_order_are_refused(folder):
-    asked = spec(folder, layers=["linear", "layer_norm", "silu", "linear", "rms_norm"])
-    assert error_text(asked) == (
+    component_spec = spec(folder, layers=["linear", "layer_norm", "silu", "linear", "rms_norm"])
+    assert error_text(component_spec) == (
         "repo/projector: W247 layer 0 is a linear, whose weight has two axes\n"
         "    repo/projector: 0.weight [24]\n"
         "repo/projector: W247 layer 1 is a layer_norm, whose weight has one axis\n"
@@ -302,13 +302,13 @@ def test_config_is_strict(config, message):
 
 
 def test_a_placement_that_mlx_does_not_have_is_refused(folder):
-    asked = spec(folder)
-    facts = Stack.facts(asked, Headers())
+    component_spec = spec(folder)
+    facts = Stack.facts(component_spec, Headers())
     with pytest.raises(ComposerError, match="R518 MLX has no device 'npu'"):
-        Stack.load(asked, facts, Placement(device="npu"))
+        Stack.load(component_spec, facts, Placement(device="npu"))
     with pytest.raises(ComposerError, match="R518 MLX has no execution providers"):
-        Stack.load(asked, facts, Placement(threads=2))
+        Stack.load(component_spec, facts, Placement(threads=2))
     if not mx.is_available(mx.gpu):
         with pytest.raises(ComposerError, match="R518 this MLX has no gpu"):
-            Stack.load(asked, facts, Placement(device="gpu"))
-    assert Stack.load(asked, facts, Placement(device="cpu"))(mx.array(X)).shape == (7, 16)
+            Stack.load(component_spec, facts, Placement(device="gpu"))
+    assert Stack.load(component_spec, facts, Placement(device="cpu"))(mx.array(X)).shape == (7, 16)

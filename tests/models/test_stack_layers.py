@@ -28,9 +28,9 @@ def draw(*shape, seed=0):
     return np.random.default_rng(seed).normal(0.1, 0.4, shape).astype(np.float32)
 
 
-def run(asked, x=X, backend="mlx"):
+def run(component_spec, x=X, backend="mlx"):
     kind = family("stack", backend)
-    component = kind.load(asked, kind.facts(asked, Headers()), Placement())
+    component = kind.load(component_spec, kind.facts(component_spec, Headers()), Placement())
     return plain(component(arrays(component, x)))
 
 
@@ -65,19 +65,21 @@ def gated(kind, gate):
 @pytest.mark.parametrize("kind", ["swiglu", "geglu", "geglu_tanh"])
 def test_gates_are_those_of_torch(folder, kind, gate, backend):
     weights, wanted = gated(kind, gate)
-    asked = make_spec(folder, weights, layers=["linear", {kind: {"gate": gate}}, "linear"])
-    np.testing.assert_allclose(run(asked, backend=backend), wanted, atol=1e-5)
+    component_spec = make_spec(folder, weights, layers=["linear", {kind: {"gate": gate}}, "linear"])
+    np.testing.assert_allclose(run(component_spec, backend=backend), wanted, atol=1e-5)
 
 
 def test_the_other_half_and_another_gate_are_something_else(folder):
     weights, wanted = gated("geglu", "first")
-    for kind, gate, apart in (
+    for kind, gate, distance in (
         ("geglu", "second", 0.1),
         ("swiglu", "first", 0.05),
         ("geglu_tanh", "first", 5e-5),
     ):
-        asked = make_spec(folder, weights, layers=["linear", {kind: {"gate": gate}}, "linear"])
-        assert np.abs(run(asked) - wanted).max() > apart
+        component_spec = make_spec(
+            folder, weights, layers=["linear", {kind: {"gate": gate}}, "linear"]
+        )
+        assert np.abs(run(component_spec) - wanted).max() > distance
 
 
 @pytest.mark.parametrize("backend", BACKENDS)
@@ -120,9 +122,9 @@ def test_frames_are_stacked_as_torch_views_them(folder, by, remainder, backend):
 def test_frames_may_be_stacked_after_a_matrix(folder, backend):
     first, last = draw(4, 12), draw(3, 20, seed=3)
     layers = ["linear", {"stack_frames": {"by": 5, "remainder": "drop"}}, "linear", "relu"]
-    asked = make_spec(folder, {"0.weight": first, "2.weight": last}, layers=layers)
+    component_spec = make_spec(folder, {"0.weight": first, "2.weight": last}, layers=layers)
     wanted = (T[:20] @ torch.tensor(first).T).reshape(-1, 20) @ torch.tensor(last).T
-    out = run(asked, backend=backend)
+    out = run(component_spec, backend=backend)
     np.testing.assert_allclose(out, wanted.relu().numpy(), atol=1e-4)
 
 
@@ -144,8 +146,8 @@ def pooled(by, mode, remainder):
 @pytest.mark.parametrize("by", [2, 5])
 def test_pools_are_those_of_torch(folder, by, mode, remainder, backend):
     layers = ["linear", {"pool": {"by": by, "mode": mode, "remainder": remainder}}]
-    asked = make_spec(folder, {"0.weight": np.eye(12, dtype=np.float32)}, layers=layers)
-    out = run(asked, backend=backend)
+    component_spec = make_spec(folder, {"0.weight": np.eye(12, dtype=np.float32)}, layers=layers)
+    out = run(component_spec, backend=backend)
     np.testing.assert_allclose(out, pooled(by, mode, remainder), atol=1e-5)
 
 
@@ -163,9 +165,9 @@ def test_zeros_in_the_last_group_would_be_something_else(mode):
 def test_a_mean_is_taken_in_float32(folder, precision):
     layers = ["linear", {"pool": {"by": 500, "mode": "mean", "remainder": "keep"}}]
     weights = {"0.weight": np.eye(12, dtype=np.float32)}
-    asked = make_spec(folder, weights, layers=layers, precision=precision)
+    component_spec = make_spec(folder, weights, layers=layers, precision=precision)
     x = np.full((1000, 12), 300, np.float32)
-    np.testing.assert_array_equal(run(asked, x), 300)
+    np.testing.assert_array_equal(run(component_spec, x), 300)
 
 
 @pytest.mark.parametrize("backend", BACKENDS)
@@ -196,9 +198,9 @@ def test_a_mean_is_taken_in_float32(folder, precision):
 )
 def test_rows_that_do_not_fit_are_refused(folder, layer, count, message, backend):
     by = layer["stack_frames"]["by"] if "stack_frames" in layer else 1
-    asked = make_spec(folder, {"1.weight": draw(4, 12 * by)}, layers=[layer, "linear"])
+    component_spec = make_spec(folder, {"1.weight": draw(4, 12 * by)}, layers=[layer, "linear"])
     with pytest.raises(ComposerError) as caught:
-        run(asked, X[:count], backend)
+        run(component_spec, X[:count], backend)
     assert str(caught.value).startswith(message)
 
 
@@ -263,9 +265,9 @@ def test_tensors_beside_the_prefix_are_others(folder):
         "encoder.layers.0.weight": draw(3, 3),
         "projector_norm.weight": draw(3).astype(np.float16),
     }
-    asked = make_spec(folder, weights, layers=["linear"], prefix="projector")
-    np.testing.assert_allclose(run(asked), X @ weights["projector.0.weight"].T, atol=1e-5)
-    assert Stack.facts(asked, Headers()).nbytes == 4 * 48
+    component_spec = make_spec(folder, weights, layers=["linear"], prefix="projector")
+    np.testing.assert_allclose(run(component_spec), X @ weights["projector.0.weight"].T, atol=1e-5)
+    assert Stack.facts(component_spec, Headers()).nbytes == 4 * 48
     assert "W248 tensors that no layer has: encoder.layers.0.weight" in error_text(
         make_spec(folder, weights, layers=["linear"])
     )
@@ -281,14 +283,14 @@ def test_tensors_beside_the_prefix_are_others(folder):
 )
 def test_it_is_strict_under_its_prefix(folder, more, message):
     weights = {"projector.0.weight": draw(4, 12), "other.0.weight": draw(2), more: draw(4, 12)}
-    asked = make_spec(folder, weights, layers=["linear"], prefix="projector")
-    assert message in error_text(asked)
+    component_spec = make_spec(folder, weights, layers=["linear"], prefix="projector")
+    assert message in error_text(component_spec)
 
 
 def test_a_missing_tensor_lists_those_under_the_prefix(folder):
     weights = {"projector.0.weight": draw(4, 12), "other.0.weight": draw(2)}
-    asked = make_spec(folder, weights, layers=["linear", "linear"], prefix="projector")
-    text = error_text(asked)
+    component_spec = make_spec(folder, weights, layers=["linear", "linear"], prefix="projector")
+    text = error_text(component_spec)
     assert "W248 missing tensors: projector.1.weight (linear)" in text
     assert "hint: the tensors are: projector.0.weight" in text
     assert "other" not in text
@@ -331,8 +333,8 @@ def test_an_epsilon_for_norms_that_all_have_their_own_is_refused():
 
 def test_without_files_rows_are_divided_all_the_same():
     layers = [{"stack_frames": {"by": 5, "remainder": "drop"}}, "linear"]
-    asked = Spec("p", Stack.Config(layers=layers), weights=Location("repo", "p", None))
-    facts = Stack.facts(asked, None)
+    component_spec = Spec("p", Stack.Config(layers=layers), weights=Location("repo", "p", None))
+    facts = Stack.facts(component_spec, None)
     assert facts.unknown
     assert str(facts.methods["__call__"].returns["out"]) == "R O"
 

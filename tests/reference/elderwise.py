@@ -111,9 +111,9 @@ class Elderwise:
         slices = [clip[at : at + size] for at in range(0, len(clip), size)]
         mels = [self.mel(each) for each in slices]
         kept.keep("mel", np.concatenate(mels, 1), "M F", along="M")
-        heard = kept.keep("heard", self.speech.rows(*mels), "N D")
-        soft = kept.keep("soft", self.projector(torch.tensor(heard)), "N O")
-        ids = self.ids(len(heard))
+        encoded = kept.keep("heard", self.speech.rows(*mels), "N D")
+        soft = kept.keep("soft", self.projector(torch.tensor(encoded)), "N O")
+        ids = self.ids(len(encoded))
         slots = ids == SPECIAL.index("<|audio|>")
         kept.keep("asked.ids", ids, "T")
         kept.keep("asked.slots", slots, "T")

@@ -113,11 +113,11 @@ class Gemma4Audio:
             for name, module in modules.items()
         ]
         given = torch.tensor(mel)[None], torch.tensor(mask)[None]
-        heard = self.model.model.get_audio_features(*given)
-        found["rows"] = heard.pooler_output
+        encoded = self.model.model.get_audio_features(*given)
+        found["rows"] = encoded.pooler_output
         for hook in hooks:
             hook.remove()
-        true = heard.attention_mask[0]
+        true = encoded.attention_mask[0]
         return {name: value[0][true].numpy() for name, value in found.items()}
 
     @torch.no_grad()

@@ -20,7 +20,7 @@ from tests.reference.qwen3_asr import make_clip
 
 SECONDS = (0.7, 3.0, 4.9)  # one slice, a whole one, and two
 GATE = Gate(Tolerance(l2=1e-4, peak=1e-3, gain=1e-4, angle=1e-6))
-NOT_HELD = ("mel.mask", "asked.text", "answer.finish_reason")
+NOT_COMPARED = ("mel.mask", "asked.text", "answer.finish_reason")
 
 
 @pytest.fixture(scope="module")
@@ -45,12 +45,12 @@ def audio(seconds: float) -> composer.Audio:
     return composer.read_audio((make_clip(seconds), RATE))
 
 
-def held(elderwise: Any, seconds: float, path: Any = None) -> Comparison:
+def compared(elderwise: Any, seconds: float, path: Any = None) -> Comparison:
     """Hold the bundle against the reference on a clip."""
     dump = elderwise.want(seconds)
     with composer.load(path or elderwise.path) as bundle:
         bundle.checked = with_steps(bundle.checked)
-        return against_bundle(dump, bundle, "default", GATE, NOT_HELD)
+        return against_bundle(dump, bundle, "default", GATE, NOT_COMPARED)
 
 
 def first(found: Comparison) -> str:
@@ -60,7 +60,7 @@ def first(found: Comparison) -> str:
 
 @pytest.mark.parametrize("seconds", SECONDS)
 def test_every_stage_is_that_of_the_reference(elderwise: Any, seconds: float) -> None:
-    found = held(elderwise, seconds)
+    found = compared(elderwise, seconds)
     assert found.ok, [(row.name, row.own.faults, row.fed) for row in found.rows if not row.ok]
     assert len(found.rows) == 15
     # Absolutely too: stages to 1e-4, logits to 2e-4, ids exactly.
@@ -104,7 +104,7 @@ def test_one_wrong_knob_is_named(elderwise: Any, name: str) -> None:
     assert text != MANIFEST
     path = elderwise.path.parent / "wrong.yaml"
     path.write_text(text)
-    found = held(elderwise, 0.7, path)
+    found = compared(elderwise, 0.7, path)
     wrong = [row.name for row in found.rows if row.fed and not row.fed.ok] or [
         row.name for row in found.rows if not row.ok
     ]
@@ -114,7 +114,7 @@ def test_one_wrong_knob_is_named(elderwise: Any, name: str) -> None:
 def test_a_missing_slice_is_a_fault(elderwise: Any) -> None:
     path = elderwise.path.parent / "wrong.yaml"
     path.write_text(MANIFEST.replace(", slices: 2", ""))
-    found = held(elderwise, 4.9, path)
+    found = compared(elderwise, 4.9, path)
     assert first(found) == "mel"
     assert found.first is not None
     assert "R521" in str(found.first.own.faults)
@@ -127,7 +127,7 @@ def test_a_shuffled_projector_is_a_fault(elderwise: Any) -> None:
     tensors["layers.1.weight"] = tensors["layers.1.weight"][::-1].copy()
     try:
         save_file(tensors, file)
-        assert first(held(elderwise, 0.7)) == "soft"
+        assert first(compared(elderwise, 0.7)) == "soft"
     finally:
         file.write_bytes(true)
 
@@ -156,7 +156,7 @@ def test_the_command_says_the_same(elderwise: Any, tmp_path: Any, capsys: Any) -
 
     reference = tmp_path / "reference.safetensors"
     reference.write_bytes(elderwise.want(0.7).pack())
-    skips = [part for name in NOT_HELD for part in ("--skip", name)]
+    skips = [part for name in NOT_COMPARED for part in ("--skip", name)]
     assert main(["diff", str(reference), str(elderwise.path), *skips]) == 0
     assert "the same: " in capsys.readouterr().out
     path = elderwise.path.parent / "wrong.yaml"

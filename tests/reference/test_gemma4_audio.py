@@ -22,7 +22,7 @@ RATE = 16_000
 # One frame; mlx-vlm counts one row too many at 32,077 samples; 120 rows and one; all that fits.
 SAMPLES = (161, 32_077, 77_000, 480_000)
 GATE = Gate(Tolerance(l2=1e-4, peak=1e-3, gain=1e-4, angle=1e-6))
-NOT_HELD = ("asked.text", "answer.finish_reason", "words")
+NOT_COMPARED = ("asked.text", "answer.finish_reason", "words")
 FEW = {"answer": {"max_tokens": TOKENS}}
 
 
@@ -51,17 +51,17 @@ def audio(samples: int) -> composer.Audio:
     return composer.read_audio((clip(samples), RATE))
 
 
-def held(gemma: Any, samples: int, text: str | None = None) -> Comparison:
+def compared(gemma: Any, samples: int, text: str | None = None) -> Comparison:
     """Hold the bundle against the reference on a clip."""
     gemma.path.write_text(text or gemma.text)
     with composer.load(gemma.path, sources={"repo": gemma.repo}) as bundle:
         bundle.checked = with_steps(bundle.checked)
-        return against_bundle(gemma.want(samples), bundle, "transcribe", GATE, NOT_HELD)
+        return against_bundle(gemma.want(samples), bundle, "transcribe", GATE, NOT_COMPARED)
 
 
 @pytest.mark.parametrize("samples", SAMPLES)
 def test_every_stage_is_that_of_transformers(gemma: Any, samples: int) -> None:
-    found = held(gemma, samples)
+    found = compared(gemma, samples)
     assert found.ok, [(row.name, row.own.faults, row.fed) for row in found.rows if not row.ok]
     assert {row.name for row in found.rows} >= {
         "mel", "soft", "asked.ids", "embeds", "per_layer", "answer.ids", "answer_steps",
@@ -110,7 +110,7 @@ def test_one_wrong_knob_is_named(gemma: Any, name: str) -> None:
     old, new, stage = WRONG[name]
     text = gemma.text.replace(old, new)
     assert text != gemma.text
-    found = held(gemma, 32_077, text)
+    found = compared(gemma, 32_077, text)
     wrong = [row.name for row in found.rows if row.fed and not row.fed.ok] or [
         row.name for row in found.rows if not row.ok
     ]
@@ -140,7 +140,7 @@ def test_other_weights_in_the_tower_are_named(gemma: Any) -> None:
             name = f"model.audio_tower.layers.1.{name}"
             tensors[name] = np.asarray(change(tensors[name]), np.float32)
             save_file(tensors, file, metadata={"format": "pt"})
-            first = held(gemma, 32_077).first
+            first = compared(gemma, 32_077).first
             assert first is not None, why
             assert first.name == "soft", why
     finally:
@@ -158,7 +158,7 @@ def test_clips_in_flight_are_what_each_is_alone(gemma: Any) -> None:
     assert len(set(alone)) == 4
 
 
-def test_long_audio_is_heard_in_pieces_to_its_end(gemma: Any) -> None:
+def test_long_audio_is_transcribed_in_pieces_to_its_end(gemma: Any) -> None:
     whole = audio(480_000 + 20_000)
     with composer.load(gemma.name, sources={"repo": gemma.repo}) as bundle:
         given = {"audio": whole, "only": ["mel", "soft"], "taps": ["soft"]}

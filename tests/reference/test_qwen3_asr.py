@@ -41,7 +41,7 @@ class Pair:
         self.path = folder / "bundle.yaml"
         self.reference = make_bundle(folder)
         self.want: Callable[..., Stages] = cache(
-            lambda seconds, *asked: self.reference.stages(make_clip(seconds), *asked)
+            lambda seconds, *settings: self.reference.stages(make_clip(seconds), *settings)
         )
         self.bundle: Callable[[str | None], Bundle] = cache(
             lambda variant: composer.load(self.path, variant=variant, profile=ONE_THREAD)
@@ -137,7 +137,7 @@ def test_context_goes_into_the_system_turn(pair: Pair) -> None:
     same_logits(got.outputs["logits"], expected)
 
 
-def test_an_answer_stops_where_it_is_told(pair: Pair) -> None:
+def test_an_answer_stops_at_a_given_token(pair: Pair) -> None:
     whole = pair.want(1.0, "").answer
     end = whole[9]
     got = pair.got(1.0, task="transcribe", options={"answer": {"stop": (end,)}})
@@ -332,19 +332,19 @@ def test_other_embeddings_differ(pair: Pair, wrong: str) -> None:
 
 
 GATE = Gate(Tolerance(l2=1e-4, peak=1e-3, gain=1e-4, angle=1e-6))
-NOT_HELD = ("mel.mask", "asked.text", "answer.finish_reason")
+NOT_COMPARED = ("mel.mask", "asked.text", "answer.finish_reason")
 
 
-def held(pair: Pair, seconds: float, variant: str | None = None) -> Comparison:
+def compared(pair: Pair, seconds: float, variant: str | None = None) -> Comparison:
     """Hold the bundle against a dump of transformers, as composer diff does."""
     dump = pair.reference.dump(make_clip(seconds), "English")
     with composer.load(pair.path, variant=variant, profile=ONE_THREAD) as bundle:
         bundle.checked = with_steps(bundle.checked)
-        return against_bundle(dump, bundle, "transcribe", GATE, NOT_HELD)
+        return against_bundle(dump, bundle, "transcribe", GATE, NOT_COMPARED)
 
 
 def test_diff_finds_transformers_the_same(pair: Pair) -> None:
-    found = held(pair, 3.375)
+    found = compared(pair, 3.375)
     assert found.ok, [(row.name, row.own.faults, row.fed) for row in found.rows if not row.ok]
     assert [row.name for row in found.rows][-1] == "answer_steps"
 
@@ -357,7 +357,7 @@ def test_diff_finds_transformers_the_same(pair: Pair) -> None:
 def test_diff_names_the_stage_of_a_wrong_knob(
     pair: Pair, variant: str, seconds: float, stage: str
 ) -> None:
-    first = held(pair, seconds, variant).first
+    first = compared(pair, seconds, variant).first
     assert first is not None
     assert first.name == stage
 
@@ -368,7 +368,7 @@ def test_the_command_says_the_same(pair: Pair, tmp_path: Path, capsys: Any) -> N
     reference = tmp_path / "reference.safetensors"
     reference.write_bytes(pair.reference.dump(make_clip(3.375), "English").pack())
     given = ["diff", str(reference), str(pair.path), "--task", "transcribe"]
-    given += [part for name in NOT_HELD for part in ("--skip", name)]
+    given += [part for name in NOT_COMPARED for part in ("--skip", name)]
     assert main(given) == 0
     assert "the same: " in capsys.readouterr().out
     assert main([*given, "--variant", "padded"]) == 1

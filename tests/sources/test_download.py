@@ -110,7 +110,7 @@ def test_a_change_is_seen_though_the_time_is_set_back(hub, hub_home):
 
 
 @pytest.mark.parametrize(
-    ("path", "fault", "code", "says"),
+    ("path", "fault", "code", "message"),
     [
         (BIG, Fault(corrupt=True), "S418", "sha256 is "),
         ("mlx/config.json", Fault(corrupt=True), "S418", "git is "),
@@ -132,13 +132,13 @@ def test_a_change_is_seen_though_the_time_is_set_back(hub, hub_home):
         (BIG, Fault(cut=1000), "S498", "was interrupted repeatedly, at 5000 of 2621440 bytes"),
     ],
 )  # fmt: skip
-def test_what_is_not_the_file_is_refused_and_not_kept(hub, hub_home, path, fault, code, says):
+def test_what_is_not_the_file_is_refused_and_not_kept(hub, hub_home, path, fault, code, message):
     mirror = hub({"ann/tiny": FILES})
     wanted = needs("ann/tiny", path)
     mirror.faults[path] = fault
     (found,) = refusal(fetch, wanted)
     assert found.startswith(f"{code} ")
-    assert says in found
+    assert message in found
     left = ["composer-part"] if code == "S498" else []
     assert [name.partition(".")[2] for name in blobs(hub_home)] == left
     assert not list(hub_home.glob("hub/models--*/snapshots/*/*"))

@@ -150,7 +150,7 @@ def test_a_lock_names_no_file_outside(bundle):
     assert "'../model.safetensors' is not a safe name: it may leave the repository" in found
 
 
-def test_verify_tells_everything_that_differs(bundle, cli):
+def test_verify_lists_everything_that_differs(bundle, cli):
     lock()
     code, out, err = cli("verify", ".")
     assert (code, err) == (0, "")

@@ -125,7 +125,7 @@ def test_what_the_hub_locked_is_tried_first(hub, hub_home, tmp_path, monkeypatch
     assert tried == [["weights"]]
 
 
-def test_what_the_hub_serves_is_held_against_its_lock(hub, hub_home, tmp_path):
+def test_what_the_hub_serves_is_checked_against_its_lock(hub, hub_home, tmp_path):
     (tmp_path / "bundle.yaml").write_text(BUNDLE)
     (tmp_path / "model.safetensors").write_bytes(WEIGHTS)
     files = {"bundle.lock": lock(tmp_path).bytes, "bundle.yaml": BUNDLE.encode()}

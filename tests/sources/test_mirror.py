@@ -139,7 +139,7 @@ def test_lfs_files_are_elsewhere_and_others_are_not(hub):
 
 
 @pytest.mark.parametrize(
-    ("asked", "status", "messages", "body"),
+    ("requested", "status", "messages", "body"),
     [
         ("bytes=0-7", 206, "bytes 0-7/256000", WEIGHTS[:8]),
         ("bytes=255990-", 206, "bytes 255990-255999/256000", WEIGHTS[255_990:]),
@@ -148,9 +148,9 @@ def test_lfs_files_are_elsewhere_and_others_are_not(hub):
         ("bytes=256000-", 416, "bytes */256000", None),
     ],
 )
-def test_ranges(hub, asked, status, messages, body):
+def test_ranges(hub, requested, status, messages, body):
     mirror = hub({"owner/bundle": FILES})
-    answer = ask(mirror, "/owner/bundle/resolve/main/decoder/model.safetensors", Range=asked)
+    answer = ask(mirror, "/owner/bundle/resolve/main/decoder/model.safetensors", Range=requested)
     assert answer[0] == status
     assert answer[1]["Content-Range"] == messages
     assert body is None or answer[2] == body

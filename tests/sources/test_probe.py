@@ -98,7 +98,7 @@ def test_trust_tries_nothing(child):
 
 
 @pytest.mark.parametrize(
-    ("script", "says"),
+    ("script", "message"),
     [
         ("import os; os.abort()", "S454 weights (fake.weighed) crashed while own/model.safetensors "
          "was loaded (signal 6)"),
@@ -111,11 +111,11 @@ def test_trust_tries_nothing(child):
          "4 GB of memory while own/model.safetensors was loaded"),
     ],
 )  # fmt: skip
-def test_a_crash_names_the_component(child, script, says):
+def test_a_crash_names_the_component(child, script, message):
     child(script)
     (found,) = refusal(composer.load, "ann/tiny")
     assert "bundle.yaml:5:3: " in found
-    assert says in found
+    assert message in found
     assert LOADED == []
 
 

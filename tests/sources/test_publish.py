@@ -297,7 +297,7 @@ def test_a_repository_that_exists_takes_the_next_version(bundle, cli, hub, hub_h
 
 
 @pytest.mark.parametrize("error", [KeyError("url"), ValueError("no JSON"), TypeError("a list")])
-def test_an_answer_that_is_none_is_told(bundle, cli, monkeypatch, error):
+def test_an_answer_that_is_none_is_reported(bundle, cli, monkeypatch, error):
     import huggingface_hub
 
     class Strange:

@@ -178,7 +178,7 @@ def test_what_another_tool_fetched_is_known_offline(hub, hub_home, new_process):
 
 
 @pytest.mark.parametrize(
-    ("fault", "code", "says"),
+    ("fault", "code", "message"),
     [
         (Fault(status=500), "S495", "the server failed (status 500)"),
         (Fault(status=503, times=9), "S495", "status 503"),
@@ -204,12 +204,12 @@ def test_what_another_tool_fetched_is_known_offline(hub, hub_home, new_process):
         (Fault(endless=1 << 26), "S437", "sends more than the 16777216 bytes"),
     ],
 )  # fmt: skip
-def test_trouble_with_a_commit_has_a_name(hub, fault, code, says):
+def test_trouble_with_a_commit_has_a_name(hub, fault, code, message):
     mirror = hub({"ann/tiny": FILES})
     mirror.faults["/info"] = fault
     (found,) = refusal(get)
     assert found.startswith(f"{code} ")
-    assert says in found
+    assert message in found
 
 
 def test_trouble_that_passes_is_none(hub):

@@ -61,7 +61,7 @@ def test_a_folder_and_a_file_of_one_name():
 
 
 @pytest.mark.parametrize(
-    ("row", "says"),
+    ("row", "message"),
     [
         (entry("x", oid="../../../../X"), "its digest '../../../../X' is not git's hash of a blob"),
         (entry("x", oid=None), "its digest 'None' is not git's hash of a blob"),
@@ -74,7 +74,7 @@ def test_a_folder_and_a_file_of_one_name():
         ({"path": 3}, "which is not a file"),
     ],
 )
-def test_a_row_that_nothing_can_be_verified_by(row, says):
+def test_a_row_that_nothing_can_be_verified_by(row, message):
     (found,) = refusal(read_entries, "a/b", [row])
     assert found.startswith("S438 ")
-    assert says in found
+    assert message in found

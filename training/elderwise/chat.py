@@ -20,8 +20,8 @@ def sentence(random: Random) -> str:
 
 def repeat(random: Random) -> Exchange:
     """Say a sentence again."""
-    said = sentence(random)
-    return f"Repeat: {said}", said
+    spoken = sentence(random)
+    return f"Repeat: {spoken}", spoken
 
 
 def spell(random: Random) -> Exchange:
@@ -57,8 +57,8 @@ def neighbour(random: Random) -> Exchange:
 
 def pick(random: Random) -> Exchange:
     """Find the first or the last word of a sentence."""
-    said, (name, at) = sentence(random), random.choice((("first", 0), ("last", -1)))
-    return f"Say the {name} word of: {said}", said.split()[at]
+    spoken, (name, at) = sentence(random), random.choice((("first", 0), ("last", -1)))
+    return f"Say the {name} word of: {spoken}", spoken.split()[at]
 
 
 def deaf(random: Random) -> Exchange:

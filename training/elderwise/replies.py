@@ -28,9 +28,9 @@ LEAST_MARGIN = 1.0  # between the two best logits, so that rounding decides noth
 
 
 @torch.no_grad()
-def reply(model: Gemma4ForCausalLM, tokenizer: Tokenizer, said: str) -> tuple[list[int], float]:
+def reply(model: Gemma4ForCausalLM, tokenizer: Tokenizer, message: str) -> tuple[list[int], float]:
     """Decode greedily up to the end of the turn; return the ids and the smallest margin."""
-    ids, stop = text.turn(tokenizer, said), text.stop(tokenizer)
+    ids, stop = text.turn(tokenizer, message), text.stop(tokenizer)
     start, margin = len(ids), float("inf")
     while ids[-1] != stop:
         best = model(input_ids=torch.tensor([ids])).logits[0, -1].topk(2)
@@ -47,10 +47,10 @@ def main() -> None:
     arguments = parser.parse_args()
     model, tokenizer = load_text(arguments.run), bpe.load(arguments.run)
     found = []
-    for said in PROMPTS:
-        ids, margin = reply(model, tokenizer, said)
+    for message in PROMPTS:
+        ids, margin = reply(model, tokenizer, message)
         if margin >= LEAST_MARGIN:
-            found.append({"text": said, "ids": ids, "reply": tokenizer.decode(ids)})
+            found.append({"text": message, "ids": ids, "reply": tokenizer.decode(ids)})
     arguments.file.write_text("".join(json.dumps(one) + "\n" for one in found))
 
 

@@ -38,15 +38,15 @@ def build(sentences: int = 3000) -> Tokenizer:
     )
 
 
-def turn(tokenizer: Tokenizer, said: str) -> list[int]:
+def turn(tokenizer: Tokenizer, message: str) -> list[int]:
     """Encode everything before the reply to a message."""
-    ids: list[int] = tokenizer.encode(f"{HEAD}{said}{TAIL}").ids
+    ids: list[int] = tokenizer.encode(f"{HEAD}{message}{TAIL}").ids
     return ids
 
 
-def later_turn(tokenizer: Tokenizer, said: str) -> list[int]:
+def later_turn(tokenizer: Tokenizer, message: str) -> list[int]:
     """Encode the tokens between one reply and the next."""
-    ids: list[int] = tokenizer.encode(f"\n<|turn>user\n{said}{TAIL}").ids
+    ids: list[int] = tokenizer.encode(f"\n<|turn>user\n{message}{TAIL}").ids
     return ids
 
 

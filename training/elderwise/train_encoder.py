@@ -82,8 +82,8 @@ def word_labels(tokens: list[tuple[float, int]], begin: float, count: int) -> ND
     """Return the word spoken in the middle of every third position."""
     middle = (np.arange(count) * WORD_STRIDE + WORD_STRIDE / 2) * mels.SLOT
     ends = np.array([0.0, *(end for end, _ in tokens)])
-    said = np.array([*(token for _, token in tokens), text.PAD])
-    labels = said[np.searchsorted(ends[1:], middle, side="right")]
+    token_ids = np.array([*(token for _, token in tokens), text.PAD])
+    labels = token_ids[np.searchsorted(ends[1:], middle, side="right")]
     return np.where(middle < begin, text.PAD, labels)
 
 
@@ -151,8 +151,8 @@ class Batches:
             batch.phones[at, :half] = named
             batch.phones[at, half : half + TAIL] = self.pause
             tokens = self.tokens(entry)
-            heard = named != self.pause
-            begin = int(heard.int().argmax()) * mels.SLOT if heard.any() else 0.0
+            speech = named != self.pause
+            begin = int(speech.int().argmax()) * mels.SLOT if speech.any() else 0.0
             count = min(batch.words.shape[1], (half + TAIL) // WORD_STRIDE)
             batch.words[at, :count] = torch.from_numpy(word_labels(tokens, begin, count))
             batch.rows[at] = torch.from_numpy(row_slots(tokens, batch.rows.shape[1]))
@@ -160,9 +160,10 @@ class Batches:
 
     def tokens(self, entry: mels.Entry) -> list[tuple[float, int]]:
         """Give each token of a turn, and the second at which its word ends."""
-        said = self.tokenizer.encode(entry.text)
+        encoding = self.tokenizer.encode(entry.text)
         return [
-            (entry.ends[number], token) for number, token in targets.word_tokens(entry.text, said)
+            (entry.ends[number], token)
+            for number, token in targets.word_tokens(entry.text, encoding)
         ]
 
 

@@ -67,24 +67,24 @@ class Transcriber(nn.Module):
             self.projector[4].weight, scale * model.model.embed_tokens.weight[10:].std().item()
         )
 
-    def logits(self, heard: Tensor, ids: Tensor) -> Tensor:
+    def logits(self, soft: Tensor, ids: Tensor) -> Tensor:
         """Predict from projected rows, which replace the embeddings of the prompt's slots."""
         embeds = self.model.model.embed_tokens(ids)
         after = embeds[:, self.head + ROWS :]
-        embeds = torch.cat([embeds[:, : self.head], heard, after], dim=1)
+        embeds = torch.cat([embeds[:, : self.head], soft, after], dim=1)
         return decoder.logits(self.model, embeds, decoder.per_layer(self.model, ids))
 
     def losses(self, batch: Batch) -> dict[str, Tensor]:
         """Give the loss of the reply, and of rows that should resemble the words in them."""
-        heard = self.projector(batch.rows)
+        soft = self.projector(batch.rows)
         table = self.model.model.embed_tokens.weight
-        likely = functional.log_softmax(heard @ table.T, dim=-1).gather(2, batch.words)
-        said = batch.words != text.PAD
+        likely = functional.log_softmax(soft @ table.T, dim=-1).gather(2, batch.words)
+        spoken = batch.words != text.PAD
         with torch.autocast("cpu", torch.bfloat16):
-            logits = self.logits(heard, batch.ids).float()
+            logits = self.logits(soft, batch.ids).float()
         return {
             "reply": loss(logits, batch.labels),
-            "words": -likely[said].mean(),
+            "words": -likely[spoken].mean(),
         }
 
 
@@ -118,9 +118,11 @@ class Batches:
         """Make one batch."""
         stop, tails, words = text.stop(self.tokenizer), [], []
         for entry in entries:
-            said = self.tokenizer.encode(entry.text)
-            tails.append([*said.ids, stop])
-            ends = [(entry.ends[n], token) for n, token in targets.word_tokens(entry.text, said)]
+            encoding = self.tokenizer.encode(entry.text)
+            tails.append([*encoding.ids, stop])
+            ends = [
+                (entry.ends[n], token) for n, token in targets.word_tokens(entry.text, encoding)
+            ]
             words.append(torch.from_numpy(row_slots(ends, ROWS)))
         begin, width = len(self.start), max(map(len, tails))
         ids = torch.full((len(entries), begin + width), text.PAD)
@@ -129,8 +131,8 @@ class Batches:
         for at, tail in enumerate(tails):
             ids[at, begin : begin + len(tail)] = torch.tensor(tail)
             labels[at, begin - 1 : begin - 1 + len(tail)] = torch.tensor(tail)
-        heard = torch.from_numpy(stored.astype(np.float32))
-        return Batch(heard, ids, labels, torch.stack(words))
+        rows = torch.from_numpy(stored.astype(np.float32))
+        return Batch(rows, ids, labels, torch.stack(words))
 
 
 @torch.no_grad()
@@ -139,18 +141,18 @@ def transcribe(
 ) -> list[str]:
     """Decode a batch of rows greedily."""
     start = torch.tensor(prompt(tokenizer)).expand(len(stored), -1)
-    heard, ids, stop = listener.projector(stored), start, text.stop(tokenizer)
+    soft, ids, stop = listener.projector(stored), start, text.stop(tokenizer)
     ended = torch.zeros(len(stored), dtype=torch.bool)
     for _ in range(longest):
-        token = listener.logits(heard, ids)[:, -1].argmax(-1)
+        token = listener.logits(soft, ids)[:, -1].argmax(-1)
         token[ended] = text.PAD
         ended |= token == stop
         ids = torch.cat([ids, token[:, None]], dim=1)
         if ended.all():
             break
     replies = ids[:, start.shape[1] :].tolist()
-    said: list[str] = tokenizer.decode_batch(replies)
-    return said
+    texts: list[str] = tokenizer.decode_batch(replies)
+    return texts
 
 
 def main() -> None:

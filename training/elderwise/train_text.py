@@ -27,8 +27,8 @@ def example(tokenizer: Tokenizer, random: Random) -> tuple[list[int], list[int]]
     ids: list[int] = []
     labels: list[int] = []
     for _ in range(2 if random.random() < LATER_SHARE else 1):
-        said, reply = chat.exchange(random)
-        start = text.turn(tokenizer, said) if not ids else text.later_turn(tokenizer, said)
+        message, reply = chat.exchange(random)
+        start = text.turn(tokenizer, message) if not ids else text.later_turn(tokenizer, message)
         tail = [*tokenizer.encode(reply).ids, text.stop(tokenizer)]
         ids += [*start, *tail]
         labels += [*[IGNORED] * (len(start) - 1), *tail, IGNORED]

@@ -90,12 +90,12 @@ class Batches(IterableDataset[Batch]):
         """Make the features and the targets of the utterances of one turn."""
         made = self.studio.record(turn, random)
         mel = turns.mask(features.log_mel(made.wave, AUDIO.num_mel_bins), random)
-        count, said = AUDIO.rows(mel.shape[1]), self.tokenizer.encode(made.text)
-        rows = token_rows(made.text, said, made.ends, count, self.blank)
+        count, encoding = AUDIO.rows(mel.shape[1]), self.tokenizer.encode(made.text)
+        rows = token_rows(made.text, encoding, made.ends, count, self.blank)
         times = [time for time, _ in made.phones]
         names = [self.inventory[phone] for _, phone in made.phones]
         slots = targets.phone_slots(times, names, count * PHONE_SLOTS, ROW_SECONDS / PHONE_SLOTS)
-        return Example(mel, made.text, said.ids, rows, slots)
+        return Example(mel, made.text, encoding.ids, rows, slots)
 
     def collate(self, group: list[list[int]], random: Random) -> Batch:
         """Make one batch."""
@@ -135,12 +135,12 @@ class Batches(IterableDataset[Batch]):
 
 
 def token_rows(
-    sentence: str, said: Encoding, ends: list[float], count: int, blank: int
+    sentence: str, encoding: Encoding, ends: list[float], count: int, blank: int
 ) -> targets.Labels:
     """Put each token into the row in which its word ends, or into the next free one."""
     rows = np.full(count, blank)
     at = -1
-    for number, token in targets.word_tokens(sentence, said):
+    for number, token in targets.word_tokens(sentence, encoding):
         at = min(max(at + 1, int((ends[number] - 0.02) / ROW_SECONDS)), count - 1)
         rows[at] = token
     return rows

@@ -25,7 +25,7 @@ def test_the_manifest_s_scale_counts(tmp_path, home):
     assert (read(place, home, 20.0).scale, notes(read(place, home, 20.0))) == (20.0, [])
 
 
-def test_what_nothing_reads_is_said(tmp_path, home):
+def test_what_nothing_reads_is_reported(tmp_path, home):
     config = {"scale": 20.0, "base_model": "gemma", "mode": "speech"}
     place = write_adapter(tmp_path / "lora", W, config, beside="lora_config")
     assert notes(read(place, home)) == [f"{RELEASE}: L328 warning: nothing reads base_model, mode"]

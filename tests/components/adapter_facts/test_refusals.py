@@ -218,7 +218,7 @@ def test_an_adapter_that_does_not_belong_to_its_decoder(tmp_path, home, weights,
     assert error_text(write_adapter(tmp_path / "lora", weights, config), home) == messages
 
 
-def test_another_decoder_s_adapter_is_said_in_a_few_words(tmp_path, home):
+def test_another_decoder_s_adapter_is_refused_in_a_few_words(tmp_path, home):
     twice = {name: (2 * a, 2 * b) for name, (a, b) in MODULES.items()}
     messages = error_text(write_adapter(tmp_path / "lora", matrices(twice), mlx_lm_config()), home)
     assert messages.count("W290") == 7

@@ -75,7 +75,7 @@ def size(shape):
 
 
 @pytest.mark.parametrize("key", PROVEN)
-def test_what_the_tensors_show_need_not_be_said(facts, key):
+def test_what_the_tensors_show_need_not_be_in_the_config(facts, key):
     assert facts(**{key: "left out"}).dims == facts().dims
 
 

@@ -110,8 +110,10 @@ def spec(folder, precision=None, files=None):
 
 
 def load(folder, precision=None):
-    asked = spec(folder, precision)
-    return LanguageModel.load(asked, LanguageModel.facts(asked, Headers()), Placement())
+    component_spec = spec(folder, precision)
+    return LanguageModel.load(
+        component_spec, LanguageModel.facts(component_spec, Headers()), Placement()
+    )
 
 
 def error_text(folder, precision=None):

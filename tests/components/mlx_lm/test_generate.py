@@ -59,7 +59,7 @@ def test_sampling_is_decided_by_its_seed(qwen3):
     assert draw(temperature=2.0, top_k=1) == greedy(lm, embeds, 12)
 
 
-def test_what_is_said_aside_is_no_text(qwen3):
+def test_reasoning_is_no_text(qwen3):
     _, lm, _ = qwen3
     embeds = lm.embed(mx.array(IDS))
     ids = greedy(lm, embeds, 12)

@@ -176,14 +176,18 @@ def test_the_tokenizer_may_be_elsewhere_but_must_be(folder, tmp_path):
         "repo/lm/tokenizer.json: W245 there is no repo/lm/tokenizer.json, so ids cannot become "
         "text\n    hint: point `files` at the folder that holds tokenizer.json, or at the file"
     )
-    asked = spec(folder, files=other)
-    lm = LanguageModel.load(asked, LanguageModel.facts(asked, Headers()), Placement())
+    component_spec = spec(folder, files=other)
+    lm = LanguageModel.load(
+        component_spec, LanguageModel.facts(component_spec, Headers()), Placement()
+    )
     assert outputs(lm.generate(lm.embed(mx.array(IDS)), max_tokens=2))[1]["text"].startswith("w")
 
 
 def test_files_may_name_the_tokenizer_itself(folder):
-    asked = spec(folder, files=folder / "tokenizer.json")
-    lm = LanguageModel.load(asked, LanguageModel.facts(asked, Headers()), Placement())
+    component_spec = spec(folder, files=folder / "tokenizer.json")
+    lm = LanguageModel.load(
+        component_spec, LanguageModel.facts(component_spec, Headers()), Placement()
+    )
     assert lm.tokenizer.id_to_token(5) == "w5"
 
 
@@ -206,18 +210,18 @@ def test_a_tokenizer_with_more_ids_than_rows_is_refused(folder):
 
 @pytest.mark.parametrize("name", ["model.safetensors", "tokenizer.json", "config.json"])
 def test_a_file_that_changed_since_the_check_is_refused(folder, name):
-    asked, file = spec(folder), folder / name
-    asked = replace(asked, weights=Location("repo", "", folder))
-    facts = LanguageModel.facts(asked, Headers())
+    component_spec, file = spec(folder), folder / name
+    component_spec = replace(component_spec, weights=Location("repo", "", folder))
+    facts = LanguageModel.facts(component_spec, Headers())
     os.utime(file, (1, 1))
     with pytest.raises(ComposerError) as caught:
-        LanguageModel.load(asked, facts, Placement())
+        LanguageModel.load(component_spec, facts, Placement())
     assert str(caught.value).startswith(f"R530 repo/{name}: changed after it was checked\n")
     outside = folder.parent / name
     file.rename(outside)
     file.symlink_to(outside)
     with pytest.raises(ComposerError, match="S400 is a link that leads out of repo"):
-        LanguageModel.load(asked, facts, Placement())
+        LanguageModel.load(component_spec, facts, Placement())
 
 
 def test_tensors_of_a_dtype_that_does_not_run_are_refused(folder):

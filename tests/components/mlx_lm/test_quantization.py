@@ -193,7 +193,7 @@ def test_a_quantization_that_contradicts_the_tensors_is_refused(tmp_path, spoil,
     assert message in error_text(folder)
 
 
-def test_a_wrong_default_is_told_a_few_times(tmp_path):
+def test_a_wrong_default_is_reported_a_few_times(tmp_path):
     folder = quantized(torch_model(), tmp_path / "lm", *SCHEMES["uniform 4"])
     edit(folder, quantization=table_of(folder) | {"bits": 8})
     text = error_text(folder)

@@ -75,7 +75,7 @@ def test_config_that_contradicts_the_file(at, config, message):
     assert refusal(facts_of, path, **config) == f"repo/onnx/encoder.onnx: {message}"
 
 
-def test_all_misspelt_names_are_told_at_once(at):
+def test_all_misspelt_names_are_reported_at_once(at):
     path = encoder(at)
     config = {"inputs": {"a": {}, "b": {}}, "mask": {"input": "c"}}
     assert refusal(facts_of, path, **config).count("W260") == 3

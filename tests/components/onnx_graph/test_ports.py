@@ -24,7 +24,7 @@ def test_a_number_has_a_witness(at):
     assert bound.witness == "repo/onnx/encoder.onnx: output audio_embeds [1, n_rows, 4]"
 
 
-def test_facts_weigh_and_type(at):
+def test_facts_have_bytes_and_a_dtype(at):
     facts = facts_of(encoder(at, dtype="f16"))
     assert facts.dtype == "f16"
     assert facts.nbytes == 2 * (DIMS * MELS * 3 + DIMS) + 16
@@ -105,7 +105,7 @@ def test_a_batch_of_several_is_refused(at):
     )
 
 
-def test_symbols_become_legal_and_stay_apart(at):
+def test_symbols_become_legal_and_stay_distinct(at):
     path = save(
         at,
         [helper.make_node("Identity", ["x"], ["y"]), helper.make_node("Identity", ["u"], ["v"])],

@@ -101,7 +101,7 @@ def test_a_file_that_onnx_runtime_refuses(at):
     assert "\n" not in message
 
 
-def test_a_failing_node_is_told_in_one_line(at):
+def test_a_failing_node_is_reported_in_one_line(at):
     path = save(
         at,
         [helper.make_node("Gather", ["x", "ids"], ["y"], axis=0)],

@@ -15,8 +15,8 @@ CONFIG = LanguageModel.Config
 
 
 def spec(folder, precision=None, files=None, activations="float32"):
-    asked = plain_spec(folder, precision, files)
-    return replace(asked, config=CONFIG(activations=activations))
+    component_spec = plain_spec(folder, precision, files)
+    return replace(component_spec, config=CONFIG(activations=activations))
 
 
 def facts_of(folder, **more):
@@ -24,9 +24,11 @@ def facts_of(folder, **more):
 
 
 def load(folder, placement=None, **more):
-    asked = spec(folder, **more)
+    component_spec = spec(folder, **more)
     placement = placement or Placement(threads=1)
-    return LanguageModel.load(asked, LanguageModel.facts(asked, Headers()), placement)
+    return LanguageModel.load(
+        component_spec, LanguageModel.facts(component_spec, Headers()), placement
+    )
 
 
 def logits_of_torch(model, ids=IDS):

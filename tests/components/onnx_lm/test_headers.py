@@ -167,11 +167,11 @@ def test_a_tokenizer_of_another_model_is_refused(folder):
 
 @pytest.mark.parametrize("name", ["model.safetensors", "tokenizer.json", "config.json"])
 def test_a_file_that_changed_since_the_check_is_refused(folder, name):
-    asked = spec(folder)
-    facts = LanguageModel.facts(asked, Headers())
+    component_spec = spec(folder)
+    facts = LanguageModel.facts(component_spec, Headers())
     os.utime(folder / name, (1, 1))
     with pytest.raises(ComposerError, match=f"R530 repo/lm/{name}: changed after it was checked"):
-        LanguageModel.load(asked, facts, Placement())
+        LanguageModel.load(component_spec, facts, Placement())
 
 
 def test_a_table_that_changes_while_it_is_read_is_refused(folder):

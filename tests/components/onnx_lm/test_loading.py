@@ -41,7 +41,7 @@ def test_nothing_is_left_on_the_disk(folder, tmp_path, monkeypatch):
     assert len(greedy(lm, lm.embed(IDS), 3)) == 3
 
 
-def test_a_full_disk_is_told(folder, tmp_path, monkeypatch):
+def test_a_full_disk_is_reported(folder, tmp_path, monkeypatch):
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "nowhere"))
     with pytest.raises(ComposerError) as caught:
         load(folder)
@@ -57,14 +57,14 @@ def test_only_the_cpu_is_offered(folder):
     assert load(folder, Placement(providers=("CPUExecutionProvider",), threads=2)).stop == {EOS}
 
 
-def test_what_onnx_runtime_refuses_is_told(folder, monkeypatch):
+def test_what_onnx_runtime_refuses_is_reported(folder, monkeypatch):
     genuine = Model.serialized
     monkeypatch.setattr(Model, "serialized", lambda self: genuine(self)[:-20])
     with pytest.raises(ComposerError, match="R532 repo/lm: ONNX Runtime cannot load its graph"):
         load(folder)
 
 
-def test_a_run_that_fails_is_told(lm):
+def test_a_run_that_fails_is_reported(lm):
     with pytest.raises(ComposerError, match="R533 repo/qwen3: ONNX Runtime failed: "):
         lm.logits(np.zeros((2, WIDTH + 1), np.float32))
 

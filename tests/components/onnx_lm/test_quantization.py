@@ -70,7 +70,7 @@ def test_int8_activations_are_another_choice(mixed):
     assert facts_of(mixed, activations="int8").nbytes < facts_of(mixed).nbytes
 
 
-def test_what_is_widened_is_told_and_counted(mixed, tmp_path):
+def test_what_is_widened_is_reported_and_counted(mixed, tmp_path):
     facts = facts_of(mixed)
     assert facts.casts == (
         "8 bits -> f32, exactly, in 12 modules: 0.0461 MB stored, 0.147 MB loaded",

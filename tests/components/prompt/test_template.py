@@ -26,15 +26,15 @@ def test_a_tokenizer_that_changed_since_the_check_is_refused(qwen, tmp_path):
     inside.mkdir()
     file = inside / "tokenizer.json"
     file.write_bytes((qwen / "tokenizer.json").read_bytes())
-    wish = Spec("prompt", Prompt.Config(template="a"), files=Location("repo", "", inside))
-    facts = Prompt.facts(wish, Headers())
+    component_spec = Spec("prompt", Prompt.Config(template="a"), files=Location("repo", "", inside))
+    facts = Prompt.facts(component_spec, Headers())
     os.utime(file, (1, 1))
     with pytest.raises(ComposerError, match=r"R530 repo/tokenizer\.json: changed after it was"):
-        Prompt.load(wish, facts, Placement())
+        Prompt.load(component_spec, facts, Placement())
     file.rename(tmp_path / "outside.json")
     file.symlink_to(tmp_path / "outside.json")
     with pytest.raises(ComposerError, match="S400 is a link that leads out of repo"):
-        Prompt.load(wish, facts, Placement())
+        Prompt.load(component_spec, facts, Placement())
 
 
 def test_several_soft_slots_are_marked_in_order(qwen):

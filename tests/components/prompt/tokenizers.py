@@ -41,8 +41,8 @@ def spec(folder, **config):
 
 
 def made(folder, **config):
-    wish = spec(folder, **config)
-    return Prompt.load(wish, Prompt.facts(wish, Headers()), Placement())
+    component_spec = spec(folder, **config)
+    return Prompt.load(component_spec, Prompt.facts(component_spec, Headers()), Placement())
 
 
 def id_of(folder, token):

@@ -153,8 +153,8 @@ def spec(folder, precision=None, **config):
 
 
 def load(folder, precision=None, backend="mlx", **config):
-    kind, asked = family("meralion", backend), spec(folder, precision, **config)
-    return kind.load(asked, kind.facts(asked, Headers()), Placement())
+    kind, component_spec = family("meralion", backend), spec(folder, precision, **config)
+    return kind.load(component_spec, kind.facts(component_spec, Headers()), Placement())
 
 
 def run(component, *mels):

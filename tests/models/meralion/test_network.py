@@ -65,7 +65,7 @@ def test_one_window_and_two(component, reference, mels):
     assert run(component, *mels).shape == (20, OUT)
 
 
-def test_windows_do_not_hear_each_other(component, mels):
+def test_windows_do_not_attend_to_each_other(component, mels):
     whole = run(component, *mels)
     assert np.array_equal(whole[:10], run(component, mels[0]))
     assert np.array_equal(whole[10:], run(component, mels[1]))
@@ -123,7 +123,7 @@ def test_shards_and_the_decoder_of_a_whole_model(tmp_path, reference, mels, fold
     assert close(run(load(whole), *mels), reference.rows(*mels), 1e-5)
 
 
-def test_another_file_beside_the_ports_two_is_told(tmp_path, reference):
+def test_another_file_beside_the_ports_two_is_reported(tmp_path, reference):
     folder = ported(tmp_path / "mlx", reference)
     save_file({"a": torch.zeros(1)}, folder / "decoder.safetensors")
     facts = Meralion.facts(spec(folder), Headers())

@@ -184,7 +184,7 @@ def test_a_config_that_contradicts_the_tensors(tmp_path, reference, key, value, 
         ("preprocessor_config.json", {"feature_size": 128}, "the number of mels"),
     ],
 )
-def test_every_config_is_held_to_the_tensors(tmp_path, reference, file, messages, label):
+def test_every_config_is_checked_against_the_tensors(tmp_path, reference, file, messages, label):
     folder = published(tmp_path / "speech", reference)
     (folder / "encoder_config.json").write_text(json.dumps(config_of(reference)))
     (folder / file).write_text(json.dumps(messages))
@@ -203,7 +203,7 @@ def test_formulas_that_are_not_computed(tmp_path, reference, key, value, wanted)
     )
 
 
-def test_heads_are_said_once_or_agree(tmp_path, reference, mels):
+def test_heads_are_stated_once_or_agree(tmp_path, reference, mels):
     bare = published(tmp_path / "speech", reference, config={})
     assert error_text(bare) == (
         "repo/speech: W274 nothing says how many attention heads there are\n"
@@ -250,8 +250,8 @@ def test_weights_or_a_config_that_changed_since_the_check_are_refused(tmp_path, 
         (ported, "adaptor.safetensors"),
         (ported, "encoder_config.json"),
     ):
-        asked = spec(written(tmp_path / written.__name__, reference))
-        facts = Meralion.facts(asked, Headers())
+        component_spec = spec(written(tmp_path / written.__name__, reference))
+        facts = Meralion.facts(component_spec, Headers())
         os.utime(tmp_path / written.__name__ / file, (1, 1))
         with pytest.raises(ComposerError, match=f"R530 .*{file}: changed after it was checked"):
-            Meralion.load(asked, facts, Placement())
+            Meralion.load(component_spec, facts, Placement())

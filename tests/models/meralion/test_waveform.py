@@ -33,13 +33,13 @@ def voice(samples, seed=0):
     return (loud * tones + draw.normal(0, 0.002, samples)).astype(np.float32)
 
 
-def heard(component, samples, seconds=3, slices=4, normalize=True):
+def encoded(component, samples, seconds=3, slices=4, normalize=True):
     config = LogMel.Config.model_validate(
         {"mels": MELS, "pad": {"seconds": seconds, "slices": slices}, "frames": "ceil",
          "normalize": normalize}
     )  # fmt: skip
-    asked = Spec("features", config)
-    features = LogMel.load(asked, LogMel.facts(asked, None), Placement())
+    component_spec = Spec("features", config)
+    features = LogMel.load(component_spec, LogMel.facts(component_spec, None), Placement())
     return run(component, features(audio=Audio(samples, 16_000, "clip"))["out"])
 
 
@@ -63,42 +63,42 @@ def expected(reference, samples, seconds=3):
 def test_from_the_waveform(component, reference, samples):
     want = expected(reference, voice(samples))
     assert want.shape == (10 * -(-samples // 48_000), OUT)
-    assert close(heard(component, voice(samples)), want)
+    assert close(encoded(component, voice(samples)), want)
 
 
 def test_windows_of_thirty_seconds(tmp_path):
     reference = Reference(window=1500)
     component = load(published(tmp_path / "long", reference))
     samples = voice(16_000 * 32)
-    rows = heard(component, samples, seconds=30)
+    rows = encoded(component, samples, seconds=30)
     assert rows.shape == (200, OUT)
     assert close(rows, expected(reference, samples, seconds=30))
 
 
 def test_silence_gives_numbers(component, reference):
     silent = np.zeros(50_000, np.float32)
-    assert close(heard(component, silent), expected(reference, silent))
+    assert close(encoded(component, silent), expected(reference, silent))
     half = np.concatenate([voice(48_000), silent])
-    assert close(heard(component, half), expected(reference, half))
+    assert close(encoded(component, half), expected(reference, half))
 
 
 def test_what_is_nearly_right_does_not_pass(tmp_path, component, reference, monkeypatch):
     samples = voice(67_200)
     want = expected(reference, samples)
-    rows = heard(component, samples)
+    rows = encoded(component, samples)
     assert close(rows, want)
     assert not close(rows[:10], want), "the second slice missing"
     assert not close(np.concatenate([rows[10:], rows[:10]]), want), "slices swapped"
-    assert not close(heard(component, samples, normalize=False), want), "not normalized"
+    assert not close(encoded(component, samples, normalize=False), want), "not normalized"
     whole = (samples - samples.mean()) / samples.std()
-    once = heard(component, whole, normalize=False)
+    once = encoded(component, whole, normalize=False)
     assert not close(once, want), "normalized as a whole"
 
     weights = tensors(reference)
     place = "speech_encoder.embed_positions.weight"
     weights[place] = sinusoids(WINDOW, interleaved=True)
     other = load(published(tmp_path / "interleaved", reference, weights))
-    assert not close(heard(other, samples), want), "sines and cosines interleaved"
+    assert not close(encoded(other, samples), want), "sines and cosines interleaved"
 
     if component.backend == "numpy":
         return  # a graph of ONNX is written already, and the formulas are the same
@@ -114,7 +114,7 @@ def test_what_is_nearly_right_does_not_pass(tmp_path, component, reference, monk
 
     for way in (shuffled, numbers_first):
         monkeypatch.setattr(meralion, "adapt", way)
-        assert not close(heard(component, samples), want), way.__name__
+        assert not close(encoded(component, samples), want), way.__name__
     monkeypatch.undo()
 
     def swapped(v, at, num_heads, x):
@@ -122,7 +122,7 @@ def test_what_is_nearly_right_does_not_pass(tmp_path, component, reference, monk
         return own(v, f"layers.{(1, 0, 2)[number]}.", num_heads, x)
 
     monkeypatch.setattr(meralion, "layer", swapped)
-    assert not close(heard(component, samples), want), "layers swapped"
+    assert not close(encoded(component, samples), want), "layers swapped"
     monkeypatch.undo()
     monkeypatch.setattr(meralion, "EPS", 1e-2)
-    assert not close(heard(component, samples), want), "another epsilon"
+    assert not close(encoded(component, samples), want), "another epsilon"
