@@ -36,8 +36,7 @@ class Pad(ComponentConfig):
     """How the features of a clip are padded: one of two rules.
 
     Padding frames look like others to the next node; only `mask` tells. If an
-    onnx.graph follows that counts `rows` or fills a mask, use its own `pad`: it then
-    knows how many frames are true.
+    onnx.graph follows that keeps valid rows or fills a mask, wire it there: `valid: $mel.mask`.
     """
 
     model_config = ConfigDict(
@@ -146,7 +145,9 @@ class LogMel(Component, name="audio.log_mel"):
             dims["F"] = Bound(config.limit // config.hop, "config.pad.seconds")
         ports = cls.methods["__call__"].returns
         inputs = {"audio": (Port("audio", dims=(config.rate,)),)}
-        return Facts(dims=dims, methods={"__call__": Signature(inputs=inputs, returns=ports)})
+        call = Signature(inputs=inputs, returns=ports)
+        masks = {OUT: "mask"} if config.pad else {}
+        return Facts(dims=dims, methods={"__call__": call}, masks=masks)
 
     @classmethod
     def load(cls, spec: Spec, facts: Facts, placement: Placement) -> Self:

@@ -86,6 +86,22 @@ class Contract:
         filled = self.mask.input if self.mask else None
         return [tensor for name, tensor in self.inputs.items() if name != filled]
 
+    @property
+    def frame_marks(self) -> dict[str, str]:
+        """Return by input the port that marks which of its frames are no padding.
+
+        There is one where that matters: where a mask is filled, or only valid rows are kept.
+        """
+        counted = [self.rows_of] if self.rows and self.rows.keep == "valid" else []
+        names = list(dict.fromkeys(name for name in (*counted, self.mask_of) if name))
+        found = {}
+        for name in names:
+            port = "valid" if len(names) == 1 else f"{name}_valid"
+            while port in self.inputs:
+                port += "_"
+            found[name] = port
+        return found
+
     def knobs(self, name: str) -> InputKnobs:
         """Return the knobs of an input."""
         return self.config.inputs.get(name, PLAIN)

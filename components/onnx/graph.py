@@ -79,6 +79,7 @@ class Graph(Component, name="onnx.graph"):
             dtype=floats[0] if floats and floats[0] else "f32",
             nbytes=signature.nbytes,
             methods={CALL: method},
+            masks=contract.frame_marks,
             contract=contract,
             notes=tuple(problems),
             stamps=stamps(signature.files),
@@ -104,7 +105,9 @@ class Graph(Component, name="onnx.graph"):
         contract, lengths = self.contract, dict[str, Any]()
         feeds, frames = {}, {}
         for tensor in contract.port_inputs:
-            feeds[tensor.name], frames[tensor.name] = self._fed(tensor, inputs[tensor.name])
+            valid = inputs.get(contract.frame_marks.get(tensor.name, ""))
+            fed_value, counted = self._fed(tensor, inputs[tensor.name], valid)
+            feeds[tensor.name], frames[tensor.name] = fed_value, counted
         if contract.mask:
             feeds[contract.mask.input] = self._marks(frames[contract.mask_of or ""])
         for name, array in feeds.items():
@@ -116,8 +119,10 @@ class Graph(Component, name="onnx.graph"):
         answer = {port: kept[name] for port, name in output_names(contract).items()}
         return answer[OUT] if len(answer) == 1 else answer
 
-    def _fed(self, tensor: Tensor, value: np.ndarray) -> tuple[np.ndarray, Frames]:
-        """Lay out and pad one value as the file takes it."""
+    def _fed(
+        self, tensor: Tensor, value: np.ndarray, valid: np.ndarray | None
+    ) -> tuple[np.ndarray, Frames]:
+        """Lay out and pad one value as the file takes it; `valid` marks what is no padding yet."""
         if value.dtype == bool:
             value = value.astype(LONG[tensor.dtype])
         assert SHORT[value.dtype.name] == tensor.dtype, f"{value.dtype} for {tensor}"
@@ -128,23 +133,32 @@ class Graph(Component, name="onnx.graph"):
         frames = Frames(1, 1)
         if value.ndim:
             axis = self.contract.axis(tensor)
-            frames = self._frames(tensor, value.shape[axis])
-            if frames.fed != frames.true:
+            length = value.shape[axis]
+            frames = self._frames(tensor, length, valid)
+            if frames.fed != length:
                 widths = [(0, 0)] * value.ndim
-                widths[axis] = (0, frames.fed - frames.true)
+                widths[axis] = (0, frames.fed - length)
                 value = np.pad(value, widths, constant_values=value.dtype.type(knobs.fill))
         # ONNX Runtime reads the memory in order
         return np.asarray(value[None] if tensor.batched else value, order="C"), frames
 
-    def _frames(self, tensor: Tensor, true: int) -> Frames:
+    def _frames(self, tensor: Tensor, given: int, valid: np.ndarray | None) -> Frames:
         pad = self.contract.knobs(tensor.name).pad
-        length = pad.length(true) if pad else true
-        if length < true:
+        length = pad.length(given) if pad else given
+        if length < given:
             fail(
                 self.contract,
                 "R538",
-                f"{tensor} has {true} frames, but it is padded to {length}",
+                f"{tensor} has {given} frames, but it is padded to {length}",
                 hint="cut the audio into shorter pieces before it is encoded; none is cut here",
+            )
+        true = given if valid is None else int(np.count_nonzero(valid))
+        if valid is not None and (len(valid) != given or not valid[:true].all()):
+            fail(
+                self.contract,
+                "R538",
+                f"{tensor} has {given} frames, and the mask {len(valid)}, of which {true} are true",
+                hint="a mask marks each frame, and padding comes after all others",
             )
         counted = (self.contract.mask_of, self.contract.rows_of)
         if true == 0 and (pad or tensor.name in counted):

@@ -13,8 +13,7 @@ from composer.core.component import ComponentConfig, exactly_one
 class Pad(ComponentConfig):
     """How many frames the file is fed: one of two rules.
 
-    Frames that audio.log_mel has padded count as true ones here: pad in one place, and in this one
-    if `rows` or `mask` shall know the padding.
+    Frames that audio.log_mel has padded are known by its mask: wire `valid: $mel.mask`.
     """
 
     model_config = ConfigDict(json_schema_extra=exactly_one("multiple_of", "fixed"))
@@ -108,7 +107,9 @@ class Rows(ComponentConfig):
     )
     stride: int = Field(ge=1, le=1_000_000, description="frames for one row")
     keep: Literal["valid", "all"] = Field(
-        "valid", description="rows of the true frames, or those of this component's padding too"
+        "valid",
+        description="rows of the true frames, or those of padding too; frames that came padded are "
+        "known by the port `valid`",
     )
     output: str | None = Field(
         None, max_length=256, description="the output that has the rows; absent: the first"

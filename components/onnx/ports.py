@@ -32,10 +32,14 @@ def ports_of(contract: Contract) -> tuple[Signature, dict[str, Bound]]:
     """Return the ports of the graph, and every number in them with the tensor it stands in."""
     typing = _Typing(contract)
     inputs = {tensor.name: typing.inputs(tensor) for tensor in contract.port_inputs}
+    marks = contract.frame_marks
+    for name, port in marks.items():
+        axis = 0 if contract.knobs(name).layout == "F D" else -1
+        inputs[port] = (Port(dtype="bool", dims=(inputs[name][0].dims[axis],)),)
     returns = {
         port: typing.output(contract.outputs[name]) for port, name in output_names(contract).items()
     }
-    return Signature(inputs, returns), dict(typing.bounds())
+    return Signature(inputs, returns, frozenset(marks.values())), dict(typing.bounds())
 
 
 @dataclass
@@ -78,7 +82,7 @@ class _Typing:
             return False
         first = tensor.inner[0]
         if isinstance(first, int):
-            return rows.keep == "valid" and contract.knobs(contract.rows_of or "").pad is not None
+            return rows.keep == "valid"
         return any(first in each.dims for each in contract.inputs.values())
 
     def dim(self, tensor: Tensor, dim: Dim) -> PortDim:

@@ -5,13 +5,18 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING
 
+from composer.checker.padding import report_padding
+
 if TYPE_CHECKING:
-    from composer.graph.graph import Graph, Node
+    from composer.graph.graph import CheckedComponent, Graph, Node
 
 
-def lint(graph: Graph, report: Callable[..., None]) -> None:
-    """Report unused work, rows that go nowhere, and placeholder ids that are used as tokens."""
+def lint(
+    graph: Graph, components: Mapping[str, CheckedComponent], report: Callable[..., None]
+) -> None:
+    """Report unused work, padding that counts, rows that go nowhere, and placeholders as tokens."""
     report_unused(graph, report)
+    report_padding(graph, components, report)
     report_unplaced_rows(graph, report)
     report_placeholders(graph, report)
 

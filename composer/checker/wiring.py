@@ -68,7 +68,7 @@ class _Wiring:
         task, inputs = self.task.name, self.task.inputs
         graph = Graph(task, inputs, self.nodes, self.values, outputs, self.fit.dims)
         if not self.problems:
-            lint(graph, self.report)
+            lint(graph, self.components, self.report)
         return graph, self.problems
 
     def check_joinable(self, name: str, value: Value) -> None:

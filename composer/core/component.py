@@ -49,8 +49,9 @@ class Facts:
     unless a placement loads tables. `casts` tells in words which weights are stored otherwise than
     they are loaded. `methods` replaces the decorated ports where they come from a file or from the
     config. `missing_reasons` says of each method and port that others of its kind have why it has
-    none. `unknown` says that its files are not here, so that its ports cannot be known. `notes` are
-    lints.
+    none. `masks` names, by port, the output or optional input beside it that marks which of its
+    frames are no padding. `unknown` says that its files are not here, so that its ports cannot be
+    known. `notes` are lints.
     """
 
     dims: Mapping[str, Bound] = field(default_factory=dict)
@@ -60,6 +61,7 @@ class Facts:
     casts: tuple[str, ...] = ()
     methods: Mapping[str, Signature] | None = None
     missing_reasons: Mapping[str, str] = field(default_factory=dict)
+    masks: Mapping[str, str] = field(default_factory=dict)
     unknown: bool = False
     notes: tuple[Problem, ...] = ()
 

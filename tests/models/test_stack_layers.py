@@ -301,7 +301,7 @@ def test_a_missing_tensor_lists_those_under_the_prefix(folder):
     [
         (["swiglu"], "swiglu has knobs: write swiglu: {gate: first} or {gate: second}"),
         (["pool"], "pool has knobs: write pool: {by: 2, mode: mean}"),
-        (["swish"], "swish is silu"),
+        (["swish"], "swish is called silu here"),
         (["quick_gelu"], "none of these layers"),
         (["swigl"], "there is no layer 'swigl'; did you mean 'swiglu'"),
         ([{"swiglu": {}}], "gate\n  Field required"),

@@ -20,10 +20,10 @@ GATED = {"swiglu": "silu", "geglu": "gelu", "geglu_tanh": "gelu_tanh"}
 ROWS = ("stack_frames", "pool")
 # What other libraries call an activation, and what it is here.
 ELSEWHERE = {
-    "swish": "swish is silu",
-    "gelu_new": "gelu_new is gelu_tanh",
-    "gelu_fast": "gelu_fast is gelu_tanh",
-    "gelu_pytorch_tanh": "gelu_pytorch_tanh is gelu_tanh",
+    "swish": "swish is called silu here",
+    "gelu_new": "gelu_new is called gelu_tanh here",
+    "gelu_fast": "gelu_fast is called gelu_tanh here",
+    "gelu_pytorch_tanh": "gelu_pytorch_tanh is called gelu_tanh here",
     "quick_gelu": "quick_gelu, x times the sigmoid of 1.702 x, is none of these layers",
     "glu": "glu, whose gate is a plain sigmoid, is none of these layers",
 }
@@ -118,7 +118,7 @@ def _known(value: Any) -> Any:
         raise ValueError(f"{value} has knobs: write {value}: {EXAMPLES[value]}")
     layers = (*PLAIN, *EXAMPLES)
     if value in ELSEWHERE:
-        raise ValueError(f"{ELSEWHERE[value]}; layers: {listed(layers)}")
+        raise ValueError(ELSEWHERE[value])
     message = with_nearest(f"there is no layer '{value[:64]}'", value, layers)
     raise ValueError(f"{message}; layers: {listed(layers)}")
 

@@ -24,7 +24,10 @@ def test_vectors_with_frames_first_are_fed_as_they_are(at):
         "mask": {"input": "marks"},
         "rows": {"stride": 2},
     }
-    assert ports(path, **config)[0] == {"input_features": f"f32 input_features_frames {MELS}"}
+    assert ports(path, **config)[0] == {
+        "input_features": f"f32 input_features_frames {MELS}",
+        "valid": "bool input_features_frames",
+    }
     close(load(path, **config)(input_features=mel(11).T), encode(mel(11)))
 
 
@@ -47,7 +50,10 @@ def test_padded_chunks_keep_the_valid_rows(at, pad, frames):
     path = encoder(at, chunk=5, frames=30 if fixed else "n_frames", rows=18 if fixed else "n_rows")
     config = {"inputs": {"input_features": {"pad": pad}}, "rows": CHUNKED}
     inputs, outputs = ports(path, **config)
-    assert inputs == {"input_features": f"f32 {MELS} input_features_frames"}
+    assert inputs == {
+        "input_features": f"f32 {MELS} input_features_frames",
+        "valid": "bool input_features_frames",
+    }
     assert outputs == {"out": f"f32 {'audio_embeds_rows' if fixed else 'n_rows'} {DIMS}"}
     x = mel(frames)
     whole = np.pad(x, ((0, 0), (0, -frames % 5)))
@@ -74,7 +80,7 @@ def test_masks_are_filled_from_the_true_length(at, dtype, unit, valid):
         "mask": {"input": "marks", "unit": unit, "valid": valid},
         "rows": {"stride": 2, "keep": "all"},
     }
-    assert set(ports(path, **config)[0]) == {"input_features"}
+    assert set(ports(path, **config)[0]) == {"input_features", "valid"}
     found = load(path, **config)(input_features=mel(7))
     filled = np.pad(mel(7), ((0, 0), (0, 23)), constant_values=0.0 if unit == "frame" else 9.0)
     expected = encode(filled)

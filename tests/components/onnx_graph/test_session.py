@@ -251,7 +251,10 @@ def test_an_encoder_exported_by_torch(at):
         "rows": {"chunk": 100, "stride": 8},
     }
     assert ports(at, **config) == (
-        {"input_features": "f32 16 input_features_frames"},
+        {
+            "input_features": "f32 16 input_features_frames",
+            "valid": "bool input_features_frames",
+        },
         {"out": "f32 n_rows 6"},
     )
     graph = load(at, **config)
