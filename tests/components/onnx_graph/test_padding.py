@@ -15,6 +15,8 @@ from tests.components import onnx_graphs as graphs
 from tests.components.onnx_graph.loading import CHUNKED, FIXED, close, facts_of, load, ports
 from tests.components.onnx_graphs import DIMS, encode, encoder, mel
 
+TENS = {"input_features": {"pad": {"multiple_of": 10}}}
+
 
 def padded(true, frames):
     return np.pad(mel(true), ((0, 0), (0, frames - true))), np.arange(frames) < true
