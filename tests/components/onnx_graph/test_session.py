@@ -154,7 +154,7 @@ def test_every_code_has_a_page():
     root = Path(__file__).parents[3]
     sources = "".join(p.read_text() for p in (root / "components" / "onnx").glob("*.py"))
     codes = set(re.findall(r'"([WR]\d{3})"', sources))
-    assert len(codes) == 20
+    assert len(codes) >= 20
     for code in codes:
         page = (root / "docs" / "errors" / f"{code}.md").read_text()
         assert page.startswith(f"# {code} ")
