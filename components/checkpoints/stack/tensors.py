@@ -69,7 +69,7 @@ def _assign(
     Every tensor under the prefix belongs to a layer; the others are those of other components.
     """
     stem = config.prefix + "." * (config.prefix != "" and not config.prefix.endswith("."))
-    beneath = [name for name in index if name.startswith(stem)]
+    beneath = sorted(name for name in index if name.startswith(stem))
     if not config.names and any(name.startswith(f"{stem}layers.") for name in beneath):
         stem += "layers."
     layers: list[dict[str, Tensor]] = []
