@@ -33,17 +33,18 @@ class Module:
         """Return the bytes that it takes in its file."""
         return sum(tensor.nbytes for tensor in self.parts.values())
 
-    def stays_packed(self, int8_activations: bool) -> bool:
-        """Tell whether it stays packed: 4 bits always, 8 where activations are int8."""
-        return self.scheme is not None and (int8_activations or self.scheme.bits == 4)
-
     def nbytes(self, int8_activations: bool) -> int:
-        """Return the bytes that it takes as it is computed."""
+        """Return the bytes that it takes as it is computed: packed, or widened to float32.
+
+        The codes are there a second time for many rows, unless those are rounded too. A group has
+        its scale, its residual offset and what the kernel makes of its scale.
+        """
         bias = self.parts["bias"].shape[0] * 4 if "bias" in self.parts else 0
         count = prod(self.shape)
-        if self.scheme is None or not self.stays_packed(int8_activations):
+        if self.scheme is None:
             return count * 4 + bias
-        return count * self.scheme.bits // 8 + count // self.scheme.group_size * 8 + bias
+        copies = 1 if int8_activations else 2
+        return copies * count * self.scheme.bits // 8 + count // self.scheme.group_size * 12 + bias
 
 
 def read_modules(

@@ -95,6 +95,11 @@ class ParsedDecoder:
         return (m for m in self.modules.values() if m is not self.table or not separate)
 
     @property
+    def packed(self) -> bool:
+        """Tell whether a module is packed."""
+        return any(module.scheme for module in self.computed)
+
+    @property
     def nbytes(self) -> int:
         """Return what the weights take once they are loaded."""
         return sum(module.nbytes(self.int8_activations) for module in self.computed)
@@ -109,8 +114,9 @@ class ParsedDecoder:
         """Tell how many modules of each form are widened, and what they take then."""
         forms: dict[str, list[Module]] = {}
         for module in self.computed:
-            if _form(module) != "f32" and not module.stays_packed(self.int8_activations):
-                forms.setdefault(_form(module), []).append(module)
+            dtype = module.parts["weight"].dtype
+            if module.scheme is None and dtype != "f32":
+                forms.setdefault(dtype, []).append(module)
         return tuple(_widened(form, group) for form, group in sorted(forms.items()))
 
     def write(self, blocks: DecoderBlocks, embeds: Array, **more: Array) -> Array:
@@ -180,7 +186,3 @@ def _widened(form: str, group: list[Module]) -> str:
         f"{form} -> f32, exactly, in {len(group)} modules: "
         f"{stored:.3g} MB stored, {loaded:.3g} MB loaded"
     )
-
-
-def _form(module: Module) -> str:
-    return f"{module.scheme.bits} bits" if module.scheme else module.parts["weight"].dtype

@@ -10,7 +10,7 @@ from ..models.attention import Attention
 from ..models.decoder import ParsedDecoder
 from ..models.rotary import Rotary
 from .blocks import Symbol
-from .matmuls import Products
+from .matmuls import Products, Rows
 from .proto import CONTRIB
 from .weights import Weights
 
@@ -38,8 +38,8 @@ class OnnxDecoderBlocks(Products):
     same memory back, written in place. `rotaries` are the ways to turn of which it takes angles.
     """
 
-    def __init__(self, weights: Weights, found: ParsedDecoder) -> None:
-        super().__init__(weights, found.modules, found.int8_activations)
+    def __init__(self, weights: Weights, found: ParsedDecoder, rows: Rows) -> None:
+        super().__init__(weights, found.modules, rows)
         self.caches: dict[int, Attention] = {}
         self.rotaries: dict[Rotary, tuple[Symbol, Symbol]] = {}
         self.written: dict[tuple[Any, ...], Any] = {}

@@ -3,31 +3,45 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from enum import Enum
 
 import numpy as np
+
+from composer.formats.quantization import Scheme
 
 from ..checkpoints.modules import Module
 from ..checkpoints.rows import RowReader, pieces
 from .blocks import OnnxBlocks, Symbol
-from .proto import CONTRIB
+from .planes import write_planes, write_product, write_sum
 from .weights import Weights
+
+UNPACKED = 4 << 20  # bytes of float32 that stay in a processor's cache
+
+
+class Rows(Enum):
+    """What rows are multiplied by packed weights as.
+
+    PLANES is exact and fastest for few rows, FLOAT32 for many: weights are unpacked a piece at a
+    time. ROUNDED has 8 bits of each activation.
+    """
+
+    PLANES = "planes"
+    FLOAT32 = "float32"
+    ROUNDED = "rounded"
 
 
 class Products(OnnxBlocks):
-    """Blocks over modules that are packed, or are not.
+    """Blocks over modules that are packed, or are not."""
 
-    `int8_activations` are rounded to 8 bits, group by group, before they are multiplied.
-    """
-
-    def __init__(
-        self, weights: Weights, modules: Mapping[str, Module], int8_activations: bool
-    ) -> None:
+    def __init__(self, weights: Weights, modules: Mapping[str, Module], rows: Rows) -> None:
         names = (f"{path}.{part}" for path, module in modules.items() for part in module.parts)
         super().__init__(weights, names, self._dense)
         self.modules = modules
-        self.int8_activations = int8_activations
+        self.rows = rows
         self.reader = RowReader()
-        self.sums: dict[tuple[str, int], Symbol] = {}
+        self._made_groups: dict[tuple[str, int], Symbol] = {}
+        self._made_sums: dict[tuple[str, int], Symbol] = {}
+        self._made_planes: dict[tuple[str, Scheme], Symbol] = {}
 
     def _dense(self, name: str) -> np.ndarray:
         """Return a whole weight as float32."""
@@ -46,7 +60,7 @@ class Products(OnnxBlocks):
             return [self.linear(x, name) for name in names]
         whole = "+".join([names[0], *(name.rpartition(".")[2] for name in names[1:])])
         bias = self._biases(whole, modules) if "bias" in modules[0].parts else []
-        if modules[0].stays_packed(self.int8_activations):
+        if modules[0].scheme:
             made = self._packed_product(x, whole, modules)
             made = self.node("Add", made, *bias) if bias else made
         else:
@@ -100,18 +114,65 @@ class Products(OnnxBlocks):
         codes, scales, offset = (
             self._added(f"{name}.{part}", *size, read(part)) for part, size in sizes.items()
         )
-        product = self.node(
-            "MatMulNBits", x, codes, scales, domain=CONTRIB, K=width, N=rows, bits=scheme.bits,
-            block_size=scheme.group_size, accuracy_level=4 if self.int8_activations else 1,
-        )  # fmt: skip
+        stored = codes, scales, rows, width, scheme
+        if self.rows is Rows.FLOAT32:
+            product = self._unpacked_product(x, *stored)
+        elif self.rows is Rows.PLANES:
+            product = write_sum(self, write_product(self, self._planes(x, width, scheme), *stored))
+        else:
+            product = write_product(self, x, *stored)
         return self.node("Gemm", self._sums(x, scheme.group_size), offset, product, transB=1)
 
+    def _unpacked_product(
+        self, x: Symbol, codes: Symbol, scales: Symbol, rows: int, width: int, scheme: Scheme
+    ) -> Symbol:
+        """Multiply by rows that are float32 for the moment, each group by its own scale."""
+        size, bits = scheme.group_size, scheme.bits
+        groups = width // size
+        step = max(UNPACKED // (4 * width), 1)
+        made = []
+        for start in range(0, rows, step):
+            count = min(step, rows - start) * groups
+            at = start * groups
+            parts = [
+                self._view(codes, f"uint{bits}", (count, size), at * size * bits // 8),
+                self._view(scales, "float32", (count,), at * 4),
+                self._middles(bits, count),
+            ]
+            weight = self.reshape(self.node("DequantizeLinear", *parts, axis=0), -1, width)
+            made.append(self.node("Gemm", x, weight, transB=1))
+        return made[0] if len(made) == 1 else self.node("Concat", *made, axis=-1)
+
+    def _view(self, whole: Symbol, dtype: str, shape: Sequence[int], offset: int) -> Symbol:
+        name = f"{whole.name}@{offset}"
+        return Symbol(self.weights.view(name, dtype, shape, whole.name, offset), self)
+
+    def _middles(self, bits: int, count: int) -> Symbol:
+        """Return the middle code, so many times."""
+        middle = np.uint8(0x80 if bits == 8 else 0x88)
+        stored = np.full(count * bits // 8, middle)
+        return self._added(
+            f"{count} middles of {bits} bits", f"uint{bits}", (count,), iter([stored])
+        )
+
+    def _grouped(self, x: Symbol, size: int) -> Symbol:
+        """Return rows in groups [M, G, size], once for all that multiply them."""
+        if (x.name, size) not in self._made_groups:
+            self._made_groups[x.name, size] = self.node("Reshape", x, self.ints(0, -1, size))
+        return self._made_groups[x.name, size]
+
     def _sums(self, x: Symbol, size: int) -> Symbol:
-        """Sum each group of a row, once for all that multiply it."""
-        if (x.name, size) not in self.sums:
-            groups = self.node("Reshape", x, self.ints(0, -1, size))
-            self.sums[x.name, size] = self.node("ReduceSum", groups, self.ints(2), keepdims=0)
-        return self.sums[x.name, size]
+        """Sum each group of a row."""
+        if (x.name, size) not in self._made_sums:
+            groups = self._grouped(x, size)
+            self._made_sums[x.name, size] = self.node("ReduceSum", groups, self.ints(2), keepdims=0)
+        return self._made_sums[x.name, size]
+
+    def _planes(self, x: Symbol, width: int, scheme: Scheme) -> Symbol:
+        if (x.name, scheme) not in self._made_planes:
+            groups = self._grouped(x, scheme.group_size)
+            self._made_planes[x.name, scheme] = write_planes(self, groups, scheme, width)
+        return self._made_planes[x.name, scheme]
 
     def _added(
         self, name: str, dtype: str, shape: Sequence[int], found: Iterator[np.ndarray]

@@ -10,7 +10,7 @@ from composer.formats import Headers
 from ..checkpoints.weights import WeightReader
 from ..models.network import Network
 from .blocks import OnnxBlocks, Symbol
-from .lm.session import Session
+from .lm.session import open_sessions
 from .weights import Weights
 
 OUTPUT = "rows"
@@ -24,7 +24,7 @@ class OnnxNetwork:
         self.reader = WeightReader(
             network.tensors, network.stored(Headers()), network.torch_ordered, network.schemes
         )
-        self.session = Session(network.name, network.nbytes(4), self._build, placement)
+        (self.session,) = open_sessions(network.name, network.nbytes(4), self._build, placement)
 
     def _build(self, weights: Weights) -> None:
         """Write the graph and its weights down; both are removed once they are loaded."""

@@ -9,9 +9,9 @@ from typing import Any
 
 import numpy as np
 
-IR, OPSET = 10, 18
+IR, OPSET = 10, 21
 CONTRIB = "com.microsoft"
-TYPES = {"float32": 1, "uint8": 2, "int32": 6, "int64": 7}
+TYPES = {"float32": 1, "uint8": 2, "int32": 6, "int64": 7, "uint4": 21}
 _VARINT, _BYTES, _FIXED32 = 0, 2, 5
 _FLOAT, _INT, _INTS = 1, 2, 7  # of AttributeProto.AttributeType
 _EXTERNAL = 1  # of TensorProto.DataLocation
@@ -38,15 +38,27 @@ def _varint(value: int) -> bytes:
     return bytes(found)
 
 
+@dataclass(frozen=True)
+class Node:
+    """A node that is written already, with the names of what it reads and makes."""
+
+    inputs: tuple[str, ...]
+    outputs: tuple[str, ...]
+    content: bytes
+
+
 @dataclass
 class Model:
-    """An ONNX model in the making; the weights of its tensors lie in the file `data`."""
+    """An ONNX model in the making; the weights of its tensors lie in the file `data`.
+
+    What no output needs is left out of it.
+    """
 
     data: str
-    nodes: list[bytes] = field(default_factory=list)
-    tensors: list[bytes] = field(default_factory=list)
-    inputs: list[bytes] = field(default_factory=list)
-    outputs: list[bytes] = field(default_factory=list)
+    nodes: list[Node] = field(default_factory=list)
+    tensors: dict[str, bytes] = field(default_factory=dict)
+    inputs: dict[str, bytes] = field(default_factory=dict)
+    outputs: dict[str, bytes] = field(default_factory=dict)
 
     def node(
         self,
@@ -57,15 +69,16 @@ class Model:
         **values: Any,
     ) -> None:
         """Add a node; `values` are its attributes: integers, lists of them, and floats."""
-        parts = [block(1, name) for name in inputs] + [block(2, name) for name in outputs]
+        reads, makes = tuple(inputs), tuple(outputs)
+        parts = [block(1, name) for name in reads] + [block(2, name) for name in makes]
         parts.append(block(4, op))
         parts += [block(5, _attribute(name, value)) for name, value in values.items()]
-        self.nodes.append(b"".join(parts) + block(7, domain))
+        self.nodes.append(Node(reads, makes, b"".join(parts) + block(7, domain)))
 
     def constant(self, name: str, value: np.ndarray) -> None:
         """Add a small tensor that the model holds itself."""
         raw = np.ascontiguousarray(value).tobytes()
-        self.tensors.append(_tensor(name, value.dtype.name, value.shape) + block(9, raw))
+        self.tensors[name] = _tensor(name, value.dtype.name, value.shape) + block(9, raw)
 
     def external(
         self, name: str, dtype: str, shape: Sequence[int], offset: int, length: int
@@ -74,24 +87,40 @@ class Model:
         entries = {"location": self.data, "offset": str(offset), "length": str(length)}
         parts = [block(13, block(1, key) + block(2, value)) for key, value in entries.items()]
         tensor = _tensor(name, dtype, shape) + b"".join(parts) + number(14, _EXTERNAL)
-        self.tensors.append(tensor)
+        self.tensors[name] = tensor
 
     def add_input(self, name: str, dtype: str, dims: Sequence[int | str]) -> None:
         """Add an input; a dim that varies has a name."""
-        self.inputs.append(_value(name, dtype, dims))
+        self.inputs[name] = _value(name, dtype, dims)
 
     def add_output(self, name: str, dtype: str, dims: Sequence[int | str]) -> None:
         """Add an output."""
-        self.outputs.append(_value(name, dtype, dims))
+        self.outputs[name] = _value(name, dtype, dims)
 
     def serialized(self) -> bytes:
         """Return the ModelProto."""
-        parts = {1: self.nodes, 5: self.tensors, 11: self.inputs, 12: self.outputs}
+        nodes, needed = self._needed()
+        parts: dict[int, Iterable[bytes]] = {
+            1: (node.content for node in nodes),
+            5: (tensor for name, tensor in self.tensors.items() if name in needed),
+            11: (value for name, value in self.inputs.items() if name in needed),
+            12: self.outputs.values(),
+        }
         graph = block(2, "decoder") + b"".join(block(k, v) for k in parts for v in parts[k])
         opsets = [
             block(1, name) + number(2, version) for name, version in (("", OPSET), (CONTRIB, 1))
         ]
         return number(1, IR) + block(7, graph) + b"".join(block(8, opset) for opset in opsets)
+
+    def _needed(self) -> tuple[list[Node], set[str]]:
+        """Return the nodes that the outputs need, and the names of all that they read."""
+        needed = set(self.outputs)
+        nodes = []
+        for node in reversed(self.nodes):
+            if not needed.isdisjoint(node.outputs):
+                nodes.append(node)
+                needed.update(node.inputs)
+        return nodes[::-1], needed
 
 
 def _attribute(name: str, value: int | float | list[int]) -> bytes:

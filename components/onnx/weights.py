@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from math import prod
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -13,35 +14,64 @@ from composer.core.errors import ComposerError, Problem
 
 from .proto import Model
 
-DATA, GRAPH = "weights.bin", "decoder.onnx"
+DATA, GRAPH = "weights.bin", "decoder"
+STORED = {"uint4": "uint8"}  # two in a byte
 ALIGNED = 4096
 
 
 class Weights:
-    """Append tensors to the data file of a model, in pieces, so that one piece is in memory."""
+    """Append tensors to the data file of a model, in pieces, so that one piece is in memory.
+
+    Several models may be written over the one file; a tensor of a name is written once.
+    """
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.model = Model(DATA)
+        self.models = [self.model]
+        self._offsets: dict[str, int] = {}
         self._file = open(folder / DATA, "xb")  # noqa: SIM115
+
+    def begin(self) -> Model:
+        """Begin another model, which all that follows is added to."""
+        self.model = Model(DATA)
+        self.models.append(self.model)
+        return self.model
 
     def add(self, name: str, dtype: str, shape: Sequence[int], pieces: Iterable[np.ndarray]) -> str:
         """Add a tensor whose pieces follow one another on its first axis, and return its name."""
-        self._file.write(bytes(-self._file.tell() % ALIGNED))
-        start = self._file.tell()
-        for piece in pieces:
-            self._file.write(np.ascontiguousarray(piece, dtype).data)
-        length = self._file.tell() - start
-        assert length == int(np.prod(shape)) * np.dtype(dtype).itemsize, f"{name} {shape} {length}"
-        self.model.external(name, dtype, shape, start, length)
+        length = nbytes(dtype, shape)
+        if name not in self._offsets:
+            self._file.write(bytes(-self._file.tell() % ALIGNED))
+            self._offsets[name] = start = self._file.tell()
+            for piece in pieces:
+                self._file.write(np.ascontiguousarray(piece, STORED.get(dtype, dtype)).data)
+            written = self._file.tell() - start
+            assert length == written, f"{name} {shape} {written}"
+        self.model.external(name, dtype, shape, self._offsets[name], length)
         return name
 
-    def close(self) -> Path:
-        """End the data file, write the graph and return its path."""
+    def view(self, name: str, dtype: str, shape: Sequence[int], of: str, offset: int) -> str:
+        """Add a part of another tensor's bytes as a tensor, and return its name."""
+        start = self._offsets[of] + offset
+        self.model.external(name, dtype, shape, start, nbytes(dtype, shape))
+        return name
+
+    def close(self) -> list[Path]:
+        """End the data file, write the graphs and return their paths."""
         self._file.close()
-        path = self.folder / GRAPH
-        path.write_bytes(self.model.serialized())
-        return path
+        paths = []
+        for number, model in enumerate(self.models):
+            path = self.folder / f"{GRAPH}{number}.onnx"
+            path.write_bytes(model.serialized())
+            paths.append(path)
+        return paths
+
+
+def nbytes(dtype: str, shape: Sequence[int]) -> int:
+    """Return the bytes of a tensor."""
+    count = prod(shape)
+    return count // 2 if dtype == "uint4" else count * np.dtype(dtype).itemsize
 
 
 @contextmanager

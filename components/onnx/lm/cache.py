@@ -33,36 +33,46 @@ class Angles:
 class Cache:
     """Keys and values [heads, capacity, head_dim] of the layers by number; `length` rows were read.
 
-    Its capacity doubles when it is full, so that a row is copied once on average.
+    All sessions read and write them. Its capacity doubles when it is full, so that a row is copied
+    once on average.
     """
 
     def __init__(
-        self, session: Session, layers: Mapping[int, Attention], angles: Sequence[Angles]
+        self,
+        sessions: Sequence[Session],
+        layers: Mapping[int, Attention],
+        angles: Sequence[Angles],
     ) -> None:
-        self.session = session
+        self.sessions = sessions
+        self.bindings: list[Any] = []
         self.layers = layers
         self.angles = angles
         self.length = 0
         self.arrays: dict[str, np.ndarray] = {}
         self.capacity = 0
 
-    def run(self, rows: Mapping[str, np.ndarray], chosen: np.ndarray, logits: np.ndarray) -> None:
+    def read(self, rows: Mapping[str, np.ndarray], chosen: np.ndarray, logits: np.ndarray) -> None:
         """Read rows [S, ...], and write the logits [R, V] that follow the chosen ones of them.
 
         `rows` are the inputs of the network by name.
         """
+        self._reserve(self.length + count_of(rows))
+        bind_input(self.bindings[0], "chosen", chosen)
+        bind_output(self.bindings[0], "logits", logits)
+        self._run(0, rows)
+
+    def read_many(self, rows: Mapping[str, np.ndarray]) -> None:
+        """Read rows by the session for many, which gives no logits."""
+        self._reserve(self.length + count_of(rows))
+        self._run(1, rows)
+
+    def _run(self, session: int, rows: Mapping[str, np.ndarray]) -> None:
         given = {name: np.ascontiguousarray(each, np.float32) for name, each in rows.items()}
-        total = self.length + len(next(iter(given.values())))
-        self._reserve(total)
-        given |= {
-            "chosen": chosen,
-            "last": np.array([total - 1], np.int32),
-            "total": np.array(total, np.int32),
-        }
+        total = self.length + count_of(rows)
+        given |= {"last": np.array([total - 1], np.int32), "total": np.array(total, np.int32)}
         for name, array in given.items():
-            bind_input(self.binding, name, array)
-        bind_output(self.binding, "logits", logits)
-        self.session.run(self.binding)
+            bind_input(self.bindings[session], name, array)
+        self.sessions[session].run(self.bindings[session])
         self.length = total
 
     def _reserve(self, rows: int) -> None:
@@ -70,17 +80,24 @@ class Cache:
         if rows <= self.capacity:
             return
         capacity = max(rows, 2 * self.capacity, LEAST)
-        binding: Any = self.session.binding()
+        bindings: list[Any] = [session.binding() for session in self.sessions]
         for number, attn in self.layers.items():
             for name in (f"k{number}", f"v{number}"):
                 grown = np.zeros((1, attn.num_kv_heads, capacity, attn.head_dim), np.float32)
                 if self.length:
                     grown[:, :, : self.length] = self.arrays[name][:, :, : self.length]
                 self.arrays[name] = grown
-                bind_input(binding, f"past_{name}", grown)
-                bind_output(binding, f"present_{name}", grown)
+                for binding in bindings:
+                    bind_input(binding, f"past_{name}", grown)
+                    bind_output(binding, f"present_{name}", grown)
         self.tables = [angles.table(capacity) for angles in self.angles]
         for number, (cos, sin) in enumerate(self.tables):
-            bind_input(binding, f"cos{number}", cos)
-            bind_input(binding, f"sin{number}", sin)
-        self.binding, self.capacity = binding, capacity
+            for binding in bindings:
+                bind_input(binding, f"cos{number}", cos)
+                bind_input(binding, f"sin{number}", sin)
+        self.bindings, self.capacity = bindings, capacity
+
+
+def count_of(rows: Mapping[str, np.ndarray]) -> int:
+    """Return how many rows the inputs have."""
+    return len(next(iter(rows.values())))

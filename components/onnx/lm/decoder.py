@@ -13,10 +13,11 @@ from composer.generation.sampler import logits_error
 
 from ...models.decoder import ParsedDecoder
 from .cache import Angles, Cache
-from .graph import DecoderGraph
-from .session import Session
+from .graph import DecoderGraphs
+from .session import open_sessions
 
 CHUNK = 512
+MANY = 16  # rows from which on unpacked weights are faster than planes
 EMBEDS = "embeds"
 
 
@@ -34,29 +35,35 @@ class OnnxDecoder:
         placement: Placement,
         chunk: int = CHUNK,
     ) -> None:
-        graph = DecoderGraph(found)
+        graphs = DecoderGraphs(found)
         where = str(found.checkpoint.location)
-        self.session = Session(where, found.nbytes, graph.build, placement)
-        self.layers = graph.caches
+        self.sessions = open_sessions(where, found.nbytes, graphs.build, placement)
+        self.layers = graphs.caches
         self.vocabulary = found.checkpoint.table.rows
         self.rows = rows
         self.chunk = chunk
-        self.angles = [Angles(rotary) for rotary in graph.rotaries]
+        self.angles = [Angles(rotary) for rotary in graphs.rotaries]
 
     def read(self, rows: Mapping[str, np.ndarray], cache: Cache, every: bool = False) -> np.ndarray:
-        """Read rows by input, in chunks; return logits after the last [1, V] or each [T, V]."""
-        count = len(rows[EMBEDS])
+        """Read rows by input, in chunks; return logits after the last [1, V] or each [T, V].
+
+        Many rows are read by a session of their own, up to the last, which alone has logits.
+        """
+        count, begun = len(rows[EMBEDS]), 0
+        if not every and len(self.sessions) > 1 and count > MANY:
+            begun = count - 1
+            for start in range(0, begun, self.chunk):
+                cache.read_many(part(rows, start, min(start + self.chunk, begun)))
         logits = np.empty((count if every else 1, self.vocabulary), np.float32)
-        for start in range(0, count, self.chunk):
+        for start in range(begun, count, self.chunk):
             end = min(start + self.chunk, count)
-            part = {name: each[start:end] for name, each in rows.items()}
             chosen = np.arange(end - start) if every else np.array([end - start - 1])
-            cache.run(part, chosen, logits[start:end] if every else logits)
+            cache.read(part(rows, start, end), chosen, logits[start:end] if every else logits)
         return logits
 
     def begin(self) -> Cache:
         """Return the cache of a sequence that has read nothing."""
-        return Cache(self.session, self.layers, self.angles)
+        return Cache(self.sessions, self.layers, self.angles)
 
     def prefill(self, prompt: Prompt, cache: Cache | None = None) -> State:
         """Read all rows, following what `cache` has read, where one is given."""
@@ -98,3 +105,8 @@ class OnnxDecoder:
 
     def from_numpy(self, value: np.ndarray) -> np.ndarray:
         return value
+
+
+def part(rows: Mapping[str, np.ndarray], start: int, end: int) -> dict[str, np.ndarray]:
+    """Return some of the rows of each input."""
+    return {name: each[start:end] for name, each in rows.items()}

@@ -1,4 +1,4 @@
-"""The graph of a decoder: embeddings in, logits of chosen rows out."""
+"""The graphs of a decoder: embeddings in, logits of chosen rows out."""
 
 from __future__ import annotations
 
@@ -7,13 +7,17 @@ from ...models.decoder import ParsedDecoder
 from ...models.rotary import Rotary
 from ..blocks import Symbol
 from ..decoder_blocks import OnnxDecoderBlocks
+from ..matmuls import Rows
 from ..weights import Weights
+from .exactness import are_exact
 
 
-class DecoderGraph:
+class DecoderGraphs:
     """What is written of a checkpoint.
 
-    Once it is built, `rotaries` are those of its inputs, and `caches` the layers that remember.
+    The first graph gives logits. Where packed weights are multiplied exactly, a second one reads
+    many rows at a time and gives none. Once they are built, `rotaries` are those of their inputs,
+    and `caches` the layers that remember.
     """
 
     def __init__(self, found: ParsedDecoder) -> None:
@@ -23,18 +27,32 @@ class DecoderGraph:
 
     def build(self, weights: Weights) -> None:
         """Write the nodes and the weights, layer after layer."""
-        table, model = self.found.checkpoint.table, weights.model
-        model.add_input("embeds", "float32", ["S", table.width])
-        model.add_input("chosen", "int64", ["R"])
+        found = self.found
+        table = found.checkpoint.table
+        weights.model.add_input("chosen", "int64", ["R"])
+        rows = Rows.FLOAT32
+        if found.int8_activations:
+            rows = Rows.ROUNDED
+        elif found.packed and are_exact():
+            rows = Rows.PLANES
+        logits = self._write(weights, rows)
+        weights.model.node("Identity", [logits.name], ["logits"])
+        weights.model.add_output("logits", "float32", ["R", table.rows])
+        if rows is Rows.PLANES:
+            weights.begin()
+            self._write(weights, Rows.FLOAT32)
+
+    def _write(self, weights: Weights, rows: Rows) -> Symbol:
+        model = weights.model
+        model.add_input("embeds", "float32", ["S", self.found.checkpoint.table.width])
         model.add_input("last", "int32", [1])
         model.add_input("total", "int32", [])
         for name, dims in self.found.inputs.items():
             model.add_input(name, "float32", ["S", *dims])
-        blocks = OnnxDecoderBlocks(weights, self.found)
+        blocks = OnnxDecoderBlocks(weights, self.found, rows)
         more = {name: Symbol(name, blocks) for name in self.found.inputs}
-        logits = self.found.write(blocks, Symbol("embeds", blocks), **more)
-        model.node("Identity", [logits.name], ["logits"])
-        model.add_output("logits", "float32", ["R", table.rows])
+        logits: Symbol = self.found.write(blocks, Symbol("embeds", blocks), **more)
         self.rotaries, self.caches = list(blocks.rotaries), blocks.caches
         for file in blocks.reader.files.values():
             file.require_unchanged()
+        return logits

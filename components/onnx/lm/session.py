@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
@@ -20,33 +20,55 @@ if TYPE_CHECKING:
     from composer.core.placement import Placement
 
 
+def open_sessions(
+    where: str, nbytes: int, build: Callable[[Weights], None], placement: Placement
+) -> list[Session]:
+    """Open the models that are written down by `build`; their files are removed.
+
+    The weights of the first are packed for its kernels. The others, for many rows, leave theirs
+    in the file, which is mapped.
+    """
+    for name in placement.get("providers") or (CPU,):
+        if name != CPU:
+            fail(
+                where,
+                "R531",
+                f"onnx.lm has no kernels for the execution provider {name}",
+                hint=f"place it by providers: {listed([CPU])}, or use mlx.lm",
+            )
+    threads = placement.get("threads")
+    with private_weights(nbytes) as weights:
+        build(weights)
+        first, *others = weights.close()
+        opened = [Session(where, first, session_options(threads))]
+        for path in others:
+            options = session_options(threads)
+            for key in ("session.disable_prepacking", "session.disable_quant_qdq"):
+                options.add_session_config_entry(key, "1")
+            opened.append(Session(where, path, options, ["ConstantFolding"]))
+    return opened
+
+
 class Session:
-    """A loaded decoder; `where` names its checkpoint in errors."""
+    """A loaded model; `where` names its checkpoint in errors."""
 
     def __init__(
-        self, where: str, nbytes: int, build: Callable[[Weights], None], placement: Placement
+        self, where: str, path: Path, options: Any, disabled_optimizers: Sequence[str] = ()
     ) -> None:
         self.where = where
-        for name in placement.get("providers") or (CPU,):
-            if name != CPU:
-                self.fail(
-                    "R531",
-                    f"onnx.lm has no kernels for the execution provider {name}",
-                    hint=f"place it by providers: {listed([CPU])}, or use mlx.lm",
-                )
         self._options = run_options()
-        with private_weights(nbytes) as weights:
-            build(weights)
-            self._session: Any = self._opened(
-                weights.close(), session_options(placement.get("threads"))
-            )
-
-    def _opened(self, path: Path, options: Any) -> Any:
+        # Its kernels for ARM round whole rows, not groups of them.
+        options.add_session_config_entry("mlas.disable_kleidiai", "1")
         try:
             with released():
-                return onnxruntime().InferenceSession(str(path), options, providers=[CPU])
+                self._session: Any = onnxruntime().InferenceSession(
+                    str(path),
+                    options,
+                    providers=[CPU],
+                    disabled_optimizers=list(disabled_optimizers),
+                )
         except Exception as error:
-            self.fail("R532", f"ONNX Runtime cannot load its graph: {first_line(error)}")
+            fail(where, "R532", f"ONNX Runtime cannot load its graph: {first_line(error)}")
 
     def call(self, inputs: dict[str, np.ndarray]) -> np.ndarray:
         """Return the only output for inputs by name."""
@@ -54,7 +76,7 @@ class Session:
             made: np.ndarray
             (made,) = self._session.run(None, inputs, self._options)
         except Exception as error:
-            self.fail("R533", f"ONNX Runtime failed: {first_line(error)}")
+            fail(self.where, "R533", f"ONNX Runtime failed: {first_line(error)}")
         return made
 
     def binding(self) -> Any:
@@ -66,11 +88,12 @@ class Session:
         try:
             self._session.run_with_iobinding(binding, self._options)
         except Exception as error:
-            self.fail("R533", f"ONNX Runtime failed: {first_line(error)}")
+            fail(self.where, "R533", f"ONNX Runtime failed: {first_line(error)}")
 
-    def fail(self, code: str, message: str, hint: str | None = None) -> NoReturn:
-        """Raise one problem of this decoder."""
-        raise ComposerError(Problem(code, f"{self.where}: {message}", hint=hint))
+
+def fail(where: str, code: str, message: str, hint: str | None = None) -> NoReturn:
+    """Raise one problem of a decoder."""
+    raise ComposerError(Problem(code, f"{where}: {message}", hint=hint))
 
 
 def bind_input(binding: Any, name: str, array: np.ndarray) -> None:

@@ -77,8 +77,10 @@ def test_the_model_is_what_onnx_says_a_model_is():
     made.add_output("y", "float32", ["S", 2])
     made.constant("shape", np.array([0, -1], np.int64))
     made.external("w", "float32", [300, 2], 4096, 2400)
-    made.node("Reshape", ["x", "shape"], ["y"], allowzero=0)
-    made.node("QuickGelu", ["x"], ["z"], "com.microsoft", alpha=1.5, beta=-1)
+    made.node("Reshape", ["w", "shape"], ["z"], allowzero=0)
+    made.node("Identity", ["z"], ["unread"])
+    made.external("unread", "uint4", [2, 2], 0, 2)
+    made.node("QuickGelu", ["z"], ["y"], "com.microsoft", alpha=1.5, beta=-1)
     found = onnx.load_from_string(made.serialized())
     assert [tensor.name for tensor in found.graph.initializer] == ["shape", "w"]
     assert onnx.numpy_helper.to_array(found.graph.initializer[0]).tolist() == [0, -1]
@@ -88,10 +90,11 @@ def test_the_model_is_what_onnx_says_a_model_is():
     gelu = {a.name: onnx.helper.get_attribute_value(a) for a in found.graph.node[1].attribute}
     assert gelu == {"alpha": 1.5, "beta": -1}
     assert found.graph.node[1].domain == "com.microsoft"
-    dims = found.graph.input[0].type.tensor_type.shape.dim
+    assert [node.op_type for node in found.graph.node] == ["Reshape", "QuickGelu"]
+    dims = found.graph.output[0].type.tensor_type.shape.dim
     assert [dims[0].dim_param, dims[1].dim_value] == ["S", 2]
     assert {opset.domain: opset.version for opset in found.opset_import} == {
-        "": 18,
+        "": 21,
         "com.microsoft": 1,
     }
 

@@ -1,0 +1,58 @@
+"""Rows as sums of planes that the int8 kernel multiplies without rounding.
+
+MatMulNBits with `accuracy_level` 4 rounds each group of a row to int8. What it takes a group for is
+the group's product with the identity by the same kernel. What is left is a row of its own, smaller
+by a factor of 254, and rounded in its turn: three planes are as near to a row as float32 is. They
+are multiplied in one call, which reads the weights once.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from composer.formats.quantization import Scheme
+
+from .blocks import OnnxBlocks, Symbol
+from .proto import CONTRIB
+
+PLANES = 3
+INT8 = 4  # the accuracy_level
+
+
+def write_planes(nn: OnnxBlocks, groups: Symbol, scheme: Scheme, width: int) -> Symbol:
+    """Return the planes [P, M, K] of rows in groups [M, G, size]."""
+    rest, planes = groups, [groups]
+    for _ in range(PLANES - 1):
+        rest = rest - _rounded(nn, rest, scheme)
+        planes.append(rest)
+    return nn.reshape(nn.node("Concat", *planes, axis=0), PLANES, -1, width)
+
+
+def write_sum(nn: OnnxBlocks, products: Symbol) -> Symbol:
+    """Add the products of planes [P, M, N]."""
+    return nn.node("ReduceSum", products, nn.ints(0), keepdims=0)
+
+
+def write_product(
+    nn: OnnxBlocks, x: Symbol, codes: Symbol, scales: Symbol, rows: int, width: int, scheme: Scheme
+) -> Symbol:
+    """Multiply by packed rows [N, K], codes around their middle; x is rounded to int8."""
+    return nn.node(
+        "MatMulNBits", x, codes, scales, domain=CONTRIB, K=width, N=rows, bits=scheme.bits,
+        block_size=scheme.group_size, accuracy_level=INT8,
+    )  # fmt: skip
+
+
+def _rounded(nn: OnnxBlocks, groups: Symbol, scheme: Scheme) -> Symbol:
+    """Return groups as the kernel rounds them: times the identity."""
+    size = scheme.group_size
+    codes: np.ndarray = np.eye(size, dtype=np.uint8)
+    if scheme.bits == 4:
+        codes = codes[:, 0::2] | codes[:, 1::2] << 4
+    scales, zeros = np.ones(size, np.float32), np.zeros(size, np.uint8)
+    # With the zero point 0, and not the middle, nothing cancels in the product.
+    parts = (nn.constant(part) for part in (codes[:, None], scales, zeros))
+    return nn.node(
+        "MatMulNBits", groups, *parts, domain=CONTRIB, K=size, N=size, bits=scheme.bits,
+        block_size=size, accuracy_level=INT8,
+    )  # fmt: skip

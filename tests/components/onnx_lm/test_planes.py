@@ -1,0 +1,80 @@
+"""Planes: rows that are multiplied exactly at the speed of int8 kernels."""
+
+import numpy as np
+import pytest
+
+from composer.components.onnx import planes
+from composer.components.onnx.lm import decoder, exactness, graph
+from tests.components.mlx_lm.models import IDS
+from tests.components.onnx_lm.loading import load
+from tests.components.onnx_lm.loading import separate_store as distance
+
+pytestmark = pytest.mark.usefixtures("one_thread")
+
+
+@pytest.mark.parametrize("bits", [4, 8])
+def test_three_planes_are_as_near_as_float32_and_fewer_are_not(bits, monkeypatch):
+    assert exactness.error(bits) < 1e-6
+    for count, least, most in ((1, 2e-3, 3e-2), (2, 1e-5, 2e-4)):
+        monkeypatch.setattr(planes, "PLANES", count)
+        assert least < exactness.error(bits) < most
+
+
+@pytest.mark.parametrize("bits", [4, 8])
+def test_planes_that_are_not_the_kernels_own_are_noticed(bits, monkeypatch):
+    genuine = planes._rounded
+    monkeypatch.setattr(planes, "_rounded", lambda nn, x, scheme: genuine(nn, x, scheme) * 1.001)
+    assert exactness.error(bits) > 10 * exactness.NEAR
+
+
+def test_where_planes_are_not_exact_weights_are_unpacked(mixed, monkeypatch):
+    exact = load(mixed)
+    monkeypatch.setattr(graph, "are_exact", lambda: False)
+    unpacked = load(mixed)
+    assert (len(exact.decoder.sessions), len(unpacked.decoder.sessions)) == (2, 1)
+    embeds = exact.embed(IDS)
+    assert 0 < distance(unpacked.logits(embeds), exact.logits(embeds)) < 1e-5
+
+
+@pytest.mark.parametrize("rows", [17, 40])
+@pytest.mark.parametrize("chunk", [5, 16, 512])
+def test_many_rows_leave_the_same_memory_as_few(mixed, rows, chunk, monkeypatch):
+    """Rows before and after have the same numbers, whichever session has read them."""
+    lm = load(mixed)
+    monkeypatch.setattr(lm.decoder, "chunk", chunk)
+    ids = np.random.default_rng(0).integers(3, 190, rows + 10)
+    embeds = lm.embed(ids)
+    few, many = lm.decoder.begin(), lm.decoder.begin()
+
+    def read(start, end, cache, **more):
+        return lm.decoder.read({"embeds": embeds[start:end]}, cache, **more)
+
+    read(0, 3, many)
+    found = [read(3, rows, many)[0]]
+    assert many.length == rows
+    found += [read(at, at + 1, many)[0] for at in range(rows, len(embeds))]
+    monkeypatch.setattr(decoder, "MANY", 1000)
+    wanted = read(0, len(embeds), few, every=True)[rows - 1 :]
+    assert distance(np.stack(found), wanted) < 1e-5
+    for name, array in few.arrays.items():
+        assert distance(many.arrays[name], array) < 1e-5
+
+
+def test_no_weight_is_widened(mixed, monkeypatch):
+    """The file has the codes once, and no float32 of a packed module."""
+    from composer.components.onnx import weights
+
+    names = []
+    genuine = weights.Weights.add
+
+    def add(self, name, dtype, shape, pieces):
+        names.append((name, dtype, len(shape)))
+        return genuine(self, name, dtype, shape, pieces)
+
+    monkeypatch.setattr(weights.Weights, "add", add)
+    load(mixed)
+    matrices = {name for name, dtype, axes in names if (dtype, axes) == ("float32", 2)}
+    assert {name for name in matrices if not name.endswith(".residual_offset")} == {
+        "model.embed_tokens.weight0"
+    }
+    assert len({name for name, *_ in names if name.endswith(".codes")}) == 4 * 3
