@@ -8,6 +8,7 @@ from inspect import Parameter
 from typing import TYPE_CHECKING, Any
 
 from composer.checker.arguments import read_arguments
+from composer.checker.expectations import Expectations
 from composer.checker.fit import Fit
 from composer.checker.lint import lint
 from composer.checker.marks import Marks
@@ -47,6 +48,7 @@ class _Wiring:
     def __post_init__(self) -> None:
         self.fit = Fit(self.components, self.values, self.report)
         self.marks = Marks(self.values, self.nodes, self.fit, self.report)
+        self.expectations = Expectations(self.values, self.fit.dims, self.report)
         self.outputs = Outputs(self.components, self.values, self.spaces, self.fit, self.report)
         self.names = Names(
             self.manifest, self.task, self.components, self.values, self.nodes, self.report
@@ -59,6 +61,7 @@ class _Wiring:
             self.nodes[name] = self.node(name, call)
             self.marks.check(self.nodes[name])
             self.values |= self.outputs.of(self.nodes[name])
+            self.expectations.check(self.nodes[name], call)
         outputs = {}
         for name, reference in self.task.outputs.items():
             value = self.names.resolve(reference, "outputs", name)
@@ -146,6 +149,7 @@ class _Wiring:
             options=options,
             outputs=outputs,
             converts=converts,
+            range=entry.range,
         )
         return replace(node, outputs=self.without_idle_marks(node, entry))
 

@@ -109,7 +109,10 @@ class Conversion:
 
 @dataclass(frozen=True)
 class Node:
-    """One call of a graph, resolved; `converts` says which inputs change their space first."""
+    """One call of a graph, resolved; `converts` says which inputs change their space first.
+
+    `range` has the least and the greatest number of its outputs, as the manifest expects.
+    """
 
     name: str
     run: str
@@ -121,6 +124,7 @@ class Node:
     options: Mapping[str, Any]
     outputs: Mapping[str, str]
     converts: Mapping[str, Conversion] = field(default_factory=dict)
+    range: tuple[float | None, float | None] | None = None
 
     @property
     def components(self) -> tuple[str, ...]:

@@ -86,10 +86,16 @@ class Input:
 
 @dataclass(frozen=True)
 class Node:
-    """A node's component or operator, and its inputs: `$references` and literals."""
+    """A node's component or operator, its inputs, and what it expects of its outputs.
+
+    Inputs are `$references` and literals. `expect` has ports by output, `range` the least and the
+    greatest number, None where there is no limit.
+    """
 
     run: str
     with_: Mapping[str, Any] = field(default_factory=dict)
+    expect: Mapping[str, str] = field(default_factory=dict)
+    range: tuple[float | None, float | None] | None = None
 
 
 @dataclass(frozen=True)

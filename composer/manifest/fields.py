@@ -13,6 +13,7 @@ DOTTED = r"^[a-z][a-z0-9_]*(\.[a-z][a-z0-9_]*)*$"
 METHOD = r"^[a-z][a-z0-9_]*(\.[a-z][a-z0-9_]*)?$"
 SPACE = r"^[a-z][a-z0-9_]*\.[a-z][a-z0-9_]*$"
 REFERENCE = r"^\$[a-z][a-z0-9_]*(\.[A-Za-z0-9_]+)?$"
+OUTPUT = r"^[A-Za-z0-9_]+$"
 HUB_ID = r"^[A-Za-z0-9][A-Za-z0-9._-]*/[A-Za-z0-9][A-Za-z0-9._-]*$"
 
 Dtype = Literal["float32", "float16", "bfloat16"]
@@ -25,6 +26,9 @@ Name = Annotated[str, Field(pattern=NAME, max_length=64)]
 HubId = Annotated[str, Field(pattern=HUB_ID, max_length=128)]
 Reference = Annotated[str, Field(pattern=REFERENCE, max_length=128)]
 Space = Annotated[str, Field(pattern=SPACE, max_length=128)]
+Output = Annotated[str, Field(pattern=OUTPUT, max_length=64)]
+PortText = Annotated[str, Field(min_length=1, max_length=200)]
+Range = Annotated[list[float | None], Field(min_length=2, max_length=2)]
 Inside = Annotated[str, Field(min_length=1, max_length=1024)]
 
 SourceText = Annotated[

@@ -21,6 +21,9 @@ from composer.manifest.fields import (
     Line,
     Maybe,
     Name,
+    Output,
+    PortText,
+    Range,
     Reference,
     SourceText,
     Space,
@@ -136,7 +139,7 @@ class InputModel(Strict):
     default: Any = Field(
         None, description="The value when none is given: text, or a list of integers for ids, mask."
     )
-    port: Maybe[Annotated[str, Field(max_length=200)]] = Field(
+    port: Maybe[PortText] = Field(
         None,
         description="For a tensor: its dtype, then its dims by name, number or `_`.",
         examples=["f32 M F"],
@@ -167,6 +170,17 @@ class NodeModel(Strict):
         alias="with",
         description="Its inputs by name. `$name` is a value of the graph, all else is literal.",
         examples=[{"embeds": "$embeds", "max_tokens": 256}],
+    )
+    expect: dict[Output, PortText] = Field(
+        default={},
+        description="What its outputs must be, by name: dtype, dims and space, as far as you know.",
+        examples=[{"out": "750 D"}, {"out": "f32 T 1024 @decoder.embed"}],
+    )
+    range_: Maybe[Range] = Field(
+        None,
+        alias="range",
+        description="The least and the greatest number that its outputs may have; null is any.",
+        examples=[[-1, 1]],
     )
 
 

@@ -28,6 +28,7 @@ from composer.manifest.format import (
     BundleModel,
     ComponentModel,
     InputModel,
+    NodeModel,
     Rule,
     TaskModel,
 )
@@ -211,8 +212,13 @@ def _task(name: str, model: TaskModel, at: tuple[str, ...]) -> Task:
         key: _input(entry) if isinstance(entry, InputModel) else Input(entry)
         for key, entry in model.inputs.items()
     }
-    graph = {key: Node(node.run, node.with_) for key, node in model.graph.items()}
+    graph = {key: _node(node) for key, node in model.graph.items()}
     return Task(name, inputs, graph, model.outputs, at, model.summary or "")
+
+
+def _node(model: NodeModel) -> Node:
+    low, high = model.range_ or (None, None)
+    return Node(model.run, model.with_, model.expect, (low, high) if model.range_ else None)
 
 
 def _input(model: InputModel) -> Input:

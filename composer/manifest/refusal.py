@@ -54,6 +54,11 @@ PATTERNS = {
     ),
     fields.SPACE: ("M134", "is not a space", "write component.space, such as decoder.embed"),
     fields.REFERENCE: ("M134", "is not a value of the graph", "write $node or $node.output"),
+    fields.OUTPUT: (
+        "M125",
+        "is not an output's name",
+        "outputs have letters, digits and '_'",
+    ),
     fields.HUB_ID: ("M134", "is not a hub ID", "write owner/name"),
 }
 
@@ -96,6 +101,10 @@ def validation_findings(
             yield _not_a_choice(path, value, context["expected"])
         elif kind.startswith("string_") and kind != "string_type":
             yield _bad_text(path, value, kind, context)
+        elif kind in ("too_short", "too_long") and context.get("min_length") != 1:
+            count = context.get("min_length", context.get("max_length"))
+            message = f"{format_path(path)} should have {count} items, not {len(value)}"
+            yield Finding("M124", message, path)
         elif kind == "too_short":
             yield Finding(
                 "M124", f"{format_path(path)} is empty", path, "it needs at least one entry"

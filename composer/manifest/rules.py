@@ -135,6 +135,7 @@ def _check_task(task: dict[str, Any], at: Path) -> Iterator[Finding]:
                 "give the node another name",
                 key=True,
             )
+        yield from _expectations(_mapping(graph[name]), (*at, "graph", name))
     for name, value in inputs.items():
         if name in RESERVED:
             message = f"'{name}' is reserved for options of a run, so no input can have this name"
@@ -176,6 +177,32 @@ def _input(value: Any, at: Path) -> Iterator[Finding]:
     elif kind in ("audio", "image", "tensor"):
         message = f"{format_path(at)} is {kind} and takes no 'default'"
         yield Finding("M135", message, path, "remove it", key=True)
+
+
+def _expectations(node: dict[str, Any], at: Path) -> Iterator[Finding]:
+    for out, text in _mapping(node.get("expect")).items():
+        if isinstance(text, str) and text:
+            yield from _expected_port(text, (*at, "expect", out))
+    ends = node.get("range")
+    if not _is_list_of(ends, lambda end: end is None or type(end) in (int, float)):
+        return
+    path = (*at, "range")
+    if ends == [None, None]:
+        yield Finding("M124", f"{format_path(path)} has no limit", path, "write a number or two")
+    elif len(ends) == 2 and None not in ends and not ends[0] < ends[1]:
+        message = f"{format_path(path)}: {ends[0]} is not below {ends[1]}"
+        yield Finding("M124", message, path, "write the least number, then the greatest")
+
+
+def _expected_port(text: str, path: Path) -> Iterator[Finding]:
+    try:
+        port = parse_port(text)
+    except ValueError as error:
+        yield Finding("M136", f"{format_path(path)}: {error}", path)
+        return
+    if port.marks:
+        message = f"{format_path(path)}: an expectation marks no rows"
+        yield Finding("M136", message, path, "write dtype, dims and space alone")
 
 
 def _is_list_of(value: Any, is_valid: Callable[[Any], bool]) -> bool:

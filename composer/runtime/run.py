@@ -74,6 +74,7 @@ class Run:
                 if name not in self.feed:
                     self.values.add(name, value)
                     self._require_finite(step, name, value)
+                    self._require_in_range(step, name, value)
         except ComposerError as error:
             raise ComposerError(
                 self._with_context(step, problem) for problem in error.problems
@@ -94,6 +95,21 @@ class Run:
             whose = f"already in its inputs: {', '.join(already)}" if already else ""
             message = f"${name} has {bad} of {value.size} numbers that are NaN or infinite"
             raise ComposerError(Problem("R536", message, causes=(whose or "none in its inputs",)))
+
+    def _require_in_range(self, step: Step, name: str, value: Any) -> None:
+        """Refuse numbers beyond those that the node expects."""
+        port = self.values.graph.values[name].port
+        if step.node.range is None or port is None or port.kind != "tensor" or port.dtype == "bool":
+            return
+        array = self.values.plain(name)
+        low, high = step.node.range
+        if not array.size:
+            return
+        least, greatest = array.min(), array.max()
+        if (low is not None and least < low) or (high is not None and greatest > high):
+            found = f"${name} has numbers from {least:g} to {greatest:g}"
+            expected = f"{_limit(low)} to {_limit(high)}"
+            raise ComposerError(Problem("R553", f"{found}, and its node expects {expected}"))
 
     def _call(self, step: Step, stream: bool) -> Generator[Token, Any, Any]:
         node, worker = step.node, self.worker(step.backend)
@@ -167,3 +183,7 @@ def _count_infinite(value: Any) -> int:
     if not isinstance(value, np.ndarray) or value.dtype.kind != "f":
         return 0
     return int(value.size - np.isfinite(value).sum())
+
+
+def _limit(number: float | None) -> str:
+    return "any" if number is None else f"{number:g}"
