@@ -183,7 +183,7 @@ def _expectations(node: dict[str, Any], at: Path) -> Iterator[Finding]:
     for out, text in _mapping(node.get("expect")).items():
         if isinstance(text, str) and text:
             yield from _expected_port(text, (*at, "expect", out))
-    ends = node.get("range")
+    ends: Any = node.get("range")
     if not _is_list_of(ends, lambda end: end is None or type(end) in (int, float)):
         return
     path = (*at, "range")
