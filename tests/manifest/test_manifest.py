@@ -120,7 +120,7 @@ def test_json_is_read_too():
     )
     assert error_text(Path(".")) == (
         "bundle.json:2:33: M121 unknown key 'wiht' in graph.a; did you mean 'with'?\n"
-        "    hint: keys here: run, with"
+        "    hint: keys here: run, with, expect, range"
     )
 
 
