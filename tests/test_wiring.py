@@ -74,6 +74,25 @@ def test_dims_are_bound_from_headers(sources):
     ]  # fmt: skip
 
 
+@pytest.mark.parametrize("recipe", ["{bits: 8}", "{bits: 4, rules: {'*.self_attn.*': 8}}"])
+def test_a_dtype_of_the_user_replaces_a_recipe_and_says_so(recipe, sources, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    text = (HERE / "manifests" / "elderwise.yaml").read_text()
+    assert "precision: bfloat16" in text
+    Path("bundle.yaml").write_text(text.replace("precision: bfloat16", f"precision: {recipe}"))
+    given = {"repo": sources["elderwise"]}
+    report = composer.check("bundle.yaml", sources=given, precision={"decoder": "float16"})
+    assert "\n".join(map(str, report.problems)) == (
+        f"bundle.yaml:21:16: L334 warning: decoder runs in float16, which replaces its recipe of "
+        f"{recipe[7]} bits\n"
+        "    hint: nothing of it is quantized in this run; leave the dtype out for the recipe"
+    )
+    assert report.bundle.components["decoder"].spec.precision == "float16"
+    assert composer.check("bundle.yaml", sources=given).ok
+    report = composer.check("bundle.yaml", sources=given, precision={"speech": "float16"})
+    assert "L334" not in str(report.problems)
+
+
 def test_all_problems_come_at_once_in_file_order(sources, tmp_path, monkeypatch):
     text = (HERE / "manifests" / "elderwise.yaml").read_text()
     for old, new in (("mels: 128", "mels: 80"), ("$sfot", "$sfot"), ("{x: $heard}", "{x: $herd}"),

@@ -11,10 +11,11 @@ from composer.checker.facts import describe_components
 from composer.checker.lock_differences import differences
 from composer.checker.wiring import wire
 from composer.core.errors import ComposerError, Problem, in_order
+from composer.core.problems import Problems
 from composer.formats import Headers
 from composer.graph.checked import Checked, CheckRequest, Report
 from composer.graph.graph import Graph
-from composer.manifest import Manifest, read_document, read_manifest
+from composer.manifest import Manifest, Quantization, read_document, read_manifest
 from composer.manifest.source import Document
 from composer.sources.hub import HubFiles
 from composer.sources.lock import read_lock
@@ -83,7 +84,7 @@ def check_variant(
     components, found = describe_components(
         manifest, roots, precision or {}, backends or {}, shared.headers
     )
-    problems += found
+    problems += [*found, *_dropped_recipes(manifest, precision or {})]
     graphs = {}
     for task in manifest.tasks.values():
         graphs[task.name], found = wire(manifest, task, components)
@@ -105,6 +106,22 @@ def recheck(checked: Checked) -> Report:
         precision=request.precision,
         backends=request.backends,
     )
+
+
+def _dropped_recipes(manifest: Manifest, precision: Mapping[str, str]) -> list[Problem]:
+    """Warn of dtypes of the user's that replace recipes of the manifest."""
+    problems = Problems()
+    for name, entry in manifest.components.items():
+        recipe, dtype = entry.precision, precision.get(name)
+        if dtype and isinstance(recipe, Quantization):
+            problems.report(
+                "L334",
+                f"{name} runs in {dtype}, which replaces its recipe of {recipe.bits} bits",
+                hint="nothing of it is quantized in this run; leave the dtype out for the recipe",
+                place=manifest.place("components", name, "precision"),
+                severity="warning",
+            )
+    return problems
 
 
 def _unused_components(manifest: Manifest, graphs: Mapping[str, Graph]) -> list[Problem]:

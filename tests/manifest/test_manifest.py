@@ -69,6 +69,59 @@ def test_a_variant_overrides_and_keeps_its_own_place():
     assert small.place("components", "decoder", "use").line == 8
 
 
+RECIPE = "{bits: 8, group_size: 32, rules: {'*.mlp.*': 4}, keep: [lm_head]}"
+
+
+@pytest.mark.parametrize(
+    ("base", "patch", "precision"),
+    [
+        (RECIPE, "{bits: 4}", Quantization(4)),
+        (RECIPE, "{bits: 4, rules: null}", Quantization(4)),
+        (RECIPE, "float16", "float16"),
+        (RECIPE, "null", None),
+        ("float16", "{bits: 4}", Quantization(4)),
+        (
+            RECIPE,
+            "{bits: 4, rules: {'*.q_proj': 8}}",
+            Quantization(4, rules={"*.q_proj": QuantizationRule(8, 64)}),
+        ),
+    ],
+)
+def test_a_precision_in_a_variant_replaces_the_whole_recipe(base, patch, precision):
+    path = bundle(
+        components=f"{{d: {{use: lm, precision: {base}, config: {{a: 1, b: {{c: 2}}}}}}}}",
+        graph="{a: {run: d.embed, with: {}}}",
+        outputs="{a: $a}",
+        variants="{small: {components: {d: {config: {b: {d: 3}}, precision: PATCH}}}}".replace(
+            "PATCH", patch
+        ),
+    )
+    small = read_manifest(path, "small")
+    assert small.components["d"].precision == precision
+    assert small.components["d"].config == {"a": 1, "b": {"c": 2, "d": 3}}
+    assert read_manifest(path).components["d"].precision != precision
+    if precision is not None:
+        assert small.place("components", "d", "precision").line == 7
+
+
+def test_a_recipe_in_a_variant_is_whole():
+    path = bundle(
+        components=f"{{d: {{use: lm, precision: {RECIPE}}}}}",
+        variants="{small: {components: {d: {precision: {group_size: 32}}}}}",
+    )
+    assert "M122 components.d.precision needs the key 'bits'" in error_text(path, "small")
+
+
+def test_only_a_components_own_precision_is_replaced():
+    def bundle_of(key):
+        precision = {"precision": {key: 1}}
+        return {"components": {"d": {"config": precision}}, "a": {"b": precision}}
+
+    merged, _ = merge(bundle_of("x"), bundle_of("y"), SourceSpan((1, 1)), SourceSpan((2, 1)))
+    assert merged["components"]["d"]["config"]["precision"] == {"x": 1, "y": 1}
+    assert merged["a"]["b"]["precision"] == {"x": 1, "y": 1}
+
+
 def test_every_field():
     path = bundle(
         summary="A small one",
