@@ -11,6 +11,8 @@ from composer.core.errors import ComposerError, Problem
 from composer.generation.decoder import Prompt, State
 from composer.generation.sampler import logits_error
 
+from .mlx_lm_package import model_module
+
 CHUNK = 2048
 
 
@@ -53,14 +55,14 @@ class MlxDecoder:
         They follow the contents of `cache`, if given.
         """
         import mlx.core as mx
-        from mlx_lm.models.cache import make_prompt_cache
 
         rows = len(prompt)
         if rows == 0:
             raise ComposerError(Problem("R514", "there are no embeddings to continue"))
         with mx.stream(self.device):
             self.switch(prompt.adapters)
-            cache = make_prompt_cache(self.model) if cache is None else cache
+            if cache is None:
+                cache = model_module("cache").make_prompt_cache(self.model)
             for start in range(0, rows - 1, self.chunk):
                 part = prompt.part(start, min(start + self.chunk, rows - 1))
                 self.model(None, cache=cache, **part)
@@ -125,11 +127,10 @@ class MlxDecoder:
 
     def trim(self, cache: list[Any], surplus: int) -> bool:
         """Drop rows, unless a sliding window no longer has the rows before them."""
-        from mlx_lm.models.cache import can_trim_prompt_cache, trim_prompt_cache
-
-        if not can_trim_prompt_cache(cache):
+        module = model_module("cache")
+        if not module.can_trim_prompt_cache(cache):
             return False
-        trim_prompt_cache(cache, surplus)
+        module.trim_prompt_cache(cache, surplus)
         return True
 
     def from_numpy(self, value: np.ndarray) -> Any:

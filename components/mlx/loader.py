@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 from collections.abc import Callable, Iterable, Mapping
 from math import prod
 from pathlib import Path
@@ -19,6 +18,7 @@ from ..checkpoints.layout import count_are
 from ..checkpoints.rope import DERIVED
 from . import architecture
 from .dtypes import dtype as to_dtype
+from .mlx_lm_package import model_module
 from .mlx_lm_patches import add_ids, add_window
 
 if TYPE_CHECKING:
@@ -129,7 +129,7 @@ def build(checkpoint: MlxCheckpoint) -> Any:
     """Build mlx-lm's model for a config, without computing its weights."""
     config = dict(checkpoint.mlx_config.config)
     name = architecture.module_name_of(config)
-    module = importlib.import_module(f"mlx_lm.models.{name}")
+    module = model_module(name)
     try:
         model = module.Model(module.ModelArgs.from_dict(config))
     except Exception as error:  # whatever an architecture makes of a config that it cannot use

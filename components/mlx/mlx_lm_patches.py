@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from ..checkpoints.keys.window import Window
+from .mlx_lm_package import model_module
 
 
 def add_window(model: Any, window: Window | None) -> None:
@@ -14,10 +15,7 @@ def add_window(model: Any, window: Window | None) -> None:
     """
     if window is None:
         return
-    from mlx_lm.models import cache
-
-    cache_module: Any = cache  # which has no types
-
+    cache_module = model_module("cache")
     for layer, sliding in zip(model.layers, window.sliding, strict=True):
         layer.__class__ = _with_own_mask(type(layer), window.size if sliding else None)
 
@@ -34,7 +32,7 @@ def add_window(model: Any, window: Window | None) -> None:
 
 def _with_own_mask(layer: type, size: int | None) -> type:
     """Return a layer's class that masks by its own window."""
-    from mlx_lm.models.base import create_attention_mask
+    create_attention_mask = model_module("base").create_attention_mask
 
     def call(self: Any, x: Any, mask: Any = None, cache: Any = None) -> Any:
         layer_mask: Any = create_attention_mask(x, cache, window_size=size)

@@ -11,12 +11,12 @@ from composer.formats.quantization import Scheme
 from ...checkpoints.checkpoint import HEAD
 from ...checkpoints.gemma4.checkpoint import TABLE, Decoder
 from .. import loader
+from ..mlx_lm_package import model_module
 
 
 def load_model(decoder: Decoder, precision: str | None, recipe: Mapping[str, Scheme] | None) -> Any:
     """Return the model; it takes scaled embeddings, and never looks up per-layer inputs."""
-    from mlx_lm.models import gemma4_text
-
+    gemma4_text = model_module("gemma4_text")
     model: Any = gemma4_text.Model(gemma4_text.ModelArgs(**decoder.settings.args))
     model.model.embed_scale = 1.0
     model.model.embed_tokens_per_layer = None
