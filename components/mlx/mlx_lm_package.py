@@ -22,7 +22,7 @@ class LazyPackage(ModuleType):
         try:
             spec.loader.exec_module(self)
         except BaseException:
-            self.__class__ = LazyPackage  # type: ignore[assignment]
+            self.__class__ = LazyPackage
             raise
         return getattr(self, name)
 
