@@ -52,8 +52,13 @@ class MlxBlocks:
     def matmul(self, a: Any, b: Any) -> Any:
         return product(a, b)
 
-    def convolution(self, x: Any, name: str, *, stride: int = 1, padding: int = 0) -> Any:
-        y = convolve(x, self.weight(f"{name}.weight"), stride=stride, padding=padding)
+    def convolution(
+        self, x: Any, name: str, *, stride: int = 1, padding: int = 0, batched: bool = False
+    ) -> Any:
+        weight = self.weight(f"{name}.weight")
+        batch = x if batched else x[None]
+        y = convolve(batch, weight, stride=stride, padding=padding)
+        y = y if batched else y[0]
         return y + self.weight(f"{name}.bias") if self.has(f"{name}.bias") else y
 
     def causal_depthwise(self, x: Any, name: str) -> Any:

@@ -41,20 +41,20 @@ def product(a: Any, b: Any) -> Any:
 
 
 def convolve(x: Any, weight: Any, *, stride: int = 1, padding: int = 0) -> Any:
-    """Convolve x [*space, in] with a weight [out, *kernel, in], padded on both sides."""
+    """Convolve x [N, *space, in] with a weight [out, *kernel, in], padded on both sides."""
     import mlx.core as mx
 
     x, weight = to_float32_on_cpu(x, weight)
     if not uses_numpy():
-        return mx.conv_general(x[None], weight, stride=stride, padding=padding)[0]
+        return mx.conv_general(x, weight, stride=stride, padding=padding)
     space = len(weight.shape) - 2
-    padded = np.pad(np.asarray(x), [*[(padding, padding)] * space, (0, 0)])
-    axes = tuple(range(space))
+    padded = np.pad(np.asarray(x), [(0, 0), *[(padding, padding)] * space, (0, 0)])
+    axes = tuple(range(1, space + 1))
     windows = np.lib.stride_tricks.sliding_window_view(padded, weight.shape[1:-1], axes)
-    windows = windows[(slice(None, None, stride),) * space]  # [*space, in, *kernel]
-    rows = np.moveaxis(windows, space, -1).reshape(-1, weight[0].size)
+    windows = windows[:, *(slice(None, None, stride),) * space]  # [N, *space, in, *kernel]
+    rows = np.moveaxis(windows, space + 1, -1).reshape(-1, weight[0].size)
     made = rows @ np.asarray(weight).reshape(weight.shape[0], -1).T
-    return mx.array(made.reshape(*windows.shape[:space], -1))
+    return mx.array(made.reshape(*windows.shape[: space + 1], -1))
 
 
 def attention(q: Any, k: Any, v: Any, scale: float) -> Any:

@@ -46,8 +46,13 @@ class Blocks(Protocol):
     def matmul(self, a: Array, b: Array) -> Array:
         """Multiply the matrices of the last two axes."""
 
-    def convolution(self, x: Array, name: str, *, stride: int = 1, padding: int = 0) -> Array:
-        """Convolve x [*space, in] with `name.weight`, add `name.bias` where it is stored."""
+    def convolution(
+        self, x: Array, name: str, *, stride: int = 1, padding: int = 0, batched: bool = False
+    ) -> Array:
+        """Convolve x [*space, in] with `name.weight`, add `name.bias` where it is stored.
+
+        With `batched` x is [N, *space, in], and each of the N is convolved by itself.
+        """
 
     def causal_depthwise(self, x: Array, name: str) -> Array:
         """Convolve each channel of x [T, C] by its row of `name.weight` [C, K, 1], up to itself."""

@@ -43,14 +43,17 @@ class NumpyBlocks:
         made: Array = a @ b
         return made
 
-    def convolution(self, x: Array, name: str, *, stride: int = 1, padding: int = 0) -> Array:
+    def convolution(
+        self, x: Array, name: str, *, stride: int = 1, padding: int = 0, batched: bool = False
+    ) -> Array:
         weight = self.weight(f"{name}.weight")
         kernel = weight.shape[1:-1]
-        padded = np.pad(x, [*[(padding, padding)] * len(kernel), (0, 0)])
-        axes = tuple(range(len(kernel)))
+        padded = np.pad(x, [(0, 0)] * batched + [*[(padding, padding)] * len(kernel), (0, 0)])
+        axes = tuple(range(batched, batched + len(kernel)))
         windows = np.lib.stride_tricks.sliding_window_view(padded, kernel, axes)
-        windows = windows[(slice(None, None, stride),) * len(kernel)]  # [*space, in, *kernel]
-        rows = np.moveaxis(windows, len(kernel), -1)
+        for axis in axes:
+            windows = windows[(slice(None),) * axis + (slice(None, None, stride),)]
+        rows = np.moveaxis(windows, batched + len(kernel), -1)  # [N, *space, *kernel, in]
         made = np.tensordot(rows, weight, (range(-len(kernel) - 1, 0), range(1, weight.ndim)))
         return self._biased(made, name)
 

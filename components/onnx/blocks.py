@@ -121,16 +121,18 @@ class OnnxBlocks:
     def matmul(self, a: Symbol, b: Symbol) -> Symbol:
         return self.node("MatMul", a, b)
 
-    def convolution(self, x: Symbol, name: str, *, stride: int = 1, padding: int = 0) -> Symbol:
+    def convolution(
+        self, x: Symbol, name: str, *, stride: int = 1, padding: int = 0, batched: bool = False
+    ) -> Symbol:
         weight = self._torch_ordered(f"{name}.weight")
         space = self.read(f"{name}.weight").ndim - 2
-        first = self.expand(self.transpose(x, space, *range(space)), 0)  # [1, in, *space]
+        batch = x if batched else self.expand(x, 0)
         made = self.node(
-            "Conv", first, weight, *self._bias(name),
-            strides=[stride] * space, pads=[padding] * 2 * space,
+            "Conv", self.transpose(batch, 0, space + 1, *range(1, space + 1)), weight,
+            *self._bias(name), strides=[stride] * space, pads=[padding] * 2 * space,
         )  # fmt: skip
-        one = self.node("Squeeze", made, self.ints(0))
-        return self.transpose(one, *range(1, space + 1), 0)
+        rows = self.transpose(made, 0, *range(2, space + 2), 1)
+        return rows if batched else self.node("Squeeze", rows, self.ints(0))
 
     def causal_depthwise(self, x: Symbol, name: str) -> Symbol:
         channels, kernel, _ = self.read(f"{name}.weight").shape

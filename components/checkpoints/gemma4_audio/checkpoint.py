@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from composer.core.component import Bound, Spec
 from composer.core.errors import ComposerError, Problem
@@ -12,8 +12,7 @@ from composer.core.location import Location
 from composer.formats.quantization import Scheme
 from composer.formats.safetensors import Tensor, TensorIndex
 
-from .. import packing
-from ..gemma4.text_part import own_config
+from ..dequantized import dequantized
 from ..layout import LayoutChecker, cause
 from . import layout
 from .settings import (
@@ -69,7 +68,7 @@ def read_tower(spec: Spec, headers: Headers) -> Tower:
             hint="take the config.json that belongs to the checkpoint",
         )
         raise ComposerError(checker.problems)
-    plain, schemes = _unpacked(checker, config, own)
+    plain, schemes = dequantized(checker, config, "model.", own)
     numbers = [layout.layer_number(name) for name in own]
     layers = max((number for number in numbers if number is not None), default=0) + 1
     clipped = any(name.endswith(".input_min") for name in own)
@@ -109,30 +108,6 @@ def _own(checker: LayoutChecker, index: TensorIndex) -> dict[str, Tensor]:
         )
         raise ComposerError(checker.problems)
     return found
-
-
-def _unpacked(
-    checker: LayoutChecker, config: Mapping[str, Any], own: Mapping[str, Tensor]
-) -> tuple[dict[str, Tensor], dict[str, Scheme]]:
-    """Return the tensors as they are once dequantized, and how those were packed that are."""
-    if not any(name.endswith(".scales") or tensor.dtype == "u32" for name, tensor in own.items()):
-        return dict(own), {}
-    config = own_config(dict(config), "model.", own)
-    files = tuple(dict.fromkeys(tensor.file for tensor in own.values()))
-    schemes, problems = packing.schemes(checker.location, config, TensorIndex(own, {}, files))
-    checker.problems += [replace(each, place=None) for each in problems]
-    plain = {}
-    for name, tensor in own.items():
-        path, _, part = name.rpartition(".")
-        scheme = schemes.get(path)
-        if scheme is None:
-            plain[name] = tensor
-        elif part == "weight" and tensor.shape:
-            *outer, columns = tensor.shape
-            scales = own.get(f"{path}.scales", tensor)
-            shape = (*outer, scheme.unpacked(columns))
-            plain[name] = replace(tensor, shape=shape, dtype=scales.dtype)
-    return plain, schemes
 
 
 def _relate(checker: LayoutChecker) -> None:

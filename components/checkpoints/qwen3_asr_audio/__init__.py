@@ -1,0 +1,1 @@
+"""Qwen3-ASR's audio encoder as its checkpoints describe it."""

@@ -1,0 +1,99 @@
+"""Find the audio encoder in a Qwen3-ASR checkpoint and check it against its config."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from composer.core.component import Bound, Spec
+from composer.core.errors import ComposerError, Problem
+from composer.core.location import Location
+from composer.formats.quantization import Scheme
+from composer.formats.safetensors import Tensor
+
+from ..dequantized import dequantized
+from ..layout import LayoutChecker, cause
+from . import layout
+from .settings import Windows, audio_config, read_windows, settings
+
+if TYPE_CHECKING:
+    from composer.formats import Headers
+
+FIRST = f"{layout.TOWER}conv2d1.weight"
+
+
+@dataclass(frozen=True)
+class AudioEncoder:
+    """The tensors by the names of `layout`, and the sizes by theirs.
+
+    `torch_ordered` are the weights of convolutions in torch's order. `schemes` tells which matrices
+    are quantized; their shapes and dtypes here are those that they have once they are not.
+    """
+
+    tensors: Mapping[str, Tensor]
+    dims: Mapping[str, Bound]
+    windows: Windows
+    dtype: str
+    torch_ordered: frozenset[str]
+    schemes: Mapping[str, Scheme]
+    config: Location
+    notes: tuple[Problem, ...]
+
+    @property
+    def files(self) -> tuple[Location, ...]:
+        """The files that hold a tensor of it."""
+        return tuple(dict.fromkeys(tensor.file for tensor in self.tensors.values()))
+
+
+def read_encoder(spec: Spec, headers: Headers) -> AudioEncoder:
+    """Read the headers at the spec's weights; raise ComposerError with all that contradicts."""
+    assert spec.weights is not None
+    checker = LayoutChecker("qwen3_asr_audio", spec.weights, layout.LABELS)
+    prefix, own = _own(checker, headers)
+    file, at, audio = audio_config(checker, headers)
+    plain, schemes = dequantized(checker, headers.config(file), prefix + layout.TOWER, own)
+    numbers = [layout.layer_number(name) for name in own]
+    layers = max((number for number in numbers if number is not None), default=0) + 1
+    wanted = dict(layout.tensors(layers))
+    checker.match(plain, {name: name for name in wanted})
+    checker.bind(wanted)
+    dtype = checker.precision(spec.precision)
+    known = {**checker.dims, "layers": Bound(layers, f"{checker.location}: its layers")}
+    checker.configure(settings(checker, file, at, audio), known)
+    _relate(checker, known)
+    windows = read_windows(checker, file, at, audio)
+    checker.refuse()
+    return AudioEncoder(
+        checker.tensors, known, windows, dtype, frozenset(checker.torch_ordered), schemes, file,
+        tuple(checker.problems),
+    )  # fmt: skip
+
+
+def _own(checker: LayoutChecker, headers: Headers) -> tuple[str, dict[str, Tensor]]:
+    """Return the encoder's tensors by their short names, and what stands before the tower's."""
+    stored = headers.safetensors(checker.location)
+    prefixes = [name.removesuffix(FIRST) for name in stored if name.endswith(FIRST)]
+    if len(prefixes) != 1:
+        found = "several" if prefixes else "no"
+        checker.report("W222", f"{checker.location} has {found} {FIRST}", *prefixes)
+        raise ComposerError(checker.problems)
+    own = {}
+    for name, tensor in stored.items():
+        short = layout.short_name(name, prefixes[0])
+        if short is not None:
+            own[short] = tensor
+    return prefixes[0], own
+
+
+def _relate(checker: LayoutChecker, known: Mapping[str, Bound]) -> None:
+    """Check the sizes that follow from each other."""
+    width, heads = known.get("width"), known.get("heads")
+    if width and heads and width.value % heads.value:
+        what = f"{heads.value} attention heads do not divide a width of {width.value}"
+        checker.report("W274", what, cause(heads), cause(width))
+    if {"channels", "joined", "mels"} <= known.keys():
+        channels, joined, mels = (known[size] for size in ("channels", "joined", "mels"))
+        if joined.value != channels.value * -(-mels.value // 8):
+            what = f"conv_out takes {joined.value} numbers, not an eighth of the mels by channel"
+            checker.report("W272", what, cause(joined), cause(channels), cause(mels))

@@ -1,0 +1,85 @@
+"""The tensors of Qwen3-ASR's audio encoder: their names in each layout, and their sizes.
+
+A tensor goes by its name below `thinker.audio_tower.` of the release.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+
+BEFORE = {
+    "conv2d1.weight": "channels 1 3 3",
+    "conv2d1.bias": "channels",
+    "conv2d2.weight": "channels channels 3 3",
+    "conv2d2.bias": "channels",
+    "conv2d3.weight": "channels channels 3 3",
+    "conv2d3.bias": "channels",
+    "conv_out.weight": "width joined",
+}
+LAYER = {
+    "self_attn_layer_norm.weight": "width",
+    "self_attn_layer_norm.bias": "width",
+    "self_attn.q_proj.weight": "width width",
+    "self_attn.q_proj.bias": "width",
+    "self_attn.k_proj.weight": "width width",
+    "self_attn.k_proj.bias": "width",
+    "self_attn.v_proj.weight": "width width",
+    "self_attn.v_proj.bias": "width",
+    "self_attn.out_proj.weight": "width width",
+    "self_attn.out_proj.bias": "width",
+    "final_layer_norm.weight": "width",
+    "final_layer_norm.bias": "width",
+    "fc1.weight": "ffn width",
+    "fc1.bias": "ffn",
+    "fc2.weight": "width ffn",
+    "fc2.bias": "width",
+}
+AFTER = {
+    "ln_post.weight": "width",
+    "ln_post.bias": "width",
+    "proj1.weight": "width width",
+    "proj1.bias": "width",
+    "proj2.weight": "out width",
+    "proj2.bias": "out",
+}
+LABELS = {
+    "mels": "the number of mels",
+    "channels": "the channels of the convolutions",
+    "joined": "what conv_out takes",
+    "width": "the encoder's width",
+    "ffn": "the width of the feed-forward layers",
+    "out": "the width of the rows",
+    "layers": "the number of layers",
+    "heads": "the number of attention heads",
+}
+TOWER = "audio_tower."
+PROJECTOR = "multi_modal_projector."  # where transformers keeps the last two Linears
+_RENAMED = {f"{PROJECTOR}linear_1.": f"{TOWER}proj1.", f"{PROJECTOR}linear_2.": f"{TOWER}proj2."}
+_NUMBER = re.compile(r"layers\.(\d{1,3})\.")
+
+
+def tensors(layers: int) -> Iterator[tuple[str, str]]:
+    """Name every tensor, with the names of its sizes."""
+    yield from BEFORE.items()
+    for number in range(layers):
+        yield from ((f"layers.{number}.{name}", sizes) for name, sizes in LAYER.items())
+    yield from AFTER.items()
+
+
+def short_name(stored: str, prefix: str) -> str | None:
+    """Return a tensor's name in this layout, or None where it is of another part.
+
+    `prefix` stands before `audio_tower.`: that of the release is `thinker.`, that of transformers
+    `model.`, and MLX's conversions have none.
+    """
+    name = stored.removeprefix(prefix) if stored.startswith(prefix) else ""
+    for theirs, ours in _RENAMED.items():
+        name = name.replace(theirs, ours, 1) if name.startswith(theirs) else name
+    return name.removeprefix(TOWER) if name.startswith(TOWER) else None
+
+
+def layer_number(name: str) -> int | None:
+    """Return which layer a tensor belongs to, or None."""
+    found = _NUMBER.match(name)
+    return int(found[1]) if found else None

@@ -1,0 +1,98 @@
+"""What a config says of Qwen3-ASR's audio encoder."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from composer.core.errors import ComposerError
+from composer.core.location import Location
+from composer.formats.refusal import show
+
+from ..folder import folder_of
+from ..layout import LayoutChecker, Setting, bare
+
+if TYPE_CHECKING:
+    from composer.formats import Headers
+
+SIZES = {
+    "num_mel_bins": "mels",
+    "d_model": "width",
+    "encoder_layers": "layers",
+    "num_hidden_layers": "layers",
+    "encoder_ffn_dim": "ffn",
+    "encoder_attention_heads": "heads",
+    "downsample_hidden_size": "channels",
+    "output_dim": "out",
+}
+FIXED = {"activation_function": "gelu", "scale_embedding": False}
+WINDOWS = ("n_window", "n_window_infer")
+KINDS = ("qwen3_asr_audio_encoder", "qwen3_asr_encoder")
+WITHOUT_EFFECT = frozenset({
+    "_name_or_path", "activation_dropout", "architectures", "attention_dropout",
+    "chunk_size_feed_forward", "conv_chunksize", "dropout", "dtype", "id2label",
+    "initializer_range", "is_encoder_decoder", "label2id", "max_position_embeddings",
+    "max_source_positions", "output_attentions", "output_hidden_states", "problem_type",
+    "return_dict", "torch_dtype", "transformers_version",
+})  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Windows:
+    """How a clip is divided: frames of log-mel in a chunk, and chunks that attend to each other."""
+
+    chunk: int
+    chunks: int
+
+
+def audio_config(
+    checker: LayoutChecker, headers: Headers
+) -> tuple[Location, str, Mapping[str, Any]]:
+    """Return the config's file, the keys that lead to `audio_config`, and what it says."""
+    file = folder_of(checker.location) / "config.json"
+    config = headers.config(file) if headers.exists(file) else {}
+    for keys in (("thinker_config", "audio_config"), ("audio_config",)):
+        found: Any = config
+        for key in keys:
+            found = found.get(key) if isinstance(found, dict) else None
+        if isinstance(found, dict):
+            return file, ".".join(keys), found
+    checker.report(
+        "W274",
+        f"{file} has no audio_config, which says how many rows attend to each other",
+        hint="take the config.json that belongs to the checkpoint",
+    )
+    raise ComposerError(checker.problems)
+
+
+def settings(
+    checker: LayoutChecker, file: Location, at: str, audio: Mapping[str, Any]
+) -> Iterator[Setting]:
+    """Return the settings that are checked against the tensors; report keys that nothing reads."""
+    for key, value in audio.items():
+        if key in SIZES or key in FIXED:
+            yield Setting(file, f"{at}.{key}", value, SIZES.get(key), FIXED.get(key))
+        elif key == "model_type" and value not in KINDS:
+            checker.report("W273", f"{at}.model_type is {show(str(value))}", f"stated in {file}")
+        elif key not in WITHOUT_EFFECT and key not in (*WINDOWS, "model_type"):
+            what = f"{at}.{show(key)[1:-1]} is no setting of this encoder"
+            checker.report("W273", what, f"{bare(value)} comes from {file}")
+    for key in ("num_mel_bins", "encoder_attention_heads"):
+        if key not in audio:
+            checker.report("W274", f"{file} has no {at}.{key}, which no tensor shows")
+
+
+def read_windows(
+    checker: LayoutChecker, file: Location, at: str, audio: Mapping[str, Any]
+) -> Windows:
+    """Read how many frames are convolved by themselves, and how many attend to each other."""
+    half, whole = (audio.get(key, default) for key, default in zip(WINDOWS, (50, 800), strict=True))
+    stated = f"{bare(half)} and {bare(whole)} come from {file}: {at}"
+    for key, value in zip(WINDOWS, (half, whole), strict=True):
+        if type(value) is not int or not 0 < value <= 30_000:
+            checker.report("W273", f"{at}.{key} is no number of frames", stated)
+            return Windows(100, 8)
+    if whole % (2 * half):
+        checker.report("W273", "n_window_infer is no multiple of twice n_window", stated)
+    return Windows(2 * half, max(whole // (2 * half), 1))

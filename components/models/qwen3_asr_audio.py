@@ -1,0 +1,188 @@
+"""Qwen3-ASR's audio encoder: convolutions over chunks of a second, then windowed attention.
+
+The formulas are those of transformers' Qwen3ASREncoder and its projector, for one clip.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import TYPE_CHECKING, Any, Self
+
+import numpy as np
+
+from composer.core.component import Facts, Spec, method
+from composer.core.errors import ComposerError, Problem
+from composer.core.family import Portable
+from composer.formats import Headers
+
+from ..checkpoints.file_stamps import require_unchanged
+from ..checkpoints.qwen3_asr_audio.checkpoint import AudioEncoder, read_encoder
+from ..checkpoints.qwen3_asr_audio.settings import Windows
+from .blocks import Array, Blocks
+from .encoder import encoder_facts, finite
+from .network import Network
+
+if TYPE_CHECKING:
+    from composer.core.placement import Placement
+
+EPS = 1e-5
+STRIDE = 8  # frames of log-mel to a row: three convolutions of stride 2
+F16_MOST = 65504.0 - 1000.0  # transformers keeps float16 hidden states within this
+STEM = ("conv2d1.", "conv2d2.", "conv2d3.", "conv_out.")
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Sizes that the network needs: `joined` numbers are what the convolutions make of a row."""
+
+    num_layers: int
+    num_heads: int
+    mels: int
+    chunk: int
+    joined: int
+    width: int
+
+    @property
+    def chunk_rows(self) -> int:
+        """The rows of a whole chunk."""
+        return -(-self.chunk // STRIDE)
+
+
+def stem(settings: Settings, nn: Blocks, mel: Array) -> Array:
+    """Map whole chunks of log-mel [M, C F] to hidden states [C R, d], positions included.
+
+    Every chunk is convolved by itself, and its positions begin at 0.
+    """
+    x = nn.transpose(nn.reshape(mel, settings.mels, -1, settings.chunk), 1, 0, 2)
+    x = nn.expand(x, 3)
+    for name in ("conv2d1", "conv2d2", "conv2d3"):
+        y = nn.convolution(x, name, stride=2, padding=1, batched=True)
+        x = nn.gelu(nn.like(y, mel))
+    x = nn.transpose(x, 0, 2, 3, 1)  # [C, R, channels, M / 8]
+    x = nn.linear(nn.reshape(x, -1, settings.joined), "conv_out")
+    positions = nn.like(nn.constant(sinusoids(settings.chunk_rows, settings.width)), x)
+    x = nn.reshape(x, -1, settings.chunk_rows, settings.width) + positions
+    return nn.reshape(x, -1, settings.width)
+
+
+def sinusoids(length: int, width: int) -> np.ndarray:
+    """Return Whisper's positions [length, width], float32: sines, then cosines."""
+    step = np.float32(-np.log(10_000.0) / (width // 2 - 1))
+    rates = np.exp(step * np.arange(width // 2, dtype=np.float32))
+    angles = np.arange(length, dtype=np.float32)[:, None] * rates
+    return np.concatenate([np.sin(angles), np.cos(angles)], axis=1)
+
+
+def encode(settings: Settings, nn: Blocks, x: Array) -> Array:
+    """Map the hidden states [N, d] of one window, which attend to each other, to rows [N, D]."""
+    for number in range(settings.num_layers):
+        x = nn.evaluate(layer(nn, f"layers.{number}.", settings.num_heads, x))
+    x = nn.layer_norm(x, "ln_post", EPS)
+    return nn.linear(nn.gelu(nn.linear(x, "proj1")), "proj2")
+
+
+def layer(nn: Blocks, at: str, num_heads: int, x: Array) -> Array:
+    """Map hidden states [N, d] through one pre-norm block."""
+    y = nn.layer_norm(x, f"{at}self_attn_layer_norm", EPS)
+    q, k, values = (nn.linear(y, f"{at}self_attn.{name}_proj") for name in "qkv")
+    attended = nn.like(nn.attention(q, k, values, num_heads), x)
+    x = x + nn.linear(attended, f"{at}self_attn.out_proj")
+    y = nn.linear(nn.layer_norm(x, f"{at}final_layer_norm", EPS), f"{at}fc1")
+    return nn.clip_float16(x + nn.linear(nn.gelu(y), f"{at}fc2"), F16_MOST)
+
+
+class Qwen3AsrAudio(Portable, name="qwen3_asr_audio"):
+    """Turn log-mel into rows by the audio encoder of a whole Qwen3-ASR checkpoint.
+
+    It takes a clip's frames as they are and gives 13 rows for every second of a hundred, and a row
+    for every eight of what is left. It reads `audio_tower.*` of a checkpoint, in the layout of the
+    release, of transformers or of MLX's conversions; the rest is another component's. Matrices
+    that MLX quantized are dequantized when they are loaded.
+    """
+
+    requires = frozenset({"weights"})
+    accepts = frozenset({"precision"})
+
+    @classmethod
+    def facts(cls, spec: Spec, headers: Headers | None) -> Facts:
+        """Bind M mels by the config and D by the last Linear."""
+        if headers is None:
+            return Facts(unknown=True)
+        found = read_encoder(spec, headers)
+        dims = {"M": found.dims["mels"], "D": found.dims["out"]}
+        files = (*found.files, found.config)
+        return encoder_facts(network(found, encode), cls.runs_on, dims, found.notes, files)
+
+    @classmethod
+    def load(cls, spec: Spec, facts: Facts, placement: Placement) -> Self:
+        """Load the tensors, one at a time, in the precision that is asked for."""
+        found = read_encoder(spec, Headers())
+        require_unchanged(facts)
+        parts = (_part(network(found, forward), forward is stem) for forward in (stem, encode))
+        return cls(*(cls.runs_on.compile(part, placement) for part in parts), found.windows)
+
+    def __init__(
+        self, stem: Callable[..., Any], encode: Callable[..., Any], windows: Windows
+    ) -> None:
+        self.stem = stem
+        self.encode = encode
+        self.windows = windows
+
+    @method(mel="M F", returns="N D")
+    def __call__(self, mel: Any) -> Any:
+        """Map log-mel [M, F] of one clip to rows, window by window; each attends to itself."""
+        frames = mel.shape[1]
+        if frames == 0:
+            raise ComposerError(Problem("R550", "the log-mel has no frames"))
+        size = self.windows.chunk * self.windows.chunks
+        rows = [self._window(mel[:, at : at + size]) for at in range(0, frames, size)]
+        return finite(self.runs_on, rows)
+
+    def _window(self, mel: Any) -> Any:
+        """Map the frames of a window, or of the last one, which may be shorter."""
+        chunk, frames = self.windows.chunk, mel.shape[1]
+        whole, rest = divmod(frames, chunk)
+        if rest:
+            mel = self._filled(mel, chunk - rest)
+        rows = whole * -(-chunk // STRIDE) + -(-rest // STRIDE)
+        return self.encode(self.stem(mel)[:rows])
+
+    def _filled(self, mel: Any, frames: int) -> Any:
+        """Return log-mel with frames of 0 behind it, as transformers fills the last chunk."""
+        backend = self.runs_on
+        padded = np.pad(backend.to_numpy(mel), [(0, 0), (0, frames)])
+        return backend.from_numpy(padded, backend.dtype(mel))
+
+
+def network(found: AudioEncoder, forward: Callable[..., Array]) -> Network:
+    """Return the network of one window, with the stem's weights or those after it."""
+    sizes = {size: bound.value for size, bound in found.dims.items()}
+    settings = Settings(
+        num_layers=sizes["layers"],
+        num_heads=sizes["heads"],
+        mels=sizes["mels"],
+        chunk=found.windows.chunk,
+        joined=sizes["joined"],
+        width=sizes["width"],
+    )
+    before = forward is stem
+    return Network(
+        name=str(found.files[0]),
+        forward=partial(forward, settings),
+        inputs={"mel": (sizes["mels"], "F")} if before else {"x": ("N", sizes["width"])},
+        output=("N", sizes["width" if before else "out"]),
+        tensors=found.tensors,
+        dtype=found.dtype,
+        torch_ordered=found.torch_ordered,
+        schemes=found.schemes,
+    )
+
+
+def _part(network: Network, before: bool) -> Network:
+    """Return the network with the tensors of its part alone."""
+    own = {
+        name: tensor for name, tensor in network.tensors.items() if name.startswith(STEM) is before
+    }
+    return replace(network, tensors=own, torch_ordered=network.torch_ordered & own.keys())
