@@ -12,16 +12,17 @@ from composer.core.location import Location
 from composer.core.suggest import some
 from composer.formats.quantization import Scheme
 from composer.formats.refusal import show
+from composer.formats.safetensors import TensorIndex
 
 from . import packing
 from .embedding_table import FLOATS, TABLE, Table, describe, find_table
+from .head_copy import HEAD, copy_warning, find_head_copy
 from .keys.numbers import impossible
 
 if TYPE_CHECKING:
     from composer.formats import Headers
-    from composer.formats.safetensors import Tensor, TensorIndex
+    from composer.formats.safetensors import Tensor
 
-HEAD = "lm_head.weight"
 LAYERS, POSITIONS = 10_000, 2**40  # far beyond any model
 
 
@@ -29,7 +30,8 @@ LAYERS, POSITIONS = 10_000, 2**40  # far beyond any model
 class Checkpoint:
     """A language model's folder; `schemes` says how each quantized module is packed.
 
-    `stop` are the ids that end a text.
+    `stop` are the ids that end a text. `head_copy` is a head that is not among the tensors since
+    the embeddings are the head.
     """
 
     location: Location
@@ -39,6 +41,7 @@ class Checkpoint:
     table: Table
     stop: frozenset[int]
     notes: tuple[Problem, ...]
+    head_copy: Tensor | None
 
     @property
     def file(self) -> Location:
@@ -55,16 +58,24 @@ def build_checkpoint(
 ) -> Checkpoint:
     """Hold the config and the tensors of a language model together; `found` was found before."""
     schemes, problems = packing.schemes(location, config, tensors)
-    problems = [*problems, *found, *_dtypes(tensors, schemes), *_head(config, tensors)]
+    problems = [*problems, *found, *_dtypes(tensors, schemes)]
     table = find_table(location, tensors, schemes)
     if isinstance(table, Problem):
-        raise ComposerError(_placed(location, [*problems, table]))
+        problems = [*problems, *_head(config, tensors), table]
+        raise ComposerError(_placed(location, problems))
+    tied = text_setting(config, "tie_word_embeddings") is True
+    head_copy = find_head_copy(tensors, table) if tied else None
+    if head_copy:
+        problems.append(copy_warning(head_copy, table))
+        rest = {name: tensor for name, tensor in tensors.items() if tensor != head_copy}
+        tensors = TensorIndex(rest, tensors.metadata, tensors.files)
+    problems += _head(config, tensors)
     problems += _sizes(config, tensors, table)
     stop, notes = _stop(location, headers, config, table)
     problems = _placed(location, [*problems, *notes])
     if any(problem.severity == "error" for problem in problems):
         raise ComposerError(problems)
-    return Checkpoint(location, config, tensors, schemes, table, stop, tuple(problems))
+    return Checkpoint(location, config, tensors, schemes, table, stop, tuple(problems), head_copy)
 
 
 def text_setting(config: Mapping[str, Any], key: str) -> Any:

@@ -16,9 +16,14 @@ if TYPE_CHECKING:
 
 PREFIX = (
     "The decoder is a part of a larger checkpoint: its tensors are those whose names begin with "
-    "this, and its config is the nested one (text_config and the like)."
+    "this, and its config is the nested one (text_config and the like). Tensors of an encoder "
+    "whose config stands beside that one are another component's."
 )
 NESTED = ("thinker_config", "text_config", "llm_config", "language_config")
+TOWERS = {
+    "audio_config": ("audio_tower.", "multi_modal_projector."),
+    "vision_config": ("visual.", "vision_tower.", "vision_model.", "multi_modal_projector."),
+}
 SHARED = ("quantization", "quantization_config", "eos_token_id", "tie_word_embeddings")
 
 
@@ -79,8 +84,10 @@ def _part(whole: Folder, prefix: str) -> Folder:
                 (f"its tensors begin with {some(list(first))}",),
             )
         )
-    index = TensorIndex(tensors, whole.tensors.metadata, whole.tensors.files)
     config, keys = _nested(whole.config)
+    others = _towers(whole.config, keys)
+    tensors = {name: tensor for name, tensor in tensors.items() if not name.startswith(others)}
+    index = TensorIndex(tensors, whole.tensors.metadata, whole.tensors.files)
     shared = {key: whole.config[key] for key in SHARED if key in whole.config}
     table = shared.get("quantization")
     if isinstance(table, dict):
@@ -96,6 +103,15 @@ def _nested(config: Mapping[str, Any]) -> tuple[dict[str, Any], tuple[str, ...]]
             found, keys = _nested(inner)
             return found, (key, *keys)
     return dict(config), ()
+
+
+def _towers(config: Mapping[str, Any], keys: tuple[str, ...]) -> tuple[str, ...]:
+    """Return how names of encoders begin whose configs stand beside the language model's own."""
+    beside = config
+    for key in keys[:-1]:
+        beside = beside[key]
+    found = [names for key, names in TOWERS.items() if isinstance(beside.get(key), dict)]
+    return tuple(name for names in found for name in names)
 
 
 def _of_part(table: Mapping[str, Any], prefix: str) -> dict[str, Any]:

@@ -29,6 +29,7 @@ from ..checkpoints.folder import PREFIX
 from ..checkpoints.keys.meaning import IGNORE
 from ..checkpoints.lora.adapters import AdapterFacts, read_adapters
 from ..checkpoints.lora.pair import projections
+from ..checkpoints.tied_head import require_equal_head
 from ..checkpoints.tokenizer import check_tokenizer, tokenizer_of
 from . import loader
 from .architecture import EMBEDS, module_name_of
@@ -112,6 +113,7 @@ class LanguageModel(Component, name="mlx.lm"):
         tokenizer = read_tokenizer(tokenizer_of(spec, headers))
         adapters = read_adapters(spec, headers, projections(checkpoint))
         require_unchanged(facts)
+        require_equal_head(checkpoint)
         with mx.stream(device):
             model = loader.load_model(
                 checkpoint,

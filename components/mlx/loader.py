@@ -38,15 +38,11 @@ def load_model(
     `recipe` is how modules are quantized during loading.
     """
     model = build(checkpoint)
-    weights = read(checkpoint.tensors.files)
-    weights_of_model = {
-        name.removeprefix(checkpoint.prefix): value
-        for name, value in weights.items()
-        if name.startswith(checkpoint.prefix)
-    }
-    del weights
-    weights_of_model = sanitize(model, weights_of_model)
-    return fill(model, weights_of_model, recipe or checkpoint.schemes, precision, recipe)
+    stored = read(checkpoint.tensors.files)
+    weights = {name: stored[checkpoint.prefix + name] for name in checkpoint.tensors}
+    del stored
+    weights = sanitize(model, weights)
+    return fill(model, weights, recipe or checkpoint.schemes, precision, recipe)
 
 
 def fill(

@@ -139,13 +139,13 @@ def read_decoder(
     """
     assert spec.weights is not None
     folder = open_folder(spec.weights, headers, spec.config.prefix)
-    values, stored = folder.config, folder.tensors
-    checkpoint = build_checkpoint(folder.location, headers, values, stored, found)
+    values = folder.config
+    checkpoint = build_checkpoint(folder.location, headers, values, folder.tensors, found)
     kind = values.get("model_type")
     architecture = architectures().get(kind) if isinstance(kind, str) else None
     if architecture is None:
         raise ComposerError(_unknown(str(kind), checkpoint))
-    tied = f"{HEAD}.weight" not in stored
+    tied = f"{HEAD}.weight" not in checkpoint.tensors
     table = checkpoint.table
     config = Config(values, table.width, table.rows, tied, spec.config.ignore)
     settings = architecture.read_settings(config)

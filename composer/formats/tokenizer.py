@@ -12,6 +12,7 @@ from composer.formats.refusal import Report, refuse, show
 from composer.formats.sniff import sniff
 from composer.formats.strictjson import kind, parse_object
 from composer.formats.tokenizer_patterns import check_pipeline
+from composer.formats.vocab_merges import VOCAB, built_tokenizer, has_vocab_merges
 
 SIZE = 64_000_000
 VALUES = 8_000_000
@@ -98,14 +99,25 @@ def _check_model(location: Location, model: dict[str, Any], report: Report) -> N
 
 
 def tokenizer_file(location: Location, files: Files | None = None) -> Location:
-    """Return the tokenizer file: a tokenizer.json, or the one in a folder."""
-    named = location.inside.endswith(".json") or (files or LocalFiles()).kind(location) == "file"
-    return location if named else location / "tokenizer.json"
+    """Return the tokenizer file: a tokenizer.json, or the one in a folder.
+
+    It is a folder's vocab.json where merges.txt lies beside it and no tokenizer.json does.
+    """
+    files = files or LocalFiles()
+    if location.inside.endswith(".json") or files.kind(location) == "file":
+        return location
+    return location / (VOCAB if has_vocab_merges(location, files) else "tokenizer.json")
 
 
 def tokenizer_bytes(location: Location, files: Files | None = None) -> bytes:
-    """Return the bytes of a tokenizer.json; refuse a file that is too large or of another kind."""
-    with (files or LocalFiles()).open(location) as ranges:
+    """Return the bytes of a tokenizer.json; refuse a file that is too large or of another kind.
+
+    Those of a vocab.json are built from it and the files beside it.
+    """
+    files = files or LocalFiles()
+    if location.inside.rpartition("/")[2] == VOCAB:
+        return built_tokenizer(location, files)
+    with files.open(location) as ranges:
         if ranges.size > SIZE:
             refuse(location, "S408", f"has {ranges.size} bytes; the limit is {SIZE}")
         data = ranges.read(0, ranges.size)

@@ -23,6 +23,7 @@ from ...checkpoints.gemma4.checkpoint import TABLE, Decoder, read_decoder
 from ...checkpoints.gemma4.ports import optional_per_layer
 from ...checkpoints.gemma4.quantization import quantized
 from ...checkpoints.lora.adapters import AdapterFacts
+from ...checkpoints.tied_head import require_equal_head
 from ...checkpoints.tokenizer import tokenizer_of
 from .. import loader
 from ..architecture import EMBEDS
@@ -80,6 +81,7 @@ class Gemma4(Component, name="mlx.gemma4"):
         _check_expert_dtype(decoder, recipe, facts.dtype, device)
         adapters = adapters_of(spec, headers, decoder)
         require_unchanged(facts)
+        require_equal_head(decoder.checkpoint)
         with mx.stream(device):
             precision = spec.precision if isinstance(spec.precision, str) else None
             model = load_model(decoder, precision, recipe)

@@ -19,6 +19,7 @@ from ...checkpoints.file_stamps import StampedFacts, require_unchanged, stamps
 from ...checkpoints.folder import PREFIX
 from ...checkpoints.keys.meaning import IGNORE
 from ...checkpoints.rows import EmbeddingRows
+from ...checkpoints.tied_head import require_equal_head
 from ...checkpoints.tokenizer import check_tokenizer, tokenizer_of
 from ...models.decoder import ParsedDecoder, read_decoder
 from .decoder import EMBEDS, OnnxDecoder
@@ -82,6 +83,7 @@ class LanguageModel(Component, name="onnx.lm"):
         found = read(spec, headers)
         tokenizer = read_tokenizer(tokenizer_of(spec, headers))
         require_unchanged(facts)
+        require_equal_head(found.checkpoint)
         return cls(found, tokenizer, placement)
 
     def __init__(self, found: ParsedDecoder, tokenizer: Tokenizer, placement: Placement) -> None:

@@ -35,7 +35,7 @@ TRIES = 3
 AT_ONCE, SHARDS = 8, 256
 SECONDS = 30.0
 SMALL = 64_000_000
-WHOLE = (".json", ".yaml", ".lock")
+WHOLE = (".json", ".yaml", ".lock", ".txt")
 
 
 class HubRanges:

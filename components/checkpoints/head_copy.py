@@ -1,0 +1,36 @@
+"""A head that is stored though the embeddings are the head, as Qwen3-ASR's releases have it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+from composer.core.errors import Problem
+
+from .embedding_table import FLOATS, TABLE, Table, describe
+
+if TYPE_CHECKING:
+    from composer.formats.safetensors import Tensor
+
+HEAD = "lm_head.weight"
+
+
+def find_head_copy(tensors: Mapping[str, Tensor], table: Table) -> Tensor | None:
+    """Return a head that can be the embeddings once more: of their shape and dtype, not packed."""
+    stored = tensors[table.name]
+    before = table.name.removesuffix(TABLE).removesuffix("model.")
+    head = tensors.get(before + HEAD) or tensors.get(HEAD)
+    if head is None or head.dtype not in FLOATS:
+        return None
+    return head if (head.shape, head.dtype) == (stored.shape, stored.dtype) else None
+
+
+def copy_warning(head: Tensor, table: Table) -> Problem:
+    """Say that the head is left out, and what loading makes sure of."""
+    return Problem(
+        "L333",
+        "the embeddings are stored a second time as the head, which tie_word_embeddings leaves "
+        "out; loading compares the two",
+        causes=(describe(head), table.witness),
+        severity="warning",
+    )
