@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tests.replica import encoder, qwen3, safetensors, tokenizer
+from tests.replica import safetensors, split_tokenizer, tokenizer
 
 AT = "language_model.model."
 GEMMA_SPECIALS = (
@@ -207,31 +207,75 @@ def config(size: Size, bits: int | None) -> dict[str, Any]:
 
 
 def qwen3_asr(folder: Path, width: int, inner: int) -> Path:
-    """Write what converters.qwen3_asr makes: by default, and with --dtype bfloat16."""
-    encoder(folder / "onnx" / "audio_encoder_fp32.onnx", width=width)
-    mixed, plain = folder / "mlx" / "llm-mixed8_4", folder / "mlx" / "llm-bfloat16"
-    qwen3(mixed, width=width, inner=inner)
-    tokenizer(folder / "tokenizer")
-    messages = json.loads((mixed / "config.json").read_text())
-    messages.pop("quantization")
-    found: dict[str, tuple[str, Shape]] = {
-        "model.embed_tokens.weight": ("BF16", (151936, width)),
-        "model.norm.weight": ("BF16", (width,)),
+    """Write a release of Qwen3-ASR: one checkpoint in bfloat16, a tokenizer in three files."""
+    layers, heads, d_model, ffn = (18, 14, 896, 3584) if width == 1024 else (24, 16, 1024, 4096)
+    found = {"thinker.lm_head.weight": (151936, width), **_qwen3_shapes("thinker.", width, inner)}
+    found |= _audio_shapes(layers, d_model, ffn, width)
+    safetensors(folder / "model.safetensors", {name: ("BF16", at) for name, at in found.items()})
+    audio = {
+        "model_type": "qwen3_asr_audio_encoder", "num_mel_bins": 128, "encoder_layers": layers,
+        "encoder_attention_heads": heads, "encoder_ffn_dim": ffn, "d_model": d_model,
+        "output_dim": width, "n_window": 50, "n_window_infer": 800, "conv_chunksize": 500,
+        "downsample_hidden_size": 480, "activation_function": "gelu", "scale_embedding": False,
+        "max_source_positions": 1500, "dropout": 0,
+    }  # fmt: skip
+    text = {
+        "model_type": "qwen3", "hidden_size": width, "num_hidden_layers": 28,
+        "intermediate_size": inner, "num_attention_heads": 16, "num_key_value_heads": 8,
+        "head_dim": 128, "rms_norm_eps": 1e-6, "vocab_size": 151936, "rope_theta": 1e6,
+        "max_position_embeddings": 65536, "tie_word_embeddings": True,
+        "rope_scaling": {"mrope_interleaved": True, "mrope_section": [24, 20, 20],
+                         "rope_type": "default"},
+    }  # fmt: skip
+    config = {"thinker_config": {"audio_config": audio, "text_config": text}}
+    (folder / "config.json").write_text(json.dumps(config))
+    (folder / "generation_config.json").write_text(json.dumps({"eos_token_id": [258, 256]}))
+    tokenizer(folder)
+    split_tokenizer(folder)
+    return folder
+
+
+def _qwen3_shapes(before: str, width: int, inner: int) -> dict[str, Shape]:
+    found: dict[str, Shape] = {
+        f"{before}model.embed_tokens.weight": (151936, width),
+        f"{before}model.norm.weight": (width,),
     }
-    for layer in range(messages["num_hidden_layers"]):
-        at = f"model.layers.{layer}."
+    for layer in range(28):
+        at = f"{before}model.layers.{layer}."
         for norm in ("input_layernorm", "post_attention_layernorm"):
-            found[f"{at}{norm}.weight"] = ("BF16", (width,))
+            found[f"{at}{norm}.weight"] = (width,)
         for name, shape in (
             ("q_norm", (128,)), ("k_norm", (128,)), ("q_proj", (2048, width)),
             ("k_proj", (1024, width)), ("v_proj", (1024, width)), ("o_proj", (width, 2048)),
         ):  # fmt: skip
-            found[f"{at}self_attn.{name}.weight"] = ("BF16", shape)
+            found[f"{at}self_attn.{name}.weight"] = shape
         for name, shape in (
             ("gate_proj", (inner, width)), ("up_proj", (inner, width)),
             ("down_proj", (width, inner)),
         ):  # fmt: skip
-            found[f"{at}mlp.{name}.weight"] = ("BF16", shape)
-    safetensors(plain / "model.safetensors", found)
-    (plain / "config.json").write_text(json.dumps(messages))
-    return folder
+            found[f"{at}mlp.{name}.weight"] = shape
+    return found
+
+
+def _audio_shapes(layers: int, d_model: int, ffn: int, out: int) -> dict[str, Shape]:
+    at = "thinker.audio_tower."
+    linears = {"conv_out": (d_model, 7680), "proj1": (d_model, d_model), "proj2": (out, d_model)}
+    for layer in range(layers):
+        inside = f"layers.{layer}."
+        for name in "qkv":
+            linears[f"{inside}self_attn.{name}_proj"] = (d_model, d_model)
+        linears[f"{inside}self_attn.out_proj"] = (d_model, d_model)
+        linears |= {f"{inside}fc1": (ffn, d_model), f"{inside}fc2": (d_model, ffn)}
+    norms = [f"layers.{layer}.{name}_layer_norm" for layer in range(layers)
+             for name in ("self_attn", "final")]  # fmt: skip
+    found: dict[str, Shape] = {}
+    for number, channels in (("1", 1), ("2", 480), ("3", 480)):
+        found[f"{at}conv2d{number}.weight"] = (480, channels, 3, 3)
+        found[f"{at}conv2d{number}.bias"] = (480,)
+    for name, shape in linears.items():
+        found[f"{at}{name}.weight"] = shape
+        if name != "conv_out":
+            found[f"{at}{name}.bias"] = shape[:1]
+    for name in (*norms, "ln_post"):
+        found |= {f"{at}{name}.weight": (d_model,), f"{at}{name}.bias": (d_model,)}
+    return found

@@ -47,6 +47,18 @@ def tokenizer(folder: Path, specials: tuple[str, ...] = SPECIALS) -> None:
     made.save(str(folder / "tokenizer.json"))
 
 
+def split_tokenizer(folder: Path) -> None:
+    """Replace tokenizer.json by vocab.json, merges.txt and the added tokens of the config."""
+    whole = json.loads((folder / "tokenizer.json").read_text())
+    (folder / "tokenizer.json").unlink()
+    (folder / "vocab.json").write_text(json.dumps(whole["model"]["vocab"]))
+    lines = [" ".join(pair) for pair in whole["model"]["merges"]]
+    (folder / "merges.txt").write_text("#version: 0.2\n" + "\n".join(lines) + "\n")
+    added = {str(token.pop("id")): token for token in whole["added_tokens"]}
+    config = {"tokenizer_class": "Qwen2Tokenizer", "added_tokens_decoder": added}
+    (folder / "tokenizer_config.json").write_text(json.dumps(config))
+
+
 def packed(rows: int, columns: int, bits: int, name: str) -> Shapes:
     """Shape a quantized matrix of group size 64."""
     return {

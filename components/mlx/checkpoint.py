@@ -6,8 +6,9 @@ from collections.abc import Collection
 from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING
 
-from ..checkpoints.checkpoint import HEAD, Checkpoint, build_checkpoint
+from ..checkpoints.checkpoint import Checkpoint, build_checkpoint
 from ..checkpoints.folder import open_folder
+from ..checkpoints.head_copy import HEAD
 from ..checkpoints.keys.places import at_their_keys
 from ..checkpoints.rope import faults, plain
 from .architecture import folder, module_name_of, unsupported

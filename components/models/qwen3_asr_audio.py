@@ -120,8 +120,9 @@ class Qwen3AsrAudio(Portable, name="qwen3_asr_audio"):
         """Load the tensors, one at a time, in the precision that is asked for."""
         found = read_encoder(spec, Headers())
         require_unchanged(facts)
-        parts = (_part(network(found, forward), forward is stem) for forward in (stem, encode))
-        return cls(*(cls.runs_on.compile(part, placement) for part in parts), found.windows)
+        before, after = (_part(network(found, f), f is stem) for f in (stem, encode))
+        compiled = cls.runs_on.compile
+        return cls(compiled(before, placement), compiled(after, placement), found.windows)
 
     def __init__(
         self, stem: Callable[..., Any], encode: Callable[..., Any], windows: Windows

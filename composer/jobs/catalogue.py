@@ -27,7 +27,6 @@ class ShippedBundle:
     variants: tuple[str, ...] = ()
     publishes: tuple[str, ...] = ()
     verified: tuple[str, ...] = ()
-    make: str | None = None
 
 
 @dataclass(frozen=True)
@@ -50,12 +49,11 @@ def catalogue() -> Catalogue:
 def _shipped(name: str, path: Path) -> ShippedBundle:
     status = claims.catalogue().bundles.get(name)
     verified = tuple(status.verified) if status else ()
-    make = status.make if status else None
     try:
         manifest = read_manifest(path)
     except ComposerError:
         summary = f"cannot be read: composer check {name} tells why"
-        return ShippedBundle(name, summary, verified=verified, make=make)
+        return ShippedBundle(name, summary, verified=verified)
     return ShippedBundle(
         name,
         manifest.summary,
@@ -63,5 +61,4 @@ def _shipped(name: str, path: Path) -> ShippedBundle:
         tuple(manifest.variants),
         tuple(manifest.publishes),
         verified,
-        make,
     )

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from functools import cache
-from pathlib import Path
 from typing import Literal
 
 from pydantic import BaseModel, ConfigDict
 
 from composer.core.errors import ComposerError, Problem
 from composer.manifest.source import read
-from composer.sources.shipped import CATALOGUE, shipped, shipped_bundles
+from composer.sources.shipped import CATALOGUE, shipped
 
 Claim = Literal["layout", "golden", "miniature"]
 
@@ -23,10 +22,9 @@ class Strict(BaseModel):
 
 
 class Status(Strict):
-    """What is verified of a bundle, and how to build its files if none are published."""
+    """What is verified of a bundle."""
 
     verified: list[Claim]
-    make: str | None = None
 
 
 class Planned(Strict):
@@ -60,13 +58,6 @@ def require_runnable(name: str) -> None:
         causes = tuple(f"missing: {part}" for part in entry.missing)
         hint = f"run instead: {entry.instead}" if entry.instead else "composer list shows what runs"
         raise ComposerError(Problem("S467", message, causes=causes, hint=hint))
-
-
-def build_instructions(manifest: Path) -> str | None:
-    """Return how to build the files of a shipped manifest if none are published."""
-    names = {path: name for name, path in shipped_bundles().items()}
-    status = catalogue().bundles.get(names.get(manifest, ""))
-    return status.make if status else None
 
 
 @cache

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING
 from composer.core.errors import ComposerError, Place, Problem
 from composer.core.location import Location
 from composer.core.suggest import did_you_mean, listed
-from composer.sources.catalogue import build_instructions
 from composer.sources.hub import HubId, snapshot_of
 from composer.sources.resolve import ResolvedBundle
 
@@ -102,8 +101,7 @@ def _local_folder(
     if not folder.resolve().is_relative_to(manifest.folder.resolve()):
         message = f"the folder of source '{name}' is a link that leaves the bundle"
         return missing, [Problem("S478", message, place, hint="copy the files, or use --source")]
-    instructions = None if folder.is_dir() else build_instructions(manifest.path)
-    return _folder(manifest, name, folder, instructions or "write it relative to the manifest")
+    return _folder(manifest, name, folder, "write it relative to the manifest")
 
 
 def _folder(

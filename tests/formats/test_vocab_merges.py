@@ -10,6 +10,7 @@ from composer.core.errors import ComposerError
 from composer.core.location import Location
 from composer.formats import read_tokenizer, tokenizer_bytes, tokenizer_file
 from tests.reference.qwen3_asr import make_tokenizer
+from tests.replica import split_tokenizer
 
 TEXTS = (
     "",
@@ -24,17 +25,7 @@ def folder(tmp_path):
     """Return a folder as the release of Qwen3-ASR is: without a tokenizer.json."""
     tokenizer = make_tokenizer()
     tokenizer.save_pretrained(tmp_path)
-    whole = json.loads((tmp_path / "tokenizer.json").read_text())
-    (tmp_path / "tokenizer.json").unlink()
-    (tmp_path / "vocab.json").write_text(json.dumps(whole["model"]["vocab"]))
-    pairs = [" ".join(pair) for pair in whole["model"]["merges"]]
-    (tmp_path / "merges.txt").write_text("#version: 0.2\n" + "\n".join(pairs) + "\n")
-    names = ("content", "lstrip", "normalized", "rstrip", "single_word", "special")
-    added = {
-        str(token["id"]): {name: token[name] for name in names} for token in whole["added_tokens"]
-    }
-    config = {"tokenizer_class": "Qwen2Tokenizer", "added_tokens_decoder": added}
-    (tmp_path / "tokenizer_config.json").write_text(json.dumps(config))
+    split_tokenizer(tmp_path)
     return tmp_path
 
 

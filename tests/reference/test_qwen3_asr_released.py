@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
@@ -11,11 +12,12 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 
 import composer
-from composer import Bundle
+from composer import Bundle, ComposerError
 from tests.reference.qwen3_asr import RATE, TOKENS, Reference, make_clip, make_model, make_tokenizer
+from tests.replica import split_tokenizer
 
 SECONDS = (0.35, 3.375, 8.01, 17.5)
 SHIPPED = "qwen3-asr-0-6b"
@@ -55,18 +57,6 @@ def release(folder: Path, model: Any, tokenizer: Any) -> Path:
     (folder / "config.json").write_text(json.dumps(config))
     split_tokenizer(folder)
     return folder
-
-
-def split_tokenizer(folder: Path) -> None:
-    """Replace tokenizer.json by vocab.json, merges.txt and the added tokens of the config."""
-    whole = json.loads((folder / "tokenizer.json").read_text())
-    (folder / "tokenizer.json").unlink()
-    (folder / "vocab.json").write_text(json.dumps(whole["model"]["vocab"]))
-    lines = [" ".join(pair) for pair in whole["model"]["merges"]]
-    (folder / "merges.txt").write_text("#version: 0.2\n" + "\n".join(lines) + "\n")
-    added = {str(token.pop("id")): token for token in whole["added_tokens"]}
-    config = {"tokenizer_class": "Qwen2Tokenizer", "added_tokens_decoder": added}
-    (folder / "tokenizer_config.json").write_text(json.dumps(config))
 
 
 class Pair:
@@ -115,4 +105,21 @@ def test_every_stage_is_that_of_transformers(
 
 def test_nothing_of_the_release_is_left_unread(pair: Pair) -> None:
     report = composer.check(SHIPPED, sources={"repo": pair.repo})
-    assert report.problems == ()
+    assert [problem.code for problem in report.problems] == ["L333"]
+
+
+def test_a_stored_head_that_is_not_the_embeddings_is_refused(pair: Pair, tmp_path: Path) -> None:
+    folder = tmp_path / "repo"
+    shutil.copytree(pair.repo, folder)
+    state = load_file(folder / "model.safetensors")
+    state["thinker.lm_head.weight"][317, 5] += 1
+    save_file(state, folder / "model.safetensors", metadata={"format": "pt"})
+    for variant in (None, "mlx"):
+        with pytest.raises(ComposerError) as caught:
+            composer.load(SHIPPED, variant=variant, sources={"repo": folder})
+        assert (
+            "W242 repo/config.json: tie_word_embeddings is true but the stored head"
+            in (message := str(caught.value))
+            or "W242 tie_word_embeddings is true but the stored head" in message
+        )
+        assert "row 317 is the first that differs" in message

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from ..checkpoint import HEAD
+from ..head_copy import HEAD
 from ..rope import DERIVED
 
 if TYPE_CHECKING:

@@ -8,8 +8,8 @@ from typing import Any, NoReturn
 from composer.core.errors import ComposerError, Problem
 from composer.formats.quantization import Scheme
 
-from ...checkpoints.checkpoint import HEAD
 from ...checkpoints.gemma4.checkpoint import TABLE, Decoder
+from ...checkpoints.head_copy import HEAD
 from .. import loader
 from ..mlx_lm_package import model_module
 

@@ -41,8 +41,6 @@ def command(
     for each in found.bundles:
         about = f" ({'; '.join(_about(each))})" if _about(each) else ""
         say(f"{each.name.ljust(width)}  {each.summary}{about}")
-        if each.make:
-            say(f"{' ' * width}  to be converted: {each.make}")
     say("\nplanned:")
     width = max((len(name) for name in found.planned), default=0)
     for name, entry in found.planned.items():

@@ -85,7 +85,9 @@ def check_file_kind(location: Location, path: str, external: bool) -> None:
         return
     if external and EXTERNAL.fullmatch(path):
         return
-    hint = "fetched are .safetensors, .json, .onnx, merges.txt, and an ONNX file's .data or .onnx_data"
+    hint = (
+        "fetched are .safetensors, .json, .onnx, merges.txt, and an ONNX file's .data or .onnx_data"
+    )
     refuse(location, "S417", f"{show(path)} is a type of file that is never downloaded", hint=hint)
 
 

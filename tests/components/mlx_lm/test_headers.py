@@ -28,6 +28,7 @@ from tests.components.mlx_lm.models import (
     WIDTH,
     edit,
     error_text,
+    load,
     outputs,
     rename,
     save,
@@ -144,9 +145,14 @@ def test_a_tied_model_with_a_head_is_refused(tmp_path):
     folder = save(torch_model(tied=False), tmp_path / "lm")
     LanguageModel.facts(spec(folder), Headers())
     edit(folder, tie_word_embeddings=True)
+    (note,) = LanguageModel.facts(spec(folder), Headers()).notes
+    assert note.code == "L333"  # it may be the embeddings once more, which loading compares
+    with pytest.raises(ComposerError, match=r"W242 .* the stored head is not the embeddings"):
+        load(folder)
+    rename(folder, lambda state: state.update({"lm_head.weight": state["lm_head.weight"].half()}))
     assert error_text(folder).startswith(
         "repo/lm/config.json: W242 tie_word_embeddings is true but a head is stored, which would "
-        "be ignored\n    lm_head.weight f32 [192, 64]\n"
+        "be ignored\n    lm_head.weight f16 [192, 64]\n"
     )
 
 
