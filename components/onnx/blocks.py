@@ -149,14 +149,9 @@ class OnnxBlocks:
         if name is None:
             square = self.node("ReduceMean", x * x, self.ints(-1), keepdims=1)
             return x / self.node("Sqrt", square + float(eps))
-        stored = f"{name}.weight"
-        weight = (
-            self.weight(stored)
-            if offset == 0
-            else self._weight(
-                f"{stored} + {offset}", stored, lambda value: value + np.float32(offset)
-            )
-        )
+        weight = self.weight(f"{name}.weight")
+        if offset:
+            weight = weight + offset
         return self.node(
             "SimplifiedLayerNormalization", x, weight, axis=-1, epsilon=float(eps), stash_type=1
         )
