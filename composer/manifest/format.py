@@ -202,6 +202,12 @@ class TaskModel(Strict):
     """One thing the bundle can do with its components."""
 
     summary: Maybe[Line] = Field(None, description="What the task does, in one line.")
+    like: Maybe[Name] = Field(
+        None,
+        description="A task above, of which this one is all but what its own keys change, as a "
+        "JSON merge patch.",
+        examples=["transcribe"],
+    )
     inputs: Inputs = Field(default={}, description=INPUTS)
     graph: Graph = Field(description=GRAPH)
     outputs: Outputs = Field(description=OUTPUTS)

@@ -32,6 +32,7 @@ from composer.manifest.format import (
     Rule,
     TaskModel,
 )
+from composer.manifest.likeness import with_whole_tasks
 from composer.manifest.patch import merge
 from composer.manifest.refusal import Finding, validation_findings, wrong_type
 from composer.manifest.rules import check_rules
@@ -97,7 +98,8 @@ def read_manifest(
     names = tuple(_variants(document))
     if variant is not None:
         document = _with_variant(document, variant)
-    findings = list(check_rules(document.data))
+    document, findings = with_whole_tasks(document)
+    findings += check_rules(document.data)
     model = None
     try:
         model = BundleModel.model_validate(document.data)

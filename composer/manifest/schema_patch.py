@@ -9,6 +9,7 @@ from composer.manifest.schema_simplify import NULL
 
 # A recipe stands for itself: a patch replaces it whole.
 PATCHED = ("ComponentModel", "LoraAdapter", "InputModel", "SplitModel", "NodeModel", "TaskModel")
+_LIKE = {"properties": {"like": {"type": "string"}}, "$ref": "#/$defs/TaskPatch"}
 KEPT = ("type", "description", "additionalProperties", "propertyNames")
 
 
@@ -21,6 +22,9 @@ def add(schema: dict[str, Any]) -> None:
         del whole["properties"][key]
     whole["description"] = "What differs in this edition, as a JSON merge patch."
     definitions[_name("BundleModel")] = whole
+    tasks = schema["properties"]["tasks"]["patternProperties"]
+    for name, task in tasks.items():
+        tasks[name] = {"if": {"required": ["like"]}, "then": _LIKE, "else": task}
     variants = schema["properties"]["variants"]["patternProperties"]
     for name in variants:
         variants[name] = {"$ref": f"#/$defs/{_name('BundleModel')}"}
