@@ -1,4 +1,4 @@
-"""Define format 1 of a bundle: every key, its type and its purpose."""
+"""Define format 1 of a bundle: every key, its type and purpose; long because it is one list."""
 
 from __future__ import annotations
 
