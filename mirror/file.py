@@ -14,7 +14,7 @@ BLOCK = 1 << 20
 
 
 def is_lfs(name: str, size: int) -> bool:
-    """Tell whether a file is stored in LFS."""
+    """Return whether a file is stored in LFS."""
     return size > LFS_SIZE or PurePosixPath(name).suffix in LFS_SUFFIXES
 
 

@@ -35,7 +35,7 @@ FAMILIES = {
 
 
 def main(arguments: list[str]) -> int:
-    """Write every generated page; with --check write none and tell which are stale."""
+    """Write every generated page; with --check write none and list which are stale."""
     stale = [path for path, text in pages() if not path.exists() or path.read_text() != text]
     for path, text in pages():
         if path in stale and "--check" not in arguments:

@@ -163,7 +163,7 @@ def install(folder, entries, module):
 
 @pytest.fixture
 def acme(tmp_path, monkeypatch):
-    """Install a package that brings a backend, a component and operators."""
+    """Install a package that adds a backend, a component and operators."""
     folder = tmp_path / "site"
     folder.mkdir()
     install(folder, ENTRIES, MODULE)

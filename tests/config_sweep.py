@@ -1,4 +1,4 @@
-"""Every decoder that mlx.lm admits and transformers builds, each config key at other values."""
+"""Every decoder that mlx.lm accepts and transformers builds, each config key at other values."""
 
 from __future__ import annotations
 

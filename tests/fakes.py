@@ -92,13 +92,13 @@ class Ask(Component, name="fake.ask"):
         return cls()
 
     @method(
-        speech="text | _ _", said="text",
+        speech="text | _ _", line="text",
         returns={"ids": "i64 T", "slots": "bool T", "text": "text"},
     )  # fmt: skip
-    def __call__(self, speech: np.ndarray, said: str) -> dict[str, Any]:
-        ids = [1] + [PAD] * len(speech) + [ord(c) for c in said]
+    def __call__(self, speech: np.ndarray, line: str) -> dict[str, Any]:
+        ids = [1] + [PAD] * len(speech) + [ord(c) for c in line]
         array = np.array(ids, np.int64)
-        return {"ids": array, "slots": array == PAD, "text": said}
+        return {"ids": array, "slots": array == PAD, "text": line}
 
 
 class Echo(Component, name="fake.echo"):
@@ -131,18 +131,18 @@ class Echo(Component, name="fake.echo"):
         self, embeds: np.ndarray, *, max_tokens: int = 3, end: str = "."
     ) -> Generator[Token, bool | None, dict[str, Any]]:
         assert embeds.dtype == self.dtype
-        whole, said, enough = f"{len(embeds)}{end}"[:max_tokens], "", None
-        while said != whole and not enough:
-            character = whole[len(said)]
-            said += character
+        whole, text, enough = f"{len(embeds)}{end}"[:max_tokens], "", None
+        while text != whole and not enough:
+            character = whole[len(text)]
+            text += character
             enough = yield Token(ord(character), character)
-        ids = np.array([ord(c) for c in said], np.int64)
-        reason = "cancelled" if said != whole else "stop" if said.endswith(end) else "length"
-        return {"text": said, "ids": ids, "finish_reason": reason}
+        ids = np.array([ord(c) for c in text], np.int64)
+        reason = "cancelled" if text != whole else "stop" if text.endswith(end) else "length"
+        return {"text": text, "ids": ids, "finish_reason": reason}
 
 
 class Upper(Component, name="fake.upper"):
-    """Say it louder."""
+    """Shout."""
 
     @classmethod
     def load(cls, spec: Spec, facts: Facts, placement: Any) -> Upper:
@@ -185,7 +185,7 @@ class Wide(Component, name="fake.wide"):
 
 
 class Placed(Component, name="fake.placed"):
-    """Tell where it was placed."""
+    """Return where it was placed."""
 
     placement_keys = frozenset({"threads"})
 
@@ -230,11 +230,11 @@ components:
   echo: {use: fake.echo}
 inputs:
   audio: audio
-  said: {type: text, default: hi}
+  line: {type: text, default: hi}
 graph:
   mel: {run: frames, with: {audio: $audio}}
   soft: {run: widen, with: {x: $mel}}
-  asked: {run: ask, with: {speech: $soft, said: $said}}
+  asked: {run: ask, with: {speech: $soft, line: $line}}
   words: {run: echo.embed, with: {ids: $asked.ids}}
   embeds: {run: scatter, with: {base: $words, at: $asked.slots, values: $soft}}
   answer: {run: echo.generate, with: {embeds: $embeds}}

@@ -31,7 +31,7 @@ Shape = tuple[int, ...]
 
 @dataclass(frozen=True)
 class Size:
-    """One Gemma-4: every `full`th layer attends to all; the last `shared` borrow keys."""
+    """One Gemma-4: every `full`th layer attends to all; the last `shared` share keys."""
 
     hidden: int
     inter: int

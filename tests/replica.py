@@ -183,7 +183,7 @@ def projections(layer: int) -> dict[str, tuple[int, int]]:
 
 
 def gemma4(folder: Path) -> None:
-    """Write Gemma-4-E4B's text decoder, whose last 18 layers borrow keys and values."""
+    """Write Gemma-4-E4B's text decoder, whose last 18 layers share keys and values."""
     safetensors(folder / "model.safetensors", gemma4_shapes())
     (folder / "config.json").write_text(json.dumps(gemma4_config()))
 

@@ -106,7 +106,7 @@ def words_of(path):
 
 @pytest.mark.parametrize("path", files("composer"), ids=lambda p: str(p.relative_to(ROOT)))
 def test_no_name_of_a_backend_stands_in_the_core(path):
-    """A backend is known by what it tells of itself, so that another needs no change here."""
+    """A backend is known by what it reports of itself, so that another needs no change here."""
     name = str(path.relative_to(ROOT))
     if name in EARLY | REFERENCES or any(
         f"{name}/".startswith(f"{each}/") for each in FILES_OF_A_FORMAT

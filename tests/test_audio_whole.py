@@ -40,7 +40,7 @@ def made(*options, seconds=4):
 
 
 def alike(samples, expected, shift=1500):
-    """Tell whether two decoders gave the same sound: equal up to rounding at one delay."""
+    """Return whether two decoders gave the same sound: equal up to rounding at one delay."""
     for delay in range(-shift, shift + 1):
         ours = samples[max(0, delay) :]
         theirs = expected[max(0, -delay) :]

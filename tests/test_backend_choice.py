@@ -44,7 +44,7 @@ def part(kind, factor, refuses=False):
 
 @pytest.fixture
 def family(monkeypatch):
-    """Register twice for MLX, for ONNX Runtime and for NumPy, told apart by what they give."""
+    """Register twice for MLX, for ONNX Runtime and for NumPy, distinguished by what they give."""
 
     def register(**refuses):
         for backend, factor in (("mlx", 2), ("onnx", 3), ("numpy", 5)):

@@ -25,7 +25,7 @@ def error_text(call, *args, **kwargs):
 
 
 def test_run(bundle):
-    result = bundle.run(audio=CLIP, said="xyz")
+    result = bundle.run(audio=CLIP, line="xyz")
     assert result.text == "8."
     assert result.outputs == {"text": "8."}
     assert result.finish_reason == "stop"
@@ -56,8 +56,8 @@ def test_options_are_checked(bundle):
 
 
 def test_taps_and_feeds(bundle):
-    result = bundle.run(audio=CLIP, taps=["soft", "asked.ids", "answer.ids", "embeds", "said"])
-    assert set(result.taps) == {"soft", "asked.ids", "answer.ids", "embeds", "said"}
+    result = bundle.run(audio=CLIP, taps=["soft", "asked.ids", "answer.ids", "embeds", "line"])
+    assert set(result.taps) == {"soft", "asked.ids", "answer.ids", "embeds", "line"}
     assert result.taps["soft"].shape == (4, WIDTH)
     np.testing.assert_array_equal(result.taps["embeds"][1:5], result.taps["soft"])
     np.testing.assert_array_equal(result.taps["asked.ids"], [1, 99, 99, 99, 99, 104, 105])
@@ -70,7 +70,7 @@ def test_taps_and_feeds(bundle):
     assert list(longer.timings) == ["asked", "words", "embeds", "answer"]
     assert bundle.run(feed={"answer.text": "fed", "answer.ids": []}).timings == {}
     slots = {"soft": np.ones((5, WIDTH), np.float32), "asked.slots": np.ones(7, bool)}
-    assert error_text(bundle.run, audio=CLIP, feed=slots, said="x") == [
+    assert error_text(bundle.run, audio=CLIP, feed=slots, line="x") == [
         f"{bundle.checked.manifest.path}:17:3: R502 scatter has 5 rows of values for "
         "7 marked positions\n    at node 'embeds' (scatter), given base f32 [7, 4], at bool [7], "
         "values f32 [5, 4]\n"
@@ -80,7 +80,7 @@ def test_taps_and_feeds(bundle):
     assert bundle.run(audio=CLIP, feed={"mel": mel, "mel.mask": mask}).text == "6."
     everything = bundle.run(audio=CLIP, taps=True).taps
     assert set(everything) == {
-        "audio", "said", "mel", "mel.mask", "soft", "asked.ids", "asked.slots", "asked.text",
+        "audio", "line", "mel", "mel.mask", "soft", "asked.ids", "asked.slots", "asked.text",
         "words", "embeds", "answer.text", "answer.ids", "answer.finish_reason",
     }  # fmt: skip
 
@@ -93,14 +93,14 @@ def test_fed_values_are_checked(bundle):
 
 
 def test_inputs_are_checked_all_at_once(bundle):
-    assert error_text(bundle.run, adio=CLIP, said=3) == [
+    assert error_text(bundle.run, adio=CLIP, line=3) == [
         "R540 the bundle has no input 'adio'\n    hint: did you mean 'audio'?",
         "R541 input 'audio' (audio) is not given\n"
         "    hint: -i audio=... on the command line, audio=... in Python",
-        "R542 'said' needs text, not int",
+        "R542 'line' needs text, not int",
     ]
-    assert error_text(bundle.run, audio=CLIP, said="\ud800") == [
-        "R542 'said' has a lone surrogate at character 0, which is not allowed in text\n"
+    assert error_text(bundle.run, audio=CLIP, line="\ud800") == [
+        "R542 'line' has a lone surrogate at character 0, which is not allowed in text\n"
         "    hint: decode the bytes as UTF-8"
     ]
 
@@ -141,7 +141,7 @@ def test_actual_dims_are_checked_against_the_declared(bundle, tmp_path):
     assert found == [
         f"{tmp_path}/bundle.yaml:15:3: R501 axis 0 of $asked.ids is 7, but 6 was expected\n"
         "    6 comes from axis 0 of $asked.slots\n"
-        "    at node 'asked' (ask), given speech f32 [4, 4], said (2 characters)"
+        "    at node 'asked' (ask), given speech f32 [4, 4], line (2 characters)"
     ]
     path = write(tmp_path, BUNDLE, ("use: fake.widen", "use: fake.widen, config: {dtype: float16}"))
     with composer.load(path) as other:
@@ -182,7 +182,7 @@ def test_values_are_dropped_after_their_last_use(bundle):
     assert drops == {
         "mel": ("mel.mask",),
         "soft": ("mel",),
-        "asked": ("asked.text", "said"),
+        "asked": ("asked.text", "line"),
         "words": ("asked.ids",),
         "embeds": ("asked.slots", "soft", "words"),
         "answer": ("answer.finish_reason", "answer.ids", "embeds"),
@@ -203,15 +203,15 @@ def test_tasks_share_components(tmp_path):
     graph = "inputs:\n" + graph
     body = "".join(f"    {line}\n" for line in graph.splitlines())
     text = (
-        f"{head}tasks:\n  transcribe:\n{body}  shout:\n    inputs: {{said: text}}\n"
-        "    graph:\n      loud: {run: upper, with: {text: $said}}\n"
+        f"{head}tasks:\n  transcribe:\n{body}  shout:\n    inputs: {{line: text}}\n"
+        "    graph:\n      loud: {run: upper, with: {text: $line}}\n"
         "    outputs: {text: $loud}\n"
     ).replace("  echo: {", "  upper: {use: fake.upper}\n  echo: {")
     with composer.load(write(tmp_path, text), task="shout") as bundle:
-        assert bundle.run(task="shout", said="hey").text == "HEY"
+        assert bundle.run(task="shout", line="hey").text == "HEY"
         assert list(bundle.load_seconds) == ["upper"]
         assert bundle.run(task="transcribe", audio=CLIP).text == "7."
-        assert error_text(bundle.run, said="x") == [
+        assert error_text(bundle.run, line="x") == [
             "R543 the bundle has several tasks\n    hint: choose: transcribe, shout"
         ]
 
@@ -308,12 +308,12 @@ def test_a_mask_is_true_and_false_or_one_and_zero(tmp_path):
 
 
 def test_a_default_stands_in_for_none(bundle):
-    assert bundle.run(audio=CLIP, said=None).text == "7."
+    assert bundle.run(audio=CLIP, line=None).text == "7."
 
 
 def test_placement_applies_where_it_is_understood(tmp_path):
     text = BUNDLE.replace("  echo:", "  placed: {use: fake.placed}\n  echo:")
-    text = text.replace("  answer:", "  where: {run: placed, with: {text: $said}}\n  answer:")
+    text = text.replace("  answer:", "  where: {run: placed, with: {text: $line}}\n  answer:")
     text = text.replace("outputs: {", "outputs: {where: $where, ")
     path = write(tmp_path, text)
     everywhere = Profile(default=Placement(threads=2))
@@ -364,8 +364,8 @@ def test_a_closed_bundle_does_not_run(tmp_path):
 
 
 def test_a_missing_text_is_reported(tmp_path):
-    path = write(tmp_path, BUNDLE, ("{text: $answer.text}", "{said: $answer.text}"))
-    with composer.load(path) as bundle, pytest.raises(AttributeError, match="there are: said"):
+    path = write(tmp_path, BUNDLE, ("{text: $answer.text}", "{line: $answer.text}"))
+    with composer.load(path) as bundle, pytest.raises(AttributeError, match="there are: line"):
         _ = bundle.run(audio=CLIP).text
 
 

@@ -73,7 +73,7 @@ def test_every_parameter_of_a_run_is_reserved():
 @pytest.mark.parametrize("name", RESERVED)
 def test_names_that_a_run_itself_takes(name):
     (found,) = messages(
-        BUNDLE, ("said: {type: text", f"{name}: {{type: text"), ("$said", f"${name}")
+        BUNDLE, ("line: {type: text", f"{name}: {{type: text"), ("$line", f"${name}")
     )
     assert found == (
         f"bundle.yaml:11:3: M126 '{name}' is reserved for options of a run, so no input can "
@@ -82,7 +82,7 @@ def test_names_that_a_run_itself_takes(name):
 
 
 def test_an_input_may_be_called_self():
-    path = write_here(BUNDLE, ("said: {type", "self: {type"), ("$said", "$self"))
+    path = write_here(BUNDLE, ("line: {type", "self: {type"), ("$line", "$self"))
     clip = (np.arange(16, dtype=np.float32) / 16, 8000)
     with composer.load(path) as bundle:
         assert bundle.run(audio=clip, self="abd").text == "12."

@@ -25,7 +25,7 @@ def test_mermaid(bundle):
     assert mermaid(bundle).splitlines() == [
         "flowchart TD",
         '  v_audio(["<b>audio</b><br/>audio"])',
-        '  v_said(["<b>said</b><br/>text"])',
+        '  v_line(["<b>line</b><br/>text"])',
         '  v_mel["<b>mel</b><br/>frames<br/>f32 F 2<br/>.mask bool F"]',
         '  v_soft["<b>soft</b><br/>widen<br/>f32 F 4 @echo.embed"]',
         '  v_asked["<b>asked</b><br/>ask<br/>.ids i64 T<br/>.slots bool T<br/>.text text"]',
@@ -37,7 +37,7 @@ def test_mermaid(bundle):
         "  v_audio --> v_mel",
         '  v_mel -->|"x"| v_soft',
         '  v_soft -->|"speech"| v_asked',
-        "  v_said --> v_asked",
+        "  v_line --> v_asked",
         '  v_asked -->|".ids"| v_words',
         '  v_words -->|"base"| v_embeds',
         '  v_asked -->|".slots → at"| v_embeds',

@@ -29,7 +29,7 @@ class Speaking:
 
 
 class Speaker(Component, name="test.speaker"):
-    """Say a text."""
+    """Take a text."""
 
     @method(text="text", returns="text")
     def __call__(self, text: str, *, twice: bool = False, how: Speaking) -> str:

@@ -75,7 +75,7 @@ def test_one_piece_that_was_cut_short_is_reported_though_others_ended(bundle):
 )
 def test_where_the_boundary_is(bundle, frames, pieces):
     clip = composer.read_audio((CLIP[0][:frames], 8000))
-    found = split(bundle.plan(), {"audio": clip, "said": "hi"})
+    found = split(bundle.plan(), {"audio": clip, "line": "hi"})
     assert [piece.values["audio"].frames for piece in found] == pieces
 
 
@@ -91,7 +91,7 @@ def test_a_failing_piece_fails_the_run(bundle):
 def test_audio_is_resampled_before_it_is_cut(bundle):
     clip = (np.sin(np.arange(36_000, dtype=np.float32) / 20) / 2, 16_000)
     plan = bundle.plan()
-    pieces = split(plan, {"audio": composer.read_audio(clip), "said": "hi"})
+    pieces = split(plan, {"audio": composer.read_audio(clip), "line": "hi"})
     whole = composer.read_audio(clip).resample(8000)
     assert {piece.values["audio"].rate for piece in pieces} == {8000}
     np.testing.assert_array_equal(
@@ -117,7 +117,7 @@ def test_only_audio_is_split(tmp_path, monkeypatch):
     change = ("default: hi}", "default: hi, split: {seconds: 3}}")
     (found,) = messages(tmp_path, monkeypatch, change)
     assert found == (
-        "bundle.yaml:11:35: M135 inputs.said is text and takes no 'split'\n"
+        "bundle.yaml:11:35: M135 inputs.line is text and takes no 'split'\n"
         "    hint: only audio is split"
     )
 
@@ -142,7 +142,7 @@ def spoken(seconds, rate=8000):
 
 def test_a_piece_ends_in_a_pause_and_no_word_is_cut(bundle):
     samples, pauses = spoken(12)
-    pieces = split(bundle.plan(), {"audio": composer.read_audio((samples, 8000)), "said": "hi"})
+    pieces = split(bundle.plan(), {"audio": composer.read_audio((samples, 8000)), "line": "hi"})
     sizes = [piece.values["audio"].frames for piece in pieces]
     ends = np.cumsum(sizes)[:-1]
     assert max(sizes) <= 8000
@@ -153,7 +153,7 @@ def test_a_piece_ends_in_a_pause_and_no_word_is_cut(bundle):
 
 def test_digital_silence_is_cut_at_the_limit(bundle):
     clip = composer.read_audio((np.zeros(20_000, np.float32), 8000))
-    pieces = split(bundle.plan(), {"audio": clip, "said": "hi"})
+    pieces = split(bundle.plan(), {"audio": clip, "line": "hi"})
     assert [piece.values["audio"].frames for piece in pieces] == [7600, 7600, 4800]
 
 
@@ -196,4 +196,4 @@ def test_a_clip_says_another_channel_than_the_bundle(bundle):
 
 def test_a_text_has_no_channel(tmp_path, monkeypatch):
     (found,) = messages(tmp_path, monkeypatch, ("default: hi}", "default: hi, channel: left}"))
-    assert found.startswith("bundle.yaml:11:35: M135 inputs.said is text and takes no 'channel'")
+    assert found.startswith("bundle.yaml:11:35: M135 inputs.line is text and takes no 'channel'")

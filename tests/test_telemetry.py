@@ -1,4 +1,4 @@
-"""Nothing that hears speech tells anybody: no file beside what was asked for, no way out."""
+"""Nothing that runs on speech reports to anybody: no file beside what was asked for, no way out."""
 
 import os
 import re

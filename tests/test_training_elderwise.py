@@ -28,7 +28,7 @@ from training.elderwise import (
 )
 
 BUNDLE = Path(__file__).parents[1] / "bundles" / "elderwise-mini"
-# what the text model said before it learned to hear, by `python -m training.elderwise.replies`
+# what the text model replied before it saw speech, by `python -m training.elderwise.replies`
 REPLIES = Path(__file__).with_name("elderwise_mini_replies.jsonl")
 
 

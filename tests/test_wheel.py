@@ -37,7 +37,7 @@ def wheel(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def python(wheel, tmp_path_factory):
-    """Install the wheel alone; what it depends on is borrowed from the environment of the tests."""
+    """Install the wheel alone; what it depends on is taken from the environment of the tests."""
     home = tmp_path_factory.mktemp("venv")
     done(sys.executable, "-m", "venv", str(home))
     mine = home / "bin" / "python"

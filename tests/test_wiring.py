@@ -1,4 +1,4 @@
-"""Broken variants of the two example bundles, each with exactly what is said about it."""
+"""Broken variants of the two example bundles, each with exactly its messages."""
 
 from pathlib import Path
 

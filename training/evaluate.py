@@ -17,7 +17,7 @@ Transcribe = Callable[[speech.Wave], str]
 def transcriber(bundle: Path, language: str | None) -> Transcribe:
     """Load a bundle; the function takes 22.05 kHz and decodes greedily.
 
-    Where a bundle can be told the language and is not, the model says it itself, and what it says
+    Where a bundle takes a language and gets none, the model states one itself, and that statement
     is cut off. A bundle of several tasks has one called `transcribe`, which takes no language.
     """
     loaded = composer.load(bundle)

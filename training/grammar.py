@@ -163,7 +163,7 @@ MAKERS: dict[str, Callable[[Random], str]] = {
 
 
 def is_held_out(text: str) -> bool:
-    """Say whether a sentence belongs to the evaluation, from its own hash."""
+    """Return whether a sentence belongs to the evaluation, from its own hash."""
     return hashlib.sha256(text.encode()).digest()[0] % HELD_OUT_SHARE == 0
 
 

@@ -35,7 +35,7 @@ _FLOOR, _RANGE = 1e-10, 8.0
 class Pad(ComponentConfig):
     """How the features of a clip are padded: one of two rules.
 
-    Padding frames look like others to the next node; only `mask` tells. If an
+    Padding frames look like others to the next node; only `mask` shows which. If an
     onnx.graph follows that keeps valid rows or fills a mask, wire it there: `valid: $mel.mask`.
     """
 

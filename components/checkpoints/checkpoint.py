@@ -56,7 +56,7 @@ def build_checkpoint(
     tensors: TensorIndex,
     found: Iterable[Problem] = (),
 ) -> Checkpoint:
-    """Hold the config and the tensors of a language model together; `found` was found before."""
+    """Check the config of a language model against its tensors; `found` was found before."""
     schemes, problems = packing.schemes(location, config, tensors)
     problems = [*problems, *found, *_dtypes(tensors, schemes)]
     table = find_table(location, tensors, schemes)
@@ -85,7 +85,7 @@ def text_setting(config: Mapping[str, Any], key: str) -> Any:
 
 
 def mixed(tensors: Mapping[str, Tensor]) -> list[Problem]:
-    """Say where stored dtypes differ, since the widest of them then decides."""
+    """Report where stored dtypes differ, since the widest of them then decides."""
     dtypes = {tensor.dtype: name for name, tensor in tensors.items() if tensor.dtype in FLOATS}
     if len(dtypes) < 2:
         return []
@@ -113,7 +113,7 @@ def _placed(location: Location, problems: list[Problem]) -> list[Problem]:
 
 
 def _sizes(config: Mapping[str, Any], tensors: TensorIndex, table: Table) -> Iterator[Problem]:
-    """Hold the sizes of the config against the shapes of the tensors."""
+    """Check the sizes of the config against the shapes of the tensors."""
     yield from impossible(config)
     for key, value in (("hidden_size", table.width), ("vocab_size", table.rows)):
         stated = text_setting(config, key)
@@ -160,7 +160,7 @@ def _unsound(key: str, stated: Any, most: int) -> Problem | None:
 
 
 def _head(config: Mapping[str, Any], tensors: TensorIndex) -> Iterator[Problem]:
-    """Hold tie_word_embeddings against the presence of a head."""
+    """Check tie_word_embeddings against the presence of a head."""
     tied = text_setting(config, "tie_word_embeddings")
     heads = [tensor for name, tensor in tensors.items() if f".{name}".endswith(f".{HEAD}")]
     if tied is True and heads:

@@ -1,4 +1,4 @@
-"""Hold an encoder's tensors and configs against its layout, gathering all that contradicts.
+"""Check an encoder's tensors and configs against its layout, gathering all that contradicts.
 
 A layout says the sizes of each tensor as words: a name is a size that other tensors share, a
 digit is that very number. Weights of convolutions are given in torch's order, [out, in, *kernel].
@@ -45,7 +45,7 @@ class Setting:
 class LayoutChecker:
     """The tensors of an encoder under the names of its layout, its sizes, and what is wrong.
 
-    `labels` tells people what a size is; `kind` is the component's name.
+    `labels` are the names of sizes in messages; `kind` is the component's name.
     `torch_ordered` are the weights of convolutions that are stored in torch's order.
     """
 
@@ -71,7 +71,7 @@ class LayoutChecker:
 
     def bind(self, wanted: Mapping[str, str]) -> None:
         """Bind each size to the first tensor that has it, and check the others to it."""
-        apart: dict[str, list[str]] = {}
+        causes_of_size: dict[str, list[str]] = {}
         for name, tensor in self.tensors.items():
             sizes = wanted[name].split()
             shape = self.shape(tensor, sizes)
@@ -81,8 +81,8 @@ class LayoutChecker:
                 witness = f"{self.location}: {tensor.name} {list(tensor.shape)}"
                 bound = Bound(value, witness)
                 if not size.isdigit() and self.dims.setdefault(size, bound).value != value:
-                    apart.setdefault(size, []).append(cause(bound))
-        for size, causes in apart.items():
+                    causes_of_size.setdefault(size, []).append(cause(bound))
+        for size, causes in causes_of_size.items():
             what = f"{self.labels[size]} is not the same in {count(causes)}"
             self.report("W272", what, cause(self.dims[size]), *capped(causes))
 
@@ -105,7 +105,7 @@ class LayoutChecker:
             return ()
         return shape
 
-    def precision(self, asked: Any) -> str:
+    def precision(self, wanted: Any) -> str:
         """Return the dtype to run in: the one asked for, or the one stored."""
         stored: dict[str, str] = {}
         for tensor in self.tensors.values():
@@ -114,15 +114,15 @@ class LayoutChecker:
         if odd := sorted(set(stored) - {*FLOATS}):
             what = f"tensors are stored in {', '.join(odd)}; expected floats"
             self.report("W246", what, *(stored[each] for each in odd))
-        elif asked is not None and not isinstance(asked, str):
+        elif wanted is not None and not isinstance(wanted, str):
             self.report("W246", f"{self.kind} does not quantize", hint=hint)
-        elif asked is None and len(stored) > 1:
+        elif wanted is None and len(stored) > 1:
             what = f"the tensors are stored in {' and '.join(sorted(stored))}"
             self.report("W246", what, *stored.values(), hint=hint)
-        return SHORT[asked] if isinstance(asked, str) else next(iter(stored), "f32")
+        return SHORT[wanted] if isinstance(wanted, str) else next(iter(stored), "f32")
 
     def configure(self, settings: Iterable[Setting], known: dict[str, Bound]) -> None:
-        """Hold what configs say against sizes; one that is not known yet becomes known."""
+        """Check what configs say against sizes; one that is not known yet becomes known."""
         for setting in settings:
             value, stated = setting.value, f"{bare(setting.value)} comes from {setting}"
             if setting.size is None:
@@ -164,12 +164,12 @@ def bare(value: Any) -> str:
 
 
 def cause(bound: Bound) -> str:
-    """Say where a size comes from."""
+    """Describe where a size comes from."""
     return f"{bound.value} comes from {bound.witness}"
 
 
 def count(names: list[str]) -> str:
-    """Say how many tensors these are."""
+    """Describe how many tensors these are."""
     return "1 tensor" if len(names) == 1 else f"{len(names)} tensors"
 
 

@@ -1,4 +1,4 @@
-"""Hold a published quantization against the tensors, or plan one that a bundle asks for."""
+"""Check a published quantization against the tensors, or plan one that a bundle asks for."""
 
 from __future__ import annotations
 
@@ -78,7 +78,7 @@ def _unannounced(packed: set[str]) -> list[Problem]:
 
 
 def _fault(path: str, scheme: Scheme, tensors: TensorIndex) -> Problem | None:
-    """Hold one module's tensors against its scheme."""
+    """Check one module's tensors against its scheme."""
     affine = scheme.mode == "affine"
     wanted = PARTS if affine else PARTS[:2]
     has = {part: tensors[f"{path}.{part}"] for part in PARTS if f"{path}.{part}" in tensors}

@@ -32,7 +32,7 @@ class Watch:
             raise self.changed()
 
     def _lost_its_name(self, now: os.stat_result) -> bool:
-        """Tell whether the name is another file's now: that moves the time of its change too."""
+        """Return whether the name is another file's now: that moves the time of its change too."""
         assert self.file.path
         try:
             return not os.path.samestat(now, self.file.path.stat())

@@ -129,7 +129,7 @@ def arguments(path: Path) -> list[str]:
 
 
 def needs_layer_inputs(path: Path) -> bool:
-    """Tell whether a model takes per-layer inputs."""
+    """Return whether a model takes per-layer inputs."""
     return any("per_layer_inputs" in _names_of(function) for _, function in _functions(path))
 
 

@@ -14,12 +14,12 @@ import numpy as np
 
 
 def uses_numpy() -> bool:
-    """Tell whether products use NumPy: on Linux CPUs, where MLX has no fast BLAS."""
+    """Return whether products use NumPy: on Linux CPUs, where MLX has no fast BLAS."""
     return sys.platform == "linux" and on_cpu()
 
 
 def on_cpu() -> bool:
-    """Tell whether the device is a CPU."""
+    """Return whether the device is a CPU."""
     import mlx.core as mx
 
     return bool(mx.default_device().type == mx.cpu)

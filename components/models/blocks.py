@@ -26,7 +26,7 @@ class Blocks(Protocol):
         """Return a weight by its name in the layout."""
 
     def has(self, name: str) -> bool:
-        """Tell whether the checkpoint has a weight of this name."""
+        """Return whether the checkpoint has a weight of this name."""
 
     def constant(self, value: np.ndarray) -> Array:
         """Return numbers that are known while the network is written."""

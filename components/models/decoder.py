@@ -96,7 +96,7 @@ class ParsedDecoder:
 
     @property
     def packed(self) -> bool:
-        """Tell whether a module is packed."""
+        """Return whether a module is packed."""
         return any(module.scheme for module in self.computed)
 
     @property
@@ -111,7 +111,7 @@ class ParsedDecoder:
 
     @property
     def casts(self) -> tuple[str, ...]:
-        """Tell how many modules of each form are widened, and what they take then."""
+        """Describe how many modules of each form are widened, and what they take then."""
         forms: dict[str, list[Module]] = {}
         for module in self.computed:
             dtype = module.parts["weight"].dtype

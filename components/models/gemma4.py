@@ -1,4 +1,4 @@
-"""Gemma-4's text decoder: per-layer inputs, layers that borrow keys and values, two sizes of heads.
+"""Gemma-4's text decoder: per-layer inputs, layers that share keys and values, two sizes of heads.
 
 The formulas are those of transformers' Gemma4ForCausalLM. Embeddings and the rows of the per-layer
 table come scaled, as the residual stream takes them.
@@ -112,13 +112,13 @@ def forward(
     Only these go through the last layers, which remember nothing.
     """
     rows = None if per_layer is None else per_layer_inputs(nn, settings, x, per_layer)
-    borrowed = False
+    only_chosen = False
     for number, source in enumerate(settings.sources):
-        if source != number and not borrowed:
-            borrowed, x = True, nn.chosen(x)
+        if source != number and not only_chosen:
+            only_chosen, x = True, nn.chosen(x)
             rows = None if rows is None else nn.chosen(rows)
         x = nn.evaluate(layer(nn, settings, number, x, rows))
-    x = nn.rms_norm(x if borrowed else nn.chosen(x), "norm", settings.rms_norm_eps)
+    x = nn.rms_norm(x if only_chosen else nn.chosen(x), "norm", settings.rms_norm_eps)
     logits = nn.linear(x, TABLE if settings.tied else HEAD)
     if settings.logit_cap is None:
         return logits

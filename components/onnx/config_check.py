@@ -1,4 +1,4 @@
-"""Hold the config of an ONNX component against its file."""
+"""Check the config of an ONNX component against its file."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ MASKS = ("bool", "i64", "i32", "f32", "f16")
 
 
 def agree(signature: OnnxSignature, config: GraphConfig) -> Contract:
-    """Hold the config against the file; raise ComposerError with all that does not fit."""
+    """Check the config against the file; raise ComposerError with all that does not fit."""
     return _Agreement(signature, config).contract()
 
 
@@ -93,7 +93,7 @@ class _Agreement:
         return found
 
     def batched(self, role: str, what: str, dims: tuple[Dim, ...], led: bool) -> bool:
-        """Tell whether axis 0 is a batch; report where that is not plain."""
+        """Return whether axis 0 is a batch; report where that is not plain."""
         rule = self.config.batch
         if rule == "none" or not dims or (rule == "inputs" and role == "output"):
             return False
@@ -179,10 +179,10 @@ class _Agreement:
         if pad is None:
             return
         if isinstance(length, int) and pad.fixed != length:
-            says = f"fixed: {pad.fixed}" if pad.fixed else f"multiple_of: {pad.multiple_of}"
+            rule = f"fixed: {pad.fixed}" if pad.fixed else f"multiple_of: {pad.multiple_of}"
             self.report(
                 "W264",
-                f"inputs.{tensor.name}.pad is {{{says}}}, but the file takes {length} frames",
+                f"inputs.{tensor.name}.pad is {{{rule}}}, but the file takes {length} frames",
                 f"{length} comes from {contract.file}: {tensor}",
                 hint=f"write pad: {{fixed: {length}}}",
             )

@@ -37,7 +37,7 @@ class Tensor:
     def mismatch(
         self, lengths: tuple[int, ...], seen: dict[str, tuple[int, str]], skip: int | None = None
     ) -> str:
-        """Say how an array's shape breaks what is declared, or return nothing.
+        """Describe how an array's shape breaks what is declared, or return nothing.
 
         `seen` keeps the first length of each symbol; the axis `skip` is checked by other means.
         """

@@ -177,7 +177,7 @@ class OnnxDecoderBlocks(Products):
 
 
 def is_fused(attn: Attention) -> bool:
-    """Tell whether ONNX Runtime has one kernel for all of it.
+    """Return whether ONNX Runtime has one kernel for all of it.
 
     GroupQueryAttention takes heads of a multiple of 8 numbers and turns multiples of 16. Its
     window is not used: in ONNX Runtime 1.23 a row sees one row more by it than in 1.32.

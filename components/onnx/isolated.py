@@ -1,6 +1,6 @@
 """A graph in ONNX Runtime, in a child process that ends when its limits do.
 
-A graph that a stranger wrote computes what he likes: inside one operator ONNX Runtime does not
+An untrusted graph computes what its author likes: inside one operator ONNX Runtime does not
 stop, and its arena's limits do not hold for all that an operator takes.
 """
 

@@ -12,7 +12,7 @@ from typing import Any
 
 # Of glibc's malloc.h, and the values it works its way up to by itself.
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3
-_APART = 1 << 20
+_OWN_MAPPING = 1 << 20
 _LARGEST_MMAP, _LARGEST_TRIM = 32 << 20, 64 << 20
 
 _loading = Lock()
@@ -29,7 +29,7 @@ def released() -> Iterator[None]:
     mallopt = _mallopt()
     with _loading:
         if mallopt:
-            mallopt(_M_MMAP_THRESHOLD, _APART)
+            mallopt(_M_MMAP_THRESHOLD, _OWN_MAPPING)
         try:
             yield
         finally:

@@ -76,7 +76,7 @@ class _Typing:
         return Port("tensor", tensor.dtype, tuple(dims))
 
     def recounted(self, tensor: Tensor) -> bool:
-        """Tell whether axis 0 of an output is counted by `rows` alone, whatever the file says."""
+        """Return whether axis 0 of an output is counted by `rows` alone, whatever the file says."""
         contract, rows = self.contract, self.contract.rows
         if rows is None or tensor.name != contract.rows_output:
             return False

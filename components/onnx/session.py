@@ -120,7 +120,7 @@ def changed(contract: Contract, *causes: str) -> NoReturn:
 
 
 def fed(feeds: Feeds) -> str:
-    """Say what a graph was given."""
+    """Describe what a graph was given."""
     return "fed " + ", ".join(f"{name} {a.dtype} {list(a.shape)}" for name, a in feeds.items())
 
 

@@ -28,7 +28,7 @@ def lengths(known: Mapping[str, int], by: int, mode: str, remainder: str) -> dic
 
 
 def keeps_space(by: int, mode: str, remainder: str) -> bool:
-    """Tell whether pooled rows stay in their space: means do, the maxima of columns do not."""
+    """Return whether pooled rows stay in their space: means do, the maxima of columns do not."""
     return mode == "mean"
 
 

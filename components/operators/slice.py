@@ -22,8 +22,8 @@ def ends(rows: int, start: int, stop: int | None) -> tuple[int, int]:
     last = rows if stop is None else stop
     last = last + rows if last < 0 else last
     if not 0 <= first < last <= rows:
-        asked = f"{start} to {'the end' if stop is None else stop}"
-        raise ValueError(f"cannot take rows {asked} of {rows}")
+        taken = f"{start} to {'the end' if stop is None else stop}"
+        raise ValueError(f"cannot take rows {taken} of {rows}")
     return first, last
 
 

@@ -11,7 +11,7 @@ from composer.core.native_failures import described, is_failure
 
 from .library import LocalLibrary
 
-_held: list[LocalLibrary] = []
+_library: list[LocalLibrary] = []
 _METHODS = ("token_to_id", "add", "encode")
 
 
@@ -21,10 +21,10 @@ def answer(
     """Call what is asked for; a panic is an answer, too."""
     try:
         if words["method"] == "load":
-            _held[:] = [LocalLibrary(arrays["data"].tobytes())]
+            _library[:] = [LocalLibrary(arrays["data"].tobytes())]
             return {"answer": None}, {}
         assert words["method"] in _METHODS
-        return {"answer": getattr(_held[0], words["method"])(*words["arguments"])}, {}
+        return {"answer": getattr(_library[0], words["method"])(*words["arguments"])}, {}
     except BaseException as error:
         if not is_failure(error):
             raise

@@ -105,7 +105,7 @@ def peak() -> int:
 
 
 def _resident(pid: str) -> int:
-    """Return the most bytes that were resident in a process; 0 where the system does not tell."""
+    """Return the most bytes that were resident in a process; 0 where that is unknown."""
     try:
         found = re.search(r"VmHWM:\s+(\d+) kB", Path(f"/proc/{pid}/status").read_text("utf-8"))
     except OSError:
@@ -116,7 +116,7 @@ def _resident(pid: str) -> int:
 def main() -> None:
     """Answer until stdin ends."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent is interrupted too, and ends this
-    asked = sys.stdin.buffer
+    requests = sys.stdin.buffer
     out = os.fdopen(os.dup(1), "w", encoding="utf-8")
     os.dup2(2, 1)  # what libraries print is no answer
 
@@ -126,9 +126,9 @@ def main() -> None:
 
     send({"started": True})
     try:
-        session = Session(pickle.load(asked))
+        session = Session(pickle.load(requests))
         send({**session.startup, "peak": peak()})
-        while asked.readline():
+        while requests.readline():
             send(session.run())
     except ComposerError as error:
         send({"problems": [problem.packed() for problem in error.problems]})

@@ -39,7 +39,7 @@ class Measured:
 
     @property
     def steady(self) -> bool:
-        """Tell whether each run gave the same."""
+        """Return whether each run gave the same."""
         others = [*(start.run for start in self.starts), *self.runs]
         return all(run.outputs == self.outputs for run in others)
 

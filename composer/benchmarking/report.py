@@ -1,4 +1,4 @@
-"""Tell what was measured, as a table and as JSON."""
+"""Report what was measured, as a table and as JSON."""
 
 from __future__ import annotations
 
@@ -64,9 +64,11 @@ def report_text(measured: Measures, turns: Turns) -> str:
         steady = "the same in every run" if each.steady else "NOT the same in every run"
         lines.append(f"{lead}{made}; outputs {steady}")
     if len(measured) == 2:
-        apart = differing(*measured)
-        lines.append(f"the outputs DIFFER: {', '.join(apart)}" if apart else "the same outputs")
-        for name in apart:
+        different = differing(*measured)
+        lines.append("the same outputs")
+        if different:
+            lines[-1] = f"the outputs DIFFER: {', '.join(different)}"
+        for name in different:
             lines += [f"  {each.title}: {each.outputs.get(name, 'none')}" for each in measured]
     return "\n".join(lines)
 

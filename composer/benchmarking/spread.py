@@ -1,4 +1,4 @@
-"""Say a number that varies by its median and quartiles."""
+"""Write a number that varies by its median and quartiles."""
 
 from __future__ import annotations
 

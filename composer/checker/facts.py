@@ -221,7 +221,7 @@ class _Describer:
         return facts
 
     def emits(self, name: str, space: str, components: Mapping[str, CheckedComponent]) -> bool:
-        """Tell whether the embedding space that a component was trained into exists."""
+        """Return whether the embedding space that a component was trained into exists."""
         owner, _, wanted = space.partition(".")
         if owner not in self.manifest.components:
             message = f"emits '{space}': there is no component '{owner}'"

@@ -77,7 +77,7 @@ def _stated(licence: Mapping[str, str]) -> str:
 
 
 def skips_probe(checked: Checked) -> bool:
-    """Tell whether the user wrote the lock: one that came with the bundle is not trusted."""
+    """Return whether the user wrote the lock: one that came with the bundle is not trusted."""
     return checked.lock is not None and checked.lock.trusted
 
 

@@ -112,7 +112,7 @@ class Outputs:
         return (name,)
 
     def has_rows(self, node: Node, key: str) -> bool:
-        """Tell whether rows are wired into an input, and no text."""
+        """Return whether rows are wired into an input, and no text."""
         value = self.values.get(node.wires.get(key, ""))
         return value is not None and (value.port is None or value.port.kind == "tensor")
 

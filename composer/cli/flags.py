@@ -122,11 +122,11 @@ class BundleFlags:
         for name, text in pairs(self.place, "--place", "KEY=VALUE").items():
             given[name] = placement_value(text)
         try:
-            asked = read_placement(given)
+            placement = read_placement(given)
         except ValueError as error:
             raise typer.BadParameter(str(error)) from None
-        parts = {name: asked.only(p.given).over(p) for name, p in profile.components.items()}
-        return replace(profile, default=asked.over(profile.default), components=parts)
+        parts = {name: placement.only(p.given).over(p) for name, p in profile.components.items()}
+        return replace(profile, default=placement.over(profile.default), components=parts)
 
 
 def require_dtype(dtype: str, flag: str) -> str:

@@ -15,7 +15,7 @@ from composer.core.terminal import console
 KEPT = "\n\t"
 
 
-def say(text: str = "", end: str = "\n") -> None:
+def echo(text: str = "", end: str = "\n") -> None:
     """Print a result; raise ComposerError when there is no room for it."""
     try:
         sys.stdout.write((shown(text) if sys.stdout.isatty() else text) + end)
@@ -28,7 +28,7 @@ def say(text: str = "", end: str = "\n") -> None:
 
 @contextmanager
 def waiting(what: str) -> Iterator[None]:
-    """Say on a terminal what is under way; say nothing when piped."""
+    """Print on a terminal what is under way; print nothing when piped."""
     if not sys.stderr.isatty():
         yield
         return
@@ -37,7 +37,7 @@ def waiting(what: str) -> Iterator[None]:
 
 
 def reading(bundle: str) -> AbstractContextManager[None]:
-    """Say on a terminal that the Hub is read, where a bundle is called by one of its IDs."""
+    """Print on a terminal that the Hub is read, where a bundle is called by one of its IDs."""
     from composer.sources.hub import is_id
 
     return waiting(f"reading {bundle}") if is_id(bundle) else nullcontext()

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from composer.cli.printing import note, report, say
+from composer.cli.printing import echo, note, report
 from composer.cli.results import cut_warning
 
 if TYPE_CHECKING:
@@ -34,11 +34,11 @@ class TranscriptPrinter:
         if self.has_files:
             return
         if self.format.line:
-            say(self.format.line(each))
+            echo(self.format.line(each))
         else:
             self.done.append(each)
 
     def close(self) -> None:
         """Print what can only be printed whole."""
         if not self.has_files and self.format.line is None and self.format.document:
-            say(self.format.document(self.done), end="")
+            echo(self.format.document(self.done), end="")

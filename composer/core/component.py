@@ -12,7 +12,7 @@ from pydantic import BaseModel, ConfigDict
 from composer.core.errors import Problem
 from composer.core.location import Location
 from composer.core.placement import HOST, Placement
-from composer.core.signature import Signature, signature_of, with_options_apart
+from composer.core.signature import Signature, flatten_options, signature_of
 
 Method = TypeVar("Method", bound=Callable[..., Any])
 
@@ -46,7 +46,7 @@ class Facts:
 
     `dims` binds symbols of its ports for the whole component. `dtype` is what its dtype-less ports
     carry. `nbytes` is what its weights take once loaded; `mapped` is what stays in files besides,
-    unless a placement loads tables. `casts` tells in words which weights are stored otherwise than
+    unless a placement loads tables. `casts` describes which weights are stored otherwise than
     they are loaded. `methods` replaces the decorated ports where they come from a file or from the
     config. `missing_reasons` says of each method and port that others of its kind have why it has
     none. `masks` names, by port, the output or optional input beside it that marks which of its
@@ -169,7 +169,7 @@ def method(
 
     def decorate(function: Method) -> Method:
         signature = signature_of(function, inputs, returns, streams, converts)
-        taken: Any = with_options_apart(function)
+        taken: Any = flatten_options(function)
         taken.__signature_of_ports__ = signature
         return taken  # type: ignore[no-any-return]
 

@@ -1,4 +1,4 @@
-"""Whether what is loaded now comes from a stranger, and so runs in a process that can be ended."""
+"""Whether what is loaded now is untrusted, and so runs in a process that can be ended."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ _isolated = ContextVar("isolated", default=False)
 
 
 def is_isolated() -> bool:
-    """Tell whether native code that obeys a loaded file belongs in a child process."""
+    """Return whether native code that obeys a loaded file belongs in a child process."""
     return _isolated.get()
 
 

@@ -1,4 +1,4 @@
-"""Tell failures of code from ends that were asked for: a native library's panic is no Exception."""
+"""Distinguish failures from ends that were asked for: a native library's panic is no Exception."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ _ENDS = (KeyboardInterrupt, SystemExit, GeneratorExit)
 
 
 def is_failure(error: BaseException) -> bool:
-    """Tell whether something failed: any error, and the panics that PyO3 raises beside them."""
+    """Return whether something failed: any error, and the panics that PyO3 raises beside them."""
     return not isinstance(error, _ENDS)
 
 

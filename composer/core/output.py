@@ -36,19 +36,19 @@ def sole_writer(folder: Path) -> Iterator[None]:
 
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        held = os.open(folder, os.O_RDONLY)
+        descriptor = os.open(folder, os.O_RDONLY)
     except OSError as error:
         raise unwritable(folder, error) from None
     try:
-        fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError:
-        os.close(held)
+        os.close(descriptor)
         message, hint = "another process is writing here", "wait for it, or take another folder"
         raise ComposerError(Problem("R507", message, Place(str(folder)), hint=hint)) from None
     try:
         yield
     finally:
-        os.close(held)
+        os.close(descriptor)
 
 
 def append_file(path: Path, text: str) -> None:

@@ -95,12 +95,12 @@ def parse_ports(text: str) -> Ports:
 
 
 def is_float(dtype: str | None) -> bool:
-    """Tell whether a dtype is floating point; None is any float."""
+    """Return whether a dtype is floating point; None is any float."""
     return dtype is None or dtype in FLOATS
 
 
 def fits(have: str | None, want: str | None) -> bool:
-    """Tell whether a cast keeps the meaning: floats to floats, integers to integers."""
+    """Return whether a cast keeps the meaning: floats to floats, integers to integers."""
     if have == "bool" or want == "bool":
         return have == want
     if have in INTEGERS:

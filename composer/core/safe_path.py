@@ -1,4 +1,4 @@
-"""Keep the working folder, which a stranger may have sent, out of where modules are looked for."""
+"""Keep the working folder, which may be untrusted, out of where modules are looked for."""
 
 import os
 import sys
@@ -21,7 +21,7 @@ def leave_working_folder(package: str) -> None:
 
 
 def _starts(package: str) -> bool:
-    """Tell whether the module that Python is starting belongs to a package."""
+    """Return whether the module that Python is starting belongs to a package."""
     given = sys.orig_argv
     for at, text in enumerate(given):
         if text.startswith("-") and text.endswith("m") and not text.startswith("--"):

@@ -1,4 +1,4 @@
-"""Write files in folders that strangers may have made: a link there is never written through."""
+"""Write files in untrusted folders: a link there is never written through."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ def append_to(path: Path, data: bytes) -> None:
 
 
 def _is_own(path: Path) -> bool:
-    """Tell whether a regular file is there or is to be made; raise OSError for a link or folder."""
+    """Return whether a regular file is there, or none; raise OSError for a link or folder."""
     try:
         mode = path.lstat().st_mode
     except FileNotFoundError:

@@ -102,7 +102,7 @@ def _own_dims(port: Port, shared: set[int | str], index: int) -> Port:
     return replace(port, dims=tuple(dims))
 
 
-def with_options_apart(function: Callable[..., Any]) -> Callable[..., Any]:
+def flatten_options(function: Callable[..., Any]) -> Callable[..., Any]:
     """Return a function that takes the options of a dataclass among its own keywords."""
     groups = _groups(function)
 

@@ -1,4 +1,4 @@
-"""Say what a misspelt name was probably meant to be, and what there is to choose from."""
+"""Suggest what a misspelt name was probably meant to be, and what there is to choose from."""
 
 from __future__ import annotations
 

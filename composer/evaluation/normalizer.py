@@ -17,7 +17,7 @@ class Normalizer:
     """A rule with its name, which is that of its entry point, and its version.
 
     `source` is the implementation it reproduces. `call` takes a text and the other fields of its
-    line and returns words separated by spaces. `unscored` tells which normalised references the
+    line and returns words separated by spaces. `unscored` lists which normalised references the
     source leaves out. `align` aligns words if the source does more than count edits.
     """
 

@@ -41,7 +41,7 @@ class Counts:
         return self.errors / self.total if self.total else None
 
     def within(self, percent: int) -> bool:
-        """Tell whether errors are at most so many percent of the reference's length."""
+        """Return whether errors are at most so many percent of the reference's length."""
         return 100 * self.errors <= percent * self.total
 
     def __add__(self, other: Counts) -> Counts:

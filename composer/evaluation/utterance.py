@@ -56,7 +56,7 @@ class Utterance:
         return replace(audio, samples=samples, source=self.id)
 
     def is_changed(self, seconds: float | None) -> bool:
-        """Tell whether an earlier result of so many seconds is of another length than stated."""
+        """Return whether an earlier result of so many seconds is of another length than stated."""
         if self.offset is not None or self.duration is None or seconds is None:
             return False  # a part has its length in its id
         return abs(self.duration - seconds) > SLACK

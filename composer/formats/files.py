@@ -102,7 +102,7 @@ class LocalFiles:
 
 
 def stays_inside(path: Path) -> bool:
-    """Tell whether a path is no link out of its folder, but for those of a Hugging Face cache."""
+    """Return whether a path is no link out of its folder, but for those of a Hugging Face cache."""
     location = Location("", path.name, path.parent)
     return _resolve(path).is_relative_to(_resolve(path.parent)) or _in_hf_cache(location)
 
@@ -112,7 +112,7 @@ def _resolve(path: Path) -> Path:
 
 
 def _in_hf_cache(location: Location) -> bool:
-    """Tell whether this is a file of a Hugging Face cache: a link from snapshots/ into blobs/."""
+    """Return whether this is a file of a Hugging Face cache: a link from snapshots/ into blobs/."""
     path, root = location.path, location.root
     if path is None or root is None or not path.is_symlink():
         return False

@@ -170,7 +170,7 @@ class Initializers:
 
 
 def addressable(dims: list[int]) -> bool:
-    """Tell whether a tensor of these dims is addressable."""
+    """Return whether a tensor of these dims is addressable."""
     if len(dims) > AXES or any(not 0 <= dim <= DIM for dim in dims):
         return False
     return prod(filter(None, dims)) <= 2**63 - 1

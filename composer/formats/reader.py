@@ -74,7 +74,7 @@ class Headers:
         )
 
     def exists(self, location: Location) -> bool:
-        """Tell whether a file or folder is there."""
+        """Return whether a file or folder is there."""
         return self.files.kind(location) in ("file", "folder")
 
     def _once(self, reader: str, location: Location, read: Callable[[], T]) -> T:

@@ -86,7 +86,7 @@ def read_safetensors(
 ) -> TensorIndex:
     """Describe a safetensors file, or the one model in a folder.
 
-    `warn` is told which files of the folder are not read.
+    `warn` is called with which files of the folder are not read.
     """
     files = files or LocalFiles()
     found = files.kind(location)

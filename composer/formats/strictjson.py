@@ -80,7 +80,7 @@ def parse_object(
 
 
 def too_deep(data: bytes, depth: int) -> bool:
-    """Tell whether brackets nest deeper than `depth`, by peeling the innermost ones off."""
+    """Return whether brackets nest deeper than `depth`, by peeling the innermost ones off."""
     remaining = data.replace(b"\\\\", b"").replace(b'\\"', b"").translate(AS_SQUARE, NOT_STRUCTURE)
     remaining = STRING.sub(b"", remaining.replace(b'""', b""))
     for _ in range(depth):

@@ -118,7 +118,7 @@ def _check_pattern(location: Location, step: str, pattern: str, report: Report) 
 
 
 def dangerous(pattern: str) -> str | None:
-    """Say why a pattern may backtrack exponentially, or return None."""
+    """Explain why a pattern may backtrack exponentially, or return None."""
     if len(pattern) > MAX_PATTERN:
         return f"has {len(pattern)} characters, over {MAX_PATTERN}"
     pieces = list(PIECE.finditer(pattern))

@@ -38,7 +38,7 @@ PIPELINES: dict[str, dict[str, Any]] = {
 
 
 def has_vocab_merges(folder: Location, files: Files) -> bool:
-    """Tell whether a folder has both files, and no tokenizer.json."""
+    """Return whether a folder has both files, and no tokenizer.json."""
     kinds = [files.kind(folder / name) for name in ("tokenizer.json", VOCAB, MERGES)]
     return kinds == [None, "file", "file"]
 

@@ -86,7 +86,7 @@ class Answer:
 
     @property
     def takes_argmax(self) -> bool:
-        """Tell whether the decoder may choose by itself, and keep its logits where they are."""
+        """Return whether the decoder may choose by itself, and keep its logits where they are."""
         return self.sampler.sampling.greedy and self.logprobs is None
 
     def choose(self, logits: np.ndarray) -> int:
@@ -115,7 +115,7 @@ class Answer:
 
 
 class Engine:
-    """Continuous batching: requests are admitted and retired between steps of all the others."""
+    """Continuous batching: requests join and leave between steps of all the others."""
 
     def __init__(self, decoder: Decoder, tokenizer: Tokenizer) -> None:
         self._decoder = decoder
@@ -126,7 +126,7 @@ class Engine:
     def busy(self) -> bool:
         return bool(self._states)
 
-    def admit(self, request: Request) -> Answer:
+    def add(self, request: Request) -> Answer:
         """Prefill a request; `advance` then continues it with the others."""
         state = self._decoder.prefill(request.prompt)
         stream = TextStream(self._tokenizer)
@@ -180,7 +180,7 @@ def generate(
     sends true cancels the request; the outputs are then those so far.
     """
     engine = Engine(decoder, tokenizer)
-    answer = engine.admit(request)
+    answer = engine.add(request)
     try:
         while engine.busy:
             for _, token in engine.advance():

@@ -25,7 +25,7 @@ class ReasoningFilter:
         self._inside = False
 
     def skips(self, id: int) -> bool:
-        """Take the next id and tell whether it is reasoning."""
+        """Take the next id and return whether it is reasoning."""
         if self._marks is None:
             return False
         if id in (self._marks.open, self._marks.close):

@@ -61,7 +61,7 @@ class Sampling:
 
     @property
     def greedy(self) -> bool:
-        """Tell whether the token with the largest logit is taken, whatever came before."""
+        """Return whether the token with the largest logit is taken, whatever came before."""
         return self.temperature == 0 and not self.penalizes
 
     @property

@@ -47,7 +47,7 @@ class Report:
 
     @property
     def ok(self) -> bool:
-        """Tell whether there are no errors."""
+        """Return whether there are no errors."""
         return not any(problem.severity == "error" for problem in self.problems)
 
     def raise_if_refused(self) -> Checked:

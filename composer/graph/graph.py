@@ -28,7 +28,7 @@ ANY = "*"
 class CheckedComponent:
     """A component's `Spec` and all that checking it found out.
 
-    `facts` is None where its own facts are broken. `files` are those that it read to tell its
+    `facts` is None where its own facts are broken. `files` are those that it read to report its
     facts, and will read again when it is loaded. `use` is what the manifest calls its kind,
     `reason` why this kind was chosen where it names a family.
     """
@@ -43,7 +43,7 @@ class CheckedComponent:
 
     @property
     def is_family(self) -> bool:
-        """Tell whether the manifest names a family, so that the backend was chosen."""
+        """Return whether the manifest names a family, so that the backend was chosen."""
         return self.use not in ("", self.cls.name)
 
     @property

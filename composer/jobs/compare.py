@@ -43,7 +43,7 @@ def compare(
     may be off by what its noise floor allows, or by 1e-4 where it has none. `any_float` lets
     floats be of another width. `skip` are patterns of stages to leave out.
 
-    `.ok` tells whether all stages are the same, `.first` is the first that is wrong by itself,
+    `.ok` is whether all stages are the same, `.first` is the first that is wrong by itself,
     `.rows` are all. `progress` is called with the stages of `record`, and "comparing".
 
     Raise ComposerError where a bundle is refused or does not load (any code), where the call is

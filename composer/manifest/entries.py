@@ -80,7 +80,7 @@ class Input:
 
     @property
     def in_pieces(self) -> bool:
-        """Tell whether the task is run on parts of it."""
+        """Return whether the task is run on parts of it."""
         return self.split is not None or self.channel == "each"
 
 

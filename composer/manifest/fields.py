@@ -51,7 +51,7 @@ TEXT, OTHER = "\0text", "\0other"
 
 
 def tag_of(value: Any) -> str:
-    """Tell pydantic which branch of a union to check: a text, or a mapping or list."""
+    """Name the branch of a union that pydantic checks: a text, or a mapping or list."""
     return OTHER if isinstance(value, dict | list | BaseModel) else TEXT
 
 

@@ -1,4 +1,4 @@
-"""Say in JSON Schema what each kind of component reads: its keys and its config."""
+"""Describe in JSON Schema what each kind of component reads: its keys and its config."""
 
 from __future__ import annotations
 

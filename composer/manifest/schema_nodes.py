@@ -1,4 +1,4 @@
-"""Say in JSON Schema what a node may run, and what may be wired to it.
+"""Describe in JSON Schema what a node may run, and what may be wired to it.
 
 A schema cannot look up a component's kind by its name, so that a method takes here what any kind
 with a method of this name takes.

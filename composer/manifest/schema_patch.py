@@ -1,4 +1,4 @@
-"""Say in JSON Schema what a variant may be: any part of a bundle, and null for what it removes."""
+"""Describe in JSON Schema a variant: any part of a bundle, and null for what it removes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Say in JSON Schema what `check_rules` checks between the keys of a manifest."""
+"""Describe in JSON Schema what `check_rules` checks between the keys of a manifest."""
 
 from __future__ import annotations
 

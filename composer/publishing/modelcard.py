@@ -58,13 +58,13 @@ def _front(manifest: Manifest, graphs: Any) -> dict[str, Any]:
 def _kind(graph: Graph) -> str | None:
     """Return what the Hub calls a task of these inputs and outputs; None where it has no name."""
     types = {entry.type for entry in graph.inputs.values()}
-    asked = any(e.type == "text" and e.default is None for e in graph.inputs.values())
+    takes_text = any(e.type == "text" and e.default is None for e in graph.inputs.values())
     ports = [graph.values[name].port for name in graph.outputs.values()]
     if not any(port and port.kind == "text" for port in ports):
         sensed = types & {"audio", "text", "image"}
         return FEATURES if sensed and all(p and p.kind == "tensor" for p in ports) else None
     if "audio" in types:
-        return LISTENING if asked else SPEECH
+        return LISTENING if takes_text else SPEECH
     if "image" in types:
         return SEEING
     return TALK if "text" in types else None

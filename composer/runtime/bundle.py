@@ -1,4 +1,4 @@
-"""Hold a bundle's components in memory and run its tasks."""
+"""Keep a bundle's components in memory and run its tasks."""
 
 from __future__ import annotations
 

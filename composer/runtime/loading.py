@@ -1,4 +1,4 @@
-"""Load components, each backend beside the others, and tell all that is wrong at once."""
+"""Load components, each backend beside the others, and report all that is wrong at once."""
 
 from __future__ import annotations
 
@@ -169,12 +169,12 @@ def try_files(checked: Checked, names: Iterable[str], profile: Profile, trust: b
 
 
 def trusts_files(checked: Checked, trust: bool) -> bool:
-    """Tell whether the user vouches for all files: by a lock of his own, or by his word."""
+    """Return whether the user vouches for all files: by a lock of his own, or by his word."""
     return trust or skips_probe(checked)
 
 
 def _ships(location: Location | None) -> bool:
-    """Tell whether a file is part of this package."""
+    """Return whether a file is part of this package."""
     return bool(location and location.path and location.path.is_relative_to(shipped("bundles")))
 
 

@@ -34,7 +34,7 @@ class BundleOptions:
 
     @property
     def title(self) -> str:
-        """Return what tells the bundle from another edition of it."""
+        """Return what distinguishes the bundle from another edition of it."""
         parts = [str(self.name)]
         if self.variant:
             parts.append(f"variant {self.variant}")

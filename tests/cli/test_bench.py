@@ -59,7 +59,7 @@ def test_a_clip_of_the_bundles_own_is_taken_and_named(cli, bundle, clip):
     code, out, err = cli("bench", bundle, *FEW, "--json")
     assert (code, err) == (0, "no audio is given; taking -i audio=clips/a.wav\n")
     report = json.loads(out)
-    assert report["made_by"][0]["inputs"] == {"said": "hi", "audio": "clips/a.wav"}
+    assert report["made_by"][0]["inputs"] == {"line": "hi", "audio": "clips/a.wav"}
     samples = read_audio("clips/a.wav").samples.tobytes()
     assert report["made_by"][0]["digests"] == {"audio": f"sha256:{sha256(samples).hexdigest()}"}
     assert report["measured"][0]["outputs"] == {"text": "5."}
@@ -133,10 +133,10 @@ def test_a_shipped_bundle_and_its_clip(cli, monkeypatch):
 
 
 def test_another_bundle_may_take_other_inputs(cli, bundle, clip):
-    given = ("-i", f"audio={clip()}", "--vs-input", "said=you", "--vs-input", f"audio={clip()}")
+    given = ("-i", f"audio={clip()}", "--vs-input", "line=you", "--vs-input", f"audio={clip()}")
     code, out, _ = cli("bench", bundle, "--vs", bundle, *given, *FEW, "--json")
     assert code == 0
-    assert [each["inputs"]["said"] for each in json.loads(out)["made_by"]] == ["hi", "you"]
+    assert [each["inputs"]["line"] for each in json.loads(out)["made_by"]] == ["hi", "you"]
     code, _, err = cli("bench", bundle, *given, *FEW)
     assert code == 2
     assert "--vs-input gives inputs to another bundle" in err

@@ -25,8 +25,8 @@ tasks:
   shout:
     inputs: {text: text}
     graph: {ids: {run: turn, with: {text: $text}}, words: {run: echo.embed, with: {ids: $ids}},
-            said: {run: echo.generate, with: {embeds: $words}}}
-    outputs: {text: $said.text}
+            reply: {run: echo.generate, with: {embeds: $words}}}
+    outputs: {text: $reply.text}
   chat:
     inputs: {text: text, history: {type: ids, default: []}}
     graph:
@@ -294,7 +294,7 @@ def test_an_interrupt_stops_the_answer_and_keeps_its_text(terminal):
     words = len(messages.split()) - 1
     assert 3 <= words < 30
     here.type("abc\n")
-    here.until(f"[{2 + words + 3}] 1")  # it has read what was said
+    here.until(f"[{2 + words + 3}] 1")  # it has read the message
     here.interrupt()
     here.until("\n> ")
     # At the prompt it says what else there is. Python's readline misses a signal that comes between

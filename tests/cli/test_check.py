@@ -19,7 +19,7 @@ def test_a_folder_will_do(cli, tmp_path):
 
 def test_every_problem_is_printed(cli, tmp_path):
     path = write(
-        tmp_path, BUNDLE, ("$soft, said", "$sfot, said"), ("ids: $asked.ids", "idz: $asked.ids")
+        tmp_path, BUNDLE, ("$soft, line", "$sfot, line"), ("ids: $asked.ids", "idz: $asked.ids")
     )
     code, out, err = cli("check", path)
     assert code == 3

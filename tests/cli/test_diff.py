@@ -110,7 +110,7 @@ def test_a_floor_is_measured_and_kept(cli, tmp_path):
     assert dump.about["bundle"]["manifest"].startswith("sha256:")
     assert dump.about["digests"]["audio"].startswith("sha256:")
     assert "mlx" in dump.about["versions"]
-    assert dump.about["inputs"] == {"said": "hi"}
+    assert dump.about["inputs"] == {"line": "hi"}
     assert dump.about["floor"]["bundle"] == dump.about["bundle"]
     code, out, _err = cli("diff", "ref.safetensors", "tiny.yaml", "--precision", "words=float16",
                "--any-float")  # fmt: skip

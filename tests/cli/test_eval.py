@@ -70,7 +70,7 @@ def test_the_report(cli, bundle, data):
     assert re.match(
         r"bundle      fake-asr, sha256:[0-9a-f]{12}, 0 files, not locked\ntask        default", made
     )
-    assert "inputs      said hi" in made
+    assert "inputs      line hi" in made
     assert "answer      max_tokens 3, end ." in made
     assert worst == (
         "c1.wav\nref 7. b\nhyp 7. *\n       D\n"
@@ -179,8 +179,8 @@ def test_other_settings_and_other_data_are_refused(cli, bundle, data, tmp_path):
     assert code == 5
     assert "R570" in err
     assert "    settings.answer.max_tokens: 3 there, 2 now\n" in err
-    code, _, err = cli("eval", bundle, path, "-o", out, "-i", "said=you")
-    assert '    inputs.said: "hi" there, "you" now\n' in err
+    code, _, err = cli("eval", bundle, path, "-o", out, "-i", "line=you")
+    assert '    inputs.line: "hi" there, "you" now\n' in err
     bundle.write_text(bundle.read_text() + "# more\n")
     assert "    bundle.manifest: " in cli("eval", bundle, path, "-o", out)[2]
     bundle.write_text(bundle.read_text().removesuffix("# more\n"))
@@ -195,7 +195,7 @@ def test_other_settings_and_other_data_are_refused(cli, bundle, data, tmp_path):
 def test_against(cli, bundle, data, tmp_path):
     path = data((8, "7."), (6, "6."), (8, "7. b"), *[(8, "7.")] * 3)
     one, other = tmp_path / "one", tmp_path / "other"
-    assert cli("eval", bundle, path, "-o", one, "-i", "said=you")[0] == 0
+    assert cli("eval", bundle, path, "-o", one, "-i", "line=you")[0] == 0
     theirs = one / "results.jsonl"
     code, out, err = cli("eval", bundle, path, "-o", other, "--against", theirs, "--json")
     assert (code, err) == (0, "")
@@ -205,11 +205,11 @@ def test_against(cli, bundle, data, tmp_path):
     assert against["difference"] == pytest.approx(-6 / 7)
     assert against["high"] < 0
     assert against["p"] == 2 / 2**6  # of all swaps of six clips, two are as far from even
-    assert against["made_by"]["inputs"]["said"] == "you"
+    assert against["made_by"]["inputs"]["line"] == "you"
     assert against["bundle"]["name"] == "fake-asr"
     out = cli("eval", bundle, path, "-o", other, "--against", theirs)[1]
     assert f"against fake-asr in {theirs}: WER 100.00 %\ndifference -85.71 points [" in out
-    assert ": they differ\ninputs.said: 'you' there, 'hi' here\n" in out
+    assert ": they differ\ninputs.line: 'you' there, 'hi' here\n" in out
     out = cli("eval", bundle, path, "--against", other / "results.jsonl")[1]
     assert "difference +0.00 points [+0.00, +0.00], p 1.0000: no difference is shown" in out
 
@@ -226,7 +226,7 @@ def test_a_folder_whose_name_is_no_unicode(cli, bundle, data, tmp_path):
 
 def test_one_clip_proves_nothing(cli, bundle, data, tmp_path):
     path, theirs = data((8, "7.")), tmp_path / "one" / "results.jsonl"
-    assert cli("eval", bundle, path, "-o", tmp_path / "one", "-i", "said=you")[0] == 0
+    assert cli("eval", bundle, path, "-o", tmp_path / "one", "-i", "line=you")[0] == 0
     out = cli("eval", bundle, path, "--against", theirs)[1]
     assert "WER no interval" in out
     assert "difference -100.00 points, p 1.0000: no difference is shown" in out
@@ -328,7 +328,7 @@ def test_a_run_that_is_killed_goes_on(cli, data, tmp_path):
 
 
 def test_a_duration_that_is_another_now_is_other_data(cli, bundle, data, tmp_path):
-    """What was heard of a file of another length is not that of this row."""
+    """The transcript of a file of another length is not that of this row."""
     path, out = data((8, "7."), duration=0.001), tmp_path / "out"
     assert cli("eval", bundle, path, "-o", out)[0] == 0
     path.write_text(path.read_text().replace("0.001", "9.5"))

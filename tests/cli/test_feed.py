@@ -34,7 +34,7 @@ def test_taps_can_be_fed_again(cli, bundle, clip, tmp_path):
             "bundle": "fake-asr",
             "task": "default",
             "rate audio": "8000",
-            "text said": "hi",
+            "text line": "hi",
             "text asked.text": "hi",
             "text answer.text": "7.",
             "text answer.finish_reason": "stop",

@@ -21,7 +21,7 @@ pytestmark = pytest.mark.usefixtures("fakes")
 
 def test_one_text_is_printed_alone(cli, bundle, clip):
     assert cli("run", bundle, "-i", f"audio={clip()}") == (0, "7.\n", "")
-    assert cli("run", bundle, "-i", f"audio={clip()}", "-i", "said=x=y")[1] == "8.\n"
+    assert cli("run", bundle, "-i", f"audio={clip()}", "-i", "line=x=y")[1] == "8.\n"
 
 
 def test_several_outputs_are_named(cli, tmp_path, clip):

@@ -87,8 +87,8 @@ def test_a_clip_on_stdin(cli, bundle, clip, monkeypatch):
 
 
 def test_a_language_is_called_by_its_code_too(cli, tmp_path, clip):
-    change = ("said: {type: text, default: hi}", "language: {type: text, default: English}")
-    path = write(tmp_path, BUNDLE, change, ("$said", "$language"))
+    change = ("line: {type: text, default: hi}", "language: {type: text, default: English}")
+    path = write(tmp_path, BUNDLE, change, ("$line", "$language"))
     assert cli("transcribe", path, clip(), "-l", "de")[0] == 0
     from composer.core.languages import spelled
 
@@ -109,15 +109,15 @@ def test_a_language_that_no_bundle_has_is_refused_before_loading(cli, bundle, cl
 
 def test_inputs_and_settings(cli, bundle, clip):
     call = ["transcribe", bundle, clip()]
-    assert cli(*call, "-i", "said=")[1] == "5.\n"
+    assert cli(*call, "-i", "line=")[1] == "5.\n"
     code, out, err = cli(*call, "--set", "answer.max_tokens=1")
     assert (code, out) == (0, "7\n")
     assert err.startswith(f"{clip()}: warning: the answer was cut")
 
 
 def test_language_is_an_input(cli, tmp_path, clip):
-    change = ("said: {type: text, default: hi}", "language: {type: text, default: English}")
-    path = write(tmp_path, BUNDLE, change, ("$said", "$language"))
+    change = ("line: {type: text, default: hi}", "language: {type: text, default: English}")
+    path = write(tmp_path, BUNDLE, change, ("$line", "$language"))
     assert cli("transcribe", path, clip(), "-l", "Malay")[1] == "10.\n"
 
 

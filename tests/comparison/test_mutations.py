@@ -39,7 +39,7 @@ def compared(reference, bundle, **kwargs):
 
 def test_a_dump_has_every_value_in_graph_order(reference):
     assert list(reference.stages) == [
-        "audio", "said", "frames", "frames.mask", "soft", "asked.ids", "asked.slots", "base",
+        "audio", "line", "frames", "frames.mask", "soft", "asked.ids", "asked.slots", "base",
         "embeds", "text", "side", "answer.text", "answer.ids", "answer_steps",
     ]  # fmt: skip
     frames, steps = reference.stages["frames"], reference.stages["answer_steps"]
@@ -54,7 +54,7 @@ def test_a_run_is_the_same_as_itself(reference, bundle):
     assert found.ok
     assert found.first is None
     assert [row.name for row in found.rows] == list(reference.stages)
-    assert [row.name for row in found.rows if row.fed is None] == ["audio", "said"]
+    assert [row.name for row in found.rows if row.fed is None] == ["audio", "line"]
 
 
 def test_a_dump_is_of_one_piece(tmp_path, path):

@@ -34,7 +34,7 @@ def test_true_dtypes_are_kept():
     kept.keep("x", torch.ones(3, dtype=torch.bfloat16), "T")
     kept.keep("ids", torch.arange(3), "T")
     kept.keep("audio", read_audio((np.ones(8, np.float32) / 2, 8000)))
-    kept.keep("said", "hi")
+    kept.keep("line", "hi")
     stages = kept.dump().stages
     assert [stage.dtype for stage in stages.values()] == ["bf16", "i64", "audio", "text"]
     assert stages["x"].value.dtype == np.float32

@@ -149,7 +149,7 @@ def test_a_floor_of_no_noise_still_allows_rounding():
 def test_a_dump_comes_back_as_it_was(tmp_path):
     stages = {
         "frames": Stage(random(0, 6, 3), "f32", ("M", "F"), 0, Measures(1e-3, 1e-2, 1e-4, 0.0)),
-        "said": Stage("hi", "text"),
+        "line": Stage("hi", "text"),
         "ids": Stage(np.arange(3), "i64", ("T",)),
     }
     path = tmp_path / "dump.safetensors"

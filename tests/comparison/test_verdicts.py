@@ -152,7 +152,7 @@ def test_a_run_that_fails_says_nothing_of_what_it_was_given(path, reference, mon
 
     call(Ask, "__call__", fail)(monkeypatch)
     found = compared(reference, path)
-    assert [row.name for row in found.rows if row.ok] == ["audio", "said"]
+    assert [row.name for row in found.rows if row.ok] == ["audio", "line"]
     assert found.first.name == "asked.ids"
 
 
@@ -224,9 +224,9 @@ def test_settings_that_differ_are_reported(path, reference):
 
 
 def test_what_either_does_not_state_is_not_reported():
-    ours = {"settings": {"answer": {"seed": 0}}, "inputs": {"said": "hi"}}
+    ours = {"settings": {"answer": {"seed": 0}}, "inputs": {"line": "hi"}}
     assert differences({"made_by": "torch"}, ours) == []
-    assert differences({"inputs": {}}, ours) == ["inputs.said: none in the reference, 'hi' here"]
+    assert differences({"inputs": {}}, ours) == ["inputs.line: none in the reference, 'hi' here"]
 
 
 def test_each_stage_says_what_was_allowed(path, reference):

@@ -70,11 +70,11 @@ class Encoder(Made, name="tiny.encoder"):
 
 
 class Ask(Made, name="tiny.ask"):
-    """A begin, a slot for each row, and what is said."""
+    """A begin, a slot for each row, and a line of text."""
 
-    @method(speech="_ _", said="text", returns={"ids": "i64 T", "slots": "bool T"})
-    def __call__(self, speech: np.ndarray, said: str) -> dict[str, np.ndarray]:
-        ids = np.array([1] + [PAD] * len(speech) + [2 + ord(c) % 20 for c in said])
+    @method(speech="_ _", line="text", returns={"ids": "i64 T", "slots": "bool T"})
+    def __call__(self, speech: np.ndarray, line: str) -> dict[str, np.ndarray]:
+        ids = np.array([1] + [PAD] * len(speech) + [2 + ord(c) % 20 for c in line])
         return {"ids": ids, "slots": ids == PAD}
 
 
@@ -139,11 +139,11 @@ components:
   words: {use: tiny.words}
 inputs:
   audio: audio
-  said: {type: text, default: hi}
+  line: {type: text, default: hi}
 graph:
   frames: {run: mel, with: {audio: $audio}}
   soft: {run: encoder, with: {mel: $frames}}
-  asked: {run: ask, with: {speech: $soft, said: $said}}
+  asked: {run: ask, with: {speech: $soft, line: $line}}
   base: {run: words.embed, with: {ids: $asked.ids}}
   embeds: {run: scatter, with: {base: $base, at: $asked.slots, values: $soft}}
   text: {run: fill, with: {ids: $asked.ids, at: $asked.slots, value: 0}}

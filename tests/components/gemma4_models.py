@@ -80,7 +80,7 @@ def config_of(model, kind="e2b", **changes):
 
 
 def save(model, folder, kind="e2b", dtype=torch.float32, prefix="model.", whole=False, **changes):
-    """Write a folder; `whole` adds a tower and what layers store that borrow keys and values."""
+    """Write a folder; `whole` adds a tower and what layers that share keys and values store."""
     folder.mkdir(parents=True, exist_ok=True)
     state = {
         name.replace("model.", prefix, 1): value.to(dtype).contiguous().clone()

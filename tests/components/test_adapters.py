@@ -41,7 +41,7 @@ BITS = pytest.mark.parametrize("bits", [None, 4])
 
 @pytest.fixture(scope="module")
 def home(tmp_path_factory):
-    """Hold a plain and a quantized decoder, and two adapters of another scale and extent."""
+    """Load a plain and a quantized decoder, and two adapters of another scale and extent."""
     home = tmp_path_factory.mktemp("adapters")
     write_model(home / "lm")
     write_model(home / "lm4", bits=4)
@@ -127,7 +127,7 @@ def test_float32_adapters_on_a_narrower_base(home, precision):
 
 @pytest.fixture(scope="module")
 def torch_folder(tmp_path_factory):
-    """Hold a Qwen3 of transformers, and its folder."""
+    """Make a Qwen3 of transformers, and its folder."""
     torch.manual_seed(0)
     config = transformers.Qwen3Config(**SIZES | {"initializer_range": 0.2})
     model = transformers.Qwen3ForCausalLM(config).eval()
@@ -173,7 +173,7 @@ def test_it_computes_what_peft_computes(torch_folder, changes, prefix, scale):
 
 
 def test_a_transposed_matrix_is_noticed(torch_folder):
-    """A 64 by 64 projection of rank 64 is the one that no shape can tell from its transpose."""
+    """No shape distinguishes a 64 by 64 projection of rank 64 from its transpose."""
     _, home = torch_folder
     square = {"self_attn.q_proj": (64, 64)}
     config = mlx_lm_config(rank=64, keys=square)

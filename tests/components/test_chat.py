@@ -81,7 +81,7 @@ def test_a_conversation_is_what_the_tokenizer_reads_in_one_go(chat, read):
 
 
 def test_ids_of_the_history_are_kept_exactly(chat):
-    """No text comes back as these: they are ids, and stay what the model said."""
+    """No text comes back as these: they are ids, and stay what the model generated."""
     odd = np.array([270, 11, 270, 300, 4], np.int64)
     turn = chat(text="a", history=odd)
     assert turn["ids"][:5].tolist() == odd.tolist()
@@ -194,7 +194,7 @@ def test_an_empty_turn(gemma):
 
 
 def test_a_text_that_the_tokenizer_would_take_for_a_token(tmp_path, gemma):
-    """A vocabulary whose merges spell a control token cannot tell them apart."""
+    """A vocabulary whose merges spell a control token cannot distinguish them."""
     content = json.loads((gemma / "tokenizer.json").read_text())
     content["model"]["merges"] += [["<", "eos>"]]
     content["model"]["vocab"]["eos>"] = 400

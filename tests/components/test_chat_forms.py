@@ -65,8 +65,8 @@ def chat_of(folder, **config):
     return Chat.load(spec, Chat.facts(spec, Headers()), Placement())
 
 
-def agrees(chat, tokenizer, system=None, thinking=None, aside=""):
-    """Tell whether the ids before each answer are transformers', over several turns."""
+def agrees(chat, tokenizer, system=None, thinking=None, reasoning=""):
+    """Return whether the ids before each answer are transformers', over several turns."""
     messages = [] if system is None else [{"role": "system", "content": system}]
     more = {} if system is None else {"system": system}
     options = {} if thinking is None else {"enable_thinking": thinking}
@@ -76,9 +76,9 @@ def agrees(chat, tokenizer, system=None, thinking=None, aside=""):
         encoded = tokenizer.apply_chat_template(messages, add_generation_prompt=True, **options)
         found = chat(text=text, history=history, **more)["ids"]
         same.append(found.tolist() == list(encoded["input_ids"]))
-        answered = tokenizer.encode(aside + answer, add_special_tokens=False)
+        answered = tokenizer.encode(reasoning + answer, add_special_tokens=False)
         history = chat.history(found, np.array(answered, np.int64))
-        messages.append({"role": "assistant", "content": aside + answer})
+        messages.append({"role": "assistant", "content": reasoning + answer})
     return all(same)
 
 
@@ -101,19 +101,19 @@ def test_every_other_form_differs(folder, name, template):
     assert set(same) == next((each for each in alike if name in each), {name})
 
 
-def test_where_a_system_turn_or_reasoning_tells_forms_apart(folder):
+def test_a_system_turn_or_reasoning_distinguishes_forms(folder):
     qwen3 = reference(folder, "qwen3", RESTATED["qwen3"])
     gemma3 = reference(folder, "gemma3", RESTATED["gemma3"])
-    aside = "<think>\nthe\n</think>\n\n"
-    assert not agrees(chat_of(folder, form="chatml"), qwen3, aside=aside)
-    assert agrees(chat_of(folder, form="qwen3"), qwen3, aside=aside)
+    reasoning = "<think>\nthe\n</think>\n\n"
+    assert not agrees(chat_of(folder, form="chatml"), qwen3, reasoning=reasoning)
+    assert agrees(chat_of(folder, form="qwen3"), qwen3, reasoning=reasoning)
     assert agrees(chat_of(folder, form="gemma3"), gemma3, "the")
     assert "system" not in chat_of(folder, form="gemma2").turns.templates["first"].inputs
 
 
 def test_reasoning_is_not_part_of_the_history(folder):
     gemma4 = reference(folder, "gemma4", RESTATED["gemma4"])
-    assert agrees(chat_of(folder, form="gemma4"), gemma4, aside="<|channel>\nthe\n<channel|>")
+    assert agrees(chat_of(folder, form="gemma4"), gemma4, reasoning="<|channel>\nthe\n<channel|>")
 
 
 def test_a_form_without_thinking(folder):

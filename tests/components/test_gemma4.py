@@ -297,7 +297,7 @@ def test_several_in_flight_equal_their_solo_runs(pair):
     answers = []
     for each, count in zip(prompts, counts, strict=True):
         stop = Stop(pair.ours.writer.stop, count)
-        answers.append(engine.admit(Request(Prompt(each), Sampling(), stop)))
+        answers.append(engine.add(Request(Prompt(each), Sampling(), stop)))
         engine.advance()
     while engine.busy:
         engine.advance()

@@ -164,7 +164,7 @@ def test_a_mapped_file_whose_time_was_set_back_is_refused(home, model):
 
 
 def test_what_is_loaded_is_what_facts_say(home, model, quantized):
-    for folder in (save(model, home / "said", "e4b"), quantized(4)):
+    for folder in (save(model, home / "saved", "e4b"), quantized(4)):
         parameters = [v for _, v in tree_flatten(load(folder).model.parameters())]
         assert facts(folder).nbytes == sum(value.nbytes for value in parameters)
 

@@ -140,7 +140,7 @@ def test_several_in_flight_equal_their_solo_runs(pair):
     ]
     answers = []
     for each, count in zip(prompts, counts, strict=True):
-        answers.append(engine.admit(Request(Prompt(each), Sampling(), Stop(lm.writer.stop, count))))
+        answers.append(engine.add(Request(Prompt(each), Sampling(), Stop(lm.writer.stop, count))))
         engine.advance()
     while engine.busy:
         engine.advance()

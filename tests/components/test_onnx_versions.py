@@ -31,7 +31,7 @@ def write(path, ir=8, opset=13, nodes=None, stored=(), dtype=TensorProto.FLOAT):
 
 
 def loads(path):
-    """Tell whether ONNX Runtime itself loads a file."""
+    """Return whether ONNX Runtime itself loads a file."""
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 4
     try:

@@ -237,7 +237,7 @@ def test_a_run_joins_rows_of_two_backends(tmp_path):
     assert np.array_equal(out["out"], np.concatenate([free, y]))
 
 
-def test_a_run_tells_the_node_and_the_shapes(tmp_path):
+def test_a_run_reports_the_node_and_the_shapes(tmp_path):
     path = write(tmp_path, BUNDLE, ("NODE", "{run: pool, with: {x: $free, by: 2}}"))
     zeros = {name: np.zeros((rows, 80), np.float32) for name, rows in (("x", 1500), ("y", 30))}
     with composer.load(path) as bundle, pytest.raises(ComposerError) as caught:

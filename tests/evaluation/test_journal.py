@@ -11,7 +11,7 @@ MADE = {"bundle": {"name": "b", "files": {"x": "sha256:1"}}, "settings": {"answe
 
 
 def transcript(name, **more):
-    return Transcript(name, "0" * 64, 1.5, "é said", **({"hypothesis": "said"} | more))
+    return Transcript(name, "0" * 64, 1.5, "é word", **({"hypothesis": "word"} | more))
 
 
 FAILED = transcript(
@@ -44,7 +44,7 @@ def test_what_is_written_is_read(path):
     assert found.transcripts == {"a": transcript("a", tokens=3, finish_reason="stop"), "c": FAILED}
     assert found.complete == path.stat().st_size
     assert json.loads(path.read_text().splitlines()[1]) == {
-        "id": "a", "sha256": "0" * 64, "seconds": 1.5, "reference": "é said", "hypothesis": "said",
+        "id": "a", "sha256": "0" * 64, "seconds": 1.5, "reference": "é word", "hypothesis": "word",
         "finish_reason": "stop", "tokens": 3,
     }  # fmt: skip
 

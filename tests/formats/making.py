@@ -60,7 +60,7 @@ class MemoryFiles:
 
 
 def one(data: bytes) -> MemoryFiles:
-    """Hold one file, which `HERE` names."""
+    """Make one file, which `HERE` names."""
     return MemoryFiles({HERE.inside: data})
 
 

@@ -15,7 +15,7 @@ STAT = re.compile(r"stat::(\w+):\s+(\d+)")
 
 
 def run(name: str, seconds: int) -> dict[str, object]:
-    """Return the figures of one reader's child; `fault` is what it said if it failed."""
+    """Return the figures of one reader's child; `fault` is its message if it failed."""
     command = [sys.executable, "-m", "tests.fuzz.child", name, str(seconds)]
     with tempfile.TemporaryDirectory(prefix="composer-fuzz-") as place:
         own = {**os.environ, "TMPDIR": place}

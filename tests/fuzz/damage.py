@@ -1,4 +1,4 @@
-"""Damage sound files in the ways that a file of a stranger could be damaged."""
+"""Damage sound files in the ways that an untrusted file could be damaged."""
 
 from hypothesis import strategies as st
 

@@ -1,4 +1,4 @@
-"""The readers of files that strangers wrote, each fed bytes; only ComposerError may come out."""
+"""The readers of untrusted files, each fed bytes; only ComposerError may come out."""
 
 import json
 import tempfile

@@ -125,7 +125,7 @@ def test_requests_in_flight_equal_their_solo_runs():
     turn = 0
     while engine.busy or waiting:
         if waiting and turn % 3 == 0:  # a newcomer every third step
-            answers.append(engine.admit(waiting.pop(0)))
+            answers.append(engine.add(waiting.pop(0)))
         for answer, token in engine.advance():
             streams.setdefault(answer, []).append(token)
         turn += 1
@@ -139,7 +139,7 @@ def test_requests_in_flight_equal_their_solo_runs():
 
 def test_a_request_can_be_given_up():
     engine = Engine(Fake(), Letters())
-    kept, dropped = engine.admit(REQUESTS[0]), engine.admit(REQUESTS[1])
+    kept, dropped = engine.add(REQUESTS[0]), engine.add(REQUESTS[1])
     engine.advance()
     engine.retire(dropped)
     while engine.busy:
@@ -149,9 +149,9 @@ def test_a_request_can_be_given_up():
 
 def test_a_prompt_that_cannot_be_read_leaves_the_others_alone():
     engine = Engine(Fake(), Letters())
-    kept = engine.admit(REQUESTS[0])
+    kept = engine.add(REQUESTS[0])
     with pytest.raises(ValueError, match="an empty prompt"):
-        engine.admit(Request([], Sampling(), Stop(frozenset(), 3)))
+        engine.add(Request([], Sampling(), Stop(frozenset(), 3)))
     while engine.busy:
         engine.advance()
     assert kept.outputs()["ids"].tolist() == solo(REQUESTS[0])[1]["ids"].tolist()
@@ -319,7 +319,7 @@ def test_requests_with_penalties_equal_their_solo_runs():
         for n, (temperature, penalty) in enumerate([(0, 1), (0, 1.4), (0.9, 1), (0.9, 1.4)])
     ]
     engine = Engine(Fake(), Letters())
-    answers = [engine.admit(request) for request in requests]
+    answers = [engine.add(request) for request in requests]
     while engine.busy:
         engine.advance()
     for request, answer in zip(requests, answers, strict=True):

@@ -1,4 +1,4 @@
-"""Hold a hostile bundle to what every refusal owes: named, quick, and nothing left behind."""
+"""Check what every refusal of a hostile bundle owes: named, quick, and nothing left behind."""
 
 import time
 

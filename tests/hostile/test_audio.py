@@ -30,7 +30,7 @@ outputs: {mel: $mel}
 
 @pytest.fixture
 def run_features(cli, tmp_path):
-    """Run a clip through the features: exit code, and what was said."""
+    """Run a clip through the features: exit code, and its messages."""
     folder = bundle(tmp_path / "bundle", MEL, {})
 
     def call(data, name="clip.wav"):

@@ -1,4 +1,4 @@
-"""A folder that a stranger sent: no module of it is imported, no link of it is followed."""
+"""An untrusted folder: no module of it is imported, no link of it is followed."""
 
 import subprocess
 import sys

@@ -47,7 +47,7 @@ def test_c37_right_names_with_wrong_dims(error_text, tmp_path):
     ("bad", "precision"), [(np.nan, "float32"), (np.inf, "float32"), (1e6, "float16")]
 )
 def test_c35_numbers_that_are_none_do_not_load(cli, tmp_path, bad, precision):
-    """The header cannot tell; a projector is small and is looked through when it loads."""
+    """The header does not show it; a projector is small and is looked through when it loads."""
     weights = np.ones((4, 4), np.float32)
     weights[1, 2] = bad
     manifest = ONE.replace("config:", f"precision: {precision}, config:")

@@ -118,7 +118,7 @@ def test_f10_an_end_that_is_never_generated_is_none(cli, mini):
 
 
 def edited(**changes):
-    """Return a sound tokenizer with parts that a stranger changed."""
+    """Return a sound tokenizer with parts that were tampered with."""
     content = json.loads(tokenizer())
     for key, value in changes.items():
         if isinstance(value, dict) and isinstance(content.get(key), dict):

@@ -121,7 +121,7 @@ def test_every_stage_and_layer_is_that_of_transformers(component, theirs, second
 
 
 def test_a_frame_attends_to_itself_and_eleven_before_it(component):
-    """One row further is another answer, one nearer too; and no row hears a later one."""
+    """One row further is another answer, one nearer too; and no row attends to a later one."""
     at, settings = "audio_tower.layers.0.self_attn.", settings_of(component)
     draw = np.random.default_rng(3).normal(0, 1, (40, reference.WIDTH)).astype(np.float32)
 

@@ -22,11 +22,11 @@ AUDIO = {
     "output_proj_dims": ROWS, "subsampling_conv_channels": [128, 8],
 }  # fmt: skip
 THOUGHTS = ("<|channel>", "<channel|>")
-INSTRUCTION = "Write down what is said."
+INSTRUCTION = "Write down what is line."
 
 
 class Gemma4Audio:
-    """The whole model, whose bounds of clipped layers are met by what it hears."""
+    """The whole model, whose bounds of clipped layers are met by its input."""
 
     def __init__(self, kind: str = "e2b") -> None:
         self.kind = kind

@@ -46,7 +46,7 @@ def audio(seconds: float) -> composer.Audio:
 
 
 def compared(elderwise: Any, seconds: float, path: Any = None) -> Comparison:
-    """Hold the bundle against the reference on a clip."""
+    """Compare the bundle with the reference on a clip."""
     dump = elderwise.want(seconds)
     with composer.load(path or elderwise.path) as bundle:
         bundle.checked = with_steps(bundle.checked)

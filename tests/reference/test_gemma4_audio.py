@@ -52,7 +52,7 @@ def audio(samples: int) -> composer.Audio:
 
 
 def compared(gemma: Any, samples: int, text: str | None = None) -> Comparison:
-    """Hold the bundle against the reference on a clip."""
+    """Compare the bundle with the reference on a clip."""
     gemma.path.write_text(text or gemma.text)
     with composer.load(gemma.path, sources={"repo": gemma.repo}) as bundle:
         bundle.checked = with_steps(bundle.checked)

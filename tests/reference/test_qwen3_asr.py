@@ -295,7 +295,7 @@ def test_another_language_differs(pair: Pair) -> None:
 
 
 def wrong_embeds(expected: Stages, slots: np.ndarray, words: np.ndarray) -> dict[str, np.ndarray]:
-    """Return embeddings that are wrong in ways that no shape tells."""
+    """Return embeddings that are wrong in ways that no shape shows."""
     shifted = expected.embeds.copy()
     shifted[slots] = np.roll(expected.rows, 1, axis=0)
     return {
@@ -336,7 +336,7 @@ NOT_COMPARED = ("mel.mask", "asked.text", "answer.finish_reason")
 
 
 def compared(pair: Pair, seconds: float, variant: str | None = None) -> Comparison:
-    """Hold the bundle against a dump of transformers, as composer diff does."""
+    """Compare the bundle with a dump of transformers, as composer diff does."""
     dump = pair.reference.dump(make_clip(seconds), "English")
     with composer.load(pair.path, variant=variant, profile=ONE_THREAD) as bundle:
         bundle.checked = with_steps(bundle.checked)

@@ -8,10 +8,10 @@ from composer.cli import main
 from composer.sources.hub import cache_listing
 from mirror import Fault
 from tests.hostile.making import STACK
-from tests.sources.test_probe import BUNDLE, Weighed, weighed
+from tests.sources.test_probe import BUNDLE, WithWeights, with_weights
 from tests.sources.test_ranges import safetensors
 
-__all__ = ["Weighed", "weighed"]
+__all__ = ["WithWeights", "with_weights"]
 
 WEIGHTS = safetensors({"a": [1000]})
 FILES = {"bundle.yaml": BUNDLE.encode(), "model.safetensors": WEIGHTS, "README.md": b"# Weighed\n"}
@@ -112,7 +112,7 @@ def test_one_bar_on_a_terminal(hub, cli, monkeypatch):
 
 def test_run_by_id(hub, cli):
     hub({"ann/tiny": FILES})
-    assert cli("run", "ann/tiny", "-i", "said=yes", "--trust") == (0, "YES\n", "")
+    assert cli("run", "ann/tiny", "-i", "line=yes", "--trust") == (0, "YES\n", "")
 
 
 def test_the_cache(hub, hub_home, cli):

@@ -65,7 +65,7 @@ def test_a_server_that_ignores_ranges_and_breaks_off(hub):
 
 
 def test_a_server_that_never_lets_a_download_go_on_is_left(hub):
-    """Each beginning brings enough to be tried again, and nothing of it is ever continued."""
+    """Each beginning has enough to be tried again, and nothing of it is ever continued."""
     mirror = hub({"ann/tiny": FILES})
     wanted = needs("ann/tiny", BIG)
     cut = {"times": 1, "cut": 2 << 20, "origins": ("store",)}

@@ -12,9 +12,9 @@ from composer.sources.lock import read_lock
 from composer.sources.resolve import find_bundle
 from tests.sources.conftest import refusal
 from tests.sources.locking import OTHER, SMALLER, WEIGHTS, cli, data_of, lock, messages
-from tests.sources.test_probe import BUNDLE, Weighed, weighed
+from tests.sources.test_probe import BUNDLE, WithWeights, with_weights
 
-__all__ = ["Weighed", "cli", "weighed"]
+__all__ = ["WithWeights", "cli", "with_weights"]
 
 
 @pytest.fixture
@@ -45,7 +45,7 @@ def test_a_lock_holds_bytes_ports_and_licences(bundle):
                 "ports": {"__call__": "text: text -> out: text"},
             }
         },
-        "tasks": {"default": {"inputs": {"said": "text"}, "outputs": {"text": "text"}}},
+        "tasks": {"default": {"inputs": {"line": "text"}, "outputs": {"text": "text"}}},
     }
     assert composer.check(".").ok
 

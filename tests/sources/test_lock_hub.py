@@ -12,9 +12,9 @@ from composer.sources.resolve import find_bundle
 from mirror import Repository
 from tests.sources.conftest import mini, snapshot
 from tests.sources.locking import OTHER, SMALLER, WEIGHTS, cli, data_of, lock, messages, remote
-from tests.sources.test_probe import BUNDLE, Weighed, weighed
+from tests.sources.test_probe import BUNDLE, WithWeights, with_weights
 
-__all__ = ["Weighed", "cli", "remote", "weighed"]
+__all__ = ["WithWeights", "cli", "remote", "with_weights"]
 
 
 def test_a_locked_source_stays_at_its_commit(remote, new_process):
@@ -34,12 +34,12 @@ def test_a_locked_source_stays_at_its_commit(remote, new_process):
     assert messages(report) == []
     assert report.bundle.components["weights"].spec.weights.path.parent.name == first
     with composer.load(".") as loaded:
-        assert loaded.run(said="yes").text == "YES"
+        assert loaded.run(line="yes").text == "YES"
     new_process(offline=True)
     mirror.requests.clear()
     assert messages(composer.check(".")) == []
     with composer.load(".") as loaded:
-        assert loaded.run(said="yes").text == "YES"
+        assert loaded.run(line="yes").text == "YES"
     assert mirror.requests == []
 
 
@@ -64,7 +64,7 @@ def test_what_the_user_names_as_its_lock_is_not_tried_first(remote, monkeypatch,
 
 
 def test_a_lock_that_came_with_a_folder_grants_nothing(remote, monkeypatch):
-    """A clone, or an unpacked archive, may bring one."""
+    """A clone, or an unpacked archive, may contain one."""
     lock()
     tried = []
     monkeypatch.setattr(
@@ -167,7 +167,7 @@ def test_lock_a_bundle_of_the_hub_elsewhere(hub, hub_home, tmp_path, monkeypatch
     repository.push(files | {"model.safetensors": SMALLER})
     new_process()
     assert cli("pull", "ann/tiny", "--lock", "tiny.lock")[0] == 0
-    assert cli("run", "ann/tiny", "--lock", "tiny.lock", "-i", "said=yes") == (0, "YES\n", "")
+    assert cli("run", "ann/tiny", "--lock", "tiny.lock", "-i", "line=yes") == (0, "YES\n", "")
     assert cli("check", "ann/tiny", "--lock", "tiny.lock")[0] == 0
     assert cli("verify", "ann/tiny", "--lock", "tiny.lock")[0] == 0
     assert cli("verify", "ann/tiny")[0] == 3  # that lock is not beside it

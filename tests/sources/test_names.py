@@ -20,8 +20,8 @@ publishes: [ann/weights, ann/small]
 sources: {repo: "hf:ann/weights"}
 components: {echo: {use: fake.upper}}
 variants: {small: {sources: {repo: "hf:ann/small"}}}
-inputs: {said: text}
-graph: {heard: {run: echo, with: {text: $said}}}
+inputs: {line: text}
+graph: {heard: {run: echo, with: {text: $line}}}
 outputs: {text: $heard}
 """
 

@@ -17,14 +17,14 @@ name: weighed
 sources: {own: ./}
 components:
   weights: {use: fake.weighed, weights: own/model.safetensors}
-inputs: {said: text}
-graph: {heard: {run: weights, with: {text: $said}}}
+inputs: {line: text}
+graph: {heard: {run: weights, with: {text: $line}}}
 outputs: {text: $heard}
 """
 LOADED = []
 
 
-class Weighed(Component, name="fake.weighed"):
+class WithWeights(Component, name="fake.weighed"):
     """A component with weights."""
 
     requires = frozenset({"weights"})
@@ -46,8 +46,8 @@ class Weighed(Component, name="fake.weighed"):
 
 
 @pytest.fixture(autouse=True)
-def weighed():
-    registry.add(Weighed)
+def with_weights():
+    registry.add(WithWeights)
     LOADED.clear()
     yield
     registry.remove("fake.weighed")
@@ -81,7 +81,7 @@ DONE = ANSWER.format("{}")
 def test_a_bundle_is_tried_once(child, new_process):
     begun = child(DONE)
     with composer.load("ann/tiny") as bundle:
-        assert bundle.run(said="yes").text == "YES"
+        assert bundle.run(line="yes").text == "YES"
     assert begun == [1]
     new_process()
     with composer.load("ann/tiny"):
@@ -93,7 +93,7 @@ def test_a_bundle_is_tried_once(child, new_process):
 def test_trust_tries_nothing(child):
     begun = child("raise SystemExit(1)")
     with composer.load("ann/tiny", trust=True) as bundle:
-        assert bundle.run(said="yes").text == "YES"
+        assert bundle.run(line="yes").text == "YES"
     assert begun == []
 
 
@@ -151,7 +151,7 @@ def test_a_component_that_this_process_alone_knows_cannot_be_tried(child, hub_ho
     messages = {"code": "W212", "message": "no", "place": None, "causes": [], "hint": None}
     begun = child(ANSWER.format({"problems": [messages]}))
     with composer.load("ann/tiny") as bundle:
-        assert bundle.run(said="yes").text == "YES"
+        assert bundle.run(line="yes").text == "YES"
     assert begun == [1]
     assert list(hub_home.glob("assets/composer/probed/*")) == []
 

@@ -23,9 +23,9 @@ from composer.sources.hub import settings
 from mirror import Repository
 from tests.sources.conftest import MINI
 from tests.sources.locking import CARD, HUB, WEIGHTS, cli, lock, remote
-from tests.sources.test_probe import BUNDLE, Weighed, weighed
+from tests.sources.test_probe import BUNDLE, WithWeights, with_weights
 
-__all__ = ["Weighed", "cli", "remote", "weighed"]
+__all__ = ["WithWeights", "cli", "remote", "with_weights"]
 
 ABOUT = """\
 summary: It weighs | and *says* so
@@ -148,7 +148,7 @@ def test_what_is_published_runs_by_its_id(bundle, cli, uploads, hub):
     assert composer.check("ann/tiny").problems == ()
     with composer.load("ann/tiny", trust=True) as loaded:
         assert loaded.checked.lock
-        assert loaded.run(said="yes").text == "YES"
+        assert loaded.run(line="yes").text == "YES"
     assert cli("verify", "ann/tiny")[0] == 0
 
 
@@ -161,7 +161,7 @@ def test_the_card(bundle, cli):
         f"pipeline_tag: text-generation\n---\n{MARK}\n\n# weighed\n\n"
         "It weighs \\| and \\*says\\* so\n"
     )
-    assert "composer run ann/tiny -i said=...\n" in out
+    assert "composer run ann/tiny -i line=...\n" in out
     assert "```mermaid\nflowchart TD\n" in out
     assert "- the whole: Apache-2.0 and Gemma\n- weights: Gemma; hf:ann/base; trained\n" in out
     assert "- words: not stated; a book\n" in out
@@ -225,7 +225,7 @@ def test_what_others_cannot_fetch_is_refused(hub_home, cli, uploads, tmp_path, n
 
 
 def test_a_broken_bundle_is_not_published(bundle, cli, uploads):
-    (bundle / "bundle.yaml").write_text(BUNDLE.replace("$said", "$siad"))
+    (bundle / "bundle.yaml").write_text(BUNDLE.replace("$line", "$siad"))
     code, out, err = cli("publish", ".", "ann/tiny", "--yes")
     assert (code, out, uploads) == (3, "", {})
     assert "W206" in err

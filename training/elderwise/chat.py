@@ -19,7 +19,7 @@ def sentence(random: Random) -> str:
 
 
 def repeat(random: Random) -> Exchange:
-    """Say a sentence again."""
+    """Repeat a sentence."""
     spoken = sentence(random)
     return f"Repeat: {spoken}", spoken
 

@@ -111,12 +111,12 @@ def num_kv_shared_layers(reader: Reader, kinds: list[str]) -> int:
     return stated
 
 
-def keys_are_values(reader: Reader, kinds: list[str], borrowed: int) -> bool:
-    """Tell whether full layers take their keys for values."""
+def keys_are_values(reader: Reader, kinds: list[str], shared: int) -> bool:
+    """Return whether full layers take their keys for values."""
     stated = reader.flag("attention_k_eq_v")
     if stated is not None:
         return stated
-    own = [n for n, kind in enumerate(kinds[: len(kinds) - borrowed]) if kind == FULL]
+    own = [n for n, kind in enumerate(kinds[: len(kinds) - shared]) if kind == FULL]
     stored = [f"layers.{n}.self_attn.v_proj.weight" in reader.tensors for n in own]
     return bool(own) and not any(stored)
 

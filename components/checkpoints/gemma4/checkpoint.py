@@ -39,8 +39,8 @@ class Decoder:
     notes: tuple[Problem, ...]
 
     @property
-    def borrowed(self) -> frozenset[str]:
-        """Return the projections that layers with borrowed keys and values have not."""
+    def without_kv(self) -> frozenset[str]:
+        """Return the projections that layers with shared keys and values do not have."""
         return frozenset(
             f"layers.{number}.self_attn.{name}"
             for number, layer in enumerate(self.settings.layers)
@@ -80,9 +80,9 @@ def read_decoder(weights: Location, headers: Headers) -> Decoder:
     text, strange, towers = part_of(index, prefix)
     settings, more = read_settings(config, text)
     problems += [*more, *unexpected_tensors(strange, prefix)]
-    borrowing = settings.args["num_kv_shared_layers"] if settings else 0
-    first = len(settings.layers) - borrowing if settings else 0
-    unused = {name for name in text if is_unused(name, first)} if borrowing else set()
+    shared = settings.args["num_kv_shared_layers"] if settings else 0
+    first = len(settings.layers) - shared if settings else 0
+    unused = {name for name in text if is_unused(name, first)} if shared else set()
     used = TensorIndex(
         {name: tensor for name, tensor in text.items() if name not in unused},
         index.metadata,

@@ -1,4 +1,4 @@
-"""Say every setting of a Gemma-4 decoder, from its config.json or else from its tensors."""
+"""Read every setting of a Gemma-4 decoder, from its config.json or else from its tensors."""
 
 from __future__ import annotations
 
@@ -62,15 +62,15 @@ def _settings(reader: Reader, count: int) -> Settings:
     heads = reader.size(
         "num_attention_heads", "layers.0.self_attn.q_proj.weight", per=dims[kinds[0]].value
     )
-    borrowed = attention.num_kv_shared_layers(reader, kinds)
-    equal = attention.keys_are_values(reader, kinds, borrowed)
+    shared = attention.num_kv_shared_layers(reader, kinds)
+    equal = attention.keys_are_values(reader, kinds, shared)
     keys = attention.kv_heads(reader, kinds, dims, equal)
     width = reader.size("intermediate_size", "layers.0.mlp.gate_proj.weight")
-    doubled = _doubled(reader, count, borrowed, width)
+    doubled = _doubled(reader, count, shared, width)
     twice = Size(2 * width.value, f"2 (use_double_wide_mlp) x {width.label}")
     layers = []
     for number, kind in enumerate(kinds):
-        shares_kv = number >= count - borrowed
+        shares_kv = number >= count - shared
         wide = twice if doubled and shares_kv else width
         layers.append(Layer(kind, dims[kind], keys[kind], wide, shares_kv))
     per_layer = _per_layer(reader)
@@ -87,7 +87,7 @@ def _settings(reader: Reader, count: int) -> Settings:
         "vocab_size_per_layer_input": vocabulary.value,
         "num_key_value_heads": keys[SLIDING].value,
         "num_global_key_value_heads": keys[FULL].value if equal else None,
-        "num_kv_shared_layers": borrowed,
+        "num_kv_shared_layers": shared,
         "hidden_size_per_layer_input": per_layer.value,
         "rope_parameters": attention.rope(reader, kinds),
         "sliding_window": attention.window(reader, kinds),
@@ -116,13 +116,13 @@ def _count(reader: Reader) -> int:
     return 0
 
 
-def _doubled(reader: Reader, count: int, borrowed: int, width: Size) -> bool:
-    """Tell whether layers that borrow have an MLP of twice the width."""
+def _doubled(reader: Reader, count: int, shared: int, width: Size) -> bool:
+    """Return whether layers that share keys and values have an MLP of twice the width."""
     stated = reader.flag("use_double_wide_mlp")
     if stated is not None:
         return stated
     last = reader.tensors.get(f"layers.{count - 1}.mlp.gate_proj.weight")
-    return bool(borrowed) and last is not None and last.shape[:1] == (2 * width.value,)
+    return bool(shared) and last is not None and last.shape[:1] == (2 * width.value,)
 
 
 def _per_layer(reader: Reader) -> Size:

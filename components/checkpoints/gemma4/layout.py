@@ -1,4 +1,4 @@
-"""Say which tensors a Gemma-4 decoder has, and check those of a file against them."""
+"""List the tensors that a Gemma-4 decoder has, and check those of a file against them."""
 
 from __future__ import annotations
 
@@ -128,14 +128,14 @@ def _misshapen(
         if name in tensors and (shape := _shape(tensors[name], schemes)) != _values(sizes):
             same = (NUMBER.sub("layers.*", name), str(shape), str(_values(sizes)))
             found.setdefault(same, []).append(name)
-    for (_, shape_said, values), names in list(found.items())[:MOST]:
+    for (_, shown, values), names in list(found.items())[:MOST]:
         first = names[0]
         layers = f", in {len(names)} layers" if len(names) > 1 else ""
         yield Problem(
             "W279",
-            f"{first} is {shape_said}, but config.json makes it {values}{layers}",
+            f"{first} is {shown}, but config.json makes it {values}{layers}",
             causes=(
-                f"{shape_said} comes from {at}{describe(tensors[first])}",
+                f"{shown} comes from {at}{describe(tensors[first])}",
                 f"{values} comes from config.json: {_text(wanted[first])}",
             ),
         )

@@ -16,18 +16,18 @@ from .text_part import TOWERS
 
 
 def partly_stored_kv(settings: Settings | None, unused: set[str]) -> Iterator[Problem]:
-    """Report keys that some of the borrowing layers store and others do not."""
+    """Report keys that some of the layers that share keys and values store and others do not."""
     if settings is None or not unused:
         return
-    borrow = [number for number, layer in enumerate(settings.layers) if layer.shares_kv]
+    sharing = [number for number, layer in enumerate(settings.layers) if layer.shares_kv]
     stored = sorted({int(name.split(".")[1]) for name in unused if ".k_proj.weight" in name})
-    if stored != borrow:
+    if stored != sharing:
         yield Problem(
             "W275",
-            f"num_kv_shared_layers is {len(borrow)}, but of the last {len(borrow)} layers only "
+            f"num_kv_shared_layers is {len(sharing)}, but of the last {len(sharing)} layers only "
             f"{some(stored)} store keys",
             causes=(
-                f"config.json: layers {borrow[0]} to {borrow[-1]} borrow theirs",
+                f"config.json: layers {sharing[0]} to {sharing[-1]} borrow theirs",
                 f"the first of the tensors is {min(unused)}",
             ),
             hint="either all of these layers store keys that nothing reads, or none does",

@@ -29,7 +29,7 @@ def bounds(decoder: Decoder, weights: Location) -> dict[str, Bound]:
 
 
 def missing_reasons(decoder: Decoder, weights: Location) -> dict[str, str]:
-    """Say why a decoder has no per-layer inputs, if it has none."""
+    """Explain why a decoder has no per-layer inputs, if it has none."""
     return {} if decoder.settings.per_layer.value else {"per_layer": f"{weights}: {NO_ROWS}"}
 
 

@@ -25,8 +25,8 @@ def quantized(spec: Spec, decoder: Decoder) -> tuple[dict[str, Scheme] | None, l
     """
     if spec.precision is None or isinstance(spec.precision, str):
         return None, []
-    asked: Recipe = spec.precision
-    plan = packing.plan(asked, decoder.checkpoint.tensors, decoder.checkpoint.schemes)
+    recipe: Recipe = spec.precision
+    plan = packing.plan(recipe, decoder.checkpoint.tensors, decoder.checkpoint.schemes)
     place = Place(str(decoder.checkpoint.location))
     problems = []
     if TABLE in plan:

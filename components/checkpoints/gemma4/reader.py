@@ -74,5 +74,5 @@ class Reader:
 
 
 def positive(value: Any) -> bool:
-    """Tell whether this is a finite number above 0."""
+    """Return whether this is a finite number above 0."""
     return type(value) in (int, float) and 0 < value < inf

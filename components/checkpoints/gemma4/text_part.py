@@ -19,7 +19,7 @@ TOWERS = (
     "vision_tower.", "audio_tower.", "embed_vision.", "embed_audio.", "multi_modal_projector.",
     "vision_embedder.",
 )  # fmt: skip
-BORROWED = re.compile(r"layers\.(\d+)\.self_attn\.([kv]_(?:proj|norm))\.")
+SHARED_KV = re.compile(r"layers\.(\d+)\.self_attn\.([kv]_(?:proj|norm))\.")
 
 
 def part_of(index: TensorIndex, prefix: str) -> tuple[dict[str, Tensor], list[Tensor], list[str]]:
@@ -68,8 +68,8 @@ def _split(tensor: Tensor) -> Iterator[Tensor]:
 
 
 def is_unused(name: str, first: int) -> bool:
-    """Tell whether a layer from `first` on, which takes earlier keys and values, stores its own."""
-    match = BORROWED.match(name)
+    """Return whether a layer from `first` on, which shares earlier keys and values, has own."""
+    match = SHARED_KV.match(name)
     return match is not None and int(match[1]) >= first
 
 

@@ -33,7 +33,7 @@ OWN = (layout.TOWER, layout.EMBED)
 class Tower:
     """The tensors by the names of `layout`, and the sizes by theirs.
 
-    `torch_ordered` are the weights of convolutions in torch's order. `schemes` tells which matrices
+    `torch_ordered` are the weights of convolutions in torch's order. `schemes` lists which matrices
     are quantized; their shapes and dtypes here are those that they have once they are not.
     """
 
@@ -111,7 +111,7 @@ def _own(checker: LayoutChecker, index: TensorIndex) -> dict[str, Tensor]:
 
 
 def _relate(checker: LayoutChecker) -> None:
-    """Hold the sizes that follow from each other, and bind the mels."""
+    """Check the sizes that follow from each other, and bind the mels."""
     dims = checker.dims
     for size, times, other in (("twice", 2, "width"), ("inner", 4, "width")):
         if {size, other} <= dims.keys() and dims[size].value != times * dims[other].value:

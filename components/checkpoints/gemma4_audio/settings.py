@@ -82,7 +82,7 @@ def settings(file: Location, audio: Mapping[str, Any]) -> Iterator[Setting]:
 def check_clipping(
     checker: LayoutChecker, file: Location, audio: Mapping[str, Any], clipped: bool
 ) -> None:
-    """Hold use_clipped_linears against the bounds that are stored or not."""
+    """Check use_clipped_linears against the bounds that are stored or not."""
     stated = audio.get("use_clipped_linears", True)
     if stated is not clipped:
         checker.report(

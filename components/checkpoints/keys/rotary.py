@@ -58,7 +58,7 @@ class Rules:
         return magnitude(factor, 1.0)
 
     def same(self, other: Rules) -> bool:
-        """Tell whether both turn positions alike."""
+        """Return whether both turn positions alike."""
         return (self.theta, self.kind, self.numbers) == (other.theta, other.kind, other.numbers)
 
 
@@ -148,11 +148,11 @@ def _plain_numbers(numbers: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
 def _contradiction(given: Mapping[str, Mapping[str, Any]]) -> Problem | None:
     """Refuse two spellings that differ where both speak."""
     one, two = (_flat(given[key]) for key in NESTED)
-    apart = sorted(key for key in one.keys() & two.keys() if one[key] != two[key])
-    if not apart:
+    different = sorted(key for key in one.keys() & two.keys() if one[key] != two[key])
+    if not different:
         return None
     return _odd(
-        f"rope_scaling and rope_parameters contradict each other: {', '.join(apart)}",
+        f"rope_scaling and rope_parameters contradict each other: {', '.join(different)}",
         hint="keep the one that the weights were trained with",
     )
 

@@ -13,7 +13,7 @@ KEYS = frozenset(
     """.split()
 )
 EVERY = ("mistral", "mixtral", "ministral3", "qwen3_moe")  # a window is that of every layer
-UNASKED = (
+OFF_BY_DEFAULT = (
     "qwen2",
     "qwen3",
     "qwen2_vl_text",
@@ -38,11 +38,11 @@ def read_window(config: Mapping[str, Any], kind: str, layers: int) -> Window | s
     layer, and Qwen's that of the layers from `max_window_layers` on.
     """
     size, types = config.get("sliding_window"), config.get("layer_types")
-    asked = config.get("use_sliding_window")
+    enabled = config.get("use_sliding_window")
     if types is None:
-        if size is None or asked is False or kind in NEVER:
+        if size is None or enabled is False or kind in NEVER:
             return None
-        if asked is None and kind in UNASKED:
+        if enabled is None and kind in OFF_BY_DEFAULT:
             return None
         first = 0 if kind in EVERY else config.get("max_window_layers")
         if type(first) is not int:
@@ -57,7 +57,7 @@ def read_window(config: Mapping[str, Any], kind: str, layers: int) -> Window | s
         return None
     if kind in NEVER:
         return f"transformers' {kind} has no window, and layer_types asks for one"
-    if asked is False or type(size) is not int or size < 1:
+    if enabled is False or type(size) is not int or size < 1:
         return "layer_types has sliding_attention, but there is no window that is used"
     return Window(size, sliding)
 

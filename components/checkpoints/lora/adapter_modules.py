@@ -1,4 +1,4 @@
-"""Hold the modules that an adapter has against those that its config means."""
+"""Check the modules that an adapter has against those that its config means."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from .pair import Pair
 
 
 def check_modules(fit: Fit, pairs: Mapping[str, Pair], config: AdapterConfig) -> None:
-    """Hold the modules that are there against those that a config means."""
+    """Check the modules that are there against those that a config means."""
     ends = {end for path in (*fit.targets, *fit.unused) for end in _suffixes(path)}
     for name in config.targets or ():
         if _from_layers(name) not in ends:

@@ -37,7 +37,7 @@ def split(path: str) -> tuple[int, str]:
 
 @dataclass
 class Fit:
-    """Hold one adapter against a decoder, and say one thing once for all layers that have it."""
+    """Check one adapter against a decoder, and report one problem once for all its layers."""
 
     location: Location
     targets: Mapping[str, Projection]

@@ -67,7 +67,7 @@ def read_adapter(
     targets: Mapping[str, Projection],
     unused: Collection[str] = (),
 ) -> AdapterFacts:
-    """Hold an adapter against its decoder; raise ComposerError with everything that contradicts.
+    """Check an adapter against its decoder; raise ComposerError with everything that contradicts.
 
     `targets` are the decoder's projections by path (layers.3.self_attn.q_proj); `unused` are paths
     that adapters may have though the model has no such modules, and nothing would read them.
@@ -187,17 +187,17 @@ def _magnitudes(fit: Fit, pairs: Mapping[str, Pair], stated: list[AdapterConfig]
 
 
 def _scale(
-    file: Location, asked: float | None, stated: list[AdapterConfig]
+    file: Location, given: float | None, stated: list[AdapterConfig]
 ) -> tuple[float, list[Problem]]:
     """Return the scale: what the manifest asks for, else what the adapter itself says."""
     own = [(v, f"{key} in {each.file}") for each in stated for key, v in each.scales.items()]
     scale = own[0][0] if own else 0.0
-    if asked is not None:
-        scale = asked
+    if given is not None:
+        scale = given
     differ = [each for each in own if not isclose(each[0], scale, rel_tol=1e-6)]
     place = Place(str(file))
     causes = tuple(f"{value:g} comes from {witness}" for value, witness in own)
-    if asked is None and (differ or not own):
+    if given is None and (differ or not own):
         what = "its config says several scales" if own else "its config says no scale"
         hint = "say the one that counts in the manifest: scale: 20.0"
         return scale, [Problem("W294", what, place, causes, hint)]

@@ -24,7 +24,7 @@ class Projection(NamedTuple):
 class Pair:
     """The two tensors that adapt one module; PEFT stores them flipped: A [r, in], B [out, r].
 
-    DoRA brings a `magnitude` [out] too: the length of each row of the adapted weight.
+    DoRA adds a `magnitude` [out] too: the length of each row of the adapted weight.
     """
 
     path: str
@@ -53,7 +53,7 @@ class Pair:
         return (a[0], b[1]) if self.flipped else (a[1], b[0])
 
     def torch_ordered(self, target: Projection) -> bool:
-        """Tell whether it fits a projection with the axes of A, of B or of both exchanged."""
+        """Return whether it fits a projection with the axes of A, of B or of both exchanged."""
         a, b = self.a.shape, self.b.shape
         if self.flipped:
             a, b = a[::-1], b[::-1]

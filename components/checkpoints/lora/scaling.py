@@ -41,7 +41,7 @@ class Scaling:
         """Return the keys of one pattern that name a module with different values.
 
         Which of them PEFT takes depends on their order when it was trained, which its file, sorted
-        by key, no longer tells.
+        by key, no longer shows.
         """
         for values in (self.ranks, self.alphas):
             keys = _keys(values, path)

@@ -27,7 +27,7 @@ FIRST = f"{layout.TOWER}conv2d1.weight"
 class AudioEncoder:
     """The tensors by the names of `layout`, and the sizes by theirs.
 
-    `torch_ordered` are the weights of convolutions in torch's order. `schemes` tells which matrices
+    `torch_ordered` are the weights of convolutions in torch's order. `schemes` lists which matrices
     are quantized; their shapes and dtypes here are those that they have once they are not.
     """
 

@@ -62,11 +62,11 @@ class StackConfig(ComponentConfig):
 
     @model_validator(mode="after")
     def _one_name_each(self) -> Self:
-        weighed = [kind for kind in self.kinds if kind in PARTS]
-        if self.names and len(self.names) != len(weighed):
+        with_weights = [kind for kind in self.kinds if kind in PARTS]
+        if self.names and len(self.names) != len(with_weights):
             raise ValueError(
-                f"names has {len(self.names)} names, but {len(weighed)} layers have weights: "
-                f"{', '.join(weighed)}"
+                f"names has {len(self.names)} names, but {len(with_weights)} layers have weights: "
+                f"{', '.join(with_weights)}"
             )
         return self
 

@@ -143,7 +143,7 @@ class Layer:
     eps: float = 0.0
 
     def divides(self) -> bool:
-        """Tell whether it gives fewer rows than it takes."""
+        """Return whether it gives fewer rows than it takes."""
         return self.kind in ROWS
 
     def rows(self, count: int) -> int:

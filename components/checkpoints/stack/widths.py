@@ -35,7 +35,7 @@ class Widths:
     def add(self, number: int, layer: Layer, tensors: dict[str, Tensor]) -> None:
         """Take the next layer in."""
         if tensors:
-            self._weighed(number, layer, tensors)
+            self._add_weights(number, layer, tensors)
         elif layer.kind in GATED:
             if self.current is not None and self.current % 2:
                 self.report(
@@ -51,7 +51,7 @@ class Widths:
         if self.current is not None:
             self.current = layer.width(self.current)
 
-    def _weighed(self, number: int, layer: Layer, tensors: dict[str, Tensor]) -> None:
+    def _add_weights(self, number: int, layer: Layer, tensors: dict[str, Tensor]) -> None:
         """Take a layer with tensors in."""
         weight = tensors["weight"]
         matrix = layer.kind == "linear"

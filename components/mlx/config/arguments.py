@@ -19,7 +19,7 @@ class Arguments:
     """What an architecture reads: `module` computes the text, `nested` means that its settings
     are in `text_config`, `required` are the keys without a default.
 
-    `scales` tells whether it scales positions at all.
+    `scales` is whether it scales positions at all.
     """
 
     module: str
@@ -44,7 +44,7 @@ def read_arguments(models: Path, name: str, config: Mapping[str, Any]) -> Argume
 
 
 def counts_ids(models: Path, name: str) -> bool:
-    """Tell whether a function with embeddings takes their number from the ids."""
+    """Return whether a function with embeddings takes their number from the ids."""
     for node in ast.walk(_tree(models / f"{name}.py")):
         if isinstance(node, ast.FunctionDef):
             names = [argument.arg for argument in node.args.args]

@@ -49,7 +49,7 @@ class MlxConfig:
 def convert_config(
     config: Mapping[str, Any], models: Path, name: str, head: bool, ignore: Collection[str] = ()
 ) -> MlxConfig:
-    """Convert a config for mlx-lm's module `name`; `head` tells whether one is stored."""
+    """Convert a config for mlx-lm's module `name`; `head` is whether one is stored."""
     arguments = read_arguments(models, name, config)
     draft = Draft(config, models, name, arguments, head, ignore)
     rename_aliases(draft)

@@ -17,7 +17,7 @@ from .arguments import TEXT, Arguments
 class Draft:
     """The settings of the text model, `source`, their conversion, `target`, and the problems.
 
-    `config` is the complete config, `head` tells whether a head is stored, `ignore` are keys
+    `config` is the complete config, `head` is whether a head is stored, `ignore` are keys
     that the author declares to have no effect. Each problem has the path of its key.
     """
 

@@ -58,4 +58,4 @@ def decoder_facts(
 
 def adapters_of(spec: Spec, headers: Headers, decoder: Decoder) -> dict[str, AdapterFacts]:
     """Return what the adapters of a component say, by their names."""
-    return read_adapters(spec, headers, projections(decoder.checkpoint), decoder.borrowed)
+    return read_adapters(spec, headers, projections(decoder.checkpoint), decoder.without_kv)

@@ -21,7 +21,7 @@ OUTPUTS, GROUPS, SIZE, ROWS = 16, 4, 32, 3
 
 @cache
 def are_exact() -> bool:
-    """Tell whether planes are exact: by a kernel that rounds whole rows, say, they are not."""
+    """Return whether planes are exact: by a kernel that rounds whole rows, say, they are not."""
     return all(error(bits) < NEAR for bits in (4, 8))
 
 

@@ -20,7 +20,7 @@ import typer
 
 from composer.cli.flags import BundleFlags, TaskFlags, with_flags
 from composer.cli.options import Json, pairs
-from composer.cli.printing import note, say
+from composer.cli.printing import echo, note
 from composer.cli.progress import show_progress
 from composer.core.output import as_json
 
@@ -93,9 +93,9 @@ def command(
         )
     if json:
         about = {"bundle": bundle.name, "made_by": list(found.made_by)}
-        say(as_json(report_json(found.measured, found.turns, about)))
+        echo(as_json(report_json(found.measured, found.turns, about)))
     else:
-        say(report_text(found.measured, found.turns))
+        echo(report_text(found.measured, found.turns))
 
 
 def _other(

@@ -13,7 +13,7 @@ from typing import Annotated
 import typer
 
 from composer.cli.options import Json
-from composer.cli.printing import count, say
+from composer.cli.printing import count, echo
 from composer.core.output import as_json
 
 
@@ -32,7 +32,7 @@ def command(
     if remove:
         for id in [parse_id(text) for text in remove]:
             gone = take_away(id)
-            say(f"{gone.repo}: removed, {size(gone.nbytes)}")
+            echo(f"{gone.repo}: removed, {size(gone.nbytes)}")
         return
     repositories = cached_repositories()
     if json:
@@ -41,13 +41,13 @@ def command(
              "unfinished": each.parts, "verified": each.verified}
             for each in repositories
         ]  # fmt: skip
-        say(as_json({"folder": str(settings.cache()), "repositories": rows}))
+        echo(as_json({"folder": str(settings.cache()), "repositories": rows}))
         return
     width = max((len(size(each.nbytes)) for each in repositories), default=0)
     for each in repositories:
         words = [count(len(each.commits), "commit"), f"{size(each.verified)} verified"]
         words += [f"{size(each.parts)} unfinished"] if each.parts else []
-        say(f"{size(each.nbytes).rjust(width)}  {each.repo}  ({', '.join(words)})")
+        echo(f"{size(each.nbytes).rjust(width)}  {each.repo}  ({', '.join(words)})")
     total = size(sum(each.nbytes for each in repositories))
     what = "repository" if len(repositories) == 1 else "repositories"
-    say(f"{settings.cache()}: {len(repositories)} {what}, {total}")
+    echo(f"{settings.cache()}: {len(repositories)} {what}, {total}")

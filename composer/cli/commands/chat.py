@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any
 import typer
 
 from composer.cli.flags import BundleFlags, TaskFlags, with_flags
-from composer.cli.printing import note, report, say
+from composer.cli.printing import echo, note, report
 from composer.cli.progress import show_progress
 from composer.cli.results import cut_warning
 from composer.core.errors import FAILED, ComposerError
@@ -99,12 +99,12 @@ def _answer(talk: Conversation, line: str) -> None:
         with _stopped_by_interrupt(turn):
             for piece in turn:
                 pieces.append(piece)
-                say(piece, end="")
+                echo(piece, end="")
         reply = turn.finish()
     if pieces:
-        say()
+        echo()
     if reply.text.strip() != "".join(pieces).strip():
-        say(reply.text)
+        echo(reply.text)
     _warn(reply)
 
 
@@ -142,9 +142,9 @@ def _piped(talk: Conversation) -> int:
             try:
                 reply = talk.ask(line)
                 _warn(reply)
-                say(" ".join(reply.text.split()))
+                echo(" ".join(reply.text.split()))
             except ComposerError as error:
                 failed = FAILED
                 report(error.problems)
-                say()
+                echo()
     return failed

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import typer
 
 from composer.cli.options import BundleName, Json, LockFile, Sources, Variant, folders
-from composer.cli.printing import count, reading, report, say, verdict_json
+from composer.cli.printing import count, echo, reading, report, verdict_json
 from composer.core.errors import ComposerError, Problem
 
 if TYPE_CHECKING:
@@ -41,16 +41,16 @@ def command(
     except ComposerError as error:
         if not json:
             raise
-        say(verdict_json(bundle, error.problems))
+        echo(verdict_json(bundle, error.problems))
         raise typer.Exit(error.exit_code) from None
     name = found.bundle.manifest.name if found.bundle else bundle
     if json:
-        say(verdict_json(name, found.problems, **listed(found)))
+        echo(verdict_json(name, found.problems, **listed(found)))
     else:
         report(found.problems)
         for line in sizes(found):
-            say(line)
-        say(f"{name}: {verdict(found)}")
+            echo(line)
+        echo(f"{name}: {verdict(found)}")
     if not found.ok:
         raise typer.Exit(ComposerError(errors(found)).exit_code)
 
@@ -78,7 +78,7 @@ def weight_bytes(found: Report) -> int:
 
 
 def sizes(found: Report) -> list[str]:
-    """Say of a bundle with files on the Hub what is to be fetched, and what it takes in memory."""
+    """Print what a bundle with files on the Hub has to fetch, and what it takes in memory."""
     from composer.drawing.text import size
     from composer.graph.files import required_files
     from composer.sources.hub import is_downloaded

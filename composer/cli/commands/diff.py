@@ -20,7 +20,7 @@ import typer
 
 from composer.cli.flags import BundleFlags, TaskFlags, with_flags
 from composer.cli.options import Force, Json
-from composer.cli.printing import say
+from composer.cli.printing import echo
 from composer.cli.progress import show_progress
 from composer.core.errors import DIFFERS
 from composer.core.output import as_json, require_free, write_file
@@ -93,7 +93,7 @@ def command(
             )
     if junit:
         write_file(junit, report_junit(found, f"composer diff {bundle.name}"))
-    say(as_json(report_json(found)) if json else table(found))
+    echo(as_json(report_json(found)) if json else table(found))
     if not found.ok:
         raise typer.Exit(DIFFERS)
 

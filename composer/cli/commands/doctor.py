@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import typer
 
-from composer.cli.printing import say
+from composer.cli.printing import echo
 from composer.core.errors import FAILED
 
 
@@ -22,8 +22,8 @@ def command() -> None:
     for finding in diagnose():
         if finding.section != section:
             section = finding.section
-            say(section)
+            echo(section)
         broken |= not finding.ok
-        say(f"{'  ' if finding.ok else '! '}{finding.text}")
+        echo(f"{'  ' if finding.ok else '! '}{finding.text}")
     if broken:
         raise typer.Exit(FAILED)

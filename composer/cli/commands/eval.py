@@ -27,7 +27,7 @@ from composer.cli.options import (
     Force,
     Json,
 )
-from composer.cli.printing import note, say, shown
+from composer.cli.printing import echo, note, shown
 from composer.cli.progress import show_progress
 from composer.core.errors import FAILED
 from composer.core.output import as_json
@@ -111,9 +111,9 @@ def _print(found: Evaluation, by: Sequence[str], show: int, json: bool) -> None:
         for problem in each.error or ():
             note(f"{each.id}: {problem['code']} {problem['message']}")
     if json:
-        say(as_json(report_json(found, by)))
+        echo(as_json(report_json(found, by)))
         return
-    say(report_text(found, by))
+    echo(report_text(found, by))
     _show_worst(found, show)
 
 

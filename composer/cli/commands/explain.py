@@ -11,7 +11,7 @@ from typing import Annotated
 
 import typer
 
-from composer.cli.printing import say
+from composer.cli.printing import echo
 
 
 def command(
@@ -25,4 +25,4 @@ def command(
     from composer.jobs.explain import explain as explained
     from composer.jobs.explain import index
 
-    say(explained(name) if name else index())
+    echo(explained(name) if name else index())

@@ -11,7 +11,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from composer.cli.options import BundleName, Json, Variant
-from composer.cli.printing import say
+from composer.cli.printing import echo
 from composer.core.output import as_json
 
 if TYPE_CHECKING:
@@ -31,13 +31,13 @@ def command(bundle: BundleName, variant: Variant = None, json: Json = False) -> 
     found = licences(bundle, variant=variant)
     if json:
         rows = [{**vars(each), "details": list(each.details)} for each in found.stated]
-        say(as_json({"bundle": found.bundle, "stated": rows}))
+        echo(as_json({"bundle": found.bundle, "stated": rows}))
         return
     for kind, title in TITLES.items():
         rows_of = [each for each in found.stated if each.kind == kind]
         if rows_of:
-            say("\n".join([title, *_lines(rows_of), ""]))
-    say(LAST)
+            echo("\n".join([title, *_lines(rows_of), ""]))
+    echo(LAST)
 
 
 def _lines(rows: list[LicenceStatement]) -> list[str]:

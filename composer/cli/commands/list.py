@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from composer.cli.options import Json
-from composer.cli.printing import say
+from composer.cli.printing import echo
 from composer.core.output import as_json
 
 if TYPE_CHECKING:
@@ -35,16 +35,16 @@ def command(
     found = catalogue()
     if json:
         planned = [{"name": name, **vars(entry)} for name, entry in found.planned.items()]
-        say(as_json({"bundles": [vars(each) for each in found.bundles], "planned": planned}))
+        echo(as_json({"bundles": [vars(each) for each in found.bundles], "planned": planned}))
         return
     width = max((len(each.name) for each in found.bundles), default=0)
     for each in found.bundles:
         about = f" ({'; '.join(_about(each))})" if _about(each) else ""
-        say(f"{each.name.ljust(width)}  {each.summary}{about}")
-    say("\nplanned:")
+        echo(f"{each.name.ljust(width)}  {each.summary}{about}")
+    echo("\nplanned:")
     width = max((len(name) for name in found.planned), default=0)
     for name, entry in found.planned.items():
-        say(f"{name.ljust(width)}  {entry.summary} (missing: {'; '.join(entry.missing)})")
+        echo(f"{name.ljust(width)}  {entry.summary} (missing: {'; '.join(entry.missing)})")
 
 
 def _about(bundle: ShippedBundle) -> list[str]:
@@ -59,12 +59,12 @@ def _components(json: bool) -> None:
 
     kinds, operators = installed_kinds(), installed_operators()
     if json:
-        say(as_json({"components": kinds, "operators": operators}))
+        echo(as_json({"components": kinds, "operators": operators}))
         return
     for each in (*kinds, *operators):
         if "error" in each:
-            say(f"{each['name']}\n  does not import: {each['error']}")
+            echo(f"{each['name']}\n  does not import: {each['error']}")
             continue
         knobs = ", ".join(each.get("config", {}).get("properties", ()))
         title = each["name"] if "config" in each else f"{each['name']} (operator)"
-        say(f"{title}\n  {each['summary']}" + (f"\n  knobs: {knobs}" if knobs else ""))
+        echo(f"{title}\n  {each['summary']}" + (f"\n  knobs: {knobs}" if knobs else ""))

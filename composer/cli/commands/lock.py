@@ -19,7 +19,7 @@ from typing import Annotated
 import typer
 
 from composer.cli.options import BundleName, Sources, folders
-from composer.cli.printing import count, say
+from composer.cli.printing import count, echo
 from composer.cli.progress import show_progress
 
 
@@ -37,4 +37,4 @@ def command(
     with show_progress() as progress:
         made = lock(bundle, output=output, sources=folders(source), progress=progress)
     sources, files = count(made.sources, "source"), count(made.files, "file")
-    say(f"{made.path}: {sources}, {files}, {size(made.nbytes)}")
+    echo(f"{made.path}: {sources}, {files}, {size(made.nbytes)}")

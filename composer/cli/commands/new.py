@@ -12,7 +12,7 @@ from typing import Annotated
 
 import typer
 
-from composer.cli.printing import say
+from composer.cli.printing import echo
 
 
 def command(
@@ -26,4 +26,4 @@ def command(
     from composer.jobs.create import create
 
     target = create(folder, like=like)
-    say(f"{target}: composer check {folder} checks it")
+    echo(f"{target}: composer check {folder} checks it")

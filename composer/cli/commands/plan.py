@@ -14,7 +14,7 @@ from composer.cli.flags import BundleFlags, with_flags
 from composer.cli.options import (
     Task,
 )
-from composer.cli.printing import say
+from composer.cli.printing import echo
 
 if TYPE_CHECKING:
     from composer.runtime.bundle import Bundle
@@ -32,7 +32,7 @@ def command(
     names = [opened.task(task)] if task is not None else opened.tasks
     graphs = [opened.checked.graphs[name] for name in names]
     require_known_ports(opened.checked, graphs)
-    say("\n\n".join(text(opened, opened.plan(name)) for name in names))
+    echo("\n\n".join(text(opened, opened.plan(name)) for name in names))
 
 
 def text(bundle: Bundle, planned: Plan) -> str:
@@ -71,9 +71,10 @@ def _component(bundle: Bundle, name: str, nbytes: int) -> list[str]:
     placement = bundle.profile.placement(name, known.cls.placement_keys)
     facts = known.facts
     runs = facts.dtype if facts and nbytes else ""
-    asked = known.spec.precision
-    if asked is not None:
-        runs += " (asked: " + (asked if isinstance(asked, str) else f"{asked.bits} bits") + ")"
+    precision = known.spec.precision
+    if precision is not None:
+        shown = precision if isinstance(precision, str) else f"{precision.bits} bits"
+        runs += f" (asked: {shown})"
     chosen = f"{known.backend}, chosen: {known.reason}"
     where = [chosen if known.is_family else known.cls.backend]
     keys = registry.placement_keys()

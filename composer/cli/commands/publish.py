@@ -16,7 +16,7 @@ from typing import Annotated
 
 import typer
 
-from composer.cli.printing import count, note, say
+from composer.cli.printing import count, echo, note
 from composer.cli.progress import show_progress
 
 
@@ -43,18 +43,19 @@ def command(
         ready = prepare_publication(folder, repository, progress=progress)
     if card:
         made = ready.files[CARD]
-        say((made if isinstance(made, bytes) else made.read_bytes()).decode("utf-8", "replace"), "")
+        data = made if isinstance(made, bytes) else made.read_bytes()
+        echo(data.decode("utf-8", "replace"), "")
         return
     width = max(len(size(size_of(content))) for content in ready.files.values())
     for name, content in sorted(ready.files.items()):
         new = "  (made)" if isinstance(content, bytes) else ""
-        say(f"{size(size_of(content)).rjust(width)}  {name}{new}")
+        echo(f"{size(size_of(content)).rjust(width)}  {name}{new}")
     for name in ready.left_out:
         note(f"left out: {name}")
     total = f"{count(len(ready.files), 'file')}, {size(ready.nbytes)}"
     if not yes:
-        say(f"{ready.id.repo}: {total} would be uploaded; --yes does it")
+        echo(f"{ready.id.repo}: {total} would be uploaded; --yes does it")
         return
     with show_progress() as progress:
         address = upload_publication(ready, private=private, progress=progress)
-    say(f"{ready.id.repo}: {total} uploaded, {address}")
+    echo(f"{ready.id.repo}: {total} uploaded, {address}")

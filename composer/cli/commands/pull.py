@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from composer.cli.options import BundleName, Json, LockFile, Sources, Task, Variant
-from composer.cli.printing import count, say
+from composer.cli.printing import count, echo
 from composer.core.output import as_json
 
 if TYPE_CHECKING:
@@ -42,17 +42,17 @@ def command(
     with BundleFlags(bundle, variant, source, lock=lock).open() as opened:
         found = pull(opened, task=task, dry_run=dry_run, trust=trust)
     if json:
-        say(as_json({"bundle": found.bundle, "files": [file_json(each) for each in found.files]}))
+        echo(as_json({"bundle": found.bundle, "files": [file_json(each) for each in found.files]}))
         return
     if dry_run:
         width = max((len(size(each.file.size)) for each in found.files), default=0)
         for each in found.files:
             here = "" if each in found.missing else "  (here)"
-            say(f"{size(each.file.size).rjust(width)}  {each}{here}")
+            echo(f"{size(each.file.size).rjust(width)}  {each}{here}")
     counted = found.missing if dry_run else found.files
     what = "to fetch" if dry_run else "here and verified"
     total = size(sum(each.file.size for each in counted))
-    say(f"{found.bundle}: {count(len(counted), 'file')}, {total} {what}")
+    echo(f"{found.bundle}: {count(len(counted), 'file')}, {total} {what}")
 
 
 def file_json(required: RequiredFile) -> dict[str, object]:

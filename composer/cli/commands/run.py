@@ -22,7 +22,7 @@ from composer.cli.options import (
     Json,
     Partial,
 )
-from composer.cli.printing import note, say, verdict_json, waiting
+from composer.cli.printing import echo, note, verdict_json, waiting
 from composer.cli.results import as_lines, as_text, cut_warning, result_json
 from composer.core.errors import ComposerError
 from composer.core.output import as_json, require_free, write_file
@@ -84,12 +84,12 @@ def command(
     except ComposerError as error:
         if not json:
             raise
-        say(verdict_json(bundle.title(), error.problems))
+        echo(verdict_json(bundle.title(), error.problems))
         raise typer.Exit(error.exit_code) from None
     if json:
-        say(as_json(result_json(result, opened.name)))
+        echo(as_json(result_json(result, opened.name)))
     elif not stream:
-        say(as_text(result.outputs))
+        echo(as_text(result.outputs))
     for text in result.notes:
         note(text)
     warning = cut_warning(cut_short(result, graph, given["options"]))
@@ -103,15 +103,15 @@ def _streamed(bundle: Bundle, given: dict[str, Any], values: dict[str, Any]) -> 
     stream = bundle.stream(**given, **values)
     for piece in stream:
         pieces.append(piece)
-        say(piece, end="")
+        echo(piece, end="")
     if pieces:
-        say()
+        echo()
     result = stream.result
     assert result is not None
     text = "".join(pieces)
     rest = {name: value for name, value in result.outputs.items() if not _same(value, text)}
     if rest:
-        say(as_lines(rest))
+        echo(as_lines(rest))
     return result
 
 

@@ -7,10 +7,10 @@ Example: composer schema > bundle.schema.json
 
 from __future__ import annotations
 
-from composer.cli.printing import say
+from composer.cli.printing import echo
 
 
 def command() -> None:
     from composer.manifest.schema import schema_text
 
-    say(schema_text(), end="")
+    echo(schema_text(), end="")

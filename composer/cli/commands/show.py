@@ -16,7 +16,7 @@ from typing import Annotated
 import typer
 
 from composer.cli.options import BundleName, Force, Sources, Variant, folders
-from composer.cli.printing import report, say
+from composer.cli.printing import echo, report
 from composer.core.errors import ComposerError
 from composer.core.output import require_free, write_file
 
@@ -54,7 +54,7 @@ def command(
         require_free(output, force)
         write_file(output, drawn.rstrip("\n") + "\n")
     else:
-        say(drawn.rstrip("\n"))
+        echo(drawn.rstrip("\n"))
     if not found.ok:
         errors = ComposerError(p for p in found.problems if p.severity == "error")
         report(errors.problems)

@@ -11,7 +11,7 @@ from __future__ import annotations
 import typer
 
 from composer.cli.options import BundleName, Json, LockFile, Sources, folders
-from composer.cli.printing import count, report, say, verdict_json
+from composer.cli.printing import count, echo, report, verdict_json
 from composer.cli.progress import show_progress
 from composer.core.errors import ComposerError
 
@@ -29,13 +29,13 @@ def command(
         verdict = verify(bundle, lock=lock, sources=folders(source), progress=progress)
     name = verdict.lock.model.bundle
     if json:
-        say(verdict_json(name, verdict.problems))
+        echo(verdict_json(name, verdict.problems))
     else:
         report(verdict.problems)
     if verdict.problems:
         if not json:
-            say(f"{name}: {count(len(verdict.problems), 'difference')}")
+            echo(f"{name}: {count(len(verdict.problems), 'difference')}")
         raise typer.Exit(ComposerError(verdict.problems).exit_code)
     if not json:
         files = count(verdict.files, "file")
-        say(f"{name}: {files}, {size(verdict.nbytes)}, all as {verdict.lock.path.name} has them")
+        echo(f"{name}: {files}, {size(verdict.nbytes)}, all as {verdict.lock.path.name} has them")

@@ -172,7 +172,7 @@ def normalize(text: str) -> str:
 
 
 def unscored(reference: str) -> bool:
-    """Tell whether a normalised reference is left out."""
+    """Return whether a normalised reference is left out."""
     return reference in ("", IGNORED)
 
 

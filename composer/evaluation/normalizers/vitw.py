@@ -19,7 +19,7 @@ def normalize(text: str, fields: Mapping[str, str]) -> str:
 
 
 def chinese(fields: Mapping[str, str]) -> bool:
-    """Tell whether a line is Chinese by `subset`, else by `lang` or `language`."""
+    """Return whether a line is Chinese by `subset`, else by `lang` or `language`."""
     subset = fields.get("subset", "").lower()
     for code in ("zh", "en"):
         if f"-{code}-" in subset or subset.endswith(f"-{code}") or subset.startswith(f"{code}-"):

@@ -39,7 +39,7 @@ def read_audio(source: Source, *, channel: Channel = "mix", partial: bool = Fals
     """Read WAV, AIFF, FLAC, Ogg (Vorbis, Opus) or MP3; or take samples and their rate.
 
     Raise ComposerError S480-S489 for what is not a complete, finite, audible waveform, as far as
-    its format lets that be told: a WAV has no checksum, and an MP3 decoder conceals broken frames,
+    its format shows that: a WAV has no checksum, and an MP3 decoder conceals broken frames,
     at most with a line of libmpg123 on standard error. All audio of the file is decoded, whatever
     its header states. Samples are 1-D, or [frames, channels] as soundfile gives them; int16 and
     int32 are scaled to full scale 1.0. `channel` takes the mean of the channels or one of them;

@@ -63,7 +63,7 @@ def _is_unknown_length(length: int) -> bool:
 
 
 def _is_consistent(file: BinaryIO, size: int, order: Order, at: int) -> bool:
-    """Tell whether chunks, a tag or padding fill a file from here to its end."""
+    """Return whether chunks, a tag or padding fill a file from here to its end."""
     at += at % 2
     end = at
     for name, start, length in chunks(file, size, order, at):

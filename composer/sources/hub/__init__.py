@@ -10,7 +10,7 @@ over the network. So `composer check` reads headers alone, and a component's fil
 it opens: `CheckedComponent.files`.
 
 `required_files(checked, components)` lists these files, `fetch(needs)` downloads and verifies those
-not yet downloaded (`fetch_file` a single one); `is_downloaded(need)` tells whether one is verified.
+not yet downloaded (`fetch_file` a single one); `is_downloaded(need)` is whether one is verified.
 `Hub.pin` fixes a revision's commit. `composer.runtime.sandbox` loads components in a child process
 first.
 

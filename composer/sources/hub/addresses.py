@@ -30,7 +30,7 @@ def check_address(parts: SplitResult, home: SplitResult, url: str) -> None:
 
 
 def _is_inside(host: str) -> bool:
-    """Tell whether a host, in any notation, is in a private network."""
+    """Return whether a host, in any notation, is in a private network."""
     try:
         return not ipaddress.ip_address(host).is_global
     except ValueError:

@@ -30,13 +30,13 @@ def local(snapshot: Snapshot, file: HubFile) -> Path | None:
 
 
 def is_verified(snapshot: Snapshot, file: HubFile) -> bool:
-    """Tell whether a file is cached, verified, and unchanged since."""
+    """Return whether a file is cached, verified, and unchanged since."""
     real = local(snapshot, file)
     return real is not None and is_untouched(real, _note(snapshot, file))
 
 
 def is_untouched(real: Path, note: Path) -> bool:
-    """Tell whether a file is unchanged since its note was written."""
+    """Return whether a file is unchanged since its note was written."""
     try:
         return bool(json.loads(note.read_bytes()) == _state(real))
     except (OSError, ValueError):

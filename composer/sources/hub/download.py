@@ -31,7 +31,7 @@ STALE_AFTER = 7 * 86_400.0
 
 
 def is_downloaded(need: RequiredFile) -> bool:
-    """Tell whether a file is downloaded and verified."""
+    """Return whether a file is downloaded and verified."""
     return is_verified(need.snapshot, need.file)
 
 

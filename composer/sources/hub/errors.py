@@ -46,6 +46,6 @@ def raise_interrupted(url: str, cut: ConnectionLost, where: str = "") -> NoRetur
 
 
 def is_network(error: ComposerError) -> bool:
-    """Tell whether an error comes only from the network, not from the request."""
+    """Return whether an error comes only from the network, not from the request."""
     codes = {problem.code for problem in error.problems}
     return codes <= {"S490", "S494", "S495", "S496", "S497", "S498", "S499"}

@@ -15,7 +15,7 @@ PATIENCE = 30.0  # seconds: the longest wait that a server may ask for
 
 
 class ErrorResponse(Protocol):
-    """The part of a response that tells what failed."""
+    """The part of a response that states what failed."""
 
     url: str
     status: int

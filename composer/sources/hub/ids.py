@@ -27,7 +27,7 @@ class HubId:
 
 
 def is_id(text: str) -> bool:
-    """Tell whether a text is meant as a hub ID, not as a path or plain name."""
+    """Return whether a text is meant as a hub ID, not as a path or plain name."""
     if text.startswith("hf:"):
         return True
     repo = text.partition("@")[0]

@@ -11,7 +11,7 @@ from composer.sources.hub import settings
 
 
 def on_terminal() -> bool:
-    """Tell whether standard error is a terminal."""
+    """Return whether standard error is a terminal."""
     return sys.stderr is not None and sys.stderr.isatty()
 
 

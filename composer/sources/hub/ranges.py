@@ -168,7 +168,7 @@ class HubRanges:
 
 
 def is_small(file: HubFile) -> bool:
-    """Tell whether a file is downloaded completely when it is read."""
+    """Return whether a file is downloaded completely when it is read."""
     return file.path.endswith(WHOLE) and file.size <= SMALL
 
 

@@ -15,18 +15,18 @@ def endpoint() -> str:
 
 
 def offline() -> bool:
-    """Tell whether HF_HUB_OFFLINE forbids the network."""
+    """Return whether HF_HUB_OFFLINE forbids the network."""
     value = os.environ.get("HF_HUB_OFFLINE") or os.environ.get("TRANSFORMERS_OFFLINE") or ""
     return value.upper() in TRUE
 
 
 def anonymous() -> bool:
-    """Tell whether HF_HUB_DISABLE_IMPLICIT_TOKEN forbids sending a stored token."""
+    """Return whether HF_HUB_DISABLE_IMPLICIT_TOKEN forbids sending a stored token."""
     return os.environ.get("HF_HUB_DISABLE_IMPLICIT_TOKEN", "").upper() in TRUE
 
 
 def quiet() -> bool:
-    """Tell whether HF_HUB_DISABLE_PROGRESS_BARS is set."""
+    """Return whether HF_HUB_DISABLE_PROGRESS_BARS is set."""
     return os.environ.get("HF_HUB_DISABLE_PROGRESS_BARS", "").upper() in TRUE
 
 

@@ -87,7 +87,7 @@ class Hub:
 
     @property
     def offline(self) -> bool:
-        """Tell whether nothing is requested."""
+        """Return whether nothing is requested."""
         return self._offline or settings.offline()
 
     def snapshot(self, id: HubId) -> Snapshot:

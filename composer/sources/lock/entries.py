@@ -128,7 +128,7 @@ class Lock:
 
     @property
     def trusted(self) -> bool:
-        """Tell whether the user vouches for it: given explicitly, or written on this machine.
+        """Return whether the user vouches for it: given explicitly, or written on this machine.
 
         A lock that came with a bundle fixes bytes and ports, but is not trusted.
         """

@@ -18,7 +18,7 @@ def remember_lock(data: bytes) -> None:
 
 
 def was_written_here(data: bytes) -> bool:
-    """Tell whether a lock of these bytes was written on this machine."""
+    """Return whether a lock of these bytes was written on this machine."""
     try:
         return _note(data).is_file()
     except OSError:

@@ -101,7 +101,7 @@ def test_several_requests_in_flight_equal_their_solo_runs(qwen3):
     answers = []
     for prompt, count in zip(prompts, counts, strict=True):
         given = Prompt({"input_embeddings": prompt})
-        answers.append(engine.admit(Request(given, Sampling(), Stop(lm.stop, count))))
+        answers.append(engine.add(Request(given, Sampling(), Stop(lm.stop, count))))
         engine.advance()
     while engine.busy:
         engine.advance()

@@ -90,12 +90,12 @@ def test_the_ports_come_from_the_template(qwen):
 
 
 def test_each_slot_has_marks_of_its_own(qwen):
-    component = made(qwen, template="{seen}the{heard}a", optional={}, slot="<|audio_pad|>")
-    given = component(seen=rows(2), heard=rows(3))
+    component = made(qwen, template="{seen}the{spoken}a", optional={}, slot="<|audio_pad|>")
+    given = component(seen=rows(2), spoken=rows(3))
     (the,) = np.flatnonzero(np.diff(np.flatnonzero(~given["slots"])) > 1)
     assert given["seen"].tolist() == [k < 2 for k in range(len(given["ids"]))]
-    assert np.flatnonzero(given["heard"]).tolist() == [3 + the, 4 + the, 5 + the]
-    assert not (given["seen"] & given["heard"]).any()
+    assert np.flatnonzero(given["spoken"]).tolist() == [3 + the, 4 + the, 5 + the]
+    assert not (given["seen"] & given["spoken"]).any()
 
 
 def test_rows_of_a_fragment_that_is_left_out_have_no_marks(qwen):
