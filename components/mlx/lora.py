@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from functools import cache
 from typing import Any, NamedTuple
 
 from composer.core.errors import ComposerError, Problem
-from composer.core.suggest import listed, some, with_nearest
-from composer.generation.options import check_unique_adapters
 
 from ..checkpoints.lora.adapters import AdapterFacts
+from ..checkpoints.lora.selection import check_selection, require_finite
 from . import loader
 
 
@@ -37,6 +35,7 @@ class Adapters:
 
     def __init__(self, model: Any, adapters: Mapping[str, AdapterFacts]) -> None:
         """Load the updates; their tensors are all that is added to the model's own."""
+        self.adapters = adapters
         self.active: tuple[str, ...] | None = ()
         self.updates = {name: _load(name, facts) for name, facts in adapters.items()}
         paths = {path for updates in self.updates.values() for path in updates}
@@ -44,35 +43,8 @@ class Adapters:
         self.targets = {path: _find_module(model, path) for path in sorted(paths)}
 
     def check(self, names: Sequence[str]) -> None:
-        """Raise ComposerError for an unknown or repeated name."""
-        problems = [
-            Problem(
-                "R560",
-                with_nearest(f"there is no adapter '{name}'", name, self.updates),
-                hint=f"there are: {listed(self.updates)}",
-            )
-            for name in names
-            if name not in self.updates
-        ]
-        if problems:
-            raise ComposerError(problems)
-        check_unique_adapters(names)
-        active = [path for name in names for path in self.updates[name]]
-        shared = {path for path, count in Counter(active).items() if count > 1}
-        magnitudes = [
-            self.updates[name][path].magnitude
-            for name in names
-            for path in shared & self.updates[name].keys()
-        ]
-        if any(magnitude is not None for magnitude in magnitudes):
-            raise ComposerError(
-                Problem(
-                    "R564",
-                    f"{listed(names)} adapt the same modules, and one of them is DoRA, which "
-                    f"scales the whole output of a module: {some(sorted(shared))}",
-                    hint="switch them on one at a time",
-                )
-            )
+        """Raise ComposerError for a selection that cannot be."""
+        check_selection(names, self.adapters)
 
     def switch(self, names: Sequence[str]) -> None:
         """Switch exactly these adapters on; where several adapt one module, they add up."""
@@ -181,14 +153,7 @@ def _load(name: str, facts: AdapterFacts) -> dict[str, Update]:
         if not all(mx.all(mx.isfinite(each)).item() for each in tensors):
             not_finite.append(pair.path)
         updates[pair.path] = Update(a, b, facts.scales[pair.path], *tensors[2:])
-    if not_finite:
-        raise ComposerError(
-            Problem(
-                "R562",
-                f"the adapter '{name}' has numbers that are not finite, in {some(not_finite)}",
-                hint="its training diverged, or the file is damaged",
-            )
-        )
+    require_finite(name, not_finite)
     return updates
 
 

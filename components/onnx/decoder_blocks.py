@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import wraps
 from typing import Any, TypeVar
 
@@ -10,6 +10,7 @@ from ..models.attention import Attention
 from ..models.decoder import ParsedDecoder
 from ..models.rotary import Rotary
 from .blocks import Symbol
+from .lora import Adapters
 from .matmuls import Products, Rows
 from .proto import CONTRIB
 from .weights import Weights
@@ -36,16 +37,42 @@ class OnnxDecoderBlocks(Products):
 
     Its graph takes the keys and values of the layers that remember them, `caches`, and gives the
     same memory back, written in place. `rotaries` are the ways to turn of which it takes angles.
+    The updates of `adapters` are inputs too.
     """
 
-    def __init__(self, weights: Weights, found: ParsedDecoder, rows: Rows) -> None:
+    def __init__(
+        self, weights: Weights, found: ParsedDecoder, rows: Rows, adapters: Adapters
+    ) -> None:
         super().__init__(weights, found.modules, rows)
+        self.adapters = adapters
         self.caches: dict[int, Attention] = {}
         self.rotaries: dict[Rotary, tuple[Symbol, Symbol]] = {}
         self.written: dict[tuple[Any, ...], Any] = {}
 
     def chosen(self, x: Symbol) -> Symbol:
         return self.gather(x, Symbol("chosen", self))
+
+    def linears(self, x: Symbol, names: Sequence[str]) -> list[Symbol]:
+        made = super().linears(x, names)
+        return [self._adapted(x, *each) for each in zip(names, made, strict=True)]
+
+    def _adapted(self, x: Symbol, name: str, y: Symbol) -> Symbol:
+        """Add to rows times a module what the adapters that are on add."""
+        module = self.adapters.modules.get(name)
+        if module is None:
+            return y
+        outputs, inputs = module.shape
+        a = self._input(f"lora_a {name}", [inputs, f"rank {name}"])
+        b = self._input(f"lora_b {name}", [f"rank {name}", outputs])
+        y = self.node("Gemm", self.matmul(x, a), b, y)
+        if name not in self.adapters.scaled:
+            return y
+        factor, shift = (self._input(f"{what} {name}", [outputs]) for what in ("factor", "shift"))
+        return y * factor + shift
+
+    def _input(self, name: str, dims: Sequence[int | str]) -> Symbol:
+        self.weights.model.add_input(name, "float32", dims)
+        return Symbol(name, self)
 
     def cached_attention(
         self, q: Symbol, k: Symbol, v: Symbol, layer: int, attn: Attention

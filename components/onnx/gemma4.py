@@ -13,17 +13,31 @@ from composer.core.problems import Problems
 from composer.formats import Headers
 from composer.generation.decoder import Prompt
 from composer.generation.generator import TextGenerator
-from composer.generation.options import GENERATED, GenerationOptions, validate_generation
+from composer.generation.options import (
+    GENERATED,
+    AdapterNames,
+    GenerationOptions,
+    validate_generation,
+)
 from composer.generation.text import Tokenizer, read_tokenizer
 
 from ..checkpoints.file_stamps import StampedFacts, require_unchanged, stamps
 from ..checkpoints.gemma4.checkpoint import Decoder, read_decoder
-from ..checkpoints.gemma4.ports import bounds, missing_reasons, optional_per_layer, ports
+from ..checkpoints.gemma4.ports import (
+    adapters_of,
+    bounds,
+    missing_reasons,
+    optional_per_layer,
+    ports,
+)
+from ..checkpoints.lora.adapters import AdapterFacts
 from ..checkpoints.rows import EmbeddingRows
+from ..checkpoints.tied_head import require_equal_head
 from ..checkpoints.tokenizer import check_tokenizer, tokenizer_of
 from ..models.gemma4 import Gemma4Decoder, read_gemma4
 from .lm.decoder import EMBEDS, OnnxDecoder
 from .lm.precision import Activations, refused_precision
+from .lora import Adapters
 
 if TYPE_CHECKING:
     from composer.core.placement import Placement
@@ -43,7 +57,7 @@ class Gemma4(Component, name="onnx.gemma4"):
     backend = "numpy"
     requires = frozenset({"weights"})
     placement_keys = frozenset({"providers", "threads"})
-    accepts = frozenset({"files", "precision"})
+    accepts = frozenset({"files", "precision", "adapters"})
     Config = Activations
 
     @classmethod
@@ -55,15 +69,17 @@ class Gemma4(Component, name="onnx.gemma4"):
         checkpoint = decoder.checkpoint
         tokenizer = tokenizer_of(spec, headers)
         end = check_tokenizer(tokenizer, headers, checkpoint)
+        adapters = adapters_of(spec, headers, decoder).values()
+        files = [file for adapter in adapters for file in adapter.files]
         return StampedFacts(
             dims=bounds(decoder, spec.weights),
-            nbytes=found.nbytes,
+            nbytes=found.nbytes + sum(adapter.nbytes for adapter in adapters),
             mapped=found.mapped,
             casts=found.casts,
             methods=ports(cls.methods, decoder),
             missing_reasons=missing_reasons(decoder, spec.weights),
-            notes=(*decoder.notes, *end),
-            stamps=stamps((*checkpoint.tensors.files, checkpoint.file, tokenizer)),
+            notes=(*decoder.notes, *end, *(n for adapter in adapters for n in adapter.notes)),
+            stamps=stamps((*checkpoint.tensors.files, checkpoint.file, tokenizer, *files)),
         )
 
     @classmethod
@@ -74,17 +90,26 @@ class Gemma4(Component, name="onnx.gemma4"):
     def load(cls, spec: Spec, facts: Facts, placement: Placement) -> Self:
         """Write the graph and its weights down, load them, and remove them."""
         headers = Headers()
-        _, found = read(spec, headers)
+        decoder, found = read(spec, headers)
         tokenizer = read_tokenizer(tokenizer_of(spec, headers))
+        adapters = adapters_of(spec, headers, decoder)
         require_unchanged(facts)
-        return cls(found, tokenizer, placement)
+        require_equal_head(found.checkpoint)
+        return cls(found, tokenizer, placement, adapters)
 
-    def __init__(self, found: Gemma4Decoder, tokenizer: Tokenizer, placement: Placement) -> None:
+    def __init__(
+        self,
+        found: Gemma4Decoder,
+        tokenizer: Tokenizer,
+        placement: Placement,
+        adapters: Mapping[str, AdapterFacts],
+    ) -> None:
         self.words = EmbeddingRows(found.table)
         self.table = EmbeddingRows(found.rows) if found.rows else None
         self.shape = found.inputs.get(ROWS, ())
         self.scale = np.float32(found.settings.hidden_size**0.5)
-        self.decoder = OnnxDecoder(found, self.rows, placement)
+        self.adapters = Adapters(found, adapters)
+        self.decoder = OnnxDecoder(found, self.rows, placement, self.adapters)
         rows, stop = found.checkpoint.table.rows, found.checkpoint.stop
         self.writer = TextGenerator(self.decoder, tokenizer, rows, stop, found.positions)
 
@@ -126,37 +151,50 @@ class Gemma4(Component, name="onnx.gemma4"):
         embeds: np.ndarray,
         per_layer: Any = NOT_GIVEN,
         *,
+        adapters: AdapterNames = (),
         options: GenerationOptions,
     ) -> Generator[Token, None, dict[str, Any]]:
         """Continue embeddings until an end-of-text id, one of `stop`, or `max_tokens`.
 
-        Each generated token adds its own embedding and its own per-layer rows. The call itself
-        raises errors of the options; decoding starts with the first token.
+        Each generated token adds its own embedding and its own per-layer rows; `adapters` are on
+        for this text only. The call itself raises errors of the options; decoding starts with the
+        first token.
         """
-        return self.writer.write(self.prompt(embeds, per_layer), options)
+        return self.writer.write(self.prompt(embeds, per_layer, adapters), options)
 
     @method(embeds="T D @embed", ids="i64 N", per_layer="T L P @per_layer", returns="f32 N V")
-    def replay(self, embeds: np.ndarray, ids: np.ndarray, per_layer: Any = NOT_GIVEN) -> Any:
+    def replay(
+        self,
+        embeds: np.ndarray,
+        ids: np.ndarray,
+        per_layer: Any = NOT_GIVEN,
+        *,
+        adapters: AdapterNames = (),
+    ) -> Any:
         """Return the logits before each of the ids that follow, decoded step by step."""
-        return self.writer.replay(self.prompt(embeds, per_layer), ids)
+        return self.writer.replay(self.prompt(embeds, per_layer, adapters), ids)
 
     @method(embeds="T D @embed", per_layer="T L P @per_layer", returns="f32 T V")
-    def logits(self, embeds: np.ndarray, per_layer: Any = NOT_GIVEN) -> np.ndarray:
+    def logits(
+        self, embeds: np.ndarray, per_layer: Any = NOT_GIVEN, *, adapters: AdapterNames = ()
+    ) -> np.ndarray:
         """Return the logits that follow every position, for tests and comparisons."""
-        prompt = self.prompt(embeds, per_layer)
-        return self.decoder.read(prompt.rows, self.decoder.begin(), every=True)
+        prompt = self.prompt(embeds, per_layer, adapters)
+        return self.decoder.read(prompt.rows, self.decoder.begin(adapters), every=True)
 
     def rows(self, ids: np.ndarray) -> dict[str, np.ndarray]:
         """Return the network's inputs for generated ids."""
         rows = {EMBEDS: self.embed(ids)}
         return rows if self.table is None else {**rows, ROWS: self.per_layer(ids)}
 
-    def prompt(self, embeds: np.ndarray, per_layer: Any) -> Prompt:
+    def prompt(self, embeds: np.ndarray, per_layer: Any, adapters: tuple[str, ...]) -> Prompt:
         """Return a prompt; raise ComposerError unless its inputs are exactly the decoder's."""
         if (per_layer is NOT_GIVEN) != (self.table is None):
             expected = "no per-layer inputs" if self.table is None else "per-layer inputs"
             raise ComposerError(Problem("R556", f"this decoder takes {expected}"))
-        return Prompt({EMBEDS: embeds} if self.table is None else {EMBEDS: embeds, ROWS: per_layer})
+        self.adapters.check(adapters)
+        rows = {EMBEDS: embeds} if self.table is None else {EMBEDS: embeds, ROWS: per_layer}
+        return Prompt(rows, adapters)
 
 
 def read(spec: Spec, headers: Headers) -> tuple[Decoder, Gemma4Decoder]:

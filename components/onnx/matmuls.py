@@ -57,7 +57,7 @@ class Products(OnnxBlocks):
         modules = [self.modules[name] for name in names]
         forms = {(module.scheme, "bias" in module.parts) for module in modules}
         if len(forms) > 1:
-            return [self.linear(x, name) for name in names]
+            return [made for name in names for made in Products.linears(self, x, [name])]
         whole = "+".join([names[0], *(name.rpartition(".")[2] for name in names[1:])])
         bias = self._biases(whole, modules) if "bias" in modules[0].parts else []
         if modules[0].scheme:

@@ -24,6 +24,7 @@ from tests.components.gemma4_models import (
     WIDTH,
     edit,
     outputs,
+    rename,
     save,
     torch_model,
 )
@@ -260,3 +261,24 @@ def test_a_file_that_is_written_again_is_refused(tmp_path):
     file.write_bytes(file.read_bytes()[:-1] + b"x")
     with pytest.raises(ComposerError, match="changed while it was being read"):
         lm.per_layer(IDS)
+
+
+def test_a_head_that_is_stored_twice_is_compared(tmp_path):
+    folder = save(torch_model("e4b"), tmp_path / "lm", "e4b", tie_word_embeddings=True)
+    alone = load(folder)
+    rename(folder, lambda state: state.update(copy_of_table(state, 1)))
+    lm, mlx = load(folder), load_mlx(folder, device="cpu")
+    np.testing.assert_array_equal(lm.logits(*given(lm)), alone.logits(*given(alone)))
+    assert away(lm.logits(*given(lm)), mlx.logits(*given(mlx))) < 1e-4
+    rename(folder, lambda state: state.update(copy_of_table(state, 2)))
+    for other in (load, load_mlx):
+        with pytest.raises(ComposerError, match="W242 tie_word_embeddings is true but the stored"):
+            other(folder)
+    edit(folder, tie_word_embeddings=False)
+    lm, mlx = load(folder), load_mlx(folder, device="cpu")
+    assert away(lm.logits(*given(lm)), mlx.logits(*given(mlx))) < 1e-4
+    assert away(lm.logits(*given(lm)), alone.logits(*given(alone))) > 0.1
+
+
+def copy_of_table(state, factor):
+    return {"lm_head.weight": state["model.embed_tokens.weight"] * factor}

@@ -96,7 +96,9 @@ def read_decoder(weights: Location, headers: Headers) -> Decoder:
         _refuse([*problems, *error.problems], place)
         raise
     if settings:
-        problems += faults(layout(settings), used, checked.schemes, f"{location}: {prefix}")
+        problems += faults(
+            layout(settings), checked.tensors, checked.schemes, f"{location}: {prefix}"
+        )
     _refuse(problems, place)
     assert settings is not None
     stored = Place(str(location))

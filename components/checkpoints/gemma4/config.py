@@ -55,6 +55,7 @@ def read_settings(
 
 
 def _settings(reader: Reader, count: int) -> Settings:
+    config = reader.config
     hidden = reader.size("hidden_size", "norm.weight")
     vocabulary = reader.size("vocab_size", "embed_tokens.weight")
     kinds = attention.kinds_of(reader, count)
@@ -75,6 +76,7 @@ def _settings(reader: Reader, count: int) -> Settings:
         layers.append(Layer(kind, dims[kind], keys[kind], wide, shares_kv))
     per_layer = _per_layer(reader)
     experts, most = _experts(reader)
+    tied = config.get("tie_word_embeddings") is True or "lm_head.weight" not in reader.tensors
     args = {
         "hidden_size": hidden.value,
         "num_hidden_layers": count,
@@ -100,7 +102,7 @@ def _settings(reader: Reader, count: int) -> Settings:
         "top_k_experts": most,
         "moe_intermediate_size": experts and experts[1].value,
         "layer_types": kinds,
-        "tie_word_embeddings": "lm_head.weight" not in reader.tensors,
+        "tie_word_embeddings": tied,
     }
     return Settings(hidden, vocabulary, heads, tuple(layers), per_layer, equal, experts, args)
 

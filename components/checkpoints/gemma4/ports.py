@@ -4,12 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
-from composer.core.component import Bound
+from composer.core.component import Bound, Spec
 from composer.core.location import Location
 from composer.core.signature import Signature
 
+from ..lora.adapters import AdapterFacts, read_adapters
+from ..lora.pair import projections
 from .checkpoint import Decoder
+
+if TYPE_CHECKING:
+    from composer.formats import Headers
 
 NO_ROWS = "no embed_tokens_per_layer.weight, and no hidden_size_per_layer_input above 0"
 
@@ -50,3 +56,8 @@ def optional_per_layer(methods: Mapping[str, Signature]) -> dict[str, Signature]
         name: replace(each, optional=each.optional | ({"per_layer"} & each.inputs.keys()))
         for name, each in methods.items()
     }
+
+
+def adapters_of(spec: Spec, headers: Headers, decoder: Decoder) -> dict[str, AdapterFacts]:
+    """Return what the adapters of a component say, by their names."""
+    return read_adapters(spec, headers, projections(decoder.checkpoint), decoder.without_kv)

@@ -20,7 +20,7 @@ from composer.generation.text import Tokenizer, read_tokenizer
 
 from ...checkpoints.file_stamps import require_unchanged
 from ...checkpoints.gemma4.checkpoint import TABLE, Decoder, read_decoder
-from ...checkpoints.gemma4.ports import optional_per_layer
+from ...checkpoints.gemma4.ports import adapters_of, optional_per_layer
 from ...checkpoints.gemma4.quantization import quantized
 from ...checkpoints.lora.adapters import AdapterFacts
 from ...checkpoints.tied_head import require_equal_head
@@ -30,7 +30,7 @@ from ..architecture import EMBEDS
 from ..decoder import MlxDecoder
 from ..device import device_of
 from ..lora import Adapters
-from .facts import adapters_of, decoder_facts
+from .facts import decoder_facts
 from .model import load_model
 from .table import PerLayerTable
 

@@ -12,11 +12,9 @@ from composer.core.signature import Signature
 
 from ...checkpoints.checkpoint import mixed
 from ...checkpoints.file_stamps import StampedFacts, stamps
-from ...checkpoints.gemma4.checkpoint import Decoder, read_decoder
-from ...checkpoints.gemma4.ports import bounds, missing_reasons, ports
+from ...checkpoints.gemma4.checkpoint import read_decoder
+from ...checkpoints.gemma4.ports import adapters_of, bounds, missing_reasons, ports
 from ...checkpoints.gemma4.quantization import quantized
-from ...checkpoints.lora.adapters import AdapterFacts, read_adapters
-from ...checkpoints.lora.pair import projections
 from ...checkpoints.tokenizer import check_tokenizer, tokenizer_of
 from .. import loader
 
@@ -54,8 +52,3 @@ def decoder_facts(
         ),
         stamps=stamps((*checkpoint.tensors.files, checkpoint.file, tokenizer, *files)),
     )
-
-
-def adapters_of(spec: Spec, headers: Headers, decoder: Decoder) -> dict[str, AdapterFacts]:
-    """Return what the adapters of a component say, by their names."""
-    return read_adapters(spec, headers, projections(decoder.checkpoint), decoder.without_kv)

@@ -34,7 +34,7 @@ class Cache:
     """Keys and values [heads, capacity, head_dim] of the layers by number; `length` rows were read.
 
     All sessions read and write them. Its capacity doubles when it is full, so that a row is copied
-    once on average.
+    once on average. `inputs` are what graphs take besides, the same for every run.
     """
 
     def __init__(
@@ -42,11 +42,13 @@ class Cache:
         sessions: Sequence[Session],
         layers: Mapping[int, Attention],
         angles: Sequence[Angles],
+        inputs: Mapping[str, np.ndarray],
     ) -> None:
         self.sessions = sessions
         self.bindings: list[Any] = []
         self.layers = layers
         self.angles = angles
+        self.inputs = inputs
         self.length = 0
         self.arrays: dict[str, np.ndarray] = {}
         self.capacity = 0
@@ -75,6 +77,13 @@ class Cache:
         self.sessions[session].run(self.bindings[session])
         self.length = total
 
+    def use(self, inputs: Mapping[str, np.ndarray]) -> None:
+        """Take other inputs from now on."""
+        self.inputs = inputs
+        for session, binding in zip(self.sessions, self.bindings, strict=False):
+            for name in inputs.keys() & session.inputs:
+                bind_input(binding, name, inputs[name])
+
     def _reserve(self, rows: int) -> None:
         """Make room for rows, keeping the present ones."""
         if rows <= self.capacity:
@@ -96,6 +105,7 @@ class Cache:
                 bind_input(binding, f"cos{number}", cos)
                 bind_input(binding, f"sin{number}", sin)
         self.bindings, self.capacity = bindings, capacity
+        self.use(self.inputs)
 
 
 def count_of(rows: Mapping[str, np.ndarray]) -> int:

@@ -12,16 +12,24 @@ from composer.core.component import Bound, Component, Facts, Spec, Token, method
 from composer.formats import Headers
 from composer.generation.decoder import Prompt
 from composer.generation.generator import TextGenerator
-from composer.generation.options import GENERATED, GenerationOptions, validate_generation
+from composer.generation.options import (
+    GENERATED,
+    AdapterNames,
+    GenerationOptions,
+    validate_generation,
+)
 from composer.generation.text import Tokenizer, read_tokenizer
 
 from ...checkpoints.file_stamps import StampedFacts, require_unchanged, stamps
 from ...checkpoints.folder import PREFIX
 from ...checkpoints.keys.meaning import IGNORE
+from ...checkpoints.lora.adapters import AdapterFacts, read_adapters
+from ...checkpoints.lora.pair import projections
 from ...checkpoints.rows import EmbeddingRows
 from ...checkpoints.tied_head import require_equal_head
 from ...checkpoints.tokenizer import check_tokenizer, tokenizer_of
 from ...models.decoder import ParsedDecoder, read_decoder
+from ..lora import Adapters
 from .decoder import EMBEDS, OnnxDecoder
 from .precision import Activations, refused_precision
 
@@ -48,7 +56,7 @@ class LanguageModel(Component, name="onnx.lm"):
     backend = "numpy"
     requires = frozenset({"weights"})
     placement_keys = frozenset({"providers", "threads"})
-    accepts = frozenset({"files", "precision"})
+    accepts = frozenset({"files", "precision", "adapters"})
     Config = LmConfig
 
     @classmethod
@@ -60,16 +68,18 @@ class LanguageModel(Component, name="onnx.lm"):
         checkpoint = found.checkpoint
         tokenizer = tokenizer_of(spec, headers)
         end = check_tokenizer(tokenizer, headers, checkpoint)
+        adapters = read_adapters(spec, headers, projections(checkpoint)).values()
+        files = [file for adapter in adapters for file in adapter.files]
         return StampedFacts(
             dims={
                 "D": Bound(checkpoint.table.width, checkpoint.table.witness),
                 "V": Bound(checkpoint.table.rows, checkpoint.table.witness),
             },
-            nbytes=found.nbytes,
+            nbytes=found.nbytes + sum(adapter.nbytes for adapter in adapters),
             mapped=found.mapped,
             casts=found.casts,
-            notes=(*checkpoint.notes, *end),
-            stamps=stamps((*checkpoint.tensors.files, checkpoint.file, tokenizer)),
+            notes=(*checkpoint.notes, *end, *(n for adapter in adapters for n in adapter.notes)),
+            stamps=stamps((*checkpoint.tensors.files, checkpoint.file, tokenizer, *files)),
         )
 
     @classmethod
@@ -82,14 +92,22 @@ class LanguageModel(Component, name="onnx.lm"):
         headers = Headers()
         found = read(spec, headers)
         tokenizer = read_tokenizer(tokenizer_of(spec, headers))
+        adapters = read_adapters(spec, headers, projections(found.checkpoint))
         require_unchanged(facts)
         require_equal_head(found.checkpoint)
-        return cls(found, tokenizer, placement)
+        return cls(found, tokenizer, placement, adapters)
 
-    def __init__(self, found: ParsedDecoder, tokenizer: Tokenizer, placement: Placement) -> None:
+    def __init__(
+        self,
+        found: ParsedDecoder,
+        tokenizer: Tokenizer,
+        placement: Placement,
+        adapters: Mapping[str, AdapterFacts],
+    ) -> None:
         checkpoint = found.checkpoint
         self.table = EmbeddingRows(found.table)
-        self.decoder = OnnxDecoder(found, self.rows, placement)
+        self.adapters = Adapters(found, adapters)
+        self.decoder = OnnxDecoder(found, self.rows, placement, self.adapters)
         self.tokenizer = tokenizer
         self.stop = checkpoint.stop
         rows, limit = checkpoint.table.rows, found.positions
@@ -114,24 +132,28 @@ class LanguageModel(Component, name="onnx.lm"):
         self,
         embeds: np.ndarray,
         *,
+        adapters: AdapterNames = (),
         options: GenerationOptions,
     ) -> Generator[Token, None, dict[str, Any]]:
         """Continue embeddings until an end-of-text id, one of `stop`, or `max_tokens`.
 
-        The call itself raises what is wrong with the options; the work begins with the first
-        token.
+        `adapters` are on for this text only. The call itself raises what is wrong with the options;
+        the work begins with the first token.
         """
-        return self.writer.write(Prompt({EMBEDS: embeds}), options)
+        self.adapters.check(adapters)
+        return self.writer.write(Prompt({EMBEDS: embeds}, adapters), options)
 
     @method(embeds="T D @embed", ids="i64 N", returns="f32 N V")
-    def replay(self, embeds: np.ndarray, ids: np.ndarray) -> Any:
+    def replay(self, embeds: np.ndarray, ids: np.ndarray, *, adapters: AdapterNames = ()) -> Any:
         """Return the logits before each of the ids that follow, decoded step by step."""
-        return self.writer.replay(Prompt({EMBEDS: embeds}), ids)
+        self.adapters.check(adapters)
+        return self.writer.replay(Prompt({EMBEDS: embeds}, adapters), ids)
 
     @method(embeds="T D @embed", returns="f32 T V")
-    def logits(self, embeds: np.ndarray) -> np.ndarray:
+    def logits(self, embeds: np.ndarray, *, adapters: AdapterNames = ()) -> np.ndarray:
         """Return the logits that follow every position, for tests and comparisons."""
-        return self.decoder.read({EMBEDS: embeds}, self.decoder.begin(), every=True)
+        self.adapters.check(adapters)
+        return self.decoder.read({EMBEDS: embeds}, self.decoder.begin(adapters), every=True)
 
 
 def read(spec: Spec, headers: Headers) -> ParsedDecoder:

@@ -12,6 +12,7 @@ from composer.generation.decoder import Prompt, State
 from composer.generation.sampler import logits_error
 
 from ...models.decoder import ParsedDecoder
+from ..lora import Adapters
 from .cache import Angles, Cache
 from .graph import DecoderGraphs
 from .session import open_sessions
@@ -33,9 +34,11 @@ class OnnxDecoder:
         found: ParsedDecoder,
         rows: Callable[[np.ndarray], Mapping[str, np.ndarray]],
         placement: Placement,
+        adapters: Adapters | None = None,
         chunk: int = CHUNK,
     ) -> None:
-        graphs = DecoderGraphs(found)
+        self.adapters = adapters or Adapters(found, {})
+        graphs = DecoderGraphs(found, self.adapters)
         where = str(found.checkpoint.location)
         self.sessions = open_sessions(where, found.nbytes, graphs.build, placement)
         self.layers = graphs.caches
@@ -61,15 +64,17 @@ class OnnxDecoder:
             cache.read(part(rows, start, end), chosen, logits[start:end] if every else logits)
         return logits
 
-    def begin(self) -> Cache:
-        """Return the cache of a sequence that has read nothing."""
-        return Cache(self.sessions, self.layers, self.angles)
+    def begin(self, adapters: tuple[str, ...] = ()) -> Cache:
+        """Return the cache of a sequence that has read nothing, with these adapters on."""
+        inputs = self.adapters.inputs(adapters)
+        return Cache(self.sessions, self.layers, self.angles, inputs)
 
     def prefill(self, prompt: Prompt, cache: Cache | None = None) -> State:
         """Read all rows, following what `cache` has read, where one is given."""
         if len(prompt) == 0:
             raise ComposerError(Problem("R514", "there are no embeddings to continue"))
         cache = self.begin() if cache is None else cache
+        cache.use(self.adapters.inputs(prompt.adapters))
         return State(cache, self.read(prompt.rows, cache)[0], prompt.adapters)
 
     def step(self, states: Sequence[State], tokens: Sequence[int]) -> None:

@@ -7,6 +7,7 @@ from ...models.decoder import ParsedDecoder
 from ...models.rotary import Rotary
 from ..blocks import Symbol
 from ..decoder_blocks import OnnxDecoderBlocks
+from ..lora import Adapters
 from ..matmuls import Rows
 from ..weights import Weights
 from .exactness import are_exact
@@ -20,8 +21,9 @@ class DecoderGraphs:
     and `caches` the layers that remember.
     """
 
-    def __init__(self, found: ParsedDecoder) -> None:
+    def __init__(self, found: ParsedDecoder, adapters: Adapters) -> None:
         self.found = found
+        self.adapters = adapters
         self.rotaries: list[Rotary] = []
         self.caches: dict[int, Attention] = {}
 
@@ -49,7 +51,7 @@ class DecoderGraphs:
         model.add_input("total", "int32", [])
         for name, dims in self.found.inputs.items():
             model.add_input(name, "float32", ["S", *dims])
-        blocks = OnnxDecoderBlocks(weights, self.found, rows)
+        blocks = OnnxDecoderBlocks(weights, self.found, rows, self.adapters)
         more = {name: Symbol(name, blocks) for name in self.found.inputs}
         logits: Symbol = self.found.write(blocks, Symbol("embeds", blocks), **more)
         self.rotaries, self.caches = list(blocks.rotaries), blocks.caches

@@ -50,7 +50,7 @@ def open_sessions(
 
 
 class Session:
-    """A loaded model; `where` names its checkpoint in errors."""
+    """A loaded model and the names of its inputs; `where` names its checkpoint in errors."""
 
     def __init__(
         self, where: str, path: Path, options: Any, disabled_optimizers: Sequence[str] = ()
@@ -69,6 +69,7 @@ class Session:
                 )
         except Exception as error:
             fail(where, "R532", f"ONNX Runtime cannot load its graph: {first_line(error)}")
+        self.inputs = frozenset(each.name for each in self._session.get_inputs())
 
     def call(self, inputs: dict[str, np.ndarray]) -> np.ndarray:
         """Return the only output for inputs by name."""

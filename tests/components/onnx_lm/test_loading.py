@@ -109,13 +109,3 @@ def test_the_miniature_says_the_same_on_onnx_runtime():
     assert bundle.checked.components["decoder"].cls is LanguageModel
     assert texts["mlx"] == texts["onnx"]
     assert len(set(texts["mlx"])) > 3
-
-
-def test_adapters_are_refused_when_a_bundle_is_checked(tmp_path):
-    text = (MINI / "bundle.yaml").read_text().replace("use: mlx.lm", "use: onnx.lm")
-    text = text.replace("use: lm", "use: onnx.lm")
-    text = text.replace("    precision: float32", "    adapters: {a: {weights: repo/mlx}}\n    #")
-    (tmp_path / "bundle.yaml").write_text(text)
-    report = composer.check(tmp_path / "bundle.yaml", sources={"repo": MINI})
-    (problem,) = [each for each in report.problems if each.severity == "error"]
-    assert (problem.code, problem.message) == ("W215", "onnx.lm does not read 'adapters'")

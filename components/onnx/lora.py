@@ -1,0 +1,114 @@
+"""Low-rank updates as inputs of a decoder's graph, so that one base serves every selection."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from ..checkpoints.lora.adapters import AdapterFacts
+from ..checkpoints.lora.pair import Pair
+from ..checkpoints.lora.selection import check_selection, require_finite
+from ..checkpoints.modules import Module
+from ..checkpoints.rows import RowReader, pieces
+from ..models.decoder import ParsedDecoder
+
+
+@dataclass(frozen=True)
+class Update:
+    """A [in, r] and B [r, out], scaled; DoRA's factor [out] of the output where there is one.
+
+    `shift` [out] is what the factor takes of the bias too much.
+    """
+
+    a: np.ndarray
+    b: np.ndarray
+    factor: np.ndarray | None = None
+    shift: np.ndarray | None = None
+
+
+class Adapters:
+    """The adapters of one decoder, by name; `modules` are those that any of them adapts.
+
+    Without any of them a graph has no such inputs. With none switched on A and B have no columns
+    and rows, so that what is added is nothing.
+    """
+
+    def __init__(self, found: ParsedDecoder, adapters: Mapping[str, AdapterFacts]) -> None:
+        self.adapters = adapters
+        self.prefix = found.checkpoint.table.prefix
+        self.found = found
+        self.modules: dict[str, Module] = {}
+        self.scaled: set[str] = set()
+        for pair in (pair for each in adapters.values() for pair in each.pairs):
+            name = self.prefix + pair.path
+            self.modules[name] = found.modules[name]
+            self.scaled |= {name} if pair.magnitude else set()
+        self.updates = {name: self._load(name, facts) for name, facts in adapters.items()}
+        self.selected: dict[tuple[str, ...], dict[str, np.ndarray]] = {}
+
+    def check(self, names: Sequence[str]) -> None:
+        """Raise ComposerError for a selection that cannot be."""
+        check_selection(names, self.adapters)
+
+    def inputs(self, names: tuple[str, ...]) -> dict[str, np.ndarray]:
+        """Return the graph's inputs while exactly these are on; several on one module add up."""
+        if names not in self.selected:
+            self.selected[names] = self._inputs(names)
+        return self.selected[names]
+
+    def _inputs(self, names: tuple[str, ...]) -> dict[str, np.ndarray]:
+        given: dict[str, np.ndarray] = {}
+        for name, module in self.modules.items():
+            outputs, inputs = module.shape
+            updates = [self.updates[each][name] for each in names if name in self.updates[each]]
+            given[f"lora_a {name}"] = np.zeros((inputs, 0), np.float32)
+            given[f"lora_b {name}"] = np.zeros((0, outputs), np.float32)
+            if name in self.scaled:
+                given[f"factor {name}"] = np.ones(outputs, np.float32)
+                given[f"shift {name}"] = np.zeros(outputs, np.float32)
+            if len(updates) == 1:
+                given[f"lora_a {name}"], given[f"lora_b {name}"] = updates[0].a, updates[0].b
+            elif updates:
+                given[f"lora_a {name}"] = np.concatenate([each.a for each in updates], axis=1)
+                given[f"lora_b {name}"] = np.concatenate([each.b for each in updates], axis=0)
+            if updates and updates[0].factor is not None:
+                given[f"factor {name}"] = updates[0].factor
+            if updates and updates[0].shift is not None:
+                given[f"shift {name}"] = updates[0].shift
+        return given
+
+    def _load(self, name: str, facts: AdapterFacts) -> dict[str, Update]:
+        """Load an adapter's pairs; refuse numbers that are not finite."""
+        reader, updates, odd = RowReader(), dict[str, Update](), []
+        for pair in facts.pairs:
+            a, b = (reader.whole(tensor) for tensor in (pair.a, pair.b))
+            a, b = (a.T, b.T) if pair.flipped else (a, b)
+            a = np.ascontiguousarray(a)
+            b = np.ascontiguousarray(b * np.float32(facts.scales[pair.path]))
+            update = Update(a, b)
+            if pair.magnitude:
+                update = self._scaled(pair, a, b, reader.whole(pair.magnitude))
+            arrays = (update.a, update.b, update.factor, update.shift)
+            if not all(np.isfinite(each).all() for each in arrays if each is not None):
+                odd.append(pair.path)
+            updates[self.prefix + pair.path] = update
+        require_finite(name, odd)
+        return updates
+
+    def _scaled(self, pair: Pair, a: np.ndarray, b: np.ndarray, magnitude: np.ndarray) -> Update:
+        """Give the rows of the adapted weight the lengths that DoRA learnt.
+
+        https://arxiv.org/abs/2402.09353, equation 5. The bias is added after it, unscaled.
+        """
+        reader, module = RowReader(), self.modules[self.prefix + pair.path]
+        lengths = [
+            np.linalg.norm(reader.dense(module, start, end) + (a @ b[:, start:end]).T, axis=1)
+            for start, end in pieces(module)
+        ]
+        factor = (magnitude / np.concatenate(lengths)).astype(np.float32)
+        if "bias" not in module.parts:
+            return Update(a, b, factor)
+        bias = reader.whole(module.parts["bias"])
+        return Update(a, b, factor, (1 - factor) * bias)

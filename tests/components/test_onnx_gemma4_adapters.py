@@ -1,0 +1,100 @@
+"""Adapters on onnx.gemma4, whose last layers have no keys and values of their own to adapt."""
+
+from dataclasses import replace
+
+import mlx.core as mx
+import numpy as np
+import pytest
+import torch
+
+from composer.components.onnx.gemma4 import Gemma4
+from composer.core.placement import Placement
+from composer.formats import Headers
+from tests.components import test_gemma4_adapters as on_mlx
+from tests.components.adapter_files import write_adapter
+from tests.components.gemma4_models import save, torch_model
+from tests.components.test_gemma4_adapters import IDS, RELEASE, SCALE, TARGETS, matrices
+
+pytestmark = pytest.mark.usefixtures("one_thread")
+
+
+def spec_with(home, **scales):
+    return replace(on_mlx.spec_with(home, None, **scales), config=Gemma4.Config())
+
+
+def load(home, **scales):
+    wanted = spec_with(home, **scales)
+    return Gemma4.load(wanted, Gemma4.facts(wanted, Headers()), Placement(threads=1))
+
+
+def logits(lm, *on):
+    return lm.logits(lm.embed(IDS), lm.per_layer(IDS), adapters=on)
+
+
+def greedy(lm, *on, count=8):
+    stream = lm.generate(lm.embed(IDS), lm.per_layer(IDS), adapters=on, max_tokens=count)
+    while True:
+        try:
+            next(stream)
+        except StopIteration as end:
+            return end.value["ids"].tolist()
+
+
+def away(found, expected):
+    return np.abs(found - expected).max() / np.abs(expected).max()
+
+
+@pytest.fixture(scope="module", params=["e2b", "e4b"])
+def pair(request, tmp_path_factory):
+    home = tmp_path_factory.mktemp(request.param)
+    model = torch_model(request.param)
+    save(model, home / "lm", request.param)
+    write_adapter(home / "speech", matrices(model), RELEASE, beside="lora_config")
+    return model, home, load(home, speech=SCALE)
+
+
+def test_it_computes_what_the_formula_gives_in_transformers(pair):
+    model, home, lm = pair
+    weights = mx.load(str(home / "speech" / "adapters.safetensors"))
+
+    def update(name):
+        a, b = (torch.tensor(np.array(weights[f"{name}.lora_{side}"])) for side in "ab")
+        return lambda _, given, out: out + SCALE * ((given[0] @ a) @ b)
+
+    with torch.no_grad():
+        off = model(torch.tensor(IDS)[None]).logits[0].numpy()
+        hooks = [
+            module.register_forward_hook(update(name))
+            for name, module in model.named_modules()
+            if name.rpartition(".")[2] in TARGETS
+        ]
+        on = model(torch.tensor(IDS)[None]).logits[0].numpy()
+        for hook in hooks:
+            hook.remove()
+    assert away(logits(lm), off) < 1e-4
+    assert away(logits(lm, "speech"), on) < 1e-4
+    assert away(on, off) > 0.1
+
+
+def test_ids_and_notes_are_those_of_mlx(pair):
+    _, home, lm = pair
+    mlx = on_mlx.load(home, speech=SCALE)
+    for on in ((), ("speech",), ()):
+        assert greedy(lm, *on) == on_mlx.greedy(mlx, *on)
+    assert greedy(lm) != greedy(lm, "speech")
+    ours, theirs = (
+        Gemma4.facts(spec_with(home, **more), Headers()) for more in ({}, {"speech": 20.0})
+    )
+    assert [note.code for note in theirs.notes] == ["L327"]
+    live = sum(value.nbytes for value in matrices(pair[0], dead=False).values())
+    assert theirs.nbytes - ours.nbytes == live
+
+
+def test_off_is_the_base_to_the_bit(pair):
+    _, home, lm = pair
+    alone = load(home)
+    base = logits(alone)
+    for _ in range(3):
+        assert np.array_equal(logits(lm), base)
+        assert not np.array_equal(logits(lm, "speech"), base)
+    assert greedy(lm) == greedy(alone)
