@@ -98,6 +98,14 @@ Inputs = Annotated[
         "numbers as a JSON list, a .npy or a .safetensors file. May be repeated.",
     ),
 ]
+Clips = Annotated[
+    list[str] | None,
+    typer.Argument(
+        metavar="[CLIP...]",
+        help="Audio files, or folders of them: the task is run once for each.",
+        show_default=False,
+    ),
+]
 Settings = Annotated[
     list[str] | None,
     typer.Option(

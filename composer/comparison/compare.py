@@ -2,22 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING, Any
 
-from composer.comparison.decoder_steps import with_step_options
-from composer.comparison.dump import Dump, Stage, plain
-from composer.comparison.gates import Tolerance, Verdict, compare
-from composer.comparison.tap import dump_of, stage, with_replayed_steps
-from composer.core.errors import ComposerError, Problem
+from composer.comparison.candidate import Candidate, Options, run_on
+from composer.comparison.dump import Dump, Stage
+from composer.comparison.gates import Verdict
+from composer.comparison.judge import FLOOR, REFERENCE, Gate, Pair
+from composer.comparison.likeness import alike
 
 if TYPE_CHECKING:
-    from composer.graph.graph import Graph, Node
     from composer.runtime.bundle import Bundle
-
-Options = Mapping[str, Mapping[str, Any]]
 
 
 @dataclass(frozen=True)
@@ -39,16 +36,17 @@ class Row:
 
 @dataclass(frozen=True)
 class Comparison:
-    """The rows in graph order, and the stages skipped on request.
+    """The rows in graph order over all clips, and the stages skipped on request.
 
     `made` describes the run of the reference and that of the compared values, where
-    known. `ran` is false for two dumps, where no node can be run alone.
+    known, of the first clip. `ran` is false for two dumps, where no node can be run alone.
     """
 
     rows: tuple[Row, ...]
     skipped: tuple[str, ...] = ()
     made: tuple[Mapping[str, Any], Mapping[str, Any]] = ({}, {})
     ran: bool = False
+    clips: int = 1
 
     @property
     def ok(self) -> bool:
@@ -69,63 +67,12 @@ class Comparison:
         return wrong[0] if wrong else None
 
 
-@dataclass(frozen=True)
-class Gate:
-    """How to compare stages: a tolerance or each stage's own noise; float dtypes may be free."""
-
-    tolerance: Tolerance | None = None
-    any_float: bool = False
-
-    def allowed(self, expected: Stage) -> Tolerance:
-        """Return a stage's tolerance: the given one, else four times its noise, else 1e-4."""
-        return self.tolerance or (Tolerance.of(expected.floor) if expected.floor else Tolerance())
-
-    def verdict(self, actual: Stage, expected: Stage) -> Verdict:
-        allowed = self.allowed(expected)
-        floats = {"f16", "bf16", "f32", "f64"}
-        free = self.any_float and {actual.dtype, expected.dtype} <= floats
-        dtypes = (expected.dtype, expected.dtype) if free else (actual.dtype, expected.dtype)
-        x, r = plain(actual.value), plain(expected.value)
-        if free:
-            x, r = x.astype("float64"), r.astype("float64")
-        return compare(x, r, allowed, dtypes, (actual.axes, expected.axes), expected.along)
-
-
 def against_dump(
     expected: Dump, actual: Dump, gate: Gate | None = None, skip: Iterable[str] = ()
 ) -> Comparison:
-    """Compare two dumps, and their order; a stage missing in either is a fault."""
-    found = _compare_stages(expected, actual, gate or Gate(), tuple(skip))
-    out_of_order = _first_out_of_order(
-        [name for name in expected.stages if name in actual.stages],
-        [name for name in actual.stages if name in expected.stages],
-    )
-    rows = []
-    for row in found.rows:
-        if row.name in out_of_order:
-            faults = (*row.own.faults, out_of_order[row.name])
-            row = replace(row, own=replace(row.own, faults=faults))
-        rows.append(row)
-    return replace(found, rows=tuple(rows))
-
-
-def _compare_stages(expected: Dump, actual: Dump, gate: Gate, skip: tuple[str, ...]) -> Comparison:
-    """Compare the stages of two dumps, in any order."""
-    names = dict.fromkeys([*expected.stages, *actual.stages])
-    skipped = tuple(name for name in names if _skips(name, skip))
-    rows = tuple(
-        Row(name, name.partition(".")[0], _verdict(actual, expected, name, gate))
-        for name in names
-        if name not in skipped
-    )
-    return Comparison(rows, skipped, (expected.about, actual.about))
-
-
-def _first_out_of_order(expected: list[str], actual: list[str]) -> dict[str, str]:
-    """Return the first stage that is out of order, with its fault."""
-    pairs = zip(expected, actual, strict=True)
-    different = next(((one, other) for one, other in pairs if one != other), None)
-    return {different[0]: f"out of order: {different[1]} is there instead"} if different else {}
+    """Compare two dumps of the same clips, and their order; a missing stage is a fault."""
+    found = [Candidate(clip.stages, clip.about, clip.about) for clip in actual.clips]
+    return _compared(expected, found, gate or Gate(), tuple(skip), list(actual.stages))
 
 
 def against_bundle(
@@ -141,85 +88,79 @@ def against_bundle(
     Once with the bundle's own values, and once each node alone on the reference's values, so
     that a fault shows at its origin and not only downstream.
     """
-    gate, graph = gate or Gate(), bundle.checked.graphs[task]
-    _check_audio(expected, graph)
-    options = with_step_options(graph, options)
-    inputs = {n: expected.stages[n].value for n in graph.inputs if n in expected.stages}
-    failure = None
-    try:
-        result = bundle.run(task=task, taps=True, options=options, **inputs)
-        actual = with_replayed_steps(
-            expected, dump_of(bundle, task, result, options), bundle, task, options
-        )
-        found = _compare_stages(expected, actual, gate, tuple(skip))
-    except ComposerError as error:
-        failure = error
-        found = _failed(expected, graph, failure, tuple(skip))
-    alone: dict[str, Verdict | None] = {}
-    for node in graph.nodes.values():
-        alone |= _compare_alone(expected, bundle, task, node, gate, options)
-    if failure and all(verdict is None or verdict.ok for verdict in alone.values()):
-        raise failure
+    graph = bundle.checked.graphs[task]
+    runs = [run_on(clip, bundle, task, options) for clip in expected.clips]
+    found = _compared(expected, runs, gate or Gate(), tuple(skip), list(graph.values))
+    failures = [run.failure for run in runs if run.failure]
+    if failures and all(row.fed is None or row.fed.ok for row in found.rows):
+        raise failures[0]
     nodes = {value: node.name for node in graph.nodes.values() for value in node.outputs.values()}
     order = {name: place for place, name in enumerate(graph.values)}
     rows = tuple(
-        Row(row.name, nodes.get(row.name, row.name), row.own, alone.get(row.name))
+        replace(row, node=nodes.get(row.name, row.name))
         for row in sorted(found.rows, key=lambda row: order.get(row.name, len(order)))
     )
-    return Comparison(rows, found.skipped, found.made, ran=True)
+    return replace(found, rows=rows, ran=True)
 
 
-def _check_audio(expected: Dump, graph: Graph) -> None:
-    """Raise R548 for a text in place of audio: it would be opened as a file name."""
-    for name, entry in graph.inputs.items():
-        given = expected.stages.get(name)
-        if entry.type == "audio" and given and given.dtype != "audio":
-            message = f"'{name}' is {given.dtype} in the dump, and the bundle takes audio"
-            raise ComposerError(Problem("R548", message))
-
-
-def _compare_alone(
-    expected: Dump, bundle: Bundle, task: str, node: Node, gate: Gate, options: Options | None
-) -> dict[str, Verdict | None]:
-    """Run one node on the reference's values and compare its outputs."""
-    graph = bundle.checked.graphs[task]
-    made = [value for value in node.outputs.values() if value in expected.stages]
-    if not made or not set(node.wires.values()) <= expected.stages.keys():
-        return {}
-    feed = {value: expected.stages[value].value for value in set(node.wires.values())}
-    try:
-        result = bundle.run(task=task, only=[node.name], feed=feed, taps=made, options=options)
-    except ComposerError as error:
-        return dict.fromkeys(made, Verdict((_why(error),)))
-    return {
-        value: gate.verdict(stage(graph, value, result.taps[value]), expected.stages[value])
-        for value in made
-    }
-
-
-def _failed(
-    expected: Dump, graph: Graph, error: ComposerError, skip: tuple[str, ...]
+def _compared(
+    expected: Dump, runs: Sequence[Candidate], gate: Gate, skip: tuple[str, ...], order: list[str]
 ) -> Comparison:
-    """Return the comparison of a run that failed."""
-    names = dict.fromkeys([*expected.stages, *graph.values])
+    """Compare the stages of all clips, and the order of the reference's with this order."""
+    clips = list(zip(expected.clips, runs, strict=True))
+    names = dict.fromkeys(name for clip, run in clips for name in (*clip.stages, *run.stages))
     skipped = tuple(name for name in names if _skips(name, skip))
-    failed = Verdict((f"not known, because the run failed: {_why(error)}",))
-    given = set(graph.inputs) & expected.stages.keys()  # the run had these from the reference
-    rows = tuple(Row(n, n, Verdict() if n in given else failed) for n in names if n not in skipped)
-    return Comparison(rows, skipped, (expected.about, {}))
+    kept = [name for name in names if name not in skipped]
+    misplaced = _first_out_of_order(
+        [name for name in expected.stages if name in order],
+        [name for name in order if name in expected.stages],
+    )
+    rows = []
+    for name in kept:
+        own = gate.judge([_own(clip, run, name) for clip, run in clips])
+        if name in misplaced:
+            own = replace(own, faults=(*own.faults, misplaced[name]))
+        rows.append(Row(name, name.partition(".")[0], own, _fed(clips, name, gate)))
+    made = (expected.about, runs[0].about)
+    return Comparison(tuple(rows), skipped, made, clips=len(clips))
 
 
-def _why(error: ComposerError) -> str:
-    problem = error.problems[0]
-    return f"{problem.code} {problem.message}"
+def _own(clip: Dump, run: Candidate, name: str) -> Pair:
+    """Return a stage of the whole run, beside the reference's."""
+    for stages, fault in ((clip.stages, "missing in the reference"), (run.stages, "missing")):
+        if name not in stages:
+            return Pair(clip.name, Stage("", "text"), Verdict((fault,)))
+    noise = clip.floor.get(name)
+    kind = _like(clip, run, None, noise is not None)
+    return Pair(clip.name, clip.stages[name], run.stages[name], noise, kind)
 
 
-def _verdict(actual: Dump, expected: Dump, name: str, gate: Gate) -> Verdict:
-    if name not in expected.stages:
-        return Verdict(("missing in the reference",))
-    if name not in actual.stages:
-        return Verdict(("missing",))
-    return gate.verdict(actual.stages[name], expected.stages[name])
+def _fed(clips: Sequence[tuple[Dump, Candidate]], name: str, gate: Gate) -> Verdict | None:
+    """Return the verdict on a stage made of the reference's values; None where it is not known."""
+    pairs = []
+    for clip, run in clips:
+        if name not in run.alone:
+            return None
+        kind = _like(clip, run, run.nodes[name], name in clip.alone)
+        noise = clip.alone.get(name, clip.floor.get(name))
+        pairs.append(Pair(clip.name, clip.stages[name], run.alone[name], noise, kind))
+    return gate.judge(pairs)
+
+
+def _like(clip: Dump, run: Candidate, node: str | None, has_floor: bool) -> str:
+    """Return whose way a run, or one node of it, came about in, if any."""
+    if alike(clip.about, run.how, node):
+        return REFERENCE
+    if has_floor and alike(clip.about.get("floor", {}), run.how, node):
+        return FLOOR
+    return ""
+
+
+def _first_out_of_order(expected: list[str], actual: list[str]) -> dict[str, str]:
+    """Return the first stage that is out of order, with its fault."""
+    pairs = zip(expected, actual, strict=True)
+    different = next(((one, other) for one, other in pairs if one != other), None)
+    return {different[0]: f"out of order: {different[1]} is there instead"} if different else {}
 
 
 def _skips(name: str, patterns: tuple[str, ...]) -> bool:

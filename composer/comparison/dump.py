@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +21,7 @@ from composer.formats.values import pack_values, read_about, read_values
 VERSION = 1
 STEPS = "steps"
 KEY = "composer.dump"
+FLOOR, ALONE = "floor", "alone"
 
 
 @dataclass(frozen=True)
@@ -40,24 +41,59 @@ class Stage:
 
 @dataclass(frozen=True)
 class Dump:
-    """A run's values in execution order, inputs first, and their provenance."""
+    """A run's values in execution order, inputs first, and their provenance.
+
+    `floor` is what the run that measures the noise gave, by stage, and `alone` what each of its
+    nodes gives for the values of this run. `further` are the dumps of further clips.
+    """
 
     stages: Mapping[str, Stage]
     about: Mapping[str, Any] = field(default_factory=dict)
+    floor: Mapping[str, Any] = field(default_factory=dict)
+    alone: Mapping[str, Any] = field(default_factory=dict)
+    further: tuple[Dump, ...] = ()
+
+    @property
+    def clips(self) -> tuple[Dump, ...]:
+        """Return the dump of each clip."""
+        return (replace(self, further=()), *self.further)
+
+    @property
+    def name(self) -> str:
+        """Return the name of the clip, if it has one."""
+        return str(self.about.get("clip", ""))
 
     def pack(self) -> bytes:
         """Return the dump as a safetensors file, which `--feed` reads as well."""
-        stages = {
-            name: {
-                "dtype": stage.dtype,
-                "axes": list(stage.axes),
-                "along": stage.along,
-                "floor": asdict(stage.floor) if stage.floor else None,
+        values: dict[str, Any] = {}
+        clips = []
+        for at, clip in enumerate(self.clips):
+            values |= {_key(at, "", name): stage.value for name, stage in clip.stages.items()}
+            values |= {_key(at, FLOOR, name): value for name, value in clip.floor.items()}
+            values |= {_key(at, ALONE, name): value for name, value in clip.alone.items()}
+            stages = {
+                name: {
+                    "dtype": stage.dtype,
+                    "axes": list(stage.axes),
+                    "along": stage.along,
+                    "floor": asdict(stage.floor) if stage.floor else None,
+                }
+                for name, stage in clip.stages.items()
             }
-            for name, stage in self.stages.items()
-        }
-        text = json.dumps({"version": VERSION, "about": dict(self.about), "stages": stages})
-        return pack_values({name: s.value for name, s in self.stages.items()}, {KEY: text})
+            noise = {FLOOR: list(clip.floor), ALONE: list(clip.alone)}
+            clips.append({"about": dict(clip.about), "stages": stages, **noise})
+        header = {"version": VERSION, **clips[0], "further": clips[1:]}
+        return pack_values(values, {KEY: json.dumps(header)})
+
+
+def _key(clip: int, part: str, name: str) -> str:
+    """Return a value's name in the file: that of the first clip's stages is their own."""
+    return "/".join(filter(None, [f"clip {clip + 1}" if clip else "", part, name]))
+
+
+def joined(dumps: list[Dump]) -> Dump:
+    """Return the dumps of several clips as one."""
+    return replace(dumps[0], further=tuple(dumps[1:]))
 
 
 class _DumpHeader(BaseModel):
@@ -92,6 +128,8 @@ def _stage(name: str, value: Any, each: Any) -> Stage:
     if header.floor and min(header.floor.values()) < 0:
         raise ValueError(f"'{name}' has a noise below 0")
     floor = Measures(**header.floor) if header.floor else None
+    if floor and not floor.plausible:
+        raise ValueError(f"the noise of '{name}' is {floor.largest:.2g} of its values")
     return Stage(value, header.dtype, tuple(header.axes), header.along, floor)
 
 
@@ -115,25 +153,57 @@ def read_dump(path: Path) -> Dump:
             raise ValueError(
                 f"its version is {header['version']}, but this version of composer reads {VERSION}"
             )
-        stages = {name: _stage(name, values[name], each) for name, each in header["stages"].items()}
-        if extra := values.keys() - stages.keys():
+        taken: set[str] = set()
+        headers = [header, *header.get("further", ())]
+        clips = [_clip(at, each, values, taken) for at, each in enumerate(headers)]
+        if extra := values.keys() - taken:
             raise ValueError(f"it describes no stage '{min(extra)}'")
-        if not stages or not isinstance(header["about"], dict):
-            raise ValueError("it has no stages, or no description of them")
-        for name, stored in header["about"].get("digests", {}).items():
-            if name in stages and stored != digest(stages[name].value):
-                raise ValueError(f"'{name}' does not match its digest")
-        return Dump(stages, header["about"])
+        for clip in clips:
+            _check_clip(clip)
+        return joined(clips)
     except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
         why = f"no stage {error}" if isinstance(error, KeyError) else error
         message = f"this dump cannot be read: {why}"
         raise ComposerError(Problem("R548", message, Place(str(path)))) from None
 
 
+def _clip(at: int, header: Any, values: Mapping[str, Any], taken: set[str]) -> Dump:
+    """Return a clip's dump, and add the names of its values to those that were taken."""
+
+    def value(part: str, name: str) -> Any:
+        key = _key(at, part, name)
+        taken.add(key)
+        return values[key]
+
+    stages = {name: _stage(name, value("", name), each) for name, each in header["stages"].items()}
+    floor, alone = ({n: value(part, n) for n in header.get(part, ())} for part in (FLOOR, ALONE))
+    return Dump(stages, header["about"], floor, alone)
+
+
+def _check_clip(clip: Dump) -> None:
+    """Raise ValueError for a clip without stages or whose inputs are others than it says."""
+    if not clip.stages or not isinstance(clip.about, dict):
+        raise ValueError("it has no stages, or no description of them")
+    for name, stored in clip.about.get("digests", {}).items():
+        if name in clip.stages and stored != digest(clip.stages[name].value):
+            raise ValueError(f"'{name}' does not match its digest")
+    for name in (*clip.floor, *clip.alone):
+        if name not in clip.stages:
+            raise ValueError(f"the noise of '{name}' is of no stage")
+
+
 def read_feed(path: Path) -> dict[str, Any]:
-    """Return the values of a file that a graph can take: for a dump, all but the replayed steps."""
-    values, text = read_values(path), read_about(path, KEY)
-    return {n: v for n, v in values.items() if text is None or not n.endswith(f"_{STEPS}")}
+    """Return the values of a file that a graph can take.
+
+    Of a dump these are its stages without the replayed steps. Raise R548 for several clips.
+    """
+    if read_about(path, KEY) is None:
+        return read_values(path)
+    dump = read_dump(path)
+    if dump.further:
+        message = f"this dump has {len(dump.clips)} clips, and a run takes one"
+        raise ComposerError(Problem("R548", message, Place(str(path))))
+    return {n: each.value for n, each in dump.stages.items() if not n.endswith(f"_{STEPS}")}
 
 
 def digest(value: Any) -> str:

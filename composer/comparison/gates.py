@@ -4,12 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+if TYPE_CHECKING:
+    from composer.comparison.power import Power
+
 FLOOR_FACTOR = 4.0  # how far beyond the measured noise a stage may be
 MAX_ERROR = 0.9  # of l2 and gain, whatever the noise: all zeros have 1
+MAX_NOISE = 0.2  # of l2 and gain: more is no noise, and would hide whatever is wrong
 
 
 @dataclass(frozen=True)
@@ -26,6 +30,16 @@ class Measures:
     gain: float
     angle: float
     zero: float = 0.0
+
+    @property
+    def largest(self) -> float:
+        """Return the larger of the two errors that are relative to the whole."""
+        return max(self.l2, self.gain)
+
+    @property
+    def plausible(self) -> bool:
+        """Return whether these may be noise; the gain of any error is at most its l2."""
+        return self.l2 <= MAX_NOISE and self.gain <= self.l2 * (1 + 1e-6) and self.angle <= 2
 
 
 @dataclass(frozen=True)
@@ -63,12 +77,14 @@ class Tolerance:
 class Verdict:
     """The result for one stage: `faults` in words, empty if it passed.
 
-    For floats, with the measures and the tolerance.
+    For floats, with the measures and the tolerance; beside a pass under a measured noise, with what
+    would have been found.
     """
 
     faults: tuple[str, ...] = ()
     measures: Measures | None = None
     allowed: Tolerance | None = None
+    power: Power | None = None
 
     @property
     def ok(self) -> bool:
@@ -124,7 +140,7 @@ def measure(actual: np.ndarray, expected: np.ndarray, along: int = -1) -> Measur
     """Measure two finite arrays of one shape, whose rows lie along one axis."""
     if np.array_equal(actual, expected):
         return Measures(0.0, 0.0, 0.0, 0.0)
-    x, r = (_rows(each.astype(np.float64), along) for each in (actual, expected))
+    x, r = (rows_along(each.astype(np.float64), along) for each in (actual, expected))
     if not r.any():
         size = float(np.abs(x).max())
         return Measures(size, size, size, 0.0, size)
@@ -152,7 +168,8 @@ def _measure(x: np.ndarray, r: np.ndarray) -> Measures:
     )
 
 
-def _rows(array: np.ndarray, along: int) -> np.ndarray:
+def rows_along(array: np.ndarray, along: int) -> np.ndarray:
+    """Return an array as rows [N, D], which lie along one of its axes."""
     array = np.moveaxis(np.atleast_1d(array), along, -1)
     return array.reshape(-1, array.shape[-1])
 

@@ -9,8 +9,10 @@ from xml.etree.ElementTree import Element, SubElement, indent, tostring
 
 from composer.comparison.compare import Comparison, Row
 from composer.comparison.gates import Verdict
-from composer.runtime.provenance_diff import differences
+from composer.comparison.power_report import power_json, power_lines
+from composer.runtime.provenance_diff import changed_files, differences
 
+SHOWN = 3  # files that a verdict names
 MEASURES = ("l2", "peak", "gain", "angle")
 NO_XML = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 
@@ -29,10 +31,11 @@ def table(found: Comparison) -> str:
     texts = []
     for cell, below in zip(cells, faults, strict=True):
         texts += [cell, *(f"    {fault}" for fault in below)]
-    skipped = [f"skipped: {name}" for name in found.skipped]
-    return "\n".join(
-        [*texts, *skipped, *_allowed_line(found), *differences(*found.made), verdict(found)]
-    )
+    texts += [f"skipped: {name}" for name in found.skipped]
+    texts += _allowed_line(found)
+    if found.ok:
+        texts += power_lines(found)
+    return "\n".join([*texts, *differences(*found.made), verdict(found)])
 
 
 def _allowed_line(found: Comparison) -> list[str]:
@@ -49,7 +52,8 @@ def _allowed_line(found: Comparison) -> list[str]:
 def verdict(found: Comparison) -> str:
     """Return one line: whether all is the same, or which stage differs first."""
     if found.ok:
-        return f"the same: {len(found.rows)} stages"
+        clips = f" of {found.clips} clips" if found.clips > 1 else ""
+        return f"the same: {len(found.rows)} stages{clips}{_though(found)}"
     first = found.first
     if first is None:
         return "differs: nothing was compared"
@@ -65,6 +69,15 @@ def verdict(found: Comparison) -> str:
     return f"differs: {wrong} of {len(found.rows)} stages; the first is {first.name}, {how}"
 
 
+def _though(found: Comparison) -> str:
+    """Return which files differ all the same, the first few by name."""
+    changed = changed_files(*found.made)
+    if not changed:
+        return ""
+    more = f" and {len(changed) - SHOWN} more" if len(changed) > SHOWN else ""
+    return f", though these files differ: {', '.join(changed[:SHOWN])}{more}"
+
+
 def as_json(found: Comparison) -> dict[str, Any]:
     """Return a comparison as JSON data."""
     first = found.first
@@ -72,6 +85,9 @@ def as_json(found: Comparison) -> dict[str, Any]:
         "ok": found.ok,
         "first": first.name if first else None,
         "skipped": list(found.skipped),
+        "clips": found.clips,
+        "changed_files": changed_files(*found.made),
+        "smallest_faults": power_json(found),
         "reference": dict(found.made[0]),
         "candidate": dict(found.made[1]),
         "stages": [

@@ -12,6 +12,7 @@ import numpy as np
 from composer.comparison.decoder_steps import IDS, REPLAY, with_step_options
 from composer.comparison.dump import Dump, Stage, digest, plain, stage_of
 from composer.comparison.gates import measure
+from composer.comparison.likeness import origin
 from composer.core.errors import ComposerError, Problem
 from composer.runtime.provenance import describe_run
 
@@ -78,7 +79,7 @@ def dump_of(
             del stages[name]
     made = {name: stages[name] for name in graph.inputs}
     texts = {name: each.value for name, each in made.items() if isinstance(each.value, str)}
-    about = describe_run(bundle, task, texts, options or {})
+    about = {**describe_run(bundle, task, texts, options or {}), **origin(bundle, task)}
     about["digests"] = {n: digest(each.value) for n, each in made.items() if n not in texts}
     return Dump(stages, about)
 
@@ -97,12 +98,17 @@ def stage(graph: Graph, name: str, value: Any) -> Stage:
     return stage_of(value, port.dtype, tuple(map(str, port.dims)), along)
 
 
-def with_floor(dump: Dump, other: Dump) -> Dump:
-    """Return the dump with the noise of each stage: its distance from another run."""
+def with_floor(dump: Dump, other: Dump, alone: Mapping[str, Any] | None = None) -> Dump:
+    """Return the dump with the noise of each stage: its distance from another run.
+
+    `alone` is what the other run's nodes give for the values of the dump.
+    """
     return replace(
         dump,
         stages={name: _floor(each, other.stages.get(name)) for name, each in dump.stages.items()},
         about={**dump.about, "floor": dict(other.about)},
+        floor={name: each.value for name, each in other.stages.items() if name in dump.stages},
+        alone=dict(alone or {}),
     )
 
 

@@ -7,11 +7,13 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
-from composer.comparison.compare import Comparison, Gate, against_bundle, against_dump
+from composer.comparison.compare import Comparison, against_bundle, against_dump
 from composer.comparison.dump import Dump, read_dump
 from composer.comparison.gates import Tolerance
+from composer.comparison.judge import Gate
 from composer.core.errors import ComposerError, Problem
 from composer.core.suggest import did_you_mean
+from composer.formats.audio.reading import Source
 from composer.jobs.bundle import AnyBundle, Options, opened
 from composer.jobs.progress import OnProgress, Progress, no_progress
 from composer.jobs.record import record, with_step_logits
@@ -25,6 +27,7 @@ def compare(
     candidate: Dump | AnyBundle,
     *,
     inputs: Mapping[str, Any] | None = None,
+    clips: Sequence[Source] = (),
     task: str | None = None,
     options: Options | None = None,
     tolerance: float | None = None,
@@ -35,12 +38,15 @@ def compare(
     """Compare a bundle, or a dump, with a reference at every stage of the graph.
 
     Either is a dump, the path of one (*.safetensors), or a bundle. A reference that is a bundle is
-    run on `inputs` first; a dump contains its own. A candidate that is a bundle is run on the
-    reference's inputs, once as a whole and once node by node on the reference's values, so that
-    the first wrong stage is found. `options` override options by node, in both.
+    run on `inputs` first, once for each of `clips`; a dump contains its own. A candidate that is a
+    bundle is run on the reference's inputs, once as a whole and once node by node on the
+    reference's values, so that the first wrong stage is found. `options` override options by node,
+    in both.
 
-    `tolerance` is the relative error allowed at every stage, from 0 to below 1; without it a stage
-    may be off by what its noise floor allows, or by 1e-4 where it has none. `any_float` lets
+    `tolerance` is the relative error allowed at every stage, from 0 to below 1. Without it a stage
+    may be off by rounding where both sides came about alike: on the same backend, in the same
+    precision, by the same versions on the same machine. Otherwise its noise floor says how far, and
+    what is systematic over all clips is a fault too; without a floor it is 1e-4. `any_float` lets
     floats be of another width. `skip` are patterns of stages to leave out.
 
     `.ok` is whether all stages are the same, `.first` is the first that is wrong by itself,
@@ -51,9 +57,11 @@ def compare(
     """
     gate = make_gate(tolerance, any_float)
     wanted, found = as_dump(reference), as_dump(candidate)
-    _check_call(wanted, found, inputs, task, options)
+    _check_call(wanted, found, bool(inputs or clips), task, options)
     if not isinstance(wanted, Dump):
-        wanted = record(wanted, inputs or {}, task=task, options=options, progress=progress)
+        wanted = record(
+            wanted, inputs or {}, clips=clips, task=task, options=options, progress=progress
+        )
     if isinstance(found, Dump):
         comparison = against_dump(wanted, found, gate, skip)
     else:
@@ -106,7 +114,7 @@ def _with_bundle(
 def _check_call(
     reference: Dump | AnyBundle,
     candidate: Dump | AnyBundle,
-    inputs: Mapping[str, Any] | None,
+    inputs: bool,
     task: str | None,
     options: Options | None,
 ) -> None:
@@ -115,9 +123,19 @@ def _check_call(
         raise ComposerError(
             Problem("R540", "the reference is a dump, which has its inputs", hint="give no inputs")
         )
+    if isinstance(reference, Dump) and isinstance(candidate, Dump):
+        _check_same_clips(reference, candidate)
     if isinstance(reference, Dump) and isinstance(candidate, Dump) and (task or options):
         message = "both are dumps, and nothing is run"
         raise ComposerError(Problem("R544", message, hint="give no task and no options"))
+
+
+def _check_same_clips(reference: Dump, candidate: Dump) -> None:
+    """Raise R544 for dumps of another number of clips."""
+    counts = [len(dump.clips) for dump in (reference, candidate)]
+    if counts[0] != counts[1]:
+        message = f"the reference has {counts[0]} clips, and the other dump {counts[1]}"
+        raise ComposerError(Problem("R544", message, hint="tap both with the same clips"))
 
 
 def _require_stages(found: Comparison, skip: Sequence[str]) -> None:

@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
+from composer.comparison.candidate import run_on
 from composer.comparison.decoder_steps import with_steps
-from composer.comparison.dump import Dump
-from composer.comparison.tap import tap, with_floor, with_replayed_steps
+from composer.comparison.dump import Dump, Stage, joined
+from composer.comparison.tap import tap, with_floor
 from composer.core.errors import ComposerError, Problem
+from composer.formats.audio.reading import Source
 from composer.graph.graph import Graph
 from composer.jobs.bundle import AnyBundle, Options, opened
 from composer.jobs.progress import OnProgress, Progress, no_progress
+from composer.jobs.speech import audio_input
+from composer.jobs.transcribe import expand_folders
 from composer.runtime.bundle import Bundle
 from composer.runtime.inputs import read_inputs
 from composer.runtime.opening import BundleOptions
@@ -23,6 +28,7 @@ def record(
     bundle: AnyBundle,
     inputs: Mapping[str, Any],
     *,
+    clips: Sequence[Source] = (),
     task: str | None = None,
     options: Options | None = None,
     floor: AnyBundle | None = None,
@@ -30,45 +36,115 @@ def record(
 ) -> Dump:
     """Run a task once and return every named value, in graph order, with what made them.
 
-    `inputs` are those of the task by name; `options` override options by node. Of a decoder that
-    can replay its steps there are the logits before each token too. `.stages` are the values with
-    their axes and true dtypes; `.pack()` is a .safetensors file, which `read_dump` reads.
+    `inputs` are those of the task by name; with `clips` the task is run once for each, as its one
+    audio input. `options` override options by node. Of a decoder that can replay its steps there
+    are the logits before each token too. `.stages` are the values of the first clip with their
+    axes and true dtypes, `.clips` the dumps of all; `.pack()` is a .safetensors file, which
+    `read_dump` reads.
 
     With `floor` the same inputs are run once more by it - the bundle in another precision, or on
-    another backend - and how far that is off is kept as each stage's noise, which `compare` allows.
+    another backend - and what it gives is kept as each stage's noise, which `compare` allows.
     Where `bundle` is a name or options, it is closed before the other is loaded. `progress` is
     called with the stages "fetching" and "running".
 
     Raise ComposerError where the bundle is refused, does not load or does not run (any code), where
-    inputs or options are wrong (R540 to R544), where the audio is split (R549), or where the floor
-    makes no difference (R546).
+    inputs, clips or options are wrong (R540 to R544), where the audio is split (R549), where the
+    floor makes no difference (R546), or one that is no noise (R559).
     """
     with opened(bundle) as ready:
-        dump = _record(ready, inputs, task, options or {}, progress)
-    if floor is None:
+        name = ready.task(task)
+        graph = ready.checked.graphs[name]
+        clips = expand_folders(clips)
+        runs = [read_inputs(graph, each) for each in _inputs_by_clip(graph, inputs, clips)]
+        progress(Progress("fetching", ready.name))
+        dumps = []
+        with with_step_logits(ready, name):
+            for at, values in enumerate(runs):
+                progress(Progress("running", ready.name, at, len(runs)))
+                dumps.append(_named(tap(ready, name, values, options or {}), clips, at))
+    dump = joined(dumps)
+    return (
+        measure_floor(dump, floor, task=task, options=options, progress=progress) if floor else dump
+    )
+
+
+def _inputs_by_clip(
+    graph: Graph, inputs: Mapping[str, Any], clips: Sequence[Source]
+) -> list[Mapping[str, Any]]:
+    """Return the inputs of each run; raise R540 where the clips' own input is given too."""
+    if not clips:
+        return [inputs]
+    audio = audio_input(graph)
+    if audio in inputs:
+        message = f"'{audio}' is each clip in turn: name the clips as arguments, not as an input"
+        raise ComposerError(Problem("R540", message))
+    return [{**inputs, audio: clip} for clip in clips]
+
+
+def _require_distinct(dumps: Sequence[Dump]) -> None:
+    """Raise R540 for a clip that is given twice: over copies no noise averages out."""
+    known: dict[str, str] = {}
+    for dump in dumps:
+        digests = str(dump.about["digests"])
+        if digests in known:
+            message = f"{dump.name} is the same clip as {known[digests]}"
+            raise ComposerError(Problem("R540", message, hint="give each clip once"))
+        known[digests] = dump.name
+
+
+def _named(dump: Dump, clips: Sequence[Source], at: int) -> Dump:
+    """Return a clip's dump with the clip's name: that of its file, else its place."""
+    if not clips:
         return dump
-    return measure_floor(dump, floor, inputs, task=task, options=options, progress=progress)
+    clip = clips[at]
+    name = Path(clip).name if isinstance(clip, str | Path) else f"clip {at + 1}"
+    return replace(dump, about={**dump.about, "clip": name})
 
 
 def measure_floor(
     dump: Dump,
     floor: AnyBundle,
-    inputs: Mapping[str, Any],
     *,
     task: str | None = None,
     options: Options | None = None,
     progress: OnProgress = no_progress,
 ) -> Dump:
-    """Return a dump with the noise of each stage: how far another run of its inputs is off.
+    """Return a dump with the noise of each stage: what another run of its inputs gives.
 
     Raise ComposerError as `record` does.
     """
     with opened(floor) as other:
-        found = with_floor(dump, _record(other, inputs, task, options or {}, progress, like=dump))
-    if not any(stage.floor and stage.floor.l2 for stage in found.stages.values()):
+        name = other.task(task)
+        progress(Progress("fetching", other.name))
+        with with_step_logits(other, name):
+            clips = []
+            for at, clip in enumerate(dump.clips):
+                progress(Progress("running", other.name, at, len(dump.clips)))
+                clips.append(_with_noise(clip, other, name, options or {}))
+    found = joined(clips)
+    stages = [stage for clip in clips for stage in clip.stages.values()]
+    if not any(stage.floor and stage.floor.l2 for stage in stages):
         message = f"{_title(floor)} changes nothing here: no noise was measured"
         raise ComposerError(Problem("R546", message, hint="take another precision or variant"))
     return found
+
+
+def _with_noise(clip: Dump, other: Bundle, task: str, options: Options) -> Dump:
+    """Return a clip's dump with what another bundle makes of its inputs, and its nodes alone."""
+    found = run_on(clip, other, task, options)
+    if found.failure:
+        raise found.failure
+    own, alone = (
+        {name: each for name, each in stages.items() if isinstance(each, Stage)}
+        for stages in (found.stages, found.alone)
+    )
+    floored = with_floor(clip, Dump(own, found.about), {n: each.value for n, each in alone.items()})
+    for name, stage in floored.stages.items():
+        if stage.floor and not stage.floor.plausible:
+            message = f"the noise of '{name}' is {stage.floor.largest:.2g} of its values"
+            hint = "take a precision or variant nearer to the bundle's own"
+            raise ComposerError(Problem("R559", f"{message}: that is another model", hint=hint))
+    return floored
 
 
 def in_precision(options: BundleOptions, dtype: str) -> BundleOptions:
@@ -97,24 +173,6 @@ def with_step_logits(bundle: Bundle, task: str) -> Iterator[None]:
         yield
     finally:
         bundle.checked = before
-
-
-def _record(
-    bundle: Bundle,
-    inputs: Mapping[str, Any],
-    task: str | None,
-    options: Options,
-    progress: OnProgress,
-    like: Dump | None = None,
-) -> Dump:
-    """Run a bundle once and return all that it made, its steps with the ids of `like`."""
-    name = bundle.task(task)
-    values = read_inputs(bundle.checked.graphs[name], inputs)
-    progress(Progress("fetching", bundle.name))
-    with with_step_logits(bundle, name):
-        progress(Progress("running", bundle.name))
-        made = tap(bundle, name, values, options)
-        return with_replayed_steps(like, made, bundle, name, options) if like else made
 
 
 def _title(bundle: AnyBundle) -> str:

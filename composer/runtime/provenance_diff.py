@@ -28,6 +28,21 @@ def differences(
     return lines
 
 
+def changed_files(want: Mapping[str, Any], have: Mapping[str, Any]) -> list[str]:
+    """Return the files, the manifest among them, that two runs read and that are not the same."""
+    theirs, ours = (_files(each) for each in (want, have))
+    if not theirs or not ours:
+        return []
+    return [name for name in dict.fromkeys([*theirs, *ours]) if theirs.get(name) != ours.get(name)]
+
+
+def _files(about: Mapping[str, Any]) -> dict[str, Any]:
+    bundle = about.get("bundle")
+    if not isinstance(bundle, Mapping) or not isinstance(bundle.get("files"), Mapping):
+        return {}
+    return {"the manifest": bundle.get("manifest"), **bundle["files"]}
+
+
 def _leaves(name: str, value: Any) -> Iterator[tuple[str, Any]]:
     if isinstance(value, Mapping):
         for key, each in value.items():

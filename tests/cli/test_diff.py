@@ -92,7 +92,7 @@ def test_json_junit_and_dumps(cli):
     code, out, _err = cli("diff", "a.safetensors", "b.safetensors", "--skip", "answer_*")
     assert out.splitlines()[-5:] == [
         "skipped: answer_steps",
-        "allowed: l2 0.0001, peak 0.001, gain 0.0001, angle 1e-06, zero 0.0001",
+        "allowed: l2 1e-06, peak 1e-05, gain 1e-06, angle 1e-09, zero 1e-06",
         "bundle.variant: None in the reference, 'off' here",
         "settings.answer.lora: True in the reference, False here",
         "the same: 13 stages",

@@ -6,10 +6,11 @@ import numpy as np
 import pytest
 
 import composer
-from composer.comparison.compare import Gate, against_bundle, against_dump
+from composer.comparison.compare import against_bundle, against_dump
 from composer.comparison.decoder_steps import with_steps
 from composer.comparison.dump import Dump, Stage
 from composer.comparison.gates import Tolerance
+from composer.comparison.judge import Gate
 from composer.comparison.tap import tap, with_floor, with_replayed_steps
 from composer.core.signature import OUT
 from tests.comparison import tiny

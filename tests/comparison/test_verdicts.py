@@ -7,10 +7,11 @@ import numpy as np
 import pytest
 
 import composer
-from composer.comparison.compare import Comparison, Gate, against_bundle, against_dump
+from composer.comparison.compare import Comparison, against_bundle, against_dump
 from composer.comparison.decoder_steps import with_steps
 from composer.comparison.dump import Dump, Stage, read_dump, stage_of
 from composer.comparison.gates import FLOOR_FACTOR, Measures, Tolerance, compare
+from composer.comparison.judge import Gate
 from composer.comparison.report import as_json, junit, table, verdict
 from composer.comparison.tap import tap
 from composer.runtime.provenance_diff import differences

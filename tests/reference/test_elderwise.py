@@ -12,9 +12,10 @@ import torch
 from safetensors.numpy import load_file, save_file
 
 import composer
-from composer.comparison.compare import Comparison, Gate, against_bundle
+from composer.comparison.compare import Comparison, against_bundle
 from composer.comparison.decoder_steps import with_steps
 from composer.comparison.gates import Tolerance
+from composer.comparison.judge import Gate
 from tests.reference.elderwise import MANIFEST, RATE, SPECIAL, TOKENS, Elderwise
 from tests.reference.qwen3_asr import make_clip
 

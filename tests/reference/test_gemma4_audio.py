@@ -11,9 +11,10 @@ import pytest
 import torch
 
 import composer
-from composer.comparison.compare import Comparison, Gate, against_bundle
+from composer.comparison.compare import Comparison, against_bundle
 from composer.comparison.decoder_steps import with_steps
 from composer.comparison.gates import Tolerance
+from composer.comparison.judge import Gate
 from composer.sources.shipped import shipped
 from tests.reference.gemma4_audio import INSTRUCTION, TOKENS, Gemma4Audio
 from tests.reference.qwen3_asr import make_clip

@@ -13,9 +13,10 @@ import torch
 
 import composer
 from composer import Bundle, ComposerError, Result
-from composer.comparison.compare import Comparison, Gate, against_bundle
+from composer.comparison.compare import Comparison, against_bundle
 from composer.comparison.decoder_steps import with_steps
 from composer.comparison.gates import Tolerance
+from composer.comparison.judge import Gate
 from composer.core.placement import Placement
 from composer.runtime.profile import Profile
 from tests.reference.qwen3_asr import (

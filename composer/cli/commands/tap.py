@@ -1,10 +1,13 @@
-"""Run a bundle once and keep every value, for composer diff to compare others with.
+"""Run a bundle and keep every value, for composer diff to compare others with.
 
 The file contains each named value in graph order, inputs first, with its axes and true dtype; what
 made them: bundle, files, options and libraries; and for a decoder that can replay its steps,
 the logits before each token.
 
-Example: composer tap mega-asr-mini -i audio=clip.wav -o reference.safetensors
+With several clips the noise of --floor averages out in composer diff, and faults smaller than it
+are found; the diff says how small, and how many clips are sensible.
+
+Example: composer tap mega-asr-mini clips/*.wav --floor bfloat16 -o reference.safetensors
 """
 
 from __future__ import annotations
@@ -16,7 +19,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from composer.cli.flags import BundleFlags, TaskFlags, require_dtype, with_flags
-from composer.cli.options import Force
+from composer.cli.options import Clips, Force
 from composer.cli.printing import count, note
 from composer.cli.progress import show_progress
 from composer.core.output import require_free, write_file
@@ -34,6 +37,7 @@ def command(
         typer.Option("-o", "--output", metavar="FILE", help="Write the dump to this .safetensors "
                      "file.", show_default=False),
     ],
+    clips: Clips = None,
     force: Force = False,
     floor: Annotated[
         str | None,
@@ -55,13 +59,19 @@ def command(
     with show_progress() as progress:
         with bundle.open() as opened:
             values, options = flags.read(stepped_graph(opened, flags.task))
-            dump = record(opened, values, task=flags.task, options=options, progress=progress)
-        if other:
-            dump = measure_floor(
-                dump, other, values, task=flags.task, options=options, progress=progress
+            dump = record(
+                opened,
+                values,
+                clips=clips or (),
+                task=flags.task,
+                options=options,
+                progress=progress,
             )
+        if other:
+            dump = measure_floor(dump, other, task=flags.task, options=options, progress=progress)
     write_file(output, dump.pack())
-    note(f"{output}: {count(len(dump.stages), 'stage')}")
+    of_clips = f" of {count(len(dump.clips), 'clip')}" if dump.further else ""
+    note(f"{output}: {count(len(dump.stages), 'stage')}{of_clips}")
 
 
 def _floor(bundle: BundleFlags, dtype: str | None, variant: str | None) -> BundleOptions | None:

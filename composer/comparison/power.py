@@ -1,0 +1,126 @@
+"""Find the smallest fault of each kind that a comparison would have found, by injecting it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from composer.comparison.residuals import Array, Residuals
+from composer.comparison.systematic import TESTS
+
+MARGIN = 1.15  # how far over its limit a test must be, so that a fault is found in other noise too
+FINE, COARSE = 1.05, 1.5  # steps of the search
+LARGEST = 4.0  # relative to the reference: nothing larger is looked for
+ENERGY = 0.99  # of the reference's rows, that its directions have
+ROWS_A_DIRECTION = 8
+FEWEST, MOST = 4, 64  # clips that are suggested
+
+
+@dataclass(frozen=True)
+class Power:
+    """What one stage's comparison can find: the smallest fault by its kind, and the clips for more.
+
+    Sizes are relative to the RMS of the reference's rows.
+    """
+
+    smallest: Mapping[str, float]
+    clips: int
+
+    @classmethod
+    def of(cls, stage: Residuals) -> Power:
+        """Search the smallest size of each kind of fault, from a run that is the floor's."""
+        return cls({name: _smallest(stage, name) for name in FAULTS}, suggested_clips(stage))
+
+
+def suggested_clips(stage: Residuals) -> int:
+    """Return how many clips like these give several rows for each direction of the reference."""
+    sizes = np.linalg.svd(stage.thin(stage.reference), compute_uv=False) ** 2
+    directions = int(np.searchsorted(np.cumsum(sizes) / np.sum(sizes), ENERGY)) + 1
+    rows_a_clip = len(stage.reference) / stage.clips
+    wanted = int(np.ceil(ROWS_A_DIRECTION * directions / rows_a_clip))
+    return min(max(wanted, FEWEST), MOST)
+
+
+def _smallest(stage: Residuals, name: str) -> float:
+    size = float(np.sqrt(np.mean(stage.floor**2))) / 100
+    for step in (COARSE, FINE):
+        while size < LARGEST and not found(stage, name, size):
+            size *= step
+        size /= COARSE if step == COARSE else 1
+    return min(size, LARGEST)
+
+
+def found(stage: Residuals, name: str, size: float) -> bool:
+    """Return whether a fault of this size on top of the floor's noise is found, and with margin."""
+    inject, tests = FAULTS[name]
+    residual = stage.floor + size * inject(stage)
+    findings = [TESTS[test](stage, residual) for test in tests]
+    return any(each.found > MARGIN * each.limit for each in findings)
+
+
+def gain(stage: Residuals) -> Array:
+    """Return a gain of 1."""
+    return stage.reference
+
+
+def offset(stage: Residuals) -> Array:
+    """Return an offset of 1."""
+    return np.ones_like(stage.reference)
+
+
+def saturation(stage: Residuals) -> Array:
+    """Return a fault of the largest value that falls with its square, as of another cap."""
+    found: Array = stage.reference**3 / np.max(stage.reference**2)
+    return found
+
+
+def channel(stage: Residuals) -> Array:
+    """Return an offset of 1 in the channel of median noise."""
+    return _in_one_channel(stage, np.ones(len(stage.reference)))
+
+
+def channel_gain(stage: Residuals) -> Array:
+    """Return a gain of 1 in the channel of median noise."""
+    middle = _middle_channel(stage)
+    return _in_one_channel(stage, stage.reference[:, middle])
+
+
+def weight_row(stage: Residuals) -> Array:
+    """Return what a wrong row of a matrix gives: one direction, by another one of the input."""
+    random = np.random.default_rng(1)
+    width = stage.reference.shape[1]
+    amount = stage.reference @ random.standard_normal(width)
+    direction = random.standard_normal(width)
+    made = np.outer(amount, direction)
+    return np.asarray(made / np.sqrt(np.mean(made**2)))
+
+
+def anything(stage: Residuals) -> Array:
+    """Return what no test but that of the size can see: noise of its own."""
+    return np.asarray(np.random.default_rng(2).standard_normal(stage.reference.shape))
+
+
+def _middle_channel(stage: Residuals) -> int:
+    """Return the channel whose noise is the median."""
+    noise = np.sum(stage.floor**2, axis=0)
+    return int(np.argsort(noise)[len(noise) // 2])
+
+
+def _in_one_channel(stage: Residuals, amount: Array) -> Array:
+    made = np.zeros_like(stage.reference)
+    made[:, _middle_channel(stage)] = amount
+    return made
+
+
+Fault = tuple[Callable[[Residuals], Array], tuple[str, ...]]
+FAULTS: Mapping[str, Fault] = {
+    "gain": (gain, ("values",)),
+    "offset": (offset, ("values",)),
+    "saturation": (saturation, ("values",)),
+    "channel": (channel, ("channel means",)),
+    "channel gain": (channel_gain, ("channel gains",)),
+    "weight row": (weight_row, ("direction", "prediction", "size")),
+    "anything": (anything, ("size",)),
+}
