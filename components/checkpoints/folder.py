@@ -19,7 +19,8 @@ PREFIX = (
     "this, and its config is the nested one (text_config and the like). Tensors of an encoder "
     "whose config stands beside that one are another component's."
 )
-NESTED = ("thinker_config", "text_config", "llm_config", "language_config")
+THINKER = "thinker_config"
+NESTED = (THINKER, "text_config", "llm_config", "language_config")
 TOWERS = {
     "audio_config": ("audio_tower.", "multi_modal_projector."),
     "vision_config": ("visual.", "vision_tower.", "vision_model.", "multi_modal_projector."),
@@ -52,6 +53,7 @@ def folder_of(place: Location, suffix: str = ".safetensors") -> Location:
 def open_folder(weights: Location, headers: Headers, prefix: str = "") -> Folder:
     """Read the config and the tensors of a folder, or of its part under a prefix.
 
+    The decoder of a Qwen3-ASR is found without a prefix, in the release and in MLX's conversions.
     Raise ComposerError if there is no config, or no tensor under the prefix.
     """
     location = folder_of(weights)
@@ -65,7 +67,12 @@ def open_folder(weights: Location, headers: Headers, prefix: str = "") -> Folder
             )
         )
     found = Folder(location, headers.config(location), headers.safetensors(weights))
-    return _part(found, prefix.removesuffix(".") + ".") if prefix else found
+    if prefix:
+        return _part(found, prefix.removesuffix(".") + ".")
+    if THINKER not in found.config:
+        return found
+    published = any(name.startswith("thinker.") for name in found.tensors)
+    return _part(found, "thinker." if published else "")
 
 
 def _part(whole: Folder, prefix: str) -> Folder:

@@ -23,6 +23,7 @@ InputType = Literal["audio", "text", "ids", "mask", "image", "tensor"]
 
 Line = Annotated[str, Field(min_length=1, max_length=2000)]
 Name = Annotated[str, Field(pattern=NAME, max_length=64)]
+KeyPath = Annotated[str, Field(pattern=DOTTED, max_length=128)]
 HubId = Annotated[str, Field(pattern=HUB_ID, max_length=128)]
 Reference = Annotated[str, Field(pattern=REFERENCE, max_length=128)]
 Space = Annotated[str, Field(pattern=SPACE, max_length=128)]

@@ -18,6 +18,7 @@ from composer.manifest.fields import (
     HubId,
     InputType,
     Inside,
+    KeyPath,
     Line,
     Maybe,
     Name,
@@ -233,6 +234,12 @@ class BundleModel(Strict):
     )
     publishes: list[HubId] = Field(
         default=[], description="The hub repositories that this bundle describes, as owner/name."
+    )
+    recognises: dict[KeyPath, list[Line]] = Field(
+        default={},
+        description="The folders without a manifest that this one is for: keys of their "
+        "config.json, nested ones after a dot, each with the values that it may have.",
+        examples=[{"model_type": ["qwen3", "llama"]}],
     )
     sources: dict[Name, SourceText] = Field(
         default={},

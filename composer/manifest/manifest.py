@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -56,6 +56,7 @@ class Manifest:
     tasks: Mapping[str, Task]
     variants: tuple[str, ...]
     publishes: tuple[str, ...]
+    recognises: Mapping[str, Sequence[str]]
     provenance: tuple[Origin, ...]
     document: Document = field(repr=False)
     variant: str | None = None
@@ -172,6 +173,7 @@ def _manifest(
         tasks=tasks,
         variants=names,
         publishes=tuple(model.publishes),
+        recognises=model.recognises,
         provenance=tuple(Origin(o.what, o.from_, o.how, o.licence) for o in model.provenance),
         document=document,
         variant=variant,

@@ -117,17 +117,21 @@ def _request(
     memory, seconds = load_limits(max(read, loaded), SECONDS)
     families = {name: known for name, known in checked.components.items() if known.is_family}
     pins = {f"{need.snapshot.repo}@{need.snapshot.commit}": need.snapshot for need in needs}
-    own = request.bundle.repository
+    own, origin = request.bundle.repository, request.bundle.origin
     if own:
         pins[f"{own.repo}@{own.commit}"] = own
     commits = {text: each.commit for text, each in pins.items()}
-    for source in checked.manifest.sources.values():
-        for each in pins.values():
-            if source.kind == "hf" and source.value == each.repo:
-                commits[str(HubId(source.value, source.revision))] = each.commit
+    sources = checked.manifest.sources.values()
+    ids = [HubId(each.value, each.revision) for each in sources if each.kind == "hf"]
+    if isinstance(origin, HubId):
+        ids.append(origin)
+    for id in ids:
+        commits |= {str(id): each.commit for each in pins.values() if each.repo == id.repo}
     return {
         "path": str(request.bundle.path),
         "repository": f"{own.repo}@{own.commit}" if own else None,
+        "origin": str(origin) if isinstance(origin, HubId) else None,
+        "folder": str(origin) if isinstance(origin, Path) else None,
         "variant": request.variant or request.bundle.variant,
         "sources": {name: str(folder) for name, folder in request.sources.items()},
         "precision": dict(request.precision),

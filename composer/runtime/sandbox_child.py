@@ -19,7 +19,7 @@ from composer.runtime.loading import load_component
 from composer.runtime.profile import Profile
 from composer.runtime.sandbox import MEMORY_GONE
 from composer.runtime.worker import Worker
-from composer.sources.hub import Hub, parse_id
+from composer.sources.hub import Hub, HubId, parse_id
 from composer.sources.resolve import ResolvedBundle
 
 NO_MEMORY = (
@@ -55,6 +55,14 @@ def answer(
     return {}, {}
 
 
+def _origin(request: Mapping[str, Any]) -> Path | HubId | None:
+    """Return what a family's manifest was found for."""
+    folder, id = request["folder"], request["origin"]
+    if folder:
+        return Path(folder)
+    return parse_id(id) if id else None
+
+
 def _loader(request: Mapping[str, Any]) -> Callable[[str], Any]:
     """Return what loads a component of the requested bundle by its name."""
     hub, own = Hub(), request["repository"]
@@ -62,7 +70,10 @@ def _loader(request: Mapping[str, Any]) -> Callable[[str], Any]:
         hub.pin(parse_id(text), commit)
     found = check_variant(
         ResolvedBundle(
-            Path(request["path"]), repository=hub.snapshot(parse_id(own)) if own else None, hub=hub
+            Path(request["path"]),
+            repository=hub.snapshot(parse_id(own)) if own else None,
+            hub=hub,
+            origin=_origin(request),
         ),
         request["variant"],
         sources={name: Path(folder) for name, folder in request["sources"].items()},

@@ -8,17 +8,20 @@ from pathlib import Path
 from typing import NoReturn
 
 from composer.core.errors import ComposerError, Problem
+from composer.core.location import Location
 from composer.core.suggest import did_you_mean, listed
 from composer.formats.refusal import join_names
 from composer.manifest import FILES, read_manifest
 from composer.manifest.source import MAX_BYTES
 from composer.sources.catalogue import require_runnable
+from composer.sources.families import family_of
 from composer.sources.hub import Hub, HubFile, HubId, Snapshot, fetch_file, is_id, parse_id
 from composer.sources.hub.errors import is_network, raise_network_error
 from composer.sources.lock.entries import LOCK, lock_beside, read_lock
 from composer.sources.lock.entries import MOST_BYTES as MOST_OF_LOCK
 from composer.sources.shipped import published, shipped_bundles
 
+CONFIG = "config.json"
 NOT_HERE = "a file or folder here: there is none"
 NOT_SHIPPED = "a bundle that ships: there is none"
 
@@ -29,6 +32,7 @@ class ResolvedBundle:
 
     `given` means that the user named the lock, and it is not just the one beside the manifest.
     `repository` is that of the manifest, if it is on the Hub; its sources are requested from `hub`.
+    `origin` is the folder or the repository that a family's manifest was found for: its source.
     """
 
     path: Path
@@ -37,6 +41,7 @@ class ResolvedBundle:
     given: bool = False
     repository: Snapshot | None = field(default=None, repr=False, compare=False)
     hub: Hub = field(default_factory=Hub, repr=False, compare=False)
+    origin: Path | HubId | None = None
 
     def __fspath__(self) -> str:
         return str(self.path)
@@ -48,8 +53,9 @@ def find_bundle(
     """Return the manifest of a name; raise ComposerError with what was tried, in order.
 
     That is a path, then a shipped name, then a repository of the Hub with a manifest, then
-    one that a shipped manifest `publishes`. `hf:` before an ID skips the first two. `lock` is
-    used instead of the one beside the manifest; a repository that it locks is read at its commit.
+    one that a shipped manifest `publishes`, or that is of a known family. `hf:` before an ID skips
+    the first two. `lock` is used instead of the one beside the manifest; a repository that it locks
+    is read at its commit.
     """
     if lock is None:
         return _find(name, {}, hub or Hub())
@@ -64,7 +70,7 @@ def _find(
         return name
     if not str(name).startswith("hf:"):
         if _exists(Path(name)):
-            return _with_lock(Path(name), hub)
+            return _of_folder(Path(name), hub) or _with_lock(Path(name), hub)
         bundles = shipped_bundles()
         if str(name) in bundles:
             return _with_lock(bundles[str(name)], hub)
@@ -108,6 +114,9 @@ def _find_on_hub(name: str, commits: Mapping[str, str], hub: Hub) -> ResolvedBun
     if recipes:
         return _shipped_for(id, recipes, hub)
     require_runnable(id.repo)
+    if CONFIG in repository.files:
+        family = family_of(repository.location(str(id)))
+        return ResolvedBundle(family.path, hub=hub, origin=id)
     if repository.partial:
         hint = "fetch it while online: composer pull"
         raise_network_error(
@@ -121,6 +130,14 @@ def _find_on_hub(name: str, commits: Mapping[str, str], hub: Hub) -> ResolvedBun
             hint=f"write one: composer new DIR, with the source {id}",
         )
     )
+
+
+def _of_folder(folder: Path, hub: Hub) -> ResolvedBundle | None:
+    """Return the family's manifest for a folder of a checkpoint that has none of its own."""
+    if not (folder / CONFIG).is_file() or any((folder / name).exists() for name in FILES):
+        return None
+    family = family_of(Location(str(folder), "", folder))
+    return ResolvedBundle(family.path, hub=hub, origin=folder)
 
 
 def _shipped_for(id: HubId, recipes: tuple[str, ...], hub: Hub) -> ResolvedBundle:

@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from composer.core.errors import ComposerError, Place, Problem
 from composer.core.location import Location
 from composer.core.suggest import did_you_mean, listed
+from composer.sources.families import SOURCE
 from composer.sources.hub import HubId, snapshot_of
 from composer.sources.resolve import ResolvedBundle
 
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     from composer.manifest import Manifest
 
 Roots = Mapping[str, Location]
+T = TypeVar("T")
 
 
 def resolve_sources(
@@ -33,7 +35,9 @@ def resolve_sources(
     """
     roots: dict[str, Location] = {}
     problems: list[Problem] = []
-    for name in set(given or {}) - set(manifest.sources):
+    given = {**_origin(bundle, Path), **(given or {})}
+    remote = _origin(bundle, HubId)
+    for name in set(given) - set(manifest.sources):
         near = did_you_mean(name, manifest.sources)
         problems.append(
             Problem(
@@ -44,22 +48,27 @@ def resolve_sources(
             )
         )
     for name, source in manifest.sources.items():
-        if given and name in given:
+        if name in given:
             hint = "a folder given by --source is relative to where you are"
             roots[name], found = _folder(manifest, name, Path(given[name]), hint)
-        elif source.kind == "hf":
-            roots[name], found = _hub_folder(manifest, bundle, name, commits or {})
+        elif source.kind == "hf" or name in remote:
+            id = remote.get(name) or HubId(source.value, source.revision)
+            roots[name], found = _hub_folder(manifest, bundle, name, id, commits or {})
         else:
             roots[name], found = _local_folder(manifest, bundle, name)
         problems += found
     return roots, problems
 
 
+def _origin(bundle: ResolvedBundle, kind: type[T]) -> dict[str, T]:
+    """Return the source of a family's manifest, where what it was found for is of this kind."""
+    return {SOURCE: bundle.origin} if isinstance(bundle.origin, kind) else {}
+
+
 def _hub_folder(
-    manifest: Manifest, bundle: ResolvedBundle, name: str, commits: Mapping[str, str]
+    manifest: Manifest, bundle: ResolvedBundle, name: str, id: HubId, commits: Mapping[str, str]
 ) -> tuple[Location, list[Problem]]:
-    source, place = manifest.sources[name], manifest.place("sources", name)
-    id = HubId(source.value, source.revision)
+    place = manifest.place("sources", name)
     try:
         found = bundle.hub.snapshot(HubId(id.repo, commits.get(str(id), id.revision)))
     except ComposerError as error:

@@ -1,6 +1,7 @@
-"""Copy a bundle to make it your own.
+"""Make a bundle of your own: a copy of one, or the manifest of a checkpoint.
 
-The copy stands alone: its manifest, and its weights where they ship too.
+A copy stands alone: its manifest, and its weights where they ship too. With --from the manifest is
+that of the checkpoint's family, which is recognised by its config.json.
 
 Example: composer new my-asr --like mega-asr-mini
 """
@@ -22,8 +23,13 @@ def command(
     like: Annotated[
         str, typer.Option(metavar="BUNDLE", help="The shipped bundle to start from.")
     ] = "mega-asr-mini",
-) -> None:
+    origin: Annotated[
+        str | None,
+        typer.Option("--from", metavar="ID", help="A checkpoint without a manifest: an ID of the "
+                     "Hub, or a folder, into which its manifest is then written."),
+    ] = None,
+) -> None:  # fmt: skip
     from composer.jobs.create import create
 
-    target = create(folder, like=like)
+    target = create(folder, like=like, origin=origin)
     echo(f"{target}: composer check {folder} checks it")

@@ -1,0 +1,156 @@
+"""A checkpoint without a manifest runs by the manifest of its family."""
+
+import json
+import shutil
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+import composer
+from composer.cli import main
+from composer.core.errors import ComposerError
+from composer.sources.families import families
+from composer.sources.resolve import find_bundle
+from tests import releases
+from tests.reference.qwen3_asr import RATE, TOKENS, Reference, make_clip, make_model, make_tokenizer
+from tests.reference.test_qwen3_asr_released import release
+
+
+@pytest.fixture(scope="module")
+def model():
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    tokenizer = make_tokenizer()
+    yield make_model(tokenizer), tokenizer
+    torch.set_num_threads(threads)
+
+
+@pytest.fixture(scope="module")
+def released(model, tmp_path_factory):
+    folder = release(tmp_path_factory.mktemp("release"), *model)
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps(config | {"model_type": "qwen3_asr"}))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def converted(released, tmp_path_factory):
+    """Return the same weights as MLX's conversions have them, the head left out."""
+    folder = tmp_path_factory.mktemp("converted") / "repo"
+    shutil.copytree(released, folder)
+    state = load_file(folder / "model.safetensors")
+    state.pop("thinker.lm_head.weight")
+    ported = {name.removeprefix("thinker."): value for name, value in state.items()}
+    for name, value in ported.items():
+        if "conv2d" in name and name.endswith("weight"):
+            ported[name] = value.movedim(1, -1).contiguous()
+    save_file(ported, folder / "model.safetensors", metadata={"format": "mlx"})
+    return folder
+
+
+def answer(folder, seconds):
+    found = composer.load(folder).run(
+        audio=(make_clip(seconds), RATE), taps=True, options={"answer": {"max_tokens": TOKENS}}
+    )
+    return found.taps["answer.ids"].tolist(), np.asarray(found.taps["soft"])
+
+
+@pytest.mark.parametrize("layout", ["released", "converted"])
+def test_a_folder_of_qwen3_asr_gives_the_ids_of_transformers(model, layout, request):
+    folder = request.getfixturevalue(layout)
+    reference = Reference(model[1], model[0])
+    want = reference.stages(make_clip(3.375))
+    ids, rows = answer(folder, 3.375)
+    assert np.abs(rows - want.rows).max() <= 1e-4
+    assert ids == [token for token in want.answer if token not in model[0].config.eos_token_id]
+
+
+@pytest.mark.parametrize("size", releases.SIZES)
+def test_releases_of_gemma_4_are_recognised(size, tmp_path):
+    folder = releases.gemma4(tmp_path / "repo", size, 4)
+    family = "gemma-4-speech" if releases.SIZES[size].per_layer else "gemma-4"
+    assert find_bundle(folder).path.stem == family
+    assert composer.check(folder).ok
+
+
+def test_a_manifest_of_its_own_comes_first(released, tmp_path):
+    folder = tmp_path / "repo"
+    shutil.copytree(released, folder)
+    shutil.copy(families()["qwen3-asr"].path, folder / "bundle.yaml")
+    assert find_bundle(folder).path == folder
+
+
+def test_new_writes_the_manifest_into_the_folder(released, tmp_path, capsys):
+    folder = tmp_path / "my-asr"
+    shutil.copytree(released, folder)
+    assert main(["new", str(folder), "--from", str(folder)]) == 0
+    text = (folder / "bundle.yaml").read_text()
+    assert "\nname: my-asr\n" in text
+    assert "recognises" not in text
+    assert composer.check(folder).ok
+    assert find_bundle(folder).origin is None
+
+
+def test_new_refuses_a_folder_elsewhere(released, tmp_path, capsys):
+    assert main(["new", str(tmp_path / "other"), "--from", str(released)]) == 2
+    assert "R542 a manifest has no source outside of its folder" in capsys.readouterr().err
+
+
+def test_new_refuses_what_has_a_manifest(tmp_path, capsys):
+    assert main(["new", str(tmp_path / "other"), "--from", "mega-asr-mini"]) == 2
+    assert "R542 mega-asr-mini has a manifest, which is not inferred" in capsys.readouterr().err
+
+
+def test_an_unknown_family_is_named(released, tmp_path):
+    folder = tmp_path / "repo"
+    folder.mkdir()
+    (folder / "config.json").write_text(json.dumps({"model_type": "qwen3_as"}))
+    with pytest.raises(ComposerError) as caught:
+        find_bundle(folder)
+    assert str(caught.value) == (
+        f"{folder}/config.json: S456 {folder} has no bundle.yaml, and its model_type 'qwen3_as' is "
+        "of no known family\n"
+        f"    the families are {', '.join(sorted(families()))}\n"
+        "    hint: did you mean 'qwen3_asr'?"
+    )
+
+
+def test_a_folder_without_a_config_is_refused_as_before(tmp_path):
+    with pytest.raises(ComposerError, match="M100"):
+        composer.check(tmp_path).raise_if_refused()
+
+
+def test_no_two_families_state_the_same():
+    stated = [json.dumps(dict(each.recognises), sort_keys=True) for each in families().values()]
+    assert len({*stated}) == len(stated)
+    assert all("model_type" in each.recognises for each in families().values())
+    assert all(set(each.sources) == {"repo"} for each in families().values())
+
+
+def twin(folder):
+    """Return the files of a folder, as the test hub publishes them."""
+    return {path.name: path.read_bytes() for path in folder.iterdir()}
+
+
+def test_a_repository_runs_by_its_id_and_then_offline(model, released, hub, new_process):
+    mirror = hub({"ann/my-qwen3-asr": twin(released)})
+    report = composer.check("ann/my-qwen3-asr")
+    assert report.ok
+    assert find_bundle("ann/my-qwen3-asr").path.stem == "qwen3-asr"
+    weights = (released / "model.safetensors").stat().st_size
+    assert sum(seen.sent for seen in mirror.requests_of("model.safetensors")) < weights
+    want = answer(released, 1.0)[0]
+    assert answer("ann/my-qwen3-asr", 1.0)[0] == want
+    new_process(offline=True)
+    assert answer("ann/my-qwen3-asr", 1.0)[0] == want
+
+
+def test_new_names_the_repository_as_the_source(released, hub, tmp_path, capsys):
+    hub({"ann/my-qwen3-asr": twin(released)})
+    assert main(["new", str(tmp_path / "mine"), "--from", "ann/my-qwen3-asr"]) == 0
+    text = (tmp_path / "mine/bundle.yaml").read_text()
+    assert "\n  repo: hf:ann/my-qwen3-asr\n" in text
+    assert composer.check(tmp_path / "mine").ok
+    assert answer(tmp_path / "mine", 1.0)[0] == answer(released, 1.0)[0]
