@@ -72,8 +72,8 @@ class Cache:
         given = {name: np.ascontiguousarray(each, np.float32) for name, each in rows.items()}
         total = self.length + count_of(rows)
         given |= {"last": np.array([total - 1], np.int32), "total": np.array(total, np.int32)}
-        for name, array in given.items():
-            bind_input(self.bindings[session], name, array)
+        for name in given.keys() & self.sessions[session].inputs:
+            bind_input(self.bindings[session], name, given[name])
         self.sessions[session].run(self.bindings[session])
         self.length = total
 
