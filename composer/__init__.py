@@ -37,6 +37,8 @@ if TYPE_CHECKING:  # every public name, once: what is below reads its module fro
     from composer.formats.audio.clip import Clip as Clip
     from composer.formats.audio.reading import read_audio as read_audio
     from composer.formats.audio.waveform import Audio as Audio
+    from composer.formats.image.picture import Picture as Picture
+    from composer.formats.image.reading import read_picture as read_picture
     from composer.graph.checked import Report as Report
     from composer.jobs.benchmark import Benchmark as Benchmark
     from composer.jobs.benchmark import benchmark as benchmark

@@ -51,13 +51,13 @@ def chosen_channel(text: str | None) -> Channel | None:
 
 
 def _value(name: str, kind: str, text: str) -> Any:
-    if kind == "audio":
-        return _audio(name, text)
+    if kind in ("audio", "image"):
+        return _file(name, text)
     return _numbers(name, text) if kind == "tensor" else text
 
 
-def _audio(name: str, text: str) -> str | bytes:
-    """Return the path of an audio file, or the bytes that stand on stdin."""
+def _file(name: str, text: str) -> str | bytes:
+    """Return the path of a recording or a picture, or the bytes that stand on stdin."""
     if text == "-":
         return sys.stdin.buffer.read()
     if os.path.exists(text) and not (os.path.isfile(text) or os.path.isdir(text)):

@@ -14,6 +14,7 @@ from composer.core.problems import Problems
 from composer.core.suggest import did_you_mean, listed
 from composer.core.unknown_names import unknown
 from composer.formats.audio.clip import Clip
+from composer.formats.image.reading import read_picture
 
 if TYPE_CHECKING:
     from composer.formats.audio.channels import Channel
@@ -85,6 +86,8 @@ def read_value(name: str, port: Port, value: Any, channel: Channel = "mix") -> A
         return (value if isinstance(value, Clip) else Clip(value)).read(channel)
     if port.kind == "text":
         return _text(name, value)
+    if port.kind == "image":
+        return read_picture(value)
     array = _array(name, port, value)
     dtype = numpy_dtype(port.dtype or "f32")
     if array.size == 0:

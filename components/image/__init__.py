@@ -1,0 +1,1 @@
+"""Prepare pictures for vision encoders."""

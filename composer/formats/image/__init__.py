@@ -1,0 +1,1 @@
+"""Read pictures: their headers, and their pixels."""
