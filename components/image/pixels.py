@@ -158,11 +158,11 @@ class Pixels(Component, name="image.pixels"):
         if config.crop:
             pixels = self._cropped(pixels, config.crop)
         # As transformers computes it: the product in float64, the rest in float32.
-        values = (pixels.astype(np.float64) * config.rescale).astype(np.float32)
+        values: np.ndarray = (pixels.astype(np.float64) * config.rescale).astype(np.float32)
         if config.mean:
-            values = values - np.float32(config.mean)
+            values = values - np.array(config.mean, np.float32)
         if config.std:
-            values = values / np.float32(config.std)
+            values = values / np.array(config.std, np.float32)
         if config.layout == "channels_first":
             values = values.transpose(2, 0, 1)
         return np.ascontiguousarray(values)

@@ -42,7 +42,8 @@ def read_picture(source: Any) -> Picture:
     if isinstance(source, np.ndarray):
         return _from_array(source)
     if type(source).__module__.partition(".")[0] == "PIL" and hasattr(source, "getexif"):
-        check_size(*source.size, "<image>")
+        width, height = source.size
+        check_size(width, height, "<image>")
         return _picture(source, "<image>")
     hint = "give a path, the bytes of a file, an array of uint8 or an image of Pillow"
     raise refused("R591", "<image>", f"{type(source).__name__} is no picture", hint)
