@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -26,3 +27,8 @@ class Picture:
     @property
     def width(self) -> int:
         return int(self.pixels.shape[1])
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
+        """Return its pixels, with transparency as a fourth channel: kept values are arrays."""
+        whole = self.pixels if self.alpha is None else np.dstack([self.pixels, self.alpha])
+        return np.array(whole, dtype)
