@@ -1,0 +1,1 @@
+"""The bundles of the cookbook, with tiny random weights, against torch."""
