@@ -23,6 +23,7 @@ CONTENTS = {
         "docs/guides/comparing",
         "docs/guides/evaluating",
         "docs/guides/components",
+        "docs/guides/cookbook",
         "docs/guides/mirror",
     ],
     "More": [
