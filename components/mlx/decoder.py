@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from itertools import groupby
 from typing import Any, Protocol
 
 import numpy as np
@@ -80,13 +81,14 @@ class MlxDecoder:
         if not states:
             return
         with mx.stream(self.device):
-            rows = Prompt(self.embed_tokens(tokens))
             order = sorted(range(len(states)), key=lambda place: states[place].adapters)
-            for place in order:
-                state = states[place]
-                self.switch(state.adapters)
-                part = rows.part(place, place + 1)
-                state.logits = self.model(None, cache=state.cache, **part)[0, -1]
+            for names, places in groupby(order, key=lambda place: states[place].adapters):
+                self.switch(names)  # it may change the embeddings, too
+                together = [*places]
+                rows = Prompt(self.embed_tokens([tokens[place] for place in together]))
+                for row, place in enumerate(together):
+                    state, part = states[place], rows.part(row, row + 1)
+                    state.logits = self.model(None, cache=state.cache, **part)[0, -1]
             mx.async_eval([state.logits for state in states])  # type: ignore[no-untyped-call]
 
     def greedy(self, states: Sequence[State]) -> list[int]:

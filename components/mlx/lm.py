@@ -27,8 +27,8 @@ from ..checkpoints.checkpoint import Checkpoint, mixed
 from ..checkpoints.file_stamps import StampedFacts, require_unchanged, stamps
 from ..checkpoints.folder import PREFIX
 from ..checkpoints.keys.meaning import IGNORE
-from ..checkpoints.lora.adapters import AdapterFacts, read_adapters
-from ..checkpoints.lora.pair import projections
+from ..checkpoints.lora.adapters import AdapterFacts, embedding_adapters
+from ..checkpoints.lora.decoder_adapters import read_decoder_adapters
 from ..checkpoints.tied_head import require_equal_head
 from ..checkpoints.tokenizer import check_tokenizer, tokenizer_of
 from . import loader
@@ -78,21 +78,22 @@ class LanguageModel(Component, name="mlx.lm"):
         end = check_tokenizer(tokenizer, headers, checkpoint)
         recipe = _recipe(spec, checkpoint)
         dtype = SHORT[spec.precision] if _converts(spec) else checkpoint.table.dtype
-        adapters = read_adapters(spec, headers, projections(checkpoint)).values()
+        adapters = read_decoder_adapters(spec, headers, checkpoint)
         nbytes = loader.nbytes(checkpoint.tensors, dtype if _converts(spec) else None, recipe)
-        files = [file for adapter in adapters for file in adapter.files]
+        files = [file for adapter in adapters.values() for file in adapter.files]
         return StampedFacts(
             dims={
                 "D": Bound(checkpoint.table.width, checkpoint.table.witness),
                 "V": Bound(checkpoint.table.rows, checkpoint.table.witness),
             },
             dtype=dtype,
-            nbytes=nbytes + sum(adapter.nbytes for adapter in adapters),
+            nbytes=nbytes + sum(adapter.nbytes for adapter in adapters.values()),
+            embedding_adapters=embedding_adapters(adapters),
             notes=(
                 *checkpoint.notes,
                 *end,
                 *([] if _converts(spec) else mixed(checkpoint.tensors)),
-                *(note for adapter in adapters for note in adapter.notes),
+                *(note for adapter in adapters.values() for note in adapter.notes),
             ),
             stamps=stamps((*checkpoint.tensors.files, checkpoint.file, tokenizer, *files)),
         )
@@ -111,7 +112,7 @@ class LanguageModel(Component, name="mlx.lm"):
         headers = Headers()
         checkpoint = read_checkpoint(spec.weights, headers, *_checkpoint_options(spec))
         tokenizer = read_tokenizer(tokenizer_of(spec, headers))
-        adapters = read_adapters(spec, headers, projections(checkpoint))
+        adapters = read_decoder_adapters(spec, headers, checkpoint)
         require_unchanged(facts)
         require_equal_head(checkpoint)
         with mx.stream(device):
@@ -136,7 +137,7 @@ class LanguageModel(Component, name="mlx.lm"):
     ) -> None:
         self.model = model
         self.table = loader.embeddings(model, dtype)
-        self.adapters = Adapters(model, adapters)
+        self.adapters = Adapters(model, adapters, checkpoint)
         self.decoder = MlxDecoder(
             model, device, lambda ids: {EMBEDS: self.table(ids)}, self.adapters
         )
@@ -148,12 +149,16 @@ class LanguageModel(Component, name="mlx.lm"):
         self.writer = TextGenerator(self.decoder, tokenizer, self.rows, self.stop, limit)
 
     @method(ids="i64 T", returns="T D @embed")
-    def embed(self, ids: Any) -> Any:
-        """Look ids up; a quantized table is dequantized row by row."""
+    def embed(self, ids: Any, *, adapters: tuple[str, ...] = ()) -> Any:
+        """Look ids up; a quantized table is dequantized row by row.
+
+        `adapters` are on for these rows: those that adapt the table change them.
+        """
         import mlx.core as mx
 
         with mx.stream(self.device):
             self.writer.check_ids(ids)
+            self.adapters.switch(adapters)
             return self.table(ids)
 
     @method(

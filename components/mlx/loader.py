@@ -144,13 +144,10 @@ def build(checkpoint: MlxCheckpoint) -> Any:
 def embeddings(model: Any, dtype: str) -> Callable[[Any], Any]:
     """Return a function from ids [T] to embeddings [T, D] of a dtype.
 
-    A microscaled table (mxfp4, mxfp8, nvfp4) returns bfloat16, whatever the model runs in.
+    A microscaled table (mxfp4, mxfp8, nvfp4) returns bfloat16, whatever the model runs in. The
+    table is looked for at each call: adapters may stand for it.
     """
-    found = [
-        module
-        for path, module in model.named_modules()
-        if path.rpartition(".")[2] == "embed_tokens"
-    ]
+    found = [module for _, module in model.named_modules() if "embed_tokens" in module]
     if len(found) != 1:
         raise ComposerError(
             Problem(
@@ -160,9 +157,9 @@ def embeddings(model: Any, dtype: str) -> Callable[[Any], Any]:
                 hint="such an architecture needs a component that knows its convention",
             )
         )
-    module = found[0]
+    parent = found[0]
     kind = to_dtype(dtype)
-    return lambda ids: module(ids).astype(kind)
+    return lambda ids: parent["embed_tokens"](ids).astype(kind)
 
 
 def read(files: Iterable[Location]) -> dict[str, Any]:

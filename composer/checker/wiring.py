@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 from inspect import Parameter
 from typing import TYPE_CHECKING, Any
 
+from composer.checker.adapters import check_embedding_adapters, unknown_adapters
 from composer.checker.arguments import read_arguments
 from composer.checker.expectations import Expectations
 from composer.checker.fit import Fit
@@ -71,6 +72,7 @@ class _Wiring:
         task, inputs = self.task.name, self.task.inputs
         graph = Graph(task, inputs, self.nodes, self.values, outputs, self.fit.dims)
         if not self.problems:
+            check_embedding_adapters(graph, self.components, self.report)
             lint(graph, self.components, self.report)
         return graph, self.problems
 
@@ -231,11 +233,7 @@ class _Wiring:
         except ValueError as error:
             self.report("W216", str(error), *at)
             return {}
-        checked = self.components.get(component or "")
-        if key == "adapters" and checked:
-            has = checked.spec.adapters
-            for adapter in value:
-                if adapter not in has:
-                    message = with_nearest(f"{component} has no adapter '{adapter}'", adapter, has)
-                    self.report("W224", message, *at, hint=f"it has: {listed(has)}")
+        if key == "adapters":
+            for message, hint in unknown_adapters(self.components, component, value):
+                self.report("W224", message, *at, hint=hint)
         return {key: value}

@@ -51,7 +51,7 @@ class Facts:
     config. `missing_reasons` says of each method and port that others of its kind have why it has
     none. `masks` names, by port, the output or optional input beside it that marks which of its
     frames are no padding. `unknown` says that its files are not here, so that its ports cannot be
-    known. `notes` are lints.
+    known. `embedding_adapters` are adapters that change the embeddings of ids. `notes` are lints.
     """
 
     dims: Mapping[str, Bound] = field(default_factory=dict)
@@ -63,6 +63,7 @@ class Facts:
     missing_reasons: Mapping[str, str] = field(default_factory=dict)
     masks: Mapping[str, str] = field(default_factory=dict)
     unknown: bool = False
+    embedding_adapters: frozenset[str] = frozenset()
     notes: tuple[Problem, ...] = ()
 
     def require_unchanged(self) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from composer.checker.adapters import EMBEDDINGS_HINT, differing_embeddings
 from composer.checker.options import option_conflicts, read_option
 from composer.core.errors import ComposerError, Problem
 from composer.core.unknown_names import unknown
@@ -39,4 +40,7 @@ def read_options(
             for message in option_conflicts(kind, node.method, node.signature, together):
                 faults.append(Problem("R542", f"'{name}': {message}"))
         problems += faults
+    if not problems:
+        for name, message in differing_embeddings(graph, checked.components, read):
+            problems.append(Problem("R542", f"'{name}': {message}", hint=EMBEDDINGS_HINT))
     return read, problems

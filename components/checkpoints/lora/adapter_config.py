@@ -22,12 +22,12 @@ READ = {*RANKS, *SCALES, *ALPHAS, *TARGETS, "num_layers", "dropout", "lora_dropo
 
 # What these say changes nothing once an adapter is trained.
 PEFT = {
-    "auto_mapping", "base_model_name_or_path", "corda_config", "ensure_weight_tying", "eva_config",
-    "inference_mode", "loftq_config", "lora_dropout", "lora_ga_config", "megatron_core",
+    "auto_mapping", "base_model_name_or_path", "corda_config", "eva_config", "inference_mode",
+    "loftq_config", "lora_dropout", "lora_ga_config", "megatron_core",
     "peft_type", "peft_version", "qalora_group_size", "revision", "runtime_config", "task_type",
     # and these are read
-    "alpha_pattern", "exclude_modules", "layers_pattern", "layers_to_transform", "lora_alpha", "r",
-    "rank_pattern", "target_modules", "use_dora", "use_rslora",
+    "alpha_pattern", "exclude_modules", "layers_pattern", "layers_to_transform", "lora_alpha",
+    "modules_to_save", "r", "rank_pattern", "target_modules", "use_dora", "use_rslora",
 }  # fmt: skip
 
 
@@ -38,7 +38,8 @@ class AdapterConfig:
     `ranks` and `scales` go by the keys that say them. `targets` and `excluded` name modules by
     their paths or by the ends of these. `layers` are numbers; `last` counts from the last layer,
     and 0 means all. `pattern` says that they were chosen by one, which is not run. `scaling` gives
-    modules their own rank and scale; `dora` says that each has a magnitude too.
+    modules their own rank and scale; `dora` says that each has a magnitude too. `saved` are the
+    ends of paths of modules that were trained whole; `tied` says that tied embeddings stayed so.
     """
 
     file: Location
@@ -52,6 +53,8 @@ class AdapterConfig:
     scaling: Scaling | None = None
     dora: bool = False
     notes: tuple[Problem, ...] = ()
+    saved: tuple[str, ...] = ()
+    tied: bool = False
 
 
 def read_adapter_config(file: Location, config: Mapping[str, Any]) -> AdapterConfig:
@@ -115,7 +118,7 @@ def _peft(values: ConfigValues) -> AdapterConfig:
     config = values.config
     if config["peft_type"] != "LORA":
         values.report("W286", f"peft_type is {show(str(config['peft_type']))}; expected 'LORA'")
-    for key in sorted(config.keys() - PEFT):
+    for key in sorted(config.keys() - PEFT - {"ensure_weight_tying"}):
         values.refuse_effect(key, config[key])
     if config.get("layers_pattern") not in (None, [], "", "layers", ["layers"]):
         values.report(
@@ -156,4 +159,6 @@ def _peft(values: ConfigValues) -> AdapterConfig:
             values.note(f"{key} is the pattern {show(config[key])}, which is not run")
             for key in patterns
         ),
+        values.names(config, "modules_to_save") or (),
+        config.get("ensure_weight_tying") is True,
     )

@@ -9,7 +9,7 @@ from composer.core.suggest import some
 from ..embedding_table import describe
 from .adapter_config import AdapterConfig
 from .adapter_tensors import Fit, split
-from .pair import Pair
+from .pair import OUTSIDE, Pair
 
 
 def check_modules(fit: Fit, pairs: Mapping[str, Pair], config: AdapterConfig) -> None:
@@ -39,12 +39,13 @@ class _TargetModules:
 
     def __init__(self, fit: Fit, config: AdapterConfig) -> None:
         here = [split(path) for path in fit.seen & {*fit.targets, *fit.unused}]
+        first = min((layer for layer, _ in here if layer >= 0), default=0)
         self.config = config
         self.targets = config.targets or tuple(sorted({module for _, module in here}))
         self.names = frozenset(map(_from_layers, self.targets))
         self.excluded = frozenset(map(_from_layers, config.excluded))
         self.count = fit.count
-        last = self.count - min(here)[0] if config.last is None else config.last
+        last = self.count - first if config.last is None else config.last
         self.start = max(0, self.count - last) if last > 0 else 0
         self.layers = frozenset(config.layers or range(self.start, self.count))
 
@@ -65,6 +66,8 @@ class _TargetModules:
 
 def _from_layers(name: str) -> str:
     """Return a config's name of a module without what stands before its layer."""
+    if name.rpartition(".")[2] in OUTSIDE:
+        return name.rpartition(".")[2]
     return name[name.find("layers.") :] if "layers." in name else name
 
 

@@ -14,25 +14,24 @@ from composer.core.location import Location
 from composer.core.suggest import listed, nearest, some
 
 from ..embedding_table import FLOATS, describe
-from .pair import Pair, Projection
+from .pair import EMBEDDING, OUTSIDE, Pair, Projection
 
 if TYPE_CHECKING:
     from composer.formats.safetensors import Tensor, TensorIndex
 
+PREFIX = r"(?:base_model\.model\.)?(?:language_model\.model\.|model\.language_model\.|model\.)?"
 NAME = re.compile(
-    r"(?:base_model\.model\.)?(?:language_model\.model\.|model\.language_model\.|model\.)?"
-    r"(?P<path>.+)\.(?:lora_(?P<mlx>[ab])|lora_(?P<peft>[AB])\.weight"
-    r"|(?P<dora>m|lora_magnitude_vector(?:\.weight)?))"
+    PREFIX + r"(?P<path>.+)\.(?:lora_(?P<mlx>[ab])|lora_(?P<peft>[AB])\.weight"
+    r"|lora_embedding_(?P<table>[AB])|(?P<dora>m|lora_magnitude_vector(?:\.weight)?))"
 )
 MOST = 6  # problems of one code
 LAYER = re.compile(r"layers\.(0|[1-9]\d{0,4})\.(.+)")
 
 
 def split(path: str) -> tuple[int, str]:
-    """Return the layer of a path and what follows: 3, self_attn.q_proj."""
+    """Return the layer of a path and what follows, 3, self_attn.q_proj; outside of all it is -1."""
     match = LAYER.fullmatch(path)
-    assert match
-    return int(match[1]), match[2]
+    return (int(match[1]), match[2]) if match else (-1, path)
 
 
 @dataclass
@@ -43,6 +42,7 @@ class Fit:
     targets: Mapping[str, Projection]
     unused: Collection[str]
     seen: set[str] = field(default_factory=set)
+    tables: set[str] = field(default_factory=set)  # that have PEFT's names for embeddings
     found: dict[tuple[str, str, str | None], list[tuple[str, ...]]] = field(default_factory=dict)
 
     def report(self, code: str, message: str, *causes: str, hint: str | None = None) -> None:
@@ -60,16 +60,23 @@ class Fit:
             if count > MOST:
                 yield Problem(code, f"{count - MOST} more of these are not shown", place)
 
-    def pairs(self, tensors: TensorIndex) -> dict[str, Pair]:
-        """Return the whole pairs by module, and report every tensor that is in none."""
+    def pairs(self, tensors: TensorIndex, apart: Collection[str] = ()) -> dict[str, Pair]:
+        """Return the whole pairs by module, and report every tensor that is in none.
+
+        `apart` are the names of tensors that are something else.
+        """
         halves: dict[str, dict[str, Tensor]] = {}
         strange = []
         for name, tensor in tensors.items():
+            if name in apart:
+                continue
             match = NAME.fullmatch(name)
             if match is None:
                 strange.append(describe(tensor))
                 continue
-            side = match["mlx"] or match["peft"] or "magnitude"
+            side = match["mlx"] or match["peft"] or match["table"] or "magnitude"
+            if match["table"]:
+                self.tables.add(match["path"])
             own = halves.setdefault(match["path"], {})
             if side.lower() in map(str.lower, own):
                 self.report(
@@ -91,7 +98,7 @@ class Fit:
 
     def pair(self, path: str, own: Mapping[str, Tensor]) -> Pair | None:
         """Return a module's two tensors, if there are two that may belong together."""
-        module = split(path)[1] if LAYER.fullmatch(path) else path
+        module = split(path)[1]
         causes = [f"adapter: {describe(tensor)}" for tensor in own.values()]
         magnitude = own.get("magnitude")
         if {*own} - {"magnitude"} not in ({"a", "b"}, {"A", "B"}):
@@ -102,7 +109,7 @@ class Fit:
             return None
         flipped = "A" in own
         a, b = (own[side] for side in ("AB" if flipped else "ab"))
-        pair = Pair(path, a, b, flipped, magnitude)
+        pair = Pair(path, a, b, flipped, magnitude, path in self.tables)
         sound = True
         for tensor in (a, b):
             if tensor.dtype not in FLOATS or len(tensor.shape) != 2:
@@ -130,7 +137,7 @@ class Fit:
 
     def check(self, pair: Pair) -> None:
         """Check one module's ranks and widths against each other and the decoder's."""
-        module = split(pair.path)[1] if LAYER.fullmatch(pair.path) else pair.path
+        module = split(pair.path)[1]
         a, b = f"adapter: {describe(pair.a)}", f"adapter: {describe(pair.b)}"
         target = self.targets.get(pair.path)
         if target and pair.torch_ordered(target):
@@ -153,6 +160,9 @@ class Fit:
             self.missing(pair, module, a)
             return
         base = f"decoder: {target.witness}"
+        if pair.flipped and pair.table != (pair.path == EMBEDDING):
+            kind = "a table of embeddings" if pair.table else "a linear layer"
+            self.report("W293", f"{module} has the matrices of {kind}, which it is not", a, base)
         for side, witness, have, want, verb in (
             ("A", a, pair.inputs, target.inputs, "takes"),
             ("B", b, pair.outputs, target.outputs, "gives"),
@@ -168,7 +178,8 @@ class Fit:
         known, hint = self.modules, None
         if not LAYER.fullmatch(pair.path):
             message = f"{pair.path.partition('.')[0]} is outside the decoder's layers"
-            hint = "adapters go on the projections inside the layers"
+            where = [path for path in OUTSIDE if path in self.targets]
+            hint = f"adapters go on {listed(['the projections inside the layers', *where])}"
         elif split(pair.path)[0] >= self.count:
             layer = split(pair.path)[0]
             message = f"the decoder has {self.count} layers, but there is a layer {layer}"
@@ -186,10 +197,11 @@ class Fit:
     @cached_property
     def modules(self) -> list[str]:
         """What can be adapted in a layer."""
-        return sorted({split(path)[1] for path in self.targets})
+        return sorted({split(path)[1] for path in self.targets if path not in OUTSIDE})
 
     @cached_property
     def has(self) -> str:
         """What the decoder has to adapt, for messages."""
-        witness = next((each.witness for each in self.targets.values()), "")
+        layers = (each.witness for path, each in self.targets.items() if path not in OUTSIDE)
+        witness = next(layers, "")
         return f"decoder: {witness.partition(':')[0]} has {listed(self.modules)}"

@@ -19,7 +19,8 @@ from ..embedding_table import describe
 from .adapter_config import MLX_LM, RELEASE, AdapterConfig, read_adapter_config
 from .adapter_modules import check_modules
 from .adapter_tensors import Fit, split
-from .pair import Pair, Projection
+from .pair import EMBEDDING, Pair, Projection
+from .saved_modules import SavedModule, Shapes, check_tying, read_saved_modules
 
 if TYPE_CHECKING:
     from composer.formats import Headers
@@ -33,6 +34,7 @@ class AdapterFacts:
 
     `scales` has the scale of each module by its path: a multiple of the adapter's where its config
     gives a module its own rank or alpha. `files` are all that it was read from; `notes` are lints.
+    `saved` are modules that it holds whole.
     """
 
     weights: Location
@@ -42,21 +44,37 @@ class AdapterFacts:
     scales: Mapping[str, float]
     files: tuple[Location, ...]
     notes: tuple[Problem, ...] = ()
+    saved: tuple[SavedModule, ...] = ()
 
     @property
     def nbytes(self) -> int:
-        return sum(pair.nbytes for pair in self.pairs)
+        pairs = sum(pair.nbytes for pair in self.pairs)
+        return pairs + sum(module.nbytes for module in self.saved)
+
+    @property
+    def paths(self) -> set[str]:
+        """The paths of all modules that it adapts."""
+        return {pair.path for pair in self.pairs} | {module.path for module in self.saved}
+
+
+def embedding_adapters(adapters: Mapping[str, AdapterFacts]) -> frozenset[str]:
+    """Return the names of those that change the embeddings of ids."""
+    return frozenset(name for name, facts in adapters.items() if EMBEDDING in facts.paths)
 
 
 def read_adapters(
-    spec: Spec, headers: Headers, targets: Mapping[str, Projection], unused: Collection[str] = ()
+    spec: Spec,
+    headers: Headers,
+    targets: Mapping[str, Projection],
+    unused: Collection[str] = (),
+    shapes: Shapes | None = None,
 ) -> dict[str, AdapterFacts]:
     """Read every adapter of a component; raise ComposerError with the problems of all."""
     found: dict[str, AdapterFacts] = {}
     problems = Problems()
     for name, adapter in spec.adapters.items():
         with problems.collect():
-            found[name] = read_adapter(adapter, headers, targets, unused)
+            found[name] = read_adapter(adapter, headers, targets, unused, shapes)
     problems.raise_any()
     return found
 
@@ -66,11 +84,12 @@ def read_adapter(
     headers: Headers,
     targets: Mapping[str, Projection],
     unused: Collection[str] = (),
+    shapes: Shapes | None = None,
 ) -> AdapterFacts:
     """Check an adapter against its decoder; raise ComposerError with everything that contradicts.
 
-    `targets` are the decoder's projections by path (layers.3.self_attn.q_proj); `unused` are paths
-    that adapters may have though the model has no such modules, and nothing would read them.
+    `targets` are the decoder's projections by path (layers.3.self_attn.q_proj), `shapes` those of
+    all its modules; `unused` are paths of modules that the model lacks and adapters may have.
     """
     file, configs = _files(adapter.weights, headers)
     stated: list[AdapterConfig] = []
@@ -80,11 +99,15 @@ def read_adapter(
             stated.append(read_adapter_config(config, headers.config(config)))
     used = {path: target for path, target in targets.items() if path not in unused}
     fit = Fit(file, used, unused)
-    pairs = fit.pairs(headers.safetensors(file))
+    tensors = headers.safetensors(file)
+    saved = read_saved_modules(fit, tensors, stated, shapes)
+    whole = {tensor.name for module in saved.values() for tensor in module.tensors.values()}
+    pairs = fit.pairs(tensors, whole)
     for pair in pairs.values():
         fit.check(pair)
     rank = _rank(fit, pairs, stated)
     _magnitudes(fit, pairs, stated)
+    check_tying(fit, {*pairs, *saved}, stated)
     for each in stated:
         check_modules(fit, pairs, each)
     problems += fit.problems()
@@ -92,14 +115,15 @@ def read_adapter(
     if len(stated) == len(configs):
         problems += [each for each in odd if each.severity == "error"]
     kept = tuple(pair for path, pair in pairs.items() if path not in unused)
-    if not kept and not problems:
+    if not (kept or saved) and not problems:
         problems.append(Problem("W292", "it adapts nothing of this decoder", Place(str(file))))
     if problems:
         raise ComposerError(problems)
     notes = [*_dropped(file, pairs, kept), *(n for each in stated for n in each.notes), *odd]
     scaling = next((each.scaling for each in stated if each.scaling), None)
     scales = {pair.path: scale * (scaling.ratio(pair.path) if scaling else 1.0) for pair in kept}
-    return AdapterFacts(file, scale, rank, kept, scales, (file, *configs), tuple(notes))
+    modules = tuple(saved.values())
+    return AdapterFacts(file, scale, rank, kept, scales, (file, *configs), tuple(notes), modules)
 
 
 def _files(place: Location, headers: Headers) -> tuple[Location, tuple[Location, ...]]:

@@ -1,10 +1,11 @@
-"""A low-rank update of one module, and the linear layer that it is for."""
+"""A low-rank update of one module, and the linear layer or the table that it is for."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
+from ..checkpoint import HEAD as HEAD_WEIGHT
 from ..checkpoint import Checkpoint
 from ..embedding_table import describe
 
@@ -12,8 +13,15 @@ if TYPE_CHECKING:
     from composer.formats.safetensors import Tensor
 
 
+EMBEDDING, HEAD = "embed_tokens", "lm_head"
+OUTSIDE = (EMBEDDING, HEAD)  # what is adapted outside the layers
+
+
 class Projection(NamedTuple):
-    """A linear layer of a decoder: its widths, and the tensor that shows them."""
+    """A linear layer of a decoder: its widths, and the tensor that shows them.
+
+    The table of embeddings is one from ids, each a row of one 1, to their rows.
+    """
 
     inputs: int
     outputs: int
@@ -24,7 +32,8 @@ class Projection(NamedTuple):
 class Pair:
     """The two tensors that adapt one module; PEFT stores them flipped: A [r, in], B [out, r].
 
-    DoRA adds a `magnitude` [out] too: the length of each row of the adapted weight.
+    DoRA adds a `magnitude` [out] too: the length of each row of the adapted weight. `table` says
+    that they go by PEFT's names for a table of embeddings.
     """
 
     path: str
@@ -32,6 +41,7 @@ class Pair:
     b: Tensor
     flipped: bool
     magnitude: Tensor | None = None
+    table: bool = False
 
     @property
     def nbytes(self) -> int:
@@ -66,12 +76,21 @@ class Pair:
         return bool(fits) and (False, False) not in fits
 
 
+def outside_projections(checkpoint: Checkpoint) -> dict[str, Projection]:
+    """Return the table of embeddings and the head, which may be the table again."""
+    table = checkpoint.table
+    return {
+        EMBEDDING: Projection(table.rows, table.width, table.witness),
+        HEAD: Projection(table.width, table.rows, _head_witness(checkpoint)),
+    }
+
+
 def projections(checkpoint: Checkpoint) -> dict[str, Projection]:
     """Return the linear layers inside a decoder's layers, such as layers.3.self_attn.q_proj."""
-    prefix, found = checkpoint.table.prefix, {}
+    table, found = checkpoint.table, dict[str, Projection]()
     for name, tensor in checkpoint.tensors.items():
-        path = name.removeprefix(prefix).removesuffix(".weight")
-        inside = name.startswith(f"{prefix}layers.") and name.endswith(".weight")
+        path = name.removeprefix(table.prefix).removesuffix(".weight")
+        inside = name.startswith(f"{table.prefix}layers.") and name.endswith(".weight")
         if inside and len(tensor.shape) == 2:
             outputs, inputs = tensor.shape
             witness = f"{checkpoint.location}: {describe(tensor)}"
@@ -80,3 +99,11 @@ def projections(checkpoint: Checkpoint) -> dict[str, Projection]:
                 witness += f" of {scheme.bits} bits"
             found[path] = Projection(inputs, outputs, witness)
     return found
+
+
+def _head_witness(checkpoint: Checkpoint) -> str:
+    """Return the tensor of the head; where it is tied, that of the embeddings."""
+    for name in (checkpoint.table.prefix + HEAD_WEIGHT, HEAD_WEIGHT):
+        if name in checkpoint.tensors:
+            return f"{checkpoint.location}: {describe(checkpoint.tensors[name])}"
+    return checkpoint.table.witness

@@ -13,7 +13,7 @@ from .adapters import AdapterFacts
 
 
 def check_selection(names: Sequence[str], adapters: Mapping[str, AdapterFacts]) -> None:
-    """Raise ComposerError for an unknown or repeated name, and for DoRA that shares a module."""
+    """Raise ComposerError for an unknown or repeated name, and for what does not add up."""
     problems = [
         Problem(
             "R560",
@@ -26,18 +26,21 @@ def check_selection(names: Sequence[str], adapters: Mapping[str, AdapterFacts]) 
     if problems:
         raise ComposerError(problems)
     check_unique_adapters(names)
-    pairs = [pair for name in names for pair in adapters[name].pairs]
-    counts = Counter(pair.path for pair in pairs)
+    counts = Counter(path for name in names for path in adapters[name].paths)
     shared = {path for path, count in counts.items() if count > 1}
-    if any(pair.magnitude and pair.path in shared for pair in pairs):
-        raise ComposerError(
-            Problem(
-                "R564",
-                f"{listed(names)} adapt the same modules, and one of them is DoRA, which "
-                f"scales the whole output of a module: {some(sorted(shared))}",
-                hint="switch them on one at a time",
-            )
-        )
+    for name in names:
+        dora = {pair.path for pair in adapters[name].pairs if pair.magnitude}
+        whole = {module.path for module in adapters[name].saved}
+        _require_apart(names, shared & dora, "is DoRA, which scales the whole output of a module")
+        what = "holds the whole module, which takes the place of the other's"
+        _require_apart(names, shared & whole, what)
+
+
+def _require_apart(names: Sequence[str], paths: set[str], what: str) -> None:
+    if paths:
+        message = f"{listed(names)} adapt the same modules, and one of them {what}"
+        hint = "switch them on one at a time"
+        raise ComposerError(Problem("R564", f"{message}: {some(sorted(paths))}", hint=hint))
 
 
 def require_finite(name: str, odd: Sequence[str]) -> None:

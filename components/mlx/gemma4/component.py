@@ -20,9 +20,10 @@ from composer.generation.text import Tokenizer, read_tokenizer
 
 from ...checkpoints.file_stamps import require_unchanged
 from ...checkpoints.gemma4.checkpoint import TABLE, Decoder, read_decoder
-from ...checkpoints.gemma4.ports import adapters_of, optional_per_layer
+from ...checkpoints.gemma4.ports import optional_per_layer
 from ...checkpoints.gemma4.quantization import quantized
 from ...checkpoints.lora.adapters import AdapterFacts
+from ...checkpoints.lora.decoder_adapters import read_decoder_adapters
 from ...checkpoints.tied_head import require_equal_head
 from ...checkpoints.tokenizer import tokenizer_of
 from .. import loader
@@ -79,7 +80,7 @@ class Gemma4(Component, name="mlx.gemma4"):
         tokenizer = read_tokenizer(tokenizer_of(spec, headers))
         recipe, _ = quantized(spec, decoder)
         _check_expert_dtype(decoder, recipe, facts.dtype, device)
-        adapters = adapters_of(spec, headers, decoder)
+        adapters = read_decoder_adapters(spec, headers, decoder.checkpoint, decoder.without_kv)
         require_unchanged(facts)
         require_equal_head(decoder.checkpoint)
         with mx.stream(device):
@@ -112,24 +113,28 @@ class Gemma4(Component, name="mlx.gemma4"):
         self.table = table
         self.device = device
         self.scale = decoder.settings.hidden.value**0.5
-        self.adapters = Adapters(model, adapters)
+        self.adapters = Adapters(model, adapters, decoder.checkpoint)
         self.decoder = MlxDecoder(model, device, self.rows, self.adapters)
         limit = decoder.settings.args["max_position_embeddings"]
         rows, stop = decoder.checkpoint.table.rows, decoder.checkpoint.stop
         self.writer = TextGenerator(self.decoder, tokenizer, rows, stop, limit)
 
     @method(ids="i64 T", returns="T D @embed")
-    def embed(self, ids: Any) -> Any:
-        """Look ids up, scaled as the residual stream takes them."""
-        return self.scaled(self.embed_unscaled(ids))
+    def embed(self, ids: Any, *, adapters: tuple[str, ...] = ()) -> Any:
+        """Look ids up, scaled as the residual stream takes them.
+
+        `adapters` are on for these rows: those that adapt the table change them.
+        """
+        return self.scaled(self.embed_unscaled(ids, adapters=adapters))
 
     @method(ids="i64 T", returns="T D @embed_unscaled")
-    def embed_unscaled(self, ids: Any) -> Any:
+    def embed_unscaled(self, ids: Any, *, adapters: tuple[str, ...] = ()) -> Any:
         """Look ids up; a quantized table is dequantized row by row."""
         import mlx.core as mx
 
         with mx.stream(self.device):
             self.writer.check_ids(ids)
+            self.adapters.switch(adapters)
             return self.look_up(ids)
 
     @method(rows="N D @embed_unscaled", returns="N D @embed", converts=True)
@@ -195,7 +200,7 @@ class Gemma4(Component, name="mlx.gemma4"):
 
     def rows(self, ids: Any) -> dict[str, Any]:
         """Return the model's inputs for generated ids."""
-        rows = {EMBEDS: self.embed(ids)}
+        rows = {EMBEDS: self.scaled(self.look_up(ids))}
         return rows if self.table is None else {**rows, ROWS: self.per_layer(ids)}
 
     def prompt(self, embeds: Any, per_layer: Any, adapters: tuple[str, ...]) -> Prompt:

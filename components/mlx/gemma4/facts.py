@@ -13,8 +13,10 @@ from composer.core.signature import Signature
 from ...checkpoints.checkpoint import mixed
 from ...checkpoints.file_stamps import StampedFacts, stamps
 from ...checkpoints.gemma4.checkpoint import read_decoder
-from ...checkpoints.gemma4.ports import adapters_of, bounds, missing_reasons, ports
+from ...checkpoints.gemma4.ports import bounds, missing_reasons, ports
 from ...checkpoints.gemma4.quantization import quantized
+from ...checkpoints.lora.adapters import embedding_adapters
+from ...checkpoints.lora.decoder_adapters import read_decoder_adapters
 from ...checkpoints.tokenizer import check_tokenizer, tokenizer_of
 from .. import loader
 
@@ -31,8 +33,8 @@ def decoder_facts(
     tokenizer = tokenizer_of(spec, headers)
     end = check_tokenizer(tokenizer, headers, checkpoint)
     recipe, notes = quantized(spec, decoder)
-    adapters = adapters_of(spec, headers, decoder).values()
-    files = [file for adapter in adapters for file in adapter.files]
+    adapters = read_decoder_adapters(spec, headers, checkpoint, decoder.without_kv)
+    files = [file for adapter in adapters.values() for file in adapter.files]
     dtype = SHORT[spec.precision] if isinstance(spec.precision, str) else None
     if dtype is None:
         notes += mixed(decoder.loaded)
@@ -40,7 +42,8 @@ def decoder_facts(
         dims=bounds(decoder, weights),
         dtype=dtype or checkpoint.table.dtype,
         nbytes=loader.nbytes(decoder.loaded, dtype, recipe)
-        + sum(adapter.nbytes for adapter in adapters),
+        + sum(adapter.nbytes for adapter in adapters.values()),
+        embedding_adapters=embedding_adapters(adapters),
         mapped=sum(tensor.nbytes for tensor in decoder.table.values()),
         methods=ports(methods, decoder),
         missing_reasons=missing_reasons(decoder, weights),
@@ -48,7 +51,7 @@ def decoder_facts(
             *decoder.notes,
             *end,
             *notes,
-            *(note for each in adapters for note in each.notes),
+            *(note for each in adapters.values() for note in each.notes),
         ),
         stamps=stamps((*checkpoint.tensors.files, checkpoint.file, tokenizer, *files)),
     )

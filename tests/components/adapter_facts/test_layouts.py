@@ -118,8 +118,7 @@ def test_two_configs_must_both_agree(tmp_path, home):
     [
         ({"bias": "lora_only"}, "W286 bias is 'lora_only': the base's biases were trained too, "
          "which cannot be switched off exactly"),
-        ({"modules_to_save": ["lm_head"]}, "W286 modules_to_save is \"['lm_head']\": whole modules "
-         "of the base were trained too"),
+        ({"modules_to_save": 3}, "W287 modules_to_save is '3'; expected a list of names"),
         ({"rank_pattern": {"q_proj": "2"}}, "W287 rank_pattern is \"{'q_proj': '2'}\"; expected a "
          "number for each module"),
         ({"alpha_pattern": {"q_proj": True}}, "W287 alpha_pattern is \"{'q_proj': True}\"; "

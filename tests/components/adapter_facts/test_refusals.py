@@ -91,10 +91,10 @@ BAD = {
         f"{HAS}",
     ),
     "a target outside the layers": (
-        W | {"lm_head.lora_a": zeros(64, 4), "lm_head.lora_b": zeros(4, 96)},
+        W | {"norm.lora_a": zeros(64, 4), "norm.lora_b": zeros(4, 96)},
         mlx_lm_config(),
-        f"{FILE}: W288 lm_head is outside the decoder's layers\n"
-        "    adapter: lm_head.lora_a f32 [64, 4]\n"
+        f"{FILE}: W288 norm is outside the decoder's layers\n"
+        "    adapter: norm.lora_a f32 [64, 4]\n"
         f"{HAS}\n"
         "    hint: adapters go on the projections inside the layers",
     ),

@@ -1,0 +1,171 @@
+"""Modules of MLX with low-rank updates on them: linear layers, tables of embeddings and heads."""
+
+from __future__ import annotations
+
+from functools import cache
+from typing import Any, NamedTuple
+
+
+class Update(NamedTuple):
+    """A [in, r], B [r, out] and the scale; DoRA's magnitude [out] where there is one."""
+
+    a: Any
+    b: Any
+    scale: float
+    magnitude: Any = None
+
+    @property
+    def has_magnitude(self) -> bool:
+        """Tell whether it is DoRA's."""
+        return self.magnitude is not None
+
+    def of(self, x: Any) -> Any:
+        """Return what is added to the output for rows x [T, in], in their dtype."""
+        return (self.scale * ((x @ self.a) @ self.b)).astype(x.dtype)
+
+    def of_ids(self, ids: Any, dtype: Any) -> Any:
+        """Return what is added to the rows of a table [in, out]."""
+        return (self.scale * (self.a[ids] @ self.b)).astype(dtype)
+
+    def lengths(self, weight: Any) -> Any:
+        """Return the length of each output of a float32 weight [out, in] with this update."""
+        import mlx.core as mx
+
+        rows = weight + self.scale * (self.b.T @ self.a.T).astype(mx.float32)
+        return mx.linalg.norm(rows, axis=1)
+
+    def factor(self, weight: Any) -> Any:
+        """Return what DoRA multiplies each output by: its magnitude over its length."""
+        import mlx.core as mx
+
+        found = self.magnitude.astype(mx.float32) / self.lengths(weight)
+        mx.eval(found)
+        return found
+
+    def turned(self) -> Update:
+        """Return the update of a table as that of the head that is tied to it."""
+        return Update(self.b.T, self.a.T, self.scale)
+
+
+class Modules(NamedTuple):
+    """Classes that need MLX to be imported."""
+
+    lora: Any
+    dora: Any
+    lora_table: Any
+    dora_table: Any
+    tied_head: Any
+    table: Any
+
+
+@cache
+def modules() -> Modules:
+    """Return the modules that add updates to others, computed in their own dtype as mlx-lm does."""
+    import mlx.core as mx
+    import mlx.nn
+
+    nn: Any = mlx.nn
+
+    class LoraLinear(nn.Module):  # type: ignore[misc]
+        """A linear layer and the updates on it."""
+
+        def __init__(self, linear: Any, updates: list[Update]) -> None:
+            super().__init__()
+            self.linear = linear
+            self._updates = updates
+
+        def __call__(self, x: Any) -> Any:
+            y = self.linear(x)
+            for update in self._updates:
+                y = y + update.of(x)
+            return y
+
+    class DoraLinear(nn.Module):  # type: ignore[misc]
+        """A linear layer whose rows, with their update, have the lengths that DoRA learnt.
+
+        https://arxiv.org/abs/2402.09353, equation 5; as mlx-lm and PEFT compute it.
+        """
+
+        def __init__(self, linear: Any, update: Update) -> None:
+            super().__init__()
+            self.linear = linear
+            self._update = update
+            self._factor = update.factor(weight_of(linear).astype(mx.float32))
+
+        def __call__(self, x: Any) -> Any:
+            y = self.linear(x)
+            bias = self.linear.get("bias")
+            y = y if bias is None else y - bias
+            y = self._factor.astype(x.dtype) * (y + self._update.of(x))
+            return y if bias is None else y + bias
+
+    class LoraTable(nn.Module):  # type: ignore[misc]
+        """A table of embeddings and the updates on it."""
+
+        def __init__(self, table: Any, updates: list[Update]) -> None:
+            super().__init__()
+            self.table = table
+            self._updates = updates
+
+        def __call__(self, ids: Any) -> Any:
+            rows = self.table(ids)
+            for update in self._updates:
+                rows = rows + update.of_ids(ids, rows.dtype)
+            return rows
+
+    class DoraTable(nn.Module):  # type: ignore[misc]
+        """A table whose columns, with their update, have the lengths that DoRA learnt."""
+
+        def __init__(self, table: Any, update: Update) -> None:
+            super().__init__()
+            self.table = table
+            self._update = update
+            self._factor = update.factor(weight_of(table).astype(mx.float32).T)
+
+        def __call__(self, ids: Any) -> Any:
+            rows = self.table(ids)
+            return self._factor.astype(rows.dtype) * (rows + self._update.of_ids(ids, rows.dtype))
+
+    class TiedHead(nn.Module):  # type: ignore[misc]
+        """A table of embeddings as the linear layer that it is at the end."""
+
+        def __init__(self, table: Any) -> None:
+            super().__init__()
+            self.table = table
+
+        def __call__(self, x: Any) -> Any:
+            return self.table.as_linear(x)
+
+    class AdaptedTable(nn.Module):  # type: ignore[misc]
+        """What stands for a table of embeddings, looked up and as a head in its own ways."""
+
+        def __init__(self, rows: Any, head: Any) -> None:
+            super().__init__()
+            self.rows = rows
+            self.head = head
+
+        def __call__(self, ids: Any) -> Any:
+            return self.rows(ids)
+
+        def as_linear(self, x: Any) -> Any:
+            return self.head(x)
+
+    return Modules(LoraLinear, DoraLinear, LoraTable, DoraTable, TiedHead, AdaptedTable)
+
+
+def weight_of(module: Any) -> Any:
+    """Return the weight [out, in] of a linear layer, or that [V, D] of a table, unpacked."""
+    import mlx.core as mx
+
+    if "table" in module:
+        return weight_of(module.table)
+    if "scales" not in module:
+        return module.weight
+    return mx.dequantize(
+        module.weight,
+        module.scales,
+        module.get("biases"),
+        group_size=module.group_size,
+        bits=module.bits,
+        mode=module.mode,
+    )

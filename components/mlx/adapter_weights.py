@@ -1,0 +1,162 @@
+"""Load the weights of an adapter, and find the modules that they adapt."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from composer.core.errors import ComposerError, Problem
+
+from ..checkpoints.checkpoint import Checkpoint
+from ..checkpoints.lora.adapters import AdapterFacts
+from ..checkpoints.lora.pair import EMBEDDING, HEAD
+from ..checkpoints.lora.selection import require_finite
+from . import loader
+from .adapted_modules import Update
+
+
+@dataclass
+class SavedWeights:
+    """The weight of a whole module, and its bias; a `base` stands under an update."""
+
+    tensors: Mapping[str, Any]
+    base: bool
+
+
+@dataclass
+class AdapterWeights:
+    """What one adapter adds, by path: updates, and whole modules as they were saved and as modules.
+
+    `table_updates` are those of mlx-lm's names, which adapt a table and the head tied to it alike.
+    """
+
+    updates: dict[str, Update]
+    saved: dict[str, SavedWeights]
+    shared: tuple[str, ...] = ()
+    modules: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def paths(self) -> set[str]:
+        """The paths of all modules that it adapts."""
+        return {*self.updates, *self.saved}
+
+    def tie(self) -> None:
+        """Adapt the head as the table, where mlx-lm has adapted one for both."""
+        if EMBEDDING in self.shared:
+            self.updates[HEAD] = self.updates[EMBEDDING].turned()
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a module stands: its parent, and its key there."""
+
+    parent: Any
+    key: str
+    module: Any
+
+    def put(self, module: Any) -> None:
+        """Let another module stand there."""
+        if self.key.isdigit():
+            self.parent[int(self.key)] = module
+        else:
+            setattr(self.parent, self.key, module)
+
+
+def load_weights(name: str, facts: AdapterFacts) -> AdapterWeights:
+    """Load an adapter's tensors; refuse numbers that are not finite."""
+    import mlx.core as mx
+
+    weights = loader.read([facts.weights])
+    updates, saved, not_finite = {}, {}, []
+    for pair in facts.pairs:
+        sides = [weights.pop(tensor.name) for tensor in (pair.a, pair.b)]
+        a, b = (mx.contiguous(side.T) for side in sides) if pair.flipped else sides
+        magnitude = weights.pop(pair.magnitude.name) if pair.magnitude else None
+        if not _are_finite([a, b] if magnitude is None else [a, b, magnitude]):
+            not_finite.append(pair.path)
+        updates[pair.path] = Update(a, b, facts.scales[pair.path], magnitude)
+    for module in facts.saved:
+        tensors = {leaf: weights.pop(tensor.name) for leaf, tensor in module.tensors.items()}
+        if not _are_finite([*tensors.values()]):
+            not_finite.append(module.path)
+        saved[module.path] = SavedWeights(tensors, module.base)
+    require_finite(name, not_finite)
+    shared = tuple(pair.path for pair in facts.pairs if not pair.flipped)
+    return AdapterWeights(updates, saved, shared)
+
+
+def _are_finite(tensors: list[Any]) -> bool:
+    import mlx.core as mx
+
+    mx.eval(tensors)
+    return all(mx.all(mx.isfinite(each)).item() for each in tensors)
+
+
+def find_module(model: Any, path: str) -> Place:
+    """Return where a module of a decoder stands in mlx-lm's model."""
+    full = path if path.startswith("layers.") else _full_path(model, path)
+    parent: Any = model
+    *above, key = full.split(".")
+    for part in above:
+        parent = parent[int(part)] if part.isdigit() else getattr(parent, part, None)
+    module = parent[int(key)] if key.isdigit() else getattr(parent, key, None)
+    if module is None or "weight" not in module:
+        kind = type(module).__name__ if module else "nothing"
+        message = f"mlx-lm's {model.model_type} has {kind} at {path}, which is not a linear layer"
+        raise ComposerError(Problem("R563", message))
+    return Place(parent, key, module)
+
+
+def _full_path(model: Any, path: str) -> str:
+    """Return the path from the model of a module outside the layers."""
+    found = [name for name, _ in model.named_modules() if f".{name}".endswith(f".{path}")]
+    outside = [name for name in found if ".layers." not in f".{name}"]
+    return outside[0] if len(outside) == 1 else path
+
+
+def replacement(path: str, saved: SavedWeights, module: Any, checkpoint: Checkpoint) -> Any:
+    """Return a module with saved weights in place of the decoder's; None where they are the same.
+
+    Its weights get the dtype of those that they replace. Raise ComposerError where the decoder has
+    the tensor in another form than the file, or an update was trained on another table.
+    """
+    import mlx.core as mx
+    import mlx.nn
+
+    nn: Any = mlx.nn
+    packed = "scales" in module
+    dtype = module.scales.dtype if packed else module.weight.dtype
+    if not mx.issubdtype(dtype, mx.floating):
+        dtype = mx.bfloat16  # what integer scales unpack to
+    tensors = {leaf: value.astype(dtype) for leaf, value in saved.tensors.items()}
+    mx.eval(tensors)
+    if saved.base and not packed:
+        if mx.array_equal(tensors["weight"], module.weight).item():
+            return None
+        raise _differ(path, "was trained on another table than the decoder's")
+    if isinstance(module, nn.Embedding | nn.QuantizedEmbedding):
+        if path == HEAD:
+            return _filled(nn.Linear(1, 1, bias=False), tensors)
+        return _filled(nn.Embedding(1, 1), tensors)
+    if isinstance(module, nn.Linear | nn.QuantizedLinear):
+        return _filled(nn.Linear(1, 1, bias="bias" in tensors), tensors)
+    stored = loader.read(checkpoint.tensors.files)
+    for leaf in tensors:
+        found = [name for name in stored if f".{name}".endswith(f".{path}.{leaf}")]
+        before = stored[found[0]].astype(dtype) if len(found) == 1 else None
+        if before is None or not mx.array_equal(before, module[leaf]).item():
+            raise _differ(path, "replaces what mlx-lm changes when it loads it")
+    return _filled(copy.copy(module), tensors)
+
+
+def _filled(module: Any, tensors: Mapping[str, Any]) -> Any:
+    for leaf, value in tensors.items():
+        module[leaf] = value
+    return module
+
+
+def _differ(path: str, what: str) -> ComposerError:
+    hint = "merge the adapter into the decoder's weights"
+    return ComposerError(Problem("R566", f"the adapter's {path} {what}", hint=hint))
