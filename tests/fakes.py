@@ -184,6 +184,20 @@ class Wide(Component, name="fake.wide"):
         return x.astype(mx.float32)
 
 
+class Squared(Component, name="fake.squared"):
+    """Multiply numbers of MLX by themselves."""
+
+    backend = "mlx"
+
+    @classmethod
+    def load(cls, spec: Spec, facts: Facts, placement: Any) -> Squared:
+        return cls()
+
+    @method(x="f32 N", returns="f32 N")
+    def __call__(self, x: Any) -> Any:
+        return x * x
+
+
 class Placed(Component, name="fake.placed"):
     """Return where it was placed."""
 
@@ -218,7 +232,7 @@ class Broken(Component, name="fake.broken"):
         raise ComposerError(Problem("S410", "it is bad", hint="make it good"))
 
 
-FAKES = (Frames, Widen, Ask, Echo, Upper, Half, Wide, Placed, Odd, Broken)
+FAKES = (Frames, Widen, Ask, Echo, Upper, Half, Wide, Squared, Placed, Odd, Broken)
 BUNDLE = """\
 composer: 1
 name: fake-asr

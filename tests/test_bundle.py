@@ -288,6 +288,46 @@ def test_only_numpy_stands_in_for_bfloat16(tmp_path):
         ]
 
 
+SQUARED = """\
+composer: 1
+name: squared
+components: {square: {use: fake.squared}}
+inputs: {x: {type: tensor, port: f32 N}}
+graph:
+  once: {run: square, with: {x: $x}}
+  twice: {run: square, with: {x: $once}}
+outputs: {out: $twice, given: $x}
+"""
+
+
+def test_a_product_of_mlx_that_overflows_is_an_error_with_the_nodes_name(tmp_path):
+    path = write(tmp_path, SQUARED)
+    with composer.load(path) as bundle:
+        assert bundle.run(x=np.array([2.0], np.float32)).outputs["out"] == 16
+        assert error_text(bundle.run, x=np.array([1e15, 2.0], np.float32)) == [
+            f"{path}:7:3: R536 $twice has 1 of 2 numbers that are NaN or infinite\n"
+            "    none in its inputs\n"
+            "    at node 'twice' (square), given x f32 [2]"
+        ]
+        assert error_text(bundle.run, x=np.array([np.nan], np.float32)) == [
+            f"{path}:6:3: R536 $once has 1 of 1 numbers that are NaN or infinite\n"
+            "    already in its inputs: $x\n"
+            "    at node 'once' (square), given x f32 [1]"
+        ]
+
+
+def test_outputs_that_are_empty_or_not_finite_are_noted(tmp_path):
+    with composer.load(write(tmp_path, SQUARED)) as bundle:
+        assert bundle.run(x=np.ones(2, np.float32)).notes == ()
+        empty = bundle.run(x=np.ones(0, np.float32))
+        assert empty.notes == (
+            "the output out is empty: f32 [0]",
+            "the output given is empty: f32 [0]",
+        )
+        loud = bundle.run(x=np.array([np.inf], np.float32), feed={"once": np.ones(1, np.float32)})
+        assert loud.notes == ("the output given has 1 numbers that are NaN or infinite, as given",)
+
+
 def test_integers_must_fit(tmp_path):
     with half(tmp_path, "few", "{type: tensor, port: i8 N}") as bundle:
         np.testing.assert_array_equal(bundle.run(x=[4, 6]).outputs["out"], [2, 3])

@@ -80,6 +80,13 @@ class Mlx:
 
         mx.eval(value)
 
+    def count_infinite(self, value: Any) -> int:
+        import mlx.core as mx
+
+        if not mx.issubdtype(value.dtype, mx.floating):
+            return 0
+        return int(mx.sum(~mx.isfinite(value)).item())
+
     def concat(self, parts: Sequence[Any]) -> Any:
         import mlx.core as mx
 

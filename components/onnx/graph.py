@@ -189,9 +189,10 @@ class Graph(Component, name="onnx.graph"):
         """Check one output, and return it without the batch and without padding rows."""
         contract, tensor, rows = self.contract, self.contract.outputs[name], self.contract.rows
         counted = rows is not None and name == contract.rows_output
-        wrong = tensor.mismatch(array.shape, lengths, int(tensor.batched) if counted else None)
         if SHORT.get(array.dtype.name) != tensor.dtype:
-            wrong = f"came out as {array.dtype.name}, but is {tensor.dtype}"
+            wrong = f"{tensor} came out as {array.dtype.name}, but is {tensor.dtype}"
+            fail(contract, "R535", wrong, fed(feeds))
+        wrong = tensor.mismatch(array.shape, lengths, int(tensor.batched) if counted else None)
         if wrong:
             fail(contract, "R535", f"{tensor} {wrong}", fed(feeds), hint=STALE)
         if not array.size and all(each.size for each in feeds.values()):

@@ -91,6 +91,9 @@ class Backend(Protocol):
     def settle(self, value: Any) -> None:
         """Wait until the value is computed, so that its node is charged for it."""
 
+    def count_infinite(self, value: Any) -> int:
+        """Count the numbers that are NaN or infinite; a value that holds no floats has none."""
+
     def concat(self, parts: Sequence[Any]) -> Any:
         """Return rows [N, D] one after the other."""
 
@@ -139,6 +142,10 @@ class NumPy:
 
     def settle(self, value: np.ndarray) -> None:
         """Return at once: NumPy computes as it goes."""
+
+    def count_infinite(self, value: np.ndarray) -> int:
+        array = self.to_numpy(value)
+        return 0 if array.dtype.kind != "f" else int(array.size - np.isfinite(array).sum())
 
     def concat(self, parts: Sequence[np.ndarray]) -> np.ndarray:
         return np.concatenate(parts)

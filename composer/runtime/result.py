@@ -16,7 +16,7 @@ class Result:
     `outputs` by name, `finish_reason` of the decoder (`stop`, `length`, or `cancelled` by its
     reader; None without one), `timings` in seconds by node, `tokens` generated, `taps` by value
     name: NumPy arrays and texts. `notes` say how far audio that was cut short was read, and which
-    channel.
+    channel, and which outputs are empty.
     """
 
     outputs: Mapping[str, Any]

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Generator, Mapping
+from collections.abc import Callable, Generator, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
-
-import numpy as np
 
 from composer.core import registry
 from composer.core.component import Component, Token
@@ -54,7 +52,8 @@ class Run:
             for name in step.drops:
                 self.values.drop(name)
         outputs = {name: self.values.plain(value) for name, value in self.plan.outputs.items()}
-        return Result(outputs, self.finish_reason, self.timings, self.tokens, self.values.tapped)
+        notes, taps = tuple(self._output_notes()), self.values.tapped
+        return Result(outputs, self.finish_reason, self.timings, self.tokens, taps, notes)
 
     def _take_given(self) -> None:
         for name, value in self.given.items():
@@ -73,8 +72,8 @@ class Run:
                 value = outputs[out]
                 if name not in self.feed:
                     self.values.add(name, value)
-                    self._require_finite(step, name, value)
-                    self._require_in_range(step, name, value)
+                    self._require_finite(step, name)
+                    self._require_in_range(step, name)
         except ComposerError as error:
             raise ComposerError(
                 self._with_context(step, problem) for problem in error.problems
@@ -86,17 +85,18 @@ class Run:
             raise ComposerError(self._with_context(step, problem)) from error
         self.timings[node.name] = time.perf_counter() - began - self.paused
 
-    def _require_finite(self, step: Step, name: str, value: Any) -> None:
+    def _require_finite(self, step: Step, name: str) -> None:
         """Refuse numbers that overflowed: all that follows would be lost."""
-        bad = _count_infinite(value)
+        bad = self.values.count_infinite(name)
         if bad:
             wires = step.node.wires.values()
-            already = [f"${wire}" for wire in wires if _count_infinite(self.values[wire])]
+            already = [f"${wire}" for wire in wires if self.values.count_infinite(wire)]
             whose = f"already in its inputs: {', '.join(already)}" if already else ""
-            message = f"${name} has {bad} of {value.size} numbers that are NaN or infinite"
+            size = self.values.size(name)
+            message = f"${name} has {bad} of {size} numbers that are NaN or infinite"
             raise ComposerError(Problem("R536", message, causes=(whose or "none in its inputs",)))
 
-    def _require_in_range(self, step: Step, name: str, value: Any) -> None:
+    def _require_in_range(self, step: Step, name: str) -> None:
         """Refuse numbers beyond those that the node expects."""
         port = self.values.graph.values[name].port
         if step.node.range is None or port is None or port.kind != "tensor" or port.dtype == "bool":
@@ -110,6 +110,14 @@ class Run:
             found = f"${name} has numbers from {least:g} to {greatest:g}"
             expected = f"{_limit(low)} to {_limit(high)}"
             raise ComposerError(Problem("R553", f"{found}, and its node expects {expected}"))
+
+    def _output_notes(self) -> Iterator[str]:
+        """Say of each output that it is empty, or was given with numbers that are not finite."""
+        for name, value in self.plan.outputs.items():
+            if self.values.size(value) == 0:
+                yield f"the output {name} is empty: {self.values.summarize(value)}"
+            if bad := self.values.count_infinite(value):
+                yield f"the output {name} has {bad} numbers that are NaN or infinite, as given"
 
     def _call(self, step: Step, stream: bool) -> Generator[Token, Any, Any]:
         node, worker = step.node, self.worker(step.backend)
@@ -176,13 +184,6 @@ class Run:
             where += f", given {', '.join(given)}"
         place = self.place("graph", node.name)
         return replace(problem, place=place, causes=(*problem.causes, where))
-
-
-def _count_infinite(value: Any) -> int:
-    """Count the numbers of an array of the host that are NaN or infinite."""
-    if not isinstance(value, np.ndarray) or value.dtype.kind != "f":
-        return 0
-    return int(value.size - np.isfinite(value).sum())
 
 
 def _limit(number: float | None) -> str:

@@ -119,7 +119,8 @@ def run_pieces(
     """Run the pieces one after another; yield tokens as one run would."""
     notes = tuple(dict.fromkeys(note for piece in pieces for note in piece.notes))
     if len(runs) == 1:
-        return replace((yield from runs[0].result(stream)), notes=notes)
+        result = yield from runs[0].result(stream)
+        return replace(result, notes=(*notes, *result.notes))
     results: list[Result] = []
     last: Piece | None = None  # the last with text
     for piece, run in zip(pieces, runs, strict=True):
@@ -129,7 +130,8 @@ def run_pieces(
             last = piece
         if results[-1].finish_reason == "cancelled":
             break
-    return replace(_join_results(pieces, results), notes=notes)
+    found = dict.fromkeys(note for result in results for note in result.notes)
+    return replace(_join_results(pieces, results), notes=(*notes, *found))
 
 
 def _separator(last: Piece, piece: Piece) -> str:

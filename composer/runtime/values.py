@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection
+from math import prod
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -65,6 +66,24 @@ class Values:
         except TypeError:
             return type(value).__name__.lower()
         return f"{owner.backend.dtype(value)} {list(owner.backend.shape(value))}"
+
+    def count_infinite(self, name: str) -> int:
+        """Count the numbers of a value that are NaN or infinite."""
+        value = self._values[name]
+        port = self.graph.values[name].port
+        if port is None or port.kind != "tensor":
+            return 0
+        owner = self._owner(value)
+        found: int = owner.call(owner.backend.count_infinite, value)
+        return found
+
+    def size(self, name: str) -> int | None:
+        """Return how many numbers a value has; None where it is no tensor."""
+        port = self.graph.values[name].port
+        if port is None or port.kind != "tensor":
+            return None
+        value = self._values[name]
+        return prod(self._owner(value).backend.shape(value))
 
     def to_backend(self, value: Any, backend: str, dtype: str | None) -> Any:
         """Return a tensor in a backend and a dtype; dtype None leaves it as it is."""

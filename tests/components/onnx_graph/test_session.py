@@ -128,6 +128,21 @@ def test_a_graph_without_end_is_stopped(at):
     close(load(graphs.loop(at, 3))(x=np.full(4, 2, np.float32)), np.full(4, 16, np.float32))
 
 
+def test_an_output_of_another_type_is_not_called_a_stale_shape(at, monkeypatch):
+    graph = load(encoder(at))
+    found = graph.session.run
+    monkeypatch.setattr(
+        graph.session,
+        "run",
+        lambda feeds: {name: each.astype(np.float64) for name, each in found(feeds).items()},
+    )
+    assert refusal(graph, input_features=mel(4)) == (
+        "R535 repo/onnx/encoder.onnx: output audio_embeds [1, n_rows, 4] came out as float64, but "
+        "is f32\n"
+        "    fed input_features float32 [1, 3, 4]"
+    )
+
+
 def test_numbers_that_are_not_finite_are_refused(at):
     graph = load(encoder(at, divisor=0.0))
     assert refusal(graph, input_features=mel(4)) == (
