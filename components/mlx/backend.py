@@ -85,7 +85,8 @@ class Mlx:
 
         if not mx.issubdtype(value.dtype, mx.floating):
             return 0
-        return int(mx.sum(~mx.isfinite(value)).item())
+        found: Any = mx.sum(~mx.isfinite(value)).item()
+        return int(found)
 
     def concat(self, parts: Sequence[Any]) -> Any:
         import mlx.core as mx

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
+from collections import Counter
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from composer.core.location import Location
 from composer.formats.initializers import Initializers
+from composer.formats.onnx_costs import Costs, unfolded_nodes
+from composer.formats.onnx_shapes import Call
 from composer.formats.protobuf import Excessive, Field, Span, Window, message
 from composer.formats.refusal import Report, join_names, show
 
@@ -34,6 +37,13 @@ ATTRIBUTE = {
     22: Field("sparse", "span"),
     23: Field("sparses", "span", many=True),
 }
+SMALL = {
+    1: Field("name", "text"),
+    3: Field("integer", "int"),
+    4: Field("text", "span"),
+    5: Field("tensor", "span"),
+    8: Field("integers", "int", many=True),
+}
 SPARSE = {1: Field("values", "span"), 2: Field("indices", "span")}
 FUNCTION = {
     1: Field("name", "text"),
@@ -45,6 +55,7 @@ FUNCTION = {
 NAMED = {1: Field("name", "text")}
 DOMAINS = frozenset({"", "ai.onnx", "ai.onnx.ml", "com.microsoft"})
 MAX_DEPTH = 16
+UNFOLDED = 200_000  # nodes, with those of functions wherever they are called
 
 Operator = tuple[str, str]
 
@@ -78,7 +89,7 @@ class GraphWalker:
         self.window = window
         self.initializers = initializers
         self.report = report
-        self.operators: set[Operator] = set()
+        self.operators: Counter[Operator] = Counter()
         self.bfloat16: dict[str, str] = {}
 
     def graph(self, span: Span, depth: int = 0) -> tuple[dict[str, Any], set[str], set[str]]:
@@ -86,38 +97,48 @@ class GraphWalker:
         if depth > MAX_DEPTH:
             raise Excessive(f"its graphs are nested more than {MAX_DEPTH} deep")
         parts = message(self.window, span, GRAPH)
-        stored: set[str] = set()
+        stored, costs = set[str](), Costs(self.initializers, self.report_cost)
         values = [self._values(sparse) for sparse in parts["sparse"]]
         for tensor in (*parts["initializers"], *filter(None, values)):
             name = self.initializers.add(tensor)
             if name in stored:
                 self._wrong("S442", f"two initializers are called {show(name)}")
             stored.add(name)
+            if known := self.initializers.known(tensor):
+                costs.values[name] = known
         inputs = [self._name(value) for value in parts["inputs"]]
         outputs = [self._name(value) for value in parts["outputs"]]
-        undefined = self._check_nodes(parts["nodes"], [*stored, *inputs], outputs, depth)
+        undefined = self._check_nodes(parts["nodes"], [*stored, *inputs], outputs, costs, depth)
         return parts, stored, undefined
 
     def functions(self, spans: Iterable[Span]) -> None:
         """Visit the model's local functions, which must not be recursive."""
-        calls: dict[Operator, set[Operator]] = {}
+        calls: dict[Operator, Counter[Operator]] = {}
         used = self.operators
         for span in spans:
             parts = message(self.window, span, FUNCTION)
             own = (parts["domain"] or "", parts["name"] or "")
             if own in calls:
                 self._wrong("S442", f"two functions are called {show('.'.join(own))}")
-            self.operators = calls.setdefault(own, set())
-            undefined = self._check_nodes(parts["nodes"], parts["inputs"], parts["outputs"], 0)
+            self.operators = calls.setdefault(own, Counter())
+            costs = Costs(self.initializers, self.report_cost)
+            undefined = self._check_nodes(
+                parts["nodes"], parts["inputs"], parts["outputs"], costs, 0
+            )
             self.report_undefined(undefined)
-        self.operators = used.union(*calls.values())
+        self.operators = sum(calls.values(), used.copy())
         nodes = [
             Node(".".join(own), frozenset(map(repr, called)), (repr(own),))
             for own, called in calls.items()
         ]
         self._acyclic(nodes, {repr(own): number for number, own in enumerate(calls)})
+        unfolded = unfolded_nodes(used, calls)
+        if unfolded > UNFOLDED:
+            raise Excessive(f"its functions unfold to {unfolded} nodes; the limit is {UNFOLDED}")
         for domain in sorted({domain for domain, _ in self.operators} - DOMAINS):
-            names = sorted(name for own, name in self.operators - calls.keys() if own == domain)
+            names = sorted(
+                name for own, name in self.operators.keys() - calls.keys() if own == domain
+            )
             if names:
                 self._wrong(
                     "S445",
@@ -126,15 +147,24 @@ class GraphWalker:
                     "without custom operators",
                 )
 
+    def report_cost(self, message: str) -> None:
+        """Report a node that no run could take."""
+        self._wrong("W269", message, hint="whoever made the file means harm, or a shape is wrong")
+
     def report_undefined(self, names: Collection[str]) -> None:
         """Report the names that are read in the outermost scope but defined nowhere."""
         if names:
             self._wrong("S446", f"reads {join_names(sorted(names))}, which no node produces")
 
     def _check_nodes(
-        self, spans: list[Span], defined: Collection[str], outputs: Iterable[str], depth: int
+        self,
+        spans: list[Span],
+        defined: Collection[str],
+        outputs: Iterable[str],
+        costs: Costs,
+        depth: int,
     ) -> set[str]:
-        nodes = [self._node(span, depth) for span in spans]
+        nodes = [self._node(span, costs, depth) for span in spans]
         known, producer = set(defined), dict[str, int]()
         for number, node in enumerate(nodes):
             for name in node.outputs:
@@ -145,10 +175,12 @@ class GraphWalker:
         read = set[str]().union(*(node.inputs for node in nodes), filter(None, outputs))
         return read - known - producer.keys()
 
-    def _node(self, span: Span, depth: int) -> Node:
+    def _node(self, span: Span, costs: Costs, depth: int) -> Node:
         parts = message(self.window, span, NODE)
         inputs = set(filter(None, parts["inputs"]))
-        self.operators.add((parts["domain"] or "", parts["op"] or ""))
+        self.operators[parts["domain"] or "", parts["op"] or ""] += 1
+        if parts["domain"] in (None, "", "ai.onnx") and costs.knows(parts["op"]):
+            costs.visit(self._call(parts, costs), parts["outputs"])
         if parts["op"] not in MOVES:
             for name in sorted(inputs & self.initializers.bfloat16):
                 self.bfloat16.setdefault(parts["op"] or "", name)
@@ -163,6 +195,24 @@ class GraphWalker:
                     inputs |= self.graph(graph, depth + 1)[2]
         outputs = tuple(filter(None, parts["outputs"]))
         return Node(parts["name"] or parts["op"] or "", frozenset(inputs), outputs)
+
+    def _call(self, parts: Mapping[str, Any], costs: Costs) -> Call:
+        """Return a node with what is known of its inputs, and with its attributes."""
+        integers: dict[str, tuple[int, ...]] = {}
+        value, equation = None, ""
+        for span in parts["attributes"]:
+            own = message(self.window, span, SMALL)
+            if own["integer"] is not None:
+                integers[own["name"] or ""] = (own["integer"],)
+            elif own["integers"]:
+                integers[own["name"] or ""] = tuple(own["integers"])
+            elif own["tensor"]:
+                value = self.initializers.known(own["tensor"])
+            elif own["name"] == "equation" and own["text"]:
+                equation = self.window.text(own["text"])
+        inputs = [costs.values.get(name) for name in parts["inputs"]]
+        name = parts["name"] or ", ".join(parts["outputs"][:1])
+        return Call(name, parts["op"], inputs, integers, value, equation)
 
     def _acyclic(self, nodes: list[Node], producer: dict[str, int]) -> None:
         dependencies = [

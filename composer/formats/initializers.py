@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from math import prod
+from typing import Any
 
 from composer.core.location import Location
 from composer.formats.files import Files
+from composer.formats.known import MOST_NUMBERS, Known
 from composer.formats.protobuf import Field, Span, Window, message
 from composer.formats.refusal import Report, show
 
@@ -82,6 +85,33 @@ class Initializers:
         self.nbytes = 0
         self.sizes: dict[str, int | None] = {}
         self.bfloat16: set[str] = set()
+
+    def known(self, span: Span) -> Known | None:
+        """Return a tensor's shape, and its numbers where they are few whole ones stored here."""
+        tensor = message(self.window, span, TENSOR)
+        dims = tensor["dims"]
+        if tensor["dtype"] not in DTYPES or not addressable(dims):
+            return None
+        dtype, bits = DTYPES[tensor["dtype"]]
+        few = len(dims) <= 1 and prod(dims) <= MOST_NUMBERS and tensor["place"] != 1
+        if not few or dtype not in ("i64", "i32"):
+            return Known(tuple(dims), bits)
+        return Known(tuple(dims), bits, self._numbers(tensor, bits // 8, prod(dims)))
+
+    def _numbers(self, tensor: Mapping[str, Any], size: int, count: int) -> tuple[int, ...] | None:
+        if tensor["raw"] is not None:
+            start, end = tensor["raw"]
+            data = self.window.ranges.read(start, min(end - start, size * count))
+            return tuple(
+                int.from_bytes(data[at : at + size], "little", signed=True)
+                for at in range(0, len(data), size)
+            )
+        found: list[int] = []
+        for at, end in tensor["int64s" if size == 8 else "int32s"]:
+            while at < end and len(found) < count:
+                number, at = self.window.varint(at, end)
+                found.append(number - (1 << 64) if number >= 1 << 63 else number)
+        return tuple(found) if len(found) == count else None
 
     def add(self, span: Span) -> str:
         """Measure one tensor and return its name."""

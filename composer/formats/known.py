@@ -1,0 +1,28 @@
+"""A value of an ONNX graph whose shape the file fixes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from math import prod
+
+MOST_NUMBERS = 64  # of a stored tensor that is read as a shape
+
+Lengths = tuple[int | None, ...]
+
+
+@dataclass(frozen=True)
+class Known:
+    """A value whose rank is fixed: its lengths, its bits a number, and its numbers where few."""
+
+    lengths: Lengths
+    bits: int = 32
+    numbers: tuple[int, ...] | None = None
+
+    @property
+    def nbytes(self) -> int:
+        return count(self.lengths) * self.bits // 8
+
+
+def count(lengths: Lengths) -> int:
+    """Return how many numbers there are at least."""
+    return prod(1 if length is None else length for length in lengths)
