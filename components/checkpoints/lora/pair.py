@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
-from ..checkpoint import HEAD as HEAD_WEIGHT
 from ..checkpoint import Checkpoint
 from ..embedding_table import describe
+from ..head_copy import HEAD as HEAD_WEIGHT
 
 if TYPE_CHECKING:
     from composer.formats.safetensors import Tensor
