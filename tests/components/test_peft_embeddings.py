@@ -11,10 +11,8 @@ import peft
 import pytest
 import torch
 import transformers
-from adapter_files import SIZES, at, matrices, mlx_lm_config, write_adapter, write_model
 from mlx_lm.tuner.lora import LoRAEmbedding
 from safetensors.numpy import load_file, save_file
-from test_adapters import IDS, direct, drain, far, load, spec
 
 import composer
 from composer.components.mlx.checkpoint import read_checkpoint
@@ -23,6 +21,15 @@ from composer.components.mlx.loader import load_model
 from composer.components.onnx.lm import LanguageModel as OnnxLanguageModel
 from composer.core.errors import ComposerError
 from composer.formats import Headers
+from tests.components.adapter_files import (
+    SIZES,
+    at,
+    matrices,
+    mlx_lm_config,
+    write_adapter,
+    write_model,
+)
+from tests.components.test_adapters import IDS, direct, drain, far, load, spec
 
 CONFIGS = {
     "table": {"target_modules": ["q_proj", "embed_tokens"]},
