@@ -4,6 +4,7 @@ import copy
 import json
 import shutil
 import warnings
+from dataclasses import replace
 
 import mlx.core as mx
 import numpy as np
@@ -321,6 +322,7 @@ def test_onnx_runtime_refuses_them_by_name(base, name, messages):
     model, home = base
     folder = f"onnx-{name.replace(' ', '-')}"
     write(model, home / folder, **CONFIGS[name])
+    asked = replace(spec(home, **{folder: None}), config=OnnxLanguageModel.Config())
     with pytest.raises(ComposerError) as caught:
-        OnnxLanguageModel.facts(spec(home, **{folder: None}), Headers())
+        OnnxLanguageModel.facts(asked, Headers())
     assert messages in str(caught.value)
