@@ -1,4 +1,4 @@
-"""Write what the documentation takes from the program: help texts, examples, an index, pictures."""
+"""Write what the documentation takes from the program: help texts, examples, pictures, the schema."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from tempfile import TemporaryDirectory
 import composer
 from composer.cli.verbs import load_verb, verbs
 from composer.jobs.explain import titles
+from composer.manifest.schema import schema_text
 from scripts.draw_architecture import architecture
 from scripts.examples import output
 
@@ -52,6 +53,7 @@ def pages() -> Iterator[tuple[Path, str]]:
     yield ROOT / "docs" / "reference.md", reference_page()
     yield ROOT / "docs" / "decisions" / "README.md", decisions_page()
     yield PAGES / "README.md", index_page()
+    yield ROOT / "schemas" / "bundle-1.schema.json", schema_text(shipped=True)
     yield IMAGES / "architecture.svg", architecture()
     # A variant that names its backends, so that the picture is the same on every machine.
     yield IMAGES / "graph.svg", output("composer show mega-asr-mini --variant mlx --format svg")
