@@ -1,4 +1,4 @@
-"""Write what the documentation takes from the program: help texts, examples, pictures, the schema."""
+"""Write what the docs take from the program: help texts, examples, pictures, the schema."""
 
 from __future__ import annotations
 

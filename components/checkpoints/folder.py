@@ -76,11 +76,10 @@ def open_folder(weights: Location, headers: Headers, prefix: str = "") -> Folder
 
 
 def _part(whole: Folder, prefix: str) -> Folder:
-    tensors = {
-        name.removeprefix(prefix): replace(tensor, name=name.removeprefix(prefix))
-        for name, tensor in whole.tensors.items()
-        if name.startswith(prefix)
-    }
+    tensors = {}
+    for name, tensor in whole.tensors.items():
+        if name.startswith(prefix):
+            tensors[name.removeprefix(prefix)] = replace(tensor, name=name.removeprefix(prefix))
     if not tensors:
         first = dict.fromkeys(name.partition(".")[0] + "." for name in whole.tensors)
         raise ComposerError(
@@ -118,13 +117,16 @@ def _towers(config: Mapping[str, Any], keys: tuple[str, ...]) -> tuple[str, ...]
     for key in keys[:-1]:
         beside = beside[key]
     found = [names for key, names in TOWERS.items() if isinstance(beside.get(key), dict)]
-    return tuple(name for names in found for name in names)
+    collected: list[str] = []
+    for names in found:
+        collected.extend(names)
+    return tuple(collected)
 
 
 def _of_part(table: Mapping[str, Any], prefix: str) -> dict[str, Any]:
     """Keep a quantization's settings and the modules of the part, by their own names."""
-    return {
-        key.removeprefix(prefix): value
-        for key, value in table.items()
-        if "." not in key or key.startswith(prefix)
-    }
+    found: dict[str, Any] = {}
+    for key, value in table.items():
+        if "." not in key or key.startswith(prefix):
+            found[key.removeprefix(prefix)] = value
+    return found

@@ -149,12 +149,12 @@ def torch_shape(shape: Shape, sizes: list[str]) -> Shape | None:
     orders = {shape, (shape[0], shape[-1], *shape[1:-1])}
     if len(orders) == 1 and max(shape[1:]) > 1:
         return None
-    fits = [
-        order
-        for order in orders
-        if all(int(size) == value for size, value in zip(sizes, order, strict=True)
-               if size.isdigit())
-    ]  # fmt: skip
+    fits = []
+    for order in orders:
+        if all(
+            int(size) == value for size, value in zip(sizes, order, strict=True) if size.isdigit()
+        ):
+            fits.append(order)
     return fits[0] if len(fits) == 1 else None
 
 

@@ -131,11 +131,11 @@ def plan(recipe: Recipe, tensors: TensorIndex, packed: Mapping[str, Scheme]) -> 
         for name, tensor in tensors.items()
         if name.endswith(".weight") and len(tensor.shape) >= 2
     }
-    problems = [
-        Problem("W246", f"the glob '{glob}' in precision matches no module with a matrix")
-        for glob in (*recipe.rules, *recipe.keep)
-        if not any(fnmatchcase(path, glob) for path in modules)
-    ]
+    problems = []
+    for glob in (*recipe.rules, *recipe.keep):
+        if not any(fnmatchcase(path, glob) for path in modules):
+            what = f"the glob '{glob}' in precision matches no module with a matrix"
+            problems.append(Problem("W246", what))
     found = {}
     for path, tensor in modules.items():
         scheme = _chosen(recipe, path)

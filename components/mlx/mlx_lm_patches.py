@@ -20,12 +20,13 @@ def add_window(model: Any, window: Window | None) -> None:
         layer.__class__ = _with_own_mask(type(layer), window.size if sliding else None)
 
     def make_cache() -> list[Any]:
-        return [
-            cache_module.RotatingKVCache(max_size=window.size)
-            if sliding
-            else cache_module.KVCache()
-            for sliding in window.sliding
-        ]
+        found: list[Any] = []
+        for sliding in window.sliding:
+            if sliding:
+                found.append(cache_module.RotatingKVCache(max_size=window.size))
+            else:
+                found.append(cache_module.KVCache())
+        return found
 
     model.make_cache = make_cache
 

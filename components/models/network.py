@@ -45,7 +45,11 @@ class Network:
 
     def stored(self, headers: Headers) -> dict[str, Tensor]:
         """Return every tensor of those files by its own name, scales of quantized ones included."""
-        return {name: t for file in self.files for name, t in headers.safetensors(file).items()}
+        found: dict[str, Tensor] = {}
+        for file in self.files:
+            for name, t in headers.safetensors(file).items():
+                found[name] = t
+        return found
 
     def nbytes(self, item: int) -> int:
         """Return the bytes of all weights at so many bytes a number."""

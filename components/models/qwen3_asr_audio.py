@@ -183,7 +183,8 @@ def network(found: AudioEncoder, forward: Callable[..., Array]) -> Network:
 
 def _part(network: Network, before: bool) -> Network:
     """Return the network with the tensors of its part alone."""
-    own = {
-        name: tensor for name, tensor in network.tensors.items() if name.startswith(STEM) is before
-    }
+    own = {}
+    for name, tensor in network.tensors.items():
+        if name.startswith(STEM) is before:
+            own[name] = tensor
     return replace(network, tensors=own, torch_ordered=network.torch_ordered & own.keys())

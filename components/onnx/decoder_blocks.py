@@ -104,10 +104,9 @@ class OnnxDecoderBlocks(Products):
 
     def _fused(self, q: Symbol, k: Symbol, v: Symbol, layer: int, attn: Attention) -> Symbol:
         widths = [attn.num_heads, attn.num_kv_heads, attn.num_kv_heads]
-        batch = [
-            self.reshape(x, 1, -1, heads * attn.head_dim)
-            for x, heads in zip((q, k, v), widths, strict=True)
-        ]
+        batch = []
+        for x, heads in zip((q, k, v), widths, strict=True):
+            batch.append(self.reshape(x, 1, -1, heads * attn.head_dim))
         names = [f"past_k{layer}", f"past_v{layer}", "last", "total"]
         inputs = [*batch, *(Symbol(name, self) for name in names), *self._angles(attn.rotary)]
         self.weights.model.node(

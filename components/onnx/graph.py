@@ -217,9 +217,10 @@ class Graph(Component, name="onnx.graph"):
 
     def _refuse_nan(self, tensor: Tensor, array: np.ndarray, feeds: dict[str, np.ndarray]) -> None:
         bad = int(array.size - np.isfinite(array).sum())
-        already = [
-            name for name, a in feeds.items() if a.dtype.kind == "f" and not np.isfinite(a).all()
-        ]
+        already = []
+        for name, a in feeds.items():
+            if a.dtype.kind == "f" and not np.isfinite(a).all():
+                already.append(name)
         whose = f"already in its inputs: {', '.join(already)}" if already else "none in its inputs"
         message = f"{tensor} has {bad} of {array.size} numbers that are NaN or infinite"
         fail(self.contract, "R536", message, whose, fed(feeds))

@@ -84,7 +84,10 @@ class Products(OnnxBlocks):
         ONNX Runtime has a matrix twice while it packs it, so that none may be too large.
         """
         width = modules[0].shape[1]
-        cuts = [(module, *piece) for module in modules for piece in pieces(module)]
+        cuts = []
+        for module in modules:
+            for piece in pieces(module):
+                cuts.append((module, *piece))
         several = len(modules) == 1 and not bias
         groups = [cuts[at : at + 4] for at in range(0, len(cuts), 4)] if several else [cuts]
         made = []

@@ -107,9 +107,9 @@ class Model:
             12: self.outputs.values(),
         }
         graph = block(2, "decoder") + b"".join(block(k, v) for k in parts for v in parts[k])
-        opsets = [
-            block(1, name) + number(2, version) for name, version in (("", OPSET), (CONTRIB, 1))
-        ]
+        opsets = []
+        for name, version in (("", OPSET), (CONTRIB, 1)):
+            opsets.append(block(1, name) + number(2, version))
         return number(1, IR) + block(7, graph) + b"".join(block(8, opset) for opset in opsets)
 
     def _needed(self) -> tuple[list[Node], set[str]]:

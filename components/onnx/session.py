@@ -84,10 +84,9 @@ class Session:
             ("input", self.contract.inputs, self.graph.inputs),
             ("output", self.contract.outputs, self.graph.outputs),
         ):
-            before = {
-                name: (tensor.dtype, None if tensor.stated else tensor.dims)
-                for name, tensor in wanted.items()
-            }
+            before = {}
+            for name, tensor in wanted.items():
+                before[name] = (tensor.dtype, None if tensor.stated else tensor.dims)
             after = {name: (_dtype(kind), shape) for name, kind, shape in found}
             if list(before) == list(after) and all(_alike(before[n], after[n]) for n in before):
                 continue
@@ -146,6 +145,7 @@ def _alike(before: tuple[str, Any], after: tuple[str, Any]) -> bool:
 
 
 def _listed(tensors: Mapping[str, tuple[str, Any]]) -> str:
-    return "; ".join(
-        f"{name} {dtype} {shape(dims or ())}" for name, (dtype, dims) in tensors.items()
-    )
+    found = []
+    for name, (dtype, dims) in tensors.items():
+        found.append(f"{name} {dtype} {shape(dims or ())}")
+    return "; ".join(found)

@@ -89,16 +89,17 @@ class Chat(Component, name="text.chat"):
             return Facts(methods=methods)
         added = headers.tokenizer(spec.files).added
         at = "config.reasoning" if config.form is None else "config.form"
-        problems = [
-            Problem(
-                "W296",
-                f"{token!r} of reasoning is not an added token of {spec.files}",
-                Place(at),
-                hint=did_you_mean(token, added),
-            )
-            for token in turns.reasoning
-            if token not in added
-        ]
+        problems = []
+        for token in turns.reasoning:
+            if token not in added:
+                problems.append(
+                    Problem(
+                        "W296",
+                        f"{token!r} of reasoning is not an added token of {spec.files}",
+                        Place(at),
+                        hint=did_you_mean(token, added),
+                    )
+                )
         if problems:
             raise ComposerError(problems)
         notes: list[Problem] = []
@@ -122,10 +123,9 @@ class Chat(Component, name="text.chat"):
     def __call__(self, /, history: Any = None, **texts: str | None) -> dict[str, Any]:
         history_ids = np.zeros(0, np.int64) if history is None else history
         encoder = self.next_turn if len(history_ids) else self.first
-        texts_by_slot = {
-            name: check_text(name, self.turns.text(name, texts.get(name)))
-            for name in encoder.template.inputs
-        }
+        texts_by_slot = {}
+        for name in encoder.template.inputs:
+            texts_by_slot[name] = check_text(name, self.turns.text(name, texts.get(name)))
         parts = encoder.template.with_fragments(
             {name for name, text in texts_by_slot.items() if text}
         )

@@ -72,10 +72,13 @@ class Template:
                 raise ValueError(f"the optional '{name}' has no slot: write it into the template")
             if nested := [slot for slot in slots(fragment) if slot in fragments]:
                 raise ValueError(f"the optional '{name}' contains another one, '{nested[0]}'")
-        length = sum(
-            len(optional[part.name]) if isinstance(part, Slot) and part.name in optional else 1
-            for part in parts
-        )
+        found = []
+        for part in parts:
+            if isinstance(part, Slot) and part.name in optional:
+                found.append(len(optional[part.name]))
+            else:
+                found.append(1)
+        length = sum(found)
         if length > MAX_TEXT:
             message = f"with its optional fragments the template has {length} characters"
             raise ValueError(f"{message}; the limit is {MAX_TEXT}")

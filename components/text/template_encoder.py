@@ -31,10 +31,12 @@ class TemplateEncoder:
 
     def ids(self, parts: tuple[Part, ...], texts: Mapping[str, str]) -> list[int]:
         """Return the ids of literals and texts joined, -1 for each slot that has no text."""
-        pieces = [
-            self.literals[part] if isinstance(part, str) else texts.get(part.name, SOFT_MARK)
-            for part in parts
-        ]
+        pieces = []
+        for part in parts:
+            if isinstance(part, str):
+                pieces.append(self.literals[part])
+            else:
+                pieces.append(texts.get(part.name, SOFT_MARK))
         length = sum(map(len, pieces))
         if length > MAX_TEXT:
             message = f"the prompt has {length} characters; the limit is {MAX_TEXT}"

@@ -14,18 +14,21 @@ Measures = Sequence[Measured]
 
 def report_json(measured: Measures, turns: Turns, about: Mapping[str, Any]) -> dict[str, Any]:
     """Return all that was measured; with two bundles their ratios, pair by pair, and sameness."""
-    found = [
-        {
-            "title": each.title,
-            "audio_seconds": each.audio or None,
-            "figures": {name: asdict(spread(values)) for name, values in each.figures().items()},
-            "tokens": each.starts[0].run.tokens,
-            "finish_reason": each.starts[0].run.finish,
-            "outputs": dict(each.outputs),
-            "same_in_every_run": each.steady,
-        }
-        for each in measured
-    ]
+    found = []
+    for each in measured:
+        found.append(
+            {
+                "title": each.title,
+                "audio_seconds": each.audio or None,
+                "figures": {
+                    name: asdict(spread(values)) for name, values in each.figures().items()
+                },
+                "tokens": each.starts[0].run.tokens,
+                "finish_reason": each.starts[0].run.finish,
+                "outputs": dict(each.outputs),
+                "same_in_every_run": each.steady,
+            }
+        )
     data = {**about, **asdict(turns), "measured": found}
     if len(measured) == 2:
         by_name = {name: asdict(each) for name, each in ratios(*measured).items()}
@@ -91,10 +94,11 @@ def _cells(measured: Measures) -> list[list[str]]:
 
 def _rows(cells: list[list[str]]) -> list[str]:
     widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
-    return [
-        "  ".join(text.ljust(width) for text, width in zip(row, widths, strict=True)).rstrip()
-        for row in cells
-    ]
+    found: list[str] = []
+    for row in cells:
+        padded = [text.ljust(width) for text, width in zip(row, widths, strict=True)]
+        found.append("  ".join(padded).rstrip())
+    return found
 
 
 def _label(name: str) -> str:

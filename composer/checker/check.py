@@ -125,19 +125,24 @@ def _dropped_recipes(manifest: Manifest, precision: Mapping[str, str]) -> list[P
 
 
 def _unused_components(manifest: Manifest, graphs: Mapping[str, Graph]) -> list[Problem]:
-    run = {node.component for graph in graphs.values() for node in graph.nodes.values()}
+    run = set()
+    for graph in graphs.values():
+        for node in graph.nodes.values():
+            run.add(node.component)
     named = {each.partition(".")[0] for each in _spaces(manifest)}
-    return [
-        Problem(
-            "L304",
-            f"no task runs the component '{name}'",
-            manifest.place("components", name, key=True),
-            severity="warning",
-            hint="run it in a graph, or remove it",
-        )
-        for name in manifest.components
-        if name not in run and name not in named
-    ]
+    found: list[Problem] = []
+    for name in manifest.components:
+        if name not in run and name not in named:
+            found.append(
+                Problem(
+                    "L304",
+                    f"no task runs the component '{name}'",
+                    manifest.place("components", name, key=True),
+                    severity="warning",
+                    hint="run it in a graph, or remove it",
+                )
+            )
+    return found
 
 
 def _spaces(manifest: Manifest) -> list[str]:

@@ -23,7 +23,9 @@ def lint(
 
 def report_unused(graph: Graph, report: Callable[..., None]) -> None:
     """Report the nodes and inputs that are never used."""
-    values = [value for node in graph.nodes.values() for value in node.wires.values()]
+    values: list[str] = []
+    for node in graph.nodes.values():
+        values.extend(node.wires.values())
     read = {value.partition(".")[0] for value in (*values, *graph.outputs.values())}
     for name in graph.nodes:
         if name not in read:
@@ -57,7 +59,10 @@ def report_unplaced_rows(graph: Graph, report: Callable[..., None]) -> None:
             read |= set(node.wires.values())
     for node in graph.nodes.values():
         masks = {name: graph.values[name] for name in node.outputs.values()}
-        used = {row for name, mask in masks.items() if name in read for row in mask.marks}
+        used: set[str] = set()
+        for name, mask in masks.items():
+            if name in read:
+                used.update(mask.marks)
         for slot, wire in node.wires.items():
             made = [name for name, mask in masks.items() if wire in mask.marks]
             if made and wire not in used:
@@ -122,7 +127,9 @@ def _unfilled(graph: Graph, producers: Mapping[str, Node], scatter: Node) -> set
 def _beside(graph: Graph, scatter: Node) -> list[Node]:
     """Return the nodes that use a scatter's rows, and those that compute their other inputs."""
     users = [node for node in graph.nodes.values() if scatter.name in node.wires.values()]
-    together = {value for node in users for value in node.wires.values()}
+    together: set[str] = set()
+    for node in users:
+        together.update(node.wires.values())
     producers = [node for node in graph.nodes.values() if together & set(node.outputs.values())]
     found = [*users, *producers]
     return [node for node in graph.nodes.values() if node in found and node != scatter]

@@ -84,7 +84,10 @@ class Marks:
 
     def rows(self, names: Iterable[str]) -> list[str]:
         """Return the names of the values whose rows some values have, in order."""
-        return [row for name in names for row in self.values[name].origin]
+        found: list[str] = []
+        for name in names:
+            found.extend(self.values[name].origin)
+        return found
 
     def producer(self, value: str) -> Node | None:
         """Return the node that gives a value."""

@@ -46,10 +46,9 @@ def task(graph: Graph) -> TaskEntry:
 
 
 def _signature(signature: Signature) -> str:
-    takes = [
-        f"{name}{'?' if name in signature.optional else ''}: {_ports(ports)}"
-        for name, ports in sorted(signature.inputs.items())
-    ]
+    takes = []
+    for name, ports in sorted(signature.inputs.items()):
+        takes.append(f"{name}{'?' if name in signature.optional else ''}: {_ports(ports)}")
     return f"{'; '.join(takes)} -> {_named(signature.returns)}"
 
 

@@ -195,10 +195,9 @@ def with_flags(*without: str) -> Callable[[Callable[..., None]], Callable[..., N
 
         @wraps(command)
         def run(**given: Any) -> None:
-            made = {
-                name: group(**{flag: given.pop(flag) for flag in flags})
-                for name, (group, flags) in groups.items()
-            }
+            made = {}
+            for name, (group, flags) in groups.items():
+                made[name] = group(**{flag: given.pop(flag) for flag in flags})
             command(**made, **given)
 
         run.__signature__ = inspect.Signature(  # type: ignore[attr-defined]

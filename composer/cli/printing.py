@@ -59,9 +59,13 @@ def shown(text: str) -> str:
     """Write control characters as escapes, so that no text can steer a terminal."""
     if text.isprintable():
         return text
-    return "".join(
-        c if c.isprintable() or c in KEPT else c.encode("unicode_escape").decode() for c in text
-    )
+    found = []
+    for c in text:
+        if c.isprintable() or c in KEPT:
+            found.append(c)
+        else:
+            found.append(c.encode("unicode_escape").decode())
+    return "".join(found)
 
 
 def count(number: int, noun: str) -> str:

@@ -177,11 +177,11 @@ def rows_along(array: np.ndarray, along: int) -> np.ndarray:
 def over_limit(measures: Measures, tolerance: Tolerance) -> tuple[str, ...]:
     """List the measures that exceed the tolerance."""
     allowed: Mapping[str, float] = asdict(tolerance)
-    return tuple(
-        f"{name} {found:.3g} is over {allowed[name]:.3g}"
-        for name, found in asdict(measures).items()
-        if not found <= allowed[name]
-    )
+    collected = []
+    for name, found in asdict(measures).items():
+        if not found <= allowed[name]:
+            collected.append(f"{name} {found:.3g} is over {allowed[name]:.3g}")
+    return tuple(collected)
 
 
 def _text_difference(actual: Any, expected: Any) -> str:

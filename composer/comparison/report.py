@@ -25,7 +25,9 @@ def table(found: Comparison) -> str:
         numbers = [f"{getattr(measures, m):.1e}" if measures else "" for m in MEASURES]
         fed = "-" if row.fed is None else _same_or_differs(row.fed)
         lines.append([row.name, _same_or_differs(row.own), *numbers, fed])
-    widths = [max(len(line[at]) for line in lines) for at in range(len(lines[0]))]
+    widths = []
+    for at in range(len(lines[0])):
+        widths.append(max(len(line[at]) for line in lines))
     cells = ["  ".join(map(str.ljust, line, widths)).rstrip() for line in lines]
     faults = [[], *(_faults(row) for row in found.rows)]
     texts = []

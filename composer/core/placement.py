@@ -43,11 +43,13 @@ class Placement:
     given: Mapping[str, Any]
 
     def __init__(self, **given: Any) -> None:
-        values = {
-            name: tuple(value) if isinstance(value, list) else value
-            for name, value in given.items()
-            if value is not None
-        }
+        values = {}
+        for name, value in given.items():
+            if value is not None:
+                if isinstance(value, list):
+                    values[name] = tuple(value)
+                else:
+                    values[name] = value
         object.__setattr__(self, "given", values)
 
     def get(self, key: str) -> Any:

@@ -40,7 +40,10 @@ def refresh() -> None:
 
 def names() -> list[str]:
     """Return the name of every kind of component there is."""
-    portable = {f"{each}.{family}" for each in backends() for family in extensions(FAMILIES)}
+    portable = set()
+    for each in backends():
+        for family in extensions(FAMILIES):
+            portable.add(f"{each}.{family}")
     return sorted({*extensions(COMPONENTS), *portable, *_added})
 
 

@@ -91,7 +91,10 @@ def gathered(given: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _symbols(*inputs: Ports) -> set[int | str]:
-    return {dim for port in chain(*inputs) for dim in port.dims}
+    found: set[int | str] = set()
+    for port in chain(*inputs):
+        found.update(port.dims)
+    return found
 
 
 def _own_dims(port: Port, shared: set[int | str], index: int) -> Port:
@@ -148,11 +151,10 @@ def signature_of(
     outputs = {OUT: returns} if isinstance(returns, str) else returns
     parameters = inspect.signature(function).parameters.values()
     hints = get_type_hints(function, include_extras=True)
-    own = {
-        p.name: Option(hints[p.name], p.default)
-        for p in parameters
-        if p.kind is p.KEYWORD_ONLY and p.name not in inputs and p.name not in groups
-    }
+    own = {}
+    for p in parameters:
+        if p.kind is p.KEYWORD_ONLY and p.name not in inputs and p.name not in groups:
+            own[p.name] = Option(hints[p.name], p.default)
     return Signature(
         inputs={name: parse_ports(text.removesuffix(MANY)) for name, text in inputs.items()},
         returns={name: parse_port(text) for name, text in outputs.items()},

@@ -26,11 +26,13 @@ def mermaid(bundle: Checked) -> str:
 
 def _task(drawing: Diagram, prefix: str) -> list[str]:
     boxes = [_box(box, prefix) for box in drawing.boxes]
-    arrows = [
-        f"{prefix}{a.start} -->" + (f'|"{_escape(a.label)}"|' if a.label else "")
-        + f" {prefix}{a.end}"
-        for a in drawing.arrows
-    ]  # fmt: skip
+    arrows = []
+    for a in drawing.arrows:
+        arrows.append(
+            f"{prefix}{a.start} -->"
+            + (f'|"{_escape(a.label)}"|' if a.label else "")
+            + f" {prefix}{a.end}"
+        )
     return boxes + arrows
 
 

@@ -27,19 +27,20 @@ def tree(bundle: Checked) -> str:
     manifest = bundle.manifest
     variant = f" ({manifest.variant})" if manifest.variant else ""
     title = f"{manifest.name}{variant}" + (f": {manifest.summary}" if manifest.summary else "")
-    tasks = [
-        Branch((f"task {name}" if len(bundle.graphs) > 1 else "graph",), _task(graph))
-        for name, graph in bundle.graphs.items()
-    ]
+    tasks = []
+    for name, graph in bundle.graphs.items():
+        label = f"task {name}" if len(bundle.graphs) > 1 else "graph"
+        tasks.append(Branch((label,), _task(graph)))
     return "\n".join([title, *_lines((*_provenance(manifest), _components(bundle), *tasks))])
 
 
 def _provenance(manifest: Manifest) -> tuple[Branch, ...]:
     """Return the licence and the origin of each part."""
-    parts = tuple(
-        Branch((each.what, f"from {each.from_}", ", ".join(filter(None, (each.how, each.licence)))))
-        for each in manifest.provenance
-    )
+    found = []
+    for each in manifest.provenance:
+        details = ", ".join(filter(None, (each.how, each.licence)))
+        found.append(Branch((each.what, f"from {each.from_}", details)))
+    parts = tuple(found)
     licence = " and ".join(manifest.licence)
     return (Branch((f"licence: {licence or 'not given'}",), parts),) if licence or parts else ()
 
@@ -62,10 +63,10 @@ def _components(bundle: Checked) -> Branch:
 
 def _task(graph: Graph) -> tuple[Branch, ...]:
     ports = Ports(graph)
-    inputs = [
-        Branch((name, ports[name], "input" if entry.default is None else f"= {entry.default!r}"))
-        for name, entry in graph.inputs.items()
-    ]
+    inputs = []
+    for name, entry in graph.inputs.items():
+        default = "input" if entry.default is None else f"= {entry.default!r}"
+        inputs.append(Branch((name, ports[name], default)))
     nodes = [_node(node, ports) for node in graph.nodes.values()]
     outputs = [
         Branch((name, ports[value], f"output: {value}")) for name, value in graph.outputs.items()

@@ -96,10 +96,9 @@ class Evaluation:
 
     def digest(self) -> str:
         """Return a digest of the utterances: ids, references and the bytes of their files."""
-        rows = [
-            (each.transcript.id, each.transcript.sha256, each.transcript.reference)
-            for each in self.scored
-        ]
+        rows = []
+        for each in self.scored:
+            rows.append((each.transcript.id, each.transcript.sha256, each.transcript.reference))
         rows += [(each.id, each.sha256, each.reference) for each in self.failed]
         return f"sha256:{hashlib.sha256(repr(sorted(rows, key=repr)).encode()).hexdigest()}"
 
@@ -161,11 +160,10 @@ def compare(ours: Evaluation, other: Results, path: Path) -> Comparison:
     Raise R574 if a clip's file differs, or a clip failed on either side.
     """
     causes = []
-    changed = [
-        e.transcript.id
-        for e in ours.scored
-        if e.transcript.sha256 != other.transcripts[e.transcript.id].sha256
-    ]
+    changed = []
+    for e in ours.scored:
+        if e.transcript.sha256 != other.transcripts[e.transcript.id].sha256:
+            changed.append(e.transcript.id)
     missing = [each.id for each in ours.failed]
     missing += [
         e.transcript.id

@@ -202,11 +202,12 @@ def _made_by(found: Evaluation) -> list[str]:
         **{node: _flat(options) for node, options in made["settings"].items()},
         "versions": _flat(made["versions"]),
     }
-    return [
-        fill(f"{title:<11} {text}", WIDTH, subsequent_indent=12 * " ", break_long_words=False)
-        for title, text in rows.items()
-        if text
-    ]
+    collected, indent = [], 12 * " "
+    for title, text in rows.items():
+        if text:
+            line = f"{title:<11} {text}"
+            collected.append(fill(line, WIDTH, subsequent_indent=indent, break_long_words=False))
+    return collected
 
 
 def _flat(values: Mapping[str, Any], between: str = ", ") -> str:

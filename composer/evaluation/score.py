@@ -83,10 +83,9 @@ def score(pairs: Iterable[tuple[str, str]], normalizer: Normalizer | None = None
         split = jiwer.Compose([jiwer.ReduceToListOfListOfWords()])
         chunks = jiwer.process_words(references, hypotheses, split, split).alignments
         spans = [_spans(each, *pair) for each, pair in zip(chunks, words, strict=True)]
-    characters = [
-        _spans(each, *pair)
-        for each, *pair in zip(letters.alignments, references, hypotheses, strict=True)
-    ]
+    characters = []
+    for each, *pair in zip(letters.alignments, references, hypotheses, strict=True):
+        characters.append(_spans(each, *pair))
     return [
         Score(_counts(each), _counts(spelt), each)
         for each, spelt in zip(spans, characters, strict=True)
@@ -106,11 +105,13 @@ def _counts(spans: Iterable[Span]) -> Counts:
 
 
 def _spans(chunks: Sequence[Any], reference: Sequence[str], hypothesis: Sequence[str]) -> Spans:
-    return tuple(
-        Span(
-            chunk.type,
-            tuple(reference[chunk.ref_start_idx : chunk.ref_end_idx]),
-            tuple(hypothesis[chunk.hyp_start_idx : chunk.hyp_end_idx]),
+    found = []
+    for chunk in chunks:
+        found.append(
+            Span(
+                chunk.type,
+                tuple(reference[chunk.ref_start_idx : chunk.ref_end_idx]),
+                tuple(hypothesis[chunk.hyp_start_idx : chunk.hyp_end_idx]),
+            )
         )
-        for chunk in chunks
-    )
+    return tuple(found)

@@ -95,12 +95,12 @@ def _utterance(folder: Path, line: Any, text: str | None) -> Utterance:
     if not line[audio_field]:
         raise _Fault(f"'{audio_field}' is empty")
     offset, duration = (_seconds(line, name) for name in ("offset", "duration"))
-    rest = {
-        key: str(value)
-        for key, value in line.items()
-        if key not in (audio_field, text_field, "offset", "duration")
-        and isinstance(value, str | int | float)
-    }
+    rest = {}
+    for key, value in line.items():
+        if key not in (audio_field, text_field, "offset", "duration") and isinstance(
+            value, str | int | float
+        ):
+            rest[key] = str(value)
     name = line[audio_field].replace("%", "%25").replace("#", "%23")
     if offset is not None:
         name += f"#{_exact(offset)}" + (f"+{_exact(duration)}" if duration is not None else "")

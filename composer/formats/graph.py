@@ -215,9 +215,9 @@ class GraphWalker:
         return Call(name, parts["op"], inputs, integers, value, equation)
 
     def _acyclic(self, nodes: list[Node], producer: dict[str, int]) -> None:
-        dependencies = [
-            {producer[name] for name in node.inputs if name in producer} for node in nodes
-        ]
+        dependencies = []
+        for node in nodes:
+            dependencies.append({producer[name] for name in node.inputs if name in producer})
         readers: dict[int, list[int]] = {}
         for number, needed in enumerate(dependencies):
             for other in needed:

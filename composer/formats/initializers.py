@@ -138,7 +138,11 @@ class Initializers:
                     "S452", name, f"is {dtype} {dims}, {nbytes} bytes, but {stored} are stored"
                 )
         elif count > len(tensor["strings"]) if dtype == "string" else count:
-            stored = sum(end - start for kind in TYPED for start, end in tensor[kind])
+            found = []
+            for kind in TYPED:
+                for start, end in tensor[kind]:
+                    found.append(end - start)
+            stored = sum(found)
             if dtype == "string" or count > 4 * stored:
                 self._wrong("S452", name, f"is {dtype} {dims}, but {stored} bytes are stored")
         return name

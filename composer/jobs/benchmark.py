@@ -84,10 +84,10 @@ def benchmark(
             theirs = given if other_inputs is None else other_inputs
             prepared.append(_prepare(second, opened, graph, theirs, options or {}))
     found = _measure(prepared, turns, progress)
-    measured = tuple(
-        Measured(each.case.bundle.title, starts, runs, each.seconds_of_audio)
-        for each, (starts, runs) in zip(prepared, found, strict=True)
-    )
+    collected = []
+    for each, (starts, runs) in zip(prepared, found, strict=True):
+        collected.append(Measured(each.case.bundle.title, starts, runs, each.seconds_of_audio))
+    measured = tuple(collected)
     return Benchmark(measured, turns, tuple(each.made_by for each in prepared))
 
 

@@ -196,11 +196,11 @@ def find_turns(bundle: Bundle, task: str | None) -> Turns:
 
 def _turns(graph: Graph) -> Turns:
     typed = _typed(graph)
-    carried = tuple(
-        name
-        for name, value in graph.outputs.items()
-        if name in graph.inputs and name != typed and _same_type(graph, name, value)
-    )
+    found = []
+    for name, value in graph.outputs.items():
+        if name in graph.inputs and name != typed and _same_type(graph, name, value):
+            found.append(name)
+    carried = tuple(found)
     if not carried:
         raise _refused(
             f"task '{graph.task}' is not a conversation: no output has the name and type of an "

@@ -57,13 +57,12 @@ def _described(kind: type[Component]) -> dict[str, Any]:
 
 
 def _ports(signature: Signature) -> Mapping[str, Any]:
-    inputs = {
-        name: {
+    inputs = {}
+    for name, ports in signature.inputs.items():
+        inputs[name] = {
             "port": " | ".join(str(port) or "float" for port in ports),
             "optional": name in signature.optional,
         }
-        for name, ports in signature.inputs.items()
-    }
     return {
         "inputs": inputs,
         "options": {name: option_text(option) for name, option in signature.options.items()},

@@ -109,12 +109,11 @@ def _type(annotation: Any) -> str:
 
 def _range(constraints: list[Any]) -> str:
     """Return the numbers that constraints allow: 1 to 64, 0 or more, above 0 and at most 1."""
-    ends = {
-        end: getattr(each, end)
-        for each in constraints
-        for end in ("ge", "gt", "le", "lt")
-        if getattr(each, end, None) is not None
-    }
+    ends = {}
+    for each in constraints:
+        for end in ("ge", "gt", "le", "lt"):
+            if getattr(each, end, None) is not None:
+                ends[end] = getattr(each, end)
     if ends.keys() == {"ge", "le"}:
         return f"{ends['ge']} to {ends['le']}"
     if ends.keys() == {"ge"}:

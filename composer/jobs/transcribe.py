@@ -98,11 +98,11 @@ def expand_folders(clips: Iterable[Source]) -> list[Source]:
         if not (isinstance(clip, str | Path) and Path(clip).is_dir()):
             found.append(clip)
             continue
-        inside = sorted(
-            path
-            for path in Path(clip).rglob("*")
-            if path.suffix.lower() in SUFFIXES and path.is_file()
-        )
+        collected = []
+        for path in Path(clip).rglob("*"):
+            if path.suffix.lower() in SUFFIXES and path.is_file():
+                collected.append(path)
+        inside = sorted(collected)
         if not inside:
             place, hint = Place(str(clip)), f"clips end in {', '.join(sorted(SUFFIXES))}"
             raise ComposerError(Problem("R542", "no clip is in the folder", place, hint=hint))

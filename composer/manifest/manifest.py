@@ -113,10 +113,10 @@ def read_manifest(
 
 def _error(document: Document, findings: list[Finding]) -> ComposerError:
     """Return findings as problems with places, in the order of the file, without repeats."""
-    problems = {
-        (f.code, f.path): Problem(f.code, f.message, document.place(f.path, f.key), hint=f.hint)
-        for f in findings
-    }
+    problems = {}
+    for f in findings:
+        place = document.place(f.path, f.key)
+        problems[(f.code, f.path)] = Problem(f.code, f.message, place, hint=f.hint)
     return ComposerError(in_order(problems.values()))
 
 
@@ -212,10 +212,12 @@ def _component(name: str, model: ComponentModel) -> ComponentEntry:
 
 
 def _task(name: str, model: TaskModel, at: tuple[str, ...]) -> Task:
-    inputs = {
-        key: _input(entry) if isinstance(entry, InputModel) else Input(entry)
-        for key, entry in model.inputs.items()
-    }
+    inputs = {}
+    for key, entry in model.inputs.items():
+        if isinstance(entry, InputModel):
+            inputs[key] = _input(entry)
+        else:
+            inputs[key] = Input(entry)
     graph = {key: _node(node) for key, node in model.graph.items()}
     return Task(name, inputs, graph, model.outputs, at, model.summary or "")
 

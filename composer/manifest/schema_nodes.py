@@ -52,10 +52,9 @@ def add(schema: dict[str, Any], kinds: Kinds, operators: Mapping[str, Operator])
         "pattern": rf"^(?!({'|'.join(operator_names)})\.)[a-z][a-z0-9_]*(\.({named}))?$",
         "examples": [*operator_names, *(f"decoder.{name}" for name in methods)],
     }
-    conditions = [
-        when("run", {"const": name}, _call([operator.signature]))
-        for name, operator in operators.items()
-    ]
+    conditions = []
+    for name, operator in operators.items():
+        conditions.append(when("run", {"const": name}, _call([operator.signature])))
     conditions += [
         when("run", {"pattern": rf"\.{name}$"}, _call(found)) for name, found in methods.items()
     ]
@@ -97,11 +96,10 @@ def _open_call(signatures: list[Signature]) -> dict[str, Any]:
 
 
 def _needed(signature: Signature) -> set[str]:
-    options = {
-        name
-        for name, option in signature.options.items()
-        if option.default is inspect.Parameter.empty
-    }
+    options = set()
+    for name, option in signature.options.items():
+        if option.default is inspect.Parameter.empty:
+            options.add(name)
     return (signature.inputs.keys() - signature.optional) | options
 
 

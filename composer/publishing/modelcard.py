@@ -87,11 +87,12 @@ def _commands(manifest: Manifest, graphs: Any, id: HubId) -> list[str]:
 
 
 def _licences(manifest: Manifest) -> str:
-    rows = [
-        f"- {'the whole' if each.kind == WHOLE else _plain(each.name)}: "
-        + _plain("; ".join([each.licence or "not stated", *each.details]))
-        for each in manifest_statements(manifest)
-    ]
+    rows = []
+    for each in manifest_statements(manifest):
+        rows.append(
+            f"- {'the whole' if each.kind == WHOLE else _plain(each.name)}: "
+            + _plain("; ".join([each.licence or "not stated", *each.details]))
+        )
     return "\n".join(rows)
 
 

@@ -155,10 +155,10 @@ def upload(publication: Publication, private: bool) -> str:
     repo = publication.id.repo
     if settings.offline():
         raise_network_error("S499", f"HF_HUB_OFFLINE is set, and {repo} cannot be uploaded")
-    adds = [
-        CommitOperationAdd(name, content if isinstance(content, bytes) else str(content))
-        for name, content in publication.files.items()
-    ]
+    adds = []
+    for name, content in publication.files.items():
+        data = content if isinstance(content, bytes) else str(content)
+        adds.append(CommitOperationAdd(name, data))
     api = HfApi(endpoint=settings.endpoint())
     try:
         api.create_repo(repo, private=private, exist_ok=True)

@@ -158,19 +158,20 @@ class Bundle:
         manifest = self.checked.manifest
         at = manifest.tasks[planned.plan.graph.task].at
         pieces = split(planned.plan, planned.values)
-        runs = [
-            Run(
-                plan=planned.plan,
-                components=self._components.by_name,
-                worker=self._components.worker,
-                place=lambda *path: manifest.place(*at, *path, key=True),
-                given=piece.values,
-                feed=planned.feed,
-                taps=planned.taps,
-                options=planned.options,
+        runs = []
+        for piece in pieces:
+            runs.append(
+                Run(
+                    plan=planned.plan,
+                    components=self._components.by_name,
+                    worker=self._components.worker,
+                    place=lambda *path: manifest.place(*at, *path, key=True),
+                    given=piece.values,
+                    feed=planned.feed,
+                    taps=planned.taps,
+                    options=planned.options,
+                )
             )
-            for piece in pieces
-        ]
         return (yield from run_pieces(pieces, runs, stream))
 
     def close(self) -> None:

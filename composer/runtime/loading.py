@@ -133,7 +133,10 @@ def require_local_files(checked: Checked, names: Iterable[str]) -> None:
 
 def require_known_ports(checked: Checked, graphs: Iterable[Graph]) -> None:
     """Refuse graphs that cannot be planned: a port is unknown only where files are absent."""
-    absent = [each for each in graphs if not all(v.port for v in each.values.values())]
+    absent = []
+    for each in graphs:
+        if not all(v.port for v in each.values.values()):
+            absent.append(each)
     require_local_files(
         checked, dict.fromkeys(name for graph in absent for name in graph.components)
     )

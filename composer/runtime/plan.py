@@ -54,13 +54,18 @@ class Plan:
     @property
     def unread(self) -> frozenset[str]:
         """Return the inputs that no step reads."""
-        read = {value for step in self.steps for value in step.node.wires.values()}
+        read: set[str] = set()
+        for step in self.steps:
+            read.update(step.node.wires.values())
         return frozenset(self.graph.inputs.keys() - read - set(self.outputs.values()))
 
     @property
     def crossings(self) -> tuple[Crossing, ...]:
         """Return the cast ledger."""
-        return tuple(crossing for step in self.steps for crossing in step.crossings)
+        found: list[Crossing] = []
+        for step in self.steps:
+            found.extend(step.crossings)
+        return tuple(found)
 
     def value_bytes(self, name: str) -> int | None:
         """Return a value's bytes where headers fix every dim, else None."""
@@ -102,7 +107,10 @@ def plan(
         drops = tuple(sorted((read - alive) | {v for v in made - alive if v in graph.values}))
         steps.append(_step(bundle, graph, node, drops))
         alive |= read
-    used = {name: None for step in reversed(steps) for name in step.node.components}
+    used: dict[str, None] = {}
+    for step in reversed(steps):
+        for name in step.node.components:
+            used[name] = None
     nbytes = {name: _nbytes(bundle, name) for name in used}
     return Plan(graph, tuple(reversed(steps)), nbytes, outputs)
 

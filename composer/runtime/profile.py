@@ -39,10 +39,9 @@ class _File(_Part):
 
 def _model() -> type[_File]:
     """Return the model of a profile's file, with the placement keys of the backends."""
-    keys: dict[str, Any] = {
-        key.name: (key.type | None, Field(None, description=key.summary))
-        for key in registry.placement_keys().values()
-    }
+    keys: dict[str, Any] = {}
+    for key in registry.placement_keys().values():
+        keys[key.name] = (key.type | None, Field(None, description=key.summary))
     component = create_model("_PlacedComponent", __base__=_Component, **keys)
     parts: Any = (dict[str, component], {})
     return create_model("_PlacedFile", __base__=_File, components=parts, **keys)

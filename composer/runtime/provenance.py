@@ -75,7 +75,10 @@ def identity(bundle: Bundle, task: str) -> dict[str, Any]:
     """
     checked = bundle.checked
     components = [checked.components[name] for name in checked.graphs[task].components]
-    places = {str(place): place for known in components for place in files_of(known)}
+    places = {}
+    for known in components:
+        for place in files_of(known):
+            places[str(place)] = place
     return {
         "name": checked.manifest.name,
         "variant": checked.manifest.variant,

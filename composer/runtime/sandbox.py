@@ -39,7 +39,9 @@ def probe(
     needs = list(needs)
     if _note(checked, needs).exists() or not sys.executable:
         return
-    users = {user for need in needs for user in need.components}
+    users: set[str] = set()
+    for need in needs:
+        users.update(need.components)
     tried = [name for name in dict.fromkeys(names) if name in users]
     if _load_in_child(checked, tried, _request(checked, tried, needs, profile)):
         remember(checked, needs)

@@ -34,7 +34,10 @@ class Piece:
     def notes(self) -> tuple[str, ...]:
         """Return the notes on its audio."""
         found = (value.notes for value in self.values.values() if isinstance(value, Audio))
-        return tuple(note for notes in found for note in notes)
+        collected: list[str] = []
+        for notes in found:
+            collected.extend(notes)
+        return tuple(collected)
 
 
 def split(plan: Plan, values: Mapping[str, Any]) -> list[Piece]:
@@ -50,11 +53,11 @@ def split(plan: Plan, values: Mapping[str, Any]) -> list[Piece]:
     for name in several:
         _require_joinable(plan, name)
         each = (dict(values, **{name: audio}) for audio in values[name].each)
-        return [
-            replace(piece, channel=number)
-            for number, one in enumerate(each)
-            for piece in _pieces(plan, one)
-        ]
+        found: list[Piece] = []
+        for number, one in enumerate(each):
+            for piece in _pieces(plan, one):
+                found.append(replace(piece, channel=number))
+        return found
     return _pieces(plan, values)
 
 
@@ -81,12 +84,11 @@ def _require_joinable(plan: Plan, name: str) -> None:
 
 
 def _cut(plan: Plan, name: str, audio: Audio) -> Iterator[Audio]:
-    rates = {
-        step.wants[key].dims[0]
-        for step in plan.steps
-        for key, value in step.node.wires.items()
-        if value == name and step.wants[key].dims
-    }
+    rates = set()
+    for step in plan.steps:
+        for key, value in step.node.wires.items():
+            if value == name and step.wants[key].dims:
+                rates.add(step.wants[key].dims[0])
     rate = rates.pop() if len(rates) == 1 else audio.rate
     entry = plan.graph.inputs[name].split
     assert entry is not None

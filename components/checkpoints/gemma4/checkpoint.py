@@ -41,12 +41,12 @@ class Decoder:
     @property
     def without_kv(self) -> frozenset[str]:
         """Return the projections that layers with shared keys and values do not have."""
-        return frozenset(
-            f"layers.{number}.self_attn.{name}"
-            for number, layer in enumerate(self.settings.layers)
-            for name in ("k_proj", "v_proj")
-            if layer.shares_kv
-        )
+        found = []
+        for number, layer in enumerate(self.settings.layers):
+            for name in ("k_proj", "v_proj"):
+                if layer.shares_kv:
+                    found.append(f"layers.{number}.self_attn.{name}")
+        return frozenset(found)
 
     @property
     def table(self) -> dict[str, Tensor]:

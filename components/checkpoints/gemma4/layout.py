@@ -89,7 +89,11 @@ def faults(
     A quantized module is checked by the shape that its packed weight stands for. `at` says where
     the tensors are, up to their names.
     """
-    packed = {f"{path}.{part}" for path in schemes for part in PARTS if f"{path}.weight" in wanted}
+    packed = set()
+    for path in schemes:
+        for part in PARTS:
+            if f"{path}.weight" in wanted:
+                packed.add(f"{path}.{part}")
     if missing := [name for name in wanted if name not in tensors]:
         first = missing[0]
         yield Problem(

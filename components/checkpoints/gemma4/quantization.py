@@ -38,9 +38,10 @@ def quantized(spec: Spec, decoder: Decoder) -> tuple[dict[str, Scheme] | None, l
                 hint="name it in no rule; it takes no memory where it is",
             )
         )
-    few = [
-        path for path, scheme in plan.items() if path.endswith("router.proj") and scheme.bits < 8
-    ]
+    few = []
+    for path, scheme in plan.items():
+        if path.endswith("router.proj") and scheme.bits < 8:
+            few.append(path)
     if few:
         problems.append(
             Problem(

@@ -132,11 +132,13 @@ def _peft(values: ConfigValues) -> AdapterConfig:
     scaling = None
     if any(own) and ranks and alphas:
         scaling = Scaling(ranks["r"], alphas["lora_alpha"], root, *own)
-    scales = {
-        "lora_alpha / sqrt(r)" if root else "lora_alpha / r": alpha / (rank**0.5 if root else rank)
-        for alpha in alphas.values()
-        for rank in ranks.values()
-    }
+    scales = {}
+    for alpha in alphas.values():
+        for rank in ranks.values():
+            if root:
+                scales["lora_alpha / sqrt(r)"] = alpha / rank**0.5
+            else:
+                scales["lora_alpha / r"] = alpha / rank
     patterns = [
         key
         for key in ("target_modules", "exclude_modules")

@@ -14,7 +14,9 @@ from .pair import OUTSIDE, Pair
 
 def check_modules(fit: Fit, pairs: Mapping[str, Pair], config: AdapterConfig) -> None:
     """Check the modules that are there against those that a config means."""
-    ends = {end for path in (*fit.targets, *fit.unused) for end in _suffixes(path)}
+    ends = set()
+    for path in (*fit.targets, *fit.unused):
+        ends.update(_suffixes(path))
     for name in config.targets or ():
         if _from_layers(name) not in ends:
             fit.report(

@@ -214,7 +214,10 @@ def _scale(
     file: Location, given: float | None, stated: list[AdapterConfig]
 ) -> tuple[float, list[Problem]]:
     """Return the scale: what the manifest asks for, else what the adapter itself says."""
-    own = [(v, f"{key} in {each.file}") for each in stated for key, v in each.scales.items()]
+    own = []
+    for each in stated:
+        for key, v in each.scales.items():
+            own.append((v, f"{key} in {each.file}"))
     scale = own[0][0] if own else 0.0
     if given is not None:
         scale = given

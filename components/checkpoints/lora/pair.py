@@ -67,12 +67,11 @@ class Pair:
         a, b = self.a.shape, self.b.shape
         if self.flipped:
             a, b = a[::-1], b[::-1]
-        fits = {
-            (turn_a, turn_b)
-            for turn_a, (inputs, left) in ((False, a), (True, a[::-1]))
-            for turn_b, (right, outputs) in ((False, b), (True, b[::-1]))
-            if (inputs, outputs) == target[:2] and left == right
-        }
+        fits = set()
+        for turn_a, (inputs, left) in ((False, a), (True, a[::-1])):
+            for turn_b, (right, outputs) in ((False, b), (True, b[::-1])):
+                if (inputs, outputs) == target[:2] and left == right:
+                    fits.add((turn_a, turn_b))
         return bool(fits) and (False, False) not in fits
 
 

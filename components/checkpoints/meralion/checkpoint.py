@@ -11,7 +11,7 @@ from composer.core.errors import ComposerError, Problem
 from composer.core.location import Location
 from composer.formats.refusal import show
 
-from ..layout import LayoutChecker, capped, cause, count
+from ..layout import LayoutChecker, Setting, capped, cause, count
 from . import layout as layout
 from .settings import config_files, settings
 
@@ -64,7 +64,9 @@ def read_speech(spec: Spec, headers: Headers) -> SpeechCheckpoint:
     known = {**checker.dims, "layers": Bound(layers, f"{spec.weights}: its layers")}
     if spec.config.heads is not None:
         known["heads"] = Bound(spec.config.heads, "config.heads")
-    every = [each for file in configs for each in settings(file, headers.config(file))]
+    every: list[Setting] = []
+    for file in configs:
+        every.extend(settings(file, headers.config(file)))
     checker.configure(every, known)
     heads = _heads(checker, known.get("heads"))
     checker.refuse()

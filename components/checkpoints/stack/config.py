@@ -79,10 +79,13 @@ class StackConfig(ComponentConfig):
     def modules(self) -> list[str]:
         """Return what each layer is called in the tensors' names: its name, or its number."""
         named = iter(self.names)
-        return [
-            next(named) if self.names and kind in PARTS else str(number)
-            for number, kind in enumerate(self.kinds)
-        ]
+        found: list[str] = []
+        for number, kind in enumerate(self.kinds):
+            if self.names and kind in PARTS:
+                found.append(next(named))
+            else:
+                found.append(str(number))
+        return found
 
     @property
     def steps(self) -> tuple[Layer, ...]:

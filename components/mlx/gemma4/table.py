@@ -66,10 +66,12 @@ class PerLayerTable:
         for watch in self.watches:
             watch.require_unchanged()
         chosen = np.array(ids)
-        parts = {
-            part: self.array(part, table[chosen]) if isinstance(table, np.ndarray) else table[ids]
-            for part, table in self.parts.items()
-        }
+        parts = {}
+        for part, table in self.parts.items():
+            if isinstance(table, np.ndarray):
+                parts[part] = self.array(part, table[chosen])
+            else:
+                parts[part] = table[ids]
         kind = to_dtype(self.dtype)
         floats = {
             part: rows.astype(kind) if mx.issubdtype(rows.dtype, mx.floating) else rows

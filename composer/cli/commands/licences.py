@@ -42,17 +42,11 @@ def command(bundle: BundleName, variant: Variant = None, json: Json = False) -> 
 
 def _lines(rows: list[LicenceStatement]) -> list[str]:
     widths = [max(len(each.name) for each in rows), max(len(_licence(each)) for each in rows)]
-    return [
-        "  "
-        + "  ".join(
-            [
-                each.name.ljust(widths[0]),
-                _licence(each).ljust(widths[1]),
-                "; ".join(each.details),
-            ]
-        ).rstrip()
-        for each in rows
-    ]
+    found: list[str] = []
+    for each in rows:
+        name, licence = each.name.ljust(widths[0]), _licence(each).ljust(widths[1])
+        found.append(f"  {name}  {licence}  {'; '.join(each.details)}".rstrip())
+    return found
 
 
 def _licence(each: LicenceStatement) -> str:

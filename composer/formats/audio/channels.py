@@ -77,10 +77,10 @@ class Mixer:
         if each == 1:
             return (Audio(read_only(made[0]), self.rate, self.name, notes),)
         names = ("left", "right") if each == 2 else tuple(f"channel {n + 1}" for n in range(each))
-        return tuple(
-            Audio(read_only(made[number]), self.rate, f"{self.name} ({label})", notes)
-            for number, label in enumerate(names)
-        )
+        found = []
+        for number, label in enumerate(names):
+            found.append(Audio(read_only(made[number]), self.rate, f"{self.name} ({label})", notes))
+        return tuple(found)
 
     def _select(self, block: np.ndarray) -> np.ndarray:
         if self.channel == "each":

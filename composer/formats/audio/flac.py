@@ -14,7 +14,10 @@ _STARTS = (b"fLaC\x00\x00\x00\x22", b"fLaC\x80\x00\x00\x22")  # STREAMINFO, of 3
 def layout(file: BinaryIO, size: int) -> Layout:
     """Return the streams of a FLAC, each decoded to its end, whatever its declared length."""
     first, last = body(file, size)
-    starts = sorted(at for mark in _STARTS for at in find_all(file, mark, first, last))
+    found: list[int] = []
+    for mark in _STARTS:
+        found.extend(find_all(file, mark, first, last))
+    starts = sorted(found)
     if starts[:1] != [first]:
         return [], truncated("FLAC", "it ends inside its header")
     parts: list[Part] = []

@@ -77,12 +77,12 @@ def cached_listing(repo: str, commit: str) -> dict[str, HubFile] | None:
     """Return a stored listing, or None."""
     try:
         entries = json.loads(_note(repo, commit).read_bytes())
-        shaped = [
-            {"path": path, "size": size, "oid": digest}
-            if len(digest) == 40
-            else {"path": path, "lfs": {"size": size, "oid": digest}}
-            for path, size, digest in entries
-        ]
+        shaped = []
+        for path, size, digest in entries:
+            if len(digest) == 40:
+                shaped.append({"path": path, "size": size, "oid": digest})
+            else:
+                shaped.append({"path": path, "lfs": {"size": size, "oid": digest}})
         return read_entries(repo, shaped)
     except (OSError, ValueError, TypeError, ComposerError):
         return None

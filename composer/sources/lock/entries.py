@@ -144,11 +144,11 @@ class Lock:
     def own(self) -> dict[str, str]:
         """Return the commit of the repository that contains the bundle itself, if any."""
         sources = self.model.sources.items()
-        return {
-            entry.repo.lower(): entry.commit
-            for text, entry in sources
-            if entry.repo and entry.commit and not text.startswith("hf:")
-        }
+        found: dict[str, str] = {}
+        for text, entry in sources:
+            if entry.repo and entry.commit and not text.startswith("hf:"):
+                found[entry.repo.lower()] = entry.commit
+        return found
 
     @property
     def bytes(self) -> bytes:
