@@ -26,7 +26,8 @@ class Config:
     """The keys of a config.json, with the sizes that the tensors show.
 
     Every key that is asked for counts as read. Whatever is wrong is added to `problems`, and a
-    value that keeps the reading going is returned.
+    value that keeps the reading going is returned. It is kept with the path of its key and not in a
+    `Problems`, since its line of the file is looked up where the file is known, by the caller.
     """
 
     def __init__(

@@ -36,7 +36,11 @@ def split(path: str) -> tuple[int, str]:
 
 @dataclass
 class Fit:
-    """Check one adapter against a decoder, and report one problem once for all its layers."""
+    """Check one adapter against a decoder, and report one problem once for all its layers.
+
+    Reports are grouped by their text before they are problems, with one witness and a count each
+    and a limit for each code: `Problems`, which takes them in the end, keeps every one as it comes.
+    """
 
     location: Location
     targets: Mapping[str, Projection]
