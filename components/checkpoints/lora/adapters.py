@@ -214,10 +214,7 @@ def _scale(
     file: Location, given: float | None, stated: list[AdapterConfig]
 ) -> tuple[float, list[Problem]]:
     """Return the scale: what the manifest asks for, else what the adapter itself says."""
-    own = []
-    for each in stated:
-        for key, v in each.scales.items():
-            own.append((v, f"{key} in {each.file}"))
+    own = [(v, f"{key} in {each.file}") for each in stated for key, v in each.scales.items()]
     scale = own[0][0] if own else 0.0
     if given is not None:
         scale = given
