@@ -47,7 +47,7 @@ def test_every_shipped_manifest_is_sound(name):
 )
 def test_a_literal_where_a_tensor_belongs(given, what):
     found = messages(BUNDLE, ("{x: $mel}", f"{{x: {given}}}"))
-    assert found == [f"bundle.yaml:14:32: W205 widen.x needs a $reference to 'N I', not {what}"]
+    assert found == [f"bundle.yaml:14:32: W205 widen.x needs a $reference to 'N 2', not {what}"]
 
 
 @pytest.mark.parametrize("order", ["at base values", "values at base", "base values at"])

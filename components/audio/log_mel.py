@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING, Literal, Self
 
 import numpy as np
-from pydantic import ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
 
 from composer.core.component import (
     Bound,
@@ -13,7 +14,6 @@ from composer.core.component import (
     ComponentConfig,
     Facts,
     Spec,
-    exactly_one,
     method,
 )
 from composer.core.errors import ComposerError, Problem
@@ -22,6 +22,7 @@ from composer.core.signature import OUT, Signature
 from composer.formats.audio.waveform import Audio
 
 from .mel_filters import mel_filters
+from .padding import Pad, pad_that_makes
 
 if TYPE_CHECKING:
     from composer.core.placement import Placement
@@ -30,43 +31,6 @@ if TYPE_CHECKING:
 _BLOCK = 4096 * 400  # samples in one FFT call: of Whisper's frames 40 s, 26 MB
 MOST = 2**28  # numbers of one clip's features: 1 GiB
 _FLOOR, _RANGE = 1e-10, 8.0
-
-
-class Pad(ComponentConfig):
-    """How the features of a clip are padded: one of two rules.
-
-    Padding frames look like others to the next node; only `mask` shows which. If an
-    onnx.graph follows that keeps valid rows or fills a mask, wire it there: `valid: $mel.mask`.
-    """
-
-    model_config = ConfigDict(
-        json_schema_extra={
-            **exactly_one("multiple_of", "seconds"),
-            "dependentRequired": {"slices": ["seconds"]},
-        }
-    )
-
-    multiple_of: int | None = Field(
-        None, ge=1, le=3000, description="frames of 0.0 up to a multiple, as Qwen3-ASR does"
-    )
-    seconds: int | None = Field(
-        None, ge=1, le=300, description="silence up to this length, as Whisper does; no more fits"
-    )
-    slices: int = Field(
-        1,
-        ge=1,
-        le=1000,
-        description="the most slices of `seconds` of a longer clip, the last padded; "
-        "each is a clip of its own to normalize and clamp",
-    )
-
-    @model_validator(mode="after")
-    def _one(self) -> Self:
-        if (self.multiple_of is None) == (self.seconds is None):
-            raise ValueError("give either multiple_of (frames) or seconds")
-        if "slices" in self.model_fields_set and self.seconds is None:
-            raise ValueError("slices need seconds, which are not given")
-        return self
 
 
 class LogMel(Component, name="audio.log_mel"):
@@ -147,7 +111,8 @@ class LogMel(Component, name="audio.log_mel"):
         inputs = {"audio": (Port("audio", dims=(config.rate,)),)}
         call = Signature(inputs=inputs, returns=ports)
         masks = {OUT: "mask"} if config.pad else {}
-        return Facts(dims=dims, methods={"__call__": call}, masks=masks)
+        lengthen = {} if config.pad else {"F": partial(pad_that_makes, config.rate, config.hop)}
+        return Facts(dims=dims, methods={"__call__": call}, masks=masks, lengthen=lengthen)
 
     @classmethod
     def load(cls, spec: Spec, facts: Facts, placement: Placement) -> Self:

@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from composer.formats import Headers
 
 FILLS = parse_ports("text | _ _")
+SLOT_HINT = "an input is a slot: write {NAME} where it goes in the template"
 
 
 class Prompt(Component, name="text.prompt"):
@@ -95,7 +96,7 @@ class Prompt(Component, name="text.prompt"):
             optional=frozenset(template.inputs) - template.required,
         )
         if headers is None or spec.files is None:
-            return Facts(methods={CALL: signature})
+            return Facts(methods={CALL: signature}, input_hint=SLOT_HINT)
         added = headers.tokenizer(spec.files).added
         if config.slot is not None and config.slot not in added:
             message = f"the slot {config.slot!r} is not an added token of {spec.files}"
@@ -103,7 +104,12 @@ class Prompt(Component, name="text.prompt"):
             raise ComposerError(Problem("W253", message, Place("config.slot"), hint=suggestion))
         notes = unknown_tokens(template, added, spec.files, "config.template")
         file = tokenizer_file(spec.files, headers.files)
-        return StampedFacts(methods={CALL: signature}, notes=tuple(notes), stamps=stamps([file]))
+        return StampedFacts(
+            methods={CALL: signature},
+            input_hint=SLOT_HINT,
+            notes=tuple(notes),
+            stamps=stamps([file]),
+        )
 
     @classmethod
     def load(cls, spec: Spec, facts: Facts, placement: Placement) -> Self:

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 MAX_TEXT = 1_000_000  # characters of one text: far beyond any context, and still soon tokenized
 _LOOKS_SPECIAL = re.compile(r"<\|?[A-Za-z][A-Za-z0-9_]*\|?>|\[/?[A-Z][A-Z0-9_]*\]")
+_LOOKS_LIKE_JINJA = re.compile(r"\{%-? ?\w+|\{-? [a-z_][\w.]*(\[[^\]\n]*\])? -?\}")
 
 
 class TemplateEncoder:
@@ -72,6 +73,14 @@ def unknown_tokens(
 ) -> Iterator[Problem]:
     """Warn of text in a template that looks like a special token but is not one."""
     literals = "\n".join(part for part in template.all_parts if isinstance(part, str))
+    if found := _LOOKS_LIKE_JINJA.search(literals):
+        yield Problem(
+            "L336",
+            f"{found[0]!r} in the template stands in the prompt as it is: templates run no code",
+            Place(at),
+            hint="write the tokens themselves, such as <bos>, and a slot as {name}",
+            severity="warning",
+        )
     for token in dict.fromkeys(_LOOKS_SPECIAL.findall(literals)):
         if token not in added:
             yield Problem(

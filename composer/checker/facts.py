@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from pydantic import ValidationError
 
 from composer.checker.backend_choice import ALL, Candidate, candidates
+from composer.checker.options import option_instead
 from composer.checker.problem_places import placed
 from composer.core import registry
 from composer.core.component import Adapter, Bound, Component, Facts, Spec
@@ -200,7 +201,8 @@ class _Describer:
             findings = validation_findings(error, cls.Config, at)
             for found in {(each.code, each.path): each for each in findings}.values():
                 place = self.manifest.place(*found.path, key=found.key)
-                self.problems.add(Problem(found.code, found.message, place, hint=found.hint))
+                hint = option_instead(cls, str(found.path[-1])) or found.hint
+                self.problems.add(Problem(found.code, found.message, place, hint=hint))
             return None
 
     def facts(self, cls: Any, spec: Spec) -> Facts | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
+from composer.checker.wire_hints import WireHints
 from composer.core.component import Bound
 from composer.core.ports import Port, alternative, fits
 from composer.core.signature import OUT, Derived
@@ -28,6 +29,7 @@ class Fit:
         self.values = values
         self.report = report
         self.dims = Dims()
+        self.hints = WireHints(values, self.dims)
         for component, checked in components.items():
             for symbol, bound in (checked.facts.dims if checked.facts else {}).items():
                 own = bound.witness.startswith("config.")
@@ -55,22 +57,27 @@ class Fit:
             return None
         port = alternative(ports, actual)
         if port is None:
-            expected_ports = " or ".join(f"'{p}'" for p in ports)
-            self.report("W211", f"{given} is '{actual}' but {label} needs {expected_ports}", *at)
+            expected_ports = " or ".join(f"'{self.numbered(node, p)}'" for p in ports)
+            message = f"{given} is '{actual}' but {label} needs {expected_ports}"
+            self.report("W211", message, *at, hint=self.hints.kind(actual, ports))
             return None
         if actual.kind != "tensor":
             return None
+        lengths = [self.length(node, dim) for dim in port.dims]
         if not fits(actual.dtype, port.dtype):
             expected_ports = port.dtype or "floats"
             message = f"{given} is {actual.dtype or 'floats'} but {label} needs {expected_ports}"
-            self.report("W211", message, *at)
+            self.report("W211", message, *at, hint=self.hints.dtype(value, port, lengths))
         if len(actual.dims) != len(port.dims):
             self.report(
                 "W208",
-                f"{given} has {_axes(actual)} but {label} needs {_axes(port)}",
+                f"{given} has {_axes(self.hints.numbers(actual, value.dims))} but {label} needs "
+                f"{_axes(self.hints.numbers(port, lengths))}",
                 *at,
+                hint=self.hints.axes(value, port, lengths),
             )
             return None
+        swapped = self.hints.order(value, port, lengths)
         for axis, (expected, actual_dim) in enumerate(zip(port.dims, value.dims, strict=True)):
             if expected == "_":
                 continue
@@ -83,7 +90,7 @@ class Fit:
                     f"axis {axis} of {given} is {left.value} but {label} needs {right.value}",
                     *at,
                     causes=(_cause(left), _cause(right)),
-                    hint=TRAINED_TOGETHER if port.space else None,
+                    hint=swapped or _hint_for_lengths(port, left, right),
                 )
         return self.space(node, key, port, given, value, scope, at)
 
@@ -153,7 +160,8 @@ class Fit:
     def same_rows(self, left: str, right: str) -> Conflict | None:
         """Unify the numbers of rows of two values."""
         sides = self.values[left].dims[:1] + self.values[right].dims[:1]
-        return self.dims.unify(*sides, "a port") if len(sides) == 2 else None
+        matrices = len(self.values[left].dims) == len(self.values[right].dims) == 2
+        return self.dims.unify(*sides, "a port") if matrices else None
 
     def total_rows(self, names: Iterable[str]) -> Bound | None:
         """Return the number of rows of several values together; None if it is not known."""
@@ -166,6 +174,10 @@ class Fit:
             total += bound.value
             witnesses.append(f"{bound.value} of {bound.witness}")
         return Bound(total, " and ".join(witnesses))
+
+    def numbered(self, node: Node, port: Port) -> Port:
+        """Return a port of a node with the numbers that are known of it."""
+        return self.hints.numbered(port, [self.length(node, dim) for dim in port.dims])
 
     def length(self, node: Node, dim: int | str) -> Length:
         """Return the variable of a port's dim: the component's, or the node's own."""
@@ -191,7 +203,15 @@ def _cause(bound: Bound) -> str:
     return f"{bound.value} comes from {bound.witness}"
 
 
-def _axes(port: Port) -> str:
-    count = len(port.dims)
-    noun = "axis" if count == 1 else "axes"
-    return f"{count} {noun} [{' '.join(map(str, port.dims))}]"
+def _axes(dims: Sequence[int | str]) -> str:
+    noun = "axis" if len(dims) == 1 else "axes"
+    return f"{len(dims)} {noun} [{' '.join(map(str, dims))}]"
+
+
+def _hint_for_lengths(port: Port, left: Bound, right: Bound) -> str | None:
+    """Return a hint for two lengths that differ: a setting that one of them is, or a projector."""
+    for bound, other in ((left, right), (right, left)):
+        component, _, setting = bound.witness.partition(": config.")
+        if setting.isidentifier():
+            return f"{component} would fit with {setting}: {other.value} in its config"
+    return TRAINED_TOGETHER if port.space else None

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING
 
-from composer.checker.padding import report_padding
+from composer.checker.padding import report_lengths, report_padding
 
 if TYPE_CHECKING:
     from composer.graph.graph import CheckedComponent, Graph, Node
@@ -17,6 +17,7 @@ def lint(
     """Report unused work, padding that counts, rows that go nowhere, and placeholders as tokens."""
     report_unused(graph, report)
     report_padding(graph, components, report)
+    report_lengths(graph, components, report)
     report_unplaced_rows(graph, report)
     report_placeholders(graph, report)
 
@@ -47,7 +48,7 @@ def report_unused(graph: Graph, report: Callable[..., None]) -> None:
                 name,
                 key=True,
                 severity="warning",
-                hint="wire it, or remove the input",
+                hint=_text_instead(graph, name) or "wire it, or remove the input",
             )
 
 
@@ -77,6 +78,15 @@ def report_unplaced_rows(graph: Graph, report: Callable[..., None]) -> None:
                     hint=f"scatter them: {{run: scatter, with: {{base: $..., at: ${made[-1]}, "
                     f"values: ${wire}}}}}",
                 )
+
+
+def _text_instead(graph: Graph, name: str) -> str | None:
+    """Return a hint where a node has the name of an input as a text."""
+    for node in graph.nodes.values():
+        for key, text in node.literals.items():
+            if text == name:
+                return f"{node.run}.{key} is the text '{name}': write ${name}"
+    return None
 
 
 def report_placeholders(graph: Graph, report: Callable[..., None]) -> None:

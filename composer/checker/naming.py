@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING
 
 from composer.core import registry
+from composer.core.ports import Port
 from composer.core.signature import CALL, Signature
 from composer.core.suggest import listed, with_nearest
 from composer.graph.graph import CheckedComponent, Node, Value
@@ -82,6 +83,21 @@ class Names:
         reason = checked.facts.missing_reasons.get(name) if checked and checked.facts else None
         return (f"others of {checked.cls.name} have it", reason) if checked and reason else ()
 
+    def input_hint(self, component: str | None, key: str) -> str:
+        """Return how a component comes to an input that it does not have."""
+        checked = self.components.get(component or "")
+        hint = checked.facts.input_hint if checked and checked.facts else ""
+        return f"{hint.replace('NAME', key)}; " if hint else ""
+
+    def giver(self, component: str | None, ports: Iterable[Port]) -> str:
+        """Return which method of the component gives what another one takes, if one does."""
+        checked = self.components.get(component or "")
+        spaces = {port.space for port in ports if port.space and port.space[0].islower()}
+        for name, signature in ((checked.methods if checked else None) or {}).items():
+            if not signature.converts and spaces & {p.space for p in signature.returns.values()}:
+                return f", as {component}.{name} gives it"
+        return ""
+
     def resolve(self, reference: str, *at: str | int) -> Value | None:
         """Return the value of a reference, or report why there is none."""
         name = reference.removeprefix("$")
@@ -118,7 +134,10 @@ class Names:
 
     def why_unmarked(self, node: str, out: str) -> tuple[str, ...]:
         """Return why a node does not give marks that it gives for an input with rows."""
-        caller = self.nodes.get(node)
+        caller, entry = self.nodes.get(node), self.task.graph.get(node)
+        known = caller.signature.inputs if caller and caller.signature else {}
+        if entry and out in entry.with_ and out not in known:
+            return (f"its input '{out}' is none: there are no rows to mark",)
         if caller is None or caller.signature is None or out not in caller.signature.returns:
             return ()
         wire = caller.wires.get(out)

@@ -36,6 +36,14 @@ def read_option(name: str, option: Option, given: Any) -> Any:
         raise ValueError(f"option '{name}' should be {wanted}, not {describe(given)}") from None
 
 
+def option_instead(component: type[Component], key: str) -> str | None:
+    """Return a hint where a key of a config is an option of one of the component's methods."""
+    for name, signature in component.methods.items():
+        if key in signature.options:
+            return f"{key} is an option of {name}: write it in the node that runs it, under 'with'"
+    return None
+
+
 def option_conflicts(
     component: type[Component], method: str, signature: Signature, given: Mapping[str, Any]
 ) -> list[str]:

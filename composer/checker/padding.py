@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from composer.core.component import Bound
     from composer.graph.graph import CheckedComponent, Graph, Node
 
 
@@ -32,6 +33,61 @@ def report_padding(
                     causes=(f"${marks[value]} marks the frames of ${value} that are no padding",),
                     hint=f"wire it: {mask}: ${marks[value]}",
                 )
+
+
+def report_lengths(
+    graph: Graph, components: Mapping[str, CheckedComponent], report: Callable[..., None]
+) -> None:
+    """Report values as long as their clip that go where only one length is taken."""
+    varying: dict[str, tuple[int, str, Callable[[int], str]]] = {}
+    for node in graph.nodes.values():
+        checked = components.get(node.component or "")
+        lengthen = checked.facts.lengthen if checked and checked.facts else {}
+        for name in node.outputs.values():
+            port = graph.values[name].port
+            for axis, dim in enumerate(port.dims if port else ()):
+                if dim in lengthen and len(port.dims if port else ()) > 1:
+                    varying[name] = axis, node.run, lengthen[str(dim)]
+    for node in graph.nodes.values():
+        for key, name in node.wires.items():
+            if name in varying and node.signature:
+                axis, owner, setting = varying[name]
+                wanted = graph.dims.bound(graph.values[name].dims[axis])
+                if wanted and _fixes(node, key, axis, components):
+                    _report_length(node, key, name, wanted, setting(wanted.value), owner, report)
+
+
+def _fixes(node: Node, key: str, axis: int, components: Mapping[str, CheckedComponent]) -> bool:
+    """Tell whether an input takes one length of an axis alone."""
+    checked = components.get(node.component or "")
+    known = checked.facts.dims if checked and checked.facts else {}
+    port = node.signature.inputs[key][0] if node.signature else None
+    dim = port.dims[axis] if port and axis < len(port.dims) else "_"
+    return isinstance(dim, int) or dim in known
+
+
+def _report_length(
+    node: Node,
+    key: str,
+    name: str,
+    wanted: Bound,
+    setting: str,
+    owner: str,
+    report: Callable[..., None],
+) -> None:
+    """Report a value that has the one length that an input takes only by chance."""
+    report(
+        "L335",
+        f"${name} is as long as its clip, but {node.run} takes {wanted.value} frames and no other "
+        "number",
+        "graph",
+        node.name,
+        "with",
+        key,
+        causes=(f"{wanted.value} comes from {wanted.witness}",),
+        severity="warning",
+        hint=f"pad it: config: {{{setting}}} of {owner}" if setting else "wire another value",
+    )
 
 
 def _masks(node: Node, components: Mapping[str, CheckedComponent]) -> Mapping[str, str]:

@@ -137,7 +137,8 @@ class _Wiring:
             elif isinstance(given, str) and any(p.kind == "text" for p in signature.inputs[key]):
                 literals[key] = given.removeprefix("$")
             else:
-                self.report_no_reference(f"{entry.run}.{key}", signature.inputs[key], given, at)
+                ports = tuple(self.fit.numbered(node, port) for port in signature.inputs[key])
+                self.report_no_reference(f"{entry.run}.{key}", ports, given, at)
         checked = self.components.get(component or "")
         if checked and options.keys() == entry.with_.keys() & signature.options.keys():
             for message in option_conflicts(checked.cls, method, signature, options):
@@ -173,9 +174,10 @@ class _Wiring:
         self, label: str, ports: Ports, given: Any, at: Sequence[str | int]
     ) -> None:
         expected_ports = " | ".join(map(str, ports))
-        known = isinstance(given, str) and given in self.values
+        alone = given[0] if isinstance(given, list) and len(given) == 1 else f"${given}"
+        known = isinstance(alone, str) and alone.removeprefix("$") in self.values
         message = f"{label} needs a $reference to '{expected_ports}', not {describe(given)}"
-        self.report("W205", message, *at, hint=f"write ${given}" if known else None)
+        self.report("W205", message, *at, hint=f"write {alone}" if known else None)
 
     def resolve_references(self, name: str, entry: NodeEntry) -> dict[str, str]:
         """Resolve the references of a node whose ports are unknown."""
@@ -200,7 +202,7 @@ class _Wiring:
             key,
             key=True,
             causes=why,
-            hint=f"it takes: {listed(takes)}",
+            hint=self.names.input_hint(component, key) + f"it takes: {listed(takes)}",
         )
 
     def report_missing_inputs(
@@ -218,7 +220,8 @@ class _Wiring:
                     key=True,
                     causes=self.fit.witnesses(component, signature.inputs.get(port, ())),
                     hint=f"add it under 'with': {port}: "
-                    + ("$..." if port in signature.inputs else "a literal"),
+                    + ("$..." if port in signature.inputs else "a literal")
+                    + self.names.giver(component, signature.inputs.get(port, ())),
                 )
 
     def option(

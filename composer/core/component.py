@@ -50,8 +50,10 @@ class Facts:
     they are loaded. `methods` replaces the decorated ports where they come from a file or from the
     config. `missing_reasons` says of each method and port that others of its kind have why it has
     none. `masks` names, by port, the output or optional input beside it that marks which of its
-    frames are no padding. `unknown` says that its files are not here, so that its ports cannot be
-    known. `embedding_adapters` are adapters that change the embeddings of ids. `notes` are lints.
+    frames are no padding. `input_hint` says how there would be an input NAME. `lengthen` gives, for
+    a symbol that is as long as what comes in, the config that makes it so many. `unknown` says that
+    its files are not here, so that its ports cannot be known. `embedding_adapters` are adapters
+    that change the embeddings of ids. `notes` are lints.
     """
 
     dims: Mapping[str, Bound] = field(default_factory=dict)
@@ -62,6 +64,8 @@ class Facts:
     methods: Mapping[str, Signature] | None = None
     missing_reasons: Mapping[str, str] = field(default_factory=dict)
     masks: Mapping[str, str] = field(default_factory=dict)
+    input_hint: str = ""
+    lengthen: Mapping[str, Callable[[int], str]] = field(default_factory=dict)
     unknown: bool = False
     embedding_adapters: frozenset[str] = frozenset()
     notes: tuple[Problem, ...] = ()

@@ -21,6 +21,12 @@ TAGS = (fields.TEXT, fields.OTHER)
 BRANCH = re.compile(
     r"^[A-Z]\w*$|^(int|str|float|bool)$|^(list|dict|tuple|function|constrained)\b.*[\[(-]"
 )
+# What other libraries call the dtypes.
+DTYPES = {
+    **dict.fromkeys(("fp32", "f32", "float", "single"), "float32"),
+    **dict.fromkeys(("fp16", "f16", "half"), "float16"),
+    **dict.fromkeys(("bf16", "bfloat"), "bfloat16"),
+}
 TYPES = {
     "string_type": "text",
     "bool_type": "true or false",
@@ -170,8 +176,14 @@ def _unknown(path: tuple[str | int, ...], model: type[BaseModel] | None) -> Find
 
 def _not_a_choice(path: tuple[str | int, ...], value: Any, expected: str) -> Finding:
     options = re.findall(r"[\w.]+", expected.replace(" or ", " "))
-    near = did_you_mean(value, options) if isinstance(value, str) else None
+    near = None
+    if isinstance(value, str):
+        meant = DTYPES.get(value.lower())
+        near = f"write {meant}" if meant in options else did_you_mean(value, options)
     message = f"{format_path(path)} cannot be {describe(value)}"
+    if len(path) > 1 and path[-2] == "inputs" and not near:
+        hint = f"write a type, one of {listed(options)}, or {{type: text, default: ...}}"
+        return Finding("M124", message, path, hint)
     hint = f"choose from: {listed(options)}"
     return Finding("M124", f"{message}; {near}" if near else message, path, hint)
 

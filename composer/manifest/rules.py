@@ -104,6 +104,8 @@ def _check_path(value: Any, path: Path, sources: dict[str, Any]) -> Iterator[Fin
     if source not in sources:
         message = f"'{shortened(source)}' in {format_path(path)} is not a source"
         hint = f"sources: {listed(sources)}" if sources else "declare it under sources"
+        if HUB.fullmatch(value):
+            hint = f"a repository is a source: sources: {{repo: hf:{value}}}; {hint}"
         yield Finding("M129", with_nearest(message, source, sources), path, hint)
 
 

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from composer.graph.checked import Checked
     from composer.graph.graph import Graph
 
+FLOATS_FIRST = "scale and normalize pixels first; to pass whole numbers on, say astype(float32)"
+
 
 def read_inputs(
     graph: Graph, given: Mapping[str, Any], unread: Container[str] = ()
@@ -95,11 +97,13 @@ def read_value(name: str, port: Port, value: Any, channel: Channel = "mix") -> A
     if dtype.kind == "b" and array.dtype.kind in "iu" and np.isin(array, (0, 1)).all():
         array = array.astype(bool)
     whole = array.dtype.kind in "iu" and dtype.kind in "iu"
-    sound = np.can_cast(array.dtype, dtype, "same_kind") or whole
+    counts = isinstance(value, np.ndarray) and value.dtype.kind in "iu" and dtype.kind == "f"
+    sound = (np.can_cast(array.dtype, dtype, "same_kind") or whole) and not counts
     if array.ndim != len(port.dims) or not sound:
         have = SHORT.get(array.dtype.name, type(value).__name__)
         found = f"{have} [{', '.join(map(str, array.shape))}]"
-        raise ComposerError(Problem("R542", f"'{name}' needs '{port}', not {found}"))
+        hint = FLOATS_FIRST if counts else None
+        raise ComposerError(Problem("R542", f"'{name}' needs '{port}', not {found}", hint=hint))
     made = array.astype(dtype)
     if whole and not np.array_equal(made, array):
         message = f"'{name}' needs '{port}', which cannot hold {array.min()} to {array.max()}"

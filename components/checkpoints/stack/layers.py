@@ -24,6 +24,8 @@ ELSEWHERE = {
     "gelu_new": "gelu_new is called gelu_tanh here",
     "gelu_fast": "gelu_fast is called gelu_tanh here",
     "gelu_pytorch_tanh": "gelu_pytorch_tanh is called gelu_tanh here",
+    "dropout": "dropout does nothing when a model runs: leave it out, and name the others by names",
+    "identity": "identity does nothing: leave it out, and name the others by names",
     "quick_gelu": "quick_gelu, x times the sigmoid of 1.702 x, is none of these layers",
     "glu": "glu, whose gate is a plain sigmoid, is none of these layers",
 }

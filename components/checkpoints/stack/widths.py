@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     from composer.core.location import Location
     from composer.formats.safetensors import Tensor
 
+HALVES = "a gate halves rows: put a swiglu or geglu between them"
+
 
 class Widths:
     """What comes in, what comes out, and what does not fit between.
@@ -70,7 +72,8 @@ class Widths:
                 changes = ", ".join(self.changes)
                 self.report(f"{what}, which cannot be after: {changes}", weight)
         elif self.current != wide_in:
-            self.report(f"{what}, but {self.current} comes in", weight, self.last)
+            hint = HALVES if self.current == 2 * wide_in else None
+            self.report(f"{what}, but {self.current} comes in", weight, self.last, hint=hint)
         if not self.matrix:
             self.start = Bound(int(wide_in / self.scale), self._witness(weight))
         if matrix:
@@ -79,8 +82,8 @@ class Widths:
         if matrix or not self.matrix:
             self.last = weight
 
-    def report(self, message: str, *tensors: Tensor) -> None:
-        self.problems.report("W247", message, *map(self.describe, tensors))
+    def report(self, message: str, *tensors: Tensor, hint: str | None = None) -> None:
+        self.problems.report("W247", message, *map(self.describe, tensors), hint=hint)
 
     def describe(self, tensor: Tensor) -> str:
         return f"{self.location}: {tensor.name} {list(tensor.shape)}"
