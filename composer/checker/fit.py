@@ -159,9 +159,10 @@ class Fit:
 
     def same_rows(self, left: str, right: str) -> Conflict | None:
         """Unify the numbers of rows of two values."""
-        sides = self.values[left].dims[:1] + self.values[right].dims[:1]
-        matrices = len(self.values[left].dims) == len(self.values[right].dims) == 2
-        return self.dims.unify(*sides, "a port") if matrices else None
+        rows, others = self.values[left].dims, self.values[right].dims
+        if len(rows) != 2 or len(others) != 2:
+            return None
+        return self.dims.unify(rows[0], others[0], "a port")
 
     def total_rows(self, names: Iterable[str]) -> Bound | None:
         """Return the number of rows of several values together; None if it is not known."""
