@@ -58,7 +58,7 @@ def report_lengths(
 
 
 def _fixes(node: Node, key: str, axis: int, components: Mapping[str, CheckedComponent]) -> bool:
-    """Tell whether an input takes one length of an axis alone."""
+    """Return whether an input takes one length of an axis alone."""
     checked = components.get(node.component or "")
     known = checked.facts.dims if checked and checked.facts else {}
     port = node.signature.inputs[key][0] if node.signature else None

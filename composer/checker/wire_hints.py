@@ -76,7 +76,7 @@ class WireHints:
         return f"{found[0]} fits" if len(found) == 1 else f"these fit: {listed(found)}"
 
     def would_fit(self, value: Value, port: Port, lengths: Lengths) -> bool:
-        """Tell whether a value has the axes of a port, as far as their lengths are known."""
+        """Return whether a value has the axes of a port, as far as their lengths are known."""
         actual = value.port
         if actual is None or actual.kind != "tensor" or len(actual.dims) != len(port.dims):
             return False
