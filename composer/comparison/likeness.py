@@ -1,4 +1,4 @@
-"""Tell whether two runs came about in the same way, so that equal ones are equal to rounding."""
+"""Return whether two runs came about in the same way, so that equal ones are equal to rounding."""
 
 from __future__ import annotations
 
