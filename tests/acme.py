@@ -116,13 +116,13 @@ def in_shouts(text, fields):
 
 
 LOUD = Normalizer("loud", "2", "upper case", in_shouts)
-SRT = OutputFormat(
-    "srt",
+LRC = OutputFormat(
+    "lrc",
     "subtitles",
     document=lambda every: "".join(f"{n}\\n{each.text}\\n\\n" for n, each in enumerate(every, 1)),
     file=lambda each: f"1\\n{each.text}\\n",
 )
-VTT = OutputFormat("vtt", "captions", line=lambda each: f"NOTE {each.text}")
+SBV = OutputFormat("sbv", "captions", line=lambda each: f"NOTE {each.text}")
 '''
 ENTRIES = """
 [composer.backends]
@@ -135,8 +135,8 @@ bounds = acme_local:bounds
 [composer.normalizers]
 loud = acme_local:LOUD
 [composer.output_formats]
-srt = acme_local:SRT
-vtt = acme_local:VTT
+lrc = acme_local:LRC
+sbv = acme_local:SBV
 """
 BUNDLE = """\
 composer: 1

@@ -212,23 +212,23 @@ def clips(tmp_path):
 
 
 def test_a_document_format_writes_all_clips_at_the_end(fake_asr, clips, cli):
-    code, out, _ = cli("transcribe", fake_asr, *clips("a.wav", "b.wav"), "-f", "srt")
+    code, out, _ = cli("transcribe", fake_asr, *clips("a.wav", "b.wav"), "-f", "lrc")
     assert (code, out) == (0, "1\n10.\n\n2\n10.\n\n")
 
 
 def test_a_file_format_writes_a_file_for_each_clip(fake_asr, clips, cli, tmp_path):
     folder = tmp_path / "out"
-    assert cli("transcribe", fake_asr, *clips("a.wav"), "-f", "srt", "-o", folder)[0] == 0
-    assert {path.name: path.read_text() for path in folder.iterdir()} == {"a.srt": "1\n10.\n"}
+    assert cli("transcribe", fake_asr, *clips("a.wav"), "-f", "lrc", "-o", folder)[0] == 0
+    assert {path.name: path.read_text() for path in folder.iterdir()} == {"a.lrc": "1\n10.\n"}
 
 
 def test_a_line_format_writes_lines_to_one_file(fake_asr, clips, cli, tmp_path):
     folder = tmp_path / "out"
-    call = ("transcribe", fake_asr, *clips("a.wav", "b.wav"), "-f", "vtt")
+    call = ("transcribe", fake_asr, *clips("a.wav", "b.wav"), "-f", "sbv")
     assert cli(*call)[1] == "NOTE 10.\nNOTE 10.\n"
     assert cli(*call, "-o", folder)[0] == 0
     found = {path.name: path.read_text() for path in folder.iterdir()}
-    assert found == {"transcripts.vtt": "NOTE 10.\nNOTE 10.\n"}
+    assert found == {"transcripts.sbv": "NOTE 10.\nNOTE 10.\n"}
 
 
 def test_a_format_that_writes_nothing_is_refused():
@@ -262,6 +262,6 @@ def test_doctor_lists_all_that_packages_add(acme, cli):
     for line in (
         "operator turn: Move numbers along.",
         "normaliser loud: upper case",
-        "output format srt: subtitles",
+        "output format lrc: subtitles",
     ):
         assert f"  {line}\n" in out

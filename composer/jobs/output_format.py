@@ -20,8 +20,9 @@ class OutputFormat:
     """A format by its name, which is that of its entry point and the ending of its files.
 
     `line` writes a clip as one line, as soon as it is done; without it `document` writes all clips
-    at the end. In a folder each clip has the file that `file` writes, None for a clip without one;
-    without `file` the lines of all clips go to one file.
+    at the end, or one where `single` says that it has no more. In a folder each clip has the file
+    that `file` writes, None for a clip without one; without `file` the lines of all clips go to one
+    file.
     """
 
     name: str
@@ -29,6 +30,7 @@ class OutputFormat:
     line: Callable[[Transcription], str] | None = None
     document: Callable[[Sequence[Transcription]], str] | None = None
     file: Callable[[Transcription], str | None] | None = None
+    single: bool = False
 
     def __post_init__(self) -> None:
         if not (self.line or self.document) or not (self.line or self.file):
@@ -49,6 +51,11 @@ def output_format(name: str) -> OutputFormat:
     return loaded
 
 
+def ms(seconds: float) -> int:
+    """Return a time in whole milliseconds, rounded once."""
+    return round(seconds * 1000)
+
+
 def transcription_json(each: Transcription) -> dict[str, Any]:
     """Return a clip's transcript, or its problems, as JSON holds it."""
     if each.problems:
@@ -61,4 +68,13 @@ def transcription_json(each: Transcription) -> dict[str, Any]:
         "tokens": each.tokens,
         "seconds": round(each.seconds, 3),
         "notes": list(each.notes),
+        "segments": [
+            {
+                "start": ms(part.start) / 1000,
+                "end": ms(part.end) / 1000,
+                "text": part.text,
+                "channel": part.channel,
+            }
+            for part in each.segments
+        ],
     }

@@ -19,7 +19,7 @@ from composer.jobs.output_format import output_format
 from composer.jobs.progress import OnProgress, Progress, no_progress
 from composer.jobs.speech import SpeechTask, speech_task
 from composer.jobs.transcript_folder import TranscriptFolder
-from composer.jobs.transcription import Transcription
+from composer.jobs.transcription import SpokenSegment, Transcription
 from composer.runtime.result import Result
 
 
@@ -115,6 +115,10 @@ def _transcription(
 ) -> Transcription:
     if isinstance(result, ComposerError):
         return Transcription(clip, problems=result.problems)
+    segments = [
+        SpokenSegment(each.start, each.end, str(each.outputs[speech.text]), each.channel)
+        for each in result.segments
+    ]
     return Transcription(
         clip,
         str(result.outputs[speech.text]),
@@ -124,4 +128,5 @@ def _transcription(
         sum(result.timings.values()),
         cut_short(result, speech.graph, speech.options),
         result.notes,
+        segments=tuple(sorted(segments, key=lambda each: (each.start, each.channel))),
     )

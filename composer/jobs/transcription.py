@@ -13,12 +13,23 @@ from composer.jobs.cut_short import CutShort
 
 
 @dataclass(frozen=True)
+class SpokenSegment:
+    """The text of one piece of a clip, from `start` to `end` in seconds, of one of its channels."""
+
+    start: float
+    end: float
+    text: str
+    channel: int = 0
+
+
+@dataclass(frozen=True)
 class Transcription:
     """What a bundle made of one clip, or the problems that the clip failed with.
 
     `text` is the transcript, None of a clip that failed; `outputs` is all that the task gives, by
     name. `seconds` is the time that its nodes took. `cut_short` says where a limit cut the text,
-    `notes` how far a recording that was cut short was read, and which channel.
+    `notes` how far a recording that was cut short was read, and which channel. `segments` are the
+    pieces that the clip was run in, in the order of time.
     """
 
     clip: Source
@@ -30,6 +41,7 @@ class Transcription:
     cut_short: CutShort | None = None
     notes: tuple[str, ...] = ()
     problems: tuple[Problem, ...] = ()
+    segments: tuple[SpokenSegment, ...] = ()
 
     @property
     def name(self) -> str:

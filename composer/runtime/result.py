@@ -10,13 +10,27 @@ from composer.core.suggest import listed
 
 
 @dataclass(frozen=True)
+class Segment:
+    """What one piece of audio gave: its place in the audio in seconds, and its outputs by name.
+
+    Pieces of one channel follow one another without a gap.
+    """
+
+    start: float
+    end: float
+    outputs: Mapping[str, Any]
+    channel: int = 0
+
+
+@dataclass(frozen=True)
 class Result:
     """What a run gave.
 
     `outputs` by name, `finish_reason` of the decoder (`stop`, `length`, or `cancelled` by its
     reader; None without one), `timings` in seconds by node, `tokens` generated, `taps` by value
     name: NumPy arrays and texts. `notes` say how far audio that was cut short was read, and which
-    channel, and which outputs are empty.
+    channel, and which outputs are empty. `segments` are the pieces that audio was run in, one where
+    it was not split; none where the task takes no audio.
     """
 
     outputs: Mapping[str, Any]
@@ -25,6 +39,7 @@ class Result:
     tokens: int
     taps: Mapping[str, Any]
     notes: tuple[str, ...] = ()
+    segments: tuple[Segment, ...] = ()
 
     @property
     def text(self) -> str:

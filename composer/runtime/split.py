@@ -11,6 +11,7 @@ import numpy as np
 from composer.core.component import Token
 from composer.core.errors import ComposerError, Problem
 from composer.formats.audio.waveform import Audio, Channels
+from composer.runtime.result import Segment
 
 if TYPE_CHECKING:
     from composer.runtime.plan import Plan
@@ -24,11 +25,15 @@ BETWEEN_CHANNELS = "\n"
 
 @dataclass(frozen=True)
 class Piece:
-    """The values of one run, the number of its channel, and the text before the next piece."""
+    """The values of one run, the number of its channel, and the text before the next piece.
+
+    `start` is where it begins in the audio that was cut, in seconds.
+    """
 
     values: dict[str, Any]
     channel: int = 0
     join: str = " "
+    start: float = 0.0
 
     @property
     def notes(self) -> tuple[str, ...]:
@@ -38,6 +43,14 @@ class Piece:
         for notes in found:
             collected.extend(notes)
         return tuple(collected)
+
+    def segment(self, result: Result) -> tuple[Segment, ...]:
+        """Return what it gave with its place; nothing unless it has one audio."""
+        audio = [value for value in self.values.values() if isinstance(value, Audio)]
+        if len(audio) != 1:
+            return ()
+        end = self.start + audio[0].seconds
+        return (Segment(self.start, end, result.outputs, self.channel),)
 
 
 def split(plan: Plan, values: Mapping[str, Any]) -> list[Piece]:
@@ -67,8 +80,10 @@ def _pieces(plan: Plan, values: Mapping[str, Any]) -> list[Piece]:
             audio: Audio = values[name]
             join = entry.split.join
             if audio.seconds > entry.split.seconds:
-                cut = _cut(plan, name, audio)
-                return [Piece({**values, name: piece}, join=join) for piece in cut]
+                return [
+                    Piece({**values, name: part}, join=join, start=start)
+                    for start, part in _cut(plan, name, audio)
+                ]
             return [Piece(dict(values), join=join)]
     return [Piece(dict(values))]
 
@@ -83,7 +98,8 @@ def _require_joinable(plan: Plan, name: str) -> None:
             raise ComposerError(Problem("R542", message, hint=hint))
 
 
-def _cut(plan: Plan, name: str, audio: Audio) -> Iterator[Audio]:
+def _cut(plan: Plan, name: str, audio: Audio) -> Iterator[tuple[float, Audio]]:
+    """Yield the pieces of audio, each with the second at which it begins."""
     rates = set()
     for step in plan.steps:
         for key, value in step.node.wires.items():
@@ -98,7 +114,7 @@ def _cut(plan: Plan, name: str, audio: Audio) -> Iterator[Audio]:
     while start < whole.frames:
         stop = _quiet_place(whole.samples, start, entry.seconds * rate, rate)
         source = f"{audio.source} from {start / rate:.2f} s"
-        yield replace(whole, samples=whole.samples[start:stop], source=source)
+        yield start / rate, replace(whole, samples=whole.samples[start:stop], source=source)
         start = stop
 
 
@@ -122,7 +138,8 @@ def run_pieces(
     notes = tuple(dict.fromkeys(note for piece in pieces for note in piece.notes))
     if len(runs) == 1:
         result = yield from runs[0].result(stream)
-        return replace(result, notes=(*notes, *result.notes))
+        found = pieces[0].segment(result)
+        return replace(result, notes=(*notes, *result.notes), segments=found)
     results: list[Result] = []
     last: Piece | None = None  # the last with text
     for piece, run in zip(pieces, runs, strict=True):
@@ -165,8 +182,10 @@ def _join_results(pieces: Sequence[Piece], results: Sequence[Result]) -> Result:
         outputs[name] = _joined(pieces, each) if isinstance(value, str) else np.concatenate(each)
     reasons = [result.finish_reason for result in results]
     timings = {name: sum(result.timings[name] for result in results) for name in results[0].timings}
+    pairs = zip(pieces, results, strict=False)  # fewer results if a run was cancelled
     return replace(
         results[0],
+        segments=tuple(each for piece, result in pairs for each in piece.segment(result)),
         outputs=outputs,
         finish_reason="length" if "length" in reasons else reasons[-1],
         timings=timings,

@@ -130,7 +130,7 @@ def test_language_is_an_input(cli, tmp_path, clip):
         (["--task", "chat"], "R543 the bundle has no task 'chat'"),
         (["--set", "answer.top_k=3"], "R544 cannot set answer.top_k"),
         (["--jobs", "0"], "Invalid value for '--jobs'"),
-        (["-f", "srt"], "R544 there is no output format 'srt'; there are: json, jsonl, txt"),
+        (["-f", "lrc"], "R544 there is no output format 'lrc'; there are: json, jsonl, srt, tsv"),
     ],
 )
 def test_a_wrong_call_runs_nothing(cli, bundle, clip, monkeypatch, arguments, message):

@@ -5,8 +5,8 @@ be read or run does not stop the others: its problem is printed, its line stays 
 exit code is 5. What is done is written at once, so that an interrupt loses none of it.
 
 In json and jsonl a clip is an object with audio, text, outputs (all that the bundle gives),
-finish_reason, tokens, seconds and notes (what is to be known of the clip); one that failed has
-audio and error, a list of problems.
+finish_reason, tokens, seconds, notes (what is to be known of the clip) and segments, the pieces
+that it was run in, with their times; one that failed has audio and error, a list of problems.
 
 Example: composer transcribe mega-asr-mini *.wav -f jsonl -o transcripts
 """
@@ -43,8 +43,9 @@ def command(
     format: Annotated[
         str,
         typer.Option("-f", "--format", metavar="NAME", help="txt: a line for each clip. json: one "
-                     "array, or with -o an object in each file. jsonl: an object a line. Or what "
-                     "another package brings."),
+                     "array, or with -o an object in each file. jsonl: an object a line. srt, vtt, "
+                     "tsv: a segment after another, one clip a file. Or what another package "
+                     "brings."),
     ] = "txt",
     output: Annotated[
         Path | None,
@@ -62,10 +63,13 @@ def command(
     from composer.cli.values import chosen_channel
     from composer.jobs.output_format import output_format
     from composer.jobs.speech import speech_graph
-    from composer.jobs.transcribe import transcribe
+    from composer.jobs.transcribe import expand_folders, transcribe
 
     chosen = chosen_channel(channel)
-    printer = TranscriptPrinter(output_format(format), output is not None)
+    writer = output_format(format)
+    printer = TranscriptPrinter(writer, output is not None)
+    if writer.single and output is None and len(expand_folders(clips)) > 1:
+        raise typer.BadParameter(f"{format} holds one clip: give -o DIR for a file of each")
     if resume and output is None:
         raise typer.BadParameter("--resume goes on in a folder: give -o, and no --force")
     with bundle.open() as opened, show_progress(over_results=output is None) as progress:
