@@ -40,6 +40,8 @@ def test_jsonl(cli, bundle, clip, tmp_path):
     good, bad = map(json.loads, out.splitlines())
     assert code == 5
     assert good.pop("seconds") >= 0
+    (segment,) = good.pop("segments")
+    assert (segment["start"], segment["text"]) == (0.0, "7.")
     assert good == {
         "audio": str(clip()), "text": "7.", "outputs": {"text": "7."}, "finish_reason": "stop",
         "tokens": 2, "notes": [],
@@ -61,6 +63,7 @@ def test_no_output_takes_the_place_of_a_field(cli, tmp_path, clip):
         "tokens",
         "seconds",
         "notes",
+        "segments",
     ]
     assert found["outputs"] == {"text": "7.", "error": "7.", "seconds": [55, 46]}
     assert isinstance(found["seconds"], float)
