@@ -138,8 +138,8 @@ def run_pieces(
     notes = tuple(dict.fromkeys(note for piece in pieces for note in piece.notes))
     if len(runs) == 1:
         result = yield from runs[0].result(stream)
-        found = pieces[0].segment(result)
-        return replace(result, notes=(*notes, *result.notes), segments=found)
+        segments = pieces[0].segment(result)
+        return replace(result, notes=(*notes, *result.notes), segments=segments)
     results: list[Result] = []
     last: Piece | None = None  # the last with text
     for piece, run in zip(pieces, runs, strict=True):
