@@ -19,6 +19,10 @@ if TYPE_CHECKING:
     from composer.formats.safetensors import Tensor
 
 
+NARROW = ("bf16", "f16")  # floats that are as good as exact in digits
+SIZES = (128, 64, 32)  # of the groups of digits
+
+
 @dataclass(frozen=True)
 class Module:
     """A module of the model: parameters by name, logical shape, and its scheme if packed."""
@@ -32,6 +36,18 @@ class Module:
     def stored(self) -> int:
         """Return the bytes that it takes in its file."""
         return sum(tensor.nbytes for tensor in self.parts.values())
+
+    @property
+    def digits(self) -> int | None:
+        """Return the size of groups in which it can be digits, or None where it stays as it is."""
+        if self.scheme or self.parts["weight"].dtype not in NARROW or "bias" in self.parts:
+            return None
+        return next((size for size in SIZES if self.shape[1] % size == 0), None)
+
+    def nbytes_in_digits(self, size: int) -> int:
+        """Return the bytes that it takes as digits of 20 bits, and steps of three kinds."""
+        count = prod(self.shape)
+        return count * 5 // 2 + count // size * 24 + self.shape[0] * 12
 
     def nbytes(self, int8_activations: bool) -> int:
         """Return the bytes that it takes as it is computed: packed, or widened to float32.

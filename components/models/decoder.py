@@ -89,6 +89,11 @@ class ParsedDecoder:
         return self.modules[self.checkpoint.table.name.removesuffix(".weight")]
 
     @property
+    def head(self) -> Module:
+        """What the logits are products with."""
+        return self.modules.get(HEAD, self.table)
+
+    @property
     def computed(self) -> Iterator[Module]:
         """The modules that are multiplied by: the embeddings are where there is no other head."""
         separate = HEAD in self.modules
@@ -102,7 +107,11 @@ class ParsedDecoder:
     @property
     def nbytes(self) -> int:
         """Return what the weights take once they are loaded."""
-        return sum(module.nbytes(self.int8_activations) for module in self.computed)
+        others = (module for module in self.computed if module is not self.head)
+        nbytes = sum(module.nbytes(self.int8_activations) for module in others)
+        if self.head.digits:
+            return nbytes + self.head.nbytes_in_digits(self.head.digits)
+        return nbytes + self.head.nbytes(self.int8_activations)
 
     @property
     def mapped(self) -> int:
@@ -115,9 +124,11 @@ class ParsedDecoder:
         forms: dict[str, list[Module]] = {}
         for module in self.computed:
             dtype = module.parts["weight"].dtype
-            if module.scheme is None and dtype != "f32":
+            digits = module is self.head and module.digits
+            if module.scheme is None and dtype != "f32" and not digits:
                 forms.setdefault(dtype, []).append(module)
-        return tuple(_widened(form, group) for form, group in sorted(forms.items()))
+        head = (_in_digits(self.head, self.head.digits),) if self.head.digits else ()
+        return (*(_widened(form, group) for form, group in sorted(forms.items())), *head)
 
     def write(self, blocks: DecoderBlocks, embeds: Array, **more: Array) -> Array:
         """Run the network over blocks: logits of the chosen rows of embeddings.
@@ -176,6 +187,15 @@ def _unknown(kind: str, checkpoint: Checkpoint) -> Problem:
         Place(str(checkpoint.file)),
         (f"it has {listed(sorted(architectures()))}",),
         hint="use mlx.lm, which takes what mlx-lm knows",
+    )
+
+
+def _in_digits(head: Module, size: int) -> str:
+    loaded = head.nbytes_in_digits(size) / 1e6
+    dtype = head.parts["weight"].dtype
+    return (
+        f"{dtype} -> 20 bits, to 2**-19 of the largest of {size}, in {head.path}: "
+        f"{head.stored / 1e6:.3g} MB stored, {loaded:.3g} MB loaded"
     )
 
 

@@ -76,7 +76,7 @@ class OnnxBlocks:
         key = f"constant {value.dtype} {value.shape} {value.tobytes()!r}"
         if key not in self.added:
             name = f"constant_{len(self.added)}"
-            self.weights.model.constant(name, value)
+            self.weights.models[-1].constant(name, value)  # also of a branch
             self.added[key] = Symbol(name, self)
         return self.added[key]
 

@@ -10,6 +10,7 @@ from ..models.attention import Attention
 from ..models.decoder import ParsedDecoder
 from ..models.rotary import Rotary
 from .blocks import Symbol
+from .head import Head, HeadRows, write_head
 from .lora import Adapters
 from .matmuls import Products, Rows
 from .proto import CONTRIB
@@ -41,13 +42,32 @@ class OnnxDecoderBlocks(Products):
     """
 
     def __init__(
-        self, weights: Weights, found: ParsedDecoder, rows: Rows, adapters: Adapters
+        self,
+        weights: Weights,
+        found: ParsedDecoder,
+        rows: Rows,
+        adapters: Adapters,
+        head: Head = Head.AS_STORED,
     ) -> None:
         super().__init__(weights, found.modules, rows)
         self.adapters = adapters
+        self.head = found.head
+        self.head_form = head
+        self.head_rows: HeadRows | None = None
         self.caches: dict[int, Attention] = {}
         self.rotaries: dict[Rotary, tuple[Symbol, Symbol]] = {}
         self.written: dict[tuple[Any, ...], Any] = {}
+
+    def linear(self, x: Symbol, name: str) -> Symbol:
+        if name != self.head.path or self.head_form is Head.AS_STORED:
+            return super().linear(x, name)
+        size = self.head.digits
+        if self.head_form is Head.LEFT_OUT:
+            return x
+        if size is None:
+            return super().linear(x, name)
+        products, self.head_rows = write_head(self, x, self.head, size)
+        return products
 
     def chosen(self, x: Symbol) -> Symbol:
         return self.gather(x, Symbol("chosen", self))

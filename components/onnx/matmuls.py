@@ -121,7 +121,8 @@ class Products(OnnxBlocks):
         if self.rows is Rows.FLOAT32:
             product = self._unpacked_product(x, *stored)
         elif self.rows is Rows.PLANES:
-            product = write_sum(self, write_product(self, self._planes(x, width, scheme), *stored))
+            product = write_product(self, self._planes(x, width, scheme), *stored)
+            product = write_sum(self, product, rows)
         else:
             product = write_product(self, x, *stored)
         return self.node("Gemm", self._sums(x, scheme.group_size), offset, product, transB=1)

@@ -11,9 +11,9 @@ import numpy as np
 
 IR, OPSET = 10, 21
 CONTRIB = "com.microsoft"
-TYPES = {"float32": 1, "uint8": 2, "int32": 6, "int64": 7, "uint4": 21}
+TYPES = {"float32": 1, "uint8": 2, "int32": 6, "int64": 7, "bool": 9, "uint4": 21}
 _VARINT, _BYTES, _FIXED32 = 0, 2, 5
-_FLOAT, _INT, _INTS = 1, 2, 7  # of AttributeProto.AttributeType
+_FLOAT, _INT, _GRAPH, _INTS = 1, 2, 5, 7  # of AttributeProto.AttributeType
 _EXTERNAL = 1  # of TensorProto.DataLocation
 
 
@@ -75,6 +75,16 @@ class Model:
         parts += [block(5, _attribute(name, value)) for name, value in values.items()]
         self.nodes.append(Node(reads, makes, b"".join(parts) + block(7, domain)))
 
+    def choose(self, condition: str, then: Model, otherwise: Model, output: str) -> None:
+        """Add a node that runs one of two models, which may read all that is in this one."""
+        parts = [block(1, condition), block(2, output), block(4, "If")]
+        read = {condition}
+        for name, branch in (("then_branch", then), ("else_branch", otherwise)):
+            attribute = block(1, name) + block(6, branch._graph()) + number(20, _GRAPH)
+            parts.append(block(5, attribute))
+            read |= branch._needed()[1]
+        self.nodes.append(Node(tuple(sorted(read)), (output,), b"".join(parts)))
+
     def constant(self, name: str, value: np.ndarray) -> None:
         """Add a small tensor that the model holds itself."""
         raw = np.ascontiguousarray(value).tobytes()
@@ -99,6 +109,14 @@ class Model:
 
     def serialized(self) -> bytes:
         """Return the ModelProto."""
+        opsets = []
+        for name, version in (("", OPSET), (CONTRIB, 1)):
+            opsets.append(block(1, name) + number(2, version))
+        parts = (block(8, opset) for opset in opsets)
+        return number(1, IR) + block(7, self._graph()) + b"".join(parts)
+
+    def _graph(self) -> bytes:
+        """Return the GraphProto."""
         nodes, needed = self._needed()
         parts: dict[int, Iterable[bytes]] = {
             1: (node.content for node in nodes),
@@ -106,11 +124,7 @@ class Model:
             11: (value for name, value in self.inputs.items() if name in needed),
             12: self.outputs.values(),
         }
-        graph = block(2, "decoder") + b"".join(block(k, v) for k in parts for v in parts[k])
-        opsets = []
-        for name, version in (("", OPSET), (CONTRIB, 1)):
-            opsets.append(block(1, name) + number(2, version))
-        return number(1, IR) + block(7, graph) + b"".join(block(8, opset) for opset in opsets)
+        return block(2, "decoder") + b"".join(block(k, v) for k in parts for v in parts[k])
 
     def _needed(self) -> tuple[list[Node], set[str]]:
         """Return the nodes that the outputs need, and the names of all that they read."""

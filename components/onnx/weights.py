@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from math import prod
@@ -38,6 +39,15 @@ class Weights:
         self.models.append(self.model)
         return self.model
 
+    @contextmanager
+    def branch(self) -> Iterator[Model]:
+        """Add what follows to a model that a node of the present one chooses."""
+        outer, self.model = self.model, Model(DATA)
+        try:
+            yield self.model
+        finally:
+            self.model = outer
+
     def add(self, name: str, dtype: str, shape: Sequence[int], pieces: Iterable[np.ndarray]) -> str:
         """Add a tensor whose pieces follow one another on its first axis, and return its name."""
         length = nbytes(dtype, shape)
@@ -51,15 +61,33 @@ class Weights:
         self.model.external(name, dtype, shape, self._offsets[name], length)
         return name
 
+    def reserve(self, name: str, dtype: str, shape: Sequence[int]) -> int:
+        """Add a tensor that is written by `put`, and return where it begins."""
+        self._file.write(bytes(-self._file.tell() % ALIGNED))
+        self._offsets[name] = start = self._file.tell()
+        length = nbytes(dtype, shape)
+        self._file.truncate(start + length)
+        self._file.seek(start + length)
+        self.model.external(name, dtype, shape, start, length)
+        return start
+
+    def put(self, offset: int, piece: np.ndarray) -> None:
+        """Write a piece of a tensor that has its place."""
+        os.pwrite(self._file.fileno(), np.ascontiguousarray(piece).data, offset)
+
     def view(self, name: str, dtype: str, shape: Sequence[int], of: str, offset: int) -> str:
         """Add a part of another tensor's bytes as a tensor, and return its name."""
         start = self._offsets[of] + offset
         self.model.external(name, dtype, shape, start, nbytes(dtype, shape))
         return name
 
+    def end(self) -> None:
+        """End the data file."""
+        self._file.close()
+
     def close(self) -> list[Path]:
         """End the data file, write the graphs and return their paths."""
-        self._file.close()
+        self.end()
         paths = []
         for number, model in enumerate(self.models):
             path = self.folder / f"{GRAPH}{number}.onnx"
@@ -79,7 +107,11 @@ def private_weights(nbytes: int) -> Iterator[Weights]:
     """Give a folder that nobody else reads, and remove it; raise ComposerError where it is full."""
     try:
         with TemporaryDirectory(prefix="composer-") as made:
-            yield Weights(Path(made))
+            weights = Weights(Path(made))
+            try:
+                yield weights
+            finally:
+                weights.end()
     except OSError as error:
         raise ComposerError(
             Problem(

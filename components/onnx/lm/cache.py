@@ -53,14 +53,22 @@ class Cache:
         self.arrays: dict[str, np.ndarray] = {}
         self.capacity = 0
 
-    def read(self, rows: Mapping[str, np.ndarray], chosen: np.ndarray, logits: np.ndarray) -> None:
-        """Read rows [S, ...], and write the logits [R, V] that follow the chosen ones of them.
+    def read(
+        self,
+        rows: Mapping[str, np.ndarray],
+        more: Mapping[str, np.ndarray],
+        outputs: Mapping[str, np.ndarray],
+    ) -> None:
+        """Read rows [S, ...], and write what follows the chosen ones of them to outputs [R, ...].
 
-        `rows` are the inputs of the network by name.
+        `rows` are the inputs of the network by name, `more` other inputs of the graph. Outputs
+        are always the same ones.
         """
         self._reserve(self.length + count_of(rows))
-        bind_input(self.bindings[0], "chosen", chosen)
-        bind_output(self.bindings[0], "logits", logits)
+        for name, array in more.items():
+            bind_input(self.bindings[0], name, array)
+        for name, array in outputs.items():
+            bind_output(self.bindings[0], name, array)
         self._run(0, rows)
 
     def read_many(self, rows: Mapping[str, np.ndarray]) -> None:

@@ -12,13 +12,16 @@ from composer.generation.decoder import Prompt, State
 from composer.generation.sampler import logits_error
 
 from ...models.decoder import ParsedDecoder
+from ..head import ALL, HIDDEN, REST, SCORES
 from ..lora import Adapters
 from .cache import Angles, Cache
 from .graph import DecoderGraphs
 from .session import open_sessions
+from .winner import Scores, Winner
 
 CHUNK = 512
 MANY = 16  # rows from which on unpacked weights are faster than planes
+AT_ONCE = 64  # rows that all have logits
 EMBEDS = "embeds"
 
 
@@ -46,23 +49,64 @@ class OnnxDecoder:
         self.rows = rows
         self.chunk = chunk
         self.angles = [Angles(rotary) for rotary in graphs.rotaries]
+        self.winner: Winner | None = None
+        if graphs.head_rows:
+            self.winner = Winner(found.head, graphs.head_rows)
 
     def read(self, rows: Mapping[str, np.ndarray], cache: Cache, every: bool = False) -> np.ndarray:
-        """Read rows by input, in chunks; return logits after the last [1, V] or each [T, V].
+        """Read rows by input, in chunks; return logits after the last [1, V] or each [T, V]."""
+        if not every:
+            return self._last(rows, cache, whole=True)["logits"]
+        count, chunk = len(rows[EMBEDS]), self.chunk
+        logits = np.empty((count, self.vocabulary), np.float32)
+        for start in range(0, count, min(chunk, AT_ONCE)):
+            end = min(start + min(chunk, AT_ONCE), count)
+            outputs = self._outputs(end - start) | {"logits": logits[start:end]}
+            cache.read(part(rows, start, end), self._inputs(np.arange(end - start), True), outputs)
+        return logits
 
-        Many rows are read by a session of their own, up to the last, which alone has logits.
+    def _last(
+        self, rows: Mapping[str, np.ndarray], cache: Cache, whole: bool
+    ) -> dict[str, np.ndarray]:
+        """Read rows in chunks, and return the outputs of the last.
+
+        Many are read by a session of their own, up to the last one.
         """
         count, begun = len(rows[EMBEDS]), 0
-        if not every and len(self.sessions) > 1 and count > MANY:
+        if len(self.sessions) > 1 and count > MANY:
             begun = count - 1
             for start in range(0, begun, self.chunk):
                 cache.read_many(part(rows, start, min(start + self.chunk, begun)))
-        logits = np.empty((count if every else 1, self.vocabulary), np.float32)
+        outputs = self._outputs(1)
         for start in range(begun, count, self.chunk):
             end = min(start + self.chunk, count)
-            chosen = np.arange(end - start) if every else np.array([end - start - 1])
-            cache.read(part(rows, start, end), chosen, logits[start:end] if every else logits)
-        return logits
+            inputs = self._inputs(np.array([end - start - 1]), whole)
+            cache.read(part(rows, start, end), inputs, outputs)
+        return outputs
+
+    def _inputs(self, chosen: np.ndarray, whole: bool) -> dict[str, np.ndarray]:
+        inputs = {"chosen": chosen}
+        if self.winner:
+            inputs[ALL] = np.array(whole)
+        return inputs
+
+    def _outputs(self, rows: int) -> dict[str, np.ndarray]:
+        """Return memory for the outputs of so many chosen rows."""
+        widths = {"logits": self.vocabulary}
+        if self.winner:
+            width = self.winner.module.shape[1]
+            widths |= {SCORES: self.vocabulary, HIDDEN: width, REST: width}
+        return {name: np.empty((rows, width), np.float32) for name, width in widths.items()}
+
+    def _advance(self, state: State, rows: Mapping[str, np.ndarray], whole: bool) -> None:
+        """Read rows and keep what the head gives for the last."""
+        found = {name: each[0] for name, each in self._last(rows, state.cache, whole).items()}
+        if self.winner:
+            last = {name: each[-1:].copy() for name, each in rows.items()}
+            parts = (found["logits"], found[SCORES], found[HIDDEN], found[REST])
+            state.logits = Scores(*parts, whole, last)
+        else:
+            state.logits = found["logits"]
 
     def begin(self, adapters: tuple[str, ...] = ()) -> Cache:
         """Return the cache of a sequence that has read nothing, with these adapters on."""
@@ -75,23 +119,40 @@ class OnnxDecoder:
             raise ComposerError(Problem("R514", "there are no embeddings to continue"))
         cache = self.begin() if cache is None else cache
         cache.use(self.adapters.inputs(prompt.adapters))
-        return State(cache, self.read(prompt.rows, cache)[0], prompt.adapters)
+        state = State(cache, None, prompt.adapters)
+        self._advance(state, prompt.rows, whole=False)
+        return state
 
     def step(self, states: Sequence[State], tokens: Sequence[int]) -> None:
         rows = self.embed_tokens(tokens)
         for place, state in enumerate(states):
-            own = {name: each[place : place + 1] for name, each in rows.items()}
-            state.logits = self.read(own, state.cache)[0]
+            whole = isinstance(state.logits, Scores) and state.logits.whole
+            self._advance(state, part(rows, place, place + 1), whole)
 
     def greedy(self, states: Sequence[State]) -> list[int]:
-        found = [int(state.logits.argmax()) for state in states]
+        return [self._greedy(state.logits) for state in states]
+
+    def _greedy(self, found: np.ndarray | Scores) -> int:
         # A NaN is the largest for NumPy.
-        if not all(np.isfinite(s.logits[t]) for s, t in zip(states, found, strict=True)):
+        scores = found.products if isinstance(found, Scores) else found
+        largest = int(scores.argmax())
+        if not np.isfinite(scores[largest]):
             raise ComposerError(logits_error())
-        return found
+        if isinstance(found, Scores):
+            assert self.winner
+            return self.winner.find(found)
+        return largest
 
     def logits(self, state: State) -> np.ndarray:
-        logits: np.ndarray = state.logits
+        """Return the logits; the last row is read again if it has coarse ones, and none after it.
+
+        Who wants all logits once wants them for each token.
+        """
+        if isinstance(state.logits, Scores) and not state.logits.whole:
+            state.cache.length -= 1
+            self._advance(state, state.logits.inputs, whole=True)
+        found = state.logits
+        logits: np.ndarray = found.logits if isinstance(found, Scores) else found
         return logits
 
     def retire(self, state: State) -> None:

@@ -45,7 +45,7 @@ def error(bits: int) -> float:
         scheme = Scheme(bits, SIZE, "affine")
         planes = write_planes(nn, groups, scheme, width)
         packed = nn.constant(stored.reshape(shape)), nn.constant(scales)
-        made = write_sum(nn, write_product(nn, planes, *packed, OUTPUTS, width, scheme))
+        made = write_sum(nn, write_product(nn, planes, *packed, OUTPUTS, width, scheme), OUTPUTS)
         weights.model.node("Identity", [made.name], ["y"])
 
     (session,) = open_sessions("planes", codes.nbytes, build, Placement(threads=1))

@@ -7,6 +7,7 @@ from ...models.decoder import ParsedDecoder
 from ...models.rotary import Rotary
 from ..blocks import Symbol
 from ..decoder_blocks import OnnxDecoderBlocks
+from ..head import Head, HeadRows
 from ..lora import Adapters
 from ..matmuls import Rows
 from ..weights import Weights
@@ -18,7 +19,7 @@ class DecoderGraphs:
 
     The first graph gives logits. Where packed weights are multiplied exactly, a second one reads
     many rows at a time and gives none. Once they are built, `rotaries` are those of their inputs,
-    and `caches` the layers that remember.
+    `caches` the layers that remember, and `head_rows` what bounds a head in digits.
     """
 
     def __init__(self, found: ParsedDecoder, adapters: Adapters) -> None:
@@ -26,35 +27,40 @@ class DecoderGraphs:
         self.adapters = adapters
         self.rotaries: list[Rotary] = []
         self.caches: dict[int, Attention] = {}
+        self.head_rows: HeadRows | None = None
 
     def build(self, weights: Weights) -> None:
         """Write the nodes and the weights, layer after layer."""
         found = self.found
         table = found.checkpoint.table
         weights.model.add_input("chosen", "int64", ["R"])
+        exact = are_exact()
         rows = Rows.FLOAT32
         if found.int8_activations:
             rows = Rows.ROUNDED
-        elif found.packed and are_exact():
+        elif found.packed and exact:
             rows = Rows.PLANES
-        logits = self._write(weights, rows)
+        adapted = found.head.path in self.adapters.modules
+        head = Head.DIGITS if exact and not adapted else Head.AS_STORED
+        logits = self._write(weights, rows, head)
         weights.model.node("Identity", [logits.name], ["logits"])
         weights.model.add_output("logits", "float32", ["R", table.rows])
         if rows is Rows.PLANES:
             weights.begin()
-            self._write(weights, Rows.FLOAT32)
+            self._write(weights, Rows.FLOAT32, Head.LEFT_OUT)
 
-    def _write(self, weights: Weights, rows: Rows) -> Symbol:
+    def _write(self, weights: Weights, rows: Rows, head: Head) -> Symbol:
         model = weights.model
         model.add_input("embeds", "float32", ["S", self.found.checkpoint.table.width])
         model.add_input("last", "int32", [1])
         model.add_input("total", "int32", [])
         for name, dims in self.found.inputs.items():
             model.add_input(name, "float32", ["S", *dims])
-        blocks = OnnxDecoderBlocks(weights, self.found, rows, self.adapters)
+        blocks = OnnxDecoderBlocks(weights, self.found, rows, self.adapters, head)
         more = {name: Symbol(name, blocks) for name in self.found.inputs}
         logits: Symbol = self.found.write(blocks, Symbol("embeds", blocks), **more)
         self.rotaries, self.caches = list(blocks.rotaries), blocks.caches
+        self.head_rows = blocks.head_rows or self.head_rows
         for file in blocks.reader.files.values():
             file.require_unchanged()
         return logits

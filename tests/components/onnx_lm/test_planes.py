@@ -22,8 +22,8 @@ def test_three_planes_are_as_near_as_float32_and_fewer_are_not(bits, monkeypatch
 
 @pytest.mark.parametrize("bits", [4, 8])
 def test_planes_that_are_not_the_kernels_own_are_noticed(bits, monkeypatch):
-    genuine = planes._rounded
-    monkeypatch.setattr(planes, "_rounded", lambda nn, x, scheme: genuine(nn, x, scheme) * 1.001)
+    genuine = planes.rounded
+    monkeypatch.setattr(planes, "rounded", lambda nn, x, scheme: genuine(nn, x, scheme) * 1.001)
     assert exactness.error(bits) > 10 * exactness.NEAR
 
 

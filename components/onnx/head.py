@@ -1,0 +1,136 @@
+"""The head of a decoder in 20 bits a weight, of which greedy decoding reads 8.
+
+A weight has a coarse digit and two finer ones, which together are as near to it as float32. The
+coarse product has an error that is bounded row by row. So the finer digits are wanted for all
+logits alone, and for the largest the stored rows of those that may still be it.
+"""
+
+from __future__ import annotations
+
+import os
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from enum import Enum
+
+import numpy as np
+
+from composer.core.errors import ComposerError, Problem
+from composer.formats.quantization import Scheme
+
+from ..checkpoints.digits import split
+from ..checkpoints.modules import Module
+from ..checkpoints.rows import RowReader
+from .blocks import OnnxBlocks, Symbol
+from .planes import PLANES, rest_of, write_product, write_sum
+from .weights import Weights
+
+AT_ONCE = 1 << 18  # weights, which stay in a processor's cache
+ALL, SCORES, HIDDEN, REST = "all", "scores", "hidden", "rest"
+
+
+class Head(Enum):
+    """How a graph has its head: as other products are, in digits where it can be, or not."""
+
+    AS_STORED = "as stored"
+    DIGITS = "digits"
+    LEFT_OUT = "left out"
+
+
+@dataclass(frozen=True)
+class HeadRows:
+    """What bounds the coarse product of each row, float32 [V].
+
+    `error` is the norm of what the coarse digits leave out, `norm` that of what they stand for, and
+    `step` the largest step of a group; a row has `groups` of them.
+    """
+
+    error: np.ndarray
+    norm: np.ndarray
+    step: np.ndarray
+    groups: int
+
+
+def write_head(nn: OnnxBlocks, x: Symbol, module: Module, size: int) -> tuple[Symbol, HeadRows]:
+    """Multiply rows by a head: coarse products, or whole ones where the input `all` is true.
+
+    The rows, what their first plane leaves out, and these products before anything else is made of
+    them are outputs of the graph.
+    """
+    rows, width = module.shape
+    scheme, short = Scheme(8, size, "affine"), Scheme(4, size, "affine")
+    names, found = _store(nn.weights, module, size)
+    coarse, fine, finest, *steps = (Symbol(name, nn) for name in names)
+    model = nn.weights.model
+    model.add_input(ALL, "bool", [])
+    groups = nn.reshape(x, 0, -1, size)
+    rest = rest_of(nn, groups, scheme)
+    whole, first = (nn.ints(count, -1, width) for count in (PLANES, 1))
+    single = nn.ints(-1, rows)
+    with nn.weights.branch() as planes:
+        last = rest_of(nn, rest, scheme)
+        joined = nn.node("Concat", groups, rest, last, axis=0)
+        planes.node("Reshape", [joined.name, whole.name], ["planes"])
+        planes.add_output("planes", "float32", [PLANES, "R", width])
+    with nn.weights.branch() as rounded:
+        rounded.node("Reshape", [groups.name, first.name], ["plane"])
+        rounded.add_output("plane", "float32", [1, "R", width])
+    model.choose(ALL, planes, rounded, "given")
+    given = Symbol("given", nn)
+    product = write_product(nn, given, coarse, steps[0], rows, width, scheme)
+    with nn.weights.branch() as exact:
+        last = write_product(nn, given, finest, steps[2], rows, width, short)
+        more = write_product(nn, given, fine, steps[1], rows, width, scheme)
+        total = write_sum(nn, last + more + product, rows)
+        exact.node("Identity", [total.name], ["whole"])
+        exact.add_output("whole", "float32", ["R", rows])
+    with nn.weights.branch() as near:
+        near.node("Reshape", [product.name, single.name], ["near"])
+        near.add_output("near", "float32", ["R", rows])
+    model.choose(ALL, exact, near, "products")
+    for name, value, length in (
+        (SCORES, Symbol("products", nn), rows),
+        (HIDDEN, x, width),
+        (REST, nn.reshape(rest, -1, width), width),
+    ):
+        model.node("Identity", [value.name], [name])
+        model.add_output(name, "float32", ["R", length])
+    return Symbol("products", nn), found
+
+
+def _store(weights: Weights, module: Module, size: int) -> tuple[list[str], HeadRows]:
+    """Write bytes and steps down, piece by piece; return their names, and what bounds the rows."""
+    rows, width = module.shape
+    groups = width // size
+    forms = {
+        "coarse": ("uint8", (rows, groups, size)),
+        "fine": ("uint8", (rows, groups, size)),
+        "finest": ("uint8", (rows, groups, size // 2)),
+        "steps": ("float32", (rows * groups,)),
+        "fine_steps": ("float32", (rows * groups,)),
+        "finest_steps": ("float32", (rows * groups,)),
+    }
+    starts = {name: weights.reserve(f"head.{name}", *form) for name, form in forms.items()}
+    error, norm, largest_step = (np.empty(rows, np.float32) for _ in range(3))
+    reader = RowReader()
+
+    def write(start: int) -> None:
+        end = min(start + step, rows)
+        weight = reader.dense(module, start, end)
+        if not np.isfinite(weight).all():
+            raise ComposerError(
+                Problem("R512", f"{module.path}.weight has numbers that are NaN or infinite")
+            )
+        part = split(weight, size)
+        for name, at in starts.items():
+            piece: np.ndarray = getattr(part, name)
+            weights.put(at + start * (piece.nbytes // len(piece)), piece)
+        error[start:end], norm[start:end] = part.error, part.norm
+        largest_step[start:end] = part.steps.max(-1)
+
+    step = max(AT_ONCE // width, 1)
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        for _ in pool.map(write, range(0, rows, step)):
+            pass
+    for file in reader.files.values():
+        file.require_unchanged()
+    return [f"head.{name}" for name in forms], HeadRows(error, norm, largest_step, groups)
