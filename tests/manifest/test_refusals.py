@@ -81,7 +81,7 @@ INPUTS = "\n    hint: choose from: audio, text, ids, mask, image, tensor"
             "1",
             "7:1: M121 unknown key 'wiht' in the bundle\n"
             "    hint: keys here: composer, name, summary, licence, provenance, "
-            "publishes, sources, components, variants, tasks, inputs, graph, outputs",
+            "publishes, recognises, sources, components, variants, tasks, inputs, graph, outputs",
         ),
         (
             "sources",
@@ -214,7 +214,7 @@ INPUTS = "\n    hint: choose from: audio, text, ids, mask, image, tensor"
             "components",
             "{d: {use: x, weights: r/x}}",
             "6:35: M129 'r' in components.d.weights is not a source\n"
-            "    hint: declare it under sources",
+            "    hint: a repository is a source: sources: {repo: hf:r/x}; declare it under sources",
         ),
         (
             "components",
