@@ -83,3 +83,39 @@ def test_a_fork_cannot_use_what_its_parent_loaded(variant, when):
     assert "R509 the bundle was loaded by process" in done.stdout
     assert "load the bundle in each process, or start processes by spawn" in done.stdout
     assert "child 0\nparent True\n" in done.stdout
+
+
+ENDING = """
+import os, sys, time, warnings
+import composer
+
+warnings.simplefilter("ignore")
+with composer.load("mega-asr-mini", variant=sys.argv[1] or None) as bundle:
+    stream = bundle.stream(audio="CLIP")
+    next(stream)
+    if sys.argv[2] == "loaded":
+        list(stream)
+    child = os.fork()
+    if child:
+        print("child", os.waitpid(child, 0)[1] >> 8)
+        print("parent", bundle.run(audio="CLIP").text != "")
+    else:
+        try:
+            bundle.run(audio="CLIP")
+        except composer.ComposerError as error:
+            print(error.problems[0].code, end=" ")
+        sys.exit(7)
+""".replace("CLIP", CLIP)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="forks, on glibc")
+@pytest.mark.parametrize("when", ["loaded", "streaming"])
+@VARIANTS
+def test_a_fork_that_runs_to_its_end_ends_with_its_own_status(variant, when):
+    """What the libraries do at an exit waits for threads that a fork does not have."""
+    done = subprocess.run(
+        [sys.executable, "-c", ENDING, variant or "", when],
+        capture_output=True, text=True, timeout=120, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert done.stdout == "R509 child 7\nparent True\n"

@@ -10,6 +10,7 @@ from composer.checker.lock_differences import check_digests
 from composer.core import registry
 from composer.core.component import Component
 from composer.graph.checked import Checked
+from composer.runtime.forks import keep_in_forks
 from composer.runtime.loading import (
     check_memory_budget,
     fetch_files,
@@ -38,6 +39,7 @@ class Components:
         self._making = threading.Lock()
         self._loading = threading.Lock()
         self._process = os.getpid()
+        keep_in_forks(self)
 
     def ensure_loaded(self, names: Collection[str]) -> None:
         """Load those that are not loaded yet, each backend beside the others."""
