@@ -88,7 +88,7 @@ class Dump:
 
 def _key(clip: int, part: str, name: str) -> str:
     """Return a value's name in the file: that of the first clip's stages is their own."""
-    return "/".join(filter(None, [f"clip {clip + 1}" if clip else "", part, name]))
+    return "/".join(filter(None, [f"clip{clip + 1}" if clip else "", part, name]))
 
 
 def joined(dumps: list[Dump]) -> Dump:

@@ -10,8 +10,8 @@ import numpy as np
 from composer.comparison.residuals import Array, Residuals
 from composer.comparison.systematic import TESTS
 
-MARGIN = 1.15  # how far over its limit a test must be, so that a fault is found in other noise too
-FINE, COARSE = 1.05, 1.5  # steps of the search
+MARGIN = 1.4  # how far over its limit a test must be, so that a fault is found in other noise too
+FINE, COARSE = 1.15, 2.0  # steps of the search
 LARGEST = 4.0  # relative to the reference: nothing larger is looked for
 ENERGY = 0.99  # of the reference's rows, that its directions have
 ROWS_A_DIRECTION = 8
@@ -44,7 +44,7 @@ def suggested_clips(stage: Residuals) -> int:
 
 
 def _smallest(stage: Residuals, name: str) -> float:
-    size = float(np.sqrt(np.mean(stage.floor**2))) / 100
+    size = float(np.sqrt(np.mean(stage.floor**2))) / 64
     for step in (COARSE, FINE):
         while size < LARGEST and not found(stage, name, size):
             size *= step
@@ -88,12 +88,13 @@ def channel_gain(stage: Residuals) -> Array:
 
 
 def weight_row(stage: Residuals) -> Array:
-    """Return what a wrong row of a matrix gives: one direction, by another one of the input."""
-    random = np.random.default_rng(1)
-    width = stage.reference.shape[1]
-    amount = stage.reference @ random.standard_normal(width)
-    direction = random.standard_normal(width)
-    made = np.outer(amount, direction)
+    """Return what a wrong row of a matrix gives: one direction, by another one of the input.
+
+    Both are directions that the reference's rows vary in.
+    """
+    random, rows = np.random.default_rng(1), stage.reference
+    amount, direction = (random.standard_normal(len(rows)) @ rows for _ in range(2))
+    made = np.outer(rows @ amount, direction)
     return np.asarray(made / np.sqrt(np.mean(made**2)))
 
 

@@ -117,10 +117,15 @@ class Residuals:
 
     def predicted(self, residual: Array) -> tuple[float, float]:
         """Return the predictable share of a residual, over the floor's energy, and its error."""
-        rows, floor = self.thin(residual), self.thin(self.floor)
+        rows = self.thin(residual)
         each = np.sum((self.weights @ rows) * rows, axis=1)
-        energy = np.sum(floor**2)
+        energy = np.sum(self.thin(self.floor) ** 2)
         return float(each.sum() / energy), float(np.sqrt(np.sum(each**2)) / energy)
+
+    @cached_property
+    def own_predicted(self) -> tuple[float, float]:
+        """Return the predictable share of the floor, and its error."""
+        return self.predicted(self.floor)
 
     def along(self, residual: Array) -> float:
         """Return how much larger than the floor's a residual is along its own main direction.
@@ -128,28 +133,54 @@ class Residuals:
         The direction is that of one half of the folds, and the sizes are those of the other half.
         """
         rows, floor = self.thin(residual), self.thin(self.floor)
-        half = self.folds[self.rows] % 2 == 0
+        rounding = 1e-6 * self.thin(self.reference)
         ratios = []
-        for one, other in ((half, ~half), (~half, half)):
-            direction = _main_direction(rows[one], floor[one])
-            found, noise = (np.sum((each[other] @ direction) ** 2) for each in (rows, floor))
-            ratios.append(found / max(noise, 1e-12 * np.sum(floor**2)))
+        for half in self.halves:
+            direction = half.main_direction(rows)
+            found, noise, least = (
+                np.sum((each[half.others] @ direction) ** 2) for each in (rows, floor, rounding)
+            )
+            ratios.append(found / (noise + least))
         return float(np.sqrt(np.mean(ratios)))
 
+    @cached_property
+    def own_along(self) -> float:
+        """Return the same of the floor's own residuals."""
+        return self.along(self.floor)
 
-def _main_direction(rows: Array, floor: Array) -> Array:
-    """Return where rows vary the most, in units of the floor's own variation."""
-    _, sizes, axes = np.linalg.svd(floor, full_matrices=False)
-    ridge = np.sum(floor**2) / floor.shape[1]
+    @cached_property
+    def halves(self) -> tuple[Half, Half]:
+        """Return the two halves of the folds."""
+        floor, first = self.thin(self.floor), self.folds[self.rows] % 2 == 0
+        return Half.of(floor, first), Half.of(floor, ~first)
 
-    def whitened(array: Array) -> Array:
-        inside = array @ axes.T
-        rest = (array - inside @ axes) / np.sqrt(ridge)
-        found: Array = (inside / np.sqrt(sizes**2 + ridge)) @ axes + rest
-        return found
 
-    _, _, directions = np.linalg.svd(whitened(rows), full_matrices=False)
-    return np.asarray(whitened(directions[:1])[0])
+@dataclass(frozen=True)
+class Half:
+    """Half of the rows, the other half, and the axes along which the floor varies in the first."""
+
+    rows: Array
+    others: Array
+    axes: Array
+    sizes: Array
+    ridge: float
+
+    @classmethod
+    def of(cls, floor: Array, rows: Array) -> Half:
+        """Return the half of the floor's rows that are marked."""
+        _, sizes, axes = np.linalg.svd(floor[rows], full_matrices=False)
+        ridge = float(np.sum(floor[rows] ** 2) / floor.shape[1])
+        return cls(rows, ~rows, axes, np.sqrt(sizes**2 + ridge), ridge)
+
+    def main_direction(self, residual: Array) -> Array:
+        """Return where the half's rows vary the most, in units of the floor's own variation."""
+        _, _, directions = np.linalg.svd(self._whitened(residual[self.rows]), full_matrices=False)
+        return np.asarray(self._whitened(directions[:1])[0])
+
+    def _whitened(self, rows: Array) -> Array:
+        inside = rows @ self.axes.T
+        rest = (rows - inside @ self.axes) / np.sqrt(self.ridge)
+        return np.asarray((inside / self.sizes) @ self.axes + rest)
 
 
 def by_value(stage: Residuals, residual: Array) -> Array:

@@ -63,7 +63,7 @@ def size(stage: Residuals, residual: Array) -> Finding:
 def prediction(stage: Residuals, residual: Array) -> Finding:
     """Look at how well residuals of some clips predict those of others, from the reference."""
     found, error = stage.predicted(residual)
-    own, own_error = stage.predicted(stage.floor)
+    own, own_error = stage.own_predicted
     allowed = max(PREDICTED, SLACK * (own + own_error))
     return Finding("predictable", found, allowed + t_quantile(ALPHA, len(stage.rows)) * error)
 
@@ -71,7 +71,7 @@ def prediction(stage: Residuals, residual: Array) -> Finding:
 def direction(stage: Residuals, residual: Array) -> Finding:
     """Look at the residuals along the direction that they share."""
     chance = spread_of_size(len(stage.rows) // 2)
-    limit = SLACK * max(1.0, stage.along(stage.floor)) * chance
+    limit = SLACK * max(1.0, stage.own_along) * chance
     return Finding("along one direction", stage.along(residual), limit)
 
 

@@ -62,6 +62,7 @@ def record(
             for at, values in enumerate(runs):
                 progress(Progress("running", ready.name, at, len(runs)))
                 dumps.append(_named(tap(ready, name, values, options or {}), clips, at))
+    _require_distinct(dumps)
     dump = joined(dumps)
     return (
         measure_floor(dump, floor, task=task, options=options, progress=progress) if floor else dump
