@@ -9,6 +9,7 @@ from typing import Any
 
 from composer.checker.facts import describe_components
 from composer.checker.lock_differences import differences
+from composer.checker.packages import package_problems
 from composer.checker.wiring import wire
 from composer.core.errors import ComposerError, Problem, in_order
 from composer.core.problems import Problems
@@ -81,6 +82,7 @@ def check_variant(
     except ComposerError as error:
         return Report(error.problems)
     roots, problems = resolve_sources(manifest, bundle, sources, lock.commits if lock else None)
+    problems += package_problems(manifest)
     components, found = describe_components(
         manifest, roots, precision or {}, backends or {}, shared.headers
     )

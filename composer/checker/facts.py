@@ -10,6 +10,7 @@ from pydantic import ValidationError
 
 from composer.checker.backend_choice import ALL, Candidate, candidates
 from composer.checker.options import option_instead
+from composer.checker.packages import install_hint
 from composer.checker.problem_places import placed
 from composer.core import registry
 from composer.core.component import Adapter, Bound, Component, Facts, Spec
@@ -149,10 +150,10 @@ class _Describer:
             message = f"{use} has no kind for the backend '{requested}'"
             self.report("W226", message, name, "use", hint=f"it runs on: {listed(sorted(family))}")
             return
-        uses = registry.uses()
+        uses, hint = registry.uses(), install_hint(self.manifest, use)
         near = [*registry.names(), *uses]
         message = with_nearest(f"there is no component kind '{use}'", use, near)
-        self.report("W212", message, name, "use", hint=f"installed: {listed(uses)}")
+        self.report("W212", message, name, "use", hint=hint or f"installed: {listed(uses)}")
 
     def kind(self, name: str, use: str) -> type[Component] | None:
         """Return the class of a kind."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING
 
+from composer.checker.packages import install_hint
 from composer.core import registry
 from composer.core.ports import Port
 from composer.core.signature import CALL, Signature
@@ -62,7 +63,7 @@ class Names:
             options = [*registry.operators(), *self.manifest.components]
             message = f"'{owner}' is neither an operator nor a component"
             message = with_nearest(message, owner, options)
-            hint = f"there are: {listed(options)}"
+            hint = install_hint(self.manifest, run) or f"there are: {listed(options)}"
             self.report("W202", message, "graph", name, "run", hint=hint)
         return None, method or CALL, None
 

@@ -42,6 +42,14 @@ def extension(group: str, name: str) -> Any:
     return loaded
 
 
+def distribution_of(group: str, name: str) -> tuple[str, str] | None:
+    """Return the package that provides a name, and its version; None if there is not just one."""
+    entries = list(_entries(group).get(name, {}).values())
+    if len(entries) != 1 or entries[0].dist is None:
+        return None
+    return entries[0].dist.name, entries[0].dist.version
+
+
 def forget_extensions() -> None:
     """Look again at what is installed when it is asked for next."""
     _installed.cache_clear()

@@ -7,7 +7,12 @@ from typing import Any, Literal, get_args, get_origin
 
 from composer.core.backend import Backend
 from composer.core.component import Component
-from composer.core.extensions import extension, extensions, forget_extensions
+from composer.core.extensions import (
+    distribution_of,
+    extension,
+    extensions,
+    forget_extensions,
+)
 from composer.core.family import Portable
 from composer.core.operators import Operator
 from composer.core.placement import HOST, TABLES, PlacementKey
@@ -62,6 +67,17 @@ def working_backends() -> tuple[Backend, ...]:
         except Exception:  # somebody's package is broken, whichever way, and may not be needed
             continue
     return tuple(found)
+
+
+def distribution(name: str) -> tuple[str, str] | None:
+    """Return the package, and its version, that provides a kind, a family or an operator."""
+    backend_name, _, family_name = name.partition(".")
+    bare = family_name if backend_name in backends() else name
+    for group, entry in ((COMPONENTS, name), (FAMILIES, bare), (OPERATORS, name)):
+        found = distribution_of(group, entry)
+        if found:
+            return found
+    return None
 
 
 def operators() -> list[str]:

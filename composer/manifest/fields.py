@@ -13,6 +13,9 @@ DOTTED = r"^[a-z][a-z0-9_]*(\.[a-z][a-z0-9_]*)*$"
 METHOD = r"^[a-z][a-z0-9_]*(\.[a-z][a-z0-9_]*)?$"
 SPACE = r"^[a-z][a-z0-9_]*\.[a-z][a-z0-9_]*$"
 REFERENCE = r"^\$[a-z][a-z0-9_]*(\.[A-Za-z0-9_]+)?$"
+# A package of an index with versions, as PEP 508 has it: no address, no marker, no extra.
+VERSIONS = r"(===?|~=|!=|<=|>=|<|>) ?[A-Za-z0-9.*+!_-]+"
+REQUIREMENT = rf"^[A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-z0-9])? ?({VERSIONS}( ?, ?{VERSIONS})*)?$"
 OUTPUT = r"^[A-Za-z0-9_]+$"
 HUB_ID = r"^[A-Za-z0-9][A-Za-z0-9._-]*/[A-Za-z0-9][A-Za-z0-9._-]*$"
 
@@ -27,6 +30,8 @@ KeyPath = Annotated[str, Field(pattern=DOTTED, max_length=128)]
 HubId = Annotated[str, Field(pattern=HUB_ID, max_length=128)]
 Reference = Annotated[str, Field(pattern=REFERENCE, max_length=128)]
 Space = Annotated[str, Field(pattern=SPACE, max_length=128)]
+Kind = Annotated[str, Field(pattern=DOTTED, max_length=64)]
+Requirement = Annotated[str, Field(pattern=REQUIREMENT, max_length=128)]
 Output = Annotated[str, Field(pattern=OUTPUT, max_length=64)]
 PortText = Annotated[str, Field(min_length=1, max_length=200)]
 Range = Annotated[list[float | None], Field(min_length=2, max_length=2)]

@@ -19,6 +19,7 @@ from composer.manifest.fields import (
     InputType,
     Inside,
     KeyPath,
+    Kind,
     Line,
     Maybe,
     Name,
@@ -26,6 +27,7 @@ from composer.manifest.fields import (
     PortText,
     Range,
     Reference,
+    Requirement,
     SourceText,
     Space,
     Strict,
@@ -245,6 +247,11 @@ class BundleModel(Strict):
         default={},
         description="Where files come from: `hf:owner/name[@revision]`, or a folder `./weights`.",
         examples=[{"repo": "hf:Reza2kn/mega-asr-mlx"}],
+    )
+    packages: dict[Kind, Requirement] = Field(
+        default={},
+        description="The packages that provide kinds or operators of others; none is installed.",
+        examples=[{"acme.denoise": "acme-audio>=1.2"}],
     )
     components: dict[Name, ComponentModel] = Field(
         description="The parts by name. A name is yours to choose; the graph uses it."

@@ -59,6 +59,7 @@ class Manifest:
     recognises: Mapping[str, Sequence[str]]
     provenance: tuple[Origin, ...]
     document: Document = field(repr=False)
+    packages: Mapping[str, str] = field(default_factory=dict)
     variant: str | None = None
 
     @property
@@ -176,6 +177,7 @@ def _manifest(
         recognises=model.recognises,
         provenance=tuple(Origin(o.what, o.from_, o.how, o.licence) for o in model.provenance),
         document=document,
+        packages=model.packages,
         variant=variant,
     )
 

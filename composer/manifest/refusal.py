@@ -60,6 +60,11 @@ PATTERNS = {
     ),
     fields.SPACE: ("M134", "is not a space", "write component.space, such as decoder.embed"),
     fields.REFERENCE: ("M134", "is not a value of the graph", "write $node or $node.output"),
+    fields.REQUIREMENT: (
+        "M125",
+        "is not a package",
+        "write a package's name and its versions, such as my-package>=1.2,<2",
+    ),
     fields.OUTPUT: (
         "M125",
         "is not an output's name",

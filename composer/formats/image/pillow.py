@@ -12,7 +12,7 @@ INSTALL = "pip install 'bundle-composer[image]'"
 
 
 def is_installed() -> bool:
-    """Tell whether there is a Pillow, without importing it."""
+    """Return whether there is a Pillow, without importing it."""
     return find_spec("PIL") is not None
 
 
