@@ -60,7 +60,7 @@ def test_the_installed_version_does_not_satisfy(acme, tmp_path, text):
 
 def test_a_package_that_nothing_uses(acme, tmp_path):
     assert problems(tmp_path, "packages: {acme.treble: acme-local}") == [
-        "3:11: L306 warning: no component is a 'acme.treble', and no node runs one\n"
+        "3:12: L306 warning: no component is a 'acme.treble', and no node runs one\n"
         "    hint: remove its package"
     ]
 
