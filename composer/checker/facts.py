@@ -55,13 +55,12 @@ class _Describer:
     problems: Problems = field(default_factory=Problems)
 
     def components(self) -> dict[str, CheckedComponent]:
+        hint = f"components: {listed(self.manifest.components)}"
         for name in self.precision.keys() - self.manifest.components.keys():
-            hint = f"components: {listed(self.manifest.components)}"
             self.report(
                 "W219", f"precision is given for '{name}', which is not a component", hint=hint
             )
         for name in self.backends.keys() - self.manifest.components.keys() - {ALL}:
-            hint = f"components: {listed(self.manifest.components)}"
             self.report(
                 "W219", f"a backend is given for '{name}', which is not a component", hint=hint
             )
