@@ -81,7 +81,8 @@ INPUTS = "\n    hint: choose from: audio, text, ids, mask, image, tensor"
             "1",
             "7:1: M121 unknown key 'wiht' in the bundle\n"
             "    hint: keys here: composer, name, summary, licence, provenance, "
-            "publishes, recognises, sources, packages, components, variants, tasks, inputs, graph, outputs",
+            "publishes, recognises, sources, packages, components, variants, tasks, inputs, graph, "
+            "outputs",
         ),
         (
             "sources",
