@@ -8,7 +8,18 @@ from graphlib import CycleError, TopologicalSorter
 
 import pytest
 
-from scripts.imports import ROOT, edges, files, imported, level, modules, name_of
+from scripts.imports import (
+    COMPONENTS,
+    LEVELS,
+    PLANNED,
+    ROOT,
+    edges,
+    files,
+    imported,
+    level,
+    modules,
+    name_of,
+)
 
 BACKENDS = {"mlx", "mlx_lm", "onnxruntime", "torch", "transformers", "librosa"}
 HEAVY = BACKENDS | {"soundfile", "soxr", "tokenizers", "huggingface_hub", "safetensors", "scipy"}
@@ -34,6 +45,13 @@ def test_every_module_has_a_level():
     roots = {"composer", "composer.__main__", "composer.components"}
     own = {name for name in modules() if name.startswith("composer")}
     assert [name for name in own - roots if level(name) is None] == []
+
+
+def test_every_level_is_of_packages_that_exist_or_are_planned():
+    for folder, levels in (("composer", LEVELS), ("components", COMPONENTS)):
+        for name in set().union(*levels):
+            exists = (ROOT / folder / name / "__init__.py").exists()
+            assert exists != (name in PLANNED), name
 
 
 def test_arrows_point_one_way():

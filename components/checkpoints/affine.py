@@ -27,12 +27,23 @@ def residual_offset(scales: np.ndarray, biases: np.ndarray, scheme: Scheme) -> n
     return biases + scales * np.float32(2 ** (scheme.bits - 1))
 
 
-def dense(weight: np.ndarray, scales: np.ndarray, biases: np.ndarray, scheme: Scheme) -> np.ndarray:
-    """Return packed rows as the float32 [N, K] that they stand for."""
+def dequantize(
+    weight: np.ndarray, scales: np.ndarray, biases: np.ndarray, scheme: Scheme
+) -> np.ndarray:
+    """Return packed rows uint32 [N, K bits / 32] as float32 [N, K]: scale times code plus bias.
+
+    Codes of any width follow one another from the lowest bit on, as `mx.quantize` packs them.
+    """
     rows, groups = scales.shape
-    found = codes(weight, scheme)
-    if scheme.bits == 4:
-        found = np.stack([found & 15, found >> 4], axis=-1)
+    if scheme.bits == 8:
+        found = codes(weight, scheme)
+    elif scheme.bits == 4:
+        pairs = codes(weight, scheme)
+        found = np.stack([pairs & 15, pairs >> 4], axis=-1)
+    else:
+        data = np.ascontiguousarray(weight, "<u4").view(np.uint8)
+        bits = np.unpackbits(data, bitorder="little").reshape(-1, scheme.bits)
+        found = np.packbits(bits, axis=1, bitorder="little")
     wide = found.reshape(rows, groups, scheme.group_size).astype(np.float32)
     wide *= scales[..., None]
     wide += biases[..., None]

@@ -17,7 +17,7 @@ from composer.formats.safetensors import TensorIndex
 from . import packing
 from .embedding_table import FLOATS, TABLE, Table, describe, find_table
 from .head_copy import HEAD, copy_warning, find_head_copy
-from .keys.numbers import impossible
+from .keys.impossible import impossible
 
 if TYPE_CHECKING:
     from composer.formats import Headers

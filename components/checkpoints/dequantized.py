@@ -14,7 +14,7 @@ from .gemma4.text_part import own_config
 from .layout import LayoutChecker
 
 
-def dequantized(
+def dequantized_headers(
     checker: LayoutChecker, config: Mapping[str, Any], prefix: str, own: Mapping[str, Tensor]
 ) -> tuple[dict[str, Tensor], dict[str, Scheme]]:
     """Return tensors with the shapes and dtypes that they have once dequantized, and the schemes.

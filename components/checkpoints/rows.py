@@ -55,7 +55,7 @@ class RowReader:
         if module.scheme is None:
             return weight
         scales, biases = (self.part(module, part, start, end) for part in ("scales", "biases"))
-        return affine.dense(weight, scales, biases, module.scheme)
+        return affine.dequantize(weight, scales, biases, module.scheme)
 
     def packed(self, module: Module, part: str, start: int, end: int) -> np.ndarray:
         """Return rows of a packed module's `codes`, `scales` or `residual_offset`."""

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from .affine import dequantize
 from .rows import RowReader
 
 if TYPE_CHECKING:
@@ -45,20 +46,5 @@ class WeightReader:
             scales = self.reader.whole(self.stored[f"{path}scales"])
             biases = self.reader.whole(self.stored[f"{path}biases"])
             packed = self.reader.whole(self.stored[tensor.name])
-            value = dequantized(packed, scales, biases, scheme)
+            value = dequantize(packed, scales, biases, scheme)
         return np.moveaxis(value, 1, -1) if name in self.torch_ordered else value
-
-
-def dequantized(
-    weight: np.ndarray, scales: np.ndarray, biases: np.ndarray, scheme: Scheme
-) -> np.ndarray:
-    """Return packed rows uint32 [N, K bits / 32] as float32 [N, K]: scale times code plus bias.
-
-    Codes of any width follow one another from the lowest bit on, as `mx.quantize` packs them.
-    """
-    rows, groups = scales.shape
-    bits = np.unpackbits(np.ascontiguousarray(weight, "<u4").view(np.uint8), bitorder="little")
-    powers = (1 << np.arange(scheme.bits)).astype(np.float32)
-    codes = bits.reshape(rows, groups, scheme.group_size, scheme.bits) @ powers
-    made: np.ndarray = codes * scales[..., None] + biases[..., None]
-    return made.reshape(rows, -1)

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from . import rows
+from . import row_nodes
 from .proto import CONTRIB
 from .weights import Weights
 
@@ -225,19 +225,19 @@ class OnnxBlocks:
         return self.node("Gather", x, rows, axis=0)
 
     def groups(self, x: Symbol, by: int, fill: float | None) -> Symbol:
-        made: Symbol = rows.groups(self, x, by, fill)
+        made: Symbol = row_nodes.groups(self, x, by, fill)
         return made
 
     def group_sizes(self, x: Symbol, by: int) -> Symbol:
-        made: Symbol = rows.group_sizes(self, x, by)
+        made: Symbol = row_nodes.group_sizes(self, x, by)
         return made
 
     def past(self, x: Symbol, size: int) -> Symbol:
         begins = self.node("Pad", x, self.ints(size - 1, 0), self.as_symbol(0.0), self.ints(0))
-        return self.node("Gather", begins, rows.past(self, x, size), axis=0)
+        return self.node("Gather", begins, row_nodes.past(self, x, size), axis=0)
 
     def in_past(self, x: Symbol, size: int) -> Symbol:
-        return self.node("GreaterOrEqual", rows.past(self, x, size), self.ints(size - 1))
+        return self.node("GreaterOrEqual", row_nodes.past(self, x, size), self.ints(size - 1))
 
     def _bias(self, name: str) -> list[Symbol]:
         return [self.weight(f"{name}.bias")] if self.has(f"{name}.bias") else []

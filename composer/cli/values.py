@@ -72,7 +72,7 @@ def _numbers(name: str, text: str) -> Any:
 
     path = Path(text)
     if path.suffix == ".safetensors":
-        from composer.formats.values import read_values
+        from composer.formats.value_file import read_values
 
         tensors = read_values(path)
         if name not in tensors and len(tensors) != 1:

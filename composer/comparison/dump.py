@@ -16,7 +16,7 @@ from composer.comparison.gates import Measures
 from composer.core.backend import LONG, SHORT, numpy_dtype
 from composer.core.errors import ComposerError, Place, Problem
 from composer.formats.audio.waveform import Audio
-from composer.formats.values import pack_values, read_about, read_values
+from composer.formats.value_file import pack_values, read_about, read_values
 
 VERSION = 1
 STEPS = "steps"

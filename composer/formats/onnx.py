@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 from composer.core.location import Location
 from composer.formats.files import Files, LocalFiles
-from composer.formats.graph import GraphWalker
 from composer.formats.initializers import AXES, DTYPES, External, Initializers, addressable
+from composer.formats.onnx_nodes import GraphWalker
 from composer.formats.protobuf import Excessive, Field, Malformed, Span, Window, message
 from composer.formats.refusal import Report, join_names, refuse, show
 from composer.formats.sniff import sniff

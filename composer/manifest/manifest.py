@@ -32,11 +32,11 @@ from composer.manifest.format import (
     Rule,
     TaskModel,
 )
-from composer.manifest.likeness import with_whole_tasks
 from composer.manifest.patch import merge
 from composer.manifest.refusal import Finding, validation_findings, wrong_type
 from composer.manifest.rules import check_rules
 from composer.manifest.source import Document, read
+from composer.manifest.task_like import with_whole_tasks
 
 FILES = ("bundle.yaml", "bundle.json")
 DEFAULT = "default"

@@ -7,7 +7,7 @@ import pytest
 from safetensors import safe_open
 from safetensors.numpy import save_file
 
-from composer.formats.values import read_values
+from composer.formats.value_file import read_values
 from tests.fakes import write
 
 pytestmark = pytest.mark.usefixtures("fakes")

@@ -9,7 +9,7 @@ from composer.comparison.dump import KEY, Dump, Stage, read_dump
 from composer.comparison.gates import Measures, Tolerance, Verdict, compare, measure
 from composer.comparison.report import as_json, junit, table
 from composer.core.errors import ComposerError
-from composer.formats.values import pack_values
+from composer.formats.value_file import pack_values
 from tests.comparison.tiny import random
 
 FINE = Verdict((), Measures(1e-7, 1e-6, 0.0, 0.0))

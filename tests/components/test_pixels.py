@@ -11,7 +11,7 @@ from composer.core.component import Spec
 from composer.core.errors import ComposerError
 from composer.core.placement import Placement
 from composer.formats.image.reading import read_picture
-from composer.formats.values import read_values
+from composer.formats.value_file import read_values
 from tests.cli.conftest import cli
 from tests.fakes import write
 

@@ -12,7 +12,7 @@ from composer.core.location import Location
 from composer.formats.quantization import Scheme
 from composer.formats.safetensors import Tensor, TensorIndex
 
-from ..dequantized import dequantized
+from ..dequantized import dequantized_headers
 from ..layout import LayoutChecker, cause
 from . import layout
 from .settings import (
@@ -68,7 +68,7 @@ def read_tower(spec: Spec, headers: Headers) -> Tower:
             hint="take the config.json that belongs to the checkpoint",
         )
         raise ComposerError(checker.problems)
-    plain, schemes = dequantized(checker, config, "model.", own)
+    plain, schemes = dequantized_headers(checker, config, "model.", own)
     numbers = [layout.layer_number(name) for name in own]
     layers = max((number for number in numbers if number is not None), default=0) + 1
     clipped = any(name.endswith(".input_min") for name in own)

@@ -12,7 +12,7 @@ from composer.core.location import Location
 from composer.formats.quantization import Scheme
 from composer.formats.safetensors import Tensor
 
-from ..dequantized import dequantized
+from ..dequantized import dequantized_headers
 from ..layout import LayoutChecker, cause
 from . import layout
 from .settings import Windows, audio_config, read_windows, settings
@@ -52,7 +52,7 @@ def read_encoder(spec: Spec, headers: Headers) -> AudioEncoder:
     checker = LayoutChecker("qwen3_asr_audio", spec.weights, layout.LABELS)
     prefix, own = _own(checker, headers)
     file, at, audio = audio_config(checker, headers)
-    plain, schemes = dequantized(checker, headers.config(file), prefix + layout.TOWER, own)
+    plain, schemes = dequantized_headers(checker, headers.config(file), prefix + layout.TOWER, own)
     numbers = [layout.layer_number(name) for name in own]
     layers = max((number for number in numbers if number is not None), default=0) + 1
     wanted = dict(layout.tensors(layers))

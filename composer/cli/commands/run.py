@@ -54,7 +54,7 @@ def command(
 ) -> None:
     from composer.cli.values import chosen_channel, inputs, settings
     from composer.comparison.dump import read_feed
-    from composer.formats.values import pack_values
+    from composer.formats.value_file import pack_values
     from composer.jobs.cut_short import cut_short
 
     chosen = chosen_channel(channel)
