@@ -79,7 +79,9 @@ class LanguageModel(Component, name="mlx.lm"):
         recipe = _recipe(spec, checkpoint)
         dtype = SHORT[spec.precision] if _converts(spec) else checkpoint.table.dtype
         adapters = read_decoder_adapters(spec, headers, checkpoint)
-        nbytes = loader.nbytes(checkpoint.tensors, dtype if _converts(spec) else None, recipe)
+        nbytes = loader.loaded_nbytes(
+            checkpoint.tensors, dtype if _converts(spec) else None, recipe
+        )
         files = [file for adapter in adapters.values() for file in adapter.files]
         return StampedFacts(
             dims={

@@ -98,7 +98,7 @@ def fill(
     return model
 
 
-def nbytes(
+def loaded_nbytes(
     tensors: Mapping[str, Tensor], precision: str | None, recipe: Mapping[str, Scheme] | None
 ) -> int:
     """Return the bytes of tensors once loaded; `precision` is a dtype's short name."""

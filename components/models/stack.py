@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from composer.formats.safetensors import Tensor
 
 
-def project(layers: Sequence[tuple[Layer, int]], nn: Blocks, x: Array) -> Array:
+def forward(layers: Sequence[tuple[Layer, int]], nn: Blocks, x: Array) -> Array:
     """Map rows [N, I] to rows [R, O] through layers, each with the width of what it gives.
 
     The weights of a layer have its number.
@@ -173,7 +173,7 @@ def network(spec: Spec, shape: Shape) -> Network:
     rows = "R" if any(map(Layer.divides, steps)) else "N"
     return Network(
         name=str(spec.weights),
-        forward=partial(project, layers),
+        forward=partial(forward, layers),
         inputs={"x": ("N", shape.width_in.value)},
         output=(rows, shape.width_out.value),
         tensors=tensors,

@@ -90,7 +90,7 @@ class Session:
             after = {name: (_dtype(kind), shape) for name, kind, shape in found}
             if list(before) == list(after) and all(_alike(before[n], after[n]) for n in before):
                 continue
-            changed(
+            refuse_changed(
                 self.contract,
                 f"checked {role}s: {_listed(before)}",
                 f"loaded {role}s: {_listed(after)}",
@@ -112,7 +112,7 @@ class Session:
             fail(self.contract, "R533", f"ONNX Runtime failed: {first_line(error)}", fed(feeds))
 
 
-def changed(contract: Contract, *causes: str) -> NoReturn:
+def refuse_changed(contract: Contract, *causes: str) -> NoReturn:
     """Refuse a file that is no longer the one that was checked."""
     message = "changed after it was checked"
     fail(contract, "R530", message, *causes, hint="load the bundle again")

@@ -15,7 +15,7 @@ from .. import checkpoint
 from ..checkpoint import Checkpoint
 from ..folder import open_folder
 from .config import MODELS, flatten, read_settings
-from .layout import PARTS, faults, layout
+from .layout import PARTS, layout, layout_problems
 from .lint import ignored, low_bit_warnings, partly_stored_kv, unexpected_tensors
 from .settings import Settings
 from .text_part import PREFIXES, is_unused, own_config, part_of
@@ -96,7 +96,7 @@ def read_decoder(weights: Location, headers: Headers) -> Decoder:
         _refuse([*problems, *error.problems], place)
         raise
     if settings:
-        problems += faults(
+        problems += layout_problems(
             layout(settings), checked.tensors, checked.schemes, f"{location}: {prefix}"
         )
     _refuse(problems, place)

@@ -78,7 +78,7 @@ def _layer(settings: Settings, layer: Layer) -> Iterator[tuple[str, Sizes]]:
         yield f"{norm}.weight", (wide,)
 
 
-def faults(
+def layout_problems(
     wanted: Mapping[str, Sizes],
     tensors: Mapping[str, Tensor],
     schemes: Mapping[str, Scheme],

@@ -41,7 +41,7 @@ def decoder_facts(
     return StampedFacts(
         dims=bounds(decoder, weights),
         dtype=dtype or checkpoint.table.dtype,
-        nbytes=loader.nbytes(decoder.loaded, dtype, recipe)
+        nbytes=loader.loaded_nbytes(decoder.loaded, dtype, recipe)
         + sum(adapter.nbytes for adapter in adapters.values()),
         embedding_adapters=embedding_adapters(adapters),
         mapped=sum(tensor.nbytes for tensor in decoder.table.values()),
