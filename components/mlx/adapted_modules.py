@@ -16,7 +16,7 @@ class Update(NamedTuple):
 
     @property
     def has_magnitude(self) -> bool:
-        """Tell whether it is DoRA's."""
+        """Return whether it is DoRA's."""
         return self.magnitude is not None
 
     def of(self, x: Any) -> Any:

@@ -26,7 +26,7 @@ class Costs:
     values: dict[str, Known] = field(default_factory=dict)
 
     def knows(self, operator: str | None) -> bool:
-        """Tell whether the shapes that an operator gives can be worked out."""
+        """Return whether the shapes that an operator gives can be worked out."""
         return operator in RULES
 
     def visit(self, call: Call, outputs: Sequence[str]) -> None:

@@ -1,6 +1,6 @@
 """Work out the shapes of values of an ONNX graph where the file alone fixes them.
 
-A length that only a run brings is None, and counts as one: a size is what it is at least.
+A length that only a run gives is None, and counts as one: a size is what it is at least.
 """
 
 from __future__ import annotations

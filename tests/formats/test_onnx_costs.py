@@ -124,7 +124,7 @@ def test_what_is_absurd_is_refused_with_its_node(monkeypatch, nodes, weights):
     assert problem.message.startswith("the node 'the big' (")
 
 
-def test_what_a_run_brings_is_not_guessed():
+def test_what_a_run_gives_is_not_guessed():
     nodes = [node("Shape", ["x"], "s"), node("ConstantOfShape", ["s"], "big")]
     read(whole(nodes, []))
 

@@ -64,15 +64,15 @@ class Fit:
             if count > MOST:
                 yield Problem(code, f"{count - MOST} more of these are not shown", place)
 
-    def pairs(self, tensors: TensorIndex, apart: Collection[str] = ()) -> dict[str, Pair]:
+    def pairs(self, tensors: TensorIndex, excluded: Collection[str] = ()) -> dict[str, Pair]:
         """Return the whole pairs by module, and report every tensor that is in none.
 
-        `apart` are the names of tensors that are something else.
+        `excluded` are the names of tensors that are something else.
         """
         halves: dict[str, dict[str, Tensor]] = {}
         strange = []
         for name, tensor in tensors.items():
-            if name in apart:
+            if name in excluded:
                 continue
             match = NAME.fullmatch(name)
             if match is None:

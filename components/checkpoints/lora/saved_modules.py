@@ -109,7 +109,7 @@ def _is_meant(path: str, base: str | None, named: tuple[str, ...]) -> bool:
 
 
 def _ends(path: str, name: str) -> bool:
-    """Tell whether PEFT means a module by the end of its path, or of the path of what holds it."""
+    """Return whether PEFT means a module by the end of its path, or of a path above it."""
     return any(above.endswith(name) for above in _above(path))
 
 

@@ -31,12 +31,14 @@ def check_selection(names: Sequence[str], adapters: Mapping[str, AdapterFacts]) 
     for name in names:
         dora = {pair.path for pair in adapters[name].pairs if pair.magnitude}
         whole = {module.path for module in adapters[name].saved}
-        _require_apart(names, shared & dora, "is DoRA, which scales the whole output of a module")
+        _require_disjoint(
+            names, shared & dora, "is DoRA, which scales the whole output of a module"
+        )
         what = "holds the whole module, which takes the place of the other's"
-        _require_apart(names, shared & whole, what)
+        _require_disjoint(names, shared & whole, what)
 
 
-def _require_apart(names: Sequence[str], paths: set[str], what: str) -> None:
+def _require_disjoint(names: Sequence[str], paths: set[str], what: str) -> None:
     if paths:
         message = f"{listed(names)} adapt the same modules, and one of them {what}"
         hint = "switch them on one at a time"
