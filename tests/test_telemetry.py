@@ -1,13 +1,16 @@
 """Nothing that runs on speech reports to anybody: no file beside what was asked for, no way out."""
 
+import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
+from composer.cli.verbs import verbs
 from scripts.imports import imported, modules
 
 ROOT = Path(__file__).parent.parent
@@ -16,11 +19,26 @@ OURS = "cache/huggingface/assets/composer/"  # where hashes of files are remembe
 OPENED = re.compile(r"\b(?:socket|socketpair)\((\w+)")
 COMMANDS = {
     "check": ["check", "mega-asr-mini"],
-    "doctor": ["doctor"],
+    "plan": ["plan", "mega-asr-mini"],
+    "show": ["show", "mega-asr-mini"],
     "run": ["run", "mega-asr-mini", "-i", "audio=CLIP"],
-    "tap": ["tap", "mega-asr-mini", "-i", "audio=CLIP", "-o", "OUT.safetensors"],
     "transcribe": ["transcribe", "mega-asr-mini", "CLIP"],
+    "chat": ["chat", "elderwise-mini"],
+    "pull": ["pull", "mega-asr-mini"],
+    "cache": ["cache"],
+    "lock": ["lock", "OWN"],
+    "verify": ["verify", "OWN"],
+    "licences": ["licences", "mega-asr-mini"],
+    "publish": ["publish", "OWN", "me/mine", "--card"],
+    "tap": ["tap", "mega-asr-mini", "-i", "audio=CLIP", "-o", "OUT.safetensors"],
+    "diff": ["diff", "mega-asr-mini", "mega-asr-mini", "-i", "audio=CLIP"],
+    "eval": ["eval", "mega-asr-mini", "DATA"],
     "bench": ["bench", "mega-asr-mini", "--runs", "1", "--starts", "1", "--warmup", "0"],
+    "list": ["list"],
+    "new": ["new", "NEW"],
+    "explain": ["explain", "R500"],
+    "schema": ["schema"],
+    "doctor": ["doctor"],
 }
 
 
@@ -46,6 +64,7 @@ def watched(tmp_path):
             text=True,
             timeout=120,
             cwd=tmp_path,
+            stdin=subprocess.DEVNULL,
         )
         left = sorted(str(p.relative_to(home)) for p in home.rglob("*") if p.is_file())
         left = [path for path in left if not path.startswith(OURS)]
@@ -54,13 +73,34 @@ def watched(tmp_path):
     return call
 
 
+@pytest.fixture
+def named(tmp_path):
+    """Return what stands for each word of a command: files that are there, and new ones."""
+    own, data = tmp_path / "own", tmp_path / "data.jsonl"
+    shutil.copytree(ROOT / "bundles" / "mega-asr-mini", own)
+    (own / "bundle.lock").unlink(missing_ok=True)
+    data.write_text(json.dumps({"audio_filepath": str(CLIP), "text": "one"}) + "\n")
+    return {
+        "CLIP": str(CLIP),
+        "OUT": str(tmp_path / "out"),
+        "OWN": str(own),
+        "DATA": str(data),
+        "NEW": str(tmp_path / "new"),
+    }
+
+
+def test_every_verb_is_watched():
+    assert set(COMMANDS) == set(verbs())
+
+
 @pytest.mark.parametrize("name", COMMANDS)
-def test_a_command_opens_no_socket_and_leaves_nothing(name, watched, tmp_path):
-    named = {"CLIP": str(CLIP), "OUT.safetensors": str(tmp_path / "out.safetensors")}
+def test_a_command_opens_no_socket_and_leaves_nothing(name, watched, named):
     arguments = [
-        re.sub("CLIP|OUT.safetensors", lambda found: named[found[0]], each)
+        re.sub("CLIP|OUT|OWN|DATA|NEW", lambda found: named[found[0]], each)
         for each in COMMANDS[name]
     ]
+    if name == "verify":
+        watched(["lock", named["OWN"]])
     done, families, left = watched(arguments)
     assert done.returncode == 0, done.stderr
     assert families <= {"AF_UNIX"}
