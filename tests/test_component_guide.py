@@ -4,6 +4,7 @@ import json
 import re
 import sys
 import tomllib
+from dataclasses import fields
 from pathlib import Path
 
 import numpy as np
@@ -14,8 +15,14 @@ import composer
 from composer.core import registry
 from composer.core.backend import Backend
 from composer.core.component import Component, Facts, Spec
+from composer.core.errors import Problem
+from composer.core.location import Location
 from composer.formats import Headers
-from composer.generation.engine import Decoder
+from composer.formats.audio.waveform import Audio
+from composer.generation.engine import Decoder, Request
+from composer.generation.sampler import Sampling
+from composer.generation.stop import Stop
+from composer.manifest.schema import bundle_schema, schema_text
 
 GUIDE = (Path(__file__).parent.parent / "docs" / "guides" / "components.md").read_text()
 CLIP = (np.sin(np.arange(16000) / 20).astype(np.float32), 16000)
@@ -137,6 +144,7 @@ def test_what_the_guide_names_is_there():
     """Every method, attribute and field in its tables exists, and none is left out."""
     named = set(re.findall(r"`([a-z_]+)`", GUIDE)) | set(re.findall(r"[.`]([a-z_]+)\(", GUIDE))
     named |= set(re.findall(r"`spec\.([a-z]+)`", GUIDE))
+    named |= set(re.findall(r"`(?:Stop\()?(\w+), (\w+)", GUIDE)[0])
     public = {name for name in vars(Headers) if not name.startswith("_")}
     assert public - {"safetensors", "onnx", "tokenizer", "config", "exists"} == set()
     assert public <= named
@@ -146,3 +154,14 @@ def test_what_the_guide_names_is_there():
     shown = {"requires", "accepts", "placement_keys", "backend", "facts", "load"}
     assert shown <= named & set(vars(Component))
     assert {"compile"} <= named & set(vars(Backend))
+    for kind in (Audio, Location, Problem, Request, Sampling, Stop):
+        assert {each.name for each in fields(kind)} <= named, kind
+    assert {"frames", "seconds", "resample"} <= named & set(vars(Audio))
+
+
+def test_the_schema_and_the_lists_know_what_a_package_brings(package):
+    kinds = bundle_schema()["$defs"]["ComponentModel"]["properties"]["use"]["anyOf"]
+    assert {"const": "example.gain", "description": "Make features louder."} in kinds
+    assert "example.gain" not in schema_text(shipped=True)
+    assert "- decibels: float = 0.0, -60 to 60. gain" in composer.explain("example.gain")
+    assert composer.explain("every").startswith("# every\n\nKeep every so many rows")

@@ -103,6 +103,33 @@ def test_the_schema_agrees_with_check(validator, manifests, tmp_path, seed):
     assert false == []
 
 
+@pytest.mark.parametrize(
+    ("more", "valid"),
+    [
+        ("expect: {out: f32 M 3000}", True),
+        ("expect: {out: 750 D @decoder.embed}", True),
+        ("expect: {mask: bool F}", True),
+        ("expect: {out: '@embed'}", True),
+        ("expect: {out: f32 M F-1}", False),
+        ("expect: {out: 80}", False),
+        ("expects: {out: f32 M F}", False),
+        ("range: [-1, 1]", True),
+        ("range: [null, 1]", True),
+        ("range: [null, null]", False),
+        ("range: [0]", False),
+        ("range: 1", False),
+        ("range: [low, high]", False),
+    ],
+)
+def test_what_a_node_may_expect(validator, manifests, tmp_path, more, valid):
+    data, sources = manifests["mega-asr-mini"]
+    node = data["graph"]["mel"] | yaml.safe_load(more)
+    data = data | {"graph": data["graph"] | {"mel": node}}
+    assert validator.is_valid(data) == valid
+    found, _ = refusals(tmp_path, data, sources)
+    assert valid != any(each.startswith("M") for each in found)
+
+
 def test_shipped_manifests_are_valid(validator, manifests):
     for data, _ in manifests.values():
         validator.validate(data)

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from composer.core.operators import Operator
-from composer.core.ports import DTYPES
+from composer.core.ports import DTYPES, KINDS
 from composer.manifest.rules import MAX_TEXT, MOST_VARIANTS, RESERVED, SHORTHAND
 from composer.manifest.schema_simplify import when
 
@@ -18,6 +18,8 @@ SOURCE = rf"^({HUB}|\./?|\./{_PART}(/{_PART})*/?)$"
 INSIDE = rf"^[a-z][a-z0-9_]*(/{_PART})*$"
 DIM = r"([0-9]+|[A-Za-z][A-Za-z0-9_]*|_)"
 PORT = rf"^\s*({'|'.join(DTYPES)})(\s+{DIM})*\s*$"
+SPACE = r"@[A-Za-z_][A-Za-z0-9_.]*"
+EXPECTED = rf"^\s*(({'|'.join((*KINDS, *DTYPES))}|{DIM})(\s+{DIM})*(\s+{SPACE})?|{SPACE})\s*$"
 AUDIO_ONLY = ("split", "channel")
 WITHOUT_PORT = ["audio", "text", "ids", "mask", "image"]
 
@@ -39,6 +41,10 @@ def add(schema: dict[str, Any], operators: Mapping[str, Operator]) -> None:
         inputs = owner["properties"]["inputs"]
         inputs["propertyNames"]["not"] = {"enum": list(RESERVED)}
         _short_form(inputs)
+    node = definitions["NodeModel"]["properties"]
+    for expected in node["expect"]["patternProperties"].values():
+        expected["pattern"] = EXPECTED
+    node["range"] |= {"items": {"type": ["number", "null"]}, "not": {"const": [None, None]}}
     schema |= when_tasks()
 
 
