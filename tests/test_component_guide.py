@@ -159,7 +159,7 @@ def test_what_the_guide_names_is_there():
     assert {"frames", "seconds", "resample"} <= named & set(vars(Audio))
 
 
-def test_the_schema_and_the_lists_know_what_a_package_brings(package):
+def test_the_schema_and_the_lists_know_what_a_package_adds(package):
     kinds = bundle_schema()["$defs"]["ComponentModel"]["properties"]["use"]["anyOf"]
     assert {"const": "example.gain", "description": "Make features louder."} in kinds
     assert "example.gain" not in schema_text(shipped=True)

@@ -19,7 +19,7 @@ INSIDE = rf"^[a-z][a-z0-9_]*(/{_PART})*$"
 DIM = r"([0-9]+|[A-Za-z][A-Za-z0-9_]*|_)"
 PORT = rf"^\s*({'|'.join(DTYPES)})(\s+{DIM})*\s*$"
 SPACE = r"@[A-Za-z_][A-Za-z0-9_.]*"
-EXPECTED = rf"^\s*(({'|'.join((*KINDS, *DTYPES))}|{DIM})(\s+{DIM})*(\s+{SPACE})?|{SPACE})\s*$"
+EXPECTED = rf"^\s*({'|'.join((*KINDS, *DTYPES))}|{DIM})(\s+{DIM})*(\s+{SPACE})?\s*$"
 AUDIO_ONLY = ("split", "channel")
 WITHOUT_PORT = ["audio", "text", "ids", "mask", "image"]
 
