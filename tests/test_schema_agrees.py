@@ -8,8 +8,10 @@ from pathlib import Path
 import pytest
 import yaml
 from jsonschema import Draft202012Validator
+from pydantic import ValidationError
 
 import composer
+from composer.components.image.pixels import Pixels
 from composer.manifest.schema import bundle_schema
 from composer.sources.shipped import shipped, shipped_bundles
 from tests.slips import slips
@@ -104,6 +106,7 @@ def test_the_schema_agrees_with_check(validator, manifests, tmp_path, seed):
 
 
 @pytest.mark.parametrize(
+<<<<<<< HEAD
     ("more", "valid"),
     [
         ("expect: {out: f32 M 3000}", True),
@@ -128,6 +131,32 @@ def test_what_a_node_may_expect(validator, manifests, tmp_path, more, valid):
     assert validator.is_valid(data) == valid
     found, _ = refusals(tmp_path, data, sources)
     assert valid != any(each.startswith("M") for each in found)
+=======
+    "config",
+    [
+        {},
+        {"size": {"height": 1, "width": 2}},
+        {"size": {"height": 1}},
+        {"size": {"shortest_edge": 3}},
+        {"size": {"shortest_edge": 3, "height": 1, "width": 1}},
+        {"size": {}},
+        {"mean": [1.0, 2.0]},
+        {"channels": "gray", "mean": [0.1, 0.2, 0.3]},
+        {"channels": "gray", "std": [0.1]},
+        {"std": [0.0]},
+    ],
+    ids=str,
+)
+def test_rules_between_the_knobs_of_pixels(validator, config):
+    definitions = validator.schema["$defs"]
+    own = Draft202012Validator({"$ref": "#/$defs/image.pixels", "$defs": definitions})
+    try:
+        Pixels.Config.model_validate(config)
+    except ValidationError:
+        assert not own.is_valid(config)
+    else:
+        own.validate(config)
+>>>>>>> fccca96 (Say the rules between the knobs of pixels in the schema)
 
 
 def test_shipped_manifests_are_valid(validator, manifests):

@@ -5,9 +5,17 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 
 import numpy as np
-from pydantic import Field, model_validator
+from pydantic import ConfigDict, Field, model_validator
 
-from composer.core.component import Bound, Component, ComponentConfig, Facts, Spec, method
+from composer.core.component import (
+    Bound,
+    Component,
+    ComponentConfig,
+    Facts,
+    Spec,
+    exactly_one,
+    method,
+)
 from composer.core.errors import ComposerError, Problem
 from composer.core.ports import Dim, Port, parse_ports
 from composer.core.signature import CALL, OUT, Signature
@@ -23,10 +31,18 @@ Side = Annotated[int, Field(ge=1, le=16_384)]
 Byte = Annotated[int, Field(ge=0, le=255)]
 Numbers = Annotated[list[float], Field(min_length=1, max_length=3)]
 IMAGE = parse_ports("image")
+TWO_NUMBERS = {"type": "array", "minItems": 2, "maxItems": 2}
 
 
 class Size(ComponentConfig):
     """The size that a picture is scaled to: both sides, or the shorter one."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            **exactly_one("height", "shortest_edge"),
+            "dependentRequired": {"height": ["width"], "width": ["height"]},
+        }
+    )
 
     height: Side | None = Field(None, description="rows of pixels, with 'width'")
     width: Side | None = Field(None, description="columns of pixels, with 'height'")
@@ -69,6 +85,15 @@ class Pixels(Component, name="image.pixels"):
 
     class Config(ComponentConfig):
         """How pixels are prepared: the numbers of a checkpoint's preprocessor_config.json."""
+
+        model_config = ConfigDict(
+            json_schema_extra={
+                "if": {"properties": {"channels": {"const": "gray"}}, "required": ["channels"]},
+                "then": {"properties": {"mean": {"maxItems": 1}, "std": {"maxItems": 1}}},
+                "else": {"properties": {"mean": {"not": TWO_NUMBERS}, "std": {"not": TWO_NUMBERS}}},
+                "allOf": [{"properties": {"std": {"items": {"exclusiveMinimum": 0}}}}],
+            }
+        )
 
         size: Size | None = Field(None, description="what the picture is scaled to, if at all")
         resample: Literal["nearest", "box", "bilinear", "hamming", "bicubic", "lanczos"] = Field(
