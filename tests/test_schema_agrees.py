@@ -106,7 +106,6 @@ def test_the_schema_agrees_with_check(validator, manifests, tmp_path, seed):
 
 
 @pytest.mark.parametrize(
-<<<<<<< HEAD
     ("more", "valid"),
     [
         ("expect: {out: f32 M 3000}", True),
@@ -131,7 +130,9 @@ def test_what_a_node_may_expect(validator, manifests, tmp_path, more, valid):
     assert validator.is_valid(data) == valid
     found, _ = refusals(tmp_path, data, sources)
     assert valid != any(each.startswith("M") for each in found)
-=======
+
+
+@pytest.mark.parametrize(
     "config",
     [
         {},
@@ -156,7 +157,6 @@ def test_rules_between_the_knobs_of_pixels(validator, config):
         assert not own.is_valid(config)
     else:
         own.validate(config)
->>>>>>> fccca96 (Say the rules between the knobs of pixels in the schema)
 
 
 def test_shipped_manifests_are_valid(validator, manifests):
