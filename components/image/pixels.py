@@ -31,7 +31,7 @@ Side = Annotated[int, Field(ge=1, le=16_384)]
 Byte = Annotated[int, Field(ge=0, le=255)]
 Numbers = Annotated[list[float], Field(min_length=1, max_length=3)]
 IMAGE = parse_ports("image")
-TWO_NUMBERS = {"type": "array", "minItems": 2, "maxItems": 2}
+TWO_NUMBERS: dict[str, Any] = {"type": "array", "minItems": 2, "maxItems": 2}
 
 
 class Size(ComponentConfig):
