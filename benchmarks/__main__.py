@@ -6,7 +6,7 @@ import sys
 from importlib import import_module
 
 QUICK = ("startup", "log-mel", "encode", "decode", "onnx-decode")
-ALL = (*QUICK, "hub", "real-size", "speech-encoder", "gemma4", "peers")
+ALL = (*QUICK, "hub", "real-size", "speech-encoder", "gemma4", "gemma4-decode", "peers")
 
 
 def main(arguments: list[str]) -> None:

@@ -89,13 +89,13 @@ def report(line: str, data: dict[str, Any], peak: int) -> None:
     )
 
 
-def write(folder: str) -> None:
+def write(folder: str, config: dict[str, Any] = CONFIG) -> None:
     """Write the weights piece by piece, config.json last."""
     from composer.components.checkpoints.gemma4.config import read_settings
     from composer.components.checkpoints.gemma4.layout import layout
     from composer.components.checkpoints.packing import PROJECTIONS
 
-    settings, problems = read_settings(CONFIG, {})
+    settings, problems = read_settings(config, {})
     assert settings, problems
     home = Path(folder)
     home.mkdir(parents=True, exist_ok=True)
@@ -125,7 +125,7 @@ def write(folder: str) -> None:
         for name, dtype, shape in tensors:
             fill(file, name, dtype, shape)
     write_tokenizer(home)
-    (home / "config.json").write_text(json.dumps(CONFIG))
+    (home / "config.json").write_text(json.dumps(config))
 
 
 def fill(file: BinaryIO, name: str, dtype: str, shape: tuple[int, ...]) -> None:

@@ -43,7 +43,7 @@ def main(arguments: list[str]) -> None:
     parser.add_argument("--prompt", type=int, default=64, help="ids of a text prompt")
     parser.add_argument("--tokens", type=int, default=64)
     parser.add_argument("--seconds", type=float, default=10.0, help="length of the clip")
-    parser.add_argument("--variant", metavar="NAME", help="composer's variant: cpu, of the Qwen3s")
+    parser.add_argument("--variant", metavar="NAME", help="composer's variant: cpu, of text alone")
     parser.add_argument("--real", action="store_true", help=REAL)
     parser.add_argument("--folder", type=Path, help="where models are written, a temporary one")
     options = parser.parse_args(arguments)

@@ -51,6 +51,7 @@ VISION = {
     "num_attention_heads": 2, "num_key_value_heads": 2, "head_dim": 16, "global_head_dim": 16,
     "position_embedding_size": 64,
 }  # fmt: skip
+CPU = "variants: {cpu: {components: {decoder: {use: onnx.gemma4}}}}\n"
 PER_LAYER = "  side:   {run: decoder.per_layer, with: {ids: $ids}}\n"
 
 
@@ -61,7 +62,7 @@ def gemma4(folder: Path, real: bool = False) -> Model:
     write_tokenizer(folder / "tokenizer", sizes["vocab_size"])
     (folder / "bundle.yaml").write_text(
         CONTINUE.format(
-            name="gemma4", use="mlx.gemma4", more=PER_LAYER, side="per_layer: $side, ", variants=""
+            name="gemma4", use="mlx.gemma4", more=PER_LAYER, side="per_layer: $side, ", variants=CPU
         )
     )
     add_tokenizer(folder)
