@@ -13,8 +13,10 @@ import numpy as np
 
 FINE, FINEST = 256, 4096  # of them are a coarse step
 MIDDLE = 128
-# The middles, and a half so that cutting off the rest is rounding.
-OFFSET = np.float32(MIDDLE * FINEST + MIDDLE * FINEST / FINE + 8 + 0.5)
+# Steps of a byte below the fine one, whose upper half is the finest digit.
+LOWEST = 65536
+# The middles, and half a finest step so that cutting off the rest is rounding.
+OFFSET = np.float32(MIDDLE * LOWEST + MIDDLE * 256 + MIDDLE + 8)
 SMALLEST = -100  # the exponent of the least step, far above what float32 can scale by
 
 
@@ -23,7 +25,8 @@ class Digits:
     """Rows in groups: `coarse` and `fine` uint8 [N, G, size], two of `finest` in a byte.
 
     `steps` [N, G] are those of the coarse ones. `error` [N] is the norm of what these leave out, or
-    a little more, and `norm` [N] at least that of what they stand for.
+    a little more, and `norm` [N] at least that of what they stand for; neither is finite where a
+    number of the row is not.
     """
 
     coarse: np.ndarray
@@ -49,17 +52,17 @@ def split(rows: np.ndarray, size: int) -> Digits:
     _, exponent = np.frexp(largest / np.float32(127))
     exponent = np.where(largest > 0, np.maximum(exponent, SMALLEST), SMALLEST)
     steps = np.ldexp(np.float32(1), exponent)
-    scaled = groups * (FINEST / steps)[..., None]
+    scaled = groups * (LOWEST / steps)[..., None]
+    norm = _norm(_norms(scaled) * steps / np.float32(LOWEST))
     scaled += OFFSET
-    whole = scaled.astype(np.uint32)
-    last = (whole & 15).astype(np.uint8)
-    whole >>= 4
-    fine, coarse = whole.astype(np.uint8), (whole >> 8).astype(np.uint8)
-    finest = last[..., 0::2] | last[..., 1::2] << 4
+    with np.errstate(invalid="ignore"):  # numbers that are none
+        digits = scaled.astype("<u4").view(np.uint8).reshape(*groups.shape, 4)
+    fine, coarse = (np.ascontiguousarray(digits[..., place]) for place in (1, 2))
+    finest = digits[..., 0::2, 0] >> 4 | digits[..., 1::2, 0] & 0xF0
     left = np.subtract(fine, np.float32(MIDDLE), dtype=np.float32)
     # The finest digits are worth half a fine step at most, and rounding less than another.
     error = _norm((_norms(left) + np.sqrt(size)) * steps / np.float32(FINE))
-    return Digits(coarse, fine, finest, steps, error, _norm(_norms(groups)) + error)
+    return Digits(coarse, fine, finest, steps, error, norm + error)
 
 
 def _norms(groups: np.ndarray) -> np.ndarray:

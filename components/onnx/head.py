@@ -115,12 +115,11 @@ def _store(weights: Weights, module: Module, size: int) -> tuple[list[str], Head
 
     def write(start: int) -> None:
         end = min(start + step, rows)
-        weight = reader.dense(module, start, end)
-        if not np.isfinite(weight).all():
+        part = split(reader.dense(module, start, end), size)
+        if not np.isfinite(part.norm).all():
             raise ComposerError(
                 Problem("R512", f"{module.path}.weight has numbers that are NaN or infinite")
             )
-        part = split(weight, size)
         for name, at in starts.items():
             piece: np.ndarray = getattr(part, name)
             weights.put(at + start * (piece.nbytes // len(piece)), piece)

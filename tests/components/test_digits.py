@@ -51,9 +51,17 @@ def test_what_is_left_out_is_bounded_and_not_by_much(scale):
     kept = np.linalg.norm(values(digits, coarse_only=True), axis=1)
     assert (digits.error >= left).all()
     assert (digits.norm >= kept).all()
+    assert np.isfinite(digits.norm).all()
     if scale > 1e-30:  # smaller ones are less than the least step
         assert digits.error[5:] == pytest.approx(left[5:], rel=0.03)
     assert values(digits)[3].tolist() == [0] * 192
+
+
+@pytest.mark.parametrize("odd", [np.nan, np.inf, -np.inf])
+def test_a_row_with_a_number_that_is_none_has_no_finite_norm(odd):
+    rows = np.ones((3, 64), np.float32)
+    rows[1, 40] = odd
+    assert np.isfinite(split(rows, 32).norm).tolist() == [True, False, True]
 
 
 def test_the_ends_of_the_range_fit():
