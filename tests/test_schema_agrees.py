@@ -31,7 +31,7 @@ NOT_IN_SCHEMA = {
     "inputs of a node's kind, which its component's name alone does not tell": [
         rf"W203 {PLAIN} has no input", rf"W204 {PLAIN} needs input",
         rf"W205 {PLAIN}\.\w+ needs a .* not '",
-        r"W20[34] \w+\.\w+ (has no input|needs input) 'per_layer'",
+        r"W20[34] \w+\.\w+ (has no input|needs input) '(per_layer|adapters)'",
     ],
     "types and spaces that flow through wires": [
         r"W2(08|09|10|11|17|22|25|27|28|29) ",
