@@ -115,7 +115,7 @@ def test_right_models_are_seldom_refused():
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_what_is_said_to_be_found_is_found_in_other_noise(kind):
+def test_what_is_reported_as_found_is_found_in_other_noise(kind):
     stage, noise = residuals(3)
     size = Power.of(stage).smallest[kind]
     inject, _ = KINDS[kind]
