@@ -1,4 +1,4 @@
-"""Return whether two runs came about in the same way, so that equal ones are equal to rounding."""
+"""Compare how two runs came about: those that did alike differ by rounding alone."""
 
 from __future__ import annotations
 
