@@ -333,7 +333,7 @@ def test_other_embeddings_differ(pair: Pair, wrong: str) -> None:
 
 
 GATE = Gate(Tolerance(l2=1e-4, peak=1e-3, gain=1e-4, angle=1e-6))
-NOT_COMPARED = ("mel.mask", "asked.text", "answer.finish_reason")
+NOT_COMPARED = ("mel.mask", "asked.text", "asked.speech", "answer.finish_reason")
 
 
 def compared(pair: Pair, seconds: float, variant: str | None = None) -> Comparison:
