@@ -9,9 +9,9 @@ from typing import Any, Protocol
 import numpy as np
 
 from composer.core.child import Child, Ended, Late
+from composer.core.isolation import MEMORY
 
 MODULE = "composer.components.text.child"
-MEMORY = 4 * 10**9
 SECONDS = 60.0
 Flags = Mapping[str, bool]
 Added = Sequence[tuple[str, Flags]]

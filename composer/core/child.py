@@ -16,9 +16,9 @@ from typing import Any
 
 import numpy as np
 
+from composer.core.isolation import MEMORY
 from composer.core.messages import Arrays, pack, unpack
 
-MEMORY = 4 * 10**9  # bytes of a child, beside three times those that it loads
 PACE = 20_000_000  # bytes that a child loads in a second at least
 TOKENS = ("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN")  # who asks no network needs none
 _children: weakref.WeakSet[Child] = weakref.WeakSet()

@@ -6,6 +6,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 
+MEMORY = 4 * 10**9  # bytes of a child, beside three times those that it loads
+
 _isolated = ContextVar("isolated", default=False)
 
 

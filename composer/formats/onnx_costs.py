@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from composer.core.child import MEMORY
+from composer.core.isolation import MEMORY
 from composer.formats.initializers import Initializers
 from composer.formats.known import Known
 from composer.formats.onnx_shapes import RULES, Call
