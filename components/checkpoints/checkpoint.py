@@ -15,9 +15,9 @@ from composer.formats.refusal import show
 from composer.formats.safetensors import TensorIndex
 
 from . import packing
+from .config_keys.impossible import impossible
 from .embedding_table import FLOATS, TABLE, Table, describe, find_table
 from .head_copy import HEAD, copy_warning, find_head_copy
-from .keys.impossible import impossible
 
 if TYPE_CHECKING:
     from composer.formats import Headers

@@ -7,9 +7,9 @@ from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING
 
 from ..checkpoints.checkpoint import Checkpoint, build_checkpoint
+from ..checkpoints.config_keys.places import at_their_keys
 from ..checkpoints.folder import open_folder
 from ..checkpoints.head_copy import HEAD
-from ..checkpoints.keys.places import at_their_keys
 from ..checkpoints.rope import faults, plain
 from .architecture import folder, module_name_of, unsupported
 from .config.conversion import MlxConfig, convert_config

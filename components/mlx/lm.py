@@ -24,9 +24,9 @@ from composer.generation.text import Tokenizer, read_tokenizer
 
 from ..checkpoints import packing
 from ..checkpoints.checkpoint import Checkpoint, mixed
+from ..checkpoints.config_keys.meaning import IGNORE
 from ..checkpoints.file_stamps import StampedFacts, require_unchanged, stamps
 from ..checkpoints.folder import PREFIX
-from ..checkpoints.keys.meaning import IGNORE
 from ..checkpoints.lora.adapters import AdapterFacts, embedding_adapters
 from ..checkpoints.lora.decoder_adapters import read_decoder_adapters
 from ..checkpoints.tied_head import require_equal_head

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from ..checkpoints.keys.window import Window
+from ..checkpoints.config_keys.window import Window
 from .mlx_lm_package import model_module
 
 

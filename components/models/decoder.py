@@ -16,8 +16,8 @@ from composer.core.suggest import listed
 from composer.formats.refusal import show
 
 from ..checkpoints.checkpoint import Checkpoint, build_checkpoint
+from ..checkpoints.config_keys.places import at_their_keys
 from ..checkpoints.folder import open_folder
-from ..checkpoints.keys.places import at_their_keys
 from ..checkpoints.modules import Module, read_modules
 from .blocks import Array, DecoderBlocks
 from .decoder_config import Config

@@ -10,11 +10,11 @@ from composer.core.errors import Problem
 from composer.formats.refusal import show
 
 from ..checkpoints import rope
-from ..checkpoints.keys import rotary
-from ..checkpoints.keys.meaning import unread
-from ..checkpoints.keys.places import Placed
-from ..checkpoints.keys.rotary import KEEP, ORIGINAL, Rules, positions
-from ..checkpoints.keys.window import KEYS, Window, read_window
+from ..checkpoints.config_keys import rotary
+from ..checkpoints.config_keys.meaning import unread
+from ..checkpoints.config_keys.places import Placed
+from ..checkpoints.config_keys.rotary import KEEP, ORIGINAL, Rules, positions
+from ..checkpoints.config_keys.window import KEYS, Window, read_window
 from .rotary import Llama3, Rotary, Yarn
 
 CHECKED = frozenset(  # by the checkpoint, against its tensors

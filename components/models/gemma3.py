@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from ..checkpoints.keys.window import FULL, SLIDING
+from ..checkpoints.config_keys.window import FULL, SLIDING
 from .attention import Attention
 from .blocks import Array, DecoderBlocks
 from .decoder import HEAD, TABLE, Architecture, Shape, linear

@@ -121,7 +121,7 @@ class Stack(Portable, name="stack"):
     @method(x="N I", returns="N O")
     def __call__(self, x: Any) -> Any:
         """Map rows [N, I] to rows [N, O], or to fewer where layers join or pool them."""
-        require_rows(self.layers, x.shape[0])
+        require_groupable(self.layers, x.shape[0])
         return self.run(x)
 
 
@@ -142,7 +142,7 @@ def rows_of(layers: Sequence[Layer], count: int) -> int:
     return count
 
 
-def require_rows(layers: Sequence[Layer], count: int) -> None:
+def require_groupable(layers: Sequence[Layer], count: int) -> None:
     """Raise R552 where rows are left over that a layer refuses, or where none come out."""
     for number, layer in enumerate(layers):
         if not layer.divides():

@@ -25,7 +25,7 @@ from ..checkpoints.file_stamps import StampedFacts, require_unchanged, stamps
 from ..checkpoints.gemma4.checkpoint import Decoder, read_decoder
 from ..checkpoints.gemma4.ports import (
     adapters_of,
-    bounds,
+    bind_sizes,
     missing_reasons,
     optional_per_layer,
     ports,
@@ -72,7 +72,7 @@ class Gemma4(Component, name="onnx.gemma4"):
         adapters = adapters_of(spec, headers, decoder).values()
         files = [file for adapter in adapters for file in adapter.files]
         return StampedFacts(
-            dims=bounds(decoder, spec.weights),
+            dims=bind_sizes(decoder, spec.weights),
             nbytes=found.nbytes + sum(adapter.nbytes for adapter in adapters),
             mapped=found.mapped,
             casts=found.casts,

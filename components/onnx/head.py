@@ -21,7 +21,7 @@ from ..checkpoints.digits import split
 from ..checkpoints.modules import Module
 from ..checkpoints.rows import RowReader
 from .blocks import OnnxBlocks, Symbol
-from .planes import PLANES, rest_of, write_product, write_sum
+from .int8_planes import PLANES, rest_of, write_product, write_sum
 from .weights import Weights
 
 AT_ONCE = 1 << 18  # weights, which stay in a processor's cache

@@ -12,7 +12,7 @@ from composer.formats.quantization import Scheme
 from ..checkpoints.modules import Module
 from ..checkpoints.rows import RowReader, pieces
 from .blocks import OnnxBlocks, Symbol
-from .planes import write_planes, write_product, write_sum
+from .int8_planes import write_planes, write_product, write_sum
 from .weights import Weights
 
 UNPACKED = 4 << 20  # bytes of float32 that stay in a processor's cache

@@ -20,7 +20,7 @@ from composer.core.suggest import listed, with_nearest
 from composer.formats import Headers
 from composer.graph.graph import ANY, CheckedComponent
 from composer.manifest.refusal import validation_findings
-from composer.sources.roots import Roots, locate
+from composer.sources.roots import Roots, location_of
 
 if TYPE_CHECKING:
     from composer.manifest import ComponentEntry, Manifest
@@ -128,11 +128,11 @@ class _Describer:
         spec = Spec(
             name,
             config,
-            weights=locate(entry.weights, self.roots) if entry.weights else None,
-            files=locate(entry.files, self.roots) if entry.files else None,
+            weights=location_of(entry.weights, self.roots) if entry.weights else None,
+            files=location_of(entry.files, self.roots) if entry.files else None,
             precision=self.precision.get(name, entry.precision),
             adapters={
-                key: Adapter(locate(adapter.weights, self.roots), adapter.scale)
+                key: Adapter(location_of(adapter.weights, self.roots), adapter.scale)
                 for key, adapter in entry.adapters.items()
             },
         )

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from composer.comparison.decoder_steps import with_step_options
 from composer.comparison.dump import Dump, Stage
 from composer.comparison.gates import Verdict
-from composer.comparison.likeness import origin
+from composer.comparison.same_origin import origin
 from composer.comparison.tap import dump_of, stage, with_replayed_steps
 from composer.core.errors import ComposerError, Problem
 

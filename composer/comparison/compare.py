@@ -11,7 +11,7 @@ from composer.comparison.candidate import Candidate, Options, run_on
 from composer.comparison.dump import Dump, Stage
 from composer.comparison.gates import Verdict
 from composer.comparison.judge import FLOOR, REFERENCE, Gate, Pair
-from composer.comparison.likeness import alike
+from composer.comparison.same_origin import alike
 
 if TYPE_CHECKING:
     from composer.runtime.bundle import Bundle

@@ -37,7 +37,7 @@ def table(found: Comparison) -> str:
     texts += _allowed_line(found)
     if found.ok:
         texts += power_lines(found)
-    return "\n".join([*texts, *differences(*found.made), verdict(found)])
+    return "\n".join([*texts, *differences(*found.made), verdict_line(found)])
 
 
 def _allowed_line(found: Comparison) -> list[str]:
@@ -51,7 +51,7 @@ def _allowed_line(found: Comparison) -> list[str]:
     return [f"allowed: {', '.join(f'{name} {limit:g}' for name, limit in limits)}"]
 
 
-def verdict(found: Comparison) -> str:
+def verdict_line(found: Comparison) -> str:
     """Return one line: whether all is the same, or which stage differs first."""
     if found.ok:
         clips = f" of {found.clips} clips" if found.clips > 1 else ""

@@ -12,7 +12,7 @@ import numpy as np
 from composer.comparison.decoder_steps import IDS, REPLAY, with_step_options
 from composer.comparison.dump import Dump, Stage, digest, plain, stage_of
 from composer.comparison.gates import measure
-from composer.comparison.likeness import origin
+from composer.comparison.same_origin import origin
 from composer.core.errors import ComposerError, Problem
 from composer.runtime.provenance import describe_run
 

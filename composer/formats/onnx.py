@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from composer.core.location import Location
 from composer.formats.files import Files, LocalFiles
-from composer.formats.initializers import AXES, DTYPES, External, Initializers, addressable
+from composer.formats.onnx_initializers import AXES, DTYPES, External, Initializers, addressable
 from composer.formats.onnx_nodes import GraphWalker
 from composer.formats.protobuf import Excessive, Field, Malformed, Span, Window, message
 from composer.formats.refusal import Report, join_names, refuse, show

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from composer.core.location import Location
-from composer.formats.initializers import Initializers
 from composer.formats.onnx_costs import Costs, unfolded_nodes
+from composer.formats.onnx_initializers import Initializers
 from composer.formats.onnx_shapes import Call
 from composer.formats.protobuf import Excessive, Field, Span, Window, message
 from composer.formats.refusal import Report, join_names, show

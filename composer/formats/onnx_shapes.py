@@ -8,8 +8,8 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
-from composer.formats.initializers import DTYPES
-from composer.formats.known import MOST_NUMBERS, Known, Lengths, count
+from composer.formats.onnx_initializers import DTYPES
+from composer.formats.onnx_values import MOST_NUMBERS, Known, Lengths, count
 
 
 class Call(NamedTuple):

@@ -123,7 +123,7 @@ def _folder(
     return Location(name, "", None), [problem]
 
 
-def locate(path: str, roots: Roots) -> Location:
+def location_of(path: str, roots: Roots) -> Location:
     """Convert `source/sub/path` to a location."""
     source, _, inside = path.partition("/")
     root = roots.get(source, Location(source, "", None))

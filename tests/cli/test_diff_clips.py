@@ -10,7 +10,7 @@ import composer
 from composer.comparison.compare import against_bundle, against_dump
 from composer.comparison.dump import Dump, read_dump
 from composer.comparison.gates import Measures
-from composer.comparison.report import table, verdict
+from composer.comparison.report import table, verdict_line
 from composer.comparison.tap import tap
 from composer.core import registry
 from tests.comparison.test_mutations import opened
@@ -133,8 +133,8 @@ def test_files_that_differ_are_in_the_verdict_though_all_is_the_same():
     dumps = [replace(reference, about={**reference.about, "bundle": each})
              for each in (made, other)]  # fmt: skip
     found = against_dump(*dumps)
-    assert verdict(found) == "the same: 14 stages, though these files differ: repo/config.json"
-    assert verdict(against_dump(dumps[0], dumps[0])) == "the same: 14 stages"
+    assert verdict_line(found) == "the same: 14 stages, though these files differ: repo/config.json"
+    assert verdict_line(against_dump(dumps[0], dumps[0])) == "the same: 14 stages"
 
 
 def test_stages_in_another_order_than_the_bundles_differ():

@@ -43,7 +43,7 @@ def test_each_example_shows_its_own_code():
 
 def test_a_code_means_one_thing():
     """Headers and the rest count in the same hundred: no code may be in both."""
-    reader = "composer.formats.reader"
+    reader = "composer.formats.headers"
     names = {name for name in reached(edges(), reader) if name.startswith("composer.formats.")}
     headers = {modules()[name].relative_to(ROOT) for name in names | {reader}}
     assert len(headers) > 10

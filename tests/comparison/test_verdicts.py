@@ -12,7 +12,7 @@ from composer.comparison.decoder_steps import with_steps
 from composer.comparison.dump import Dump, Stage, read_dump, stage_of
 from composer.comparison.gates import FLOOR_FACTOR, Measures, Tolerance, compare
 from composer.comparison.judge import Gate
-from composer.comparison.report import as_json, junit, table, verdict
+from composer.comparison.report import as_json, junit, table, verdict_line
 from composer.comparison.tap import tap
 from composer.runtime.provenance_diff import differences
 from tests.comparison.test_mutations import call, method
@@ -127,7 +127,7 @@ def test_a_stage_whose_input_the_reference_lacks_is_still_the_first(path, refere
     found = compared(replace(reference, stages=fewer), path, skip=["frames"])
     assert found.first.name == "soft"
     assert found.first.fed is None
-    assert verdict(found).endswith("the first is soft, with nothing wrong before it")
+    assert verdict_line(found).endswith("the first is soft, with nothing wrong before it")
 
 
 def test_the_order_is_that_of_the_graph(path, reference, monkeypatch):
@@ -178,7 +178,7 @@ def test_of_two_dumps_nothing_is_reported_of_what_came_before(reference):
         "soft": replace(reference.stages["soft"], value=reference.stages["soft"].value * 2),
     }
     found = against_dump(reference, replace(reference, stages=louder))
-    assert verdict(found) == (
+    assert verdict_line(found) == (
         "differs: 1 of 14 stages; the first is soft, and two dumps do not show whether it is "
         "at fault itself"
     )

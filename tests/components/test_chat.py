@@ -13,7 +13,7 @@ from composer.core.errors import ComposerError
 from composer.core.location import Location
 from composer.core.placement import Placement
 from composer.core.signature import CALL
-from composer.formats.reader import Headers
+from composer.formats.headers import Headers
 
 CONTROL = ["<pad>", "<eos>", "<bos>", "<unk>", "<|turn>", "<turn|>", "<|channel>", "<channel|>"]
 FIRST = "<bos>{before}<|turn>user\n{text}<turn|>\n<|turn>model\n"

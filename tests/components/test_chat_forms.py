@@ -17,7 +17,7 @@ from composer.core.errors import ComposerError
 from composer.core.location import Location
 from composer.core.placement import Placement
 from composer.core.signature import CALL
-from composer.formats.reader import Headers
+from composer.formats.headers import Headers
 from tests.components.chat_templates import PUBLISHED, RESTATED
 
 SPECIAL = (

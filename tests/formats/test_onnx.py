@@ -15,7 +15,7 @@ from onnx import TensorProto, helper
 from composer.core.errors import ComposerError
 from composer.core.location import Location
 from composer.formats import OnnxValue, read_onnx
-from composer.formats.initializers import DTYPES
+from composer.formats.onnx_initializers import DTYPES
 from tests.formats.making import refusal
 from tests.formats.onnx_models import FLOAT, GOOD, branch, model, read, value, weight
 
@@ -147,7 +147,7 @@ MEASURE = """
 import resource, sys
 from pathlib import Path
 from composer.formats import read_onnx
-from composer.formats.initializers import DTYPES
+from composer.formats.onnx_initializers import DTYPES
 from composer.core.location import Location
 location = Location("repo", "m.onnx", Path(sys.argv[1]))
 before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss

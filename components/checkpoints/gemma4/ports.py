@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 NO_ROWS = "no embed_tokens_per_layer.weight, and no hidden_size_per_layer_input above 0"
 
 
-def bounds(decoder: Decoder, weights: Location) -> dict[str, Bound]:
+def bind_sizes(decoder: Decoder, weights: Location) -> dict[str, Bound]:
     """Bind D, V, and with per-layer inputs L layers and their width P."""
     checkpoint, settings = decoder.checkpoint, decoder.settings
     dims = {

@@ -57,7 +57,7 @@ class AdapterConfig:
     tied: bool = False
 
 
-def read_adapter_config(file: Location, config: Mapping[str, Any]) -> AdapterConfig:
+def parse_adapter_config(file: Location, config: Mapping[str, Any]) -> AdapterConfig:
     """Read a config; raise ComposerError for all that is malformed or not supported."""
     values = ConfigValues(file, config)
     if "peft_type" in config:

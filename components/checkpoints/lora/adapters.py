@@ -16,7 +16,7 @@ from composer.formats.files import raise_missing
 from composer.formats.refusal import refuse
 
 from ..embedding_table import describe
-from .adapter_config import MLX_LM, RELEASE, AdapterConfig, read_adapter_config
+from .adapter_config import MLX_LM, RELEASE, AdapterConfig, parse_adapter_config
 from .adapter_modules import check_modules
 from .adapter_tensors import Fit, split
 from .pair import EMBEDDING, Pair, Projection
@@ -96,7 +96,7 @@ def read_adapter(
     problems = Problems()
     for config in configs:
         with problems.collect():
-            stated.append(read_adapter_config(config, headers.config(config)))
+            stated.append(parse_adapter_config(config, headers.config(config)))
     used = {path: target for path, target in targets.items() if path not in unused}
     fit = Fit(file, used, unused)
     tensors = headers.safetensors(file)

@@ -10,10 +10,10 @@ from typing import Any
 from composer.core.errors import Problem
 from composer.formats.refusal import show
 
-from ...checkpoints.keys.meaning import ALIASES, unread
-from ...checkpoints.keys.places import Placed
-from ...checkpoints.keys.rotary import KEEP, ORIGINAL, positions
-from ...checkpoints.keys.window import Window
+from ...checkpoints.config_keys.meaning import ALIASES, unread
+from ...checkpoints.config_keys.places import Placed
+from ...checkpoints.config_keys.rotary import KEEP, ORIGINAL, positions
+from ...checkpoints.config_keys.window import Window
 from .arguments import TEXT, counts_ids, read_arguments
 from .conventions import (
     ACTIVATION,

@@ -6,7 +6,7 @@ from typing import Any
 
 from composer.formats.refusal import show
 
-from ...checkpoints.keys.window import FULL, KEYS, Window, interval, read_window
+from ...checkpoints.config_keys.window import FULL, KEYS, Window, interval, read_window
 from .conventions import FULL_NEEDED, HYBRID, REGULAR, UNMASKED, WINDOWED
 from .draft import Draft
 

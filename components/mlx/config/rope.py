@@ -6,9 +6,9 @@ from typing import Any
 
 from composer.formats.refusal import show
 
-from ...checkpoints.keys import rotary
-from ...checkpoints.keys.rotary import ORIGINAL, Rules
-from ...checkpoints.keys.window import FULL, SLIDING
+from ...checkpoints.config_keys import rotary
+from ...checkpoints.config_keys.rotary import ORIGINAL, Rules
+from ...checkpoints.config_keys.window import FULL, SLIDING
 from .conventions import DEFAULTS, KINDS_OF, MULTIPLIED, NUMBERS_NEEDED, PER_TYPE
 from .draft import Draft
 

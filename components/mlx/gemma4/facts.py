@@ -13,7 +13,7 @@ from composer.core.signature import Signature
 from ...checkpoints.checkpoint import mixed
 from ...checkpoints.file_stamps import StampedFacts, stamps
 from ...checkpoints.gemma4.checkpoint import read_decoder
-from ...checkpoints.gemma4.ports import bounds, missing_reasons, ports
+from ...checkpoints.gemma4.ports import bind_sizes, missing_reasons, ports
 from ...checkpoints.gemma4.quantization import quantized
 from ...checkpoints.lora.adapters import embedding_adapters
 from ...checkpoints.lora.decoder_adapters import read_decoder_adapters
@@ -39,7 +39,7 @@ def decoder_facts(
     if dtype is None:
         notes += mixed(decoder.loaded)
     return StampedFacts(
-        dims=bounds(decoder, weights),
+        dims=bind_sizes(decoder, weights),
         dtype=dtype or checkpoint.table.dtype,
         nbytes=loader.loaded_nbytes(decoder.loaded, dtype, recipe)
         + sum(adapter.nbytes for adapter in adapters.values()),

@@ -20,9 +20,9 @@ from composer.generation.options import (
 )
 from composer.generation.text import Tokenizer, read_tokenizer
 
+from ...checkpoints.config_keys.meaning import IGNORE
 from ...checkpoints.file_stamps import StampedFacts, require_unchanged, stamps
 from ...checkpoints.folder import PREFIX
-from ...checkpoints.keys.meaning import IGNORE
 from ...checkpoints.lora.adapters import AdapterFacts, read_adapters
 from ...checkpoints.lora.pair import projections
 from ...checkpoints.rows import EmbeddingRows

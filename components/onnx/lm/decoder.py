@@ -16,8 +16,8 @@ from ..head import ALL, HIDDEN, REST, SCORES
 from ..lora import Adapters
 from .cache import Angles, Cache
 from .graph import DecoderGraphs
+from .greedy import Scores, Winner
 from .session import open_sessions
-from .winner import Scores, Winner
 
 CHUNK = 512
 MANY = 16  # rows from which on unpacked weights are faster than planes

@@ -11,7 +11,7 @@ from composer.core.placement import Placement
 from composer.formats.quantization import Scheme
 
 from ..blocks import OnnxBlocks, Symbol
-from ..planes import write_planes, write_product, write_sum
+from ..int8_planes import write_planes, write_product, write_sum
 from ..weights import Weights
 from .session import open_sessions
 

@@ -14,7 +14,7 @@ from composer.formats.image.header import READABLE, Header, describe, read_heade
 from composer.formats.image.picture import Picture
 from composer.formats.image.pillow import pillow
 from composer.formats.image.refusal import MAX_BYTES, check_size, refused
-from composer.formats.image.whole import filled_jpeg, require_whole_png
+from composer.formats.image.truncation import require_whole_png, with_filler_before_end
 
 CONVERT = "convert it to 8-bit RGB: magick INPUT -colorspace sRGB -depth 8 picture.png"
 FORMATS = {"JPEG": ("JPEG", "MPO"), "WebP": ("WEBP",)}
@@ -97,7 +97,7 @@ def _require_whole(library: Any, data: bytes, header: Header) -> None:
         _open(library, data, header).verify()
         require_whole_png(data)
     elif header.container == "JPEG":
-        one, other = (_open(library, each, header) for each in (data, filled_jpeg(data)))
+        one, other = (_open(library, each, header) for each in (data, with_filler_before_end(data)))
         if not np.array_equal(np.asarray(one), np.asarray(other)):
             raise ValueError("it ends before all of its pixels are there")
 

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from composer.components.checkpoints.gemma4.config import read_settings
-from composer.components.checkpoints.gemma4.layout import faults, layout
+from composer.components.checkpoints.gemma4.layout import layout, layout_problems
 from composer.core.errors import ComposerError
 from composer.core.location import Location
 from composer.formats import Tensor
@@ -181,4 +181,4 @@ def test_any_config_is_read_or_refused(changes):
     assert (made is None) == bool(problems)
     assert {problem.code for problem in problems} <= {"W275", "W276"}
     if made:
-        list(faults(layout(made), tensors, {}, "repo: "))
+        list(layout_problems(layout(made), tensors, {}, "repo: "))

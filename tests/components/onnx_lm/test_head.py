@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from composer.components.models import decoder, llama
-from composer.components.onnx.lm import winner
+from composer.components.onnx.lm.greedy import Winner
 from composer.core.errors import ComposerError
 from composer.generation.decoder import Prompt
 from tests.components.mlx_lm.models import IDS, greedy, outputs, save, torch_model
@@ -119,7 +119,7 @@ def test_no_coarse_product_is_further_off_than_its_bound(half, kind):
 
 def test_without_its_bounds_it_would_be_wrong(near_ties, monkeypatch):
     lm, _ = near_ties
-    monkeypatch.setattr(winner.Winner, "bounds", lambda self, *rows: np.zeros(192))
+    monkeypatch.setattr(Winner, "bounds", lambda self, *rows: np.zeros(192))
     states = [
         lm.decoder.prefill(Prompt({"embeds": lm.embed(IDS[:end])})) for end in range(1, len(IDS))
     ]

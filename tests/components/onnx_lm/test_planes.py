@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from composer.components.onnx import planes
+from composer.components.onnx import int8_planes
 from composer.components.onnx.lm import decoder, exactness, graph
 from tests.components.mlx_lm.models import IDS
 from tests.components.onnx_lm.loading import load
@@ -16,14 +16,16 @@ pytestmark = pytest.mark.usefixtures("one_thread")
 def test_three_planes_are_as_near_as_float32_and_fewer_are_not(bits, monkeypatch):
     assert exactness.error(bits) < 1e-6
     for count, least, most in ((1, 2e-3, 3e-2), (2, 1e-5, 2e-4)):
-        monkeypatch.setattr(planes, "PLANES", count)
+        monkeypatch.setattr(int8_planes, "PLANES", count)
         assert least < exactness.error(bits) < most
 
 
 @pytest.mark.parametrize("bits", [4, 8])
 def test_planes_that_are_not_the_kernels_own_are_noticed(bits, monkeypatch):
-    genuine = planes.rounded
-    monkeypatch.setattr(planes, "rounded", lambda nn, x, scheme: genuine(nn, x, scheme) * 1.001)
+    genuine = int8_planes.as_kernel_rounds
+    monkeypatch.setattr(
+        int8_planes, "as_kernel_rounds", lambda nn, x, scheme: genuine(nn, x, scheme) * 1.001
+    )
     assert exactness.error(bits) > 10 * exactness.NEAR
 
 

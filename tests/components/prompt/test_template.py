@@ -11,7 +11,7 @@ from composer.core.component import Spec
 from composer.core.errors import ComposerError
 from composer.core.location import Location
 from composer.core.placement import Placement
-from composer.formats.reader import Headers
+from composer.formats.headers import Headers
 from tests.components.prompt.tokenizers import ASR, FORCED, filled, id_of, made, rows, spec
 
 

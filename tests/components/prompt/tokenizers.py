@@ -9,7 +9,7 @@ from composer.components.text.prompt import Prompt
 from composer.core.component import Spec
 from composer.core.location import Location
 from composer.core.placement import Placement
-from composer.formats.reader import Headers
+from composer.formats.headers import Headers
 
 SPLIT = (
     r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*"

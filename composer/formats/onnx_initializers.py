@@ -10,7 +10,7 @@ from typing import Any
 
 from composer.core.location import Location
 from composer.formats.files import Files
-from composer.formats.known import MOST_NUMBERS, Known
+from composer.formats.onnx_values import MOST_NUMBERS, Known
 from composer.formats.protobuf import Field, Span, Window, message
 from composer.formats.refusal import Report, show
 

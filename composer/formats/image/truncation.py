@@ -49,7 +49,7 @@ def _image_data(data: bytes) -> Iterator[bytes]:
         at += 12 + length
 
 
-def filled_jpeg(data: bytes) -> bytes:
+def with_filler_before_end(data: bytes) -> bytes:
     """Return a JPEG with bytes before its end that no whole picture needs.
 
     libjpeg fills up what is missing before the end marker with grey, without an error. A picture

@@ -46,10 +46,10 @@ def write_product(
 
 def rest_of(nn: OnnxBlocks, groups: Symbol, scheme: Scheme) -> Symbol:
     """Return what the kernel leaves out of groups."""
-    return groups - rounded(nn, groups, scheme)
+    return groups - as_kernel_rounds(nn, groups, scheme)
 
 
-def rounded(nn: OnnxBlocks, groups: Symbol, scheme: Scheme) -> Symbol:
+def as_kernel_rounds(nn: OnnxBlocks, groups: Symbol, scheme: Scheme) -> Symbol:
     """Return groups as the kernel rounds them: times the identity."""
     size = scheme.group_size
     codes: np.ndarray = np.eye(size, dtype=np.uint8)
