@@ -132,15 +132,27 @@ def larger(tmp_path):
 
 @BACKENDS
 def test_a_decoder_inside_a_larger_checkpoint_is_named_by_its_prefix(kind, larger):
+    want = greedy_of_torch(torch_model("qwen3", tied=False))
+    # The encoder's own config stands beside the decoder's: another component reads it.
+    assert continued(load(kind, larger, prefix="thinker")[0]) == want
+    path = larger / "config.json"
+    with_encoder = path.read_text()
+    config = json.loads(with_encoder)
+    del config["thinker_config"]["audio_config"]
+    path.write_text(json.dumps(config))
     with pytest.raises(ComposerError) as caught:
         load(kind, larger, prefix="thinker")
     assert "audio_tower" in str(caught.value)  # what no layer has is not left out silently
+    path.write_text(with_encoder)
     state = load_file(larger / "model.safetensors")
-    moved = {name.replace("thinker.audio", "audio"): value for name, value in state.items()}
-    save_file(moved, larger / "model.safetensors", metadata={"format": "pt"})
-    assert continued(load(kind, larger, prefix="thinker")[0]) == greedy_of_torch(
-        torch_model("qwen3", tied=False)
+    save_file(
+        state | {"thinker.voice.weight": torch.ones(3)},
+        larger / "model.safetensors",
+        metadata={"format": "pt"},
     )
+    with pytest.raises(ComposerError) as caught:
+        load(kind, larger, prefix="thinker")
+    assert "voice.weight" in str(caught.value)
 
 
 @BACKENDS

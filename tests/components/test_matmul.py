@@ -53,17 +53,16 @@ def test_strided_views_are_what_they_show(way):
 @pytest.mark.parametrize(("stride", "padding"), [(1, 1), (2, 1), (2, 0)])
 def test_convolutions(way, dtype, stride, padding):
     functional = torch.nn.functional
-    x, weight = draw(20, 6, dtype=dtype), draw(4, 3, 6, dtype=dtype)
+    x, weight = draw(2, 20, 6, dtype=dtype), draw(4, 3, 6, dtype=dtype)
     found = matmul.convolve(x, weight, stride=stride, padding=padding)
-    expected = functional.conv1d(
-        theirs(x).T[None], theirs(weight).movedim(-1, 1), None, stride, padding
-    )
-    close(found, expected[0].T)
-    x, weight = draw(11, 8, 3, dtype=dtype), draw(4, 3, 3, 3, dtype=dtype)
+    rows = theirs(x).movedim(-1, 1)
+    expected = functional.conv1d(rows, theirs(weight).movedim(-1, 1), None, stride, padding)
+    close(found, expected.movedim(1, -1))
+    x, weight = draw(2, 11, 8, 3, dtype=dtype), draw(4, 3, 3, 3, dtype=dtype)
     found = matmul.convolve(x, weight, stride=stride, padding=padding)
-    image = theirs(x).movedim(-1, 0)[None]
-    expected = functional.conv2d(image, theirs(weight).movedim(-1, 1), None, stride, padding)
-    close(found, expected[0].movedim(0, -1))
+    images = theirs(x).movedim(-1, 1)
+    expected = functional.conv2d(images, theirs(weight).movedim(-1, 1), None, stride, padding)
+    close(found, expected.movedim(1, -1))
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
