@@ -20,7 +20,7 @@ from composer.formats.audio.waveform import Audio
 if TYPE_CHECKING:
     import numpy as np
 
-    from composer.formats import Tensor
+    from composer.formats import Tensor, TensorIndex
 
 RATE, TEXT = "rate ", "text "
 
@@ -44,17 +44,21 @@ def pack_values(values: Mapping[str, Any], about: Mapping[str, str]) -> bytes:
 
 def read_values(path: Path) -> dict[str, Any]:
     """Read values by name; raise ComposerError unless every byte of the file is accounted for."""
-    if not path.is_file():
-        what = "this is not a file" if path.exists() else "the file does not exist"
-        raise ComposerError(Problem("R542", what, Place(str(path))))
-    index = read_safetensors(Location(str(path.parent), path.name, path.parent))
+    index = _index(path)
     values = {name: _array(path, tensor) for name, tensor in index.items()}
     return _named(path, values, index.metadata)
 
 
 def read_about(path: Path, key: str) -> str | None:
     """Return one entry of a file's own metadata."""
-    return read_safetensors(Location(str(path.parent), path.name, path.parent)).metadata.get(key)
+    return _index(path).metadata.get(key)
+
+
+def _index(path: Path) -> TensorIndex:
+    if not path.is_file():
+        what = "this is not a file" if path.exists() else "the file does not exist"
+        raise ComposerError(Problem("R542", what, Place(str(path))))
+    return read_safetensors(Location(str(path.parent), path.name, path.parent))
 
 
 def _named(

@@ -204,12 +204,12 @@ def test_lengths_are_known_before_a_run(tmp_path, node, lengths):
         ("{run: concat, with: {values: []}}",
          "W205 concat.values needs a list of $references, not an empty list"),
         ("{run: concat, with: {values: [$x, 3]}}",
-         "W205 concat.values[1] needs a $reference to 'N1 D @S', not the number 3"),
+         "W205 concat.values[1] needs a $reference to 'N1 80 @S', not the number 3"),
         ("{run: concat, with: {values: [$x, $z]}}",
          "W206 '$z' is not defined above this node\n"
          "    hint: defined here: $x, $y, $free"),
         ("{run: pool, with: {x: [$x], by: 2}}",
-         "W205 pool.x needs a $reference to 'T D @S', not a list"),
+         "W205 pool.x needs a $reference to 'T D @S', not a list\n    hint: write $x"),
     ],
 )  # fmt: skip
 def test_what_is_refused_before_a_run(tmp_path, node, message):
