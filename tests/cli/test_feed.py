@@ -75,6 +75,12 @@ def test_a_feed_is_checked_before_it_is_read(cli, bundle, tmp_path, content, mes
     assert f"{path}: {message}" in err
 
 
+def test_a_feed_that_is_a_folder(cli, bundle, tmp_path):
+    code, out, err = cli("run", bundle, "--feed", tmp_path)
+    assert (code, out) == (2, "")
+    assert f"{tmp_path}: R542 this is not a file" in err
+
+
 def test_a_feed_of_an_unknown_value(cli, bundle, clip, tmp_path):
     save_file({"sofft": np.zeros((4, 4), np.float32)}, tmp_path / "feed.safetensors")
     code, _, err = cli(
