@@ -227,7 +227,8 @@ def qwen3_asr(folder: Path, width: int, inner: int) -> Path:
         "rope_scaling": {"mrope_interleaved": True, "mrope_section": [24, 20, 20],
                          "rope_type": "default"},
     }  # fmt: skip
-    config = {"thinker_config": {"audio_config": audio, "text_config": text}}
+    thinker = {"audio_config": audio, "text_config": text}
+    config = {"model_type": "qwen3_asr", "thinker_config": thinker}
     (folder / "config.json").write_text(json.dumps(config))
     (folder / "generation_config.json").write_text(json.dumps({"eos_token_id": [258, 256]}))
     tokenizer(folder)
