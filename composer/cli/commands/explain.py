@@ -1,6 +1,6 @@
-"""Explain an error, a kind of component or one of its knobs, an operator, or a key of a manifest.
+"""Explain an error, a component, an operator, or a key.
 
-Without a name, lists the errors.
+A component's knobs are explained too, nested ones after dots, and the keys of a manifest. Without a name, lists the errors.
 
 Example: composer explain W209
 """
