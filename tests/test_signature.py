@@ -60,8 +60,7 @@ def test_a_call_gives_them_one_by_one():
 @pytest.mark.parametrize("kind", [LanguageModel, Gemma4, OnnxLanguageModel])
 def test_every_decoder_has_the_same_options(kind):
     options = dict(kind.methods["generate"].options)
-    adapters = options.pop("adapters", None)
-    assert (adapters is None) == (kind is OnnxLanguageModel)
+    assert options.pop("adapters").default == ()
     assert list(options) == [
         "max_tokens", "temperature", "top_p", "top_k", "min_p", "repetition_penalty",
         "presence_penalty", "frequency_penalty", "seed", "stop", "stop_text", "reasoning",

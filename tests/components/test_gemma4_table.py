@@ -26,6 +26,7 @@ from tests.components.gemma4_models import (
     outputs,
     save,
     torch_model,
+    write,
 )
 
 IDS = np.array([5, PAD, 17, 5, ROWS - 1, 44, 1, 80])
@@ -183,7 +184,6 @@ def test_a_profile_places_tables(tmp_path):
 
 def test_both_layouts_of_experts_are_one_model(home):
     """Store experts as mlx-lm does, beside the stacked tensors of transformers."""
-    from gemma4_models import write
     from safetensors.torch import load_file
 
     model = torch_model("26b")

@@ -169,7 +169,7 @@ def test_onnx_runtime_gets_its_own_kernels_where_it_has_them(tmp_path, monkeypat
         nodes.clear()
         made = Model(save(build(name), tmp_path / name.replace(" ", "-")), "onnx")
         assert nodes.count("GroupQueryAttention") == fused, name
-        assert [is_fused(attn) for attn in made.found.layers].count(True) == fused
+        assert [is_fused(attn) for attn in made.found.settings.layers].count(True) == fused
 
 
 def test_the_table_is_made_of_the_files():

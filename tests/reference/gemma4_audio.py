@@ -35,11 +35,12 @@ class Gemma4Audio:
         text = gemma4_models.COMMON | gemma4_models.KINDS[kind]
         more = {"vocab_size": rows, "vocab_size_per_layer_input": rows}
         text |= more | {"max_position_embeddings": 1024}
+        # Past the rows, or an answer may have them: transformers would embed padding in their place.
+        image, video = rows, rows + 1
         config = transformers.Gemma4Config(
             text_config=text, audio_config=AUDIO, vision_config=None, eos_token_id=1,
             audio_token_id=SPECIAL.index("<|audio|>"), boa_token_id=SPECIAL.index("<|audio>"),
-            eoa_token_id=SPECIAL.index("<audio|>"), image_token_id=rows - 1,
-            video_token_id=rows - 2,
+            eoa_token_id=SPECIAL.index("<audio|>"), image_token_id=image, video_token_id=video,
         )  # fmt: skip
         torch.manual_seed(21)
         self.model = transformers.Gemma4ForConditionalGeneration(config).eval()

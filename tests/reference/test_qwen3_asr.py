@@ -196,6 +196,14 @@ def test_padding_that_counts_as_sound_differs(pair: Pair) -> None:
     same_rows(pair.got(8.0, "padded").taps["soft"], pair.want(8.0, ""))
 
 
+def test_padding_without_its_mask_is_refused(pair: Pair) -> None:
+    with pytest.raises(ComposerError) as error_text:
+        pair.got(3.375, "padded_unmarked")
+    for problem in error_text.value.problems:
+        assert problem.code == "W280"
+        assert problem.message == "encoder counts the padding of $mel as true frames"
+
+
 def test_padding_that_is_attended_to_differs(pair: Pair) -> None:
     got = pair.got(3.375, "padded_late")
     assert len(got.taps["soft"]) == 44
@@ -277,8 +285,12 @@ def test_another_number_of_placeholders_is_refused(pair: Pair, more: int) -> Non
     ids, marks = [
         np.delete(a, at) if more < 0 else np.insert(a, at, a[at]) for a in (expected.ids, slots)
     ]
+    feed = {"asked.ids": ids, "asked.slots": marks}
+    length = rf"R501 axis 0 of \$asked\.speech is 33, but {33 + more} was expected"
+    with pytest.raises(ComposerError, match=length):
+        pair.got(1.0, feed=feed)
     with pytest.raises(ComposerError) as error_text:
-        pair.got(1.0, feed={"asked.ids": ids, "asked.slots": marks})
+        pair.got(1.0, feed={**feed, "asked.speech": marks})
     (problem,) = error_text.value.problems
     assert problem.code == "R502"
     assert problem.message == f"scatter has 13 rows of values for {13 + more} marked positions"

@@ -23,7 +23,7 @@ def test_per_layer_inputs_are_wired_where_there_are_any(facts, home):
         "W204 decoder.generate needs input 'per_layer', which is not wired\n"
         "    42 comes from repo/decoder: the tensors of 42 layers\n"
         "    256 comes from repo/decoder: per_layer_projection_norm.weight [256]\n"
-        "    hint: add it under 'with': per_layer: $..."
+        "    hint: add it under 'with': per_layer: $..., as decoder.per_layer gives it"
     )
 
 
