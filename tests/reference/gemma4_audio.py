@@ -35,7 +35,7 @@ class Gemma4Audio:
         text = gemma4_models.COMMON | gemma4_models.KINDS[kind]
         more = {"vocab_size": rows, "vocab_size_per_layer_input": rows}
         text |= more | {"max_position_embeddings": 1024}
-        # Past the rows, or an answer may have them: transformers would embed padding in their place.
+        # Past the rows: transformers embeds padding in place of one that an answer has.
         image, video = rows, rows + 1
         config = transformers.Gemma4Config(
             text_config=text, audio_config=AUDIO, vision_config=None, eos_token_id=1,
