@@ -1,6 +1,7 @@
 """Explain an error, a component, an operator, or a key.
 
-A component's knobs are explained too, nested ones after dots, and the keys of a manifest. Without a name, lists the errors.
+A component's knobs are explained too, nested ones after dots, and the keys of a manifest.
+Without a name, lists the errors.
 
 Example: composer explain W209
 """
