@@ -21,7 +21,7 @@ from ..checkpoints.digits import split
 from ..checkpoints.modules import Module
 from ..checkpoints.rows import RowReader
 from .blocks import OnnxBlocks, Symbol
-from .int8_planes import PLANES, rest_of, write_product, write_sum
+from .int8_planes import PLANES, rest_of, write_int8_matmul, write_sum
 from .weights import Weights
 
 AT_ONCE = 1 << 18  # weights, which stay in a processor's cache
@@ -76,10 +76,10 @@ def write_head(nn: OnnxBlocks, x: Symbol, module: Module, size: int) -> tuple[Sy
         rounded.add_output("plane", "float32", [1, "R", width])
     model.choose(ALL, planes, rounded, "given")
     given = Symbol("given", nn)
-    product = write_product(nn, given, coarse, steps[0], rows, width, scheme)
+    product = write_int8_matmul(nn, given, coarse, steps[0], rows, width, scheme)
     with nn.weights.branch() as exact:
-        last = write_product(nn, given, finest, steps[2], rows, width, short)
-        more = write_product(nn, given, fine, steps[1], rows, width, scheme)
+        last = write_int8_matmul(nn, given, finest, steps[2], rows, width, short)
+        more = write_int8_matmul(nn, given, fine, steps[1], rows, width, scheme)
         total = write_sum(nn, last + more + product, rows)
         exact.node("Identity", [total.name], ["whole"])
         exact.add_output("whole", "float32", ["R", rows])

@@ -34,7 +34,7 @@ def write_sum(nn: OnnxBlocks, products: Symbol, rows: int) -> Symbol:
     return nn.reshape(nn.matmul(ones, nn.reshape(products, PLANES, -1)), -1, rows)
 
 
-def write_product(
+def write_int8_matmul(
     nn: OnnxBlocks, x: Symbol, codes: Symbol, scales: Symbol, rows: int, width: int, scheme: Scheme
 ) -> Symbol:
     """Multiply by packed rows [N, K], codes around their middle; x is rounded to int8."""

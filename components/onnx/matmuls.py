@@ -12,7 +12,7 @@ from composer.formats.quantization import Scheme
 from ..checkpoints.modules import Module
 from ..checkpoints.rows import RowReader, pieces
 from .blocks import OnnxBlocks, Symbol
-from .int8_planes import write_planes, write_product, write_sum
+from .int8_planes import write_int8_matmul, write_planes, write_sum
 from .weights import Weights
 
 UNPACKED = 4 << 20  # bytes of float32 that stay in a processor's cache
@@ -121,10 +121,10 @@ class Products(OnnxBlocks):
         if self.rows is Rows.FLOAT32:
             product = self._unpacked_product(x, *stored)
         elif self.rows is Rows.PLANES:
-            product = write_product(self, self._planes(x, width, scheme), *stored)
+            product = write_int8_matmul(self, self._planes(x, width, scheme), *stored)
             product = write_sum(self, product, rows)
         else:
-            product = write_product(self, x, *stored)
+            product = write_int8_matmul(self, x, *stored)
         return self.node("Gemm", self._sums(x, scheme.group_size), offset, product, transB=1)
 
     def _unpacked_product(

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from composer.manifest.entries import Quantization as Recipe
 
 
-def quantized(spec: Spec, decoder: Decoder) -> tuple[dict[str, Scheme] | None, list[Problem]]:
+def recipe_schemes(spec: Spec, decoder: Decoder) -> tuple[dict[str, Scheme] | None, list[Problem]]:
     """Return which modules a recipe quantizes, None without one, and what to warn of.
 
     The attention and MLP projections and the experts are what it means; anything else is named by

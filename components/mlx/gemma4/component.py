@@ -21,7 +21,7 @@ from composer.generation.text import Tokenizer, read_tokenizer
 from ...checkpoints.file_stamps import require_unchanged
 from ...checkpoints.gemma4.checkpoint import TABLE, Decoder, read_decoder
 from ...checkpoints.gemma4.ports import optional_per_layer
-from ...checkpoints.gemma4.quantization import quantized
+from ...checkpoints.gemma4.quantization import recipe_schemes
 from ...checkpoints.lora.adapters import AdapterFacts
 from ...checkpoints.lora.decoder_adapters import read_decoder_adapters
 from ...checkpoints.tied_head import require_equal_head
@@ -78,7 +78,7 @@ class Gemma4(Component, name="mlx.gemma4"):
         headers = Headers()
         decoder = read_decoder(spec.weights, headers)
         tokenizer = read_tokenizer(tokenizer_of(spec, headers))
-        recipe, _ = quantized(spec, decoder)
+        recipe, _ = recipe_schemes(spec, decoder)
         _check_expert_dtype(decoder, recipe, facts.dtype, device)
         adapters = read_decoder_adapters(spec, headers, decoder.checkpoint, decoder.without_kv)
         require_unchanged(facts)

@@ -14,7 +14,7 @@ from ...checkpoints.checkpoint import mixed
 from ...checkpoints.file_stamps import StampedFacts, stamps
 from ...checkpoints.gemma4.checkpoint import read_decoder
 from ...checkpoints.gemma4.ports import bind_sizes, missing_reasons, ports
-from ...checkpoints.gemma4.quantization import quantized
+from ...checkpoints.gemma4.quantization import recipe_schemes
 from ...checkpoints.lora.adapters import embedding_adapters
 from ...checkpoints.lora.decoder_adapters import read_decoder_adapters
 from ...checkpoints.tokenizer import check_tokenizer, tokenizer_of
@@ -32,7 +32,7 @@ def decoder_facts(
     checkpoint = decoder.checkpoint
     tokenizer = tokenizer_of(spec, headers)
     end = check_tokenizer(tokenizer, headers, checkpoint)
-    recipe, notes = quantized(spec, decoder)
+    recipe, notes = recipe_schemes(spec, decoder)
     adapters = read_decoder_adapters(spec, headers, checkpoint, decoder.without_kv)
     files = [file for adapter in adapters.values() for file in adapter.files]
     dtype = SHORT[spec.precision] if isinstance(spec.precision, str) else None

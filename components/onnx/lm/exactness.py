@@ -11,7 +11,7 @@ from composer.core.placement import Placement
 from composer.formats.quantization import Scheme
 
 from ..blocks import OnnxBlocks, Symbol
-from ..int8_planes import write_planes, write_product, write_sum
+from ..int8_planes import write_int8_matmul, write_planes, write_sum
 from ..weights import Weights
 from .session import open_sessions
 
@@ -45,7 +45,9 @@ def error(bits: int) -> float:
         scheme = Scheme(bits, SIZE, "affine")
         planes = write_planes(nn, groups, scheme, width)
         packed = nn.constant(stored.reshape(shape)), nn.constant(scales)
-        made = write_sum(nn, write_product(nn, planes, *packed, OUTPUTS, width, scheme), OUTPUTS)
+        made = write_sum(
+            nn, write_int8_matmul(nn, planes, *packed, OUTPUTS, width, scheme), OUTPUTS
+        )
         weights.model.node("Identity", [made.name], ["y"])
 
     (session,) = open_sessions("planes", codes.nbytes, build, Placement(threads=1))

@@ -45,7 +45,7 @@ def command(
         raise typer.Exit(error.exit_code) from None
     name = found.bundle.manifest.name if found.bundle else bundle
     if json:
-        echo(verdict_json(name, found.problems, **listed(found)))
+        echo(verdict_json(name, found.problems, **sizes_json(found)))
     else:
         report(found.problems)
         for line in sizes(found):
@@ -60,7 +60,7 @@ def errors(found: Report) -> list[Problem]:
     return [problem for problem in found.problems if problem.severity == "error"]
 
 
-def listed(found: Report) -> dict[str, Any]:
+def sizes_json(found: Report) -> dict[str, Any]:
     """Return as JSON what sizes says."""
     from composer.cli.commands.pull import file_json
     from composer.graph.files import required_files

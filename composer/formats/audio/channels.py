@@ -18,7 +18,7 @@ _SURVIVES = 0.2  # of the louder channel's level, over the number of channels: -
 _LOUD = 0.1  # of the loudest second's level: quieter sound may cancel: it is not speech
 
 
-class Mixer:
+class ChannelCollector:
     """Collects the blocks of a file into one waveform, or one per channel.
 
     A mix is refused where less than `_SURVIVES` of the louder channel is left of a second that is
@@ -137,7 +137,7 @@ def mixed_samples(
     table: np.ndarray, blocks: Iterable[np.ndarray], rate: int, name: str, channel: Channel
 ) -> tuple[Audio, ...]:
     """Mix samples given as an array, block by block."""
-    mixer = Mixer(rate, table.shape[1], name, channel)
+    mixer = ChannelCollector(rate, table.shape[1], name, channel)
     for block in blocks:
         mixer.add(block)
     return mixer.finish()

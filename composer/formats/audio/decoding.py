@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from composer.formats.audio.channels import Channel, Mixer
+from composer.formats.audio.channels import Channel, ChannelCollector
 from composer.formats.audio.container_parts import Fault, Frames, Part, damaged, truncated
 from composer.formats.audio.refusal import check_format, check_length, refused
 
@@ -15,9 +15,9 @@ _SMALL = 2**12  # what a fault costs at most of what stands before it
 
 def decode(
     kind: str, parts: Sequence[Part], name: str, channel: Channel, careful: bool
-) -> tuple[Mixer, Fault | None]:
+) -> tuple[ChannelCollector, Fault | None]:
     """Return the decoded parts, and the fault of the last one."""
-    mixer: Mixer | None = None
+    mixer: ChannelCollector | None = None
     expected = 0.0
     for number, part in enumerate(parts):
         before = mixer.frames if mixer else 0
@@ -30,14 +30,14 @@ def decode(
                     expected += frames.stated
                     check_length(int(expected), rate, name)
                 if mixer is None:
-                    mixer = Mixer(rate, channels, name, channel)
+                    mixer = ChannelCollector(rate, channels, name, channel)
                 elif (mixer.rate, mixer.channels) != (rate, channels):
                     raise _format_change_error(kind, name, number, mixer, rate, channels)
                 for block in _blocks(sound, _SMALL if careful else _BLOCK):
                     mixer.add(block)
         except _library_error() as error:
             if mixer is None:
-                mixer = Mixer(16_000, 1, name, channel)
+                mixer = ChannelCollector(16_000, 1, name, channel)
             return mixer, damaged(kind, str(error).rpartition(": ")[2].strip(" .") or "no decoder")
         if frames:
             fault = _compare(kind, mixer, mixer.frames - before, frames)
@@ -80,7 +80,7 @@ def _at_rate(part: Part, rate: int) -> Frames | None:
     return Frames(-(-stated * rate // clock), fewer * rate // clock + 1, more * rate // clock)
 
 
-def _compare(kind: str, mixer: Mixer, decoded: int, frames: Frames) -> Fault | None:
+def _compare(kind: str, mixer: ChannelCollector, decoded: int, frames: Frames) -> Fault | None:
     """Drop padding at the end; return the fault if frames are missing or surplus."""
     if frames.stated < decoded <= frames.stated + frames.more:
         mixer.drop_last(decoded - frames.stated)
@@ -91,7 +91,7 @@ def _compare(kind: str, mixer: Mixer, decoded: int, frames: Frames) -> Fault | N
 
 
 def _format_change_error(
-    kind: str, name: str, number: int, mixer: Mixer, rate: int, channels: int
+    kind: str, name: str, number: int, mixer: ChannelCollector, rate: int, channels: int
 ) -> Exception:
     found = (
         f"the {kind} file is joined of several: part {number + 1} has {channels} channels at "
