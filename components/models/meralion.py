@@ -22,12 +22,10 @@ from ..checkpoints.meralion.checkpoint import SpeechCheckpoint, read_speech
 from .blocks import Array, Blocks
 from .encoder import encoder_facts, finite
 from .network import Network
+from .whisper_layer import EPS, layer
 
 if TYPE_CHECKING:
     from composer.core.placement import Placement
-
-EPS = 1e-5
-F16_MOST = 65504.0 - 1000.0  # transformers keeps float16 hidden states within this
 
 
 @dataclass(frozen=True)
@@ -54,16 +52,6 @@ def stem(nn: Blocks, mel: Array) -> Array:
     for name, stride in (("conv1", 1), ("conv2", 2)):
         x = nn.gelu(nn.like(nn.convolution(x, name, stride=stride, padding=1), mel))
     return x + nn.weight("embed_positions.weight")
-
-
-def layer(nn: Blocks, at: str, num_heads: int, x: Array) -> Array:
-    """Map hidden states [W, d] through one pre-norm block."""
-    y = nn.layer_norm(x, f"{at}self_attn_layer_norm", EPS)
-    q, k, values = (nn.linear(y, f"{at}self_attn.{name}_proj") for name in "qkv")
-    attended = nn.like(nn.attention(q, k, values, num_heads), x)
-    x = x + nn.linear(attended, f"{at}self_attn.out_proj")
-    y = nn.linear(nn.layer_norm(x, f"{at}final_layer_norm", EPS), f"{at}fc1")
-    return nn.clip_float16(x + nn.linear(nn.gelu(y), f"{at}fc2"), F16_MOST)
 
 
 def adapt(nn: Blocks, settings: Settings, x: Array) -> Array:

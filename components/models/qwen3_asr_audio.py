@@ -23,13 +23,12 @@ from ..checkpoints.qwen3_asr_audio.settings import Windows
 from .blocks import Array, Blocks
 from .encoder import encoder_facts, finite
 from .network import Network
+from .whisper_layer import EPS, layer
 
 if TYPE_CHECKING:
     from composer.core.placement import Placement
 
-EPS = 1e-5
 STRIDE = 8  # frames of log-mel to a row: three convolutions of stride 2
-F16_MOST = 65504.0 - 1000.0  # transformers keeps float16 hidden states within this
 STEM = ("conv2d1.", "conv2d2.", "conv2d3.", "conv_out.")
 
 
@@ -81,16 +80,6 @@ def encode(settings: Settings, nn: Blocks, x: Array) -> Array:
         x = nn.evaluate(layer(nn, f"layers.{number}.", settings.num_heads, x))
     x = nn.layer_norm(x, "ln_post", EPS)
     return nn.linear(nn.gelu(nn.linear(x, "proj1")), "proj2")
-
-
-def layer(nn: Blocks, at: str, num_heads: int, x: Array) -> Array:
-    """Map hidden states [N, d] through one pre-norm block."""
-    y = nn.layer_norm(x, f"{at}self_attn_layer_norm", EPS)
-    q, k, values = (nn.linear(y, f"{at}self_attn.{name}_proj") for name in "qkv")
-    attended = nn.like(nn.attention(q, k, values, num_heads), x)
-    x = x + nn.linear(attended, f"{at}self_attn.out_proj")
-    y = nn.linear(nn.layer_norm(x, f"{at}final_layer_norm", EPS), f"{at}fc1")
-    return nn.clip_float16(x + nn.linear(nn.gelu(y), f"{at}fc2"), F16_MOST)
 
 
 class Qwen3AsrAudio(Portable, name="qwen3_asr_audio"):

@@ -8,6 +8,8 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
+from ..meralion.layout import LAYER as WHISPER_LAYER
+
 BEFORE = {
     "conv2d1.weight": "channels 1 3 3",
     "conv2d1.bias": "channels",
@@ -17,24 +19,7 @@ BEFORE = {
     "conv2d3.bias": "channels",
     "conv_out.weight": "width joined",
 }
-LAYER = {
-    "self_attn_layer_norm.weight": "width",
-    "self_attn_layer_norm.bias": "width",
-    "self_attn.q_proj.weight": "width width",
-    "self_attn.q_proj.bias": "width",
-    "self_attn.k_proj.weight": "width width",
-    "self_attn.k_proj.bias": "width",
-    "self_attn.v_proj.weight": "width width",
-    "self_attn.v_proj.bias": "width",
-    "self_attn.out_proj.weight": "width width",
-    "self_attn.out_proj.bias": "width",
-    "final_layer_norm.weight": "width",
-    "final_layer_norm.bias": "width",
-    "fc1.weight": "ffn width",
-    "fc1.bias": "ffn",
-    "fc2.weight": "width ffn",
-    "fc2.bias": "width",
-}
+LAYER = {**WHISPER_LAYER, "self_attn.k_proj.bias": "width"}  # Whisper's keys have no bias
 AFTER = {
     "ln_post.weight": "width",
     "ln_post.bias": "width",
