@@ -4,6 +4,7 @@ import argparse
 import json
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass, replace
+from multiprocessing import get_context
 from pathlib import Path
 from random import Random
 
@@ -48,7 +49,7 @@ def build(folder: Path, count: int, workers: int) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     start = 0
     with (
-        ProcessPoolExecutor(workers) as pool,
+        ProcessPoolExecutor(workers, get_context("spawn")) as pool,  # a fork may hang in NumPy
         (folder / "waves.i16").open("wb") as waves,
         (folder / "index.jsonl").open("w") as index,
     ):

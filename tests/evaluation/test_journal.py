@@ -156,7 +156,7 @@ def _keep_open(path, ready, done):
 
 
 def test_one_at_a_time(path):
-    spawn = multiprocessing.get_context("fork")
+    spawn = multiprocessing.get_context("spawn")
     ready, done = spawn.Event(), spawn.Event()
     other = spawn.Process(target=_keep_open, args=(path, ready, done))
     other.start()

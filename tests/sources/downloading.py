@@ -23,7 +23,8 @@ def sent(mirror, part):
 
 
 FETCH = """
-import sys
+import signal, sys
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a job in the background ignores it
 from composer.sources.hub import Hub, RequiredFile, fetch, parse_id
 found = Hub().snapshot(parse_id("ann/tiny"))
 print("begun", flush=True)

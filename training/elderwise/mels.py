@@ -5,6 +5,7 @@ import json
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass, replace
 from functools import cache
+from multiprocessing import get_context
 from pathlib import Path
 from random import Random
 
@@ -80,7 +81,7 @@ def build(folder: Path, out: Path, version: int, workers: int, joined: float = 0
     jobs = [(folder, version, turn, number) for number, turn in enumerate(dealt)]
     start = 0
     with (
-        ProcessPoolExecutor(workers) as pool,
+        ProcessPoolExecutor(workers, get_context("spawn")) as pool,  # a fork may hang in NumPy
         (out / "mels.f16").open("wb") as mels,
         (out / "phones.u8").open("wb") as phones,
         (out / "index.part").open("w") as index,
