@@ -59,11 +59,12 @@ class Session:
         for _ in stream:
             texts.append((time.perf_counter() - began, stream.tokens))
         seconds = time.perf_counter() - began
+        first = texts[0][0] if texts else None
         result = stream.result
         assert result is not None
         return {
             "seconds": seconds,
-            "first": texts[0][0] if texts else None,
+            "first": first,
             "rate": _rate(texts),
             "nodes": dict(result.timings),
             "tokens": result.tokens,
@@ -77,7 +78,9 @@ def _rate(texts: list[tuple[float, int]]) -> float | None:
     if not texts:
         return None
     (first, before), (last, after) = texts[0], texts[-1]
-    return (after - before) / (last - first) if last > first else None
+    if last <= first:
+        return None
+    return (after - before) / (last - first)
 
 
 def _summary(value: Any) -> str:
@@ -95,10 +98,11 @@ def peak() -> int:
     On Linux it is VmHWM, which begins at 0; ru_maxrss begins there with the peak of the parent.
     macOS has ru_maxrss alone, in bytes and of this process. Neither includes a GPU's own memory.
     """
-    pids = ["self", *(str(each.process.pid) for each in children())]
-    found = [size for size in map(_resident, pids) if size]
-    if found:
-        return sum(found)
+    total = _resident("self")
+    for each in children():
+        total += _resident(str(each.process.pid))
+    if total:
+        return total
     import resource
 
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
@@ -110,7 +114,9 @@ def _resident(pid: str) -> int:
         found = re.search(r"VmHWM:\s+(\d+) kB", Path(f"/proc/{pid}/status").read_text("utf-8"))
     except OSError:
         return 0
-    return int(found[1]) * 1024 if found else 0
+    if not found:
+        return 0
+    return int(found[1]) * 1024
 
 
 def main() -> None:

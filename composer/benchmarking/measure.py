@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections import defaultdict
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from composer.benchmarking.child import Case
@@ -40,8 +41,8 @@ class Measured:
     @property
     def steady(self) -> bool:
         """Return whether each run gave the same."""
-        others = [*(start.run for start in self.starts), *self.runs]
-        return all(run.outputs == self.outputs for run in others)
+        runs = [*(start.run for start in self.starts), *self.runs]
+        return all(run.outputs == self.outputs for run in runs)
 
     def figures(self) -> dict[str, list[float]]:
         """Return each figure's values, by name, from the start to the memory.
@@ -49,35 +50,34 @@ class Measured:
         Names of parts begin with what they are part of. Seconds, but `tokens/s`, `real-time factor`
         (wall time over audio, below 1 is faster than real time) and bytes of `peak`.
         """
-        starts, runs = self.starts, self.runs
-        found = {
-            "start": [each.seconds for each in starts],
-            "start python": [each.python for each in starts],
-            "start check": [each.check for each in starts],
-            "start load": [each.load for each in starts],
-            **{
-                f"start load {name}": [each.components[name] for each in starts]
-                for name in starts[0].components
-            },
-            "start first output": [each.first for each in starts],
-            "run": [each.seconds for each in runs],
-            **{f"run {name}": [each.nodes[name] for each in runs] for name in runs[0].nodes},
-            "run rest": [each.seconds - sum(each.nodes.values()) for each in runs],
-            "first token": _all(each.first for each in runs),
-            "tokens/s": _all(each.rate for each in runs),
-            "real-time factor": [each.seconds / self.audio for each in runs if self.audio],
-            "peak loaded": [float(each.loaded) for each in starts],
-            "peak first run": [float(each.run.peak) for each in starts],
-            "peak all runs": [float(runs[-1].peak)],
-        }
-        return {name: values for name, values in found.items() if values}
-
-
-def _all(values: Iterable[float | None]) -> list[float]:
-    """Return the values where each is there, and none otherwise."""
-    found = list(values)
-    there = [value for value in found if value is not None]
-    return there if len(there) == len(found) else []
+        found = defaultdict[str, list[float]](list)
+        for start in self.starts:
+            found["start"].append(start.seconds)
+            found["start python"].append(start.python)
+            found["start check"].append(start.check)
+            found["start load"].append(start.load)
+            for name, seconds in start.components.items():
+                found[f"start load {name}"].append(seconds)
+            found["start first output"].append(start.first)
+        for run in self.runs:
+            found["run"].append(run.seconds)
+            for name, seconds in run.nodes.items():
+                found[f"run {name}"].append(seconds)
+            found["run rest"].append(run.seconds - sum(run.nodes.values()))
+            if run.first is not None:
+                found["first token"].append(run.first)
+            if run.rate is not None:
+                found["tokens/s"].append(run.rate)
+            if self.audio:
+                found["real-time factor"].append(run.seconds / self.audio)
+        for name in ("first token", "tokens/s"):
+            if len(found[name]) < len(self.runs):  # a median of some of the runs says little
+                del found[name]
+        for start in self.starts:
+            found["peak loaded"].append(float(start.loaded))
+            found["peak first run"].append(float(start.run.peak))
+        found["peak all runs"].append(float(self.runs[-1].peak))
+        return dict(found)
 
 
 def measure(
@@ -90,11 +90,10 @@ def measure(
     Each start is a process of its own. The last of each case stays for the runs.
     """
     found: list[tuple[list[Start], list[Run]]] = [([], []) for _ in cases]
-    order = list(range(len(cases)))
     processes: dict[int, Process] = {}
     try:
         for turn in range(turns.warmup + turns.starts):
-            for at in order[:: -1 if turn % 2 else 1]:
+            for at in _order(turn, len(cases)):
                 if at in processes:
                     processes.pop(at).close()
                 processes[at] = Process(cases[at])
@@ -102,7 +101,7 @@ def measure(
                 if turn >= turns.warmup:
                     found[at][0].append(processes[at].start)
         for turn in range(turns.warmup + turns.runs):
-            for at in order[:: -1 if turn % 2 else 1]:
+            for at in _order(turn, len(cases)):
                 run = processes[at].run()
                 advance()
                 if turn >= turns.warmup:
@@ -111,3 +110,11 @@ def measure(
         for each in processes.values():
             each.close()
     return found
+
+
+def _order(turn: int, cases: int) -> Sequence[int]:
+    """Return the order of the cases in one turn: forwards, then backwards, and so on."""
+    order = range(cases)
+    if turn % 2:
+        return order[::-1]
+    return order

@@ -48,7 +48,9 @@ class Start:
     @property
     def first(self) -> float:
         """Return the seconds of the first run to its first text, or to its end without one."""
-        return self.run.seconds if self.run.first is None else self.run.first
+        if self.run.first is None:
+            return self.run.seconds
+        return self.run.first
 
     @property
     def seconds(self) -> float:

@@ -4,43 +4,47 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
+from itertools import chain
 from typing import Any
 
 from composer.benchmarking.measure import Measured, Turns
 from composer.benchmarking.spread import Spread, ratio, spread
+from composer.core.columns import align
 
 Measures = Sequence[Measured]
 
 
 def report_json(measured: Measures, turns: Turns, about: Mapping[str, Any]) -> dict[str, Any]:
     """Return all that was measured; with two bundles their ratios, pair by pair, and sameness."""
-    found = []
-    for each in measured:
-        found.append(
-            {
-                "title": each.title,
-                "audio_seconds": each.audio or None,
-                "figures": {
-                    name: asdict(spread(values)) for name, values in each.figures().items()
-                },
-                "tokens": each.starts[0].run.tokens,
-                "finish_reason": each.starts[0].run.finish,
-                "outputs": dict(each.outputs),
-                "same_in_every_run": each.steady,
-            }
-        )
-    data = {**about, **asdict(turns), "measured": found}
+    data = {**about, **asdict(turns), "measured": list(map(_measured_json, measured))}
     if len(measured) == 2:
         by_name = {name: asdict(each) for name, each in ratios(*measured).items()}
         data |= {"ratios": by_name, "same_outputs": not differing(*measured)}
     return data
 
 
+def _measured_json(measured: Measured) -> dict[str, Any]:
+    figures = {name: asdict(spread(values)) for name, values in measured.figures().items()}
+    return {
+        "title": measured.title,
+        "audio_seconds": measured.audio or None,
+        "figures": figures,
+        "tokens": measured.starts[0].run.tokens,
+        "finish_reason": measured.starts[0].run.finish,
+        "outputs": dict(measured.outputs),
+        "same_in_every_run": measured.steady,
+    }
+
+
 def ratios(one: Measured, other: Measured) -> dict[str, Spread]:
     """Return how many times the first bundle's figures the second's are, by their common names."""
     base, others = one.figures(), other.figures()
-    found = {name: ratio(others[name], base[name]) for name in base if name in others}
-    return {name: each for name, each in found.items() if each}
+    found = {}
+    for name in base:
+        times = ratio(others[name], base[name]) if name in others else None
+        if times:
+            found[name] = times
+    return found
 
 
 def differing(one: Measured, other: Measured) -> list[str]:
@@ -51,54 +55,59 @@ def differing(one: Measured, other: Measured) -> list[str]:
 
 def report_text(measured: Measures, turns: Turns) -> str:
     """Return a table of medians and quartiles, and of ratios where there are two bundles."""
-    head, *_ = measured
-    audio = f"; {head.audio:.2f} s of audio" if head.audio else ""
-    lines = [
-        f"starts: {turns.starts}, runs: {turns.runs}, before them without counting: "
-        f"{turns.warmup} of each{audio}; medians (quartiles)",
-        "",
-        *_rows(_cells(measured)),
-        "",
-    ]
+    turned = f"starts: {turns.starts}, runs: {turns.runs}, before them without counting: "
+    turned += f"{turns.warmup} of each"
+    if measured[0].audio:
+        turned += f"; {measured[0].audio:.2f} s of audio"
+    lines = [f"{turned}; medians (quartiles)", "", *align(_cells(measured)), ""]
     for each in measured:
-        lead = f"{each.title}: " if len(measured) > 1 else ""
-        tokens, finish = each.starts[0].run.tokens, each.starts[0].run.finish
-        made = f"{tokens} tokens, ended by {finish}" if finish else "no tokens"
-        steady = "the same in every run" if each.steady else "NOT the same in every run"
-        lines.append(f"{lead}{made}; outputs {steady}")
+        line = _outcome(each)
+        if len(measured) > 1:
+            line = f"{each.title}: {line}"
+        lines.append(line)
     if len(measured) == 2:
-        different = differing(*measured)
-        lines.append("the same outputs")
-        if different:
-            lines[-1] = f"the outputs DIFFER: {', '.join(different)}"
-        for name in different:
-            lines += [f"  {each.title}: {each.outputs.get(name, 'none')}" for each in measured]
+        lines += _differences(*measured)
     return "\n".join(lines)
+
+
+def _outcome(measured: Measured) -> str:
+    """Return how the first run ended, and whether every run gave the same."""
+    run = measured.starts[0].run
+    made = "no tokens"
+    if run.finish:
+        made = f"{run.tokens} tokens, ended by {run.finish}"
+    steady = "the same in every run" if measured.steady else "NOT the same in every run"
+    return f"{made}; outputs {steady}"
+
+
+def _differences(one: Measured, other: Measured) -> list[str]:
+    different = differing(one, other)
+    if not different:
+        return ["the same outputs"]
+    lines = [f"the outputs DIFFER: {', '.join(different)}"]
+    for name in different:
+        for each in (one, other):
+            lines.append(f"  {each.title}: {each.outputs.get(name, 'none')}")
+    return lines
 
 
 def _cells(measured: Measures) -> list[list[str]]:
     figures = [each.figures() for each in measured]
-    names = dict.fromkeys(name for each in figures for name in each)
-    times = ratios(*measured) if len(measured) == 2 else {}
-    cells = [["", *(each.title for each in measured), *(["ratio"] if times else [])]]
-    for name in names:
-        cells.append(
-            [
-                _label(name),
-                *(_shown(name, each[name]) if name in each else "" for each in figures),
-                *([_ratio(times[name]) if name in times else ""] if times else []),
-            ]
-        )
+    times: Mapping[str, Spread] = {}
+    if len(measured) == 2:
+        times = ratios(*measured)
+    head = ["", *(each.title for each in measured)]
+    if times:
+        head.append("ratio")
+    cells = [head]
+    for name in dict.fromkeys(chain.from_iterable(figures)):
+        row = [_label(name)]
+        for each in figures:
+            row.append(_median_and_quartiles(name, each[name]) if name in each else "")
+        if times:
+            row.append(_ratio(times[name]) if name in times else "")
+        cells.append(row)
     return cells
-
-
-def _rows(cells: list[list[str]]) -> list[str]:
-    widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
-    found: list[str] = []
-    for row in cells:
-        padded = [text.ljust(width) for text, width in zip(row, widths, strict=True)]
-        found.append("  ".join(padded).rstrip())
-    return found
 
 
 def _label(name: str) -> str:
@@ -107,24 +116,37 @@ def _label(name: str) -> str:
     if whole not in ("start", "run") or not part:
         return {"start": "cold start", "peak": "peak memory"}.get(name, name)
     inner, _, component = part.partition(" ")
-    return f"    {component}" if inner == "load" and component else f"  {part}"
+    if inner == "load" and component:
+        return f"    {component}"
+    return f"  {part}"
 
 
-def _shown(name: str, values: Sequence[float]) -> str:
-    """Return the median, and the quartiles in its own unit."""
+def _median_and_quartiles(name: str, values: Sequence[float]) -> str:
+    """Return the median of a figure, and the quartiles in its own unit."""
     found = spread(values)
-    scale, unit = 1.0, ""
+    scale, unit = _unit(name, found.median)
+    text = _digits(scale * found.median) + unit
+    if len(found.values) > 1:
+        text += f" ({_digits(scale * found.low)} to {_digits(scale * found.high)})"
+    return text
+
+
+def _unit(name: str, median: float) -> tuple[float, str]:
+    """Return the factor to the unit that a figure is shown in, and that unit."""
     if name.startswith("peak"):
-        scale, unit = 1e-6, " MB"
-    elif name not in ("tokens/s", "real-time factor"):
-        scale, unit = (1.0, " s") if found.median >= 1 else (1e3, " ms")
-    low, middle, high = (_digits(scale * each) for each in (found.low, found.median, found.high))
-    return f"{middle}{unit}" + (f" ({low} to {high})" if len(found.values) > 1 else "")
+        return 1e-6, " MB"
+    if name in ("tokens/s", "real-time factor"):
+        return 1.0, ""
+    if median >= 1:
+        return 1.0, " s"
+    return 1e3, " ms"
 
 
 def _ratio(found: Spread) -> str:
-    spans = f" ({found.low:.2f} to {found.high:.2f})" if len(found.values) > 1 else ""
-    return f"{found.median:.2f}{spans}"
+    text = f"{found.median:.2f}"
+    if len(found.values) > 1:
+        text += f" ({found.low:.2f} to {found.high:.2f})"
+    return text
 
 
 def _digits(value: float) -> str:

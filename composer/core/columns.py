@@ -1,0 +1,13 @@
+"""Write rows of cells as lines of text whose columns stand below each other."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+
+def align(rows: Sequence[Sequence[str]]) -> list[str]:
+    """Return a line per row, each column as wide as its widest cell; rows have equally many."""
+    widths: list[int] = []
+    for column in zip(*rows, strict=True):
+        widths.append(max(map(len, column)))
+    return ["  ".join(map(str.ljust, row, widths)).rstrip() for row in rows]
