@@ -20,7 +20,9 @@ LONG = {short: long for long, short in SHORT.items()}
 
 def numpy_dtype(short: str) -> np.dtype:
     """Return NumPy's dtype for a short name; float32 for bfloat16, which NumPy lacks."""
-    return np.dtype("float32" if short == "bf16" else LONG[short])
+    if short == "bf16":
+        return np.dtype("float32")
+    return np.dtype(LONG[short])
 
 
 def widen(stored: np.ndarray, dtype: str) -> np.ndarray:
@@ -145,7 +147,9 @@ class NumPy:
 
     def count_infinite(self, value: np.ndarray) -> int:
         array = self.to_numpy(value)
-        return 0 if array.dtype.kind != "f" else int(array.size - np.isfinite(array).sum())
+        if array.dtype.kind != "f":
+            return 0
+        return int(array.size - np.isfinite(array).sum())
 
     def concat(self, parts: Sequence[np.ndarray]) -> np.ndarray:
         return np.concatenate(parts)

@@ -46,7 +46,9 @@ class Child:
 
     def __init__(self, module: str, memory: int, seconds: float | None = None) -> None:
         self.most = memory
-        limits = [str(memory)] + ([] if seconds is None else [str(seconds)])
+        limits = [str(memory)]
+        if seconds is not None:
+            limits.append(str(seconds))
         self.process = subprocess.Popen(
             [sys.executable, "-P", "-m", module, *limits],
             stdin=subprocess.PIPE,
@@ -121,7 +123,8 @@ def answer_questions(answer: Answer) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent decides
     out = os.fdopen(os.dup(1), "wb", buffering=0)
     os.dup2(2, 1)  # what libraries print is no answer
-    limit_process(int(sys.argv[1]), float(sys.argv[2]) if len(sys.argv) > 2 else None)
+    memory, *seconds = sys.argv[1:]
+    limit_process(int(memory), *map(float, seconds))
     threading.Thread(target=_end_with, args=(os.getppid(),), daemon=True).start()
     try:
         while True:
@@ -173,9 +176,10 @@ def limit_process(memory: int, seconds: float | None = None) -> None:
         wanted[resource.RLIMIT_DATA] = memory
     for kind, most in wanted.items():
         _, hard = resource.getrlimit(kind)
-        soft = most if hard == resource.RLIM_INFINITY else min(most, hard)
+        if hard != resource.RLIM_INFINITY:
+            most = min(most, hard)
         with suppress(OSError, ValueError):
-            resource.setrlimit(kind, (soft, hard))
+            resource.setrlimit(kind, (most, hard))
 
 
 def _require_time(until: float) -> None:
@@ -185,8 +189,10 @@ def _require_time(until: float) -> None:
 
 def child_environment() -> dict[str, str]:
     """Return the environment of a child: this process's own, without tokens and network."""
-    own = {name: value for name, value in os.environ.items() if name not in TOKENS}
-    return own | {"HF_HUB_OFFLINE": "1"}
+    own = {**os.environ, "HF_HUB_OFFLINE": "1"}
+    for name in TOKENS:
+        own.pop(name, None)
+    return own
 
 
 def load_limits(nbytes: int, seconds: float) -> tuple[int, float]:

@@ -25,11 +25,8 @@ class ComponentConfig(BaseModel):
 
 def exactly_one(*keys: str) -> dict[str, Any]:
     """Return JSON Schema's form of a rule that a model checks by itself: one of these is given."""
-    return {
-        "oneOf": [
-            {"required": [key], "properties": {key: {"not": {"type": "null"}}}} for key in keys
-        ]
-    }
+    given = {"not": {"type": "null"}}
+    return {"oneOf": [{"required": [key], "properties": {key: given}} for key in keys]}
 
 
 @dataclass(frozen=True)
@@ -120,11 +117,11 @@ class Component:
     def __init_subclass__(cls, *, name: str) -> None:
         cls.name = name
         cls.summary = (inspect.getdoc(cls) or "").partition("\n")[0]
-        cls.methods = {
-            key: member.__signature_of_ports__
-            for key, member in vars(cls).items()
-            if hasattr(member, "__signature_of_ports__")
-        }
+        methods = {}
+        for key, member in vars(cls).items():
+            if hasattr(member, "__signature_of_ports__"):
+                methods[key] = member.__signature_of_ports__
+        cls.methods = methods
 
     @classmethod
     def facts(cls, spec: Spec, headers: Any) -> Facts:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 from typing import Any, Literal, Self
 
 Severity = Literal["error", "warning"]
 
 OK, DIFFERS, USAGE, REFUSED, NETWORK, FAILED = 0, 1, 2, 3, 4, 5
+# By the first letters of a problem's code, the most telling first.
+EXIT_CODES = (("R54", USAGE), ("R", FAILED), ("S48", FAILED), ("S49", NETWORK))
 
 
 @dataclass(frozen=True)
@@ -20,7 +22,7 @@ class Place:
     column: int | None = None
 
     def __str__(self) -> str:
-        return ":".join(str(part) for part in (self.file, self.line, self.column) if part)
+        return ":".join(map(str, filter(None, (self.file, self.line, self.column))))
 
 
 @dataclass(frozen=True)
@@ -35,21 +37,23 @@ class Problem:
     severity: Severity = "error"
 
     def __str__(self) -> str:
-        where = f"{self.place}: " if self.place else ""
-        warning = "warning: " if self.severity == "warning" else ""
-        lines = [f"{where}{self.code} {warning}{self.message}"]
-        lines += [f"    {cause}" for cause in self.causes]
+        text = f"{self.code} {self.message}"
+        if self.severity == "warning":
+            text = f"{self.code} warning: {self.message}"
+        if self.place:
+            text = f"{self.place}: {text}"
+        for cause in self.causes:
+            text += f"\n    {cause}"
         if self.hint:
-            lines.append(f"    hint: {self.hint}")
-        return "\n".join(lines)
+            text += f"\n    hint: {self.hint}"
+        return text
 
     def packed(self) -> dict[str, Any]:
         """Return an error as JSON holds it, for another process to unpack."""
-        place = self.place
         return {
             "code": self.code,
             "message": self.message,
-            "place": [place.file, place.line, place.column] if place else None,
+            "place": self.place and astuple(self.place),
             "causes": self.causes,
             "hint": self.hint,
         }
@@ -57,7 +61,7 @@ class Problem:
     @classmethod
     def unpacked(cls, data: Mapping[str, Any]) -> Self:
         """Return the error that another process packed."""
-        place = Place(*data["place"]) if data["place"] else None
+        place = data["place"] and Place(*data["place"])
         return cls(data["code"], data["message"], place, tuple(data["causes"]), data["hint"])
 
 
@@ -68,15 +72,18 @@ def in_order(problems: Iterable[Problem]) -> tuple[Problem, ...]:
 
 
 def _line(problem: Problem) -> tuple[int, int]:
-    place = problem.place
-    return (place.line or 0, place.column or 0) if place else (0, 0)
+    if problem.place is None:
+        return 0, 0
+    return problem.place.line or 0, problem.place.column or 0
 
 
 class ComposerError(Exception):
     """A bundle that is refused, or a run that failed: all problems at once."""
 
     def __init__(self, problems: Problem | Iterable[Problem]) -> None:
-        self.problems = (problems,) if isinstance(problems, Problem) else tuple(problems)
+        if isinstance(problems, Problem):
+            problems = (problems,)
+        self.problems = tuple(problems)
         super().__init__("\n".join(map(str, self.problems)))
 
     @property
@@ -84,9 +91,7 @@ class ComposerError(Exception):
         """Return 2 for a run asked wrongly (R54x), 5 for one that failed (R, or audio that is bad),
         4 for the network, and 3 for a bundle that is refused.
         """
-        codes = {problem.code for problem in self.problems}
-        if any(code.startswith("R54") for code in codes):
-            return USAGE
-        if any(code.startswith(("R", "S48")) for code in codes):
-            return FAILED
-        return NETWORK if any(code.startswith("S49") for code in codes) else REFUSED
+        for prefix, status in EXIT_CODES:
+            if any(problem.code.startswith(prefix) for problem in self.problems):
+                return status
+        return REFUSED

@@ -32,4 +32,6 @@ class Portable(Component, name="portable"):
     @classmethod
     def computed_in(cls, dtype: str) -> str:
         """Return the dtype that the backend computes in for weights of a dtype."""
-        return dtype if dtype in cls.runs_on.dtypes else "f32"
+        if dtype in cls.runs_on.dtypes:
+            return dtype
+        return "f32"

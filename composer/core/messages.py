@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping
+from math import prod
 from typing import Any
 
 import numpy as np
@@ -18,10 +19,13 @@ Read = Callable[[int], bytes]
 
 def pack(words: Mapping[str, Any], arrays: Arrays | None = None) -> list[bytes | memoryview]:
     """Return a message as pieces to be written one after another."""
-    arrays = {name: np.asarray(each, order="C") for name, each in (arrays or {}).items()}
-    forms = [[name, each.dtype.name, list(each.shape)] for name, each in arrays.items()]
+    forms, bodies = [], []
+    for name, value in (arrays or {}).items():
+        array = np.asarray(value, order="C")
+        forms.append([name, array.dtype.name, list(array.shape)])
+        if array.size:
+            bodies.append(array.reshape(-1).view(np.uint8).data)
     head = json.dumps({"words": words, "arrays": forms}).encode()
-    bodies = [each.reshape(-1).view(np.uint8).data for each in arrays.values() if each.size]
     return [len(head).to_bytes(8, "little"), head, *bodies]
 
 
@@ -38,10 +42,7 @@ def unpack(read: Read, most: int) -> tuple[dict[str, Any], dict[str, np.ndarray]
     for name, dtype, shape in content["arrays"]:
         if dtype not in DTYPES or not all(type(n) is int and n >= 0 for n in shape):
             raise ValueError(f"an array of {dtype} {shape}")
-        count = 1
-        for length in shape:
-            count *= length
-        nbytes = count * np.dtype(dtype).itemsize
+        nbytes = prod(shape) * np.dtype(dtype).itemsize
         most -= nbytes
         if most < 0:
             raise ValueError(f"an array of {nbytes} bytes")

@@ -50,13 +50,15 @@ class Operator:
     @property
     def required_options(self) -> frozenset[str]:
         """Return the options without a default."""
-        options = self.signature.options.items()
-        return frozenset(name for name, each in options if each.default is Parameter.empty)
+        defaults = self._defaults()
+        return frozenset(name for name in defaults if defaults[name] is Parameter.empty)
 
     def options(self, given: Mapping[str, Any]) -> dict[str, Any]:
         """Return the options of a call, defaults included."""
-        defaults = {name: each.default for name, each in self.signature.options.items()}
-        return {name: given.get(name, default) for name, default in defaults.items()}
+        return {name: given.get(name, default) for name, default in self._defaults().items()}
+
+    def _defaults(self) -> dict[str, Any]:
+        return {name: option.default for name, option in self.signature.options.items()}
 
     def _check_lengths(self, backend: Backend, given: Mapping[str, Any]) -> None:
         """Raise R506 if the shapes of the arrays are none that it takes."""
@@ -65,9 +67,12 @@ class Operator:
         signature, arrays = self.signature, dict(given)
         for name in self.signature.several:
             signature = signature.with_items(name, len(given[name]))
-            arrays |= {item(name, index): each for index, each in enumerate(given[name])}
+            for index, array in enumerate(given[name]):
+                arrays[item(name, index)] = array
         for name, ports in signature.inputs.items():
-            shape = backend.shape(arrays[name]) if ports[0].dtype != "bool" else arrays[name].shape
+            shape = arrays[name].shape  # marks of padding are arrays of NumPy everywhere
+            if ports[0].dtype != "bool":
+                shape = backend.shape(arrays[name])
             known |= dict(zip(map(str, ports[0].dims), shape, strict=True))
         try:
             self.lengths(known, **self.options(given))

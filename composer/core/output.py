@@ -17,7 +17,9 @@ from composer.core.safe_write import append_to, write_whole
 def write_file(path: Path, data: str | bytes) -> None:
     """Write a whole file; raise R507 where that cannot be done."""
     try:
-        write_whole(path, _encoded(data) if isinstance(data, str) else data)
+        if isinstance(data, str):
+            data = _encoded(data)
+        write_whole(path, data)
     except OSError as error:
         raise unwritable(path, error) from None
 
@@ -101,7 +103,9 @@ def plain_values(outputs: Mapping[str, Any]) -> dict[str, Any]:
 def _plain(value: Any) -> Any:
     if hasattr(value, "samples"):
         return {"rate": value.rate, "samples": value.samples.tolist()}
-    return value.tolist() if hasattr(value, "tolist") else value
+    if hasattr(value, "tolist"):
+        return value.tolist()
+    return value
 
 
 def _encoded(text: str) -> bytes:
@@ -109,8 +113,8 @@ def _encoded(text: str) -> bytes:
 
 
 def _finite(value: Any) -> Any:
-    if isinstance(value, float):
-        return value if math.isfinite(value) else None
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
     if isinstance(value, dict):
         return {key: _finite(item) for key, item in value.items()}
     if isinstance(value, list | tuple):

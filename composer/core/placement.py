@@ -22,7 +22,9 @@ class PlacementKey:
     text: Callable[[Any], str] | None = None
 
     def __call__(self, value: Any) -> str:
-        return self.text(value) if self.text else f"{self.name} {value}"
+        if self.text:
+            return self.text(value)
+        return f"{self.name} {value}"
 
 
 TABLES = PlacementKey(

@@ -111,4 +111,7 @@ def fits(have: str | None, want: str | None) -> bool:
 def alternative(ports: Ports, have: Port) -> Port | None:
     """Return the alternative of an input that a value goes to; None where no kind is the same."""
     same = [port for port in ports if port.kind == have.kind]
-    return next((port for port in same if fits(have.dtype, port.dtype)), same[0] if same else None)
+    for port in same:
+        if fits(have.dtype, port.dtype):
+            return port
+    return same[0] if same else None

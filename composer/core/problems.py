@@ -41,7 +41,10 @@ class Problems(list[Problem]):
 
     def add(self, *problems: Problem) -> None:
         """Add problems, within the limit."""
-        room = len(problems) if self.limit is None else max(self.limit - len(self), 0)
+        if self.limit is None:
+            self.extend(problems)
+            return
+        room = max(self.limit - len(self), 0)
         self.extend(problems[:room])
         self.omitted += len(problems[room:])
 
@@ -51,8 +54,10 @@ class Problems(list[Problem]):
         try:
             yield
         except ComposerError as error:
-            for problem in error.problems:
-                self.add(replace(problem, place=place) if place else problem)
+            problems = error.problems
+            if place:
+                problems = tuple(replace(problem, place=place) for problem in problems)
+            self.add(*problems)
 
     def raise_any(self) -> None:
         """Raise ComposerError with all of them if one is an error."""

@@ -87,8 +87,12 @@ def operators() -> list[str]:
 
 def family(name: str) -> dict[str, str]:
     """Return the kinds that a family's name stands for, by backend: lm is mlx.lm and onnx.lm."""
-    kinds = {backend: f"{backend}.{name}" for backend in backends()}
-    return {backend: kind for backend, kind in kinds.items() if kind in names()}
+    found = {}
+    for backend in backends():
+        kind = f"{backend}.{name}"
+        if kind in names():
+            found[backend] = kind
+    return found
 
 
 def uses() -> list[str]:
@@ -143,7 +147,7 @@ def backend_of(value: Any) -> Backend:
 @cache
 def _array_backends() -> dict[str, str]:
     """Return the backends by the qualified name of the arrays that they compute with."""
-    own = [each for each in working_backends() if each.arrays == each.name]
+    own = (each for each in working_backends() if each.arrays == each.name)
     return {each.array_type: each.name for each in own}
 
 
@@ -153,8 +157,9 @@ def placement_keys() -> dict[str, PlacementKey]:
     Where several backends declare a key, its choices are those of all of them.
     """
     found: dict[str, PlacementKey] = {}
-    for key in (*(key for each in working_backends() for key in each.placement), TABLES):
-        found[key.name] = _joined(found[key.name], key) if key.name in found else key
+    keys = [key for each in working_backends() for key in each.placement]
+    for key in (*keys, TABLES):
+        found[key.name] = _joined(found.get(key.name, key), key)
     return found
 
 
@@ -170,4 +175,6 @@ def _joined(first: PlacementKey, second: PlacementKey) -> PlacementKey:
 
 def operator_backend(name: str, first: str) -> str:
     """Return where an operator runs whose first input lives in the backend `first`."""
-    return first if name in backend(first).operators else HOST
+    if name in backend(first).operators:
+        return first
+    return HOST

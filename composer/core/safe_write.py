@@ -39,14 +39,16 @@ def write_note(path: Path, data: str | bytes = b"") -> None:
     """
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        write_whole(path, data.encode() if isinstance(data, str) else data)
+        if isinstance(data, str):
+            data = data.encode()
+        write_whole(path, data)
     except OSError:
         return
 
 
 def append_to(path: Path, data: bytes) -> None:
     """Write at the end of a file; raise OSError for a link, and where it cannot be written."""
-    follow = 0 if not _is_own(path) else _NO_LINK
+    follow = _NO_LINK if _is_own(path) else 0
     flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | follow | getattr(os, "O_BINARY", 0)
     with open(os.open(path, flags, 0o666), "ab", buffering=0) as file:
         before = os.fstat(file.fileno()).st_size

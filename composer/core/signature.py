@@ -108,27 +108,36 @@ def _own_dims(port: Port, shared: set[int | str], index: int) -> Port:
 def flatten_options(function: Callable[..., Any]) -> Callable[..., Any]:
     """Return a function that takes the options of a dataclass among its own keywords."""
     groups = _groups(function)
+    if not groups:
+        return function
 
     @wraps(function)
     def call(*args: Any, **given: Any) -> Any:
         for parameter, group in groups.items():
-            names = [each.name for each in fields(group) if each.name in given]
-            given[parameter] = group(**{name: given.pop(name) for name in names})
+            options = {}
+            for each in fields(group):
+                if each.name in given:
+                    options[each.name] = given.pop(each.name)
+            given[parameter] = group(**options)
         return function(*args, **given)
 
-    return call if groups else function
+    return call
 
 
 def _default(option: Field[Any]) -> Any:
-    return inspect.Parameter.empty if option.default is MISSING else option.default
+    if option.default is MISSING:
+        return inspect.Parameter.empty
+    return option.default
 
 
 def _groups(function: Callable[..., Any]) -> dict[str, Any]:
     """Return the keyword-only parameters whose type is a dataclass of options."""
-    parameters = inspect.signature(function).parameters.values()
     hints = get_type_hints(function)
-    names = [each.name for each in parameters if each.kind is each.KEYWORD_ONLY]
-    return {name: hints[name] for name in names if is_dataclass(hints[name])}
+    groups = {}
+    for each in inspect.signature(function).parameters.values():
+        if each.kind is each.KEYWORD_ONLY and is_dataclass(hints[each.name]):
+            groups[each.name] = hints[each.name]
+    return groups
 
 
 def signature_of(
@@ -144,27 +153,30 @@ def signature_of(
     `...` takes a list of values.
     """
     groups = _groups(function)
-    options: dict[str, Option] = {}
+    own: dict[str, Option] = {}
+    grouped: dict[str, Option] = {}
+    optional, rules = set(), []
+    hints = get_type_hints(function, include_extras=True)
+    for p in inspect.signature(function).parameters.values():
+        if p.name in inputs:
+            if p.default is None:
+                optional.add(p.name)
+        elif p.kind is p.KEYWORD_ONLY and p.name not in groups:
+            own[p.name] = Option(hints[p.name], p.default)
     for group in groups.values():
         types = get_type_hints(group, include_extras=True)
-        options |= {each.name: Option(types[each.name], _default(each)) for each in fields(group)}
-    outputs = {OUT: returns} if isinstance(returns, str) else returns
-    parameters = inspect.signature(function).parameters.values()
-    hints = get_type_hints(function, include_extras=True)
-    own = {}
-    for p in parameters:
-        if p.kind is p.KEYWORD_ONLY and p.name not in inputs and p.name not in groups:
-            own[p.name] = Option(hints[p.name], p.default)
+        for each in fields(group):
+            grouped[each.name] = Option(types[each.name], _default(each))
+        if hasattr(group, "json_schema_rules"):
+            rules.append(group.json_schema_rules)
+    if isinstance(returns, str):
+        returns = {OUT: returns}
     return Signature(
         inputs={name: parse_ports(text.removesuffix(MANY)) for name, text in inputs.items()},
-        returns={name: parse_port(text) for name, text in outputs.items()},
-        optional=frozenset(p.name for p in parameters if p.default is None and p.name in inputs),
-        options=own | options,
-        option_rules=tuple(
-            group.json_schema_rules
-            for group in groups.values()
-            if hasattr(group, "json_schema_rules")
-        ),
+        returns={name: parse_port(text) for name, text in returns.items()},
+        optional=frozenset(optional),
+        options=own | grouped,
+        option_rules=tuple(rules),
         streams=streams,
         converts=converts,
         several=frozenset(name for name, text in inputs.items() if text.endswith(MANY)),
