@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
+from itertools import takewhile
 from typing import TYPE_CHECKING, Any, Self
 
+import numpy as np
 from pydantic import Field
 
 from composer.core.component import Component, ComponentConfig, Facts, Spec, method
@@ -63,6 +66,17 @@ class Qwen3Asr(Component, name="text.qwen3_asr"):
                 Problem("R527", message, hint=suggestion or f"languages: {listed(languages)}")
             )
 
+    @classmethod
+    def partial_text(cls, config: Any, texts: Mapping[str, str], done: bool) -> str:
+        answer, forced = texts["text"].strip(), bool(texts.get("language"))
+        if done:
+            cut = cut_repetitions(answer, config.repetitions)
+            return cut if forced and cut else parse_answer(cut)[OUT]
+        certain = certain_start(answer, config.repetitions)
+        if not forced:
+            certain = certain.partition(TAG)[2].lstrip()
+        return certain.rstrip()
+
     @method(text="text", language="text", returns={OUT: "text", "language": "text"})
     def __call__(self, text: str, language: str | None = None) -> dict[str, str]:
         self.validate_text(self.config, "language", language or "")
@@ -83,13 +97,44 @@ def parse_answer(answer: str) -> dict[str, str]:
     return {OUT: text.strip(), "language": language}
 
 
-def cut_repetitions(text: str, limit: int) -> str:
+def cut_repetitions(text: str, limit: int, last: int | None = None) -> str:
     """Cut repetitions: one character more than `limit` times, or a pattern `limit` times.
 
-    Patterns have 1 to 20 characters, the shortest that repeats is taken, and one that starts within
-    the last 2 * limit characters stays, as in the model's own package.
+    Patterns have 1 to 20 characters, the shortest that repeats is taken, and one that starts after
+    `last`, which is 2 * limit characters before the end, stays, as in the model's own package.
     """
-    text = re.sub(rf"(.)\1{{{limit},}}", r"\1", text, flags=re.DOTALL)
-    last = len(text) - 2 * limit
+    text = _cut_characters(text, limit)
+    last = len(text) - 2 * limit if last is None else last
     pattern = rf"(.{{1,{MAX_PATTERN}}}?)\1{{{limit - 1},}}"
     return re.sub(pattern, lambda m: m[1] if m.start() <= last else m[0], text, flags=re.DOTALL)
+
+
+def _cut_characters(text: str, limit: int) -> str:
+    return re.sub(rf"(.)\1{{{limit},}}", r"\1", text, flags=re.DOTALL)
+
+
+def certain_start(text: str, limit: int) -> str:
+    """Return the start of a text without repetitions that stays, whatever follows the text.
+
+    A pattern that the text ends with may go on, so that only its first copy is certain. One that
+    was repeated often enough may still be too near the end to be cut, or become so.
+    """
+    certain = len(text)
+    repeated = False
+    codes = np.frombuffer(text.encode("utf-32-le"), np.uint32)
+    for size in range(1, min(MAX_PATTERN, len(text) - 1) + 1):
+        ends = np.flatnonzero(codes[size:] != codes[:-size])
+        start = int(ends[-1]) + 1 if len(ends) else 0
+        if start < len(text) - size:
+            certain = min(certain, start + size)
+        runs = np.diff(ends, prepend=-1, append=len(text) - size) - 1
+        repeated |= bool(runs.max() >= size * (limit - 1))
+    first = text[:certain]
+    if not repeated:
+        return first
+    last = len(_cut_characters(first, limit)) - 2 * limit
+    made = []
+    for each in (text, first):
+        made += [cut_repetitions(each, limit, end) for end in (last, len(text))]
+    alike = takewhile(lambda characters: len({*characters}) == 1, zip(*made, strict=False))
+    return "".join(characters[0] for characters in alike)

@@ -152,6 +152,15 @@ class Component:
         Called for texts that a run was given, before anything is loaded.
         """
 
+    @classmethod
+    def partial_text(cls, config: Any, texts: Mapping[str, str], done: bool) -> str:
+        """Return the start of what the component makes of texts, as far as it is certain.
+
+        One of the texts, by input, is still being decoded unless it is `done`, and whatever follows
+        must not change what is returned. Nothing is certain of a component that does not say so.
+        """
+        return ""
+
 
 def method(
     *,
@@ -180,7 +189,13 @@ def method(
 
 @dataclass(frozen=True)
 class Token:
-    """One decoding step: the id, and the text that became certain with it (often empty)."""
+    """One decoding step: the id, and the text that became certain with it (often empty).
+
+    `piece` numbers the piece of audio that was split; `separator` is the start of the text that
+    joins it to the pieces before.
+    """
 
     id: int
     text: str
+    piece: int = 0
+    separator: str = ""

@@ -20,7 +20,8 @@ class OutputFormat:
     """A format by its name, which is that of its entry point and the ending of its files.
 
     `line` writes a clip as one line, as soon as it is done; without it `document` writes all clips
-    at the end, or one where `single` says that it has no more. In a folder each clip has the file
+    at the end, or one where `single` says that it has no more. `logprobs` says that it writes the
+    probabilities of tokens. In a folder each clip has the file
     that `file` writes, None for a clip without one; without `file` the lines of all clips go to one
     file.
     """
@@ -31,6 +32,7 @@ class OutputFormat:
     document: Callable[[Sequence[Transcription]], str] | None = None
     file: Callable[[Transcription], str | None] | None = None
     single: bool = False
+    logprobs: bool = False
 
     def __post_init__(self) -> None:
         if not (self.line or self.document) or not (self.line or self.file):

@@ -3,18 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from composer.core.errors import ComposerError, Problem
-from composer.graph.graph import Graph
+from composer.formats.audio.reading import Source
+from composer.graph.graph import Graph, Node
 from composer.jobs.bundle import Options
+from composer.jobs.cut_short import cut_short
 from composer.jobs.progress import OnProgress, Progress
+from composer.jobs.transcription import SpokenSegment, Transcription
 from composer.runtime.bundle import Bundle
 from composer.runtime.inputs import check_texts, read_inputs
 from composer.runtime.options import check_options
+from composer.runtime.result import Result
 
 TASK = "transcribe"
+LANGUAGE = "language"
+LOGPROBS, TEMPERATURE = "logprobs", "temperature"
+DECODED = ("ids", LOGPROBS)
 
 
 @dataclass(frozen=True)
@@ -37,6 +44,80 @@ class SpeechTask:
         self.bundle.fetch(self.graph.task)
         progress(Progress("loading", self.bundle.name))
         self.bundle.load(self.graph.task)
+
+    @property
+    def decoder(self) -> Node | None:
+        """Return the node that writes the answer, the last that streams; None without one."""
+        streaming = [n for n in self.graph.nodes.values() if n.signature and n.signature.streams]
+        return streaming[-1] if streaming else None
+
+    def option(self, name: str) -> Any:
+        """Return an option of the decoder as it is in a run; None where it has no such option."""
+        node = self.decoder
+        if node is None or node.signature is None or name not in node.signature.options:
+            return None
+        given = {**node.options, **self.options.get(node.name, {})}
+        return given.get(name, node.signature.options[name].default)
+
+    @property
+    def taps(self) -> tuple[str, ...]:
+        """Return the values of a run from which its transcription is made, beside its outputs."""
+        outputs = self.decoder.outputs if self.decoder else {}
+        return tuple(outputs[name] for name in DECODED if name in outputs)
+
+    def with_logprobs(self) -> SpeechTask:
+        """Return the task with the log-probability of each token, where the decoder gives it."""
+        node = self.decoder
+        if node is None or self.option(LOGPROBS) is None:
+            return self
+        own = {**self.options.get(node.name, {}), LOGPROBS: True}
+        return replace(self, options={**self.options, node.name: own})
+
+    def transcription(self, clip: Source, result: Result | ComposerError) -> Transcription:
+        """Return what a run of the task, with its `taps`, made of a clip."""
+        if isinstance(result, ComposerError):
+            return Transcription(clip, problems=result.problems)
+        segments = []
+        for number, each in enumerate(result.segments):
+            text = str(each.outputs[self.text])
+            decoded = self._decoded(result, number)
+            segments.append(SpokenSegment(each.start, each.end, text, each.channel, **decoded))
+        return Transcription(
+            clip,
+            str(result.outputs[self.text]),
+            result.outputs,
+            result.finish_reason,
+            result.tokens,
+            sum(result.timings.values()),
+            cut_short(result, self.graph, self.options),
+            result.notes,
+            segments=tuple(sorted(segments, key=lambda each: (each.start, each.channel))),
+            language=self._language(result),
+            duration=max((each.end for each in segments), default=0.0),
+            prompt_tokens=result.prompt_tokens,
+            temperature=float(self.option(TEMPERATURE) or 0.0),
+            task=self.graph.task,
+        )
+
+    def _decoded(self, result: Result, number: int) -> dict[str, tuple[Any, ...]]:
+        """Return what the decoder gave beside the text of one segment."""
+        outputs = self.decoder.outputs if self.decoder else {}
+        found = {}
+        for name in DECODED:
+            value = outputs.get(name, "")
+            if len(result.segments) > 1:
+                value = f"{number}/{value}"
+            if value in result.taps:
+                found[name] = tuple(result.taps[value].tolist())
+        return found
+
+    def _language(self, result: Result) -> str | None:
+        """Return the language that the task names, or was given."""
+        for found in (result.outputs.get(LANGUAGE), self.inputs.get(LANGUAGE)):
+            if isinstance(found, str) and found:
+                return found
+        entry = self.graph.inputs.get(LANGUAGE)
+        return str(entry.default) if entry and entry.default else None
 
 
 def speech_graph(bundle: Bundle, task: str | None) -> Graph:

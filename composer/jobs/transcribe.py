@@ -14,13 +14,11 @@ from composer.formats.audio.channels import Channel
 from composer.formats.audio.clip import Clip
 from composer.formats.audio.reading import Source
 from composer.jobs.bundle import AnyBundle, Options, opened
-from composer.jobs.cut_short import cut_short
 from composer.jobs.output_format import output_format
 from composer.jobs.progress import OnProgress, Progress, no_progress
-from composer.jobs.speech import SpeechTask, speech_task
+from composer.jobs.speech import speech_task
 from composer.jobs.transcript_folder import TranscriptFolder
-from composer.jobs.transcription import SpokenSegment, Transcription
-from composer.runtime.result import Result
+from composer.jobs.transcription import Transcription
 
 
 def transcribe(
@@ -37,6 +35,7 @@ def transcribe(
     format: str = "jsonl",
     force: bool = False,
     resume: bool = False,
+    logprobs: bool = False,
     on_transcription: Callable[[Transcription], None] | None = None,
     progress: OnProgress = no_progress,
 ) -> tuple[Transcription, ...]:
@@ -46,9 +45,10 @@ def transcribe(
     `inputs` are the task's other inputs, as `{"language": "English"}`; `options` override options
     by node, as `{"answer": {"max_tokens": 64}}`. `channel` takes one of a clip's channels in place
     of what the bundle says, `partial` reads clips that were cut short as far as they go.
-    `in_flight` clips are run at once. `on_transcription` is called with each as soon as it and all
-    before it are done; `progress` with the stages "fetching", "loading", and "transcribing" after
-    each clip.
+    `in_flight` clips are run at once. With `logprobs` their segments have each token's, too, which
+    formats such as verbose_json ask for. `on_transcription` is called with each as soon as it and
+    all before it are done; `progress` with the stages "fetching", "loading", and "transcribing"
+    after each clip.
 
     With a `folder` each is also written there at once, in the output format that `format` names:
     a file a clip, or a line in transcripts.jsonl. With `resume`, clips whose transcript is there
@@ -64,12 +64,15 @@ def transcribe(
     with ExitStack() as stack:
         writer = None
         if folder:
+            logprobs |= output_format(format).logprobs
             writer = TranscriptFolder(Path(folder), output_format(format), force, resume)
             writer.require_distinct(found)
             stack.enter_context(sole_writer(Path(folder)))
             found = writer.open(found)
         ready = stack.enter_context(opened(bundle))
         speech = speech_task(ready, task, inputs or {}, options or {})
+        if logprobs:
+            speech = speech.with_logprobs()
         speech.load(progress)
         if writer:
             writer.begin()
@@ -79,10 +82,11 @@ def transcribe(
             in_flight=in_flight,
             task=speech.graph.task,
             options=speech.options,
+            taps=speech.taps,
         )
         done: list[Transcription] = []
         for clip, result in zip(found, results, strict=True):
-            done.append(_transcription(speech, clip, result))
+            done.append(speech.transcription(clip, result))
             if writer:
                 writer.add(done[-1])
             if on_transcription:
@@ -108,25 +112,3 @@ def expand_folders(clips: Iterable[Source]) -> list[Source]:
             raise ComposerError(Problem("R542", "no clip is in the folder", place, hint=hint))
         found += map(str, inside)
     return found
-
-
-def _transcription(
-    speech: SpeechTask, clip: Source, result: Result | ComposerError
-) -> Transcription:
-    if isinstance(result, ComposerError):
-        return Transcription(clip, problems=result.problems)
-    segments = [
-        SpokenSegment(each.start, each.end, str(each.outputs[speech.text]), each.channel)
-        for each in result.segments
-    ]
-    return Transcription(
-        clip,
-        str(result.outputs[speech.text]),
-        result.outputs,
-        result.finish_reason,
-        result.tokens,
-        sum(result.timings.values()),
-        cut_short(result, speech.graph, speech.options),
-        result.notes,
-        segments=tuple(sorted(segments, key=lambda each: (each.start, each.channel))),
-    )

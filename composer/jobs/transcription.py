@@ -14,12 +14,18 @@ from composer.jobs.cut_short import CutShort
 
 @dataclass(frozen=True)
 class SpokenSegment:
-    """The text of one piece of a clip, from `start` to `end` in seconds, of one of its channels."""
+    """The text of one piece of a clip, from `start` to `end` in seconds, of one of its channels.
+
+    `ids` are the tokens that were decoded, `logprobs` the natural logarithms of their probabilities
+    where these were asked for.
+    """
 
     start: float
     end: float
     text: str
     channel: int = 0
+    ids: tuple[int, ...] = ()
+    logprobs: tuple[float, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -27,9 +33,11 @@ class Transcription:
     """What a bundle made of one clip, or the problems that the clip failed with.
 
     `text` is the transcript, None of a clip that failed; `outputs` is all that the task gives, by
-    name. `seconds` is the time that its nodes took. `cut_short` says where a limit cut the text,
-    `notes` how far a recording that was cut short was read, and which channel. `segments` are the
-    pieces that the clip was run in, in the order of time.
+    name. `language` is the one that the task names, or was given. `seconds` is the time that its
+    nodes took, `duration` how long the clip is, `prompt_tokens` how many rows the decoder was
+    given, `temperature` that of its sampling. `cut_short` says where a limit cut the text, `notes`
+    how far a recording that was cut short was read, and which channel. `segments` are the pieces
+    that the clip was run in, in the order of time. `task` is the name of the task.
     """
 
     clip: Source
@@ -42,6 +50,11 @@ class Transcription:
     notes: tuple[str, ...] = ()
     problems: tuple[Problem, ...] = ()
     segments: tuple[SpokenSegment, ...] = ()
+    language: str | None = None
+    duration: float = 0.0
+    prompt_tokens: int = 0
+    temperature: float = 0.0
+    task: str = "transcribe"
 
     @property
     def name(self) -> str:

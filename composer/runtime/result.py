@@ -27,10 +27,11 @@ class Result:
     """What a run gave.
 
     `outputs` by name, `finish_reason` of the decoder (`stop`, `length`, or `cancelled` by its
-    reader; None without one), `timings` in seconds by node, `tokens` generated, `taps` by value
-    name: NumPy arrays and texts. `notes` say how far audio that was cut short was read, and which
-    channel, and which outputs are empty. `segments` are the pieces that audio was run in, one where
-    it was not split; none where the task takes no audio.
+    reader; None without one), `timings` in seconds by node, `tokens` generated, `prompt_tokens` the
+    rows that decoders were given, `taps` by value name: NumPy arrays and texts, of split audio with
+    the number of the piece, as `0/answer.ids`. `notes` say how far audio that was cut short was
+    read, and which channel, and which outputs are empty. `segments` are the pieces that audio was
+    run in, one where it was not split; none where the task takes no audio.
     """
 
     outputs: Mapping[str, Any]
@@ -40,6 +41,7 @@ class Result:
     taps: Mapping[str, Any]
     notes: tuple[str, ...] = ()
     segments: tuple[Segment, ...] = ()
+    prompt_tokens: int = 0
 
     @property
     def text(self) -> str:

@@ -38,6 +38,7 @@ class Run:
     options: Mapping[str, Mapping[str, Any]]
     timings: dict[str, float] = field(default_factory=dict)
     tokens: int = 0
+    prompt_tokens: int = 0
     paused: float = 0.0
     finish_reason: str | None = None
 
@@ -53,7 +54,15 @@ class Run:
                 self.values.drop(name)
         outputs = {name: self.values.plain(value) for name, value in self.plan.outputs.items()}
         notes, taps = tuple(self._output_notes()), self.values.tapped
-        return Result(outputs, self.finish_reason, self.timings, self.tokens, taps, notes)
+        return Result(
+            outputs,
+            self.finish_reason,
+            self.timings,
+            self.tokens,
+            taps,
+            notes,
+            prompt_tokens=self.prompt_tokens,
+        )
 
     def _take_given(self) -> None:
         for name, value in self.given.items():
@@ -135,6 +144,8 @@ class Run:
             answer = yield from self._exclude_consumer_time(worker.iterate(answer))
         else:
             answer = worker.drain(answer)
+        for name in [*node.wires.values()][:1]:
+            self.prompt_tokens += self.values.rows(name)
         self.tokens += len(answer.get("ids", ()))
         self.finish_reason = answer.get("finish_reason", self.finish_reason)
         return answer

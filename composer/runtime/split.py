@@ -144,7 +144,7 @@ def run_pieces(
     last: Piece | None = None  # the last with text
     for piece, run in zip(pieces, runs, strict=True):
         before = _separator(last, piece) if last else ""
-        results.append((yield from _with_prefix(before, run.result(stream))))
+        results.append((yield from _numbered(len(results), before, run.result(stream))))
         if _has_text(results[-1]):
             last = piece
         if results[-1].finish_reason == "cancelled":
@@ -157,8 +157,10 @@ def _separator(last: Piece, piece: Piece) -> str:
     return piece.join if piece.channel == last.channel else BETWEEN_CHANNELS
 
 
-def _with_prefix(before: str, run: Generator[Token, Any, Result]) -> Generator[Token, Any, Result]:
-    """Pass on a piece's tokens, with the separator before its first text."""
+def _numbered(
+    number: int, before: str, run: Generator[Token, Any, Result]
+) -> Generator[Token, Any, Result]:
+    """Pass on a piece's tokens with its number, and the separator before its first text."""
     enough = None
     while True:
         try:
@@ -166,8 +168,11 @@ def _with_prefix(before: str, run: Generator[Token, Any, Result]) -> Generator[T
         except StopIteration as end:
             result: Result = end.value
             return result
+        separator = before if token.text else ""
         try:
-            enough = yield replace(token, text=before + token.text) if token.text else token
+            enough = yield replace(
+                token, text=separator + token.text, piece=number, separator=separator
+            )
         except GeneratorExit:
             run.close()
             raise
@@ -190,6 +195,7 @@ def _join_results(pieces: Sequence[Piece], results: Sequence[Result]) -> Result:
         finish_reason="length" if "length" in reasons else reasons[-1],
         timings=timings,
         tokens=sum(result.tokens for result in results),
+        prompt_tokens=sum(result.prompt_tokens for result in results),
         taps={
             f"{number}/{name}": value
             for number, result in enumerate(results)

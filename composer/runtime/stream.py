@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 class Stream:
     """The text of a run as it comes; `result` is there once it has ended.
 
-    `tokens` counts what was decoded so far, with or without text.
+    `tokens` counts what was decoded so far, with or without text; `token` is the last one.
     `stop` ends the text early, and the run goes on with what there is of it. Left before its end,
     it is closed by `close` or by a `with` block, and the run with it.
     """
@@ -24,6 +24,7 @@ class Stream:
         self._begun = False
         self._enough = False
         self.tokens = 0
+        self.token: Token | None = None
         self.result: Result | None = None
 
     def __iter__(self) -> Self:
@@ -40,6 +41,7 @@ class Stream:
                 # A run that was closed has no result.
                 self.result = end.value
                 break
+            self.token = token
             if token.text:
                 return token.text
         raise StopIteration

@@ -85,6 +85,15 @@ class Values:
         value = self._values[name]
         return prod(self._owner(value).backend.shape(value))
 
+    def rows(self, name: str) -> int:
+        """Return the length of a tensor's first axis; 0 of what has none."""
+        port = self.graph.values[name].port
+        if port is None or port.kind != "tensor" or not port.dims:
+            return 0
+        value = self._values[name]
+        rows: int = self._owner(value).backend.shape(value)[0]
+        return rows
+
     def to_backend(self, value: Any, backend: str, dtype: str | None) -> Any:
         """Return a tensor in a backend and a dtype; dtype None leaves it as it is."""
         owner, target = self._owner(value), self.worker(backend)

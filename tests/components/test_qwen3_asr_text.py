@@ -1,5 +1,7 @@
 """The answer of Qwen3-ASR against transformers' processor."""
 
+import random
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -125,3 +127,37 @@ def test_repairs_whatever_transformers_repairs(text):
 def test_survives_what_overflows_a_recursion():
     many = "".join(f"{chr(0x4E00 + k)}b" * 20 for k in range(2000))
     assert cut_repetitions(many, 20) == "".join(f"{chr(0x4E00 + k)}b" for k in range(2000))
+
+
+PREFIXES = (
+    "",
+    "language English<asr_text>",
+    "language None<asr_text>",
+    " x\nlanguage French<asr_text> ",
+)
+WORDS = ("a", "b", "ab", "hello ", "la " * 7, "x" * 11, " ", "\n", "的", "abc" * 9, "z" * 50)
+
+
+@pytest.mark.parametrize("limit", [8, 20])
+@pytest.mark.parametrize("forced", ["", "English"])
+def test_what_is_certain_of_an_answer_stays(forced, limit):
+    """Whatever follows: each partial text is the start of every later one, and of the answer."""
+    rng = random.Random(limit)
+    config = Qwen3Asr.Config(repetitions=limit)
+    streamed = repaired = 0
+    for _ in range(40):
+        prefix = "" if forced else rng.choice(PREFIXES)
+        answer = prefix + "".join(rng.choices(WORDS, k=rng.randint(0, 12)))
+        whole = Qwen3Asr(config)(answer, forced)["out"]
+        texts = {"text": answer, "language": forced}
+        assert Qwen3Asr.partial_text(config, texts, done=True) == whole
+        longest = ""
+        for stop in range(0, len(answer) + 1, 5):
+            part = Qwen3Asr.partial_text(config, {**texts, "text": answer[:stop]}, done=False)
+            assert part.startswith(longest), answer[:stop]
+            longest = part
+        assert whole.startswith(longest), answer
+        streamed += bool(longest)
+        repaired += len(whole) < len(answer) - len(prefix) - 20
+    assert streamed > 20
+    assert repaired > 2

@@ -1,5 +1,8 @@
 """Segments of a clip with their times, and the formats that are made of them."""
 
+import dataclasses
+import json
+import zlib
 from itertools import pairwise
 
 import numpy as np
@@ -134,3 +137,42 @@ def test_json_has_the_segments(bundle, clip):
     assert transcription_json(found)["segments"][3] == {
         "start": 2.15, "end": 2.5, "text": "1403.", "channel": 0,
     }  # fmt: skip
+
+
+def test_verbose_json_has_every_key_of_the_api(bundle, clip, tmp_path):
+    (found,) = composer.transcribe(bundle, [clip], options=LONG)
+    made = json.loads(output_format("verbose_json").file(found))
+    assert (made["task"], made["language"], made["duration"]) == ("transcribe", "unknown", 2.5)
+    assert made["text"] == found.text
+    assert [segment["text"] for segment in made["segments"]] == TEXTS
+    second = made["segments"][1]
+    size = len(second["text"]) / len(zlib.compress(second["text"].encode()))
+    assert second == {
+        "id": 1,
+        "seek": round(CUTS[1] / RATE * 100),
+        "start": round(CUTS[1] / RATE, 3),
+        "end": round(CUTS[2] / RATE, 3),
+        "text": "2869.",
+        "tokens": [ord(letter) for letter in "2869."],
+        "temperature": 0.0,
+        "avg_logprob": None,
+        "compression_ratio": size,
+        "no_speech_prob": None,
+        "channel": 0,
+    }
+    read, written = made["usage"]["input_tokens"], made["usage"]["output_tokens"]
+    assert written == found.tokens == 20
+    assert made["usage"]["total_tokens"] == read + written
+    assert main(["transcribe", str(bundle), str(clip), "-f", "verbose_json"]) == 0
+
+
+def test_verbose_json_has_means_of_probabilities_and_names_of_languages():
+    segment = SpokenSegment(0.0, 1.0, "hi", 0, (3, 4), (-0.5, -0.25))
+    each = Transcription("a.wav", "hi", segments=(segment,), language="en", temperature=0.5)
+    made = json.loads(output_format("verbose_json").file(each))
+    assert made["language"] == "english"
+    assert made["segments"][0]["avg_logprob"] == -0.375
+    assert made["segments"][0]["temperature"] == 0.5
+    translated = dataclasses.replace(each, task="translate")
+    assert json.loads(output_format("verbose_json").file(translated))["task"] == "translate"
+    assert output_format("verbose_json").file(Transcription("a.wav")) is None

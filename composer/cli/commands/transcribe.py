@@ -44,8 +44,8 @@ def command(
         str,
         typer.Option("-f", "--format", metavar="NAME", help="txt: a line for each clip. json: one "
                      "array, or with -o an object in each file. jsonl: an object a line. srt, vtt, "
-                     "tsv: a segment after another, one clip a file. Or what another package "
-                     "brings."),
+                     "tsv: a segment after another, one clip a file. verbose_json: as OpenAI's "
+                     "API gives it, one clip a file. Or what another package brings."),
     ] = "txt",
     output: Annotated[
         Path | None,
@@ -89,6 +89,7 @@ def command(
                 format=format,
                 force=force,
                 resume=resume,
+                logprobs=writer.logprobs,
                 on_transcription=printer.add,
                 progress=progress,
             )

@@ -22,11 +22,15 @@ class ChannelCollector:
     """Collects the blocks of a file into one waveform, or one per channel.
 
     A mix is refused where less than `_SURVIVES` of the louder channel is left of a second that is
-    loud: channels that are opposite up to the noise of a codec, or to their gain.
+    loud: channels that are opposite up to the noise of a codec, or to their gain. More than `most`
+    seconds are refused.
     """
 
-    def __init__(self, rate: int, channels: int, name: str, channel: Channel) -> None:
+    def __init__(
+        self, rate: int, channels: int, name: str, channel: Channel, most: float | None = None
+    ) -> None:
         self.rate, self.channels, self.name, self.channel = rate, channels, name, channel
+        self.most = most
         self.frames = 0
         self._parts: list[np.ndarray] = []
         self._levels: list[np.ndarray] = []  # of each second: the louder channel's, the mix's
@@ -45,7 +49,8 @@ class ChannelCollector:
             hint = "the file is corrupt, or was written so: render it again"
             raise refused("S484", self.name, found, hint)
         self.frames += len(block)
-        check_length(self.frames * (selected.size // len(block)), self.rate, self.name)
+        frames = self.frames * (selected.size // len(block))
+        check_length(frames, self.rate, self.name, self.most)
         if self.channel == "mix" and self.channels > 1:
             self._measure(block)
         self._parts.append(selected)
@@ -134,10 +139,15 @@ def check_channel_choice(channel: str) -> None:
 
 
 def mixed_samples(
-    table: np.ndarray, blocks: Iterable[np.ndarray], rate: int, name: str, channel: Channel
+    table: np.ndarray,
+    blocks: Iterable[np.ndarray],
+    rate: int,
+    name: str,
+    channel: Channel,
+    most: float | None = None,
 ) -> tuple[Audio, ...]:
     """Mix samples given as an array, block by block."""
-    mixer = ChannelCollector(rate, table.shape[1], name, channel)
+    mixer = ChannelCollector(rate, table.shape[1], name, channel, most)
     for block in blocks:
         mixer.add(block)
     return mixer.finish()

@@ -11,7 +11,7 @@ from composer.formats.audio.waveform import Audio, Channels
 
 @dataclass(frozen=True)
 class Clip:
-    """A source of audio, the channel to read, and whether it may be truncated.
+    """A source of audio, the channel to read, whether it may be truncated, and how long it may be.
 
     `channel` is None for what the bundle's input says: the mix, or another.
     """
@@ -19,13 +19,16 @@ class Clip:
     source: Source
     channel: Channel | None = None
     partial: bool = False
+    max_seconds: float | None = None
 
     def read(self, channel: Channel) -> Audio | Channels:
         """Return the waveform, or one per channel; `channel` is the input's setting."""
         chosen = self.channel or channel
         if chosen == "each":
-            return read_channels(self.source, partial=self.partial)
-        return read_audio(self.source, channel=chosen, partial=self.partial)
+            return read_channels(self.source, partial=self.partial, max_seconds=self.max_seconds)
+        return read_audio(
+            self.source, channel=chosen, partial=self.partial, max_seconds=self.max_seconds
+        )
 
     def __str__(self) -> str:
         return str(self.source)

@@ -14,7 +14,12 @@ _SMALL = 2**12  # what a fault costs at most of what stands before it
 
 
 def decode(
-    kind: str, parts: Sequence[Part], name: str, channel: Channel, careful: bool
+    kind: str,
+    parts: Sequence[Part],
+    name: str,
+    channel: Channel,
+    careful: bool,
+    most: float | None = None,
 ) -> tuple[ChannelCollector, Fault | None]:
     """Return the decoded parts, and the fault of the last one."""
     mixer: ChannelCollector | None = None
@@ -28,9 +33,9 @@ def decode(
                 frames = _at_rate(part, rate)
                 if frames:
                     expected += frames.stated
-                    check_length(int(expected), rate, name)
+                    check_length(int(expected), rate, name, most)
                 if mixer is None:
-                    mixer = ChannelCollector(rate, channels, name, channel)
+                    mixer = ChannelCollector(rate, channels, name, channel, most)
                 elif (mixer.rate, mixer.channels) != (rate, channels):
                     raise _format_change_error(kind, name, number, mixer, rate, channels)
                 for block in _blocks(sound, _SMALL if careful else _BLOCK):

@@ -35,7 +35,13 @@ _HEAD = 4096
 _INTEGERS = {"int16": 2.0**15, "int32": 2.0**31}
 
 
-def read_audio(source: Source, *, channel: Channel = "mix", partial: bool = False) -> Audio:
+def read_audio(
+    source: Source,
+    *,
+    channel: Channel = "mix",
+    partial: bool = False,
+    max_seconds: float | None = None,
+) -> Audio:
     """Read WAV, AIFF, FLAC, Ogg (Vorbis, Opus) or MP3; or take samples and their rate.
 
     Raise ComposerError S480-S489 for what is not a complete, finite, audible waveform, as far as
@@ -44,31 +50,33 @@ def read_audio(source: Source, *, channel: Channel = "mix", partial: bool = Fals
     its header states. Samples are 1-D, or [frames, channels] as soundfile gives them; int16 and
     int32 are scaled to full scale 1.0. `channel` takes the mean of the channels or one of them;
     `partial` reads a recording that was cut short as far as it goes, and the notes of the Audio say
-    so.
+    so. What is longer than `max_seconds` is refused as soon as that is known.
     """
     if channel == "each":
         raise refused("S481", "<audio>", "one waveform cannot be each channel", "read_channels")
-    (audio,) = _read(source, channel, partial)
+    (audio,) = _read(source, channel, partial, max_seconds)
     return audio
 
 
-def read_channels(source: Source, *, partial: bool = False) -> Channels:
+def read_channels(
+    source: Source, *, partial: bool = False, max_seconds: float | None = None
+) -> Channels:
     """Read each channel as a separate waveform."""
-    return Channels(_read(source, "each", partial))
+    return Channels(_read(source, "each", partial, max_seconds))
 
 
-def _read(source: Source, channel: Channel, partial: bool) -> tuple[Audio, ...]:
+def _read(source: Source, channel: Channel, partial: bool, most: float | None) -> tuple[Audio, ...]:
     check_channel_choice(channel)
     if isinstance(source, Audio):
         return (source,)
     if isinstance(source, bytes):
-        return _decoded(io.BytesIO(source), len(source), "<bytes>", channel, partial)
+        return _decoded(io.BytesIO(source), len(source), "<bytes>", channel, partial, most)
     if isinstance(source, (str, Path)):
         with _opened(Path(source)) as file:
             size = os.fstat(file.fileno()).st_size
-            return _decoded(file, size, str(source), channel, partial)
+            return _decoded(file, size, str(source), channel, partial, most)
     if isinstance(source, tuple) and len(source) == 2:
-        return _from_samples(*source, channel)
+        return _from_samples(*source, channel, most)
     raise refused(
         "S481",
         "<audio>",
@@ -96,7 +104,7 @@ def _opened(path: Path) -> BinaryIO:
 
 
 def _decoded(
-    file: BinaryIO, size: int, name: str, channel: Channel, partial: bool
+    file: BinaryIO, size: int, name: str, channel: Channel, partial: bool, most: float | None
 ) -> tuple[Audio, ...]:
     if size == 0:
         raise refused("S482", name, "the file is empty")
@@ -104,7 +112,7 @@ def _decoded(
     parts, fault = LAYOUTS[kind](file, size)
     if fault and not (partial and parts and fault.code != "S481"):
         raise _refusal(name, fault, bool(parts))
-    mixer, wrong = decode(kind, parts, name, channel, partial)
+    mixer, wrong = decode(kind, parts, name, channel, partial, most)
     if wrong and not (partial and mixer.frames):
         raise _refusal(name, wrong, True)
     fault = wrong or fault
@@ -139,7 +147,9 @@ def _kind(file: BinaryIO, size: int, name: str) -> str:
     return kind
 
 
-def _from_samples(samples: Any, rate: Any, channel: Channel) -> tuple[Audio, ...]:
+def _from_samples(
+    samples: Any, rate: Any, channel: Channel, most: float | None
+) -> tuple[Audio, ...]:
     name = "<samples>"
     hint = "give floats, int16 or int32, [frames] or [frames, channels]"
     dtype = samples.dtype.name if isinstance(samples, np.ndarray) else type(samples).__name__
@@ -155,4 +165,4 @@ def _from_samples(samples: Any, rate: Any, channel: Channel) -> tuple[Audio, ...
     starts = range(0, len(table), _BLOCK)
     with np.errstate(over="ignore"):
         blocks = (table[start : start + _BLOCK].astype(np.float32) * scale for start in starts)
-        return mixed_samples(table, blocks, int(rate), name, channel)
+        return mixed_samples(table, blocks, int(rate), name, channel, most)

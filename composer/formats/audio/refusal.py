@@ -8,6 +8,7 @@ MIN_RATE, MAX_RATE = 4_000, 384_000
 MAX_CHANNELS = 8
 MAX_SECONDS = 6 * 3600
 MAX_SAMPLES = 2**29  # 2 GiB once decoded: 3.1 hours at 48 kHz
+COMMON_RATE = 48_000  # a limit in seconds is one of memory, too: of as many samples at this rate
 
 
 def refused(code: str, name: str, found: str, hint: str | None = None) -> ComposerError:
@@ -25,10 +26,14 @@ def check_format(rate: int, channels: int, name: str) -> None:
         raise refused("S486", name, found, f"give 1 to {MAX_CHANNELS}, or a mono mix")
 
 
-def check_length(frames: int, rate: int, name: str) -> None:
-    """Refuse audio that is too long for memory."""
+def check_length(frames: int, rate: int, name: str, most: float | None = None) -> None:
+    """Refuse audio that is too long for memory, or longer than `most` seconds."""
     limit = min(MAX_SAMPLES, MAX_SECONDS * rate)
+    if most is not None:
+        limit = min(limit, int(most * min(rate, COMMON_RATE)))
     if frames > limit:
-        found = f"the audio is longer than {limit / rate / 3600:.3g} hours at {rate} Hz"
+        seconds = limit / rate
+        length = f"{seconds / 3600:.3g} hours" if seconds >= 3600 else f"{seconds:.4g} s"
+        found = f"the audio is longer than {length} at {rate} Hz"
         hint = "split it, or convert it to 16000 Hz" if rate > 16_000 else "split it"
         raise refused("S487", name, found, hint)

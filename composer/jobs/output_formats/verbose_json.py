@@ -1,0 +1,79 @@
+"""Transcripts as `verbose_json`, which OpenAI's API gives of its transcriptions."""
+
+from __future__ import annotations
+
+import zlib
+from typing import Any
+
+from composer.core.languages import spelled
+from composer.core.output import as_json
+from composer.jobs.output_format import OutputFormat, ms
+from composer.jobs.transcription import SpokenSegment, Transcription
+
+ENGLISH = "English"  # names are spelled as this one is
+UNKNOWN = "unknown"
+FRAMES = 100  # in a second: `seek` counts them
+
+
+def usage(each: Transcription) -> dict[str, Any]:
+    """Return how many rows the decoder read and how many tokens it wrote."""
+    read, written = each.prompt_tokens, each.tokens
+    return {
+        "type": "tokens",
+        "input_tokens": read,
+        "output_tokens": written,
+        "total_tokens": read + written,
+    }
+
+
+def verbose(each: Transcription) -> dict[str, Any]:
+    """Return a transcript with every key of the format.
+
+    `language` is an English name in lower case, or unknown. What was not measured is null:
+    `no_speech_prob`, and `avg_logprob` without log-probabilities.
+    """
+    return {
+        "task": "translate" if each.task == "translate" else "transcribe",
+        "language": spelled(each.language, ENGLISH).lower() if each.language else UNKNOWN,
+        "duration": ms(each.duration) / 1000,
+        "text": each.text,
+        "segments": [
+            _segment(number, segment, each.temperature)
+            for number, segment in enumerate(each.segments)
+        ],
+        "usage": usage(each),
+        "notes": list(each.notes),
+    }
+
+
+def _segment(number: int, segment: SpokenSegment, temperature: float) -> dict[str, Any]:
+    data = segment.text.encode()
+    logprobs = segment.logprobs
+    return {
+        "id": number,
+        "seek": round(segment.start * FRAMES),
+        "start": ms(segment.start) / 1000,
+        "end": ms(segment.end) / 1000,
+        "text": segment.text,
+        "tokens": list(segment.ids),
+        "temperature": temperature,
+        "avg_logprob": sum(logprobs) / len(logprobs) if logprobs else None,
+        "compression_ratio": len(data) / len(zlib.compress(data)) if data else None,
+        "no_speech_prob": None,
+        "channel": segment.channel,
+    }
+
+
+def file(each: Transcription) -> str | None:
+    """Return one object; nothing of a clip that failed."""
+    return None if each.text is None else as_json(verbose(each)) + "\n"
+
+
+VERBOSE_JSON = OutputFormat(
+    "verbose_json",
+    "an object as OpenAI's API gives it, one clip a file",
+    document=lambda every: file(every[0]) or "",
+    file=file,
+    single=True,
+    logprobs=True,
+)
