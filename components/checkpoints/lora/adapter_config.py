@@ -74,16 +74,17 @@ def parse_adapter_config(file: Location, config: Mapping[str, Any]) -> AdapterCo
 def _mlx_lm(values: ConfigValues) -> AdapterConfig:
     kind = values.config.get("fine_tune_type", "lora")
     if kind not in ("lora", "dora"):
-        why = {"full": "it holds whole weights, which are no adapter"}.get(
-            kind, "the kind is not known"
-        )
+        why = "the kind is not known"
+        if kind == "full":
+            why = "it holds whole weights, which are no adapter"
         values.report("W286", f"fine_tune_type is {show(str(kind))}: {why}")
     inner = values.config.get("lora_parameters")
     if not isinstance(inner, dict):
         values.report("W287", "lora_parameters should be an object with rank and scale")
         inner = {}
-    unread = sorted(inner.keys() - {"rank", "scale", "dropout", "keys"})
-    notes = [values.note(f"lora_parameters has {some(unread)}, which mlx-lm does not read")]
+    notes = []
+    if unread := sorted(inner.keys() - {"rank", "scale", "dropout", "keys"}):
+        notes.append(values.note(f"lora_parameters has {some(unread)}, which mlx-lm does not read"))
     return AdapterConfig(
         values.file,
         values.ranks(inner, ("rank",), "lora_parameters."),
@@ -91,7 +92,7 @@ def _mlx_lm(values: ConfigValues) -> AdapterConfig:
         values.names(inner, "keys"),
         last=values.whole(values.config, "num_layers", least=-1),
         dora=kind == "dora",
-        notes=tuple(notes) if unread else (),
+        notes=tuple(notes),
     )
 
 
@@ -101,17 +102,31 @@ def _release(values: ConfigValues) -> AdapterConfig:
     ranks = values.ranks(values.config, RANKS)
     scales = values.scales(values.config, SCALES)
     for key, alpha in values.scales(values.config, ALPHAS).items():
-        scales |= {f"{key} / {rank}": alpha / value for rank, value in ranks.items()}
-    named = [names for key in TARGETS if (names := values.names(values.config, key)) is not None]
-    unread = sorted(values.config.keys() - READ - REASONS.keys())
+        for rank, value in ranks.items():
+            scales[f"{key} / {rank}"] = alpha / value
+    notes = []
+    if unread := sorted(values.config.keys() - READ - REASONS.keys()):
+        notes.append(values.note(f"nothing reads {some(unread)}"))
     return AdapterConfig(
         values.file,
         ranks,
         scales,
-        tuple(dict.fromkeys(name for names in named for name in names)) if named else None,
+        _release_targets(values),
         last=values.whole(values.config, "num_layers", least=-1),
-        notes=(values.note(f"nothing reads {some(unread)}"),) if unread else (),
+        notes=tuple(notes),
     )
+
+
+def _release_targets(values: ConfigValues) -> tuple[str, ...] | None:
+    """Return the modules that any key names, each once; None where no key names them."""
+    targets: dict[str, None] = {}
+    stated = False
+    for key in TARGETS:
+        names = values.names(values.config, key)
+        if names is not None:
+            stated = True
+            targets |= dict.fromkeys(names)
+    return tuple(targets) if stated else None
 
 
 def _peft(values: ConfigValues) -> AdapterConfig:
@@ -139,28 +154,28 @@ def _peft(values: ConfigValues) -> AdapterConfig:
                 scales["lora_alpha / sqrt(r)"] = alpha / rank**0.5
             else:
                 scales["lora_alpha / r"] = alpha / rank
-    patterns = [
-        key
-        for key in ("target_modules", "exclude_modules")
-        if isinstance(config.get(key), str) and config[key] != "all-linear"
-    ]
-    read = {key: config[key] for key in PEFT & config.keys() if not isinstance(config[key], str)}
+    listed = dict(config)
+    notes = []
+    for key in ("target_modules", "exclude_modules"):
+        value = config.get(key)
+        if not isinstance(value, str):
+            continue
+        del listed[key]
+        if value != "all-linear":
+            notes.append(values.note(f"{key} is the pattern {show(value)}, which is not run"))
     layers = values.layers(config.get("layers_to_transform"))
     return AdapterConfig(
         values.file,
         ranks,
         scales,
-        values.names(read, "target_modules"),
-        values.names(read, "exclude_modules") or (),
+        values.names(listed, "target_modules"),
+        values.names(listed, "exclude_modules") or (),
         layers,
         0,
-        bool(patterns),
+        bool(notes),
         scaling,
         config.get("use_dora") is True,
-        tuple(
-            values.note(f"{key} is the pattern {show(config[key])}, which is not run")
-            for key in patterns
-        ),
+        tuple(notes),
         values.names(config, "modules_to_save") or (),
         config.get("ensure_weight_tying") is True,
     )

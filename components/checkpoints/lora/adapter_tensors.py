@@ -28,14 +28,14 @@ MOST = 6  # problems of one code
 LAYER = re.compile(r"layers\.(0|[1-9]\d{0,4})\.(.+)")
 
 
-def split(path: str) -> tuple[int, str]:
+def split_layer(path: str) -> tuple[int, str]:
     """Return the layer of a path and what follows, 3, self_attn.q_proj; outside of all it is -1."""
     match = LAYER.fullmatch(path)
     return (int(match[1]), match[2]) if match else (-1, path)
 
 
 @dataclass
-class Fit:
+class AdapterChecker:
     """Check one adapter against a decoder, and report one problem once for all its layers.
 
     Reports are grouped by their text before they are problems, with one witness and a count each
@@ -78,16 +78,14 @@ class Fit:
             if match is None:
                 strange.append(describe(tensor))
                 continue
+            path = match["path"]
             side = match["mlx"] or match["peft"] or match["table"] or "magnitude"
             if match["table"]:
-                self.tables.add(match["path"])
-            own = halves.setdefault(match["path"], {})
-            if side.lower() in map(str.lower, own):
-                self.report(
-                    "W293",
-                    f"two tensors are the {side.upper()} of {match['path']}",
-                    describe(tensor),
-                )
+                self.tables.add(path)
+            own = halves.setdefault(path, {})
+            if side in own or side.swapcase() in own:
+                message = f"two tensors are the {side.upper()} of {path}"
+                self.report("W293", message, describe(tensor))
             own[side] = tensor
         if strange:
             self.report(
@@ -97,38 +95,41 @@ class Fit:
                 "lora_B.weight",
             )
         self.seen = set(halves)
-        pairs = {path: self.pair(path, own) for path, own in halves.items()}
-        return {path: pair for path, pair in pairs.items() if pair}
+        pairs = {}
+        for path, own in halves.items():
+            if pair := self._pair(path, own):
+                pairs[path] = pair
+        return pairs
 
-    def pair(self, path: str, own: Mapping[str, Tensor]) -> Pair | None:
+    def _pair(self, path: str, own: Mapping[str, Tensor]) -> Pair | None:
         """Return a module's two tensors, if there are two that may belong together."""
-        module = split(path)[1]
-        causes = [f"adapter: {describe(tensor)}" for tensor in own.values()]
+        module = split_layer(path)[1]
         magnitude = own.get("magnitude")
         if {*own} - {"magnitude"} not in ({"a", "b"}, {"A", "B"}):
-            has = " and ".join(
-                sorted(tensor.name.rpartition(f"{path}.")[2] for tensor in own.values())
-            )
-            self.report("W291", f"{module} has {has} alone", *causes)
+            self._report_half(path, own)
             return None
         flipped = "A" in own
-        a, b = (own[side] for side in ("AB" if flipped else "ab"))
-        pair = Pair(path, a, b, flipped, magnitude, path in self.tables)
+        a, b = (own["A"], own["B"]) if flipped else (own["a"], own["b"])
         sound = True
         for tensor in (a, b):
-            if tensor.dtype not in FLOATS or len(tensor.shape) != 2:
+            axes = len(tensor.shape)
+            if tensor.dtype not in FLOATS or axes != 2:
+                hint = None
+                if axes == 3:
+                    hint = "adapters of experts have three axes; they are not supported"
                 self.report(
                     "W293",
                     f"{module}: a low-rank matrix is float32, float16 or bfloat16 with two axes, "
-                    f"not {tensor.dtype} with {len(tensor.shape)}",
+                    f"not {tensor.dtype} with {axes}",
                     f"adapter: {describe(tensor)}",
-                    hint="adapters of experts have three axes; they are not supported"
-                    if len(tensor.shape) == 3
-                    else None,
+                    hint=hint,
                 )
                 sound = False
-        if not sound or not magnitude:
-            return pair if sound else None
+        if not sound:
+            return None
+        pair = Pair(path, a, b, flipped, magnitude, path in self.tables)
+        if not magnitude:
+            return pair
         if magnitude.dtype in FLOATS and magnitude.shape == (pair.outputs,):
             return pair
         self.report(
@@ -139,9 +140,16 @@ class Fit:
         )
         return None
 
+    def _report_half(self, path: str, own: Mapping[str, Tensor]) -> None:
+        """Report a module that has one matrix alone, or two that do not belong together."""
+        causes = [f"adapter: {describe(tensor)}" for tensor in own.values()]
+        ends = [tensor.name.rpartition(f"{path}.")[2] for tensor in own.values()]
+        message = f"{split_layer(path)[1]} has {' and '.join(sorted(ends))} alone"
+        self.report("W291", message, *causes)
+
     def check(self, pair: Pair) -> None:
         """Check one module's ranks and widths against each other and the decoder's."""
-        module = split(pair.path)[1]
+        module = split_layer(pair.path)[1]
         a, b = f"adapter: {describe(pair.a)}", f"adapter: {describe(pair.b)}"
         target = self.targets.get(pair.path)
         if target and pair.torch_ordered(target):
@@ -161,7 +169,7 @@ class Fit:
         if pair.path in self.unused:
             return
         if target is None:
-            self.missing(pair, module, a)
+            self._report_missing(pair, module, a)
             return
         base = f"decoder: {target.witness}"
         if pair.flipped and pair.table != (pair.path == EMBEDDING):
@@ -177,35 +185,40 @@ class Fit:
                     witness, base,
                 )  # fmt: skip
 
-    def missing(self, pair: Pair, module: str, witness: str) -> None:
+    def _report_missing(self, pair: Pair, module: str, witness: str) -> None:
         """Report a module that the decoder does not have, or not in this layer."""
-        known, hint = self.modules, None
+        hint = None
+        layer = split_layer(pair.path)[0]
         if not LAYER.fullmatch(pair.path):
             message = f"{pair.path.partition('.')[0]} is outside the decoder's layers"
             where = [path for path in OUTSIDE if path in self.targets]
             hint = f"adapters go on {listed(['the projections inside the layers', *where])}"
-        elif split(pair.path)[0] >= self.count:
-            layer = split(pair.path)[0]
-            message = f"the decoder has {self.count} layers, but there is a layer {layer}"
+        elif layer >= self.num_layers:
+            message = f"the decoder has {self.num_layers} layers, but there is a layer {layer}"
+        elif module in self.modules:
+            message = f"the decoder has no {pair.path}"
         else:
-            message = f"the decoder has no {pair.path if module in known else module}"
-            near = nearest(module, known)
-            hint = f"did you mean {near}?" if near and module not in known else None
-        self.report("W288", message, witness, self.has, hint=hint)
+            message = f"the decoder has no {module}"
+            if near := nearest(module, self.modules):
+                hint = f"did you mean {near}?"
+        self.report("W288", message, witness, self.decoder_modules, hint=hint)
 
     @cached_property
-    def count(self) -> int:
+    def num_layers(self) -> int:
         """How many layers the decoder has."""
-        return 1 + max((split(path)[0] for path in self.targets), default=-1)
+        return 1 + max((split_layer(path)[0] for path in self.targets), default=-1)
 
     @cached_property
     def modules(self) -> list[str]:
         """What can be adapted in a layer."""
-        return sorted({split(path)[1] for path in self.targets if path not in OUTSIDE})
+        return sorted({split_layer(path)[1] for path in self.targets if path not in OUTSIDE})
 
     @cached_property
-    def has(self) -> str:
+    def decoder_modules(self) -> str:
         """What the decoder has to adapt, for messages."""
-        layers = (each.witness for path, each in self.targets.items() if path not in OUTSIDE)
-        witness = next(layers, "")
+        witness = ""
+        for path, target in self.targets.items():
+            if path not in OUTSIDE:
+                witness = target.witness
+                break
         return f"decoder: {witness.partition(':')[0]} has {listed(self.modules)}"

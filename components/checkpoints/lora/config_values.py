@@ -45,10 +45,7 @@ class ConfigValues:
         value = self.config.get(key)
         if not value:
             return {}
-        if not isinstance(value, dict) or any(
-            not isinstance(each, kind) or isinstance(each, bool) or each <= 0
-            for each in value.values()
-        ):
+        if not isinstance(value, dict) or not _all_positive(value.values(), kind):
             self.report("W287", f"{key} is {show(str(value))}; expected a number for each module")
             return {}
         for name in value:
@@ -67,8 +64,12 @@ class ConfigValues:
             self.report("W286", f"{key} is {show(str(value))}: {why}")
 
     def ranks(self, config: Mapping[str, Any], keys: Iterable[str], at: str = "") -> dict[str, int]:
-        found = {at + key: self.whole(config, key, least=1) for key in keys}
-        return {key: rank for key, rank in found.items() if rank is not None}
+        found = {}
+        for key in keys:
+            rank = self.whole(config, key, least=1)
+            if rank is not None:
+                found[at + key] = rank
+        return found
 
     def scales(
         self, config: Mapping[str, Any], keys: Iterable[str], at: str = ""
@@ -91,9 +92,9 @@ class ConfigValues:
 
     def names(self, config: Mapping[str, Any], key: str) -> tuple[str, ...] | None:
         value = config.get(key)
-        listed = [value] if isinstance(value, str) else value
         if value is None:
             return None
+        listed = [value] if isinstance(value, str) else value
         if isinstance(listed, list) and all(isinstance(name, str) and name for name in listed):
             return tuple(listed)
         self.report("W287", f"{key} is {show(str(value))}; expected a list of names")
@@ -108,3 +109,10 @@ class ConfigValues:
         wanted = "expected layers by number"
         self.report("W287", f"layers_to_transform is {show(str(value))}; {wanted}")
         return None
+
+
+def _all_positive(values: Iterable[Any], kind: Any) -> bool:
+    for value in values:
+        if not isinstance(value, kind) or isinstance(value, bool) or value <= 0:
+            return False
+    return True

@@ -45,16 +45,20 @@ class Pair:
 
     @property
     def nbytes(self) -> int:
-        magnitude = self.magnitude.nbytes if self.magnitude else 0
-        return self.a.nbytes + self.b.nbytes + magnitude
+        nbytes = self.a.nbytes + self.b.nbytes
+        if self.magnitude:
+            nbytes += self.magnitude.nbytes
+        return nbytes
 
     @property
     def inputs(self) -> int:
-        return self.a.shape[1 if self.flipped else 0]
+        axis = 1 if self.flipped else 0
+        return self.a.shape[axis]
 
     @property
     def outputs(self) -> int:
-        return self.b.shape[0 if self.flipped else 1]
+        axis = 0 if self.flipped else 1
+        return self.b.shape[axis]
 
     @property
     def ranks(self) -> tuple[int, int]:

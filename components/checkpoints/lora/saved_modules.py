@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -12,8 +12,8 @@ from composer.core.suggest import some
 from ..checkpoint import Checkpoint
 from ..embedding_table import FLOATS, describe
 from .adapter_config import AdapterConfig
-from .adapter_tensors import PREFIX, Fit
-from .pair import EMBEDDING, HEAD, OUTSIDE
+from .adapter_tensors import PREFIX, AdapterChecker
+from .pair import HEAD, OUTSIDE
 
 if TYPE_CHECKING:
     from composer.formats.safetensors import Tensor, TensorIndex
@@ -37,6 +37,10 @@ class SavedModule:
     def nbytes(self) -> int:
         return sum(tensor.nbytes for tensor in self.tensors.values())
 
+    @property
+    def tensor_names(self) -> set[str]:
+        return {tensor.name for tensor in self.tensors.values()}
+
 
 def module_shapes(checkpoint: Checkpoint) -> dict[str, dict[str, tuple[int, ...]]]:
     """Return the shapes of weight and bias of each module of a decoder, unpacked, by its path."""
@@ -56,19 +60,26 @@ def module_shapes(checkpoint: Checkpoint) -> dict[str, dict[str, tuple[int, ...]
 
 
 def read_saved_modules(
-    fit: Fit, tensors: TensorIndex, stated: list[AdapterConfig], shapes: Shapes | None
+    checker: AdapterChecker,
+    tensors: TensorIndex,
+    configs: Sequence[AdapterConfig],
+    shapes: Shapes | None,
 ) -> dict[str, SavedModule]:
     """Return the modules that an adapter holds whole, and report those that do not fit.
 
     Without `shapes` a decoder takes none.
     """
     if shapes is None:
-        for config in stated:
+        for config in configs:
             if config.saved:
                 message = f"{config.file} says modules_to_save: {some(config.saved)}; mlx.lm and "
-                fit.report("W286", f"{message}mlx.gemma4 alone take modules that were saved whole")
+                checker.report(
+                    "W286", f"{message}mlx.gemma4 alone take modules that were saved whole"
+                )
         return {}
-    named = tuple(name for config in stated for name in config.saved)
+    named: list[str] = []
+    for config in configs:
+        named += config.saved
     found: dict[str, SavedModule] = {}
     for name, tensor in tensors.items():
         match = NAME.fullmatch(name)
@@ -78,23 +89,25 @@ def read_saved_modules(
         own = found.setdefault(path, SavedModule(path, {}, bool(match["base"])))
         found[path] = SavedModule(path, {**own.tensors, leaf: tensor}, own.base)
     for saved in found.values():
-        _check(fit, saved, shapes.get(saved.path, {}))
-    for config in stated:
+        _check(checker, saved, shapes.get(saved.path, {}))
+    for config in configs:
         for name in config.saved:
-            wanted = {path for path in shapes if _ends(path, name)}
+            wanted = {path for path in shapes if _is_named(path, name)}
             missing = sorted(wanted - found.keys())
-            if missing or not wanted:
-                what = f"the adapter has no {some(missing)}"
-                what = what if wanted else "the decoder has no such module"
-                fit.report("W292", f"{config.file} says modules_to_save: {name}, but {what}")
+            if wanted and not missing:
+                continue
+            what = f"the adapter has no {some(missing)}"
+            if not wanted:
+                what = "the decoder has no such module"
+            checker.report("W292", f"{config.file} says modules_to_save: {name}, but {what}")
     return found
 
 
-def check_tying(fit: Fit, paths: set[str], stated: list[AdapterConfig]) -> None:
+def check_tying(checker: AdapterChecker, paths: set[str], configs: Sequence[AdapterConfig]) -> None:
     """Refuse an update that the head and the table are trained to share."""
-    tying = [config for config in stated if config.tied]
+    tying = [config for config in configs if config.tied]
     if tying and not paths.isdisjoint(OUTSIDE):
-        fit.report(
+        checker.report(
             "W286",
             f"{tying[0].file} says ensure_weight_tying: one update of the head and the embeddings "
             "is not supported",
@@ -102,41 +115,38 @@ def check_tying(fit: Fit, paths: set[str], stated: list[AdapterConfig]) -> None:
         )
 
 
-def _is_meant(path: str, base: str | None, named: tuple[str, ...]) -> bool:
+def _is_meant(path: str, base: str | None, named: Sequence[str]) -> bool:
+    """Return whether an adapter holds a module on purpose: it is named, or lies under an update."""
     if base:
         return path in OUTSIDE
-    return any(_ends(path, name) for name in named)
+    return any(_is_named(path, name) for name in named)
 
 
-def _ends(path: str, name: str) -> bool:
+def _is_named(path: str, name: str) -> bool:
     """Return whether PEFT means a module by the end of its path, or of a path above it."""
-    return any(above.endswith(name) for above in _above(path))
+    above = "model"
+    for part in path.split("."):
+        above += f".{part}"
+        if above.endswith(name):
+            return True
+    return False
 
 
-def _above(path: str) -> Iterator[str]:
-    parts = path.split(".")
-    for count in range(1, len(parts) + 1):
-        yield "model." + ".".join(parts[:count])
-
-
-def _check(fit: Fit, saved: SavedModule, shapes: Mapping[str, tuple[int, ...]]) -> None:
+def _check(
+    checker: AdapterChecker, saved: SavedModule, shapes: Mapping[str, tuple[int, ...]]
+) -> None:
     """Report tensors of a module that the decoder has not, or in another shape."""
     for leaf, tensor in saved.tensors.items():
-        witness = f"adapter: {describe(tensor)}"
+        name, witness = f"{saved.path}.{leaf}", f"adapter: {describe(tensor)}"
         if leaf not in shapes:
-            fit.report("W288", f"the decoder has no {saved.path}.{leaf}", witness)
+            checker.report("W288", f"the decoder has no {name}", witness)
         elif tuple(tensor.shape) != shapes[leaf]:
-            grown = saved.path in (EMBEDDING, HEAD) and tensor.shape[1:] == shapes[leaf][1:]
-            fit.report(
-                "W290",
-                f"{saved.path}.{leaf} is {list(tensor.shape)} but the decoder's is "
-                f"{list(shapes[leaf])}",
-                witness,
-                hint="tokens were added in training: merge it into a decoder of its own"
-                if grown
-                else None,
-            )
+            message = f"{name} is {list(tensor.shape)} but the decoder's is {list(shapes[leaf])}"
+            hint = None
+            if saved.path in OUTSIDE and tensor.shape[1:] == shapes[leaf][1:]:
+                hint = "tokens were added in training: merge it into a decoder of its own"
+            checker.report("W290", message, witness, hint=hint)
         elif tensor.dtype not in FLOATS:
-            fit.report("W293", f"{saved.path}.{leaf} is {tensor.dtype}, not floats", witness)
+            checker.report("W293", f"{name} is {tensor.dtype}, not floats", witness)
     if missing := sorted(shapes.keys() - saved.tensors.keys()):
-        fit.report("W292", f"the adapter's {saved.path} has no {some(missing)}")
+        checker.report("W292", f"the adapter's {saved.path} has no {some(missing)}")

@@ -27,11 +27,11 @@ class Scaling:
 
     def rank_of(self, path: str) -> int:
         """Return the rank of a module, such as layers.3.self_attn.q_proj."""
-        return _own(self.ranks, path, self.rank)
+        return _own_value(self.ranks, path, self.rank)
 
     def scale_of(self, path: str) -> float:
         """Return what the update of a module is multiplied by."""
-        return self._scale(_own(self.alphas, path, self.alpha), self.rank_of(path))
+        return self._scale(_own_value(self.alphas, path, self.alpha), self.rank_of(path))
 
     def ratio(self, path: str) -> float:
         """Return a module's scale as a multiple of the adapter's."""
@@ -50,10 +50,11 @@ class Scaling:
         return ()
 
     def _scale(self, alpha: float, rank: int) -> float:
-        return alpha / (rank**0.5 if self.root else rank)
+        divisor: float = rank**0.5 if self.root else rank
+        return alpha / divisor
 
 
-def _own(values: Mapping[str, N], path: str, usual: N) -> N:
+def _own_value(values: Mapping[str, N], path: str, usual: N) -> N:
     keys = _keys(values, path)
     return values[keys[0]] if keys else usual
 
@@ -62,7 +63,12 @@ def _keys(values: Mapping[str, N], path: str) -> tuple[str, ...]:
     """Return the keys that name a module."""
     found = []
     for key in values:
-        own = key[key.find("layers.") :] if "layers." in key else key
-        if f".{path}".endswith(f".{own}"):
+        if f".{path}".endswith(f".{from_layers(key)}"):
             found.append(key)
     return tuple(found)
+
+
+def from_layers(name: str) -> str:
+    """Return the name of a module from its layer on, whole where it names none."""
+    before, layers, rest = name.partition("layers.")
+    return layers + rest or before

@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 
 from composer.core.errors import ComposerError, Problem
+from composer.core.problems import Problems
 from composer.core.suggest import listed, some, with_nearest
 from composer.generation.options import check_unique_adapters
 
@@ -14,19 +15,16 @@ from .adapters import AdapterFacts
 
 def check_selection(names: Sequence[str], adapters: Mapping[str, AdapterFacts]) -> None:
     """Raise ComposerError for an unknown or repeated name, and for what does not add up."""
-    problems = [
-        Problem(
-            "R560",
-            with_nearest(f"there is no adapter '{name}'", name, adapters),
-            hint=f"there are: {listed(adapters)}",
-        )
-        for name in names
-        if name not in adapters
-    ]
-    if problems:
-        raise ComposerError(problems)
+    problems = Problems()
+    for name in names:
+        if name not in adapters:
+            message = with_nearest(f"there is no adapter '{name}'", name, adapters)
+            problems.report("R560", message, hint=f"there are: {listed(adapters)}")
+    problems.raise_any()
     check_unique_adapters(names)
-    counts = Counter(path for name in names for path in adapters[name].paths)
+    counts = Counter[str]()
+    for name in names:
+        counts.update(adapters[name].paths)
     shared = {path for path, count in counts.items() if count > 1}
     for name in names:
         dora = {pair.path for pair in adapters[name].pairs if pair.magnitude}
