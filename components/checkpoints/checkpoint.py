@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from composer.core.errors import ComposerError, Place, Problem
 from composer.core.location import Location
+from composer.core.problems import Problems
 from composer.core.suggest import some
 from composer.formats.quantization import Scheme
 from composer.formats.refusal import show
@@ -63,8 +64,9 @@ def build_checkpoint(
     if isinstance(table, Problem):
         problems = [*problems, *_head(config, tensors), table]
         raise ComposerError(_placed(location, problems))
-    tied = text_setting(config, "tie_word_embeddings") is True
-    head_copy = find_head_copy(tensors, table) if tied else None
+    head_copy = None
+    if text_setting(config, "tie_word_embeddings") is True:
+        head_copy = find_head_copy(tensors, table)
     if head_copy:
         problems.append(copy_warning(head_copy, table))
         rest = {name: tensor for name, tensor in tensors.items() if tensor != head_copy}
@@ -72,44 +74,42 @@ def build_checkpoint(
     problems += _head(config, tensors)
     problems += _sizes(config, tensors, table)
     stop, notes = _stop(location, headers, config, table)
-    problems = _placed(location, [*problems, *notes])
-    if any(problem.severity == "error" for problem in problems):
-        raise ComposerError(problems)
-    return Checkpoint(location, config, tensors, schemes, table, stop, tuple(problems), head_copy)
+    placed = _placed(location, [*problems, *notes])
+    placed.raise_any()
+    return Checkpoint(location, config, tensors, schemes, table, stop, tuple(placed), head_copy)
 
 
 def text_setting(config: Mapping[str, Any], key: str) -> Any:
     """Return a setting of the language model, wherever the config nests it."""
     inner = config.get("text_config")
-    return config.get(key, inner.get(key) if isinstance(inner, dict) else None)
+    if key in config or not isinstance(inner, dict):
+        return config.get(key)
+    return inner.get(key)
 
 
 def mixed(tensors: Mapping[str, Tensor]) -> list[Problem]:
     """Report where stored dtypes differ, since the widest of them then decides."""
     dtypes = {tensor.dtype: name for name, tensor in tensors.items() if tensor.dtype in FLOATS}
-    if len(dtypes) < 2:
-        return []
-    return [
-        Problem(
+    problems = Problems()
+    if len(dtypes) > 1:
+        problems.report(
             "L323",
             f"weights are stored in {' and '.join(sorted(dtypes))}, so that it runs in the widest "
             "from where that one comes in",
-            causes=tuple(f"{dtype}: {name}" for dtype, name in sorted(dtypes.items())),
+            *(f"{dtype}: {name}" for dtype, name in sorted(dtypes.items())),
             hint="say a precision: float32, float16 or bfloat16",
             severity="warning",
         )
-    ]
+    return problems
 
 
-def _placed(location: Location, problems: list[Problem]) -> list[Problem]:
+def _placed(location: Location, problems: Iterable[Problem]) -> Problems:
+    """Put problems that have no place of their own into config.json."""
     place = Place(str(location / "config.json"))
-    return [
-        problem
-        if problem.place
-        else Problem(problem.code, problem.message, place, problem.causes, problem.hint,
-                     problem.severity)
-        for problem in problems
-    ]  # fmt: skip
+    placed = Problems()
+    for problem in problems:
+        placed.append(problem if problem.place else replace(problem, place=place))
+    return placed
 
 
 def _sizes(config: Mapping[str, Any], tensors: TensorIndex, table: Table) -> Iterator[Problem]:
@@ -123,26 +123,7 @@ def _sizes(config: Mapping[str, Any], tensors: TensorIndex, table: Table) -> Ite
                 f"{key} is {show(str(stated))[1:-1]} but the embeddings have {value}",
                 causes=(f"{value} comes from {table.witness}",),
             )
-    pattern = re.compile(re.escape(table.prefix) + r"layers\.(\d+)\.")
-    layers = {int(match[1]) for match in map(pattern.match, tensors) if match}
-    stated = text_setting(config, "num_hidden_layers")
-    unsound = [
-        _unsound("num_hidden_layers", stated, LAYERS),
-        _unsound(
-            "max_position_embeddings", text_setting(config, "max_position_embeddings"), POSITIONS
-        ),
-    ]
-    yield from filter(None, unsound)
-    if stated is not None and not unsound[0] and layers != set(range(stated)):
-        missing = sorted(set(range(stated)) - layers)
-        more = sorted(layers - set(range(stated)))
-        causes = [f"no tensors of layers {some(missing)}"] if missing else []
-        causes += [f"tensors of layers {some(more)} too"] if more else []
-        yield Problem(
-            "W241",
-            f"num_hidden_layers is {stated} but there are tensors of {len(layers)} layers",
-            causes=tuple(causes),
-        )
+    yield from _layers(config, tensors, table)
     head = tensors.get(table.name.removesuffix(TABLE) + HEAD) or tensors.get(HEAD)
     if head and head.shape[:1] != (table.rows,):
         yield Problem(
@@ -152,11 +133,35 @@ def _sizes(config: Mapping[str, Any], tensors: TensorIndex, table: Table) -> Ite
         )
 
 
-def _unsound(key: str, stated: Any, most: int) -> Problem | None:
+def _layers(config: Mapping[str, Any], tensors: TensorIndex, table: Table) -> Iterator[Problem]:
+    """Check num_hidden_layers against the layers that have tensors, and the limit of positions."""
+    stated = text_setting(config, "num_hidden_layers")
+    unsound = list(_limit("num_hidden_layers", stated, LAYERS))
+    yield from unsound
+    positions = text_setting(config, "max_position_embeddings")
+    yield from _limit("max_position_embeddings", positions, POSITIONS)
+    if stated is None or unsound:
+        return
+    pattern = re.compile(re.escape(table.prefix) + r"layers\.(\d+)\.")
+    layers = {int(match[1]) for match in map(pattern.match, tensors) if match}
+    wanted = set(range(stated))
+    causes = []
+    if missing := sorted(wanted - layers):
+        causes.append(f"no tensors of layers {some(missing)}")
+    if more := sorted(layers - wanted):
+        causes.append(f"tensors of layers {some(more)} too")
+    if causes:
+        yield Problem(
+            "W241",
+            f"num_hidden_layers is {stated} but there are tensors of {len(layers)} layers",
+            causes=tuple(causes),
+        )
+
+
+def _limit(key: str, stated: Any, most: int) -> Iterator[Problem]:
     """Report a number of the config that is none, or is beyond any use."""
-    if stated is None or (type(stated) is int and 0 < stated <= most):
-        return None
-    return Problem("W241", f"{key} is {show(str(stated))[1:-1]}; expected 1 to {most}")
+    if stated is not None and not (type(stated) is int and 0 < stated <= most):
+        yield Problem("W241", f"{key} is {show(str(stated))[1:-1]}; expected 1 to {most}")
 
 
 def _head(config: Mapping[str, Any], tensors: TensorIndex) -> Iterator[Problem]:
@@ -181,12 +186,17 @@ def _head(config: Mapping[str, Any], tensors: TensorIndex) -> Iterator[Problem]:
 
 def _dtypes(tensors: TensorIndex, schemes: Mapping[str, Scheme]) -> Iterator[Problem]:
     """Refuse what is stored in a dtype that nothing here runs in."""
-    plain = [t for t in tensors.values() if t.name.rpartition(".")[0] not in schemes]
-    odd = [describe(tensor) for tensor in plain if tensor.dtype not in (*FLOATS, "u32")]
+    unpacked, odd = 0, []
+    for tensor in tensors.values():
+        if tensor.name.rpartition(".")[0] in schemes:
+            continue
+        unpacked += 1
+        if tensor.dtype not in (*FLOATS, "u32"):
+            odd.append(describe(tensor))
     if odd:
         yield Problem(
             "W246",
-            f"stored in a dtype that no decoder runs in: {len(odd)} of {len(plain)} tensors",
+            f"stored in a dtype that no decoder runs in: {len(odd)} of {unpacked} tensors",
             causes=tuple(odd[:8]),
             hint="convert them to float32, float16 or bfloat16",
         )
@@ -196,31 +206,24 @@ def _stop(
     location: Location, headers: Headers, config: Mapping[str, Any], table: Table
 ) -> tuple[frozenset[int], list[Problem]]:
     """Read which ids end a text: generation_config.json comes before config.json, as in mlx-lm."""
-    place = location / "generation_config.json"
-    stated = headers.config(place).get("eos_token_id") if headers.exists(place) else None
+    place, stated = location / "generation_config.json", None
+    if headers.exists(place):
+        stated = headers.config(place).get("eos_token_id")
     if stated is None:
         place, stated = location / "config.json", text_setting(config, "eos_token_id")
-    ids = stated if isinstance(stated, list) else [stated]
     if stated is None:
         ids = []
-    where = Place(str(place))
+    elif isinstance(stated, list):
+        ids = stated
+    else:
+        ids = [stated]
+    problems = Problems(place=Place(str(place)))
     odd = [each for each in ids if type(each) is not int or not 0 <= each < table.rows]
     if odd:
-        return frozenset(), [
-            Problem(
-                "W244",
-                f"eos_token_id {some(odd)} is outside the vocabulary of {table.rows}",
-                where,
-                (table.witness,),
-            )
-        ]
+        message = f"eos_token_id {some(odd)} is outside the vocabulary of {table.rows}"
+        problems.report("W244", message, table.witness)
+        return frozenset(), problems
     if not ids:
-        return frozenset(), [
-            Problem(
-                "L322",
-                "no eos_token_id: a text ends at `stop` or `max_tokens` alone",
-                where,
-                severity="warning",
-            )
-        ]
-    return frozenset(ids), []
+        message = "no eos_token_id: a text ends at `stop` or `max_tokens` alone"
+        problems.report("L322", message, severity="warning")
+    return frozenset(ids), problems

@@ -22,7 +22,7 @@ def dequantized_headers(
     `own` are tensors by their short names; the config's quantization names modules by those, or
     with the prefix before them.
     """
-    if not any(name.endswith(".scales") or tensor.dtype == "u32" for name, tensor in own.items()):
+    if not _has_packed(own):
         return dict(own), {}
     config = own_config(dict(config), prefix, own)
     files = tuple(dict.fromkeys(tensor.file for tensor in own.values()))
@@ -40,3 +40,10 @@ def dequantized_headers(
             shape = (*outer, scheme.unpacked(columns))
             plain[name] = replace(tensor, shape=shape, dtype=scales.dtype)
     return plain, schemes
+
+
+def _has_packed(tensors: Mapping[str, Tensor]) -> bool:
+    for name, tensor in tensors.items():
+        if name.endswith(".scales") or tensor.dtype == "u32":
+            return True
+    return False

@@ -57,7 +57,8 @@ def split(rows: np.ndarray, size: int) -> Digits:
     scaled += OFFSET
     with np.errstate(invalid="ignore"):  # numbers that are none
         digits = scaled.astype("<u4").view(np.uint8).reshape(*groups.shape, 4)
-    fine, coarse = (np.ascontiguousarray(digits[..., place]) for place in (1, 2))
+    fine = np.ascontiguousarray(digits[..., 1])
+    coarse = np.ascontiguousarray(digits[..., 2])
     finest = digits[..., 0::2, 0] >> 4 | digits[..., 1::2, 0] & 0xF0
     left = np.subtract(fine, np.float32(MIDDLE), dtype=np.float32)
     # The finest digits are worth half a fine step at most, and rounding less than another.

@@ -42,7 +42,7 @@ def find_table(
         return Problem(
             "W241",
             f"a language model has one {TABLE} with two axes; {location} has {len(found)}",
-            causes=tuple(describe(tensor) for tensor in found),
+            causes=tuple(map(describe, found)),
         )
     tensor = found[0]
     rows, width = tensor.shape
@@ -52,7 +52,9 @@ def find_table(
         return Table(tensor.name, rows, width, tensor.dtype, witness)
     scales = tensors.get(tensor.name.removesuffix("weight") + "scales")
     width = scheme.unpacked(width)
-    dtype = scales.dtype if scales and scales.dtype in FLOATS else DEQUANTIZED
+    dtype = DEQUANTIZED
+    if scales and scales.dtype in FLOATS:
+        dtype = scales.dtype
     return Table(tensor.name, rows, width, dtype, f"{witness} of {scheme.bits} bits")
 
 

@@ -33,8 +33,7 @@ class StampedFacts(Facts):
 
 def stamps(locations: Iterable[Location]) -> tuple[Stamp, ...]:
     """Stamp the files that are on this machine; others are checked again once they are."""
-    here = (place for place in locations if place.path and place.path.exists())
-    return tuple(stamp(location) for location in here)
+    return tuple(stamp(place) for place in locations if place.path and place.path.exists())
 
 
 def stamp(location: Location) -> Stamp:
@@ -52,8 +51,9 @@ def require_unchanged(facts: Facts) -> None:
     for before in facts.stamps:
         now = stamp(before.location)
         if now != before:
-            same = before.size == now.size
-            what = "it was written again" if same else f"it had {before.size} bytes, now {now.size}"
+            what = "it was written again"
+            if before.size != now.size:
+                what = f"it had {before.size} bytes, now {now.size}"
             raise ComposerError(
                 Problem(
                     "R530",

@@ -71,8 +71,10 @@ def open_folder(weights: Location, headers: Headers, prefix: str = "") -> Folder
         return _part(found, prefix.removesuffix(".") + ".")
     if THINKER not in found.config:
         return found
-    published = any(name.startswith("thinker.") for name in found.tensors)
-    return _part(found, "thinker." if published else "")
+    for name in found.tensors:
+        if name.startswith("thinker."):
+            return _part(found, "thinker.")
+    return _part(found, "")
 
 
 def _part(whole: Folder, prefix: str) -> Folder:
@@ -81,13 +83,15 @@ def _part(whole: Folder, prefix: str) -> Folder:
         if name.startswith(prefix):
             tensors[name.removeprefix(prefix)] = replace(tensor, name=name.removeprefix(prefix))
     if not tensors:
-        first = dict.fromkeys(name.partition(".")[0] + "." for name in whole.tensors)
+        beginnings: dict[str, None] = {}
+        for name in whole.tensors:
+            beginnings[name.partition(".")[0] + "."] = None
         raise ComposerError(
             Problem(
                 "W259",
                 f"no tensor of {whole.location} begins with {prefix}",
                 Place("config.prefix"),
-                (f"its tensors begin with {some(list(first))}",),
+                (f"its tensors begin with {some(beginnings)}",),
             )
         )
     config, keys = _nested(whole.config)
@@ -116,11 +120,11 @@ def _towers(config: Mapping[str, Any], keys: tuple[str, ...]) -> tuple[str, ...]
     beside = config
     for key in keys[:-1]:
         beside = beside[key]
-    found = [names for key, names in TOWERS.items() if isinstance(beside.get(key), dict)]
-    collected: list[str] = []
-    for names in found:
-        collected.extend(names)
-    return tuple(collected)
+    prefixes: list[str] = []
+    for key, names in TOWERS.items():
+        if isinstance(beside.get(key), dict):
+            prefixes += names
+    return tuple(prefixes)
 
 
 def _of_part(table: Mapping[str, Any], prefix: str) -> dict[str, Any]:

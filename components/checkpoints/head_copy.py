@@ -22,7 +22,9 @@ def find_head_copy(tensors: Mapping[str, Tensor], table: Table) -> Tensor | None
     head = tensors.get(before + HEAD) or tensors.get(HEAD)
     if head is None or head.dtype not in FLOATS:
         return None
-    return head if (head.shape, head.dtype) == (stored.shape, stored.dtype) else None
+    if (head.shape, head.dtype) != (stored.shape, stored.dtype):
+        return None
+    return head
 
 
 def copy_warning(head: Tensor, table: Table) -> Problem:

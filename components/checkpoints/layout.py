@@ -92,15 +92,15 @@ class LayoutChecker:
         if len(sizes) > 2:
             found = torch_shape(shape, sizes)
             if found is None:
-                into, kernel = sizes[1] if sizes[1].isdigit() else "in", sizes[2:]
-                orders = (["out", into, *kernel], ["out", *kernel, into])
-                either = " or ".join(f"[{', '.join(order)}]" for order in orders)
+                either = " or ".join(_convolution_orders(sizes))
                 what = f"{tensor.name} has the shape {list(shape)}; expected {either}"
                 self.report("W272", what)
             return found or ()
         if len(shape) != len(sizes) or 0 in shape:
-            more = " with sizes" if sizes else ""
-            what = f"{tensor.name} has the shape {list(shape)}; expected {AXES[len(sizes)]}{more}"
+            expected = AXES[len(sizes)]
+            if sizes:
+                expected += " with sizes"
+            what = f"{tensor.name} has the shape {list(shape)}; expected {expected}"
             self.report("W272", what)
             return ()
         return shape
@@ -119,7 +119,9 @@ class LayoutChecker:
         elif wanted is None and len(stored) > 1:
             what = f"the tensors are stored in {' and '.join(sorted(stored))}"
             self.report("W246", what, *stored.values(), hint=hint)
-        return SHORT[wanted] if isinstance(wanted, str) else next(iter(stored), "f32")
+        if isinstance(wanted, str):
+            return SHORT[wanted]
+        return next(iter(stored), "f32")
 
     def configure(self, settings: Iterable[Setting], known: dict[str, Bound]) -> None:
         """Check what configs say against sizes; one that is not known yet becomes known."""
@@ -133,10 +135,13 @@ class LayoutChecker:
             sound = type(value) is int and value > 0
             if sound:
                 known.setdefault(setting.size, Bound(value, str(setting)))
+            causes = [stated]
             bound = known.get(setting.size)
+            if bound:
+                causes.append(cause(bound))
             if not sound or (bound and bound.value != value):
                 what = f"a config contradicts {self.labels[setting.size]}"
-                self.report("W273", what, stated, *([cause(bound)] if bound else []))
+                self.report("W273", what, *causes)
 
 
 def torch_shape(shape: Shape, sizes: list[str]) -> Shape | None:
@@ -149,13 +154,24 @@ def torch_shape(shape: Shape, sizes: list[str]) -> Shape | None:
     orders = {shape, (shape[0], shape[-1], *shape[1:-1])}
     if len(orders) == 1 and max(shape[1:]) > 1:
         return None
-    fits = []
-    for order in orders:
-        if all(
-            int(size) == value for size, value in zip(sizes, order, strict=True) if size.isdigit()
-        ):
-            fits.append(order)
+    fits = [order for order in orders if _has_sizes(order, sizes)]
     return fits[0] if len(fits) == 1 else None
+
+
+def _has_sizes(shape: Shape, sizes: list[str]) -> bool:
+    """Return whether a shape has the sizes that are numbers."""
+    for size, value in zip(sizes, shape, strict=True):
+        if size.isdigit() and int(size) != value:
+            return False
+    return True
+
+
+def _convolution_orders(sizes: list[str]) -> tuple[str, str]:
+    """Show the orders of a convolution's axes, torch's and MLX's."""
+    channels, kernel = "in", ", ".join(sizes[2:])
+    if sizes[1].isdigit():
+        channels = sizes[1]
+    return f"[out, {channels}, {kernel}]", f"[out, {kernel}, {channels}]"
 
 
 def bare(value: Any) -> str:

@@ -13,6 +13,7 @@ from composer.formats.quantization import Scheme
 
 from .checkpoint import Checkpoint
 from .embedding_table import describe
+from .layout import count_are
 from .rope import DERIVED
 
 if TYPE_CHECKING:
@@ -42,7 +43,10 @@ class Module:
         """Return the size of groups in which it can be digits, or None where it stays as it is."""
         if self.scheme or self.parts["weight"].dtype not in NARROW or "bias" in self.parts:
             return None
-        return next((size for size in SIZES if self.shape[1] % size == 0), None)
+        for size in SIZES:
+            if self.shape[1] % size == 0:
+                return size
+        return None
 
     def nbytes_in_digits(self, size: int) -> int:
         """Return the bytes that it takes as digits of 20 bits, and steps of three kinds."""
@@ -55,12 +59,16 @@ class Module:
         The codes are there a second time for many rows, unless those are rounded too. A group has
         its scale, its residual offset and what the kernel makes of its scale.
         """
-        bias = self.parts["bias"].shape[0] * 4 if "bias" in self.parts else 0
         count = prod(self.shape)
-        if self.scheme is None:
-            return count * 4 + bias
-        copies = 1 if int8_activations else 2
-        return copies * count * self.scheme.bits // 8 + count // self.scheme.group_size * 12 + bias
+        if self.scheme:
+            copies = 1 if int8_activations else 2
+            groups = count // self.scheme.group_size
+            nbytes = copies * count * self.scheme.bits // 8 + groups * 12
+        else:
+            nbytes = count * 4
+        if "bias" in self.parts:
+            nbytes += self.parts["bias"].shape[0] * 4
+        return nbytes
 
 
 def read_modules(
@@ -76,23 +84,28 @@ def read_modules(
         path, _, part = name.rpartition(".")
         shapes.setdefault(path, {})[part] = shape
     found: dict[str, Module] = {}
+    read: set[str] = set()
     missing: list[str] = []
     problems: list[Problem] = []
     for path, parts in shapes.items():
-        shape = parts["weight"]
-        scheme = schemes.get(path) if len(shape) == 2 else None
-        names = [*parts, *(("scales", "biases") if scheme else ())]
-        stored = {name: tensors.get(f"{path}.{name}") for name in names}
-        missing += [f"{path}.{name}" for name, tensor in stored.items() if tensor is None]
-        there = {name: tensor for name, tensor in stored.items() if tensor is not None}
-        module = found[path] = Module(path, shape, there, scheme)
+        shape, scheme = parts["weight"], None
+        if len(shape) == 2:
+            scheme = schemes.get(path)
+        names = [*parts, "scales", "biases"] if scheme else [*parts]
+        stored = {}
+        for part in names:
+            name = f"{path}.{part}"
+            if name in tensors:
+                stored[part] = tensors[name]
+                read.add(tensors[name].name)
+            else:
+                missing.append(name)
+        module = found[path] = Module(path, shape, stored, scheme)
         problems += [*_misshapen(module), *unpacked_problems(module)]
-    read = {tensor.name for module in found.values() for tensor in module.parts.values()}
-    surplus = [name for name in tensors if name not in read and not DERIVED.search(name)]
-    for what, group in (("unexpected", surplus), ("missing", missing)):
+    unexpected = [name for name in tensors if name not in read and not DERIVED.search(name)]
+    for what, group in (("unexpected", unexpected), ("missing", missing)):
         if group:
-            are = "tensor is" if len(group) == 1 else "tensors are"
-            message = f"{len(group)} {are} {what}: {some(sorted(group))}"
+            message = f"{count_are(group)} {what}: {some(sorted(group))}"
             problems.insert(0, Problem("W255", message))
     return found, problems
 

@@ -31,9 +31,12 @@ def schemes(
     As in mlx-lm, the table's own entry for a module comes first; a module without one is packed
     by the default if its scales are stored.
     """
-    packed = {name.removesuffix(".scales") for name in tensors if name.endswith(".scales")}
-    packed |= {n.removesuffix(".weight") for n, t in tensors.items() if t.dtype == "u32"}
-    packed |= {name.removesuffix(".biases") for name in tensors if name.endswith(".biases")}
+    packed = set()
+    for name, tensor in tensors.items():
+        if name.endswith((".scales", ".biases")):
+            packed.add(name.rpartition(".")[0])
+        if tensor.dtype == "u32":
+            packed.add(name.removesuffix(".weight"))
     foreign = config.get("quantization_config")
     if "quantization" not in config and isinstance(foreign, dict) and "quant_method" in foreign:
         method = foreign["quant_method"]
@@ -81,9 +84,13 @@ def _fault(path: str, scheme: Scheme, tensors: TensorIndex) -> Problem | None:
     """Check one module's tensors against its scheme."""
     affine = scheme.mode == "affine"
     wanted = PARTS if affine else PARTS[:2]
-    has = {part: tensors[f"{path}.{part}"] for part in PARTS if f"{path}.{part}" in tensors}
     description = f"{scheme.bits} bits in groups of {scheme.group_size}, {scheme.mode}"
-    causes = tuple(f"{part} {tensor.dtype} {list(tensor.shape)}" for part, tensor in has.items())
+    has, shown = {}, []
+    for part in PARTS:
+        if tensor := tensors.get(f"{path}.{part}"):
+            has[part] = tensor
+            shown.append(f"{part} {tensor.dtype} {list(tensor.shape)}")
+    causes = tuple(shown)
     if not has:
         return Problem("W243", f"quantization names {shorten(path)}, which is not there")
     if missing := [part for part in wanted if part not in has]:
@@ -97,8 +104,10 @@ def _fault(path: str, scheme: Scheme, tensors: TensorIndex) -> Problem | None:
         return Problem("W243", f"{path} is {description}, but is not stored so", causes=causes)
     groups = scheme.unpacked(weight.shape[-1]) / scheme.group_size
     shape = (*weight.shape[:-1], groups)
-    if any(tensor.shape != shape for part, tensor in has.items() if part != "weight"):
-        return Problem("W243", f"{path} is {description}, but its shapes are not", causes=causes)
+    for part in wanted[1:]:
+        if has[part].shape != shape:
+            message = f"{path} is {description}, but its shapes are not"
+            return Problem("W243", message, causes=causes)
     return None
 
 

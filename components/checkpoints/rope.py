@@ -21,11 +21,13 @@ def faults(config: Mapping[str, Any]) -> Iterator[Problem]:
         settings: Any = config.get(key)
         if not _has_axes(settings):
             continue
-        kinds = [settings.get(name) for name in ("type", "rope_type")]
-        if odd := [kind for kind in kinds if kind not in PLAIN]:
+        kind = settings.get("type")
+        if kind in PLAIN:
+            kind = settings.get("rope_type")
+        if kind not in PLAIN:
             yield Problem(
                 "W249",
-                f"{key} has mrope_section and the type {show(str(odd[0]))}: only plain "
+                f"{key} has mrope_section and the type {show(str(kind))}: only plain "
                 "positions are the same on every axis",
                 hint="an architecture with its own positions needs a component of its own",
             )
@@ -41,7 +43,9 @@ def plain(config: Mapping[str, Any]) -> dict[str, Any]:
     for key in KEYS:
         if not _has_axes(config.get(key)):
             continue
-        rest = {k: v for k, v in config[key].items() if k not in AXES}
+        rest = dict(config[key])
+        for name in AXES:
+            rest.pop(name, None)
         for name in ("type", "rope_type"):
             if rest.get(name) == "mrope":
                 rest[name] = "default"

@@ -43,7 +43,9 @@ class RowReader:
             file = self.files[tensor.file] = Watch(tensor.file)
         raw = file.read(tensor.offset + offset, nbytes)
         found = np.frombuffer(raw, STORED[tensor.dtype])
-        return found if tensor.dtype == "u32" else widen(found, tensor.dtype)
+        if tensor.dtype == "u32":
+            return found
+        return widen(found, tensor.dtype)
 
     def part(self, module: Module, part: str, start: int, end: int) -> np.ndarray:
         """Return rows of one part of a packed module."""
@@ -54,7 +56,8 @@ class RowReader:
         weight = self.part(module, "weight", start, end)
         if module.scheme is None:
             return weight
-        scales, biases = (self.part(module, part, start, end) for part in ("scales", "biases"))
+        scales = self.part(module, "scales", start, end)
+        biases = self.part(module, "biases", start, end)
         return affine.dequantize(weight, scales, biases, module.scheme)
 
     def packed(self, module: Module, part: str, start: int, end: int) -> np.ndarray:
@@ -72,9 +75,11 @@ class RowReader:
 
 def pieces(module: Module) -> Iterator[tuple[int, int]]:
     """Cut a module's rows into pieces of a bounded size."""
-    rows, width = module.shape[0], module.shape[-1] if len(module.shape) > 1 else 1
+    rows, *widths = module.shape
+    width = widths[-1] if widths else 1
     step = max(PIECE // (4 * width), 1)
-    return ((start, min(start + step, rows)) for start in range(0, rows, step))
+    for start in range(0, rows, step):
+        yield start, min(start + step, rows)
 
 
 class EmbeddingRows:

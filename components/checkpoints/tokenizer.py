@@ -63,11 +63,13 @@ def _check_end(tokenizer: Location, headers: Headers, checkpoint: Checkpoint) ->
         return
     token = headers.config(place).get("eos_token")
     text = token.get("content") if isinstance(token, dict) else token
-    found = headers.tokenizer(tokenizer).id_of(text) if isinstance(text, str) else None
+    if not isinstance(text, str):
+        return
+    found = headers.tokenizer(tokenizer).id_of(text)
     if found is not None and found not in checkpoint.stop:
         yield Problem(
             "L331",
-            f"eos_token {show(str(text))} is id {found}, which does not stop generation",
+            f"eos_token {show(text)} is id {found}, which does not stop generation",
             Place(str(place)),
             (f"the config of the model has eos_token_id {some(sorted(checkpoint.stop))}",),
             hint="if the model ends texts with it, add it under stop",

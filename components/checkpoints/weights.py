@@ -47,4 +47,6 @@ class WeightReader:
             biases = self.reader.whole(self.stored[f"{path}biases"])
             packed = self.reader.whole(self.stored[tensor.name])
             value = dequantize(packed, scales, biases, scheme)
-        return np.moveaxis(value, 1, -1) if name in self.torch_ordered else value
+        if name in self.torch_ordered:
+            return np.moveaxis(value, 1, -1)
+        return value

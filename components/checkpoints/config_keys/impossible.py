@@ -26,12 +26,16 @@ EPSILONS = ("rms_norm_eps", "layer_norm_eps", "layer_norm_epsilon", "norm_eps", 
 
 def impossible(config: Mapping[str, Any]) -> Iterator[Problem]:
     """Yield a problem for each count, size or epsilon that no model has."""
-    text = config.get("text_config")
-    for level in (config, text if isinstance(text, dict) else {}):
+    levels = [config]
+    if isinstance(config.get("text_config"), dict):
+        levels.append(config["text_config"])
+    for level in levels:
         for key, most in COUNTS.items():
             least = 0 if key in MAY_BE_NONE else 1
             values = level.get(key)
-            for value in values if isinstance(values, list) else [values]:
+            if not isinstance(values, list):
+                values = [values]
+            for value in values:
                 if value is not None and (type(value) is not int or not least <= value <= most):
                     yield _problem(key, value, f"a whole number from {least} to {most}")
         for key in EPSILONS:

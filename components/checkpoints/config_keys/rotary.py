@@ -4,7 +4,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from math import log
 from typing import Any
@@ -12,6 +12,7 @@ from typing import Any
 from composer.core.errors import Problem
 from composer.formats.refusal import show
 
+from .places import Placed
 from .window import FULL
 
 NESTED = ("rope_scaling", "rope_parameters")
@@ -24,6 +25,9 @@ NUMBERS = frozenset(
     mrope_interleaved interleaved
     """.split()
 )
+SCALARS = NUMBERS - {
+    "long_factor", "short_factor", "truncate", "mrope_section", "mrope_interleaved", "interleaved",
+}  # fmt: skip
 ORIGINAL = "original_max_position_embeddings"
 
 
@@ -52,7 +56,7 @@ class Rules:
         if stated is not None:
             return float(stated)
         factor = float(self.numbers.get("factor") or 1.0)
-        scale, everywhere = (self.numbers.get(key) for key in ("mscale", "mscale_all_dim"))
+        scale, everywhere = self.numbers.get("mscale"), self.numbers.get("mscale_all_dim")
         if scale and everywhere:
             return magnitude(factor, scale) / magnitude(factor, everywhere)
         return magnitude(factor, 1.0)
@@ -64,17 +68,22 @@ class Rules:
 
 def magnitude(factor: float, scale: float) -> float:
     """Return YaRN's growth of attention: 0.1 * scale * ln(factor) + 1, or 1 without growth."""
-    return 1.0 if factor <= 1 else 0.1 * scale * log(factor) + 1.0
+    if factor <= 1:
+        return 1.0
+    return 0.1 * scale * log(factor) + 1.0
 
 
 def read_rules(
     config: Mapping[str, Any], layer_types: Iterable[str] = ()
-) -> tuple[dict[str, Rules], list[tuple[tuple[str, ...], Problem]]]:
+) -> tuple[dict[str, Rules], list[Placed]]:
     """Return the rules of each type of layer, `""` for all, and each problem with its path."""
-    problems: list[tuple[tuple[str, ...], Problem]] = []
-    given = {key: config[key] for key in NESTED if config.get(key) is not None}
-    for key, value in given.items():
-        if not isinstance(value, dict):
+    problems: list[Placed] = []
+    given = {}
+    for key in NESTED:
+        value = config.get(key)
+        if isinstance(value, dict):
+            given[key] = value
+        elif value is not None:
             problems.append(((key,), _odd(f"{key} is {show(str(value))}; expected an object")))
     if problems:
         return {}, problems
@@ -82,72 +91,85 @@ def read_rules(
         problems.append((("rope_scaling",), fault))
     key = "rope_scaling" if given.get("rope_scaling") else "rope_parameters"
     rules = given.get(key) or {}
-    types = [name for name in rules if isinstance(rules[name], dict) and name in {*layer_types}]
-    types += [n for n in rules if isinstance(rules[n], dict) and n.endswith("_attention")
-              and n not in types]  # fmt: skip
+    types = _types_of_layers(rules, {*layer_types})
     if not types:
-        other = given.get("rope_parameters") or {}
-        merged = (
-            rules if "rope_theta" in rules else {**rules, "rope_theta": other.get("rope_theta")}
-        )
-        return {"": _rules(config, merged, (key,), problems)}, problems
+        if "rope_theta" not in rules:
+            other = given.get("rope_parameters") or {}
+            rules = {**rules, "rope_theta": other.get("rope_theta")}
+        return {"": _rules(config, rules, (key,), problems)}, problems
     if rest := sorted(rules.keys() - {*types}):
         problems.append(
             ((key, rest[0]), _odd(f"{key} holds types of layers and {', '.join(rest)}"))
         )
-    return {n: _rules(config, rules[n], (key, n), problems) for n in types}, problems
+    return {name: _rules(config, rules[name], (key, name), problems) for name in types}, problems
+
+
+def _types_of_layers(rules: Mapping[str, Any], layer_types: Collection[str]) -> list[str]:
+    """Return the types of layers that have rules of their own, those of the model first."""
+    present, others = [], []
+    for name, value in rules.items():
+        if not isinstance(value, dict):
+            continue
+        if name in layer_types:
+            present.append(name)
+        elif name.endswith("_attention"):
+            others.append(name)
+    return present + others
 
 
 def _rules(
     config: Mapping[str, Any],
     given: Mapping[str, Any],
     path: tuple[str, ...],
-    problems: list[tuple[tuple[str, ...], Problem]],
+    problems: list[Placed],
 ) -> Rules:
-    kinds = [given[key] for key in ("rope_type", "type") if given.get(key) is not None]
-    for kind in kinds:
-        if not isinstance(kind, str):
+    named = []
+    for key in ("rope_type", "type"):
+        kind = given.get(key)
+        if isinstance(kind, str):
+            named.append(kind)
+        elif kind is not None:
             problems.append((path, _odd(f"rope_type is {show(str(kind))}; expected a name")))
-    named = [kind for kind in kinds if isinstance(kind, str)]
-    if len({kind for kind in named if kind not in ("default", "mrope")}) > 1 or (
-        len({*named}) == 2 and not {*named} <= {"default", "mrope"}
-    ):
+    scaled = [kind for kind in named if kind not in ("default", "mrope")]
+    if scaled and len({*named}) == 2:
         message = f"rope_type is {show(named[0])} and type is {show(named[1])}"
         problems.append(((*path, "rope_type"), _odd(message)))
     for key in given:
         if key not in NUMBERS and given[key] is not None:
             what = f"nothing here reads {show(key)} of {'.'.join(path)}"
             problems.append(((*path, key), Problem("W257", what, hint=KEEP)))
-    numbers = {k: v for k, v in given.items() if k not in ("rope_type", "type", "rope_theta")}
+    numbers = dict(given)
+    for key in ("rope_type", "type", "rope_theta"):
+        numbers.pop(key, None)
     for key in ("partial_rotary_factor", ORIGINAL):
         if numbers.get(key) is None and config.get(key) is not None:
             numbers[key] = config[key]
     # A base outside of the rules is that of layers which see everything.
-    top = config.get("rope_theta") if len(path) == 1 or path[-1] == FULL else None
-    theta = given.get("rope_theta")
-    if len(path) == 1 and None not in (top, theta) and top != theta:
+    all_layers = len(path) == 1
+    outer, theta = None, given.get("rope_theta")
+    if all_layers or path[-1] == FULL:
+        outer = config.get("rope_theta")
+    if all_layers and None not in (outer, theta) and outer != theta:
         message = (
-            f"rope_theta is {show(str(top))[1:-1]} and, in {path[0]}, {show(str(theta))[1:-1]}"
+            f"rope_theta is {show(str(outer))[1:-1]} and, in {path[0]}, {show(str(theta))[1:-1]}"
         )
         problems.append((("rope_theta",), Problem("W241", message)))
-    for name, value in (*_plain_numbers(numbers), ("rope_theta", top if theta is None else theta)):
+    if theta is None:
+        theta = outer
+    scalars = {name: value for name, value in numbers.items() if name in SCALARS}
+    scalars["rope_theta"] = theta
+    for name, value in scalars.items():
         if value is not None and (type(value) not in (int, float) or not 0 <= value < 2**60):
             message = f"{name} is {show(str(value))[1:-1]}; expected a number above 0"
             problems.append(((*path, name), Problem("W241", message)))
             numbers[name] = 1.0
-    kind = next((kind for kind in named if kind not in ("default", "mrope")), "default")
-    return Rules(top if theta is None else theta, kind, numbers, path)
-
-
-def _plain_numbers(numbers: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
-    lists = ("long_factor", "short_factor", "truncate", "mrope_section", "mrope_interleaved",
-             "interleaved")  # fmt: skip
-    return ((name, value) for name, value in [*numbers.items()] if name in NUMBERS - {*lists})
+    kind = scaled[0] if scaled else "default"
+    return Rules(theta, kind, numbers, path)
 
 
 def _contradiction(given: Mapping[str, Mapping[str, Any]]) -> Problem | None:
     """Refuse two spellings that differ where both speak."""
-    one, two = (_flat(given[key]) for key in NESTED)
+    one, two = _flat(given["rope_scaling"]), _flat(given["rope_parameters"])
     different = sorted(key for key in one.keys() & two.keys() if one[key] != two[key])
     if not different:
         return None

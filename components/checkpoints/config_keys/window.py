@@ -44,10 +44,13 @@ def read_window(config: Mapping[str, Any], kind: str, layers: int) -> Window | s
             return None
         if enabled is None and kind in OFF_BY_DEFAULT:
             return None
-        first = 0 if kind in EVERY else config.get("max_window_layers")
+        first = config.get("max_window_layers")
+        if kind in EVERY:
+            first = 0
         if type(first) is not int:
             return f"sliding_window is {str(size)[:40]}, and without layer_types nobody knows where"
-        types = [SLIDING if number >= first else FULL for number in range(layers)]
+        full = min(max(first, 0), layers)
+        types = [FULL] * full + [SLIDING] * (layers - full)
     if not isinstance(types, list) or len(types) != layers:
         return f"layer_types does not name {layers} layers"
     if odd := [each for each in types if each not in (FULL, SLIDING)]:
@@ -66,7 +69,7 @@ def interval(types: Sequence[Any], layers: int) -> int | None:
     """Return k where exactly every k-th layer has full attention, or None."""
     if len(types) != layers:
         return None
-    for step in range(1, layers + 1):
-        if all((each == FULL) == ((at + 1) % step == 0) for at, each in enumerate(types)):
-            return step
-    return None
+    full = [number for number, kind in enumerate(types, 1) if kind == FULL]
+    if not full or full != list(range(full[0], layers + 1, full[0])):
+        return None
+    return full[0]
