@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from re import Pattern
 from typing import TYPE_CHECKING, Any
 
 from composer.core.backend import SHORT
@@ -142,6 +143,15 @@ class LayoutChecker:
             if not sound or (bound and bound.value != value):
                 what = f"a config contradicts {self.labels[setting.size]}"
                 self.report("W273", what, *causes)
+
+
+def count_layers(names: Iterable[str], number: Pattern[str]) -> int:
+    """Return how many layers tensors belong to by the largest of their numbers; at least 1."""
+    last = 0
+    for name in names:
+        if match := number.match(name):
+            last = max(last, int(match[1]))
+    return last + 1
 
 
 def torch_shape(shape: Shape, sizes: list[str]) -> Shape | None:

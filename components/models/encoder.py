@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -13,11 +13,22 @@ from composer.core.errors import ComposerError, Problem
 from composer.core.location import Location
 from composer.core.ports import item_bytes
 
+from ..checkpoints.encoder_checkpoint import EncoderCheckpoint
 from ..checkpoints.file_stamps import StampedFacts, stamps
-from .network import Network
+from .blocks import Array
+from .network import Dims, Network
 
 
 def encoder_facts(
+    network: Network, backend: Backend, checkpoint: EncoderCheckpoint
+) -> StampedFacts:
+    """Return the facts of an encoder: M mels, and D, the width of its rows."""
+    dims = {"M": checkpoint.dims["mels"], "D": checkpoint.dims["out"]}
+    files = (*checkpoint.files, *checkpoint.configs)
+    return network_facts(network, backend, dims, checkpoint.notes, files)
+
+
+def network_facts(
     network: Network,
     backend: Backend,
     dims: Mapping[str, Bound],
@@ -25,7 +36,9 @@ def encoder_facts(
     files: Iterable[Location],
 ) -> StampedFacts:
     """Return the facts of a network on a backend; weights that it widens are listed among casts."""
-    dtype = network.dtype if network.dtype in backend.dtypes else "f32"
+    dtype = network.dtype
+    if dtype not in backend.dtypes:
+        dtype = "f32"
     nbytes = network.nbytes(item_bytes(dtype))
     casts: tuple[str, ...] = ()
     if dtype != network.dtype:
@@ -48,4 +61,25 @@ def finite(backend: Backend, parts: Sequence[Any]) -> Any:
                     hint="its weights overflow here: run it with precision float32",
                 )
             )
-    return parts[0] if len(parts) == 1 else backend.concat(parts)
+    if len(parts) == 1:
+        return parts[0]
+    return backend.concat(parts)
+
+
+def encoder_network(
+    checkpoint: EncoderCheckpoint,
+    forward: Callable[..., Array],
+    inputs: Mapping[str, Dims],
+    width: int,
+) -> Network:
+    """Return the network of a checkpoint that makes rows of a width."""
+    return Network(
+        name=str(checkpoint.files[0]),
+        forward=forward,
+        inputs=inputs,
+        output=("N", width),
+        tensors=checkpoint.tensors,
+        dtype=checkpoint.dtype,
+        torch_ordered=checkpoint.torch_ordered,
+        schemes=checkpoint.schemes,
+    )

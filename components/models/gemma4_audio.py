@@ -22,8 +22,8 @@ from ..checkpoints.file_stamps import require_unchanged
 from ..checkpoints.gemma4_audio.checkpoint import Tower, read_tower
 from ..checkpoints.gemma4_audio.layout import EMBED, TOWER
 from .blocks import Array, Blocks
-from .encoder import encoder_facts, finite
-from .network import Network
+from .encoder import encoder_facts, encoder_network, finite
+from .network import Dims, Network
 
 if TYPE_CHECKING:
     from composer.core.placement import Placement
@@ -172,9 +172,7 @@ class Gemma4Audio(Portable, name="gemma4_audio"):
         if headers is None:
             return Facts(unknown=True)
         tower = read_tower(spec, headers)
-        dims = {"M": tower.dims["mels"], "D": tower.dims["out"]}
-        files = (*tower.files, tower.config)
-        return encoder_facts(network(tower), cls.runs_on, dims, tower.notes, files)
+        return encoder_facts(network(tower), cls.runs_on, tower)
 
     @classmethod
     def load(cls, spec: Spec, facts: Facts, placement: Placement) -> Self:
@@ -194,7 +192,7 @@ class Gemma4Audio(Portable, name="gemma4_audio"):
 
 def network(tower: Tower) -> Network:
     """Return the network of one clip."""
-    sizes = {size: bound.value for size, bound in tower.dims.items()}
+    sizes = tower.sizes
     settings = Settings(
         num_layers=tower.layers,
         hidden_size=sizes["width"],
@@ -207,16 +205,8 @@ def network(tower: Tower) -> Network:
         clipping=tower.settings.clipping,
         rms_norm_eps=tower.settings.rms_norm_eps,
     )
-    return Network(
-        name=str(tower.files[0]),
-        forward=partial(forward, settings),
-        inputs={"mel": ("F", sizes["mels"])},
-        output=("N", sizes["out"]),
-        tensors=tower.tensors,
-        dtype=tower.dtype,
-        torch_ordered=tower.torch_ordered,
-        schemes=tower.schemes,
-    )
+    inputs: dict[str, Dims] = {"mel": ("F", sizes["mels"])}
+    return encoder_network(tower, partial(forward, settings), inputs, sizes["out"])
 
 
 def forward(settings: Settings, nn: Blocks, mel: Array) -> Array:

@@ -20,8 +20,8 @@ from composer.formats import Headers
 from ..checkpoints.file_stamps import require_unchanged
 from ..checkpoints.meralion.checkpoint import SpeechCheckpoint, read_speech
 from .blocks import Array, Blocks
-from .encoder import encoder_facts, finite
-from .network import Network
+from .encoder import encoder_facts, encoder_network, finite
+from .network import Dims, Network
 from .whisper_layer import EPS, layer
 
 if TYPE_CHECKING:
@@ -95,9 +95,7 @@ class Meralion(Portable, name="meralion"):
         if headers is None:
             return Facts(unknown=True)
         checkpoint = read_speech(spec, headers)
-        dims = {"M": checkpoint.dims["mels"], "D": checkpoint.dims["out"]}
-        files = (*checkpoint.files, *checkpoint.configs)
-        return encoder_facts(network(checkpoint), cls.runs_on, dims, checkpoint.notes, files)
+        return encoder_facts(network(checkpoint), cls.runs_on, checkpoint)
 
     @classmethod
     def load(cls, spec: Spec, facts: Facts, placement: Placement) -> Self:
@@ -132,17 +130,10 @@ class Meralion(Portable, name="meralion"):
 
 def network(checkpoint: SpeechCheckpoint) -> Network:
     """Return the network of one window."""
-    dims = checkpoint.dims
-    settings = Settings(checkpoint.layers, checkpoint.heads, dims["joined"].value)
-    return Network(
-        name=str(checkpoint.files[0]),
-        forward=partial(forward, settings),
-        inputs={"mel": (dims["mels"].value, 2 * dims["window"].value)},
-        output=("N", dims["out"].value),
-        tensors=checkpoint.tensors,
-        dtype=checkpoint.dtype,
-        torch_ordered=checkpoint.torch_ordered,
-    )
+    sizes = checkpoint.sizes
+    settings = Settings(checkpoint.layers, checkpoint.heads, sizes["joined"])
+    inputs: dict[str, Dims] = {"mel": (sizes["mels"], 2 * sizes["window"])}
+    return encoder_network(checkpoint, partial(forward, settings), inputs, sizes["out"])
 
 
 def forward(settings: Settings, nn: Blocks, mel: Array) -> Array:

@@ -21,8 +21,8 @@ from ..checkpoints.file_stamps import require_unchanged
 from ..checkpoints.qwen3_asr_audio.checkpoint import AudioEncoder, read_encoder
 from ..checkpoints.qwen3_asr_audio.settings import Windows
 from .blocks import Array, Blocks
-from .encoder import encoder_facts, finite
-from .network import Network
+from .encoder import encoder_facts, encoder_network, finite
+from .network import Dims, Network
 from .whisper_layer import EPS, layer
 
 if TYPE_CHECKING:
@@ -99,19 +99,17 @@ class Qwen3AsrAudio(Portable, name="qwen3_asr_audio"):
         """Bind M mels by the config and D by the last Linear."""
         if headers is None:
             return Facts(unknown=True)
-        found = read_encoder(spec, headers)
-        dims = {"M": found.dims["mels"], "D": found.dims["out"]}
-        files = (*found.files, found.config)
-        return encoder_facts(network(found, encode), cls.runs_on, dims, found.notes, files)
+        checkpoint = read_encoder(spec, headers)
+        return encoder_facts(network(checkpoint, encode), cls.runs_on, checkpoint)
 
     @classmethod
     def load(cls, spec: Spec, facts: Facts, placement: Placement) -> Self:
         """Load the tensors, one at a time, in the precision that is asked for."""
-        found = read_encoder(spec, Headers())
+        checkpoint = read_encoder(spec, Headers())
         require_unchanged(facts)
-        before, after = (_part(network(found, f), f is stem) for f in (stem, encode))
-        compiled = cls.runs_on.compile
-        return cls(compiled(before, placement), compiled(after, placement), found.windows)
+        before = cls.runs_on.compile(_part(network(checkpoint, stem), True), placement)
+        after = cls.runs_on.compile(_part(network(checkpoint, encode), False), placement)
+        return cls(before, after, checkpoint.windows)
 
     def __init__(
         self, stem: Callable[..., Any], encode: Callable[..., Any], windows: Windows
@@ -146,28 +144,22 @@ class Qwen3AsrAudio(Portable, name="qwen3_asr_audio"):
         return backend.from_numpy(padded, backend.dtype(mel))
 
 
-def network(found: AudioEncoder, forward: Callable[..., Array]) -> Network:
-    """Return the network of one window, with the stem's weights or those after it."""
-    sizes = {size: bound.value for size, bound in found.dims.items()}
+def network(checkpoint: AudioEncoder, forward: Callable[..., Array]) -> Network:
+    """Return the network of one window, from its log-mel or from its hidden states."""
+    sizes = checkpoint.sizes
     settings = Settings(
         num_layers=sizes["layers"],
         num_heads=sizes["heads"],
         mels=sizes["mels"],
-        chunk=found.windows.chunk,
+        chunk=checkpoint.windows.chunk,
         joined=sizes["joined"],
         width=sizes["width"],
     )
-    before = forward is stem
-    return Network(
-        name=str(found.files[0]),
-        forward=partial(forward, settings),
-        inputs={"mel": (sizes["mels"], "F")} if before else {"x": ("N", sizes["width"])},
-        output=("N", sizes["width" if before else "out"]),
-        tensors=found.tensors,
-        dtype=found.dtype,
-        torch_ordered=found.torch_ordered,
-        schemes=found.schemes,
-    )
+    inputs: dict[str, Dims] = {"x": ("N", sizes["width"])}
+    width = sizes["out"]
+    if forward is stem:
+        inputs, width = {"mel": (sizes["mels"], "F")}, sizes["width"]
+    return encoder_network(checkpoint, partial(forward, settings), inputs, width)
 
 
 def _part(network: Network, before: bool) -> Network:

@@ -24,7 +24,7 @@ from ..checkpoints.stack.layers import GATED, Gate, Layer, Pool
 from ..checkpoints.stack.tensors import Shape, read_shape
 from ..checkpoints.weights import WeightReader
 from .blocks import Array, Blocks
-from .encoder import encoder_facts
+from .encoder import network_facts
 from .network import Network
 
 if TYPE_CHECKING:
@@ -102,7 +102,7 @@ class Stack(Portable, name="stack"):
             return Facts(unknown=True, methods=methods)
         shape = read_shape(spec, headers)
         dims = {"I": shape.width_in, "O": shape.width_out}
-        facts = encoder_facts(network(spec, shape), cls.runs_on, dims, (), shape.files)
+        facts = network_facts(network(spec, shape), cls.runs_on, dims, (), shape.files)
         return replace(facts, methods=methods)
 
     @classmethod

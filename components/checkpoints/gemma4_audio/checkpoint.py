@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from composer.core.component import Bound, Spec
-from composer.core.errors import ComposerError, Problem
-from composer.core.location import Location
-from composer.formats.quantization import Scheme
+from composer.core.errors import ComposerError
 from composer.formats.safetensors import Tensor, TensorIndex
 
 from ..dequantized import dequantized_headers
-from ..layout import LayoutChecker, cause
+from ..encoder_checkpoint import EncoderCheckpoint
+from ..layout import LayoutChecker, cause, count_layers
 from . import layout
 from .settings import (
     Settings,
@@ -29,28 +27,12 @@ if TYPE_CHECKING:
 OWN = (layout.TOWER, layout.EMBED)
 
 
-@dataclass(frozen=True)
-class Tower:
-    """The tensors by the names of `layout`, and the sizes by theirs.
+@dataclass(frozen=True, kw_only=True)
+class Tower(EncoderCheckpoint):
+    """The audio tower of a Gemma-4 checkpoint."""
 
-    `torch_ordered` are the weights of convolutions in torch's order. `schemes` lists which matrices
-    are quantized; their shapes and dtypes here are those that they have once they are not.
-    """
-
-    tensors: Mapping[str, Tensor]
-    dims: Mapping[str, Bound]
     layers: int
     settings: Settings
-    dtype: str
-    torch_ordered: frozenset[str]
-    schemes: Mapping[str, Scheme]
-    config: Location
-    notes: tuple[Problem, ...]
-
-    @property
-    def files(self) -> tuple[Location, ...]:
-        """The files that hold a tensor of it."""
-        return tuple(dict.fromkeys(tensor.file for tensor in self.tensors.values()))
 
 
 def read_tower(spec: Spec, headers: Headers) -> Tower:
@@ -69,8 +51,7 @@ def read_tower(spec: Spec, headers: Headers) -> Tower:
         )
         raise ComposerError(checker.problems)
     plain, schemes = dequantized_headers(checker, config, "model.", own)
-    numbers = [layout.layer_number(name) for name in own]
-    layers = max((number for number in numbers if number is not None), default=0) + 1
+    layers = count_layers(own, layout.LAYER_NUMBER)
     clipped = any(name.endswith(".input_min") for name in own)
     wanted = dict(layout.tensors(layers, clipped=clipped))
     checker.match(plain, {name: name for name in wanted})
@@ -82,9 +63,16 @@ def read_tower(spec: Spec, headers: Headers) -> Tower:
     found = read_settings(checker, file, audio)
     checker.refuse()
     return Tower(
-        checker.tensors, checker.dims, layers, found, dtype, frozenset(checker.torch_ordered),
-        schemes, file, tuple(checker.problems),
-    )  # fmt: skip
+        tensors=checker.tensors,
+        dims=checker.dims,
+        dtype=dtype,
+        torch_ordered=frozenset(checker.torch_ordered),
+        configs=(file,),
+        notes=tuple(checker.problems),
+        schemes=schemes,
+        layers=layers,
+        settings=found,
+    )
 
 
 def _own(checker: LayoutChecker, index: TensorIndex) -> dict[str, Tensor]:

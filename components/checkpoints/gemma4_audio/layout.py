@@ -61,24 +61,22 @@ LABELS = {
     "out": "the width of the decoder's embeddings",
 }
 
-_LAYER = re.compile(r"audio_tower\.layers\.(\d{1,3})\.")
+LAYER_NUMBER = re.compile(r"audio_tower\.layers\.(\d{1,3})\.")
 
 
 def tensors(layers: int, *, clipped: bool) -> Iterator[tuple[str, str]]:
     """Name every tensor with its sizes; a clipped layer has four bounds, which are scalars."""
-    yield from ((TOWER + name, sizes) for name, sizes in BEFORE.items())
+    for name, sizes in BEFORE.items():
+        yield TOWER + name, sizes
     for number in range(layers):
         at = f"{TOWER}layers.{number}."
-        yield from ((at + name, sizes) for name, sizes in LAYER.items())
+        for name, sizes in LAYER.items():
+            yield at + name, sizes
         for name, sizes in CLIPPED.items():
             yield f"{at}{name}.linear.weight", sizes
             if clipped:
-                yield from ((f"{at}{name}.{bound}", "") for bound in BOUNDS)
-    yield from ((TOWER + name, sizes) for name, sizes in AFTER.items())
+                for bound in BOUNDS:
+                    yield f"{at}{name}.{bound}", ""
+    for name, sizes in AFTER.items():
+        yield TOWER + name, sizes
     yield EMBED + PROJECTION, "out rows"
-
-
-def layer_number(name: str) -> int | None:
-    """Return which layer a tensor belongs to, or None."""
-    found = _LAYER.match(name)
-    return int(found[1]) if found else None

@@ -84,19 +84,20 @@ def check_clipping(
 ) -> None:
     """Check use_clipped_linears against the bounds that are stored or not."""
     stated = audio.get("use_clipped_linears", True)
+    has = "has" if clipped else "has no"
     if stated is not clipped:
         checker.report(
             "W273",
             "use_clipped_linears contradicts the tensors",
             f"{bare(stated)} comes from {file}: audio_config.use_clipped_linears",
-            f"{checker.location} has {'' if clipped else 'no '}input_min of a layer",
+            f"{checker.location} {has} input_min of a layer",
         )
 
 
 def known_sizes(checker: LayoutChecker, layers: int) -> dict[str, Bound]:
     """Return the sizes that the tensors show, those that follow from several among them."""
     known = {**checker.dims, "layers": Bound(layers, f"{checker.location}: its layers")}
-    width, head = (checker.dims.get(size) for size in ("width", "head"))
+    width, head = checker.dims.get("width"), checker.dims.get("head")
     if width and head:
         known["heads"] = Bound(width.value // head.value, head.witness)
     return known

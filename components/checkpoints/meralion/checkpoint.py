@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from composer.core.component import Bound, Spec
-from composer.core.errors import ComposerError, Problem
+from composer.core.errors import ComposerError
 from composer.core.location import Location
 from composer.formats.refusal import show
 
-from ..layout import LayoutChecker, Setting, capped, cause, count
+from ..encoder_checkpoint import EncoderCheckpoint
+from ..layout import LayoutChecker, Setting, capped, cause, count, count_layers
 from . import layout as layout
 from .settings import config_files, settings
 
@@ -22,26 +22,12 @@ if TYPE_CHECKING:
 PARTS = ("encoder.safetensors", "adaptor.safetensors")
 
 
-@dataclass(frozen=True)
-class SpeechCheckpoint:
-    """A speech encoder's tensors by the names of `meralion_layout`, and its sizes by theirs.
+@dataclass(frozen=True, kw_only=True)
+class SpeechCheckpoint(EncoderCheckpoint):
+    """The speech encoder of a MERaLiON checkpoint, with its adaptor."""
 
-    `torch_ordered` are the weights of convolutions that are stored in torch's order.
-    """
-
-    tensors: Mapping[str, Tensor]
-    dims: Mapping[str, Bound]
     layers: int
     heads: int
-    dtype: str
-    torch_ordered: frozenset[str]
-    configs: tuple[Location, ...]
-    notes: tuple[Problem, ...]
-
-    @property
-    def files(self) -> tuple[Location, ...]:
-        """The files that hold a tensor of it."""
-        return tuple(dict.fromkeys(tensor.file for tensor in self.tensors.values()))
 
 
 def read_speech(spec: Spec, headers: Headers) -> SpeechCheckpoint:
@@ -70,10 +56,15 @@ def read_speech(spec: Spec, headers: Headers) -> SpeechCheckpoint:
     checker.configure(every, known)
     heads = _heads(checker, known.get("heads"))
     checker.refuse()
-    notes = tuple(checker.problems)
-    torch_ordered = frozenset(checker.torch_ordered)
     return SpeechCheckpoint(
-        checker.tensors, checker.dims, layers, heads, dtype, torch_ordered, configs, notes
+        tensors=checker.tensors,
+        dims=checker.dims,
+        dtype=dtype,
+        torch_ordered=frozenset(checker.torch_ordered),
+        configs=configs,
+        notes=tuple(checker.problems),
+        layers=layers,
+        heads=heads,
     )
 
 
@@ -83,8 +74,9 @@ def _stored(checker: LayoutChecker, headers: Headers) -> tuple[Location, dict[st
     kind = headers.files.kind(location)
     names = headers.files.names(location) if kind == "folder" else ()
     if not {*PARTS} <= {*names}:
-        inside = location.inside.rpartition("/")[0] if kind == "file" else location.inside
-        folder = replace(location, inside=inside)
+        folder = location
+        if kind == "file":
+            folder = replace(location, inside=location.inside.rpartition("/")[0])
         return folder, dict(headers.safetensors(location))
     found: dict[str, Tensor] = {}
     for part in PARTS:
@@ -93,12 +85,16 @@ def _stored(checker: LayoutChecker, headers: Headers) -> tuple[Location, dict[st
             what = f"{count(both)} in {PARTS[0]} and in {PARTS[1]} too"
             checker.report("W271", what, *capped(both))
         found.update(own)
-    if left := [n for n in names if n.endswith(".safetensors") and n not in PARTS]:
-        _ignored(checker, ", ".join(show(name)[1:-1] for name in left))
+    ignored = []
+    for name in names:
+        if name.endswith(".safetensors") and name not in PARTS:
+            ignored.append(show(name)[1:-1])
+    if ignored:
+        _warn_ignored(checker, ", ".join(ignored))
     return location, found
 
 
-def _ignored(checker: LayoutChecker, what: str) -> None:
+def _warn_ignored(checker: LayoutChecker, what: str) -> None:
     message = f"mlx.meralion reads the speech encoder alone; not read: {what}"
     checker.report("L311", message, severity="warning")
 
@@ -106,11 +102,10 @@ def _ignored(checker: LayoutChecker, what: str) -> None:
 def _match(checker: LayoutChecker, stored: dict[str, Tensor], published: bool) -> int:
     """Give each tensor its place and bind the sizes; return the number of layers."""
     others = [name for name in stored if published and name.startswith(layout.OTHER)]
-    nbytes = sum(stored.pop(name).nbytes for name in others)
     if others:
-        _ignored(checker, f"{count(others)} of {layout.OTHER}*, {nbytes / 1e9:.3g} GB")
-    numbers = [layout.layer_number(name) for name in stored]
-    layers = max((number for number in numbers if number is not None), default=0) + 1
+        nbytes = sum(stored.pop(name).nbytes for name in others)
+        _warn_ignored(checker, f"{count(others)} of {layout.OTHER}*, {nbytes / 1e9:.3g} GB")
+    layers = count_layers(stored, layout.LAYER_NUMBER)
     parts = {name.removeprefix(layout.JOINER).partition(".")[0] for name in stored}
     small = "speech_llm_proj" in parts and "gate_proj" not in parts
     wanted = dict(layout.tensors(layers, small=small))
@@ -121,7 +116,8 @@ def _match(checker: LayoutChecker, stored: dict[str, Tensor], published: bool) -
 
 def _bind_factor(checker: LayoutChecker) -> None:
     """Bind how many frames the adaptor joins."""
-    joined, width, window = (checker.dims.get(size) for size in ("joined", "width", "window"))
+    dims = checker.dims
+    joined, width, window = dims.get("joined"), dims.get("width"), dims.get("window")
     if not joined or not width or not window:
         return
     factor, rest = divmod(joined.value, width.value)
@@ -132,7 +128,7 @@ def _bind_factor(checker: LayoutChecker) -> None:
         what = f"the adaptor joins {factor} frames, which does not divide {window.value}"
         checker.report("W272", what, cause(joined), cause(width), cause(window))
     else:
-        checker.dims["factor"] = Bound(factor, joined.witness)
+        dims["factor"] = Bound(factor, joined.witness)
 
 
 def _heads(checker: LayoutChecker, bound: Bound | None) -> int:

@@ -72,7 +72,7 @@ ENCODER = "speech_encoder."
 JOINER = "speech_audio_adapter."
 OTHER = "text_decoder."
 
-_NUMBER = re.compile(rf"(?:{re.escape(ENCODER)})?layers\.(\d{{1,3}})\.")
+LAYER_NUMBER = re.compile(rf"(?:{re.escape(ENCODER)})?layers\.(\d{{1,3}})\.")
 _SEQUENTIAL = re.compile(r"^(mlp_adapter|speech_llm_proj)\.(?=\d)")
 
 
@@ -80,22 +80,21 @@ def tensors(layers: int, *, small: bool) -> Iterator[tuple[str, str]]:
     """Name every tensor, with the names of its sizes; those of a convolution end with its 3."""
     yield from BEFORE.items()
     for number in range(layers):
-        yield from ((f"layers.{number}.{name}", sizes) for name, sizes in LAYER.items())
+        for name, sizes in LAYER.items():
+            yield f"layers.{number}.{name}", sizes
     yield from AFTER.items()
-    yield from (SMALL if small else LARGE).items()
+    adaptor = SMALL if small else LARGE
+    yield from adaptor.items()
 
 
 def stored_name(name: str, *, published: bool) -> str:
     """Return a tensor's name in its file: as Hugging Face published it, or as MLX's port has it."""
     if not published:
-        bare = name.removesuffix(".weight") if name == "embed_positions.weight" else name
-        return _SEQUENTIAL.sub(r"\1.layers.", bare)
+        if name == "embed_positions.weight":
+            return "embed_positions"
+        return _SEQUENTIAL.sub(r"\1.layers.", name)
     if name.startswith("ln_speech."):
         return name
-    return (JOINER if name.startswith(ADAPTOR) else ENCODER) + name
-
-
-def layer_number(stored: str) -> int | None:
-    """Return which layer a tensor of a file belongs to, or None."""
-    found = _NUMBER.match(stored)
-    return int(found[1]) if found else None
+    if name.startswith(ADAPTOR):
+        return JOINER + name
+    return ENCODER + name

@@ -37,7 +37,9 @@ def config_files(folder: Location, headers: Headers) -> tuple[Location, ...]:
 def settings(file: Location, config: Mapping[str, Any]) -> Iterator[Setting]:
     """Return the settings that bear on the encoder, of Hugging Face's config or of MLX's port."""
     speech, text = config.get("speech_config"), config.get("text_config")
-    levels = {"": config, "speech_config.": speech if isinstance(speech, dict) else {}}
+    levels = {"": config}
+    if isinstance(speech, dict):
+        levels["speech_config."] = speech
     for prefix, level in levels.items():
         for key, value in level.items():
             if key in SIZES or key in FIXED:

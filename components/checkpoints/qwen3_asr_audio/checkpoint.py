@@ -7,13 +7,12 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from composer.core.component import Bound, Spec
-from composer.core.errors import ComposerError, Problem
-from composer.core.location import Location
-from composer.formats.quantization import Scheme
+from composer.core.errors import ComposerError
 from composer.formats.safetensors import Tensor
 
 from ..dequantized import dequantized_headers
-from ..layout import LayoutChecker, cause
+from ..encoder_checkpoint import EncoderCheckpoint
+from ..layout import LayoutChecker, cause, count_layers
 from . import layout
 from .settings import Windows, audio_config, read_windows, settings
 
@@ -23,27 +22,11 @@ if TYPE_CHECKING:
 FIRST = f"{layout.TOWER}conv2d1.weight"
 
 
-@dataclass(frozen=True)
-class AudioEncoder:
-    """The tensors by the names of `layout`, and the sizes by theirs.
+@dataclass(frozen=True, kw_only=True)
+class AudioEncoder(EncoderCheckpoint):
+    """The audio encoder of a Qwen3-ASR checkpoint."""
 
-    `torch_ordered` are the weights of convolutions in torch's order. `schemes` lists which matrices
-    are quantized; their shapes and dtypes here are those that they have once they are not.
-    """
-
-    tensors: Mapping[str, Tensor]
-    dims: Mapping[str, Bound]
     windows: Windows
-    dtype: str
-    torch_ordered: frozenset[str]
-    schemes: Mapping[str, Scheme]
-    config: Location
-    notes: tuple[Problem, ...]
-
-    @property
-    def files(self) -> tuple[Location, ...]:
-        """The files that hold a tensor of it."""
-        return tuple(dict.fromkeys(tensor.file for tensor in self.tensors.values()))
 
 
 def read_encoder(spec: Spec, headers: Headers) -> AudioEncoder:
@@ -53,8 +36,7 @@ def read_encoder(spec: Spec, headers: Headers) -> AudioEncoder:
     prefix, own = _own(checker, headers)
     file, at, audio = audio_config(checker, headers)
     plain, schemes = dequantized_headers(checker, headers.config(file), prefix + layout.TOWER, own)
-    numbers = [layout.layer_number(name) for name in own]
-    layers = max((number for number in numbers if number is not None), default=0) + 1
+    layers = count_layers(own, layout.LAYER_NUMBER)
     wanted = dict(layout.tensors(layers))
     checker.match(plain, {name: name for name in wanted})
     checker.bind(wanted)
@@ -65,9 +47,15 @@ def read_encoder(spec: Spec, headers: Headers) -> AudioEncoder:
     windows = read_windows(checker, file, at, audio)
     checker.refuse()
     return AudioEncoder(
-        checker.tensors, known, windows, dtype, frozenset(checker.torch_ordered), schemes, file,
-        tuple(checker.problems),
-    )  # fmt: skip
+        tensors=checker.tensors,
+        dims=known,
+        dtype=dtype,
+        torch_ordered=frozenset(checker.torch_ordered),
+        configs=(file,),
+        notes=tuple(checker.problems),
+        schemes=schemes,
+        windows=windows,
+    )
 
 
 def _own(checker: LayoutChecker, headers: Headers) -> tuple[str, dict[str, Tensor]]:
@@ -93,7 +81,7 @@ def _relate(checker: LayoutChecker, known: Mapping[str, Bound]) -> None:
         what = f"{heads.value} attention heads do not divide a width of {width.value}"
         checker.report("W274", what, cause(heads), cause(width))
     if {"channels", "joined", "mels"} <= known.keys():
-        channels, joined, mels = (known[size] for size in ("channels", "joined", "mels"))
+        channels, joined, mels = known["channels"], known["joined"], known["mels"]
         if joined.value != channels.value * -(-mels.value // 8):
             what = f"conv_out takes {joined.value} numbers, not an eighth of the mels by channel"
             checker.report("W272", what, cause(joined), cause(channels), cause(mels))

@@ -41,14 +41,15 @@ LABELS = {
 TOWER = "audio_tower."
 PROJECTOR = "multi_modal_projector."  # where transformers keeps the last two Linears
 _RENAMED = {f"{PROJECTOR}linear_1.": f"{TOWER}proj1.", f"{PROJECTOR}linear_2.": f"{TOWER}proj2."}
-_NUMBER = re.compile(r"layers\.(\d{1,3})\.")
+LAYER_NUMBER = re.compile(r"layers\.(\d{1,3})\.")
 
 
 def tensors(layers: int) -> Iterator[tuple[str, str]]:
     """Name every tensor, with the names of its sizes."""
     yield from BEFORE.items()
     for number in range(layers):
-        yield from ((f"layers.{number}.{name}", sizes) for name, sizes in LAYER.items())
+        for name, sizes in LAYER.items():
+            yield f"layers.{number}.{name}", sizes
     yield from AFTER.items()
 
 
@@ -58,13 +59,12 @@ def short_name(stored: str, prefix: str) -> str | None:
     `prefix` stands before `audio_tower.`: that of the release is `thinker.`, that of transformers
     `model.`, and MLX's conversions have none.
     """
-    name = stored.removeprefix(prefix) if stored.startswith(prefix) else ""
+    if not stored.startswith(prefix):
+        return None
+    name = stored.removeprefix(prefix)
     for theirs, ours in _RENAMED.items():
-        name = name.replace(theirs, ours, 1) if name.startswith(theirs) else name
-    return name.removeprefix(TOWER) if name.startswith(TOWER) else None
-
-
-def layer_number(name: str) -> int | None:
-    """Return which layer a tensor belongs to, or None."""
-    found = _NUMBER.match(name)
-    return int(found[1]) if found else None
+        if name.startswith(theirs):
+            name = name.replace(theirs, ours, 1)
+    if not name.startswith(TOWER):
+        return None
+    return name.removeprefix(TOWER)

@@ -55,7 +55,8 @@ def audio_config(
     for keys in (("thinker_config", "audio_config"), ("audio_config",)):
         found: Any = config
         for key in keys:
-            found = found.get(key) if isinstance(found, dict) else None
+            if isinstance(found, dict):
+                found = found.get(key)
         if isinstance(found, dict):
             return file, ".".join(keys), found
     checker.report(
@@ -87,7 +88,7 @@ def read_windows(
     checker: LayoutChecker, file: Location, at: str, audio: Mapping[str, Any]
 ) -> Windows:
     """Read how many frames are convolved by themselves, and how many attend to each other."""
-    half, whole = (audio.get(key, default) for key, default in zip(WINDOWS, (50, 800), strict=True))
+    half, whole = audio.get("n_window", 50), audio.get("n_window_infer", 800)
     stated = f"{bare(half)} and {bare(whole)} come from {file}: {at}"
     for key, value in zip(WINDOWS, (half, whole), strict=True):
         if type(value) is not int or not 0 < value <= 30_000:
