@@ -6,6 +6,8 @@ from collections.abc import Callable, Sequence
 from functools import wraps
 from typing import Any, TypeVar
 
+import numpy as np
+
 from ..models.attention import Attention
 from ..models.decoder import ParsedDecoder
 from ..models.rotary import Rotary
@@ -18,6 +20,7 @@ from .weights import Weights
 
 Method = TypeVar("Method", bound=Callable[..., Any])
 EVERY, CHOSEN = "every", "chosen"  # of the rows: which of them attend
+STEP = 64
 
 
 def once(method: Method) -> Method:
@@ -34,7 +37,9 @@ def once(method: Method) -> Method:
 
 
 class OnnxDecoderBlocks(Products):
-    """A `DecoderBlocks`: activations are float32 [S, N], S rows of one sequence.
+    """A `DecoderBlocks`: activations are float32 [B S, N], S rows of each of B sequences.
+
+    So all rows are multiplied at once, and those of each sequence attend to its own.
 
     Its graph takes the keys and values of the layers that remember them, `caches`, and gives the
     same memory back, written in place. `rotaries` are the ways to turn of which it takes angles.
@@ -105,8 +110,8 @@ class OnnxDecoderBlocks(Products):
         if is_fused(attn):
             return self._fused(q, k, v, layer, attn)
         k, v = (self.reshape(x, -1, attn.num_kv_heads, attn.head_dim) for x in (k, v))
-        self._remember(f"k{layer}", self._rotated(k, EVERY, attn))
-        self._remember(f"v{layer}", v)
+        self._remember(f"k{layer}", self._rotated(k, EVERY, attn), attn)
+        self._remember(f"v{layer}", v, attn)
         return self._attend(q, EVERY, layer, attn)
 
     def chosen_attention(self, q: Symbol, layer: int, attn: Attention) -> Symbol:
@@ -126,7 +131,7 @@ class OnnxDecoderBlocks(Products):
         widths = [attn.num_heads, attn.num_kv_heads, attn.num_kv_heads]
         batch = []
         for x, heads in zip((q, k, v), widths, strict=True):
-            batch.append(self.reshape(x, 1, -1, heads * attn.head_dim))
+            batch.append(self._batch(x, -1, heads * attn.head_dim))
         names = [f"past_k{layer}", f"past_v{layer}", "last", "total"]
         inputs = [*batch, *(Symbol(name, self) for name in names), *self._angles(attn.rotary)]
         self.weights.model.node(
@@ -139,31 +144,32 @@ class OnnxDecoderBlocks(Products):
             do_rotary=1,
             scale=float(attn.scale),
         )
-        return self.node("Squeeze", Symbol(f"context{layer}", self), self.ints(0))
+        return self.reshape(Symbol(f"context{layer}", self), -1, attn.num_heads * attn.head_dim)
 
-    def _remember(self, name: str, rows: Symbol) -> None:
-        """Write rows [S, heads, head_dim] into a layer's memory at their positions."""
-        rows = self.expand(self.transpose(rows, 1, 0, 2), 0)  # [1, heads, S, head_dim]
-        at = self.reshape(self._positions(EVERY), 1, 1, -1, 1)
+    def _remember(self, name: str, rows: Symbol, attn: Attention) -> None:
+        """Write rows [B S, heads, head_dim] into a layer's memory at their positions."""
+        rows = self._batch(rows, -1, attn.num_kv_heads, attn.head_dim)
+        rows = self.transpose(rows, 0, 2, 1, 3)
+        at = self._batch(self._positions(EVERY), 1, -1, 1)
         at = self.node("Expand", at, self.node("Shape", rows))
         names = [f"past_{name}", at.name, rows.name]
         self.weights.model.node("ScatterElements", names, [f"present_{name}"], axis=2)
 
     def _attend(self, q: Symbol, which: str, layer: int, attn: Attention) -> Symbol:
         """Attend by plain products, for the heads, windows and rows that no kernel takes."""
-        heads, group = attn.num_kv_heads, attn.num_heads // attn.num_kv_heads
-        q = self._rotated(self.reshape(q, -1, attn.num_heads, attn.head_dim), which, attn)
-        q = self.reshape(q * attn.scale, -1, heads, group, attn.head_dim)
-        q = self.reshape(self.transpose(q, 1, 2, 0, 3), heads, -1, attn.head_dim)
-        keys, values = (self._seen(f"present_{kind}{layer}", which, attn.window) for kind in "kv")
-        logits = self.matmul(q, self.transpose(keys, 0, 2, 1))  # [heads, group S, seen]
+        heads, group, width = attn.num_kv_heads, attn.num_heads // attn.num_kv_heads, attn.head_dim
+        q = self._rotated(self.reshape(q, -1, attn.num_heads, width), which, attn)
+        q = self._batch(q * attn.scale, -1, heads, group, width)
+        q = self._batch(self.transpose(q, 0, 2, 3, 1, 4), heads, -1, width)
+        keys, values = (self._seen(f"present_{kind}{layer}", which, attn) for kind in "kv")
+        logits = self.matmul(q, self.transpose(keys, 0, 1, 3, 2))  # [B, heads, group S, seen]
         logits = self.where(self._mask(which, attn.window, group), logits, float("-inf"))
         context = self.matmul(self.softmax(logits), values)
-        context = self.reshape(context, heads, group, -1, attn.head_dim)
-        return self.reshape(self.transpose(context, 2, 0, 1, 3), -1, attn.num_heads * attn.head_dim)
+        context = self.transpose(self._batch(context, heads, group, -1, width), 0, 3, 1, 2, 4)
+        return self.reshape(context, -1, attn.num_heads * width)
 
     def _rotated(self, x: Symbol, which: str, attn: Attention) -> Symbol:
-        """Rotate heads [S, heads, head_dim] by their positions."""
+        """Rotate heads [B S, heads, head_dim] by their positions."""
         cos, sin = self._turns(which, attn.rotary)
         half = attn.rotary.dims // 2
         sizes = [size for size in (half, half, attn.head_dim - 2 * half) if size]
@@ -173,53 +179,87 @@ class OnnxDecoderBlocks(Products):
 
     @once
     def _turns(self, which: str, rotary: Rotary) -> list[Symbol]:
-        """Return cosines and sines of the rows' angles [S, 1, pairs]."""
+        """Return cosines and sines of the rows' angles [B S, 1, pairs]."""
         positions = self._positions(which)
         return [self.expand(self.gather(table, positions), 1) for table in self._angles(rotary)]
 
+    def _batch(self, x: Symbol, *shape: int) -> Symbol:
+        """Return rows of all sequences by sequence, [B, *shape]."""
+        return self.node("Reshape", x, self._batch_shape(*shape))
+
     @once
-    def _total(self) -> Symbol:
-        """Return how many rows there are with those of this run, int64."""
-        return self.node("Cast", Symbol("total", self), to=7)
+    def _batch_shape(self, *shape: int) -> Symbol:
+        sequences = self.node("Shape", Symbol("last", self))
+        return self.node("Concat", sequences, self.ints(*shape), axis=0)
+
+    @once
+    def _totals(self) -> Symbol:
+        """Return how many rows each sequence has with those of this run, int64 [B, 1]."""
+        return self.expand(self.node("Cast", Symbol("last", self), to=7) + self.ints(1), 1)
 
     @once
     def _positions(self, which: str) -> Symbol:
-        """Return the positions of the rows, int64 [S]."""
+        """Return the positions of the rows, int64 [B S]."""
         if which == CHOSEN:
             return self.chosen(self._positions(EVERY))
-        count = self.node("Squeeze", self.node("Shape", Symbol("embeds", self), start=0, end=1))
-        return self.node("Range", self._total() - count, self._total(), self._one())
+        rows = self.node("Shape", Symbol("embeds", self), start=0, end=1)
+        each = self.node("Div", rows, self.node("Shape", Symbol("last", self)))
+        return self.reshape(self._totals() - each + self._range(each), -1)
 
     @once
     def _first(self, which: str, window: int | None) -> Symbol:
-        """Return the first position that any of the rows sees [1]."""
+        """Return the first position that any row of a sequence sees [B, 1]."""
         if window is None:
-            return self.ints(0)
-        oldest = self.node("ReduceMin", self._positions(which), keepdims=1)
+            return self._totals() * self.ints(0)
+        positions = self._batch(self._positions(which), -1)
+        oldest = self.node("ReduceMin", positions, self.ints(1), keepdims=1)
         return self.node("Max", oldest - self.ints(window - 1), self.ints(0))
 
     @once
-    def _seen(self, name: str, which: str, window: int | None) -> Symbol:
-        """Return what any of the rows sees of a layer's memory [heads, seen, head_dim]."""
-        total = self.reshape(self._total(), 1)
+    def _columns(self, which: str, window: int | None) -> Symbol:
+        """Return the positions that are looked at [B, seen], of which not all are seen.
+
+        Their number is a multiple of STEP, so that no sequence's sums depend on the others'.
+        """
         first = self._first(which, window)
-        some = self.node("Slice", Symbol(name, self), first, total, self.ints(2))
-        return self.node("Squeeze", some, self.ints(0))
+        seen = self.node("ReduceMax", self._totals() - first, keepdims=0)
+        seen = self.node("Div", seen + self.ints(STEP - 1), self.ints(STEP)) * self.ints(STEP)
+        return first + self._range(seen)
+
+    @once
+    def _seen(self, name: str, which: str, attn: Attention) -> Symbol:
+        """Return what is looked at of a layer's memory [B, heads, seen, head_dim]."""
+        rows = self.reshape(Symbol(name, self), -1, attn.head_dim)
+        return self.gather(rows, self._places(which, attn.window, attn.num_kv_heads))
+
+    @once
+    def _places(self, which: str, window: int | None, heads: int) -> Symbol:
+        """Return where these rows lie in the memory of a layer [B, heads, seen]."""
+        memory = Symbol(f"past_k{min(self.caches)}", self)  # all are alike
+        capacity = self.node("Shape", memory, start=2, end=3)
+        columns = self.node("Min", self._columns(which, window), capacity - self.ints(1))
+        memories = self.node("Shape", Symbol("last", self)) * self.ints(heads)
+        begins = self._batch(self._range(memories) * capacity, heads, 1)
+        return begins + self.expand(columns, 1)
 
     @once
     def _mask(self, which: str, window: int | None, group: int) -> Symbol:
-        """Return which positions each row sees, as often as heads share them [group S, seen]."""
-        rows = self.expand(self._positions(which), 1)
-        start = self.node("Squeeze", self._first(which, window))
-        columns = self.expand(self.node("Range", start, self._total(), self._one()), 0)
+        """Return which positions each row sees, as often as heads share them [B, 1, group S, seen].
+        """
+        rows = self._batch(self._positions(which), -1, 1)
+        columns = self.expand(self._columns(which, window), 1)
         mask = self.node("LessOrEqual", columns, rows)
         if window is not None:
             near = self.node("Greater", columns, rows - self.ints(window))
             mask = self.node("And", mask, near)
-        return self.node("Tile", mask, self.ints(group, 1))
+        return self.expand(self.node("Tile", mask, self.ints(1, group, 1)), 1)
 
-    def _one(self) -> Symbol:
-        return self.node("Squeeze", self.ints(1))
+    def _range(self, count: Symbol) -> Symbol:
+        """Return 0, 1 and so on, int64 [count]."""
+        return self.node("Range", self._scalar(0), self.node("Squeeze", count), self._scalar(1))
+
+    def _scalar(self, number: int) -> Symbol:
+        return self.constant(np.array(number, np.int64))
 
 
 def is_fused(attn: Attention) -> bool:

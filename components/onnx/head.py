@@ -21,7 +21,7 @@ from ..checkpoints.digits import split
 from ..checkpoints.modules import Module
 from ..checkpoints.rows import RowReader
 from .blocks import OnnxBlocks, Symbol
-from .int8_planes import PLANES, rest_of, write_int8_matmul, write_sum
+from .int8_planes import rest_of, write_even, write_first, write_int8_matmul, write_sum
 from .weights import Weights
 
 AT_ONCE = 1 << 18  # weights, which stay in a processor's cache
@@ -64,27 +64,27 @@ def write_head(nn: OnnxBlocks, x: Symbol, module: Module, size: int) -> tuple[Sy
     model.add_input(ALL, "bool", [])
     groups = nn.reshape(x, 0, -1, size)
     rest = rest_of(nn, groups, scheme)
-    whole, first = (nn.ints(count, -1, width) for count in (PLANES, 1))
-    single = nn.ints(-1, rows)
     with nn.weights.branch() as planes:
         last = rest_of(nn, rest, scheme)
-        joined = nn.node("Concat", groups, rest, last, axis=0)
-        planes.node("Reshape", [joined.name, whole.name], ["planes"])
-        planes.add_output("planes", "float32", [PLANES, "R", width])
+        even = write_even(nn, [groups, rest, last], size, width)
+        planes.node("Identity", [even.name], ["planes"])
+        planes.add_output("planes", "float32", ["P", width])
     with nn.weights.branch() as rounded:
-        rounded.node("Reshape", [groups.name, first.name], ["plane"])
-        rounded.add_output("plane", "float32", [1, "R", width])
+        even = write_even(nn, [groups], size, width)
+        rounded.node("Identity", [even.name], ["plane"])
+        rounded.add_output("plane", "float32", ["P", width])
     model.choose(ALL, planes, rounded, "given")
     given = Symbol("given", nn)
     product = write_int8_matmul(nn, given, coarse, steps[0], rows, width, scheme)
     with nn.weights.branch() as exact:
         last = write_int8_matmul(nn, given, finest, steps[2], rows, width, short)
         more = write_int8_matmul(nn, given, fine, steps[1], rows, width, scheme)
-        total = write_sum(nn, last + more + product, rows)
+        total = write_sum(nn, last + more + product, x, rows)
         exact.node("Identity", [total.name], ["whole"])
         exact.add_output("whole", "float32", ["R", rows])
     with nn.weights.branch() as near:
-        near.node("Reshape", [product.name, single.name], ["near"])
+        single = write_first(nn, product, x)
+        near.node("Identity", [single.name], ["near"])
         near.add_output("near", "float32", ["R", rows])
     model.choose(ALL, exact, near, "products")
     for name, value, length in (

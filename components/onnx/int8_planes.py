@@ -8,6 +8,8 @@ are multiplied in one call, which reads the weights once.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 
 from composer.formats.quantization import Scheme
@@ -20,17 +22,37 @@ INT8 = 4  # the accuracy_level
 
 
 def write_planes(nn: OnnxBlocks, groups: Symbol, scheme: Scheme, width: int) -> Symbol:
-    """Return the planes [P, M, K] of rows in groups [M, G, size]."""
+    """Return the planes of rows in groups [M, G, size], one after another, as even rows [R, K]."""
     rest, planes = groups, [groups]
     for _ in range(PLANES - 1):
         rest = rest_of(nn, rest, scheme)
         planes.append(rest)
-    return nn.reshape(nn.node("Concat", *planes, axis=0), PLANES, -1, width)
+    return write_even(nn, planes, scheme.group_size, width)
 
 
-def write_sum(nn: OnnxBlocks, products: Symbol, rows: int) -> Symbol:
-    """Add the products of planes [P, M, N], by a product with ones: ReduceSum takes much longer."""
+def write_even(nn: OnnxBlocks, parts: Sequence[Symbol], size: int, width: int) -> Symbol:
+    """Join rows in groups [M, G, size] to rows [R, K], with one of zeros where R would be odd.
+
+    The kernels multiply two rows at a time, and sum one that is left over in another order. So what
+    a row gives would depend on how many there are.
+    """
+    rows = nn.node("Shape", parts[0], start=0, end=1)
+    odd = nn.node("Mod", rows * nn.ints(len(parts)), nn.ints(2))
+    zeros = nn.constant(np.zeros((1, width // size, size), np.float32))
+    one = nn.node("Slice", zeros, nn.ints(0), odd, nn.ints(0))
+    return nn.reshape(nn.node("Concat", *parts, one, axis=0), -1, width)
+
+
+def write_first(nn: OnnxBlocks, products: Symbol, x: Symbol, planes: int = 1) -> Symbol:
+    """Return the products of all planes of x [M, ...], without what made them even."""
+    rows = nn.node("Shape", x, start=0, end=1)
+    return nn.node("Slice", products, nn.ints(0), rows * nn.ints(planes), nn.ints(0))
+
+
+def write_sum(nn: OnnxBlocks, products: Symbol, x: Symbol, rows: int) -> Symbol:
+    """Add the products of planes of x, by a product with ones: ReduceSum takes much longer."""
     ones = nn.constant(np.ones((1, PLANES), np.float32))
+    products = write_first(nn, products, x, PLANES)
     return nn.reshape(nn.matmul(ones, nn.reshape(products, PLANES, -1)), -1, rows)
 
 

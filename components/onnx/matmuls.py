@@ -12,7 +12,7 @@ from composer.formats.quantization import Scheme
 from ..checkpoints.modules import Module
 from ..checkpoints.rows import RowReader, pieces
 from .blocks import OnnxBlocks, Symbol
-from .int8_planes import write_int8_matmul, write_planes, write_sum
+from .int8_planes import write_even, write_first, write_int8_matmul, write_planes, write_sum
 from .weights import Weights
 
 UNPACKED = 4 << 20  # bytes of float32 that stay in a processor's cache
@@ -122,9 +122,10 @@ class Products(OnnxBlocks):
             product = self._unpacked_product(x, *stored)
         elif self.rows is Rows.PLANES:
             product = write_int8_matmul(self, self._planes(x, width, scheme), *stored)
-            product = write_sum(self, product, rows)
+            product = write_sum(self, product, x, rows)
         else:
-            product = write_int8_matmul(self, x, *stored)
+            even = write_even(self, [self._grouped(x, scheme.group_size)], scheme.group_size, width)
+            product = write_first(self, write_int8_matmul(self, even, *stored), x)
         return self.node("Gemm", self._sums(x, scheme.group_size), offset, product, transB=1)
 
     def _unpacked_product(

@@ -1,9 +1,15 @@
-"""The keys and values of one sequence, in memory that grows, written in place by ONNX Runtime."""
+"""The keys and values of sequences, in memory that grows, written in place by ONNX Runtime."""
 
 from __future__ import annotations
 
+import mmap
+import sys
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from math import prod
+from threading import RLock
 from typing import Any
+from weakref import ref
 
 import numpy as np
 
@@ -30,92 +36,182 @@ class Angles:
         return cos, sin
 
 
-class Cache:
-    """Keys and values [heads, capacity, head_dim] of the layers by number; `length` rows were read.
+@dataclass(frozen=True)
+class Layout:
+    """The sessions that read and write keys and values, and the layers that have them."""
 
-    All sessions read and write them. Its capacity doubles when it is full, so that a row is copied
-    once on average. `inputs` are what graphs take besides, the same for every run.
+    sessions: Sequence[Session]
+    layers: Mapping[int, Attention]
+    angles: Sequence[Angles]
+
+    @property
+    def row_nbytes(self) -> int:
+        """Return the bytes of one row of one sequence in all layers."""
+        return sum(2 * 4 * attn.num_kv_heads * attn.head_dim for attn in self.layers.values())
+
+
+class Cache:
+    """The keys and values of one sequence: a slot of a store, of which `length` rows were read."""
+
+    def __init__(self, store: Store, slot: int) -> None:
+        self.store = store
+        self.slot = slot
+        self.length = 0
+        store.members[slot] = ref(self)
+
+    def __del__(self) -> None:
+        self.store.leave(self.slot)
+
+    @property
+    def capacity(self) -> int:
+        """Return how many rows it has room for."""
+        return self.store.capacity
+
+    @property
+    def arrays(self) -> dict[str, np.ndarray]:
+        """Return the keys and values by name, [heads, capacity, head_dim]."""
+        return {name: array[self.slot] for name, array in self.store.arrays.items()}
+
+    def move(self, store: Store, slot: int) -> None:
+        """Go to a free slot of another place, which has the room."""
+        for name, array in self.arrays.items():
+            store.arrays[name][slot, :, : self.length] = array[:, : self.length]
+        self.store.leave(self.slot)
+        self.store, self.slot = store, slot
+        store.members[slot] = ref(self)
+
+
+class Store:
+    """Keys and values [slots, heads, capacity, head_dim] of the layers, for a few sequences.
+
+    Sequences in neighbouring slots are read together. The capacity doubles when it is full, so that
+    a row is copied once on average. Memory is taken page by page as rows are written, and given
+    back when a sequence leaves. `inputs` are what graphs take besides, the same for every run.
     """
 
-    def __init__(
-        self,
-        sessions: Sequence[Session],
-        layers: Mapping[int, Attention],
-        angles: Sequence[Angles],
-        inputs: Mapping[str, np.ndarray],
-    ) -> None:
-        self.sessions = sessions
-        self.bindings: list[Any] = []
-        self.layers = layers
-        self.angles = angles
+    def __init__(self, layout: Layout, slots: int, inputs: Mapping[str, np.ndarray]) -> None:
+        self.layout = layout
         self.inputs = inputs
-        self.length = 0
+        self.members: list[ref[Cache] | None] = [None] * slots
         self.arrays: dict[str, np.ndarray] = {}
         self.capacity = 0
+        self._pages: dict[str, mmap.mmap] = {}
+        self._tables: list[tuple[np.ndarray, np.ndarray]] = []
+        self._bindings: dict[tuple[int, int, int], Any] = {}
+        self._lock = RLock()  # a sequence may be let go on any thread
 
-    def read(
+    def arrange(self, caches: Sequence[Cache]) -> list[Cache]:
+        """Bring caches into the first slots; return them in the order of these."""
+        with self._lock:
+            self.reserve(max(cache.length for cache in caches))
+            count = len(caches)
+            there = {c.slot for c in caches if c.store is self and c.slot < count}
+            free = [slot for slot in range(count) if slot not in there]
+            coming = [c for c in caches if c.store is not self or c.slot >= count]
+            for slot, cache in zip(free, coming, strict=True):
+                present = self.member(slot)
+                if present:
+                    own = Store(self.layout, 1, self.inputs)
+                    own.reserve(present.length)
+                    present.move(own, 0)
+                cache.move(self, slot)
+            return sorted(caches, key=lambda cache: cache.slot)
+
+    def member(self, slot: int) -> Cache | None:
+        """Return the cache in a slot."""
+        found = self.members[slot]
+        return found() if found else None
+
+    def leave(self, slot: int) -> None:
+        """Empty a slot, so that nothing of a sequence that failed is left for the next one."""
+        with self._lock:
+            self.members[slot] = None
+            if not any(self.members):
+                self.arrays, self._pages, self._bindings, self.capacity = {}, {}, {}, 0
+                return
+            for name, array in self.arrays.items():
+                _clear(self._pages[name], array[slot].nbytes, slot)
+
+    def reserve(self, rows: int) -> None:
+        """Make room for rows in each slot, keeping the present ones."""
+        if rows <= self.capacity:
+            return
+        rows += -rows % LEAST
+        capacity = max(rows, 2 * self.capacity, LEAST)
+        arrays, pages = {}, {}
+        for number, attn in self.layout.layers.items():
+            shape = len(self.members), attn.num_kv_heads, capacity, attn.head_dim
+            for name in (f"k{number}", f"v{number}"):
+                arrays[name], pages[name] = _zeros(shape)
+        for slot in range(len(self.members)):
+            cache = self.member(slot)
+            if cache and cache.length:
+                for name, array in self.arrays.items():
+                    arrays[name][slot, :, : cache.length] = array[slot, :, : cache.length]
+        self._tables = [angles.table(capacity) for angles in self.layout.angles]
+        self._bindings, self.arrays, self._pages = {}, arrays, pages
+        self.capacity = capacity
+
+    def run(
         self,
+        session: int,
+        caches: Sequence[Cache],
         rows: Mapping[str, np.ndarray],
         more: Mapping[str, np.ndarray],
         outputs: Mapping[str, np.ndarray],
     ) -> None:
-        """Read rows [S, ...], and write what follows the chosen ones of them to outputs [R, ...].
+        """Read as many rows for each of some neighbours, one sequence after another.
 
-        `rows` are the inputs of the network by name, `more` other inputs of the graph. Outputs
-        are always the same ones.
+        `rows` [B S, ...] are the inputs of the network by name, `more` what else the graph takes.
+        Outputs are always the same ones; they are written in place.
         """
-        self._reserve(self.length + count_of(rows))
-        for name, array in more.items():
-            bind_input(self.bindings[0], name, array)
-        for name, array in outputs.items():
-            bind_output(self.bindings[0], name, array)
-        self._run(0, rows)
-
-    def read_many(self, rows: Mapping[str, np.ndarray]) -> None:
-        """Read rows by the session for many, which gives no logits."""
-        self._reserve(self.length + count_of(rows))
-        self._run(1, rows)
-
-    def _run(self, session: int, rows: Mapping[str, np.ndarray]) -> None:
+        count = count_of(rows) // len(caches)
+        totals = np.array([cache.length + count for cache in caches], np.int32)
+        self.reserve(int(totals.max()))
         given = {name: np.ascontiguousarray(each, np.float32) for name, each in rows.items()}
-        total = self.length + count_of(rows)
-        given |= {"last": np.array([total - 1], np.int32), "total": np.array(total, np.int32)}
-        for name in given.keys() & self.sessions[session].inputs:
-            bind_input(self.bindings[session], name, given[name])
-        self.sessions[session].run(self.bindings[session])
-        self.length = total
+        given |= {**more, "last": totals - 1, "total": np.array(totals.max(), np.int32)}
+        opened = self.layout.sessions[session]
+        binding = self._binding(session, caches[0].slot, len(caches))
+        for name in given.keys() & opened.inputs:
+            bind_input(binding, name, given[name])
+        for name, array in outputs.items():
+            bind_output(binding, name, array)
+        opened.run(binding)
+        for cache, total in zip(caches, totals.tolist(), strict=True):
+            cache.length = total
 
-    def use(self, inputs: Mapping[str, np.ndarray]) -> None:
-        """Take other inputs from now on."""
-        self.inputs = inputs
-        for session, binding in zip(self.sessions, self.bindings, strict=False):
-            for name in inputs.keys() & session.inputs:
-                bind_input(binding, name, inputs[name])
-
-    def _reserve(self, rows: int) -> None:
-        """Make room for rows, keeping the present ones."""
-        if rows <= self.capacity:
-            return
-        capacity = max(rows, 2 * self.capacity, LEAST)
-        bindings: list[Any] = [session.binding() for session in self.sessions]
-        for number, attn in self.layers.items():
-            for name in (f"k{number}", f"v{number}"):
-                grown = np.zeros((1, attn.num_kv_heads, capacity, attn.head_dim), np.float32)
-                if self.length:
-                    grown[:, :, : self.length] = self.arrays[name][:, :, : self.length]
-                self.arrays[name] = grown
-                for binding in bindings:
-                    bind_input(binding, f"past_{name}", grown)
-                    bind_output(binding, f"present_{name}", grown)
-        self.tables = [angles.table(capacity) for angles in self.angles]
-        for number, (cos, sin) in enumerate(self.tables):
-            for binding in bindings:
+    def _binding(self, session: int, first: int, count: int) -> Any:
+        """Return what holds the memory of runs over some neighbours."""
+        key = session, first, count
+        if key not in self._bindings:
+            opened = self.layout.sessions[session]
+            binding = opened.binding()
+            for name, array in self.arrays.items():
+                bind_input(binding, f"past_{name}", array[first : first + count])
+                bind_output(binding, f"present_{name}", array[first : first + count])
+            for number, (cos, sin) in enumerate(self._tables):
                 bind_input(binding, f"cos{number}", cos)
                 bind_input(binding, f"sin{number}", sin)
-        self.bindings, self.capacity = bindings, capacity
-        self.use(self.inputs)
+            for name in self.inputs.keys() & opened.inputs:
+                bind_input(binding, name, self.inputs[name])
+            self._bindings[key] = binding
+        return self._bindings[key]
 
 
 def count_of(rows: Mapping[str, np.ndarray]) -> int:
     """Return how many rows the inputs have."""
     return len(next(iter(rows.values())))
+
+
+def _zeros(shape: Sequence[int]) -> tuple[np.ndarray, mmap.mmap]:
+    """Return zeros that take memory only once they are written."""
+    pages = mmap.mmap(-1, 4 * prod(shape), flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+    return np.frombuffer(pages, np.float32).reshape(shape), pages
+
+
+def _clear(pages: mmap.mmap, length: int, number: int) -> None:
+    """Make one of the parts of a length zeros again."""
+    if sys.platform == "linux" and not length % mmap.PAGESIZE:  # elsewhere it need not be zeros
+        pages.madvise(mmap.MADV_DONTNEED, number * length, length)
+    else:
+        pages[number * length : (number + 1) * length] = bytes(length)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
+from itertools import groupby
+from typing import TypeVar
 
 import numpy as np
 
@@ -14,7 +16,7 @@ from composer.generation.sampler import logits_error
 from ...models.decoder import ParsedDecoder
 from ..head import ALL, HIDDEN, REST, SCORES
 from ..lora import Adapters
-from .cache import Angles, Cache
+from .cache import Angles, Cache, Layout, Store
 from .graph import DecoderGraphs
 from .greedy import Scores, Winner
 from .session import open_sessions
@@ -22,14 +24,16 @@ from .session import open_sessions
 CHUNK = 512
 MANY = 16  # rows from which on unpacked weights are faster than planes
 AT_ONCE = 64  # rows that all have logits
+SLOTS = 16  # sequences that are read together
 EMBEDS = "embeds"
+Answer = TypeVar("Answer")
 
 
 class OnnxDecoder:
-    """A `composer.generation.engine.Decoder`; a prompt is a `Prompt` of its network's inputs.
+    """A `composer.generation.decoder.CachedDecoder`; a prompt has its network's inputs.
 
-    `rows` gives these for ids [N]. Sequences in flight are stepped one after another, so that each
-    has the numbers that it has alone.
+    `rows` gives these for ids [N]. Sequences with the same adapters are stepped together: their
+    rows are multiplied at once, and each attends to its own keys and values.
     """
 
     def __init__(
@@ -44,11 +48,13 @@ class OnnxDecoder:
         graphs = DecoderGraphs(found, self.adapters)
         where = str(found.checkpoint.location)
         self.sessions = open_sessions(where, found.nbytes, graphs.build, placement)
-        self.layers = graphs.caches
         self.vocabulary = found.checkpoint.table.rows
         self.rows = rows
         self.chunk = chunk
-        self.angles = [Angles(rotary) for rotary in graphs.rotaries]
+        angles = [Angles(rotary) for rotary in graphs.rotaries]
+        self.layout = Layout(self.sessions, graphs.caches, angles)
+        self.row_nbytes = self.layout.row_nbytes
+        self.shared: dict[tuple[str, ...], Store] = {}
         self.winner: Winner | None = None
         if graphs.head_rows:
             self.winner = Winner(found.head, graphs.head_rows)
@@ -56,19 +62,20 @@ class OnnxDecoder:
     def read(self, rows: Mapping[str, np.ndarray], cache: Cache, every: bool = False) -> np.ndarray:
         """Read rows by input, in chunks; return logits after the last [1, V] or each [T, V]."""
         if not every:
-            return self._last(rows, cache, whole=True)["logits"]
-        count, chunk = len(rows[EMBEDS]), self.chunk
+            return drained(self._last(rows, cache, whole=True))["logits"]
+        count, chunk = len(rows[EMBEDS]), min(self.chunk, AT_ONCE)
         logits = np.empty((count, self.vocabulary), np.float32)
-        for start in range(0, count, min(chunk, AT_ONCE)):
-            end = min(start + min(chunk, AT_ONCE), count)
+        for start in range(0, count, chunk):
+            end = min(start + chunk, count)
             outputs = self._outputs(end - start) | {"logits": logits[start:end]}
-            cache.read(part(rows, start, end), self._inputs(np.arange(end - start), True), outputs)
+            more = self._inputs(np.arange(end - start), True)
+            cache.store.run(0, [cache], part(rows, start, end), more, outputs)
         return logits
 
     def _last(
         self, rows: Mapping[str, np.ndarray], cache: Cache, whole: bool
-    ) -> dict[str, np.ndarray]:
-        """Read rows in chunks, and return the outputs of the last.
+    ) -> Generator[None, None, dict[str, np.ndarray]]:
+        """Read rows in chunks, yield between them, and return the outputs of the last row.
 
         Many are read by a session of their own, up to the last one.
         """
@@ -76,12 +83,16 @@ class OnnxDecoder:
         if len(self.sessions) > 1 and count > MANY:
             begun = count - 1
             for start in range(0, begun, self.chunk):
-                cache.read_many(part(rows, start, min(start + self.chunk, begun)))
+                some = part(rows, start, min(start + self.chunk, begun))
+                cache.store.run(1, [cache], some, {}, {})
+                yield
         outputs = self._outputs(1)
         for start in range(begun, count, self.chunk):
             end = min(start + self.chunk, count)
-            inputs = self._inputs(np.array([end - start - 1]), whole)
-            cache.read(part(rows, start, end), inputs, outputs)
+            more = self._inputs(np.array([end - start - 1]), whole)
+            cache.store.run(0, [cache], part(rows, start, end), more, outputs)
+            if end < count:
+                yield
         return outputs
 
     def _inputs(self, chosen: np.ndarray, whole: bool) -> dict[str, np.ndarray]:
@@ -98,36 +109,75 @@ class OnnxDecoder:
             widths |= {SCORES: self.vocabulary, HIDDEN: width, REST: width}
         return {name: np.empty((rows, width), np.float32) for name, width in widths.items()}
 
-    def _advance(self, state: State, rows: Mapping[str, np.ndarray], whole: bool) -> None:
-        """Read rows and keep what the head gives for the last."""
-        found = {name: each[0] for name, each in self._last(rows, state.cache, whole).items()}
-        if self.winner:
-            last = {name: each[-1:].copy() for name, each in rows.items()}
-            parts = (found["logits"], found[SCORES], found[HIDDEN], found[REST])
-            state.logits = Scores(*parts, whole, last)
-        else:
-            state.logits = found["logits"]
+    def _logits(
+        self,
+        outputs: Mapping[str, np.ndarray],
+        row: int,
+        inputs: Mapping[str, np.ndarray],
+        whole: bool,
+        asked: bool,
+    ) -> np.ndarray | Scores:
+        """Return what the head gave for one of the chosen rows, and the row itself."""
+        if self.winner is None:
+            return outputs["logits"][row]
+        parts = (outputs[name][row] for name in ("logits", SCORES, HIDDEN, REST))
+        return Scores(*parts, whole, asked, {name: each.copy() for name, each in inputs.items()})
 
     def begin(self, adapters: tuple[str, ...] = ()) -> Cache:
         """Return the cache of a sequence that has read nothing, with these adapters on."""
-        inputs = self.adapters.inputs(adapters)
-        return Cache(self.sessions, self.layers, self.angles, inputs)
+        return Cache(Store(self.layout, 1, self.adapters.inputs(adapters)), 0)
 
     def prefill(self, prompt: Prompt, cache: Cache | None = None) -> State:
         """Read all rows, following what `cache` has read, where one is given."""
+        return drained(self.prefill_parts(prompt, cache))
+
+    def prefill_parts(
+        self, prompt: Prompt, cache: Cache | None = None
+    ) -> Generator[None, None, State]:
         if len(prompt) == 0:
             raise ComposerError(Problem("R514", "there are no embeddings to continue"))
-        cache = self.begin() if cache is None else cache
-        cache.use(self.adapters.inputs(prompt.adapters))
+        cache = self.begin(prompt.adapters) if cache is None else cache
         state = State(cache, None, prompt.adapters)
-        self._advance(state, prompt.rows, whole=False)
+        yield from self._advance(state, prompt.rows, whole=False)
         return state
+
+    def _advance(
+        self, state: State, rows: Mapping[str, np.ndarray], whole: bool
+    ) -> Generator[None]:
+        """Read rows and keep what the head gives for the last."""
+        outputs = yield from self._last(rows, state.cache, whole)
+        count = len(rows[EMBEDS])
+        state.logits = self._logits(outputs, 0, part(rows, count - 1, count), whole, whole)
 
     def step(self, states: Sequence[State], tokens: Sequence[int]) -> None:
         rows = self.embed_tokens(tokens)
-        for place, state in enumerate(states):
-            whole = isinstance(state.logits, Scores) and state.logits.whole
-            self._advance(state, part(rows, place, place + 1), whole)
+        order = sorted(range(len(states)), key=lambda place: states[place].adapters)
+        for names, places in groupby(order, key=lambda place: states[place].adapters):
+            together = [*places]
+            for start in range(0, len(together), SLOTS):
+                some = together[start : start + SLOTS]
+                self._step([states[place] for place in some], names, taken(rows, some))
+
+    def _step(
+        self, states: Sequence[State], names: tuple[str, ...], rows: Mapping[str, np.ndarray]
+    ) -> None:
+        """Append a row to each of some sequences; one that is alone stays where it is."""
+        caches = [state.cache for state in states]
+        store = caches[0].store
+        if len(caches) > 1:
+            if names not in self.shared:
+                self.shared[names] = Store(self.layout, SLOTS, self.adapters.inputs(names))
+            store = self.shared[names]
+            caches = store.arrange(caches)
+        found = [caches.index(state.cache) for state in states]
+        asked = [isinstance(state.logits, Scores) and state.logits.asked for state in states]
+        whole = any(asked)
+        outputs = self._outputs(len(caches))
+        more = self._inputs(np.arange(len(caches)), whole)
+        store.run(0, caches, taken(rows, np.argsort(found)), more, outputs)
+        for at, (state, place) in enumerate(zip(states, found, strict=True)):
+            inputs = part(rows, at, at + 1)
+            state.logits = self._logits(outputs, place, inputs, whole, asked[at])
 
     def greedy(self, states: Sequence[State]) -> list[int]:
         return [self._greedy(state.logits) for state in states]
@@ -150,7 +200,7 @@ class OnnxDecoder:
         """
         if isinstance(state.logits, Scores) and not state.logits.whole:
             state.cache.length -= 1
-            self._advance(state, state.logits.inputs, whole=True)
+            drained(self._advance(state, state.logits.inputs, whole=True))
         found = state.logits
         logits: np.ndarray = found.logits if isinstance(found, Scores) else found
         return logits
@@ -176,3 +226,18 @@ class OnnxDecoder:
 def part(rows: Mapping[str, np.ndarray], start: int, end: int) -> dict[str, np.ndarray]:
     """Return some of the rows of each input."""
     return {name: each[start:end] for name, each in rows.items()}
+
+
+def taken(rows: Mapping[str, np.ndarray], places: Sequence[int]) -> dict[str, np.ndarray]:
+    """Return the rows at some places of each input."""
+    return {name: each[places] for name, each in rows.items()}
+
+
+def drained(steps: Generator[None, None, Answer]) -> Answer:
+    """Run a generator to its end and return what it returns."""
+    while True:
+        try:
+            next(steps)
+        except StopIteration as end:
+            answer: Answer = end.value
+            return answer

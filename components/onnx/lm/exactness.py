@@ -41,13 +41,13 @@ def error(bits: int) -> float:
         scales = np.ones(OUTPUTS * GROUPS, np.float32)
         weights.model.add_input("x", "float32", ["M", width])
         weights.model.add_output("y", "float32", ["M", OUTPUTS])
-        groups = nn.reshape(Symbol("x", nn), -1, GROUPS, SIZE)
+        rows = Symbol("x", nn)
+        groups = nn.reshape(rows, -1, GROUPS, SIZE)
         scheme = Scheme(bits, SIZE, "affine")
         planes = write_planes(nn, groups, scheme, width)
         packed = nn.constant(stored.reshape(shape)), nn.constant(scales)
-        made = write_sum(
-            nn, write_int8_matmul(nn, planes, *packed, OUTPUTS, width, scheme), OUTPUTS
-        )
+        products = write_int8_matmul(nn, planes, *packed, OUTPUTS, width, scheme)
+        made = write_sum(nn, products, rows, OUTPUTS)
         weights.model.node("Identity", [made.name], ["y"])
 
     (session,) = open_sessions("planes", codes.nbytes, build, Placement(threads=1))

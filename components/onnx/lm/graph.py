@@ -52,7 +52,7 @@ class DecoderGraphs:
     def _write(self, weights: Weights, rows: Rows, head: Head) -> Symbol:
         model = weights.model
         model.add_input("embeds", "float32", ["S", self.found.checkpoint.table.width])
-        model.add_input("last", "int32", [1])
+        model.add_input("last", "int32", ["B"])
         model.add_input("total", "int32", [])
         for name, dims in self.found.inputs.items():
             model.add_input(name, "float32", ["S", *dims])

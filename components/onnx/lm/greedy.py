@@ -18,7 +18,7 @@ class Scores:
 
     `products` [V] are the head's, coarse ones unless they are `whole`, of the row `hidden` [K],
     whose first plane leaves out `rest` [K]; `logits` [V] is what is made of them, `inputs` what the
-    row was made from.
+    row was made from. Whole ones may not have been `asked`: those of others in a batch were.
     """
 
     logits: np.ndarray
@@ -26,6 +26,7 @@ class Scores:
     hidden: np.ndarray
     rest: np.ndarray
     whole: bool
+    asked: bool
     inputs: Mapping[str, np.ndarray]
 
 
