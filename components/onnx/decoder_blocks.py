@@ -244,8 +244,7 @@ class OnnxDecoderBlocks(Products):
 
     @once
     def _mask(self, which: str, window: int | None, group: int) -> Symbol:
-        """Return which positions each row sees, as often as heads share them [B, 1, group S, seen].
-        """
+        """Return which positions each row sees, as often as heads share them [B, 1, group S, seen]."""
         rows = self._batch(self._positions(which), -1, 1)
         columns = self.expand(self._columns(which, window), 1)
         mask = self.node("LessOrEqual", columns, rows)
