@@ -2,41 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from functools import wraps
-from typing import Any, TypeVar
-
-import numpy as np
+from collections.abc import Sequence
 
 from ..models.attention import Attention
 from ..models.decoder import ParsedDecoder
-from ..models.rotary import Rotary
+from .batches import CHOSEN, EVERY, Batches, once
 from .blocks import Symbol
 from .head import Head, HeadRows, write_head
 from .lora import Adapters
-from .matmuls import Products, Rows
+from .matmuls import Rows
 from .proto import CONTRIB
 from .weights import Weights
 
-Method = TypeVar("Method", bound=Callable[..., Any])
-EVERY, CHOSEN = "every", "chosen"  # of the rows: which of them attend
 STEP = 64
 
 
-def once(method: Method) -> Method:
-    """Let a method of blocks write its nodes once for the same arguments."""
-
-    @wraps(method)
-    def written(self: OnnxDecoderBlocks, *given: Any) -> Any:
-        key = (method.__name__, *given)
-        if key not in self.written:
-            self.written[key] = method(self, *given)
-        return self.written[key]
-
-    return written  # type: ignore[return-value]
-
-
-class OnnxDecoderBlocks(Products):
+class OnnxDecoderBlocks(Batches):
     """A `DecoderBlocks`: activations are float32 [B S, N], S rows of each of B sequences.
 
     So all rows are multiplied at once, and those of each sequence attend to its own.
@@ -60,8 +41,6 @@ class OnnxDecoderBlocks(Products):
         self.head_form = head
         self.head_rows: HeadRows | None = None
         self.caches: dict[int, Attention] = {}
-        self.rotaries: dict[Rotary, tuple[Symbol, Symbol]] = {}
-        self.written: dict[tuple[Any, ...], Any] = {}
 
     def linear(self, x: Symbol, name: str) -> Symbol:
         if name != self.head.path or self.head_form is Head.AS_STORED:
@@ -73,9 +52,6 @@ class OnnxDecoderBlocks(Products):
             return super().linear(x, name)
         products, self.head_rows = write_head(self, x, self.head, size)
         return products
-
-    def chosen(self, x: Symbol) -> Symbol:
-        return self.gather(x, Symbol("chosen", self))
 
     def linears(self, x: Symbol, names: Sequence[str]) -> list[Symbol]:
         made = super().linears(x, names)
@@ -116,16 +92,6 @@ class OnnxDecoderBlocks(Products):
 
     def chosen_attention(self, q: Symbol, layer: int, attn: Attention) -> Symbol:
         return self._attend(q, CHOSEN, layer, attn)
-
-    def _angles(self, rotary: Rotary) -> tuple[Symbol, Symbol]:
-        """Return cosines and sines of all positions, inputs of the graph."""
-        if rotary not in self.rotaries:
-            number = len(self.rotaries)
-            for kind in ("cos", "sin"):
-                dims: list[int | str] = [f"P{number}", rotary.dims // 2]
-                self.weights.model.add_input(f"{kind}{number}", "float32", dims)
-            self.rotaries[rotary] = Symbol(f"cos{number}", self), Symbol(f"sin{number}", self)
-        return self.rotaries[rotary]
 
     def _fused(self, q: Symbol, k: Symbol, v: Symbol, layer: int, attn: Attention) -> Symbol:
         widths = [attn.num_heads, attn.num_kv_heads, attn.num_kv_heads]
@@ -178,35 +144,6 @@ class OnnxDecoderBlocks(Products):
         return self.concat([*rotated, *rest])
 
     @once
-    def _turns(self, which: str, rotary: Rotary) -> list[Symbol]:
-        """Return cosines and sines of the rows' angles [B S, 1, pairs]."""
-        positions = self._positions(which)
-        return [self.expand(self.gather(table, positions), 1) for table in self._angles(rotary)]
-
-    def _batch(self, x: Symbol, *shape: int) -> Symbol:
-        """Return rows of all sequences by sequence, [B, *shape]."""
-        return self.node("Reshape", x, self._batch_shape(*shape))
-
-    @once
-    def _batch_shape(self, *shape: int) -> Symbol:
-        sequences = self.node("Shape", Symbol("last", self))
-        return self.node("Concat", sequences, self.ints(*shape), axis=0)
-
-    @once
-    def _totals(self) -> Symbol:
-        """Return how many rows each sequence has with those of this run, int64 [B, 1]."""
-        return self.expand(self.node("Cast", Symbol("last", self), to=7) + self.ints(1), 1)
-
-    @once
-    def _positions(self, which: str) -> Symbol:
-        """Return the positions of the rows, int64 [B S]."""
-        if which == CHOSEN:
-            return self.chosen(self._positions(EVERY))
-        rows = self.node("Shape", Symbol("embeds", self), start=0, end=1)
-        each = self.node("Div", rows, self.node("Shape", Symbol("last", self)))
-        return self.reshape(self._totals() - each + self._range(each), -1)
-
-    @once
     def _first(self, which: str, window: int | None) -> Symbol:
         """Return the first position that any row of a sequence sees [B, 1]."""
         if window is None:
@@ -244,7 +181,7 @@ class OnnxDecoderBlocks(Products):
 
     @once
     def _mask(self, which: str, window: int | None, group: int) -> Symbol:
-        """Return which positions each row sees, as often as heads share them [B, 1, group S, seen]."""
+        """Return what each row sees [B, 1, group S, seen], as often as heads share it."""
         rows = self._batch(self._positions(which), -1, 1)
         columns = self.expand(self._columns(which, window), 1)
         mask = self.node("LessOrEqual", columns, rows)
@@ -252,13 +189,6 @@ class OnnxDecoderBlocks(Products):
             near = self.node("Greater", columns, rows - self.ints(window))
             mask = self.node("And", mask, near)
         return self.expand(self.node("Tile", mask, self.ints(1, group, 1)), 1)
-
-    def _range(self, count: Symbol) -> Symbol:
-        """Return 0, 1 and so on, int64 [count]."""
-        return self.node("Range", self._scalar(0), self.node("Squeeze", count), self._scalar(1))
-
-    def _scalar(self, number: int) -> Symbol:
-        return self.constant(np.array(number, np.int64))
 
 
 def is_fused(attn: Attention) -> bool:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 import numpy as np
+
+Answer = TypeVar("Answer")
 
 
 @dataclass(frozen=True)
@@ -63,3 +65,13 @@ class CachedDecoder(Protocol):
 
     def from_numpy(self, value: np.ndarray) -> Any:
         """Convert a NumPy array to the backend's."""
+
+
+def drained(steps: Generator[None, None, Answer]) -> Answer:
+    """Run a generator to its end and return what it returns."""
+    while True:
+        try:
+            next(steps)
+        except StopIteration as end:
+            answer: Answer = end.value
+            return answer

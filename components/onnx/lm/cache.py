@@ -168,8 +168,10 @@ class Store:
         count = count_of(rows) // len(caches)
         totals = np.array([cache.length + count for cache in caches], np.int32)
         self.reserve(int(totals.max()))
-        given = {name: np.ascontiguousarray(each, np.float32) for name, each in rows.items()}
-        given |= {**more, "last": totals - 1, "total": np.array(totals.max(), np.int32)}
+        given: dict[str, np.ndarray] = {}
+        given |= {name: np.ascontiguousarray(each, np.float32) for name, each in rows.items()}
+        given |= more
+        given |= {"last": totals - 1, "total": np.array(totals.max(), np.int32)}
         opened = self.layout.sessions[session]
         binding = self._binding(session, caches[0].slot, len(caches))
         for name in given.keys() & opened.inputs:

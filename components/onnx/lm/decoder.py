@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Generator, Mapping, Sequence
 from itertools import groupby
-from typing import TypeVar
 
 import numpy as np
 
 from composer.core.errors import ComposerError, Problem
 from composer.core.placement import Placement
-from composer.generation.decoder import Prompt, State
+from composer.generation.decoder import Prompt, State, drained
 from composer.generation.sampler import logits_error
 
 from ...models.decoder import ParsedDecoder
@@ -26,7 +25,6 @@ MANY = 16  # rows from which on unpacked weights are faster than planes
 AT_ONCE = 64  # rows that all have logits
 SLOTS = 16  # sequences that are read together
 EMBEDS = "embeds"
-Answer = TypeVar("Answer")
 
 
 class OnnxDecoder:
@@ -119,9 +117,17 @@ class OnnxDecoder:
     ) -> np.ndarray | Scores:
         """Return what the head gave for one of the chosen rows, and the row itself."""
         if self.winner is None:
-            return outputs["logits"][row]
-        parts = (outputs[name][row] for name in ("logits", SCORES, HIDDEN, REST))
-        return Scores(*parts, whole, asked, {name: each.copy() for name, each in inputs.items()})
+            logits: np.ndarray = outputs["logits"][row]
+            return logits
+        return Scores(
+            logits=outputs["logits"][row],
+            products=outputs[SCORES][row],
+            hidden=outputs[HIDDEN][row],
+            rest=outputs[REST][row],
+            whole=whole,
+            asked=asked,
+            inputs={name: each.copy() for name, each in inputs.items()},
+        )
 
     def begin(self, adapters: tuple[str, ...] = ()) -> Cache:
         """Return the cache of a sequence that has read nothing, with these adapters on."""
@@ -174,7 +180,7 @@ class OnnxDecoder:
         whole = any(asked)
         outputs = self._outputs(len(caches))
         more = self._inputs(np.arange(len(caches)), whole)
-        store.run(0, caches, taken(rows, np.argsort(found)), more, outputs)
+        store.run(0, caches, taken(rows, np.argsort(found).tolist()), more, outputs)
         for at, (state, place) in enumerate(zip(states, found, strict=True)):
             inputs = part(rows, at, at + 1)
             state.logits = self._logits(outputs, place, inputs, whole, asked[at])
@@ -231,13 +237,3 @@ def part(rows: Mapping[str, np.ndarray], start: int, end: int) -> dict[str, np.n
 def taken(rows: Mapping[str, np.ndarray], places: Sequence[int]) -> dict[str, np.ndarray]:
     """Return the rows at some places of each input."""
     return {name: each[places] for name, each in rows.items()}
-
-
-def drained(steps: Generator[None, None, Answer]) -> Answer:
-    """Run a generator to its end and return what it returns."""
-    while True:
-        try:
-            next(steps)
-        except StopIteration as end:
-            answer: Answer = end.value
-            return answer

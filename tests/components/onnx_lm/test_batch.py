@@ -10,6 +10,7 @@ from tests.components.mlx_lm.models import SCHEMES, quantized, save, torch_model
 from tests.components.onnx_lm.loading import load
 
 SIZES = (3, 40, 17, 1, 9, 70, 33, 5)
+EVERY = range(len(SIZES))
 STEPS = 12
 WIDER = {"hidden_size": 128, "num_hidden_layers": 2, "head_dim": 32}
 FORMS = {
@@ -31,7 +32,7 @@ def lm(request, tmp_path_factory):
     return load(folder, Placement(threads=2), activations=activations)
 
 
-def begin(lm, numbers=range(len(SIZES))):
+def begin(lm, numbers=EVERY):
     random = np.random.default_rng(1)
     prompts = [lm.embed(random.integers(3, 190, size)) for size in SIZES]
     return [lm.decoder.prefill(Prompt({"embeds": prompts[number]})) for number in numbers]

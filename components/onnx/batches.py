@@ -1,0 +1,93 @@
+"""Rows of several sequences in one graph, and their positions."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from functools import wraps
+from typing import Any, TypeVar
+
+import numpy as np
+
+from ..checkpoints.modules import Module
+from ..models.rotary import Rotary
+from .blocks import Symbol
+from .matmuls import Products, Rows
+from .weights import Weights
+
+Method = TypeVar("Method", bound=Callable[..., Any])
+EVERY, CHOSEN = "every", "chosen"  # of the rows: which of them attend
+
+
+def once(method: Method) -> Method:
+    """Let a method of blocks write its nodes once for the same arguments."""
+
+    @wraps(method)
+    def written(self: Batches, *given: Any) -> Any:
+        key = (method.__name__, *given)
+        if key not in self.written:
+            self.written[key] = method(self, *given)
+        return self.written[key]
+
+    return written  # type: ignore[return-value]
+
+
+class Batches(Products):
+    """Blocks over rows [B S, N], S rows of each of B sequences.
+
+    The graph takes the position of each sequence's last row, `last` [B], and the numbers of the
+    rows that are `chosen`. `rotaries` are the ways to turn of which it takes angles.
+    """
+
+    def __init__(self, weights: Weights, modules: Mapping[str, Module], rows: Rows) -> None:
+        super().__init__(weights, modules, rows)
+        self.rotaries: dict[Rotary, tuple[Symbol, Symbol]] = {}
+        self.written: dict[tuple[Any, ...], Any] = {}
+
+    def chosen(self, x: Symbol) -> Symbol:
+        return self.gather(x, Symbol("chosen", self))
+
+    @once
+    def _turns(self, which: str, rotary: Rotary) -> list[Symbol]:
+        """Return cosines and sines of the rows' angles [B S, 1, pairs]."""
+        positions = self._positions(which)
+        return [self.expand(self.gather(table, positions), 1) for table in self._angles(rotary)]
+
+    def _batch(self, x: Symbol, *shape: int) -> Symbol:
+        """Return rows of all sequences by sequence, [B, *shape]."""
+        return self.node("Reshape", x, self._batch_shape(*shape))
+
+    @once
+    def _batch_shape(self, *shape: int) -> Symbol:
+        sequences = self.node("Shape", Symbol("last", self))
+        return self.node("Concat", sequences, self.ints(*shape), axis=0)
+
+    @once
+    def _totals(self) -> Symbol:
+        """Return how many rows each sequence has with those of this run, int64 [B, 1]."""
+        return self.expand(self.node("Cast", Symbol("last", self), to=7) + self.ints(1), 1)
+
+    @once
+    def _positions(self, which: str) -> Symbol:
+        """Return the positions of the rows, int64 [B S]."""
+        if which == CHOSEN:
+            return self.chosen(self._positions(EVERY))
+        rows = self.node("Shape", Symbol("embeds", self), start=0, end=1)
+        each = self.node("Div", rows, self.node("Shape", Symbol("last", self)))
+        return self.reshape(self._totals() - each + self._range(each), -1)
+
+    def _angles(self, rotary: Rotary) -> tuple[Symbol, Symbol]:
+        """Return cosines and sines of all positions, inputs of the graph."""
+        if rotary not in self.rotaries:
+            number = len(self.rotaries)
+            for kind in ("cos", "sin"):
+                dims: list[int | str] = [f"P{number}", rotary.dims // 2]
+                self.weights.model.add_input(f"{kind}{number}", "float32", dims)
+            self.rotaries[rotary] = Symbol(f"cos{number}", self), Symbol(f"sin{number}", self)
+        return self.rotaries[rotary]
+
+    def _range(self, count: Symbol) -> Symbol:
+        """Return 0, 1 and so on, int64 [count]."""
+        return self.node("Range", self._scalar(0), self.node("Squeeze", count), self._scalar(1))
+
+    def _scalar(self, number: int) -> Symbol:
+        return self.constant(np.array(number, np.int64))
