@@ -13,12 +13,14 @@ import typer
 from composer.cli.options import (
     Backends,
     BundleName,
+    ChannelOf,
     Device,
     InFlight,
     Inputs,
     Keys,
     Language,
     LockFile,
+    Partial,
     Precisions,
     ProfileFile,
     Providers,
@@ -156,6 +158,8 @@ class SpeechFlags(TaskFlags):
     """The flags of a command that runs a speech task on clips."""
 
     language: Language = None
+    channel: ChannelOf = None
+    partial: Partial = False
     jobs: InFlight = 2
 
     def read(self, graph: Graph) -> tuple[dict[str, Any], dict[str, dict[str, Any]]]:

@@ -23,7 +23,7 @@ class Transcript:
     """The result for one clip: the bundle's hypothesis, or the problems it failed with.
 
     `sha256` is that of the clip's file, `seconds` its length; `finish_reason` and `tokens` are the
-    decoder's.
+    decoder's. `notes` say how far a recording that was cut short was read, and which channel.
     """
 
     __pydantic_config__ = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False)
@@ -36,6 +36,7 @@ class Transcript:
     finish_reason: str | None = None
     tokens: int | None = None
     error: list[dict[str, Any]] | None = None
+    notes: list[str] | None = None
 
     def __post_init__(self) -> None:
         if (self.hypothesis is None) == (self.error is None):
@@ -111,7 +112,7 @@ class Journal:
             self.transcripts = dict(results.transcripts)
             self.is_new = not results.complete
             if not self.is_new:
-                _require_same_run(path, results.made_by, self.made_by)
+                require_same_run(path, results.made_by, self.made_by)
             self.file.truncate(results.complete)
             self.file.seek(0, os.SEEK_END)
             if self.is_new:
@@ -190,8 +191,8 @@ def _open_locked(path: Path) -> FileIO:
     return file
 
 
-def _require_same_run(path: Path, before: Mapping[str, Any], now: Mapping[str, Any]) -> None:
-    """Raise R570 with the settings that differ."""
+def require_same_run(path: Path, before: Mapping[str, Any], now: Mapping[str, Any]) -> None:
+    """Raise R570 with the settings that differ between a run and the one that left `path`."""
     causes = tuple(_differences(before, now))
     if causes:
         message = "these results were made with other settings and cannot be resumed"

@@ -198,6 +198,7 @@ def _made_by(found: Evaluation) -> list[str]:
         "bundle": f"{bundle['name']}{variant}, {bundle['manifest'][:19]}, {files}{locked}",
         "task": made["task"],
         "inputs": _flat(made["inputs"]),
+        "audio": _flat(made["audio"]),
         "placement": _flat(made["placement"]),
         **{node: _flat(options) for node, options in made["settings"].items()},
         "versions": _flat(made["versions"]),

@@ -13,6 +13,7 @@ from composer.core.errors import ComposerError, Place, Problem
 from composer.core.suggest import listed
 from composer.evaluation.journal import Transcript
 from composer.evaluation.utterance import Utterance
+from composer.formats.audio.channels import Channel
 
 if TYPE_CHECKING:
     from composer.runtime.bundle import Bundle
@@ -30,20 +31,19 @@ class Transcriber:
     inputs: Mapping[str, Any]
     options: Mapping[str, Mapping[str, Any]]
     jobs: int = 1
+    channel: Channel = "mix"
+    partial: bool = False
 
     def transcribe(self, clips: Iterable[Utterance]) -> Iterator[Transcript]:
         """Yield each clip's transcript, in order; a failed clip does not stop the others."""
         pending: deque[tuple[Utterance, str | None, float | None, ComposerError | None]] = deque()
-
-        graph = self.bundle.checked.graphs[self.task]
-        channel = graph.inputs[self.audio].channel
 
         def items() -> Iterator[dict[str, Any]]:
             for clip in clips:
                 digest = None
                 try:
                     digest = sha256(clip)
-                    audio = clip.audio(channel)
+                    audio = clip.audio(self.channel, self.partial)
                 except ComposerError as error:
                     pending.append((clip, digest, None, error))
                     continue
@@ -76,6 +76,7 @@ class Transcriber:
             hypothesis,
             result.finish_reason,
             result.tokens,
+            notes=list(result.notes) or None,
         )
 
 

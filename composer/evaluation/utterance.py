@@ -32,9 +32,9 @@ class Utterance:
     fields: Mapping[str, str] = field(default_factory=dict)
     line: int | None = None
 
-    def audio(self, channel: Channel = "mix") -> Audio | Channels:
-        """Read the clip; raise R573 if its length differs from the stated one."""
-        found = Clip(self.path).read(channel)
+    def audio(self, channel: Channel = "mix", partial: bool = False) -> Audio | Channels:
+        """Read the clip, or what is there of it; raise R573 if that is not as long as stated."""
+        found = Clip(self.path, channel, partial).read(channel)
         if isinstance(found, Channels):
             return Channels(tuple(map(self._part, found.each)))
         return self._part(found)

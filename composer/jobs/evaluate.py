@@ -21,10 +21,10 @@ from composer.evaluation.page import page
 from composer.evaluation.report import report_json
 from composer.evaluation.transcriber import Transcriber, reusable_transcripts
 from composer.evaluation.utterance import Utterance
+from composer.formats.audio.channels import Channel
 from composer.jobs.bundle import AnyBundle, Options, opened
 from composer.jobs.progress import OnProgress, Progress, no_progress
 from composer.jobs.speech import speech_task
-from composer.runtime.provenance import describe_run
 
 RESULTS, TIMES, REPORT, PAGE = "results.jsonl", "times.jsonl", "report.json", "index.html"
 OnTranscript = Callable[[Transcript], None]
@@ -37,6 +37,8 @@ def evaluate(
     task: str | None = None,
     inputs: Mapping[str, Any] | None = None,
     options: Options | None = None,
+    channel: Channel | None = None,
+    partial: bool = False,
     normalizer: str = "none",
     text_field: str | None = None,
     by: Sequence[str] = (),
@@ -51,8 +53,9 @@ def evaluate(
 
     `data` is a JSONL or CSV file with a clip and its text a line, or a folder of clips; the text
     is that of `text_field`, where several fields could be it. `normalizer` names what is done to
-    the texts before words are counted. `inputs`, `options` and `in_flight` are those of
-    `transcribe`. `against` is another evaluation's results.jsonl, to compare with clip by clip.
+    the texts before words are counted. `inputs`, `options`, `channel`, `partial` and `in_flight`
+    are those of `transcribe`. `against` is another evaluation's results.jsonl, to compare with clip
+    by clip.
 
     With a `folder` its results.jsonl grows by a line a clip, so that an evaluation that was stopped
     resumes from there, and another scores the same hypotheses without running anything; report.json
@@ -81,7 +84,7 @@ def evaluate(
         for name in (REPORT, PAGE, TIMES):
             require_free(output / name, force)
     with opened(bundle) as ready:
-        speech = speech_task(ready, task, inputs or {}, options or {})
+        speech = speech_task(ready, task, inputs or {}, options or {}, channel, partial)
         transcriber = Transcriber(
             ready,
             speech.graph.task,
@@ -90,8 +93,10 @@ def evaluate(
             speech.inputs,
             speech.options,
             in_flight,
+            speech.channel,
+            speech.partial,
         )
-        made_by = describe_run(ready, transcriber.task, speech.inputs, speech.options)
+        made_by = speech.made_by()
         transcripts, clock = _transcripts(
             transcriber, clips, made_by, output, on_transcript or (lambda _: None), progress
         )

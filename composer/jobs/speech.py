@@ -7,6 +7,8 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from composer.core.errors import ComposerError, Problem
+from composer.formats.audio.channels import Channel, check_channel_choice
+from composer.formats.audio.clip import Clip
 from composer.formats.audio.reading import Source
 from composer.graph.graph import Graph, Node
 from composer.jobs.bundle import Options
@@ -16,6 +18,7 @@ from composer.jobs.transcription import SpokenSegment, Transcription
 from composer.runtime.bundle import Bundle
 from composer.runtime.inputs import check_texts, read_inputs
 from composer.runtime.options import check_options
+from composer.runtime.provenance import describe_run
 from composer.runtime.result import Result
 
 TASK = "transcribe"
@@ -28,7 +31,8 @@ DECODED = ("ids", LOGPROBS)
 class SpeechTask:
     """A task of a bundle: where its audio goes in, which text comes out, and what else it is given.
 
-    `inputs` are those that every clip shares, `options` are overridden options by node.
+    `inputs` are those that every clip shares, `options` are overridden options by node. `channel`
+    is the one to read of each clip, `partial` whether a clip may be truncated.
     """
 
     bundle: Bundle
@@ -37,6 +41,17 @@ class SpeechTask:
     text: str
     inputs: Mapping[str, Any]
     options: Options
+    channel: Channel
+    partial: bool
+
+    def clip(self, source: Source) -> Clip:
+        """Return the audio input of a source."""
+        return Clip(source, self.channel, self.partial)
+
+    def made_by(self) -> dict[str, Any]:
+        """Return everything that the results depend on except the clips, in JSON types."""
+        described = describe_run(self.bundle, self.graph.task, self.inputs, self.options)
+        return {**described, "audio": {"channel": self.channel, "partial": self.partial}}
 
     def load(self, progress: OnProgress) -> None:
         """Download what the task needs and is not here, and load it."""
@@ -131,12 +146,17 @@ def speech_graph(bundle: Bundle, task: str | None) -> Graph:
 
 
 def speech_task(
-    bundle: Bundle, task: str | None, inputs: Mapping[str, Any], options: Options
+    bundle: Bundle,
+    task: str | None,
+    inputs: Mapping[str, Any],
+    options: Options,
+    channel: Channel | None = None,
+    partial: bool = False,
 ) -> SpeechTask:
     """Check what a speech task is given, and find its audio and its text.
 
-    Raise ComposerError R543 for a task that takes no audio or gives no text, R540 to R544 for
-    inputs or options that are wrong.
+    `channel` is None for what the bundle's input says. Raise ComposerError R543 for a task that
+    takes no audio or gives no text, R540 to R544 for inputs or options that are wrong.
     """
     graph = speech_graph(bundle, task)
     audio, text = audio_input(graph), text_output(graph)
@@ -145,7 +165,10 @@ def speech_task(
         raise ComposerError(Problem("R540", message))
     check_texts(bundle.checked, graph, read_inputs(graph, inputs, {audio: None}))
     check_options(bundle.checked, graph, options)
-    return SpeechTask(bundle, graph, audio, text, inputs, options)
+    if channel is not None:
+        check_channel_choice(channel)
+    chosen = channel or graph.inputs[audio].channel
+    return SpeechTask(bundle, graph, audio, text, inputs, options, chosen, partial)
 
 
 def audio_input(graph: Graph) -> str:

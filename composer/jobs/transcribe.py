@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
@@ -11,7 +11,7 @@ from composer.core.errors import ComposerError, Place, Problem
 from composer.core.output import sole_writer
 from composer.evaluation.data import SUFFIXES
 from composer.formats.audio.channels import Channel
-from composer.formats.audio.clip import Clip
+from composer.formats.audio.digest import source_digest
 from composer.formats.audio.reading import Source
 from composer.jobs.bundle import AnyBundle, Options, opened
 from composer.jobs.output_format import output_format
@@ -51,14 +51,16 @@ def transcribe(
     after each clip.
 
     With a `folder` each is also written there at once, in the output format that `format` names:
-    a file a clip, or a line in transcripts.jsonl. With `resume`, clips whose transcript is there
-    are left out of the run and of what is returned; with `force`, files that are there are
-    replaced.
+    a file a clip, or a line in transcripts.jsonl; .run.FORMAT.jsonl remembers of which bytes and by
+    what. With `resume`, clips whose transcript is there are left out of the run and of what is
+    returned; one whose bytes are others by now is done again, and its notes say so. With `force`,
+    files that are there are replaced.
 
     A clip that cannot be read or run stops no other: it has `problems` in place of a text. Raise
     ComposerError where the bundle is refused or does not load (any code), where the task is not one
-    that turns audio into text (R543), where inputs, options or clips do not fit (R540 to R544), or
-    where the folder cannot be written or has such files (R507).
+    that turns audio into text (R543), where inputs, options or clips do not fit (R540 to R544),
+    where the folder cannot be written or has such files (R507), or where a run with other settings
+    would be resumed (R570).
     """
     found = expand_folders(clips)
     with ExitStack() as stack:
@@ -68,27 +70,36 @@ def transcribe(
             writer = TranscriptFolder(Path(folder), output_format(format), force, resume)
             writer.require_distinct(found)
             stack.enter_context(sole_writer(Path(folder)))
-            found = writer.open(found)
+            writer.require_free(found)
         ready = stack.enter_context(opened(bundle))
-        speech = speech_task(ready, task, inputs or {}, options or {})
+        speech = speech_task(ready, task, inputs or {}, options or {}, channel, partial)
         if logprobs:
             speech = speech.with_logprobs()
+        if writer:
+            found = writer.open(found, speech.made_by())
         speech.load(progress)
         if writer:
             writer.begin()
         progress(Progress("transcribing", ready.name, 0, len(found)))
+        digests: list[str | None] = []
+
+        def items() -> Iterator[dict[str, Any]]:
+            for clip in found:
+                digests.append(source_digest(clip) if writer else None)
+                yield {**speech.inputs, speech.audio: speech.clip(clip)}
+
         results = ready.map(
-            ({**speech.inputs, speech.audio: Clip(clip, channel, partial)} for clip in found),
+            items(),
             in_flight=in_flight,
             task=speech.graph.task,
             options=speech.options,
             taps=speech.taps,
         )
         done: list[Transcription] = []
-        for clip, result in zip(found, results, strict=True):
+        for number, (clip, result) in enumerate(zip(found, results, strict=True)):
             done.append(speech.transcription(clip, result))
             if writer:
-                writer.add(done[-1])
+                done[-1] = writer.add(done[-1], digests[number])
             if on_transcription:
                 on_transcription(done[-1])
             progress(Progress("transcribing", ready.name, len(done), len(found)))

@@ -2,38 +2,45 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from composer.core.errors import ComposerError, Place, Problem
 from composer.core.output import (
     append_file,
-    as_json,
     require_free,
     require_writable,
     unwritable,
     write_file,
 )
+from composer.formats.audio.digest import source_digest
 from composer.formats.audio.reading import Source
+from composer.jobs.finished_clips import Finished, FinishedClips, text_digest
 from composer.jobs.output_format import OutputFormat
 from composer.jobs.transcription import Transcription, clip_name
+
+REPLACED = "its audio is not that of the earlier transcript, and it was transcribed again"
 
 
 @dataclass
 class TranscriptFolder:
     """The files of a folder that transcripts are written to in a format.
 
-    With `resume`, transcripts that are there stay; with `force` they are replaced.
+    With `resume`, transcripts of the same audio by the same settings stay; with `force` what is
+    there is replaced.
     """
 
     folder: Path
     format: OutputFormat
     force: bool = False
     resume: bool = False
-    _kept: dict[str, str] = field(default_factory=dict)  # lines of an earlier run, by their clip
+    _replaced: set[str] = field(default_factory=set)  # clips whose audio is another by now
+    _kept: dict[str, str] = field(default_factory=dict)  # lines of an earlier run, by digest
 
     @property
     def lines(self) -> Path | None:
@@ -54,60 +61,131 @@ class TranscriptFolder:
             # File systems of macOS and Windows take A.txt and a.txt for one file.
             file = self.path(name).name.casefold()
             if file in seen:
-                message = f"{seen[file]} and {name} would both be written to {self.path(name)}"
-                hint = "write them to two folders, or take the format jsonl"
-                raise ComposerError(Problem("R542", message, hint=hint))
+                raise self._shared(seen[file], name)
             seen[file] = name
 
-    def open(self, clips: Sequence[Source]) -> list[Source]:
-        """Return the clips to run; raise R507 for what would replace a file that is there."""
+    def require_free(self, clips: Sequence[Source]) -> None:
+        """Raise R507 for what would replace a file that is there, or cannot be written."""
         if self.resume and self.force:
             message = "--resume goes on in a folder: give -o, and no --force"
             raise ComposerError(Problem("R542", message))
-        if self.lines is None:
-            return self._missing_files(clips)
-        if self.resume:
-            for line in read_lines(self.lines):
-                if "error" not in line:
-                    self._kept[str(line["audio"])] = as_json(line, None)
-        else:
-            require_free(self.lines, self.force)
-        require_writable(self.lines)
-        return [clip for clip in clips if clip_name(clip) not in self._kept]
+        files = [self.lines] if self.lines else [self.path(clip_name(clip)) for clip in clips]
+        if not self.resume:
+            for file in files:
+                require_free(file, self.force)
+        if self.lines:
+            require_writable(self.lines)
 
-    def _missing_files(self, clips: Sequence[Source]) -> list[Source]:
-        if self.resume:
-            return [clip for clip in clips if not self.path(clip_name(clip)).is_file()]
-        for clip in clips:
-            require_free(self.path(clip_name(clip)), self.force)
-        return list(clips)
+    def open(self, clips: Sequence[Source], made_by: Mapping[str, Any]) -> list[Source]:
+        """Return the clips to run, by a run that `made_by` describes.
+
+        Raise R507 for a transcript that no run wrote, R542 for one of another clip, R570 for one
+        that was made with other settings, R571 where the memory of earlier runs is damaged.
+        """
+        self._finished = FinishedClips(self.folder / f".run.{self.format.name}.jsonl", made_by)
+        if not self.resume:
+            return list(clips)
+        if self.lines:
+            self._read_lines(self.lines)
+        return [clip for clip in clips if not self._is_finished(clip)]
 
     def begin(self) -> None:
         """Begin the file of lines; it is called once the bundle has loaded."""
         if self.lines:
             write_file(self.lines, "".join(f"{line}\n" for line in self._kept.values()))
 
-    def add(self, each: Transcription) -> None:
-        """Write one clip's transcript, or its problems."""
-        if self.format.file:
-            text = self.format.file(each)
-            if text is not None:
-                write_file(self.path(each.name), text)
-        elif self.lines and self.format.line:
-            append_file(self.lines, self.format.line(each) + "\n")
+    def add(self, each: Transcription, sha256: str | None) -> Transcription:
+        """Write one clip's transcript, or its problems, and return it as it is written.
+
+        `sha256` is the digest of its audio.
+        """
+        if each.name in self._replaced:
+            each = replace(each, notes=(*each.notes, REPLACED))
+        write = self.format.file or self.format.line
+        text = write(each) if write else None
+        if text is None:
+            return each
+        path = self.path(each.name)
+        if self.lines is None and path.is_file() and not path.is_symlink():
+            path.unlink()  # or, after a crash here, it would be taken for what is remembered
+        if each.ok:
+            self._finished.add(self._key(each.name, sha256), each.name, sha256, text)
+        if self.lines:
+            append_file(self.lines, text + "\n")
+        else:
+            write_file(path, text)
+        return each
+
+    def _key(self, name: str, sha256: str | None) -> str:
+        if self.lines is None:
+            return self.path(name).name
+        return f"- {sha256}" if name == "-" else os.path.normpath(name)
+
+    def _is_finished(self, clip: Source) -> bool:
+        """Return whether a clip's transcript is there, and of this audio and these settings."""
+        name, sha256 = clip_name(clip), source_digest(clip)
+        was = self._finished.get(self._key(name, sha256))
+        there = self._digest_there(name, was)
+        if there is None:
+            return False
+        if was is None:
+            raise self._unknown(self.path(name))
+        if sha256 is not None and sha256 == was.sha256:
+            self._finished.require_same_settings(was)
+            return True
+        if os.path.normpath(name) != os.path.normpath(was.clip):
+            raise self._shared(was.clip, name)
+        if there != was.written:
+            raise self._unknown(self.path(name))
+        self._kept.pop(was.written, None)
+        self._replaced.add(name)
+        return False
+
+    def _digest_there(self, name: str, was: Finished | None) -> str | None:
+        """Return the digest of a clip's transcript that is there, None where there is none."""
+        if self.lines:
+            return was.written if was and was.written in self._kept else None
+        path = self.path(name)
+        if not path.is_file():
+            return None
+        try:
+            return hashlib.sha256(path.read_bytes()).hexdigest()
+        except OSError as error:
+            raise unwritable(path, error) from None
+
+    def _read_lines(self, path: Path) -> None:
+        known = self._finished.written()
+        for number, line in enumerate(read_lines(path), 1):
+            digest = text_digest(line)
+            if digest in known:
+                self._kept[digest] = line
+            elif "error" not in json.loads(line):
+                raise self._unknown(path, number)
+
+    def _shared(self, one: str, other: str) -> ComposerError:
+        message = f"{one} and {other} would both be written to {self.path(other)}"
+        hint = "write them to two folders, or take the format jsonl"
+        return ComposerError(Problem("R542", message, hint=hint))
+
+    def _unknown(self, path: Path, line: int | None = None) -> ComposerError:
+        message = "no run is known that wrote this as it is, and --resume would keep or replace it"
+        hint = "take another folder, move it out, or replace it by --force in place of --resume"
+        return ComposerError(Problem("R507", message, Place(str(path), line), hint=hint))
 
 
-def read_lines(path: Path) -> list[dict[str, Any]]:
-    """Return the transcripts of an earlier run; raise R507 where the file contains others."""
+def read_lines(path: Path) -> list[str]:
+    """Return the complete lines of an earlier run; raise R507 where the file contains others."""
     if not path.exists():
         return []
     try:
-        lines = [json.loads(line) for line in path.read_text("utf-8").splitlines()]
+        *lines, half = path.read_text("utf-8").split("\n")
+        entries = [json.loads(line) for line in lines]
     except OSError as error:
         raise unwritable(path, error) from None
     except (ValueError, RecursionError):
-        lines = [None]
-    if all(isinstance(line, dict) and "audio" in line for line in lines):
+        half, entries = "", [None]
+    is_half_line = half == "" or half.startswith('{"audio"')
+    if is_half_line and all(isinstance(entry, dict) and "audio" in entry for entry in entries):
         return lines
     hint = "--resume goes on with the file of an earlier composer transcribe"
     raise ComposerError(Problem("R507", "these are no transcripts", Place(str(path)), hint=hint))

@@ -14,6 +14,7 @@ from composer.core.problems import Problems
 from composer.core.suggest import did_you_mean, listed
 from composer.core.unknown_names import unknown
 from composer.formats.audio.clip import Clip
+from composer.formats.audio.waveform import Channels
 from composer.formats.image.reading import read_picture
 
 if TYPE_CHECKING:
@@ -85,6 +86,8 @@ def read_feeds(graph: Graph, feed: Mapping[str, Any]) -> dict[str, Any]:
 def read_value(name: str, port: Port, value: Any, channel: Channel = "mix") -> Any:
     """Return one value as its port promises, or raise ComposerError."""
     if port.kind == "audio":
+        if isinstance(value, Channels):
+            return value
         return (value if isinstance(value, Clip) else Clip(value)).read(channel)
     if port.kind == "text":
         return _text(name, value)

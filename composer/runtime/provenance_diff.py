@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-PARTS = ("bundle", "task", "settings", "inputs", "placement")
+PARTS = ("bundle", "task", "settings", "inputs", "audio", "placement")
 IGNORED = ("files", "lock")  # of a bundle: its name, variant and manifest are compared
 ABSENT = object()
 

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import soundfile
 
 from composer.evaluation.journal import read_results
 from tests.fakes import BUNDLE, write
@@ -380,8 +381,6 @@ def test_a_disk_that_fills_up_is_one_error(cli, bundle, data, tmp_path):
 
 
 def test_an_evaluation_takes_the_channel_that_the_bundle_says(cli, tmp_path, data):
-    import soundfile
-
     change = ("  audio: audio\n", "  audio: {type: audio, channel: left}\n")
     folder = tmp_path / "left"
     folder.mkdir()
@@ -390,3 +389,50 @@ def test_an_evaluation_takes_the_channel_that_the_bundle_says(cli, tmp_path, dat
     soundfile.write(tmp_path / "c0.wav", two, 8000)
     assert "S488" in cli("eval", write(tmp_path), path)[2]
     assert cli("eval", write(folder, BUNDLE, change), path)[0] == 0
+
+
+@pytest.mark.parametrize(
+    ("channel", "text"), [("left", "7."), ("right", "7."), ("each", "7. 7."), ("mix", None)]
+)
+def test_a_channel_is_chosen_and_told(cli, bundle, tmp_path, data, channel, text):
+    """One channel is the other's inverse, so that the mix is refused."""
+    path, out = data((8, "7.")), tmp_path / "out"
+    two = np.stack([np.full(8, 0.5), np.full(8, -0.5)], 1)
+    soundfile.write(tmp_path / "c0.wav", two, 8000)
+    code, shown, err = cli("eval", bundle, path, "--channel", channel, "-o", out)
+    found = read_results(out / "results.jsonl")
+    (each,) = found.transcripts.values()
+    assert found.made_by["audio"] == {"channel": channel, "partial": False}
+    assert f"audio       channel {channel}, partial false" in shown
+    if text is None:
+        assert (code, each.error[0]["code"]) == (5, "S488")
+        return
+    assert (code, each.hypothesis.split()) == (0, text.split())
+    noted = [f"the {channel} channel of 2"] if channel != "each" else None
+    assert (each.notes, err) == (noted, f"c0.wav: {noted[0]}\n" if noted else "")
+    report = json.loads((out / "report.json").read_text())
+    assert report["audio"] == {"channel": channel, "partial": False}
+
+
+def test_results_of_another_channel_are_neither_resumed_nor_compared_silently(
+    cli, bundle, tmp_path, data
+):
+    path, out = data((8, "7.")), tmp_path / "out"
+    assert cli("eval", bundle, path, "-o", out, "--channel", "left")[0] == 0
+    code, _, err = cli("eval", bundle, path, "-o", out, "--channel", "right")
+    assert (code, '    audio.channel: "left" there, "right" now' in err.splitlines()) == (5, True)
+    shown = cli("eval", bundle, path, "--channel", "right", "--against", out / "results.jsonl")[1]
+    assert "audio.channel: 'left' there, 'right' here" in shown.splitlines()
+    assert cli("eval", bundle, path, "--channel", "middle")[0] == 2
+
+
+def test_a_recording_that_was_cut_short_is_read_by_an_option(cli, bundle, tmp_path, data):
+    path, out = data((40, "7.")), tmp_path / "out"
+    whole = (tmp_path / "c0.wav").read_bytes()
+    (tmp_path / "c0.wav").write_bytes(whole[:-64])
+    assert "S483" in cli("eval", bundle, path)[2]
+    code, _, err = cli("eval", bundle, path, "--partial", "-o", out)
+    (each,) = read_results(out / "results.jsonl").transcripts.values()
+    assert (code, each.hypothesis) == (0, "7.")
+    assert err == f"c0.wav: {each.notes[0]}\n"
+    assert each.notes[0].startswith("read as far as it goes, 0.00 s: the WAV file is truncated")

@@ -20,7 +20,8 @@ from composer.evaluation.utterance import Utterance
 from composer.jobs.evaluate import run_clips
 
 MADE = {"bundle": {"name": "b", "variant": None, "manifest": "sha256:1", "files": {}, "lock": None},
-        "task": "t", "inputs": {}, "placement": {}, "settings": {}, "versions": {}}  # fmt: skip
+        "task": "t", "inputs": {}, "audio": {}, "placement": {}, "settings": {},
+        "versions": {}}  # fmt: skip
 HOSTILE = "<script>alert(1)</script>"
 
 

@@ -23,10 +23,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from composer.cli.flags import BundleFlags, SpeechFlags, with_flags
-from composer.cli.options import (
-    Force,
-    Json,
-)
+from composer.cli.options import Force, Json
 from composer.cli.printing import echo, note, shown
 from composer.cli.progress import show_progress
 from composer.core.errors import FAILED
@@ -78,9 +75,11 @@ def command(
     ] = 3,
     json: Json = False,
 ) -> None:  # fmt: skip
+    from composer.cli.values import chosen_channel
     from composer.jobs.evaluate import evaluate
     from composer.jobs.speech import speech_graph
 
+    channel = chosen_channel(speech.channel)
     with bundle.open() as opened, show_progress() as progress:
         graph = speech_graph(opened, speech.task)
         values, options = speech.read(graph)
@@ -90,6 +89,8 @@ def command(
             task=graph.task,
             inputs=values,
             options=options,
+            channel=channel,
+            partial=speech.partial,
             normalizer=normalizer,
             text_field=text,
             by=by or (),
@@ -110,6 +111,9 @@ def _print(found: Evaluation, by: Sequence[str], show: int, json: bool) -> None:
     for each in found.failed:
         for problem in each.error or ():
             note(f"{each.id}: {problem['code']} {problem['message']}")
+    for scored in found.scored:
+        for text in scored.transcript.notes or ():
+            note(f"{scored.clip.id}: {text}")
     if json:
         echo(as_json(report_json(found, by)))
         return

@@ -20,11 +20,7 @@ from typing import Annotated
 import typer
 
 from composer.cli.flags import BundleFlags, SpeechFlags, with_flags
-from composer.cli.options import (
-    ChannelOf,
-    Force,
-    Partial,
-)
+from composer.cli.options import Force
 from composer.cli.printing import note
 from composer.cli.progress import show_progress
 from composer.cli.transcripts import TranscriptPrinter
@@ -55,17 +51,16 @@ def command(
     force: Force = False,
     resume: Annotated[
         bool,
-        typer.Option("--resume", help="Leave out clips whose transcript is in DIR already."),
+        typer.Option("--resume", help="Leave out clips whose transcript is in DIR already, of the "
+                     "same audio; refuse a DIR of other settings."),
     ] = False,
-    channel: ChannelOf = None,
-    partial: Partial = False,
 ) -> None:  # fmt: skip
     from composer.cli.values import chosen_channel
     from composer.jobs.output_format import output_format
     from composer.jobs.speech import speech_graph
     from composer.jobs.transcribe import expand_folders, transcribe
 
-    chosen = chosen_channel(channel)
+    channel = chosen_channel(speech.channel)
     writer = output_format(format)
     printer = TranscriptPrinter(writer, output is not None)
     if writer.single and output is None and len(expand_folders(clips)) > 1:
@@ -82,8 +77,8 @@ def command(
                 task=graph.task,
                 inputs=values,
                 options=options,
-                channel=chosen,
-                partial=partial,
+                channel=channel,
+                partial=speech.partial,
                 in_flight=speech.jobs,
                 folder=output,
                 format=format,
