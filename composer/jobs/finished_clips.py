@@ -21,7 +21,7 @@ from composer.evaluation.journal import require_same_run
 class Finished:
     """A clip whose transcript was written: its name, the digests of both, and of the settings.
 
-    `key` tells the transcripts of a folder apart.
+    `key` is what differs between all clips of a folder.
     """
 
     __pydantic_config__ = ConfigDict(extra="forbid", strict=True)

@@ -394,7 +394,7 @@ def test_an_evaluation_takes_the_channel_that_the_bundle_says(cli, tmp_path, dat
 @pytest.mark.parametrize(
     ("channel", "text"), [("left", "7."), ("right", "7."), ("each", "7. 7."), ("mix", None)]
 )
-def test_a_channel_is_chosen_and_told(cli, bundle, tmp_path, data, channel, text):
+def test_a_channel_is_chosen_and_named(cli, bundle, tmp_path, data, channel, text):
     """One channel is the other's inverse, so that the mix is refused."""
     path, out = data((8, "7.")), tmp_path / "out"
     two = np.stack([np.full(8, 0.5), np.full(8, -0.5)], 1)

@@ -69,7 +69,7 @@ def test_only_what_is_not_there_is_run(call, clip, tmp_path, ran, texts):
     assert ran == []
 
 
-def test_a_clip_under_the_name_of_another_is_done_again_and_told(call, clip, ran, texts):
+def test_a_clip_under_the_name_of_another_is_done_again_with_a_note(call, clip, ran, texts):
     one, two = clip("a.wav"), clip("b.wav")
     assert call(one, two) == (0, "")
     clip("a.wav", frames=4)
