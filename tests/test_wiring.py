@@ -1,10 +1,13 @@
 """Broken variants of the two example bundles, each with exactly its messages."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 import composer
+from composer.manifest.entries import Quantization
+from composer.manifest.recipes import recipes
 from tests import replica
 
 HERE = Path(__file__).parent
@@ -74,23 +77,40 @@ def test_dims_are_bound_from_headers(sources):
     ]  # fmt: skip
 
 
-@pytest.mark.parametrize("recipe", ["{bits: 8}", "{bits: 4, rules: {'*.self_attn.*': 8}}"])
-def test_a_dtype_of_the_user_replaces_a_recipe_and_says_so(recipe, sources, tmp_path, monkeypatch):
+def test_a_dtype_and_a_recipe_of_the_user_replace_only_their_like(sources, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     text = (HERE / "manifests" / "elderwise.yaml").read_text()
     assert "precision: bfloat16" in text
+    recipe = "{bits: 8, dtype: float32}"
     Path("bundle.yaml").write_text(text.replace("precision: bfloat16", f"precision: {recipe}"))
-    given = {"repo": sources["elderwise"]}
-    report = composer.check("bundle.yaml", sources=given, precision={"decoder": "float16"})
-    assert "\n".join(map(str, report.problems)) == (
-        f"bundle.yaml:21:16: L334 warning: decoder runs in float16, which replaces its recipe of "
-        f"{recipe[7]} bits\n"
-        "    hint: nothing of it is quantized in this run; leave the dtype out for the recipe"
-    )
-    assert report.bundle.components["decoder"].spec.precision == "float16"
-    assert composer.check("bundle.yaml", sources=given).ok
-    report = composer.check("bundle.yaml", sources=given, precision={"speech": "float16"})
-    assert "L334" not in str(report.problems)
+
+    def precision(asked):
+        report = composer.check(
+            "bundle.yaml", sources={"repo": sources["elderwise"]}, precision={"decoder": asked}
+        )
+        assert not report.problems
+        return report.bundle.components["decoder"].spec.precision
+
+    eight = Quantization(8, dtype="float32")
+    four = recipes()["ple-safe-4bit"].quantization
+    assert precision("float16") == replace(eight, dtype="float16")
+    assert precision("ple-safe-4bit") == replace(four, dtype="float32")
+    assert precision("ple-safe-4bit,bfloat16") == replace(four, dtype="bfloat16")
+    assert precision("stored") == "float32"
+    assert precision("float16, stored") == "float16"
+    assert precision(Quantization(6)) == Quantization(6, dtype="float32")
+
+
+def test_a_precision_that_says_nothing_is_refused(sources):
+    path = HERE / "manifests" / "elderwise.yaml"
+    asked = {"decoder": "mixed-84", "speech": "float16,float32"}
+    report = composer.check(path, sources={"repo": sources["elderwise"]}, precision=asked)
+    assert sorted(map(str, report.problems)) == [
+        "W219 precision of 'decoder': 'mixed-84' is neither a dtype nor a recipe; "
+        "did you mean 'mixed-8-4'?",
+        "W219 precision of 'speech': 'float32' is one too many: give a recipe, a dtype, or one "
+        "of each",
+    ]
 
 
 def test_all_problems_come_at_once_in_file_order(sources, tmp_path, monkeypatch):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING, Any
 
@@ -116,16 +116,19 @@ def _few(problems: list[Problem], most: int = 8) -> list[Problem]:
     left = len(problems) - most
     if left <= 0:
         return problems
-    last = Problem("W243", f"{left} more modules are wrong in the same way")
+    last = Problem(problems[0].code, f"{left} more modules are wrong in the same way")
     return [*problems[:most], last]
 
 
-def plan(recipe: Recipe, tensors: TensorIndex, packed: Mapping[str, Scheme]) -> dict[str, Scheme]:
-    """Return which modules a recipe quantizes, and how; raise ComposerError where it cannot.
+def plan(
+    recipe: Recipe, tensors: Mapping[str, Tensor], packed: Mapping[str, Scheme]
+) -> tuple[dict[str, Scheme], list[Problem]]:
+    """Return which modules a recipe quantizes and how, and warnings; refuse what it cannot.
 
     The attention and MLP projections, experts included, are what it means. Another module, such
     as embed_tokens or lm_head, is quantized where a rule names it: its glob matches, and its last
     part is not wildcards alone. The last rule that matches counts, and `keep` comes before all.
+    What a named recipe's rule names, and its groups do not divide, stays as it is stored.
     """
     if packed:
         raise ComposerError(
@@ -141,35 +144,55 @@ def plan(recipe: Recipe, tensors: TensorIndex, packed: Mapping[str, Scheme]) -> 
         if name.endswith(".weight") and len(tensor.shape) >= 2
     }
     problems = []
-    for glob in (*recipe.rules, *recipe.keep):
+    for glob in () if recipe.name else (*recipe.rules, *recipe.keep):
         if not any(fnmatchcase(path, glob) for path in modules):
             what = f"the glob '{glob}' in precision matches no module with a matrix"
             problems.append(Problem("W246", what))
-    found = {}
+    found, left = {}, {}
     for path, tensor in modules.items():
         scheme = _chosen(recipe, path)
         if scheme is None:
             continue
-        found[path] = scheme
-        if tensor.shape[-1] % scheme.group_size:
+        if tensor.shape[-1] % scheme.group_size == 0:
+            found[path] = scheme
+        elif recipe.name and not is_projection(path):
+            left[path] = tensor
+        else:
             problems.append(_uneven(path, scheme, tensor))
     if not found:
         problems.append(Problem("W246", "precision is a recipe that quantizes nothing"))
     if problems:
-        raise ComposerError(problems)
-    return found
+        raise ComposerError(_few(problems))
+    return found, list(_left_alone(recipe, left))
+
+
+def is_projection(path: str) -> bool:
+    """Return whether a module is one of the projections that a recipe means without rules."""
+    return path.rpartition(".")[2] in PROJECTIONS
+
+
+def _left_alone(recipe: Recipe, left: Mapping[str, Tensor]) -> Iterator[Problem]:
+    if left:
+        path, tensor = next(iter(left.items()))
+        yield Problem(
+            "L337",
+            f"{recipe.name} leaves as stored what its groups do not divide: {some(left, 4)}",
+            causes=(f"{path} has {tensor.shape[-1]} columns, which its groups do not divide",),
+            hint="take a smaller group_size for them by a rule, or be content",
+            severity="warning",
+        )
 
 
 def _chosen(recipe: Recipe, path: str) -> Scheme | None:
     if any(fnmatchcase(path, glob) for glob in recipe.keep):
         return None
     scheme = None
-    if path.rpartition(".")[2] in PROJECTIONS:
-        scheme = Scheme(recipe.bits, recipe.group_size, "affine")
+    if is_projection(path):
+        scheme = Scheme(recipe.bits, recipe.group_size, recipe.mode)
     for glob, rule in recipe.rules.items():
         named = re.search(r"\w", glob.rpartition(".")[2])
         if fnmatchcase(path, glob) and (scheme or named):
-            scheme = Scheme(rule.bits, rule.group_size, "affine")
+            scheme = Scheme(rule.bits, rule.group_size, rule.mode)
     return scheme
 
 

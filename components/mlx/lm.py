@@ -31,6 +31,7 @@ from ..checkpoints.lora.adapters import AdapterFacts, embedding_adapters
 from ..checkpoints.lora.decoder_adapters import read_decoder_adapters
 from ..checkpoints.tied_head import require_equal_head
 from ..checkpoints.tokenizer import check_tokenizer, tokenizer_of
+from ..checkpoints.weight_groups import weight_groups
 from . import loader
 from .architecture import EMBEDS, module_name_of
 from .checkpoint import MlxCheckpoint, read_checkpoint
@@ -41,7 +42,6 @@ from .lora import Adapters
 if TYPE_CHECKING:
     from composer.core.placement import Placement
     from composer.formats import Headers
-    from composer.manifest.entries import Quantization as Recipe
 
 TESTED = frozenset({"gemma3_text", "llama", "qwen2", "qwen3"})  # tested to take what `embed` gives
 
@@ -76,25 +76,25 @@ class LanguageModel(Component, name="mlx.lm"):
         checkpoint = read_checkpoint(spec.weights, headers, *_checkpoint_options(spec))
         tokenizer = tokenizer_of(spec, headers)
         end = check_tokenizer(tokenizer, headers, checkpoint)
-        recipe = _recipe(spec, checkpoint)
-        dtype = SHORT[spec.precision] if _converts(spec) else checkpoint.table.dtype
+        recipe, notes = _recipe(spec, checkpoint)
+        asked = SHORT[spec.dtype] if spec.dtype else None
         adapters = read_decoder_adapters(spec, headers, checkpoint)
-        nbytes = loader.loaded_nbytes(
-            checkpoint.tensors, dtype if _converts(spec) else None, recipe
-        )
+        nbytes = loader.loaded_nbytes(checkpoint.tensors, asked, recipe)
         files = [file for adapter in adapters.values() for file in adapter.files]
         return StampedFacts(
             dims={
                 "D": Bound(checkpoint.table.width, checkpoint.table.witness),
                 "V": Bound(checkpoint.table.rows, checkpoint.table.witness),
             },
-            dtype=dtype,
+            weights=weight_groups(checkpoint.tensors, checkpoint.schemes, recipe, asked),
+            dtype=asked or checkpoint.table.dtype,
             nbytes=nbytes + sum(adapter.nbytes for adapter in adapters.values()),
             embedding_adapters=embedding_adapters(adapters),
             notes=(
                 *checkpoint.notes,
                 *end,
-                *([] if _converts(spec) else mixed(checkpoint.tensors)),
+                *notes,
+                *([] if asked else mixed(checkpoint.tensors)),
                 *(note for adapter in adapters.values() for note in adapter.notes),
             ),
             stamps=stamps((*checkpoint.tensors.files, checkpoint.file, tokenizer, *files)),
@@ -115,14 +115,11 @@ class LanguageModel(Component, name="mlx.lm"):
         checkpoint = read_checkpoint(spec.weights, headers, *_checkpoint_options(spec))
         tokenizer = read_tokenizer(tokenizer_of(spec, headers))
         adapters = read_decoder_adapters(spec, headers, checkpoint)
+        recipe, _ = _recipe(spec, checkpoint)
         require_unchanged(facts)
         require_equal_head(checkpoint)
         with mx.stream(device):
-            model = loader.load_model(
-                checkpoint,
-                spec.precision if _converts(spec) else None,
-                _recipe(spec, checkpoint),
-            )
+            model = loader.load_model(checkpoint, spec.dtype, recipe)
             component = cls(model, checkpoint, tokenizer, device, adapters, facts.dtype)
             if module_name_of(checkpoint.config) not in TESTED:
                 component.check_embedding_convention()
@@ -222,12 +219,7 @@ def _checkpoint_options(spec: Spec) -> tuple[tuple[str, ...], str]:
     return (config.ignore, config.prefix) if isinstance(config, LmConfig) else ((), "")
 
 
-def _converts(spec: Spec) -> bool:
-    return isinstance(spec.precision, str)
-
-
-def _recipe(spec: Spec, checkpoint: Checkpoint) -> dict[str, Scheme] | None:
-    if spec.precision is None or _converts(spec):
-        return None
-    recipe: Recipe = spec.precision
-    return packing.plan(recipe, checkpoint.tensors, checkpoint.schemes)
+def _recipe(spec: Spec, checkpoint: Checkpoint) -> tuple[dict[str, Scheme] | None, list[Problem]]:
+    if spec.recipe is None:
+        return None, []
+    return packing.plan(spec.recipe, checkpoint.tensors, checkpoint.schemes)

@@ -79,7 +79,7 @@ def fill(
             if f"{path}.weight" in weights:
                 parts = mx.quantize(weights[f"{path}.weight"], **options(scheme))
                 names = (f"{path}.{part}" for part in packing.PARTS)
-                weights.update(zip(names, parts, strict=True))
+                weights.update(zip(names, parts, strict=False))  # no biases but affine ones
                 del parts
     parameters: Any = tree_flatten(model.parameters(), destination={})
     expected = {name: tuple(value.shape) for name, value in parameters.items()}
@@ -107,8 +107,7 @@ def loaded_nbytes(
         count = prod(tensor.shape)
         scheme = (recipe or {}).get(name.removesuffix(".weight"))
         if scheme:
-            scales = 2 * count // scheme.group_size * item_bytes(tensor.dtype)
-            total += count * scheme.bits // 8 + scales
+            total += scheme.nbytes(count, item_bytes(precision or tensor.dtype))
         elif precision and tensor.dtype in FLOATS:
             total += count * item_bytes(precision)
         else:

@@ -34,6 +34,7 @@ from ..checkpoints.lora.adapters import AdapterFacts
 from ..checkpoints.rows import EmbeddingRows
 from ..checkpoints.tied_head import require_equal_head
 from ..checkpoints.tokenizer import check_tokenizer, tokenizer_of
+from ..checkpoints.weight_groups import weight_groups
 from ..models.gemma4 import Gemma4Decoder, read_gemma4
 from .lm.decoder import EMBEDS, OnnxDecoder
 from .lm.precision import Activations, refused_precision
@@ -74,6 +75,7 @@ class Gemma4(Component, name="onnx.gemma4"):
         return StampedFacts(
             dims=bind_sizes(decoder, spec.weights),
             nbytes=found.nbytes + sum(adapter.nbytes for adapter in adapters),
+            weights=weight_groups(checkpoint.tensors, checkpoint.schemes),
             mapped=found.mapped,
             casts=found.casts,
             methods=ports(cls.methods, decoder),

@@ -12,11 +12,11 @@ from composer.checker.lock_differences import differences
 from composer.checker.packages import package_problems
 from composer.checker.wiring import wire
 from composer.core.errors import ComposerError, Problem, in_order
-from composer.core.problems import Problems
 from composer.formats import Headers
 from composer.graph.checked import Checked, CheckRequest, Report
 from composer.graph.graph import Graph
-from composer.manifest import Manifest, Quantization, read_document, read_manifest
+from composer.manifest import Manifest, read_document, read_manifest
+from composer.manifest.recipes import Asked, Precision
 from composer.manifest.source import Document
 from composer.sources.hub import HubFiles
 from composer.sources.lock import read_lock
@@ -37,13 +37,14 @@ def check(
     *,
     variant: str | None = None,
     sources: Mapping[str, Path] | None = None,
-    precision: Mapping[str, str] | None = None,
+    precision: Mapping[str, Asked] | None = None,
     backends: Mapping[str, str] | None = None,
 ) -> Report:
     """Check a bundle, by path, name or hub ID, in one variant, or without and in each.
 
     Of remote files on the Hub only headers are read. `sources` gives
-    folders to use for sources; `precision` overrides components' own; `backends` chooses
+    folders to use for sources; `precision` overrides components' own: a recipe, a dtype, or both
+    as `mixed-8-4,float32`, and `stored` for no recipe; `backends` chooses
     the backend of a component that names a family, by component or for all under `*`.
     """
     overrides: dict[str, Any] = {"sources": sources, "precision": precision, "backends": backends}
@@ -68,7 +69,7 @@ def check_variant(
     variant: str | None,
     *,
     sources: Mapping[str, Path] | None = None,
-    precision: Mapping[str, str] | None = None,
+    precision: Mapping[str, Asked] | None = None,
     backends: Mapping[str, str] | None = None,
     shared: _Shared | None = None,
 ) -> Report:
@@ -83,16 +84,16 @@ def check_variant(
         return Report(error.problems)
     roots, problems = resolve_sources(manifest, bundle, sources, lock.commits if lock else None)
     problems += package_problems(manifest)
-    components, found = describe_components(
-        manifest, roots, precision or {}, backends or {}, shared.headers
-    )
-    problems += [*found, *_dropped_recipes(manifest, precision or {})]
+    asked, found = read_precisions(precision or {})
+    problems += found
+    components, found = describe_components(manifest, roots, asked, backends or {}, shared.headers)
+    problems += found
     graphs = {}
     for task in manifest.tasks.values():
         graphs[task.name], found = wire(manifest, task, components)
         problems += found
     problems += _unused_components(manifest, graphs) if not any(map(_is_error, problems)) else []
-    request = CheckRequest(bundle, variant, sources or {}, precision or {}, backends or {})
+    request = CheckRequest(bundle, variant, sources or {}, asked, backends or {})
     checked = Checked(manifest, components, graphs, request, lock)
     problems += differences(checked) if lock else []
     return Report(in_order(problems), checked)
@@ -110,20 +111,17 @@ def recheck(checked: Checked) -> Report:
     )
 
 
-def _dropped_recipes(manifest: Manifest, precision: Mapping[str, str]) -> list[Problem]:
-    """Warn of dtypes of the user's that replace recipes of the manifest."""
-    problems = Problems()
-    for name, entry in manifest.components.items():
-        recipe, dtype = entry.precision, precision.get(name)
-        if dtype and isinstance(recipe, Quantization):
-            problems.report(
-                "L334",
-                f"{name} runs in {dtype}, which replaces its recipe of {recipe.bits} bits",
-                hint="nothing of it is quantized in this run; leave the dtype out for the recipe",
-                place=manifest.place("components", name, "precision"),
-                severity="warning",
-            )
-    return problems
+def read_precisions(
+    given: Mapping[str, Asked],
+) -> tuple[dict[str, Precision], list[Problem]]:
+    """Return what is asked of each component to run in, and what cannot be asked."""
+    found, problems = {}, []
+    for name, asked in given.items():
+        try:
+            found[name] = Precision.of(asked)
+        except ValueError as error:
+            problems.append(Problem("W219", f"precision of '{name}': {error}"))
+    return found, problems
 
 
 def _unused_components(manifest: Manifest, graphs: Mapping[str, Graph]) -> list[Problem]:

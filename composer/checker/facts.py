@@ -19,6 +19,7 @@ from composer.core.problems import Problems
 from composer.core.suggest import listed, with_nearest
 from composer.formats import Headers
 from composer.graph.graph import ANY, CheckedComponent
+from composer.manifest.recipes import Precision
 from composer.manifest.refusal import validation_findings
 from composer.sources.roots import Roots, location_of
 
@@ -32,7 +33,7 @@ KEYS = ("weights", "files", "precision", "adapters")
 def describe_components(
     manifest: Manifest,
     roots: Roots,
-    precision: Mapping[str, str],
+    precision: Mapping[str, Precision],
     backends: Mapping[str, str],
     headers: Headers,
 ) -> tuple[dict[str, CheckedComponent], list[Problem]]:
@@ -49,7 +50,7 @@ def describe_components(
 class _Describer:
     manifest: Manifest
     roots: Roots
-    precision: Mapping[str, str]
+    precision: Mapping[str, Precision]
     headers: Headers
     backends: Mapping[str, str]
     problems: Problems = field(default_factory=Problems)
@@ -130,16 +131,15 @@ class _Describer:
             config,
             weights=location_of(entry.weights, self.roots) if entry.weights else None,
             files=location_of(entry.files, self.roots) if entry.files else None,
-            precision=self.precision.get(name, entry.precision),
+            precision=self.precision.get(name, Precision()).applied(entry.precision),
             adapters={
                 key: Adapter(location_of(adapter.weights, self.roots), adapter.scale)
                 for key, adapter in entry.adapters.items()
             },
         )
         self.headers.opened.clear()
-        facts = self.facts(cls, spec)
-        files = tuple(self.headers.opened)
-        return CheckedComponent(cls, spec, facts, entry.emits, files, entry.use, candidate.reason)
+        facts, opened = self.facts(cls, spec), tuple(self.headers.opened)
+        return CheckedComponent(cls, spec, facts, entry.emits, opened, entry.use, candidate.reason)
 
     def unknown_kind(self, name: str, use: str) -> None:
         """Report a `use` without a kind, or without one for the requested backend."""

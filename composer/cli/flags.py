@@ -109,10 +109,7 @@ class BundleFlags:
         return found
 
     def _precision(self) -> dict[str, str]:
-        found = pairs(self.precision, "--precision", "COMPONENT=DTYPE")
-        for dtype in found.values():
-            require_dtype(dtype, "--precision")
-        return found
+        return read_precisions(self.precision, "--precision")
 
     def _profile(self) -> Profile:
         """Return the profile of the file, over which the command's own options go."""
@@ -129,6 +126,19 @@ class BundleFlags:
             raise typer.BadParameter(str(error)) from None
         parts = {name: placement.only(p.given).over(p) for name, p in profile.components.items()}
         return replace(profile, default=placement.over(profile.default), components=parts)
+
+
+def read_precisions(given: list[str] | None, flag: str) -> dict[str, str]:
+    """Return what components are asked to run in, by name; refuse what says nothing."""
+    from composer.manifest.recipes import Precision
+
+    found = pairs(given, flag, "COMPONENT=RECIPE, =DTYPE or =RECIPE,DTYPE")
+    for text in found.values():
+        try:
+            Precision.of(text)
+        except ValueError as error:
+            raise typer.BadParameter(f"{flag}: {error}") from None
+    return found
 
 
 def require_dtype(dtype: str, flag: str) -> str:

@@ -84,8 +84,9 @@ Precisions = Annotated[
     list[str] | None,
     typer.Option(
         "--precision",
-        metavar="COMPONENT=DTYPE",
-        help="Run a component in float32, float16 or bfloat16. May be repeated.",
+        metavar="COMPONENT=RECIPE|DTYPE",
+        help="Run a component in float32, float16 or bfloat16, or quantized by a recipe such as "
+        "mixed-8-4; `stored` drops its recipe, and RECIPE,DTYPE gives both. May be repeated.",
     ),
 ]
 Inputs = Annotated[

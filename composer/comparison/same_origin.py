@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from composer.manifest.entries import plain_precision
 from composer.runtime.provenance import versions
 
 if TYPE_CHECKING:
@@ -38,7 +39,7 @@ def _way(bundle: Bundle, graph: Graph, node: Node) -> dict[str, Any]:
         "run": f"{known.cls.name}.{node.method}",
         "backend": known.backend,
         "dtype": known.facts.dtype if known.facts else None,
-        "precision": known.spec.precision,
+        "precision": plain_precision(known.spec.precision),
         "placement": dict(placed),
     }
 

@@ -13,6 +13,7 @@ from composer.core.errors import Problem
 from composer.core.location import Location
 from composer.core.placement import HOST, Placement
 from composer.core.signature import Signature, flatten_options, signature_of
+from composer.core.weight_group import WeightGroup
 
 Method = TypeVar("Method", bound=Callable[..., Any])
 
@@ -50,7 +51,8 @@ class Facts:
     frames are no padding. `input_hint` says how there would be an input NAME. `lengthen` gives, for
     a symbol that is as long as what comes in, the config that makes it so many. `unknown` says that
     its files are not here, so that its ports cannot be known. `embedding_adapters` are adapters
-    that change the embeddings of ids. `notes` are lints.
+    that change the embeddings of ids. `notes` are lints. `weights` are what it has, by what they do
+    and how they are packed.
     """
 
     dims: Mapping[str, Bound] = field(default_factory=dict)
@@ -66,6 +68,7 @@ class Facts:
     unknown: bool = False
     embedding_adapters: frozenset[str] = frozenset()
     notes: tuple[Problem, ...] = ()
+    weights: tuple[WeightGroup, ...] = ()
 
     def require_unchanged(self) -> None:
         """Raise ComposerError if a file that these were read from has changed.
@@ -95,6 +98,19 @@ class Spec:
     files: Location | None = None
     precision: Any = None
     adapters: Mapping[str, Adapter] = field(default_factory=dict)
+
+    @property
+    def dtype(self) -> str | None:
+        """Return the dtype that is asked for, alone or beside a recipe."""
+        if isinstance(self.precision, str):
+            return self.precision
+        found: str | None = getattr(self.precision, "dtype", None)
+        return found
+
+    @property
+    def recipe(self) -> Any:
+        """Return the quantization recipe that is asked for, or None."""
+        return None if isinstance(self.precision, str) else self.precision
 
 
 class Component:

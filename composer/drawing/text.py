@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING
 
+from composer.core.ports import item_bytes
 from composer.core.signature import CALL
+from composer.core.weight_group import WeightGroup, bits_per_weight
 from composer.graph.dims import Length
 
 if TYPE_CHECKING:
@@ -27,6 +30,17 @@ def call(node: Node) -> str:
     literals = [f"{key}={value!r}" for key, value in {**node.literals, **node.options}.items()]
     run = node.run.removesuffix(f".{CALL}")
     return f"{run}({', '.join(wires + literals)})"
+
+
+def weight_lines(groups: Iterable[WeightGroup]) -> Iterator[str]:
+    """Yield how the weights of a component are packed, a line each; nothing where none is."""
+    groups = tuple(groups)
+    if not any(group.packed for group in groups):
+        return
+    yield f"{bits_per_weight(groups):.3g} bits a weight"
+    for group in groups:
+        modules = f"{group.modules} module{'' if group.modules == 1 else 's'}"
+        yield f"  {group.kind}: {group.form}, {modules}, {size(group.nbytes)}"
 
 
 class Ports:
@@ -62,6 +76,20 @@ class Ports:
         """Return one dim: its number, its symbol, or `_`."""
         length = self._graph.length(dim)
         return str(length) if length is not None else self._symbols.get(self._root(dim), "_")
+
+    def nbytes(self, name: str) -> str:
+        """Return the bytes of a tensor, times the symbols of what is not fixed; "" of another."""
+        value = self._graph.values.get(name)
+        if value is None or value.port is None or value.port.kind != "tensor":
+            return ""
+        total, symbols = item_bytes(value.port.dtype or "f32"), []
+        for dim in value.dims:
+            length = self._graph.length(dim)
+            if length is None:
+                symbols.append(self.dim(dim))
+            else:
+                total *= length
+        return " x ".join([size(total), *symbols])
 
     def __getitem__(self, name: str) -> str:
         value = self._graph.values.get(name)

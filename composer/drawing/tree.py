@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from composer.core.signature import OUT
-from composer.drawing.text import Ports, call, size
+from composer.drawing.text import Ports, call, size, weight_lines
 
 if TYPE_CHECKING:
     from composer.graph.checked import Checked
@@ -56,7 +56,9 @@ def _components(bundle: Checked) -> Branch:
         where = entry.weights or entry.files or ""
         emits = f"emits {entry.emits}" if entry.emits else ""
         backend = known.cls.backend if known else "?"
-        rows.append(Branch((name, entry.use, backend, contents, where, emits)))
+        packed = weight_lines(facts.weights if facts else ())
+        below = tuple(Branch((line.strip(),)) for line in packed)
+        rows.append(Branch((name, entry.use, backend, contents, where, emits), below))
     weights = f", {size(total)} of weights" if total else ""
     return Branch((f"components{weights}",), tuple(rows))
 

@@ -32,9 +32,32 @@ class Scheme:
     group_size: int
     mode: str
 
+    @property
+    def title(self) -> str:
+        """Describe it in a few words."""
+        form = f"{self.bits} bits, groups of {self.group_size}"
+        return form if self.mode == "affine" else f"{self.mode}, groups of {self.group_size}"
+
+    def nbytes(self, count: int, item: int) -> int:
+        """Return the bytes of so many weights, scales and biases of `item` bytes included."""
+        per_group = 2 * item if self.mode == "affine" else 1
+        return count * self.bits // 8 + count // self.group_size * per_group
+
     def unpacked(self, words: int) -> int:
         """Return how many codes stand in so many words of 32 bits."""
         return words * 32 // self.bits
+
+
+def scheme_of(mode: str, bits: Any = None, group_size: Any = None) -> Scheme:
+    """Return a scheme; what is None is the mode's own. Raise ValueError for what it lacks."""
+    allowed_bits, allowed_sizes, (default_bits, default_size) = SCHEMES[mode]
+    bits = default_bits if bits is None else bits
+    size = default_size if group_size is None else group_size
+    for key, value, allowed in (("bits", bits, allowed_bits), ("group_size", size, allowed_sizes)):
+        if type(value) is not int or value not in allowed:
+            options = ", ".join(map(str, sorted(allowed)))
+            raise ValueError(f"{key} {show(str(value))} in mode {mode}; expected one of {options}")
+    return Scheme(bits, size, mode)
 
 
 @dataclass(frozen=True)
@@ -86,18 +109,14 @@ def _scheme(location: Location, path: str, values: dict[str, Any], required: set
     mode = values.get("mode", "affine")
     if not isinstance(mode, str) or mode not in SCHEMES:
         fail(f"mode {show(str(mode))}; expected one of {', '.join(SCHEMES)}")
-    allowed_bits, allowed_sizes, (default_bits, default_size) = SCHEMES[mode]
     for key in sorted(required - values.keys()):
         fail(f"{key} is missing")
     if unknown := sorted(key for key in values.keys() - {*KEYS} if not required):
         fail(f"the unknown key {show(unknown[0])}; expected {', '.join(KEYS)}")
-    bits = default_bits if values.get("bits") is None else values["bits"]
-    size = default_size if values.get("group_size") is None else values["group_size"]
-    for key, value, allowed in (("bits", bits, allowed_bits), ("group_size", size, allowed_sizes)):
-        if type(value) is not int or value not in allowed:
-            options = ", ".join(map(str, sorted(allowed)))
-            fail(f"{key} {show(str(value))} in mode {mode}; expected one of {options}")
-    return Scheme(bits, size, mode)
+    try:
+        return scheme_of(mode, values.get("bits"), values.get("group_size"))
+    except ValueError as error:
+        fail(str(error))
 
 
 def _from_other_tool(location: Location, values: Any) -> Quantization | None:

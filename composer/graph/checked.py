@@ -9,6 +9,7 @@ from pathlib import Path
 from composer.core.errors import ComposerError, Problem
 from composer.graph.graph import CheckedComponent, Graph
 from composer.manifest import Manifest
+from composer.manifest.recipes import Precision
 from composer.sources.lock import Lock
 from composer.sources.resolve import ResolvedBundle
 
@@ -23,7 +24,7 @@ class CheckRequest:
     bundle: ResolvedBundle
     variant: str | None = None
     sources: Mapping[str, Path] = field(default_factory=dict)
-    precision: Mapping[str, str] = field(default_factory=dict)
+    precision: Mapping[str, Precision] = field(default_factory=dict)
     backends: Mapping[str, str] = field(default_factory=dict)
 
 

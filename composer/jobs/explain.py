@@ -16,6 +16,7 @@ from composer.core.signature import CALL
 from composer.core.suggest import did_you_mean
 from composer.jobs.knobs import fields_of, find, models, nested, page, value_of
 from composer.manifest.format import BundleModel
+from composer.manifest.recipes import recipes
 from composer.sources.shipped import shipped
 
 if TYPE_CHECKING:
@@ -66,6 +67,18 @@ def _own_page(name: str) -> Iterator[str]:
         yield "\n".join([f"# {name}", "", text, "", *_ports(operator.signature)])
     elif registry.family(name):
         yield "\n".join(_family(name))
+    elif name in recipes():
+        yield "\n".join(_recipe(name))
+
+
+def _recipe(name: str) -> Iterator[str]:
+    """Yield the page of a quantization recipe."""
+    named = recipes()[name]
+    recipe = named.quantization
+    yield from (f"# {name}", "", f"A recipe for `precision`: {named.summary}.", "")
+    yield f"bits: {recipe.bits}, group_size: {recipe.group_size}, mode: {recipe.mode}"
+    for glob, rule in recipe.rules.items():
+        yield f"- {glob}: {rule.bits} bits, {rule.mode}, groups of {rule.group_size}"
 
 
 def _below_a_kind(name: str) -> Iterator[str]:
@@ -120,7 +133,7 @@ def _keys(model: type[BaseModel], at: str = "") -> Iterator[tuple[str, FieldInfo
 
 def _names(name: str) -> Iterator[str]:
     """Yield the names that a misspelt one may mean."""
-    yield from (*registry.names(), *registry.uses(), *registry.operators())
+    yield from (*registry.names(), *registry.uses(), *registry.operators(), *recipes())
     kinds, path = _split(name)
     head = name.removesuffix(".".join(path))
     for kind in kinds:

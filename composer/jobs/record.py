@@ -182,5 +182,5 @@ def _title(bundle: AnyBundle) -> str:
         return bundle.name
     if not isinstance(bundle, BundleOptions):
         return str(bundle)
-    dtypes = " and ".join(dict.fromkeys(bundle.precision.values()))
+    dtypes = " and ".join(dict.fromkeys(map(str, bundle.precision.values())))
     return " in ".join(filter(None, [bundle.variant, dtypes])) or str(bundle.name)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
 
@@ -18,20 +18,42 @@ class Source:
 
 @dataclass(frozen=True)
 class QuantizationRule:
-    """Bits and group size of the weights that one glob matches."""
+    """How the weights that one glob matches are packed."""
 
     bits: int
     group_size: int
+    mode: str = "affine"
 
 
 @dataclass(frozen=True)
 class Quantization:
-    """How a component's projections are quantized when it is loaded."""
+    """How a component's projections are quantized, and the dtype that it computes in.
+
+    Without a dtype it computes in the one that is stored. The globs of a recipe with a `name` are
+    for several architectures, and may match nothing.
+    """
 
     bits: int
     group_size: int = 64
     rules: Mapping[str, QuantizationRule] = field(default_factory=dict)
     keep: tuple[str, ...] = ()
+    mode: str = "affine"
+    dtype: str | None = None
+    name: str | None = None
+
+    @property
+    def title(self) -> str:
+        """Return its name, or what it does in a few words."""
+        form = self.name or f"{self.bits} bits, {self.mode}, groups of {self.group_size}"
+        rules = f" and {len(self.rules)} rules" if self.rules and not self.name else ""
+        return f"{form}{rules}" + (f", in {self.dtype}" if self.dtype else "")
+
+
+def plain_precision(precision: str | Quantization | None) -> Any:
+    """Return a precision in JSON's types: of a recipe, what it says."""
+    if not isinstance(precision, Quantization):
+        return precision
+    return {**asdict(precision), "keep": list(precision.keep)}
 
 
 @dataclass(frozen=True)

@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Annotated, Any, Literal
 
 from pydantic import Discriminator, Field, Tag
 
+from composer.formats.quantization import Scheme
+from composer.manifest.entries import Quantization
 from composer.manifest.fields import (
     DOTTED,
     METHOD,
     OTHER,
     SLUG,
     TEXT,
-    Bits,
-    Dtype,
-    GroupSize,
     HubId,
     InputType,
     Inside,
@@ -33,6 +33,8 @@ from composer.manifest.fields import (
     Strict,
     tag_of,
 )
+from composer.manifest.recipe import BaseRecipe
+from composer.manifest.recipes import PrecisionName, RecipeName, recipes
 
 VERSION = 1
 
@@ -48,33 +50,29 @@ class Origin(Strict):
     licence: Maybe[Line] = Field(None, description="The licence of this part, as an SPDX name.")
 
 
-class Rule(Strict):
-    """How one group of weights is quantized."""
-
-    bits: Bits = Field(description="Bits per weight.")
-    group_size: Maybe[GroupSize] = Field(
-        None, description="Weights that share one scale; the recipe's own by default."
-    )
-
-
-class Recipe(Strict):
+class Recipe(BaseRecipe):
     """Quantize a component's projections when it is loaded."""
 
-    bits: Bits = Field(description="Bits per weight wherever no rule says otherwise.")
-    group_size: GroupSize = Field(64, description="Weights that share one scale.")
-    rules: dict[
-        Line,
-        Annotated[Annotated[Bits, Tag(TEXT)] | Annotated[Rule, Tag(OTHER)], Discriminator(tag_of)],
-    ] = Field(
-        default={},
-        description="Bits for the weights whose name matches a glob; the last match counts.",
-        examples=[{"*.self_attn.*": 8, "*.mlp.*": 4}],
+    recipe: Maybe[RecipeName] = Field(
+        None,
+        description="A recipe by its name; `rules` and `keep` are added to its own.",
+        examples=["mixed-8-4", "ple-safe-4bit"],
     )
-    keep: list[Line] = Field(
-        default=[],
-        description="Globs of weight names that stay as they are stored.",
-        examples=[["lm_head", "*.down_proj"]],
-    )
+
+    def quantization(self) -> Quantization:
+        """Return the recipe, which may be another with rules and modules of its own."""
+        if self.recipe is None:
+            return super().quantization()
+        if self.bits or self.group_size or self.mode:
+            raise ValueError(f"{self.recipe} has bits, a group size and a mode of its own")
+        base = recipes()[self.recipe].quantization
+        rules = self.rules_over(Scheme(base.bits, base.group_size, base.mode))
+        return replace(
+            base,
+            rules={**base.rules, **rules},
+            keep=(*base.keep, *self.keep),
+            dtype=self.dtype or base.dtype,
+        )
 
 
 class LoraAdapter(Strict):
@@ -110,10 +108,14 @@ class ComponentModel(Strict):
     )
     precision: Maybe[
         Annotated[
-            Annotated[Dtype, Tag(TEXT)] | Annotated[Recipe, Tag(OTHER)], Discriminator(tag_of)
+            Annotated[PrecisionName, Tag(TEXT)] | Annotated[Recipe, Tag(OTHER)],
+            Discriminator(tag_of),
         ]
     ] = Field(
-        None, description="What it runs in: a dtype or a quantization recipe. Default: as stored."
+        None,
+        description="What it runs in: a dtype, a recipe's name, or a quantization recipe. "
+        "Default: as stored.",
+        examples=["float16", "mixed-8-4", {"bits": 4, "rules": {"*.self_attn.*": 8}}],
     )
     config: dict[str, Any] = Field(
         default={}, description="The component's own settings; each kind documents its keys."

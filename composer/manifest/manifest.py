@@ -18,7 +18,6 @@ from composer.manifest.entries import (
     Node,
     Origin,
     Quantization,
-    QuantizationRule,
     Source,
     Split,
     Task,
@@ -29,10 +28,11 @@ from composer.manifest.format import (
     ComponentModel,
     InputModel,
     NodeModel,
-    Rule,
+    Recipe,
     TaskModel,
 )
 from composer.manifest.patch import merge
+from composer.manifest.recipes import recipes
 from composer.manifest.refusal import Finding, validation_findings, wrong_type
 from composer.manifest.rules import check_rules
 from composer.manifest.source import Document, read
@@ -190,27 +190,23 @@ def _source(text: str) -> Source:
 
 
 def _component(name: str, model: ComponentModel) -> ComponentEntry:
-    recipe = model.precision
-    precision: str | Quantization | None
-    if recipe is None or isinstance(recipe, str):
-        precision = recipe
-    else:
-        rules = {}
-        for glob, rule in recipe.rules.items():
-            bits = rule.bits if isinstance(rule, Rule) else rule
-            size = rule.group_size if isinstance(rule, Rule) else None
-            rules[glob] = QuantizationRule(bits, size or recipe.group_size)
-        precision = Quantization(recipe.bits, recipe.group_size, rules, tuple(recipe.keep))
     return ComponentEntry(
         name=name,
         use=model.use,
         weights=model.weights,
         files=model.files,
-        precision=precision,
+        precision=_precision(model.precision),
         config=model.config,
         adapters={k: AdapterEntry(a.weights, a.scale) for k, a in model.adapters.items()},
         emits=model.emits,
     )
+
+
+def _precision(model: str | Recipe | None) -> str | Quantization | None:
+    if isinstance(model, Recipe):
+        return model.quantization()
+    named = recipes().get(model or "")
+    return named.quantization if named else model
 
 
 def _task(name: str, model: TaskModel, at: tuple[str, ...]) -> Task:

@@ -180,7 +180,7 @@ def _unknown(path: tuple[str | int, ...], model: type[BaseModel] | None) -> Find
 
 
 def _not_a_choice(path: tuple[str | int, ...], value: Any, expected: str) -> Finding:
-    options = re.findall(r"[\w.]+", expected.replace(" or ", " "))
+    options = re.findall(r"[\w.-]+", expected.replace(" or ", " "))
     near = None
     if isinstance(value, str):
         meant = DTYPES.get(value.lower())

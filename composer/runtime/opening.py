@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from composer.checker import check_variant
+from composer.manifest.recipes import Asked, Precision
 from composer.runtime.bundle import Bundle
 from composer.runtime.loading import check_placement
 from composer.runtime.profile import Profile
@@ -18,16 +19,17 @@ class BundleOptions:
     """A bundle as somebody asks for it, from its manifest to where it runs.
 
     `name` is a path, a shipped name, or an ID of the Hub. `sources` are folders that stand in for
-    sources, `precision` dtypes by component, `backends` what runs a component that names a family,
-    by component or for all under `*`; both go before those of the `profile`. With `trust`, files of
-    the Hub are not tried in a child process first; `lock` is taken for the one beside the manifest.
+    sources, `precision` dtypes and recipes by component, `backends` what runs a component that
+    names a family, by component or for all under `*`; both go before those of the `profile`. With
+    `trust`, files of the Hub are not tried in a child process first; `lock` is taken for the one
+    beside the manifest.
     """
 
     name: str | Path
     variant: str | None = None
     profile: Profile = field(default_factory=Profile)
     sources: Mapping[str, Path] = field(default_factory=dict)
-    precision: Mapping[str, str] = field(default_factory=dict)
+    precision: Mapping[str, Asked] = field(default_factory=dict)
     backends: Mapping[str, str] = field(default_factory=dict)
     trust: bool = False
     lock: Path | None = None
@@ -38,7 +40,7 @@ class BundleOptions:
         parts = [str(self.name)]
         if self.variant:
             parts.append(f"variant {self.variant}")
-        parts += [f"{name}={dtype}" for name, dtype in self.precision.items()]
+        parts += [f"{name}={asked}" for name, asked in self.precision.items()]
         return ", ".join(parts)
 
     def open(self) -> Bundle:
@@ -50,12 +52,23 @@ class BundleOptions:
             find_bundle(self.name, self.lock),
             self.variant,
             sources=self.sources,
-            precision={**self.profile.precision, **self.precision},
+            precision=self.asked(),
             backends={**self.profile.backends, **self.backends},
         )
         checked = report.raise_if_refused()
         check_placement(checked, self.profile)
         return Bundle(checked, self.profile, self.trust)
+
+    def asked(self) -> dict[str, Asked]:
+        """Return what is asked of each component, in a profile and over it."""
+        found: dict[str, Asked] = dict(self.profile.precision)
+        for name, given in self.precision.items():
+            try:
+                base = found.get(name, Precision())
+                found[name] = Precision.of(given).over(Precision.of(base))
+            except ValueError:
+                found[name] = given  # the check says what is wrong with it
+        return found
 
 
 def load(
@@ -65,7 +78,7 @@ def load(
     variant: str | None = None,
     profile: Profile | None = None,
     sources: Mapping[str, Path] | None = None,
-    precision: Mapping[str, str] | None = None,
+    precision: Mapping[str, Asked] | None = None,
     backends: Mapping[str, str] | None = None,
     trust: bool = False,
     lock: Path | None = None,

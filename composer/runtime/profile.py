@@ -5,17 +5,38 @@ from __future__ import annotations
 from collections.abc import Collection
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, create_model
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Discriminator,
+    Field,
+    Tag,
+    TypeAdapter,
+    ValidationError,
+    create_model,
+)
 
 from composer.checker.backend_choice import ALL
 from composer.core import registry
 from composer.core.errors import ComposerError, Problem
 from composer.core.placement import Placement
 from composer.core.suggest import listed
+from composer.manifest.fields import OTHER, TEXT, tag_of
+from composer.manifest.format import Recipe
+from composer.manifest.recipes import Asked, Precision
 from composer.manifest.refusal import validation_findings
 from composer.manifest.source import read
+
+
+def _readable(text: str) -> str:
+    Precision.of(text)
+    return text
+
+
+PrecisionText = Annotated[str, AfterValidator(_readable)]
 
 
 class _Part(BaseModel):
@@ -28,7 +49,13 @@ class _Part(BaseModel):
 
 class _Component(_Part):
     backend: str | None = Field(None, description="What runs it where it names a family.")
-    precision: Literal["float32", "float16", "bfloat16"] | None = None
+    precision: (
+        Annotated[
+            Annotated[PrecisionText, Tag(TEXT)] | Annotated[Recipe, Tag(OTHER)],
+            Discriminator(tag_of),
+        ]
+        | None
+    ) = None
 
 
 class _File(_Part):
@@ -56,7 +83,7 @@ class Profile:
 
     default: Placement = field(default_factory=Placement)
     components: dict[str, Placement] = field(default_factory=dict)
-    precision: dict[str, str] = field(default_factory=dict)
+    precision: dict[str, Asked] = field(default_factory=dict)
     memory: int | None = None
     backends: dict[str, str] = field(default_factory=dict)
 
@@ -80,10 +107,15 @@ def read_profile(path: Path) -> Profile:
     return Profile(
         file.placement,
         {name: part.placement for name, part in file.components.items()},
-        {name: part.precision for name, part in file.components.items() if part.precision},
+        {name: asked for name, part in file.components.items() if (asked := _asked(part))},
         None if file.memory_gb is None else int(file.memory_gb * 1e9),
         {name: backend for name, backend in parts.items() if backend},
     )
+
+
+def _asked(part: _Component) -> Asked | None:
+    given = part.precision
+    return given.quantization() if isinstance(given, Recipe) else given
 
 
 def read_placement(given: dict[str, Any]) -> Placement:

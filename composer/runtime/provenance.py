@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from composer.core import registry
 from composer.graph.files import files_of
+from composer.manifest.entries import plain_precision
 from composer.sources.lock.digests import hub_file, sha256_of
 
 if TYPE_CHECKING:
@@ -37,7 +38,7 @@ def describe_run(
     placed: dict[str, dict[str, Any]] = {}
     for name in graph.components:
         given = bundle.profile.placement(name, known[name].cls.placement_keys).given
-        precision = known[name].spec.precision
+        precision = plain_precision(known[name].spec.precision)
         chosen = {"backend": known[name].backend} if known[name].is_family else {}
         placed[name] = {**chosen, **given, **({"precision": precision} if precision else {})}
     return {

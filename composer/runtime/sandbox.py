@@ -7,6 +7,7 @@ import signal
 import sys
 import time
 from collections.abc import Iterable, Mapping
+from dataclasses import asdict
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -136,7 +137,7 @@ def _request(
         "folder": str(origin) if isinstance(origin, Path) else None,
         "variant": request.variant or request.bundle.variant,
         "sources": {name: str(folder) for name, folder in request.sources.items()},
-        "precision": dict(request.precision),
+        "precision": {name: asdict(asked) for name, asked in request.precision.items()},
         "backends": {name: known.backend for name, known in families.items()},
         "placements": {
             name: profile.placement(name, checked.components[name].cls.placement_keys).given

@@ -15,6 +15,7 @@ from composer.core import registry
 from composer.core.child import answer_questions
 from composer.core.errors import ComposerError
 from composer.core.placement import Placement
+from composer.manifest.recipes import Precision
 from composer.runtime.loading import load_component
 from composer.runtime.profile import Profile
 from composer.runtime.sandbox import MEMORY_GONE
@@ -77,7 +78,7 @@ def _loader(request: Mapping[str, Any]) -> Callable[[str], Any]:
         ),
         request["variant"],
         sources={name: Path(folder) for name, folder in request["sources"].items()},
-        precision=request["precision"],
+        precision={name: Precision.read(asked) for name, asked in request["precision"].items()},
         backends=request["backends"],
     )
     placed = {name: Placement(**given) for name, given in request["placements"].items()}

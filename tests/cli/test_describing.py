@@ -57,7 +57,7 @@ def test_plan(cli, tmp_path):
         "   4 words   echo.embed(ids=asked.ids)                         numpy\n"
         "       gives $words: f16 T 4 @echo.embed\n"
         "       drops $asked.ids\n"
-        "       cast  $soft -> embeds.values: f32 in numpy -> f16 in numpy\n"
+        "       cast  $soft -> embeds.values: f32 in numpy -> f16 in numpy, 16 B x F\n"
         "   5 embeds  scatter(base=words, at=asked.slots, values=soft)  numpy\n"
         "       gives $embeds: f16 T 4 @echo.embed\n"
         "       drops $asked.slots, $soft, $words\n"

@@ -27,7 +27,11 @@ def test_an_explanation_is_a_page():
         ("inputs.split", "- seconds: int, 1 to 3600. The length of every piece"),
         ("emits", "# components.emits"),
         ("weights", "# components.adapters.weights"),
-        ("components.decoder.precision", "- bits: 2 | 3 | 4 | 5 | 6 | 8. Bits per weight"),
+        (
+            "components.decoder.precision",
+            "- bits: 2 | 3 | 4 | 5 | 6 | 8 | None = None. Bits",
+        ),
+        ("mixed-8-4", "- *.self_attn.*: 8 bits, affine, groups of 64"),
         ("graph", "# graph"),
         ("with", "# graph.with"),
     ],

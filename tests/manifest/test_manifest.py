@@ -109,7 +109,7 @@ def test_a_recipe_in_a_variant_is_whole():
         components=f"{{d: {{use: lm, precision: {RECIPE}}}}}",
         variants="{small: {components: {d: {precision: {group_size: 32}}}}}",
     )
-    assert "M122 components.d.precision needs the key 'bits'" in error_text(path, "small")
+    assert "M124 components.d.precision: it needs bits, or a recipe" in error_text(path, "small")
 
 
 def test_only_a_components_own_precision_is_replaced():

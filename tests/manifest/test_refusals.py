@@ -190,9 +190,35 @@ INPUTS = "\n    hint: choose from: audio, text, ids, mask, image, tensor"
         ),
         (
             "components",
-            "{d: {use: x, precision: int8}}",
-            "6:37: M124 components.d.precision cannot be 'int8'\n"
-            "    hint: choose from: float32, float16, bfloat16",
+            "{d: {use: x, precision: mixed-84}}",
+            "6:37: M124 components.d.precision cannot be 'mixed-84'; did you mean 'mixed-8-4'?\n"
+            "    hint: choose from: float32, float16, bfloat16, ple-safe-4bit, ple-safe-6bit, "
+            "ple-safe-8bit, mixed-8-4, mixed-8-6, mixed-6-4, uniform-4, uniform-6, uniform-8, "
+            "int8, mxfp4, mxfp8, nvfp4",
+        ),
+        (
+            "components",
+            "{d: {use: x, precision: {bits: 8, mode: mxfp4}}}",
+            "6:37: M124 components.d.precision: bits '8' in mode mxfp4; expected one of 4",
+        ),
+        (
+            "components",
+            "{d: {use: x, precision: {mode: nvfp4, rules: {a: 8}}}}",
+            "6:37: M124 components.d.precision: the rule 'a' has bits '8' in mode nvfp4; expected "
+            "one of 4",
+        ),
+        (
+            "components",
+            "{d: {use: x, precision: {recipe: mxfp4, bits: 4}}}",
+            "6:37: M124 components.d.precision: mxfp4 has bits, a group size and a mode of its own",
+        ),
+        (
+            "components",
+            "{d: {use: x, precision: {recipe: mixed, keep: [a]}}}",
+            "6:46: M124 components.d.precision.recipe cannot be 'mixed'; "
+            "did you mean 'mixed-8-6'?\n"
+            "    hint: choose from: ple-safe-4bit, ple-safe-6bit, ple-safe-8bit, mixed-8-4, "
+            "mixed-8-6, mixed-6-4, uniform-4, uniform-6, uniform-8, int8, mxfp4, mxfp8, nvfp4",
         ),
         (
             "components",

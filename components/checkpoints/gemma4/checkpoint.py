@@ -50,8 +50,14 @@ class Decoder:
 
     @property
     def table(self) -> dict[str, Tensor]:
+        return {name.rpartition(".")[2]: t for name, t in self.table_tensors.items()}
+
+    @property
+    def table_tensors(self) -> dict[str, Tensor]:
+        """Return what the per-layer table is stored as, by name."""
         tensors = self.checkpoint.tensors
-        return {p: tensors[f"{TABLE}.{p}"] for p in PARTS if f"{TABLE}.{p}" in tensors}
+        names = [f"{TABLE}.{part}" for part in PARTS]
+        return {name: tensors[name] for name in names if name in tensors}
 
     @property
     def loaded(self) -> dict[str, Tensor]:

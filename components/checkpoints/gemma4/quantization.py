@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from composer.core.component import Spec
 from composer.core.errors import ComposerError, Place, Problem
 from composer.core.suggest import some
@@ -13,9 +11,6 @@ from .. import packing
 from .checkpoint import TABLE, Decoder
 from .lint import low_bit_warnings
 
-if TYPE_CHECKING:
-    from composer.manifest.entries import Quantization as Recipe
-
 
 def recipe_schemes(spec: Spec, decoder: Decoder) -> tuple[dict[str, Scheme] | None, list[Problem]]:
     """Return which modules a recipe quantizes, None without one, and what to warn of.
@@ -23,10 +18,9 @@ def recipe_schemes(spec: Spec, decoder: Decoder) -> tuple[dict[str, Scheme] | No
     The attention and MLP projections and the experts are what it means; anything else is named by
     a rule. A router keeps 8 bits or more, and the per-layer table stays as it is stored.
     """
-    if spec.precision is None or isinstance(spec.precision, str):
+    if spec.recipe is None:
         return None, []
-    recipe: Recipe = spec.precision
-    plan = packing.plan(recipe, decoder.checkpoint.tensors, decoder.checkpoint.schemes)
+    plan, notes = packing.plan(spec.recipe, decoder.checkpoint.tensors, decoder.checkpoint.schemes)
     place = Place(str(decoder.checkpoint.location))
     problems = []
     if TABLE in plan:
@@ -54,4 +48,4 @@ def recipe_schemes(spec: Spec, decoder: Decoder) -> tuple[dict[str, Scheme] | No
         )
     if problems:
         raise ComposerError(problems)
-    return plan, list(low_bit_warnings(plan, place, "precision quantizes"))
+    return plan, [*notes, *low_bit_warnings(plan, place, "precision quantizes")]

@@ -84,8 +84,7 @@ class Gemma4(Component, name="mlx.gemma4"):
         require_unchanged(facts)
         require_equal_head(decoder.checkpoint)
         with mx.stream(device):
-            precision = spec.precision if isinstance(spec.precision, str) else None
-            model = load_model(decoder, precision, recipe)
+            model = load_model(decoder, spec.dtype, recipe)
             table = None
             if decoder.table:
                 table = PerLayerTable(

@@ -18,6 +18,7 @@ from ...checkpoints.gemma4.quantization import recipe_schemes
 from ...checkpoints.lora.adapters import embedding_adapters
 from ...checkpoints.lora.decoder_adapters import read_decoder_adapters
 from ...checkpoints.tokenizer import check_tokenizer, tokenizer_of
+from ...checkpoints.weight_groups import weight_groups
 from .. import loader
 
 if TYPE_CHECKING:
@@ -35,7 +36,7 @@ def decoder_facts(
     recipe, notes = recipe_schemes(spec, decoder)
     adapters = read_decoder_adapters(spec, headers, checkpoint, decoder.without_kv)
     files = [file for adapter in adapters.values() for file in adapter.files]
-    dtype = SHORT[spec.precision] if isinstance(spec.precision, str) else None
+    dtype = SHORT[spec.dtype] if spec.dtype else None
     if dtype is None:
         notes += mixed(decoder.loaded)
     return StampedFacts(
@@ -44,6 +45,10 @@ def decoder_facts(
         nbytes=loader.loaded_nbytes(decoder.loaded, dtype, recipe)
         + sum(adapter.nbytes for adapter in adapters.values()),
         embedding_adapters=embedding_adapters(adapters),
+        weights=(
+            *weight_groups(decoder.table_tensors, checkpoint.schemes),
+            *weight_groups(decoder.loaded, checkpoint.schemes, recipe, dtype),
+        ),
         mapped=sum(tensor.nbytes for tensor in decoder.table.values()),
         methods=ports(methods, decoder),
         missing_reasons=missing_reasons(decoder, weights),

@@ -28,6 +28,7 @@ from ...checkpoints.lora.pair import projections
 from ...checkpoints.rows import EmbeddingRows
 from ...checkpoints.tied_head import require_equal_head
 from ...checkpoints.tokenizer import check_tokenizer, tokenizer_of
+from ...checkpoints.weight_groups import weight_groups
 from ...models.decoder import ParsedDecoder, read_decoder
 from ..lora import Adapters
 from .decoder import EMBEDS, OnnxDecoder
@@ -75,6 +76,7 @@ class LanguageModel(Component, name="onnx.lm"):
                 "D": Bound(checkpoint.table.width, checkpoint.table.witness),
                 "V": Bound(checkpoint.table.rows, checkpoint.table.witness),
             },
+            weights=weight_groups(checkpoint.tensors, checkpoint.schemes),
             nbytes=found.nbytes + sum(adapter.nbytes for adapter in adapters),
             mapped=found.mapped,
             casts=found.casts,

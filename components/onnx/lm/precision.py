@@ -28,16 +28,14 @@ class Activations(ComponentConfig):
 
 def refused_precision(spec: Spec, kind: str, other: str) -> Iterator[Problem]:
     """Refuse a precision that a kind of component does not compute in, and name one that does."""
-    if spec.precision is None or spec.precision == "float32":
-        return
-    if isinstance(spec.precision, str):
+    if spec.dtype not in (None, "float32"):
         yield Problem(
             "W246",
-            f"{kind} computes in float32, not {spec.precision}",
+            f"{kind} computes in float32, not {spec.dtype}",
             hint="ONNX Runtime attends and multiplies packed weights in float32 on a CPU: leave "
             f"precision out, or use {other}",
         )
-    else:
+    if spec.recipe is not None:
         yield Problem(
             "W246",
             f"{kind} quantizes nothing itself",

@@ -1,13 +1,15 @@
 """Show what a run would do, without running it.
 
-Prints the memory that each component's weights take, then each step in order: where it runs,
-what it gives, what is cast or moved on the way into it, and which values are dropped after it.
+Prints the memory that each component's weights take, and in how many bits they are, then each step
+in order: where it runs, what it gives, what is cast or moved on the way into it and in how many
+bytes, and which values are dropped after it.
 
 Example: composer plan mega-asr-mini
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from composer.cli.flags import BundleFlags, with_flags
@@ -45,6 +47,7 @@ def text(bundle: Bundle, planned: Plan) -> str:
     lines.append(f"weights: {size(total)} in memory" if total else "weights: none")
     rows = [_component(bundle, name, nbytes) for name, nbytes in planned.nbytes.items()]
     lines += _columns(rows)
+    lines += _bits(bundle, planned)
     lines += [
         f"  cast  {name}: {cast}"
         for name in planned.nbytes
@@ -73,13 +76,24 @@ def _component(bundle: Bundle, name: str, nbytes: int) -> list[str]:
     runs = facts.dtype if facts and nbytes else ""
     precision = known.spec.precision
     if precision is not None:
-        shown = precision if isinstance(precision, str) else f"{precision.bits} bits"
+        shown = precision if isinstance(precision, str) else precision.title
         runs += f" (asked: {shown})"
     chosen = f"{known.backend}, chosen: {known.reason}"
     where = [chosen if known.is_family else known.cls.backend]
     keys = registry.placement_keys()
     where += [key(placement.get(name)) for name, key in keys.items() if name in placement.given]
     return [name, known.cls.name, size(nbytes) if nbytes else "-", runs, ", ".join(where)]
+
+
+def _bits(bundle: Bundle, planned: Plan) -> Iterator[str]:
+    from composer.drawing.text import weight_lines
+
+    for name in planned.nbytes:
+        facts = bundle.checked.components[name].facts
+        label = f"bits  {name}: "
+        for line in weight_lines(facts.weights if facts else ()):
+            yield f"  {label}{line}"
+            label = "      "
 
 
 def _steps(planned: Plan) -> list[str]:
@@ -92,7 +106,9 @@ def _steps(planned: Plan) -> list[str]:
     ]
     lines = []
     for head, step in zip(_columns(heads), planned.steps, strict=True):
-        lines += [f"       cast  {crossing}" for crossing in step.crossings]
+        for crossing in step.crossings:
+            cost = ports.nbytes(crossing.value)
+            lines.append(f"       cast  {crossing}" + (f", {cost}" if cost else ""))
         lines.append(head)
         for value in step.node.outputs.values():
             nbytes = planned.value_bytes(value)

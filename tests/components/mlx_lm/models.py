@@ -182,9 +182,10 @@ def dequantized(model, lm):
             state[f"{path}.weight"] = mx.dequantize(
                 module.weight,
                 module.scales,
-                module.biases,
+                module.get("biases"),
                 group_size=module.group_size,
                 bits=module.bits,
+                mode=module.mode,
             )
     state = {name: torch.tensor(f32(value)) for name, value in state.items()}
     left = model.load_state_dict(state, strict=False)

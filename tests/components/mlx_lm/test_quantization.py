@@ -1,5 +1,7 @@
 """Quantized checkpoints, and recipes that quantize while loading."""
 
+from dataclasses import replace
+
 import mlx.core as mx
 import numpy as np
 import pytest
@@ -7,8 +9,10 @@ import torch
 from mlx.utils import tree_flatten
 
 from composer.components.mlx.lm import LanguageModel
+from composer.core.weight_group import bits_per_weight
 from composer.formats import Headers
 from composer.manifest.entries import Quantization, QuantizationRule
+from composer.manifest.recipes import recipes
 from tests.components.mlx_lm.models import (
     IDS,
     ROWS,
@@ -204,3 +208,58 @@ def test_a_wrong_default_is_reported_a_few_times(tmp_path):
 def test_a_quantization_of_nothing_is_refused(folder):
     edit(folder, quantization={"group_size": 64, "bits": 4})
     assert "W243 quantization is set but no tensor is quantized" in error_text(folder)
+
+
+MODES = {"mxfp4": (4, 32), "mxfp8": (8, 32), "nvfp4": (4, 16)}
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_a_recipe_packs_in_every_mode_of_mlx(qwen3, mode):
+    _, _, folder = qwen3
+    recipe = Quantization(*MODES[mode], mode=mode)
+    lm = load(folder, recipe)
+    module = lm.model.model.layers[1].mlp.up_proj
+    assert (module.mode, module.bits, module.group_size) == (mode, *MODES[mode])
+    facts = LanguageModel.facts(spec(folder, recipe), Headers())
+    assert facts.nbytes == sum(v.nbytes for _, v in tree_flatten(lm.model.parameters()))
+    reference = dequantized(torch_model(), lm)
+    with torch.no_grad():
+        theirs = reference(torch.tensor(IDS)[None]).logits[0].numpy()
+    ours = f32(lm.logits(lm.embed(mx.array(IDS))))
+    assert np.abs(ours - theirs).max() < 1e-3 * np.abs(theirs).max()
+
+
+def test_a_dtype_beside_a_recipe_is_what_it_computes_in(folder):
+    plain, recipe = load(folder, Quantization(8)), Quantization(8, dtype="float16")
+    lm = load(folder, recipe)
+    ours, theirs = (each.model.model.layers[0].mlp.up_proj for each in (lm, plain))
+    assert mx.array_equal(ours.weight, theirs.weight)
+    assert mx.array_equal(ours.scales, theirs.scales.astype(mx.float16))
+    facts = LanguageModel.facts(spec(folder, recipe), Headers())
+    assert facts.dtype == "f16"
+    assert facts.nbytes == sum(v.nbytes for _, v in tree_flatten(lm.model.parameters()))
+
+
+def test_a_named_recipe_is_for_every_architecture(qwen3):
+    _, _, folder = qwen3
+    recipe = recipes()["uniform-8"].quantization
+    packed = {path for path, m in load(folder, recipe).model.named_modules() if "scales" in m}
+    assert "model.embed_tokens" in packed
+    groups = LanguageModel.facts(spec(folder, recipe), Headers()).weights
+    assert [(group.kind, group.form, group.modules) for group in groups] == [
+        ("embeddings", "8 bits, groups of 64", 1),
+        ("attention", "8 bits, groups of 64", 12),
+        ("MLP", "8 bits, groups of 64", 9),
+        ("others", "f32", 13),
+    ]
+    assert 8 < bits_per_weight(groups) < 10
+
+
+def test_a_named_recipe_leaves_what_its_groups_do_not_divide(folder):
+    named = replace(RECIPE, rules={"*.embed_tokens": QuantizationRule(8, 128)}, name="mine")
+    (note,) = LanguageModel.facts(spec(folder, named), Headers()).notes
+    assert str(note) == (
+        "L337 warning: mine leaves as stored what its groups do not divide: model.embed_tokens\n"
+        "    model.embed_tokens has 64 columns, which its groups do not divide\n"
+        "    hint: take a smaller group_size for them by a rule, or be content"
+    )

@@ -1,0 +1,122 @@
+"""Quantization recipes by name, and what a user asks a component to run in."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, get_args
+
+from composer.core.suggest import did_you_mean, listed
+from composer.manifest.entries import Quantization, QuantizationRule
+from composer.manifest.fields import Dtype, Line
+from composer.manifest.recipe import BaseRecipe
+from composer.manifest.source import read
+
+DTYPES: tuple[str, ...] = get_args(Dtype)
+STORED = "stored"
+FILE = Path(__file__).with_name("recipes.yaml")
+
+
+class NamedRecipe(BaseRecipe):
+    """A recipe of the file, with what it does."""
+
+    summary: Line
+
+
+@dataclass(frozen=True)
+class Named:
+    """A recipe that has a name, and what it does in one line."""
+
+    summary: str
+    quantization: Quantization
+
+
+@cache
+def recipes() -> Mapping[str, Named]:
+    """Return the recipes of the file by name."""
+    found = {}
+    for name, data in read(FILE).data.items():
+        model = NamedRecipe.model_validate(data)
+        found[name] = Named(model.summary, replace(model.quantization(), name=name))
+    return found
+
+
+if TYPE_CHECKING:
+    RecipeName = str
+    PrecisionName = str
+else:
+    RecipeName = Literal[tuple(recipes())]
+    PrecisionName = Literal[(*DTYPES, *recipes())]
+
+
+@dataclass(frozen=True)
+class Precision:
+    """What a user asks for: a recipe, or none where weights stay as `stored`, and a dtype.
+
+    What is None, or not stored, is left to the manifest.
+    """
+
+    recipe: Quantization | None = None
+    dtype: str | None = None
+    stored: bool = False
+
+    def over(self, base: Precision) -> Precision:
+        """Return this, with what it leaves open taken from another."""
+        kept = self.recipe is not None or self.stored
+        found = self if kept else base
+        return Precision(found.recipe, self.dtype or base.dtype, found.stored)
+
+    def applied(self, base: str | Quantization | None) -> str | Quantization | None:
+        """Return the precision of a component of which the manifest says `base`."""
+        if isinstance(base, Quantization):
+            whole = self.over(Precision(base, base.dtype))
+        else:
+            whole = self.over(Precision(None, base))
+        if whole.recipe is None:
+            return whole.dtype
+        return replace(whole.recipe, dtype=whole.dtype or whole.recipe.dtype)
+
+    @classmethod
+    def of(cls, given: Asked) -> Precision:
+        """Return what a text or a recipe asks for; raise ValueError for a text that says nothing.
+
+        A text is a dtype, a recipe's name, `stored`, or a dtype beside one of those after a comma.
+        """
+        if isinstance(given, Precision):
+            return given
+        if isinstance(given, Quantization):
+            return cls(given, given.dtype)
+        found = cls()
+        for part in given.split(","):
+            found = found._with(part.strip())
+        return found
+
+    @classmethod
+    def read(cls, data: Mapping[str, Any]) -> Precision:
+        """Return what `asdict` made of one."""
+        recipe = data["recipe"]
+        if recipe is not None:
+            rules = {glob: QuantizationRule(**rule) for glob, rule in recipe["rules"].items()}
+            recipe = Quantization(**{**recipe, "rules": rules, "keep": tuple(recipe["keep"])})
+        return cls(recipe, data["dtype"], data["stored"])
+
+    def _with(self, word: str) -> Precision:
+        if word in DTYPES and self.dtype is None:
+            return replace(self, dtype=word)
+        if self.recipe is None and not self.stored:
+            if word == STORED:
+                return replace(self, stored=True)
+            if word in recipes():
+                return replace(self, recipe=recipes()[word].quantization)
+        options = (*DTYPES, STORED, *recipes())
+        if word in options:
+            raise ValueError(f"'{word}' is one too many: give a recipe, a dtype, or one of each")
+        near = did_you_mean(word, options)
+        raise ValueError(
+            f"'{word}' is neither a dtype nor a recipe; " + (near or f"there are {listed(options)}")
+        )
+
+
+Asked = str | Quantization | Precision
