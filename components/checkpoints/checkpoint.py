@@ -18,6 +18,8 @@ from composer.formats.safetensors import TensorIndex
 from . import packing
 from .config_keys.impossible import impossible
 from .embedding_table import FLOATS, TABLE, Table, describe, find_table
+from .folder import config_file
+from .ggml_blocks import SIZES
 from .head_copy import HEAD, copy_warning, find_head_copy
 
 if TYPE_CHECKING:
@@ -46,8 +48,8 @@ class Checkpoint:
 
     @property
     def file(self) -> Location:
-        """Its config.json."""
-        return self.location / "config.json"
+        """Where its config stands."""
+        return config_file(self.location)
 
 
 def build_checkpoint(
@@ -104,8 +106,8 @@ def mixed(tensors: Mapping[str, Tensor]) -> list[Problem]:
 
 
 def _placed(location: Location, problems: Iterable[Problem]) -> Problems:
-    """Put problems that have no place of their own into config.json."""
-    place = Place(str(location / "config.json"))
+    """Put problems that have no place of their own where its config stands."""
+    place = Place(str(config_file(location)))
     placed = Problems()
     for problem in problems:
         placed.append(problem if problem.place else replace(problem, place=place))
@@ -191,7 +193,7 @@ def _dtypes(tensors: TensorIndex, schemes: Mapping[str, Scheme]) -> Iterator[Pro
         if tensor.name.rpartition(".")[0] in schemes:
             continue
         unpacked += 1
-        if tensor.dtype not in (*FLOATS, "u32"):
+        if tensor.dtype not in (*FLOATS, "u32", *SIZES):
             odd.append(describe(tensor))
     if odd:
         yield Problem(
@@ -210,7 +212,7 @@ def _stop(
     if headers.exists(place):
         stated = headers.config(place).get("eos_token_id")
     if stated is None:
-        place, stated = location / "config.json", text_setting(config, "eos_token_id")
+        place, stated = config_file(location), text_setting(config, "eos_token_id")
     if stated is None:
         ids = []
     elif isinstance(stated, list):

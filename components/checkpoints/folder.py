@@ -1,4 +1,4 @@
-"""Open the folder of a checkpoint, which is named by itself or by its one file of weights."""
+"""Open a checkpoint: a folder, named by itself or by its one file of weights, or a GGUF file."""
 
 from __future__ import annotations
 
@@ -10,6 +10,9 @@ from composer.core.errors import ComposerError, Place, Problem
 from composer.core.location import Location
 from composer.core.suggest import some
 from composer.formats.safetensors import TensorIndex
+
+from .gguf.reading import SUFFIX as GGUF
+from .gguf.reading import read_decoder_file
 
 if TYPE_CHECKING:
     from composer.formats import Headers
@@ -30,7 +33,7 @@ SHARED = ("quantization", "quantization_config", "eos_token_id", "tie_word_embed
 
 @dataclass(frozen=True)
 class Folder:
-    """A folder's config and tensors, or those of one part of it.
+    """A folder's config and tensors, or those of one part of it; a GGUF file has both.
 
     `keys` lead to the part's config inside config.json, `prefix` to its tensors; the names in
     `tensors` come without it.
@@ -50,12 +53,19 @@ def folder_of(place: Location, suffix: str = ".safetensors") -> Location:
     return replace(place, inside=place.inside.rpartition("/")[0])
 
 
+def config_file(location: Location) -> Location:
+    """Return where the config of a checkpoint stands: in the folder, or in the GGUF file."""
+    return location if location.inside.endswith(GGUF) else location / "config.json"
+
+
 def open_folder(weights: Location, headers: Headers, prefix: str = "") -> Folder:
     """Read the config and the tensors of a folder, or of its part under a prefix.
 
     The decoder of a Qwen3-ASR is found without a prefix, in the release and in MLX's conversions.
     Raise ComposerError if there is no config, or no tensor under the prefix.
     """
+    if weights.inside.endswith(GGUF):
+        return Folder(weights, *read_decoder_file(weights, headers))
     location = folder_of(weights)
     if not headers.exists(location / "config.json"):
         raise ComposerError(
@@ -102,7 +112,7 @@ def _part(whole: Folder, prefix: str) -> Folder:
     table = shared.get("quantization")
     if isinstance(table, dict):
         shared["quantization"] = _of_part(table, prefix)
-    return Folder(whole.location, shared | config, index, keys, prefix)
+    return replace(whole, config=shared | config, tensors=index, keys=keys, prefix=prefix)
 
 
 def _nested(config: Mapping[str, Any]) -> tuple[dict[str, Any], tuple[str, ...]]:

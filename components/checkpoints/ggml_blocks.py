@@ -9,14 +9,27 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import numpy as np
+from numpy.typing import NDArray
 
 from composer.formats.gguf import BLOCKS
+from composer.formats.quantization import Scheme
+from composer.formats.safetensors import Tensor
 
+Bytes = NDArray[np.uint8]
+Floats = NDArray[np.float32]
 SIZES = {name: (elements, size) for name, elements, size in BLOCKS.values() if elements > 1}
 PACKED = {"q4_0": 4, "q8_0": 8}  # bits of those that are multiplied as they are stored
+SYMMETRIC = "symmetric"  # a scheme whose middle code is 0, so that it needs no biases
 
 
-def dequantize(raw: np.ndarray, dtype: str) -> np.ndarray:
+def block_scheme(tensor: Tensor | None) -> Scheme | None:
+    """Return the scheme of a tensor that is multiplied as it is stored, in blocks."""
+    if tensor is None or tensor.dtype not in PACKED:
+        return None
+    return Scheme(PACKED[tensor.dtype], SIZES[tensor.dtype][0], SYMMETRIC)
+
+
+def dequantize(raw: Bytes, dtype: str) -> Floats:
     """Return bytes uint8 [..., row bytes] of a block type as float32 [..., columns]."""
     elements, size = SIZES[dtype]
     blocks = raw.reshape(-1, size)
@@ -24,7 +37,7 @@ def dequantize(raw: np.ndarray, dtype: str) -> np.ndarray:
     return found.reshape(*raw.shape[:-1], raw.shape[-1] // size * elements)
 
 
-def packed_codes(raw: np.ndarray, dtype: str) -> np.ndarray:
+def packed_codes(raw: Bytes, dtype: str) -> Bytes:
     """Return rows of bytes [N, row bytes] as codes uint8 [N, G, B] around the middle code.
 
     Q8_0 has signed codes, and Q4_0 pairs an element with the one 16 further on: here the lower
@@ -36,73 +49,74 @@ def packed_codes(raw: np.ndarray, dtype: str) -> np.ndarray:
     if dtype == "q8_0":
         return stored ^ np.uint8(0x80)
     wide = np.concatenate([stored & 15, stored >> 4], axis=-1)
-    return wide[..., 0::2] | wide[..., 1::2] << 4
+    codes: Bytes = wide[..., 0::2] | wide[..., 1::2] << 4
+    return codes
 
 
-def packed_scales(raw: np.ndarray, dtype: str) -> np.ndarray:
+def packed_scales(raw: Bytes, dtype: str) -> Floats:
     """Return the scale of each block of rows of bytes [N, row bytes] as float32 [N, G]."""
     _, size = SIZES[dtype]
     blocks = raw.reshape(-1, size)
     return _half(blocks, 0).reshape(len(raw), -1)
 
 
-def _half(blocks: np.ndarray, at: int) -> np.ndarray:
+def _half(blocks: Bytes, at: int) -> Floats:
     """Return the float16 at a byte of each block as float32 [N, 1]."""
     return np.ascontiguousarray(blocks[:, at : at + 2]).view("<f2").astype(np.float32)
 
 
-def _nibbles(stored: np.ndarray, run: int = 16) -> np.ndarray:
+def _nibbles(stored: Bytes, run: int = 16) -> Bytes:
     """Return codes [N, elements]: lower halves of each run of bytes, then their upper halves."""
     runs = stored.reshape(len(stored), -1, run)
     return np.concatenate([runs & 15, runs >> 4], axis=-1).reshape(len(stored), -1)
 
 
-def _fifth_bits(blocks: np.ndarray, at: int) -> np.ndarray:
+def _fifth_bits(blocks: Bytes, at: int) -> Bytes:
     """Return bit 4 of each of 32 elements: those of a word of 32 bits, from the lowest."""
-    return np.unpackbits(blocks[:, at : at + 4], axis=1, bitorder="little") << 4
+    return np.unpackbits(blocks[:, at : at + 4], axis=1, bitorder="little") << np.uint8(4)
 
 
-def _signed(codes: np.ndarray, middle: int) -> np.ndarray:
+def _signed(codes: Bytes, middle: int) -> Floats:
     return codes.astype(np.float32) - np.float32(middle)
 
 
-def _q8_0(blocks: np.ndarray) -> np.ndarray:
+def _q8_0(blocks: Bytes) -> Floats:
     return _half(blocks, 0) * np.ascontiguousarray(blocks[:, 2:]).view(np.int8).astype(np.float32)
 
 
-def _q4_0(blocks: np.ndarray) -> np.ndarray:
+def _q4_0(blocks: Bytes) -> Floats:
     return _half(blocks, 0) * _signed(_nibbles(blocks[:, 2:]), 8)
 
 
-def _q4_1(blocks: np.ndarray) -> np.ndarray:
+def _q4_1(blocks: Bytes) -> Floats:
     return _half(blocks, 0) * _signed(_nibbles(blocks[:, 4:]), 0) + _half(blocks, 2)
 
 
-def _q5_0(blocks: np.ndarray) -> np.ndarray:
+def _q5_0(blocks: Bytes) -> Floats:
     codes = _nibbles(blocks[:, 6:]) | _fifth_bits(blocks, 2)
     return _half(blocks, 0) * _signed(codes, 16)
 
 
-def _q5_1(blocks: np.ndarray) -> np.ndarray:
+def _q5_1(blocks: Bytes) -> Floats:
     codes = _nibbles(blocks[:, 8:]) | _fifth_bits(blocks, 4)
     return _half(blocks, 0) * _signed(codes, 0) + _half(blocks, 2)
 
 
-def _pairs(stored: np.ndarray) -> np.ndarray:
+def _pairs(stored: Bytes) -> Bytes:
     """Return codes of two bits [N, 256]: of each 32 bytes their lowest, then the next."""
     runs = stored.reshape(len(stored), 2, 1, 32)
     shifts = np.array([0, 2, 4, 6], np.uint8).reshape(1, 1, 4, 1)
-    return (runs >> shifts & 3).reshape(len(stored), 256)
+    return (runs >> shifts & np.uint8(3)).reshape(len(stored), 256)
 
 
-def _q2_k(blocks: np.ndarray) -> np.ndarray:
+def _q2_k(blocks: Bytes) -> Floats:
     scales, codes = blocks[:, :16], _pairs(blocks[:, 16:80]).reshape(-1, 16, 16)
     steps = _half(blocks, 80) * (scales & 15).astype(np.float32)
     lowest = _half(blocks, 82) * (scales >> 4).astype(np.float32)
     return (steps[..., None] * codes.astype(np.float32) - lowest[..., None]).reshape(-1, 256)
 
 
-def _q3_k(blocks: np.ndarray) -> np.ndarray:
+def _q3_k(blocks: Bytes) -> Floats:
     masks, codes, packed = blocks[:, :32], _pairs(blocks[:, 32:96]), blocks[:, 96:108]
     bits = np.arange(8, dtype=np.uint8).reshape(1, 8, 1)
     upper = (masks[:, None] >> bits & 1).reshape(-1, 256)
@@ -114,7 +128,7 @@ def _q3_k(blocks: np.ndarray) -> np.ndarray:
     return (steps[..., None] * values.astype(np.float32)).reshape(-1, 256)
 
 
-def _six_bits(packed: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def _six_bits(packed: Bytes) -> tuple[Floats, Floats]:
     """Return eight scales and eight minima [N, 8] of 12 bytes."""
     first, second, last = packed[:, :4], packed[:, 4:8], packed[:, 8:]
     scales = np.concatenate([first & 63, last & 15 | first >> 6 << 4], axis=1)
@@ -122,7 +136,7 @@ def _six_bits(packed: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return scales.astype(np.float32), lowest.astype(np.float32)
 
 
-def _with_minima(blocks: np.ndarray, codes: np.ndarray) -> np.ndarray:
+def _with_minima(blocks: Bytes, codes: Bytes) -> Floats:
     """Return scale times code minus minimum, of codes [N, 256] in eights."""
     scales, lowest = _six_bits(blocks[:, 4:16])
     steps = (_half(blocks, 0) * scales)[..., None]
@@ -130,26 +144,26 @@ def _with_minima(blocks: np.ndarray, codes: np.ndarray) -> np.ndarray:
     return (steps * codes.reshape(-1, 8, 32).astype(np.float32) - shift).reshape(-1, 256)
 
 
-def _q4_k(blocks: np.ndarray) -> np.ndarray:
+def _q4_k(blocks: Bytes) -> Floats:
     return _with_minima(blocks, _nibbles(blocks[:, 16:], run=32))
 
 
-def _q5_k(blocks: np.ndarray) -> np.ndarray:
+def _q5_k(blocks: Bytes) -> Floats:
     bits = np.arange(8, dtype=np.uint8).reshape(1, 8, 1)
-    upper = (blocks[:, None, 16:48] >> bits & 1).reshape(-1, 256) << 4
+    upper = (blocks[:, None, 16:48] >> bits & np.uint8(1)).reshape(-1, 256) << np.uint8(4)
     return _with_minima(blocks, _nibbles(blocks[:, 48:], run=32) | upper)
 
 
-def _q6_k(blocks: np.ndarray) -> np.ndarray:
+def _q6_k(blocks: Bytes) -> Floats:
     low = _nibbles(blocks[:, :128], run=64)
     shifts = np.array([0, 2, 4, 6], np.uint8).reshape(1, 1, 4, 1)
-    high = (blocks[:, 128:192].reshape(-1, 2, 1, 32) >> shifts & 3).reshape(-1, 256)
+    high = (blocks[:, 128:192].reshape(-1, 2, 1, 32) >> shifts & np.uint8(3)).reshape(-1, 256)
     scales = np.ascontiguousarray(blocks[:, 192:208]).view(np.int8).astype(np.float32)
     steps = (_half(blocks, 208) * scales)[..., None]
-    return (steps * _signed(low | high << 4, 32).reshape(-1, 16, 16)).reshape(-1, 256)
+    return (steps * _signed(low | high << np.uint8(4), 32).reshape(-1, 16, 16)).reshape(-1, 256)
 
 
-_FORMATS: dict[str, Callable[[np.ndarray], np.ndarray]] = {
+_FORMATS: dict[str, Callable[[Bytes], Floats]] = {
     "q4_0": _q4_0,
     "q4_1": _q4_1,
     "q5_0": _q5_0,

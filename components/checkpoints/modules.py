@@ -13,6 +13,7 @@ from composer.formats.quantization import Scheme
 
 from .checkpoint import Checkpoint
 from .embedding_table import describe
+from .ggml_blocks import PACKED, SYMMETRIC, block_scheme
 from .layout import count_are
 from .rope import DERIVED
 
@@ -32,6 +33,11 @@ class Module:
     shape: tuple[int, ...]
     parts: Mapping[str, Tensor]
     scheme: Scheme | None
+
+    @property
+    def in_blocks(self) -> bool:
+        """Return whether it is packed in blocks of ggml, which have their scales in them."""
+        return self.scheme is not None and self.parts["weight"].dtype in PACKED
 
     @property
     def stored(self) -> int:
@@ -92,6 +98,8 @@ def read_modules(
         if len(shape) == 2:
             scheme = schemes.get(path)
         names = [*parts, "scales", "biases"] if scheme else [*parts]
+        if len(shape) == 2:
+            scheme = scheme or block_scheme(tensors.get(f"{path}.weight"))
         stored = {}
         for part in names:
             name = f"{path}.{part}"
@@ -114,7 +122,7 @@ def _misshapen(module: Module) -> Iterator[Problem]:
     for name, tensor in module.parts.items():
         wanted = module.shape[:1] if name == "bias" else module.shape
         has = tensor.shape
-        if name == "weight" and module.scheme:
+        if name == "weight" and module.scheme and not module.in_blocks:
             has = (*has[:-1], module.scheme.unpacked(has[-1]))
         if name in ("weight", "bias") and has != wanted:
             what = f"{tensor.name} has the shape {list(has)}, but the model has {list(wanted)}"
@@ -124,7 +132,7 @@ def _misshapen(module: Module) -> Iterator[Problem]:
 def unpacked_problems(module: Module, other: str = "mlx.lm") -> Iterator[Problem]:
     """Refuse a packing that is not computed; `other` is a component that computes all."""
     scheme = module.scheme
-    if scheme and (scheme.mode != "affine" or scheme.bits not in (4, 8)):
+    if scheme and (scheme.mode not in ("affine", SYMMETRIC) or scheme.bits not in (4, 8)):
         yield Problem(
             "W256",
             f"{module.path} is {scheme.bits} bits, {scheme.mode}, which composer does not compute",

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from composer.core.backend import widen
 
-from . import affine
+from . import affine, ggml_blocks
+from .gguf.stored import InterleavedRows, RaisedByOne
 from .modules import Module
 from .watched_file import Watch
 
@@ -29,23 +31,44 @@ class RowReader:
 
     def rows(self, tensor: Tensor, start: int, end: int) -> np.ndarray:
         """Return rows as they are stored; floats widened to float32, which is exact."""
-        width = tensor.nbytes // max(tensor.shape[0], 1)
-        found = self._read(tensor, start * width, (end - start) * width)
-        return found.reshape(end - start, *tensor.shape[1:])
+        raw = self._raw(tensor, start, end)
+        if tensor.dtype in ggml_blocks.SIZES:
+            return ggml_blocks.dequantize(raw, tensor.dtype)
+        values = raw.reshape(-1).view(STORED[tensor.dtype])
+        found: np.ndarray = values.reshape(end - start, *tensor.shape[1:])
+        if tensor.dtype == "u32":
+            return found
+        wide = widen(found, tensor.dtype)
+        if isinstance(tensor, RaisedByOne):
+            np.subtract(wide, np.float32(1), out=wide)
+        return wide
 
     def whole(self, tensor: Tensor) -> np.ndarray:
         """Return a tensor as it is stored; floats widened to float32."""
-        return self._read(tensor, 0, tensor.nbytes).reshape(tensor.shape)
+        if not tensor.shape:
+            return self.whole(replace(tensor, shape=(1,))).reshape(())
+        return self.rows(tensor, 0, tensor.shape[0])
 
-    def _read(self, tensor: Tensor, offset: int, nbytes: int) -> np.ndarray:
+    def _raw(self, tensor: Tensor, start: int, end: int) -> np.ndarray:
+        """Return the bytes of rows, uint8 [N, bytes of a row]."""
+        width = tensor.nbytes // max(tensor.shape[0], 1)
+        if isinstance(tensor, InterleavedRows):
+            return self._separated(tensor, start, end, width)
+        return self._read(tensor, start, end, width)
+
+    def _separated(self, tensor: InterleavedRows, start: int, end: int, width: int) -> np.ndarray:
+        """Return rows in the checkpoint's order: the halves of each head one after the other."""
+        size = tensor.head_dim
+        first, last = start // size * size, -(-end // size) * size
+        heads = self._read(tensor, first, last, width).reshape(-1, size // 2, 2, width)
+        return heads.swapaxes(1, 2).reshape(-1, width)[start - first : end - first]
+
+    def _read(self, tensor: Tensor, start: int, end: int, width: int) -> np.ndarray:
         file = self.files.get(tensor.file)
         if file is None:
             file = self.files[tensor.file] = Watch(tensor.file)
-        raw = file.read(tensor.offset + offset, nbytes)
-        found = np.frombuffer(raw, STORED[tensor.dtype])
-        if tensor.dtype == "u32":
-            return found
-        return widen(found, tensor.dtype)
+        raw = file.read(tensor.offset + start * width, (end - start) * width)
+        return np.frombuffer(raw, np.uint8).reshape(end - start, width)
 
     def part(self, module: Module, part: str, start: int, end: int) -> np.ndarray:
         """Return rows of one part of a packed module."""
@@ -54,7 +77,7 @@ class RowReader:
     def dense(self, module: Module, start: int, end: int) -> np.ndarray:
         """Return rows of a module as float32 [N, K]."""
         weight = self.part(module, "weight", start, end)
-        if module.scheme is None:
+        if module.scheme is None or module.in_blocks:
             return weight
         scales = self.part(module, "scales", start, end)
         biases = self.part(module, "biases", start, end)
@@ -63,6 +86,10 @@ class RowReader:
     def packed(self, module: Module, part: str, start: int, end: int) -> np.ndarray:
         """Return rows of a packed module's `codes`, `scales` or `residual_offset`."""
         assert module.scheme is not None
+        if module.in_blocks:
+            raw = self._raw(module.parts["weight"], start, end)
+            read = ggml_blocks.packed_codes if part == "codes" else ggml_blocks.packed_scales
+            return read(raw, module.parts["weight"].dtype)
         if part == "codes":
             return affine.codes(self.part(module, "weight", start, end), module.scheme)
         scales = self.part(module, "scales", start, end)

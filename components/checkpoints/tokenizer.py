@@ -13,6 +13,7 @@ from composer.formats import tokenizer_file
 from composer.formats.refusal import show
 
 from .folder import folder_of
+from .gguf.reading import SUFFIX as GGUF
 
 if TYPE_CHECKING:
     from composer.formats import Headers
@@ -21,10 +22,16 @@ if TYPE_CHECKING:
 
 
 def tokenizer_of(spec: Spec, headers: Headers) -> Location:
-    """Return where a component's tokenizer.json is: by `files`, or beside its weights."""
+    """Return where a component's tokenizer is: by `files`, or beside its weights.
+
+    A GGUF file has one in itself, which counts where no tokenizer.json lies beside it.
+    """
     if spec.files:
         return tokenizer_file(spec.files, headers.files)
     assert spec.weights is not None
+    if spec.weights.inside.endswith(GGUF):
+        beside = folder_of(spec.weights, GGUF) / "tokenizer.json"
+        return beside if headers.exists(beside) else spec.weights
     return tokenizer_file(folder_of(spec.weights), headers.files)
 
 

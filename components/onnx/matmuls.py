@@ -9,6 +9,7 @@ import numpy as np
 
 from composer.formats.quantization import Scheme
 
+from ..checkpoints.ggml_blocks import SYMMETRIC
 from ..checkpoints.modules import Module
 from ..checkpoints.rows import RowReader, pieces
 from .blocks import OnnxBlocks, Symbol
@@ -103,18 +104,19 @@ class Products(OnnxBlocks):
         scheme, width = modules[0].scheme, modules[0].shape[1]
         assert scheme is not None
         rows, groups = sum(module.shape[0] for module in modules), width // scheme.group_size
-        sizes = {
+        sizes: dict[str, tuple[str, tuple[int, ...]]] = {
             "codes": ("uint8", (rows, groups, scheme.group_size * scheme.bits // 8)),
             "scales": ("float32", (rows * groups,)),
-            "residual_offset": ("float32", (rows, groups)),
         }
+        if scheme.mode != SYMMETRIC:
+            sizes["residual_offset"] = ("float32", (rows, groups))
 
         def read(part: str) -> Iterator[np.ndarray]:
             for module in modules:
                 for piece in pieces(module):
                     yield self.reader.packed(module, part, *piece)
 
-        codes, scales, offset = (
+        codes, scales, *offsets = (
             self._added(f"{name}.{part}", *size, read(part)) for part, size in sizes.items()
         )
         stored = codes, scales, rows, width, scheme
@@ -126,7 +128,10 @@ class Products(OnnxBlocks):
         else:
             even = write_even(self, [self._grouped(x, scheme.group_size)], scheme.group_size, width)
             product = write_first(self, write_int8_matmul(self, even, *stored), x)
-        return self.node("Gemm", self._sums(x, scheme.group_size), offset, product, transB=1)
+        for offset in offsets:
+            sums = self._sums(x, scheme.group_size)
+            product = self.node("Gemm", sums, offset, product, transB=1)
+        return product
 
     def _unpacked_product(
         self, x: Symbol, codes: Symbol, scales: Symbol, rows: int, width: int, scheme: Scheme

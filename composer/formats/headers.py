@@ -9,6 +9,7 @@ from composer.core.errors import Problem
 from composer.core.location import Location
 from composer.formats.config import read_config
 from composer.formats.files import Files, Kind, LocalFiles
+from composer.formats.gguf import GgufFile, read_gguf
 from composer.formats.onnx import OnnxSignature, read_onnx
 from composer.formats.ranges import Ranges
 from composer.formats.safetensors import TensorIndex, read_safetensors
@@ -57,6 +58,10 @@ class Headers:
             location,
             lambda: read_safetensors(location, self.files, self.warnings.append),
         )
+
+    def gguf(self, location: Location) -> GgufFile:
+        """Describe the metadata and the tensors of a GGUF file."""
+        return self._once("gguf", location, lambda: read_gguf(location, self.files))
 
     def onnx(self, location: Location) -> OnnxSignature:
         """Describe the inputs and outputs of an ONNX file."""

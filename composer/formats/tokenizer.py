@@ -8,6 +8,8 @@ from typing import Any
 
 from composer.core.location import Location
 from composer.formats.files import Files, LocalFiles
+from composer.formats.gguf_tokenizer import SUFFIX as GGUF
+from composer.formats.gguf_tokenizer import gguf_tokenizer
 from composer.formats.refusal import Report, refuse, show
 from composer.formats.sniff import sniff
 from composer.formats.strictjson import kind, parse_object
@@ -112,9 +114,12 @@ def tokenizer_file(location: Location, files: Files | None = None) -> Location:
 def tokenizer_bytes(location: Location, files: Files | None = None) -> bytes:
     """Return the bytes of a tokenizer.json; refuse a file that is too large or of another kind.
 
-    Those of a vocab.json are built from it and the files beside it.
+    Those of a vocab.json are built from it and the files beside it, those of a GGUF file from its
+    metadata.
     """
     files = files or LocalFiles()
+    if location.inside.endswith(GGUF):
+        return gguf_tokenizer(location, files)
     if location.inside.rpartition("/")[2] == VOCAB:
         return built_tokenizer(location, files)
     with files.open(location) as ranges:

@@ -25,15 +25,22 @@ QWEN2 = (
     r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*"
     r"|\s*[\r\n]+|\s+(?!\S)|\s+"
 )
-_BYTES = {"type": "ByteLevel", "add_prefix_space": False, "trim_offsets": False}
-_WITHOUT_REGEX = {**_BYTES, "use_regex": False}
-_SPLIT = {"type": "Split", "pattern": {"Regex": QWEN2}, "behavior": "Isolated", "invert": False}
+BYTES = {"type": "ByteLevel", "add_prefix_space": False, "trim_offsets": False}
+
+
+def split_by(pattern: str) -> dict[str, Any]:
+    """Return the pre-tokenizer that cuts text by a pattern, then takes its bytes."""
+    regex = {"Regex": pattern}
+    split = {"type": "Split", "pattern": regex, "behavior": "Isolated", "invert": False}
+    return {"type": "Sequence", "pretokenizers": [split, {**BYTES, "use_regex": False}]}
+
+
 PIPELINES: dict[str, dict[str, Any]] = {
     "Qwen2Tokenizer": {
         "normalizer": {"type": "NFC"},
-        "pre_tokenizer": {"type": "Sequence", "pretokenizers": [_SPLIT, _WITHOUT_REGEX]},
+        "pre_tokenizer": split_by(QWEN2),
     },
-    "GPT2Tokenizer": {"normalizer": None, "pre_tokenizer": {**_BYTES, "use_regex": True}},
+    "GPT2Tokenizer": {"normalizer": None, "pre_tokenizer": {**BYTES, "use_regex": True}},
 }
 
 
@@ -62,7 +69,7 @@ def built_tokenizer(vocab: Location, files: Files) -> bytes:
         "vocab": parse_object(vocab, _read(vocab, files), values=VALUES),
         "merges": _merges(folder / MERGES, files),
     }
-    decoder = {**_BYTES, "use_regex": True}
+    decoder = {**BYTES, "use_regex": True}
     added = _added(folder / CONFIG, config)
     built = {"version": "1.0", "added_tokens": added, **PIPELINES[name], "decoder": decoder}
     return json.dumps({**built, "model": model}).encode()

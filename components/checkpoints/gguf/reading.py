@@ -1,0 +1,88 @@
+"""Read a decoder's GGUF file as a checkpoint: its config, and its tensors by their names there."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import fields, replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from composer.core.errors import ComposerError, Place, Problem
+from composer.core.suggest import listed
+from composer.formats.refusal import show
+from composer.formats.safetensors import Tensor, TensorIndex
+
+from .config import ARCHITECTURES, checkpoint_config
+from .names import checkpoint_name
+from .rope_factors import llama3_rule
+from .stored import InterleavedRows, RaisedByOne
+
+if TYPE_CHECKING:
+    from composer.core.location import Location
+    from composer.formats import Headers
+
+SUFFIX = ".gguf"
+ROPE_FACTORS = "rope_freqs.weight"
+BIASED = {"attention_bias": ".attn_output.bias", "mlp_bias": ".ffn_down.bias"}
+
+
+def read_decoder_file(file: Location, headers: Headers) -> tuple[dict[str, Any], TensorIndex]:
+    """Return the config and the tensors; raise ComposerError for what is no known decoder."""
+    found = headers.gguf(file)
+    architecture = found.metadata.get("general.architecture")
+    if architecture not in ARCHITECTURES:
+        raise _refused(
+            file,
+            f"is a GGUF file of the architecture {show(str(architecture))}",
+            f"read are {listed(sorted(ARCHITECTURES))}",
+            hint="give the checkpoint that it was converted from, in safetensors",
+        )
+    parts = found.metadata.get("split.count", 1)
+    if parts not in (0, 1):
+        raise _refused(
+            file,
+            f"is one of {show(str(parts))[1:-1]} parts of a model",
+            hint="join them by llama-gguf-split --merge",
+        )
+    config = checkpoint_config(found.metadata, architecture)
+    tensors = dict(found.tensors)
+    factors = tensors.pop(ROPE_FACTORS, None)
+    if factors is not None:
+        config["rope_scaling"] = llama3_rule(
+            _small(file, headers, factors), config.get("rope_theta", 10_000.0), file
+        )
+    if architecture == "llama":
+        for key, ending in BIASED.items():
+            config[key] = any(name.endswith(ending) for name in tensors)
+    named = {}
+    for name, tensor in tensors.items():
+        known = checkpoint_name(name, architecture)
+        named[known] = _as_stored(replace(tensor, name=known), architecture, config)
+    return config, TensorIndex(named, {}, (file,))
+
+
+def _as_stored(tensor: Tensor, architecture: str, config: Mapping[str, Any]) -> Tensor:
+    """Say in which form llama.cpp stores a tensor where that is another."""
+    module = tensor.name.rpartition(".")[0]
+    if architecture == "llama" and module.endswith(("q_proj", "k_proj")):
+        return InterleavedRows(**_values(tensor), head_dim=config.get("head_dim", 0))
+    if architecture == "gemma3" and module.endswith("norm"):
+        return RaisedByOne(**_values(tensor))
+    return tensor
+
+
+def _values(tensor: Tensor) -> dict[str, Any]:
+    return {each.name: getattr(tensor, each.name) for each in fields(tensor)}
+
+
+def _small(file: Location, headers: Headers, tensor: Tensor) -> np.ndarray:
+    """Read a tensor that the config's meaning hangs on."""
+    if tensor.dtype != "f32" or tensor.nbytes > 4096:
+        raise _refused(file, f"has {ROPE_FACTORS} {tensor.dtype} {list(tensor.shape)}")
+    with headers.files.open(file) as ranges:
+        return np.frombuffer(ranges.read(tensor.offset, tensor.nbytes), "<f4")
+
+
+def _refused(file: Location, message: str, *causes: str, hint: str | None = None) -> ComposerError:
+    return ComposerError(Problem("W241", message, Place(str(file)), causes, hint))
