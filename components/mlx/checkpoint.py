@@ -6,9 +6,12 @@ from collections.abc import Collection
 from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING
 
+from composer.core.errors import ComposerError, Place, Problem
+
 from ..checkpoints.checkpoint import Checkpoint, build_checkpoint
 from ..checkpoints.config_keys.places import at_their_keys
 from ..checkpoints.folder import open_folder
+from ..checkpoints.gguf.reading import SUFFIX as GGUF
 from ..checkpoints.head_copy import HEAD
 from ..checkpoints.rope import faults, plain
 from .architecture import folder, module_name_of, unsupported
@@ -38,6 +41,10 @@ def read_checkpoint(
     `ignore` are keys of the config that the author declares to have no effect, `prefix` names
     the part of a larger checkpoint that is the decoder.
     """
+    if weights.inside.endswith(GGUF):
+        place = Place(str(weights))
+        hint = "use onnx.lm, which reads them"
+        raise ComposerError(Problem("W256", "mlx.lm does not read GGUF files", place, hint=hint))
     opened = open_folder(weights, headers, prefix)
     location, config, tensors = opened.location, opened.config, opened.tensors
     problems = [*filter(None, [unsupported(config)]), *faults(config)]

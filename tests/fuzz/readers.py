@@ -9,11 +9,14 @@ from pathlib import Path
 
 import numpy as np
 import safetensors
+from gguf import GGMLQuantizationType, GGUFWriter
+from gguf.quants import quantize
 from onnx import helper
 from safetensors.numpy import save
 
 from composer.core.errors import ComposerError
 from composer.formats import read_onnx, read_safetensors
+from composer.formats.gguf import read_gguf
 from composer.manifest import read_manifest
 from tests.formats.making import HERE, one
 from tests.formats.onnx_models import GOOD, branch, external, model, value
@@ -58,6 +61,10 @@ def _safetensors(data: bytes) -> None:
     }
 
 
+def _gguf(data: bytes) -> None:
+    read_gguf(HERE, one(data))
+
+
 def _onnx(data: bytes) -> None:
     read_onnx(HERE, one(data))
 
@@ -71,6 +78,26 @@ def _models() -> tuple[bytes, ...]:
     nested = model(nodes, [value("x"), value("c", [])])
     outside = model(weights=[external(offset=0, length=64)])
     return GOOD, nested.SerializeToString(), outside.SerializeToString()
+
+
+def _ggufs() -> tuple[bytes, ...]:
+    found = []
+    with tempfile.TemporaryDirectory() as folder:
+        for name in ("f32", "q8_0"):
+            file = Path(folder) / name
+            writer = GGUFWriter(file, "llama")
+            writer.add_array("tokenizer.ggml.tokens", ["a", "b"])
+            writer.add_array("scores", [0.5, 1.0])
+            weight = np.ones((2, 32), np.float32)
+            kind = GGMLQuantizationType[name.upper()]
+            writer.add_tensor("a.weight", quantize(weight, kind), raw_dtype=kind)
+            writer.add_tensor("b", np.zeros(3, np.float32))
+            writer.write_header_to_file()
+            writer.write_kv_data_to_file()
+            writer.write_tensors_to_file()
+            writer.close()
+            found.append(file.read_bytes())
+    return tuple(found)
 
 
 def _tensors() -> tuple[bytes, ...]:
@@ -99,6 +126,12 @@ READERS = {
         (b'"dtype"', b'"shape"', b'"data_offsets"', b'"__metadata__"', b'"F32"', b'"BF16"', b"[",
          b"]", b"{", b"}", b",", b":", b"-1", b"1e9", b"18446744073709551615", b"NaN", b"true",
          b"\\ud800", b"\0" * 8, b"\xff" * 8, b"0,0", b'"a"'),
+    ),
+    "gguf": Reader(
+        _gguf,
+        _ggufs(),
+        (b"GGUF", b"\x03\0\0\0", b"\x09\0\0\0", b"\x08\0\0\0", b"\xff" * 8, b"\0" * 8, b"\x01" + b"\0" * 7,
+         b"general.alignment", b"\xff\xff\xff\x7f", b"\x1e\0\0\0", b"\x0c\0\0\0", b"../"),
     ),
     "onnx": Reader(
         _onnx,

@@ -86,7 +86,9 @@ def packed(weight, kind, rng):
     return raw, kind, dequantize(raw, kind)
 
 
-def write(folder, file, architecture, kinds=lambda name: "f32", rope_factors=None, **more):
+def write(
+    folder, file, architecture, kinds=lambda name: "f32", rope_factors=None, tokenizer=(), **more
+):
     """Write a folder's checkpoint as one GGUF file; return the weights that it stands for.
 
     `kinds` gives the type of each matrix by its name there; `more` is more metadata.
@@ -118,6 +120,9 @@ def write(folder, file, architecture, kinds=lambda name: "f32", rope_factors=Non
     for key, value in more.items():
         add = writer.add_string if isinstance(value, str) else writer.add_float32
         add(f"{architecture}.{key.replace('__', '.')}", value)
+    for key, value in dict(tokenizer).items():
+        add = writer.add_array if isinstance(value, list) else writer.add_string
+        add(f"tokenizer.ggml.{key}", value)
     meant = {}
     raised = "norm.weight" if architecture == "gemma3" else None
     for name, weight in weights.items():

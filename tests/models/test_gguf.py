@@ -1,5 +1,7 @@
 """Decoders in GGUF files against transformers with the weights that gguf dequantizes."""
 
+from dataclasses import fields, replace
+
 import numpy as np
 import pytest
 import torch
@@ -15,12 +17,24 @@ from transformers import (
     Qwen3ForCausalLM,
 )
 
+import composer
+from composer.components.checkpoints.gguf.config import checkpoint_config
+from composer.components.mlx.checkpoint import read_checkpoint
+from composer.formats import Headers, headers
+from composer.formats.gguf import read_gguf
+from composer.formats.safetensors import Tensor
+from composer.formats.vocab_merges import QWEN2
+from tests.formats.making import refusal
+from tests.formats.test_gguf_tokenizer import byte_level, byte_level_metadata
 from tests.models import gguf_files
 from tests.models.decoders import (
     Model,
     assert_same_in_any_chunks,
     away,
+    error_text,
+    parsed,
     save,
+    spec,
     their_greedy,
     theirs,
 )
@@ -123,3 +137,168 @@ def test_transformers_reads_the_same_file_alike(architecture, tmp_path):
     file, _ = written(architecture, "q8_0", tmp_path)
     model = AutoModelForCausalLM.from_pretrained(tmp_path, gguf_file=file.name).eval()
     assert away(Model(file, "onnx").logits(IDS), theirs(model, IDS)) < CLOSE
+
+
+def test_llama_3s_divisors_are_its_rule(tmp_path):
+    """llama.cpp has them as a tensor, and nothing of the rule in the metadata."""
+    pairs = np.arange(0, 32, 2) / 32
+    lengths = 2 * np.pi * 500_000.0**pairs
+    smooth = np.clip((8192 / lengths - 1) / 3, 0, 1)
+    divisors = 1 / ((1 - smooth) / 8 + smooth)
+    model = build("llama", rope_parameters=LLAMA3, max_position_embeddings=131072)
+    checkpoint = save(model, tmp_path / "lm")
+    file = tmp_path / "model.gguf"
+    gguf_files.write(checkpoint, file, "llama", rope_factors=divisors)
+    assert away(Model(file, "onnx").logits(IDS), theirs(model, IDS)) < CLOSE
+    unscaled = build("llama", rope_parameters={"rope_type": "default", "rope_theta": 500_000.0})
+    unscaled.load_state_dict(model.state_dict())
+    assert away(Model(file, "onnx").logits(IDS), theirs(unscaled, IDS)) > 10 * CLOSE
+    gguf_files.write(checkpoint, file, "llama", rope_factors=divisors * 1.001)
+    assert error_text(file) == (
+        "repo/lm: W257 rope_freqs.weight holds other divisors than Llama 3's rule gives\n"
+        "    hint: give the checkpoint that it was converted from, in safetensors"
+    )
+
+
+def test_rows_in_llama_cpps_order_are_no_checkpoint(tmp_path):
+    """Queries and keys taken as they are stored give other logits."""
+    file, model = written("llama", "f32", tmp_path)
+    as_stored = Model(file, "onnx", change=without_order).logits(IDS)
+    assert away(as_stored, theirs(model, IDS)) > 100 * CLOSE
+
+
+def without_order(found):
+    modules = {}
+    for path, module in found.modules.items():
+        parts = {}
+        for name, tensor in module.parts.items():
+            values = {each.name: getattr(tensor, each.name) for each in fields(Tensor)}
+            parts[name] = Tensor(**values)
+        modules[path] = replace(module, parts=parts)
+    return replace(found, modules=modules)
+
+
+def test_packed_matrices_are_multiplied_as_they_are_stored(tmp_path):
+    """Q4_0 and Q8_0 stay packed, others are widened, which the plan tells."""
+    file, _ = written("qwen3", "q4_0", tmp_path)
+    found = parsed(file)
+    kinds = {m.scheme and (m.scheme.bits, m.scheme.group_size) for m in found.modules.values()
+             if len(m.shape) == 2}  # fmt: skip
+    assert kinds == {(4, 32), (8, 32)}
+    assert not [cast for cast in found.casts if "q4_0" in cast or "q8_0" in cast]
+    file, _ = written("qwen3", "q4_k_m", tmp_path)
+    assert [cast.partition(":")[0] for cast in parsed(file).casts] == [
+        "q4_k -> f32, exactly, in 10 modules",
+        "q5_k -> f32, exactly, in 2 modules",
+        "q6_k -> f32, exactly, in 3 modules",
+    ]
+
+
+REFUSED = {
+    "another architecture": (
+        {"general.architecture": "bert"},
+        "W241 is a GGUF file of the architecture 'bert'\n"
+        "    read are gemma3, llama, qwen2, qwen3\n"
+        "    hint: give the checkpoint that it was converted from, in safetensors",
+    ),
+    "one part of several": (
+        {"split.count": 3},
+        "W241 is one of 3 parts of a model\n    hint: join them by llama-gguf-split --merge",
+    ),
+    "a key that nothing reads": (
+        {"qwen3.attention.temperature_scale": 2.0},
+        "W257 composer's qwen3 does not read qwen3.attention.temperature_scale, which is 2.0\n"
+        "    hint: if it changes nothing in these weights, name it in `ignore` of the component's config",
+    ),
+    "values of another size than keys": (
+        {"qwen3.attention.value_length": 64},
+        "W257 composer's qwen3 does not read qwen3.attention.value_length, which is 64\n"
+        "    hint: if it changes nothing in these weights, name it in `ignore` of the component's config",
+    ),
+    "positions that turn part of a head": (
+        {"qwen3.rope.dimension_count": 16},
+        "W257 composer's qwen3 does not read qwen3.rope.dimension_count, which is 16\n"
+        "    hint: if it changes nothing in these weights, name it in `ignore` of the component's config",
+    ),
+    "fewer layers than tensors": (
+        {"qwen3.block_count": 1},
+        "W241 num_hidden_layers is 1 but there are tensors of 2 layers\n"
+        "    tensors of layers 1 too",
+    ),
+    "a scaling that is not computed": (
+        {"qwen3.rope.scaling.type": "longrope"},
+        "W257 composer's qwen3 does not compute the rope scaling 'longrope'",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", REFUSED)
+def test_it_refuses(case, tmp_path, monkeypatch):
+    changes, message = REFUSED[case]
+    file, _ = written("qwen3", "f16", tmp_path)
+
+    def changed(location, files=None):
+        found = read_gguf(location, files)
+        return replace(found, metadata=found.metadata | changes)
+
+    monkeypatch.setattr(headers, "read_gguf", changed)
+    assert error_text(file) == f"repo/lm: {message}"
+
+
+def test_gemma_3s_windows_and_scale_that_llama_cpp_has_in_its_code():
+    config = checkpoint_config({"gemma3.block_count": 62, "gemma3.embedding_length": 5376,
+                                "gemma3.attention.head_count": 32,
+                                "gemma3.attention.key_length": 128}, "gemma3")  # fmt: skip
+    assert config["query_pre_attn_scalar"] == 168
+    flags = [True, False, True]
+    config = checkpoint_config(
+        {"gemma3.attention.sliding_window_pattern": flags, "gemma3.rope.freq_base_swa": 2e4,
+         "gemma3.attention.key_length": 256}, "gemma3"
+    )  # fmt: skip
+    assert config["layer_types"] == [SLIDING, FULL, SLIDING]
+    assert (config["rope_local_base_freq"], config["query_pre_attn_scalar"]) == (2e4, 256)
+
+
+def test_mlx_lm_names_the_component_that_reads_it(tmp_path):
+    file, _ = written("qwen3", "f16", tmp_path)
+    found = refusal(lambda: read_checkpoint(spec(file).weights, Headers()))
+    assert found == (
+        "repo/model.gguf: W256 mlx.lm does not read GGUF files\n"
+        "    hint: use onnx.lm, which reads them"
+    )
+
+
+def test_a_bundle_runs_with_the_tokenizer_of_the_file(tmp_path):
+    """Checked, locked, verified and run, each id that of transformers."""
+    theirs_tokenizer = byte_level(QWEN2, False, True)
+    metadata = byte_level_metadata(theirs_tokenizer, "qwen2")
+    model = build("qwen3", vocab_size=len(metadata["tokens"]))
+    checkpoint = save(model, tmp_path / "lm")
+    meant = gguf_files.write(
+        checkpoint, tmp_path / "model.gguf", "qwen3", KINDS["q8_0"], tokenizer=metadata
+    )
+    model.load_state_dict({n: torch.tensor(v) for n, v in meant.items()}, strict=False)
+    (tmp_path / "bundle.yaml").write_text(BUNDLE)
+    assert composer.check(tmp_path).ok
+    with composer.load(tmp_path) as bundle:
+        result = bundle.run(text="the names")
+    prompt = theirs_tokenizer.encode("<|im_start|>the names<|im_end|>").ids
+    assert result.outputs["ids"].tolist() == their_greedy(model, prompt, count=12)
+
+
+BUNDLE = """composer: 1
+name: in-one-file
+sources: {repo: ./}
+components:
+  decoder: {use: onnx.lm, weights: repo/model.gguf}
+  prompt:
+    use: text.prompt
+    files: repo/model.gguf
+    config: {template: "<|im_start|>{text}<|im_end|>"}
+inputs: {text: text}
+graph:
+  asked:  {run: prompt, with: {text: $text}}
+  embeds: {run: decoder.embed, with: {ids: $asked.ids}}
+  answer: {run: decoder.generate, with: {embeds: $embeds, max_tokens: 12}}
+outputs: {text: $answer.text, ids: $answer.ids}
+"""
