@@ -130,7 +130,8 @@ READERS = {
     "gguf": Reader(
         _gguf,
         _ggufs(),
-        (b"GGUF", b"\x03\0\0\0", b"\x09\0\0\0", b"\x08\0\0\0", b"\xff" * 8, b"\0" * 8, b"\x01" + b"\0" * 7,
+        (b"GGUF", b"\x03\0\0\0", b"\x09\0\0\0", b"\x08\0\0\0", b"\xff" * 8,
+         b"\0" * 8, b"\x01\0\0\0",
          b"general.alignment", b"\xff\xff\xff\x7f", b"\x1e\0\0\0", b"\x0c\0\0\0", b"../"),
     ),
     "onnx": Reader(

@@ -194,6 +194,10 @@ def test_packed_matrices_are_multiplied_as_they_are_stored(tmp_path):
     ]
 
 
+IGNORE = (
+    "\n    hint: if it changes nothing in these weights, name it in `ignore` of the component's "
+    "config"
+)
 REFUSED = {
     "another architecture": (
         {"general.architecture": "bert"},
@@ -207,18 +211,16 @@ REFUSED = {
     ),
     "a key that nothing reads": (
         {"qwen3.attention.temperature_scale": 2.0},
-        "W257 composer's qwen3 does not read qwen3.attention.temperature_scale, which is 2.0\n"
-        "    hint: if it changes nothing in these weights, name it in `ignore` of the component's config",
+        "W257 composer's qwen3 does not read qwen3.attention.temperature_scale, which is 2.0"
+        + IGNORE,
     ),
     "values of another size than keys": (
         {"qwen3.attention.value_length": 64},
-        "W257 composer's qwen3 does not read qwen3.attention.value_length, which is 64\n"
-        "    hint: if it changes nothing in these weights, name it in `ignore` of the component's config",
+        "W257 composer's qwen3 does not read qwen3.attention.value_length, which is 64" + IGNORE,
     ),
     "positions that turn part of a head": (
         {"qwen3.rope.dimension_count": 16},
-        "W257 composer's qwen3 does not read qwen3.rope.dimension_count, which is 16\n"
-        "    hint: if it changes nothing in these weights, name it in `ignore` of the component's config",
+        "W257 composer's qwen3 does not read qwen3.rope.dimension_count, which is 16" + IGNORE,
     ),
     "fewer layers than tensors": (
         {"qwen3.block_count": 1},
