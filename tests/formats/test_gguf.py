@@ -253,7 +253,7 @@ def test_it_refuses(case):
     assert refusal(lambda: read(data)) == f"{FILE}: {message}"
 
 
-def test_all_faults_of_tensors_are_told_at_once():
+def test_all_faults_of_tensors_are_reported_at_once():
     data = whole(tensors=[entry("a", kind=999), entry("b", offset=8), entry("c", shape=(1,))])
     found = refusal(lambda: read(data))
     assert [line.split()[1] for line in found.splitlines()] == ["S423", "S427", "S427"]

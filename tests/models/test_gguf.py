@@ -179,7 +179,7 @@ def without_order(found):
 
 
 def test_packed_matrices_are_multiplied_as_they_are_stored(tmp_path):
-    """Q4_0 and Q8_0 stay packed, others are widened, which the plan tells."""
+    """Q4_0 and Q8_0 stay packed, others are widened, which the plan shows."""
     file, _ = written("qwen3", "q4_0", tmp_path)
     found = parsed(file)
     kinds = {m.scheme and (m.scheme.bits, m.scheme.group_size) for m in found.modules.values()
