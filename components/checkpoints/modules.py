@@ -94,12 +94,12 @@ def read_modules(
     missing: list[str] = []
     problems: list[Problem] = []
     for path, parts in shapes.items():
-        shape, scheme = parts["weight"], None
-        if len(shape) == 2:
-            scheme = schemes.get(path)
-        names = [*parts, "scales", "biases"] if scheme else [*parts]
-        if len(shape) == 2:
-            scheme = scheme or block_scheme(tensors.get(f"{path}.weight"))
+        shape, scheme, names = parts["weight"], None, [*parts]
+        if len(shape) == 2 and path in schemes:
+            scheme = schemes[path]
+            names += ["scales", "biases"]
+        elif len(shape) == 2:
+            scheme = block_scheme(tensors.get(f"{path}.weight"))
         stored = {}
         for part in names:
             name = f"{path}.{part}"
