@@ -160,9 +160,7 @@ def test_verbose_json_has_every_key_of_the_api(bundle, clip, tmp_path):
         "no_speech_prob": None,
         "channel": 0,
     }
-    read, written = made["usage"]["input_tokens"], made["usage"]["output_tokens"]
-    assert written == found.tokens == 20
-    assert made["usage"]["total_tokens"] == read + written
+    assert made["usage"] == {"type": "duration", "seconds": 2.5}
     assert main(["transcribe", str(bundle), str(clip), "-f", "verbose_json"]) == 0
 
 

@@ -20,7 +20,7 @@ from composer.formats.audio.refusal import check_format, refused
 from composer.formats.audio.tags import id3_end
 from composer.formats.audio.waveform import Audio, Channels
 
-Source = str | Path | bytes | tuple[np.ndarray, int] | Audio
+Source = str | Path | bytes | BinaryIO | tuple[np.ndarray, int] | Audio
 
 LAYOUTS: dict[str, Callable[[BinaryIO, int], Layout]] = {
     "WAV": riff.layout,
@@ -43,6 +43,8 @@ def read_audio(
     max_seconds: float | None = None,
 ) -> Audio:
     """Read WAV, AIFF, FLAC, Ogg (Vorbis, Opus) or MP3; or take samples and their rate.
+
+    A file is a path, its bytes, or open for reading and seeking in binary.
 
     Raise ComposerError S480-S489 for what is not a complete, finite, audible waveform, as far as
     its format shows that: a WAV has no checksum, and an MP3 decoder conceals broken frames,
@@ -75,6 +77,10 @@ def _read(source: Source, channel: Channel, partial: bool, most: float | None) -
         with _opened(Path(source)) as file:
             size = os.fstat(file.fileno()).st_size
             return _decoded(file, size, str(source), channel, partial, most)
+    if isinstance(source, io.IOBase):
+        size = source.seek(0, io.SEEK_END)
+        source.seek(0)
+        return _decoded(source, size, "<file>", channel, partial, most)
     if isinstance(source, tuple) and len(source) == 2:
         return _from_samples(*source, channel, most)
     raise refused(

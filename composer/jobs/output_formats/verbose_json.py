@@ -41,7 +41,7 @@ def verbose(each: Transcription) -> dict[str, Any]:
             _segment(number, segment, each.temperature)
             for number, segment in enumerate(each.segments)
         ],
-        "usage": usage(each),
+        "usage": {"type": "duration", "seconds": ms(each.duration) / 1000},
         "notes": list(each.notes),
     }
 

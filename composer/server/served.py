@@ -1,0 +1,78 @@
+"""The bundles that a server has loaded, by the names that clients use."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable, Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from typing import Any
+
+from composer.core.errors import ComposerError, Problem
+from composer.core.suggest import listed
+from composer.jobs.progress import OnProgress, Progress, no_progress
+from composer.runtime.bundle import Bundle
+from composer.server.errors import ApiError
+
+OWNER = "composer"
+
+
+@dataclass(frozen=True)
+class Served:
+    """A bundle under the name that clients call it by."""
+
+    name: str
+    bundle: Bundle
+    created: int = field(default_factory=lambda: int(time.time()))
+
+    def card(self) -> dict[str, Any]:
+        """Return it as `/v1/models` lists it."""
+        return {
+            "id": self.name,
+            "object": "model",
+            "created": self.created,
+            "owned_by": OWNER,
+            "tasks": self.bundle.tasks,
+        }
+
+
+class Models:
+    """All bundles that are served."""
+
+    def __init__(self, served: Iterable[Served]) -> None:
+        self._by_name: dict[str, Served] = {}
+        for each in served:
+            if each.name in self._by_name:
+                hint = "give one another name: composer serve NAME=BUNDLE"
+                problem = Problem("R542", f"two bundles are named {each.name}", hint=hint)
+                raise ComposerError(problem)
+            self._by_name[each.name] = each
+
+    def __iter__(self) -> Iterator[Served]:
+        return iter(self._by_name.values())
+
+    @property
+    def names(self) -> list[str]:
+        """Return the names of all."""
+        return list(self._by_name)
+
+    def __getitem__(self, name: str) -> Served:
+        """Return the model of a name; raise ApiError 404 where there is none."""
+        if name not in self._by_name:
+            message = f"there is no model '{name}'; this server has {listed(self.names)}"
+            raise ApiError(404, message, param="model", code="model_not_found")
+        return self._by_name[name]
+
+    def load(self, progress: OnProgress = no_progress) -> None:
+        """Download what is not here, and load every task of every bundle."""
+        for each in self:
+            progress(Progress("fetching", each.name))
+            each.bundle.fetch()
+            progress(Progress("loading", each.name))
+            each.bundle.load()
+
+    def close(self) -> None:
+        """Close every bundle."""
+        with ExitStack() as stack:
+            for each in self:
+                stack.callback(each.bundle.close)

@@ -1,0 +1,171 @@
+"""Read the fields of a transcription, all of them, and prepare the task that they ask for."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from composer.core.errors import ComposerError
+from composer.core.languages import spelled
+from composer.graph.graph import Graph
+from composer.jobs.speech import LANGUAGE, SpeechTask, speech_graph, speech_task
+from composer.server.errors import ApiError, bad, from_composer, unsupported
+from composer.server.fields import Fields
+from composer.server.served import Models, Served
+
+TRANSLATE = "translate"
+CONTEXT = "context"
+FORMATS = ("json", "text", "srt", "verbose_json", "vtt", "diarized_json")
+STREAMED = ("json", "text")
+MOST_TOKENS = 100_000
+SPEAKERS = ("known_speaker_names", "known_speaker_references")
+
+
+@dataclass(frozen=True)
+class TranscriptionRequest:
+    """A transcription that can run: its task, and how the answer is written."""
+
+    model: Served
+    speech: SpeechTask
+    format: str
+    stream: bool
+
+
+def read_transcription(
+    models: Models, pairs: list[tuple[str, str]], *, translate: bool = False
+) -> TranscriptionRequest:
+    """Read a form's fields; raise ApiError, which names the field, for the first that is wrong."""
+    fields = Fields(pairs)
+    name = fields.text("model")
+    if name is None:
+        raise bad(f"'model' is missing; this server has {', '.join(models.names)}", "model")
+    model = models[name]
+    graph = _graph(model, fields, translate)
+    inputs = {**_language(model, graph, fields), **_context(model, graph, fields)}
+    format, stream = _format(fields)
+    _refuse(model, fields)
+    options = _options(fields)
+    fields.refuse_unread()
+    speech = _speech(model, graph, inputs, options)
+    if format == "verbose_json":
+        speech = speech.with_logprobs()
+    return TranscriptionRequest(model, speech, format, stream)
+
+
+def _graph(model: Served, fields: Fields, translate: bool) -> Graph:
+    """Return the task that is asked for: one that translates, or transcribes."""
+    tasks = model.bundle.tasks
+    named = fields.text("task")
+    if translate:
+        if TRANSLATE not in tasks:
+            message = f"{model.name} has no task that translates"
+            raise ApiError(404, message, param="model", code="not_supported")
+        return model.bundle.checked.graphs[TRANSLATE]
+    try:
+        return speech_graph(model.bundle, named)
+    except ComposerError as error:
+        raise from_composer(error, "task" if named else "model") from None
+
+
+def _language(model: Served, graph: Graph, fields: Fields) -> dict[str, str]:
+    named, several = fields.text(LANGUAGE), fields.texts("languages")
+    param = LANGUAGE if named else "languages"
+    if named and several:
+        raise bad("give 'language' or 'languages', not both", "languages")
+    if len(several) > 1:
+        message = f"{model.name} takes one language, or none where it finds out by itself"
+        raise unsupported(message, param)
+    language = named or next(iter(several), None)
+    if language is None:
+        return {}
+    if LANGUAGE not in graph.inputs:
+        raise unsupported(f"{model.name} takes no language: leave it out", param)
+    return {LANGUAGE: spelled(language, str(graph.inputs[LANGUAGE].default or ""))}
+
+
+def _context(model: Served, graph: Graph, fields: Fields) -> dict[str, str]:
+    """Return the prompt and the words to expect, which are one input of a bundle."""
+    given = {"prompt": fields.text("prompt"), "hotwords": fields.text("hotwords")}
+    given["keywords"] = ", ".join(fields.texts("keywords"))
+    named = {name: text for name, text in given.items() if text}
+    if not named:
+        return {}
+    if CONTEXT not in graph.inputs:
+        raise unsupported(f"{model.name} takes no words to expect", next(iter(named)))
+    return {CONTEXT: "\n".join(named.values())}
+
+
+def _format(fields: Fields) -> tuple[str, bool]:
+    format = fields.choice("response_format", FORMATS, "json")
+    if format == "diarized_json":
+        raise unsupported("there are no speakers in what this model gives", "response_format")
+    stream = fields.flag("stream")
+    if stream and format not in STREAMED:
+        message = f"a stream gives events with text, not {format}: leave out one of the two"
+        raise unsupported(message, "stream")
+    wanted = fields.texts("timestamp_granularities")
+    for each in wanted:
+        if each not in ("word", "segment"):
+            message = f"'{each}' is no granularity: there are word and segment"
+            raise bad(message, "timestamp_granularities")
+    if wanted and format != "verbose_json":
+        message = "timestamp_granularities go with response_format=verbose_json alone"
+        raise bad(message, "timestamp_granularities")
+    if "word" in wanted:
+        message = "times of words need an aligner, which this model has not; it gives segments"
+        raise unsupported(message, "timestamp_granularities")
+    return format, stream
+
+
+def _refuse(model: Served, fields: Fields) -> None:
+    """Refuse what the API has and the model has not, by name."""
+    for each in fields.texts("include"):
+        raise unsupported(f"'{each}' cannot be included by {model.name}", "include")
+    for name in SPEAKERS:
+        if fields.texts(name):
+            raise unsupported(f"{model.name} knows no speakers", name)
+    strategy = _strategy(fields)
+    if strategy not in (None, "auto"):
+        message = f"{model.name} cuts long audio by its own rule, which 'auto' is"
+        raise unsupported(message, "chunking_strategy")
+
+
+def _strategy(fields: Fields) -> str | None:
+    text, keys = fields.text("chunking_strategy"), fields.keys("chunking_strategy")
+    if text and text.startswith("{"):
+        try:
+            keys = json.loads(text)
+        except (ValueError, RecursionError):
+            raise bad("'chunking_strategy' is no JSON object", "chunking_strategy") from None
+    return str(keys.get("type", "")) if keys else text
+
+
+def _options(fields: Fields) -> dict[str, Any]:
+    found = {
+        "temperature": fields.number("temperature", 0, 1),
+        "seed": fields.whole("seed", 0, 2**63 - 1),
+        "max_tokens": fields.whole("max_tokens", 1, MOST_TOKENS),
+    }
+    return {name: value for name, value in found.items() if value is not None}
+
+
+def _speech(
+    model: Served, graph: Graph, inputs: Mapping[str, str], options: Mapping[str, Any]
+) -> SpeechTask:
+    """Prepare the task; nothing of it is loaded or run."""
+    try:
+        speech = speech_task(model.bundle, graph.task, inputs, {})
+    except ComposerError as error:
+        raise from_composer(error, LANGUAGE if LANGUAGE in inputs else "model") from None
+    for name in options:
+        if speech.option(name) is None:
+            raise unsupported(f"{model.name} has no {name}", name)
+    if not options:
+        return speech
+    assert speech.decoder is not None
+    try:
+        return speech_task(model.bundle, graph.task, inputs, {speech.decoder.name: options})
+    except ComposerError as error:
+        raise from_composer(error, next(iter(options))) from None

@@ -1,0 +1,174 @@
+"""`/v1/audio/transcriptions` and `/v1/audio/translations`."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, BinaryIO
+
+from starlette.requests import Request
+from starlette.responses import JSONResponse, PlainTextResponse, Response
+
+from composer.core.errors import ComposerError
+from composer.core.languages import NAMES, spelled
+from composer.formats.audio.clip import Clip
+from composer.jobs.output_format import output_format
+from composer.jobs.output_formats.verbose_json import usage, verbose
+from composer.jobs.spoken_stream import SpokenStream
+from composer.jobs.transcription import Transcription
+from composer.server.errors import ApiError, bad, from_composer, not_again
+from composer.server.events import EventStream, event, while_there, within
+from composer.server.pool import Job
+from composer.server.state import State, state_of
+from composer.server.transcription_request import TranscriptionRequest, read_transcription
+from composer.server.uploads import Form, read_form
+
+DELTA, END = "transcript.text.delta", "transcript.text.done"
+PLAIN = {"srt": "srt", "vtt": "vtt", "text": "txt"}  # formats of the API by ours
+
+
+async def transcriptions(request: Request) -> Response:
+    """Transcribe the file of a form."""
+    return await _answer(request, translate=False)
+
+
+async def translations(request: Request) -> Response:
+    """Translate the speech of a form's file into English text."""
+    return await _answer(request, translate=True)
+
+
+async def _answer(request: Request, translate: bool) -> Response:
+    state = state_of(request)
+    state.require_room()
+    read = partial(read_transcription, state.models, translate=translate)
+
+    def check(fields: list[tuple[str, str]]) -> None:
+        if any(name == "model" for name, _ in fields):  # the others may come after the file
+            read(fields)
+
+    state.uploads += 1
+    try:
+        form = await read_form(request, state.settings, check)
+    finally:
+        state.uploads -= 1
+    try:
+        asked = read(form.fields)
+        if form.file is None:
+            raise bad("'file' is missing: the audio to transcribe", "file")
+        run = Running(state, asked, form, form.file)
+    except BaseException:
+        form.close()
+        raise
+    if asked.stream:
+        return await run.stream(request)
+    return _written(asked, await run.whole(request))
+
+
+@dataclass
+class Running:
+    """A transcription in the pool; its file is closed at the end of the run."""
+
+    state: State
+    asked: TranscriptionRequest
+    form: Form
+    file: BinaryIO
+
+    def __post_init__(self) -> None:
+        self.job = self.state.submit(self._work, self.form.close)
+
+    def _work(self, job: Job) -> Transcription:
+        clip = Clip(self.file, max_seconds=self.state.settings.max_seconds)
+        return transcribe_clip(job, self.asked, clip)
+
+    async def whole(self, request: Request) -> Transcription:
+        """Return the transcription."""
+        seconds = self.state.settings.run_seconds
+        wanted = within(seconds, self.job, self.job.finish())
+        try:
+            made: Transcription = await while_there(request.receive, self.job, wanted)
+        except ComposerError as error:
+            raise from_composer(error) from None
+        self._count(made)
+        return made
+
+    def _count(self, made: Transcription) -> None:
+        self.state.metrics.wait.observe(self.job.waited)
+        self.state.metrics.transcribed(self.asked.model.name, made)
+
+    async def stream(self, request: Request) -> Response:
+        """Return the events, once there is a first one: what fails before has a status."""
+        events = self._events()
+        seconds = self.state.settings.run_seconds
+        wanted = within(seconds, self.job, anext(events))
+        try:
+            first = await while_there(request.receive, self.job, wanted)
+        except ComposerError as error:
+            raise from_composer(error) from None
+
+        async def all_events() -> AsyncIterator[bytes]:
+            yield first
+            async for each in events:
+                yield each
+
+        return EventStream(self.job, all_events(), failure, self.state.settings.keep_alive)
+
+    async def _events(self) -> AsyncIterator[bytes]:
+        first = True
+        async for piece in self.job.pieces():
+            if first:
+                self.state.metrics.first.labels(self.asked.model.name).observe(self.job.age)
+                first = False
+            yield event({"type": DELTA, "delta": piece}, DELTA)
+        made: Transcription = self.job.result
+        self._count(made)
+        yield event({"type": END, **_json(made)}, END)
+
+
+def transcribe_clip(job: Job, asked: TranscriptionRequest, clip: Clip) -> Transcription:
+    """Transcribe a clip on a thread of the pool, emitting text as it becomes certain."""
+    with SpokenStream(asked.speech, clip) as stream:
+        job.on_stop(stream.stop)
+        for piece in stream:
+            job.emit(piece)
+    job.require_wanted()
+    assert stream.transcription is not None
+    return stream.transcription
+
+
+def failure(error: Exception) -> ApiError:
+    """Return what a run failed with as the API writes it."""
+    if isinstance(error, ApiError):
+        return error
+    if isinstance(error, ComposerError):
+        return from_composer(error)
+    return not_again(500, "the run failed", "internal_error")
+
+
+def warnings(made: Transcription) -> list[str]:
+    """Return what is to be known of a transcription: a cut, a channel, an empty text."""
+    found = list(made.notes)
+    if made.cut_short:
+        found.append(f"the text was cut after {made.cut_short.tokens} tokens: raise max_tokens")
+    return found
+
+
+def _json(made: Transcription) -> dict[str, Any]:
+    found: dict[str, Any] = {"text": made.text, "usage": usage(made)}
+    code = spelled(made.language, "en") if made.language else ""
+    if code in NAMES:
+        found["languages"] = [{"code": code}]
+    if told := warnings(made):
+        found["warnings"] = told
+    return found
+
+
+def _written(asked: TranscriptionRequest, made: Transcription) -> Response:
+    if asked.format in PLAIN:
+        file = output_format(PLAIN[asked.format]).file
+        assert file is not None
+        text = file(made) or ""
+        return PlainTextResponse(text)
+    if asked.format == "verbose_json":
+        return JSONResponse(verbose(made))
+    return JSONResponse(_json(made))
