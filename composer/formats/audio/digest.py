@@ -26,6 +26,9 @@ def source_digest(source: Source) -> str | None:
             return None
     if isinstance(source, bytes):
         return hashlib.sha256(source).hexdigest()
+    if not isinstance(source, tuple | Audio):
+        source.seek(0)
+        return hashlib.file_digest(source, "sha256").hexdigest()  # type: ignore[arg-type]
     samples, rate = (source.samples, source.rate) if isinstance(source, Audio) else source
     head = f"{samples.dtype} {list(samples.shape)} {rate} "
     return hashlib.sha256(head.encode() + samples.tobytes()).hexdigest()
