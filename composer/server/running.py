@@ -56,7 +56,7 @@ class _Server(uvicorn.Server):
     def __init__(self, config: uvicorn.Config, state: State, started: Callable[[], None]) -> None:
         super().__init__(config)
         self._state = state
-        self._tell = started
+        self._started = started
 
     @contextmanager
     def capture_signals(self) -> Iterator[None]:
@@ -76,7 +76,7 @@ class _Server(uvicorn.Server):
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)
-        self._tell()
+        self._started()
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         await super().shutdown(sockets)

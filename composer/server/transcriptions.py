@@ -158,8 +158,8 @@ def _json(made: Transcription) -> dict[str, Any]:
     code = spelled(made.language, "en") if made.language else ""
     if code in NAMES:
         found["languages"] = [{"code": code}]
-    if told := warnings(made):
-        found["warnings"] = told
+    if found_warnings := warnings(made):
+        found["warnings"] = found_warnings
     return found
 
 

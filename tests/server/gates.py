@@ -1,4 +1,4 @@
-"""A decoder that waits to be told, so that tests decide what runs when."""
+"""A decoder that waits for a sign, so that tests decide what runs when."""
 
 import io
 import threading

@@ -48,7 +48,7 @@ def test_what_the_queue_does_not_take_is_429(bundle, gate, audio):
         assert running.send("GET", "/ready")[0] == 200
 
 
-def test_the_client_tries_again_after_the_time_that_it_is_told(bundle, gate, audio):
+def test_the_client_tries_again_after_the_time_that_the_server_gives(bundle, gate, audio):
     with (
         serving({"m": bundle}, runs=1, queue=0) as running,
         ThreadPoolExecutor(1) as pool,

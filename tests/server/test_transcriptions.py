@@ -88,10 +88,10 @@ def test_a_language_is_that_of_the_result(client, bundles, clip):
 
 
 def test_words_to_expect_are_the_context_of_the_bundle(client, bundles, clip):
-    told = create(client, clip, prompt="numbers", extra_body={"keywords": ["one", "two"]})
+    made = create(client, clip, prompt="numbers", extra_body={"keywords": ["one", "two"]})
     found = bundles[MODEL].run(audio=clip, context="numbers\none, two", taps=["asked.ids"])
-    assert told.text == found.text
-    assert told.usage.input_tokens == len(found.taps["asked.ids"])
+    assert made.text == found.text
+    assert made.usage.input_tokens == len(found.taps["asked.ids"])
 
 
 def test_options_of_the_decoder(client, bundles, clip):
