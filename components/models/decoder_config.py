@@ -129,7 +129,7 @@ class Config:
         self.read |= rotary.SPELLINGS | {"partial_rotary_factor", ORIGINAL}
         if head_dim % 2:
             self.wrong("head_dim", f"head_dim is {head_dim}; positions turn pairs of numbers")
-        if not layers and len(self.rules) > 1:
+        if not layers and self.rules and "" not in self.rules:
             self.refuse("turns the positions of all layers alike", next(iter(self.rules.values())))
         rules = self.rules.get(layers) or self.rules.get("")
         if rules is None:

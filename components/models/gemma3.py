@@ -46,6 +46,8 @@ def read_settings(config: Config) -> Settings:
     head_dim = config.count("head_dim", 256)
     scale = config.real("query_pre_attn_scalar", 256.0) ** -0.5
     window = config.count("sliding_window", 4096)
+    if "sliding_window" in config.values and config.values["sliding_window"] is None:
+        config.wrong("sliding_window", "sliding_window is null; expected a whole number from 1")
     rotaries = read_rotaries(config, head_dim)
     capped = config.value("final_logit_softcapping") is not None
     return Settings(

@@ -21,11 +21,20 @@ COUNTS = {
     "num_experts_per_tok": HEADS,
 }
 MAY_BE_NONE = {"hidden_size_per_layer_input", "num_experts_per_tok", "moe_intermediate_size"}
+FLAGS = frozenset(
+    """
+    attention_bias attn_bias bias block_auto_adjust_ff_dim conv_bias lm_head_bias mlp_bias
+    norm_topk_prob qkv_bias tie_word_embeddings use_bias use_expert_bias use_qk_norm
+    use_qkv_bias use_sliding_window
+    """.split()
+)
+POSITIVE = ("query_pre_attn_scalar",)
+WINDOWS = ("max_window_layers", "sliding_window")
 EPSILONS = ("rms_norm_eps", "layer_norm_eps", "layer_norm_epsilon", "norm_eps", "norm_epsilon")
 
 
 def impossible(config: Mapping[str, Any]) -> Iterator[Problem]:
-    """Yield a problem for each count, size or epsilon that no model has."""
+    """Yield a problem for each count, size, epsilon, window or flag that no model has."""
     levels = [config]
     if isinstance(config.get("text_config"), dict):
         levels.append(config["text_config"])
@@ -38,6 +47,17 @@ def impossible(config: Mapping[str, Any]) -> Iterator[Problem]:
             for value in values:
                 if value is not None and (type(value) is not int or not least <= value <= most):
                     yield _problem(key, value, f"a whole number from {least} to {most}")
+        for key in FLAGS & level.keys():
+            if not isinstance(level[key], bool | None):
+                yield _problem(key, level[key], "true or false")
+        for key in WINDOWS:
+            value = level.get(key)
+            if value is not None and type(value) is not int:
+                yield _problem(key, value, "a whole number")
+        for key in POSITIVE:
+            value = level.get(key)
+            if value is not None and (type(value) not in (int, float) or not 0 < value < SIZE):
+                yield _problem(key, value, "a number above 0")
         for key in EPSILONS:
             value = level.get(key)
             if value is not None and (type(value) not in (int, float) or not 0 < value < 1):

@@ -89,6 +89,8 @@ def read_rules(
         return {}, problems
     if len(given) == 2 and (fault := _contradiction(given)):
         problems.append((("rope_scaling",), fault))
+    elif len(given) == 2 and (fault := _beyond(given, config)):
+        problems.append((("rope_parameters",), fault))
     key = "rope_scaling" if given.get("rope_scaling") else "rope_parameters"
     rules = given.get(key) or {}
     types = _types_of_layers(rules, {*layer_types})
@@ -130,6 +132,8 @@ def _rules(
             named.append(kind)
         elif kind is not None:
             problems.append((path, _odd(f"rope_type is {show(str(kind))}; expected a name")))
+    if not named and given.get("factor") not in (None, 1) and {"rope_type", "type"} & given.keys():
+        problems.append((path, _odd("rope_type is null beside a factor; expected a name")))
     scaled = [kind for kind in named if kind not in ("default", "mrope")]
     if scaled and len({*named}) == 2:
         message = f"rope_type is {show(named[0])} and type is {show(named[1])}"
@@ -165,6 +169,21 @@ def _rules(
             numbers[name] = 1.0
     kind = scaled[0] if scaled else "default"
     return Rules(theta, kind, numbers, path)
+
+
+def _beyond(given: Mapping[str, Mapping[str, Any]], config: Mapping[str, Any]) -> Problem | None:
+    """Refuse what `rope_parameters` alone says: beside `rope_scaling`, transformers drops it."""
+    one, two = (_flat(given[key]) for key in NESTED)
+    if not one:
+        return None
+    stated = {"rope_theta": config.get("rope_theta"), "rope_type": "default", "type": "default"}
+    only = sorted(k for k in two.keys() - one.keys() if two[k] not in (None, stated.get(k)))
+    if not only:
+        return None
+    return _odd(
+        f"rope_parameters has {', '.join(only)}, which rope_scaling beside it does not",
+        hint="keep one of the two, with all of its keys: transformers reads rope_scaling alone",
+    )
 
 
 def _contradiction(given: Mapping[str, Mapping[str, Any]]) -> Problem | None:

@@ -12,14 +12,16 @@ KEYS = frozenset(
     layer_types max_window_layers sliding_window sliding_window_pattern use_sliding_window
     """.split()
 )
-EVERY = ("mistral", "mixtral", "ministral3", "qwen3_moe")  # a window is that of every layer
+EVERY = ("mistral", "mixtral", "ministral3", "qwen3_moe")  # every layer's; types are not read
 OFF_BY_DEFAULT = (
     "qwen2",
     "qwen3",
     "qwen2_vl_text",
     "qwen2_5_vl_text",
+    "qwen3_moe",
     "smollm3",
 )  # off unless it is asked
+UNCOUNTED = ("smollm3",)  # not from `max_window_layers` on
 NEVER = ("llama",)  # transformers reads no window in it
 
 
@@ -47,12 +49,16 @@ def read_window(config: Mapping[str, Any], kind: str, layers: int) -> Window | s
         first = config.get("max_window_layers")
         if kind in EVERY:
             first = 0
+        elif kind in UNCOUNTED:
+            first = None
         if type(first) is not int:
             return f"sliding_window is {str(size)[:40]}, and without layer_types nobody knows where"
         full = min(max(first, 0), layers)
         types = [FULL] * full + [SLIDING] * (layers - full)
     if not isinstance(types, list) or len(types) != layers:
         return f"layer_types does not name {layers} layers"
+    if kind in EVERY and (fault := _beside(config, kind, types)):
+        return fault
     if odd := [each for each in types if each not in (FULL, SLIDING)]:
         return f"layer_types names {str(odd[0])[:40]!r}, and only {FULL} and {SLIDING} are computed"
     sliding = tuple(each == SLIDING for each in types)
@@ -63,6 +69,17 @@ def read_window(config: Mapping[str, Any], kind: str, layers: int) -> Window | s
     if enabled is False or type(size) is not int or size < 1:
         return "layer_types has sliding_attention, but there is no window that is used"
     return Window(size, sliding)
+
+
+def _beside(config: Mapping[str, Any], kind: str, types: Sequence[Any]) -> str | None:
+    """Return how `layer_types` contradicts a window that is that of every layer."""
+    size, enabled = config.get("sliding_window"), config.get("use_sliding_window")
+    off = size is None or enabled is False or (enabled is None and kind in OFF_BY_DEFAULT)
+    expected = FULL if off else SLIDING
+    if all(each == expected for each in types):
+        return None
+    where = "no layer" if off else "every layer"
+    return f"layer_types is not {expected} throughout, and a window of {kind} is that of {where}"
 
 
 def interval(types: Sequence[Any], layers: int) -> int | None:

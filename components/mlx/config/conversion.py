@@ -105,8 +105,9 @@ def fill_defaults(draft: Draft) -> None:
     if draft.module in PER_TYPE and not draft.target.get("rope_parameters"):
         draft.add_missing("rope_parameters")
     check_types(draft)
-    for key in sorted(draft.arguments.required - draft.target.keys()):
-        draft.add_missing(key)
+    for key in sorted(draft.arguments.required):
+        if draft.target.get(key) is None:
+            draft.add_missing(key)
 
 
 def check_unread_keys(draft: Draft) -> None:

@@ -38,6 +38,11 @@ def convert_windows(draft: Draft) -> Window | None:
 
 def convert_regular_windows(draft: Draft, types: Any) -> None:
     """Convert layer_types to the interval of layers with full attention."""
+    size = draft.source.get("sliding_window", 1)
+    if "sliding_window" in draft.arguments.read and (type(size) is not int or size < 1):
+        value = show(str(size))[1:-1]
+        message = f"sliding_window is {value}; expected a whole number from 1"
+        draft.add_problem(message, "sliding_window", code="W241")
     key = REGULAR[draft.module]
     stated = draft.target.pop("_sliding_window_pattern", None)
     if types is None:

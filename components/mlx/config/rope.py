@@ -50,6 +50,9 @@ def by_type(draft: Draft, rules: dict[str, Rules]) -> dict[str, Rules]:
 
 def convert_per_type_rope(draft: Draft, rules: dict[str, Rules]) -> None:
     """Convert separate rules for layers with and without a window, as in Gemma 3."""
+    if draft.source.get("rope_parameters") and "" in rules:
+        message = f"mlx-lm's {draft.module} has rope_parameters for each type of layer"
+        draft.add_problem(message, "rope_parameters")
     full = rules.get(FULL) or rules.get("")
     sliding = rules.get(SLIDING)
     if full is not None:
@@ -65,7 +68,9 @@ def convert_per_type_rope(draft: Draft, rules: dict[str, Rules]) -> None:
 def convert_shared_rope(draft: Draft, rules: dict[str, Rules]) -> None:
     """Convert the rules that all layers share."""
     first, *others = rules.values()
-    if any(not first.same(other) for other in others):
+    types = draft.source.get("layer_types") or ()
+    unnamed = [name for name in rules if name and name not in types]
+    if unnamed or any(not first.same(other) for other in others):
         message = f"mlx-lm's {draft.module} turns the positions of all types of layers alike"
         draft.add_problem(message, first.path[0])
     reads = draft.arguments.read
