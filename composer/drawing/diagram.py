@@ -48,12 +48,11 @@ def diagram(graph: Graph) -> Diagram:
     for name in graph.inputs:
         boxes.append(Box(f"v_{name}", "input", name, (ports[name],)))
     for node in graph.nodes.values():
-        lines = [
-            ports[value] if out == OUT else f".{out} {ports[value]}"
-            for out, value in node.outputs.items()
-        ]
+        lines = [node.run]
+        for out, value in node.outputs.items():
+            lines.append(ports[value] if out == OUT else f".{out} {ports[value]}")
         backend = graph.values[next(iter(node.outputs.values()))].backend
-        boxes.append(Box(f"v_{node.name}", "node", node.name, (node.run, *lines), backend))
+        boxes.append(Box(f"v_{node.name}", "node", node.name, tuple(lines), backend))
         for key, value in node.wires.items():
             arrows.append(_arrow(ports, value, f"v_{node.name}", key, f"{node.name}.{key}"))
     for name, value in graph.outputs.items():
@@ -64,7 +63,9 @@ def diagram(graph: Graph) -> Diagram:
 
 def _arrow(ports: Ports, value: str, end: str, label: str, into: str) -> Arrow:
     base, _, out = value.partition(".")
-    suffix = f".{out}" if out else ""
-    shown = "" if label in (base, out) else label
-    text = " → ".join(filter(None, (suffix, shown)))
-    return Arrow(f"v_{base}", end, text, f"${value} → {into}: {ports[value]}")
+    words = []
+    if out:
+        words.append(f".{out}")
+    if label and label not in (base, out):
+        words.append(label)
+    return Arrow(f"v_{base}", end, " → ".join(words), f"${value} → {into}: {ports[value]}")

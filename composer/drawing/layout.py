@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from itertools import pairwise
+from itertools import chain, pairwise
 
 GAP, LANE, RISE = 36.0, 14.0, 64.0
 SWEEPS = 12
@@ -32,29 +32,31 @@ def lay_out(sizes: Mapping[str, Point], edges: Sequence[Edge]) -> Layout:
     for name in sizes:
         rows[layers[name]].append(name)
     above, below = defaultdict[str, list[str]](list), defaultdict[str, list[str]](list)
-    for edge, chain in zip(edges, chains, strict=True):
-        for step, name in enumerate(chain[1:-1], layers[edge[0]] + 1):
+    for edge, stops in zip(edges, chains, strict=True):
+        for step, name in enumerate(stops[1:-1], layers[edge[0]] + 1):
             rows[step].append(name)
-        for one, other in pairwise(chain):
+        for one, other in pairwise(stops):
             below[one].append(other)
             above[other].append(one)
     order = [rows[layer] for layer in sorted(rows)]
-    widths = {name: LANE for row in order for name in row}
-    widths |= {name: size[0] for name, size in sizes.items()}
+    widths, heights = {}, {}
+    for name in chain.from_iterable(order):
+        widths[name], heights[name] = sizes.get(name, (LANE, 0.0))
     x = _initial_positions(order, widths)
     for sweep in range(SWEEPS):
         neighbours, rows_in_order = (above, order) if sweep % 2 == 0 else (below, order[::-1])
         for row in rows_in_order:
             targets = {}
             for name in row:
-                targets[name] = _mean([x[each] for each in neighbours[name]], x[name])
+                near = neighbours[name] or [name]
+                targets[name] = sum(x[each] for each in near) / len(near)
             row.sort(key=targets.__getitem__)
             x |= _spread(row, targets, widths)
     left = min(x[name] - widths[name] / 2 for name in x)
     y: dict[str, float] = {}
     top = 0.0
     for row in order:
-        height = max((sizes[name][1] for name in row if name in sizes), default=0.0)
+        height = max(heights[name] for name in row)
         y |= dict.fromkeys(row, top + height / 2)
         top += height + RISE
     centres = {name: (x[name] - left, y[name]) for name in x}
@@ -71,21 +73,26 @@ def lay_out(sizes: Mapping[str, Point], edges: Sequence[Edge]) -> Layout:
 
 def _layers(sizes: Mapping[str, Point], edges: Sequence[Edge]) -> dict[str, int]:
     """Put each box one layer below its lowest input, and sources just above a reader."""
+    inputs, readers = defaultdict[str, list[str]](list), defaultdict[str, list[str]](list)
+    for start, end in edges:
+        inputs[end].append(start)
+        readers[start].append(end)
     layers = dict.fromkeys(sizes, 0)
     for name in sizes:
-        layers[name] = max((layers[a] + 1 for a, b in edges if b == name), default=0)
+        layers[name] = max((layers[each] + 1 for each in inputs[name]), default=0)
     for name in sizes:
-        readers = [layers[b] for a, b in edges if a == name]
-        if readers and not any(b == name for _, b in edges):
-            layers[name] = min(readers) - 1
+        if readers[name] and not inputs[name]:
+            layers[name] = min(layers[each] for each in readers[name]) - 1
     return layers
 
 
 def _chain(number: int, edge: Edge, layers: Mapping[str, int]) -> list[str]:
     """Return an arrow's stops: its ends, and a lane in each layer that it passes."""
     start, end = edge
-    between = range(layers[start] + 1, layers[end])
-    return [start, *(f"{number} {layer}" for layer in between), end]
+    stops = [start]
+    for layer in range(layers[start] + 1, layers[end]):
+        stops.append(f"{number} {layer}")
+    return [*stops, end]
 
 
 def _initial_positions(
@@ -137,8 +144,8 @@ def _attachment_points(
 ) -> dict[int, float]:
     """Spread the arrows along one side of each box, in their order."""
     attached: dict[str, list[int]] = defaultdict(list)
-    for number, chain in enumerate(chains):
-        attached[chain[end]].append(number)
+    for number, stops in enumerate(chains):
+        attached[stops[end]].append(number)
     found = {}
     for name, numbers in attached.items():
         numbers.sort(key=lambda number: centres[chains[number][next_]][0])
@@ -146,7 +153,3 @@ def _attachment_points(
         for place, number in enumerate(numbers):
             found[number] = centres[name][0] + (place - (len(numbers) - 1) / 2) * step
     return found
-
-
-def _mean(numbers: Sequence[float], fallback: float) -> float:
-    return sum(numbers) / len(numbers) if numbers else fallback

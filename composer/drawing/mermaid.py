@@ -2,38 +2,43 @@
 
 from __future__ import annotations
 
+import re
+from textwrap import indent
 from typing import TYPE_CHECKING
 
-from composer.drawing.diagram import Box, Diagram, diagram
+from composer.drawing.diagram import Box, diagram
 
 if TYPE_CHECKING:
     from composer.graph.checked import Checked
+    from composer.graph.graph import Graph
 
+SPECIAL = re.compile(r"[^\w .@:=→,-]")
 SHAPES = {"input": ('(["', '"])'), "node": ('["', '"]'), "output": ('[["', '"]]')}
 
 
 def mermaid(bundle: Checked) -> str:
     """Return a flowchart, with a subgraph for each task where there are several."""
+    if len(bundle.graphs) == 1:
+        (graph,) = bundle.graphs.values()
+        return "\n".join(["flowchart TD", _task(graph, "", "  ")])
     lines = ["flowchart TD"]
     for number, (name, graph) in enumerate(bundle.graphs.items()):
-        drawing = _task(diagram(graph), f"t{number}_" if len(bundle.graphs) > 1 else "")
-        if len(bundle.graphs) > 1:
-            head = f'subgraph t{number}["{_escape(name)}"]'
-            drawing = [head, *(f"  {line}" for line in drawing), "end"]
-        lines += [f"  {line}" for line in drawing]
+        lines.append(f'  subgraph t{number}["{_escape(name)}"]')
+        lines.append(_task(graph, f"t{number}_", "    "))
+        lines.append("  end")
     return "\n".join(lines)
 
 
-def _task(drawing: Diagram, prefix: str) -> list[str]:
-    boxes = [_box(box, prefix) for box in drawing.boxes]
-    arrows = []
-    for a in drawing.arrows:
-        arrows.append(
-            f"{prefix}{a.start} -->"
-            + (f'|"{_escape(a.label)}"|' if a.label else "")
-            + f" {prefix}{a.end}"
-        )
-    return boxes + arrows
+def _task(graph: Graph, prefix: str, margin: str) -> str:
+    """Return a task's lines, with a prefix before each name."""
+    drawing = diagram(graph)
+    lines = [_box(box, prefix) for box in drawing.boxes]
+    for each in drawing.arrows:
+        arrow = "-->"
+        if each.label:
+            arrow += f'|"{_escape(each.label)}"|'
+        lines.append(f"{prefix}{each.start} {arrow} {prefix}{each.end}")
+    return indent("\n".join(lines), margin)
 
 
 def _box(box: Box, prefix: str) -> str:
@@ -44,4 +49,4 @@ def _box(box: Box, prefix: str) -> str:
 
 def _escape(text: str) -> str:
     """Escape Mermaid's and HTML's special characters by Mermaid's entity codes."""
-    return "".join(c if c.isalnum() or c in " ._-@:=→," else f"#{ord(c)};" for c in text)
+    return SPECIAL.sub(lambda found: f"#{ord(found[0])};", text)

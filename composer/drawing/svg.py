@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING
@@ -37,6 +38,7 @@ DARK = """    svg {background: #0d1117}
     .tip {fill: #6e7681}
 """
 # As in xml.sax.saxutils, which imports an HTTP client.
+CONTROL = re.compile(r"[\x00-\x08\x0a-\x1f]")
 ENTITIES = str.maketrans({"&": "&amp;", "<": "&lt;", ">": "&gt;", '"': "&quot;"})
 
 
@@ -54,14 +56,11 @@ def _style(backends: Iterable[str]) -> str:
 def svg(bundle: Checked) -> str:
     """Return a picture of every task, one below the other."""
     name = bundle.manifest.name
-    several = len(bundle.graphs) > 1
-    return picture(
-        name,
-        {
-            f"{name}: {task}" if several else name: diagram(graph)
-            for task, graph in bundle.graphs.items()
-        },
-    )
+    diagrams = {}
+    for task, graph in bundle.graphs.items():
+        title = f"{name}: {task}" if len(bundle.graphs) > 1 else name
+        diagrams[title] = diagram(graph)
+    return picture(name, diagrams)
 
 
 def picture(name: str, diagrams: Mapping[str, Diagram]) -> str:
@@ -93,8 +92,7 @@ def picture(name: str, diagrams: Mapping[str, Diagram]) -> str:
 
 def _render(drawing: Diagram) -> tuple[list[str], Layout]:
     sizes = {box.id: _size(box) for box in drawing.boxes}
-    known = {box.id for box in drawing.boxes}
-    arrows = [arrow for arrow in drawing.arrows if arrow.start in known]
+    arrows = [arrow for arrow in drawing.arrows if arrow.start in sizes]
     layout = lay_out(sizes, [(arrow.start, arrow.end) for arrow in arrows])
     lines, labels, entering = [], [], Counter[str]()
     for arrow, points in zip(arrows, layout.paths, strict=True):
@@ -112,18 +110,19 @@ def _render(drawing: Diagram) -> tuple[list[str], Layout]:
 
 
 def _size(box: Box) -> Point:
-    longest = max(len(line) for line in (box.title, *box.lines))
+    longest = max(map(len, (box.title, *box.lines)))
     return longest * CHARACTER + 2 * PADDING, (1 + len(box.lines)) * LINE + PADDING
 
 
 def _box(box: Box, centre: Point, size: Point) -> list[str]:
     (x, y), (width, height) = centre, size
     left, top = x - width / 2, y - height / 2
-    round_ = 6.0 if box.kind == "node" else height / 2
-    shape = f"box on-{box.backend}" if box.kind == "node" else f"box {box.kind}"
+    shape, corner = f"box {box.kind}", height / 2
+    if box.kind == "node":
+        shape, corner = f"box on-{box.backend}", 6.0
     lines = [
         f'<rect class="{_escape(shape)}" x="{left:.1f}" y="{top:.1f}" width="{width:.1f}" '
-        f'height="{height:.1f}" rx="{round_:g}"/>'
+        f'height="{height:.1f}" rx="{corner:g}"/>'
     ]
     at = top + PADDING / 2 + 13
     lines.append(_text(x, at, box.title, "title"))
@@ -159,11 +158,10 @@ def _label(text: str, x: float, y: float) -> list[str]:
 
 
 def _text(x: float, y: float, text: str, kind: str = "") -> str:
-    named = f' class="{kind}"' if kind else ""
-    return f'<text{named} x="{x:.1f}" y="{y:.1f}">{_escape(text)}</text>'
+    tag = f'text class="{kind}"' if kind else "text"
+    return f'<{tag} x="{x:.1f}" y="{y:.1f}">{_escape(text)}</text>'
 
 
 def _escape(text: str) -> str:
     """Escape text for XML, and leave out the control characters that XML forbids."""
-    printable = "".join(c for c in text if c >= " " or c == "\t")
-    return printable.translate(ENTITIES)
+    return CONTROL.sub("", text).translate(ENTITIES)

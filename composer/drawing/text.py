@@ -20,16 +20,20 @@ def size(nbytes: int) -> str:
     """Return bytes as people read them: 12.3 MB."""
     for scale, unit in UNITS:
         if nbytes >= 0.9995 * scale:
-            return f"{nbytes / scale:.{3 if nbytes < 1000 * scale else 6}g} {unit}"
+            digits = 3 if nbytes < 1000 * scale else 6
+            return f"{nbytes / scale:.{digits}g} {unit}"
     return f"{nbytes} B"
 
 
 def call(node: Node) -> str:
     """Return a node's call: what runs, on which values and literals."""
-    wires = [key if key == name else f"{key}={name}" for key, name in node.wires.items()]
-    literals = [f"{key}={value!r}" for key, value in {**node.literals, **node.options}.items()]
+    arguments = []
+    for key, name in node.wires.items():
+        arguments.append(key if key == name else f"{key}={name}")
+    for key, value in {**node.literals, **node.options}.items():
+        arguments.append(f"{key}={value!r}")
     run = node.run.removesuffix(f".{CALL}")
-    return f"{run}({', '.join(wires + literals)})"
+    return f"{run}({', '.join(arguments)})"
 
 
 def weight_lines(groups: Iterable[WeightGroup]) -> Iterator[str]:
@@ -70,12 +74,16 @@ class Ports:
         self._symbols[root] = name
 
     def _root(self, dim: Length) -> Length:
-        return dim if isinstance(dim, int) else self._graph.dims.root(dim)
+        if isinstance(dim, int):
+            return dim
+        return self._graph.dims.root(dim)
 
     def dim(self, dim: Length) -> str:
         """Return one dim: its number, its symbol, or `_`."""
         length = self._graph.length(dim)
-        return str(length) if length is not None else self._symbols.get(self._root(dim), "_")
+        if length is None:
+            return self._symbols.get(self._root(dim), "_")
+        return str(length)
 
     def nbytes(self, name: str) -> str:
         """Return the bytes of a tensor, times the symbols of what is not fixed; "" of another."""
@@ -96,6 +104,10 @@ class Ports:
         if value is None or value.port is None:
             return "unknown"
         port = value.port
-        head = [port.dtype or "float"] if port.kind == "tensor" else [port.kind]
-        dims = [self.dim(dim) for dim in value.dims]
-        return " ".join([*head, *dims, *([f"@{port.space}"] if port.space else [])])
+        head = port.kind
+        if port.kind == "tensor":
+            head = port.dtype or "float"
+        words = [head, *map(self.dim, value.dims)]
+        if port.space:
+            words.append(f"@{port.space}")
+        return " ".join(words)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -25,65 +26,77 @@ class Branch:
 def tree(bundle: Checked) -> str:
     """Return the bundle's components and tasks, a line each."""
     manifest = bundle.manifest
-    variant = f" ({manifest.variant})" if manifest.variant else ""
-    title = f"{manifest.name}{variant}" + (f": {manifest.summary}" if manifest.summary else "")
-    tasks = []
+    title = manifest.name
+    if manifest.variant:
+        title += f" ({manifest.variant})"
+    if manifest.summary:
+        title += f": {manifest.summary}"
+    branches = [*_provenance(manifest), _components(bundle)]
     for name, graph in bundle.graphs.items():
         label = f"task {name}" if len(bundle.graphs) > 1 else "graph"
-        tasks.append(Branch((label,), _task(graph)))
-    return "\n".join([title, *_lines((*_provenance(manifest), _components(bundle), *tasks))])
+        branches.append(Branch((label,), _task(graph)))
+    return "\n".join([title, *_lines(branches)])
 
 
 def _provenance(manifest: Manifest) -> tuple[Branch, ...]:
     """Return the licence and the origin of each part."""
-    found = []
+    parts = []
     for each in manifest.provenance:
         details = ", ".join(filter(None, (each.how, each.licence)))
-        found.append(Branch((each.what, f"from {each.from_}", details)))
-    parts = tuple(found)
-    licence = " and ".join(manifest.licence)
-    return (Branch((f"licence: {licence or 'not given'}",), parts),) if licence or parts else ()
+        parts.append(Branch((each.what, f"from {each.from_}", details)))
+    if not (manifest.licence or parts):
+        return ()
+    licence = " and ".join(manifest.licence) or "not given"
+    return (Branch((f"licence: {licence}",), tuple(parts)),)
 
 
 def _components(bundle: Checked) -> Branch:
     rows, total = [], 0
     for name, entry in bundle.manifest.components.items():
+        backend, contents, emits = "?", "", ""
         known = bundle.components.get(name)
+        if known:
+            backend = known.cls.backend
         facts = known.facts if known else None
-        nbytes = facts.nbytes if facts else 0
-        total += nbytes
-        contents = f"{facts.dtype}, {size(nbytes)}" if facts and nbytes else ""
+        if facts and facts.nbytes:
+            total += facts.nbytes
+            contents = f"{facts.dtype}, {size(facts.nbytes)}"
+        if entry.emits:
+            emits = f"emits {entry.emits}"
         where = entry.weights or entry.files or ""
-        emits = f"emits {entry.emits}" if entry.emits else ""
-        backend = known.cls.backend if known else "?"
         packed = weight_lines(facts.weights if facts else ())
         below = tuple(Branch((line.strip(),)) for line in packed)
         rows.append(Branch((name, entry.use, backend, contents, where, emits), below))
-    weights = f", {size(total)} of weights" if total else ""
-    return Branch((f"components{weights}",), tuple(rows))
+    title = "components"
+    if total:
+        title += f", {size(total)} of weights"
+    return Branch((title,), tuple(rows))
 
 
 def _task(graph: Graph) -> tuple[Branch, ...]:
     ports = Ports(graph)
-    inputs = []
+    branches = []
     for name, entry in graph.inputs.items():
         default = "input" if entry.default is None else f"= {entry.default!r}"
-        inputs.append(Branch((name, ports[name], default)))
-    nodes = [_node(node, ports) for node in graph.nodes.values()]
-    outputs = [
-        Branch((name, ports[value], f"output: {value}")) for name, value in graph.outputs.items()
-    ]
-    return (*inputs, *nodes, *outputs)
+        branches.append(Branch((name, ports[name], default)))
+    for node in graph.nodes.values():
+        branches.append(_node(node, ports))
+    for name, value in graph.outputs.items():
+        branches.append(Branch((name, ports[value], f"output: {value}")))
+    return tuple(branches)
 
 
 def _node(node: Node, ports: Ports) -> Branch:
-    outputs = dict(node.outputs)
-    main = outputs.pop(OUT, None)
-    parts = tuple(Branch((f".{out}", ports[value])) for out, value in outputs.items())
-    return Branch((node.name, ports[main] if main else "", call(node)), parts)
+    main, parts = "", []
+    for out, value in node.outputs.items():
+        if out == OUT:
+            main = ports[value]
+        else:
+            parts.append(Branch((f".{out}", ports[value])))
+    return Branch((node.name, main, call(node)), tuple(parts))
 
 
-def _widths(branches: tuple[Branch, ...]) -> list[int]:
+def _widths(branches: Sequence[Branch]) -> list[int]:
     """Return the width of each column but the last; a branch of one cell may be wider."""
     columns = max((len(branch.cells) for branch in branches), default=0)
     widths = [0] * columns
@@ -94,13 +107,15 @@ def _widths(branches: tuple[Branch, ...]) -> list[int]:
     return widths
 
 
-def _lines(branches: tuple[Branch, ...], indent: str = "") -> list[str]:
+def _lines(branches: Sequence[Branch], indent: str = "") -> list[str]:
     """Write branches with their cells in columns."""
     widths = _widths(branches)
     lines = []
     for branch in branches:
-        last = branch is branches[-1]
-        row = "  ".join(c.ljust(w) for c, w in zip(branch.cells, widths, strict=False)).rstrip()
-        lines.append(f"{indent}{'└─' if last else '├─'} {row}")
-        lines += _lines(branch.below, indent + ("   " if last else "│  "))
+        corner, below = "├─", "│  "
+        if branch is branches[-1]:
+            corner, below = "└─", "   "
+        row = "  ".join(map(str.ljust, branch.cells, widths)).rstrip()
+        lines.append(f"{indent}{corner} {row}")
+        lines += _lines(branch.below, indent + below)
     return lines

@@ -24,7 +24,7 @@ def _inside(place: Location) -> Iterator[Location]:
     found = snapshot_of(place)
     if found:
         snapshot, inside = found
-        within = f"{inside}/" if inside else ""
+        within = inside and f"{inside}/"
         for name in snapshot.files:
             if name == inside:
                 yield place
@@ -42,13 +42,15 @@ def _inside(place: Location) -> Iterator[Location]:
 def required_files(checked: Checked, components: Iterable[str] | None = None) -> list[RequiredFile]:
     """Return the files of the Hub among those that components read, each once."""
     found: dict[tuple[str, str, str], RequiredFile] = {}
-    for name in checked.components if components is None else components:
+    if components is None:
+        components = checked.components
+    for name in components:
         for location in files_of(checked.components[name]):
             place = snapshot_of(location)
             if place is None or place[1] not in place[0].files:
                 continue
             snapshot, path = place
             key = (snapshot.repo, snapshot.commit, path)
-            users = (*(found[key].components if key in found else ()), name)
-            found[key] = RequiredFile(snapshot, snapshot.files[path], users)
+            users = found[key].components if key in found else ()
+            found[key] = RequiredFile(snapshot, snapshot.files[path], (*users, name))
     return list(found.values())

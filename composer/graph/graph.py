@@ -8,7 +8,7 @@ from itertools import chain
 from typing import TYPE_CHECKING, Any
 
 from composer.core import registry
-from composer.core.component import Facts, Spec
+from composer.core.component import Bound, Facts, Spec
 from composer.core.placement import HOST
 from composer.core.ports import Port
 from composer.core.signature import Signature
@@ -54,9 +54,23 @@ class CheckedComponent:
     @property
     def methods(self) -> Mapping[str, Signature] | None:
         """Return its signatures, or None if they are unknown."""
-        if self.facts is None or (self.facts.unknown and self.facts.methods is None):
-            return None if self.facts is None or not self.cls.methods else self.cls.methods
-        return self.cls.methods if self.facts.methods is None else self.facts.methods
+        if self.facts is None:
+            return None
+        if self.facts.methods is not None:
+            return self.facts.methods
+        if self.facts.unknown:
+            return self.cls.methods or None
+        return self.cls.methods
+
+    @property
+    def dims(self) -> Mapping[str, Bound]:
+        """Return the lengths that its files fix, by the symbols of its ports."""
+        return self.facts.dims if self.facts else {}
+
+    @property
+    def dtype(self) -> str | None:
+        """Return the dtype of its ports that name none, or None if it is unknown."""
+        return self.facts.dtype if self.facts else None
 
     @property
     def spaces(self) -> set[str]:
@@ -90,7 +104,9 @@ class Value:
         return self.rows or (self.name,)
 
     def __str__(self) -> str:
-        return "anything" if self.port is None else str(self.port) or "scalar"
+        if self.port is None:
+            return "anything"
+        return str(self.port) or "scalar"
 
 
 @dataclass(frozen=True)
@@ -129,14 +145,18 @@ class Node:
     @property
     def components(self) -> tuple[str, ...]:
         """Return the components that the call needs: those that convert its inputs, and its own."""
-        own = (self.component,) if self.component else ()
-        return (*(each.component for each in self.converts.values()), *own)
+        found = [conversion.component for conversion in self.converts.values()]
+        if self.component:
+            found.append(self.component)
+        return tuple(found)
 
     def backend(self, component: CheckedComponent | None, first: Value | None) -> str:
         """Return where its component runs, or its operator on the first value."""
         if component:
             return component.cls.backend
-        return registry.operator_backend(self.run, first.backend if first else HOST)
+        if first is None:
+            return registry.operator_backend(self.run, HOST)
+        return registry.operator_backend(self.run, first.backend)
 
 
 @dataclass(frozen=True)
@@ -155,6 +175,11 @@ class Graph:
         """Return the components that its nodes run, each once, in the order of first use."""
         return tuple(dict.fromkeys(n for node in self.nodes.values() for n in node.components))
 
+    @property
+    def producers(self) -> dict[str, Node]:
+        """Return the node that makes each value, by the value's name."""
+        return {value: node for node in self.nodes.values() for value in node.outputs.values()}
+
     def length(self, dim: Length) -> int | None:
         """Return a dim's number where headers fix it."""
         bound = self.dims.bound(dim)
@@ -164,5 +189,7 @@ class Graph:
 def float_of(component: CheckedComponent | None, value: Value | None) -> str | None:
     """Return the float dtype of a component's outputs, or of an operator's on its first value."""
     if component:
-        return component.facts.dtype if component.facts else None
-    return value.port.dtype if value and value.port else None
+        return component.dtype
+    if value is None or value.port is None:
+        return None
+    return value.port.dtype
