@@ -45,9 +45,12 @@ def run_on(expected: Dump, bundle: Bundle, task: str, options: Options | None) -
     graph = bundle.checked.graphs[task]
     _check_audio(expected, graph)
     options = with_step_options(graph, options)
-    inputs = {n: expected.stages[n].value for n in graph.inputs if n in expected.stages}
+    inputs = {}
+    for name in graph.inputs:
+        if name in expected.stages:
+            inputs[name] = expected.stages[name].value
     alone = nodes_alone(expected, bundle, task, options)
-    nodes = {value: node.name for node in graph.nodes.values() for value in node.outputs.values()}
+    nodes = {value: node.name for value, node in graph.producers.items()}
     how = origin(bundle, task)
     try:
         result = bundle.run(task=task, taps=True, options=options, **inputs)
@@ -61,9 +64,11 @@ def run_on(expected: Dump, bundle: Bundle, task: str, options: Options | None) -
 def _failed(expected: Dump, graph: Graph, error: ComposerError) -> dict[str, Found]:
     """Return the stages of a run that failed, which had its inputs from the reference."""
     failed = Verdict((f"not known, because the run failed: {_why(error)}",))
-    names = dict.fromkeys([*expected.stages, *graph.values])
-    given = set(graph.inputs) & expected.stages.keys()
-    return {name: Verdict() if name in given else failed for name in names}
+    found: dict[str, Found] = dict.fromkeys([*expected.stages, *graph.values], failed)
+    for name in graph.inputs:
+        if name in expected.stages:
+            found[name] = Verdict()
+    return found
 
 
 def _check_audio(expected: Dump, graph: Graph) -> None:

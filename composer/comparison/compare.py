@@ -14,6 +14,7 @@ from composer.comparison.judge import FLOOR, REFERENCE, Gate, Pair
 from composer.comparison.same_origin import alike
 
 if TYPE_CHECKING:
+    from composer.graph.graph import Graph
     from composer.runtime.bundle import Bundle
 
 
@@ -60,11 +61,14 @@ class Comparison:
         if no stage before it differs.
         """
         wrong = [row for row in self.rows if not row.ok]
+        if not wrong:
+            return None
         for row in wrong:
-            input_at_fault = row.fed.ok if row.fed else row is not wrong[0]
-            if not input_at_fault:
+            if row is wrong[0] and row.fed is None:
                 return row
-        return wrong[0] if wrong else None
+            if row.fed and not row.fed.ok:
+                return row
+        return wrong[0]
 
 
 def against_dump(
@@ -91,18 +95,25 @@ def against_bundle(
     graph = bundle.checked.graphs[task]
     runs = [run_on(clip, bundle, task, options) for clip in expected.clips]
     # Another program has no order of its own between the outputs of one node.
-    in_order = list(graph.values if "ways" in expected.about else expected.stages)
+    in_order = list(expected.stages)
+    if "ways" in expected.about:
+        in_order = list(graph.values)
     found = _compared(expected, runs, gate or Gate(), tuple(skip), in_order)
     failures = [run.failure for run in runs if run.failure]
     if failures and all(row.fed is None or row.fed.ok for row in found.rows):
         raise failures[0]
-    nodes = {value: node.name for node in graph.nodes.values() for value in node.outputs.values()}
+    return replace(found, rows=_in_graph_order(found.rows, graph), ran=True)
+
+
+def _in_graph_order(rows: Iterable[Row], graph: Graph) -> tuple[Row, ...]:
+    """Return rows in the order of the graph's values, each with the node that made its value."""
+    producers = graph.producers
     order = {name: place for place, name in enumerate(graph.values)}
-    rows = tuple(
-        replace(row, node=nodes.get(row.name, row.name))
-        for row in sorted(found.rows, key=lambda row: order.get(row.name, len(order)))
-    )
-    return replace(found, rows=rows, ran=True)
+    found = []
+    for row in sorted(rows, key=lambda row: order.get(row.name, len(order))):
+        node = producers[row.name].name if row.name in producers else row.name
+        found.append(replace(row, node=node))
+    return tuple(found)
 
 
 def _compared(
@@ -110,21 +121,24 @@ def _compared(
 ) -> Comparison:
     """Compare the stages of all clips, and the order of the reference's with this order."""
     clips = list(zip(expected.clips, runs, strict=True))
-    names = dict.fromkeys(name for clip, run in clips for name in (*clip.stages, *run.stages))
-    skipped = tuple(name for name in names if _skips(name, skip))
-    kept = [name for name in names if name not in skipped]
+    names: dict[str, None] = {}
+    for clip, run in clips:
+        names |= dict.fromkeys((*clip.stages, *run.stages))
+    skipped = [name for name in names if _skips(name, skip)]
     misplaced = _first_out_of_order(
         [name for name in expected.stages if name in order],
         [name for name in order if name in expected.stages],
     )
     rows = []
-    for name in kept:
+    for name in names:
+        if name in skipped:
+            continue
         own = gate.judge([_own(clip, run, name) for clip, run in clips])
         if name in misplaced:
             own = replace(own, faults=(*own.faults, misplaced[name]))
         rows.append(Row(name, name.partition(".")[0], own, _fed(clips, name, gate)))
     made = (expected.about, runs[0].about)
-    return Comparison(tuple(rows), skipped, made, clips=len(clips))
+    return Comparison(tuple(rows), tuple(skipped), made, clips=len(clips))
 
 
 def _own(clip: Dump, run: Candidate, name: str) -> Pair:
@@ -160,9 +174,10 @@ def _like(clip: Dump, run: Candidate, node: str | None, has_floor: bool) -> str:
 
 def _first_out_of_order(expected: list[str], actual: list[str]) -> dict[str, str]:
     """Return the first stage that is out of order, with its fault."""
-    pairs = zip(expected, actual, strict=True)
-    different = next(((one, other) for one, other in pairs if one != other), None)
-    return {different[0]: f"out of order: {different[1]} is there instead"} if different else {}
+    for one, other in zip(expected, actual, strict=True):
+        if one != other:
+            return {one: f"out of order: {other} is there instead"}
+    return {}
 
 
 def _skips(name: str, patterns: tuple[str, ...]) -> bool:

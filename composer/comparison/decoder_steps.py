@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from composer.comparison.dump import STEPS
-from composer.core.signature import OUT
+from composer.core.signature import OUT, Signature
 from composer.graph.graph import Value
 
 if TYPE_CHECKING:
@@ -44,11 +44,10 @@ def _with_steps(checked: Checked, graph: Graph) -> Graph:
 
 
 def _replaying(checked: Checked, node: Node) -> Node | None:
-    methods = checked.components[node.component].methods if node.component else None
-    signature = (methods or {}).get(REPLAY)
-    if signature is None or not (node.signature and node.signature.streams):
+    if not (node.component and node.signature and node.signature.streams and IDS in node.outputs):
         return None
-    if IDS not in node.outputs:
+    signature = (checked.components[node.component].methods or {}).get(REPLAY)
+    if signature is None:
         return None
     name = f"{node.name}_{STEPS}"
     return replace(
@@ -58,9 +57,14 @@ def _replaying(checked: Checked, node: Node) -> Node | None:
         method=REPLAY,
         signature=signature,
         wires={**node.wires, IDS: node.outputs[IDS]},
-        options={key: value for key, value in node.options.items() if key in signature.options},
+        options=_only(node.options, signature),
         outputs={OUT: name},
     )
+
+
+def _only(options: Mapping[str, Any], signature: Signature) -> dict[str, Any]:
+    """Return those of the options that a method has."""
+    return {key: value for key, value in options.items() if key in signature.options}
 
 
 def with_step_options(
@@ -71,7 +75,7 @@ def with_step_options(
     for name, given in (options or {}).items():
         node = graph.nodes.get(f"{name}_{STEPS}")
         if node and node.signature and node.method == REPLAY:
-            taken = {key: value for key, value in given.items() if key in node.signature.options}
+            taken = _only(given, node.signature)
             if taken:
                 found[node.name] = {**taken, **found.get(node.name, {})}
     return found

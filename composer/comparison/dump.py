@@ -68,27 +68,33 @@ class Dump:
         values: dict[str, Any] = {}
         clips = []
         for at, clip in enumerate(self.clips):
-            values |= {_key(at, "", name): stage.value for name, stage in clip.stages.items()}
-            values |= {_key(at, FLOOR, name): value for name, value in clip.floor.items()}
-            values |= {_key(at, ALONE, name): value for name, value in clip.alone.items()}
-            stages = {
-                name: {
-                    "dtype": stage.dtype,
-                    "axes": list(stage.axes),
-                    "along": stage.along,
-                    "floor": asdict(stage.floor) if stage.floor else None,
-                }
-                for name, stage in clip.stages.items()
-            }
-            noise = {FLOOR: list(clip.floor), ALONE: list(clip.alone)}
-            clips.append({"about": dict(clip.about), "stages": stages, **noise})
+            stages = {}
+            for name, stage in clip.stages.items():
+                values[_key(at, "", name)] = stage.value
+                stages[name] = _describe(stage)
+            for part, noise in ((FLOOR, clip.floor), (ALONE, clip.alone)):
+                for name, value in noise.items():
+                    values[_key(at, part, name)] = value
+            parts = {FLOOR: list(clip.floor), ALONE: list(clip.alone)}
+            clips.append({"about": dict(clip.about), "stages": stages, **parts})
         header = {"version": VERSION, **clips[0], "further": clips[1:]}
         return pack_values(values, {KEY: json.dumps(header)})
 
 
+def _describe(stage: Stage) -> dict[str, Any]:
+    """Return what the file says of a stage beside its value, as `_DumpHeader` reads it."""
+    return {
+        "dtype": stage.dtype,
+        "axes": list(stage.axes),
+        "along": stage.along,
+        "floor": stage.floor and asdict(stage.floor),
+    }
+
+
 def _key(clip: int, part: str, name: str) -> str:
     """Return a value's name in the file: that of the first clip's stages is their own."""
-    return "/".join(filter(None, [f"clip{clip + 1}" if clip else "", part, name]))
+    prefix = f"clip{clip + 1}" if clip else ""
+    return "/".join(filter(None, (prefix, part, name)))
 
 
 def joined(dumps: list[Dump]) -> Dump:
@@ -162,7 +168,9 @@ def read_dump(path: Path) -> Dump:
             _check_clip(clip)
         return joined(clips)
     except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
-        why = f"no stage {error}" if isinstance(error, KeyError) else error
+        why = str(error)
+        if isinstance(error, KeyError):
+            why = f"no stage {error}"
         message = f"this dump cannot be read: {why}"
         raise ComposerError(Problem("R548", message, Place(str(path)))) from None
 
@@ -176,7 +184,8 @@ def _clip(at: int, header: Any, values: Mapping[str, Any], taken: set[str]) -> D
         return values[key]
 
     stages = {name: _stage(name, value("", name), each) for name, each in header["stages"].items()}
-    floor, alone = ({n: value(part, n) for n in header.get(part, ())} for part in (FLOOR, ALONE))
+    floor = {name: value(FLOOR, name) for name in header.get(FLOOR, ())}
+    alone = {name: value(ALONE, name) for name in header.get(ALONE, ())}
     return Dump(stages, header["about"], floor, alone)
 
 
@@ -213,7 +222,9 @@ def digest(value: Any) -> str:
 
 def plain(value: Any) -> Any:
     """Return the array to compare: for audio, its samples."""
-    return value.samples if isinstance(value, Audio) else value
+    if isinstance(value, Audio):
+        return value.samples
+    return value
 
 
 def stage_of(value: Any, dtype: str | None, axes: tuple[str, ...], along: int) -> Stage:

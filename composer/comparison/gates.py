@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from composer.comparison.power import Power
 
 FLOOR_FACTOR = 4.0  # how far beyond the measured noise a stage may be
+EXCERPT = 40  # characters of a long text around a difference
 MAX_ERROR = 0.9  # of l2 and gain, whatever the noise: all zeros have 1
 MAX_NOISE = 0.2  # of l2 and gain: more is no noise, and would hide whatever is wrong
 
@@ -64,13 +65,10 @@ class Tolerance:
         nor so much that a stage of zeros would pass.
         """
         lowest, highest = asdict(cls(1e-6, 1e-5, 1e-6, 1e-9, 1e-6)), asdict(cls.scaled(MAX_ERROR))
-        noises = asdict(floor).items()
-        return cls(
-            **{
-                name: min(max(FLOOR_FACTOR * noise, lowest[name]), highest[name])
-                for name, noise in noises
-            }
-        )
+        limits = {}
+        for name, noise in asdict(floor).items():
+            limits[name] = min(max(FLOOR_FACTOR * noise, lowest[name]), highest[name])
+        return cls(**limits)
 
 
 @dataclass(frozen=True)
@@ -105,8 +103,9 @@ def compare(
     `along` is the axis that a row, such as a frame or an embedding, lies along.
     """
     if isinstance(expected, str) or isinstance(actual, str):
-        same = isinstance(actual, str) and isinstance(expected, str) and actual == expected
-        return Verdict(() if same else (_text_difference(actual, expected),))
+        if isinstance(actual, str) and isinstance(expected, str) and actual == expected:
+            return Verdict()
+        return Verdict((_text_difference(actual, expected),))
     actual, expected = np.asarray(actual), np.asarray(expected)
     faults = []
     kinds = dtypes or (actual.dtype.name, expected.dtype.name)
@@ -140,7 +139,7 @@ def measure(actual: np.ndarray, expected: np.ndarray, along: int = -1) -> Measur
     """Measure two finite arrays of one shape, whose rows lie along one axis."""
     if np.array_equal(actual, expected):
         return Measures(0.0, 0.0, 0.0, 0.0)
-    x, r = (rows_along(each.astype(np.float64), along) for each in (actual, expected))
+    x, r = rows_along(actual.astype(float), along), rows_along(expected.astype(float), along)
     if not r.any():
         size = float(np.abs(x).max())
         return Measures(size, size, size, 0.0, size)
@@ -158,13 +157,17 @@ def _measure(x: np.ndarray, r: np.ndarray) -> Measures:
     dots = np.einsum("ij,ij->i", x, r)[~silent]
     lengths = np.linalg.norm(x, axis=1)[~silent] * rows[~silent]
     cosines = np.divide(dots, lengths, out=np.zeros_like(dots), where=lengths > 0)
+    angle = zero = 0.0
+    if x.shape[1] > 1:  # one number a row has no direction but its sign, which l2 sees
+        angle = float(np.maximum(1 - cosines.min(), 0))
+    if silent.any():
+        zero = float(np.abs(x[silent]).max() / rms)
     return Measures(
         l2=float(np.linalg.norm(different) / norm),
         peak=float(np.abs(different).max() / rms),
         gain=float(abs(np.linalg.norm(x) / norm - 1)),
-        # One number a row has no direction but its sign, which l2 sees.
-        angle=float(np.maximum(1 - cosines.min(), 0)) if x.shape[1] > 1 else 0.0,
-        zero=float(np.abs(x[silent]).max() / rms) if silent.any() else 0.0,
+        angle=angle,
+        zero=zero,
     )
 
 
@@ -190,21 +193,34 @@ def _text_difference(actual: Any, expected: Any) -> str:
     if (
         isinstance(actual, str)
         and isinstance(expected, str)
-        and max(len(actual), len(expected)) > 40
+        and max(len(actual), len(expected)) > EXCERPT
     ):
-        pairs = enumerate(zip(actual, expected, strict=False))
-        short = min(len(actual), len(expected))
-        at = next((place for place, (one, two) in pairs if one != two), short)
+        at = _first_difference(actual, expected)
     text = f"{_excerpt(actual, at)}, not {_excerpt(expected, at)}"
-    return f"{text} at character {at + 1}" if at else text
+    if at:
+        text += f" at character {at + 1}"
+    return text
+
+
+def _first_difference(one: str, other: str) -> int:
+    for at, (left, right) in enumerate(zip(one, other, strict=False)):
+        if left != right:
+            return at
+    return min(len(one), len(other))
 
 
 def _excerpt(value: Any, at: int) -> str:
     if not isinstance(value, str):
         return f"an array {list(np.asarray(value).shape)}"
-    start, end = max(at - 20, 0), at + 20 if at else 40
-    before, after = "..." if start else "", "..." if end < len(value) else ""
-    return repr(f"{before}{value[start:end]}{after}")
+    start, end = 0, EXCERPT
+    if at:
+        start, end = max(at - EXCERPT // 2, 0), at + EXCERPT // 2
+    text = value[start:end]
+    if start:
+        text = f"...{text}"
+    if end < len(value):
+        text += "..."
+    return repr(text)
 
 
 def _names(axes: Sequence[str]) -> str:

@@ -52,21 +52,22 @@ class Gate:
             return self.tolerance
         if alike:
             return Tolerance.of(NOTHING)
-        return Tolerance.of(expected.floor) if expected.floor else Tolerance()
+        if expected.floor:
+            return Tolerance.of(expected.floor)
+        return Tolerance()
 
     def verdict(self, actual: Stage, expected: Stage, alike: bool = False) -> Verdict:
         allowed = self.allowed(expected, alike)
-        free = self.any_float and {actual.dtype, expected.dtype} <= FLOATS
-        dtypes = (expected.dtype, expected.dtype) if free else (actual.dtype, expected.dtype)
+        dtypes = (actual.dtype, expected.dtype)
         x, r = plain(actual.value), plain(expected.value)
-        if free:
+        if self.any_float and FLOATS.issuperset(dtypes):
+            dtypes = (expected.dtype, expected.dtype)
             x, r = x.astype("float64"), r.astype("float64")
         return compare(x, r, allowed, dtypes, (actual.axes, expected.axes), expected.along)
 
     def judge(self, pairs: Sequence[Pair]) -> Verdict:
         """Return the verdict on a stage over all clips."""
-        noises = [pair.expected.floor for pair in pairs]
-        noise = _largest([each for each in noises if each]) if all(noises) else None
+        noise = _largest([pair.expected.floor for pair in pairs])
         if noise:
             # Measured once, a gain may be small by chance: what its rows give by chance passes too.
             rows = min(len(_rows(pair, pair.expected.value)) for pair in pairs)
@@ -86,23 +87,27 @@ class Gate:
         return self.verdict(pair.actual, expected, bool(pair.alike))
 
 
-def _largest(noises: Sequence[Measures]) -> Measures:
-    each = [asdict(noise) for noise in noises]
-    return Measures(**{name: max(one[name] for one in each) for name in each[0]})
+def _largest(measures: Sequence[Measures | None]) -> Measures | None:
+    """Return the largest of each measure; None where one of them is not known."""
+    largest: dict[str, float] = {}
+    for each in measures:
+        if each is None:
+            return None
+        for name, number in asdict(each).items():
+            largest[name] = max(largest.get(name, number), number)
+    return Measures(**largest)
 
 
 def _merged(clips: Sequence[str], verdicts: Sequence[Verdict]) -> Verdict:
     """Return the faults of every clip, and the largest of each measure."""
     if len(verdicts) == 1:
         return verdicts[0]
-    faults = [
-        f"{clip}: {fault}"
-        for clip, verdict in zip(clips, verdicts, strict=True)
-        for fault in verdict.faults
-    ]
-    measures = [verdict.measures for verdict in verdicts if verdict.measures]
-    complete = len(measures) == len(verdicts)
-    return Verdict(tuple(faults), _largest(measures) if complete else None, verdicts[0].allowed)
+    faults = []
+    for clip, verdict in zip(clips, verdicts, strict=True):
+        for fault in verdict.faults:
+            faults.append(f"{clip}: {fault}")
+    measures = _largest([verdict.measures for verdict in verdicts])
+    return Verdict(tuple(faults), measures, verdicts[0].allowed)
 
 
 def _with_systematic(verdict: Verdict, pairs: Sequence[Pair]) -> Verdict:
@@ -117,9 +122,11 @@ def _with_systematic(verdict: Verdict, pairs: Sequence[Pair]) -> Verdict:
         return verdict
     actual = [_rows(pair, pair.actual.value) for pair in pairs if isinstance(pair.actual, Stage)]
     tests = findings(found, found.residual(actual))
-    faults = [str(finding) for finding in tests if not finding.ok]
-    power = None if verdict.faults or faults else Power.of(found)
-    return replace(verdict, faults=(*verdict.faults, *faults), power=power)
+    wrong = [str(finding) for finding in tests if not finding.ok]
+    faults = (*verdict.faults, *wrong)
+    if faults:
+        return replace(verdict, faults=faults)
+    return replace(verdict, power=Power.of(found))
 
 
 def _has_noise(pair: Pair) -> bool:

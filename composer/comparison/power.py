@@ -48,7 +48,8 @@ def _smallest(stage: Residuals, name: str) -> float:
     for step in (COARSE, FINE):
         while size < LARGEST and not found(stage, name, size):
             size *= step
-        size /= COARSE if step == COARSE else 1
+        if step == COARSE:
+            size /= COARSE
     return min(size, LARGEST)
 
 
@@ -93,7 +94,8 @@ def weight_row(stage: Residuals) -> Array:
     Both are directions that the reference's rows vary in.
     """
     random, rows = np.random.default_rng(1), stage.reference
-    amount, direction = (random.standard_normal(len(rows)) @ rows for _ in range(2))
+    amount = random.standard_normal(len(rows)) @ rows
+    direction = random.standard_normal(len(rows)) @ rows
     made = np.outer(rows @ amount, direction)
     return np.asarray(made / np.sqrt(np.mean(made**2)))
 

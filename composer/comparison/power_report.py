@@ -6,6 +6,7 @@ from typing import Any
 
 from composer.comparison.compare import Comparison, Row
 from composer.comparison.power import FAULTS, Power
+from composer.core.columns import align
 
 
 def power_lines(found: Comparison) -> list[str]:
@@ -13,12 +14,11 @@ def power_lines(found: Comparison) -> list[str]:
     powers = _powers(found)
     if not powers:
         return []
-    lines = [["stage", *FAULTS]]
+    rows = [["stage", *FAULTS]]
     for name, power in powers.items():
-        lines.append([name, *(f"{power.smallest[kind]:.1e}" for kind in FAULTS)])
-    widths = [max(len(line[at]) for line in lines) for at in range(len(lines[0]))]
-    cells = ["  ".join(map(str.ljust, line, widths)).rstrip() for line in lines]
-    return ["smallest faults that would have been found:", *cells, _suggestion(found, powers)]
+        rows.append([name, *(f"{power.smallest[kind]:.1e}" for kind in FAULTS)])
+    title = "smallest faults that would have been found:"
+    return [title, *align(rows), _suggestion(found, powers)]
 
 
 def _suggestion(found: Comparison, powers: dict[str, Power]) -> str:
@@ -31,16 +31,20 @@ def _suggestion(found: Comparison, powers: dict[str, Power]) -> str:
 
 def power_json(found: Comparison) -> dict[str, Any]:
     """Return the same as JSON data, by stage."""
-    return {
-        name: {"smallest": dict(power.smallest), "sensible_clips": power.clips}
-        for name, power in _powers(found).items()
-    }
+    data = {}
+    for name, power in _powers(found).items():
+        data[name] = {"smallest": dict(power.smallest), "sensible_clips": power.clips}
+    return data
 
 
 def _powers(found: Comparison) -> dict[str, Power]:
     """Return what each stage would have shown, on the reference's input where that is known."""
-    each = {row.name: _power(row) for row in found.rows}
-    return {name: power for name, power in each.items() if power}
+    powers = {}
+    for row in found.rows:
+        power = _power(row)
+        if power:
+            powers[row.name] = power
+    return powers
 
 
 def _power(row: Row) -> Power | None:

@@ -40,8 +40,8 @@ class ReferenceRecorder:
             array = array[0]
         if array.ndim != len(names):
             raise ValueError(f"'{name}' is {list(array.shape)}, which is no '{axes}'")
-        at = names.index(along) if along else -1
-        self.stages[name] = Stage(array, dtype, names, at)
+        axis = names.index(along) if along else -1
+        self.stages[name] = Stage(array, dtype, names, axis)
         return value
 
     def hook(
@@ -73,20 +73,22 @@ class ReferenceRecorder:
         out = model.generate(
             **inputs, **settings, do_sample=False, output_logits=True, return_dict_in_generate=True
         )
+        if not isinstance(ends, list):
+            ends = [ends]
         ids: list[int] = out.sequences[0, inputs["input_ids"].shape[1] :].tolist()
-        if ids and ids[-1] in (ends if isinstance(ends, list) else [ends]):
+        if ids and ids[-1] in ends:
             ids = ids[:-1]
         self.keep(f"{node}.ids", np.array(ids, np.int64), "N")
-        rows = [_plain(logits[0])[0] for logits in out.logits[: len(ids)]]
-        self.keep(f"{node}_steps", np.stack(rows) if rows else np.zeros((0, 0), np.float32), "N V")
+        steps = np.zeros((0, 0), np.float32)
+        if ids:
+            steps = np.stack([_plain(logits[0])[0] for logits in out.logits[: len(ids)]])
+        self.keep(f"{node}_steps", steps, "N V")
         return ids
 
     def dump(self) -> Dump:
         """Return what was recorded, in order, with the versions of the libraries."""
-        loaded = [name for name in LIBRARIES if name in sys.modules]
-        return Dump(
-            dict(self.stages), {**self.about, "versions": {name: version(name) for name in loaded}}
-        )
+        versions = {name: version(name) for name in LIBRARIES if name in sys.modules}
+        return Dump(dict(self.stages), {**self.about, "versions": versions})
 
 
 def _plain(value: Any) -> tuple[np.ndarray, str]:
@@ -94,7 +96,8 @@ def _plain(value: Any) -> tuple[np.ndarray, str]:
     if hasattr(value, "detach"):
         value = value.detach().cpu()
         name = str(value.dtype).removeprefix("torch.")
-        value = value.float() if name == "bfloat16" else value
+        if name == "bfloat16":
+            value = value.float()
         return np.array(value.numpy()), SHORT[name]
     array = np.array(value)
     return array, SHORT[array.dtype.name]

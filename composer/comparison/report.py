@@ -10,34 +10,36 @@ from xml.etree.ElementTree import Element, SubElement, indent, tostring
 from composer.comparison.compare import Comparison, Row
 from composer.comparison.gates import Verdict
 from composer.comparison.power_report import power_json, power_lines
+from composer.core.columns import align
+from composer.core.suggest import first_few
 from composer.runtime.provenance_diff import changed_files, differences
 
 SHOWN = 3  # files that a verdict names
 MEASURES = ("l2", "peak", "gain", "angle")
+HEAD = ["stage", "own input", *MEASURES, "reference's input"]
 NO_XML = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 
 
 def table(found: Comparison) -> str:
     """Return one line per stage with its faults below it, and the verdict."""
-    lines = [["stage", "own input", *MEASURES, "reference's input"]]
-    for row in found.rows:
-        measures = row.own.measures
-        numbers = [f"{getattr(measures, m):.1e}" if measures else "" for m in MEASURES]
-        fed = "-" if row.fed is None else _same_or_differs(row.fed)
-        lines.append([row.name, _same_or_differs(row.own), *numbers, fed])
-    widths = []
-    for at in range(len(lines[0])):
-        widths.append(max(len(line[at]) for line in lines))
-    cells = ["  ".join(map(str.ljust, line, widths)).rstrip() for line in lines]
-    faults = [[], *(_faults(row) for row in found.rows)]
-    texts = []
-    for cell, below in zip(cells, faults, strict=True):
-        texts += [cell, *(f"    {fault}" for fault in below)]
-    texts += [f"skipped: {name}" for name in found.skipped]
-    texts += _allowed_line(found)
+    head, *rows = align([HEAD, *map(_cells, found.rows)])
+    lines = [head]
+    for line, row in zip(rows, found.rows, strict=True):
+        lines.append(line)
+        lines += (f"    {fault}" for fault in _faults(row))
+    lines += (f"skipped: {name}" for name in found.skipped)
+    lines += _allowed_line(found)
     if found.ok:
-        texts += power_lines(found)
-    return "\n".join([*texts, *differences(*found.made), verdict_line(found)])
+        lines += power_lines(found)
+    return "\n".join([*lines, *differences(*found.made), verdict_line(found)])
+
+
+def _cells(row: Row) -> list[str]:
+    numbers = [""] * len(MEASURES)
+    if row.own.measures:
+        numbers = [f"{getattr(row.own.measures, name):.1e}" for name in MEASURES]
+    fed = _same_or_differs(row.fed) if row.fed else "-"
+    return [row.name, _same_or_differs(row.own), *numbers, fed]
 
 
 def _allowed_line(found: Comparison) -> list[str]:
@@ -47,15 +49,17 @@ def _allowed_line(found: Comparison) -> list[str]:
         return ["allowed: at each stage by its own noise, which --json lists"]
     if not allowed:
         return []
-    limits = asdict(allowed.pop()).items()
-    return [f"allowed: {', '.join(f'{name} {limit:g}' for name, limit in limits)}"]
+    limits = [f"{name} {limit:g}" for name, limit in asdict(allowed.pop()).items()]
+    return [f"allowed: {', '.join(limits)}"]
 
 
 def verdict_line(found: Comparison) -> str:
     """Return one line: whether all is the same, or which stage differs first."""
     if found.ok:
-        clips = f" of {found.clips} clips" if found.clips > 1 else ""
-        return f"the same: {len(found.rows)} stages{clips}{_though(found)}"
+        compared = f"{len(found.rows)} stages"
+        if found.clips > 1:
+            compared += f" of {found.clips} clips"
+        return f"the same: {compared}{_though(found)}"
     first = found.first
     if first is None:
         return "differs: nothing was compared"
@@ -76,28 +80,41 @@ def _though(found: Comparison) -> str:
     changed = changed_files(*found.made)
     if not changed:
         return ""
-    more = f" and {len(changed) - SHOWN} more" if len(changed) > SHOWN else ""
-    return f", though these files differ: {', '.join(changed[:SHOWN])}{more}"
+    return f", though these files differ: {first_few(changed, SHOWN)}"
 
 
 def as_json(found: Comparison) -> dict[str, Any]:
     """Return a comparison as JSON data."""
-    first = found.first
     return {
         "ok": found.ok,
-        "first": first.name if first else None,
+        "first": found.first and found.first.name,
         "skipped": list(found.skipped),
         "clips": found.clips,
         "changed_files": changed_files(*found.made),
         "smallest_faults": power_json(found),
         "reference": dict(found.made[0]),
         "candidate": dict(found.made[1]),
-        "stages": [
-            {"stage": row.name, "node": row.node, "ok": row.ok, "own": _json(row.own),
-             "fed": _json(row.fed) if row.fed else None}
-            for row in found.rows
-        ],
-    }  # fmt: skip
+        "stages": list(map(_row_json, found.rows)),
+    }
+
+
+def _row_json(row: Row) -> dict[str, Any]:
+    return {
+        "stage": row.name,
+        "node": row.node,
+        "ok": row.ok,
+        "own": _verdict_json(row.own),
+        "fed": row.fed and _verdict_json(row.fed),
+    }
+
+
+def _verdict_json(verdict: Verdict) -> dict[str, Any]:
+    return {
+        "ok": verdict.ok,
+        "faults": list(verdict.faults),
+        "measures": verdict.measures and asdict(verdict.measures),
+        "allowed": verdict.allowed and asdict(verdict.allowed),
+    }
 
 
 def junit(found: Comparison, name: str) -> str:
@@ -126,15 +143,11 @@ def junit(found: Comparison, name: str) -> str:
 
 
 def _faults(row: Row) -> list[str]:
-    fed = row.fed.faults if row.fed else ()
-    return [*row.own.faults, *(f"on the reference's input: {fault}" for fault in fed)]
+    faults = list(row.own.faults)
+    if row.fed:
+        faults += (f"on the reference's input: {fault}" for fault in row.fed.faults)
+    return faults
 
 
 def _same_or_differs(verdict: Verdict) -> str:
     return "same" if verdict.ok else "DIFFERS"
-
-
-def _json(verdict: Verdict) -> dict[str, Any]:
-    measures, allowed = (asdict(m) if m else None for m in (verdict.measures, verdict.allowed))
-    return {"ok": verdict.ok, "faults": list(verdict.faults), "measures": measures,
-            "allowed": allowed}  # fmt: skip

@@ -137,9 +137,9 @@ class Residuals:
         ratios = []
         for half in self.halves:
             direction = half.main_direction(rows)
-            found, noise, least = (
-                np.sum((each[half.others] @ direction) ** 2) for each in (rows, floor, rounding)
-            )
+            found = np.sum((rows[half.others] @ direction) ** 2)
+            noise = np.sum((floor[half.others] @ direction) ** 2)
+            least = np.sum((rounding[half.others] @ direction) ** 2)
             ratios.append(found / (noise + least))
         return float(np.sqrt(np.mean(ratios)))
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import platform
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -31,14 +32,17 @@ def origin(bundle: Bundle, task: str) -> dict[str, Any]:
 
 def _way(bundle: Bundle, graph: Graph, node: Node) -> dict[str, Any]:
     if not node.component:
-        ports = [graph.values[name].port for name in (*node.wires.values(), *node.outputs.values())]
-        return {"run": node.run, "dtypes": [port.dtype if port else None for port in ports]}
+        dtypes = []
+        for name in (*node.wires.values(), *node.outputs.values()):
+            port = graph.values[name].port
+            dtypes.append(port.dtype if port else None)
+        return {"run": node.run, "dtypes": dtypes}
     known = bundle.checked.components[node.component]
     placed = bundle.profile.placement(node.component, known.cls.placement_keys).given
     return {
         "run": f"{known.cls.name}.{node.method}",
         "backend": known.backend,
-        "dtype": known.facts.dtype if known.facts else None,
+        "dtype": known.dtype,
         "precision": plain_precision(known.spec.precision),
         "placement": dict(placed),
     }
@@ -46,9 +50,12 @@ def _way(bundle: Bundle, graph: Graph, node: Node) -> dict[str, Any]:
 
 def machine() -> str:
     """Return the kind of this machine: its system and its processor."""
-    lines = CPUS.read_text().splitlines() if CPUS.is_file() else []
-    models = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    return " ".join([platform.system(), platform.machine(), *models[:1]])
+    words = [platform.system(), platform.machine()]
+    if CPUS.is_file():
+        model = re.search(r"^model name.*?:(.*)", CPUS.read_text(), re.MULTILINE)
+        if model:
+            words.append(model[1].strip())
+    return " ".join(words)
 
 
 def alike(one: About, other: About, node: str | None = None) -> bool:

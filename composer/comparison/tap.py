@@ -77,10 +77,15 @@ def dump_of(
     for name in stages.keys() - graph.inputs.keys():
         if _is_empty(stages[name].value):
             del stages[name]
-    made = {name: stages[name] for name in graph.inputs}
-    texts = {name: each.value for name, each in made.items() if isinstance(each.value, str)}
+    texts, digests = {}, {}
+    for name in graph.inputs:
+        value = stages[name].value
+        if isinstance(value, str):
+            texts[name] = value
+        else:
+            digests[name] = digest(value)
     about = {**describe_run(bundle, task, texts, options or {}), **origin(bundle, task)}
-    about["digests"] = {n: digest(each.value) for n, each in made.items() if n not in texts}
+    about["digests"] = digests
     return Dump(stages, about)
 
 
@@ -93,8 +98,10 @@ def stage(graph: Graph, name: str, value: Any) -> Stage:
     port = graph.values[name].port
     if port is None or port.kind != "tensor":
         return stage_of(value, None, (), -1)
-    fixed = [axis for axis, dim in enumerate(graph.values[name].dims) if graph.length(dim)]
-    along = fixed[-1] if fixed else -1
+    along = -1
+    for axis, dim in enumerate(graph.values[name].dims):
+        if graph.length(dim):
+            along = axis
     return stage_of(value, port.dtype, tuple(map(str, port.dims)), along)
 
 
@@ -103,17 +110,17 @@ def with_floor(dump: Dump, other: Dump, alone: Mapping[str, Any] | None = None) 
 
     `alone` is what the other run's nodes give for the values of the dump.
     """
-    return replace(
-        dump,
-        stages={name: _floor(each, other.stages.get(name)) for name, each in dump.stages.items()},
-        about={**dump.about, "floor": dict(other.about)},
-        floor={name: each.value for name, each in other.stages.items() if name in dump.stages},
-        alone=dict(alone or {}),
-    )
+    stages, floor = dict(dump.stages), {}
+    for name, stage in other.stages.items():
+        if name in stages:
+            stages[name] = _with_noise(stages[name], stage)
+            floor[name] = stage.value
+    about = {**dump.about, "floor": dict(other.about)}
+    return replace(dump, stages=stages, about=about, floor=floor, alone=dict(alone or {}))
 
 
-def _floor(own: Stage, other: Stage | None) -> Stage:
-    expected, actual = plain(own.value), plain(other.value) if other else ""
+def _with_noise(own: Stage, other: Stage) -> Stage:
+    expected, actual = plain(own.value), plain(other.value)
     if isinstance(expected, str) or isinstance(actual, str) or expected.shape != actual.shape:
         return own
     if expected.dtype.kind != "f" or not expected.size or not np.isfinite([expected, actual]).all():

@@ -11,3 +11,9 @@ def align(rows: Sequence[Sequence[str]]) -> list[str]:
     for column in zip(*rows, strict=True):
         widths.append(max(map(len, column)))
     return ["  ".join(map(str.ljust, row, widths)).rstrip() for row in rows]
+
+
+def align_right(texts: Sequence[str]) -> list[str]:
+    """Return texts that end at the same column."""
+    width = max(map(len, texts), default=0)
+    return [text.rjust(width) for text in texts]

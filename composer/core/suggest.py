@@ -42,15 +42,16 @@ def with_nearest(message: str, word: str, options: Iterable[str]) -> str:
 
 def listed(options: Iterable[str]) -> str:
     """Join names for a message, in their own order; cut a long list and say by how much."""
-    return _first(list(options), SHOWN) or "none"
+    return first_few(list(options), SHOWN) or "none"
 
 
 def some(items: Iterable[Any], most: int = 8) -> str:
     """Join a few items, saying how many are left out."""
-    return _first([shorten(str(item)) for item in items], most)
+    return first_few([shorten(str(item)) for item in items], most)
 
 
-def _first(texts: Sequence[str], most: int) -> str:
+def first_few(texts: Sequence[str], most: int) -> str:
+    """Join texts, of which so many are shown and the rest is counted."""
     joined = ", ".join(texts[:most])
     if len(texts) > most:
         joined += f" and {len(texts) - most} more"

@@ -37,9 +37,10 @@ def roll_up(
     """Return every statement of a bundle's editions once; the lock's cards go before the Hub's."""
     found: list[LicenceStatement] = []
     for manifest in manifests:
-        found += manifest_statements(manifest)
-        repositories = _sources(bundle, manifest)
-        found += (_source(bundle, text, id, lock) for text, id in repositories.items())
+        found.extend(manifest_statements(manifest))
+
+        for text, id in _sources(bundle, manifest).items():
+            found.append(_source(bundle, text, id, lock))
     order = (WHOLE, PART, SOURCE)
     return sorted(dict.fromkeys(found), key=lambda each: order.index(each.kind))
 
@@ -48,8 +49,10 @@ def manifest_statements(manifest: Manifest) -> Iterator[LicenceStatement]:
     """Yield what a manifest states of the whole and of its parts."""
     yield LicenceStatement(WHOLE, manifest.name, " and ".join(manifest.licence) or None)
     for origin in manifest.provenance:
-        details = (origin.from_, *([origin.how] if origin.how else []))
-        yield LicenceStatement(PART, origin.what, origin.licence, details)
+        details = [origin.from_]
+        if origin.how:
+            details.append(origin.how)
+        yield LicenceStatement(PART, origin.what, origin.licence, tuple(details))
 
 
 def _sources(bundle: ResolvedBundle, manifest: Manifest) -> Mapping[str, HubId | None]:
@@ -71,9 +74,10 @@ def _source(
 ) -> LicenceStatement:
     if id is None:
         return LicenceStatement(SOURCE, text, None, ("a folder, which has no card",))
-    locked = lock.model.sources.get(text) if lock else None
-    if lock and locked and locked.licence and lock.trusted:
-        return _card(text, locked.licence)
+    if lock and lock.trusted:
+        locked = lock.model.sources.get(text)
+        if locked and locked.licence:
+            return _card(text, locked.licence)
     try:
         card = card_of(bundle.hub.snapshot(id))
     except ComposerError as error:
@@ -87,7 +91,9 @@ def _source(
 
 def _card(text: str, stated: Mapping[str, str]) -> LicenceStatement:
     names = [stated[key] for key in ("license", "license_name") if key in stated]
-    details = [f"terms: {stated['license_link']}"] if "license_link" in stated else []
+    details = []
+    if "license_link" in stated:
+        details.append(f"terms: {stated['license_link']}")
     if "gated" in stated:
         details.append(f"access must be requested on the Hub (gated: {stated['gated']})")
     return LicenceStatement(SOURCE, text, ", ".join(names) or None, tuple(details))

@@ -45,10 +45,9 @@ def check_all(bundle: ResolvedBundle, sources: Mapping[str, Path] | None = None)
         checked[name] = check_variant(bare, name, sources=sources).raise_if_refused()
     for key, each in checked.items():
         require_local_files(each, each.components)
-        if fetch(need for need in required_files(each) if need.file.algorithm == "git").files:
-            checked[key] = recheck(
-                each
-            ).raise_if_refused()  # headers that were read remotely are not trusted
+        small = [need for need in required_files(each) if need.file.algorithm == "git"]
+        if fetch(small).files:  # headers that were read remotely are not trusted
+            checked[key] = recheck(each).raise_if_refused()
     return checked
 
 
@@ -56,7 +55,6 @@ def lock_of(checked: Editions) -> Lock:
     """Return the lock of a bundle's editions."""
     entries: dict[str, dict[str, FileEntry]] = {}
     places: dict[str, Snapshot] = {}
-    editions = {key: edition(each) for key, each in checked.items()}
     for each in checked.values():
         for known in each.components.values():
             for location in files_of(known):
@@ -66,8 +64,9 @@ def lock_of(checked: Editions) -> Lock:
                 place = snapshot_of(location)
                 if place:
                     places[text] = place[0]
-    first = checked[None]
-    manifest = first.manifest
+    sources = {text: _source(places.get(text), files) for text, files in entries.items()}
+    editions = {key: edition(each) for key, each in checked.items()}
+    manifest = checked[None].manifest
     data = manifest.path.read_bytes()
     model = LockModel(
         lock=1,
@@ -76,15 +75,7 @@ def lock_of(checked: Editions) -> Lock:
         bundle=manifest.name,
         manifest=FileEntry(size=len(data), sha256=hashlib.sha256(data).hexdigest()),
         licences=licences(manifest),
-        sources={
-            text: SourceEntry(
-                repo=places[text].repo if text in places else None,
-                commit=places[text].commit if text in places else None,
-                licence=dict(card_of(places[text]).stated) if text in places else {},
-                files=files,
-            )
-            for text, files in entries.items()
-        },
+        sources=sources,
         edition=editions.pop(None),
         variants={str(name): entry for name, entry in editions.items()},
     )
@@ -99,6 +90,14 @@ def place_of(manifest: Path) -> Path:
 def licences(manifest: Manifest) -> Licences:
     """Return what a manifest states."""
     return Licences(stated=list(manifest.licence), parts=list(map(_part, manifest.provenance)))
+
+
+def _source(place: Snapshot | None, files: dict[str, FileEntry]) -> SourceEntry:
+    """Return a source's files; of a repository also its commit and what its card states."""
+    if place is None:
+        return SourceEntry(repo=None, commit=None, licence={}, files=files)
+    stated = dict(card_of(place).stated)
+    return SourceEntry(repo=place.repo, commit=place.commit, licence=stated, files=files)
 
 
 def _part(origin: Origin) -> dict[str, str]:

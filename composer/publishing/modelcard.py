@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
@@ -22,6 +23,7 @@ MARK = "<!-- written by composer publish; remove this line to keep what you chan
 SPEECH, TALK = "automatic-speech-recognition", "text-generation"
 LISTENING, SEEING = "audio-text-to-text", "image-text-to-text"
 FEATURES = "feature-extraction"
+SPECIAL = re.compile(r"[\\`*_\[\]<>|#]")
 
 
 def model_card(editions: Editions, lock: Lock, id: HubId) -> str:
@@ -49,7 +51,7 @@ def _front(manifest: Manifest, graphs: Any) -> dict[str, Any]:
     elif manifest.licence:
         found |= {"license": "other", "license_name": " and ".join(manifest.licence)}
     found["library_name"] = "bundle-composer"
-    kinds = [kind for kind in map(_kind, graphs.values()) if kind]
+    kinds = list(filter(None, map(_kind, graphs.values())))
     if kinds:
         found["pipeline_tag"] = kinds[0]
     return found
@@ -58,22 +60,28 @@ def _front(manifest: Manifest, graphs: Any) -> dict[str, Any]:
 def _kind(graph: Graph) -> str | None:
     """Return what the Hub calls a task of these inputs and outputs; None where it has no name."""
     types = {entry.type for entry in graph.inputs.values()}
-    takes_text = any(e.type == "text" and e.default is None for e in graph.inputs.values())
     ports = [graph.values[name].port for name in graph.outputs.values()]
-    if not any(port and port.kind == "text" for port in ports):
-        sensed = types & {"audio", "text", "image"}
-        return FEATURES if sensed and all(p and p.kind == "tensor" for p in ports) else None
+    gives = {port.kind if port else None for port in ports}
+    if "text" not in gives:
+        if gives <= {"tensor"} and types & {"audio", "text", "image"}:
+            return FEATURES
+        return None
     if "audio" in types:
+        takes_text = any(e.type == "text" and e.default is None for e in graph.inputs.values())
         return LISTENING if takes_text else SPEECH
     if "image" in types:
         return SEEING
-    return TALK if "text" in types else None
+    if "text" in types:
+        return TALK
+    return None
 
 
 def _commands(manifest: Manifest, graphs: Any, id: HubId) -> list[str]:
     lines = [f"composer check {id.repo}"]
     for name, graph in graphs.items():
-        task = f" --task {name}" if len(graphs) > 1 else ""
+        task = ""
+        if len(graphs) > 1:
+            task = f" --task {name}"
         needed = [key for key, entry in graph.inputs.items() if entry.default is None]
         if _kind(graph) == SPEECH and needed == [next(iter(graph.inputs))]:
             lines.append(f"composer transcribe {id.repo} clip.wav{task}")
@@ -82,17 +90,17 @@ def _commands(manifest: Manifest, graphs: Any, id: HubId) -> list[str]:
         else:
             given = "".join(f" -i {key}=..." for key in needed)
             lines.append(f"composer run {id.repo}{task}{given}")
-    lines += [f"composer run {id.repo} --variant {variant} ..." for variant in manifest.variants]
+    for variant in manifest.variants:
+        lines.append(f"composer run {id.repo} --variant {variant} ...")
     return lines
 
 
 def _licences(manifest: Manifest) -> str:
     rows = []
     for each in manifest_statements(manifest):
-        rows.append(
-            f"- {'the whole' if each.kind == WHOLE else _plain(each.name)}: "
-            + _plain("; ".join([each.licence or "not stated", *each.details]))
-        )
+        name = "the whole" if each.kind == WHOLE else _plain(each.name)
+        stated = _plain("; ".join([each.licence or "not stated", *each.details]))
+        rows.append(f"- {name}: {stated}")
     return "\n".join(rows)
 
 
@@ -100,12 +108,14 @@ def _files(lock: Lock) -> str:
     rows = ["| source | commit | files | bytes | its card states |", "|---|---|---|---|---|"]
     for text, entry in lock.model.sources.items():
         total = size(sum(file.size for file in entry.files.values()))
-        stated = entry.licence.get("license", "not stated") if entry.commit else "-"
-        cells = (_plain(text), (entry.commit or "-")[:12], len(entry.files), total, _plain(stated))
+        commit, stated = "-", "-"
+        if entry.commit:
+            commit, stated = entry.commit[:12], entry.licence.get("license", "not stated")
+        cells = (_plain(text), commit, len(entry.files), total, _plain(stated))
         rows.append(f"| {' | '.join(map(str, cells))} |")
     return "\n".join(rows)
 
 
 def _plain(text: str) -> str:
     """Escape a text for Markdown and HTML."""
-    return "".join(f"\\{c}" if c in "\\`*_[]<>|#" else c for c in " ".join(text.split()))
+    return SPECIAL.sub(r"\\\g<0>", " ".join(text.split()))

@@ -42,12 +42,14 @@ class Publication:
 
     @property
     def nbytes(self) -> int:
-        return sum(map(size, self.files.values()))
+        return sum(map(upload_size, self.files.values()))
 
 
-def size(content: Path | bytes) -> int:
+def upload_size(content: Path | bytes) -> int:
     """Return the bytes of what is uploaded."""
-    return len(content) if isinstance(content, bytes) else content.stat().st_size
+    if isinstance(content, bytes):
+        return len(content)
+    return content.stat().st_size
 
 
 def prepare(folder: Path, id: HubId) -> Publication:
@@ -60,7 +62,9 @@ def prepare(folder: Path, id: HubId) -> Publication:
     own = _own_files(editions, folder)
     files: dict[str, Path | bytes] = {manifest.name: manifest}
     for pattern in TEXTS:
-        files |= {path.name: path for path in sorted(folder.glob(pattern)) if not path.is_dir()}
+        for path in sorted(folder.glob(pattern)):
+            if not path.is_dir():
+                files[path.name] = path
     _require_own(folder, files)
     files |= own
     lock = lock_of(editions)
@@ -69,9 +73,12 @@ def prepare(folder: Path, id: HubId) -> Publication:
     if CARD not in files or MARK in card.read_text("utf-8", "replace"):
         files[CARD] = model_card(editions, lock, id).encode()
     check_names(id.repo, files, ())
-    present = (path.relative_to(folder) for path in folder.rglob("*") if path.is_file())
-    names = {path.as_posix() for path in present if not str(path).startswith(".")}
-    return Publication(id, folder, files, tuple(sorted(names - files.keys())))
+    left_out = set()
+    for path in folder.rglob("*"):
+        name = path.relative_to(folder).as_posix()
+        if path.is_file() and not name.startswith(".") and name not in files:
+            left_out.add(name)
+    return Publication(id, folder, files, tuple(sorted(left_out)))
 
 
 def _require_own(folder: Path, names: Iterable[str]) -> None:
@@ -95,7 +102,9 @@ def link_problem(folder: Path, path: Path) -> str | None:
         if part.is_symlink():
             return "it is a link" if part == path else f"{part.name} is a link"
     mode = path.lstat().st_mode
-    return None if stat.S_ISREG(mode) else f"it is {kind_of(mode)}"
+    if stat.S_ISREG(mode):
+        return None
+    return f"it is {kind_of(mode)}"
 
 
 def _own_files(editions: Editions, folder: Path) -> dict[str, Path]:

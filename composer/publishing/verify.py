@@ -44,7 +44,7 @@ def verify(bundle: ResolvedBundle, sources: Mapping[str, Path] | None = None) ->
     found: list[Problem] = []
     files = nbytes = 0
     for text, entry in lock.model.sources.items():
-        if not any(source_text(source) == text for source in _sources(manifests)):
+        if text not in map(source_text, _sources(manifests)):
             message = f"{lock.path.name} names the source {show(text)}, which is not there"
             differing.append(Problem("S466", message, manifests[0].place("sources"), hint=WRITE))
             continue

@@ -18,6 +18,7 @@ import typer
 
 from composer.cli.printing import count, echo, note
 from composer.cli.progress import show_progress
+from composer.core.columns import align_right
 
 
 def command(
@@ -36,20 +37,21 @@ def command(
 ) -> None:
     from composer.drawing.text import size
     from composer.jobs.publish import prepare_publication, upload_publication
-    from composer.publishing.publish import CARD
-    from composer.publishing.publish import size as size_of
+    from composer.publishing.publish import CARD, upload_size
 
     with show_progress() as progress:
         ready = prepare_publication(folder, repository, progress=progress)
     if card:
-        made = ready.files[CARD]
-        data = made if isinstance(made, bytes) else made.read_bytes()
+        data = ready.files[CARD]
+        if isinstance(data, Path):
+            data = data.read_bytes()
         echo(data.decode("utf-8", "replace"), "")
         return
-    width = max(len(size(size_of(content))) for content in ready.files.values())
-    for name, content in sorted(ready.files.items()):
-        new = "  (made)" if isinstance(content, bytes) else ""
-        echo(f"{size(size_of(content)).rjust(width)}  {name}{new}")
+    contents = sorted(ready.files.items())
+    sizes = align_right([size(upload_size(content)) for _, content in contents])
+    for (name, content), nbytes in zip(contents, sizes, strict=True):
+        made = "  (made)" if isinstance(content, bytes) else ""
+        echo(f"{nbytes}  {name}{made}")
     for name in ready.left_out:
         note(f"left out: {name}")
     total = f"{count(len(ready.files), 'file')}, {size(ready.nbytes)}"
