@@ -15,6 +15,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from composer.comparison.gates import Measures
 from composer.core.backend import LONG, SHORT, numpy_dtype
 from composer.core.errors import ComposerError, Place, Problem
+from composer.core.validation import first_error
 from composer.formats.audio.waveform import Audio
 from composer.formats.value_file import pack_values, read_about, read_values
 
@@ -118,9 +119,7 @@ def _stage(name: str, value: Any, each: Any) -> Stage:
     try:
         header = _DumpHeader.model_validate(each)
     except ValidationError as error:
-        first = error.errors(include_url=False)[0]
-        what = " ".join(map(str, (*first["loc"], first["msg"])))
-        raise ValueError(f"'{name}': {what}") from None
+        raise ValueError(f"'{name}': {first_error(error)}") from None
     if not all(map(str.isprintable, (name, *header.axes))):
         raise ValueError(f"{name!a} {header.axes!a} are not names")
     rank = getattr(plain(value), "ndim", 0)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from difflib import get_close_matches
 from typing import Any
 
@@ -48,6 +48,15 @@ def listed(options: Iterable[str]) -> str:
 def some(items: Iterable[Any], most: int = 8) -> str:
     """Join a few items, saying how many are left out."""
     return first_few([shorten(str(item)) for item in items], most)
+
+
+def counted(groups: Mapping[str, Sequence[str]]) -> list[str]:
+    """Return a line for each group that has names: "2 only here: a, b"."""
+    lines = []
+    for what, names in groups.items():
+        if names:
+            lines.append(f"{len(names)} {what}: {listed(names)}")
+    return lines
 
 
 def first_few(texts: Sequence[str], most: int) -> str:

@@ -83,8 +83,10 @@ def _percentile_interval(found: np.ndarray) -> Interval:
 
 
 def _ratios(errors: np.ndarray, sizes: np.ndarray) -> np.ndarray:
-    parts = [errors[drawn].sum(1) / sizes[drawn].sum(1).clip(1) for drawn in _draws(sizes)]
-    return np.concatenate(parts) if parts else np.empty(0)
+    parts = [np.empty(0)]
+    for drawn in _draws(sizes):
+        parts.append(errors[drawn].sum(1) / sizes[drawn].sum(1).clip(1))
+    return np.concatenate(parts)
 
 
 def _draws(sizes: np.ndarray) -> Iterator[np.ndarray]:

@@ -11,9 +11,9 @@ from composer.core.errors import ComposerError, Place, Problem
 from composer.core.suggest import listed
 from composer.evaluation.tables import Read, read_table, unreadable
 from composer.evaluation.utterance import Utterance
+from composer.formats.audio.suffixes import is_clip
 
 METADATA = ("metadata.jsonl", "metadata.csv")
-SUFFIXES = {".wav", ".flac", ".mp3", ".ogg", ".opus", ".aif", ".aiff"}
 
 
 def read_data(path: Path, text: str | None = None) -> list[Utterance]:
@@ -24,11 +24,13 @@ def read_data(path: Path, text: str | None = None) -> list[Utterance]:
     of the reference if there are several. Raise ComposerError with all problems: R580 to
     R584.
     """
+    read = _folder if path.is_dir() else read_table
     try:
-        found, problems = _folder(path, text) if path.is_dir() else read_table(path, text)
-    except (OSError, UnicodeDecodeError) as error:
-        why = error.strerror if isinstance(error, OSError) else f"it is not UTF-8: {error}"
-        raise unreadable(path, f"the data cannot be read: {why}") from None
+        found, problems = read(path, text)
+    except OSError as error:
+        raise unreadable(path, f"the data cannot be read: {error.strerror}") from None
+    except UnicodeDecodeError as error:
+        raise unreadable(path, f"the data cannot be read: it is not UTF-8: {error}") from None
     problems += [
         *_check_unicode(path, found),
         *_check_duplicates(path, found),
@@ -45,7 +47,7 @@ def _folder(folder: Path, text: str | None) -> Read:
     tables = [folder / name for name in METADATA if (folder / name).is_file()]
     if len(tables) > 1:
         raise unreadable(folder, f"there are both {' and '.join(METADATA)}", "give the one to read")
-    clips = sorted(p for p in folder.rglob("*") if p.suffix.lower() in SUFFIXES and p.is_file())
+    clips = sorted(filter(is_clip, folder.rglob("*")))
     if not tables:
         return _pairs(folder, clips)
     found, problems = read_table(tables[0], text)
@@ -79,18 +81,23 @@ def _pairs(folder: Path, clips: list[Path]) -> Read:
         if len(several) > 1:
             names = listed(p.name for p in several)
             problems.append(Problem("R583", f"several clips share one text: {names}", place))
-    unpaired = [str(p.relative_to(folder)) for p in clips if p.with_suffix("") not in texts]
-    if unpaired:
-        problems.append(Problem("R584", f"there is no text file for {listed(unpaired)}", place))
-    unpaired = [str(p.relative_to(folder)) for stem, p in texts.items() if stem not in by_stem]
-    if unpaired:
-        problems.append(Problem("R584", f"there is no clip for {listed(unpaired)}", place))
-    found = []
-    for stem, (clip, *_) in by_stem.items():
+    found, unpaired = [], []
+    for stem, (clip, *others) in by_stem.items():
         if stem in texts:
             text = texts[stem].read_text("utf-8-sig").strip()
             found.append(Utterance(clip.relative_to(folder).as_posix(), clip, text))
+        else:
+            unpaired += [clip, *others]
+    problems += _unpaired(folder, "text file", sorted(unpaired))
+    problems += _unpaired(folder, "clip", [texts[stem] for stem in texts if stem not in by_stem])
     return found, problems
+
+
+def _unpaired(folder: Path, missing: str, paths: list[Path]) -> list[Problem]:
+    if not paths:
+        return []
+    names = listed(str(path.relative_to(folder)) for path in paths)
+    return [Problem("R584", f"there is no {missing} for {names}", Place(str(folder)))]
 
 
 def _check_unicode(path: Path, found: list[Utterance]) -> Iterator[Problem]:
@@ -138,4 +145,6 @@ def _check_files(path: Path, found: list[Utterance]) -> Iterator[Problem]:
 def _lines(shown: list[Utterance]) -> str:
     """List the line numbers of utterances, if any."""
     numbers = [str(each.line) for each in shown if each.line is not None]
-    return f", lines {listed(numbers)}" if len(numbers) > 1 else ""
+    if len(numbers) < 2:
+        return ""
+    return f", lines {listed(numbers)}"

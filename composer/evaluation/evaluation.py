@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from composer.core.errors import ComposerError, Place, Problem
-from composer.core.suggest import listed
+from composer.core.suggest import counted
 from composer.evaluation.bootstrap import Interval, Paired, interval, paired
 from composer.evaluation.journal import Results, Transcript
 from composer.evaluation.normalizer import Normalizer
@@ -60,22 +60,32 @@ class Evaluation:
     against: Comparison | None = None
 
     @cached_property
+    def words_by_clip(self) -> list[Counts]:
+        """Return the word errors of each scored utterance."""
+        return [each.score.words for each in self.scored]
+
+    @cached_property
+    def characters_by_clip(self) -> list[Counts]:
+        """Return the character errors of each scored utterance."""
+        return [each.score.characters for each in self.scored]
+
+    @cached_property
     def words(self) -> Counts:
-        return total(each.score.words for each in self.scored)
+        return total(self.words_by_clip)
 
     @cached_property
     def characters(self) -> Counts:
-        return total(each.score.characters for each in self.scored)
+        return total(self.characters_by_clip)
 
     @cached_property
     def wer(self) -> Interval | None:
         """Return the interval of the word error rate."""
-        return interval(*_arrays([each.score.words for each in self.scored]))
+        return interval(*_arrays(self.words_by_clip))
 
     @cached_property
     def cer(self) -> Interval | None:
         """Return the interval of the character error rate."""
-        return interval(*_arrays([each.score.characters for each in self.scored]))
+        return interval(*_arrays(self.characters_by_clip))
 
     @cached_property
     def with_failed(self) -> Counts:
@@ -85,7 +95,20 @@ class Evaluation:
 
     def within(self, percent: int) -> int:
         """Count the utterances whose word error rate is at most so many percent."""
-        return sum(each.score.words.within(percent) for each in self.scored)
+        return sum(counts.within(percent) for counts in self.words_by_clip)
+
+    @property
+    def empty_references(self) -> int:
+        return sum(not counts.total for counts in self.words_by_clip)
+
+    @property
+    def empty_hypotheses(self) -> int:
+        return sum(not counts.hypothesis_total for counts in self.words_by_clip)
+
+    @property
+    def cut_short(self) -> int:
+        """Count the utterances at whose end the decoder reached its limit of tokens."""
+        return sum(each.transcript.finish_reason == "length" for each in self.scored)
 
     def groups(self, field: str) -> dict[str, list[Scored]]:
         """Group the scored utterances by a field of the data's lines."""
@@ -96,10 +119,8 @@ class Evaluation:
 
     def digest(self) -> str:
         """Return a digest of the utterances: ids, references and the bytes of their files."""
-        rows = []
-        for each in self.scored:
-            rows.append((each.transcript.id, each.transcript.sha256, each.transcript.reference))
-        rows += [(each.id, each.sha256, each.reference) for each in self.failed]
+        transcripts = [*(each.transcript for each in self.scored), *self.failed]
+        rows = [(each.id, each.sha256, each.reference) for each in transcripts]
         return f"sha256:{hashlib.sha256(repr(sorted(rows, key=repr)).encode()).hexdigest()}"
 
 
@@ -112,44 +133,47 @@ def evaluate(
     speed: Speed,
 ) -> Evaluation:
     """Score transcripts."""
-    failed = [transcripts[clip.id] for clip in clips if transcripts[clip.id].hypothesis is None]
-    reused, left_out, pairs = [], [], []
+    kept, pairs = [], []
+    failed, left_out = [], []
     for clip in clips:
         each = transcripts[clip.id]
         if each.hypothesis is None:
+            failed.append(each)
             continue
         reference = normalizer(clip.reference, clip.fields)
         if normalizer.unscored(reference):
             left_out.append(clip.id)
             continue
-        reused.append((clip, each))
+        kept.append((clip, each))
         pairs.append((reference, normalizer(each.hypothesis, clip.fields)))
     scores = score(pairs, normalizer)
-    scored = [Scored(*both, found) for both, found in zip(reused, scores, strict=True)]
+    scored = [Scored(*both, found) for both, found in zip(kept, scores, strict=True)]
     return Evaluation(str(data), made_by, normalizer, scored, failed, left_out, speed)
 
 
 def require_words(clips: Sequence[Utterance], normalizer: Normalizer, data: Path) -> None:
     """Raise R572 if no reference has a scored word."""
-    references = (normalizer(clip.reference, clip.fields) for clip in clips)
-    if not any(each.strip() and not normalizer.unscored(each) for each in references):
-        message = f"no reference has a word after normalization by {normalizer}"
-        raise ComposerError(Problem("R572", message, Place(str(data))))
+    for clip in clips:
+        reference = normalizer(clip.reference, clip.fields)
+        if reference.strip() and not normalizer.unscored(reference):
+            return
+    message = f"no reference has a word after normalization by {normalizer}"
+    raise ComposerError(Problem("R572", message, Place(str(data))))
 
 
 def require_same_clips(clips: Sequence[Utterance], other: Results, path: Path) -> None:
     """Raise R574 unless other results are of these utterances: ids and references."""
-    here = {clip.id: clip.reference for clip in clips}
-    present = {name: each.reference for name, each in other.transcripts.items()}
-    causes = []
-    common = [name for name in here if name in present]
-    for what, names in (
-        ("only here", [name for name in here if name not in present]),
-        ("only there", [name for name in present if name not in here]),
-        ("with another reference", [name for name in common if here[name] != present[name]]),
-    ):
-        if names:
-            causes.append(f"{len(names)} {what}: {listed(names)}")
+    there = dict(other.transcripts)
+    only_here, changed = [], []
+    for clip in clips:
+        transcript = there.pop(clip.id, None)
+        if transcript is None:
+            only_here.append(clip.id)
+        elif transcript.reference != clip.reference:
+            changed.append(clip.id)
+    causes = counted(
+        {"only here": only_here, "only there": list(there), "with another reference": changed}
+    )
     if causes:
         _refuse(path, causes)
 
@@ -159,30 +183,23 @@ def compare(ours: Evaluation, other: Results, path: Path) -> Comparison:
 
     Raise R574 if a clip's file differs, or a clip failed on either side.
     """
-    causes = []
-    changed = []
-    for e in ours.scored:
-        if e.transcript.sha256 != other.transcripts[e.transcript.id].sha256:
-            changed.append(e.transcript.id)
-    missing = [each.id for each in ours.failed]
-    missing += [
-        e.transcript.id
-        for e in ours.scored
-        if other.transcripts[e.transcript.id].hypothesis is None
-    ]
-    for what, names in (("of other audio", changed), ("failed here or there", missing)):
-        if names:
-            causes.append(f"{len(names)} {what}: {listed(names)}")
+    rule = ours.normalizer
+    changed, pairs = [], []
+    failed = [each.id for each in ours.failed]
+    for each in ours.scored:
+        theirs = other.transcripts[each.transcript.id]
+        if each.transcript.sha256 != theirs.sha256:
+            changed.append(theirs.id)
+        if theirs.hypothesis is None:
+            failed.append(theirs.id)
+        fields = each.clip.fields
+        hypothesis = rule(theirs.hypothesis or "", fields)
+        pairs.append((rule(each.clip.reference, fields), hypothesis))
+    causes = counted({"of other audio": changed, "failed here or there": failed})
     if causes:
         _refuse(path, causes)
-    rule = ours.normalizer
-    pairs = []
-    for each in ours.scored:
-        hypothesis = other.transcripts[each.clip.id].hypothesis or ""
-        fields = each.clip.fields
-        pairs.append((rule(each.clip.reference, fields), rule(hypothesis, fields)))
     other_counts = [each.words for each in score(pairs, rule)]
-    errors, sizes = _arrays([each.score.words for each in ours.scored])
+    errors, sizes = _arrays(ours.words_by_clip)
     others, _ = _arrays(other_counts)
     return Comparison(
         str(path), other.made_by, total(other_counts).rate or 0.0, paired(errors, others, sizes)

@@ -14,8 +14,10 @@ from pydantic import ConfigDict, TypeAdapter, ValidationError
 
 from composer.core.errors import ComposerError, Place, Problem
 from composer.core.output import unwritable
+from composer.core.validation import first_error
 
 VERSION = 1
+ALWAYS_WRITTEN = ("sha256", "seconds")  # of a line, also where they are not known
 
 
 @dataclass(frozen=True)
@@ -64,19 +66,18 @@ def read_results(path: Path) -> Results:
         raise ComposerError(Problem("R571", f"the results {why}", Place(str(path)))) from None
     complete = data.rfind(b"\n") + 1
     lines = data[:complete].split(b"\n")[:-1]
-    made_by = _header(path, lines[0]) if lines else {}
+    made_by: dict[str, Any] = {}
+    if lines:
+        made_by = _header(path, lines[0])
     transcripts = {}
     for number, line in enumerate(lines[1:], 2):
         try:
             each = _LINE.validate_json(line)
         except ValidationError as error:
-            first = error.errors(include_url=False)[0]
-            what = " ".join(map(str, (*first["loc"], first["msg"])))
-            place = Place(str(path), number)
+            message = f"this line is not a result: {first_error(error)}"
             hint = "delete the line, and its clip will be run again"
-            raise ComposerError(
-                Problem("R571", f"this line is not a result: {what}", place, hint=hint)
-            ) from None
+            problem = Problem("R571", message, Place(str(path), number), hint=hint)
+            raise ComposerError(problem) from None
         transcripts[each.id] = each
     return Results(made_by, transcripts, complete)
 
@@ -203,7 +204,8 @@ def require_same_run(path: Path, before: Mapping[str, Any], now: Mapping[str, An
 def _differences(before: Any, now: Any, name: str = "") -> Iterable[str]:
     if isinstance(before, dict) and isinstance(now, dict):
         for key in dict.fromkeys((*before, *now)):
-            yield from _differences(before.get(key), now.get(key), f"{name}.{key}" if name else key)
+            inside = f"{name}.{key}" if name else key
+            yield from _differences(before.get(key), now.get(key), inside)
     elif before != now:
         yield f"{name}: {json.dumps(before)} there, {json.dumps(now)} now"
 
@@ -213,8 +215,8 @@ def _header_line(made_by: Mapping[str, Any]) -> str:
 
 
 def _line(each: Transcript) -> str:
-    entries = {key: value for key, value in asdict(each).items() if value is not None}
-    for key in ("sha256", "seconds"):
-        entries.setdefault(key, None)
-    ordered = {key: entries[key] for key in asdict(each) if key in entries}
-    return json.dumps(ordered, ensure_ascii=False) + "\n"
+    entries = {}
+    for key, value in asdict(each).items():
+        if value is not None or key in ALWAYS_WRITTEN:
+            entries[key] = value
+    return json.dumps(entries, ensure_ascii=False) + "\n"

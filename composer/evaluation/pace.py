@@ -28,7 +28,9 @@ class Speed:
     @property
     def rtf(self) -> float | None:
         """Return the real-time factor, wall time over audio: below 1 is faster than real time."""
-        return self.wall / self.audio if self.audio else None
+        if not self.audio:
+            return None
+        return self.wall / self.audio
 
 
 @dataclass(frozen=True)
@@ -84,10 +86,12 @@ class Clock:
 def _rows(path: Path) -> list[Lap]:
     """Return the laps of earlier sessions; a truncated line counts as not finished."""
     try:
-        data = path.read_bytes() if path.exists() else b""
+        data = path.read_bytes()
         complete = data[: data.rfind(b"\n") + 1]
         if complete != data:
             path.write_bytes(complete)
+    except FileNotFoundError:
+        return []
     except OSError as error:
         raise unwritable(path, error) from None
     rows = []

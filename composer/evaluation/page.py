@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from bisect import bisect_left
 from collections.abc import Sequence
 from html import escape
 from pathlib import Path
@@ -56,21 +57,21 @@ def page(found: Evaluation, folder: Path, by: Sequence[str] = ()) -> str:
 
 def _rate(each: Scored) -> float:
     rate = each.score.words.rate
-    return rate if rate is not None else float(each.score.words.errors > 0)
+    if rate is None:
+        return float(each.score.words.errors > 0)
+    return rate
 
 
 def _histogram(rows: Sequence[Scored]) -> str:
     """Count utterances at 0 %, above 0 to 5 %, ... and above 100 %."""
-    edges = [*BINS, float("inf")]
-    counts = [0] * len(edges)
+    labels = ["0 %", *(f"to {edge} %" for edge in BINS[1:]), "over"]
+    counts = [0] * len(labels)
+    edges = [edge + 1e-9 for edge in BINS]
     for each in rows:
-        counts[next(i for i, edge in enumerate(edges) if 100 * _rate(each) <= edge + 1e-9)] += 1
-    most = max([*counts, 1])
+        counts[bisect_left(edges, 100 * _rate(each))] += 1
+    most = max(*counts, 1)
     bars = []
-    for number, count in enumerate(counts):
-        label = f"to {BINS[number]} %" if number < len(BINS) else "over"
-        if number == 0:
-            label = "0 %"
+    for label, count in zip(labels, counts, strict=True):
         bars.append(
             f'<div>{count}<i style="height:{8 * count / most:.2f}rem"></i>{escape(label)}</div>'
         )
@@ -80,9 +81,9 @@ def _histogram(rows: Sequence[Scored]) -> str:
 def _article(each: Scored, folder: Path) -> str:
     cells: list[list[str]] = [[], []]
     for *words, mark in columns(each.score.spans):
-        kind = f' class="{mark}"' if mark != " " else ""
+        cell = "td" if mark == " " else f'td class="{mark}"'
         for line, word in zip(cells, words, strict=True):
-            line.append(f"<td{kind}>{escape(word)}</td>")
+            line.append(f"<{cell}>{escape(word)}</td>")
     table = "".join(f"<tr>{''.join(line)}</tr>" for line in cells)
     counts = each.score.words
     summary = f"{percent(counts.rate)} of {counts.total} words"

@@ -33,9 +33,9 @@ def report_json(found: Evaluation, by: Sequence[str] = ()) -> dict[str, Any]:
             "scored": len(found.scored),
             "failed": len(found.failed),
             "left_out": len(found.left_out),
-            "empty_references": sum(not each.score.words.total for each in found.scored),
-            "empty_hypotheses": sum(not each.score.words.hypothesis_total for each in found.scored),
-            "cut_short": sum(each.transcript.finish_reason == "length" for each in found.scored),
+            "empty_references": found.empty_references,
+            "empty_hypotheses": found.empty_hypotheses,
+            "cut_short": found.cut_short,
             **{f"at_most_{percent}_percent": found.within(percent) for percent in PERCENT},
         },
         "words": _counts(found.words, "wer", found.wer),
@@ -60,9 +60,10 @@ def report_json(found: Evaluation, by: Sequence[str] = ()) -> dict[str, Any]:
 
 
 def _counts(counts: Counts, name: str, interval: Interval | None = None) -> dict[str, Any]:
-    return {
-        name: counts.rate,
-        **({"low": interval.low, "high": interval.high} if interval else {}),
+    data: dict[str, Any] = {name: counts.rate}
+    if interval:
+        data |= {"low": interval.low, "high": interval.high}
+    return data | {
         "errors": counts.errors,
         "N": counts.total,
         "S": counts.substitutions,
@@ -84,13 +85,16 @@ def _words(rows: Sequence[Scored]) -> Counts:
 
 
 def _against(other: Comparison) -> dict[str, Any]:
+    low = high = None
+    if other.words.interval:
+        low, high = other.words.interval.low, other.words.interval.high
     return {
         "path": other.path,
         "bundle": other.made_by.get("bundle"),
         "wer": other.wer,
         "difference": other.words.difference,
-        "low": other.words.interval.low if other.words.interval else None,
-        "high": other.words.interval.high if other.words.interval else None,
+        "low": low,
+        "high": high,
         "p": other.words.p,
         "made_by": dict(other.made_by),
     }
@@ -109,7 +113,7 @@ def report_text(found: Evaluation, by: Sequence[str] = ()) -> str:
     ]
     for percent in PERCENT:
         count = found.within(percent)
-        title = "at 0 %" if not percent else f"at most {percent} %"
+        title = f"at most {percent} %" if percent else "at 0 %"
         share = f"{100 * count / many:.1f} %" if many else "-"
         lines.append(f"{title:<14}{share:>8}   {count} of {many} utterances")
     lines += _notes(found)
@@ -129,11 +133,15 @@ def report_text(found: Evaluation, by: Sequence[str] = ()) -> str:
 
 def percent(rate: float | None) -> str:
     """Return a rate in percent with two decimals, or a dash for none."""
-    return "-" if rate is None else f"{100 * rate:.2f} %"
+    if rate is None:
+        return "-"
+    return f"{100 * rate:.2f} %"
 
 
 def _row(title: str, counts: Counts, name: str, interval: Interval | None) -> str:
-    span = f"[{100 * interval.low:.2f}, {100 * interval.high:.2f}]" if interval else "no interval"
+    span = "no interval"
+    if interval:
+        span = f"[{100 * interval.low:.2f}, {100 * interval.high:.2f}]"
     return (
         f"{title:<14}{percent(counts.rate):>8}   {name} {span}  N {counts.total}  "
         f"S {counts.substitutions}  D {counts.deletions}  I {counts.insertions}  H {counts.hits}"
@@ -152,21 +160,19 @@ def _notes(found: Evaluation) -> list[str]:
         lines.append(
             f"{'left out':<14}{len(found.left_out):>8}   references that {found.normalizer} skips"
         )
-    empty = sum(not each.score.words.total for each in found.scored)
-    if empty:
-        lines.append(f"{'empty':<14}{empty:>8}   references; their hypotheses count as insertions")
-    silent = sum(not each.score.words.hypothesis_total for each in found.scored)
-    if silent:
-        lines.append(f"{'silent':<14}{silent:>8}   empty hypotheses")
-    cut = sum(each.transcript.finish_reason == "length" for each in found.scored)
-    if cut:
-        lines.append(f"{'cut short':<14}{cut:>8}   the decoder reached its token limit")
+    for title, number, meaning in (
+        ("empty", found.empty_references, "references; their hypotheses count as insertions"),
+        ("silent", found.empty_hypotheses, "empty hypotheses"),
+        ("cut short", found.cut_short, "the decoder reached its token limit"),
+    ):
+        if number:
+            lines.append(f"{title:<14}{number:>8}   {meaning}")
     return lines
 
 
 def _table(found: Evaluation, field: str) -> list[str]:
     groups = found.groups(field)
-    wide = max(len(field), *(len(name) for name in groups)) + 2
+    wide = max(map(len, [field, *groups])) + 2
     lines = [f"{field:<{wide}}{'utterances':>10}{'words':>8}{'errors':>8}{'WER':>9}"]
     for name, rows in groups.items():
         counts = _words(rows)
@@ -181,21 +187,24 @@ def _comparison(other: Comparison, made_by: Mapping[str, Any]) -> list[str]:
     words, interval = other.words, other.words.interval
     name = other.made_by.get("bundle", {}).get("name", "?")
     verdict = "they differ" if words.p < 1 - CONFIDENCE else "no difference is shown"
-    span = f" [{100 * interval.low:+.2f}, {100 * interval.high:+.2f}]" if interval else ""
+    points = f"{100 * words.difference:+.2f} points"
+    if interval:
+        points += f" [{100 * interval.low:+.2f}, {100 * interval.high:+.2f}]"
     return [
         f"against {name} in {other.path}: WER {percent(other.wer)}",
-        f"difference {100 * words.difference:+.2f} points{span}, p {words.p:.4f}: {verdict}",
+        f"difference {points}, p {words.p:.4f}: {verdict}",
         *differences(other.made_by, made_by, "there"),
     ]
 
 
 def _made_by(found: Evaluation) -> list[str]:
     made, bundle = found.made_by, found.made_by["bundle"]
-    variant = f", variant {bundle['variant']}" if bundle["variant"] else ""
-    files = f"{len(bundle['files'])} files"
-    locked = f", locked {bundle['lock'][:19]}" if bundle["lock"] else ", not locked"
+    about = [bundle["name"], bundle["manifest"][:19], f"{len(bundle['files'])} files"]
+    if bundle["variant"]:
+        about.insert(1, f"variant {bundle['variant']}")
+    about.append(f"locked {bundle['lock'][:19]}" if bundle["lock"] else "not locked")
     rows = {
-        "bundle": f"{bundle['name']}{variant}, {bundle['manifest'][:19]}, {files}{locked}",
+        "bundle": ", ".join(about),
         "task": made["task"],
         "inputs": _flat(made["inputs"]),
         "audio": _flat(made["audio"]),
@@ -218,5 +227,6 @@ def _flat(values: Mapping[str, Any], between: str = ", ") -> str:
 def _plain(value: Any) -> str:
     if isinstance(value, Mapping):
         return _flat(value, " ")
-    bare = isinstance(value, str) and value and not any(map(str.isspace, value))
-    return str(value) if bare else json.dumps(value, ensure_ascii=False)
+    if isinstance(value, str) and value and not any(map(str.isspace, value)):
+        return value
+    return json.dumps(value, ensure_ascii=False)

@@ -38,7 +38,9 @@ class Counts:
     @property
     def rate(self) -> float | None:
         """Return errors over the references' length, or None if they are empty."""
-        return self.errors / self.total if self.total else None
+        if not self.total:
+            return None
+        return self.errors / self.total
 
     def within(self, percent: int) -> bool:
         """Return whether errors are at most so many percent of the reference's length."""
@@ -70,11 +72,13 @@ def score(pairs: Iterable[tuple[str, str]], normalizer: Normalizer | None = None
     """
     import jiwer
 
-    words = [(reference.split(), hypothesis.split()) for reference, hypothesis in pairs]
+    words, references, hypotheses = [], [], []
+    for reference, hypothesis in pairs:
+        words.append((reference.split(), hypothesis.split()))
+        references.append(" ".join(reference.split()))
+        hypotheses.append(" ".join(hypothesis.split()))
     if not words:
         return []
-    references = [" ".join(reference) for reference, _ in words]
-    hypotheses = [" ".join(hypothesis) for _, hypothesis in words]
     spell = jiwer.Compose([jiwer.ReduceToListOfListOfChars()])
     letters = jiwer.process_characters(references, hypotheses, spell, spell)
     if normalizer and normalizer.align:
@@ -83,13 +87,13 @@ def score(pairs: Iterable[tuple[str, str]], normalizer: Normalizer | None = None
         split = jiwer.Compose([jiwer.ReduceToListOfListOfWords()])
         chunks = jiwer.process_words(references, hypotheses, split, split).alignments
         spans = [_spans(each, *pair) for each, pair in zip(chunks, words, strict=True)]
-    characters = []
-    for each, *pair in zip(letters.alignments, references, hypotheses, strict=True):
-        characters.append(_spans(each, *pair))
-    return [
-        Score(_counts(each), _counts(spelt), each)
-        for each, spelt in zip(spans, characters, strict=True)
-    ]
+    scores = []
+    for of_words, each, *pair in zip(
+        spans, letters.alignments, references, hypotheses, strict=True
+    ):
+        characters = _counts(_spans(each, *pair))
+        scores.append(Score(_counts(of_words), characters, of_words))
+    return scores
 
 
 def total(counts: Iterable[Counts]) -> Counts:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -31,7 +32,8 @@ def read_table(path: Path, text: str | None) -> Read:
         why = "it is neither a file nor a folder" if path.exists() else "the file does not exist"
         raise unreadable(path, f"the data cannot be read: {why}")
     found, problems = [], []
-    for number, line in _csv(path) if path.suffix.lower() == ".csv" else _jsonl(path):
+    lines = _csv(path) if path.suffix.lower() == ".csv" else _jsonl(path)
+    for number, line in lines:
         try:
             found.append(replace(_utterance(path.parent, line, text), line=number))
         except _Fault as fault:
@@ -74,10 +76,10 @@ def _csv(path: Path) -> Iterator[tuple[int, Any]]:
             if len(set(names)) < len(names):
                 yield 1, _Fault("a column's name occurs twice")
                 return
+            wrong = _Fault(f"the first row has {len(names)} columns, but this one does not")
             for row in rows:
-                complete = None not in row and None not in row.values()
-                wrong = _Fault(f"the first row has {len(names)} columns, but this one does not")
-                yield rows.line_num, row if complete else wrong
+                is_complete = None not in row and None not in row.values()
+                yield rows.line_num, row if is_complete else wrong
         except csv.Error as error:
             yield rows.line_num, _Fault(f"the row cannot be read: {error}")
 
@@ -88,22 +90,25 @@ def _utterance(folder: Path, line: Any, text: str | None) -> Utterance:
     if not isinstance(line, dict):
         raise _Fault(f"the line is a {type(line).__name__}, not an object")
     audio_field = _field(line, AUDIO, "clip", "keep one")
-    text_field = _field(line, (text,) if text else TEXT, "reference", "choose one by --text")
+    texts = (text,) if text else TEXT
+    text_field = _field(line, texts, "reference", "choose one by --text")
     for name in (audio_field, text_field):
         if not isinstance(line[name], str):
             raise _Fault(f"'{name}' is {json.dumps(line[name])[:40]}, not text")
     if not line[audio_field]:
         raise _Fault(f"'{audio_field}' is empty")
-    offset, duration = (_seconds(line, name) for name in ("offset", "duration"))
+    offset, duration = _seconds(line, "offset"), _seconds(line, "duration")
     rest = {}
     for key, value in line.items():
-        if key not in (audio_field, text_field, "offset", "duration") and isinstance(
-            value, str | int | float
-        ):
+        if key in (audio_field, text_field, "offset", "duration"):
+            continue
+        if isinstance(value, str | int | float):
             rest[key] = str(value)
     name = line[audio_field].replace("%", "%25").replace("#", "%23")
     if offset is not None:
-        name += f"#{_exact(offset)}" + (f"+{_exact(duration)}" if duration is not None else "")
+        name += f"#{_exact(offset)}"
+        if duration is not None:
+            name += f"+{_exact(duration)}"
     return Utterance(name, folder / line[audio_field], line[text_field], offset, duration, rest)
 
 
@@ -118,8 +123,9 @@ def _field(line: Mapping[str, Any], names: tuple[str, ...], what: str, choice: s
         return present[0]
     if present:
         raise _Fault(f"several fields could be the {what}: {listed(present)}", choice)
-    near = did_you_mean(names[0], line) if len(names) == 1 else None
-    hint = near or f"it must be called {listed(names)}"
+    hint = f"it must be called {listed(names)}"
+    if len(names) == 1:
+        hint = did_you_mean(names[0], line) or hint
     raise _Fault(f"no field is the {what}; there are: {listed(line)}", hint)
 
 
@@ -127,10 +133,10 @@ def _seconds(line: Mapping[str, Any], name: str) -> float | None:
     value = line.get(name)
     if value is None or value == "":
         return None
-    try:
-        seconds = -1.0 if isinstance(value, bool) else float(value)
-    except (TypeError, ValueError, OverflowError):
-        seconds = -1.0
+    seconds = -1.0
+    if not isinstance(value, bool):
+        with suppress(TypeError, ValueError, OverflowError):
+            seconds = float(value)
     if not 0 <= seconds < float("inf"):
         raise _Fault(f"'{name}' is {json.dumps(value)[:40]}, not a number of seconds")
     return seconds

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from composer.core.errors import ComposerError, Place, Problem
-from composer.core.suggest import listed
+from composer.core.suggest import counted
 from composer.evaluation.journal import Transcript
 from composer.evaluation.utterance import Utterance
 from composer.formats.audio.channels import Channel
@@ -88,21 +88,22 @@ def reusable_transcripts(
     Raise R575 if a clip, its file or its reference changed.
     """
     by_id = {clip.id: clip for clip in clips}
-    reused = {name: each for name, each in transcripts.items() if each.hypothesis is not None}
-    removed = [name for name in transcripts if name not in by_id]
-    changed = []
-    for name, each in reused.items():
+    reused = {}
+    removed, changed = [], []
+    for name, each in transcripts.items():
         clip = by_id.get(name)
+        if clip is None:
+            removed.append(name)
+        if each.hypothesis is None:
+            continue
+        reused[name] = each
         if clip and (
             each.reference != clip.reference
             or each.sha256 != sha256(clip)
             or clip.is_changed(each.seconds)
         ):
             changed.append(name)
-    causes = []
-    for what, names in (("no longer in it", removed), ("of other audio or text", changed)):
-        if names:
-            causes.append(f"{len(names)} {what}: {listed(names)}")
+    causes = counted({"no longer in it": removed, "of other audio or text": changed})
     if causes:
         message = "these results are of other data"
         hint = "use another folder, or delete these lines"
@@ -124,8 +125,10 @@ def _failed(
     clip: Utterance, digest: str | None, seconds: float | None, error: ComposerError | None
 ) -> Transcript:
     assert error is not None
-    problems = [
-        {"code": each.code, "message": each.message, "causes": list(each.causes), "hint": each.hint}
-        for each in error.problems
-    ]
+    problems = []
+    for each in error.problems:
+        causes = list(each.causes)
+        problems.append(
+            {"code": each.code, "message": each.message, "causes": causes, "hint": each.hint}
+        )
     return Transcript(clip.id, digest, seconds, clip.reference, error=problems)

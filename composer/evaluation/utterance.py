@@ -41,7 +41,9 @@ class Utterance:
 
     def _part(self, audio: Audio) -> Audio:
         begin = self.offset or 0.0
-        seconds = audio.seconds - begin if self.duration is None else self.duration
+        seconds = self.duration
+        if seconds is None:
+            seconds = audio.seconds - begin
         end = begin + seconds
         if seconds <= 0 or end > audio.seconds + SLACK:
             raise self.length_error(audio, f"the clip is stated at {begin:g} to {end:g} s")

@@ -21,7 +21,8 @@ def columns(spans: Sequence[Span]) -> list[tuple[str, str, str]]:
         # A compound is written in one word on one side, and in several on the other.
         if span.kind == "equal" and len(span.reference) != len(span.hypothesis):
             pairs = [(" ".join(span.reference), " ".join(span.hypothesis))]
-        found += [(reference, hypothesis, MARKS[span.kind]) for reference, hypothesis in pairs]
+        for reference, hypothesis in pairs:
+            found.append((reference, hypothesis, MARKS[span.kind]))
     return found
 
 
@@ -32,13 +33,13 @@ def aligned(spans: Sequence[Span], width: int, paint: Paint = lambda text, mark:
     """
     lines: list[str] = []
     row: list[tuple[str, str, str]] = []
-    used = room = max(20, width - len(LABELS[0]) - 1)
+    room, used = max(20, width - len(LABELS[0]) - 1), 0
     for column in columns(spans):
         wide = 1 + max(map(_width, column))
         if row and used + wide > room:
             lines += _lines(row, paint)
-            row = []
-        used = (used if row else 0) + wide
+            row, used = [], 0
+        used += wide
         row.append(column)
     return "\n".join([*lines, *_lines(row, paint)])
 
@@ -54,8 +55,10 @@ def _lines(row: Sequence[tuple[str, str, str]], paint: Paint) -> list[str]:
             text = column[number] or "*" * wide
             parts.append(paint(text, mark) + " " * (wide - _width(text)))
         lines.append(" ".join(parts).rstrip())
-    return lines if any(column[2] != " " for column in row) else lines[:2]
+    if all(column[2] == " " for column in row):
+        return lines[:2]
+    return lines
 
 
 def _width(text: str) -> int:
-    return sum(2 if east_asian_width(c) in "WF" else 1 for c in text)
+    return len(text) + sum(east_asian_width(character) in "WF" for character in text)

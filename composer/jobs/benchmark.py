@@ -12,6 +12,7 @@ from composer.benchmarking.measure import Measured, Turns, measure
 from composer.benchmarking.process import Run, Start
 from composer.comparison.dump import digest
 from composer.formats.audio.clip import Clip
+from composer.formats.audio.suffixes import is_clip
 from composer.formats.audio.waveform import Audio
 from composer.graph.graph import Graph
 from composer.jobs.bundle import Options
@@ -24,7 +25,6 @@ from composer.runtime.options import check_options
 from composer.runtime.provenance import describe_run
 
 CLIPS = "clips"
-SUFFIXES = (".aiff", ".flac", ".mp3", ".ogg", ".wav")
 
 
 @dataclass(frozen=True)
@@ -94,13 +94,17 @@ def benchmark(
 def own_clips(bundle: Bundle, graph: Graph, inputs: Mapping[str, Any]) -> dict[str, str]:
     """Return the bundle's first clip for each audio that is not given, if it comes with clips."""
     folder = bundle.checked.manifest.folder / CLIPS
-    clips = sorted(path for path in folder.glob("*") if path.suffix in SUFFIXES)
+    clips = sorted(filter(is_clip, folder.glob("*")))
     if not clips:
         return {}
     clip, here = clips[0], Path.cwd()
-    path = clip.relative_to(here) if clip.is_relative_to(here) else clip
-    missing = [name for name, entry in graph.inputs.items() if entry.type == "audio"]
-    return {name: str(path) for name in missing if name not in inputs}
+    if clip.is_relative_to(here):
+        clip = clip.relative_to(here)
+    found = {}
+    for name, entry in graph.inputs.items():
+        if entry.type == "audio" and name not in inputs:
+            found[name] = str(clip)
+    return found
 
 
 def _prepare(

@@ -9,10 +9,10 @@ from typing import Any
 
 from composer.core.errors import ComposerError, Place, Problem
 from composer.core.output import sole_writer
-from composer.evaluation.data import SUFFIXES
 from composer.formats.audio.channels import Channel
 from composer.formats.audio.digest import source_digest
 from composer.formats.audio.reading import Source
+from composer.formats.audio.suffixes import SUFFIXES, is_clip
 from composer.jobs.bundle import AnyBundle, Options, opened
 from composer.jobs.output_format import output_format
 from composer.jobs.progress import OnProgress, Progress, no_progress
@@ -115,7 +115,7 @@ def expand_folders(clips: Iterable[Source]) -> list[Source]:
             continue
         collected = []
         for path in Path(clip).rglob("*"):
-            if path.suffix.lower() in SUFFIXES and path.is_file():
+            if is_clip(path):
                 collected.append(path)
         inside = sorted(collected)
         if not inside:

@@ -30,7 +30,9 @@ def _kind(reference: tuple[str, ...], hypothesis: tuple[str, ...]) -> str:
         return "equal"
     if not reference:
         return "insert"
-    return "substitute" if hypothesis else "delete"
+    if not hypothesis:
+        return "delete"
+    return "substitute"
 
 
 Joins = dict[tuple[int, int], list[tuple[int, int]]]
@@ -78,4 +80,5 @@ def _path(reference: list[str], hypothesis: list[str], joins: Joins) -> list[tup
     path = [(rows - 1, columns - 1)]
     while path[-1] in source:
         path.append(source[path[-1]])
-    return path[-2::-1] if len(path) > 1 else []
+    path.reverse()
+    return path[1:]

@@ -34,26 +34,29 @@ _IRREGULAR = {
     "two": "second",
     "three": "third",
     "five": "fifth",
+    "eight": "eighth",
     "twelve": "twelfth",
 }
+_PLURALS = {"six": "sixes"}
 _ORDINALS = {1: "st", 2: "nd", 3: "rd"}
 SUFFIXED: dict[str, tuple[int, str]] = {"zeroth": (0, "th")}
 for _word, _value in ONES.items():
-    SUFFIXED["sixes" if _word == "six" else f"{_word}s"] = (_value, "s")
-    _regular = f"{_word}h" if _word.endswith("t") else f"{_word}th"
-    SUFFIXED[_IRREGULAR.get(_word, _regular)] = (_value, _ORDINALS.get(_value, "th"))
+    SUFFIXED[_PLURALS.get(_word, f"{_word}s")] = (_value, "s")
+    SUFFIXED[_IRREGULAR.get(_word, f"{_word}th")] = (_value, _ORDINALS.get(_value, "th"))
 for _word, _value in TENS.items():
     SUFFIXED[f"{_word[:-1]}ies"] = (_value, "s")
     SUFFIXED[f"{_word[:-1]}ieth"] = (_value, "th")
-SUFFIXED_SCALES = {
-    f"{word}{suffix}": (value, suffix) for word, value in SCALES.items() for suffix in ("s", "th")
-}
+SUFFIXED_SCALES: dict[str, tuple[int, str]] = {}
+for _word, _value in SCALES.items():
+    for _suffix in ("s", "th"):
+        SUFFIXED_SCALES[f"{_word}{_suffix}"] = (_value, _suffix)
 
 DECIMALS = {*ONES, *TENS, *ZEROS}
 WORDS = {
     *DECIMALS, *SUFFIXED, *SCALES, *SUFFIXED_SCALES, *SIGNS, *MONEY, *SPECIAL, "per", "percent",
 }  # fmt: skip
 NUMERIC = re.compile(r"\d+(\.\d+)?")
+SIGNED = re.compile(r"[-+£€$¢]?\d+(\.\d+)?")
 HALF = re.compile(r"\band\s+a\s+half\b")
 
 
@@ -74,7 +77,8 @@ def _halves(text: str) -> str:
     parts = []
     for part in filter(str.strip, before):
         number = part.split()[-1]
-        parts += [part, "point five" if number in DECIMALS or number in SCALES else "and a half"]
+        half = "point five" if number in DECIMALS or number in SCALES else "and a half"
+        parts += [part, half]
     return " ".join([*parts, last])
 
 
@@ -94,12 +98,11 @@ class _Reader:
 
     def read(self) -> Iterator[str]:
         skip = False
-        for place, word in enumerate(self.words):
+        befores, afters = ["", *self.words], [*self.words[1:], ""]
+        for before, word, after in zip(befores, self.words, afters, strict=False):
             if skip:
                 skip = False
                 continue
-            before = self.words[place - 1] if place else ""
-            after = self.words[place + 1] if place + 1 < len(self.words) else ""
             skip = yield from self.word(word, before, after)
         yield from self.write_number()
 
@@ -119,7 +122,7 @@ class _Reader:
     def word(self, word: str, before: str, after: str) -> Generator[str, None, bool]:
         """Process one word; return whether the next one is consumed too."""
         counts = after in WORDS or NUMERIC.fullmatch(after) is not None
-        if NUMERIC.fullmatch(word[1:] if word[0] in "-+£€$¢" else word):
+        if SIGNED.fullmatch(word):
             yield from self.read_digits(word)
         elif word in ZEROS:
             self.value = f"{self.value or ''}0"
@@ -159,7 +162,9 @@ class _Reader:
         if not word[0].isdigit():
             self.prefix, word = word[0], word[1:]
         number = Fraction(word)
-        self.value = number.numerator if number.denominator == 1 else word
+        self.value = word
+        if number.denominator == 1:
+            self.value = number.numerator
 
     def append_number(self, number: int, before: str) -> int | str:
         """Add a number below 100 if the value has room for it, else append its digits."""
@@ -167,12 +172,15 @@ class _Reader:
         if value is None:
             return number
         if isinstance(value, str):
-            into = number < 10 and before in TENS
-            return f"{value[:-1] if into else value}{number}"
-        room = value % (10 if number < 10 else 100) == 0
+            if number < 10 and before in TENS:
+                value = value[:-1]
+            return f"{value}{number}"
+        place = 10 if number < 10 else 100
         # One after one is a row of digits, even after ten: 'ten five' is 105.
         row = number < 20 and before in ONES
-        return value + number if room and not row else f"{value}{number}"
+        if value % place == 0 and not row:
+            return value + number
+        return f"{value}{number}"
 
     def scale_value(self, scale: int) -> Generator[str, None, int]:
         """Return the value times a scale; write a value first that cannot be multiplied."""
@@ -181,9 +189,10 @@ class _Reader:
             return scale
         if isinstance(value, int):
             return value // 1000 * 1000 + value % 1000 * scale
-        product = Fraction(value) * scale if _is_fraction(value) else None
-        if product is not None and product.denominator == 1:
-            return product.numerator
+        if _is_fraction(value):
+            product = Fraction(value) * scale
+            if product.denominator == 1:
+                return product.numerator
         yield self.write(value)
         return scale
 
@@ -196,9 +205,8 @@ class _Reader:
             if after in DECIMALS or NUMERIC.fullmatch(after):
                 self.value = f"{self.value or ''}."
         elif after in ONES or after in ZEROS:
-            self.value = (
-                f"{self.value or ''}{str(ONES.get(after, 0)) * (2 if word == 'double' else 3)}"
-            )
+            times = 2 if word == "double" else 3
+            self.value = f"{self.value or ''}{str(ONES.get(after, 0)) * times}"
             return True
         else:
             yield from self.write_word(word)

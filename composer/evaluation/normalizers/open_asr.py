@@ -153,10 +153,12 @@ SPELLINGS_OF_NAMES: dict[str, str] = {}
 for _line in NAMES.split("\n"):
     _name, _, _others = _line.partition(":")
     SPELLINGS_OF_NAMES |= dict.fromkeys(_others.split(), _name)
-LEADERBOARD = {
-    (IS if pattern == r"'s\b" else pattern): (r"\1 is" if pattern == r"'s\b" else full)
-    for pattern, full in CONTRACTIONS.items()
-}
+LEADERBOARD: dict[str, str] = {}
+for _pattern, _full in CONTRACTIONS.items():
+    if _pattern == r"'s\b":
+        LEADERBOARD[IS] = r"\1 is"
+    else:
+        LEADERBOARD[_pattern] = _full
 IGNORED = "ignore time segment in scoring"
 
 align = compounds.align
@@ -184,9 +186,10 @@ def acronyms(text: str) -> str:
         if len(word) == 1 and word.isalnum():
             run.append(word)
             continue
-        is_acronym = len(run) >= (3 if {"a", "i"} & {*run} else 2)
-        result += ["".join(run)] if is_acronym else run
-        result.append(word)
+        least = 3 if {"a", "i"} & {*run} else 2
+        if len(run) >= least:
+            run = ["".join(run)]
+        result += [*run, word]
         run = []
     return " ".join(result)
 

@@ -12,10 +12,18 @@ CHINESE = {"zh", "cn", "chinese"}
 
 def normalize(text: str, fields: Mapping[str, str]) -> str:
     """Turn punctuation into spaces; lower-case English, separate Chinese characters."""
-    spaced = "".join(" " if unicodedata.category(c).startswith("P") else c for c in text)
     if chinese(fields):
-        return " ".join("".join(spaced.split()))
-    return "".join(" " if unicodedata.category(c).startswith("P") else c for c in text.lower())
+        return " ".join("".join(without_punctuation(text).split()))
+    return without_punctuation(text.lower())
+
+
+def without_punctuation(text: str) -> str:
+    """Return a text with a space for each mark of punctuation."""
+    found = []
+    for character in text:
+        is_mark = unicodedata.category(character).startswith("P")
+        found.append(" " if is_mark else character)
+    return "".join(found)
 
 
 def chinese(fields: Mapping[str, str]) -> bool:

@@ -35,9 +35,11 @@ ENDINGS = {
     "'d": " would", "'ll": " will", "'t": " not", "'ve": " have", "'m": " am",
 }  # fmt: skip
 # In this order: each finds what the earlier ones left.
-CONTRACTIONS = {rf"\b{word}\b": full for word, full in WHOLE_WORDS.items()} | {
-    rf"{ending}\b": full for ending, full in ENDINGS.items()
-}
+CONTRACTIONS: dict[str, str] = {}
+for _word, _full in WHOLE_WORDS.items():
+    CONTRACTIONS[rf"\b{_word}\b"] = _full
+for _ending, _full in ENDINGS.items():
+    CONTRACTIONS[rf"{_ending}\b"] = _full
 KEPT_SYMBOLS = ".%$¢€£"
 # Letters that Unicode does not decompose.
 LETTERS = {
@@ -110,7 +112,9 @@ def _plain(character: str) -> str:
     category = unicodedata.category(character)
     if category == "Mn":
         return ""
-    return " " if category[0] in "MSP" else character
+    if category[0] in "MSP":
+        return " "
+    return character
 
 
 WHISPER = Normalizer(
