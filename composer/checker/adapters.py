@@ -19,7 +19,9 @@ def unknown_adapters(
 ) -> Iterator[tuple[str, str]]:
     """Yield a message and a hint for each name that is no adapter of a component."""
     checked = components.get(component or "")
-    has = checked.spec.adapters if checked else names
+    if checked is None:
+        return
+    has = checked.spec.adapters
     for name in names:
         if name not in has:
             message = with_nearest(f"{component} has no adapter '{name}'", name, has)
@@ -47,13 +49,9 @@ def differing_embeddings(
         for before in _embedded(graph, node):
             has = _table_adapters(before, components, overrides or {})
             if has != wanted:
-                message = f"the adapters of these embeddings are {_listed(has)}, and those of "
-                message += f"${node.name}, which continues them, {_listed(wanted)}"
+                message = f"the adapters of these embeddings are {listed(sorted(has))}, and those "
+                message += f"of ${node.name}, which continues them, {listed(sorted(wanted))}"
                 yield before.name, message
-
-
-def _listed(names: frozenset[str]) -> str:
-    return listed(sorted(names)) if names else "none"
 
 
 def _table_adapters(
@@ -72,7 +70,7 @@ def _embedded(graph: Graph, node: Node) -> Iterator[Node]:
     """Yield the nodes of the same component whose rows reach a node, by way of any others."""
     if not _takes_adapters(node):
         return
-    producers = {value: each for each in graph.nodes.values() for value in each.outputs.values()}
+    producers = graph.producers
     ahead, seen = list(node.wires.values()), set[str]()
     while ahead:
         value = ahead.pop()

@@ -28,7 +28,8 @@ def read_arguments(
             found[key] = given, at
         elif isinstance(given, list) and given:
             signature = signature.with_items(key, len(given))
-            found |= {item(key, index): (each, (*at, index)) for index, each in enumerate(given)}
+            for index, each in enumerate(given):
+                found[item(key, index)] = each, (*at, index)
         else:
             what = "an empty list" if given == [] else describe(given)
             message = f"{entry.run}.{key} needs a list of $references, not {what}"

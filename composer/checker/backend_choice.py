@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from operator import itemgetter
 
 from composer.core import registry
 
@@ -33,9 +34,12 @@ def candidates(use: str, component: str, backends: Mapping[str, str]) -> list[Ca
         return [Candidate(family[requested], "asked for")]
     if component in backends:
         return []
-    working = [each for each in registry.working_backends() if each.name in family]
-    suited = {each.name: each.suits() for each in working}
-    ranked = sorted(suited, key=lambda name: suited[name][0], reverse=True)
-    found = [Candidate(family[name], suited[name][1]) for name in ranked]
-    broken = [name for name in family if name not in suited]
-    return found or [Candidate(family[name], "nothing else runs it") for name in broken]
+    ranked = []
+    for backend in registry.working_backends():
+        if backend.name in family:
+            rank, reason = backend.suits()
+            ranked.append((rank, Candidate(family[backend.name], reason)))
+    ranked.sort(key=itemgetter(0), reverse=True)
+    if ranked:
+        return [candidate for _, candidate in ranked]
+    return [Candidate(kind, "nothing else runs it") for kind in family.values()]

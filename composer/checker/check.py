@@ -11,7 +11,7 @@ from composer.checker.facts import describe_components
 from composer.checker.lock_differences import differences
 from composer.checker.packages import package_problems
 from composer.checker.wiring import wire
-from composer.core.errors import ComposerError, Problem, in_order
+from composer.core.errors import ComposerError, Problem, errors_of, in_order
 from composer.formats import Headers
 from composer.graph.checked import Checked, CheckRequest, Report
 from composer.graph.graph import Graph
@@ -56,11 +56,10 @@ def check(
     problems = list(first.problems)
     for name in first.bundle.manifest.variants:
         found = check_variant(first.bundle.request.bundle, name, **overrides).problems
-        problems += [
-            replace(problem, message=f"in the variant '{name}': {problem.message}")
-            for problem in found
-            if str(problem) not in reported
-        ]
+        for problem in found:
+            if str(problem) not in reported:
+                message = f"in the variant '{name}': {problem.message}"
+                problems.append(replace(problem, message=message))
     return replace(first, problems=in_order(problems))
 
 
@@ -82,7 +81,8 @@ def check_variant(
         lock = read_lock(bundle.lock, bundle.given) if bundle.lock else None
     except ComposerError as error:
         return Report(error.problems)
-    roots, problems = resolve_sources(manifest, bundle, sources, lock.commits if lock else None)
+    commits = lock.commits if lock else None
+    roots, problems = resolve_sources(manifest, bundle, sources, commits)
     problems += package_problems(manifest)
     asked, found = read_precisions(precision or {})
     problems += found
@@ -92,10 +92,12 @@ def check_variant(
     for task in manifest.tasks.values():
         graphs[task.name], found = wire(manifest, task, components)
         problems += found
-    problems += _unused_components(manifest, graphs) if not any(map(_is_error, problems)) else []
+    if not errors_of(problems):
+        problems += _unused_components(manifest, graphs)
     request = CheckRequest(bundle, variant, sources or {}, asked, backends or {})
     checked = Checked(manifest, components, graphs, request, lock)
-    problems += differences(checked) if lock else []
+    if lock:
+        problems += differences(checked)
     return Report(in_order(problems), checked)
 
 
@@ -147,7 +149,3 @@ def _unused_components(manifest: Manifest, graphs: Mapping[str, Graph]) -> list[
 
 def _spaces(manifest: Manifest) -> list[str]:
     return [entry.emits for entry in manifest.components.values() if entry.emits]
-
-
-def _is_error(problem: Problem) -> bool:
-    return problem.severity == "error"

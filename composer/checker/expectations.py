@@ -36,10 +36,13 @@ class Expectations:
             value = self.values[node.outputs[out]]
             if value.port is not None:
                 self.compare(node, out, value, value.port, parse_port(text))
-        ports = [self.values[name].port for name in node.outputs.values()]
-        if entry.range and not any(port is None or _has_numbers(port) for port in ports):
+        if entry.range and not any(map(self.may_have_numbers, node.outputs.values())):
             message = f"'{node.name}' gives no numbers, so they have no range"
             self.report("W230", message, "graph", node.name, "range", key=True, hint="remove it")
+
+    def may_have_numbers(self, name: str) -> bool:
+        port = self.values[name].port
+        return port is None or _has_numbers(port)
 
     def compare(self, node: Node, out: str, value: Value, actual: Port, expected: Port) -> None:
         """Compare one output; a length that is not known yet is bound, and compared in each run."""
@@ -56,8 +59,9 @@ class Expectations:
             witness = f"what '{node.name}' expects: '{expected}'"
             conflict = self.dims.unify(length, wanted, witness)
             if conflict:
-                read = conflict.left.witness
-                causes = () if isinstance(length, int) else (f"axis {axis} comes from {read}",)
+                causes = []
+                if not isinstance(length, int):
+                    causes.append(f"axis {axis} comes from {conflict.left.witness}")
                 self.report_difference(node, out, value, expected, *causes)
                 return
 
@@ -66,9 +70,9 @@ class Expectations:
     ) -> None:
         """Report an output that is not as expected."""
         assert value.port is not None
-        known = [self.dims.bound(dim) for dim in value.dims]
         dims: list[int | str] = []
-        for bound, dim in zip(known, value.port.dims, strict=True):
+        for length, dim in zip(value.dims, value.port.dims, strict=True):
+            bound = self.dims.bound(length)
             dims.append(bound.value if bound else dim)
         shown = Port(value.port.kind, value.port.dtype, tuple(dims), value.port.space)
         message = f"'{node.name}' expects '{expected}' of {out}, which is '{shown}'"

@@ -14,7 +14,7 @@ from composer.checker.packages import install_hint
 from composer.checker.problem_places import placed
 from composer.core import registry
 from composer.core.component import Adapter, Bound, Component, Facts, Spec
-from composer.core.errors import ComposerError, Problem
+from composer.core.errors import ComposerError, Problem, errors_of
 from composer.core.problems import Problems
 from composer.core.suggest import listed, with_nearest
 from composer.formats import Headers
@@ -97,17 +97,17 @@ class _Describer:
         warned = len(self.headers.warnings)
         checked, problems = self.trial(name, entry, found[0])
         for candidate in found[1:]:
-            refused = next((each for each in problems if each.severity == "error"), None)
-            if refused is None:
+            refused = errors_of(problems)
+            if not refused:
                 break
             other, others = self.trial(name, entry, candidate)
-            if other and not any(each.severity == "error" for each in others):
-                reason = f"{found[0].kind} refuses it: {refused.code} {refused.message}"
+            if other and not errors_of(others):
+                reason = f"{found[0].kind} refuses it: {refused[0].code} {refused[0].message}"
                 checked, problems = replace(other, reason=reason), others
         self.problems += problems
         if checked:
-            warnings = self.headers.warnings[warned:]
-            self.problems += [placed(self.manifest, checked.spec, each) for each in warnings]
+            for warning in self.headers.warnings[warned:]:
+                self.problems.append(placed(self.manifest, checked.spec, warning))
         return checked
 
     def trial(self, name: str, entry: ComponentEntry, candidate: Candidate) -> Trial:
@@ -126,16 +126,16 @@ class _Describer:
         config = self.config(name, entry, cls)
         if config is None or not valid:
             return CheckedComponent(cls, Spec(name, config), None, entry.emits, use=entry.use)
+        adapters = {}
+        for key, adapter in entry.adapters.items():
+            adapters[key] = Adapter(location_of(adapter.weights, self.roots), adapter.scale)
         spec = Spec(
             name,
             config,
             weights=location_of(entry.weights, self.roots) if entry.weights else None,
             files=location_of(entry.files, self.roots) if entry.files else None,
             precision=self.precision.get(name, Precision()).applied(entry.precision),
-            adapters={
-                key: Adapter(location_of(adapter.weights, self.roots), adapter.scale)
-                for key, adapter in entry.adapters.items()
-            },
+            adapters=adapters,
         )
         self.headers.opened.clear()
         facts, opened = self.facts(cls, spec), tuple(self.headers.opened)
@@ -206,13 +206,13 @@ class _Describer:
             return None
 
     def facts(self, cls: Any, spec: Spec) -> Facts | None:
-        located = [loc for loc in (spec.weights, spec.files) if loc]
-        located += [adapter.weights for adapter in spec.adapters.values()]
-        present = all(location.path for location in located)
+        adapters = (adapter.weights for adapter in spec.adapters.values())
+        located = filter(None, (spec.weights, spec.files, *adapters))
+        headers = self.headers if all(location.path for location in located) else None
         found: list[Problem] = []
         facts: Facts | None = None
         try:
-            facts = _check_facts(cls.facts(spec, self.headers if present else None))
+            facts = _check_facts(cls.facts(spec, headers))
             found += facts.notes
         except ComposerError as error:
             found += error.problems

@@ -10,7 +10,15 @@ from composer.core.ports import Port, alternative, fits
 from composer.core.signature import OUT, Derived
 from composer.core.suggest import listed
 from composer.graph.dims import Conflict, Dims, Length
-from composer.graph.graph import ANY, CheckedComponent, Conversion, Node, Value
+from composer.graph.graph import (
+    ANY,
+    CheckedComponent,
+    Conversion,
+    Node,
+    Value,
+    facts_of,
+    methods_of,
+)
 
 Scope = dict[str, str | None]
 TRAINED_TOGETHER = "put a projector between them, or use parts that were trained together"
@@ -31,9 +39,10 @@ class Fit:
         self.dims = Dims()
         self.hints = WireHints(values, self.dims)
         for component, checked in components.items():
-            for symbol, bound in (checked.facts.dims if checked.facts else {}).items():
-                own = bound.witness.startswith("config.")
-                witness = f"{component}: {bound.witness}" if own else bound.witness
+            for symbol, bound in checked.dims.items():
+                witness = bound.witness
+                if witness.startswith("config."):
+                    witness = f"{component}: {witness}"
                 self.dims.unify(("component", component, symbol), bound.value, witness)
 
     def wire(
@@ -63,7 +72,7 @@ class Fit:
             return None
         if actual.kind != "tensor":
             return None
-        lengths = [self.length(node, dim) for dim in port.dims]
+        lengths = self.lengths(node, port)
         if not fits(actual.dtype, port.dtype):
             expected_ports = port.dtype or "floats"
             message = f"{given} is {actual.dtype or 'floats'} but {label} needs {expected_ports}"
@@ -121,10 +130,10 @@ class Fit:
             return None
         found = self.conversion(actual, expected)
         if found is None:
-            others = f"in the space '{actual}'" if actual else "in no declared space"
             ours = f"'{expected}'" if expected else "no declared space"
-            needs = f"{label} needs {ours}" if first == label else f"{first} is in {ours}"
-            message = f"{given} is {others} but {needs}"
+            others = f"the space '{actual}'" if actual else "no declared space"
+            needs = f"{label} needs" if first == label else f"{first} is in"
+            message = f"{given} is in {others} but {needs} {ours}"
             self.report("W210", message, *at, hint=self.hint_for_space(expected))
         return found
 
@@ -133,29 +142,32 @@ class Fit:
         owner = (actual or "").partition(".")[0]
         if actual is None or expected is None or expected.partition(".")[0] != owner:
             return None
-        checked = self.components.get(owner)
-        for name, signature in ((checked.methods if checked else None) or {}).items():
-            if checked and checked.facts and signature.converts:
+        dtype = facts_of(self.components, owner).dtype
+        for name, signature in methods_of(self.components, owner).items():
+            if signature.converts:
                 (ports,) = signature.inputs.values()
                 leads = (f"{owner}.{ports[0].space}", f"{owner}.{signature.returns[OUT].space}")
                 if leads == (actual, expected):
-                    return Conversion(owner, name, checked.facts.dtype, actual, expected)
+                    return Conversion(owner, name, dtype, actual, expected)
         return None
 
     def hint_for_space(self, expected: str | None) -> str | None:
         """Return a hint with the values in a space, and how to declare another one."""
         if expected is None:
             return None
+        hint = f"if its component was trained into it, declare it there: emits: {expected}"
         users = [f"${v.name}" for v in self.values.values() if v.port and v.port.space == expected]
-        lead = f"in that space: {listed(users)}; " if users else ""
-        return f"{lead}if its component was trained into it, declare it there: emits: {expected}"
+        if users:
+            hint = f"in that space: {listed(users)}; {hint}"
+        return hint
 
     def witnesses(self, component: str | None, ports: Iterable[Port]) -> tuple[str, ...]:
         """Return the witnesses for the dims of a component's ports."""
-        checked = self.components.get(component or "")
-        bound = checked.facts.dims if checked and checked.facts else {}
-        dims = dict.fromkeys(str(dim) for port in ports for dim in port.dims)
-        return tuple(_cause(bound[dim]) for dim in dims if dim in bound)
+        known = facts_of(self.components, component).dims
+        dims: dict[str, None] = {}
+        for port in ports:
+            dims |= dict.fromkeys(map(str, port.dims))
+        return tuple(_cause(known[dim]) for dim in dims if dim in known)
 
     def same_rows(self, left: str, right: str) -> Conflict | None:
         """Unify the numbers of rows of two values."""
@@ -169,16 +181,22 @@ class Fit:
         total, witnesses = 0, []
         for name in names:
             dims = self.values[name].dims
-            bound = self.dims.bound(dims[0], f"${name}") if dims else None
+            if not dims:
+                return None
+            bound = self.dims.bound(dims[0], f"${name}")
             if bound is None:
                 return None
             total += bound.value
             witnesses.append(f"{bound.value} of {bound.witness}")
         return Bound(total, " and ".join(witnesses))
 
+    def lengths(self, node: Node, port: Port) -> list[Length]:
+        """Return the variables of a port's dims."""
+        return [self.length(node, dim) for dim in port.dims]
+
     def numbered(self, node: Node, port: Port) -> Port:
         """Return a port of a node with the numbers that are known of it."""
-        return self.hints.numbered(port, [self.length(node, dim) for dim in port.dims])
+        return self.hints.numbered(port, self.lengths(node, port))
 
     def length(self, node: Node, dim: int | str) -> Length:
         """Return the variable of a port's dim: the component's, or the node's own."""

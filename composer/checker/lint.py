@@ -95,11 +95,10 @@ def report_placeholders(graph: Graph, report: Callable[..., None]) -> None:
     Where `scatter` writes rows over the embeddings of ids, whatever else is computed from these
     ids and used together with the embeddings must have its slots filled too.
     """
-    producers = {value: node for node in graph.nodes.values() for value in node.outputs.values()}
     for scatter in graph.nodes.values():
         if scatter.component is not None or scatter.run != "scatter":
             continue
-        at, ids = scatter.wires.get("at", ""), _unfilled(graph, producers, scatter)
+        at, ids = scatter.wires.get("at", ""), _unfilled(graph, scatter)
         for node in _beside(graph, scatter):
             for key, value in node.wires.items():
                 if value in ids and at not in node.wires.values():
@@ -117,29 +116,34 @@ def report_placeholders(graph: Graph, report: Callable[..., None]) -> None:
                     )
 
 
-def _unfilled(graph: Graph, producers: Mapping[str, Node], scatter: Node) -> set[str]:
+def _unfilled(graph: Graph, scatter: Node) -> set[str]:
     """Return the ids that a scatter's base was embedded from, and those beside its marks."""
-    base, marks = (producers.get(scatter.wires.get(key, "")) for key in ("base", "at"))
-    beside = set()
-    for value in marks.outputs.values() if marks else ():
-        port = graph.values[value].port
-        if port and port.dtype == "i64":
-            beside.add(value)
-    under = set(base.wires.values()) if base else set()
-    filled = set()
-    for value in under:
-        producer = producers.get(value)
-        if producer and producer.component is None and producer.run == "fill":
-            filled.add(value)
-    return beside | under - filled
+    producers = graph.producers
+    found = set()
+    marks = producers.get(scatter.wires.get("at", ""))
+    if marks:
+        for value in marks.outputs.values():
+            port = graph.values[value].port
+            if port and port.dtype == "i64":
+                found.add(value)
+    base = producers.get(scatter.wires.get("base", ""))
+    if base:
+        for value in base.wires.values():
+            producer = producers.get(value)
+            if producer is None or producer.component is not None or producer.run != "fill":
+                found.add(value)
+    return found
 
 
 def _beside(graph: Graph, scatter: Node) -> list[Node]:
     """Return the nodes that use a scatter's rows, and those that compute their other inputs."""
-    users = [node for node in graph.nodes.values() if scatter.name in node.wires.values()]
     together: set[str] = set()
-    for node in users:
-        together.update(node.wires.values())
-    producers = [node for node in graph.nodes.values() if together & set(node.outputs.values())]
-    found = [*users, *producers]
-    return [node for node in graph.nodes.values() if node in found and node != scatter]
+    for node in graph.nodes.values():
+        if scatter.name in node.wires.values():
+            together.update(node.wires.values())
+    found = []
+    for node in graph.nodes.values():
+        uses = scatter.name in node.wires.values()
+        if node != scatter and (uses or together & set(node.outputs.values())):
+            found.append(node)
+    return found

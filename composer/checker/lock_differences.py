@@ -13,7 +13,7 @@ from composer.graph.files import files_of
 from composer.sources.hub import HubId, snapshot_of
 from composer.sources.hub.card import cached_card, card_of
 from composer.sources.lock.digests import hub_file, remembered, sha256_of, size_of
-from composer.sources.lock.entries import FileEntry, Lock, LockedComponent, TaskEntry
+from composer.sources.lock.entries import EditionEntry, FileEntry, Lock, LockedComponent, TaskEntry
 
 if TYPE_CHECKING:
     from composer.graph.checked import Checked
@@ -25,7 +25,9 @@ TAKE = "use the locked files or, if the change is intended, run composer lock"
 
 def source_text(source: Source) -> str:
     """Return the name of a source in a lock."""
-    return str(HubId(source.value, source.revision)) if source.kind == "hf" else source.value
+    if source.kind == "hf":
+        return str(HubId(source.value, source.revision))
+    return source.value
 
 
 def differences(checked: Checked) -> list[Problem]:
@@ -124,7 +126,8 @@ def _entries(
                 seen.add(location)
                 text = source_text(checked.manifest.sources[location.source])
                 source = checked.lock.model.sources.get(text)
-                yield name, location, source.files.get(location.inside) if source else None
+                entry = source.files.get(location.inside) if source else None
+                yield name, location, entry
 
 
 def _difference(checked: Checked, name: str, location: Location, why: str) -> Problem:
@@ -139,7 +142,9 @@ def _known_digest(location: Location) -> str | None:
     listed = hub_file(location)
     if listed and listed.algorithm == "sha256":
         return listed.digest
-    return remembered(location.path) if location.path and location.path.is_file() else None
+    if location.path is None or not location.path.is_file():
+        return None
+    return remembered(location.path)
 
 
 def _digest(location: Location) -> str:
@@ -155,12 +160,14 @@ def _signature_problems(checked: Checked) -> Iterator[Problem]:
     """Yield a problem for each component and task whose ports differ from the locked ones."""
     lock, manifest = checked.lock, checked.manifest
     assert lock
-    facts = [each.facts for each in checked.components.values()]
-    if checked.request.precision or any(each is None or each.unknown for each in facts):
+    if checked.request.precision:
         return
-    model = lock.model
-    variant = manifest.variant
-    locked = model.edition if variant is None else model.variants.get(variant)
+    for each in checked.components.values():
+        if each.facts is None or each.facts.unknown:
+            return
+    locked: EditionEntry | None = lock.model.edition
+    if manifest.variant is not None:
+        locked = lock.model.variants.get(manifest.variant)
     if locked is None:
         return  # then the manifest differs too
     now = edition(checked)

@@ -27,7 +27,7 @@ class Marks:
 
     def check(self, node: Node) -> None:
         """Compare the rows that a node puts at marks with those that the marks were made for."""
-        for key, ports in (node.signature.inputs if node.signature else {}).items():
+        for key, ports in node.inputs.items():
             mark = self.values.get(node.wires.get(key, ""))
             wires = [node.wires.get(each, "") for each in ports[0].marks]
             if mark is None or not mark.marks or not wires or not set(wires) <= set(self.values):
@@ -67,11 +67,12 @@ class Marks:
     def positions(self, node: Node) -> set[str]:
         """Return what a scatter's marks stand for: slots as `asked.speech`, or the mask itself."""
         at = node.wires.get("at", "")
+        if not at:
+            return set()
         producer, mark = self.producer(at), self.values.get(at)
-        if producer is None or mark is None or not mark.marks:
-            return {at} if at else set()
-        marks = mark.port.marks if mark.port else ()
-        return {f"{producer.name}.{slot}" for slot in marks if slot in producer.wires}
+        if producer is None or mark is None or mark.port is None or not mark.marks:
+            return {at}
+        return {f"{producer.name}.{slot}" for slot in mark.port.marks if slot in producer.wires}
 
     def own_marks(self, node: Node) -> str:
         """Return a hint: the marks that were made for the rows that a scatter puts."""
@@ -100,14 +101,16 @@ class Marks:
     def siblings(self, mark: Value) -> Iterator[Value]:
         """Yield the masks of the prompt that made a mask."""
         producer = self.producer(mark.name)
-        for name in producer.outputs.values() if producer else ():
+        if producer is None:
+            return
+        for name in producer.outputs.values():
             value = self.values.get(name)
             if value and value.marks:
                 yield value
 
     def own_slots(self, mark: Value) -> list[Value]:
         """Return those of a prompt's masks that mark a single slot by its name."""
-        return [each for each in self.siblings(mark) if _slot(each)]
+        return list(filter(_slot, self.siblings(mark)))
 
     def report_other_rows(
         self, node: Node, key: str, mark: Value, given: list[str], expected: list[str]
@@ -168,7 +171,9 @@ class Marks:
 def _slot(mark: Value) -> str | None:
     """Return the slot of a mask that is named after it."""
     out = mark.name.partition(".")[2]
-    return out if mark.port and mark.port.marks == (out,) else None
+    if mark.port is None or mark.port.marks != (out,):
+        return None
+    return out
 
 
 def _then(rows: list[str], names: Mapping[tuple[str, ...], str]) -> str:

@@ -10,7 +10,7 @@ from composer.core import registry
 from composer.core.ports import Port
 from composer.core.signature import CALL, Signature
 from composer.core.suggest import listed, with_nearest
-from composer.graph.graph import CheckedComponent, Node, Value
+from composer.graph.graph import CheckedComponent, Node, Value, facts_of, methods_of
 
 if TYPE_CHECKING:
     from composer.manifest import Manifest, Task
@@ -41,21 +41,18 @@ class Names:
         if owner in self.components:
             methods = self.components[owner].methods
             wanted = method or CALL
-            if methods is None or wanted in methods:
-                return owner, wanted, methods[wanted] if methods else None
-            has = [f"{owner}.{m}" if m != CALL else owner for m in methods]
+            if methods is None:
+                return owner, wanted, None
+            if wanted in methods:
+                return owner, wanted, methods[wanted]
+            has = [f"{owner}.{each}".removesuffix(f".{CALL}") for each in methods]
             reason = f"has no method '{method}'" if method else "needs a method"
             message = f"{owner} ({self.components[owner].cls.name}) {reason}"
             why = self.why(owner, method)
-            self.report(
-                "W201",
-                message if why else with_nearest(message, run, has),
-                "graph",
-                name,
-                "run",
-                causes=why,
-                hint=f"it has: {listed(has)}",
-            )
+            if not why:
+                message = with_nearest(message, run, has)
+            hint = f"it has: {listed(has)}"
+            self.report("W201", message, "graph", name, "run", causes=why, hint=hint)
             return owner, wanted, None
         if run in registry.operators():
             return None, run, self._operator(name, run)
@@ -80,22 +77,23 @@ class Names:
 
     def why(self, component: str | None, name: str) -> tuple[str, ...]:
         """Return why a component does not have a method or port that others of its kind have."""
-        checked = self.components.get(component or "")
-        reason = checked.facts.missing_reasons.get(name) if checked and checked.facts else None
-        return (f"others of {checked.cls.name} have it", reason) if checked and reason else ()
+        reason = facts_of(self.components, component).missing_reasons.get(name)
+        if component is None or reason is None:
+            return ()
+        return f"others of {self.components[component].cls.name} have it", reason
 
     def input_hint(self, component: str | None, key: str) -> str:
         """Return how a component comes to an input that it does not have."""
-        checked = self.components.get(component or "")
-        hint = checked.facts.input_hint if checked and checked.facts else ""
-        return f"{hint.replace('NAME', key)}; " if hint else ""
+        hint = facts_of(self.components, component).input_hint
+        return hint and f"{hint.replace('NAME', key)}; "
 
     def giver(self, component: str | None, ports: Iterable[Port]) -> str:
         """Return which method of the component gives what another one takes, if one does."""
-        checked = self.components.get(component or "")
         spaces = {port.space for port in ports if port.space and port.space[0].islower()}
-        for name, signature in ((checked.methods if checked else None) or {}).items():
-            if not signature.converts and spaces & {p.space for p in signature.returns.values()}:
+        for name, signature in methods_of(self.components, component).items():
+            if signature.converts:
+                continue
+            if any(port.space in spaces for port in signature.returns.values()):
                 return f", as {component}.{name} gives it"
         return ""
 
@@ -111,38 +109,40 @@ class Names:
             return self.values[name]
         if base in self.nodes and self.nodes[base].signature is None:
             return Value(name, None)
-        outs = [value for value in self.values if value.partition(".")[0] == base]
+        values = [f"${value}" for value in self.values]
+        outs = [value for value in values if value.partition(".")[0] == f"${base}"]
         if not outs:
             message = f"'${base}' is not defined above this node"
-            hint = f"defined here: {listed('$' + each for each in self.values)}"
+            hint = f"defined here: {listed(values)}"
             if at[:2] == ("graph", base):
                 message = f"'{base}' reads itself"
                 hint = "a node can use only values defined above it"
             elif base in self.task.graph:
                 hint = "move its node up: a node can use only values defined above it"
             else:
-                message = with_nearest(message, "$" + name, ["$" + each for each in self.values])
+                message = with_nearest(message, reference, values)
             self.report("W206", message, *at, hint=hint)
         elif not out:
-            choice = listed("$" + each for each in outs)
-            self.report("W207", f"'${base}' has several outputs", *at, hint=f"choose: {choice}")
+            hint = f"choose: {listed(outs)}"
+            self.report("W207", f"'${base}' has several outputs", *at, hint=hint)
         else:
-            has = ["$" + each for each in outs]
             message, why = f"'${base}' has no output '{out}'", self.why_unmarked(base, out)
-            message = message if why else with_nearest(message, reference, has)
-            self.report("W207", message, *at, causes=why, hint=f"it has: {listed(has)}")
+            if not why:
+                message = with_nearest(message, reference, outs)
+            self.report("W207", message, *at, causes=why, hint=f"it has: {listed(outs)}")
         return None
 
     def why_unmarked(self, node: str, out: str) -> tuple[str, ...]:
         """Return why a node does not give marks that it gives for an input with rows."""
         caller, entry = self.nodes.get(node), self.task.graph.get(node)
-        known = caller.signature.inputs if caller and caller.signature else {}
-        if entry and out in entry.with_ and out not in known:
-            return (f"its input '{out}' is none: there are no rows to mark",)
-        if caller is None or caller.signature is None or out not in caller.signature.returns:
+        if entry and out in entry.with_ and (caller is None or out not in caller.inputs):
+            given = "none"
+        elif caller is None or caller.signature is None or out not in caller.signature.returns:
             return ()
-        wire = caller.wires.get(out)
-        if wire or out in caller.literals:
-            what = f"${wire}, a text" if wire else "a text"
-            return (f"its input '{out}' is {what}: there are no rows to mark",)
-        return (f"its input '{out}' is not wired: there are no rows to mark",)
+        elif out in caller.wires:
+            given = f"${caller.wires[out]}, a text"
+        elif out in caller.literals:
+            given = "a text"
+        else:
+            given = "not wired"
+        return (f"its input '{out}' is {given}: there are no rows to mark",)

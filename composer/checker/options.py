@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from pydantic import TypeAdapter, ValidationError
@@ -22,18 +22,26 @@ def read_option(name: str, option: Option, given: Any) -> Any:
         return TypeAdapter(option.annotation).validate_json(json.dumps(given), strict=True)
     except ValidationError as error:
         errors = error.errors()
-        report_missing_inputs = sum(found["type"] == "missing" for found in errors)
-        most = [found["ctx"]["max_length"] for found in errors if found["type"] == "too_long"]
-        if report_missing_inputs or most:
-            count = most[0] if most else len(given) + report_missing_inputs
+        count = _expected_items(errors, given)
+        if count is not None:
             message = f"option '{name}' should have {count} items, not {len(given)}"
             raise ValueError(message) from None
-        kinds = {found["type"].partition("_")[0]: found["msg"] for found in errors}
-        wanted = listed(
-            TYPES.get(f"{kind}_type", why.removeprefix("Input should be "))
-            for kind, why in kinds.items()
-        )
+        kinds = {}
+        for found in errors:
+            kind = found["type"].partition("_")[0]
+            kinds[kind] = TYPES.get(f"{kind}_type", found["msg"].removeprefix("Input should be "))
+        wanted = listed(kinds.values())
         raise ValueError(f"option '{name}' should be {wanted}, not {describe(given)}") from None
+
+
+def _expected_items(errors: Sequence[Any], given: Any) -> int | None:
+    """Return how many items a list should have, where it has too many or too few."""
+    missing = 0
+    for found in errors:
+        if found["type"] == "too_long":
+            return int(found["ctx"]["max_length"])
+        missing += found["type"] == "missing"
+    return len(given) + missing if missing else None
 
 
 def option_instead(component: type[Component], key: str) -> str | None:
@@ -48,9 +56,8 @@ def option_conflicts(
     component: type[Component], method: str, signature: Signature, given: Mapping[str, Any]
 ) -> list[str]:
     """Return conflicts between the options of one call."""
-    options = {name: option.default for name, option in signature.options.items()}
     try:
-        component.validate_options(method, {**options, **given})
+        component.validate_options(method, {**signature.defaults, **given})
     except ComposerError as error:
         return [problem.message for problem in error.problems]
     return []

@@ -10,6 +10,7 @@ from composer.core import registry
 from composer.core.operators import Operator
 from composer.core.ports import Port, alternative, is_float
 from composer.core.signature import Signature
+from composer.graph.dims import Length
 from composer.graph.graph import CheckedComponent, Node, Value, float_of
 
 
@@ -41,44 +42,47 @@ class Outputs:
             # If an operator's first input is wrong, its outputs are unknown.
             yield node.name, Value(node.name, None)
             return
-        operator = None if node.component else registry.operator(node.run)
-        if operator:
+        operator = None
+        if node.component is None:
+            operator = registry.operator(node.run)
             self.derive_lengths(node, node.signature, operator)
         emits = checked.emits if checked else None
         backend = node.backend(checked, first)
         for out, name in node.outputs.items():
             port = node.signature.returns[out]
-            bare = port.kind == "tensor" and port.dtype is None
-            dtype = float_of(checked, first) if bare else port.dtype
+            dtype = port.dtype
+            if port.kind == "tensor" and dtype is None:
+                dtype = float_of(checked, first)
             space = self.space_of(node, port, emits if is_float(dtype) else None)
             if operator and operator.keeps_space:
                 kept = operator.keeps_space(**operator.options(node.options))
                 space = space if kept else None
-            dims = tuple(
-                ("node", node.name, f"_{out}{axis}") if dim == "_" else self.fit.length(node, dim)
-                for axis, dim in enumerate(port.dims)
-            )
+            dims: list[Length] = []
+            for axis, dim in enumerate(port.dims):
+                own = ("node", node.name, f"_{out}{axis}")
+                dims.append(own if dim == "_" else self.fit.length(node, dim))
             rows = self.rows_of(node, name, port, operator)
             marks = tuple(node.wires[each] for each in port.marks if self.has_rows(node, each))
             typed = replace(port, dtype=dtype, space=space)
-            yield name, Value(name, typed, dims, backend, rows, marks)
+            yield name, Value(name, typed, tuple(dims), backend, rows, marks)
 
     def derive_lengths(self, node: Node, signature: Signature, operator: Operator) -> None:
         """Bind what an operator computes of the lengths of its inputs, or report what it cannot."""
         known, shapes = {}, []
         for key, ports in signature.inputs.items():
-            found = [self.fit.dims.bound(self.fit.length(node, dim)) for dim in ports[0].dims]
-            for dim, bound in zip(ports[0].dims, found, strict=True):
+            shape = []
+            for dim in ports[0].dims:
+                bound = self.fit.dims.bound(self.fit.length(node, dim))
+                shape.append(str(bound.value) if bound else "?")
                 if bound:
                     known[str(dim)] = bound.value
-            shape = ", ".join(str(bound.value) if bound else "?" for bound in found)
-            shapes.append(f"{key} [{shape}]")
+            shapes.append(f"{key} [{', '.join(shape)}]")
         derived: Mapping[str, int] = {}
         if operator.joins:
             (returned,) = signature.returns.values()
-            rows = [known.get(str(ports[0].dims[0])) for ports in signature.inputs.values()]
-            numbers = [each for each in rows if each is not None]
-            derived = {str(returned.dims[0]): sum(numbers)} if len(numbers) == len(rows) else {}
+            rows = [str(ports[0].dims[0]) for ports in signature.inputs.values()]
+            if known.keys() >= set(rows):
+                derived = {str(returned.dims[0]): sum(known[dim] for dim in rows)}
         elif operator.lengths and node.options.keys() >= operator.required_options:
             try:
                 derived = operator.lengths(known, **operator.options(node.options))
@@ -97,8 +101,10 @@ class Outputs:
         """
         assert node.signature is not None
         if operator and operator.joins:
-            joined = [self.values.get(wire, Value(wire, None)) for wire in node.wires.values()]
-            return tuple(row for value in joined for row in value.origin)
+            rows: list[str] = []
+            for wire in node.wires.values():
+                rows += self.values.get(wire, Value(wire, None)).origin
+            return tuple(rows)
         first = port.dims[0] if port.dims else "_"
         if isinstance(first, int) or first == "_":
             return (name,)

@@ -31,7 +31,7 @@ def package_problems(manifest: Manifest) -> list[Problem]:
     problems = []
     used = {entry.use for entry in manifest.components.values()}
     for task in manifest.tasks.values():
-        used |= {node.run for node in task.graph.values()}
+        used.update(node.run for node in task.graph.values())
     for name, text in manifest.packages.items():
         place = manifest.place("packages", name)
         if name not in used and not manifest.variants:

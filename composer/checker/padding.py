@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING
 
+from composer.graph.graph import facts_of
+
 if TYPE_CHECKING:
     from composer.core.component import Bound
     from composer.graph.graph import CheckedComponent, Graph, Node
@@ -41,12 +43,13 @@ def report_lengths(
     """Report values as long as their clip that go where only one length is taken."""
     varying: dict[str, tuple[int, str, Callable[[int], str]]] = {}
     for node in graph.nodes.values():
-        checked = components.get(node.component or "")
-        lengthen = checked.facts.lengthen if checked and checked.facts else {}
+        lengthen = facts_of(components, node.component).lengthen
         for name in node.outputs.values():
             port = graph.values[name].port
-            for axis, dim in enumerate(port.dims if port else ()):
-                if dim in lengthen and len(port.dims if port else ()) > 1:
+            if port is None or len(port.dims) < 2:
+                continue
+            for axis, dim in enumerate(port.dims):
+                if dim in lengthen:
                     varying[name] = axis, node.run, lengthen[str(dim)]
     for node in graph.nodes.values():
         for key, name in node.wires.items():
@@ -59,11 +62,10 @@ def report_lengths(
 
 def _fixes(node: Node, key: str, axis: int, components: Mapping[str, CheckedComponent]) -> bool:
     """Return whether an input takes one length of an axis alone."""
-    checked = components.get(node.component or "")
-    known = checked.facts.dims if checked and checked.facts else {}
-    port = node.signature.inputs[key][0] if node.signature else None
-    dim = port.dims[axis] if port and axis < len(port.dims) else "_"
-    return isinstance(dim, int) or dim in known
+    dims = node.inputs[key][0].dims
+    if axis >= len(dims):
+        return False
+    return isinstance(dims[axis], int) or dims[axis] in facts_of(components, node.component).dims
 
 
 def _report_length(
@@ -92,5 +94,4 @@ def _report_length(
 
 def _masks(node: Node, components: Mapping[str, CheckedComponent]) -> Mapping[str, str]:
     """Return by port of a node the port that marks its frames."""
-    checked = components.get(node.component or "")
-    return checked.facts.masks if checked and checked.facts else {}
+    return facts_of(components, node.component).masks

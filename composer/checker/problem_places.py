@@ -13,27 +13,29 @@ from composer.manifest import Manifest
 def placed(manifest: Manifest, spec: Spec, problem: Problem) -> Problem:
     """Return a problem in a file or a setting with its place in the manifest."""
     where = problem.place.file if problem.place else ""
-    places: dict[tuple[str, ...], Location | None] = {
-        **{("adapters", k, "weights"): a.weights for k, a in spec.adapters.items()},
-        ("files",): spec.files,
-        ("weights",): spec.weights,
-    }
-    inside = [
-        keys
-        for keys, place in places.items()
-        if place and f"{where}/".startswith(f"{_folder(place)}/")
-    ]
-    keys = max(inside, key=lambda keys: len(str(places[keys])), default=("weights",))
+    places: dict[tuple[str, ...], Location | None] = {}
+    for name, adapter in spec.adapters.items():
+        places["adapters", name, "weights"] = adapter.weights
+    places["files",] = spec.files
+    places["weights",] = spec.weights
+    keys: tuple[str, ...] = ("weights",)
+    longest = 0
+    for candidate, place in places.items():
+        inside = place and f"{where}/".startswith(f"{_folder(place)}/")
+        if inside and len(str(place)) > longest:
+            keys, longest = candidate, len(str(place))
     if where.startswith("config."):
         keys = tuple(where.split("."))
         problem = replace(problem, place=None)
-    place = manifest.place("components", spec.name, *keys)
-    return replace(_with_file(problem), place=place)
+    at = manifest.place("components", spec.name, *keys)
+    return replace(_with_file(problem), place=at)
 
 
 def _folder(place: Location) -> str:
     """Return the prefix of a location's files: a file is read with those beside it."""
-    return str(place).rpartition("/")[0] if place.inside.endswith(".safetensors") else str(place)
+    if place.inside.endswith(".safetensors"):
+        return str(place).rpartition("/")[0]
+    return str(place)
 
 
 def _with_file(problem: Problem) -> Problem:

@@ -28,11 +28,13 @@ def component(checked: CheckedComponent) -> LockedComponent:
 
     The dtype of a family's rows is the chosen backend's, so that it is locked for a kind alone.
     """
-    facts = checked.facts
+    dtype = ""
+    if checked.facts and not checked.is_family:
+        dtype = checked.facts.dtype
     return LockedComponent(
         use=checked.use or checked.cls.name,
-        dtype="" if facts is None or checked.is_family else facts.dtype,
-        dims={symbol: bound.value for symbol, bound in (facts.dims if facts else {}).items()},
+        dtype=dtype,
+        dims={symbol: bound.value for symbol, bound in checked.dims.items()},
         ports={name: _signature(each) for name, each in (checked.methods or {}).items()},
     )
 
@@ -48,7 +50,8 @@ def task(graph: Graph) -> TaskEntry:
 def _signature(signature: Signature) -> str:
     takes = []
     for name, ports in sorted(signature.inputs.items()):
-        takes.append(f"{name}{'?' if name in signature.optional else ''}: {_ports(ports)}")
+        mark = "?" if name in signature.optional else ""
+        takes.append(f"{name}{mark}: {_ports(ports)}")
     return f"{'; '.join(takes)} -> {_named(signature.returns)}"
 
 
@@ -61,13 +64,17 @@ def _named(ports: Mapping[str, Port]) -> str:
 
 
 def _input(entry: Input) -> str:
-    return entry.type + (f" {entry.port}" if entry.port else "")
+    if not entry.port:
+        return entry.type
+    return f"{entry.type} {entry.port}"
 
 
 def _value(graph: Graph, value: Value) -> str:
     port = value.port
     if port is None:
         return str(value)
-    numbers = tuple(graph.length(dim) for dim in value.dims)
-    dims = tuple(n if n is not None else d for n, d in zip(numbers, port.dims, strict=True))
-    return str(Port(port.kind, port.dtype, dims, port.space)) or "scalar"
+    dims: list[int | str] = []
+    for dim, symbol in zip(value.dims, port.dims, strict=True):
+        number = graph.length(dim)
+        dims.append(symbol if number is None else number)
+    return str(Port(port.kind, port.dtype, tuple(dims), port.space)) or "scalar"

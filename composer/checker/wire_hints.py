@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 
 from composer.core import registry
@@ -43,7 +44,9 @@ class WireHints:
         if actual.kind == "text":
             return "a text becomes ids first, by a prompt"
         makers = [name for name in registry.names() if name.startswith(f"{actual.kind}.")]
-        return f"a component takes {actual.kind} first: {listed(makers)}" if makers else None
+        if not makers:
+            return None
+        return f"a component takes {actual.kind} first: {listed(makers)}"
 
     def dtype(self, value: Value, port: Port, lengths: Lengths) -> str | None:
         """Return another output of the same node that fits, or what makes floats of integers."""
@@ -73,7 +76,9 @@ class WireHints:
                 found.append(f"${other.name}")
         if not found:
             return None
-        return f"{found[0]} fits" if len(found) == 1 else f"these fit: {listed(found)}"
+        if len(found) == 1:
+            return f"{found[0]} fits"
+        return f"these fit: {listed(found)}"
 
     def would_fit(self, value: Value, port: Port, lengths: Lengths) -> bool:
         """Return whether a value has the axes of a port, as far as their lengths are known."""
@@ -89,12 +94,8 @@ class WireHints:
         """Return how to bring axes into another order, where only that is wrong."""
         assert value.port is not None
         have, want = self.numbers(value.port, value.dims), self.numbers(port, lengths)
-        known = [dim for dim in (*have, *want) if isinstance(dim, int)]
-        if (
-            len(known) < 2 * len(have)
-            or have == want
-            or sorted(known[: len(have)]) != sorted(known[len(have) :])
-        ):
+        known = all(isinstance(dim, int) for dim in (*have, *want))
+        if not known or have == want or Counter(have) != Counter(want):
             return None
         if len(have) == 2:
             return f"its axes are swapped: {{run: transpose, with: {{x: ${value.name}}}}}"

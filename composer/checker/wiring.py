@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from inspect import Parameter
 from typing import TYPE_CHECKING, Any
 
 from composer.checker.adapters import check_embedding_adapters, unknown_adapters
@@ -21,12 +20,15 @@ from composer.core.ports import Ports, parse_port
 from composer.core.problems import Problems
 from composer.core.signature import OUT, Option, Signature
 from composer.core.suggest import listed, with_nearest
+from composer.graph.dims import Length
 from composer.graph.graph import CheckedComponent, Conversion, Graph, Node, Value
 from composer.manifest.refusal import describe
 
 if TYPE_CHECKING:
     from composer.manifest import Input, Manifest, Task
     from composer.manifest import Node as NodeEntry
+
+INPUT_PORTS = {"ids": "i64 T", "mask": "bool T", "image": "image", "text": "text"}
 
 
 def wire(
@@ -78,14 +80,14 @@ class _Wiring:
 
     def check_joinable(self, name: str, value: Value) -> None:
         """Report an output that cannot be joined from the pieces of a split input."""
-        split = [f"${name}" for name, entry in self.task.inputs.items() if entry.in_pieces]
+        split = [name for name, entry in self.task.inputs.items() if entry.in_pieces]
         port = value.port
         if not split or port is None or port.kind == "text":
             return
         if port.kind != "tensor" or len(port.dims) != 1:
             self.report(
                 "W225",
-                f"{split[0]} is split, and '{port}' cannot be joined from its pieces",
+                f"${split[0]} is split, and '{port}' cannot be joined from its pieces",
                 "outputs",
                 name,
                 hint="texts can be joined, and tensors of one axis",
@@ -98,16 +100,16 @@ class _Wiring:
         self.problems.add(Problem(code, message, place, **more))
 
     def input(self, name: str, entry: Input) -> Value:
-        words = {"ids": "i64 T", "mask": "bool T", "image": "image", "text": "text"}
-        text = entry.port if entry.type == "tensor" else words.get(entry.type, entry.type)
-        port = parse_port(text or "_")
-        dims = tuple(
-            ("input", name, f"_{axis}" if dim == "_" else dim) for axis, dim in enumerate(port.dims)
-        )
-        for var, dim in zip(dims, port.dims, strict=True):
+        text = INPUT_PORTS.get(entry.type, entry.type)
+        if entry.type == "tensor":
+            text = entry.port or "_"
+        port = parse_port(text)
+        dims: list[Length] = []
+        for axis, dim in enumerate(port.dims):
+            dims.append(("input", name, f"_{axis}" if dim == "_" else dim))
             if isinstance(dim, int):
-                self.fit.dims.unify(var, dim, f"the input {name}: '{port}'")
-        return Value(name, port, dims)
+                self.fit.dims.unify(dims[-1], dim, f"the input {name}: '{port}'")
+        return Value(name, port, tuple(dims))
 
     def node(self, name: str, entry: NodeEntry) -> Node:
         component, method, signature = self.names.resolve_run(name, entry.run)
@@ -133,7 +135,8 @@ class _Wiring:
                 if value:
                     wires[key] = value.name
                     conversion = self.fit.wire(node, key, given, value, scope, at)
-                    converts |= {key: conversion} if conversion else {}
+                    if conversion:
+                        converts[key] = conversion
             elif isinstance(given, str) and any(p.kind == "text" for p in signature.inputs[key]):
                 literals[key] = given.removeprefix("$")
             else:
@@ -144,13 +147,12 @@ class _Wiring:
             for message in option_conflicts(checked.cls, method, signature, options):
                 self.report("W216", message, "graph", name, "with", key=True)
         self.spaces[name] = scope
-        outputs = {out: name if out == OUT else f"{name}.{out}" for out in signature.returns}
         node = replace(
             node,
             wires=wires,
             literals=literals,
             options=options,
-            outputs=outputs,
+            outputs=signature.output_names(name),
             converts=converts,
             range=entry.range,
         )
@@ -174,10 +176,13 @@ class _Wiring:
         self, label: str, ports: Ports, given: Any, at: Sequence[str | int]
     ) -> None:
         expected_ports = " | ".join(map(str, ports))
-        alone = given[0] if isinstance(given, list) and len(given) == 1 else f"${given}"
-        known = isinstance(alone, str) and alone.removeprefix("$") in self.values
+        alone, hint = f"${given}", None
+        if isinstance(given, list) and len(given) == 1:
+            alone = given[0]
+        if isinstance(alone, str) and alone.removeprefix("$") in self.values:
+            hint = f"write {alone}"
         message = f"{label} needs a $reference to '{expected_ports}', not {describe(given)}"
-        self.report("W205", message, *at, hint=f"write {alone}" if known else None)
+        self.report("W205", message, *at, hint=hint)
 
     def resolve_references(self, name: str, entry: NodeEntry) -> dict[str, str]:
         """Resolve the references of a node whose ports are unknown."""
@@ -185,7 +190,8 @@ class _Wiring:
         for key, given in entry.with_.items():
             if isinstance(given, str) and given.startswith("$") and not given.startswith("$$"):
                 value = self.names.resolve(given, "graph", name, "with", key)
-                wires |= {key: value.name} if value else {}
+                if value:
+                    wires[key] = value.name
         return wires
 
     def report_unknown_input(
@@ -193,36 +199,24 @@ class _Wiring:
     ) -> None:
         takes = [*signature.inputs, *signature.options]
         message, why = f"{run} has no input '{key}'", self.names.why(component, key)
-        self.report(
-            "W203",
-            message if why else with_nearest(message, key, takes),
-            "graph",
-            name,
-            "with",
-            key,
-            key=True,
-            causes=why,
-            hint=self.names.input_hint(component, key) + f"it takes: {listed(takes)}",
-        )
+        if not why:
+            message = with_nearest(message, key, takes)
+        hint = self.names.input_hint(component, key) + f"it takes: {listed(takes)}"
+        self.report("W203", message, "graph", name, "with", key, key=True, causes=why, hint=hint)
 
     def report_missing_inputs(
         self, name: str, component: str | None, entry: NodeEntry, signature: Signature
     ) -> None:
         required = [port for port in signature.inputs if port not in signature.optional]
-        required += [k for k, o in signature.options.items() if o.default is Parameter.empty]
+        required += (key for key in signature.options if key in signature.required_options)
         for port in required:
             if port not in entry.with_:
-                self.report(
-                    "W204",
-                    f"{entry.run} needs input '{port}', which is not wired",
-                    "graph",
-                    name,
-                    key=True,
-                    causes=self.fit.witnesses(component, signature.inputs.get(port, ())),
-                    hint=f"add it under 'with': {port}: "
-                    + ("$..." if port in signature.inputs else "a literal")
-                    + self.names.giver(component, signature.inputs.get(port, ())),
-                )
+                ports = signature.inputs.get(port, ())
+                given = "$..." if ports else "a literal"
+                message = f"{entry.run} needs input '{port}', which is not wired"
+                causes = self.fit.witnesses(component, ports)
+                hint = f"add it under 'with': {port}: {given}{self.names.giver(component, ports)}"
+                self.report("W204", message, "graph", name, key=True, causes=causes, hint=hint)
 
     def option(
         self, name: str, component: str | None, key: str, option: Option, given: Any

@@ -8,7 +8,7 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
-from composer.core.errors import Problem
+from composer.core.errors import Problem, errors_of
 from composer.core.output import as_json, problem_json, unwritable
 from composer.core.terminal import console
 
@@ -76,6 +76,6 @@ def count(number: int, noun: str) -> str:
 def verdict_json(bundle: str, problems: Iterable[Problem], **more: Any) -> str:
     """Return what was found in a bundle or a run as one JSON object."""
     found = list(problems)
-    ok = not any(problem.severity == "error" for problem in found)
+    ok = not errors_of(found)
     entries = [problem_json(problem) for problem in found]
     return as_json({"bundle": bundle, "ok": ok, "problems": entries, **more})

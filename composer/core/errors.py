@@ -65,6 +65,11 @@ class Problem:
         return cls(data["code"], data["message"], place, tuple(data["causes"]), data["hint"])
 
 
+def errors_of(problems: Iterable[Problem]) -> list[Problem]:
+    """Return those of the problems that are errors and no warnings."""
+    return [problem for problem in problems if problem.severity == "error"]
+
+
 def in_order(problems: Iterable[Problem]) -> tuple[Problem, ...]:
     """Order problems by their place in the file, each text once."""
     unique = {str(problem): problem for problem in problems}.values()

@@ -5,7 +5,6 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from inspect import Parameter
 from typing import Any
 
 from composer.core.backend import Backend
@@ -50,15 +49,11 @@ class Operator:
     @property
     def required_options(self) -> frozenset[str]:
         """Return the options without a default."""
-        defaults = self._defaults()
-        return frozenset(name for name in defaults if defaults[name] is Parameter.empty)
+        return self.signature.required_options
 
     def options(self, given: Mapping[str, Any]) -> dict[str, Any]:
         """Return the options of a call, defaults included."""
-        return {name: given.get(name, default) for name, default in self._defaults().items()}
-
-    def _defaults(self) -> dict[str, Any]:
-        return {name: option.default for name, option in self.signature.options.items()}
+        return {name: given.get(name, each) for name, each in self.signature.defaults.items()}
 
     def _check_lengths(self, backend: Backend, given: Mapping[str, Any]) -> None:
         """Raise R506 if the shapes of the arrays are none that it takes."""

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 
-from composer.core.errors import ComposerError, Place, Problem, Severity
+from composer.core.errors import ComposerError, Place, Problem, Severity, errors_of
 
 
 class Problems(list[Problem]):
@@ -61,7 +61,7 @@ class Problems(list[Problem]):
 
     def raise_any(self) -> None:
         """Raise ComposerError with all of them if one is an error."""
-        if not any(problem.severity == "error" for problem in self):
+        if not errors_of(self):
             return
         if self.omitted:
             more = f"{self.omitted} more problems like these are not shown"

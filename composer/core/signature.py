@@ -56,6 +56,24 @@ class Signature:
     lengths: Mapping[str, Derived] = field(default_factory=dict)
     several: frozenset[str] = frozenset()
 
+    @property
+    def defaults(self) -> dict[str, Any]:
+        """Return each option's default, `Parameter.empty` where it must be given."""
+        return {name: option.default for name, option in self.options.items()}
+
+    @property
+    def required_options(self) -> frozenset[str]:
+        """Return the options without a default."""
+        defaults = self.defaults
+        return frozenset(name for name in defaults if defaults[name] is inspect.Parameter.empty)
+
+    def output_names(self, node: str) -> dict[str, str]:
+        """Return a node's values by output: the only one has the node's name, others `NODE.out`."""
+        names = {}
+        for out in self.returns:
+            names[out] = node if out == OUT else f"{node}.{out}"
+        return names
+
     def with_items(self, name: str, count: int) -> Signature:
         """Return the signature of a call with `count` values for an input that takes several.
 

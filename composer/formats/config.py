@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from composer.core.errors import ComposerError, Place, Problem
+from composer.core.errors import ComposerError, Place, Problem, errors_of
 from composer.core.location import Location
 from composer.formats.files import Files, LocalFiles
 from composer.formats.refusal import refuse, show
@@ -39,7 +39,7 @@ def read_config(
     sniff(location, data[:512], "a JSON file")
     config = parse_object(location, data)
     problems = list(unsafe_keys(config, location))
-    errors = [problem for problem in problems if problem.severity == "error"]
+    errors = errors_of(problems)
     if errors:
         raise ComposerError(errors)
     for problem in problems:

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from composer.core.errors import ComposerError, Problem
+from composer.core.errors import ComposerError, Problem, errors_of
 from composer.graph.graph import CheckedComponent, Graph
 from composer.manifest import Manifest
 from composer.manifest.recipes import Precision
@@ -49,10 +49,10 @@ class Report:
     @property
     def ok(self) -> bool:
         """Return whether there are no errors."""
-        return not any(problem.severity == "error" for problem in self.problems)
+        return not errors_of(self.problems)
 
     def raise_if_refused(self) -> Checked:
         """Return the bundle; raise ComposerError with every error when it is refused."""
         if self.bundle is None or not self.ok:
-            raise ComposerError(p for p in self.problems if p.severity == "error")
+            raise ComposerError(errors_of(self.problems))
         return self.bundle

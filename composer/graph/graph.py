@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from composer.core import registry
 from composer.core.component import Bound, Facts, Spec
 from composer.core.placement import HOST
-from composer.core.ports import Port
+from composer.core.ports import Port, Ports
 from composer.core.signature import Signature
 from composer.graph.dims import Dims, Length
 
@@ -150,6 +150,11 @@ class Node:
             found.append(self.component)
         return tuple(found)
 
+    @property
+    def inputs(self) -> Mapping[str, Ports]:
+        """Return the ports of its inputs; none where its signature is unknown."""
+        return self.signature.inputs if self.signature else {}
+
     def backend(self, component: CheckedComponent | None, first: Value | None) -> str:
         """Return where its component runs, or its operator on the first value."""
         if component:
@@ -184,6 +189,24 @@ class Graph:
         """Return a dim's number where headers fix it."""
         bound = self.dims.bound(dim)
         return bound.value if bound else None
+
+
+def facts_of(components: Mapping[str, CheckedComponent], name: str | None) -> Facts:
+    """Return a component's facts; empty ones where there are none."""
+    component = components.get(name or "")
+    if component is None or component.facts is None:
+        return Facts()
+    return component.facts
+
+
+def methods_of(
+    components: Mapping[str, CheckedComponent], name: str | None
+) -> Mapping[str, Signature]:
+    """Return a component's signatures by method; none where they are unknown."""
+    component = components.get(name or "")
+    if component is None:
+        return {}
+    return component.methods or {}
 
 
 def float_of(component: CheckedComponent | None, value: Value | None) -> str | None:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from composer.checker import check_variant
 from composer.checker.lock_differences import TAKE, WRITE, source_text
-from composer.core.errors import ComposerError, Problem, in_order
+from composer.core.errors import ComposerError, Problem, errors_of, in_order
 from composer.core.location import Location
 from composer.formats.refusal import show
 from composer.manifest import Manifest, Source, read_manifest
@@ -60,7 +60,7 @@ def verify(bundle: ResolvedBundle, sources: Mapping[str, Path] | None = None) ->
     bare_name = replace(bundle, variant=None, hub=Hub(offline=True))
     for each in manifests:
         report = check_variant(bare_name, each.variant, sources=sources)
-        found += (problem for problem in report.problems if problem.severity == "error")
+        found += errors_of(report.problems)
     if differing:  # then the check reports the same again, and its consequences
         found = [problem for problem in found if problem.code == "S466"]
     return Verdict(lock, files, nbytes, (*differing, *in_order(found)))

@@ -17,7 +17,7 @@ import typer
 
 from composer.cli.options import BundleName, Json, LockFile, Sources, Variant, folders
 from composer.cli.printing import count, echo, reading, report, verdict_json
-from composer.core.errors import ComposerError, Problem
+from composer.core.errors import ComposerError, errors_of
 
 if TYPE_CHECKING:
     from composer.graph.checked import Report
@@ -52,12 +52,7 @@ def command(
             echo(line)
         echo(f"{name}: {verdict(found)}")
     if not found.ok:
-        raise typer.Exit(ComposerError(errors(found)).exit_code)
-
-
-def errors(found: Report) -> list[Problem]:
-    """Return the problems that are no warnings."""
-    return [problem for problem in found.problems if problem.severity == "error"]
+        raise typer.Exit(ComposerError(errors_of(found.problems)).exit_code)
 
 
 def sizes_json(found: Report) -> dict[str, Any]:
@@ -99,10 +94,14 @@ def sizes(found: Report) -> list[str]:
 
 def verdict(found: Report) -> str:
     """Return the result in one line: ok, 9 nodes, 1 task, 2 warnings."""
-    errors = sum(problem.severity == "error" for problem in found.problems)
-    parts = ["refused", count(errors, "error")] if errors else ["ok"]
-    if found.bundle and not errors:
+    errors = len(errors_of(found.problems))
+    warnings = len(found.problems) - errors
+    parts = ["ok"]
+    if errors:
+        parts = ["refused", count(errors, "error")]
+    elif found.bundle:
         graphs = found.bundle.graphs.values()
         parts += [count(sum(len(g.nodes) for g in graphs), "node"), count(len(graphs), "task")]
-    warnings = len(found.problems) - errors
-    return ", ".join(parts + [count(warnings, "warning")] * bool(warnings))
+    if warnings:
+        parts.append(count(warnings, "warning"))
+    return ", ".join(parts)

@@ -17,7 +17,7 @@ import typer
 
 from composer.cli.options import BundleName, Force, Sources, Variant, folders
 from composer.cli.printing import echo, report
-from composer.core.errors import ComposerError
+from composer.core.errors import ComposerError, errors_of
 from composer.core.output import require_free, write_file
 
 
@@ -56,6 +56,6 @@ def command(
     else:
         echo(drawn.rstrip("\n"))
     if not found.ok:
-        errors = ComposerError(p for p in found.problems if p.severity == "error")
+        errors = ComposerError(errors_of(found.problems))
         report(errors.problems)
         raise typer.Exit(errors.exit_code)
