@@ -39,7 +39,7 @@ def main() -> None:
     parts = [INTRODUCTION]
     swept = {
         "mlx": [*KINDS, *WRAPPED],
-        "onnx": ["gemma3_text", "llama", "mistral", "qwen2", "qwen3"],
+        "onnx": ["gemma2", "gemma3_text", "llama", "mistral", "qwen2", "qwen3"],
     }
     for backend, kinds in swept.items():
         for kind in kinds:

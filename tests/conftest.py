@@ -21,6 +21,13 @@ def pytest_configure():
         pytest.exit(f"{', '.join(missing)}: entry points are new; run {INSTALL}", 3)
 
 
+def pytest_collection_modifyitems(items):
+    """Give slow tests an hour, in place of the five minutes that end a test which hangs."""
+    for item in items:
+        if item.get_closest_marker("slow"):
+            item.add_marker(pytest.mark.timeout(3600))
+
+
 __all__ = ["fakes", "speaks"]
 
 

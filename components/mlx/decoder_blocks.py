@@ -90,10 +90,22 @@ class MlxDecoderBlocks(MlxBlocks):
         mask = positions <= rows
         if attn.window is not None:
             mask = mask & (positions > rows - attn.window)
+        if attn.softcap is not None:
+            return self._bounded(q, keys, values, mask, attn)
         context = self.mx.fast.scaled_dot_product_attention(
             q.transpose(1, 0, 2)[None], keys[None], values[None], scale=attn.scale, mask=mask
         )
         return context[0].transpose(1, 0, 2).reshape(len(q), -1)
+
+    def _bounded(self, q: Any, keys: Any, values: Any, mask: Any, attn: Attention) -> Any:
+        """Attend with bounded products, which MLX's kernel does not compute."""
+        group = attn.num_heads // attn.num_kv_heads
+        q = q.transpose(1, 0, 2).reshape(attn.num_kv_heads, group, -1, attn.head_dim)
+        logits = (q * attn.scale) @ keys[:, None].swapaxes(-1, -2)
+        logits = self.tanh(logits / attn.softcap) * attn.softcap
+        weights = self.mx.softmax(self.mx.where(mask, logits, -self.mx.inf), axis=-1, precise=True)
+        context = (weights @ values[:, None]).reshape(attn.num_heads, -1, attn.head_dim)
+        return context.transpose(1, 0, 2).reshape(len(mask), -1)
 
     def _rotated(self, x: Any, at: np.ndarray, attn: Attention) -> Any:
         """Rotate heads [T, heads, head_dim] by their positions."""

@@ -12,6 +12,7 @@ class Attention:
     """Heads of queries, which share those of keys and values, and the scale of their products.
 
     Queries and keys turn by `rotary`. A row sees `window` rows, itself included, or all of them.
+    `softcap` bounds the products: each becomes softcap tanh(product / softcap).
     """
 
     num_heads: int
@@ -20,3 +21,4 @@ class Attention:
     scale: float
     rotary: Rotary
     window: int | None = None
+    softcap: float | None = None

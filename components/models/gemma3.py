@@ -35,6 +35,7 @@ class Settings:
     rms_norm_eps: float
     layers: tuple[Attention, ...]
     attention_bias: bool
+    qk_norm: bool
     logit_cap: float | None
 
 
@@ -62,6 +63,7 @@ def read_settings(config: Config) -> Settings:
             for kind in read_layer_types(config)
         ),
         attention_bias=config.flag("attention_bias"),
+        qk_norm=True,
         logit_cap=config.real("final_logit_softcapping") if capped else None,
     )  # fmt: skip
 
@@ -105,7 +107,7 @@ def tensors(settings: Settings) -> Iterator[Shape]:
         for name, size in (("q_proj", queries), ("k_proj", keys), ("v_proj", keys)):
             yield from linear(f"{at}.self_attn.{name}", size, width, settings.attention_bias)
         yield from linear(f"{at}.self_attn.o_proj", width, queries, settings.attention_bias)
-        for name in ("q_norm", "k_norm"):
+        for name in ("q_norm", "k_norm") if settings.qk_norm else ():
             yield f"{at}.self_attn.{name}.weight", (attn.head_dim,)
         yield from linear(f"{at}.mlp.gate_proj", inner, width)
         yield from linear(f"{at}.mlp.up_proj", inner, width)
@@ -143,8 +145,9 @@ def attention(nn: DecoderBlocks, settings: Settings, number: int, x: Array) -> A
     """Let rows [T, D] attend to themselves and to those before them, as far as they see."""
     at, attn = f"model.layers.{number}.self_attn", settings.layers[number]
     q, k, values = nn.linears(x, [f"{at}.{name}_proj" for name in "qkv"])
-    q = norm(nn, settings, nn.reshape(q, -1, attn.num_heads, attn.head_dim), f"{at}.q_norm")
-    k = norm(nn, settings, nn.reshape(k, -1, attn.num_kv_heads, attn.head_dim), f"{at}.k_norm")
+    if settings.qk_norm:
+        q = norm(nn, settings, nn.reshape(q, -1, attn.num_heads, attn.head_dim), f"{at}.q_norm")
+        k = norm(nn, settings, nn.reshape(k, -1, attn.num_kv_heads, attn.head_dim), f"{at}.k_norm")
     return nn.linear(nn.cached_attention(q, k, values, number, attn), f"{at}.o_proj")
 
 

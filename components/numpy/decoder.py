@@ -60,6 +60,9 @@ class NumpyDecoderBlocks(NumpyBlocks):
         shared = attn.num_heads // attn.num_kv_heads
         keys, values = (x.repeat(shared, axis=1).transpose(1, 0, 2) for x in (keys, values))
         logits = q.transpose(1, 0, 2) @ keys.transpose(0, 2, 1) * np.float32(attn.scale)
+        if attn.softcap is not None:
+            cap = np.float32(attn.softcap)
+            logits = np.tanh(logits / cap) * cap
         mask = visible(at, keys.shape[1], attn.window)
         weights = self.softmax(np.where(mask, logits, -np.inf))
         context: np.ndarray = (weights @ values).transpose(1, 0, 2)

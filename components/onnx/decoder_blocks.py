@@ -109,6 +109,7 @@ class OnnxDecoderBlocks(Batches):
             kv_num_heads=attn.num_kv_heads,
             do_rotary=1,
             scale=float(attn.scale),
+            softcap=float(attn.softcap or 0.0),
         )
         return self.reshape(Symbol(f"context{layer}", self), -1, attn.num_heads * attn.head_dim)
 
@@ -129,6 +130,8 @@ class OnnxDecoderBlocks(Batches):
         q = self._batch(self.transpose(q, 0, 2, 3, 1, 4), heads, -1, width)
         keys, values = (self._seen(f"present_{kind}{layer}", which, attn) for kind in "kv")
         logits = self.matmul(q, self.transpose(keys, 0, 1, 3, 2))  # [B, heads, group S, seen]
+        if attn.softcap is not None:
+            logits = self.tanh(logits / attn.softcap) * attn.softcap
         logits = self.where(self._mask(which, attn.window, group), logits, float("-inf"))
         context = self.matmul(self.softmax(logits), values)
         context = self.transpose(self._batch(context, heads, group, -1, width), 0, 3, 1, 2, 4)

@@ -124,7 +124,7 @@ def test_every_key_of_every_architecture_is_right_or_refused(kind, tmp_path):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("kind", ["gemma3_text", "llama", "mistral", "qwen2", "qwen3"])
+@pytest.mark.parametrize("kind", ["gemma2", "gemma3_text", "llama", "mistral", "qwen2", "qwen3"])
 def test_every_key_is_right_or_refused_on_onnx_runtime(kind, tmp_path):
     assert sweep(kind, (), tmp_path, "onnx") == []
 

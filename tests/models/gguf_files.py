@@ -49,7 +49,7 @@ def read(folder):
 
 def their_name(name, architecture):
     module, _, part = name.rpartition(".")
-    names = NAMES | (GEMMA if architecture == "gemma3" else {})
+    names = NAMES | (GEMMA if architecture in ("gemma2", "gemma3") else {})
     found = re.fullmatch(r"model\.layers\.(\d+)\.(.+)", module)
     return f"blk.{found[1]}.{names[found[2]]}.{part}" if found else f"{names[module]}.{part}"
 
@@ -115,8 +115,11 @@ def write(
     writer.add_uint32("tokenizer.ggml.eos_token_id", 2)
     if architecture == "llama":
         writer.add_rope_dimension_count(head_dim)
-    if architecture == "gemma3":
+    if architecture in ("gemma2", "gemma3"):
         writer.add_sliding_window(config["sliding_window"])
+    if architecture == "gemma2":
+        writer.add_attn_logit_softcapping(config["attn_logit_softcapping"])
+        writer.add_final_logit_softcapping(config["final_logit_softcapping"])
     for key, value in more.items():
         add = writer.add_string if isinstance(value, str) else writer.add_float32
         add(f"{architecture}.{key.replace('__', '.')}", value)
@@ -124,7 +127,7 @@ def write(
         add = writer.add_array if isinstance(value, list) else writer.add_string
         add(f"tokenizer.ggml.{key}", value)
     meant = {}
-    raised = "norm.weight" if architecture == "gemma3" else None
+    raised = "norm.weight" if architecture in ("gemma2", "gemma3") else None
     for name, weight in weights.items():
         weight = weight.astype(np.float32)
         theirs = their_name(name, architecture)

@@ -7,6 +7,8 @@ import pytest
 import torch
 from transformers import (
     AutoModelForCausalLM,
+    Gemma2Config,
+    Gemma2ForCausalLM,
     Gemma3ForCausalLM,
     Gemma3TextConfig,
     LlamaConfig,
@@ -60,6 +62,10 @@ ROPE = {
     FULL: {"rope_type": "linear", "factor": 8.0, "rope_theta": 1e6},
     SLIDING: {"rope_type": "default", "rope_theta": 1e4},
 }
+GEMMA2 = {
+    "query_pre_attn_scalar": 32, "sliding_window": 11, "attn_logit_softcapping": 0.7,
+    "final_logit_softcapping": 3.0, "tie_word_embeddings": True,
+}  # fmt: skip
 GEMMA = {
     "query_pre_attn_scalar": 32, "sliding_window": 11, "num_hidden_layers": 6,
     "layer_types": [SLIDING] * 5 + [FULL], "rope_parameters": ROPE, "tie_word_embeddings": True,
@@ -70,6 +76,7 @@ MODELS = {
     "llama": (LlamaForCausalLM, LlamaConfig, {"rms_norm_eps": 1e-5}),
     "qwen2": (Qwen2ForCausalLM, Qwen2Config, {}),
     "qwen3": (Qwen3ForCausalLM, Qwen3Config, {"tie_word_embeddings": True}),
+    "gemma2": (Gemma2ForCausalLM, Gemma2Config, GEMMA2),
     "gemma3": (Gemma3ForCausalLM, Gemma3TextConfig, GEMMA),
 }
 MORE = {"gemma3": {"rope__scaling__type": "linear", "rope__scaling__factor": 8.0}}
@@ -90,6 +97,14 @@ KINDS = {
     "q4_k_m": q4_k_m,
     "others": lambda name: ["q5_0", "q5_1", "q4_1", "bf16", "q2_k", "q3_k"][sum(name.encode()) % 6],
 }
+
+CASES = [
+    *[("llama", kind) for kind in KINDS],
+    ("qwen2", "q8_0"),
+    ("qwen3", "q4_k_m"),
+    ("gemma2", "q4_0"),
+    ("gemma3", "others"),
+]
 
 
 def build(architecture, **more):
@@ -119,7 +134,7 @@ def architecture(request):
     return request.param
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize(("architecture", "kind"), CASES)
 def test_it_is_what_transformers_computes_in_any_chunks(architecture, kind, tmp_path):
     file, model = written(architecture, kind, tmp_path)
     logits, ids = theirs(model, IDS), their_greedy(model, IDS, count=24)
@@ -202,7 +217,7 @@ REFUSED = {
     "another architecture": (
         {"general.architecture": "bert"},
         "W241 is a GGUF file of the architecture 'bert'\n"
-        "    read are gemma3, llama, qwen2, qwen3\n"
+        "    read are gemma2, gemma3, llama, qwen2, qwen3\n"
         "    hint: give the checkpoint that it was converted from, in safetensors",
     ),
     "one part of several": (
@@ -252,6 +267,10 @@ def test_gemma_3s_windows_and_scale_that_llama_cpp_has_in_its_code():
                                 "gemma3.attention.head_count": 32,
                                 "gemma3.attention.key_length": 128}, "gemma3")  # fmt: skip
     assert config["query_pre_attn_scalar"] == 168
+    config = checkpoint_config({"gemma2.block_count": 46, "gemma2.embedding_length": 4608,
+                                "gemma2.attention.head_count": 32,
+                                "gemma2.attention.key_length": 128}, "gemma2")  # fmt: skip
+    assert config["query_pre_attn_scalar"] == 144
     flags = [True, False, True]
     config = checkpoint_config(
         {"gemma3.attention.sliding_window_pattern": flags, "gemma3.rope.freq_base_swa": 2e4,

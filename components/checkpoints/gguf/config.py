@@ -1,7 +1,7 @@
 """The metadata of a decoder's GGUF file as the config.json that it was converted from.
 
 What llama.cpp has in its code and not in the file comes from there: Gemma-3's second base of
-positions, its pattern of windows, and the scale of its queries.
+positions and its pattern of windows, and the scale of queries of Gemma-2 and Gemma-3.
 """
 
 from __future__ import annotations
@@ -9,7 +9,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-ARCHITECTURES = {"llama": "llama", "qwen2": "qwen2", "qwen3": "qwen3", "gemma3": "gemma3_text"}
+ARCHITECTURES = {
+    "llama": "llama",
+    "qwen2": "qwen2",
+    "qwen3": "qwen3",
+    "gemma2": "gemma2",
+    "gemma3": "gemma3_text",
+}
 KEYS = {
     "block_count": "num_hidden_layers",
     "context_length": "max_position_embeddings",
@@ -20,6 +26,7 @@ KEYS = {
     "attention.key_length": "head_dim",
     "attention.layer_norm_rms_epsilon": "rms_norm_eps",
     "attention.sliding_window": "sliding_window",
+    "attn_logit_softcapping": "attn_logit_softcapping",
     "final_logit_softcapping": "final_logit_softcapping",
     "rope.freq_base": "rope_theta",
     "vocab_size": "vocab_size",
@@ -35,7 +42,7 @@ SCALING = {
 OF_TRAINING = {"rope.scaling.finetuned"}
 END = "tokenizer.ggml.eos_token_id"
 ENDS = ("tokenizer.ggml.eot_token_id", "tokenizer.ggml.eom_token_id")
-GEMMA3_27B = 62  # layers, by which llama.cpp knows it
+LARGEST = {"gemma2": 46, "gemma3": 62}  # layers of the 27B models, by which llama.cpp knows them
 
 
 def checkpoint_config(metadata: Mapping[str, Any], architecture: str) -> dict[str, Any]:
@@ -59,6 +66,8 @@ def checkpoint_config(metadata: Mapping[str, Any], architecture: str) -> dict[st
     _require_plain_heads(config, prefix)
     if architecture == "gemma3":
         _add_gemma3(config, prefix)
+    if architecture in LARGEST:
+        _add_scale(config, LARGEST[architecture])
     ends = [metadata[key] for key in (END, *ENDS) if key in metadata]
     if ends:
         config["eos_token_id"] = list(dict.fromkeys(ends))
@@ -77,15 +86,18 @@ def _require_plain_heads(config: dict[str, Any], prefix: str) -> None:
 
 def _add_gemma3(config: dict[str, Any], prefix: str) -> None:
     pattern = config.pop(f"{prefix}attention.sliding_window_pattern", 6)
-    layers = config.get("num_hidden_layers")
     if isinstance(pattern, list):  # one flag a layer
         kinds = {True: "sliding_attention", False: "full_attention"}
         config["layer_types"] = [kinds[bool(flag)] for flag in pattern]
     else:
         config["sliding_window_pattern"] = pattern
     config["rope_local_base_freq"] = config.pop(f"{prefix}rope.freq_base_swa", 10_000.0)
-    if layers == GEMMA3_27B and type(config.get("hidden_size")) is int:
-        heads = config.get("num_attention_heads")
-        config["query_pre_attn_scalar"] = config["hidden_size"] / heads if heads else heads
-    else:
-        config["query_pre_attn_scalar"] = config.get("head_dim")
+
+
+def _add_scale(config: dict[str, Any], largest: int) -> None:
+    """Queries are scaled by the width of a head, in the largest model by the width for each."""
+    width, heads = config.get("hidden_size"), config.get("num_attention_heads")
+    scale = config.get("head_dim")
+    if config.get("num_hidden_layers") == largest and type(width) is int and type(heads) is int:
+        scale = width / max(heads, 1)
+    config["query_pre_attn_scalar"] = scale

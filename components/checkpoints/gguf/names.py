@@ -30,13 +30,14 @@ NORMS_ON_BOTH_SIDES = {
     "ffn_norm": "pre_feedforward_layernorm",
     "post_ffw_norm": "post_feedforward_layernorm",
 }
+RAISED = ("gemma2", "gemma3")  # have norms on both sides, stored with 1 added
 IN_LAYER = re.compile(r"blk\.(\d+)\.([a-z_]+)\.(weight|bias)")
 OUTSIDE = re.compile(r"([a-z_]+)\.(weight|bias)")
 
 
 def checkpoint_name(name: str, architecture: str) -> str:
     """Return the name of a tensor in the checkpoint; one that is not known stays as it is."""
-    layer = LAYER | NORMS_ON_BOTH_SIDES if architecture == "gemma3" else LAYER
+    layer = LAYER | NORMS_ON_BOTH_SIDES if architecture in RAISED else LAYER
     if (found := IN_LAYER.fullmatch(name)) and found[2] in layer:
         return f"model.layers.{found[1]}.{layer[found[2]]}.{found[3]}"
     if (found := OUTSIDE.fullmatch(name)) and found[1] in WHOLE:

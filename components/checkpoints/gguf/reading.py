@@ -14,7 +14,7 @@ from composer.formats.refusal import show
 from composer.formats.safetensors import Tensor, TensorIndex
 
 from .config import ARCHITECTURES, checkpoint_config
-from .names import checkpoint_name
+from .names import RAISED, checkpoint_name
 from .rope_factors import llama3_rule
 from .stored import InterleavedRows, RaisedByOne
 
@@ -67,7 +67,7 @@ def _as_stored(tensor: Tensor, architecture: str, config: Mapping[str, Any]) -> 
     module = tensor.name.rpartition(".")[0]
     if architecture == "llama" and module.endswith(("q_proj", "k_proj")):
         return InterleavedRows(**_values(tensor), head_dim=config.get("head_dim", 0))
-    if architecture == "gemma3" and module.endswith("norm"):
+    if architecture in RAISED and module.endswith("norm"):
         return RaisedByOne(**_values(tensor))
     return tensor
 

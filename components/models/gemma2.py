@@ -1,0 +1,62 @@
+"""Gemma 2's text decoder: Gemma 3's layers with bounded attention, and no norm of queries and keys.
+
+The formulas are those of transformers' Gemma2ForCausalLM. Embeddings come as their table has them.
+"""
+
+from __future__ import annotations
+
+from ..checkpoints.config_keys.window import FULL, SLIDING
+from .attention import Attention
+from .decoder import Architecture
+from .decoder_config import Config
+from .gemma3 import GELU_TANH, Settings, forward, tensors
+
+
+def read_settings(config: Config) -> Settings:
+    """Read what the network needs; where the config is silent, transformers' values count."""
+    for key in ("hidden_activation", "hidden_act"):
+        config.require(key, *GELU_TANH)
+    num_heads, num_kv_heads = config.heads(8, 4)
+    head_dim = config.count("head_dim", 256)
+    scale = config.real("query_pre_attn_scalar", 256.0) ** -0.5
+    window = config.count("sliding_window", 4096)
+    rotary = config.rotary(head_dim)
+    softcap = read_bound(config, "attn_logit_softcapping", 50.0)
+    layers = []
+    for kind in read_layer_types(config):
+        own = window if kind == SLIDING else None
+        layers.append(Attention(num_heads, num_kv_heads, head_dim, scale, rotary, own, softcap))
+    return Settings(
+        hidden_size=config.hidden_size,
+        intermediate_size=config.count("intermediate_size"),
+        vocab_size=config.vocab_size,
+        tied=config.tied,
+        rms_norm_eps=config.real("rms_norm_eps", 1e-6),
+        layers=tuple(layers),
+        attention_bias=config.flag("attention_bias"),
+        qk_norm=False,
+        logit_cap=read_bound(config, "final_logit_softcapping", 30.0),
+    )
+
+
+def read_bound(config: Config, key: str, default: float) -> float | None:
+    """Return a bound; a key that is null sets none, one that is absent has the default."""
+    if key in config.values and config.value(key) is None:
+        return None
+    return config.real(key, default)
+
+
+def read_layer_types(config: Config) -> list[str]:
+    """Return the type of each layer: as listed, or every other one with a window."""
+    num_layers = config.count("num_hidden_layers")
+    types = config.value("layer_types")
+    if types is None:
+        return [FULL if number % 2 else SLIDING for number in range(num_layers)]
+    if len(types) != num_layers or any(kind not in (SLIDING, FULL) for kind in types):
+        message = f"layer_types has to name {SLIDING} or {FULL} for each of {num_layers} layers"
+        config.wrong("layer_types", message)
+        return [FULL] * num_layers
+    return list(types)
+
+
+ARCHITECTURE = Architecture(("gemma2",), read_settings, tensors, forward)
