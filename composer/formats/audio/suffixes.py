@@ -1,4 +1,4 @@
-"""Tell a clip in a folder by its suffix."""
+"""Recognise a clip in a folder by its suffix."""
 
 from __future__ import annotations
 
