@@ -5,13 +5,13 @@ from __future__ import annotations
 import json
 import math
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from composer.core.errors import ComposerError, Place, Problem
-from composer.core.safe_write import append_to, write_whole
+from composer.core.safe_write import append_to, check_target, is_own, write_whole
 
 
 def write_file(path: Path, data: str | bytes) -> None:
@@ -25,10 +25,50 @@ def write_file(path: Path, data: str | bytes) -> None:
 
 
 def require_free(path: Path, force: bool) -> None:
-    """Raise R507 where a file, which may be the only one of its kind, would be replaced."""
-    if path.is_file() and not path.is_symlink() and not force:
+    """Raise R507 where a file, which may be the only one of its kind, would be replaced.
+
+    A link or a folder cannot be replaced, with `force` neither.
+    """
+    try:
+        would_replace = is_own(path) and path.exists()
+    except OSError as error:
+        raise unwritable(path, error) from None
+    if would_replace and not force:
         hint = "choose another name, or replace it by --force (force=True in Python)"
         raise ComposerError(Problem("R507", "there is a file already", Place(str(path)), hint=hint))
+
+
+class OutputFile:
+    """A file that is asked for by name, and written once the work for it is done.
+
+    Raise R507 before the work where a file would be replaced, unless there is `force` or
+    `is_own` says of its bytes that they may be, and where it cannot be written.
+    """
+
+    def __init__(
+        self, path: Path, force: bool = False, is_own: Callable[[bytes], bool] | None = None
+    ) -> None:
+        self.path, self.force, self.is_own = path, force, is_own
+        self._require_free()
+        try:
+            check_target(path)
+        except OSError as error:
+            raise unwritable(path, error) from None
+
+    def write(self, data: str | bytes) -> None:
+        """Write the whole file; raise R507 for one that has come to be there meanwhile."""
+        self._require_free()
+        write_file(self.path, data)
+
+    def _require_free(self) -> None:
+        if self.is_own is None or self.force or not self.path.is_file() or self.path.is_symlink():
+            require_free(self.path, self.force)
+            return
+        try:
+            data = self.path.read_bytes()
+        except OSError as error:
+            raise unwritable(self.path, error) from None
+        require_free(self.path, self.is_own(data))
 
 
 @contextmanager

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import stat
+from io import FileIO
 from pathlib import Path
 
 LINK = "it is a link, and would be written through: remove it"
@@ -17,7 +18,7 @@ def write_whole(path: Path, data: bytes) -> None:
 
     A pipe or device is written as it is. Raise OSError for a link, and where it cannot be written.
     """
-    if not _is_own(path):
+    if not is_own(path):
         with path.open("wb") as file:
             file.write(data)
         return
@@ -30,6 +31,20 @@ def write_whole(path: Path, data: bytes) -> None:
     except BaseException:
         part.unlink(missing_ok=True)
         raise
+
+
+def check_target(path: Path) -> None:
+    """Raise OSError for a path where `write_whole` could write nothing: a link, or no folder."""
+    if is_own(path) and not os.access(path.parent, os.W_OK):
+        path.parent.stat()
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+
+
+def open_own(path: Path) -> FileIO:
+    """Open a file for reading and writing, made where it is not there; raise OSError for a link."""
+    is_own(path)
+    flags = os.O_RDWR | os.O_CREAT | _NO_LINK | getattr(os, "O_BINARY", 0)
+    return FileIO(os.open(path, flags, 0o666), "r+")
 
 
 def write_note(path: Path, data: str | bytes = b"") -> None:
@@ -48,7 +63,7 @@ def write_note(path: Path, data: str | bytes = b"") -> None:
 
 def append_to(path: Path, data: bytes) -> None:
     """Write at the end of a file; raise OSError for a link, and where it cannot be written."""
-    follow = _NO_LINK if _is_own(path) else 0
+    follow = _NO_LINK if is_own(path) else 0
     flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | follow | getattr(os, "O_BINARY", 0)
     with open(os.open(path, flags, 0o666), "ab", buffering=0) as file:
         before = os.fstat(file.fileno()).st_size
@@ -62,8 +77,8 @@ def append_to(path: Path, data: bytes) -> None:
             raise
 
 
-def _is_own(path: Path) -> bool:
-    """Return whether a regular file is there, or none; raise OSError for a link or folder."""
+def is_own(path: Path) -> bool:
+    """Return whether a regular file is there, or nothing; raise OSError for a link or folder."""
     try:
         mode = path.lstat().st_mode
     except FileNotFoundError:

@@ -13,7 +13,8 @@ from typing import Any, Self
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 
 from composer.core.errors import ComposerError, Place, Problem
-from composer.core.output import unwritable
+from composer.core.output import unwritable, write_file
+from composer.core.safe_write import open_own
 from composer.core.validation import first_error
 
 VERSION = 1
@@ -139,15 +140,7 @@ class Journal:
         text = "".join(lines).encode()
         if self.path.read_bytes() == text:
             return
-        is_new = self.path.with_name(f"{self.path.name}.new")
-        try:
-            with is_new.open("wb") as file:
-                file.write(text)
-                file.flush()
-                os.fsync(file.fileno())
-            os.replace(is_new, self.path)
-        except OSError as error:
-            raise unwritable(self.path, error) from None
+        write_file(self.path, text)
 
     def _write(self, line: str) -> None:
         before = self.file.tell()
@@ -168,8 +161,7 @@ def _open_locked(path: Path) -> FileIO:
 
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.touch()
-        file = path.open("r+b", buffering=0)  # closing it has nothing left to write
+        file = open_own(path)  # not buffered: closing it has nothing left to write
     except OSError as error:
         raise unwritable(path, error) from None
     try:

@@ -10,7 +10,8 @@ from pathlib import Path
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 
 from composer.core.errors import ComposerError, Place, Problem
-from composer.core.output import unwritable
+from composer.core.output import append_file, unwritable
+from composer.core.safe_write import write_whole
 
 
 @dataclass(frozen=True)
@@ -68,11 +69,7 @@ class Clock:
         row = Lap(self.session, self.jobs, seconds or 0.0, at)
         self.rows.append(row)
         if self.path:
-            try:
-                with self.path.open("a", encoding="utf-8") as file:
-                    file.write(json.dumps(asdict(row)) + "\n")
-            except OSError as error:
-                raise unwritable(self.path, error) from None
+            append_file(self.path, json.dumps(asdict(row)) + "\n")
 
     def speed(self) -> Speed:
         """Return the speed over all sessions."""
@@ -89,7 +86,7 @@ def _rows(path: Path) -> list[Lap]:
         data = path.read_bytes()
         complete = data[: data.rfind(b"\n") + 1]
         if complete != data:
-            path.write_bytes(complete)
+            write_whole(path, complete)
     except FileNotFoundError:
         return []
     except OSError as error:

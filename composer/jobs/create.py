@@ -7,7 +7,8 @@ import shutil
 from pathlib import Path
 
 from composer.core.errors import ComposerError, Problem
-from composer.core.output import unwritable
+from composer.core.output import OutputFile, unwritable
+from composer.core.suggest import listed
 from composer.manifest import find_manifest
 from composer.sources.families import SOURCE
 from composer.sources.resolve import ResolvedBundle, find_bundle
@@ -41,12 +42,11 @@ def create(folder: str | Path, *, like: str = "mega-asr-mini", origin: str | Non
     try:
         _require_empty(folder)
         target = _copy(manifest, folder)
-        _rename(target, folder)
-        _point_at_schema(manifest, target)
     except shutil.Error as error:
         raise ComposerError(Problem("R542", f"cannot copy: {error.args[0][0][2]}")) from None
     except OSError as error:
         raise unwritable(folder, error) from None
+    _write(manifest, manifest.read_text("utf-8"), target)
     return target
 
 
@@ -63,16 +63,13 @@ def _create_from(folder: Path, origin: str) -> Path:
     text = found.path.read_text("utf-8")
     if not isinstance(source, Path):
         text = text.replace(f"  {SOURCE}: ./\n", f"  {SOURCE}: {source}\n", 1)
-    try:
-        if not isinstance(source, Path):
+        try:
             _require_empty(folder)
             folder.mkdir(parents=True, exist_ok=True)
-        target = folder / "bundle.yaml"
-        target.write_text(RECOGNISES.sub("", text), "utf-8")
-        _rename(target, folder)
-        _point_at_schema(found.path, target)
-    except OSError as error:
-        raise unwritable(folder, error) from None
+        except OSError as error:
+            raise unwritable(folder, error) from None
+    target = folder / "bundle.yaml"
+    _write(found.path, RECOGNISES.sub("", text), target)
     return target
 
 
@@ -82,38 +79,47 @@ def _require_empty(folder: Path) -> None:
 
 
 def _copy(manifest: Path, folder: Path) -> Path:
-    """Copy a manifest, with all that lies in its folder where that is its own."""
+    """Copy what lies beside a manifest where the folder is its own; return the manifest's place."""
     if manifest.name in ("bundle.yaml", "bundle.json"):
-        shutil.copytree(manifest.parent, folder, dirs_exist_ok=True, ignore=_unwanted)
+
+        def unwanted(where: str, names: list[str]) -> list[str]:
+            _require_files(Path(where), names)
+            own = {manifest.name} if Path(where) == manifest.parent else set()
+            return [name for name in names if name.startswith(".") or name in {*UNWANTED, *own}]
+
+        shutil.copytree(manifest.parent, folder, dirs_exist_ok=True, ignore=unwanted)
         return folder / manifest.name
     folder.mkdir(parents=True, exist_ok=True)
-    target = folder / f"bundle{manifest.suffix}"
-    shutil.copyfile(manifest, target)
-    return target
+    return folder / f"bundle{manifest.suffix}"
 
 
-def _unwanted(_: str, names: list[str]) -> list[str]:
-    return [name for name in names if name.startswith(".") or name in UNWANTED]
+def _require_files(folder: Path, names: list[str]) -> None:
+    """Refuse a folder with links: a copy would have in it what they point to."""
+    links = [str(folder / name) for name in names if (folder / name).is_symlink()]
+    if links:
+        message = f"a copy has only files of the bundle's folder, and no links: {listed(links)}"
+        raise ComposerError(Problem("R542", message, hint="put the file itself there"))
 
 
-def _rename(target: Path, folder: Path) -> None:
-    """Name the copy after its folder, where that makes a name."""
-    name = re.sub(r"[^a-z0-9-]+", "-", folder.resolve().name.lower()).strip("-")
+def _write(manifest: Path, text: str, target: Path) -> None:
+    """Write the text of a manifest, named after its folder, and its schema beside it."""
+    name = re.sub(r"[^a-z0-9-]+", "-", target.parent.resolve().name.lower()).strip("-")
     if name:
-        text = target.read_text("utf-8")
-        target.write_text(re.sub(r"(?m)^name: .*$", f"name: {name}", text, count=1), "utf-8")
+        text = re.sub(r"(?m)^name: .*$", f"name: {name}", text, count=1)
+    own, schema = OutputFile(target), _schema(manifest, text)
+    if schema:
+        beside = OutputFile(target.parent / schema.name, is_own=schema.read_bytes().__eq__)
+        text = SCHEMA.sub(f"# yaml-language-server: $schema=./{schema.name}", text, count=1)
+        beside.write(schema.read_bytes())
+    own.write(text)
 
 
-def _point_at_schema(manifest: Path, target: Path) -> None:
-    """Make the editor's comment find the schema from the copy's place, by a copy beside it."""
-    text = target.read_text("utf-8")
+def _schema(manifest: Path, text: str) -> Path | None:
+    """Return the schema that a manifest's comment names for editors, where it is a file here."""
     found = SCHEMA.search(text)
     if not found or "://" in found[1]:
-        return
+        return None
     schema = (manifest.parent / found[1]).resolve()
     if not schema.is_file():
         schema = shipped("schemas") / schema.name
-    if schema.is_file():
-        shutil.copyfile(schema, target.parent / schema.name)
-        text = f"{text[: found.start(1)]}./{schema.name}{text[found.end(1) :]}"
-        target.write_text(text, "utf-8")
+    return schema if schema.is_file() else None

@@ -7,13 +7,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from composer.core.errors import ComposerError, Problem
-from composer.core.output import write_file
+from composer.core.output import OutputFile
 from composer.jobs.progress import OnProgress, Progress, no_progress
-from composer.publishing.lock import make_lock
+from composer.manifest import find_manifest
+from composer.publishing.lock import make_lock, place_of
 from composer.publishing.verify import Verdict
 from composer.publishing.verify import verify as verify_files
 from composer.sources.hub import Hub
-from composer.sources.lock.written import remember_lock
+from composer.sources.lock.written import remember_lock, was_written_here
 from composer.sources.resolve import ResolvedBundle, find_bundle
 from composer.sources.shipped import shipped
 
@@ -33,25 +34,28 @@ def lock(
     *,
     output: str | Path | None = None,
     sources: Mapping[str, Path] | None = None,
+    force: bool = False,
     progress: OnProgress = no_progress,
 ) -> Locked:
     """Write the lock of a bundle: commits, digests, ports and licences, in every variant.
 
     It lies beside the manifest, or in the file `output`, which a bundle that ships or is on the Hub
     needs. `sources` are folders that stand in for sources. Of files on the Hub the small ones are
-    fetched. `progress` is called with the stage "checking".
+    fetched. With `force` a file is replaced that is no lock of this machine. `progress` is called
+    with the stage "checking".
 
     Raise ComposerError where the bundle is refused (any code), where it cannot be locked in its
-    place (R542), or where the file cannot be written (R507).
+    place (R542), or where the file cannot be written or would be replaced (R507).
     """
     found = find_bundle(bundle)
     if output is None and not _is_own(found):
         message = f"'{bundle}' is not yours to lock in its place: name a file by -o"
         raise ComposerError(Problem("R542", message))
+    path = Path(output) if output else place_of(_manifest(found))
+    target = OutputFile(path, force, was_written_here)
     progress(Progress("checking", str(bundle)))
     made = make_lock(found, sources or {})
-    path = Path(output) if output else made.path
-    write_file(path, made.bytes)
+    target.write(made.bytes)
     remember_lock(made.bytes)
     files = [file for entry in made.model.sources.values() for file in entry.files.values()]
     nbytes = sum(file.size for file in files)
@@ -76,6 +80,10 @@ def verify(
     found = find_bundle(bundle, Path(lock) if lock else None, Hub(offline=True))
     progress(Progress("hashing", str(bundle)))
     return verify_files(found, sources or {})
+
+
+def _manifest(bundle: ResolvedBundle) -> Path:
+    return find_manifest(bundle.path) if bundle.path.is_dir() else bundle.path
 
 
 def _is_own(bundle: ResolvedBundle) -> bool:

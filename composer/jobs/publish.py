@@ -6,9 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from composer.core.errors import ComposerError, Problem
-from composer.core.output import unwritable
 from composer.jobs.progress import OnProgress, Progress, no_progress
-from composer.publishing.publish import Publication, prepare, upload, write_made
+from composer.publishing.publish import Publication, made_files, prepare, upload, write_made
 from composer.sources.hub import parse_id
 
 
@@ -25,6 +24,7 @@ def publish(
     repository: str,
     *,
     private: bool = False,
+    force: bool = False,
     progress: OnProgress = no_progress,
 ) -> Published:
     """Upload the bundle of a folder to a repository of the Hub, so that others run it by its ID.
@@ -32,15 +32,17 @@ def publish(
     `repository` is owner/name; with `private`, one that has to be made is only its owner's. Every
     variant is checked and locked, and a model card is written; the manifest, the lock, the card,
     licences and notes, and the files that a component reads are uploaded in one commit, and
-    nothing else. The lock and the card are also left in the folder. `progress` is called with the
+    nothing else. The lock and the card are also left in the folder; with `force` also in place of a
+    lock that was not written on this machine. `progress` is called with the
     stages "checking" and "uploading".
 
     Raise ComposerError where the bundle is refused (any code) or others could not fetch it (S468),
     where the call is wrong (R542), where the Hub refuses it (S469) or is out of reach (S490 to
-    S499), or where the folder cannot be written (R507).
+    S499), or where the folder cannot be written or such a lock is there (R507).
     """
     ready = prepare_publication(folder, repository, progress=progress)
-    return Published(ready, upload_publication(ready, private=private, progress=progress))
+    address = upload_publication(ready, private=private, force=force, progress=progress)
+    return Published(ready, address)
 
 
 def prepare_publication(
@@ -62,16 +64,18 @@ def prepare_publication(
 
 
 def upload_publication(
-    ready: Publication, *, private: bool = False, progress: OnProgress = no_progress
+    ready: Publication,
+    *,
+    private: bool = False,
+    force: bool = False,
+    progress: OnProgress = no_progress,
 ) -> str:
     """Upload what was prepared, leave what was made in the folder, and return the address.
 
     Raise ComposerError as `publish` does.
     """
+    targets = made_files(ready, force)
     progress(Progress("uploading", ready.id.repo))
     address = upload(ready, private)
-    try:
-        write_made(ready)
-    except OSError as error:
-        raise unwritable(ready.folder, error) from None
+    write_made(ready, targets)
     return address

@@ -10,7 +10,7 @@ from typing import NoReturn
 
 from composer.core.errors import ComposerError, Place, Problem, in_order
 from composer.core.location import Location
-from composer.core.safe_write import write_whole
+from composer.core.output import OutputFile
 from composer.formats.ranges import kind_of
 from composer.formats.refusal import show
 from composer.graph.files import files_of
@@ -23,7 +23,7 @@ from composer.sources.hub.errors import raise_network_error
 from composer.sources.hub.files import check_file_kind
 from composer.sources.hub.tree import check_names, name_problem
 from composer.sources.lock.entries import LOCK
-from composer.sources.lock.written import remember_lock
+from composer.sources.lock.written import remember_lock, was_written_here
 from composer.sources.resolve import ResolvedBundle
 
 CARD = "README.md"
@@ -147,13 +147,27 @@ def _difference(location: Location, path: str, folder: Path) -> str | None:
     return None
 
 
-def write_made(publication: Publication) -> None:
-    """Write the lock and the card into the folder as uploaded."""
+def made_files(publication: Publication, force: bool) -> dict[str, OutputFile]:
+    """Return the files that are made, by name; raise R507 for what they would replace.
+
+    A card is made where there is none, or one that was made.
+    """
+    targets = {}
     for name, content in publication.files.items():
         if isinstance(content, bytes):
-            write_whole(publication.folder / name, content)
-            if name == LOCK:
-                remember_lock(content)
+            is_own = was_written_here if name == LOCK else None
+            targets[name] = OutputFile(publication.folder / name, force or name == CARD, is_own)
+    return targets
+
+
+def write_made(publication: Publication, targets: Mapping[str, OutputFile]) -> None:
+    """Write the lock and the card into the folder as uploaded."""
+    for name, target in targets.items():
+        content = publication.files[name]
+        assert isinstance(content, bytes)
+        target.write(content)
+        if name == LOCK:
+            remember_lock(content)
 
 
 def upload(publication: Publication, private: bool) -> str:

@@ -1,3 +1,4 @@
+import errno
 import fcntl
 import json
 import multiprocessing
@@ -187,12 +188,17 @@ def test_a_file_that_was_replaced_while_it_was_opened(path, monkeypatch):
     assert "R576 another evaluation is writing" in error_text(Journal, path, MADE)
 
 
-def test_what_cannot_be_settled(path):
+def test_what_cannot_be_settled(path, monkeypatch):
+    def full(path, data):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
     write(path, transcript("a"))
     with Journal(path, MADE) as journal:
-        (path.parent / "results.jsonl.new").mkdir()
         journal.add(transcript("b"))
-        assert "R507 cannot write: Is a directory" in error_text(journal.settle, ["b", "a"])
+        before = path.read_bytes()
+        monkeypatch.setattr("composer.core.output.write_whole", full)
+        assert "R507 cannot write: No space left" in error_text(journal.settle, ["b", "a"])
+    assert path.read_bytes() == before
 
 
 def test_a_folder_that_cannot_be_written(tmp_path):

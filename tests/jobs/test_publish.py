@@ -41,3 +41,17 @@ def test_a_bundle_that_is_broken_is_not_published(own, uploaded):
         with pytest.raises(composer.ComposerError, match="R542"):
             composer.publish(folder, repository)
     assert uploaded == []
+
+
+def test_a_lock_that_came_with_the_folder_is_not_replaced(own, uploaded):
+    mine = own / "bundle.lock"
+    mine.write_bytes(composer.lock(own).path.read_bytes() + b"\n")
+    before = mine.read_bytes()
+    with pytest.raises(composer.ComposerError) as caught:
+        composer.publish(own, "me/my-asr")
+    assert str(caught.value).startswith(f"{mine}: R507 there is a file already")
+    assert (uploaded, mine.read_bytes()) == ([], before)
+    composer.publish(own, "me/my-asr", force=True)
+    assert mine.read_bytes() == before[:-1]
+    composer.publish(own, "me/my-asr")  # both are its own by then
+    assert len(uploaded) == 2

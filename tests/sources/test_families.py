@@ -93,6 +93,27 @@ def test_new_writes_the_manifest_into_the_folder(released, tmp_path, capsys):
     assert find_bundle(folder).origin is None
 
 
+@pytest.mark.parametrize("name", ["bundle.yaml", "bundle-1.schema.json"])
+def test_new_writes_through_no_link(released, tmp_path, capsys, name):
+    """A folder that came from elsewhere may have a link where the manifest or its schema goes."""
+    folder, mine = tmp_path / "my-asr", tmp_path / "mine"
+    shutil.copytree(released, folder)
+    (folder / name).symlink_to(mine)
+    assert main(["new", str(folder), "--from", str(folder)]) == 5
+    assert f"{folder / name}: R507 cannot write: it is a link" in capsys.readouterr().err
+    assert not mine.exists()
+
+
+def test_new_replaces_no_file(released, tmp_path, capsys):
+    folder = tmp_path / "my-asr"
+    shutil.copytree(released, folder)
+    (folder / "bundle-1.schema.json").write_text("mine")
+    assert main(["new", str(folder), "--from", str(folder)]) == 5
+    assert "R507 there is a file already" in capsys.readouterr().err
+    assert (folder / "bundle-1.schema.json").read_text() == "mine"
+    assert not (folder / "bundle.yaml").exists()
+
+
 def test_new_refuses_a_folder_elsewhere(released, tmp_path, capsys):
     assert main(["new", str(tmp_path / "other"), "--from", str(released)]) == 2
     assert "R542 a manifest has no source outside of its folder" in capsys.readouterr().err

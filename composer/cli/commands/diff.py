@@ -27,7 +27,7 @@ from composer.cli.options import Clips, Force, Json
 from composer.cli.printing import echo
 from composer.cli.progress import show_progress
 from composer.core.errors import DIFFERS
-from composer.core.output import as_json, require_free, write_file
+from composer.core.output import OutputFile, as_json
 
 if TYPE_CHECKING:
     from composer.comparison.dump import Dump
@@ -77,8 +77,7 @@ def command(
     from composer.comparison.report import table
     from composer.jobs.compare import compare, make_gate
 
-    if junit:
-        require_free(junit, force)
+    target = OutputFile(junit, force) if junit else None
     first = replace(bundle, name=reference, variant=ref_variant, precision=ref_precision, lock=None)
     _check_flags(first, bundle, flags, clips)
     make_gate(tolerance, any_float)  # refuses a tolerance before anything is run
@@ -96,8 +95,8 @@ def command(
                 skip=skip or (),
                 progress=progress,
             )
-    if junit:
-        write_file(junit, report_junit(found, f"composer diff {bundle.name}"))
+    if target:
+        target.write(report_junit(found, f"composer diff {bundle.name}"))
     echo(as_json(report_json(found)) if json else table(found))
     if not found.ok:
         raise typer.Exit(DIFFERS)

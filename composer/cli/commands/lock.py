@@ -6,6 +6,8 @@ bundle that ships, or that is on the Hub, is locked into the file that -o names,
 it by --lock. Of files on the Hub only the small ones are fetched for it. The same bundle gives the
 same bytes.
 
+A lock that was not written on this machine, or another file, is replaced with --force alone.
+
 What you have locked on this machine is not tried in a child process before it is loaded.
 
 Example: composer lock my-bundle
@@ -18,7 +20,7 @@ from typing import Annotated
 
 import typer
 
-from composer.cli.options import BundleName, Sources, folders
+from composer.cli.options import BundleName, Force, Sources, folders
 from composer.cli.printing import count, echo
 from composer.cli.progress import show_progress
 
@@ -29,12 +31,13 @@ def command(
         Path | None,
         typer.Option("-o", "--output", metavar="FILE", help="Write to a file."),
     ] = None,
+    force: Force = False,
     source: Sources = None,
 ) -> None:
     from composer.drawing.text import size
     from composer.jobs.lock import lock
 
     with show_progress() as progress:
-        made = lock(bundle, output=output, sources=folders(source), progress=progress)
+        made = lock(bundle, output=output, sources=folders(source), force=force, progress=progress)
     sources, files = count(made.sources, "source"), count(made.files, "file")
     echo(f"{made.path}: {sources}, {files}, {size(made.nbytes)}")

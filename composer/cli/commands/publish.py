@@ -16,6 +16,7 @@ from typing import Annotated
 
 import typer
 
+from composer.cli.options import Force
 from composer.cli.printing import count, echo, note
 from composer.cli.progress import show_progress
 from composer.core.columns import align_right
@@ -33,6 +34,7 @@ def command(
     private: Annotated[
         bool, typer.Option("--private", help="Make a repository that only its owner can read.")
     ] = False,
+    force: Force = False,
     card: Annotated[bool, typer.Option("--card", help="Print the model card alone.")] = False,
 ) -> None:
     from composer.drawing.text import size
@@ -59,5 +61,5 @@ def command(
         echo(f"{ready.id.repo}: {total} would be uploaded; --yes does it")
         return
     with show_progress() as progress:
-        address = upload_publication(ready, private=private, progress=progress)
+        address = upload_publication(ready, private=private, force=force, progress=progress)
     echo(f"{ready.id.repo}: {total} uploaded, {address}")

@@ -25,7 +25,7 @@ from composer.cli.options import (
 from composer.cli.printing import echo, note, verdict_json, waiting
 from composer.cli.results import as_lines, as_text, cut_warning, result_json
 from composer.core.errors import ComposerError
-from composer.core.output import as_json, require_free, write_file
+from composer.core.output import OutputFile, as_json
 
 if TYPE_CHECKING:
     from composer.runtime.bundle import Bundle
@@ -58,8 +58,7 @@ def command(
     from composer.jobs.cut_short import cut_short
 
     chosen = chosen_channel(channel)
-    if taps:
-        require_free(taps, force)
+    target = OutputFile(taps, force) if taps else None
     if stream and json:
         raise typer.BadParameter("--stream prints text and --json one object: choose one")
     try:
@@ -78,9 +77,9 @@ def command(
             else:
                 with waiting(f"running {opened.name}"):
                     result = opened.run(**given, **values)
-            if taps:
+            if target:
                 about = {"bundle": opened.name, "task": graph.task}
-                write_file(taps, pack_values(result.taps, about))
+                target.write(pack_values(result.taps, about))
     except ComposerError as error:
         if not json:
             raise

@@ -18,7 +18,7 @@ import typer
 from composer.cli.options import BundleName, Force, Sources, Variant, folders
 from composer.cli.printing import echo, report
 from composer.core.errors import ComposerError, errors_of
-from composer.core.output import require_free, write_file
+from composer.core.output import OutputFile
 
 
 class Format(StrEnum):
@@ -45,14 +45,14 @@ def command(
     from composer.drawing.tree import tree
     from composer.sources.resolve import find_bundle
 
+    target = OutputFile(output, force) if output else None
     found = check_variant(find_bundle(bundle), variant, sources=folders(source))
     if found.bundle is None:
         raise ComposerError(found.problems)
     draw = {Format.tree: tree, Format.mermaid: mermaid, Format.svg: svg}[format]
     drawn = draw(found.bundle)
-    if output:
-        require_free(output, force)
-        write_file(output, drawn.rstrip("\n") + "\n")
+    if target:
+        target.write(drawn.rstrip("\n") + "\n")
     else:
         echo(drawn.rstrip("\n"))
     if not found.ok:

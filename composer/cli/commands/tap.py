@@ -22,7 +22,7 @@ from composer.cli.flags import BundleFlags, TaskFlags, require_dtype, with_flags
 from composer.cli.options import Clips, Force
 from composer.cli.printing import count, note
 from composer.cli.progress import show_progress
-from composer.core.output import require_free, write_file
+from composer.core.output import OutputFile
 
 if TYPE_CHECKING:
     from composer.runtime.opening import BundleOptions
@@ -54,7 +54,7 @@ def command(
 
     if output.suffix != ".safetensors":
         raise typer.BadParameter(f"a dump is a .safetensors file, not {output}")
-    require_free(output, force)
+    target = OutputFile(output, force)
     other = _floor(bundle, floor, floor_variant)
     with show_progress() as progress:
         with bundle.open() as opened:
@@ -69,7 +69,7 @@ def command(
             )
         if other:
             dump = measure_floor(dump, other, task=flags.task, options=options, progress=progress)
-    write_file(output, dump.pack())
+    target.write(dump.pack())
     of_clips = f" of {count(len(dump.clips), 'clip')}" if dump.further else ""
     note(f"{output}: {count(len(dump.stages), 'stage')}{of_clips}")
 
