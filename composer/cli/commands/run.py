@@ -58,10 +58,10 @@ def command(
     from composer.jobs.cut_short import cut_short
 
     chosen = chosen_channel(channel)
-    target = OutputFile(taps, force) if taps else None
     if stream and json:
         raise typer.BadParameter("--stream prints text and --json one object: choose one")
     try:
+        target = OutputFile(taps, force) if taps else None
         with bundle.open() as opened:
             graph = opened.checked.graphs[opened.task(flags.task)]
             given: dict[str, Any] = {
