@@ -135,6 +135,11 @@ class Chat(Component, name="text.chat"):
         text = "".join(texts_by_slot[p.name] if isinstance(p, Slot) else p for p in parts)
         return {"ids": np.concatenate([history_ids, np.array(ids, np.int64)]), "text": text}
 
+    def answer_ids(self, text: str) -> np.ndarray:
+        """Return the ids [N] of an answer that was written elsewhere, as plain text."""
+        found = self.next_turn.ids((Slot("answer"),), {"answer": check_text("answer", text)})
+        return np.array(found, np.int64)
+
     @method(asked="i64 T", answer="i64 N", returns="i64 H")
     def history(self, asked: Any, answer: Any) -> Any:
         """Return the conversation so far, without reasoning."""

@@ -7,7 +7,7 @@ from collections.abc import Collection, Generator, Iterable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any, Self
 
-from composer.core.component import Token
+from composer.core.component import Component, Token
 from composer.core.errors import ComposerError, Problem
 from composer.core.native_failures import described, is_failure
 from composer.core.suggest import did_you_mean, listed
@@ -54,6 +54,11 @@ class Bundle:
     def load_seconds(self) -> Mapping[str, float]:
         """Return how long each component took to load."""
         return self._components.load_seconds
+
+    def component(self, name: str) -> Component:
+        """Return a component that is loaded."""
+        self._components.ensure_loaded([name])
+        return self._components.by_name[name]
 
     def load(self, task: str | None = None) -> None:
         """Load the components of one task, or of all, each backend beside the others."""

@@ -13,6 +13,7 @@ from starlette.routing import Route
 
 from composer.core.suggest import did_you_mean
 from composer.server import health
+from composer.server.chat import chat_completions
 from composer.server.errors import ApiError
 from composer.server.metrics import Metrics
 from composer.server.middleware import Guard
@@ -39,6 +40,7 @@ def application(models: Models, settings: Settings) -> Starlette:
         Route("/v1/models/{name:path}", health.model, methods=GET),
         Route("/v1/audio/transcriptions", transcriptions, methods=POST),
         Route("/v1/audio/translations", translations, methods=POST),
+        Route("/v1/chat/completions", chat_completions, methods=POST),
     ]
     app = Starlette(routes=routes, exception_handlers={HTTPException: _unknown})
     app.router.redirect_slashes = False

@@ -64,6 +64,13 @@ async def within(seconds: float, job: Job, wanted: Awaitable[Answer]) -> Answer:
         raise not_again(503, f"the run took longer than {seconds:g} s", "timeout") from None
 
 
+async def first_then(first: bytes, others: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+    """Yield one that was taken already, and then the others."""
+    yield first
+    async for each in others:
+        yield each
+
+
 class EventStream(Response):
     """Events of a job; the job is given up when the client leaves.
 

@@ -18,7 +18,7 @@ from composer.jobs.output_formats.verbose_json import usage, verbose
 from composer.jobs.spoken_stream import SpokenStream
 from composer.jobs.transcription import Transcription
 from composer.server.errors import ApiError, bad, from_composer, not_again
-from composer.server.events import EventStream, event, while_there, within
+from composer.server.events import EventStream, event, first_then, while_there, within
 from composer.server.pool import Job
 from composer.server.state import State, state_of
 from composer.server.transcription_request import TranscriptionRequest, read_transcription
@@ -106,12 +106,8 @@ class Running:
         except ComposerError as error:
             raise from_composer(error) from None
 
-        async def all_events() -> AsyncIterator[bytes]:
-            yield first
-            async for each in events:
-                yield each
-
-        return EventStream(self.job, all_events(), failure, self.state.settings.keep_alive)
+        every = first_then(first, events)
+        return EventStream(self.job, every, failure, self.state.settings.keep_alive)
 
     async def _events(self) -> AsyncIterator[bytes]:
         first = True
