@@ -6,7 +6,8 @@ import sys
 from importlib import import_module
 
 QUICK = ("startup", "log-mel", "encode", "decode", "onnx-decode")
-ALL = (*QUICK, "hub", "real-size", "speech-encoder", "gemma4", "gemma4-decode", "peers")
+SLOW = ("hub", "real-size", "speech-encoder", "gemma4", "gemma4-decode", "serve-load", "peers")
+ALL = (*QUICK, *SLOW)
 
 
 def main(arguments: list[str]) -> None:

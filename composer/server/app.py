@@ -9,7 +9,7 @@ from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 from starlette.requests import Request
 from starlette.responses import Response
-from starlette.routing import Route
+from starlette.routing import Route, WebSocketRoute
 
 from composer.core.suggest import did_you_mean
 from composer.server import health
@@ -18,6 +18,7 @@ from composer.server.errors import ApiError
 from composer.server.metrics import Metrics
 from composer.server.middleware import Guard
 from composer.server.pool import Pool
+from composer.server.realtime import realtime
 from composer.server.served import Models
 from composer.server.settings import Settings
 from composer.server.state import State
@@ -41,6 +42,7 @@ def application(models: Models, settings: Settings) -> Starlette:
         Route("/v1/audio/transcriptions", transcriptions, methods=POST),
         Route("/v1/audio/translations", translations, methods=POST),
         Route("/v1/chat/completions", chat_completions, methods=POST),
+        WebSocketRoute("/v1/realtime", realtime),
     ]
     app = Starlette(routes=routes, exception_handlers={HTTPException: _unknown})
     app.router.redirect_slashes = False

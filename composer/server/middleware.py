@@ -8,9 +8,8 @@ import logging
 import time
 import uuid
 from contextlib import suppress
-from typing import Any
 
-from starlette.requests import Request
+from starlette.requests import HTTPConnection, Request
 from starlette.routing import Match, Router
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -112,13 +111,16 @@ def request_id(request: Request) -> str:
     return f"req_{uuid.uuid4().hex}"
 
 
-def require_key(request: Any, key: str | None) -> None:
-    """Raise ApiError 401 where a key is wanted and another one, or none, is given."""
+def require_key(request: HTTPConnection, key: str | None, other: str | None = None) -> None:
+    """Raise ApiError 401 where a key is wanted and another one, or none, is given.
+
+    `other` is one that came in another way than by a header.
+    """
     if key is None or request.url.path in PUBLIC:
         return
     scheme, _, given = request.headers.get("authorization", "").partition(" ")
     if scheme.lower() != "bearer":
-        given = request.headers.get("x-api-key", "")
+        given = request.headers.get("x-api-key", other or "")
     if not hmac.compare_digest(given.encode(), key.encode()):
         what = "wrong" if given else "missing: Authorization: Bearer KEY"
         raise ApiError(401, f"the API key is {what}", code="invalid_api_key")

@@ -103,8 +103,8 @@ class Job:
         self._close()
         self._put(FAILED, Stopped())
 
-    def run(self) -> None:
-        """Run, and pass on the result or what was raised."""
+    def run(self) -> bool:
+        """Run, and pass on the result or what was raised; return whether there is a result."""
         self.waited = time.monotonic() - self.submitted
         try:
             self.require_wanted()
@@ -115,6 +115,7 @@ class Job:
             event = (DONE, result)
         self._close()
         self._put(*event)
+        return event[0] == DONE
 
     def _put(self, kind: str, value: Any) -> None:
         with suppress(RuntimeError):  # the loop has ended, and nobody waits
@@ -186,14 +187,12 @@ class Pool:
                 job = self._waiting.popleft()
                 self.running += 1
             began = time.monotonic()
-            try:
-                job.run()
-            finally:
-                seconds = time.monotonic() - began
-                with self._changed:
-                    self.running -= 1
-                    if not job.cancelled:
-                        self.mean_seconds += SHARE * (seconds - self.mean_seconds)
+            finished = job.run()
+            seconds = time.monotonic() - began
+            with self._changed:
+                self.running -= 1
+                if finished:
+                    self.mean_seconds += SHARE * (seconds - self.mean_seconds)
 
     async def drain(self, seconds: float) -> bool:
         """Wait until nothing runs and nothing waits; return whether that came in time."""

@@ -118,7 +118,7 @@ class Running:
             yield event({"type": DELTA, "delta": piece}, DELTA)
         made: Transcription = self.job.result
         self._count(made)
-        yield event({"type": END, **_json(made)}, END)
+        yield event({"type": END, **transcription_json(made)}, END)
 
 
 def transcribe_clip(job: Job, asked: TranscriptionRequest, clip: Clip) -> Transcription:
@@ -149,7 +149,8 @@ def warnings(made: Transcription) -> list[str]:
     return found
 
 
-def _json(made: Transcription) -> dict[str, Any]:
+def transcription_json(made: Transcription) -> dict[str, Any]:
+    """Return the text, the tokens and the language as JSON."""
     found: dict[str, Any] = {"text": made.text, "usage": usage(made)}
     code = spelled(made.language, "en") if made.language else ""
     if code in NAMES:
@@ -167,4 +168,4 @@ def _written(asked: TranscriptionRequest, made: Transcription) -> Response:
         return PlainTextResponse(text)
     if asked.format == "verbose_json":
         return JSONResponse(verbose(made))
-    return JSONResponse(_json(made))
+    return JSONResponse(transcription_json(made))

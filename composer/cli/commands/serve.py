@@ -4,7 +4,8 @@ Clients of OpenAI work as they are: give them the printed address with /v1 as th
 the name of a bundle as the model. NAME=BUNDLE serves a bundle under another name.
 
 There are /v1/audio/transcriptions, /v1/audio/translations where a task translates,
-/v1/chat/completions, /v1/models, /health, /ready, /metrics and /version.
+/v1/chat/completions, /v1/realtime for transcription over a WebSocket, /v1/models, /health, /ready,
+/metrics and /version.
 
 The server listens on this machine alone unless --host says otherwise. Where COMPOSER_API_KEY is
 set, clients must send it. Ctrl-C or SIGTERM stops it once what runs is done.
