@@ -25,7 +25,7 @@ SYSTEM = ("system", "context")
 
 @dataclass(frozen=True)
 class Message:
-    """What somebody said: a text, and what is beside it."""
+    """One message: its text, and what is beside it."""
 
     role: str
     text: str

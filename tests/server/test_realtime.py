@@ -72,7 +72,7 @@ def pcm():
     return (audio.samples * 32767).astype("<i2").tobytes()
 
 
-def heard(bundles, data, kind="audio/pcm", rate=24_000):
+def transcribed(bundles, data, kind="audio/pcm", rate=24_000):
     return bundles[MODEL].run(audio=wav(data, kind, rate)).text
 
 
@@ -92,7 +92,7 @@ def test_a_turn_that_is_committed_is_transcribed(served, bundles, pcm):
     (item,) = {event.get("item_id") or event["item"]["id"] for event in events}
     done = events[-1]
     assert item.startswith("item_")
-    assert done["transcript"] == heard(bundles, pcm) == "nine one eight one one eight three"
+    assert done["transcript"] == transcribed(bundles, pcm) == "nine one eight one one eight three"
     assert "".join(event["delta"] for event in events[3:-1]) == done["transcript"]
     assert done["usage"]["type"] == "tokens"
     assert done["languages"] == [{"code": "en"}]
