@@ -64,6 +64,8 @@ if TYPE_CHECKING:  # every public name, once: what is below reads its module fro
     from composer.jobs.publish import publish as publish
     from composer.jobs.pull import Pulled as Pulled
     from composer.jobs.pull import pull as pull
+    from composer.jobs.quantize import Quantized as Quantized
+    from composer.jobs.quantize import quantize as quantize
     from composer.jobs.record import record as record
     from composer.jobs.transcribe import transcribe as transcribe
     from composer.jobs.transcription import Transcription as Transcription

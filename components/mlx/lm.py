@@ -29,10 +29,11 @@ from ..checkpoints.file_stamps import StampedFacts, require_unchanged, stamps
 from ..checkpoints.folder import PREFIX
 from ..checkpoints.lora.adapters import AdapterFacts, embedding_adapters
 from ..checkpoints.lora.decoder_adapters import read_decoder_adapters
+from ..checkpoints.packed_modules import packing_of
 from ..checkpoints.tied_head import require_equal_head
 from ..checkpoints.tokenizer import check_tokenizer, tokenizer_of
 from ..checkpoints.weight_groups import weight_groups
-from . import loader
+from . import loader, packer
 from .architecture import EMBEDS, module_name_of
 from .checkpoint import MlxCheckpoint, read_checkpoint
 from .decoder import MlxDecoder
@@ -87,6 +88,10 @@ class LanguageModel(Component, name="mlx.lm"):
                 "V": Bound(checkpoint.table.rows, checkpoint.table.witness),
             },
             weights=weight_groups(checkpoint.tensors, checkpoint.schemes, recipe, asked),
+            packing=recipe
+            and packing_of(
+                spec.weights, headers, checkpoint, checkpoint.prefix, recipe, packer.pack
+            ),
             dtype=asked or checkpoint.table.dtype,
             nbytes=nbytes + sum(adapter.nbytes for adapter in adapters.values()),
             embedding_adapters=embedding_adapters(adapters),

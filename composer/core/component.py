@@ -52,7 +52,8 @@ class Facts:
     a symbol that is as long as what comes in, the config that makes it so many. `unknown` says that
     its files are not here, so that its ports cannot be known. `embedding_adapters` are adapters
     that change the embeddings of ids. `notes` are lints. `weights` are what it has, by what they do
-    and how they are packed.
+    and how they are packed; `packing` is the `composer.formats.packing.Packing` of its recipe,
+    where that can be written down.
     """
 
     dims: Mapping[str, Bound] = field(default_factory=dict)
@@ -69,6 +70,7 @@ class Facts:
     embedding_adapters: frozenset[str] = frozenset()
     notes: tuple[Problem, ...] = ()
     weights: tuple[WeightGroup, ...] = ()
+    packing: Any = None
 
     def require_unchanged(self) -> None:
         """Raise ComposerError if a file that these were read from has changed.

@@ -17,6 +17,7 @@ Stage = Literal[
     "measuring",
     "comparing",
     "hashing",
+    "quantizing",
     "uploading",
 ]
 

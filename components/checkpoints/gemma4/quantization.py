@@ -8,7 +8,7 @@ from composer.core.suggest import some
 from composer.formats.quantization import Scheme
 
 from .. import packing
-from .checkpoint import TABLE, Decoder
+from .checkpoint import Decoder
 from .lint import low_bit_warnings
 
 
@@ -16,28 +16,18 @@ def recipe_schemes(spec: Spec, decoder: Decoder) -> tuple[dict[str, Scheme] | No
     """Return which modules a recipe quantizes, None without one, and what to warn of.
 
     The attention and MLP projections and the experts are what it means; anything else is named by
-    a rule. A router keeps 8 bits or more, and the per-layer table stays as it is stored.
+    a rule. A router keeps 8 bits or more. Rows of the per-layer table, where a rule names it, are
+    rounded as they are read.
     """
     if spec.recipe is None:
         return None, []
     plan, notes = packing.plan(spec.recipe, decoder.checkpoint.tensors, decoder.checkpoint.schemes)
     place = Place(str(decoder.checkpoint.location))
-    problems = []
-    if TABLE in plan:
-        problems.append(
-            Problem(
-                "W281",
-                f"precision quantizes {TABLE}, whose rows are read from their file as stored",
-                place,
-                hint="name it in no rule; it takes no memory where it is",
-            )
-        )
-    few = []
-    for path, scheme in plan.items():
-        if path.endswith("router.proj") and scheme.bits < 8:
-            few.append(path)
+    few = [
+        path for path, scheme in plan.items() if path.endswith("router.proj") and scheme.bits < 8
+    ]
     if few:
-        problems.append(
+        raise ComposerError(
             Problem(
                 "W281",
                 f"precision gives {plan[few[0]].bits} bits to {some(few, 4)}, which choose "
@@ -46,6 +36,4 @@ def recipe_schemes(spec: Spec, decoder: Decoder) -> tuple[dict[str, Scheme] | No
                 hint="give routers 8 bits, or none",
             )
         )
-    if problems:
-        raise ComposerError(problems)
     return plan, [*notes, *low_bit_warnings(plan, place, "precision quantizes")]

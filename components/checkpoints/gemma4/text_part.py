@@ -81,7 +81,11 @@ def own_config(config: dict[str, Any], prefix: str, used: Mapping[str, Tensor]) 
     modules = {name.rpartition(".")[0] for name in used}
     own = {}
     for key, value in table.items():
-        short = key.removeprefix(prefix) if key.startswith(prefix) else key
+        short = key
+        for each in (prefix, *PREFIXES):
+            if key.startswith(each):
+                short = key.removeprefix(each)
+                break
         if key.removesuffix(".weight") in (head.removesuffix(".weight") for head in HEADS):
             short = HEAD.removesuffix(".weight")
         if not isinstance(value, dict | bool) or short in modules:

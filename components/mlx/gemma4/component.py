@@ -94,6 +94,7 @@ class Gemma4(Component, name="mlx.gemma4"):
                     decoder.settings.per_layer.value,
                     facts.dtype,
                     loaded=placement.get("tables") == "loaded",
+                    rounded=(recipe or {}).get(TABLE),
                 )
         return cls(model, table, decoder, tokenizer, device, adapters, facts.dtype)
 

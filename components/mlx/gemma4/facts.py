@@ -17,12 +17,20 @@ from ...checkpoints.gemma4.ports import bind_sizes, missing_reasons, ports
 from ...checkpoints.gemma4.quantization import recipe_schemes
 from ...checkpoints.lora.adapters import embedding_adapters
 from ...checkpoints.lora.decoder_adapters import read_decoder_adapters
+from ...checkpoints.packed_modules import packing_of
 from ...checkpoints.tokenizer import check_tokenizer, tokenizer_of
 from ...checkpoints.weight_groups import weight_groups
-from .. import loader
+from .. import loader, packer
 
 if TYPE_CHECKING:
     from composer.formats import Headers
+
+
+def key_in_mlx(name: str) -> str:
+    """Return what mlx-lm calls a module of a checkpoint of transformers or of its own."""
+    if not name.startswith("model.language_model."):
+        return name
+    return "language_model.model." + name.removeprefix("model.language_model.")
 
 
 def decoder_facts(
@@ -46,8 +54,18 @@ def decoder_facts(
         + sum(adapter.nbytes for adapter in adapters.values()),
         embedding_adapters=embedding_adapters(adapters),
         weights=(
-            *weight_groups(decoder.table_tensors, checkpoint.schemes),
+            *weight_groups(decoder.table_tensors, checkpoint.schemes, recipe),
             *weight_groups(decoder.loaded, checkpoint.schemes, recipe, dtype),
+        ),
+        packing=recipe
+        and packing_of(
+            weights,
+            headers,
+            checkpoint,
+            decoder.prefix,
+            recipe,
+            packer.pack,
+            key_in_mlx,
         ),
         mapped=sum(tensor.nbytes for tensor in decoder.table.values()),
         methods=ports(methods, decoder),

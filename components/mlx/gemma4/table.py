@@ -10,6 +10,7 @@ import numpy as np
 
 from composer.formats.quantization import Scheme
 
+from ...checkpoints.packing import PARTS
 from ...checkpoints.watched_file import Watch
 from ..dtypes import dtype as to_dtype
 from ..loader import options
@@ -28,7 +29,7 @@ class PerLayerTable:
 
     A mapped table is read row by row from its tensors' files, and takes no memory
     of its own; a loaded one is completely in memory. Both give the same numbers. A mapped file that
-    changes is refused.
+    changes is refused. Rows that are stored plain are `rounded` as a packed table would have them.
     """
 
     def __init__(
@@ -39,8 +40,10 @@ class PerLayerTable:
         width: int,
         dtype: str,
         loaded: bool = False,
+        rounded: Scheme | None = None,
     ) -> None:
-        self.scheme = scheme
+        self.scheme = scheme or rounded
+        self.rounded = rounded
         self.shape = (layers, width)
         self.dtype = dtype
         self.kinds = {part: tensor.dtype for part, tensor in tensors.items()}
@@ -72,6 +75,9 @@ class PerLayerTable:
                 parts[part] = self.array(part, table[chosen])
             else:
                 parts[part] = table[ids]
+        if self.rounded:
+            packed = mx.quantize(parts["weight"], **options(self.rounded))
+            parts = dict(zip(PARTS, packed, strict=False))  # no biases but affine ones
         kind = to_dtype(self.dtype)
         floats = {
             part: rows.astype(kind) if mx.issubdtype(rows.dtype, mx.floating) else rows

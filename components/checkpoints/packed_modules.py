@@ -1,0 +1,67 @@
+"""Say of each module that a recipe packs which stored tensor it is."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from typing import TYPE_CHECKING
+
+from composer.core.errors import ComposerError, Problem
+from composer.formats.packing import Pack, PackedModule, Packing
+from composer.formats.quantization import Scheme
+
+from .head_copy import HEAD
+from .weight_groups import weight_groups
+
+if TYPE_CHECKING:
+    from composer.core.location import Location
+    from composer.formats import Headers
+
+    from .checkpoint import Checkpoint
+
+JOINED = {"gate_proj": ("gate_up_proj", 0), "up_proj": ("gate_up_proj", 1)}
+
+
+def packing_of(
+    weights: Location,
+    headers: Headers,
+    checkpoint: Checkpoint,
+    prefix: str,
+    schemes: Mapping[str, Scheme],
+    pack: Pack,
+    key: Callable[[str], str] | None = None,
+) -> Packing:
+    """Return the modules of a recipe by their stored names, which begin with `prefix`.
+
+    `key` returns what mlx-lm calls a stored module. Raise ComposerError where one is not stored.
+    """
+    stored = headers.safetensors(weights)
+    dropped = [name for name in stored if name.endswith(HEAD) and checkpoint.head_copy]
+    modules = []
+    for path, scheme in schemes.items():
+        name, source, half = next(_places(path, prefix, stored), ("", "", None))
+        if not source:
+            message = f"{path} is not stored under that name, and is not written packed"
+            raise ComposerError(Problem("W246", message))
+        modules.append(PackedModule(name, key(name) if key else name, source, scheme, half))
+    return Packing(
+        weights,
+        checkpoint.location / "config.json",
+        tuple(modules),
+        pack,
+        weight_groups(checkpoint.tensors, checkpoint.schemes, schemes),
+        frozenset(dropped),
+        {"format": "mlx"},
+    )
+
+
+def _places(
+    path: str, prefix: str, stored: Mapping[str, object]
+) -> Iterator[tuple[str, str, int | None]]:
+    """Yield a module's name, the tensor that it is stored as, and which half of that."""
+    for name in (f"{prefix}{path}", path, f"language_model.{path}", f"model.{path}"):
+        if f"{name}.weight" in stored:
+            yield name, f"{name}.weight", None
+    base, _, part = f"{prefix}{path}".rpartition(".switch_glu.")
+    joined, half = JOINED.get(part, (part, None))
+    if base and f"{base}.{joined}" in stored:
+        yield f"{prefix}{path}", f"{base}.{joined}", half

@@ -1,0 +1,46 @@
+"""What of a checkpoint a recipe packs, for whoever writes it down packed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from composer.core.location import Location
+from composer.core.weight_group import WeightGroup
+from composer.formats.quantization import Scheme
+
+# Rows [N, columns] of a dtype, as bytes, become the bytes of weight, scales and, if affine, biases.
+Pack = Callable[[Any, str, int, Scheme], tuple[bytes, ...]]
+
+
+@dataclass(frozen=True)
+class PackedModule:
+    """A module that is packed: the tensor that it is stored as, its own name, and how.
+
+    `key` is what config.json calls it. `half` is which of the two it is that a tensor joins along
+    its last axis but one; None where the tensor is its own.
+    """
+
+    name: str
+    key: str
+    stored: str
+    scheme: Scheme
+    half: int | None = None
+
+
+@dataclass(frozen=True)
+class Packing:
+    """The modules of a checkpoint that are packed; `dropped` are tensors that nothing reads.
+
+    `weights` is the folder or the file that holds them, `groups` all its weights as
+    they are then stored. `metadata` goes into the headers.
+    """
+
+    weights: Location
+    config: Location
+    modules: tuple[PackedModule, ...]
+    pack: Pack
+    groups: tuple[WeightGroup, ...]
+    dropped: frozenset[str] = frozenset()
+    metadata: Mapping[str, str] = field(default_factory=dict)

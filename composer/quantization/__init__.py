@@ -1,0 +1,1 @@
+"""Write a bundle down with its weights quantized."""
