@@ -17,8 +17,8 @@ from composer.quantization.checkpoint import plan_rewrite, write_checkpoint
 FOUR = Scheme(4, 32, "affine")
 
 
-def test_experts_that_are_stored_joined_are_packed_apart(tmp_path, monkeypatch):
-    """transformers stores the gates and the ups of all experts as one tensor, mlx-lm apart."""
+def test_experts_that_are_stored_joined_are_packed_by_themselves(tmp_path, monkeypatch):
+    """transformers stores the gates and the ups of all experts as one tensor, mlx-lm as two."""
     joined = np.random.default_rng(0).normal(size=(3, 8, 64)).astype(np.float32)
     save_file({"e.gate_up_proj": joined, "norm": joined[0, 0]}, tmp_path / "model.safetensors")
     (tmp_path / "config.json").write_text('{"model_type": "x"}')
