@@ -20,6 +20,7 @@ from .guarded_tokenizer import GuardedTokenizer
 from .template import Slot
 from .template_encoder import (
     TemplateEncoder,
+    changed_tokens,
     check_text,
     empty_prompt,
     unknown_tokens,
@@ -106,6 +107,7 @@ class Chat(Component, name="text.chat"):
         for name, template in templates.items():
             place = f"config.{name}" if config.form is None else "config.form"
             notes += unknown_tokens(template, added, spec.files, place)
+            notes += changed_tokens(template, headers.tokenizer(spec.files), spec.files, place)
         file = tokenizer_file(spec.files, headers.files)
         return StampedFacts(methods=methods, notes=tuple(notes), stamps=stamps([file]))
 

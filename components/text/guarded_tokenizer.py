@@ -10,10 +10,12 @@ from typing import Any
 from composer.core.isolation import is_isolated
 
 from .library import IsolatedLibrary, Library, LocalLibrary
+from .normalizer import is_unchanged
 
 # Noncharacters: Unicode keeps them for a program's own use, and no text holds them.
 OPEN, CLOSE = "\ufdd0", "\ufdd1"
 SOFT_MARK = f"{OPEN}{CLOSE}"
+BYTE = re.compile(r"<0x[0-9A-F]{2}>")
 _FLAGS = ("single_word", "lstrip", "rstrip")
 
 
@@ -33,11 +35,15 @@ class GuardedTokenizer:
     to the ids of the original tokens. So a literal and the value beside it are still one stretch of
     text, split and merged as the original tokenizer would. Added tokens that are mere white space,
     as in Gemma, control nothing and are kept. Neither does the token of a character that has no
-    piece in the vocabulary: that character becomes `<unk>`, as usual.
+    piece in the vocabulary: that character becomes `<unk>`, as usual, or tokens of its bytes.
+    A stand-in has the flags of its token, so that it strips white space and is normalized as that
+    is; `slot` is the token whose flags a SOFT_MARK has. One that the normalizer would change is
+    found as it is written.
     """
 
-    def __init__(self, data: bytes) -> None:
+    def __init__(self, data: bytes, slot: str | None = None) -> None:
         content = json.loads(data)
+        self._normalizer = content.get("normalizer")
         added: list[dict[str, Any]] = content.get("added_tokens") or []
         none = dict.fromkeys(("post_processor", "truncation", "padding"))
         bare = json.dumps(content | none | {"added_tokens": []}).encode()
@@ -48,6 +54,9 @@ class GuardedTokenizer:
             for token in added
             if token.get("special") and token["id"] != unknown
         }
+        if content["model"].get("byte_fallback"):
+            pieces = {id for id, token in self._control.items() if BYTE.fullmatch(token)}
+            self._control = {k: v for k, v in self._control.items() if k not in pieces}
         self._ids: dict[str, int] = {}
         self._added: dict[str, dict[str, Any]] = {}
         kept = []
@@ -61,15 +70,18 @@ class GuardedTokenizer:
         self._tokenizer.add(kept, special=False)
         longest_first = sorted(self._added, key=len, reverse=True)
         self._pattern = re.compile("|".join(map(re.escape, longest_first)) or r"(?!)")
-        self._add_stand_in({SOFT_MARK: {}})
+        self._add_stand_in({SOFT_MARK: {**self._added.get(slot or "", {}), "id": -1}})
 
     def _add_stand_in(self, marks: Mapping[str, Mapping[str, Any]]) -> None:
         """Make marks stand for tokens."""
         made = []
         for mark, token in marks.items():
             flags = {flag: token.get(flag, False) for flag in _FLAGS}
-            made.append((mark, {**flags, "normalized": False}))
-            self._ids[mark] = token.get("id", -1)
+            normalized = token.get("normalized", False) and all(
+                is_unchanged(self._normalizer, each) for each in (mark, token["content"])
+            )
+            made.append((mark, {**flags, "normalized": normalized}))
+            self._ids[mark] = token["id"]
         if made:
             self._tokenizer.add(made, special=True)
 

@@ -21,6 +21,7 @@ from .guarded_tokenizer import GuardedTokenizer
 from .template import PATTERN, Part, Slot, Template
 from .template_encoder import (
     TemplateEncoder,
+    changed_tokens,
     check_fragments,
     check_template,
     check_text,
@@ -97,12 +98,17 @@ class Prompt(Component, name="text.prompt"):
         )
         if headers is None or spec.files is None:
             return Facts(methods={CALL: signature}, input_hint=SLOT_HINT)
-        added = headers.tokenizer(spec.files).added
+        info = headers.tokenizer(spec.files)
+        added = info.added
         if config.slot is not None and config.slot not in added:
             message = f"the slot {config.slot!r} is not an added token of {spec.files}"
             suggestion = did_you_mean(config.slot, added)
             raise ComposerError(Problem("W253", message, Place("config.slot"), hint=suggestion))
-        notes = unknown_tokens(template, added, spec.files, "config.template")
+        at = "config.template"
+        notes = [
+            *unknown_tokens(template, added, spec.files, at),
+            *changed_tokens(template, info, spec.files, at),
+        ]
         file = tokenizer_file(spec.files, headers.files)
         return StampedFacts(
             methods={CALL: signature},
@@ -116,7 +122,7 @@ class Prompt(Component, name="text.prompt"):
         config: Prompt.Config = spec.config
         assert spec.files is not None
         require_unchanged(facts)
-        tokenizer = GuardedTokenizer(tokenizer_bytes(tokenizer_file(spec.files)))
+        tokenizer = GuardedTokenizer(tokenizer_bytes(tokenizer_file(spec.files)), config.slot)
         return cls(Template.parse(config.template, config.optional), tokenizer, config.slot)
 
     @method(returns={"ids": "i64 T", "slots": "bool T", "text": "text"})

@@ -10,10 +10,12 @@ from composer.core.errors import ComposerError, Place, Problem
 from composer.core.suggest import did_you_mean
 
 from .guarded_tokenizer import SOFT_MARK, ForgedToken, GuardedTokenizer, reserved_positions
+from .normalizer import is_unchanged
 from .template import Part, Template, parse_template
 
 if TYPE_CHECKING:
     from composer.core.location import Location
+    from composer.formats.tokenizer import TokenizerInfo
 
 MAX_TEXT = 1_000_000  # characters of one text: far beyond any context, and still soon tokenized
 _LOOKS_SPECIAL = re.compile(r"<\|?[A-Za-z][A-Za-z0-9_]*\|?>|\[/?[A-Z][A-Z0-9_]*\]")
@@ -88,6 +90,26 @@ def unknown_tokens(
                 f"{token!r} in the template is plain text: {files} has no such token",
                 Place(at),
                 hint=did_you_mean(token, added),
+                severity="warning",
+            )
+
+
+def changed_tokens(
+    template: Template, tokenizer: TokenizerInfo, files: Location, at: str
+) -> Iterator[Problem]:
+    """Warn of tokens in a template that are looked for in normalized text, which changes them."""
+    literals = [part for part in template.all_parts if isinstance(part, str)]
+    for content, token in tokenizer.added.items():
+        if not token.normalized or is_unchanged(tokenizer.normalizer, content):
+            continue
+        if any(content in each for each in literals):
+            yield Problem(
+                "L338",
+                f"{content!r} in the template is the token {token.id} wherever it stands; other "
+                f"runtimes look for it in normalized text, where {files} changes it",
+                Place(at),
+                hint="compare the ids with those that the model was trained with; in a copy of "
+                'tokenizer.json, "normalized": false has all runtimes read it alike',
                 severity="warning",
             )
 

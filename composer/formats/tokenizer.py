@@ -39,11 +39,12 @@ class AddedToken:
 
 @dataclass(frozen=True, eq=False)
 class TokenizerInfo:
-    """The tokens of a tokenizer: `vocab` of its model, `added` beside it."""
+    """A tokenizer's tokens, `vocab` of its model and `added` beside it; `normalizer` as stored."""
 
     model: str
     vocab: Mapping[str, int]
     added: Mapping[str, AddedToken]
+    normalizer: Mapping[str, Any] | None = None
 
     def id_of(self, token: str) -> int | None:
         """Return a token's ID, or None where the tokenizer does not have it."""
@@ -86,7 +87,7 @@ def read_tokenizer(location: Location, files: Files | None = None) -> TokenizerI
     report.raise_any()
     _check_unique_ids(location, vocab, added, report)
     report.raise_any()
-    return TokenizerInfo(str(name), vocab, added)
+    return TokenizerInfo(str(name), vocab, added, content.get("normalizer"))
 
 
 def _check_model(location: Location, model: dict[str, Any], report: Report) -> None:

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from composer.graph.checked import Checked
     from composer.graph.graph import Graph
 
+MASK = "a mask is no number: to pass it on as one, say astype(float)"
 FLOATS_FIRST = "scale and normalize pixels first; to pass whole numbers on, say astype(float32)"
 
 
@@ -101,24 +102,38 @@ def read_value(name: str, port: Port, value: Any, channel: Channel = "mix") -> A
         array = array.astype(bool)
     whole = array.dtype.kind in "iu" and dtype.kind in "iu"
     counts = isinstance(value, np.ndarray) and value.dtype.kind in "iu" and dtype.kind == "f"
-    sound = (np.can_cast(array.dtype, dtype, "same_kind") or whole) and not counts
+    marks = array.dtype.kind == "b" and dtype.kind != "b"
+    sound = (np.can_cast(array.dtype, dtype, "same_kind") or whole) and not counts and not marks
     if array.ndim != len(port.dims) or not sound:
         have = SHORT.get(array.dtype.name, type(value).__name__)
         found = f"{have} [{', '.join(map(str, array.shape))}]"
-        hint = FLOATS_FIRST if counts else None
+        hint = None
+        if counts:
+            hint = FLOATS_FIRST
+        elif marks:
+            hint = MASK
         raise ComposerError(Problem("R542", f"'{name}' needs '{port}', not {found}", hint=hint))
-    made = array.astype(dtype)
-    if whole and not np.array_equal(made, array):
+    with np.errstate(over="ignore"):
+        made = array.astype(dtype)
+    overflowed = dtype.kind == "f" and np.isinf(made).sum() > np.isinf(array).sum()
+    if overflowed or (whole and not np.array_equal(made, array)):
         message = f"'{name}' needs '{port}', which cannot hold {array.min()} to {array.max()}"
         raise ComposerError(Problem("R542", message))
     return made
 
 
 def _array(name: str, port: Port, value: Any) -> np.ndarray:
+    if np.ma.is_masked(value):
+        message = f"'{name}' needs '{port}', and {np.ma.count_masked(value)} numbers are masked"
+        raise ComposerError(Problem("R542", message, hint="fill them first: filled(0)"))
     try:
         return np.asarray(value)
-    except ValueError:
+    except (TypeError, ValueError, RuntimeError) as error:
         message = f"'{name}' needs '{port}', but its rows are of different lengths"
+        if not isinstance(value, list | tuple):
+            message = (
+                f"'{name}' needs '{port}', and this {type(value).__name__} is no array: {error}"
+            )
         raise ComposerError(Problem("R542", message)) from None
 
 

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from composer.core.errors import ComposerError
+from composer.core.errors import ComposerError, Problem
 from composer.core.unknown_names import unknown
 from composer.graph.checked import Checked
 from composer.graph.graph import Graph
@@ -40,9 +40,13 @@ class PlannedRun:
 
 def plan_run(checked: Checked, task: str, request: RunRequest) -> PlannedRun:
     """Read a request; raise ComposerError with all that is wrong about it."""
+    for what, given in (("feed", request.feed), ("options", request.options)):
+        if not isinstance(given, Mapping):
+            message = f"{what} is {type(given).__name__}; expected a mapping by name"
+            raise ComposerError(Problem("R544", message))
     graph = checked.graphs[task]
     taps = _names(graph, request.taps)
-    only = None if request.only is None else set(request.only)
+    only = None if request.only is None else set(_names(graph, request.only))
     feed = read_feeds(graph, request.feed)
     options, faults = read_options(checked, graph, request.options)
     problems = unknown("tap", taps, graph.values)

@@ -70,7 +70,7 @@ def read_channels(
 def _read(source: Source, channel: Channel, partial: bool, most: float | None) -> tuple[Audio, ...]:
     check_channel_choice(channel)
     if isinstance(source, Audio):
-        return (source,)
+        return (_checked(source, most),)
     if isinstance(source, bytes):
         return _decoded(io.BytesIO(source), len(source), "<bytes>", channel, partial, most)
     if isinstance(source, (str, Path)):
@@ -153,10 +153,25 @@ def _kind(file: BinaryIO, size: int, name: str) -> str:
     return kind
 
 
+def _checked(audio: Audio, most: float | None) -> Audio:
+    """Return a waveform in memory; refuse one that this module would not have made."""
+    samples, name = audio.samples, audio.source
+    if not isinstance(samples, np.ndarray) or samples.dtype != np.float32 or samples.ndim != 1:
+        found = f"{type(samples).__name__} {list(getattr(samples, 'shape', ()))}"
+        if isinstance(samples, np.ndarray):
+            found = f"{samples.dtype} {list(samples.shape)}"
+        hint = "an Audio has float32 [frames]; other samples are read as (samples, rate)"
+        raise refused("S481", name, f"samples of {found} are no waveform", hint)
+    _from_samples(samples, audio.rate, "mix", most, name)  # its checks
+    return audio
+
+
 def _from_samples(
-    samples: Any, rate: Any, channel: Channel, most: float | None
+    samples: Any, rate: Any, channel: Channel, most: float | None, name: str = "<samples>"
 ) -> tuple[Audio, ...]:
-    name = "<samples>"
+    if np.ma.is_masked(samples):
+        found = f"{np.ma.count_masked(samples)} samples are masked"
+        raise refused("S481", name, found, "fill or drop them first")
     hint = "give floats, int16 or int32, [frames] or [frames, channels]"
     dtype = samples.dtype.name if isinstance(samples, np.ndarray) else type(samples).__name__
     known = dtype in _INTEGERS or dtype in ("float16", "float32", "float64")
