@@ -1,6 +1,7 @@
 """Adapters that PEFT itself wrote, and what PEFT computes with them."""
 
 import copy
+import json
 import warnings
 
 import mlx.core as mx
@@ -10,7 +11,9 @@ import pytest
 import torch
 from safetensors.numpy import load_file, save_file
 
+from composer.components.mlx.lm import LanguageModel
 from composer.core.errors import ComposerError
+from composer.formats import Headers
 from tests.components.adapter_files import (
     LAYERS,
     MODULES,
@@ -28,6 +31,7 @@ from tests.components.test_adapters import (
     load,
     logits,
     reference,
+    spec,
     torch_folder,
 )
 
@@ -177,3 +181,42 @@ def test_a_pattern_of_modules_is_not_run(torch_folder, key):
         load(home, regex=None)
     assert f"W286 {key} names modules by the pattern" in str(caught.value)
     assert "name them by the end of their paths, such as self_attn.q_proj" in str(caught.value)
+
+
+@pytest.mark.parametrize("key", ["use_rslora", "use_dora", "ensure_weight_tying"])
+@pytest.mark.parametrize("value", ["true", 1, "false"])
+def test_a_flag_is_true_or_false(torch_folder, key, value):
+    """PEFT takes whatever is not empty for true."""
+    model, home = torch_folder
+    write(model, home / "flags")
+    config = home / "flags" / "adapter_config.json"
+    config.write_text(json.dumps(json.loads(config.read_text()) | {key: value}))
+    with pytest.raises(ComposerError) as caught:
+        load(home, flags=None)
+    assert f"W287 {key} is '{value}'; expected true or false" in str(caught.value)
+
+
+@pytest.mark.parametrize("before", ["base_model.model.model.", "foo."])
+def test_a_name_that_peft_does_not_find_is_refused(torch_folder, before):
+    model, home = torch_folder
+    name = "layers.0.self_attn.q_proj"
+    assert np.array_equal(
+        write(model, home / "plain"),
+        write(model, home / "prefixed", alpha_pattern={before + name: 32}),
+    )
+    with pytest.raises(ComposerError) as caught:
+        load(home, prefixed=None)
+    assert f"W286 alpha_pattern names '{before}{name}', which PEFT does not" in str(caught.value)
+    expected = write(model, home / "own", alpha_pattern={f"model.{name}": 32})
+    assert far(logits(load(home, own=None), "own"), expected) < 2e-4
+
+
+@pytest.mark.parametrize("value", [None, []])
+def test_targets_that_the_config_does_not_name_are_told(torch_folder, value):
+    model, home = torch_folder
+    expected = write(model, home / "silent")
+    config = home / "silent" / "adapter_config.json"
+    config.write_text(json.dumps(json.loads(config.read_text()) | {"target_modules": value}))
+    notes = LanguageModel.facts(spec(home, silent=None), Headers()).notes
+    assert "it names no target_modules; its tensors say which they are" in str(notes[-1])
+    assert far(logits(load(home, silent=None), "silent"), expected) < 2e-4

@@ -141,7 +141,7 @@ def _peft(values: ConfigValues) -> AdapterConfig:
             f"layers_pattern is {show(str(config['layers_pattern']))}; expected 'layers'",
         )
     ranks = values.ranks(config, ("r",))
-    root = config.get("use_rslora") is True
+    root = values.flag("use_rslora")
     own = values.pattern("rank_pattern", int), values.pattern("alpha_pattern", int | float)
     alphas = values.scales(config, ("lora_alpha",))
     scaling = None
@@ -163,6 +163,9 @@ def _peft(values: ConfigValues) -> AdapterConfig:
         del listed[key]
         if value != "all-linear":
             notes.append(values.note(f"{key} is the pattern {show(value)}, which is not run"))
+    pattern = bool(notes)
+    if not config.get("target_modules"):
+        notes.append(values.note("it names no target_modules; its tensors say which they are"))
     layers = values.layers(config.get("layers_to_transform"))
     return AdapterConfig(
         values.file,
@@ -172,10 +175,10 @@ def _peft(values: ConfigValues) -> AdapterConfig:
         values.names(listed, "exclude_modules") or (),
         layers,
         0,
-        bool(notes),
+        pattern,
         scaling,
-        config.get("use_dora") is True,
+        values.flag("use_dora"),
         tuple(notes),
         values.names(config, "modules_to_save") or (),
-        config.get("ensure_weight_tying") is True,
+        values.flag("ensure_weight_tying"),
     )

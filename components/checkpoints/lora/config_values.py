@@ -25,6 +25,7 @@ REASONS = {
     "init_lora_weights": "the base's weights were changed before it was trained",
     "layer_replication": "the base that it was trained on repeats layers",
 }
+BASES = ("", "model.", "model.language_model.", "language_model.model.")  # before its layers
 SAME = {"bias": ("none",), "init_lora_weights": (True, "gaussian", "eva", "orthogonal")}
 
 
@@ -49,6 +50,13 @@ class ConfigValues:
             self.report("W287", f"{key} is {show(str(value))}; expected a number for each module")
             return {}
         for name in value:
+            before = name.partition("layers.")[0]
+            if before != name and before not in BASES:
+                self.report(
+                    "W286",
+                    f"{key} names {show(name)}, which PEFT does not find in a decoder",
+                    hint=f"write it without {show(before)}, if the adapter was trained so",
+                )
             if not PLAIN.fullmatch(name):
                 self.report(
                     "W286",
@@ -56,6 +64,13 @@ class ConfigValues:
                     hint="name them by the end of their paths, such as self_attn.q_proj",
                 )
         return value
+
+    def flag(self, key: str) -> bool:
+        """Return true or false; false where the config is silent."""
+        value = self.config.get(key)
+        if value is not None and not isinstance(value, bool):
+            self.report("W287", f"{key} is {show(str(value))}; expected true or false")
+        return value is True
 
     def refuse_effect(self, key: str, value: Any) -> None:
         """Refuse a setting that is on and would change what the adapter does."""
