@@ -124,7 +124,8 @@ def read_value(name: str, port: Port, value: Any, channel: Channel = "mix") -> A
 
 def _array(name: str, port: Port, value: Any) -> np.ndarray:
     if np.ma.is_masked(value):
-        message = f"'{name}' needs '{port}', and {np.ma.count_masked(value)} numbers are masked"
+        count = int(np.ma.getmaskarray(value).sum())
+        message = f"'{name}' needs '{port}', and {count} numbers are masked"
         raise ComposerError(Problem("R542", message, hint="fill them first: filled(0)"))
     try:
         return np.asarray(value)

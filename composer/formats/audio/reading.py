@@ -170,7 +170,7 @@ def _from_samples(
     samples: Any, rate: Any, channel: Channel, most: float | None, name: str = "<samples>"
 ) -> tuple[Audio, ...]:
     if np.ma.is_masked(samples):
-        found = f"{np.ma.count_masked(samples)} samples are masked"
+        found = f"{int(np.ma.getmaskarray(samples).sum())} samples are masked"
         raise refused("S481", name, found, "fill or drop them first")
     hint = "give floats, int16 or int32, [frames] or [frames, channels]"
     dtype = samples.dtype.name if isinstance(samples, np.ndarray) else type(samples).__name__
