@@ -4,6 +4,7 @@ import mlx.core as mx
 import numpy as np
 import pytest
 import torch
+from safetensors.numpy import save_file
 
 import composer
 from composer.core.errors import ComposerError
@@ -94,7 +95,7 @@ def test_however_it_is_stored_it_is_the_same(bundle, same):
     np.testing.assert_array_equal(found, X)
 
 
-def test_infinity_as_given_is_told_and_not_an_overflow(bundle):
+def test_infinity_as_given_is_noted_and_not_an_overflow(bundle):
     result = bundle.run(**GOOD | {"x": X.astype(float) - np.array([np.inf, 0])})
     assert result.notes == ("the output x has 2 numbers that are NaN or infinite, as given",)
 
@@ -112,3 +113,27 @@ def test_samples_of_integers_are_those_of_floats(bundle):
 
 def test_only_takes_a_name_as_taps_do(bundle):
     assert bundle.run(**GOOD, only="mel").outputs.keys() >= {"mel"}
+
+
+ROWS = """
+composer: 1
+name: rows
+sources: {repo: ./}
+components:
+  projector: {use: numpy.stack, weights: repo/projector, config: {layers: [linear]}}
+inputs: {x: {type: tensor, port: f32 T 4}}
+graph: {y: {run: projector, with: {x: $x}}}
+outputs: {y: $y}
+"""
+
+
+def test_a_component_that_gives_zeros_alone_is_noted(tmp_path):
+    (tmp_path / "projector").mkdir()
+    (tmp_path / "bundle.yaml").write_text(ROWS)
+    for scale, notes in ((1, ()), (0, ("$y is all zeros: ",))):
+        weights = {"0.weight": np.full((3, 4), scale, np.float32)}
+        save_file(weights, tmp_path / "projector" / "model.safetensors")
+        with composer.load(tmp_path) as bundle:
+            found = bundle.run(x=np.ones((2, 4), np.float32)).notes
+        assert len(found) == len(notes)
+        assert all(map(str.startswith, found, notes))

@@ -99,10 +99,12 @@ class MlxDecoder:
         with mx.stream(self.device):
             rows = mx.stack([state.logits for state in states])
             best = mx.argmax(rows, axis=-1)
-            invalid = mx.any(mx.isnan(rows)) | ~mx.all(mx.isfinite(mx.max(rows, axis=-1)))
-            mx.eval(best, invalid)
-            if invalid.item():
-                raise ComposerError(logits_error())
+            largest = mx.max(rows, axis=-1)
+            invalid = mx.any(mx.isnan(rows)) | ~mx.all(mx.isfinite(largest))
+            zero = mx.any((largest == 0) & (mx.min(rows, axis=-1) == 0))
+            mx.eval(best, invalid, zero)
+            if invalid.item() or zero.item():
+                raise ComposerError(logits_error(zero=not invalid.item()))
             tokens: Any = best.tolist()
         return list(tokens)
 

@@ -148,8 +148,15 @@ def log_probability(logits: np.ndarray, token: int) -> float:
     return float(below[token] - np.log(np.exp(below).sum()))
 
 
-def logits_error() -> Problem:
-    """Return the problem for logits that no token can be chosen from."""
+def logits_error(zero: bool = False) -> Problem:
+    """Return the problem for logits that no token can be chosen from; those that are all `zero`."""
+    if zero:
+        return Problem(
+            "R512",
+            "the decoder's logits are all 0, so that no token is the likeliest",
+            hint="weights are zeros, as in a download that was not finished, or numbers overflowed "
+            "on the way: look at the values that came in with --taps",
+        )
     return Problem(
         "R512",
         "the decoder's logits are not numbers (NaN or infinite)",

@@ -41,6 +41,7 @@ class Run:
     prompt_tokens: int = 0
     paused: float = 0.0
     finish_reason: str | None = None
+    zeros: list[str] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         self.values = Values(self.plan.graph, self.worker, self.taps)
@@ -53,7 +54,7 @@ class Run:
             for name in step.drops:
                 self.values.drop(name)
         outputs = {name: self.values.plain(value) for name, value in self.plan.outputs.items()}
-        notes, taps = tuple(self._output_notes()), self.values.tapped
+        notes, taps = tuple(self._notes()), self.values.tapped
         return Result(
             outputs,
             self.finish_reason,
@@ -83,6 +84,8 @@ class Run:
                     self.values.add(name, value)
                     self._require_finite(step, name)
                     self._require_in_range(step, name)
+                    if node.component and self.values.is_zero(name):
+                        self.zeros.append(name)
         except ComposerError as error:
             raise ComposerError(
                 self._with_context(step, problem) for problem in error.problems
@@ -120,8 +123,10 @@ class Run:
             expected = f"{_limit(low)} to {_limit(high)}"
             raise ComposerError(Problem("R553", f"{found}, and its node expects {expected}"))
 
-    def _output_notes(self) -> Iterator[str]:
-        """Say of each output that it is empty, or was given with numbers that are not finite."""
+    def _notes(self) -> Iterator[str]:
+        """Say which values are all zeros, which outputs are empty, and which are not finite."""
+        for name in self.zeros:
+            yield f"${name} is all zeros: its component has no weights, or was given zeros"
         for name, value in self.plan.outputs.items():
             if self.values.size(value) == 0:
                 yield f"the output {name} is empty: {self.values.summarize(value)}"

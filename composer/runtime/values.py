@@ -11,6 +11,7 @@ import numpy as np
 from composer.core import registry
 from composer.core.errors import ComposerError, Problem
 from composer.core.placement import HOST
+from composer.core.ports import FLOATS
 from composer.runtime.worker import Worker
 
 if TYPE_CHECKING:
@@ -76,6 +77,16 @@ class Values:
         owner = self._owner(value)
         found: int = owner.call(owner.backend.count_infinite, value)
         return found
+
+    def is_zero(self, name: str) -> bool:
+        """Return whether a tensor of floats has several numbers, and all of them are 0."""
+        port = self.graph.values[name].port
+        value = self._values[name]
+        if port is None or port.kind != "tensor" or (self.size(name) or 0) < 2:
+            return False
+        owner = self._owner(value)
+        floats = owner.backend.dtype(value) in FLOATS
+        return floats and not owner.call(lambda: bool((value != 0).any()))
 
     def size(self, name: str) -> int | None:
         """Return how many numbers a value has; None where it is no tensor."""

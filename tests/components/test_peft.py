@@ -212,7 +212,7 @@ def test_a_name_that_peft_does_not_find_is_refused(torch_folder, before):
 
 
 @pytest.mark.parametrize("value", [None, []])
-def test_targets_that_the_config_does_not_name_are_told(torch_folder, value):
+def test_targets_that_the_config_does_not_name_are_noted(torch_folder, value):
     model, home = torch_folder
     expected = write(model, home / "silent")
     config = home / "silent" / "adapter_config.json"

@@ -194,6 +194,8 @@ class OnnxDecoder:
         largest = int(scores.argmax())
         if not np.isfinite(scores[largest]):
             raise ComposerError(logits_error())
+        if scores[largest] == 0 == scores.min():
+            raise ComposerError(logits_error(zero=True))
         if isinstance(found, Scores):
             assert self.winner
             return self.winner.find(found)

@@ -151,3 +151,9 @@ def test_overflow_is_an_error_not_a_text(qwen3):
     with pytest.raises(ComposerError, match="R512 the decoder's logits are not numbers"):
         lm.decoder.greedy([State([], mx.array([0.0, mx.inf]))])
     assert lm.decoder.greedy([State([], mx.array([0.0, 2.0, -mx.inf]))]) == [1]
+
+
+def test_logits_that_are_all_zero_are_an_error_not_the_first_token(qwen3):
+    _, lm, _ = qwen3
+    with pytest.raises(ComposerError, match="R512 the decoder's logits are all 0"):
+        next(lm.generate(mx.zeros((3, WIDTH))))

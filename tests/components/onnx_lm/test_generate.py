@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from safetensors.numpy import load_file, save_file
 
 from composer.core.errors import ComposerError
 from composer.generation.decoder import Prompt, State
@@ -112,3 +113,16 @@ def test_overflow_is_an_error_not_a_text(lm):
         with pytest.raises(ComposerError, match="R512"):
             lm.decoder.greedy([State(None, np.array(odd, np.float32))])
     assert lm.decoder.greedy([State(None, np.array([0.0, 2.0, -np.inf]))]) == [1]
+
+
+def test_logits_that_are_all_zero_are_an_error_not_the_first_token(lm):
+    with pytest.raises(ComposerError, match="R512 the decoder's logits are all 0"):
+        lm.decoder.greedy([State(None, np.zeros(9, np.float32))])
+
+
+def test_a_checkpoint_of_zeros_writes_nothing(folder):
+    file = edit(folder) / "model.safetensors"
+    save_file({name: value * 0 for name, value in load_file(file).items()}, file)
+    lm = load(file.parent)
+    with pytest.raises(ComposerError, match="R512 the decoder's logits are all 0"):
+        next(lm.generate(lm.embed(IDS)))
