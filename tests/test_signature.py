@@ -63,8 +63,8 @@ def test_every_decoder_has_the_same_options(kind):
     assert options.pop("adapters").default == ()
     assert list(options) == [
         "max_tokens", "temperature", "top_p", "top_k", "min_p", "repetition_penalty",
-        "presence_penalty", "frequency_penalty", "seed", "stop", "stop_text", "reasoning",
-        "reuse_cache", "logprobs",
+        "presence_penalty", "frequency_penalty", "no_repeat_ngram_size", "seed", "stop",
+        "stop_text", "reasoning", "reuse_cache", "logprobs",
     ]  # fmt: skip
     defaults = GenerationOptions()
     assert {name: each.default for name, each in options.items()} == {

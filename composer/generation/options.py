@@ -57,6 +57,10 @@ class GenerationOptions:
     frequency_penalty: Annotated[
         float, Field(ge=-2, le=2, description="The same, once for each time that they were.")
     ] = 0.0
+    no_repeat_ngram_size: Annotated[
+        int,
+        Field(ge=0, le=100, description="No run of so many generated tokens comes twice; 0: any."),
+    ] = 0
     seed: Annotated[int, Field(ge=0, description="The same seed gives the same tokens.")] = 0
     stop: Annotated[
         tuple[TokenOrId, ...],

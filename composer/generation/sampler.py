@@ -27,6 +27,7 @@ class Sampling:
     repetition_penalty: float = 1.0
     presence_penalty: float = 0.0
     frequency_penalty: float = 0.0
+    no_repeat_ngram_size: int = 0
 
     def __post_init__(self) -> None:
         problems = [Problem("R510", text) for text in self._errors()]
@@ -53,6 +54,9 @@ class Sampling:
         for name in ("presence_penalty", "frequency_penalty"):
             if not -2 <= getattr(self, name) <= 2:
                 errors.append(f"{name} is {getattr(self, name)}; it must be from -2 to 2")
+        if self.no_repeat_ngram_size < 0:
+            what = f"no_repeat_ngram_size is {self.no_repeat_ngram_size}"
+            errors.append(f"{what}; it must be 0, which lets all repeat, or more")
         if self.temperature == 0 and self.min_p != 0:
             errors.append(f"min_p {self.min_p} has no effect at temperature 0, which is greedy")
         if self.temperature == 0 and self.top_k != 0:
@@ -67,7 +71,7 @@ class Sampling:
     @property
     def penalizes(self) -> bool:
         penalties = self.repetition_penalty, self.presence_penalty, self.frequency_penalty
-        return penalties != (1, 0, 0)
+        return penalties != (1, 0, 0) or self.no_repeat_ngram_size > 0
 
 
 class Sampler:
@@ -76,6 +80,8 @@ class Sampler:
     def __init__(self, sampling: Sampling) -> None:
         self.sampling = sampling
         self._counts: dict[int, int] = {}
+        self._ids: list[int] = []
+        self._followers: dict[tuple[int, ...], list[int]] = {}
         self._random = np.random.Generator(np.random.PCG64(sampling.seed))
 
     def probabilities(self, logits: np.ndarray) -> np.ndarray:
@@ -107,7 +113,8 @@ class Sampler:
 
         repetition_penalty is CTRL's (https://arxiv.org/abs/1909.05858): it divides a positive logit
         and multiplies a negative one. The other two are OpenAI's: each occurrence subtracts
-        frequency_penalty, the first presence_penalty too.
+        frequency_penalty, the first presence_penalty too. What would complete a run of
+        no_repeat_ngram_size tokens that was there before is banned, as in transformers.
         """
         if not self._counts or not self.sampling.penalizes:
             return logits
@@ -119,19 +126,36 @@ class Sampler:
         scores = np.where(scores > 0, scores / factor, scores * factor)
         scores -= self.sampling.presence_penalty + self.sampling.frequency_penalty * counts
         found[ids] = scores
+        found[self._followers.get(self._before(), [])] = -np.inf
         return found
+
+    def _before(self) -> tuple[int, ...]:
+        """Return the last tokens, one fewer than a run that must not come twice."""
+        size = self.sampling.no_repeat_ngram_size
+        return tuple(self._ids[len(self._ids) - size + 1 :]) if size else ()
+
+    def _remember(self, token: int) -> None:
+        """Count a token, and what it follows."""
+        self._counts[token] = self._counts.get(token, 0) + 1
+        if self.sampling.no_repeat_ngram_size:
+            if len(self._ids) >= self.sampling.no_repeat_ngram_size - 1:
+                self._followers.setdefault(self._before(), []).append(token)
+            self._ids.append(token)
 
     def choose(self, logits: np.ndarray) -> int:
         """Return the next token of float32 logits [V]."""
         if not np.isfinite(logits.max()):  # NaN, +inf, or -inf throughout
             raise ComposerError(logits_error())
         scores = self.penalized(logits)
+        if not np.isfinite(scores.max()):
+            message = "no token is left that no_repeat_ngram_size lets come"
+            raise ComposerError(Problem("R510", message))
         if self.sampling.temperature == 0:
             token = int(np.argmax(scores))
         else:
             ends = np.cumsum(self.probabilities(scores))
             token = int(np.searchsorted(ends, self._random.random() * ends[-1], side="right"))
-        self._counts[token] = self._counts.get(token, 0) + 1
+        self._remember(token)
         return token
 
 

@@ -5,6 +5,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from transformers.generation.logits_process import (
     MinPLogitsWarper,
+    NoRepeatNGramLogitsProcessor,
     RepetitionPenaltyLogitsProcessor,
     TemperatureLogitsWarper,
     TopKLogitsWarper,
@@ -202,3 +203,27 @@ def test_the_smallest_temperatures_draw_among_the_likeliest(temperature):
     sampler = Sampler(Sampling(temperature))
     drawn = {sampler.choose(np.float32([3, 88, 88, -np.inf, 87])) for _ in range(40)}
     assert drawn == {1, 2}
+
+
+@pytest.mark.parametrize("size", [1, 2, 3])
+def test_runs_of_tokens_come_once_as_in_transformers(size):
+    sampler, ids = Sampler(Sampling(no_repeat_ngram_size=size)), []
+    process = NoRepeatNGramLogitsProcessor(size)
+    for seed in range(11):
+        logits = np.random.default_rng(seed % 3).normal(0, 1, 12).astype(np.float32)
+        past = torch.tensor([ids], dtype=torch.long)
+        expected = process(past, torch.tensor(logits)[None].clone())[0].numpy() if ids else logits
+        np.testing.assert_array_equal(sampler.penalized(logits), expected)
+        ids.append(sampler.choose(logits))
+        assert ids[-1] == int(np.argmax(expected))
+    runs = [tuple(ids[at : at + size]) for at in range(len(ids) - size + 1)]
+    assert len({*runs}) == len(runs)
+    plain = [int(np.random.default_rng(seed % 3).normal(0, 1, 12).argmax()) for seed in range(11)]
+    assert ids != plain
+
+
+def test_a_sampled_token_is_none_that_is_banned():
+    sampler = Sampler(Sampling(temperature=1.0, no_repeat_ngram_size=1))
+    assert sorted(sampler.choose(np.zeros(8, np.float32)) for _ in range(8)) == [*range(8)]
+    with pytest.raises(ComposerError, match="R510 no token is left"):
+        sampler.choose(np.zeros(8, np.float32))
