@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from itertools import groupby
 from typing import Any, Protocol
 
 import numpy as np
 
 from composer.core.errors import ComposerError, Problem
-from composer.generation.decoder import Prompt, State
+from composer.generation.decoder import Prompt, State, drained
 from composer.generation.sampler import logits_error
 
 from .mlx_lm_package import model_module
@@ -44,6 +44,7 @@ class MlxDecoder:
         self.rows = rows
         self.adapters = adapters
         self.chunk = chunk
+        self.row_nbytes = 0
 
     def switch(self, names: tuple[str, ...]) -> None:
         """Switch exactly these adapters on, if the model has any."""
@@ -51,27 +52,46 @@ class MlxDecoder:
             self.adapters.switch(names)
 
     def prefill(self, prompt: Prompt, cache: list[Any] | None = None) -> State:
+        """Process all rows; they follow the contents of `cache`, if given."""
+        return drained(self.prefill_parts(prompt, cache))
+
+    def prefill_parts(
+        self, prompt: Prompt, cache: list[Any] | None = None
+    ) -> Generator[None, None, State]:
         """Process all rows but the last in chunks, then the last one, which alone needs the head.
 
-        They follow the contents of `cache`, if given.
+        Another selection of adapters may be on between two of them.
         """
-        import mlx.core as mx
-
         rows = len(prompt)
         if rows == 0:
             raise ComposerError(Problem("R514", "there are no embeddings to continue"))
+        if cache is None:
+            cache = model_module("cache").make_prompt_cache(self.model)
+        for start in range(0, rows - 1, self.chunk):
+            self._read(prompt, start, min(start + self.chunk, rows - 1), cache)
+            if start + self.chunk < rows - 1:
+                yield
+        return self._read_last(prompt, cache)
+
+    def _read(self, prompt: Prompt, start: int, end: int, cache: list[Any]) -> None:
+        import mlx.core as mx
+
         with mx.stream(self.device):
             self.switch(prompt.adapters)
-            if cache is None:
-                cache = model_module("cache").make_prompt_cache(self.model)
-            for start in range(0, rows - 1, self.chunk):
-                part = prompt.part(start, min(start + self.chunk, rows - 1))
-                self.model(None, cache=cache, **part)
-                mx.eval([each.state for each in cache])
-                mx.clear_cache()
+            self.model(None, cache=cache, **prompt.part(start, end))
+            mx.eval([each.state for each in cache])
+            mx.clear_cache()
+
+    def _read_last(self, prompt: Prompt, cache: list[Any]) -> State:
+        import mlx.core as mx
+
+        rows = len(prompt)
+        with mx.stream(self.device):
+            self.switch(prompt.adapters)
             last = self.model(None, cache=cache, **prompt.part(rows - 1, rows))
             state = State(cache, last[0, -1], prompt.adapters)
             mx.async_eval(state.logits)  # type: ignore[no-untyped-call]
+        self.row_nbytes = self.row_nbytes or sum(map(_row_nbytes, cache))
         return state
 
     def step(self, states: Sequence[State], tokens: Sequence[int]) -> None:
@@ -141,3 +161,9 @@ class MlxDecoder:
         import mlx.core as mx
 
         return mx.array(value)
+
+
+def _row_nbytes(cache: Any) -> int:
+    """Return the bytes of a row of one layer's cache; some kinds have no rows."""
+    keys = getattr(cache, "keys", None)
+    return 0 if keys is None or isinstance(keys, tuple) else cache.nbytes // keys.shape[2]

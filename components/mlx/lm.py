@@ -64,7 +64,7 @@ class LanguageModel(Component, name="mlx.lm"):
 
     backend = "mlx"
     requires = frozenset({"weights"})
-    placement_keys = frozenset({"device"})
+    placement_keys = frozenset({"device", "cache_gb"})
     accepts = frozenset({"files", "precision", "adapters"})
     Config = LmConfig
 
@@ -125,7 +125,8 @@ class LanguageModel(Component, name="mlx.lm"):
         require_equal_head(checkpoint)
         with mx.stream(device):
             model = loader.load_model(checkpoint, spec.dtype, recipe)
-            component = cls(model, checkpoint, tokenizer, device, adapters, facts.dtype)
+            room = placement.get("cache_gb")
+            component = cls(model, checkpoint, tokenizer, device, adapters, facts.dtype, room)
             if module_name_of(checkpoint.config) not in TESTED:
                 component.check_embedding_convention()
         return component
@@ -138,6 +139,7 @@ class LanguageModel(Component, name="mlx.lm"):
         device: Any,
         adapters: Mapping[str, AdapterFacts],
         dtype: str,
+        cache_gb: float | None = None,
     ) -> None:
         self.model = model
         self.table = loader.embeddings(model, dtype)
@@ -150,7 +152,7 @@ class LanguageModel(Component, name="mlx.lm"):
         self.rows = checkpoint.table.rows
         self.stop = checkpoint.stop
         limit = checkpoint.mlx_config.positions
-        self.writer = TextGenerator(self.decoder, tokenizer, self.rows, self.stop, limit)
+        self.writer = TextGenerator(self.decoder, tokenizer, self.rows, self.stop, limit, cache_gb)
 
     @method(ids="i64 T", returns="T D @embed")
     def embed(self, ids: Any, *, adapters: tuple[str, ...] = ()) -> Any:

@@ -57,7 +57,7 @@ class Gemma4(Component, name="onnx.gemma4"):
 
     backend = "numpy"
     requires = frozenset({"weights"})
-    placement_keys = frozenset({"providers", "threads"})
+    placement_keys = frozenset({"providers", "threads", "cache_gb"})
     accepts = frozenset({"files", "precision", "adapters"})
     Config = Activations
 
@@ -113,7 +113,8 @@ class Gemma4(Component, name="onnx.gemma4"):
         self.adapters = Adapters(found, adapters)
         self.decoder = OnnxDecoder(found, self.rows, placement, self.adapters)
         rows, stop = found.checkpoint.table.rows, found.checkpoint.stop
-        self.writer = TextGenerator(self.decoder, tokenizer, rows, stop, found.positions)
+        limit, room = found.positions, placement.get("cache_gb")
+        self.writer = TextGenerator(self.decoder, tokenizer, rows, stop, limit, room)
 
     @method(ids="i64 T", returns="T D @embed")
     def embed(self, ids: np.ndarray) -> np.ndarray:

@@ -170,7 +170,7 @@ class SpeechFlags(TaskFlags):
     language: Language = None
     channel: ChannelOf = None
     partial: Partial = False
-    jobs: InFlight = 2
+    jobs: InFlight = 8
 
     def read(self, graph: Graph) -> tuple[dict[str, Any], dict[str, dict[str, Any]]]:
         """Return the inputs, the language among them, and the options of the task."""

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
+
+from pydantic import Field
 
 HOST = "numpy"  # the backend in whose arrays values are given, marked and exchanged
 
@@ -31,6 +33,13 @@ TABLES = PlacementKey(
     "tables",
     Literal["mapped", "loaded"],
     "Whether rows of large tables are read from their files one by one, or loaded.",
+)
+
+CACHE = PlacementKey(
+    "cache_gb",
+    Annotated[float, Field(gt=0, le=100_000)],
+    "Memory that a decoder's sequences may take together, in GB; others wait.",
+    lambda size: f"sequences of at most {size:g} GB",
 )
 
 

@@ -15,7 +15,7 @@ from composer.core.extensions import (
 )
 from composer.core.family import Portable
 from composer.core.operators import Operator
-from composer.core.placement import HOST, TABLES, PlacementKey
+from composer.core.placement import CACHE, HOST, TABLES, PlacementKey
 
 COMPONENTS = "composer.components"
 FAMILIES = "composer.families"
@@ -158,7 +158,7 @@ def placement_keys() -> dict[str, PlacementKey]:
     """
     found: dict[str, PlacementKey] = {}
     keys = [key for each in working_backends() for key in each.placement]
-    for key in (*keys, TABLES):
+    for key in (*keys, TABLES, CACHE):
         found[key.name] = _joined(found.get(key.name, key), key)
     return found
 

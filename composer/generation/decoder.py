@@ -17,11 +17,12 @@ class Prompt:
 
     `rows` are the model's inputs by its keywords, each with the leading axis T: embeddings [T, D],
     and whatever else an architecture takes beside them. `adapters` are active while the sequence is
-    read and continued.
+    read and continued. With `reuse_cache` the last sequence is continued as far as it is the same.
     """
 
     rows: Mapping[str, Any]
     adapters: tuple[str, ...] = ()
+    reuse_cache: bool = False
 
     def __len__(self) -> int:
         return int(next(iter(self.rows.values())).shape[0])
@@ -43,8 +44,15 @@ class State:
 class CachedDecoder(Protocol):
     """A `composer.generation.engine.Decoder` whose caches can be kept and trimmed."""
 
+    @property
+    def row_nbytes(self) -> int:
+        """Return the bytes that are remembered of a row, 0 before that is known."""
+
     def prefill(self, prompt: Prompt, cache: Any = None) -> State:
         """Prefill a prompt after what `cache` already contains."""
+
+    def prefill_parts(self, prompt: Prompt, cache: Any = None) -> Generator[None, None, State]:
+        """Do the same part by part."""
 
     def step(self, states: Sequence[State], tokens: Sequence[int]) -> None: ...
 

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Generator, Sequence
 from typing import Any, Protocol
 
 import numpy as np
 
 from composer.core.component import Token
-from composer.generation.reasoning import Marks, ReasoningFilter
-from composer.generation.sampler import Sampler, Sampling, log_probability
-from composer.generation.stop import FinishReason, Stop, TextStop
-from composer.generation.text import TextStream, Tokenizer
+from composer.core.native_failures import is_failure
+from composer.generation.answer import Answer, Request
+from composer.generation.text import Tokenizer
 
 
 class Decoder(Protocol):
@@ -38,84 +36,14 @@ class Decoder(Protocol):
         """Take back a finished state; a failed one is not returned."""
 
 
-@dataclass(frozen=True)
-class Request:
-    """A prompt, in the form its decoder reads, and how to continue it.
-
-    Ids between the marks of `reasoning` are generated but left out of the text, which ends before
-    the first of `stop_text`. With `logprobs` the answer has each token's log-probability.
-    """
-
-    prompt: Any
-    sampling: Sampling
-    stop: Stop
-    reasoning: Marks | None = None
-    stop_text: Sequence[str] = ()
-    logprobs: bool = False
-
-
-@dataclass(eq=False)
-class Answer:
-    """The state of one request: ids and text so far."""
-
-    stop: Stop
-    sampler: Sampler
-    stream: TextStream
-    reasoning: ReasoningFilter
-    end: TextStop
-    logprobs: list[float] | None = None
-    ids: list[int] = field(default_factory=list)
-    text: str = ""
-    finish_reason: FinishReason | None = None
-
-    def add(self, token: int) -> Token:
-        """Add one decoding step; the last one also returns pending text."""
-        self.finish_reason = self.stop.after(token, len(self.ids) + 1)
-        piece = ""
-        if self.finish_reason != "stop":
-            self.ids.append(token)
-            if not self.reasoning.skips(token):
-                piece = self.end.push(self.stream.push(token))
-        if self.finish_reason and not self.end.reached:
-            piece += self.end.push(self.stream.finish())
-            piece += self.end.finish()
-        if self.end.reached:
-            self.finish_reason = "stop"
-        self.text += piece
-        return Token(token, piece)
-
-    @property
-    def takes_argmax(self) -> bool:
-        """Return whether the decoder may choose by itself, and keep its logits where they are."""
-        return self.sampler.sampling.greedy and self.logprobs is None
-
-    def choose(self, logits: np.ndarray) -> int:
-        """Return the next token of float32 logits [V]."""
-        token = self.sampler.choose(logits)
-        if self.logprobs is not None:
-            self.logprobs.append(log_probability(logits, token))
-        return token
-
-    def cancel(self) -> None:
-        """Stop here; pending text is dropped."""
-        self.finish_reason = "cancelled"
-
-    def outputs(self) -> dict[str, Any]:
-        """Return the text, ids [N] without the stop id, and the finish reason.
-
-        `logprobs` [N] is empty where it was not asked for. A text that ended the answer leaves its
-        ids in `ids`, since a token may hold more than it.
-        """
-        return {
-            "text": self.text,
-            "ids": np.array(self.ids, np.int64),
-            "finish_reason": self.finish_reason,
-            "logprobs": np.array((self.logprobs or [])[: len(self.ids)], np.float32),
-        }
+Outcome = Token | BaseException
 
 
 class Engine:
-    """Continuous batching: requests join and leave between steps of all the others."""
+    """Continuous batching: requests join and leave between steps of all the others.
+
+    What fails for one of them is its outcome, and touches no other.
+    """
 
     def __init__(self, decoder: Decoder, tokenizer: Tokenizer) -> None:
         self._decoder = decoder
@@ -128,47 +56,80 @@ class Engine:
 
     def add(self, request: Request) -> Answer:
         """Prefill a request; `advance` then continues it with the others."""
-        state = self._decoder.prefill(request.prompt)
-        stream = TextStream(self._tokenizer)
-        sampler = Sampler(request.sampling)
-        reasoning, end = ReasoningFilter(request.reasoning), TextStop(request.stop_text)
-        logprobs: list[float] | None = [] if request.logprobs else None
-        answer = Answer(request.stop, sampler, stream, reasoning, end, logprobs)
-        self._states[answer] = state
+        answer = Answer.of(request, self._tokenizer)
+        self.admit(answer, self._decoder.prefill(request.prompt))
         return answer
+
+    def admit(self, answer: Answer, state: Any) -> None:
+        """Take an answer whose prompt was read; `advance` then continues it with the others."""
+        self._states[answer] = state
 
     def retire(self, answer: Answer) -> None:
         """Remove a finished or cancelled request and return its state to the decoder."""
         if answer in self._states:
             self._decoder.retire(self._states.pop(answer))
 
-    def advance(self) -> list[tuple[Answer, Token]]:
+    def advance(self) -> list[tuple[Answer, Outcome]]:
         """Generate one token for every request in flight, and retire the finished ones.
 
-        The next step starts before the tokens are returned, so that the device computes
-        while the caller reads.
+        A request that fails is dropped, and its state with it. The next step starts before the
+        tokens are returned, so that the device computes while the caller reads.
         """
-        tokens_by_answer = self._choose()
-        steps = [(answer, answer.add(token)) for answer, token in tokens_by_answer.items()]
-        for answer in tokens_by_answer:
-            if answer.finish_reason:
+        chosen = self._choose()
+        outcomes: list[tuple[Answer, Outcome]] = []
+        for answer, token in chosen.items():
+            outcome = token if isinstance(token, BaseException) else attempt(answer.add, token)
+            outcomes.append((answer, outcome))
+            if isinstance(outcome, BaseException):
+                del self._states[answer]
+            elif answer.finish_reason:
                 self.retire(answer)
         if self._states:
-            active = list(self._states)
-            tokens = [tokens_by_answer[answer] for answer in active]
-            self._decoder.step([self._states[answer] for answer in active], tokens)
-        return steps
+            states, tokens = [*self._states.values()], [chosen[each] for each in self._states]
+            failure = attempt(self._decoder.step, states, tokens)
+            if failure is not None:  # of all that were stepped
+                outcomes += [(answer, failure) for answer in self._states]
+                self._states.clear()
+        return outcomes
 
-    def _choose(self) -> dict[Answer, int]:
+    def drop_all(self) -> None:
+        """Forget all requests and their states."""
+        self._states.clear()
+
+    def _choose(self) -> dict[Answer, Any]:
+        """Return the next token of each answer, or why there is none."""
         greedy = [answer for answer in self._states if answer.takes_argmax]
-        argmax = iter(self._decoder.greedy([self._states[answer] for answer in greedy]))
+        argmax = self._argmax(greedy)
         chosen = {}
         for answer, state in self._states.items():
             if answer.takes_argmax:
-                chosen[answer] = next(argmax)
+                chosen[answer] = argmax[answer]
             else:
-                chosen[answer] = answer.choose(self._decoder.logits(state))
+                chosen[answer] = attempt(self._sample, answer, state)
         return chosen
+
+    def _sample(self, answer: Answer, state: Any) -> int:
+        return answer.choose(self._decoder.logits(state))
+
+    def _argmax(self, answers: Sequence[Answer]) -> dict[Answer, Any]:
+        """Choose for all at once, or one by one where that fails."""
+        tokens = attempt(self._decoder.greedy, [self._states[answer] for answer in answers])
+        if isinstance(tokens, BaseException):
+            tokens = []
+            for answer in answers:
+                found = attempt(self._decoder.greedy, [self._states[answer]])
+                tokens.append(found if isinstance(found, BaseException) else found[0])
+        return dict(zip(answers, tokens, strict=True))
+
+
+def attempt(function: Callable[..., Any], *given: Any) -> Any:
+    """Return what a function returns, or its failure."""
+    try:
+        return function(*given)
+    except BaseException as error:
+        if not is_failure(error):
+            raise
+        return error
 
 
 def generate(
@@ -184,6 +145,8 @@ def generate(
     try:
         while engine.busy:
             for _, token in engine.advance():
+                if isinstance(token, BaseException):
+                    raise token
                 stop_requested: bool | None = False
                 if answer.finish_reason != "stop" or token.text:
                     stop_requested = yield token

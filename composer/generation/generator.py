@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Generator
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -10,17 +11,21 @@ import numpy as np
 from composer.core.component import Token
 from composer.core.errors import ComposerError, Problem
 from composer.core.suggest import some
+from composer.generation.answer import Request
 from composer.generation.decoder import CachedDecoder, Prompt
-from composer.generation.engine import Request, generate
 from composer.generation.options import GenerationOptions
 from composer.generation.prefix_cache import PrefixCache
 from composer.generation.reasoning import Marks
+from composer.generation.scheduler import Scheduler
 from composer.generation.stop import Stop
 from composer.generation.text import Tokenizer
 
 
 class TextGenerator:
-    """Continue prompts: `rows` ids exist, `stop` ids end a text, `limit` is the context length."""
+    """Continue prompts: `rows` ids exist, `stop` ids end a text, `limit` is the context length.
+
+    What is remembered of all sequences in flight takes at most `cache_gb`.
+    """
 
     def __init__(
         self,
@@ -29,9 +34,12 @@ class TextGenerator:
         rows: int,
         stop: frozenset[int],
         limit: int | None,
+        cache_gb: float | None = None,
     ) -> None:
         self.decoder = decoder
         self.prefix_cache = PrefixCache(decoder)
+        nbytes = int(cache_gb * 1e9) if cache_gb else None
+        self.scheduler = Scheduler(self.prefix_cache, tokenizer, nbytes=nbytes)
         self.tokenizer = tokenizer
         self.rows = rows
         self.stop = stop
@@ -51,15 +59,14 @@ class TextGenerator:
         if options.reasoning:
             marks = Marks(*(self.id_of("R565", "reasoning", each) for each in options.reasoning))
         request = Request(
-            prompt,
+            replace(prompt, reuse_cache=options.reuse_cache),
             options.sampling,
             Stop(self.stop | stop, budget),
             marks,
             options.stop_text,
             options.logprobs,
         )
-        decoder = self.prefix_cache if options.reuse_cache else self.decoder
-        return generate(decoder, self.tokenizer, request)
+        return self.scheduler.generate(request)
 
     def replay(self, prompt: Prompt, ids: Any) -> Any:
         """Return the logits before each of ids [N], float32 [N, V], step by step as in decoding."""

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import dataclass, field
 from hashlib import blake2b
 from itertools import takewhile
-from threading import Lock
 from typing import Any
 
 import numpy as np
 
-from composer.generation.decoder import CachedDecoder, Prompt, State
+from composer.generation.decoder import CachedDecoder, Prompt, State, drained
 
 
 @dataclass(eq=False)
@@ -26,7 +25,7 @@ class CachedState(State):
 
 
 class PrefixCache:
-    """An `engine.Decoder` that wraps another and prefills only the new rows of a prompt.
+    """A decoder that wraps another and prefills only the new rows of a prompt that reuses a cache.
 
     It stores the cache of one sequence, the last that was retired. A prompt takes it and continues
     it as far as both have the same rows, bit for bit, in every input of the model, under
@@ -37,12 +36,20 @@ class PrefixCache:
     def __init__(self, decoder: CachedDecoder) -> None:
         self.decoder = decoder
         self.stored: CachedState | None = None
-        self._lock = Lock()  # not every backend has a thread of its own
 
-    def prefill(self, prompt: Prompt) -> CachedState:
+    @property
+    def row_nbytes(self) -> int:
+        """Return the bytes that the decoder remembers of a row."""
+        return self.decoder.row_nbytes
+
+    def prefill(self, prompt: Prompt) -> State:
+        return drained(self.prefill_parts(prompt))
+
+    def prefill_parts(self, prompt: Prompt) -> Generator[None, None, State]:
+        if not prompt.reuse_cache:
+            return (yield from self.decoder.prefill_parts(prompt))
         # Taken away first: no other sequence may go on from it meanwhile, nor any if this fails.
-        with self._lock:
-            stored, self.stored = self.stored, None
+        stored, self.stored = self.stored, None
         cache, count = None, 0
         digests_read = digests(prompt.rows, self.decoder.bits)
         if stored and stored.adapters == prompt.adapters:
@@ -51,7 +58,7 @@ class PrefixCache:
         remaining = Prompt(
             {name: rows[count:] for name, rows in prompt.rows.items()}, prompt.adapters
         )
-        state = self.decoder.prefill(remaining, cache)
+        state = yield from self.decoder.prefill_parts(remaining, cache)
         return CachedState(state.cache, state.logits, state.adapters, digests_read)
 
     def _trimmed(self, stored: CachedState, digests_read: Sequence[bytes]) -> tuple[Any, int]:
@@ -68,25 +75,29 @@ class PrefixCache:
             return None, 0
         return stored.cache, count
 
-    def step(self, states: Sequence[CachedState], tokens: Sequence[int]) -> None:
-        before = [state.tokens for state in states]
-        for state in states:
+    def step(self, states: Sequence[State], tokens: Sequence[int]) -> None:
+        kept = [
+            (state, state.tokens, token)
+            for state, token in zip(states, tokens, strict=True)
+            if isinstance(state, CachedState)
+        ]
+        for state, _, _ in kept:
             state.tokens = None
         self.decoder.step(states, tokens)
-        for state, earlier, token in zip(states, before, tokens, strict=True):
+        for state, earlier, token in kept:
             if earlier is not None:
                 earlier.append(token)
                 state.tokens = earlier
 
-    def greedy(self, states: Sequence[CachedState]) -> list[int]:
+    def greedy(self, states: Sequence[State]) -> list[int]:
         return self.decoder.greedy(states)
 
-    def logits(self, state: CachedState) -> np.ndarray:
+    def logits(self, state: State) -> np.ndarray:
         return self.decoder.logits(state)
 
-    def retire(self, state: CachedState) -> None:
-        """Store its cache in place of any other."""
-        if state.tokens is not None:
+    def retire(self, state: State) -> None:
+        """Store the cache of one that may be reused, in place of any other."""
+        if isinstance(state, CachedState) and state.tokens is not None:
             state.logits = None
             self.stored = state
 

@@ -45,7 +45,7 @@ def evaluate(
     against: str | Path | None = None,
     folder: str | Path | None = None,
     force: bool = False,
-    in_flight: int = 2,
+    in_flight: int = 8,
     on_transcript: OnTranscript | None = None,
     progress: OnProgress = no_progress,
 ) -> Evaluation:

@@ -30,7 +30,7 @@ def transcribe(
     options: Options | None = None,
     channel: Channel | None = None,
     partial: bool = False,
-    in_flight: int = 2,
+    in_flight: int = 8,
     folder: str | Path | None = None,
     format: str = "jsonl",
     force: bool = False,

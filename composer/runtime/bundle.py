@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Collection, Generator, Iterable, Iterator, Mapping
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from threading import Lock
 from typing import Any, Self
 
 from composer.core.component import Component, Token
@@ -22,6 +23,8 @@ from composer.runtime.run import Run
 from composer.runtime.split import run_pieces, split
 from composer.runtime.stream import Stream
 
+MOST_KEPT = 4  # results that wait for one before them, of those in flight
+
 
 class Bundle:
     """A checked bundle with its components in memory."""
@@ -30,6 +33,7 @@ class Bundle:
         self.profile = profile
         self._components = Components(checked, profile, trust)
         self._closed = False
+        self._gate = Lock()
 
     @property
     def checked(self) -> Checked:
@@ -134,10 +138,11 @@ class Bundle:
         return Stream(self._run(True, task, RunRequest(inputs, taps, feed or {}, options or {})))
 
     def map(
-        self, items: Iterable[Mapping[str, Any]], *, in_flight: int = 2, **given: Any
+        self, items: Iterable[Mapping[str, Any]], *, in_flight: int = 8, **given: Any
     ) -> Iterator[Result | ComposerError]:
         """Run a task on many sets of inputs, a few at once; yield results in order.
 
+        A decoder continues those in flight together. None of them has other numbers for it.
         A run that fails yields its ComposerError in its place.
         """
         pool = ThreadPoolExecutor(in_flight, "composer-run")
@@ -145,8 +150,11 @@ class Bundle:
         try:
             for item in items:
                 flying.append(pool.submit(self.run, **{**given, **item}))
-                if len(flying) >= in_flight:
+                while flying and (flying[0].done() or len(flying) >= MOST_KEPT * in_flight):
                     yield _result_of(flying.popleft())
+                running = [each for each in flying if not each.done()]
+                if len(running) >= in_flight:
+                    wait(running, return_when=FIRST_COMPLETED)
             while flying:
                 yield _result_of(flying.popleft())
         finally:
@@ -175,6 +183,7 @@ class Bundle:
                     feed=planned.feed,
                     taps=planned.taps,
                     options=planned.options,
+                    gate=self._gate,
                 )
             )
         return (yield from run_pieces(pieces, runs, stream))

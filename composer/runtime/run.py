@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Generator, Iterator, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
@@ -25,6 +26,8 @@ if TYPE_CHECKING:
 class Run:
     """One run of a plan over loaded components.
 
+    Runs in flight share a `gate`: of their calls one is at work at a time, beside the decoders,
+    which continue all at once. So they take the memory of one encoder.
     `given` are the inputs and the values that are fed; those that `feed` names stay as given.
     """
 
@@ -36,6 +39,7 @@ class Run:
     feed: frozenset[str]
     taps: frozenset[str]
     options: Mapping[str, Mapping[str, Any]]
+    gate: AbstractContextManager[Any] = field(default_factory=nullcontext)
     timings: dict[str, float] = field(default_factory=dict)
     tokens: int = 0
     prompt_tokens: int = 0
@@ -141,10 +145,12 @@ class Run:
             operator = registry.operator(node.run)
             return worker.call(operator, worker.backend, **gathered(given), **options)
         method: Callable[..., Any] = getattr(self.components[node.component], node.method)
-        answer = worker.call(method, **gathered(given), **node.literals, **options)
+        named = {**gathered(given), **node.literals, **options}
         assert node.signature is not None
         if not node.signature.streams:
-            return answer
+            with self.gate:
+                return worker.call(method, **named)
+        answer = worker.call(method, **named)
         if stream:
             answer = yield from self._exclude_consumer_time(worker.iterate(answer))
         else:

@@ -61,19 +61,16 @@ class Worker:
     def drain(self, stream: Generator[Any, None, Answer]) -> Answer:
         """Run a generator to its end on the backend's thread and return what it returned.
 
-        It stops at its next step if the worker is closed.
+        Each step is a call of its own, so that other runs go on beside it, and none follows once
+        the worker is closed.
         """
-        answer: Answer = self.call(self._drain, stream)
-        return answer
-
-    def _drain(self, stream: Generator[Any, None, Answer]) -> Answer:
-        while not self._ended.is_set():
-            more, item = _next(stream)
-            if not more:
-                answer: Answer = item
+        steps = self.iterate(stream)
+        while True:
+            try:
+                next(steps)
+            except StopIteration as end:
+                answer: Answer = end.value
                 return answer
-        stream.close()
-        raise ComposerError(_closed())
 
     def close(self) -> None:
         """End the thread after its current step."""

@@ -67,15 +67,15 @@ def tiny(tmp_path_factory):
 
 
 def test_a_kept_cache_changes_no_answer(piped, tiny, monkeypatch):
-    genuine, read, states = MlxDecoder.prefill, [], []
+    genuine, read, states = MlxDecoder.prefill_parts, [], []
 
     def counted(self, prompt, cache=None):
         read.append(len(prompt))
-        state = genuine(self, prompt, cache)
+        state = yield from genuine(self, prompt, cache)
         states.append(weakref.ref(state.cache[0]))
         return state
 
-    monkeypatch.setattr(MlxDecoder, "prefill", counted)
+    monkeypatch.setattr(MlxDecoder, "prefill_parts", counted)
     lines = "hi\nwho\n<turn|>\n"
     code, new_process, err = piped(tiny, lines, "--set", "answer.reuse_cache=false")
     assert (code, len(new_process.splitlines())) == (0, 3), err

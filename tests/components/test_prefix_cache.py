@@ -42,13 +42,13 @@ def fresh(lm):
     prefix_cache.stored = None
     lm.read = []
     decoder = prefix_cache.decoder
-    prefill = type(decoder).prefill
+    prefill_parts = type(decoder).prefill_parts
 
     def counted(prompt, cache=None):
         lm.read.append(len(prompt))
-        return prefill(decoder, prompt, cache)
+        return prefill_parts(decoder, prompt, cache)
 
-    decoder.prefill = counted
+    decoder.prefill_parts = counted
     return lm
 
 
@@ -66,7 +66,8 @@ def given(lm, ids):
 
 def prompt_of(lm, ids):
     keywords = {"embeds": "input_embeddings", "per_layer": "per_layer_inputs"}
-    return Prompt({keywords[port]: rows for port, rows in given(lm, ids).items()})
+    rows = {keywords[port]: rows for port, rows in given(lm, ids).items()}
+    return Prompt(rows, reuse_cache=True)
 
 
 def messages(lm, ids, reuse_cache=True, count=12, **options):
@@ -211,7 +212,7 @@ def test_a_run_that_fails_leaves_nothing_behind(qwen3, monkeypatch, fails_at):
 
 def test_a_step_that_failed_is_not_kept_whoever_gives_it_back(qwen3, monkeypatch):
     prefix_cache = qwen3.writer.prefix_cache
-    state = prefix_cache.prefill(Prompt({"input_embeddings": embeds(qwen3, TURNS[0])}))
+    state = prefix_cache.prefill(prompt_of(qwen3, TURNS[0]))
     monkeypatch.setattr(prefix_cache.decoder, "step", lambda states, tokens: 1 / 0)
     with pytest.raises(ZeroDivisionError):
         prefix_cache.step([state], [5])
@@ -246,7 +247,7 @@ def test_other_adapters_begin_anew(qwen3, monkeypatch):
     rows = {"input_embeddings": embeds(qwen3, TURNS[0])}
     for adapters, reads in (((), 9), ((), 1), (("speech",), 9), (("speech",), 1), ((), 9)):
         qwen3.read.clear()
-        prefix_cache.retire(prefix_cache.prefill(Prompt(rows, adapters)))
+        prefix_cache.retire(prefix_cache.prefill(Prompt(rows, adapters, reuse_cache=True)))
         assert qwen3.read == [reads]
 
 
@@ -257,7 +258,8 @@ def test_one_bit_of_one_row_distinguishes_conversations(qwen3):
     bits = np.array(rows.view(mx.uint32))
     bits[4, 17] ^= 1
     qwen3.read.clear()
-    prefix_cache.prefill(Prompt({"input_embeddings": mx.array(bits).view(mx.float32)}))
+    rows = {"input_embeddings": mx.array(bits).view(mx.float32)}
+    prefix_cache.prefill(Prompt(rows, reuse_cache=True))
     assert qwen3.read == [9 - 4]
 
 
@@ -303,5 +305,5 @@ def test_one_row_beside_the_embeddings_distinguishes_conversations(models):
             rows[prefix] = rows[prefix] + mx.array([0, 0, 1, 0, 0, 0]).reshape(6, 1, 1)
             prefix_cache.retire(prefix_cache.prefill(prompt))
         lm.read.clear()
-        prefix_cache.retire(prefix_cache.prefill(Prompt(rows)))
+        prefix_cache.retire(prefix_cache.prefill(Prompt(rows, reuse_cache=True)))
         assert lm.read == [reads]

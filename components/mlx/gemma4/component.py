@@ -54,7 +54,7 @@ class Gemma4(Component, name="mlx.gemma4"):
 
     backend = "mlx"
     requires = frozenset({"weights"})
-    placement_keys = frozenset({"device", "tables"})
+    placement_keys = frozenset({"device", "tables", "cache_gb"})
     accepts = frozenset({"files", "precision", "adapters"})
 
     @classmethod
@@ -96,7 +96,8 @@ class Gemma4(Component, name="mlx.gemma4"):
                     loaded=placement.get("tables") == "loaded",
                     rounded=(recipe or {}).get(TABLE),
                 )
-        return cls(model, table, decoder, tokenizer, device, adapters, facts.dtype)
+        room = placement.get("cache_gb")
+        return cls(model, table, decoder, tokenizer, device, adapters, facts.dtype, room)
 
     def __init__(
         self,
@@ -107,6 +108,7 @@ class Gemma4(Component, name="mlx.gemma4"):
         device: Any,
         adapters: Mapping[str, AdapterFacts],
         dtype: str,
+        cache_gb: float | None = None,
     ) -> None:
         self.model = model
         self.look_up = loader.embeddings(model, dtype)
@@ -117,7 +119,7 @@ class Gemma4(Component, name="mlx.gemma4"):
         self.decoder = MlxDecoder(model, device, self.rows, self.adapters)
         limit = decoder.settings.args["max_position_embeddings"]
         rows, stop = decoder.checkpoint.table.rows, decoder.checkpoint.stop
-        self.writer = TextGenerator(self.decoder, tokenizer, rows, stop, limit)
+        self.writer = TextGenerator(self.decoder, tokenizer, rows, stop, limit, cache_gb)
 
     @method(ids="i64 T", returns="T D @embed")
     def embed(self, ids: Any, *, adapters: tuple[str, ...] = ()) -> Any:

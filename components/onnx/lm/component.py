@@ -56,7 +56,7 @@ class LanguageModel(Component, name="onnx.lm"):
 
     backend = "numpy"
     requires = frozenset({"weights"})
-    placement_keys = frozenset({"providers", "threads"})
+    placement_keys = frozenset({"providers", "threads", "cache_gb"})
     accepts = frozenset({"files", "precision", "adapters"})
     Config = LmConfig
 
@@ -113,7 +113,8 @@ class LanguageModel(Component, name="onnx.lm"):
         self.tokenizer = tokenizer
         self.stop = checkpoint.stop
         rows, limit = checkpoint.table.rows, found.positions
-        self.writer = TextGenerator(self.decoder, tokenizer, rows, self.stop, limit)
+        room = placement.get("cache_gb")
+        self.writer = TextGenerator(self.decoder, tokenizer, rows, self.stop, limit, room)
 
     def rows(self, ids: np.ndarray) -> dict[str, np.ndarray]:
         """Return the network's inputs for generated ids."""

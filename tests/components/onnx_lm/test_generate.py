@@ -49,10 +49,10 @@ def test_sampling_is_decided_by_its_seed(lm):
 
 
 def test_a_kept_cache_changes_nothing_and_reads_only_what_is_new(lm, monkeypatch):
-    read, genuine = [], lm.decoder.prefill
+    read, genuine = [], lm.decoder.prefill_parts
     monkeypatch.setattr(
         lm.decoder,
-        "prefill",
+        "prefill_parts",
         lambda prompt, cache=None: read.append(len(prompt)) or genuine(prompt, cache),
     )
 
