@@ -104,7 +104,7 @@ def settings(graph: Graph, given: list[str] | None) -> dict[str, dict[str, Any]]
     for key, text in pairs(given, "--set", "NODE.OPTION=VALUE").items():
         name, _, option = key.partition(".")
         node = graph.nodes.get(name)
-        options = node.signature.options if node and node.signature else {}
+        options = node.known_options if node else {}
         if node is None:
             problems.append(_unknown(key, f"no node '{name}'", name, graph.nodes))
         elif option not in options:

@@ -71,7 +71,8 @@ def unsafe_keys(
             found.append(
                 Problem("S471", f"{show(path)} {IGNORED[key]}; ignored", place, severity="warning")
             )
-        for inner in value if isinstance(value, list) else (value,):
+        inside = value if isinstance(value, list) else [value]
+        for inner in inside:
             if isinstance(inner, dict) and key not in IGNORED:
                 found += unsafe_keys(inner, location, path)
     return tuple(found)
@@ -80,4 +81,6 @@ def unsafe_keys(
 def _drop_ignored(value: Any) -> Any:
     if isinstance(value, dict):
         return {key: _drop_ignored(inner) for key, inner in value.items() if key not in IGNORED}
-    return [_drop_ignored(inner) for inner in value] if isinstance(value, list) else value
+    if isinstance(value, list):
+        return list(map(_drop_ignored, value))
+    return value

@@ -44,7 +44,9 @@ class LocalFiles:
             return None
         if stat.S_ISREG(mode):
             return "file"
-        return "folder" if stat.S_ISDIR(mode) else "other"
+        if stat.S_ISDIR(mode):
+            return "folder"
+        return "other"
 
     def names(self, location: Location) -> tuple[str, ...]:
         """List a folder, sorted."""
@@ -89,7 +91,9 @@ class LocalFiles:
                 f"the path {show(inside)} may leave the source",
                 hint="write it relative to the source, with / and without ..",
             )
-        folder = within.path if within and within.path else location.root
+        folder = location.root
+        if within and within.path:
+            folder = within.path
         real = _resolve(path)
         if not real.is_relative_to(_resolve(folder)) and not _in_hf_cache(location):
             refuse(

@@ -163,10 +163,8 @@ def _values(
         value = message(window, span, VALUE)
         name = value["name"] or ""
         if not name or name in seen:
-            message_text = (
-                f"two {role}s are called {show(name)}" if name else f"an {role} has no name"
-            )
-            report.at(location, "S442", message_text)
+            what = f"two {role}s are called {show(name)}" if name else f"an {role} has no name"
+            report.at(location, "S442", what)
         seen.add(name)
         if name not in stored:
             typed = _typed(location, window, f"the {role} {show(name)}", value["type"], report)
@@ -194,7 +192,8 @@ def _typed(
     dims: list[Dim] = []
     for inner in message(window, parts["shape"], SHAPE)["dims"]:
         dim = message(window, inner, DIMENSION)
-        dims.append(dim["value"] if dim["value"] is not None else dim["symbol"] or None)
+        length = dim["value"]
+        dims.append(dim["symbol"] or None if length is None else length)
     if len(dims) > AXES or not addressable([dim for dim in dims if isinstance(dim, int)]):
         report.at(
             location, "S444", f"{what} has the dims {show(str(dims))}, which are out of range"

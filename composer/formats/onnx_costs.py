@@ -6,8 +6,9 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from composer.core.isolation import MEMORY
+from composer.formats.onnx_call import Call
 from composer.formats.onnx_initializers import Initializers
-from composer.formats.onnx_shapes import RULES, Call
+from composer.formats.onnx_shapes import RULES
 from composer.formats.onnx_values import Known
 
 MOST_PRODUCTS = 10**15  # multiplications of one node: an hour of 300 billion a second

@@ -102,16 +102,21 @@ class Initializers:
         if tensor["raw"] is not None:
             start, end = tensor["raw"]
             data = self.window.ranges.read(start, min(end - start, size * count))
-            return tuple(
-                int.from_bytes(data[at : at + size], "little", signed=True)
-                for at in range(0, len(data), size)
-            )
+            numbers = []
+            for at in range(0, len(data), size):
+                numbers.append(int.from_bytes(data[at : at + size], "little", signed=True))
+            return tuple(numbers)
         found: list[int] = []
-        for at, end in tensor["int64s" if size == 8 else "int32s"]:
+        spans = tensor["int64s"] if size == 8 else tensor["int32s"]
+        for at, end in spans:
             while at < end and len(found) < count:
                 number, at = self.window.varint(at, end)
-                found.append(number - (1 << 64) if number >= 1 << 63 else number)
-        return tuple(found) if len(found) == count else None
+                if number >= 1 << 63:
+                    number -= 1 << 64
+                found.append(number)
+        if len(found) < count:
+            return None
+        return tuple(found)
 
     def add(self, span: Span) -> str:
         """Measure one tensor and return its name."""
@@ -138,11 +143,10 @@ class Initializers:
                     "S452", name, f"is {dtype} {dims}, {nbytes} bytes, but {stored} are stored"
                 )
         elif count > len(tensor["strings"]) if dtype == "string" else count:
-            found = []
+            stored = 0
             for kind in TYPED:
                 for start, end in tensor[kind]:
-                    found.append(end - start)
-            stored = sum(found)
+                    stored += end - start
             if dtype == "string" or count > 4 * stored:
                 self._wrong("S452", name, f"is {dtype} {dims}, but {stored} bytes are stored")
         return name

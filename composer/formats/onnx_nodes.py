@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from composer.core.location import Location
+from composer.formats.onnx_call import Call
 from composer.formats.onnx_costs import Costs, unfolded_nodes
 from composer.formats.onnx_initializers import Initializers
-from composer.formats.onnx_shapes import Call
 from composer.formats.protobuf import Excessive, Field, Span, Window, message
 from composer.formats.refusal import Report, join_names, show
 
@@ -98,16 +98,16 @@ class GraphWalker:
             raise Excessive(f"its graphs are nested more than {MAX_DEPTH} deep")
         parts = message(self.window, span, GRAPH)
         stored, costs = set[str](), Costs(self.initializers, self.report_cost)
-        values = [self._values(sparse) for sparse in parts["sparse"]]
-        for tensor in (*parts["initializers"], *filter(None, values)):
+        values = filter(None, map(self._values, parts["sparse"]))
+        for tensor in (*parts["initializers"], *values):
             name = self.initializers.add(tensor)
             if name in stored:
                 self._wrong("S442", f"two initializers are called {show(name)}")
             stored.add(name)
             if known := self.initializers.known(tensor):
                 costs.values[name] = known
-        inputs = [self._name(value) for value in parts["inputs"]]
-        outputs = [self._name(value) for value in parts["outputs"]]
+        inputs = list(map(self._name, parts["inputs"]))
+        outputs = list(map(self._name, parts["outputs"]))
         undefined = self._check_nodes(parts["nodes"], [*stored, *inputs], outputs, costs, depth)
         return parts, stored, undefined
 
@@ -127,25 +127,25 @@ class GraphWalker:
             )
             self.report_undefined(undefined)
         self.operators = sum(calls.values(), used.copy())
-        nodes = [
-            Node(".".join(own), frozenset(map(repr, called)), (repr(own),))
-            for own, called in calls.items()
-        ]
-        self._acyclic(nodes, {repr(own): number for number, own in enumerate(calls)})
+        nodes, numbers = [], {}
+        for number, (own, called) in enumerate(calls.items()):
+            nodes.append(Node(".".join(own), frozenset(map(repr, called)), (repr(own),)))
+            numbers[repr(own)] = number
+        self._acyclic(nodes, numbers)
         unfolded = unfolded_nodes(used, calls)
         if unfolded > UNFOLDED:
             raise Excessive(f"its functions unfold to {unfolded} nodes; the limit is {UNFOLDED}")
-        for domain in sorted({domain for domain, _ in self.operators} - DOMAINS):
-            names = sorted(
-                name for own, name in self.operators.keys() - calls.keys() if own == domain
+        foreign = defaultdict[str, list[str]](list)
+        for domain, name in sorted(self.operators.keys() - calls.keys()):
+            if domain not in DOMAINS:
+                foreign[domain].append(name)
+        for domain, names in foreign.items():
+            self._wrong(
+                "S445",
+                f"uses the operator {join_names(names)} of the domain {show(domain)}",
+                hint="only operators of ONNX, ai.onnx.ml and com.microsoft run: export again "
+                "without custom operators",
             )
-            if names:
-                self._wrong(
-                    "S445",
-                    f"uses the operator {join_names(names)} of the domain {show(domain)}",
-                    hint="only operators of ONNX, ai.onnx.ml and com.microsoft run: export again "
-                    "without custom operators",
-                )
 
     def report_cost(self, message: str) -> None:
         """Report a node that no run could take."""

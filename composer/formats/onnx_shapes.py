@@ -5,30 +5,12 @@ A length that only a run gives is None, and counts as one: a size is what it is 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
+from composer.formats.onnx_call import Call
 from composer.formats.onnx_initializers import DTYPES
 from composer.formats.onnx_values import MOST_NUMBERS, Known, Lengths, count
-
-
-class Call(NamedTuple):
-    """A node: its operator, its inputs where they are known, and its attributes of integers."""
-
-    name: str
-    op: str
-    inputs: Sequence[Known | None]
-    integers: Mapping[str, tuple[int, ...]]
-    value: Known | None = None
-    equation: str = ""
-
-    def given(self, place: int) -> Known | None:
-        return self.inputs[place] if place < len(self.inputs) else None
-
-    def numbers(self, place: int, attribute: str = "") -> tuple[int, ...] | None:
-        """Return the integers of an attribute, or of an input that took its place."""
-        known = self.given(place)
-        return self.integers.get(attribute) or (known.numbers if known else None)
 
 
 class Result(NamedTuple):
@@ -48,12 +30,16 @@ def _longest(lengths: Sequence[int | None]) -> int | None:
     known = [length for length in lengths if length is not None and length != 1]
     if known:
         return max(known)
-    return None if None in lengths else 1
+    if None in lengths:
+        return None
+    return 1
 
 
 def _same(call: Call) -> Result | None:
     known = call.given(0)
-    return Result(known) if known else None
+    if known is None:
+        return None
+    return Result(known)
 
 
 def _cast(call: Call) -> Result | None:
@@ -65,7 +51,9 @@ def _cast(call: Call) -> Result | None:
 
 def _compared(call: Call) -> Result | None:
     found = _elementwise(call)
-    return Result(Known(found.known.lengths, 8)) if found else None
+    if found is None:
+        return None
+    return Result(Known(found.known.lengths, 8))
 
 
 def _elementwise(call: Call) -> Result | None:
@@ -87,57 +75,69 @@ def _constant(call: Call) -> Result | None:
 
 def _filled(call: Call) -> Result | None:
     lengths = call.numbers(0)
-    bits = call.value.bits if call.value else 32
-    return None if lengths is None else Result(Known(lengths, bits))
+    if lengths is None:
+        return None
+    return Result(Known(lengths, call.value.bits if call.value else 32))
 
 
 def _expand(call: Call) -> Result | None:
     known, lengths = call.given(0), call.numbers(1)
     if lengths is None:
         return None
-    shape = _broadcast(known.lengths, lengths) if known else lengths
-    return Result(Known(shape, known.bits if known else 32))
+    shape: Lengths = lengths
+    if known:
+        shape = _broadcast(known.lengths, lengths)
+    return Result(Known(shape, call.bits))
 
 
 def _tile(call: Call) -> Result | None:
-    known, repeats = call.given(0), call.numbers(1)
+    repeats = call.numbers(1)
     if repeats is None:
         return None
-    lengths = known.lengths if known else (None,) * len(repeats)
+    lengths = call.lengths(len(repeats))
     if len(lengths) != len(repeats):
         return None
     tiled = tuple((length or 1) * by for length, by in zip(lengths, repeats, strict=True))
-    return Result(Known(tiled, known.bits if known else 32))
+    return Result(Known(tiled, call.bits))
 
 
 def _pad(call: Call) -> Result | None:
-    known, pads = call.given(0), call.numbers(1, "pads")
+    pads = call.numbers(1, "pads")
     if pads is None or len(pads) % 2:
         return None
     half = len(pads) // 2
-    lengths = known.lengths if known else (None,) * half
+    lengths = call.lengths(half)
     if len(lengths) != half:
         return None
-    padded = [(lengths[axis] or 1) + pads[axis] + pads[axis + half] for axis in range(half)]
-    return Result(Known(tuple(max(0, length) for length in padded), known.bits if known else 32))
+    padded = []
+    for length, before, after in zip(lengths, pads[:half], pads[half:], strict=True):
+        padded.append(max(0, (length or 1) + before + after))
+    return Result(Known(tuple(padded), call.bits))
 
 
 def _one_hot(call: Call) -> Result | None:
-    known, depth = call.given(0), call.numbers(1)
-    if depth is None or not depth:
+    depth = call.numbers(1)
+    if not depth:
         return None
-    return Result(Known((*(known.lengths if known else ()), depth[0])))
+    return Result(Known((*call.lengths(0), depth[0])))
 
 
 def _resize(call: Call) -> Result | None:
     sizes = call.numbers(3)
-    return None if sizes is None else Result(Known(sizes))
+    if sizes is None:
+        return None
+    return Result(Known(sizes))
 
 
 def _range(call: Call) -> Result | None:
-    ends = [call.numbers(place) for place in range(3)]
-    start, stop, step = (each[0] if each and len(each) == 1 else None for each in ends)
-    if start is None or stop is None or not step:
+    ends: list[int] = []
+    for place in range(3):
+        numbers = call.numbers(place) or ()
+        if len(numbers) != 1:
+            return None
+        ends += numbers
+    start, stop, step = ends
+    if not step:
         return None
     return Result(Known((max(0, -(-(stop - start) // step)),), 64))
 
@@ -146,11 +146,13 @@ def _reshape(call: Call) -> Result | None:
     known, lengths = call.given(0), call.numbers(1)
     if lengths is None:
         return None
-    shape = tuple(length if length > 0 else None for length in lengths)
-    if known and shape.count(None) == 1 and -1 in lengths and None not in known.lengths:
-        rest = max(1, count(shape))
-        shape = tuple(count(known.lengths) // rest if n is None else n for n in shape)
-    return Result(Known(shape, known.bits if known else 32, known.numbers if known else None))
+    shape: list[int | None] = [length if length > 0 else None for length in lengths]
+    if known is None:
+        return Result(Known(tuple(shape)))
+    if shape.count(None) == 1 and -1 in lengths and None not in known.lengths:
+        rest = max(1, count(tuple(shape)))
+        shape[shape.index(None)] = count(known.lengths) // rest
+    return Result(Known(tuple(shape), known.bits, known.numbers))
 
 
 def _transpose(call: Call) -> Result | None:
@@ -176,9 +178,11 @@ def _unsqueeze(call: Call) -> Result | None:
 
 def _shape(call: Call) -> Result | None:
     known = call.given(0)
-    if known is None or None in known.lengths or len(call.integers):
+    if known is None or call.integers:
         return None
     numbers = tuple(length for length in known.lengths if length is not None)
+    if len(numbers) < len(known.lengths):
+        return None
     return Result(Known((len(numbers),), 64, numbers))
 
 
@@ -195,11 +199,11 @@ def _matmul(call: Call) -> Result | None:
     left, right = call.given(0), call.given(1)
     if left is None or right is None or len(left.lengths) < 2 or len(right.lengths) < 2:
         return None
-    turned = [bool(call.integers.get(key, (0,))[0]) for key in ("transA", "transB")]
-    a, b = (
-        (*known.lengths[:-2], *reversed(known.lengths[-2:])) if turn else known.lengths
-        for known, turn in zip((left, right), turned, strict=True)
-    )
+    a, b = left.lengths, right.lengths
+    if call.integers.get("transA", (0,))[0]:
+        a = (*a[:-2], a[-1], a[-2])
+    if call.integers.get("transB", (0,))[0]:
+        b = (*b[:-2], b[-1], b[-2])
     lengths = (*_broadcast(a[:-2] or (1,), b[:-2] or (1,)), a[-2], b[-1])
     rank = max(len(a), len(b))
     return Result(Known(lengths[-rank:], left.bits), count(lengths) * (a[-1] or b[-2] or 1))

@@ -25,4 +25,4 @@ class Known:
 
 def count(lengths: Lengths) -> int:
     """Return how many numbers there are at least."""
-    return prod(1 if length is None else length for length in lengths)
+    return prod(length for length in lengths if length is not None)

@@ -11,7 +11,7 @@ from composer.core import registry
 from composer.core.component import Bound, Facts, Spec
 from composer.core.placement import HOST
 from composer.core.ports import Port, Ports
-from composer.core.signature import Signature
+from composer.core.signature import Option, Signature
 from composer.graph.dims import Dims, Length
 
 if TYPE_CHECKING:
@@ -154,6 +154,11 @@ class Node:
     def inputs(self) -> Mapping[str, Ports]:
         """Return the ports of its inputs; none where its signature is unknown."""
         return self.signature.inputs if self.signature else {}
+
+    @property
+    def known_options(self) -> Mapping[str, Option]:
+        """Return the options that it may be given; none where its signature is unknown."""
+        return self.signature.options if self.signature else {}
 
     def backend(self, component: CheckedComponent | None, first: Value | None) -> str:
         """Return where its component runs, or its operator on the first value."""

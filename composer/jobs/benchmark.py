@@ -15,7 +15,7 @@ from composer.formats.audio.clip import Clip
 from composer.formats.audio.suffixes import is_clip
 from composer.formats.audio.waveform import Audio
 from composer.graph.graph import Graph
-from composer.jobs.bundle import Options
+from composer.jobs.bundle import Options, as_options
 from composer.jobs.progress import OnProgress, Progress, no_progress
 from composer.jobs.speech import speech_graph
 from composer.runtime.bundle import Bundle
@@ -70,25 +70,25 @@ def benchmark(
     wrong (R540 to R544), or where a process ends early (R586).
     """
     turns = turns or Turns()
-    first = _as_options(bundle)
+    first = as_options(bundle)
     progress(Progress("checking", str(first.name)))
     with first.open() as opened:
         graph = speech_graph(opened, task)
         given = {**own_clips(opened, graph, inputs or {}), **(inputs or {})}
         prepared = [_prepare(first, opened, graph, given, options or {})]
     if other is not None:
-        second = _as_options(other)
+        second = as_options(other)
         progress(Progress("checking", str(second.name)))
         with second.open() as opened:
             graph = speech_graph(opened, task if task in opened.tasks else None)
             theirs = given if other_inputs is None else other_inputs
             prepared.append(_prepare(second, opened, graph, theirs, options or {}))
-    found = _measure(prepared, turns, progress)
-    collected = []
-    for each, (starts, runs) in zip(prepared, found, strict=True):
-        collected.append(Measured(each.case.bundle.title, starts, runs, each.seconds_of_audio))
-    measured = tuple(collected)
-    return Benchmark(measured, turns, tuple(each.made_by for each in prepared))
+    measured, made_by = [], []
+    times = _measure(prepared, turns, progress)
+    for each, (starts, runs) in zip(prepared, times, strict=True):
+        measured.append(Measured(each.case.bundle.title, starts, runs, each.seconds_of_audio))
+        made_by.append(each.made_by)
+    return Benchmark(tuple(measured), turns, tuple(made_by))
 
 
 def own_clips(bundle: Bundle, graph: Graph, inputs: Mapping[str, Any]) -> dict[str, str]:
@@ -114,13 +114,18 @@ def _prepare(
     values = read_inputs(graph, inputs)
     check_options(bundle.checked, graph, set)
     bundle.fetch(graph.task)
-    audio = {name: value for name, value in values.items() if isinstance(value, Audio)}
-    plain = {name: value for name, value in inputs.items() if name not in audio}
+    digests, seconds = {}, 0.0
+    for name, value in values.items():
+        if isinstance(value, Audio):
+            digests[name] = digest(value)
+            seconds += value.seconds
+    plain = {name: value for name, value in inputs.items() if name not in digests}
     made_by = describe_run(bundle, graph.task, plain, set)
-    made_by["inputs"] |= {n: str(v) for n, v in inputs.items() if isinstance(v, str | Path | Clip)}
-    made_by["digests"] = {name: digest(each) for name, each in audio.items()}
-    case = Case(options, graph.task, inputs, set)
-    return _Prepared(case, sum(each.seconds for each in audio.values()), made_by)
+    for name, value in inputs.items():
+        if isinstance(value, str | Path | Clip):
+            made_by["inputs"][name] = str(value)
+    made_by["digests"] = digests
+    return _Prepared(Case(options, graph.task, inputs, set), seconds, made_by)
 
 
 def _measure(
@@ -136,7 +141,3 @@ def _measure(
 
     progress(Progress("measuring", name, 0, total))
     return measure([each.case for each in prepared], turns, advance)
-
-
-def _as_options(bundle: str | Path | BundleOptions) -> BundleOptions:
-    return bundle if isinstance(bundle, BundleOptions) else BundleOptions(bundle)

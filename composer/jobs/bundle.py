@@ -20,6 +20,12 @@ def opened(bundle: AnyBundle) -> Iterator[Bundle]:
     if isinstance(bundle, Bundle):
         yield bundle
         return
-    options = bundle if isinstance(bundle, BundleOptions) else BundleOptions(bundle)
-    with options.open() as found:
+    with as_options(bundle).open() as found:
         yield found
+
+
+def as_options(bundle: str | Path | BundleOptions) -> BundleOptions:
+    """Return how a bundle is opened: as it says, or without any options."""
+    if isinstance(bundle, BundleOptions):
+        return bundle
+    return BundleOptions(bundle)

@@ -12,7 +12,7 @@ from composer.comparison.dump import Dump, read_dump
 from composer.comparison.gates import Tolerance
 from composer.comparison.judge import Gate
 from composer.core.errors import ComposerError, Problem
-from composer.core.suggest import did_you_mean
+from composer.core.suggest import with_nearest
 from composer.formats.audio.reading import Source
 from composer.jobs.bundle import AnyBundle, Options, opened
 from composer.jobs.progress import OnProgress, Progress, no_progress
@@ -90,7 +90,9 @@ def make_gate(tolerance: float | None, any_float: bool) -> Gate:
 def same_task(reference: Dump, tasks: Sequence[str]) -> str | None:
     """Return the task that made the reference, where there is one of that name."""
     task = reference.about.get("task")
-    return task if task in tasks else None
+    if task not in tasks:
+        return None
+    return task
 
 
 def _with_bundle(
@@ -132,9 +134,9 @@ def _check_call(
 
 def _check_same_clips(reference: Dump, candidate: Dump) -> None:
     """Raise R544 for dumps of another number of clips."""
-    counts = [len(dump.clips) for dump in (reference, candidate)]
-    if counts[0] != counts[1]:
-        message = f"the reference has {counts[0]} clips, and the other dump {counts[1]}"
+    expected, actual = len(reference.clips), len(candidate.clips)
+    if expected != actual:
+        message = f"the reference has {expected} clips, and the other dump {actual}"
         raise ComposerError(Problem("R544", message, hint="tap both with the same clips"))
 
 
@@ -142,6 +144,6 @@ def _require_stages(found: Comparison, skip: Sequence[str]) -> None:
     """Raise R544 for a pattern that leaves nothing out."""
     for pattern in skip:
         if not any(fnmatchcase(name, pattern) for name in found.skipped):
-            near = did_you_mean(pattern, [row.name for row in found.rows])
-            message = f"--skip {pattern} matches no stage" + (f"; {near}" if near else "")
+            message = f"--skip {pattern} matches no stage"
+            message = with_nearest(message, pattern, (row.name for row in found.rows))
             raise ComposerError(Problem("R544", message))

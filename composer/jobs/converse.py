@@ -188,8 +188,10 @@ def find_turns(bundle: Bundle, task: str | None) -> Turns:
         except ComposerError:
             continue
     if len(able) != 1:
-        names = ", ".join(turns.graph.task for turns in able)
-        found = f"several conversations ({names})" if able else "no task that is a conversation"
+        found = "no task that is a conversation"
+        if able:
+            names = ", ".join(turns.graph.task for turns in able)
+            found = f"several conversations ({names})"
         raise _refused(f"{bundle.name} has {found}; choose by --task")
     return able[0]
 
@@ -212,12 +214,16 @@ def _turns(graph: Graph) -> Turns:
 
 def _typed(graph: Graph) -> str:
     """Return the input that is typed: `text`, or the only text without a default."""
-    texts = [name for name, entry in graph.inputs.items() if entry.type == TEXT]
-    needed = [name for name in texts if graph.inputs[name].default is None]
-    if TEXT in texts:
-        return TEXT
+    needed = []
+    for name, entry in graph.inputs.items():
+        if entry.type == TEXT and name == TEXT:
+            return TEXT
+        if entry.type == TEXT and entry.default is None:
+            needed.append(name)
     if len(needed) != 1:
-        found = f"several texts ({', '.join(needed)})" if needed else "no text that must be given"
+        found = "no text that must be given"
+        if needed:
+            found = f"several texts ({', '.join(needed)})"
         raise _refused(f"task '{graph.task}' takes {found}; the one that is typed is named text")
     return needed[0]
 

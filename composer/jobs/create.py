@@ -35,7 +35,9 @@ def create(folder: str | Path, *, like: str = "mega-asr-mini", origin: str | Non
         return _create_from(folder, origin)
     shipped = shipped_bundles().get(like)
     found = ResolvedBundle(shipped) if shipped else find_bundle(like)
-    manifest = find_manifest(found.path) if found.path.is_dir() else found.path
+    manifest = found.path
+    if manifest.is_dir():
+        manifest = find_manifest(manifest)
     if found.repository:
         message = f"{like} is on the Hub: fetch a copy, and name its folder"
         raise ComposerError(Problem("R542", message))

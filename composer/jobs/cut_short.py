@@ -28,12 +28,10 @@ def cut_short(result: Result, graph: Graph, options: Options) -> CutShort | None
     """Return where an answer was cut, if it was; `options` are those of the run, by node."""
     if result.finish_reason != CUT:
         return None
-    *_, node = (
-        node
-        for name, node in graph.nodes.items()
-        if name in result.timings and node.signature and node.signature.streams
-    )
-    assert node.signature is not None
-    defaults = {name: option.default for name, option in node.signature.options.items()}
-    limit = {**defaults, **node.options, **options.get(node.name, {})}.get(LIMIT)
-    return CutShort(node.name, result.tokens, limit if isinstance(limit, int) else None)
+    found = None
+    for name, node in graph.nodes.items():
+        if name in result.timings and node.signature and node.signature.streams:
+            given = {**node.signature.defaults, **node.options, **options.get(name, {})}
+            limit = given.get(LIMIT)
+            found = CutShort(name, result.tokens, limit if isinstance(limit, int) else None)
+    return found

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import platform
+import re
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -43,7 +44,9 @@ def diagnose() -> Iterator[Finding]:
 def _machine() -> _Findings:
     yield f"Python {platform.python_version()} ({sys.executable})", sys.version_info >= (3, 11)
     yield f"{platform.system()} {platform.release()}, {platform.machine()}", True
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    cores = os.cpu_count()
+    if hasattr(os, "sched_getaffinity"):
+        cores = len(os.sched_getaffinity(0))
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 1e9
     yield f"{cores} cores, {memory:.1f} GB of memory", True
 
@@ -61,7 +64,9 @@ def _packages() -> _Findings:
 
 
 def _name(requirement: str) -> str:
-    return "".join(c if c.isalnum() or c in "-_." else " " for c in requirement).split()[0]
+    found = re.match(r"[\w.-]+", requirement)
+    assert found
+    return found[0]
 
 
 def _backends() -> _Findings:

@@ -172,5 +172,6 @@ def run_clips(
     progress(Progress("evaluating", name, 0, len(clips)))
     for done, each in enumerate(transcriber.transcribe(clips), 1):
         yield each
-        clock.lap(each.seconds if each.error is None else None)
+        seconds = each.seconds if each.error is None else None
+        clock.lap(seconds)
         progress(Progress("evaluating", name, done, len(clips)))

@@ -12,9 +12,10 @@ from pydantic.fields import FieldInfo
 
 from composer.core import registry
 from composer.core.errors import ComposerError, Problem
+from composer.core.ports import Ports
 from composer.core.signature import CALL
 from composer.core.suggest import did_you_mean
-from composer.jobs.knobs import fields_of, find, models, nested, page, value_of
+from composer.jobs.knobs import described, fields_of, find, models, nested, page
 from composer.manifest.format import BundleModel
 from composer.manifest.recipes import recipes
 from composer.sources.shipped import shipped
@@ -46,15 +47,12 @@ def explain(name: str) -> str:
     pages = [*_own_page(name), *_below_a_kind(name), *_manifest_keys(name)]
     if pages:
         return "\n\n".join(pages)
-    hint = did_you_mean(name, titles() if CODE.fullmatch(name) else _names(name))
-    listing = "composer explain lists the codes, composer list --components the kinds"
-    raise ComposerError(
-        Problem(
-            "R545",
-            f"'{name}' is not an error's code, a component's kind or knob, an operator or a key",
-            hint=f"{hint} {listing}" if hint else listing,
-        )
-    )
+    hint = "composer explain lists the codes, composer list --components the kinds"
+    near = did_you_mean(name, titles() if CODE.fullmatch(name) else _names(name))
+    if near:
+        hint = f"{near} {hint}"
+    message = f"'{name}' is not an error's code, a component's kind or knob, an operator or a key"
+    raise ComposerError(Problem("R545", message, hint=hint))
 
 
 def _own_page(name: str) -> Iterator[str]:
@@ -84,7 +82,9 @@ def _recipe(name: str) -> Iterator[str]:
 def _below_a_kind(name: str) -> Iterator[str]:
     """Yield the page of a method or a knob of a kind, or of the first of a family that has it."""
     kinds, path = _split(name)
-    for kind in kinds if path else ():
+    if not path:
+        return
+    for kind in kinds:
         field = find([kind.Config], path)
         if field:
             yield "\n".join(page(name, field))
@@ -106,7 +106,9 @@ def _split(name: str) -> tuple[list[type[Component]], list[str]]:
     parts = name.split(".")
     for length in range(len(parts), 0, -1):
         head = ".".join(parts[:length])
-        kinds = [head] if head in registry.names() else [*registry.family(head).values()]
+        kinds = list(registry.family(head).values())
+        if head in registry.names():
+            kinds = [head]
         if kinds:
             return [registry.component(kind) for kind in kinds], parts[length:]
     return [], parts
@@ -127,7 +129,9 @@ def _keys(model: type[BaseModel], at: str = "") -> Iterator[tuple[str, FieldInfo
     """Yield every key of a manifest with its path, those of tasks where they stand at the top."""
     for name, field in fields_of(model).items():
         yield f"{at}{name}", field
-        for inner in () if name == "tasks" else models(field.annotation):
+        if name == "tasks":
+            continue
+        for inner in models(field.annotation):
             yield from _keys(inner, f"{at}{name}.")
 
 
@@ -175,25 +179,32 @@ def _component(kind: type[Component]) -> Iterator[str]:
         yield ""
         yield from nested(kind.Config)
     for name, signature in kind.methods.items():
+        title = kind.name if name == CALL else f".{name}"
         yield ""
-        yield f"## {kind.name}" if name == CALL else f"## .{name}"
+        yield f"## {title}"
         yield ""
         yield from _ports(signature)
 
 
 def _ports(signature: Signature) -> Iterator[str]:
     for name, ports in signature.inputs.items():
-        notes = " (may be left out)" if name in signature.optional else ""
-        notes += " (a list of values)" if name in signature.several else ""
-        yield f"- takes {name}: {' | '.join(str(port) or 'float' for port in ports)}{notes}"
+        line = f"- takes {name}: {ports_text(ports)}"
+        if name in signature.optional:
+            line += " (may be left out)"
+        if name in signature.several:
+            line += " (a list of values)"
+        yield line
     for name, option in signature.options.items():
         yield f"- option {name}: {option_text(option)}"
     for name, port in signature.returns.items():
-        yield f"- gives {name}: {str(port) or 'float'}"
+        yield f"- gives {name}: {ports_text((port,))}"
 
 
 def option_text(option: Option) -> str:
     """Return what an option takes and what it is for, in one line."""
-    field = FieldInfo.from_annotation(option.annotation)
-    value = value_of(field, option.default)
-    return f"{value}. {field.description}" if field.description else value
+    return described(FieldInfo.from_annotation(option.annotation), option.default)
+
+
+def ports_text(ports: Ports) -> str:
+    """Return the alternatives of a port, in one line."""
+    return " | ".join(str(port) or "float" for port in ports)

@@ -8,7 +8,7 @@ from typing import Any
 from composer.core import registry
 from composer.core.component import Component
 from composer.core.signature import Signature
-from composer.jobs.explain import option_text
+from composer.jobs.explain import option_text, ports_text
 from composer.manifest.schema_simplify import simplify
 
 
@@ -60,12 +60,12 @@ def _ports(signature: Signature) -> Mapping[str, Any]:
     inputs = {}
     for name, ports in signature.inputs.items():
         inputs[name] = {
-            "port": " | ".join(str(port) or "float" for port in ports),
+            "port": ports_text(ports),
             "optional": name in signature.optional,
         }
     return {
         "inputs": inputs,
         "options": {name: option_text(option) for name, option in signature.options.items()},
-        "outputs": {name: str(port) or "float" for name, port in signature.returns.items()},
+        "outputs": {name: ports_text((port,)) for name, port in signature.returns.items()},
         "streams": signature.streams,
     }

@@ -19,19 +19,26 @@ EMPTY = inspect.Parameter.empty
 
 def knobs(kind: type[Component]) -> dict[str, str]:
     """Return the knobs of a component by name: type, default, range and description."""
-    return {name: described(field) for name, field in kind.Config.model_fields.items()}
+    return {name: described_field(field) for name, field in kind.Config.model_fields.items()}
 
 
-def described(field: FieldInfo) -> str:
+def described_field(field: FieldInfo) -> str:
     """Return what a field takes and what it is for, in one line."""
-    value = value_of(field, EMPTY if field.is_required() else _default(field))
-    return f"{value}. {field.description}" if field.description else value
+    return described(field, EMPTY if field.is_required() else _default(field))
+
+
+def described(field: FieldInfo, default: Any) -> str:
+    """Return what a field with a default takes and what it is for, in one line."""
+    value = value_of(field, default)
+    if field.description:
+        value = f"{value}. {field.description}"
+    return value
 
 
 def nested(model: type[BaseModel], indent: str = "") -> Iterator[str]:
     """Yield a line for each knob, and below one that is a mapping those of its keys."""
     for name, field in fields_of(model).items():
-        yield f"{indent}- {name}: {described(field)}"
+        yield f"{indent}- {name}: {described_field(field)}"
         for inner in models(field.annotation):
             yield from nested(inner, f"{indent}  ")
 
@@ -46,27 +53,35 @@ def find(choices: Iterable[type[BaseModel]], path: Sequence[str]) -> FieldInfo |
 
     A key of the author's choice, such as a component's name, may stand in the path or be left out.
     """
-    found = [fields_of(model)[path[0]] for model in choices if path[0] in fields_of(model)]
-    if not found or len(path) == 1:
-        return found[0] if found else None
-    below = list(models(found[0].annotation))
-    field = find(below, path[1:])
-    if field is None and len(path) > 2:
-        field = find(below, path[2:])
-    return field
+    for model in choices:
+        if path[0] in fields_of(model):
+            return _find_below(fields_of(model)[path[0]], path[1:])
+    return None
+
+
+def _find_below(field: FieldInfo, path: Sequence[str]) -> FieldInfo | None:
+    if not path:
+        return field
+    below = list(models(field.annotation))
+    found = find(below, path)
+    if found is None and len(path) > 1:
+        found = find(below, path[1:])
+    return found
 
 
 def page(title: str, field: FieldInfo) -> Iterator[str]:
     """Yield the page of one knob: what it takes, what it is for, and what is inside."""
     yield f"# {title}"
     yield ""
-    yield described(field)
+    yield described_field(field)
     for example in field.examples or ():
         yield f"Example: {json.dumps(example)}"
     for model in models(field.annotation):
         about = inspect.getdoc(model)
         yield ""
-        yield from ([about, ""] if about else [])
+        if about:
+            yield about
+            yield ""
         yield from nested(model)
 
 
@@ -84,9 +99,13 @@ def _default(field: FieldInfo) -> Any:
 
 def value_of(field: FieldInfo, default: Any) -> str:
     """Return what may be given: int = 256, 1 to 1000000."""
-    text = _type(field.annotation) + ("" if default is EMPTY else f" = {default!r}")
+    text = _type(field.annotation)
+    if default is not EMPTY:
+        text += f" = {default!r}"
     span = _range(field.metadata)
-    return f"{text}, {span}" if span else text
+    if span:
+        text += f", {span}"
+    return text
 
 
 def _type(annotation: Any) -> str:
@@ -104,7 +123,9 @@ def _type(annotation: Any) -> str:
         return "None"
     if next(models(annotation), None):
         return "mapping"
-    return "..." if annotation is ... else str(getattr(annotation, "__name__", annotation))
+    if annotation is ...:
+        return "..."
+    return str(getattr(annotation, "__name__", annotation))
 
 
 def _range(constraints: list[Any]) -> str:

@@ -41,7 +41,8 @@ def read_inputs(
     values = {}
     for name, entry in graph.inputs.items():
         value = given.get(name)
-        value = entry.default if value is None else value
+        if value is None:
+            value = entry.default
         if value is None and name in unread:
             continue
         if value is None:
@@ -78,8 +79,11 @@ def read_feeds(graph: Graph, feed: Mapping[str, Any]) -> dict[str, Any]:
     values = {}
     for name in feed.keys() & graph.values.keys():
         port = graph.values[name].port
+        if port is None:
+            values[name] = feed[name]
+            continue
         with problems.collect():
-            values[name] = feed[name] if port is None else read_value(name, port, feed[name])
+            values[name] = read_value(name, port, feed[name])
     problems.raise_any()
     return values
 
@@ -89,7 +93,8 @@ def read_value(name: str, port: Port, value: Any, channel: Channel = "mix") -> A
     if port.kind == "audio":
         if isinstance(value, Channels):
             return value
-        return (value if isinstance(value, Clip) else Clip(value)).read(channel)
+        clip = value if isinstance(value, Clip) else Clip(value)
+        return clip.read(channel)
     if port.kind == "text":
         return _text(name, value)
     if port.kind == "image":

@@ -49,10 +49,9 @@ def load_components(
     pool = ThreadPoolExecutor(len(names) or 1)
     loaded: dict[str, tuple[Component, float]] = {}
     problems = Problems()
-    loading = {
-        name: pool.submit(load_component, checked, name, profile, worker, isolated)
-        for name in names
-    }
+    loading = {}
+    for name in names:
+        loading[name] = pool.submit(load_component, checked, name, profile, worker, isolated)
     try:
         for name, future in loading.items():
             with problems.collect():
@@ -133,13 +132,11 @@ def require_local_files(checked: Checked, names: Iterable[str]) -> None:
 
 def require_known_ports(checked: Checked, graphs: Iterable[Graph]) -> None:
     """Refuse graphs that cannot be planned: a port is unknown only where files are absent."""
-    absent = []
-    for each in graphs:
-        if not all(v.port for v in each.values.values()):
-            absent.append(each)
-    require_local_files(
-        checked, dict.fromkeys(name for graph in absent for name in graph.components)
-    )
+    names: dict[str, None] = {}
+    for graph in graphs:
+        if not all(value.port for value in graph.values.values()):
+            names |= dict.fromkeys(graph.components)
+    require_local_files(checked, names)
 
 
 def fetch_files(checked: Checked, names: Iterable[str]) -> Checked:
@@ -164,7 +161,9 @@ def try_files(checked: Checked, names: Iterable[str], profile: Profile, trust: b
     With `trust` it is noted as tried; what the user has locked needs no trial.
     """
     names = list(names)
-    needs = [] if skips_probe(checked) else required_files(checked, names)
+    if skips_probe(checked):
+        return
+    needs = required_files(checked, names)
     if needs and trust:
         remember(checked, needs)
     elif needs:
@@ -187,10 +186,12 @@ def check_placement(checked: Checked, profile: Profile) -> None:
     for name in profile.components.keys() & checked.components.keys():
         kind = checked.components[name].cls
         for key in profile.components[name].given.keys() - kind.placement_keys:
-            reads = listed(sorted({*kind.placement_keys, *({"precision"} & kind.accepts)}))
+            reads = kind.placement_keys | ({"precision"} & kind.accepts)
             message = f"cannot place '{name}' by '{key}': {kind.name} does not read it"
-            problems.append(Problem("R546", message, hint=f"it reads: {reads}"))
-    read = {key for known in checked.components.values() for key in known.cls.placement_keys}
+            problems.append(Problem("R546", message, hint=f"it reads: {listed(sorted(reads))}"))
+    read: set[str] = set()
+    for known in checked.components.values():
+        read |= known.cls.placement_keys
     for key in profile.default.given.keys() - read:
         message = f"nothing in {checked.manifest.name} can be placed by '{key}'"
         problems.append(Problem("R546", message, hint="leave it out for this bundle"))

@@ -28,7 +28,7 @@ def read_options(
     read: dict[str, dict[str, Any]] = {}
     for name in given.keys() & graph.nodes.keys():
         node = graph.nodes[name]
-        options = node.signature.options if node.signature else {}
+        options = node.known_options
         faults = unknown(f"set on '{name}' the option", given[name], options)
         for key in given[name].keys() & options.keys():
             try:

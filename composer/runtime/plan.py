@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from composer.core.errors import ComposerError, Problem
 from composer.core.placement import HOST
 from composer.core.ports import Port, alternative, item_bytes
+from composer.graph.graph import facts_of, float_of
 
 if TYPE_CHECKING:
     from composer.graph.checked import Checked
@@ -94,9 +95,10 @@ def plan(
     but those.
     """
     graph = bundle.graphs[task]
-    nodes = [node for node in graph.nodes.values() if only is None or node.name in only]
-    made = {value for node in nodes for value in node.outputs.values()}
-    outputs = {k: v for k, v in graph.outputs.items() if only is None or v in made}
+    nodes, outputs = list(graph.nodes.values()), dict(graph.outputs)
+    if only is not None:
+        nodes = [node for node in nodes if node.name in only]
+        outputs = _made_by(nodes, graph)
     steps: list[Step] = []
     alive = {*outputs.values(), *keep}
     for node in reversed(nodes):
@@ -104,20 +106,23 @@ def plan(
         made = set(node.outputs.values())
         if not any(value in alive and value not in fed for value in made):
             continue
-        drops = tuple(sorted((read - alive) | {v for v in made - alive if v in graph.values}))
-        steps.append(_step(bundle, graph, node, drops))
+        unused = (read | (made & graph.values.keys())) - alive
+        steps.append(_step(bundle, graph, node, tuple(sorted(unused))))
         alive |= read
     used: dict[str, None] = {}
     for step in reversed(steps):
         for name in step.node.components:
             used[name] = None
-    nbytes = {name: _nbytes(bundle, name) for name in used}
+    nbytes = {name: facts_of(bundle.components, name).nbytes for name in used}
     return Plan(graph, tuple(reversed(steps)), nbytes, outputs)
 
 
-def _nbytes(bundle: Checked, name: str) -> int:
-    facts = bundle.components[name].facts
-    return facts.nbytes if facts else 0
+def _made_by(nodes: Iterable[Node], graph: Graph) -> dict[str, str]:
+    """Return those of a graph's outputs that some of its nodes make."""
+    made: set[str] = set()
+    for node in nodes:
+        made.update(node.outputs.values())
+    return {name: value for name, value in graph.outputs.items() if value in made}
 
 
 def _step(bundle: Checked, graph: Graph, node: Node, drops: tuple[str, ...]) -> Step:
@@ -155,13 +160,12 @@ def _want(bundle: Checked, node: Node, key: str, value: Value, first: Value | No
     assert port is not None
     if port.kind != "tensor" or port.dtype:
         return port
-    dtype: str | None = None
     if node.component is None:
-        dtype = first.port.dtype if first and first.port else None
+        dtype = float_of(None, first)
     elif "_" in port.dims:
         dtype = value.port.dtype  # any length will do: it only counts rows, which needs no cast
-    elif facts := bundle.components[node.component].facts:
-        dtype = facts.dtype
+    else:
+        dtype = bundle.components[node.component].dtype
     return Port(port.kind, dtype, port.dims, port.space)
 
 

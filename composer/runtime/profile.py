@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -102,15 +102,19 @@ def read_profile(path: Path) -> Profile:
         raise ComposerError(
             Problem(f.code, f.message, document.place(f.path, f.key), hint=f.hint) for f in findings
         ) from None
-    parts = {name: part.backend for name, part in file.components.items()}
-    parts[ALL] = file.backend
-    return Profile(
-        file.placement,
-        {name: part.placement for name, part in file.components.items()},
-        {name: asked for name, part in file.components.items() if (asked := _asked(part))},
-        None if file.memory_gb is None else int(file.memory_gb * 1e9),
-        {name: backend for name, backend in parts.items() if backend},
-    )
+    profile = Profile(file.placement)
+    for name, part in file.components.items():
+        profile.components[name] = part.placement
+        asked = _asked(part)
+        if asked:
+            profile.precision[name] = asked
+        if part.backend:
+            profile.backends[name] = part.backend
+    if file.backend:
+        profile.backends[ALL] = file.backend
+    if file.memory_gb is None:
+        return profile
+    return replace(profile, memory=int(file.memory_gb * 1e9))
 
 
 def _asked(part: _Component) -> Asked | None:

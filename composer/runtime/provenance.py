@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterable, Mapping
 from importlib.metadata import PackageNotFoundError, packages_distributions, version
+from itertools import chain
 from platform import python_version
 from typing import TYPE_CHECKING, Any
 
@@ -32,23 +33,37 @@ def describe_run(
     `inputs` and `options` are those that were given; the bundle's defaults are added.
     """
     graph, known = bundle.checked.graphs[task], bundle.checked.components
-    defaults = {
-        name: entry.default for name, entry in graph.inputs.items() if entry.type != "audio"
-    }
-    placed: dict[str, dict[str, Any]] = {}
+    with_defaults = {}
+    for name, entry in graph.inputs.items():
+        if entry.type != "audio":
+            with_defaults[name] = entry.default
+    with_defaults |= inputs
+    placement = {}
     for name in graph.components:
-        given = bundle.profile.placement(name, known[name].cls.placement_keys).given
-        precision = plain_precision(known[name].spec.precision)
-        chosen = {"backend": known[name].backend} if known[name].is_family else {}
-        placed[name] = {**chosen, **given, **({"precision": precision} if precision else {})}
+        placed = _placement(bundle, name)
+        if placed:
+            placement[name] = placed
     return {
         "bundle": identity(bundle, task),
         "task": task,
-        "inputs": {name: _plain(value) for name, value in {**defaults, **inputs}.items()},
+        "inputs": _plain_values(with_defaults),
         "settings": _settings(graph, options),
-        "placement": {name: each for name, each in placed.items() if each},
+        "placement": placement,
         "versions": versions(known[name].cls.__module__ for name in graph.components),
     }
+
+
+def _placement(bundle: Bundle, name: str) -> dict[str, Any]:
+    """Return how a component is placed, with what was chosen for it."""
+    known = bundle.checked.components[name]
+    placed: dict[str, Any] = {}
+    if known.is_family:
+        placed["backend"] = known.backend
+    placed |= bundle.profile.placement(name, known.cls.placement_keys).given
+    precision = plain_precision(known.spec.precision)
+    if precision:
+        placed["precision"] = precision
+    return placed
 
 
 def _settings(graph: Graph, given: Mapping[str, Mapping[str, Any]]) -> dict[str, dict[str, Any]]:
@@ -56,17 +71,22 @@ def _settings(graph: Graph, given: Mapping[str, Mapping[str, Any]]) -> dict[str,
     found = {}
     for name, node in graph.nodes.items():
         if node.signature and (node.signature.streams or name in given):
-            defaults = {key: option.default for key, option in node.signature.options.items()}
-            options = {**defaults, **node.options, **given.get(name, {})}
-            found[name] = {key: _plain(value) for key, value in options.items()}
+            options = {**node.signature.defaults, **node.options, **given.get(name, {})}
+            found[name] = _plain_values(options)
     return found
+
+
+def _plain_values(values: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: _plain(value) for name, value in values.items()}
 
 
 def _plain(value: Any) -> Any:
     """Return a value in JSON types, an array as its digest."""
     if hasattr(value, "tobytes"):
         return f"{value.dtype} {list(value.shape)} {_sha256(value.tobytes())}"
-    return list(value) if isinstance(value, tuple) else value
+    if isinstance(value, tuple):
+        return list(value)
+    return value
 
 
 def identity(bundle: Bundle, task: str) -> dict[str, Any]:
@@ -75,10 +95,9 @@ def identity(bundle: Bundle, task: str) -> dict[str, Any]:
     `lock` is the digest of the lock that it was checked against, or None.
     """
     checked = bundle.checked
-    components = [checked.components[name] for name in checked.graphs[task].components]
     places = {}
-    for known in components:
-        for place in files_of(known):
+    for component in checked.graphs[task].components:
+        for place in files_of(checked.components[component]):
             places[str(place)] = place
     return {
         "name": checked.manifest.name,
@@ -108,11 +127,14 @@ def versions(modules: Iterable[str] = ()) -> dict[str, str]:
     `modules` are those of a bundle's components; packages of third parties are included.
     """
     found = {"python": python_version()}
+    names = [*PACKAGES]
+    for backend in registry.working_backends():
+        names += backend.packages
     tops = {module.partition(".")[0] for module in modules} - {"composer"}
-    others = packages_distributions() if tops else {}
-    own = [name for each in registry.working_backends() for name in each.packages]
-    theirs = sorted({name for top in tops for name in others.get(top, ())})
-    for name in (*PACKAGES, *own, *theirs):
+    if tops:
+        others = packages_distributions()
+        names += sorted(set(chain.from_iterable(others.get(top, ()) for top in tops)))
+    for name in names:
         try:
             found[name] = version(name)
         except PackageNotFoundError:

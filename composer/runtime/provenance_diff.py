@@ -20,7 +20,7 @@ def differences(
     lines = []
     for part in PARTS:
         if part in want and part in have:
-            ours, theirs = (dict(_leaves(part, each[part])) for each in (have, want))
+            ours, theirs = dict(_leaves(part, have[part])), dict(_leaves(part, want[part]))
             for name in dict.fromkeys([*theirs, *ours]):
                 own, other = ours.get(name, ABSENT), theirs.get(name, ABSENT)
                 if own != other:
@@ -30,7 +30,7 @@ def differences(
 
 def changed_files(want: Mapping[str, Any], have: Mapping[str, Any]) -> list[str]:
     """Return the files, the manifest among them, that two runs read and that are not the same."""
-    theirs, ours = (_files(each) for each in (want, have))
+    theirs, ours = _files(want), _files(have)
     if not theirs or not ours:
         return []
     return [name for name in dict.fromkeys([*theirs, *ours]) if theirs.get(name) != ours.get(name)]
@@ -53,4 +53,6 @@ def _leaves(name: str, value: Any) -> Iterator[tuple[str, Any]]:
 
 
 def _shown(value: Any) -> str:
-    return "none" if value is ABSENT else ascii(value)
+    if value is ABSENT:
+        return "none"
+    return ascii(value)

@@ -67,4 +67,6 @@ def _names(graph: Graph, taps: Iterable[str] | bool) -> frozenset[str]:
     """Return the names of values to keep: those given, one, or with True all."""
     if taps is True:
         return frozenset(graph.values)
-    return frozenset((taps,) if isinstance(taps, str) else taps or ())
+    if isinstance(taps, str):
+        return frozenset((taps,))
+    return frozenset(taps or ())

@@ -81,7 +81,7 @@ class Run:
         node, began, self.paused = step.node, time.perf_counter(), 0.0
         try:
             answer = yield from self._call(step, stream)
-            outputs = answer if set(node.outputs) != {OUT} else {OUT: answer}
+            outputs = {OUT: answer} if set(node.outputs) == {OUT} else answer
             for out, name in node.outputs.items():
                 value = outputs[out]
                 if name not in self.feed:
@@ -105,12 +105,14 @@ class Run:
         """Refuse numbers that overflowed: all that follows would be lost."""
         bad = self.values.count_infinite(name)
         if bad:
+            cause = "none in its inputs"
             wires = step.node.wires.values()
             already = [f"${wire}" for wire in wires if self.values.count_infinite(wire)]
-            whose = f"already in its inputs: {', '.join(already)}" if already else ""
+            if already:
+                cause = f"already in its inputs: {', '.join(already)}"
             size = self.values.size(name)
             message = f"${name} has {bad} of {size} numbers that are NaN or infinite"
-            raise ComposerError(Problem("R536", message, causes=(whose or "none in its inputs",)))
+            raise ComposerError(Problem("R536", message, causes=(cause,)))
 
     def _require_in_range(self, step: Step, name: str) -> None:
         """Refuse numbers beyond those that the node expects."""
@@ -209,4 +211,6 @@ class Run:
 
 
 def _limit(number: float | None) -> str:
-    return "any" if number is None else f"{number:g}"
+    if number is None:
+        return "any"
+    return f"{number:g}"

@@ -9,6 +9,7 @@ import time
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict
 from importlib.metadata import version
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -40,10 +41,8 @@ def probe(
     needs = list(needs)
     if _note(checked, needs).exists() or not sys.executable:
         return
-    users: set[str] = set()
-    for need in needs:
-        users.update(need.components)
-    tried = [name for name in dict.fromkeys(names) if name in users]
+    readers = set(chain.from_iterable(need.components for need in needs))
+    tried = [name for name in dict.fromkeys(names) if name in readers]
     if _load_in_child(checked, tried, _request(checked, tried, needs, profile)):
         remember(checked, needs)
 
@@ -115,39 +114,60 @@ def _read(checked: Checked, name: str) -> str:
 def _request(
     checked: Checked, tried: list[str], needs: list[RequiredFile], profile: Profile
 ) -> dict[str, Any]:
-    request, read = checked.request, sum(need.file.size for need in needs)
-    loaded = sum(known.facts.nbytes for known in checked.components.values() if known.facts)
+    request = checked.request
+    own = request.bundle.repository
+    origin = folder = None
+    if isinstance(request.bundle.origin, HubId):
+        origin = str(request.bundle.origin)
+    elif request.bundle.origin:
+        folder = str(request.bundle.origin)
+    backends, loaded = {}, 0
+    for name, known in checked.components.items():
+        loaded += known.facts.nbytes if known.facts else 0
+        if known.is_family:
+            backends[name] = known.backend
+    read = sum(need.file.size for need in needs)
     memory, seconds = load_limits(max(read, loaded), SECONDS)
-    families = {name: known for name, known in checked.components.items() if known.is_family}
-    pins = {f"{need.snapshot.repo}@{need.snapshot.commit}": need.snapshot for need in needs}
-    own, origin = request.bundle.repository, request.bundle.origin
-    if own:
-        pins[f"{own.repo}@{own.commit}"] = own
-    commits = {text: each.commit for text, each in pins.items()}
-    sources = checked.manifest.sources.values()
-    ids = [HubId(each.value, each.revision) for each in sources if each.kind == "hf"]
-    if isinstance(origin, HubId):
-        ids.append(origin)
-    for id in ids:
-        commits |= {str(id): each.commit for each in pins.values() if each.repo == id.repo}
+    placements = {}
+    for name in tried:
+        keys = checked.components[name].cls.placement_keys
+        placements[name] = profile.placement(name, keys).given
     return {
         "path": str(request.bundle.path),
         "repository": f"{own.repo}@{own.commit}" if own else None,
-        "origin": str(origin) if isinstance(origin, HubId) else None,
-        "folder": str(origin) if isinstance(origin, Path) else None,
+        "origin": origin,
+        "folder": folder,
         "variant": request.variant or request.bundle.variant,
         "sources": {name: str(folder) for name, folder in request.sources.items()},
         "precision": {name: asdict(asked) for name, asked in request.precision.items()},
-        "backends": {name: known.backend for name, known in families.items()},
-        "placements": {
-            name: profile.placement(name, checked.components[name].cls.placement_keys).given
-            for name in tried
-        },
+        "backends": backends,
+        "placements": placements,
         "components": tried,
-        "commits": commits,
+        "commits": _commits(checked, needs),
         "memory": memory,
         "seconds": seconds,
     }
+
+
+def _commits(checked: Checked, needs: list[RequiredFile]) -> dict[str, str]:
+    """Return the commits that the child reads of repositories, by every ID that it may ask for."""
+    bundle = checked.request.bundle
+    snapshots = [need.snapshot for need in needs]
+    if bundle.repository:
+        snapshots.append(bundle.repository)
+    ids = []
+    for source in checked.manifest.sources.values():
+        if source.kind == "hf":
+            ids.append(HubId(source.value, source.revision))
+    if isinstance(bundle.origin, HubId):
+        ids.append(bundle.origin)
+    commits = {}
+    for snapshot in snapshots:
+        commits[f"{snapshot.repo}@{snapshot.commit}"] = snapshot.commit
+        for id in ids:
+            if id.repo == snapshot.repo:
+                commits[str(id)] = snapshot.commit
+    return commits
 
 
 def _note(checked: Checked, needs: list[RequiredFile]) -> Path:

@@ -61,7 +61,9 @@ def _origin(request: Mapping[str, Any]) -> Path | HubId | None:
     folder, id = request["folder"], request["origin"]
     if folder:
         return Path(folder)
-    return parse_id(id) if id else None
+    if not id:
+        return None
+    return parse_id(id)
 
 
 def _loader(request: Mapping[str, Any]) -> Callable[[str], Any]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import chain
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -38,18 +39,21 @@ class Piece:
     @property
     def notes(self) -> tuple[str, ...]:
         """Return the notes on its audio."""
-        found = (value.notes for value in self.values.values() if isinstance(value, Audio))
         collected: list[str] = []
-        for notes in found:
-            collected.extend(notes)
+        for audio in self.audios:
+            collected += audio.notes
         return tuple(collected)
+
+    @property
+    def audios(self) -> list[Audio]:
+        return [value for value in self.values.values() if isinstance(value, Audio)]
 
     def segment(self, result: Result) -> tuple[Segment, ...]:
         """Return what it gave with its place; nothing unless it has one audio."""
-        audio = [value for value in self.values.values() if isinstance(value, Audio)]
-        if len(audio) != 1:
+        audios = self.audios
+        if len(audios) != 1:
             return ()
-        end = self.start + audio[0].seconds
+        end = self.start + audios[0].seconds
         return (Segment(self.start, end, result.outputs, self.channel),)
 
 
@@ -65,10 +69,9 @@ def split(plan: Plan, values: Mapping[str, Any]) -> list[Piece]:
         raise ComposerError(Problem("R542", message, hint="choose one channel of one of them"))
     for name in several:
         _require_joinable(plan, name)
-        each = (dict(values, **{name: audio}) for audio in values[name].each)
         found: list[Piece] = []
-        for number, one in enumerate(each):
-            for piece in _pieces(plan, one):
+        for number, audio in enumerate(values[name].each):
+            for piece in _pieces(plan, {**values, name: audio}):
                 found.append(replace(piece, channel=number))
         return found
     return _pieces(plan, values)
@@ -79,12 +82,12 @@ def _pieces(plan: Plan, values: Mapping[str, Any]) -> list[Piece]:
         if entry.split and name in values:
             audio: Audio = values[name]
             join = entry.split.join
-            if audio.seconds > entry.split.seconds:
-                return [
-                    Piece({**values, name: part}, join=join, start=start)
-                    for start, part in _cut(plan, name, audio)
-                ]
-            return [Piece(dict(values), join=join)]
+            if audio.seconds <= entry.split.seconds:
+                return [Piece(dict(values), join=join)]
+            pieces = []
+            for start, part in _cut(plan, name, audio):
+                pieces.append(Piece({**values, name: part}, join=join, start=start))
+            return pieces
     return [Piece(dict(values))]
 
 
@@ -135,7 +138,7 @@ def run_pieces(
     pieces: Sequence[Piece], runs: Sequence[Run], stream: bool
 ) -> Generator[Token, Any, Result]:
     """Run the pieces one after another; yield tokens as one run would."""
-    notes = tuple(dict.fromkeys(note for piece in pieces for note in piece.notes))
+    notes = dict.fromkeys(chain.from_iterable(piece.notes for piece in pieces))
     if len(runs) == 1:
         result = yield from runs[0].result(stream)
         segments = pieces[0].segment(result)
@@ -143,18 +146,23 @@ def run_pieces(
     results: list[Result] = []
     last: Piece | None = None  # the last with text
     for piece, run in zip(pieces, runs, strict=True):
-        before = _separator(last, piece) if last else ""
+        before = _separator(last, piece)
         results.append((yield from _numbered(len(results), before, run.result(stream))))
         if _has_text(results[-1]):
             last = piece
         if results[-1].finish_reason == "cancelled":
             break
-    found = dict.fromkeys(note for result in results for note in result.notes)
+    found = dict.fromkeys(chain.from_iterable(result.notes for result in results))
     return replace(_join_results(pieces, results), notes=(*notes, *found))
 
 
-def _separator(last: Piece, piece: Piece) -> str:
-    return piece.join if piece.channel == last.channel else BETWEEN_CHANNELS
+def _separator(last: Piece | None, piece: Piece) -> str:
+    """Return what stands between a piece's text and the text before it, if there is one."""
+    if last is None:
+        return ""
+    if piece.channel != last.channel:
+        return BETWEEN_CHANNELS
+    return piece.join
 
 
 def _numbered(
@@ -176,7 +184,8 @@ def _numbered(
         except GeneratorExit:
             run.close()
             raise
-        before = "" if token.text else before
+        if token.text:
+            before = ""
 
 
 def _join_results(pieces: Sequence[Piece], results: Sequence[Result]) -> Result:
@@ -185,22 +194,30 @@ def _join_results(pieces: Sequence[Piece], results: Sequence[Result]) -> Result:
     for name, value in results[0].outputs.items():
         each = [result.outputs[name] for result in results]
         outputs[name] = _joined(pieces, each) if isinstance(value, str) else np.concatenate(each)
-    reasons = [result.finish_reason for result in results]
-    timings = {name: sum(result.timings[name] for result in results) for name in results[0].timings}
-    pairs = zip(pieces, results, strict=False)  # fewer results if a run was cancelled
+    taps: dict[str, Any] = {}
+    segments: list[Segment] = []
+    timings = dict.fromkeys(results[0].timings, 0.0)
+    tokens = prompt_tokens = 0
+    finish_reason = results[-1].finish_reason
+    for number, result in enumerate(results):
+        for name, value in result.taps.items():
+            taps[f"{number}/{name}"] = value
+        segments += pieces[number].segment(result)
+        for name in timings:
+            timings[name] += result.timings[name]
+        tokens += result.tokens
+        prompt_tokens += result.prompt_tokens
+        if result.finish_reason == "length":
+            finish_reason = "length"
     return replace(
         results[0],
-        segments=tuple(each for piece, result in pairs for each in piece.segment(result)),
+        segments=tuple(segments),
         outputs=outputs,
-        finish_reason="length" if "length" in reasons else reasons[-1],
+        finish_reason=finish_reason,
         timings=timings,
-        tokens=sum(result.tokens for result in results),
-        prompt_tokens=sum(result.prompt_tokens for result in results),
-        taps={
-            f"{number}/{name}": value
-            for number, result in enumerate(results)
-            for name, value in result.taps.items()
-        },
+        tokens=tokens,
+        prompt_tokens=prompt_tokens,
+        taps=taps,
     )
 
 
@@ -208,7 +225,7 @@ def _joined(pieces: Sequence[Piece], texts: Sequence[str]) -> str:
     found, last = "", None
     for piece, text in zip(pieces, texts, strict=False):  # fewer if a run was cancelled
         if text:
-            found += (_separator(last, piece) if last else "") + text
+            found += _separator(last, piece) + text
             last = piece
     return found
 

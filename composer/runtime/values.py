@@ -112,8 +112,10 @@ class Values:
         dtype = dtype or have
         if dtype == "bool":
             return owner.call(owner.backend.to_numpy, value).astype(bool)
+        if owner is target and have == dtype:
+            return value
         if owner is target:
-            return value if have == dtype else owner.call(owner.backend.cast, value, dtype)
+            return owner.call(owner.backend.cast, value, dtype)
         array = owner.call(owner.backend.to_numpy, value)
         return target.call(target.backend.from_numpy, array, dtype)
 
