@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, cast
 from composer.cli.options import pairs
 from composer.core.errors import ComposerError, Problem
 from composer.core.problems import Problems
-from composer.core.suggest import did_you_mean, listed
+from composer.core.suggest import did_you_mean, listed, shorten
 from composer.formats.audio.channels import check_channel_choice
 from composer.formats.audio.clip import Clip
 
@@ -32,8 +32,10 @@ def inputs(
     found: dict[str, Any] = {}
     problems = Problems()
     for name, text in pairs(given, "--input", "NAME=VALUE").items():
-        value = graph.values.get(name) if name in graph.inputs else None
-        kind = value.port.kind if value and value.port else "text"
+        kind = "text"
+        if name in graph.inputs:
+            port = graph.values[name].port
+            kind = port.kind if port else kind
         with problems.collect():
             found[name] = _value(name, kind, text)
             if kind == "audio":
@@ -53,7 +55,9 @@ def chosen_channel(text: str | None) -> Channel | None:
 def _value(name: str, kind: str, text: str) -> Any:
     if kind in ("audio", "image"):
         return _file(name, text)
-    return _numbers(name, text) if kind == "tensor" else text
+    if kind == "tensor":
+        return _numbers(name, text)
+    return text
 
 
 def _file(name: str, text: str) -> str | bytes:
@@ -79,14 +83,17 @@ def _numbers(name: str, text: str) -> Any:
             message = f"{text} contains {listed(tensors)}, but not '{name}'"
             hint = f"keep one tensor in it, or name one '{name}'"
             raise ComposerError(Problem("R542", message, hint=hint))
-        return tensors[name] if name in tensors else next(iter(tensors.values()))
+        if name in tensors:
+            return tensors[name]
+        (only,) = tensors.values()
+        return only
     if path.suffix == ".npy":
         try:
             with np.errstate(over="ignore"):
                 # Mapped first: a header may claim more than there is memory, or file.
                 return np.array(np.load(path, mmap_mode="r", allow_pickle=False))
         except (OSError, ValueError, OverflowError, MemoryError, EOFError, SyntaxError) as error:
-            why = error.strerror or error if isinstance(error, OSError) else error
+            why = getattr(error, "strerror", None) or error
             message = f"'{name}' cannot be read from {text}: {why}"
             raise ComposerError(Problem("R542", message)) from None
     try:
@@ -143,4 +150,4 @@ def _option(name: str, option: Option, text: str) -> Any:
 
 
 def _short(text: str) -> str:
-    return text if len(text) <= 60 else text[:57] + "..."
+    return shorten(text, 60)

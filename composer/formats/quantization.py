@@ -35,8 +35,8 @@ class Scheme:
     @property
     def title(self) -> str:
         """Describe it in a few words."""
-        form = f"{self.bits} bits, groups of {self.group_size}"
-        return form if self.mode == "affine" else f"{self.mode}, groups of {self.group_size}"
+        form = f"{self.bits} bits" if self.mode == "affine" else self.mode
+        return f"{form}, groups of {self.group_size}"
 
     def nbytes(self, count: int, item: int) -> int:
         """Return the bytes of so many weights, scales and biases of `item` bytes included."""
@@ -51,13 +51,18 @@ class Scheme:
 def scheme_of(mode: str, bits: Any = None, group_size: Any = None) -> Scheme:
     """Return a scheme; what is None is the mode's own. Raise ValueError for what it lacks."""
     allowed_bits, allowed_sizes, (default_bits, default_size) = SCHEMES[mode]
-    bits = default_bits if bits is None else bits
-    size = default_size if group_size is None else group_size
-    for key, value, allowed in (("bits", bits, allowed_bits), ("group_size", size, allowed_sizes)):
+    if bits is None:
+        bits = default_bits
+    if group_size is None:
+        group_size = default_size
+    for key, value, allowed in (
+        ("bits", bits, allowed_bits),
+        ("group_size", group_size, allowed_sizes),
+    ):
         if type(value) is not int or value not in allowed:
             options = ", ".join(map(str, sorted(allowed)))
             raise ValueError(f"{key} {show(str(value))} in mode {mode}; expected one of {options}")
-    return Scheme(bits, size, mode)
+    return Scheme(bits, group_size, mode)
 
 
 @dataclass(frozen=True)

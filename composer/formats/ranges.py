@@ -82,4 +82,6 @@ def kind_of(mode: int) -> str:
         return "a named pipe"
     if stat.S_ISCHR(mode) or stat.S_ISBLK(mode):
         return "a device"
-    return "a socket" if stat.S_ISSOCK(mode) else "a special file"
+    if stat.S_ISSOCK(mode):
+        return "a socket"
+    return "a special file"

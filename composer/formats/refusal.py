@@ -7,6 +7,7 @@ from typing import NoReturn
 from composer.core.errors import ComposerError, Place, Problem
 from composer.core.location import Location
 from composer.core.problems import Problems
+from composer.core.suggest import shorten
 
 MAX_SHOWN = 60
 MAX_PROBLEMS = 50
@@ -14,7 +15,7 @@ MAX_PROBLEMS = 50
 
 def show(text: str) -> str:
     """Quote text from a hostile file: printable, on one line, at most 60 characters."""
-    return repr(text if len(text) <= MAX_SHOWN else text[: MAX_SHOWN - 3] + "...")
+    return repr(shorten(text, MAX_SHOWN))
 
 
 def join_names(names: tuple[str, ...] | list[str], most: int = 8) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import struct
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import prod
 from typing import Any
 
@@ -154,32 +154,34 @@ def _read(location: Location, ranges: Ranges) -> tuple[dict[str, Tensor], dict[s
     metadata = _metadata(location, entries.pop("__metadata__", {}), report)
     if len(entries) > TENSORS:
         refuse(location, "S426", f"has {len(entries)} tensors; the limit is {TENSORS}")
-    tensors = [_tensor(location, name, entry, report) for name, entry in entries.items()]
-    valid = [tensor for tensor in tensors if tensor]
-    if len(valid) == len(tensors):
+    valid = []
+    for name, entry in entries.items():
+        tensor = _tensor(location, name, entry, report)
+        if tensor:
+            valid.append(tensor)
+    if len(valid) == len(entries):
         _check_coverage(location, valid, ranges.size - 8 - length, report)
     report.raise_any()
     start = 8 + length
-    return {
-        t.name: Tensor(t.name, t.dtype, t.shape, t.nbytes, t.file, start + t.offset) for t in valid
-    }, metadata
+    tensors = {each.name: replace(each, offset=start + each.offset) for each in valid}
+    return tensors, metadata
 
 
 def _metadata(location: Location, metadata: Any, report: Report) -> dict[str, str]:
     if metadata is None:  # what mlx.core.save_safetensors writes when it is given none
         return {}
-    if isinstance(metadata, dict) and all(isinstance(value, str) for value in metadata.values()):
-        return metadata
-    if isinstance(metadata, dict):
-        key, value = next((k, v) for k, v in metadata.items() if not isinstance(v, str))
-        report.at(
-            location, "S421", f"__metadata__[{show(key)}] is {kind(value)}; expected a string"
-        )
-    else:
+    if not isinstance(metadata, dict):
         report.at(
             location, "S421", f"__metadata__ is {kind(metadata)}; expected an object of strings"
         )
-    return {}
+        return {}
+    for key, value in metadata.items():
+        if not isinstance(value, str):
+            report.at(
+                location, "S421", f"__metadata__[{show(key)}] is {kind(value)}; expected a string"
+            )
+            return {}
+    return metadata
 
 
 def _tensor(location: Location, name: str, entry: Any, report: Report) -> Tensor | None:

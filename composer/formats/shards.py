@@ -64,8 +64,9 @@ def find_shards(folder: Location, files: Files) -> Shards:
             f"it has {join_names(others or names)}",
             hint="convert the weights to safetensors" if others else None,
         )
-    own = [name for name in stored if name == "model.safetensors"]
-    own = own or [name for name in stored if name.startswith("model")]
+    own = [name for name in stored if name.startswith("model")]
+    if "model.safetensors" in own:
+        own = ["model.safetensors"]
     if not own and len(stored) > 1:
         _ambiguous(
             folder, f"has {len(stored)} safetensors files and no index: {join_names(stored)}"
@@ -124,8 +125,8 @@ def _indexed(folder: Location, index: str, stored: list[str], files: Files) -> S
 def _chosen(
     folder: Location, own: list[str], stored: list[str], expected: dict[str, set[str]] | None = None
 ) -> Shards:
-    others = tuple(name for name in stored if name not in own)
-    return Shards(tuple(folder / name for name in own), expected, others)
+    others = [name for name in stored if name not in own]
+    return Shards(tuple(map(folder.__truediv__, own)), expected, tuple(others))
 
 
 def _check_series(folder: Location, stored: list[str]) -> None:

@@ -18,6 +18,12 @@ STRING = re.compile(rb'"[^"]*(?:"|\Z)')
 SURROGATE = re.compile(rb"\\u[dD][89a-fA-F]")
 
 
+JSON_TYPES = {
+    type(None): "null", bool: "a boolean", dict: "an object", list: "a list", str: "a string",
+    int: "an integer",
+}  # fmt: skip
+
+
 class InvalidNumber(Exception):
     """A number that JSON does not have."""
 
@@ -92,10 +98,7 @@ def too_deep(data: bytes, depth: int) -> bool:
 
 def kind(value: object) -> str:
     """Name the JSON type of a value."""
-    if value is None or isinstance(value, bool):
-        return "null" if value is None else "a boolean"
-    names = {dict: "an object", list: "a list", str: "a string", int: "an integer"}
-    return names.get(type(value), "a number")
+    return JSON_TYPES.get(type(value), "a number")
 
 
 def _constant(name: str) -> NoReturn:

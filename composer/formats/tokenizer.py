@@ -48,8 +48,9 @@ class TokenizerInfo:
 
     def id_of(self, token: str) -> int | None:
         """Return a token's ID, or None where the tokenizer does not have it."""
-        found = self.added.get(token)
-        return found.id if found else self.vocab.get(token)
+        if token in self.added:
+            return self.added[token].id
+        return self.vocab.get(token)
 
     @property
     def size(self) -> int:

@@ -46,8 +46,9 @@ PIPELINES: dict[str, dict[str, Any]] = {
 
 def has_vocab_merges(folder: Location, files: Files) -> bool:
     """Return whether a folder has both files, and no tokenizer.json."""
-    kinds = [files.kind(folder / name) for name in ("tokenizer.json", VOCAB, MERGES)]
-    return kinds == [None, "file", "file"]
+    if files.kind(folder / "tokenizer.json") is not None:
+        return False
+    return files.kind(folder / VOCAB) == files.kind(folder / MERGES) == "file"
 
 
 def built_tokenizer(vocab: Location, files: Files) -> bytes:

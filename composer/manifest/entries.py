@@ -44,9 +44,14 @@ class Quantization:
     @property
     def title(self) -> str:
         """Return its name, or what it does in a few words."""
-        form = self.name or f"{self.bits} bits, {self.mode}, groups of {self.group_size}"
-        rules = f" and {len(self.rules)} rules" if self.rules and not self.name else ""
-        return f"{form}{rules}" + (f", in {self.dtype}" if self.dtype else "")
+        title = self.name
+        if not title:
+            title = f"{self.bits} bits, {self.mode}, groups of {self.group_size}"
+            if self.rules:
+                title += f" and {len(self.rules)} rules"
+        if self.dtype:
+            title += f", in {self.dtype}"
+        return title
 
 
 def plain_precision(precision: str | Quantization | None) -> Any:

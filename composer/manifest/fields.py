@@ -59,7 +59,9 @@ TEXT, OTHER = "\0text", "\0other"
 
 def tag_of(value: Any) -> str:
     """Name the branch of a union that pydantic checks: a text, or a mapping or list."""
-    return OTHER if isinstance(value, dict | list | BaseModel) else TEXT
+    if isinstance(value, dict | list | BaseModel):
+        return OTHER
+    return TEXT
 
 
 class Strict(BaseModel):

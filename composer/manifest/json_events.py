@@ -19,6 +19,7 @@ TOKEN = re.compile(
 SPACE = re.compile(r"[ \t\r\n]*")
 WORDS = {"true": True, "false": False, "null": None}
 CLOSES = {"{": "}", "[": "]"}
+INSIDE = {"{": "a key or '}'", "[": "a value or ']'"}
 
 
 def json_events(text: str, report: Report) -> Iterator[Event]:
@@ -42,7 +43,7 @@ def json_events(text: str, report: Report) -> Iterator[Event]:
             elif word in "{[" and expected.startswith("a value"):
                 open_.append(word)
                 yield Event("map" if word == "{" else "list", at)
-                expected = "a key or '}'" if word == "{" else "a value or ']'"
+                expected = INSIDE[word]
             elif word == "," and expected.startswith("','"):
                 expected = "a key" if open_[-1] == "{" else "a value"
             elif word == ":" and expected == "':'":
@@ -67,11 +68,14 @@ def json_events(text: str, report: Report) -> Iterator[Event]:
 
 def _skip(text: str, position: int) -> int:
     space = SPACE.match(text, position)
-    return space.end() if space else position
+    assert space  # which may be of no character
+    return space.end()
 
 
 def _after(open_: list[str]) -> str:
-    return f"',' or '{CLOSES[open_[-1]]}'" if open_ else "the end of the file"
+    if not open_:
+        return "the end of the file"
+    return f"',' or '{CLOSES[open_[-1]]}'"
 
 
 def _scalar(token: re.Match[str], at: At, report: Report) -> str | float | bool | None:

@@ -22,6 +22,7 @@ from composer.manifest.entries import (
     Split,
     Task,
 )
+from composer.manifest.fields import InputType
 from composer.manifest.format import (
     VERSION,
     BundleModel,
@@ -78,8 +79,9 @@ def find_manifest(path: Path) -> Path:
     found = [path / name for name in FILES if (path / name).exists()]
     if len(found) == 1:
         return found[0]
-    fault = "has both bundle.yaml and bundle.json" if found else "has no bundle.yaml"
-    hint = "keep one of them" if found else "give the manifest's file, or write one"
+    fault, hint = "has no bundle.yaml", "give the manifest's file, or write one"
+    if found:
+        fault, hint = "has both bundle.yaml and bundle.json", "keep one of them"
     raise ComposerError(Problem("M100", f"this folder {fault}", Place(str(path)), hint=hint))
 
 
@@ -151,7 +153,9 @@ def _with_variant(document: Document, variant: str) -> Document:
     if not isinstance(variants[variant], dict):
         expected = "a mapping of keys to values"
         raise _error(document, [wrong_type(("variants", variant), expected, variants[variant])])
-    patch = {k: v for k, v in variants[variant].items() if k not in ("composer", "variants")}
+    patch = dict(variants[variant])
+    for key in ("composer", "variants"):
+        patch.pop(key, None)
     span = document.spans.children["variants"].children[variant]
     data, spans = merge(document.data, patch, document.spans, span)
     return Document(document.file, data, spans)
@@ -160,15 +164,20 @@ def _with_variant(document: Document, variant: str) -> Document:
 def _manifest(
     model: BundleModel, path: Path, document: Document, names: tuple[str, ...], variant: str | None
 ) -> Manifest:
-    tasks = {name: _task(name, task, ("tasks", name)) for name, task in (model.tasks or {}).items()}
+    tasks = {}
+    for name, task in (model.tasks or {}).items():
+        tasks[name] = _task(name, task, ("tasks", name))
     if model.graph is not None and model.outputs is not None:
         only = TaskModel(inputs=model.inputs, graph=model.graph, outputs=model.outputs)
         tasks = {DEFAULT: _task(DEFAULT, only, ())}
+    licences = model.licence
+    if isinstance(licences, str):
+        licences = [licences]
     return Manifest(
         path=path,
         name=model.name,
         summary=model.summary,
-        licence=(model.licence,) if isinstance(model.licence, str) else tuple(model.licence),
+        licence=tuple(licences),
         sources={name: _source(text) for name, text in model.sources.items()},
         components={name: _component(name, c) for name, c in model.components.items()},
         tasks=tasks,
@@ -210,21 +219,22 @@ def _precision(model: str | Recipe | None) -> str | Quantization | None:
 
 
 def _task(name: str, model: TaskModel, at: tuple[str, ...]) -> Task:
-    inputs = {}
-    for key, entry in model.inputs.items():
-        if isinstance(entry, InputModel):
-            inputs[key] = _input(entry)
-        else:
-            inputs[key] = Input(entry)
+    inputs = {key: _input(entry) for key, entry in model.inputs.items()}
     graph = {key: _node(node) for key, node in model.graph.items()}
     return Task(name, inputs, graph, model.outputs, at, model.summary or "")
 
 
 def _node(model: NodeModel) -> Node:
-    low, high = model.range_ or (None, None)
-    return Node(model.run, model.with_, model.expect, (low, high) if model.range_ else None)
+    bounds = None
+    if model.range_:
+        low, high = model.range_
+        bounds = (low, high)
+    return Node(model.run, model.with_, model.expect, bounds)
 
 
-def _input(model: InputModel) -> Input:
+def _input(model: InputModel | InputType) -> Input:
+    """Return an input, of which the manifest may write the type alone."""
+    if not isinstance(model, InputModel):
+        return Input(model)
     split = Split(model.split.seconds, model.split.join) if model.split else None
     return Input(model.type, model.port, model.default, split, model.channel)

@@ -154,12 +154,16 @@ def describe(value: Any) -> str:
         return f"the number {value}"
     if isinstance(value, str):
         return f"'{shortened(value)}'"
-    return "a list" if isinstance(value, list) else "a mapping"
+    if isinstance(value, list):
+        return "a list"
+    return "a mapping"
 
 
 def format_path(path: tuple[str | int, ...]) -> str:
     """Write a path as components.decoder.use or provenance[0].what."""
-    text = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in path)
+    text = ""
+    for part in path:
+        text += f"[{part}]" if isinstance(part, int) else f".{part}"
     return shortened(text.lstrip(".")) or "the bundle"
 
 
@@ -182,26 +186,28 @@ def _unknown(path: tuple[str | int, ...], model: type[BaseModel] | None) -> Find
 def _not_a_choice(path: tuple[str | int, ...], value: Any, expected: str) -> Finding:
     options = re.findall(r"[\w.-]+", expected.replace(" or ", " "))
     near = None
-    if isinstance(value, str):
-        meant = DTYPES.get(value.lower())
-        near = f"write {meant}" if meant in options else did_you_mean(value, options)
+    if isinstance(value, str) and DTYPES.get(value.lower()) in options:
+        near = f"write {DTYPES[value.lower()]}"
+    elif isinstance(value, str):
+        near = did_you_mean(value, options)
     message = f"{format_path(path)} cannot be {describe(value)}"
     if len(path) > 1 and path[-2] == "inputs" and not near:
         hint = f"write a type, one of {listed(options)}, or {{type: text, default: ...}}"
         return Finding("M124", message, path, hint)
-    hint = f"choose from: {listed(options)}"
-    return Finding("M124", f"{message}; {near}" if near else message, path, hint)
+    if near:
+        message = f"{message}; {near}"
+    return Finding("M124", message, path, f"choose from: {listed(options)}")
 
 
 def _bad_text(path: tuple[str | int, ...], value: Any, kind: str, context: Any) -> Finding:
-    key = path[-1] == KEY
-    path = path[:-1] if key else path
-    where = format_path(path[:-1] if key else path)
+    key, what, where = False, "the text", format_path(path)
+    if path[-1] == KEY:
+        path = path[:-1]
+        key, what, where = True, "a name", format_path(path[:-1])
     if kind == "string_too_short":
         return Finding("M124", f"{where} is empty", path, "give it a value", key)
     if kind == "string_too_long":
         limit = context["max_length"]
-        what = "a name" if key else "the text"
         message = f"{what} in {where} is longer than {limit} characters"
         return Finding("M130", message, path, key=key)
     code, message, hint = PATTERNS[context["pattern"]]
@@ -210,19 +216,21 @@ def _bad_text(path: tuple[str | int, ...], value: Any, kind: str, context: Any) 
 
 def _fields(model: type[BaseModel] | None) -> dict[str, Any]:
     """Return the fields of a model by the keys of the file."""
-    own = model.model_fields if model else {}
-    return {field.alias or name: field for name, field in own.items()}
+    if model is None:
+        return {}
+    return {field.alias or name: field for name, field in model.model_fields.items()}
 
 
 def _model_at(path: tuple[str | int, ...], model: type[BaseModel]) -> type[BaseModel] | None:
     kind: Any = model
     for part in path:
-        if isinstance(kind, type) and issubclass(kind, BaseModel):
+        if _is_model(kind):
             field = _fields(kind).get(str(part))
-            kind = _unwrap(field.annotation) if field else None
+            inner = field.annotation if field else None
         else:
-            kind = _unwrap(get_args(kind)[-1]) if get_args(kind) else None
-    return kind if isinstance(kind, type) and issubclass(kind, BaseModel) else None
+            *_, inner = get_args(kind) or [None]
+        kind = _unwrap(inner)
+    return kind if _is_model(kind) else None
 
 
 def _unwrap(kind: Any) -> Any:

@@ -32,7 +32,9 @@ def check_rules(data: dict[str, Any]) -> Iterator[Finding]:
     yield from _check_text_lengths(data)
     sources = _mapping(data.get("sources"))
     for name, value in sources.items():
-        fault = source_error(value) if isinstance(value, str) and value else None
+        if not isinstance(value, str) or not value:
+            continue
+        fault = source_error(value)
         if fault:
             message = f"'{shortened(value)}' is not a source: {fault}"
             yield Finding("M127", message, ("sources", name), _source_hint(value))
@@ -40,7 +42,8 @@ def check_rules(data: dict[str, Any]) -> Iterator[Finding]:
         at = ("components", name)
         adapters = _mapping(_mapping(component).get("adapters"))
         owners: list[tuple[Path, Any]] = [(at, component)]
-        owners += [((*at, "adapters", key), adapter) for key, adapter in adapters.items()]
+        for key, adapter in adapters.items():
+            owners.append(((*at, "adapters", key), adapter))
         for path, owner in owners:
             for key in ("weights", "files"):
                 yield from _check_path(_mapping(owner).get(key), (*path, key), sources)
@@ -60,8 +63,9 @@ def source_error(text: str) -> str | None:
     """Return why a text is not a source, or None if it is one."""
     if text.startswith("hf:"):
         rest = text[3:]
-        invalid = not HUB.fullmatch(rest) or ".." in rest or "--" in rest.partition("@")[0]
-        return "a hub repository is owner/name" if invalid else None
+        if not HUB.fullmatch(rest) or ".." in rest or "--" in rest.partition("@")[0]:
+            return "a hub repository is owner/name"
+        return None
     fault = path_error(text.removeprefix("./").removesuffix("/"), empty=text in ("./", "."))
     if fault is None and not text.startswith("./") and text != ".":
         return "a folder begins with ./ and a hub repository with hf:"
@@ -88,7 +92,9 @@ def _source_hint(text: str) -> str:
     hub = re.match(r"https?://(?:www\.)?(?:huggingface\.co|hf\.co)/([\w.-]+/[\w.-]+)", text)
     if hub:
         return f"write hf:{hub[1]}"
-    return f"write hf:{text}, or ./{text} if it is a folder" if HUB.fullmatch(text) else SOURCE_HINT
+    if HUB.fullmatch(text):
+        return f"write hf:{text}, or ./{text} if it is a folder"
+    return SOURCE_HINT
 
 
 def _check_path(value: Any, path: Path, sources: dict[str, Any]) -> Iterator[Finding]:
@@ -230,10 +236,14 @@ def _check_text_lengths(data: Any) -> Iterator[Finding]:
             message = f"the text in {format_path(path)} is longer than {MAX_TEXT} characters"
             yield Finding("M130", message, path, "keep long texts in a file of the source")
         elif isinstance(value, dict):
-            pending += [((*path, key), child) for key, child in value.items()]
+            for key, child in value.items():
+                pending.append(((*path, key), child))
         elif isinstance(value, list):
-            pending += [((*path, index), child) for index, child in enumerate(value)]
+            for index, child in enumerate(value):
+                pending.append(((*path, index), child))
 
 
 def _mapping(value: Any) -> dict[str, Any]:
-    return value if isinstance(value, dict) else {}
+    if not isinstance(value, dict):
+        return {}
+    return value

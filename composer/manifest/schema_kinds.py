@@ -9,7 +9,7 @@ from typing import Any
 from composer.core import registry
 from composer.core.component import Component
 from composer.core.family import Portable
-from composer.manifest.schema_simplify import simplify, when
+from composer.manifest.schema_simplify import any_of, simplify, when
 
 KEYS = ("weights", "files", "precision", "adapters")
 Kinds = Mapping[str, type[Component]]
@@ -19,21 +19,18 @@ def add(schema: dict[str, Any], kinds: Kinds) -> None:
     """Let `use` choose what a component's other keys may be."""
     model = schema["$defs"]["ComponentModel"]
     uses = _uses(kinds)
-    choices = [
-        {"const": use, "description": found[0].summary} for use, found in sorted(uses.items())
-    ]
+    choices = []
+    for name, found in sorted(uses.items()):
+        choices.append({"const": name, "description": found[0].summary})
     use = model["properties"]["use"]
     model["properties"]["use"] = {"description": use["description"], "anyOf": choices}
     by_contract: dict[str, list[str]] = {}
     for name, found in uses.items():
-        contracts = {json.dumps(_contract(kind, schema["$defs"])): None for kind in found}
-        options = [json.loads(text) for text in contracts]
-        contract = options[0] if len(options) == 1 else {"anyOf": options}
+        contract = any_of(_contract(kind, schema["$defs"]) for kind in found)
         by_contract.setdefault(json.dumps(contract), []).append(name)
-    model["allOf"] = [
-        when("use", {"enum": sorted(names)}, json.loads(contract))
-        for contract, names in by_contract.items()
-    ]
+    model["allOf"] = []
+    for text, names in by_contract.items():
+        model["allOf"].append(when("use", {"enum": sorted(names)}, json.loads(text)))
 
 
 def _uses(kinds: Kinds) -> dict[str, list[type[Component]]]:
@@ -54,15 +51,21 @@ def _contract(kind: type[Component], definitions: dict[str, Any]) -> dict[str, A
     for key in KEYS:
         if key not in kind.requires | kind.accepts:
             properties[key] = {"maxProperties": 0} if key == "adapters" else False
-    needed = sorted(kind.requires) + (["config"] if "required" in config else [])
     if name not in definitions:
         _define(kind, name, definitions)
-    return {"properties": properties, **({"required": needed} if needed else {})}
+    needed = sorted(kind.requires)
+    if "required" in config:
+        needed.append("config")
+    if not needed:
+        return {"properties": properties}
+    return {"properties": properties, "required": needed}
 
 
 def _own_name(kind: type[Component]) -> str:
     """Return the name of a kind, or of its family where all backends have the same settings."""
-    return kind.name.partition(".")[2] if issubclass(kind, Portable) else kind.name
+    if issubclass(kind, Portable):
+        return kind.name.partition(".")[2]
+    return kind.name
 
 
 def _define(kind: type[Component], name: str, definitions: dict[str, Any]) -> None:

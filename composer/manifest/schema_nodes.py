@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Iterable, Mapping
+from itertools import chain
 from typing import Any
 
 from pydantic import TypeAdapter
@@ -16,7 +17,7 @@ from composer.core.component import Component
 from composer.core.operators import Operator
 from composer.core.signature import CALL, Option, Signature
 from composer.manifest.fields import REFERENCE
-from composer.manifest.schema_simplify import simplify, when
+from composer.manifest.schema_simplify import any_of, different, simplify, when
 
 Kinds = Mapping[str, type[Component]]
 WIRE = {"$ref": "#/$defs/Wire"}
@@ -55,9 +56,8 @@ def add(schema: dict[str, Any], kinds: Kinds, operators: Mapping[str, Operator])
     conditions = []
     for name, operator in operators.items():
         conditions.append(when("run", {"const": name}, _call([operator.signature])))
-    conditions += [
-        when("run", {"pattern": rf"\.{name}$"}, _call(found)) for name, found in methods.items()
-    ]
+    for name, found in methods.items():
+        conditions.append(when("run", {"pattern": rf"\.{name}$"}, _call(found)))
     plain = {"pattern": r"^[^.]*$", "not": {"enum": operator_names}}
     conditions.append(when("run", plain, _open_call(calls)))
     model["allOf"] = conditions
@@ -79,19 +79,22 @@ def _call(signatures: list[Signature]) -> dict[str, Any]:
     with_: dict[str, Any] = {"properties": _values(signatures), "additionalProperties": False}
     if needed:
         with_["required"] = sorted(needed)
-    rules = _different(dict(rule) for each in signatures for rule in each.option_rules)
+    rules = different(dict(rule) for each in signatures for rule in each.option_rules)
     if rules:
         with_["allOf"] = rules
     whole: dict[str, Any] = {"properties": {"with": with_}}
-    return {**whole, "required": ["with"]} if needed else whole
+    if needed:
+        whole["required"] = ["with"]
+    return whole
 
 
 def _open_call(signatures: list[Signature]) -> dict[str, Any]:
     """Return what a node is that runs a component: its inputs may come from its files."""
-    names = {name for signature in signatures for name in signature.options}
-    values = {name: schema for name, schema in _values(signatures).items() if name in names}
-    for name, schema in values.items():
-        values[name] = {"anyOf": [TEXT, schema]}
+    options = set(chain.from_iterable(signature.options for signature in signatures))
+    values = {}
+    for name, schema in _values(signatures).items():
+        if name in options:
+            values[name] = {"anyOf": [TEXT, schema]}
     return {"properties": {"with": {"properties": values, "additionalProperties": TEXT}}}
 
 
@@ -115,20 +118,7 @@ def _values(signatures: Iterable[Signature]) -> dict[str, Any]:
             found.setdefault(name, []).append(takes)
         for name, option in signature.options.items():
             found.setdefault(name, []).append(_option(option))
-    return {name: _any_of(schemas) for name, schemas in found.items()}
-
-
-def _any_of(schemas: list[dict[str, Any]]) -> dict[str, Any]:
-    different = _different(schemas)
-    return different[0] if len(different) == 1 else {"anyOf": different}
-
-
-def _different(schemas: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
-    found: list[dict[str, Any]] = []
-    for schema in schemas:
-        if schema not in found:
-            found.append(schema)
-    return found
+    return {name: any_of(schemas) for name, schemas in found.items()}
 
 
 def _option(option: Option) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 NULL = {"type": "null"}
@@ -33,3 +34,18 @@ def simplify(node: Any, *, nulls: bool = False) -> Any:
 def when(key: str, is_: dict[str, Any], then: dict[str, Any]) -> dict[str, Any]:
     """Return a condition: where a key is there and fits one schema, the whole fits another."""
     return {"if": {"properties": {key: is_}, "required": [key]}, "then": then}
+
+
+def any_of(schemas: Iterable[dict[str, Any]]) -> dict[str, Any]:
+    """Return the schema of what one of several is; of a single one, that."""
+    alternatives = different(schemas)
+    return alternatives[0] if len(alternatives) == 1 else {"anyOf": alternatives}
+
+
+def different(schemas: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Return schemas, each once."""
+    found: list[dict[str, Any]] = []
+    for schema in schemas:
+        if schema not in found:
+            found.append(schema)
+    return found

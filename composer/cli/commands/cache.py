@@ -14,6 +14,7 @@ import typer
 
 from composer.cli.options import Json
 from composer.cli.printing import count, echo
+from composer.core.columns import align_right
 from composer.core.output import as_json
 
 
@@ -36,18 +37,20 @@ def command(
         return
     repositories = cached_repositories()
     if json:
-        rows = [
-            {"repository": each.repo, "commits": list(each.commits), "bytes": each.nbytes,
-             "unfinished": each.parts, "verified": each.verified}
-            for each in repositories
-        ]  # fmt: skip
+        rows = []
+        for each in repositories:
+            rows.append(
+                {"repository": each.repo, "commits": list(each.commits), "bytes": each.nbytes,
+                 "unfinished": each.parts, "verified": each.verified}
+            )  # fmt: skip
         echo(as_json({"folder": str(settings.cache()), "repositories": rows}))
         return
-    width = max((len(size(each.nbytes)) for each in repositories), default=0)
-    for each in repositories:
+    sizes = align_right([size(each.nbytes) for each in repositories])
+    for each, nbytes in zip(repositories, sizes, strict=True):
         words = [count(len(each.commits), "commit"), f"{size(each.verified)} verified"]
-        words += [f"{size(each.parts)} unfinished"] if each.parts else []
-        echo(f"{size(each.nbytes).rjust(width)}  {each.repo}  ({', '.join(words)})")
+        if each.parts:
+            words.append(f"{size(each.parts)} unfinished")
+        echo(f"{nbytes}  {each.repo}  ({', '.join(words)})")
     total = size(sum(each.nbytes for each in repositories))
     what = "repository" if len(repositories) == 1 else "repositories"
     echo(f"{settings.cache()}: {len(repositories)} {what}, {total}")

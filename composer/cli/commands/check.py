@@ -18,6 +18,7 @@ import typer
 from composer.cli.options import BundleName, Json, LockFile, Sources, Variant, folders
 from composer.cli.printing import count, echo, reading, report, verdict_json
 from composer.core.errors import ComposerError, errors_of
+from composer.graph.graph import facts_of
 
 if TYPE_CHECKING:
     from composer.graph.checked import Report
@@ -68,8 +69,9 @@ def sizes_json(found: Report) -> dict[str, Any]:
 
 def weight_bytes(found: Report) -> int:
     """Return the bytes that all weights take once they are loaded."""
-    known = found.bundle.components.values() if found.bundle else ()
-    return sum(each.facts.nbytes for each in known if each.facts)
+    if found.bundle is None:
+        return 0
+    return sum(facts_of(found.bundle.components, name).nbytes for name in found.bundle.components)
 
 
 def sizes(found: Report) -> list[str]:
@@ -83,13 +85,20 @@ def sizes(found: Report) -> list[str]:
     needs = required_files(found.bundle)
     if not needs:
         return []
-    total = sum(need.file.size for need in needs)
-    here = sum(need.file.size for need in needs if is_downloaded(need))
-    lines = [f"{each}, {each.commit}" for each in dict.fromkeys(need.snapshot for need in needs)]
-    lines += [f"files: {count(len(needs), 'file')}, {size(total)}, of which {size(here)} are here"]
-    lines += [f"memory: {size(weight_bytes(found))}"]
-    licence = found.bundle.manifest.licence
-    return [*lines, f"licence: {' and '.join(licence) or 'not stated'}"]
+    repositories: dict[str, None] = {}
+    total = here = 0
+    for need in needs:
+        repositories[f"{need.snapshot}, {need.snapshot.commit}"] = None
+        total += need.file.size
+        if is_downloaded(need):
+            here += need.file.size
+    licence = " and ".join(found.bundle.manifest.licence) or "not stated"
+    return [
+        *repositories,
+        f"files: {count(len(needs), 'file')}, {size(total)}, of which {size(here)} are here",
+        f"memory: {size(weight_bytes(found))}",
+        f"licence: {licence}",
+    ]
 
 
 def verdict(found: Report) -> str:

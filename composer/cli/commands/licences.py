@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from composer.cli.options import BundleName, Json, Variant
 from composer.cli.printing import echo
+from composer.core.columns import align
 from composer.core.output import as_json
 
 if TYPE_CHECKING:
@@ -41,12 +42,8 @@ def command(bundle: BundleName, variant: Variant = None, json: Json = False) -> 
 
 
 def _lines(rows: list[LicenceStatement]) -> list[str]:
-    widths = [max(len(each.name) for each in rows), max(len(_licence(each)) for each in rows)]
-    found: list[str] = []
-    for each in rows:
-        name, licence = each.name.ljust(widths[0]), _licence(each).ljust(widths[1])
-        found.append(f"  {name}  {licence}  {'; '.join(each.details)}".rstrip())
-    return found
+    cells = [(each.name, _licence(each), "; ".join(each.details)) for each in rows]
+    return [f"  {line}" for line in align(cells)]
 
 
 def _licence(each: LicenceStatement) -> str:

@@ -15,6 +15,7 @@ import typer
 
 from composer.cli.options import Json
 from composer.cli.printing import echo
+from composer.core.columns import align
 from composer.core.output import as_json
 
 if TYPE_CHECKING:
@@ -37,21 +38,26 @@ def command(
         planned = [{"name": name, **vars(entry)} for name, entry in found.planned.items()]
         echo(as_json({"bundles": [vars(each) for each in found.bundles], "planned": planned}))
         return
-    width = max((len(each.name) for each in found.bundles), default=0)
-    for each in found.bundles:
-        about = f" ({'; '.join(_about(each))})" if _about(each) else ""
-        echo(f"{each.name.ljust(width)}  {each.summary}{about}")
-    echo("\nplanned:")
-    width = max((len(name) for name in found.planned), default=0)
+    ready = [(each.name, _summary(each)) for each in found.bundles]
+    missing = []
     for name, entry in found.planned.items():
-        echo(f"{name.ljust(width)}  {entry.summary} (missing: {'; '.join(entry.missing)})")
+        missing.append((name, f"{entry.summary} (missing: {'; '.join(entry.missing)})"))
+    for line in (*align(ready), "\nplanned:", *align(missing)):
+        echo(line)
 
 
-def _about(bundle: ShippedBundle) -> list[str]:
-    words = [" and ".join(bundle.licence)] if bundle.licence else []
-    words += [f"variants: {', '.join(bundle.variants)}"] if bundle.variants else []
-    words += [f"verified: {', '.join(bundle.verified)}"] if bundle.verified else []
-    return words
+def _summary(bundle: ShippedBundle) -> str:
+    """Return what a bundle is, with its licence, its variants and what is verified of it."""
+    words = []
+    if bundle.licence:
+        words.append(" and ".join(bundle.licence))
+    if bundle.variants:
+        words.append(f"variants: {', '.join(bundle.variants)}")
+    if bundle.verified:
+        words.append(f"verified: {', '.join(bundle.verified)}")
+    if not words:
+        return bundle.summary
+    return f"{bundle.summary} ({'; '.join(words)})"
 
 
 def _components(json: bool) -> None:
@@ -65,6 +71,8 @@ def _components(json: bool) -> None:
         if "error" in each:
             echo(f"{each['name']}\n  does not import: {each['error']}")
             continue
-        knobs = ", ".join(each.get("config", {}).get("properties", ()))
         title = each["name"] if "config" in each else f"{each['name']} (operator)"
-        echo(f"{title}\n  {each['summary']}" + (f"\n  knobs: {knobs}" if knobs else ""))
+        echo(f"{title}\n  {each['summary']}")
+        knobs = ", ".join(each.get("config", {}).get("properties", ()))
+        if knobs:
+            echo(f"  knobs: {knobs}")

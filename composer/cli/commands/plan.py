@@ -17,6 +17,8 @@ from composer.cli.options import (
     Task,
 )
 from composer.cli.printing import echo
+from composer.core.columns import align
+from composer.graph.graph import facts_of
 
 if TYPE_CHECKING:
     from composer.runtime.bundle import Bundle
@@ -41,24 +43,21 @@ def text(bundle: Bundle, planned: Plan) -> str:
     """Return one task's plan as text."""
     from composer.drawing.text import size
 
-    several = len(bundle.tasks) > 1
-    lines = [bundle.name + (f", task {planned.graph.task}" if several else "")]
+    title = bundle.name
+    if len(bundle.tasks) > 1:
+        title += f", task {planned.graph.task}"
     total = sum(planned.nbytes.values())
-    lines.append(f"weights: {size(total)} in memory" if total else "weights: none")
+    lines = [title, f"weights: {size(total)} in memory" if total else "weights: none"]
     rows = [_component(bundle, name, nbytes) for name, nbytes in planned.nbytes.items()]
-    lines += _columns(rows)
+    lines += (f"  {row}" for row in align(rows))
     lines += _bits(bundle, planned)
-    lines += [
-        f"  cast  {name}: {cast}"
-        for name in planned.nbytes
-        if (facts := bundle.checked.components[name].facts)
-        for cast in facts.casts
-    ]
-    lines += [
-        f"split: ${name} in pieces of {entry.split.seconds} s, each run by itself"
-        for name, entry in planned.graph.inputs.items()
-        if entry.split
-    ]
+    for name in planned.nbytes:
+        for cast in facts_of(bundle.checked.components, name).casts:
+            lines.append(f"  cast  {name}: {cast}")
+    for name, entry in planned.graph.inputs.items():
+        if entry.split:
+            seconds = entry.split.seconds
+            lines.append(f"split: ${name} in pieces of {seconds} s, each run by itself")
     lines.append("steps:")
     lines += _steps(planned)
     count = len(planned.crossings)
@@ -72,26 +71,28 @@ def _component(bundle: Bundle, name: str, nbytes: int) -> list[str]:
 
     known = bundle.checked.components[name]
     placement = bundle.profile.placement(name, known.cls.placement_keys)
-    facts = known.facts
-    runs = facts.dtype if facts and nbytes else ""
+    memory, runs = "-", ""
+    if nbytes:
+        memory, runs = size(nbytes), known.dtype or ""
     precision = known.spec.precision
     if precision is not None:
         shown = precision if isinstance(precision, str) else precision.title
         runs += f" (asked: {shown})"
-    chosen = f"{known.backend}, chosen: {known.reason}"
-    where = [chosen if known.is_family else known.cls.backend]
-    keys = registry.placement_keys()
-    where += [key(placement.get(name)) for name, key in keys.items() if name in placement.given]
-    return [name, known.cls.name, size(nbytes) if nbytes else "-", runs, ", ".join(where)]
+    where = [known.cls.backend]
+    if known.is_family:
+        where = [f"{known.backend}, chosen: {known.reason}"]
+    for key in registry.placement_keys().values():
+        if key.name in placement.given:
+            where.append(key(placement.get(key.name)))
+    return [name, known.cls.name, memory, runs, ", ".join(where)]
 
 
 def _bits(bundle: Bundle, planned: Plan) -> Iterator[str]:
     from composer.drawing.text import weight_lines
 
     for name in planned.nbytes:
-        facts = bundle.checked.components[name].facts
         label = f"bits  {name}: "
-        for line in weight_lines(facts.weights if facts else ()):
+        for line in weight_lines(facts_of(bundle.checked.components, name).weights):
             yield f"  {label}{line}"
             label = "      "
 
@@ -100,29 +101,24 @@ def _steps(planned: Plan) -> list[str]:
     from composer.drawing.text import Ports, call, size
 
     ports = Ports(planned.graph)
-    heads = [
-        [f"{number:>2} {step.node.name}", call(step.node), step.backend]
-        for number, step in enumerate(planned.steps, 1)
-    ]
+    heads = []
+    for number, step in enumerate(planned.steps, 1):
+        heads.append([f"{number:>2} {step.node.name}", call(step.node), step.backend])
     lines = []
-    for head, step in zip(_columns(heads), planned.steps, strict=True):
+    for head, step in zip(align(heads), planned.steps, strict=True):
         for crossing in step.crossings:
+            cast = f"       cast  {crossing}"
             cost = ports.nbytes(crossing.value)
-            lines.append(f"       cast  {crossing}" + (f", {cost}" if cost else ""))
-        lines.append(head)
+            if cost:
+                cast += f", {cost}"
+            lines.append(cast)
+        lines.append(f"  {head}")
         for value in step.node.outputs.values():
+            gives = f"       gives ${value}: {ports[value]}"
             nbytes = planned.value_bytes(value)
-            memory = f", {size(nbytes)}" if nbytes is not None else ""
-            lines.append(f"       gives ${value}: {ports[value]}{memory}")
+            if nbytes is not None:
+                gives += f", {size(nbytes)}"
+            lines.append(gives)
         if step.drops:
             lines.append("       drops " + ", ".join(f"${name}" for name in step.drops))
     return lines
-
-
-def _columns(rows: list[list[str]]) -> list[str]:
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    found: list[str] = []
-    for row in rows:
-        padded = [cell.ljust(width) for cell, width in zip(row, widths, strict=True)]
-        found.append("  " + "  ".join(padded).rstrip())
-    return found

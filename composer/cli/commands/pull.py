@@ -15,6 +15,7 @@ import typer
 
 from composer.cli.options import BundleName, Json, LockFile, Sources, Task, Variant
 from composer.cli.printing import count, echo
+from composer.core.columns import align_right
 from composer.core.output import as_json
 
 if TYPE_CHECKING:
@@ -44,13 +45,13 @@ def command(
     if json:
         echo(as_json({"bundle": found.bundle, "files": [file_json(each) for each in found.files]}))
         return
+    counted, what = found.files, "here and verified"
     if dry_run:
-        width = max((len(size(each.file.size)) for each in found.files), default=0)
-        for each in found.files:
+        sizes = align_right([size(each.file.size) for each in found.files])
+        for each, nbytes in zip(found.files, sizes, strict=True):
             here = "" if each in found.missing else "  (here)"
-            echo(f"{size(each.file.size).rjust(width)}  {each}{here}")
-    counted = found.missing if dry_run else found.files
-    what = "to fetch" if dry_run else "here and verified"
+            echo(f"{nbytes}  {each}{here}")
+        counted, what = found.missing, "to fetch"
     total = size(sum(each.file.size for each in counted))
     echo(f"{found.bundle}: {count(len(counted), 'file')}, {total} {what}")
 

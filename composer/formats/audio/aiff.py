@@ -48,15 +48,18 @@ def layout(file: BinaryIO, size: int) -> Layout:
     head = _head(common, compressed, length)
     spliced = Spliced(file, [head, (found.start, found.start + length)])
     stated = int.from_bytes(common[2:6], "big")
-    known = stated and found.stated is not None and codec in _PLAIN
-    return [Part(spliced, Frames(stated) if known else None)], fault
+    frames = None
+    if stated and found.stated is not None and codec in _PLAIN:
+        frames = Frames(stated)
+    return [Part(spliced, frames)], fault
 
 
 def _head(common: bytes, compressed: bool, length: int) -> bytes:
     """Return a header with correct sizes, from which libsndfile counts frames."""
     comm = b"COMM" + len(common).to_bytes(4, "big") + common + bytes(len(common) % 2)
-    version = b"FVER" + (4).to_bytes(4, "big") + bytes.fromhex("a2805140") if compressed else b""
+    kind, version = b"AIFF", b""
+    if compressed:
+        kind, version = b"AIFC", b"FVER" + (4).to_bytes(4, "big") + bytes.fromhex("a2805140")
     total = 4 + len(version) + len(comm) + 8 + length
-    kind = b"AIFC" if compressed else b"AIFF"
     head = b"FORM" + min(total, 0xFFFFFFFF).to_bytes(4, "big") + kind + version + comm
     return head + b"SSND" + min(length, 0xFFFFFFFF).to_bytes(4, "big")
