@@ -111,7 +111,8 @@ class LogMel(Component, name="audio.log_mel"):
         inputs = {"audio": (Port("audio", dims=(config.rate,)),)}
         call = Signature(inputs=inputs, returns=ports)
         masks = {OUT: "mask"} if config.pad else {}
-        lengthen = {} if config.pad else {"F": partial(pad_that_makes, config.rate, config.hop)}
+        makes = partial(pad_that_makes, config.rate, config.hop, config.pad)
+        lengthen = {} if config.limit is not None else {"F": makes}
         return Facts(dims=dims, methods={"__call__": call}, masks=masks, lengthen=lengthen)
 
     @classmethod

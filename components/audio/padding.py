@@ -46,8 +46,13 @@ class Pad(ComponentConfig):
         return self
 
 
-def pad_that_makes(rate: int, hop: int, frames: int) -> str:
-    """Return the setting that pads every clip to so many frames, or nothing if none does."""
+def pad_that_makes(rate: int, hop: int, pad: Pad | None, frames: int) -> str | None:
+    """Return the setting that pads every clip to so many frames; None where `pad` is that.
+
+    It is empty if there is none.
+    """
+    if pad and pad.multiple_of == frames:
+        return None
     seconds, left = divmod(frames * hop, rate)
     if not left and 0 < seconds <= 300:
         return f"pad: {{seconds: {seconds}}}"

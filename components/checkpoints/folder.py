@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +13,7 @@ from composer.formats.safetensors import TensorIndex
 
 from .gguf.reading import SUFFIX as GGUF
 from .gguf.reading import read_decoder_file
+from .layout import count_are
 
 if TYPE_CHECKING:
     from composer.formats import Headers
@@ -36,7 +37,7 @@ class Folder:
     """A folder's config and tensors, or those of one part of it; a GGUF file has both.
 
     `keys` lead to the part's config inside config.json, `prefix` to its tensors; the names in
-    `tensors` come without it.
+    `tensors` come without it. `left_out` are the stored names of the other parts' tensors.
     """
 
     location: Location
@@ -44,6 +45,19 @@ class Folder:
     tensors: TensorIndex
     keys: tuple[str, ...] = ()
     prefix: str = ""
+    left_out: tuple[str, ...] = ()
+
+    def notes(self) -> Iterator[Problem]:
+        """Count the tensors that the checkpoint stores and this part does not read."""
+        if self.left_out:
+            parts = sorted(set(map(_part_of, self.left_out)))
+            yield Problem(
+                "L325",
+                f"{count_are(self.left_out)} not the text decoder's and not read by it, of "
+                f"{some(parts, 4)}",
+                Place(str(self.location)),
+                severity="warning",
+            )
 
 
 def folder_of(place: Location, suffix: str = ".safetensors") -> Location:
@@ -107,12 +121,21 @@ def _part(whole: Folder, prefix: str) -> Folder:
     config, keys = _nested(whole.config)
     others = _towers(whole.config, keys)
     tensors = {name: tensor for name, tensor in tensors.items() if not name.startswith(others)}
+    own = {prefix + name for name in tensors}
+    left_out = tuple(name for name in whole.tensors if name not in own)
     index = TensorIndex(tensors, whole.tensors.metadata, whole.tensors.files)
     shared = {key: whole.config[key] for key in SHARED if key in whole.config}
     table = shared.get("quantization")
     if isinstance(table, dict):
         shared["quantization"] = _of_part(table, prefix)
-    return replace(whole, config=shared | config, tensors=index, keys=keys, prefix=prefix)
+    return replace(
+        whole,
+        config=shared | config,
+        tensors=index,
+        keys=keys,
+        prefix=prefix,
+        left_out=left_out,
+    )
 
 
 def _nested(config: Mapping[str, Any]) -> tuple[dict[str, Any], tuple[str, ...]]:
@@ -135,6 +158,16 @@ def _towers(config: Mapping[str, Any], keys: tuple[str, ...]) -> tuple[str, ...]
         if isinstance(beside.get(key), dict):
             prefixes += names
     return tuple(prefixes)
+
+
+def _part_of(name: str) -> str:
+    """Return the part of a checkpoint that a tensor is of: its name up to a tower's."""
+    for towers in TOWERS.values():
+        for tower in towers:
+            before, found, _ = name.partition(tower)
+            if found and (not before or before.endswith(".")):
+                return before + tower.removesuffix(".")
+    return name.partition(".")[0]
 
 
 def _of_part(table: Mapping[str, Any], prefix: str) -> dict[str, Any]:

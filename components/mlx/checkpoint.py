@@ -56,6 +56,6 @@ def read_checkpoint(
         mlx_config = convert_config(plain(config), models, name, head, ignore)
         placed = [((*opened.keys, *path), problem) for path, problem in mlx_config.problems]
         problems += at_their_keys(location / "config.json", headers, placed)
-    found = build_checkpoint(location, headers, config, tensors, problems)
+    found = build_checkpoint(location, headers, config, tensors, [*problems, *opened.notes()])
     shared = {each.name: getattr(found, each.name) for each in fields(found)}
     return MlxCheckpoint(**shared, mlx_config=mlx_config, prefix=opened.prefix)

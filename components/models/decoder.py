@@ -151,7 +151,9 @@ def read_decoder(
     assert spec.weights is not None
     folder = open_folder(spec.weights, headers, spec.config.prefix)
     values = folder.config
-    checkpoint = build_checkpoint(folder.location, headers, values, folder.tensors, found)
+    checkpoint = build_checkpoint(
+        folder.location, headers, values, folder.tensors, [*found, *folder.notes()]
+    )
     kind = values.get("model_type")
     architecture = architectures().get(kind) if isinstance(kind, str) else None
     if architecture is None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from composer.graph.graph import facts_of
@@ -37,27 +38,53 @@ def report_padding(
                 )
 
 
+@dataclass(frozen=True)
+class Lengthened:
+    """A value with an axis that is as long as its clip, and the config that makes it so many.
+
+    `owner` is the run that makes it. `setting` gives None where the config does that already.
+    """
+
+    axis: int
+    owner: str
+    setting: Callable[[int], str | None]
+
+    def hint(self, length: int) -> str:
+        """Return how the axis comes to be so long."""
+        setting = self.setting(length)
+        return f"pad it: config: {{{setting}}} of {self.owner}" if setting else "wire another value"
+
+
+def lengthened(
+    graph: Graph, components: Mapping[str, CheckedComponent]
+) -> Mapping[str, Lengthened]:
+    """Return the values of a graph that are as long as their clip, by name."""
+    found = {}
+    for node in graph.nodes.values():
+        checked = components.get(node.component or "")
+        lengthen = checked.facts.lengthen if checked and checked.facts else {}
+        for name in node.outputs.values():
+            port = graph.values[name].port
+            for axis, dim in enumerate(port.dims if port else ()):
+                if dim in lengthen and len(port.dims if port else ()) > 1:
+                    found[name] = Lengthened(axis, node.run, lengthen[str(dim)])
+    return found
+
+
 def report_lengths(
     graph: Graph, components: Mapping[str, CheckedComponent], report: Callable[..., None]
 ) -> None:
     """Report values as long as their clip that go where only one length is taken."""
-    varying: dict[str, tuple[int, str, Callable[[int], str]]] = {}
-    for node in graph.nodes.values():
-        lengthen = facts_of(components, node.component).lengthen
-        for name in node.outputs.values():
-            port = graph.values[name].port
-            if port is None or len(port.dims) < 2:
-                continue
-            for axis, dim in enumerate(port.dims):
-                if dim in lengthen:
-                    varying[name] = axis, node.run, lengthen[str(dim)]
+    varying = lengthened(graph, components)
     for node in graph.nodes.values():
         for key, name in node.wires.items():
             if name in varying and node.signature:
-                axis, owner, setting = varying[name]
-                wanted = graph.dims.bound(graph.values[name].dims[axis])
-                if wanted and _fixes(node, key, axis, components):
-                    _report_length(node, key, name, wanted, setting(wanted.value), owner, report)
+                each = varying[name]
+                wanted = graph.dims.bound(graph.values[name].dims[each.axis])
+                if not wanted or not _fixes(node, key, each.axis, components):
+                    continue
+                if each.setting(wanted.value) is not None:
+                    _report_length(node, key, name, wanted, each, report)
 
 
 def _fixes(node: Node, key: str, axis: int, components: Mapping[str, CheckedComponent]) -> bool:
@@ -73,8 +100,7 @@ def _report_length(
     key: str,
     name: str,
     wanted: Bound,
-    setting: str,
-    owner: str,
+    each: Lengthened,
     report: Callable[..., None],
 ) -> None:
     """Report a value that has the one length that an input takes only by chance."""
@@ -88,7 +114,7 @@ def _report_length(
         key,
         causes=(f"{wanted.value} comes from {wanted.witness}",),
         severity="warning",
-        hint=f"pad it: config: {{{setting}}} of {owner}" if setting else "wire another value",
+        hint=each.hint(wanted.value),
     )
 
 

@@ -49,7 +49,8 @@ class Facts:
     config. `missing_reasons` says of each method and port that others of its kind have why it has
     none. `masks` names, by port, the output or optional input beside it that marks which of its
     frames are no padding. `input_hint` says how there would be an input NAME. `lengthen` gives, for
-    a symbol that is as long as what comes in, the config that makes it so many. `unknown` says that
+    a symbol that is as long as what comes in, the config that makes it so many, None where it is
+    that already. `unknown` says that
     its files are not here, so that its ports cannot be known. `embedding_adapters` are adapters
     that change the embeddings of ids. `notes` are lints. `weights` are what it has, by what they do
     and how they are packed; `packing` is the `composer.formats.packing.Packing` of its recipe,
@@ -65,7 +66,7 @@ class Facts:
     missing_reasons: Mapping[str, str] = field(default_factory=dict)
     masks: Mapping[str, str] = field(default_factory=dict)
     input_hint: str = ""
-    lengthen: Mapping[str, Callable[[int], str]] = field(default_factory=dict)
+    lengthen: Mapping[str, Callable[[int], str | None]] = field(default_factory=dict)
     unknown: bool = False
     embedding_adapters: frozenset[str] = frozenset()
     notes: tuple[Problem, ...] = ()

@@ -9,9 +9,13 @@ from composer.core.isolation import MEMORY
 from composer.formats.onnx_call import Call
 from composer.formats.onnx_initializers import Initializers
 from composer.formats.onnx_shapes import RULES
-from composer.formats.onnx_values import Known
+from composer.formats.onnx_values import Known, count
+from composer.formats.refusal import join_names
 
-MOST_PRODUCTS = 10**15  # multiplications of one node: an hour of 300 billion a second
+MOST_PRODUCTS = 10**15  # multiplications of a run: an hour of 300 billion a second
+WRITTEN = 300  # multiplications that take as long as to write one number
+VIEWS = frozenset("Constant Identity Reshape Shape Unsqueeze".split())  # they write nothing
+NAMED = 3  # of the nodes that cost most
 Operator = tuple[str, str]
 
 
@@ -19,11 +23,13 @@ Operator = tuple[str, str]
 class Costs:
     """The values of one graph whose shapes are known; `report` takes what no run could.
 
-    A value may take what a child may: `MEMORY` beside three times what the file stores.
+    A value may take what a child may: `MEMORY` beside three times what the file stores. `work` is
+    what each node takes, in multiplications.
     """
 
     stored: Initializers
     report: Callable[[str], None]
+    work: dict[str, int] = field(default_factory=dict)
     values: dict[str, Known] = field(default_factory=dict)
 
     def knows(self, operator: str | None) -> bool:
@@ -44,28 +50,72 @@ class Costs:
             self.report(f"{what} takes {products:.2g} multiplications at least")
         else:
             self.values[outputs[0]] = known
+            written = 0 if call.op in VIEWS else WRITTEN * count(known.lengths)
+            self.work[what] = self.work.get(what, 0) + products + written
 
 
-def unfolded_nodes(
-    used: Mapping[Operator, int], calls: Mapping[Operator, Mapping[Operator, int]]
+class Work:
+    """What the nodes of a file take, in multiplications: those of its graphs, and of its functions.
+
+    `current` is where nodes count now, `is_reported` whether one was more than any run can take.
+    """
+
+    def __init__(self) -> None:
+        self.current: dict[str, int] = {}
+        self.is_reported = False
+        self._outside = self.current
+        self._inside: dict[Operator, dict[str, int]] = {}
+
+    def enter(self, function: Operator) -> None:
+        """Count the nodes of a function from now on."""
+        self.current = self._inside.setdefault(function, {})
+
+    def too_much_together(
+        self, used: Mapping[Operator, int], calls: Mapping[Operator, Mapping[Operator, int]]
+    ) -> str | None:
+        """Return what is wrong where no run could take all nodes, each of which it could.
+
+        The nodes of a function count at each call.
+        """
+        own = {name: sum(work.values()) for name, work in self._inside.items()}
+        total = sum(self._outside.values())
+        total += unfolded(used, calls, lambda name: own.get(name, 0))
+        if total <= MOST_PRODUCTS or self.is_reported:
+            return None
+        work = dict(self._outside)
+        for (_, name), each in self._inside.items():
+            work |= {f"{what} in each {name}": cost for what, cost in each.items()}
+        most = sorted(work, key=lambda what: -work[what])[:NAMED]
+        named = join_names([f"{work[what]:.2g} {what}" for what in most])
+        lead = f"its nodes take as long together as {total:.2g} multiplications at least"
+        return f"{lead}, most of them {named}"
+
+
+def unfolded(
+    used: Mapping[Operator, int],
+    calls: Mapping[Operator, Mapping[Operator, int]],
+    own: Callable[[Operator], int] = lambda name: 1,
 ) -> int:
     """Return how many nodes there are once each call of a function is its nodes.
 
-    A function that calls itself counts once: it is refused elsewhere.
+    `own` is what a call counts, beside the nodes that it becomes. A function that calls itself
+    counts once: it is refused elsewhere.
     """
     sizes: dict[Operator, int] = {}
     ahead = [*calls]
     while ahead:
-        own = ahead[-1]
-        inner = [name for name in calls[own] if name in calls and name not in sizes]
-        if own in sizes or not inner:
+        name = ahead[-1]
+        inner = [each for each in calls[name] if each in calls and each not in sizes]
+        if name in sizes or not inner:
             ahead.pop()
-            sizes[own] = _unfolded(calls[own], sizes)
+            sizes[name] = _sum(calls[name], sizes, own)
         else:
-            sizes[own] = 0  # while those that it calls are counted
+            sizes[name] = 0  # while those that it calls are counted
             ahead += inner
-    return _unfolded(used, sizes)
+    return _sum(used, sizes, own)
 
 
-def _unfolded(uses: Mapping[Operator, int], sizes: Mapping[Operator, int]) -> int:
-    return sum(count * (1 + sizes.get(name, 0)) for name, count in uses.items())
+def _sum(
+    uses: Mapping[Operator, int], sizes: Mapping[Operator, int], own: Callable[[Operator], int]
+) -> int:
+    return sum(times * (own(name) + sizes.get(name, 0)) for name, times in uses.items())

@@ -9,7 +9,7 @@ from typing import Any
 
 from composer.core.location import Location
 from composer.formats.onnx_call import Call
-from composer.formats.onnx_costs import Costs, unfolded_nodes
+from composer.formats.onnx_costs import Costs, Work, unfolded
 from composer.formats.onnx_initializers import Initializers
 from composer.formats.protobuf import Excessive, Field, Span, Window, message
 from composer.formats.refusal import Report, join_names, show
@@ -91,13 +91,14 @@ class GraphWalker:
         self.report = report
         self.operators: Counter[Operator] = Counter()
         self.bfloat16: dict[str, str] = {}
+        self.work = Work()
 
     def graph(self, span: Span, depth: int = 0) -> tuple[dict[str, Any], set[str], set[str]]:
         """Return a graph's fields, its initializers' names and the outer names that it reads."""
         if depth > MAX_DEPTH:
             raise Excessive(f"its graphs are nested more than {MAX_DEPTH} deep")
         parts = message(self.window, span, GRAPH)
-        stored, costs = set[str](), Costs(self.initializers, self.report_cost)
+        stored, costs = set[str](), Costs(self.initializers, self.report_cost, self.work.current)
         values = filter(None, map(self._values, parts["sparse"]))
         for tensor in (*parts["initializers"], *values):
             name = self.initializers.add(tensor)
@@ -121,20 +122,21 @@ class GraphWalker:
             if own in calls:
                 self._wrong("S442", f"two functions are called {show('.'.join(own))}")
             self.operators = calls.setdefault(own, Counter())
-            costs = Costs(self.initializers, self.report_cost)
-            undefined = self._check_nodes(
-                parts["nodes"], parts["inputs"], parts["outputs"], costs, 0
-            )
-            self.report_undefined(undefined)
+            self.work.enter(own)
+            costs = Costs(self.initializers, self.report_cost, self.work.current)
+            defined, outputs = parts["inputs"], parts["outputs"]
+            self.report_undefined(self._check_nodes(parts["nodes"], defined, outputs, costs, 0))
         self.operators = sum(calls.values(), used.copy())
         nodes, numbers = [], {}
         for number, (own, called) in enumerate(calls.items()):
             nodes.append(Node(".".join(own), frozenset(map(repr, called)), (repr(own),)))
             numbers[repr(own)] = number
         self._acyclic(nodes, numbers)
-        unfolded = unfolded_nodes(used, calls)
-        if unfolded > UNFOLDED:
-            raise Excessive(f"its functions unfold to {unfolded} nodes; the limit is {UNFOLDED}")
+        many = unfolded(used, calls)
+        if many > UNFOLDED:
+            raise Excessive(f"its functions unfold to {many} nodes; the limit is {UNFOLDED}")
+        if wrong := self.work.too_much_together(used, calls):
+            self.report_cost(wrong)
         foreign = defaultdict[str, list[str]](list)
         for domain, name in sorted(self.operators.keys() - calls.keys()):
             if domain not in DOMAINS:
@@ -148,7 +150,8 @@ class GraphWalker:
             )
 
     def report_cost(self, message: str) -> None:
-        """Report a node that no run could take."""
+        """Report what no run could take."""
+        self.work.is_reported = True
         self._wrong("W269", message, hint="whoever made the file means harm, or a shape is wrong")
 
     def report_undefined(self, names: Collection[str]) -> None:

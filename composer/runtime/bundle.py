@@ -8,6 +8,7 @@ from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from threading import Lock
 from typing import Any, Self
 
+from composer.checker.padding import lengthened
 from composer.core.component import Component, Token
 from composer.core.errors import ComposerError, Problem
 from composer.core.native_failures import described, is_failure
@@ -171,6 +172,7 @@ class Bundle:
         manifest = self.checked.manifest
         at = manifest.tasks[planned.plan.graph.task].at
         pieces = split(planned.plan, planned.values)
+        lengths = lengthened(planned.plan.graph, self.checked.components)
         runs = []
         for piece in pieces:
             runs.append(
@@ -184,6 +186,7 @@ class Bundle:
                     taps=planned.taps,
                     options=planned.options,
                     gate=self._gate,
+                    lengthened=lengths,
                 )
             )
         return (yield from run_pieces(pieces, runs, stream))

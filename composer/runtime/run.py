@@ -18,6 +18,7 @@ from composer.runtime.values import Values
 from composer.runtime.worker import Worker
 
 if TYPE_CHECKING:
+    from composer.checker.padding import Lengthened
     from composer.graph.graph import Conversion
     from composer.runtime.plan import Plan, Step
 
@@ -40,6 +41,7 @@ class Run:
     taps: frozenset[str]
     options: Mapping[str, Mapping[str, Any]]
     gate: AbstractContextManager[Any] = field(default_factory=nullcontext)
+    lengthened: Mapping[str, Lengthened] = field(default_factory=dict)
     timings: dict[str, float] = field(default_factory=dict)
     tokens: int = 0
     prompt_tokens: int = 0
@@ -48,7 +50,7 @@ class Run:
     zeros: list[str] = field(default_factory=list)
 
     def __post_init__(self) -> None:
-        self.values = Values(self.plan.graph, self.worker, self.taps)
+        self.values = Values(self.plan.graph, self.worker, self.taps, self.lengthened)
 
     def result(self, stream: bool) -> Generator[Token, Any, Result]:
         """Run each step; yield the decoder's tokens when they are to be streamed."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
 from math import prod
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +15,7 @@ from composer.core.ports import FLOATS
 from composer.runtime.worker import Worker
 
 if TYPE_CHECKING:
+    from composer.checker.padding import Lengthened
     from composer.core.ports import Port
     from composer.graph.graph import Graph
 
@@ -23,11 +24,16 @@ class Values:
     """Values by name; those in `taps` are copied out as they come, before any is dropped."""
 
     def __init__(
-        self, graph: Graph, worker: Callable[[str], Worker], taps: Collection[str]
+        self,
+        graph: Graph,
+        worker: Callable[[str], Worker],
+        taps: Collection[str],
+        lengthened: Mapping[str, Lengthened],
     ) -> None:
         self.graph = graph
         self.worker = worker
         self.taps = taps
+        self.lengthened = lengthened
         self.tapped: dict[str, Any] = {}
         self._values: dict[str, Any] = {}
         self._lengths: dict[Any, tuple[int, str]] = {}
@@ -151,4 +157,13 @@ class Values:
         if expected != length:
             message = f"axis {axis} of ${name} is {length}, but {expected} was expected"
             cause = f"{expected} comes from {witness}"
-            raise ComposerError(Problem("R501", message, causes=(cause,)))
+            hint = self._length_hint(name, axis, expected, length)
+            raise ComposerError(Problem("R501", message, causes=(cause,), hint=hint))
+
+    def _length_hint(self, name: str, axis: int, expected: int, length: int) -> str | None:
+        """Return how a value comes to have the length that was expected of it."""
+        varying = self.lengthened.get(name)
+        if varying is None or varying.axis != axis:
+            return None
+        longer = ", and cut longer clips: split: {seconds: ...} of the audio input"
+        return f"{varying.hint(expected)}{longer if length > expected else ''}"

@@ -156,6 +156,26 @@ def test_a_decoder_inside_a_larger_checkpoint_is_named_by_its_prefix(kind, large
 
 
 @BACKENDS
+def test_the_tensors_of_other_parts_are_counted(kind, larger):
+    """They are another component's, if there is one; nobody is to think that these were read."""
+    component_spec = Spec(
+        "decoder", kind.Config(prefix="thinker"), Location("repo", "lm", larger.parent)
+    )
+    (note,) = kind.facts(component_spec, Headers()).notes
+    assert str(note) == (
+        "repo/lm: L325 warning: 2 tensors are not the text decoder's and not read by it, of "
+        "thinker.audio_tower"
+    )
+    state = load_file(larger / "model.safetensors")
+    state |= {"vision.layers.0.weight": torch.ones(3)}
+    save_file(state, larger / "model.safetensors", metadata={"format": "pt"})
+    (note,) = kind.facts(component_spec, Headers()).notes
+    assert note.message == (
+        "3 tensors are not the text decoder's and not read by it, of thinker.audio_tower, vision"
+    )
+
+
+@BACKENDS
 def test_a_prefix_that_no_tensor_has_is_refused(kind, larger):
     with pytest.raises(ComposerError) as caught:
         load(kind, larger, prefix="language_model.")

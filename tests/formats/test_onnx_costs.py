@@ -7,7 +7,7 @@ from onnx import TensorProto, helper, numpy_helper, shape_inference
 
 from composer.core.errors import ComposerError
 from composer.formats import onnx_costs
-from composer.formats.onnx_costs import Costs, unfolded_nodes
+from composer.formats.onnx_costs import Costs, unfolded
 from tests.formats.onnx_models import model, read, value
 
 
@@ -124,6 +124,67 @@ def test_what_is_absurd_is_refused_with_its_node(monkeypatch, nodes, weights):
     assert problem.message.startswith("the node 'the big' (")
 
 
+def heavy(count, name="s"):
+    """Return nodes of 2**29 numbers each, which take as long as 1.6e11 multiplications."""
+    nodes = [node("Neg", ["filled"], f"{name}{number}") for number in range(count)]
+    return [node("ConstantOfShape", ["s"], "filled"), *nodes]
+
+
+SIZE = stored("s", np.array([2**15, 2**14], LONG))
+
+
+def test_nodes_that_are_too_much_together_are_refused(monkeypatch):
+    monkeypatch.setattr(onnx_costs, "MOST_PRODUCTS", 10**13)
+    product = node("MatMul", ["b", "b"], "product")
+    small = stored("b", np.zeros((4000, 4000), np.float16))
+    read(whole([*heavy(58), product], [SIZE, small]))
+    with pytest.raises(ComposerError) as caught:
+        read(whole([*heavy(65), product], [SIZE, small]))
+    (problem,) = caught.value.problems
+    assert problem.code == "W269"
+    assert problem.message == (
+        "its nodes take as long together as 1.1e+13 multiplications at least, most of them 1.6e+11 "
+        "the node 'the filled' (ConstantOfShape), 1.6e+11 the node 'the s0' (Neg), 1.6e+11 the "
+        "node 'the s1' (Neg)"
+    )
+    assert "a shape is wrong" in problem.hint
+
+
+def test_nodes_of_a_function_count_at_each_call(monkeypatch):
+    monkeypatch.setattr(onnx_costs, "MOST_PRODUCTS", 10**13)
+    size = node("Constant", [], "s", value_ints=[2**15, 2**14])
+    body = [size, *heavy(5, "t"), helper.make_node("Identity", ["a"], ["z"])]
+    opsets = [helper.make_opsetid("", 17)]
+    function = helper.make_function("ai.onnx.ml", "f", ["a"], ["z"], body, opsets)
+
+    def calling(times):
+        calls = [
+            helper.make_node("f", [f"v{n}"], [f"v{n + 1}"], domain="ai.onnx.ml")
+            for n in range(times)
+        ]
+        ends = [helper.make_node("Identity", ["x"], ["v0"])]
+        ends.append(helper.make_node("Identity", [f"v{times}"], ["y"]))
+        made = model([*calls, *ends], [value("x")], [value("y")], [], functions=[function])
+        made.opset_import.append(helper.make_opsetid("ai.onnx.ml", 3))
+        return made
+
+    read(calling(10))
+    with pytest.raises(ComposerError) as caught:
+        read(calling(11))
+    (problem,) = caught.value.problems
+    assert problem.code == "W269"
+    assert "1.6e+11 the node 'the filled' (ConstantOfShape) in each f" in problem.message
+
+
+def test_a_node_that_is_too_much_is_reported_once(monkeypatch):
+    monkeypatch.setattr(onnx_costs, "MOST_PRODUCTS", 10**11)
+    weights = [stored("b", np.zeros((5000, 5000), np.float16)), SIZE]
+    with pytest.raises(ComposerError) as caught:
+        read(whole([node("MatMul", ["b", "b"], "big"), *heavy(9)], weights))
+    (problem,) = caught.value.problems
+    assert problem.message.startswith("the node 'the big' (MatMul) takes 1.2e+11 multiplications")
+
+
 def test_what_a_run_gives_is_not_guessed():
     nodes = [node("Shape", ["x"], "s"), node("ConstantOfShape", ["s"], "big")]
     read(whole(nodes, []))
@@ -142,5 +203,5 @@ def test_a_large_file_may_make_what_it_stores():
 def test_nodes_of_functions_are_counted_wherever_they_are_called():
     one, two, three = ("", "one"), ("", "two"), ("", "three")
     calls = {one: {two: 2, ("", "Add"): 1}, two: {three: 3}, three: {("", "Mul"): 5}}
-    assert unfolded_nodes({one: 10, ("", "Add"): 4}, calls) == 4 + 10 * (1 + 1 + 2 * (1 + 3 * 6))
-    assert unfolded_nodes({one: 1}, {one: {one: 2}}) > 0  # a cycle, which is refused elsewhere
+    assert unfolded({one: 10, ("", "Add"): 4}, calls) == 4 + 10 * (1 + 1 + 2 * (1 + 3 * 6))
+    assert unfolded({one: 1}, {one: {one: 2}}) > 0  # a cycle, which is refused elsewhere
