@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -199,3 +200,11 @@ def placement_value(text: str) -> Any:
         return json.loads(text)
     except ValueError:
         return text
+
+
+def parse_size(text: str) -> int:
+    """Return the bytes of a size such as 3GB, 500 MB or 1000."""
+    found = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([kMG]?)B?\s*", text)
+    if not found:
+        raise typer.BadParameter(f"a size is a number and kB, MB or GB, not '{text}'")
+    return int(float(found[1]) * {"": 1, "k": 1e3, "M": 1e6, "G": 1e9}[found[2]])

@@ -4,19 +4,24 @@ Prints the memory that each component's weights take, and in how many bits they 
 in order: where it runs, what it gives, what is cast or moved on the way into it and in how many
 bytes, and which values are dropped after it.
 
-Example: composer plan mega-asr-mini
+With --budget it measures on a few clips how far the answers are from those of the bundle as it is
+stored, with each component in each precision, and picks those that fit. --apply writes the pick as
+a variant.
+
+Example: composer plan elderwise-mini clips/*.wav --budget 9MB --task transcribe
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
 
-from composer.cli.flags import BundleFlags, with_flags
-from composer.cli.options import (
-    Task,
-)
-from composer.cli.printing import echo
+import typer
+
+from composer.cli.flags import BundleFlags, read_precisions, with_flags
+from composer.cli.options import Clips, Task, parse_size
+from composer.cli.printing import echo, note
+from composer.cli.progress import show_progress
 from composer.core.columns import align
 from composer.graph.graph import facts_of
 
@@ -29,14 +34,60 @@ if TYPE_CHECKING:
 def command(
     bundle: BundleFlags,
     task: Task = None,
-) -> None:
+    clips: Clips = None,
+    budget: Annotated[
+        str | None,
+        typer.Option(metavar="SIZE", help="Find precisions with which the weights take at most "
+                     "this, such as 3GB, and that change the answers to the clips least."),
+    ] = None,
+    tried: Annotated[
+        list[str] | None,
+        typer.Option("--try", metavar="RECIPE|DTYPE", help="Try this precision, with --budget. "
+                     "Absent: every recipe, float16 and bfloat16. May be repeated."),
+    ] = None,
+    apply: Annotated[
+        str | None,
+        typer.Option(metavar="NAME", help="Write what --budget picks into the manifest, as a "
+                     "variant of this name."),
+    ] = None,
+) -> None:  # fmt: skip
     from composer.runtime.loading import require_known_ports
 
+    if budget is not None:
+        _budget(bundle, task, clips, parse_size(budget), tried, apply)
+        return
+    if clips or tried or apply:
+        raise typer.BadParameter("clips, --try and --apply belong to --budget")
     opened = bundle.open()
     names = [opened.task(task)] if task is not None else opened.tasks
     graphs = [opened.checked.graphs[name] for name in names]
     require_known_ports(opened.checked, graphs)
     echo("\n\n".join(text(opened, opened.plan(name)) for name in names))
+
+
+def _budget(
+    bundle: BundleFlags,
+    task: str | None,
+    clips: list[str] | None,
+    nbytes: int,
+    tried: list[str] | None,
+    apply: str | None,
+) -> None:
+    from composer.cli.budget_table import budget_table
+    from composer.jobs.budget import budget
+    from composer.manifest.add_variant import add_variant
+    from composer.sources.resolve import find_bundle
+
+    for each in tried or ():
+        read_precisions([f"any={each}"], "--try")
+    with show_progress() as progress:
+        found = budget(
+            bundle.options(), nbytes, clips or (), task=task, precisions=tried, progress=progress
+        )
+    echo("\n".join(budget_table(found)))
+    if apply and found.pick:
+        path = add_variant(find_bundle(bundle.name).path, apply, found.pick.precision)
+        note(f"{path}: variant {apply}")
 
 
 def text(bundle: Bundle, planned: Plan) -> str:

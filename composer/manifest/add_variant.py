@@ -1,0 +1,65 @@
+"""Add a variant to the text of a manifest, which stays as it is otherwise."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping
+from pathlib import Path
+
+from composer.core.errors import ComposerError, Place, Problem
+from composer.core.output import write_file
+from composer.manifest.entries import Quantization
+from composer.manifest.manifest import find_manifest, read_document, read_manifest
+from composer.manifest.recipes import Precision
+
+VARIANTS = re.compile(r"^variants:[ \t]*(#.*)?$", re.M)
+
+
+def add_variant(path: Path, name: str, precision: Mapping[str, str]) -> Path:
+    """Write a variant in which components have other precisions; return the manifest's path.
+
+    `precision` has named recipes and dtypes, over what the manifest says.
+
+    Raise R542 where there is a variant of this name, or where the manifest is not block YAML.
+    """
+    file = find_manifest(path)
+    document = read_document(file)
+    if name in document.data.get("variants", {}):
+        hint = "choose another name"
+        raise ComposerError(_problem(file, f"there is a variant '{name}' already", hint))
+    components = read_manifest(file).components
+    parts = []
+    for each, asked in precision.items():
+        whole = Precision.of(asked).applied(components[each].precision)
+        parts.append(f"{each}: {{precision: {_text(whole)}}}")
+    line = f"  {name}: {{components: {{{', '.join(parts)}}}}}\n"
+    text = file.read_text("utf-8")
+    found = VARIANTS.search(text)
+    if file.suffix == ".json" or ("variants" in document.data and not found):
+        raise ComposerError(_problem(file, "its variants are not written line by line", line))
+    if found:
+        text = f"{text[: found.end()]}\n{line}{text[found.end() + 1 :]}"
+    else:
+        text = f"{text.rstrip()}\n\nvariants:\n{line}"
+    before = file.read_bytes()
+    write_file(file, text)
+    try:
+        read_manifest(file, name)
+    except ComposerError:
+        write_file(file, before)
+        raise
+    return file
+
+
+def _text(precision: str | Quantization | None) -> str:
+    """Return a precision as a manifest has it; of a recipe the name and the dtype."""
+    if not isinstance(precision, Quantization):
+        return json.dumps(precision)
+    if precision.dtype is None:
+        return str(precision.name)
+    return f"{{recipe: {precision.name}, dtype: {precision.dtype}}}"
+
+
+def _problem(file: Path, message: str, hint: str) -> Problem:
+    return Problem("R542", message, Place(str(file)), hint=hint.strip())

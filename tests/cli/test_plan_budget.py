@@ -1,0 +1,41 @@
+"""composer plan --budget."""
+
+import pytest
+
+from composer.cli import budget_table
+from composer.jobs.budget import Budget, Choice, Edition
+
+
+def test_what_was_measured_is_a_table():
+    choices = (Choice("lm", "int8", 8_000, 1e-4), Choice("lm", "float16", 16_000, 0.0))
+    pick = Edition({"lm": "int8"}, 8_000, 1e-4, True)
+    lines = budget_table.budget_table(
+        Budget(10_000, 32_000, choices, (Edition({}, 32_000, 0, True), pick), pick)
+    )
+    assert "\n".join(lines) == (
+        "as stored: 32 kB; divergence is in nats a token from that\n"
+        "one component at a time:\n"
+        "  lm=int8         8 kB    0.0001  ############\n"
+        "  lm=float16     16 kB         0\n"
+        "none is both smaller and nearer:\n"
+        "     32 kB         0  as stored\n"
+        "*     8 kB    0.0001  lm=int8\n"
+        "fits into 10 kB: lm=int8, 0.0001 nats\n"
+        "  --precision lm=int8"
+    )
+    nothing = Budget(10, 32_000, choices, (pick,), None)
+    assert list(budget_table.budget_table(nothing))[-1] == "nothing that was tried fits into 10 B"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--budget", "much"], "a size is a number and kB, MB or GB, not 'much'"),
+        (["--apply", "small"], "clips, --try and --apply belong to --budget"),
+        (["--budget", "3GB", "--try", "int9"], "'int9' is neither a dtype nor a recipe"),
+    ],
+)
+def test_a_wrong_call(cli, arguments, message):
+    code, out, err = cli("plan", "mega-asr-mini", *arguments)
+    assert (code, out) == (2, "")
+    assert message in " ".join(err.split())
