@@ -148,3 +148,13 @@ def test_any_graph_can_be_laid_out(data):
 )  # fmt: skip
 def test_size(nbytes, text):
     assert size(nbytes) == text
+
+
+def test_a_text_that_xml_forbids_is_replaced():
+    """Written as it is, the whole file could not be read."""
+    from xml.etree import ElementTree
+
+    from composer.drawing.svg import _text
+
+    found = ElementTree.fromstring(_text(0, 0, "a\x00\x1b\ufffe\uffff\ud800<\u2028b"))
+    assert found.text == "a" + "\ufffd" * 5 + "<\u2028b"

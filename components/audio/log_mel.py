@@ -183,21 +183,17 @@ class LogMel(Component, name="audio.log_mel"):
         applied in float32, as the trained features were.
         """
         config = self.config
-        edge = config.n_fft // 2
-        padded = np.pad(samples, edge, mode="reflect")
-        frames = np.lib.stride_tricks.sliding_window_view(padded, config.n_fft)[:: config.hop]
-        frames = frames[: len(samples) // config.hop]
-        if config.mels * len(frames) > MOST:
-            message = (
-                f"the features would be {config.mels} x {len(frames)} numbers; the limit is {MOST}"
-            )
+        count = len(samples) // config.hop
+        if config.mels * count > MOST:
+            message = f"the features would be {config.mels} x {count} numbers; the limit is {MOST}"
             raise ComposerError(
                 Problem("R521", message, hint="take a longer hop, or split the audio")
             )
         block = max(1, _BLOCK // config.n_fft)
-        mel = np.empty((config.mels, len(frames)), np.float32)
-        for start in range(0, len(frames), block):
-            spectrum = np.fft.rfft(frames[start : start + block] * self.window)
+        mel = np.empty((config.mels, count), np.float32)
+        for start in range(0, count, block):
+            frames = self._frames(samples, start, min(start + block, count))
+            spectrum = np.fft.rfft(frames * self.window)
             power = (spectrum.real**2 + spectrum.imag**2).astype(np.float32)
             np.matmul(self.filters, power.T, out=mel[:, start : start + block])
         np.maximum(mel, _FLOOR, out=mel)
@@ -206,6 +202,18 @@ class LogMel(Component, name="audio.log_mel"):
         mel += 4.0
         mel /= 4.0
         return mel
+
+    def _frames(self, samples: np.ndarray, first: int, end: int) -> np.ndarray:
+        """Return frames by their numbers, [end - first, n_fft]; the clip is reflected at its ends.
+
+        Only what these frames see is copied: a clip may be hours long.
+        """
+        config = self.config
+        begin = first * config.hop - config.n_fft // 2
+        stop = begin + (end - first - 1) * config.hop + config.n_fft
+        seen = samples[max(0, begin) : stop]
+        padded = np.pad(seen, (max(0, -begin), max(0, stop - len(samples))), mode="reflect")
+        return np.lib.stride_tricks.sliding_window_view(padded, config.n_fft)[:: config.hop]
 
 
 def _pad_to(samples: np.ndarray, size: int) -> np.ndarray:

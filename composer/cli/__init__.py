@@ -1,5 +1,5 @@
 """The command line."""
 
-from composer.cli.app import main
+from composer.cli.start import main
 
 __all__ = ["main"]

@@ -12,18 +12,20 @@ from typing import Annotated, Any, NoReturn
 import typer
 from typer.core import TyperGroup
 
-from composer.cli.printing import report
+from composer.cli.ends import INTERRUPTED, interrupted_code
+from composer.cli.printing import report, shown
 from composer.cli.verbs import load_verb, summary, verbs
-from composer.core.errors import FAILED, ComposerError
+from composer.core.errors import FAILED, ComposerError, Place, Problem
 
-INTERRUPTED, CLOSED = 130, 141
+CLOSED = 141
+NO_THREAD = "can't start new thread"
 
 HELP = """Check, draw and run bundles: manifests that wire model components into one graph.
 
 Try it: composer list, then composer check mega-asr-mini
 
 Exit codes: 0 ok, 1 composer diff found a difference, 2 wrongly called, 3 the bundle is refused,
-4 network, 5 a run failed.
+4 network, 5 a run failed, above 128 it was ended by a signal: 130 by Ctrl-C.
 """
 
 
@@ -43,14 +45,32 @@ class Commands(TyperGroup):
     def invoke(self, ctx: Any) -> Any:
         try:
             return super().invoke(ctx)
+        except typer.BadParameter as error:
+            error.message = shown(error.message)
+            raise
         except ComposerError as error:
             report(error.problems)
             raise typer.Exit(error.exit_code) from None
         except KeyboardInterrupt:
-            raise typer.Exit(INTERRUPTED) from None
+            raise typer.Exit(interrupted_code()) from None
         except BrokenPipeError:
             _close_quietly()
             raise typer.Exit(CLOSED) from None
+        except (OSError, MemoryError, RuntimeError) as error:
+            report([system_problem(error)])
+            raise typer.Exit(FAILED) from None
+
+
+def system_problem(error: OSError | MemoryError | RuntimeError) -> Problem:
+    """Return the problem of what the system refused unexpectedly; raise any other error."""
+    if isinstance(error, MemoryError):
+        return Problem("R589", "the system refused memory")
+    if isinstance(error, RuntimeError):
+        if NO_THREAD not in str(error):
+            raise error
+        return Problem("R589", "the system refused a thread")
+    place = Place(os.fsdecode(error.filename)) if isinstance(error.filename, str | bytes) else None
+    return Problem("R589", f"the system refused it: {error.strerror or error}", place)
 
 
 app = typer.Typer(
@@ -105,11 +125,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
         app(args=arguments, prog_name="composer")
     except SystemExit as end:
         code = end.code if isinstance(end.code, int) else int(bool(end.code))
+        if code == INTERRUPTED:
+            code = interrupted_code()  # typer ends so by itself before a verb is called
     except KeyboardInterrupt:
         from composer.core.child import end_children  # what a child needs takes long to import
 
         end_children()
-        code = INTERRUPTED
+        code = interrupted_code()
         if arguments is None:
             _leave(code)
     try:

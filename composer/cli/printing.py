@@ -32,7 +32,9 @@ def waiting(what: str) -> Iterator[None]:
     if not sys.stderr.isatty():
         yield
         return
-    with console().status(what):
+    from rich.text import Text
+
+    with console().status(Text(shown(what))):  # as text: its brackets are no markup
         yield
 
 

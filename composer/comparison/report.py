@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from dataclasses import asdict
 from typing import Any
 from xml.etree.ElementTree import Element, SubElement, indent, tostring
@@ -12,12 +11,12 @@ from composer.comparison.gates import Verdict
 from composer.comparison.power_report import power_json, power_lines
 from composer.core.columns import align
 from composer.core.suggest import first_few
+from composer.core.xml import allowed_in_xml
 from composer.runtime.provenance_diff import changed_files, differences
 
 SHOWN = 3  # files that a verdict names
 MEASURES = ("l2", "peak", "gain", "angle")
 HEAD = ["stage", "own input", *MEASURES, "reference's input"]
-NO_XML = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 
 
 def table(found: Comparison) -> str:
@@ -139,7 +138,7 @@ def junit(found: Comparison, name: str) -> str:
     for each in found.skipped:
         SubElement(SubElement(suite, "testcase", classname=name, name=each), "skipped")
     indent(suite)
-    return NO_XML.sub("\ufffd", tostring(suite, encoding="unicode")) + "\n"
+    return allowed_in_xml(tostring(suite, encoding="unicode")) + "\n"
 
 
 def _faults(row: Row) -> list[str]:

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from composer.core.errors import ComposerError, Place, Problem
+from composer.core.safe_read import RESULTS, read_whole
 from composer.core.safe_write import append_to, check_target, is_own, write_whole
 
 
@@ -61,14 +62,13 @@ class OutputFile:
         write_file(self.path, data)
 
     def _require_free(self) -> None:
-        if self.is_own is None or self.force or not self.path.is_file() or self.path.is_symlink():
-            require_free(self.path, self.force)
-            return
+        may_replace = self.force
         try:
-            data = self.path.read_bytes()
+            if self.is_own and not self.path.is_symlink() and self.path.is_file():
+                may_replace = may_replace or self.is_own(read_whole(self.path, RESULTS))
         except OSError as error:
             raise unwritable(self.path, error) from None
-        require_free(self.path, self.is_own(data))
+        require_free(self.path, may_replace)
 
 
 @contextmanager

@@ -10,6 +10,7 @@ from pathlib import Path
 
 LINK = "it is a link, and would be written through: remove it"
 DEVICES = "/dev/"  # links such as /dev/stdout are the system's own
+_NO_WAIT = getattr(os, "O_NONBLOCK", 0)
 _NO_LINK = getattr(os, "O_NOFOLLOW", 0)
 
 
@@ -62,10 +63,14 @@ def write_note(path: Path, data: str | bytes = b"") -> None:
 
 
 def append_to(path: Path, data: bytes) -> None:
-    """Write at the end of a file; raise OSError for a link, and where it cannot be written."""
+    """Write at the end of a file; raise OSError for a link, and where it cannot be written.
+
+    A pipe that nobody reads is not waited for.
+    """
     follow = _NO_LINK if is_own(path) else 0
     flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | follow | getattr(os, "O_BINARY", 0)
-    with open(os.open(path, flags, 0o666), "ab", buffering=0) as file:
+    with open(os.open(path, flags | _NO_WAIT, 0o666), "ab", buffering=0) as file:
+        os.set_blocking(file.fileno(), True)
         before = os.fstat(file.fileno()).st_size
         written = 0
         try:

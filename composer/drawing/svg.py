@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import re
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING
 
 from composer.core import registry
+from composer.core.xml import allowed_in_xml
 from composer.drawing.diagram import Box, Diagram, diagram
 from composer.drawing.layout import Layout, Point, lay_out
 
@@ -38,7 +38,6 @@ DARK = """    svg {background: #0d1117}
     .tip {fill: #6e7681}
 """
 # As in xml.sax.saxutils, which imports an HTTP client.
-CONTROL = re.compile(r"[\x00-\x08\x0a-\x1f]")
 ENTITIES = str.maketrans({"&": "&amp;", "<": "&lt;", ">": "&gt;", '"': "&quot;"})
 
 
@@ -163,5 +162,5 @@ def _text(x: float, y: float, text: str, kind: str = "") -> str:
 
 
 def _escape(text: str) -> str:
-    """Escape text for XML, and leave out the control characters that XML forbids."""
-    return CONTROL.sub("", text).translate(ENTITIES)
+    """Escape text for XML."""
+    return allowed_in_xml(text).translate(ENTITIES)

@@ -8,11 +8,13 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from composer.core.errors import ComposerError, Place, Problem
+from composer.core.safe_read import read_whole
 from composer.core.suggest import listed
 from composer.evaluation.tables import Read, read_table, unreadable
 from composer.evaluation.utterance import Utterance
 from composer.formats.audio.suffixes import is_clip
 
+TEXT = 2**24  # bytes of a text beside a clip
 METADATA = ("metadata.jsonl", "metadata.csv")
 
 
@@ -84,7 +86,7 @@ def _pairs(folder: Path, clips: list[Path]) -> Read:
     found, unpaired = [], []
     for stem, (clip, *others) in by_stem.items():
         if stem in texts:
-            text = texts[stem].read_text("utf-8-sig").strip()
+            text = read_whole(texts[stem], TEXT).decode("utf-8-sig").strip()
             found.append(Utterance(clip.relative_to(folder).as_posix(), clip, text))
         else:
             unpaired += [clip, *others]

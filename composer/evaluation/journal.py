@@ -14,6 +14,7 @@ from pydantic import ConfigDict, TypeAdapter, ValidationError
 
 from composer.core.errors import ComposerError, Place, Problem
 from composer.core.output import unwritable, write_file
+from composer.core.safe_read import RESULTS, read_whole
 from composer.core.safe_write import open_own
 from composer.core.validation import first_error
 
@@ -61,7 +62,7 @@ class Results:
 def read_results(path: Path) -> Results:
     """Read a file of results except for a truncated last line; raise R571 if it is not one."""
     try:
-        data = path.read_bytes()
+        data = read_whole(path, RESULTS)
     except OSError as error:
         why = f"cannot be read: {error.strerror}"
         raise ComposerError(Problem("R571", f"the results {why}", Place(str(path)))) from None

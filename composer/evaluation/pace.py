@@ -11,6 +11,7 @@ from pydantic import ConfigDict, TypeAdapter, ValidationError
 
 from composer.core.errors import ComposerError, Place, Problem
 from composer.core.output import append_file, unwritable
+from composer.core.safe_read import RESULTS, read_whole
 from composer.core.safe_write import write_whole
 
 
@@ -83,7 +84,7 @@ class Clock:
 def _rows(path: Path) -> list[Lap]:
     """Return the laps of earlier sessions; a truncated line counts as not finished."""
     try:
-        data = path.read_bytes()
+        data = read_whole(path, RESULTS)
         complete = data[: data.rfind(b"\n") + 1]
         if complete != data:
             write_whole(path, complete)

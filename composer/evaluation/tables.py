@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from composer.core.errors import ComposerError, Place, Problem
+from composer.core.safe_read import RESULTS
 from composer.core.suggest import did_you_mean, listed
 from composer.evaluation.utterance import Utterance
 
@@ -31,6 +32,8 @@ def read_table(path: Path, text: str | None) -> Read:
     if not path.is_file():
         why = "it is neither a file nor a folder" if path.exists() else "the file does not exist"
         raise unreadable(path, f"the data cannot be read: {why}")
+    if path.stat().st_size > RESULTS:
+        raise unreadable(path, f"the data has more than {RESULTS} bytes")
     found, problems = [], []
     lines = _csv(path) if path.suffix.lower() == ".csv" else _jsonl(path)
     for number, line in lines:

@@ -6,7 +6,7 @@ import re
 import shutil
 from pathlib import Path
 
-from composer.core.errors import ComposerError, Problem
+from composer.core.errors import ComposerError, Place, Problem
 from composer.core.output import OutputFile, unwritable
 from composer.core.suggest import listed
 from composer.manifest import find_manifest
@@ -43,13 +43,33 @@ def create(folder: str | Path, *, like: str = "mega-asr-mini", origin: str | Non
         raise ComposerError(Problem("R542", message))
     try:
         _require_empty(folder)
-        target = _copy(manifest, folder)
-    except shutil.Error as error:
-        raise ComposerError(Problem("R542", f"cannot copy: {error.args[0][0][2]}")) from None
+        was_there = folder.is_dir()
     except OSError as error:
         raise unwritable(folder, error) from None
-    _write(manifest, manifest.read_text("utf-8"), target)
+    try:
+        target = _copy(manifest, folder)
+        _write(manifest, manifest.read_text("utf-8"), target)
+    except BaseException as error:
+        _remove_copy(folder, was_there)
+        if isinstance(error, shutil.Error):
+            raise _uncopied(folder, str(error.args[0][0][2])) from None
+        if isinstance(error, OSError):
+            raise unwritable(folder, error) from None
+        raise
     return target
+
+
+def _uncopied(folder: Path, reason: str) -> ComposerError:
+    return ComposerError(Problem("R507", f"cannot copy: {reason}", Place(str(folder))))
+
+
+def _remove_copy(folder: Path, was_there: bool) -> None:
+    """Remove half a copy; leave a folder that was empty before."""
+    for path in folder.iterdir() if was_there else (folder,):
+        if path.is_dir():
+            shutil.rmtree(path, ignore_errors=True)
+        else:
+            path.unlink(missing_ok=True)
 
 
 def _create_from(folder: Path, origin: str) -> Path:

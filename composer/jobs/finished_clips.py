@@ -14,6 +14,7 @@ from pydantic import ConfigDict, TypeAdapter, ValidationError
 
 from composer.core.errors import ComposerError, Place, Problem
 from composer.core.output import append_file, unwritable, write_file
+from composer.core.safe_read import RESULTS, read_whole
 from composer.evaluation.journal import require_same_run
 
 
@@ -81,7 +82,7 @@ class FinishedClips:
         if self.path.is_symlink() or not self.path.is_file():
             raise self._refused()
         try:
-            data = self.path.read_bytes()
+            data = read_whole(self.path, RESULTS)
         except OSError as error:
             raise unwritable(self.path, error) from None
         complete = data[: data.rfind(b"\n") + 1]

@@ -18,6 +18,7 @@ from composer.core.output import (
     unwritable,
     write_file,
 )
+from composer.core.safe_read import RESULTS, read_whole
 from composer.formats.audio.digest import source_digest
 from composer.formats.audio.reading import Source
 from composer.jobs.finished_clips import Finished, FinishedClips, text_digest
@@ -149,7 +150,7 @@ class TranscriptFolder:
         if not path.is_file():
             return None
         try:
-            return hashlib.sha256(path.read_bytes()).hexdigest()
+            return hashlib.sha256(read_whole(path, RESULTS)).hexdigest()
         except OSError as error:
             raise unwritable(path, error) from None
 
@@ -175,11 +176,11 @@ class TranscriptFolder:
 
 def read_lines(path: Path) -> list[str]:
     """Return the complete lines of an earlier run; raise R507 where the file contains others."""
-    if not path.exists():
-        return []
     try:
-        *lines, half = path.read_text("utf-8").split("\n")
+        *lines, half = read_whole(path, RESULTS).decode().split("\n")
         entries = [json.loads(line) for line in lines]
+    except FileNotFoundError:
+        return []
     except OSError as error:
         raise unwritable(path, error) from None
     except (ValueError, RecursionError):

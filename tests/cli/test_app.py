@@ -11,7 +11,7 @@ from tests.fakes import write
 
 ROOT = Path(__file__).parents[2]
 COMMANDS = (
-    "check plan show run transcribe chat pull cache lock verify licences publish tap diff eval "
+    "check plan show run transcribe chat serve pull cache lock verify licences publish tap diff eval "
     "bench list new explain schema doctor"
 ).split()
 HEAVY = {
@@ -188,3 +188,57 @@ def test_a_new_file_is_a_new_verb(cli, tmp_path, monkeypatch):
     finally:
         verbs.cache_clear()
         sys.modules.pop("composer.cli.commands.greet", None)
+
+
+@pytest.mark.parametrize(
+    ("error", "text"),
+    [
+        (OSError(24, "Too many open files"), "R589 the system refused it: Too many open files\n"),
+        (OSError(36, "File name too long", "x"), "x: R589 the system refused it: File name too"),
+        (MemoryError(), "R589 the system refused memory\n"),
+        (RuntimeError("can't start new thread"), "R589 the system refused a thread\n"),
+    ],
+)
+def test_what_the_system_refuses_is_an_error(cli, monkeypatch, error, text):
+    def refuse(*_, **__):
+        raise error
+
+    monkeypatch.setattr("composer.checker.check", refuse)
+    code, out, err = cli("check", "mega-asr-mini")
+    assert (code, out) == (5, "")
+    assert err.startswith(text)
+
+
+def test_another_error_of_ours_is_not_hidden(cli, monkeypatch):
+    def refuse(*_, **__):
+        raise RuntimeError("a fault")
+
+    monkeypatch.setattr("composer.checker.check", refuse)
+    with pytest.raises(RuntimeError, match="a fault"):
+        cli("check", "mega-asr-mini")
+
+
+@pytest.mark.parametrize("verb", ["show", "lock"])
+def test_a_name_that_is_too_long_is_an_error(cli, tmp_path, verb):
+    code, out, err = cli(verb, "mega-asr-mini", "-o", tmp_path / ("n" * 300))
+    assert (code, out) == (5, "")
+    assert "n: R507 cannot write: File name too long" in err
+
+
+@pytest.mark.parametrize("option", ["-i", "--set", "--source", "--place", "--precision"])
+def test_what_was_wrongly_written_cannot_steer_the_terminal(cli, option):
+    """A shell completes a file's name, which may hold what ends a line or moves the cursor."""
+    code, out, err = cli("run", "mega-asr-mini", option, "a\x1b]0;b\x07\x9b31m")
+    assert (code, out) == (2, "")
+    assert r"a\x1b]0;b\x07\x9b31m" in err
+
+
+def test_what_is_under_way_is_no_markup(monkeypatch):
+    from composer.cli import printing
+    from composer.core.terminal import console
+
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
+    console.cache_clear()
+    with printing.waiting("loading a[/b]c\x1b[31m"):
+        pass
+    console.cache_clear()

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from composer.core.errors import ComposerError
-from composer.formats.audio.reading import read_audio
+from composer.formats.audio.reading import read_audio, read_channels
 from tests.hostile.conftest import BUDGET
 from tests.hostile.making import HEAD, bundle, measured
 from tests.test_audio import TONE, encoded, with_data_size, with_total
@@ -181,6 +181,21 @@ def test_a_hole_of_gigabytes_takes_no_memory(tmp_path, monkeypatch, kind):
     tracemalloc.stop()
     assert ("S487 " if kind == "WAV" else "S489 ") in str(caught.value)
     assert peak < 20_000_000
+
+
+@pytest.mark.parametrize("channel", ["mix", "left", "each"])
+def test_a_long_clip_is_in_memory_once(tmp_path, channel):
+    """What is read grows in place: blocks that are joined at the end would be there twice."""
+    frames = 4_000_000
+    path = tmp_path / "long.flac"
+    path.write_bytes(encoded(np.zeros((frames, 2), np.int16), container="FLAC"))
+    tracemalloc.start()
+    clips = read_channels(path) if channel == "each" else read_audio(path, channel=channel)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    kept = 4 * frames * (2 if channel == "each" else 1)
+    assert clips.seconds == frames / 16_000
+    assert peak < 1.2 * kept + 12_000_000
 
 
 @pytest.mark.slow

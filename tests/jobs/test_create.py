@@ -28,3 +28,21 @@ def test_a_copy_follows_no_link(own, tmp_path):
         f"R542 a copy has only files of the bundle's folder, and no links: {own / 'LICENSE'}",
         "    hint: put the file itself there",
     ]
+
+
+@pytest.mark.parametrize("was_there", [False, True])
+def test_a_copy_that_fails_leaves_nothing(tmp_path, monkeypatch, was_there):
+    """As on a full disk: half a bundle would be in the way of the next attempt."""
+
+    def refuse(source, target, **_):
+        raise OSError(28, "No space left on device", str(target))
+
+    folder = tmp_path / "own"
+    if was_there:
+        folder.mkdir()
+    monkeypatch.setattr("shutil.copyfile", refuse)
+    refused = pytest.raises(composer.ComposerError, match=r"R507 cannot copy: .*No space left")
+    with refused as caught:
+        composer.create(folder)
+    assert caught.value.exit_code == 5
+    assert list(tmp_path.rglob("*")) == ([folder] if was_there else [])

@@ -15,6 +15,7 @@ Channel = Literal["mix", "left", "right", "each"]
 CHOICES = get_args(Channel)
 
 _SURVIVES = 0.2  # of the louder channel's level, over the number of channels: -20 dB of two
+_WIDTH = 4  # bytes of a sample
 _LOUD = 0.1  # of the loudest second's level: quieter sound may cancel: it is not speech
 
 
@@ -32,7 +33,8 @@ class ChannelCollector:
         self.rate, self.channels, self.name, self.channel = rate, channels, name, channel
         self.most = most
         self.frames = 0
-        self._parts: list[np.ndarray] = []
+        # Bytes grow in place, where joined blocks are in memory twice.
+        self._samples = [bytearray() for _ in range(channels if channel == "each" else 1)]
         self._levels: list[np.ndarray] = []  # of each second: the louder channel's, the mix's
         self._unmeasured = np.zeros((0, channels), np.float32)
         if channel in ("left", "right") and channels > 2:
@@ -43,26 +45,23 @@ class ChannelCollector:
         """Add the next frames, [frames, channels]."""
         selected = self._select(block)
         if not np.isfinite(selected).all():
-            good = np.isfinite(selected.reshape(len(block), -1)).all(axis=1)
+            good = np.isfinite(selected).all(axis=1)
             at = self.frames + int(np.argmin(good))
             found = f"sample {at} ({at / self.rate:.3f} s) is not a finite number"
             hint = "the file is corrupt, or was written so: render it again"
             raise refused("S484", self.name, found, hint)
         self.frames += len(block)
-        frames = self.frames * (selected.size // len(block))
-        check_length(frames, self.rate, self.name, self.most)
+        check_length(self.frames * selected.shape[1], self.rate, self.name, self.most)
         if self.channel == "mix" and self.channels > 1:
             self._measure(block)
-        self._parts.append(selected)
+        for collected, samples in zip(self._samples, selected.T, strict=True):
+            collected += samples.tobytes()
 
     def drop_last(self, frames: int) -> None:
         """Drop the last frames."""
-        while frames and self._parts:
-            last = self._parts.pop()
-            if len(last) > frames:
-                self._parts.append(last[:-frames])
-            self.frames -= min(frames, len(last))
-            frames -= min(frames, len(last))
+        self.frames = max(0, self.frames - frames)
+        for collected in self._samples:
+            del collected[self.frames * _WIDTH :]
 
     def finish(self, notes: tuple[str, ...] = ()) -> tuple[Audio, ...]:
         """Return the waveform, or one per channel."""
@@ -71,31 +70,27 @@ class ChannelCollector:
         self._check_cancelled()
         if self.channels > 1 and self.channel in ("left", "right"):
             notes = (*notes, f"the {self.channel} channel of {self.channels}")
-        each = self.channels if self.channel == "each" else 1
-        made = np.empty((each, self.frames), np.float32)
-        at = 0
-        self._parts.reverse()
-        while self._parts:  # each is let go once it is copied, so that memory is what is kept
-            part = self._parts.pop()
-            made[:, at : at + len(part)] = part.T
-            at += len(part)
-        if each == 1:
-            return (Audio(read_only(made[0]), self.rate, self.name, notes),)
-        names = ("left", "right") if each == 2 else tuple(f"channel {n + 1}" for n in range(each))
-        found = []
-        for number, label in enumerate(names):
-            found.append(Audio(read_only(made[number]), self.rate, f"{self.name} ({label})", notes))
-        return tuple(found)
+        each = [read_only(np.frombuffer(found, np.float32)) for found in self._samples]
+        if len(each) == 1:
+            return (Audio(each[0], self.rate, self.name, notes),)
+        names = (
+            ["left", "right"] if len(each) == 2 else [f"channel {n + 1}" for n in range(len(each))]
+        )
+        return tuple(
+            Audio(samples, self.rate, f"{self.name} ({label})", notes)
+            for label, samples in zip(names, each, strict=True)
+        )
 
     def _select(self, block: np.ndarray) -> np.ndarray:
+        """Return [frames, 1], or all channels."""
         if self.channel == "each":
-            return block.copy()
+            return block
         if self.channels == 1 or self.channel == "left":
-            return block[:, 0].copy()
+            return block[:, :1]
         if self.channel == "right":
-            return block[:, 1].copy()
+            return block[:, 1:2]
         with np.errstate(over="ignore", invalid="ignore"):
-            return np.asarray(block.mean(axis=1))
+            return np.asarray(block.mean(axis=1, keepdims=True))
 
     def _measure(self, block: np.ndarray, last: bool = False) -> None:
         """Measure each complete second, and what remains at the end."""
