@@ -7,7 +7,8 @@ from importlib import import_module
 
 QUICK = ("startup", "log-mel", "encode", "decode", "onnx-decode")
 SLOW = (
-    "hub", "real-size", "speech-encoder", "gemma4", "gemma4-decode", "serve-load", "hostile", "peers",
+    "hub", "real-size", "speech-encoder", "gemma4", "gemma4-decode", "serve-load", "hostile",
+    "peers",
 )  # fmt: skip
 ALL = (*QUICK, *SLOW)
 
