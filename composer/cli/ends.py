@@ -1,4 +1,4 @@
-"""How a program ends that is told to end: tidied up, and with a code that says so."""
+"""How a program ends that a signal ends: tidied up, and with a code that says so."""
 
 from __future__ import annotations
 

@@ -35,8 +35,8 @@ def test_every_case_on_the_page_ended_by_itself():
 def test_a_case_is_measured_with_its_children(tmp_path, monkeypatch):
     program = (
         "import subprocess, sys\n"
-        "hold = 'held = bytearray(60_000_000); import time; time.sleep(1)'\n"
-        "subprocess.run([sys.executable, '-c', hold])\n"
+        "keep = 'kept = bytearray(60_000_000); import time; time.sleep(1)'\n"
+        "subprocess.run([sys.executable, '-c', keep])\n"
         "print('Traceback'); sys.exit(1)\n"
     )
     monkeypatch.setattr(hostile, "COMMAND", sys.executable)
@@ -47,7 +47,7 @@ def test_a_case_is_measured_with_its_children(tmp_path, monkeypatch):
     assert str(found).endswith("OUT OF BOUNDS: exit code 1, a traceback")
 
 
-def test_what_stays_is_told(monkeypatch):
+def test_what_stays_is_reported(monkeypatch):
     program = "import subprocess; subprocess.Popen(['sleep', '3'])"
     monkeypatch.setattr(hostile, "COMMAND", sys.executable)
     assert hostile.measure("a case", lambda folder: ["-c", program]).fault == "processes that stay"

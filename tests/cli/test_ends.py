@@ -1,4 +1,4 @@
-"""A command that is interrupted or told to end says so by its code, and by nothing else."""
+"""A command that is interrupted or terminated says so by its code, and by nothing else."""
 
 import subprocess
 import sys
@@ -38,7 +38,7 @@ SWALLOWED = "thing = Thing(); kept = weakref.ref(thing, send); del thing"
         pytest.param("SIGHUP", "commands.check", "send()", 129, id="its terminal closed"),
     ],
 )
-def test_an_end_is_told_by_its_code_alone(signal, module, how, code):
+def test_an_end_shows_in_its_code_alone(signal, module, how, code):
     program = PROGRAM.format(signal=signal, module=module, how=how)
     done = subprocess.run(
         [sys.executable, "-P", "-c", program], capture_output=True, text=True, check=False

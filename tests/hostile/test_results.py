@@ -1,4 +1,4 @@
-"""Files of results in a folder that a stranger sent: no link is followed, no pipe waited for."""
+"""Files of results in a folder that is not trusted: no link is followed, no pipe waited for."""
 
 import json
 import os
