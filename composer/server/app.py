@@ -17,6 +17,7 @@ from composer.server.chat import chat_completions
 from composer.server.errors import ApiError
 from composer.server.metrics import Metrics
 from composer.server.middleware import Guard
+from composer.server.page import page
 from composer.server.pool import Pool
 from composer.server.realtime import realtime
 from composer.server.served import Models
@@ -33,6 +34,7 @@ def application(models: Models, settings: Settings) -> Starlette:
     state.metrics.watch("composer_queue_depth", "Jobs that wait.", lambda: state.pool.waiting)
     state.metrics.watch("composer_runs_in_flight", "Jobs that run.", lambda: state.pool.running)
     routes = [
+        Route("/", page, methods=GET),
         Route("/health", health.health, methods=GET),
         Route("/ready", health.ready, methods=GET),
         Route("/metrics", health.metrics, methods=GET),

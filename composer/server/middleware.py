@@ -8,6 +8,7 @@ import logging
 import time
 import uuid
 from contextlib import suppress
+from urllib.parse import urlsplit
 
 from starlette.requests import HTTPConnection, Request
 from starlette.routing import Match, Router
@@ -53,6 +54,7 @@ class Guard:
             await send(message)
 
         try:
+            require_same_origin(request)
             require_key(request, self._state.settings.api_key)
             await self._app(scope, receive, answer)
         except (Gone, Stopped):
@@ -109,6 +111,14 @@ def request_id(request: Request) -> str:
     if 0 < len(given) <= LONGEST_ID and given.isascii() and given.isprintable():
         return given
     return f"req_{uuid.uuid4().hex}"
+
+
+def require_same_origin(request: HTTPConnection) -> None:
+    """Raise ApiError 403 for what a page of another site asks: a browser would send it."""
+    origin = request.headers.get("origin")
+    if origin is not None and urlsplit(origin).netloc != request.headers.get("host"):
+        message = "pages of other sites may not use this server"
+        raise ApiError(403, message, code="cross_origin")
 
 
 def require_key(request: HTTPConnection, key: str | None, other: str | None = None) -> None:

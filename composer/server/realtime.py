@@ -14,7 +14,7 @@ from composer.formats.audio.clip import Clip
 from composer.jobs.transcription import Transcription
 from composer.server.errors import ApiError, bad, unsupported
 from composer.server.events import within
-from composer.server.middleware import require_key
+from composer.server.middleware import require_key, require_same_origin
 from composer.server.pool import Job, Stopped
 from composer.server.realtime_session import AudioBuffer, SessionSettings, error_of
 from composer.server.state import State, busy, state_of
@@ -50,6 +50,7 @@ async def realtime(socket: WebSocket) -> None:
 def _admitted(socket: WebSocket, state: State) -> SessionSettings:
     """Return the settings that a session begins with; raise ApiError."""
     key = next((p[len(KEY) :] for p in socket.scope["subprotocols"] if p.startswith(KEY)), None)
+    require_same_origin(socket)
     require_key(socket, state.settings.api_key, key)
     state.require_room()
     if state.sessions >= state.settings.sessions:

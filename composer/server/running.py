@@ -21,6 +21,19 @@ BACKLOG = 256
 CANCELLED = 2.0  # seconds for runs that were given up to end at their next token
 
 
+@contextmanager
+def interruptible() -> Iterator[None]:
+    """Let SIGTERM be an interrupt, also for the first process of a container, which ignores it."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
 def bound(host: str, port: int) -> socket.socket:
     """Return a socket at an address, which does not listen yet; raise R599 where that fails."""
     with ExitStack() as stack:

@@ -13,10 +13,10 @@ from starlette.responses import JSONResponse, PlainTextResponse, Response
 from composer.core.errors import ComposerError
 from composer.core.languages import NAMES, spelled
 from composer.formats.audio.clip import Clip
-from composer.jobs.output_format import output_format
+from composer.jobs.output_format import ms, output_format
 from composer.jobs.output_formats.verbose_json import usage, verbose
 from composer.jobs.spoken_stream import SpokenStream
-from composer.jobs.transcription import Transcription
+from composer.jobs.transcription import SpokenSegment, Transcription
 from composer.server.errors import ApiError, bad, from_composer, not_again
 from composer.server.events import EventStream, event, first_then, while_there, within
 from composer.server.pool import Job
@@ -118,7 +118,12 @@ class Running:
             yield event({"type": DELTA, "delta": piece}, DELTA)
         made: Transcription = self.job.result
         self._count(made)
-        yield event({"type": END, **transcription_json(made)}, END)
+        more = {"segments": [_segment(each) for each in made.segments]}
+        yield event({"type": END, **transcription_json(made), **more}, END)
+
+
+def _segment(each: SpokenSegment) -> dict[str, Any]:
+    return {"start": ms(each.start) / 1000, "end": ms(each.end) / 1000, "text": each.text}
 
 
 def transcribe_clip(job: Job, asked: TranscriptionRequest, clip: Clip) -> Transcription:

@@ -39,7 +39,9 @@ class Running:
 
 
 def head(method, path, headers):
-    lines = [f"{method} {path} HTTP/1.1", "host: test", "connection: close"]
+    own = {"host": "test", "connection": "close"}
+    headers = {**own, **headers}
+    lines = [f"{method} {path} HTTP/1.1"]
     lines += [f"{name}: {value}" for name, value in headers.items()]
     return ("\r\n".join(lines) + "\r\n\r\n").encode()
 

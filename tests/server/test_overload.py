@@ -159,6 +159,17 @@ def test_a_task_that_translates_is_a_route_of_its_own(tmp_path, gate, audio):
             assert (status, made["task"]) == (200, task)
 
 
+def test_pages_of_other_sites_are_refused(bundle, gate, audio):
+    gate.open.set()
+    with serving({"m": bundle}) as running:
+        own = f"http://127.0.0.1:{running.port}"
+        for origin, status in ((own, 200), ("https://a.example", 403), ("null", 403)):
+            headers = {"origin": origin, "host": f"127.0.0.1:{running.port}"}
+            found, _, body = running.post([("model", "m")], audio, headers=headers)
+            assert found == status
+        assert body["error"]["code"] == "cross_origin"
+
+
 @pytest.mark.parametrize(
     ("headers", "status"),
     [

@@ -297,6 +297,7 @@ REFUSED = {
     "model": ("model=none", {}, 404),
     "intent": ("model=m&intent=conversation", {}, 400),
     "no key": ("model=m", {"subprotocols": ["realtime"]}, 401),
+    "another site": ("model=m", {"origin": "https://a.example"}, 403),
     "a wrong key": ("model=m", {"additional_headers": {"authorization": "Bearer x"}}, 401),
 }
 
@@ -305,7 +306,7 @@ REFUSED = {
 def test_sessions_are_refused_before_they_begin(tmp_path, gate, name):
     query, kwargs, status = REFUSED[name]
     if status != 401:
-        kwargs = {"additional_headers": {"authorization": "Bearer sesame"}}
+        kwargs = {**kwargs, "additional_headers": {"authorization": "Bearer sesame"}}
     with (
         composer.load(write(tmp_path, GATED)) as bundle,
         serving({"m": bundle}, api_key="sesame", sessions=1) as running,

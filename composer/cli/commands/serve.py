@@ -1,7 +1,8 @@
 """Serve bundles over HTTP as OpenAI's API does.
 
 Clients of OpenAI work as they are: give them the printed address with /v1 as their base URL, and
-the name of a bundle as the model. NAME=BUNDLE serves a bundle under another name.
+the name of a bundle as the model. NAME=BUNDLE serves a bundle under another name. At / is a page
+that transcribes files and the microphone.
 
 There are /v1/audio/transcriptions, /v1/audio/translations where a task translates,
 /v1/chat/completions, /v1/realtime for transcription over a WebSocket, /v1/models, /health, /ready,
@@ -18,7 +19,7 @@ from __future__ import annotations
 import os
 import re
 from dataclasses import replace
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -26,6 +27,9 @@ from composer.cli.flags import BundleFlags, with_flags
 from composer.cli.printing import echo
 from composer.cli.progress import show_progress
 from composer.core.errors import ComposerError, Problem
+
+if TYPE_CHECKING:
+    from composer.server.settings import Settings
 
 KEY = "COMPOSER_API_KEY"
 NAMED = re.compile(r"(?P<name>[\w.-]+)=(?P<bundle>.+)")
@@ -69,9 +73,7 @@ def command(
     ] = 30,
 ) -> None:  # fmt: skip
     _require_packages()
-    from composer.server.app import application
-    from composer.server.running import address_of, bound, run
-    from composer.server.served import Models, Served
+    from composer.server.running import interruptible
     from composer.server.settings import MEGABYTE, Settings
 
     settings = Settings(
@@ -83,8 +85,17 @@ def command(
         stop_seconds=stop_after,
         api_key=os.environ.get(KEY) or None,
     )
+    with interruptible():
+        _serve(bundle, [bundle.name, *(more or ())], settings, host, port)
+
+
+def _serve(bundle: BundleFlags, names: list[str], settings: Settings, host: str, port: int) -> None:
+    from composer.server.app import application
+    from composer.server.running import address_of, bound, run
+    from composer.server.served import Models, Served
+
     served = []
-    for each in [bundle.name, *(more or ())]:
+    for each in names:
         named = NAMED.fullmatch(each)
         flags = replace(bundle, name=named["bundle"] if named else each)
         opened = flags.open()

@@ -1,0 +1,160 @@
+"""The page at `/` in a browser: files, the microphone, keys, and nothing from elsewhere."""
+
+import re
+import shutil
+import time
+import wave
+
+import pytest
+
+import composer
+from tests.server.conftest import CLIP, MINI
+from tests.server.serving import serving
+
+CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
+TEXT = "nine one eight one one eight three"
+browsing = pytest.mark.skipif(CHROMIUM is None, reason="there is no Chromium")
+
+
+def test_the_page_allows_itself_its_own_script_and_nothing_else(served):
+    status, headers, body = served.send("GET", "/")
+    assert status == 200
+    assert headers["content-type"] == "text/html; charset=utf-8"
+    policy = headers["content-security-policy"]
+    assert policy.startswith("default-src 'none'; script-src 'sha256-")
+    assert "connect-src 'self'" in policy
+    for link in re.findall(rb"https?://", body):
+        pytest.fail(f"the page names {link}")
+
+
+@pytest.fixture(scope="module")
+def browser(tmp_path_factory):
+    sync_api = pytest.importorskip("playwright.sync_api")
+    microphone = tmp_path_factory.mktemp("microphone") / "clip.wav"
+    audio = composer.read_audio(CLIP).resample(48_000)
+    with wave.open(str(microphone), "wb") as file:
+        file.setparams((1, 2, 48_000, 0, "NONE", None))
+        file.writeframes((audio.samples * 32767).astype("<i2").tobytes())
+    flags = [
+        "--use-fake-ui-for-media-stream",
+        "--use-fake-device-for-media-stream",
+        f"--use-file-for-fake-audio-capture={microphone}%noloop",
+        "--autoplay-policy=no-user-gesture-required",
+    ]
+    with sync_api.sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=flags)
+        yield browser
+        browser.close()
+
+
+@pytest.fixture
+def page(browser, served):
+    """Open the page; at the end nothing was complained of, and nothing came from elsewhere."""
+    context = browser.new_context(permissions=["microphone"])
+    page = context.new_page()
+    asked, complaints = [], []
+    page.on("request", lambda request: asked.append(request.url))
+    page.on("console", lambda message: complaints.append(message.text))
+    page.on("pageerror", lambda error: complaints.append(str(error)))
+    page.goto(served.url.removesuffix("v1"))
+    wait(page, "document.querySelectorAll('#model option').length === 3")
+    yield page
+    context.close()
+    own = served.url.removesuffix("v1")
+    assert [url for url in asked if not url.startswith((own, "data:", f"blob:{own[:-1]}"))] == []
+    assert [text for text in complaints if "status of 4" not in text] == []
+
+
+def wait(page, expression, seconds=20):
+    """Wait until an expression is true; the page's policy forbids Playwright's own way."""
+    until = time.monotonic() + seconds
+    while not page.evaluate(expression):
+        assert time.monotonic() < until, (expression, page.text_content("#status"))
+        page.wait_for_timeout(50)
+
+
+def done(page, text="Done."):
+    wait(page, f"document.getElementById('status').textContent === '{text}'")
+
+
+@browsing
+@pytest.mark.slow
+def test_a_file_becomes_text_and_segments_that_follow_the_player(page):
+    page.set_input_files("#file", str(CLIP))
+    done(page)
+    assert page.text_content("#text") == TEXT
+    (segment,) = page.query_selector_all("#segments button")
+    assert segment.text_content() == f"0:00.0{TEXT}"
+    painted = (
+        "() => new Set(document.getElementById('wave').getContext('2d')"
+        ".getImageData(0, 0, 300, 40).data).size"
+    )
+    assert page.evaluate(painted) > 3
+    segment.focus()
+    page.keyboard.press("Enter")
+    wait(page, "document.getElementById('player').currentTime > 0.2")
+    assert segment.get_attribute("aria-current") == "true"
+    page.evaluate("document.activeElement.blur()")
+    page.keyboard.press("Space")
+    wait(page, "document.getElementById('player').paused")
+    page.keyboard.press("ArrowLeft")
+    wait(page, "document.getElementById('player').currentTime === 0")
+    assert page.get_attribute("#wave", "aria-valuetext") == "0:00.0"
+
+
+@browsing
+@pytest.mark.slow
+def test_speech_from_the_microphone(page):
+    page.keyboard.press("r")
+    page.wait_for_selector("#record[aria-pressed=true]")
+    page.wait_for_timeout(2500)
+    page.click("#record")
+    done(page)
+    assert page.text_content("#text").split()[:2] == TEXT.split()[:2]
+
+
+@browsing
+@pytest.mark.slow
+def test_refusals_are_shown(page):
+    page.fill("#language", "xx")
+    page.set_input_files("#file", str(CLIP))
+    page.wait_for_selector("#status.wrong")
+    assert "'xx' is not a language" in page.text_content("#status")
+    page.fill("#language", "")
+    page.set_input_files("#file", str(MINI / "bundle.yaml"))
+    readable = "document.getElementById('status').textContent.includes('not a readable')"
+    wait(page, readable)
+
+
+@browsing
+@pytest.mark.slow
+def test_a_key_is_asked_for(browser, bundles):
+    with serving({"m": bundles["mega-asr-mini"]}, api_key="sesame") as running:
+        page = browser.new_page()
+        page.goto(f"http://127.0.0.1:{running.port}/")
+        page.wait_for_selector("#key-row:not([hidden])")
+        page.fill("#key", "sesame")
+        page.press("#key", "Enter")
+        wait(page, "document.querySelectorAll('#model option').length === 1")
+        page.set_input_files("#file", str(CLIP))
+        done(page)
+        page.close()
+
+
+@browsing
+@pytest.mark.slow
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("width", [360, 1200])
+def test_it_fits_every_screen_in_light_and_dark(browser, served, scheme, width, tmp_path):
+    page = browser.new_page(color_scheme=scheme, viewport={"width": width, "height": 800})
+    page.goto(served.url.removesuffix("v1"))
+    page.set_input_files("#file", str(CLIP))
+    done(page)
+    assert page.evaluate("document.documentElement.scrollWidth") <= width
+    shades = page.evaluate(
+        "[getComputedStyle(document.body).backgroundColor, getComputedStyle(document.body).color]"
+    )
+    levels = [sum(map(int, re.findall(r"\d+", shade)[:3])) for shade in shades]
+    assert (levels[0] < levels[1]) == (scheme == "dark")
+    page.screenshot(path=tmp_path / f"{scheme}-{width}.png")
+    page.close()
