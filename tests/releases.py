@@ -1,4 +1,4 @@
-"""Folders with the names and real shapes of FakeRockert543's Gemma-4 and of converted Qwen3-ASR.
+"""Folders with the names and real shapes of FakeRockert543's Gemma-4, Qwen3-ASR and MERaLiON.
 
 Sizes are those of the published configs. The weights are holes in files.
 """
@@ -279,4 +279,82 @@ def _audio_shapes(layers: int, d_model: int, ffn: int, out: int) -> dict[str, Sh
             found[f"{at}{name}.bias"] = shape[:1]
     for name in (*norms, "ln_post"):
         found |= {f"{at}{name}.weight": (d_model,), f"{at}{name}.bias": (d_model,)}
+    return found
+
+
+GEMMA2 = {
+    "2-3b": (2304, 9216, 26, 8),
+    "2-10b": (3584, 14336, 42, 16),
+    "3-10b": (3584, 14336, 42, 16),
+}
+
+
+def meralion(folder: Path, name: str) -> Path:
+    """Write a release of MERaLiON: a Whisper encoder, its adaptor and a Gemma-2, in bfloat16."""
+    width, inner, layers, heads = GEMMA2[name]
+    found = _whisper_shapes("speech_encoder.", layers=32, d_model=1280, ffn=5120)
+    found |= {"ln_speech.weight": (1280,), "ln_speech.bias": (1280,)}
+    for part, shape in (
+        ("mlp_adapter.0", (6400, 19200)), ("gate_proj", (6400, 6400)),
+        ("pool_proj", (6400, 6400)), ("out_proj", (width, 6400)),
+    ):  # fmt: skip
+        found[f"speech_audio_adapter.{part}.weight"] = shape
+        found[f"speech_audio_adapter.{part}.bias"] = shape[:1]
+    found |= _gemma2_shapes("text_decoder.model.", width, inner, layers, heads)
+    safetensors(folder / "model.safetensors", {key: ("BF16", at) for key, at in found.items()})
+    text = {
+        "model_type": "gemma2", "hidden_size": width, "intermediate_size": inner,
+        "num_hidden_layers": layers, "num_attention_heads": heads, "head_dim": 256,
+        "num_key_value_heads": heads // 2, "query_pre_attn_scalar": 256, "sliding_window": 4096,
+        "attn_logit_softcapping": 50.0, "final_logit_softcapping": 30.0, "vocab_size": 256000,
+        "rms_norm_eps": 1e-6, "rope_theta": 10000.0, "max_position_embeddings": 8192,
+        "hidden_activation": "gelu_pytorch_tanh", "eos_token_id": [1, 107],
+    }  # fmt: skip
+    speech = {"d_model": 1280, "encoder_layers": 32, "encoder_attention_heads": 20,
+              "num_mel_bins": 128, "max_source_positions": 1500}  # fmt: skip
+    config = {"model_type": "meralion2", "text_config": text, "speech_config": speech,
+              "speech_mlp_scale_factor": 15, "speech_token_index": 255999}  # fmt: skip
+    (folder / "config.json").write_text(json.dumps(config))
+    marks = ("<pad>", "<eos>", "<bos>", "<start_of_turn>", "<end_of_turn>")
+    tokenizer(folder, marks)
+    return folder
+
+
+def _whisper_shapes(at: str, layers: int, d_model: int, ffn: int) -> dict[str, Shape]:
+    found: dict[str, Shape] = {
+        f"{at}conv1.weight": (d_model, 128, 3), f"{at}conv2.weight": (d_model, d_model, 3),
+        f"{at}conv1.bias": (d_model,), f"{at}conv2.bias": (d_model,),
+        f"{at}embed_positions.weight": (1500, d_model),
+    }  # fmt: skip
+    norms = [f"layers.{number}.{name}" for number in range(layers)
+             for name in ("self_attn_layer_norm", "final_layer_norm")]  # fmt: skip
+    for name in (*norms, "layer_norm"):
+        found |= {f"{at}{name}.weight": (d_model,), f"{at}{name}.bias": (d_model,)}
+    for number in range(layers):
+        layer = f"{at}layers.{number}."
+        for name in ("q_proj", "k_proj", "v_proj", "out_proj"):
+            found[f"{layer}self_attn.{name}.weight"] = (d_model, d_model)
+            if name != "k_proj":
+                found[f"{layer}self_attn.{name}.bias"] = (d_model,)
+        found |= {f"{layer}fc1.weight": (ffn, d_model), f"{layer}fc1.bias": (ffn,)}
+        found |= {f"{layer}fc2.weight": (d_model, ffn), f"{layer}fc2.bias": (d_model,)}
+    return found
+
+
+def _gemma2_shapes(at: str, width: int, inner: int, layers: int, heads: int) -> dict[str, Shape]:
+    found: dict[str, Shape] = {
+        f"{at}embed_tokens.weight": (256000, width), f"{at}norm.weight": (width,)
+    }  # fmt: skip
+    norms = ("input", "post_attention", "pre_feedforward", "post_feedforward")
+    queries, keys = heads * 256, heads * 128
+    for number in range(layers):
+        layer = f"{at}layers.{number}."
+        found |= {f"{layer}{name}_layernorm.weight": (width,) for name in norms}
+        for name, shape in (
+            ("self_attn.q_proj", (queries, width)), ("self_attn.k_proj", (keys, width)),
+            ("self_attn.v_proj", (keys, width)), ("self_attn.o_proj", (width, queries)),
+            ("mlp.gate_proj", (inner, width)), ("mlp.up_proj", (inner, width)),
+            ("mlp.down_proj", (width, inner)),
+        ):  # fmt: skip
+            found[f"{layer}{name}.weight"] = shape
     return found

@@ -33,6 +33,10 @@ GOLDEN = {
         "test_every_stage_is_that_of_transformers",
     ),
     **dict.fromkeys(
+        ["meralion-2-3b", "meralion-2-10b", "meralion-3-10b"],
+        ("reference/test_meralion.py", "test_every_stage_is_that_of_transformers"),
+    ),
+    **dict.fromkeys(
         ["gemma-4-e2b", "gemma-4-e4b"],
         ("reference/test_gemma4_audio.py", "test_every_stage_is_that_of_transformers"),
     ),
@@ -72,6 +76,7 @@ def test_miniatures_ship_their_weights():
 def test_layout_claims_are_those_tested_here():
     assert claiming("layout") == {
         *(f"gemma-4-{size}" for size in releases.SIZES),
+        *(f"meralion-{name}" for name in releases.GEMMA2),
         "elderwise", "mega-asr", "qwen3-asr-0-6b", "qwen3-asr-1-7b",
     }  # fmt: skip
 
@@ -111,6 +116,16 @@ def test_the_layout_of_qwen3_asr(size, width, inner, tmp_path):
     assert [problem.code for problem in found.problems] == ["L333"]  # the head is stored too
     for name in ("encoder", "decoder"):
         assert found.bundle.components[name].facts.dims["D"].value == width
+
+
+@pytest.mark.parametrize("name", releases.GEMMA2)
+def test_the_layout_of_meralion(name, tmp_path):
+    folder = releases.meralion(tmp_path / "repo", name)
+    found = composer.check(f"meralion-{name}", sources={"repo": folder})
+    assert [problem.code for problem in found.problems] == ["L311"]  # the decoder, to the encoder
+    for component in ("speech", "decoder"):
+        dims = found.bundle.components[component].facts.dims
+        assert releases.GEMMA2[name][0] in {bound.value for bound in dims.values()}
 
 
 @pytest.mark.parametrize("variant", [None, "small"])
@@ -164,7 +179,7 @@ def test_every_release_is_run_by_its_id(size, precision, variant, monkeypatch):
     ("name", "messages"),
     [
         ("gemma-4-vision", "'gemma-4-vision' is planned and does not run yet: Pictures into Gemma"),
-        ("hf:cstr/gemma4-e2b-it-GGUF", "missing: a reader of GGUF"),
+        ("hf:cstr/gemma4-e2b-it-GGUF", "missing: Gemma-4's decoder and audio tower"),
         ("junnei/gemma-3-4b-it-speech", "missing: its speech encoder"),
     ],
 )
