@@ -123,8 +123,7 @@ def measure_floor(
                 progress(Progress("running", other.name, at, len(dump.clips)))
                 clips.append(_with_noise(clip, other, name, options or {}))
     found = joined(clips)
-    stages = [stage for clip in clips for stage in clip.stages.values()]
-    if not any(stage.floor and stage.floor.l2 for stage in stages):
+    if not any(map(_has_noise, clips)):
         message = f"{_title(floor)} changes nothing here: no noise was measured"
         raise ComposerError(Problem("R546", message, hint="take another precision or variant"))
     return found
@@ -135,17 +134,19 @@ def _with_noise(clip: Dump, other: Bundle, task: str, options: Options) -> Dump:
     found = run_on(clip, other, task, options)
     if found.failure:
         raise found.failure
-    own, alone = (
-        {name: each for name, each in stages.items() if isinstance(each, Stage)}
-        for stages in (found.stages, found.alone)
-    )
-    floored = with_floor(clip, Dump(own, found.about), {n: each.value for n, each in alone.items()})
+    own = {name: each for name, each in found.stages.items() if isinstance(each, Stage)}
+    alone = {name: each.value for name, each in found.alone.items() if isinstance(each, Stage)}
+    floored = with_floor(clip, Dump(own, found.about), alone)
     for name, stage in floored.stages.items():
         if stage.floor and not stage.floor.plausible:
             message = f"the noise of '{name}' is {stage.floor.largest:.2g} of its values"
             hint = "take a precision or variant nearer to the bundle's own"
             raise ComposerError(Problem("R559", f"{message}: that is another model", hint=hint))
     return floored
+
+
+def _has_noise(clip: Dump) -> bool:
+    return any(stage.floor and stage.floor.l2 for stage in clip.stages.values())
 
 
 def in_precision(options: BundleOptions, dtype: str) -> BundleOptions:

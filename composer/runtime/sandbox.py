@@ -18,7 +18,7 @@ from composer.core.errors import ComposerError, Problem
 from composer.core.safe_write import write_note
 from composer.sources.hub import settings
 from composer.sources.hub.ids import HubId
-from composer.sources.hub.required_file import RequiredFile
+from composer.sources.hub.required_file import RequiredFile, total_size
 
 if TYPE_CHECKING:
     from composer.graph.checked import Checked
@@ -126,8 +126,7 @@ def _request(
         loaded += known.facts.nbytes if known.facts else 0
         if known.is_family:
             backends[name] = known.backend
-    read = sum(need.file.size for need in needs)
-    memory, seconds = load_limits(max(read, loaded), SECONDS)
+    memory, seconds = load_limits(max(total_size(needs), loaded), SECONDS)
     placements = {}
     for name in tried:
         keys = checked.components[name].cls.placement_keys

@@ -56,7 +56,9 @@ def require_runnable(name: str) -> None:
         key, entry = planned
         message = f"'{key}' is planned and does not run yet: {entry.summary}"
         causes = tuple(f"missing: {part}" for part in entry.missing)
-        hint = f"run instead: {entry.instead}" if entry.instead else "composer list shows what runs"
+        hint = "composer list shows what runs"
+        if entry.instead:
+            hint = f"run instead: {entry.instead}"
         raise ComposerError(Problem("S467", message, causes=causes, hint=hint))
 
 

@@ -18,7 +18,6 @@ import typer
 from composer.cli.options import BundleName, Json, LockFile, Sources, Variant, folders
 from composer.cli.printing import count, echo, reading, report, verdict_json
 from composer.core.errors import ComposerError, errors_of
-from composer.graph.graph import facts_of
 
 if TYPE_CHECKING:
     from composer.graph.checked import Report
@@ -69,6 +68,8 @@ def sizes_json(found: Report) -> dict[str, Any]:
 
 def weight_bytes(found: Report) -> int:
     """Return the bytes that all weights take once they are loaded."""
+    from composer.graph.graph import facts_of
+
     if found.bundle is None:
         return 0
     return sum(facts_of(found.bundle.components, name).nbytes for name in found.bundle.components)

@@ -23,7 +23,6 @@ from composer.cli.options import Clips, Task, parse_size
 from composer.cli.printing import echo, note
 from composer.cli.progress import show_progress
 from composer.core.columns import align
-from composer.graph.graph import facts_of
 
 if TYPE_CHECKING:
     from composer.runtime.bundle import Bundle
@@ -93,6 +92,7 @@ def _budget(
 def text(bundle: Bundle, planned: Plan) -> str:
     """Return one task's plan as text."""
     from composer.drawing.text import size
+    from composer.graph.graph import facts_of
 
     title = bundle.name
     if len(bundle.tasks) > 1:
@@ -140,6 +140,7 @@ def _component(bundle: Bundle, name: str, nbytes: int) -> list[str]:
 
 def _bits(bundle: Bundle, planned: Plan) -> Iterator[str]:
     from composer.drawing.text import weight_lines
+    from composer.graph.graph import facts_of
 
     for name in planned.nbytes:
         label = f"bits  {name}: "

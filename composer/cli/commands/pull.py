@@ -39,6 +39,7 @@ def command(
     from composer.cli.flags import BundleFlags
     from composer.drawing.text import size
     from composer.jobs.pull import pull
+    from composer.sources.hub.required_file import total_size
 
     with BundleFlags(bundle, variant, source, lock=lock).open() as opened:
         found = pull(opened, task=task, dry_run=dry_run, trust=trust)
@@ -52,7 +53,7 @@ def command(
             here = "" if each in found.missing else "  (here)"
             echo(f"{nbytes}  {each}{here}")
         counted, what = found.missing, "to fetch"
-    total = size(sum(each.file.size for each in counted))
+    total = size(total_size(counted))
     echo(f"{found.bundle}: {count(len(counted), 'file')}, {total} {what}")
 
 

@@ -23,10 +23,13 @@ def local(snapshot: Snapshot, file: HubFile) -> Path | None:
     """
     try:
         real = (snapshot.root / file.path).resolve(strict=True)
-        is_inside = real.is_relative_to(settings.cache().resolve()) and real.is_file()
-        return real if is_inside and real.stat().st_size == file.size else None
+        if not real.is_relative_to(settings.cache().resolve()) or not real.is_file():
+            return None
+        if real.stat().st_size != file.size:
+            return None
     except OSError:
         return None
+    return real
 
 
 def is_verified(snapshot: Snapshot, file: HubFile) -> bool:

@@ -65,13 +65,19 @@ def remove(id: HubId) -> CachedRepository:
 def _describe(name: str) -> CachedRepository:
     home = settings.cache() / name
     commits = tuple(sorted(path.name for path in home.glob("snapshots/*")))
-    sizes = {path: _size(path) for path in _files(home)}
-    parts = sum(size for path, size in sizes.items() if PART.fullmatch(path.name))
+    nbytes = parts = verified = 0
+    for path in _files(home):
+        size = _size(path)
+        nbytes += size
+        if PART.fullmatch(path.name):
+            parts += size
     notes = settings.notes() / name / "verified"
-    blobs = (((home / "blobs" / note.name).resolve(), note) for note in notes.glob("[0-9a-f]*"))
-    verified = sum(_size(blob) for blob, note in blobs if is_untouched(blob, note))
+    for note in notes.glob("[0-9a-f]*"):
+        blob = (home / "blobs" / note.name).resolve()
+        if is_untouched(blob, note):
+            verified += _size(blob)
     repo = name.removeprefix(PREFIX).replace("--", "/", 1)
-    return CachedRepository(repo, commits, sum(sizes.values()), parts, verified)
+    return CachedRepository(repo, commits, nbytes, parts, verified)
 
 
 def _files(home: Path) -> Iterator[Path]:

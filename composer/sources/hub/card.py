@@ -60,10 +60,12 @@ def _note(snapshot: Snapshot) -> Path:
 
 def _stated(data: Any) -> dict[str, str]:
     """Return the keys of a licence, including how access is granted."""
-    data = data if isinstance(data, dict) else {}
-    card = data.get("cardData", data)
-    card = card if isinstance(card, dict) else {}
+    if not isinstance(data, dict):
+        return {}
     found: dict[str, str] = {}
+    card = data.get("cardData", data)
+    if not isinstance(card, dict):
+        card = {}
     for key in KEYS:
         value = card.get(key)
         words = value if isinstance(value, list) else [value]

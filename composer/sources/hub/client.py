@@ -141,7 +141,8 @@ def _follow(url: str, headers: dict[str, str], deadline: float) -> Answer:
         parts = split(at)
         check_address(parts, home, at)
         to_hub = origin(parts) == origin(home)
-        response = _send(at, {**headers, **(_token() if to_hub else {})}, deadline)
+        own = _token() if to_hub else {}
+        response = _send(at, {**headers, **own}, deadline)
         if to_hub:
             hops.append({name.lower(): value for name, value in response.headers.items()})
         if response.status_code not in (301, 302, 303, 307, 308):
@@ -158,10 +159,12 @@ def _token() -> dict[str, str]:
     from huggingface_hub import get_token
 
     token = None if settings.anonymous() else get_token()
-    if token and not (token.isascii() and token.isprintable()):
+    if not token:
+        return {}
+    if not (token.isascii() and token.isprintable()):
         hint = "log in again by `hf auth login`, or set HF_TOKEN"
         raise_network_error("S493", "your token has invalid characters", hint=hint)
-    return {"Authorization": f"Bearer {token}"} if token else {}
+    return {"Authorization": f"Bearer {token}"}
 
 
 def _send(url: str, headers: dict[str, str], deadline: float) -> Any:

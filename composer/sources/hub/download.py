@@ -13,7 +13,7 @@ from composer.sources.hub import settings
 from composer.sources.hub.cache import is_verified, local
 from composer.sources.hub.errors import raise_network_error, raise_refused
 from composer.sources.hub.progress import progress
-from composer.sources.hub.required_file import RequiredFile
+from composer.sources.hub.required_file import RequiredFile, total_size
 from composer.sources.hub.run_parallel import run_parallel
 from composer.sources.hub.transfer import (
     Fetched,
@@ -49,8 +49,7 @@ def fetch(needs: Iterable[RequiredFile]) -> Fetched:
     for home in {need.snapshot.home for need in pending}:
         remove_stale_parts(home)
     problems: list[Problem] = []
-    total = sum(need.file.size for need in pending)
-    with progress(total, len(pending)) as on_bytes:
+    with progress(total_size(pending), len(pending)) as on_bytes:
 
         def fetch_one(need: RequiredFile) -> None:
             try:
@@ -73,8 +72,10 @@ def fetch(needs: Iterable[RequiredFile]) -> Fetched:
 
 def require_cached(needs: Iterable[RequiredFile]) -> None:
     """When offline, refuse all files that are not in the cache at once."""
-    offline = [need for need in needs if need.snapshot.offline]
-    missing = [str(n) for n in offline if not (n.snapshot.root / n.file.path).is_file()]
+    missing = []
+    for need in needs:
+        if need.snapshot.offline and not (need.snapshot.root / need.file.path).is_file():
+            missing.append(str(need))
     if missing:
         files = "1 file is" if len(missing) == 1 else f"{len(missing)} files are"
         message = f"{files} not in the cache, and HF_HUB_OFFLINE is set"
@@ -85,15 +86,17 @@ def require_cached(needs: Iterable[RequiredFile]) -> None:
 def check_download_budget(needs: Iterable[RequiredFile]) -> None:
     """Refuse more files or bytes than any bundle needs, and more than the disk has room for."""
     needs = list(needs)
-    total = sum(need.file.size for need in needs)
+    total = total_size(needs)
     if len(needs) > MOST_FILES or total > MOST_BYTES:
         message = f"the bundle needs {len(needs)} files of {total / 1e9:.4g} GB"
         hint = f"at most {MOST_FILES} files of {MOST_BYTES / 1e9:.0f} GB are downloaded"
         raise_refused("S416", message, hint=hint)
-    missing = [n for n in needs if local(n.snapshot, n.file) is None]
-    needed = sum(need.file.size - part_size(need.snapshot, need.file) for need in missing)
+    needed = 0
+    for need in needs:
+        if local(need.snapshot, need.file) is None:
+            needed += need.file.size - part_size(need.snapshot, need.file)
     free = free_space(settings.cache())
-    if missing and free is not None and needed > free:
+    if free is not None and needed > free:
         disk_full(settings.cache(), needed, free)
 
 

@@ -37,7 +37,9 @@ class HubFiles:
         snapshot, path = found
         if path in snapshot.files:
             return "file"
-        return "folder" if path in snapshot.folders else None
+        if path in snapshot.folders:
+            return "folder"
+        return None
 
     def names(self, location: Location) -> tuple[str, ...]:
         """List a folder, sorted."""
@@ -73,9 +75,12 @@ class HubFiles:
         series = SERIES.fullmatch(path)
         if series and (snapshot.root, series[1]) not in self.warmed:
             self.warmed.add((snapshot.root, series[1]))
-            matches = map(SERIES.fullmatch, snapshot.files)
-            shards = [match[0] for match in matches if match and match[1] == series[1]]
-            prefetch_headers(snapshot, [snapshot.files[shard] for shard in shards])
+            shards = []
+            for name, each in snapshot.files.items():
+                match = SERIES.fullmatch(name)
+                if match and match[1] == series[1]:
+                    shards.append(each)
+            prefetch_headers(snapshot, shards)
         return HubRanges(location, snapshot, file)
 
 
