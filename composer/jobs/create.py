@@ -10,7 +10,7 @@ from composer.core.errors import ComposerError, Place, Problem
 from composer.core.output import OutputFile, unwritable
 from composer.core.suggest import listed
 from composer.manifest import find_manifest
-from composer.sources.families import SOURCE
+from composer.sources.default_manifests import SOURCE
 from composer.sources.resolve import ResolvedBundle, find_bundle
 from composer.sources.shipped import shipped, shipped_bundles
 
@@ -23,12 +23,13 @@ def create(folder: str | Path, *, like: str = "mega-asr-mini", origin: str | Non
     """Write a bundle into a new or empty folder, and return the path of its manifest.
 
     It is a copy of `like`, a shipped name or a folder: its manifest, its schema, and its weights
-    where they lie beside it. Or it is the manifest of the family of `origin`, an ID of the Hub
+    where they lie beside it. Or it is the default manifest of `origin`, an ID of the Hub
     or a folder of a checkpoint, with that as its source; the manifest of a folder is written into
     that folder. It is named after the folder that it is written to.
 
-    Raise ComposerError where there is no such bundle (S474) or family (S456), where a copied bundle
-    is on the Hub or the folder is not empty (R542), or where it cannot be written (R507).
+    Raise ComposerError where there is no such bundle (S474) or no default manifest (S456), where a
+    copied bundle is on the Hub or the folder is not empty (R542), or where it cannot be written
+    (R507).
     """
     folder = Path(folder)
     if origin is not None:
@@ -73,7 +74,7 @@ def _remove_copy(folder: Path, was_there: bool) -> None:
 
 
 def _create_from(folder: Path, origin: str) -> Path:
-    """Write the manifest of a family's checkpoint, which becomes its source."""
+    """Write the default manifest of a checkpoint, which becomes its source."""
     found = find_bundle(origin)
     source = found.origin
     if source is None:

@@ -57,7 +57,7 @@ def answer(
 
 
 def _origin(request: Mapping[str, Any]) -> Path | HubId | None:
-    """Return what a family's manifest was found for."""
+    """Return what a default manifest was found for."""
     folder, id = request["folder"], request["origin"]
     if folder:
         return Path(folder)

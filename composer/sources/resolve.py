@@ -14,7 +14,7 @@ from composer.formats.refusal import join_names
 from composer.manifest import FILES, read_manifest
 from composer.manifest.source import MAX_BYTES
 from composer.sources.catalogue import require_runnable
-from composer.sources.families import family_of
+from composer.sources.default_manifests import default_manifest
 from composer.sources.hub import Hub, HubFile, HubId, Snapshot, fetch_file, is_id, parse_id
 from composer.sources.hub.errors import is_network, raise_network_error
 from composer.sources.lock.entries import LOCK, lock_beside, read_lock
@@ -32,7 +32,7 @@ class ResolvedBundle:
 
     `given` means that the user named the lock, and it is not just the one beside the manifest.
     `repository` is that of the manifest, if it is on the Hub; its sources are requested from `hub`.
-    `origin` is the folder or the repository that a family's manifest was found for: its source.
+    `origin` is the folder or the repository that a default manifest was found for: its source.
     """
 
     path: Path
@@ -53,9 +53,9 @@ def find_bundle(
     """Return the manifest of a name; raise ComposerError with what was tried, in order.
 
     That is a path, then a shipped name, then a repository of the Hub with a manifest, then
-    one that a shipped manifest `publishes`, or that is of a known family. `hf:` before an ID skips
-    the first two. `lock` is used instead of the one beside the manifest; a repository that it locks
-    is read at its commit.
+    one that a shipped manifest `publishes`, or that a default manifest recognises. `hf:` before an
+    ID skips the first two. `lock` is used instead of the one beside the manifest; a repository that
+    it locks is read at its commit.
     """
     if lock is None:
         return _find(name, {}, hub or Hub())
@@ -115,8 +115,8 @@ def _find_on_hub(name: str, commits: Mapping[str, str], hub: Hub) -> ResolvedBun
         return _shipped_for(id, recipes, hub)
     require_runnable(id.repo)
     if CONFIG in repository.files:
-        family = family_of(repository.location(str(id)))
-        return ResolvedBundle(family.path, hub=hub, origin=id)
+        manifest = default_manifest(repository.location(str(id)))
+        return ResolvedBundle(manifest.path, hub=hub, origin=id)
     if repository.partial:
         hint = "fetch it while online: composer pull"
         raise_network_error(
@@ -133,11 +133,11 @@ def _find_on_hub(name: str, commits: Mapping[str, str], hub: Hub) -> ResolvedBun
 
 
 def _of_folder(folder: Path, hub: Hub) -> ResolvedBundle | None:
-    """Return the family's manifest for a folder of a checkpoint that has none of its own."""
+    """Return the default manifest for a folder of a checkpoint that has none of its own."""
     if not (folder / CONFIG).is_file() or any((folder / name).exists() for name in FILES):
         return None
-    family = family_of(Location(str(folder), "", folder))
-    return ResolvedBundle(family.path, hub=hub, origin=folder)
+    manifest = default_manifest(Location(str(folder), "", folder))
+    return ResolvedBundle(manifest.path, hub=hub, origin=folder)
 
 
 def _shipped_for(id: HubId, recipes: tuple[str, ...], hub: Hub) -> ResolvedBundle:

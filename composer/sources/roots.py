@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, TypeVar
 from composer.core.errors import ComposerError, Place, Problem
 from composer.core.location import Location
 from composer.core.suggest import did_you_mean, listed
-from composer.sources.families import SOURCE
+from composer.sources.default_manifests import SOURCE
 from composer.sources.hub import HubId, snapshot_of
 from composer.sources.resolve import ResolvedBundle
 
@@ -61,7 +61,7 @@ def resolve_sources(
 
 
 def _origin(bundle: ResolvedBundle, kind: type[T]) -> dict[str, T]:
-    """Return the source of a family's manifest, where what it was found for is of this kind."""
+    """Return the source of a default manifest, where what it was found for is of this kind."""
     return {SOURCE: bundle.origin} if isinstance(bundle.origin, kind) else {}
 
 

@@ -1,7 +1,7 @@
-"""Make a bundle of your own: a copy of one, or the manifest of a checkpoint.
+"""Make a bundle of your own: a copy of one, or the default manifest of a checkpoint.
 
-A copy stands alone: its manifest, and its weights where they ship too. With --from the manifest is
-that of the checkpoint's family, which is recognised by its config.json.
+A copy stands alone: its manifest, and its weights where they ship too. With --from it is the
+default manifest of the checkpoint, which is recognised by its config.json.
 
 Example: composer new my-asr --like mega-asr-mini
 """

@@ -1,4 +1,4 @@
-"""A checkpoint without a manifest runs by the manifest of its family."""
+"""A checkpoint without a manifest runs by a default one."""
 
 import json
 import shutil
@@ -11,7 +11,7 @@ from safetensors.torch import load_file, save_file
 import composer
 from composer.cli import main
 from composer.core.errors import ComposerError
-from composer.sources.families import families
+from composer.sources.default_manifests import default_manifests
 from composer.sources.resolve import find_bundle
 from tests import releases
 from tests.reference.qwen3_asr import RATE, TOKENS, Reference, make_clip, make_model, make_tokenizer
@@ -70,15 +70,15 @@ def test_a_folder_of_qwen3_asr_gives_the_ids_of_transformers(model, layout, requ
 @pytest.mark.parametrize("size", releases.SIZES)
 def test_releases_of_gemma_4_are_recognised(size, tmp_path):
     folder = releases.gemma4(tmp_path / "repo", size, 4)
-    family = "gemma-4-speech" if releases.SIZES[size].per_layer else "gemma-4"
-    assert find_bundle(folder).path.stem == family
+    name = "gemma-4-speech" if releases.SIZES[size].per_layer else "gemma-4"
+    assert find_bundle(folder).path.stem == name
     assert composer.check(folder).ok
 
 
 def test_a_manifest_of_its_own_comes_first(released, tmp_path):
     folder = tmp_path / "repo"
     shutil.copytree(released, folder)
-    shutil.copy(families()["qwen3-asr"].path, folder / "bundle.yaml")
+    shutil.copy(default_manifests()["qwen3-asr"].path, folder / "bundle.yaml")
     assert find_bundle(folder).path == folder
 
 
@@ -124,16 +124,16 @@ def test_new_refuses_what_has_a_manifest(tmp_path, capsys):
     assert "R542 mega-asr-mini has a manifest, which is not inferred" in capsys.readouterr().err
 
 
-def test_an_unknown_family_is_named(released, tmp_path):
+def test_an_unknown_checkpoint_is_refused(released, tmp_path):
     folder = tmp_path / "repo"
     folder.mkdir()
     (folder / "config.json").write_text(json.dumps({"model_type": "qwen3_as"}))
     with pytest.raises(ComposerError) as caught:
         find_bundle(folder)
     assert str(caught.value) == (
-        f"{folder}/config.json: S456 {folder} has no bundle.yaml, and its model_type 'qwen3_as' is "
-        "of no known family\n"
-        f"    the families are {', '.join(sorted(families()))}\n"
+        f"{folder}/config.json: S456 {folder} has no bundle.yaml, and no default manifest is for "
+        "its model_type 'qwen3_as'\n"
+        f"    the default manifests are {', '.join(sorted(default_manifests()))}\n"
         "    hint: did you mean 'qwen3_asr'?"
     )
 
@@ -143,11 +143,12 @@ def test_a_folder_without_a_config_is_refused_as_before(tmp_path):
         composer.check(tmp_path).raise_if_refused()
 
 
-def test_no_two_families_state_the_same():
-    stated = [json.dumps(dict(each.recognises), sort_keys=True) for each in families().values()]
+def test_no_two_default_manifests_state_the_same():
+    manifests = default_manifests().values()
+    stated = [json.dumps(dict(each.recognises), sort_keys=True) for each in manifests]
     assert len({*stated}) == len(stated)
-    assert all("model_type" in each.recognises for each in families().values())
-    assert all(set(each.sources) == {"repo"} for each in families().values())
+    assert all("model_type" in each.recognises for each in manifests)
+    assert all(set(each.sources) == {"repo"} for each in manifests)
 
 
 def twin(folder):

@@ -16,35 +16,35 @@ from composer.manifest import Manifest, read_manifest
 from composer.sources.hub import HubFiles
 from composer.sources.shipped import shipped
 
-FOLDER = "families"
-SOURCE = "repo"  # the source that stands for the folder in every family's manifest
+FOLDER = "defaults"
+SOURCE = "repo"  # the source that stands for the folder in every default manifest
 
 
-def families() -> Mapping[str, Manifest]:
-    """Return the manifest of every family by its name."""
-    return _families(shipped("bundles") / FOLDER)
+def default_manifests() -> Mapping[str, Manifest]:
+    """Return every default manifest by its name."""
+    return _manifests(shipped("bundles") / FOLDER)
 
 
 @cache
-def _families(folder: Path) -> Mapping[str, Manifest]:
+def _manifests(folder: Path) -> Mapping[str, Manifest]:
     found = (read_manifest(path) for path in sorted(folder.glob("*.yaml")))
     return {manifest.name: manifest for manifest in found}
 
 
-def family_of(folder: Location) -> Manifest:
-    """Return the family that a folder is of; raise S456 where it is of none that is known.
+def default_manifest(folder: Location) -> Manifest:
+    """Return the default manifest of a checkpoint's folder; raise S456 where there is none.
 
     Of several that fit, it is the one that states most.
     """
     config = Headers(HubFiles()).config(folder / "config.json")
-    fitting = [each for each in families().values() if _fits(each, config)]
+    fitting = [each for each in default_manifests().values() if _fits(each, config)]
     if not fitting:
         raise ComposerError(_unknown(folder, config))
     return max(fitting, key=lambda each: len(each.recognises))
 
 
-def _fits(family: Manifest, config: Mapping[str, Any]) -> bool:
-    stated = family.recognises.items()
+def _fits(manifest: Manifest, config: Mapping[str, Any]) -> bool:
+    stated = manifest.recognises.items()
     return bool(stated) and all(_value(config, key) in values for key, values in stated)
 
 
@@ -57,11 +57,13 @@ def _value(config: Mapping[str, Any], path: str) -> Any:
 
 def _unknown(folder: Location, config: Mapping[str, Any]) -> Problem:
     kind = str(config.get("model_type"))
-    known = [value for each in families().values() for value in each.recognises["model_type"]]
+    known: list[Any] = []
+    for each in default_manifests().values():
+        known += each.recognises["model_type"]
     return Problem(
         "S456",
-        f"{folder} has no bundle.yaml, and its model_type {show(kind)} is of no known family",
+        f"{folder} has no bundle.yaml, and no default manifest is for its model_type {show(kind)}",
         Place(str(folder / "config.json")),
-        (f"the families are {listed(sorted(families()))}",),
+        (f"the default manifests are {listed(sorted(default_manifests()))}",),
         hint=did_you_mean(kind, known) or "write a manifest: composer new DIR makes one to change",
     )
