@@ -27,12 +27,22 @@ SIZES = (128, 64, 32)  # of the groups of digits
 
 @dataclass(frozen=True)
 class Module:
-    """A module of the model: parameters by name, logical shape, and its scheme if packed."""
+    """A module of the model: parameters by name, logical shape, and its scheme if packed.
+
+    `widened` is the scheme of one that is stored packed, and computed in float32.
+    """
 
     path: str
     shape: tuple[int, ...]
     parts: Mapping[str, Tensor]
     scheme: Scheme | None
+    widened: Scheme | None = None
+
+    @property
+    def form(self) -> str:
+        """Describe how it is stored: its packing, or its dtype."""
+        packed = self.scheme or self.widened
+        return packed.title if packed else self.parts["weight"].dtype
 
     @property
     def in_blocks(self) -> bool:
@@ -97,7 +107,7 @@ def read_modules(
         shape, scheme, names = parts["weight"], None, [*parts]
         if len(shape) == 2 and path in schemes:
             scheme = schemes[path]
-            names += ["scales", "biases"]
+            names += ["scales", "biases"] if scheme.mode == "affine" else ["scales"]
         elif len(shape) == 2:
             scheme = block_scheme(tensors.get(f"{path}.weight"))
         stored = {}
@@ -108,8 +118,8 @@ def read_modules(
                 read.add(tensors[name].name)
             else:
                 missing.append(name)
-        module = found[path] = Module(path, shape, stored, scheme)
-        problems += [*_misshapen(module), *unpacked_problems(module)]
+        module = found[path] = module_of(path, shape, stored, scheme)
+        problems += _misshapen(module)
     unexpected = [name for name in tensors if name not in read and not DERIVED.search(name)]
     for what, group in (("unexpected", unexpected), ("missing", missing)):
         if group:
@@ -122,19 +132,18 @@ def _misshapen(module: Module) -> Iterator[Problem]:
     for name, tensor in module.parts.items():
         wanted = module.shape[:1] if name == "bias" else module.shape
         has = tensor.shape
-        if name == "weight" and module.scheme and not module.in_blocks:
-            has = (*has[:-1], module.scheme.unpacked(has[-1]))
+        scheme = module.scheme or module.widened
+        if name == "weight" and scheme and not module.in_blocks:
+            has = (*has[:-1], scheme.unpacked(has[-1]))
         if name in ("weight", "bias") and has != wanted:
             what = f"{tensor.name} has the shape {list(has)}, but the model has {list(wanted)}"
             yield Problem("W255", what, causes=(describe(tensor),))
 
 
-def unpacked_problems(module: Module, other: str = "mlx.lm") -> Iterator[Problem]:
-    """Refuse a packing that is not computed; `other` is a component that computes all."""
-    scheme = module.scheme
-    if scheme and (scheme.mode not in ("affine", SYMMETRIC) or scheme.bits not in (4, 8)):
-        yield Problem(
-            "W256",
-            f"{module.path} is {scheme.bits} bits, {scheme.mode}, which composer does not compute",
-            hint=f"quantize to 4 or 8 bits, affine, by mlx_lm.convert, or use {other}",
-        )
+def module_of(
+    path: str, shape: tuple[int, ...], parts: Mapping[str, Tensor], scheme: Scheme | None
+) -> Module:
+    """Return a module; one of a packing that no backend of ours multiplies is widened."""
+    if scheme is None or (scheme.mode in ("affine", SYMMETRIC) and scheme.bits in (4, 8)):
+        return Module(path, shape, parts, scheme)
+    return Module(path, shape, parts, None, scheme)

@@ -10,7 +10,7 @@ import numpy as np
 
 from composer.core.backend import widen
 
-from . import affine, ggml_blocks
+from . import affine, ggml_blocks, microscaled
 from .gguf.stored import InterleavedRows, RaisedByOne
 from .modules import Module
 from .watched_file import Watch
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from composer.core.location import Location
     from composer.formats.safetensors import Tensor
 
-STORED = {"f32": "<f4", "f16": "<f2", "bf16": "<u2", "f64": "<f8", "u32": "<u4"}
+STORED = {"f32": "<f4", "f16": "<f2", "bf16": "<u2", "f64": "<f8", "u32": "<u4", "u8": "u1"}
 PIECE = 16 << 20  # bytes of float32 that are made at once
 
 
@@ -36,7 +36,7 @@ class RowReader:
             return ggml_blocks.dequantize(raw, tensor.dtype)
         values = raw.reshape(-1).view(STORED[tensor.dtype])
         found: np.ndarray = values.reshape(end - start, *tensor.shape[1:])
-        if tensor.dtype == "u32":
+        if tensor.dtype in ("u32", "u8"):
             return found
         wide = widen(found, tensor.dtype)
         if isinstance(tensor, RaisedByOne):
@@ -77,11 +77,14 @@ class RowReader:
     def dense(self, module: Module, start: int, end: int) -> np.ndarray:
         """Return rows of a module as float32 [N, K]."""
         weight = self.part(module, "weight", start, end)
-        if module.scheme is None or module.in_blocks:
+        scheme = module.scheme or module.widened
+        if scheme is None or module.in_blocks:
             return weight
         scales = self.part(module, "scales", start, end)
+        if scheme.mode != "affine":
+            return microscaled.dequantize(weight, scales, scheme)
         biases = self.part(module, "biases", start, end)
-        return affine.dequantize(weight, scales, biases, module.scheme)
+        return affine.dequantize(weight, scales, biases, scheme)
 
     def packed(self, module: Module, part: str, start: int, end: int) -> np.ndarray:
         """Return rows of a packed module's `codes`, `scales` or `residual_offset`."""

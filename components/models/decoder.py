@@ -126,7 +126,7 @@ class ParsedDecoder:
             dtype = module.parts["weight"].dtype
             digits = module is self.head and module.digits
             if module.scheme is None and dtype != "f32" and not digits:
-                forms.setdefault(dtype, []).append(module)
+                forms.setdefault(module.form, []).append(module)
         head = (_in_digits(self.head, self.head.digits),) if self.head.digits else ()
         return (*(_widened(form, group) for form, group in sorted(forms.items())), *head)
 

@@ -60,9 +60,7 @@ def read_gemma4(decoder: Decoder, int8_activations: bool = False) -> Gemma4Decod
     """Return what the network needs; raise ComposerError for what it would not compute."""
     if decoder.settings.experts:
         raise ComposerError(experts_problem(decoder))
-    modules, problems = read_modules(decoder)
-    if problems:
-        raise ComposerError(problems[:12])
+    modules = read_modules(decoder)
     settings, rows = read_settings(decoder.settings), modules.pop(ROWS, None)
     return Gemma4Decoder(
         decoder.checkpoint,

@@ -4,28 +4,27 @@ from __future__ import annotations
 
 from composer.core.errors import Place, Problem
 
-from ..modules import Module, unpacked_problems
+from ..modules import Module, module_of
 from .checkpoint import Decoder
 from .layout import PARTS, layout
 
 MLX = "mlx.gemma4"
 
 
-def read_modules(decoder: Decoder) -> tuple[dict[str, Module], list[Problem]]:
-    """Return modules by path, the per-layer table among them, and what is packed otherwise.
+def read_modules(decoder: Decoder) -> dict[str, Module]:
+    """Return modules by path, the per-layer table among them.
 
     The scalar of a layer is a module too, whose only part is called weight.
     """
     tensors, schemes = decoder.checkpoint.tensors, decoder.checkpoint.schemes
     found: dict[str, Module] = {}
-    problems: list[Problem] = []
     for name, sizes in layout(decoder.settings).items():
         path = name.removesuffix(".weight")
         parts = {part: tensors[f"{path}.{part}"] for part in PARTS if f"{path}.{part}" in tensors}
         shape = tuple(size.value for size in sizes)
-        found[path] = Module(path, shape, parts or {"weight": tensors[name]}, schemes.get(path))
-        problems += unpacked_problems(found[path], MLX)
-    return found, problems
+        stored = parts or {"weight": tensors[name]}
+        found[path] = module_of(path, shape, stored, schemes.get(path))
+    return found
 
 
 def experts_problem(decoder: Decoder) -> Problem:

@@ -19,9 +19,7 @@ from tests.components.mlx_lm.models import (
     ROWS,
     WIDTH,
     edit,
-    quantized,
     rename,
-    torch_model,
     without,
 )
 from tests.components.onnx_lm.loading import facts_of, load, spec
@@ -136,15 +134,6 @@ def test_missing_unexpected_and_misshapen_tensors_are_all_named(folder):
         "repo/lm/config.json: W255 model.layers.0.self_attn.k_norm.weight has the shape [8], but "
         "the model has [16]\n    model.layers.0.self_attn.k_norm.weight f32 [8]"
     )
-
-
-@pytest.mark.parametrize("bits", [2, 3, 6])
-def test_packings_that_it_does_not_multiply_are_refused(tmp_path, bits):
-    folder = quantized(torch_model(), tmp_path / "lm", 64, bits, None)
-    assert (
-        f"W256 model.embed_tokens is {bits} bits, affine, which composer does not compute\n"
-        "    hint: quantize to 4 or 8 bits, affine, by mlx_lm.convert, or use mlx.lm"
-    ) in error_text(folder)
 
 
 @pytest.mark.parametrize(

@@ -26,6 +26,27 @@ def test_quantized_weights_are_those_of_mlx(tmp_path, name, tied):
     assert greedy(ours, embeds) == greedy(theirs, theirs.embed(ids))
 
 
+@pytest.mark.parametrize(
+    "packing", [(64, 6, "affine"), (32, 3, "affine"), (32, 4, "mxfp4"), (32, 8, "mxfp8"),
+                (16, 4, "nvfp4")], ids=str,
+)  # fmt: skip
+def test_packings_that_are_not_multiplied_are_widened(tmp_path, packing):
+    from mlx_lm.utils import load_model, quantize_model, save_config, save_model
+
+    size, bits, mode = packing
+    made, config = load_model(save(torch_model(), tmp_path / "lm"))
+    made, config = quantize_model(made, config, size, bits, mode=mode)
+    save_model(tmp_path / "lm", made)
+    save_config(config, tmp_path / "lm/config.json")
+    (tmp_path / "lm/model.safetensors.index.json").unlink(missing_ok=True)
+    ours, theirs = load(tmp_path / "lm"), load_mlx(tmp_path / "lm")
+    wanted = f32(theirs.logits(theirs.embed(mx.array(IDS))))
+    assert separate_store(ours.logits(ours.embed(IDS)), wanted) < 1e-4
+    (cast,) = [each for each in facts_of(tmp_path / "lm").casts if "groups" in each]
+    form = f"{bits} bits" if mode == "affine" else mode
+    assert cast.startswith(f"{form}, groups of {size} -> f32, exactly, in 22 modules: ")
+
+
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
 def test_scales_of_half_width_are_taken_exactly(tmp_path, dtype):
     """There MLX's biases are no whole multiples of their scales any more."""
