@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from importlib import import_module
 
-QUICK = ("startup", "log-mel", "encode", "decode", "onnx-decode")
+QUICK = ("startup", "log-mel", "encode", "decode", "onnx-decode", "batch")
 SLOW = (
     "hub", "real-size", "speech-encoder", "gemma4", "gemma4-decode", "serve-load", "hostile",
     "peers",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -36,6 +37,7 @@ class Winner:
     def __init__(self, module: Module, rows: HeadRows) -> None:
         self.module = module
         self.rows = rows
+        self.largest = [float(each.max()) for each in (rows.error, rows.norm, rows.step)]
         self.reader = RowReader()
         self.reader.dense(module, 0, 1)
 
@@ -45,26 +47,37 @@ class Winner:
         No other row can have a larger one: its coarse product and its bound are below those of
         another.
         """
-        bounds = self.bounds(scores.hidden, scores.rest)
-        least = (scores.products - bounds).max()
-        (rows,) = np.nonzero(scores.products + bounds >= least)
+        near = self.near(scores)
+        products, bounds = scores.products[near], self.bounds(scores.hidden, scores.rest, near)
+        rows = near[products + bounds >= (products - bounds).max()]
         if len(rows) == 1:
             return int(rows[0])
         return int(rows[self.products(rows, scores.hidden).argmax()])
 
-    def bounds(self, hidden: np.ndarray, rest: np.ndarray) -> np.ndarray:
-        """Return how far each coarse product [V] can be from the exact one, float64.
+    def near(self, scores: Scores) -> np.ndarray:
+        """Return the rows within twice the largest bound of the largest product: no other wins."""
+        most = self._bound(scores.hidden, scores.rest, *self.largest)
+        least = np.float32(scores.products.max() - 2 * most)
+        (rows,) = np.nonzero(scores.products >= np.nextafter(least, np.float32(-np.inf)))
+        return rows
 
-        By the inequality of Cauchy and Schwarz for the bytes and the plane that were left out, and
-        for the rounding of float32: each group has one sum of terms of at most 255 steps, and is
+    def bounds(self, hidden: np.ndarray, rest: np.ndarray, rows: np.ndarray) -> np.ndarray:
+        """Return how far the coarse products of rows [N] can be from the exact ones, float64."""
+        parts = (each[rows] for each in (self.rows.error, self.rows.norm, self.rows.step))
+        found: np.ndarray = self._bound(hidden, rest, *parts)
+        return found
+
+    def _bound(self, hidden: np.ndarray, rest: np.ndarray, error: Any, norm: Any, step: Any) -> Any:
+        """Bound what the bytes and the plane that were left out add, by Cauchy and Schwarz.
+
+        And the rounding of float32: each group has one sum of terms of at most 255 steps, and is
         scaled and added.
         """
         wide = hidden.astype(np.float64)
-        left_out = self.rows.error * np.linalg.norm(wide)
-        left_out += self.rows.norm * np.linalg.norm(rest.astype(np.float64))
+        left_out = error * np.linalg.norm(wide)
+        left_out += norm * np.linalg.norm(rest.astype(np.float64))
         rounded = 255 * (self.rows.groups + 8) * 2.0**-23 * np.abs(wide).sum()
-        found: np.ndarray = left_out * (1 + 1e-6) + self.rows.step * rounded
-        return found
+        return left_out * (1 + 1e-6) + step * rounded
 
     def products(self, rows: np.ndarray, hidden: np.ndarray) -> np.ndarray:
         """Multiply stored rows by one in float64."""

@@ -110,7 +110,10 @@ def test_no_coarse_product_is_further_off_than_its_bound(half, kind):
         rows = {"embeds": changes[kind](table[end : 2 * end]).astype(np.float32)}
         scores = lm.decoder.prefill(Prompt(rows)).logits
         off = np.abs(scores.products - exact(lm, scores))
-        bounds = lm.decoder.winner.bounds(scores.hidden, scores.rest)
+        winner = lm.decoder.winner
+        bounds = winner.bounds(scores.hidden, scores.rest, np.arange(len(scores.products)))
+        possible = scores.products + bounds >= (scores.products - bounds).max()
+        assert {*np.flatnonzero(possible)} <= {*winner.near(scores)}
         assert (off <= bounds).all()
         assert (off > 0).any()
         spread = exact(lm, scores).std()
@@ -119,7 +122,7 @@ def test_no_coarse_product_is_further_off_than_its_bound(half, kind):
 
 def test_without_its_bounds_it_would_be_wrong(near_ties, monkeypatch):
     lm, _ = near_ties
-    monkeypatch.setattr(Winner, "bounds", lambda self, *rows: np.zeros(192))
+    monkeypatch.setattr(Winner, "bounds", lambda self, hidden, rest, rows: np.zeros(len(rows)))
     states = [
         lm.decoder.prefill(Prompt({"embeds": lm.embed(IDS[:end])})) for end in range(1, len(IDS))
     ]
