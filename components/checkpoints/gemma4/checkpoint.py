@@ -16,7 +16,13 @@ from ..checkpoint import Checkpoint
 from ..folder import open_folder
 from .config import MODELS, flatten, read_settings
 from .layout import PARTS, layout, layout_problems
-from .lint import ignored, low_bit_warnings, partly_stored_kv, unexpected_tensors
+from .lint import (
+    ignored,
+    low_bit_warnings,
+    partly_stored_kv,
+    quantized_towers,
+    unexpected_tensors,
+)
 from .settings import Settings
 from .text_part import PREFIXES, is_unused, own_config, part_of
 
@@ -109,7 +115,8 @@ def read_decoder(weights: Location, headers: Headers) -> Decoder:
     assert settings is not None
     stored = Place(str(location))
     few = low_bit_warnings(checked.schemes, stored, "the checkpoint is quantized in")
-    notes = (*checked.notes, *ignored(towers, unused, stored), *few)
+    packed = quantized_towers(towers, stored)
+    notes = (*checked.notes, *ignored(towers, unused, stored), *packed, *few)
     return Decoder(replace(checked, notes=()), settings, prefix, notes)
 
 

@@ -73,6 +73,22 @@ def ignored(towers: list[str], unused: set[str], place: Place) -> Iterator[Probl
         )
 
 
+def quantized_towers(towers: list[str], place: Place) -> Iterator[Problem]:
+    """Warn of encoders, or of what maps their rows into the decoder's space, in few bits."""
+    packed = sorted(name.removesuffix(".scales") for name in towers if name.endswith(".scales"))
+    if packed:
+        yield Problem(
+            "L339",
+            f"the checkpoint is quantized in {some(packed, 4)}, which are encoders' and no "
+            "decoder's",
+            place,
+            (f"{len(packed)} modules of {len(towers)} tensors",),
+            hint="an encoder loses more by few bits than a decoder: take a checkpoint that leaves "
+            "it as it is",
+            severity="warning",
+        )
+
+
 def low_bit_warnings(
     schemes: Mapping[str, Scheme], place: Place | None, what: str
 ) -> Iterator[Problem]:

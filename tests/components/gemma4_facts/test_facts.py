@@ -180,3 +180,16 @@ def test_any_config_is_read_or_refused(changes):
     assert {problem.code for problem in problems} <= {"W275", "W276"}
     if made:
         list(layout_problems(layout(made), tensors, {}, "repo: "))
+
+
+def test_a_checkpoint_whose_encoders_are_quantized_warns(facts):
+    def change(shapes):
+        shapes["embed_audio.embedding_projection.weight"] = ("U32", (2560, 192))
+        shapes["embed_audio.embedding_projection.scales"] = ("BF16", (2560, 24))
+
+    notes = {note.code: note for note in facts(change).notes}
+    assert notes.keys() == {"L325", "L339"}
+    assert notes["L339"].message == (
+        "the checkpoint is quantized in embed_audio.embedding_projection, which are encoders' and "
+        "no decoder's"
+    )
