@@ -18,7 +18,9 @@ def kinds_of(reader: Reader, count: int) -> list[str]:
     """Return each layer's attention; transformers makes the last one full whatever is stated."""
     stated, pattern = reader.config.get("layer_types"), reader.config.get("sliding_window_pattern")
     if stated is None and type(pattern) is int and pattern > 0:
-        stated = [FULL if (n + 1) % pattern == 0 else SLIDING for n in range(count)]
+        stated = [SLIDING] * count
+        for number in range(pattern - 1, count, pattern):
+            stated[number] = FULL
     if stated is None:
         reader.report_missing(
             "layer_types", "and defaults differ: full attention every 5th or every 6th"
@@ -36,12 +38,17 @@ def kinds_of(reader: Reader, count: int) -> list[str]:
 
 def head_dims(reader: Reader, kinds: list[str]) -> dict[str, Size]:
     """Return the width of a head in both kinds of layers."""
-    first = {kind: kinds.index(kind) if kind in kinds else 0 for kind in (SLIDING, FULL)}
-    names = {kind: f"layers.{at}.self_attn.q_norm.weight" for kind, at in first.items()}
+    sliding, full = _q_norm(kinds, SLIDING), _q_norm(kinds, FULL)
     return {
-        SLIDING: reader.size("head_dim", names[SLIDING]),
-        FULL: _of_full(reader, "global_head_dim", "head_dim", kinds, names[FULL]),
+        SLIDING: reader.size("head_dim", sliding),
+        FULL: _of_full(reader, "global_head_dim", "head_dim", kinds, full),
     }
+
+
+def _q_norm(kinds: list[str], kind: str) -> str:
+    """Name the norm of queries of the first layer of a kind; of the first one where none is."""
+    first = kinds.index(kind) if kind in kinds else 0
+    return f"layers.{first}.self_attn.q_norm.weight"
 
 
 def kv_heads(
@@ -79,24 +86,33 @@ def _overrides(reader: Reader, key: str, kinds: list[str]) -> Any:
     if table is None:
         return None
     full = {str(number) for number, kind in enumerate(kinds) if kind == FULL}
-    rows = list(table.values()) if isinstance(table, dict) else []
-    if (
-        not rows
-        or {*table} != full
-        or any(not isinstance(row, dict) or row.keys() - OVERRIDES for row in rows)
-        or any(row != rows[0] for row in rows)
-    ):
+    row = None
+    if isinstance(table, dict) and {*table} == full:
+        row = _common_row(list(table.values()))
+    if row is None:
         reader.refuse("per_layer_config", f"{' and '.join(OVERRIDES)}, for all full layers")
         return None
-    return rows[0].get(key)
+    return row.get(key)
+
+
+def _common_row(rows: list[Any]) -> dict[str, Any] | None:
+    """Return the overrides that all rows have, or None where they differ or are none."""
+    if not rows or rows.count(rows[0]) < len(rows):
+        return None
+    if not isinstance(rows[0], dict) or rows[0].keys() - OVERRIDES:
+        return None
+    return rows[0]
 
 
 def num_kv_shared_layers(reader: Reader, kinds: list[str]) -> int:
     """Return how many layers at the end use keys and values of layers before them."""
     stated, count = reader.config.get("num_kv_shared_layers"), len(kinds)
     if stated is None:
-        own = [f"layers.{n}.self_attn.k_proj.weight" in reader.tensors for n in range(count)]
-        stated = own[::-1].index(True) if True in own else 0
+        stored = []
+        for number in range(count):
+            if f"layers.{number}.self_attn.k_proj.weight" in reader.tensors:
+                stored.append(number)
+        stated = count - 1 - stored[-1] if stored else 0
         if not stated:
             why = "and keys of every layer are stored, used or not; defaults differ: 0 and 20"
             reader.report_missing("num_kv_shared_layers", why)
@@ -116,9 +132,11 @@ def keys_are_values(reader: Reader, kinds: list[str], shared: int) -> bool:
     stated = reader.flag("attention_k_eq_v")
     if stated is not None:
         return stated
-    own = [n for n, kind in enumerate(kinds[: len(kinds) - shared]) if kind == FULL]
-    stored = [f"layers.{n}.self_attn.v_proj.weight" in reader.tensors for n in own]
-    return bool(own) and not any(stored)
+    own = kinds[: len(kinds) - shared]
+    for number, kind in enumerate(own):
+        if kind == FULL and f"layers.{number}.self_attn.v_proj.weight" in reader.tensors:
+            return False
+    return FULL in own
 
 
 def rope(reader: Reader, kinds: list[str]) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -15,7 +16,7 @@ from .. import checkpoint
 from ..checkpoint import Checkpoint
 from ..folder import open_folder
 from .config import MODELS, flatten, read_settings
-from .layout import PARTS, layout, layout_problems
+from .layout import layout, layout_problems, stored_parts
 from .lint import (
     ignored,
     low_bit_warnings,
@@ -47,29 +48,27 @@ class Decoder:
     @property
     def without_kv(self) -> frozenset[str]:
         """Return the projections that layers with shared keys and values do not have."""
-        found = []
+        found: set[str] = set()
         for number, layer in enumerate(self.settings.layers):
-            for name in ("k_proj", "v_proj"):
-                if layer.shares_kv:
-                    found.append(f"layers.{number}.self_attn.{name}")
+            if layer.shares_kv:
+                at = f"layers.{number}.self_attn"
+                found.update((f"{at}.k_proj", f"{at}.v_proj"))
         return frozenset(found)
 
     @property
     def table(self) -> dict[str, Tensor]:
-        return {name.rpartition(".")[2]: t for name, t in self.table_tensors.items()}
+        return stored_parts(self.checkpoint.tensors, TABLE)
 
     @property
     def table_tensors(self) -> dict[str, Tensor]:
         """Return what the per-layer table is stored as, by name."""
-        tensors = self.checkpoint.tensors
-        names = [f"{TABLE}.{part}" for part in PARTS]
-        return {name: tensors[name] for name in names if name in tensors}
+        return {f"{TABLE}.{part}": tensor for part, tensor in self.table.items()}
 
     @property
     def loaded(self) -> dict[str, Tensor]:
         """Return the tensors that loading computes."""
-        tensors = self.checkpoint.tensors
-        return {n: t for n, t in tensors.items() if not n.startswith(f"{TABLE}.")}
+        tensors = self.checkpoint.tensors.items()
+        return {name: tensor for name, tensor in tensors if not name.startswith(f"{TABLE}.")}
 
 
 def read_decoder(weights: Location, headers: Headers) -> Decoder:
@@ -92,14 +91,9 @@ def read_decoder(weights: Location, headers: Headers) -> Decoder:
     text, strange, towers = part_of(index, prefix)
     settings, more = read_settings(config, text)
     problems += [*more, *unexpected_tensors(strange, prefix)]
-    shared = settings.args["num_kv_shared_layers"] if settings else 0
-    first = len(settings.layers) - shared if settings else 0
-    unused = {name for name in text if is_unused(name, first)} if shared else set()
-    used = TensorIndex(
-        {name: tensor for name, tensor in text.items() if name not in unused},
-        index.metadata,
-        index.files,
-    )
+    unused = _unused_kv(settings, text)
+    loaded = {name: tensor for name, tensor in text.items() if name not in unused}
+    used = TensorIndex(loaded, index.metadata, index.files)
     problems += partly_stored_kv(settings, unused)
     config = own_config(config, prefix, used)
     try:
@@ -121,9 +115,20 @@ def read_decoder(weights: Location, headers: Headers) -> Decoder:
 
 
 def _refuse(problems: list[Problem], place: Place) -> None:
-    errors = [each for each in problems if each.severity == "error"]
+    errors = []
+    for problem in problems:
+        if problem.severity == "error":
+            errors.append(problem if problem.place else replace(problem, place=place))
     if errors:
-        raise ComposerError(each if each.place else replace(each, place=place) for each in errors)
+        raise ComposerError(errors)
+
+
+def _unused_kv(settings: Settings | None, names: Iterable[str]) -> set[str]:
+    """Return the tensors of keys and values of layers that use those of layers before them."""
+    if settings is None or not settings.args["num_kv_shared_layers"]:
+        return set()
+    first = len(settings.layers) - settings.args["num_kv_shared_layers"]
+    return {name for name in names if is_unused(name, first)}
 
 
 def _prefix(location: Location, index: TensorIndex) -> str:

@@ -51,7 +51,9 @@ def read_settings(
             reader.refuse(key, str(values[-1]))
     count = _count(reader)
     settings = _settings(reader, count) if count else None
-    return None if reader.problems else settings, reader.problems
+    if reader.problems:
+        settings = None
+    return settings, reader.problems
 
 
 def _settings(reader: Reader, count: int) -> Settings:
@@ -139,15 +141,21 @@ def _per_layer(reader: Reader) -> Size:
         message = f"vocab_size_per_layer_input is {stated} but the table has {table.shape[0]} rows"
         reader.report("W275", message, f"{table.name} {list(table.shape)}")
     if table is not None and words is not None and table.shape[:1] != words.shape[:1]:
-        both = [f"{tensor.name} {list(tensor.shape)}" for tensor in (table, words)]
-        reader.report("W275", "the embeddings and the per-layer table have other rows", *both)
+        reader.report(
+            "W275",
+            "the embeddings and the per-layer table have other rows",
+            f"{table.name} {list(table.shape)}",
+            f"{words.name} {list(words.shape)}",
+        )
     return reader.size(key, name, least=0)
 
 
 def _experts(reader: Reader) -> tuple[tuple[Size, Size] | None, int | None]:
     """Return how many experts there are, their width, and how many a token takes."""
     stated, gate = reader.flag("enable_moe_block"), "layers.0.router.proj.weight"
-    if not (gate in reader.tensors if stated is None else stated):
+    if stated is None:
+        stated = gate in reader.tensors
+    if not stated:
         return None, None
     count = reader.size("num_experts", gate)
     first = "layers.0.experts.switch_glu.gate_proj.weight"

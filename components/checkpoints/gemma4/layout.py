@@ -24,6 +24,15 @@ MOST = 8  # wrong shapes that are reported one by one
 NUMBER = re.compile(r"^layers\.\d+")
 
 
+def stored_parts(tensors: Mapping[str, Tensor], path: str) -> dict[str, Tensor]:
+    """Return the tensors of a module by their parts: its weight, and what quantized ones add."""
+    parts = {}
+    for part in PARTS:
+        if tensor := tensors.get(f"{path}.{part}"):
+            parts[part] = tensor
+    return parts
+
+
 def layout(settings: Settings) -> dict[str, Sizes]:
     """Return every tensor's shape, named from the layers' list on, as embed_tokens.weight."""
     wide, found = settings.hidden, dict[str, Sizes]()
@@ -105,7 +114,8 @@ def layout_problems(
             ),
             hint="fetch the whole checkpoint, or give the config.json that belongs to it",
         )
-    if more := [name for name in tensors if name not in wanted and name not in packed]:
+    known = packed | wanted.keys()
+    if more := [name for name in tensors if name not in known]:
         layers = len({name.split(".")[1] for name in wanted if name.startswith("layers.")})
         yield Problem(
             "W278",
@@ -134,10 +144,12 @@ def _misshapen(
             found.setdefault(same, []).append(name)
     for (_, shown, values), names in list(found.items())[:MOST]:
         first = names[0]
-        layers = f", in {len(names)} layers" if len(names) > 1 else ""
+        message = f"{first} is {shown}, but config.json makes it {values}"
+        if len(names) > 1:
+            message += f", in {len(names)} layers"
         yield Problem(
             "W279",
-            f"{first} is {shown}, but config.json makes it {values}{layers}",
+            message,
             causes=(
                 f"{shown} comes from {at}{describe(tensors[first])}",
                 f"{values} comes from config.json: {_text(wanted[first])}",

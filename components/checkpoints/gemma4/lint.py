@@ -39,11 +39,11 @@ def unexpected_tensors(tensors: list[Tensor], prefix: str) -> list[Problem]:
     if not tensors:
         return []
     first = tensors[0]
+    names = [tensor.name for tensor in tensors]
     return [
         Problem(
             "W278",
-            f"{count_are(tensor.name for tensor in tensors)} neither the decoder's nor a tower's: "
-            f"{some(tensor.name for tensor in tensors)}",
+            f"{count_are(names)} neither the decoder's nor a tower's: {some(names)}",
             causes=(
                 f"{describe(first)} is there",
                 f"Gemma-4 has its decoder, here under {prefix}*, and towers: {', '.join(TOWERS)}",
@@ -93,12 +93,17 @@ def low_bit_warnings(
     schemes: Mapping[str, Scheme], place: Place | None, what: str
 ) -> Iterator[Problem]:
     """Warn of few bits where an error goes into every layer, or decides an expert."""
-    paths = sorted(p for p in schemes if p.startswith(("embed_tokens", "per_layer_")))
-    paths += sorted(p for p in schemes if ".per_layer_" in p)
-    few = sorted(p for p, s in schemes.items() if p.endswith("router.proj") and s.bits < 8)
+    outside, inside, routers = [], [], []
+    for path in sorted(schemes):
+        if path.startswith(("embed_tokens", "per_layer_")):
+            outside.append(path)
+        if ".per_layer_" in path:
+            inside.append(path)
+        if path.endswith("router.proj") and schemes[path].bits < 8:
+            routers.append(path)
     for names, why in (
-        (paths, "which every layer reads: an error there is added once per layer"),
-        (few, "with fewer than 8 bits, which choose the experts"),
+        (outside + inside, "which every layer reads: an error there is added once per layer"),
+        (routers, "with fewer than 8 bits, which choose the experts"),
     ):
         if names:
             widths = ", ".join(sorted({f"{schemes[name].bits} bits" for name in names}))

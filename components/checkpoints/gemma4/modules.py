@@ -6,7 +6,7 @@ from composer.core.errors import Place, Problem
 
 from ..modules import Module, module_of
 from .checkpoint import Decoder
-from .layout import PARTS, layout
+from .layout import layout, stored_parts
 
 MLX = "mlx.gemma4"
 
@@ -20,10 +20,9 @@ def read_modules(decoder: Decoder) -> dict[str, Module]:
     found: dict[str, Module] = {}
     for name, sizes in layout(decoder.settings).items():
         path = name.removesuffix(".weight")
-        parts = {part: tensors[f"{path}.{part}"] for part in PARTS if f"{path}.{part}" in tensors}
+        parts = stored_parts(tensors, path) or {"weight": tensors[name]}
         shape = tuple(size.value for size in sizes)
-        stored = parts or {"weight": tensors[name]}
-        found[path] = module_of(path, shape, stored, schemes.get(path))
+        found[path] = module_of(path, shape, parts, schemes.get(path))
     return found
 
 

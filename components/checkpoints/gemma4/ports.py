@@ -36,26 +36,31 @@ def bind_sizes(decoder: Decoder, weights: Location) -> dict[str, Bound]:
 
 def missing_reasons(decoder: Decoder, weights: Location) -> dict[str, str]:
     """Explain why a decoder has no per-layer inputs, if it has none."""
-    return {} if decoder.settings.per_layer.value else {"per_layer": f"{weights}: {NO_ROWS}"}
+    if decoder.settings.per_layer.value:
+        return {}
+    return {"per_layer": f"{weights}: {NO_ROWS}"}
 
 
 def ports(methods: Mapping[str, Signature], decoder: Decoder) -> dict[str, Signature] | None:
     """Return the ports of a decoder without per-layer inputs; None for one that has them."""
     if decoder.settings.per_layer.value:
         return None
-    return {
-        name: replace(each, inputs={k: v for k, v in each.inputs.items() if k != "per_layer"})
-        for name, each in methods.items()
-        if name != "per_layer"
-    }
+    found = {}
+    for name, signature in methods.items():
+        if name != "per_layer":
+            inputs = dict(signature.inputs)
+            inputs.pop("per_layer", None)
+            found[name] = replace(signature, inputs=inputs)
+    return found
 
 
 def optional_per_layer(methods: Mapping[str, Signature]) -> dict[str, Signature]:
     """Return the ports of a decoder that may or may not have per-layer inputs."""
-    return {
-        name: replace(each, optional=each.optional | ({"per_layer"} & each.inputs.keys()))
-        for name, each in methods.items()
-    }
+    found = {}
+    for name, signature in methods.items():
+        optional = {"per_layer"} & signature.inputs.keys()
+        found[name] = replace(signature, optional=signature.optional | optional)
+    return found
 
 
 def adapters_of(spec: Spec, headers: Headers, decoder: Decoder) -> dict[str, AdapterFacts]:

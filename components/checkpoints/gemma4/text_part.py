@@ -32,15 +32,21 @@ def part_of(index: TensorIndex, prefix: str) -> tuple[dict[str, Tensor], list[Te
     for name, tensor in index.items():
         if name in HEADS or (name.startswith(prefix) and not name.startswith(_towers(prefix))):
             short = HEAD if name in HEADS else name.removeprefix(prefix)
-            own = {each.name: each for each in _split(replace(tensor, name=short))}
-            if own.keys() & text.keys():
+            repeated = False
+            for part in _split(replace(tensor, name=short)):
+                if part.name in text:
+                    repeated = True
+                else:
+                    text[part.name] = part
+            if repeated:
                 strange.append(tensor)
-            text |= {short: each for short, each in own.items() if short not in text}
         elif name.startswith((*_towers(""), *_towers("model."))):
             towers.append(name)
         elif not DERIVED.search(name):
             strange.append(tensor)
-    return {n: t for n, t in text.items() if not DERIVED.search(n)}, strange, towers
+    for name in filter(DERIVED.search, list(text)):
+        del text[name]
+    return text, strange, towers
 
 
 def _towers(prefix: str) -> tuple[str, ...]:
@@ -86,7 +92,7 @@ def own_config(config: dict[str, Any], prefix: str, used: Mapping[str, Tensor]) 
             if key.startswith(each):
                 short = key.removeprefix(each)
                 break
-        if key.removesuffix(".weight") in (head.removesuffix(".weight") for head in HEADS):
+        if key.removesuffix(".weight") + ".weight" in HEADS:
             short = HEAD.removesuffix(".weight")
         if not isinstance(value, dict | bool) or short in modules:
             own[short] = value

@@ -55,8 +55,9 @@ class StackConfig(ComponentConfig):
     def _epsilon_belongs_to_a_norm(self) -> Self:
         for kind in NORMS:
             if f"{kind}_eps" in self.model_fields_set and kind not in self.layers:
-                all_own = kind in self.kinds
-                why = f"each {kind} has its own eps" if all_own else f"no layer is a {kind}"
+                why = f"no layer is a {kind}"
+                if kind in self.kinds:
+                    why = f"each {kind} has its own eps"
                 raise ValueError(f"{kind}_eps is set but {why}")
         return self
 
@@ -90,10 +91,12 @@ class StackConfig(ComponentConfig):
     @property
     def steps(self) -> tuple[Layer, ...]:
         """Return the layers, each with its knobs and its epsilon."""
-        eps = {"layer_norm": self.layer_norm_eps, "rms_norm": self.rms_norm_eps}
+        epsilons = {"layer_norm": self.layer_norm_eps, "rms_norm": self.rms_norm_eps}
         found = []
         for entry, module in zip(self.layers, self.modules, strict=True):
             kind, knobs = kind_of(entry), knobs_of(entry)
-            own = knobs.eps if kind in NORMS and knobs else eps.get(kind, 0.0)
-            found.append(Layer(kind, module, knobs, own))
+            eps = epsilons.get(kind, 0.0)
+            if kind in NORMS and knobs:
+                eps = knobs.eps
+            found.append(Layer(kind, module, knobs, eps))
         return tuple(found)

@@ -126,7 +126,8 @@ def _known(value: Any) -> Any:
 
 
 def _branch(value: Any) -> str:
-    return "Plain" if isinstance(value, str | int | float | bool) or value is None else "Knobbed"
+    plain = isinstance(value, str | int | float | bool) or value is None
+    return "Plain" if plain else "Knobbed"
 
 
 Entry = Annotated[
@@ -153,20 +154,29 @@ class Layer:
         if not self.divides():
             return count
         by: int = self.knobs.by
-        return -(-count // by) if self.knobs.remainder in ("pad", "keep") else count // by
+        if self.knobs.remainder in ("pad", "keep"):
+            return -(-count // by)
+        return count // by
 
     def width(self, width: int) -> int:
         """Return how wide its rows are, where it has no tensors."""
         if self.kind == "stack_frames":
             return width * int(self.knobs.by)
-        return width // 2 if self.kind in GATED else width
+        if self.kind in GATED:
+            return width // 2
+        return width
 
 
 def kind_of(entry: Any) -> str:
     """Return the name of a layer as the config has it."""
-    return entry if isinstance(entry, str) else next(iter(entry.given))
+    if isinstance(entry, str):
+        return entry
+    name: str = next(iter(entry.given))
+    return name
 
 
 def knobs_of(entry: Any) -> Any:
     """Return the knobs of a layer as the config has it, if it has any."""
-    return None if isinstance(entry, str) else next(iter(entry.given.values()))
+    if isinstance(entry, str):
+        return None
+    return next(iter(entry.given.values()))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from composer.core.backend import SHORT
@@ -41,8 +41,12 @@ def read_shape(spec: Spec, headers: Headers) -> Shape:
     if not problems:
         for number, (step, tensors) in enumerate(zip(config.steps, layers, strict=True)):
             widths.add(number, step, tensors)
-    own = [tensor for tensors in layers for tensor in tensors.values()]
-    dtypes = {tensor.dtype: describe(tensor) for tensor in own}
+    files: dict[Location, None] = {}
+    dtypes: dict[str, str] = {}
+    for tensors in layers:
+        for tensor in tensors.values():
+            files[tensor.file] = None
+            dtypes[tensor.dtype] = describe(tensor)
     if isinstance(spec.precision, str):
         dtype = SHORT[spec.precision]
     else:
@@ -54,11 +58,8 @@ def read_shape(spec: Spec, headers: Headers) -> Shape:
         problems.append(Problem("W248", "no layer of the stack has tensors", hint=hint))
     if problems:
         place = Place(str(spec.weights))
-        raise ComposerError(
-            Problem(each.code, each.message, place, each.causes, each.hint) for each in problems
-        )
-    files = tuple(dict.fromkeys(tensor.file for tensor in own))
-    return Shape(files, tuple(layers), *widths.bounds(), dtype)
+        raise ComposerError(replace(problem, place=place) for problem in problems)
+    return Shape(tuple(files), tuple(layers), *widths.bounds(), dtype)
 
 
 def _assign(
@@ -76,11 +77,15 @@ def _assign(
     missing: list[str] = []
     taken: set[str] = set()
     for step in config.steps:
-        names = {part: f"{stem}{step.module}.{part}" for part in PARTS.get(step.kind, ())}
-        layers.append({part: index[name] for part, name in names.items() if name in index})
-        taken.update(names.values())
-        if names and names["weight"] not in index:
-            missing.append(f"{names['weight']} ({step.kind})")
+        own = {}
+        for part in PARTS.get(step.kind, ()):
+            name = f"{stem}{step.module}.{part}"
+            taken.add(name)
+            if name in index:
+                own[part] = index[name]
+            elif part == "weight":
+                missing.append(f"{name} ({step.kind})")
+        layers.append(own)
     left = sorted(set(beneath) - taken)
     problems = []
     if missing:
