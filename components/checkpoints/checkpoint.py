@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from composer.core.errors import ComposerError, Place, Problem
@@ -17,6 +17,7 @@ from composer.formats.safetensors import TensorIndex
 
 from . import packing
 from .config_keys.impossible import impossible
+from .config_keys.places import with_place
 from .embedding_table import FLOATS, TABLE, Table, describe, find_table
 from .folder import config_file
 from .ggml_blocks import SIZES
@@ -60,12 +61,13 @@ def build_checkpoint(
     found: Iterable[Problem] = (),
 ) -> Checkpoint:
     """Check the config of a language model against its tensors; `found` was found before."""
+    place = Place(str(config_file(location)))
     schemes, problems = packing.schemes(location, config, tensors)
     problems = [*problems, *found, *_dtypes(tensors, schemes)]
     table = find_table(location, tensors, schemes)
     if isinstance(table, Problem):
         problems = [*problems, *_head(config, tensors), table]
-        raise ComposerError(_placed(location, problems))
+        raise ComposerError(with_place(problems, place))
     head_copy = None
     if text_setting(config, "tie_word_embeddings") is True:
         head_copy = find_head_copy(tensors, table)
@@ -76,7 +78,7 @@ def build_checkpoint(
     problems += _head(config, tensors)
     problems += _sizes(config, tensors, table)
     stop, notes = _stop(location, headers, config, table)
-    placed = _placed(location, [*problems, *notes])
+    placed = with_place([*problems, *notes], place)
     placed.raise_any()
     return Checkpoint(location, config, tensors, schemes, table, stop, tuple(placed), head_copy)
 
@@ -89,7 +91,7 @@ def text_setting(config: Mapping[str, Any], key: str) -> Any:
     return inner.get(key)
 
 
-def mixed(tensors: Mapping[str, Tensor]) -> list[Problem]:
+def mixed_dtypes(tensors: Mapping[str, Tensor]) -> list[Problem]:
     """Report where stored dtypes differ, since the widest of them then decides."""
     dtypes = {tensor.dtype: name for name, tensor in tensors.items() if tensor.dtype in FLOATS}
     problems = Problems()
@@ -103,15 +105,6 @@ def mixed(tensors: Mapping[str, Tensor]) -> list[Problem]:
             severity="warning",
         )
     return problems
-
-
-def _placed(location: Location, problems: Iterable[Problem]) -> Problems:
-    """Put problems that have no place of their own where its config stands."""
-    place = Place(str(config_file(location)))
-    placed = Problems()
-    for problem in problems:
-        placed.append(problem if problem.place else replace(problem, place=place))
-    return placed
 
 
 def _sizes(config: Mapping[str, Any], tensors: TensorIndex, table: Table) -> Iterator[Problem]:

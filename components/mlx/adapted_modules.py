@@ -94,10 +94,11 @@ def modules() -> Modules:
 
         def __call__(self, x: Any) -> Any:
             y = self.linear(x)
+            factor, update = self._factor.astype(x.dtype), self._update.of(x)
             bias = self.linear.get("bias")
-            y = y if bias is None else y - bias
-            y = self._factor.astype(x.dtype) * (y + self._update.of(x))
-            return y if bias is None else y + bias
+            if bias is None:
+                return factor * (y + update)
+            return factor * (y - bias + update) + bias
 
     class LoraTable(nn.Module):  # type: ignore[misc]
         """A table of embeddings and the updates on it."""

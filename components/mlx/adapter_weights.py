@@ -71,17 +71,21 @@ def load_weights(name: str, facts: AdapterFacts) -> AdapterWeights:
     weights = loader.read([facts.weights])
     updates, saved, not_finite = {}, {}, []
     for pair in facts.pairs:
-        sides = [weights.pop(tensor.name) for tensor in (pair.a, pair.b)]
-        a, b = (mx.contiguous(side.T) for side in sides) if pair.flipped else sides
-        magnitude = weights.pop(pair.magnitude.name) if pair.magnitude else None
-        if not _are_finite([a, b] if magnitude is None else [a, b, magnitude]):
+        a, b, magnitude = weights.pop(pair.a.name), weights.pop(pair.b.name), None
+        if pair.flipped:
+            a, b = mx.contiguous(a.T), mx.contiguous(b.T)
+        tensors = [a, b]
+        if pair.magnitude:
+            magnitude = weights.pop(pair.magnitude.name)
+            tensors.append(magnitude)
+        if not _are_finite(tensors):
             not_finite.append(pair.path)
         updates[pair.path] = Update(a, b, facts.scales[pair.path], magnitude)
     for module in facts.saved:
-        tensors = {leaf: weights.pop(tensor.name) for leaf, tensor in module.tensors.items()}
-        if not _are_finite([*tensors.values()]):
+        leaves = {leaf: weights.pop(tensor.name) for leaf, tensor in module.tensors.items()}
+        if not _are_finite([*leaves.values()]):
             not_finite.append(module.path)
-        saved[module.path] = SavedWeights(tensors, module.base)
+        saved[module.path] = SavedWeights(leaves, module.base)
     require_finite(name, not_finite)
     shared = tuple(pair.path for pair in facts.pairs if not pair.flipped)
     return AdapterWeights(updates, saved, shared)
@@ -96,12 +100,14 @@ def _are_finite(tensors: list[Any]) -> bool:
 
 def find_module(model: Any, path: str) -> Place:
     """Return where a module of a decoder stands in mlx-lm's model."""
-    full = path if path.startswith("layers.") else _full_path(model, path)
+    full = path
+    if not path.startswith("layers."):
+        full = _full_path(model, path)
     parent: Any = model
     *above, key = full.split(".")
     for part in above:
-        parent = parent[int(part)] if part.isdigit() else getattr(parent, part, None)
-    module = parent[int(key)] if key.isdigit() else getattr(parent, key, None)
+        parent = _child(parent, part)
+    module = _child(parent, key)
     if module is None or "weight" not in module:
         kind = type(module).__name__ if module else "nothing"
         message = f"mlx-lm's {model.model_type} has {kind} at {path}, which is not a linear layer"
@@ -109,11 +115,19 @@ def find_module(model: Any, path: str) -> Place:
     return Place(parent, key, module)
 
 
+def _child(parent: Any, key: str) -> Any:
+    if key.isdigit():
+        return parent[int(key)]
+    return getattr(parent, key, None)
+
+
 def _full_path(model: Any, path: str) -> str:
     """Return the path from the model of a module outside the layers."""
-    found = [name for name, _ in model.named_modules() if f".{name}".endswith(f".{path}")]
-    outside = [name for name in found if ".layers." not in f".{name}"]
-    return outside[0] if len(outside) == 1 else path
+    found = []
+    for name, _ in model.named_modules():
+        if f".{name}".endswith(f".{path}") and ".layers." not in f".{name}":
+            found.append(name)
+    return found[0] if len(found) == 1 else path
 
 
 def replacement(path: str, saved: SavedWeights, module: Any, checkpoint: Checkpoint) -> Any:
@@ -135,7 +149,7 @@ def replacement(path: str, saved: SavedWeights, module: Any, checkpoint: Checkpo
     if saved.base and not packed:
         if mx.array_equal(tensors["weight"], module.weight).item():
             return None
-        raise _differ(path, "was trained on another table than the decoder's")
+        raise _unlike_base(path, "was trained on another table than the decoder's")
     if isinstance(module, nn.Embedding | nn.QuantizedEmbedding):
         if path == HEAD:
             return _filled(nn.Linear(1, 1, bias=False), tensors)
@@ -145,9 +159,9 @@ def replacement(path: str, saved: SavedWeights, module: Any, checkpoint: Checkpo
     stored = loader.read(checkpoint.tensors.files)
     for leaf in tensors:
         found = [name for name in stored if f".{name}".endswith(f".{path}.{leaf}")]
-        before = stored[found[0]].astype(dtype) if len(found) == 1 else None
-        if before is None or not mx.array_equal(before, module[leaf]).item():
-            raise _differ(path, "replaces what mlx-lm changes when it loads it")
+        if len(found) == 1 and mx.array_equal(stored[found[0]].astype(dtype), module[leaf]).item():
+            continue
+        raise _unlike_base(path, "replaces what mlx-lm changes when it loads it")
     return _filled(copy.copy(module), tensors)
 
 
@@ -157,6 +171,6 @@ def _filled(module: Any, tensors: Mapping[str, Any]) -> Any:
     return module
 
 
-def _differ(path: str, what: str) -> ComposerError:
+def _unlike_base(path: str, what: str) -> ComposerError:
     hint = "merge the adapter into the decoder's weights"
     return ComposerError(Problem("R566", f"the adapter's {path} {what}", hint=hint))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ast
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from difflib import get_close_matches
 from functools import cache
 from importlib.util import find_spec
@@ -21,8 +21,9 @@ EMBEDS = "input_embeddings"
 def folder() -> Path | None:
     """Return the folder of the installed mlx-lm, or None."""
     found = find_spec("mlx_lm")
-    places = found.submodule_search_locations if found else None
-    return Path(places[0]) if places else None
+    if found is None or not found.submodule_search_locations:
+        return None
+    return Path(found.submodule_search_locations[0])
 
 
 def unsupported(config: Mapping[str, Any]) -> Problem | None:
@@ -51,12 +52,10 @@ def unsupported(config: Mapping[str, Any]) -> Problem | None:
     path = package / "models" / f"{name}.py"
     if not path.is_file():
         known = sorted(file.stem for file in path.parent.glob("*.py"))
-        similar = get_close_matches(kind, known, n=1)
-        return Problem(
-            "W240",
-            f"the installed mlx-lm has no model_type '{kind}'",
-            hint=f"did you mean '{similar[0]}'?" if similar else "install a newer mlx-lm",
-        )
+        hint = "install a newer mlx-lm"
+        if similar := get_close_matches(kind, known, n=1):
+            hint = f"did you mean '{similar[0]}'?"
+        return Problem("W240", f"the installed mlx-lm has no model_type '{kind}'", hint=hint)
     accepted = arguments(path)
     if EMBEDS not in accepted:
         return Problem(
@@ -84,7 +83,9 @@ def module_name_of(config: Mapping[str, Any]) -> str:
 def module_name(package: Path, kind: str, architectures: Any) -> str:
     """Return mlx-lm's module for a model_type, by its own tables."""
     tables = _tables(package / "utils.py")
-    names = [architectures] if isinstance(architectures, str) else architectures or []
+    names = architectures or []
+    if isinstance(architectures, str):
+        names = [architectures]
     for name in names:
         if remapped := tables.get("MODEL_ARCHITECTURE_REMAPPING", {}).get((kind, name)):
             return str(remapped)
@@ -108,21 +109,21 @@ def _tables(path: Path) -> dict[str, dict[Any, str]]:
 
 
 @cache
-def _functions(path: Path) -> tuple[tuple[str, ast.FunctionDef], ...]:
-    def walk() -> Iterator[tuple[str, ast.FunctionDef]]:
-        for node in ast.parse(path.read_text(encoding="utf-8")).body:
-            if isinstance(node, ast.ClassDef):
-                for item in node.body:
-                    if isinstance(item, ast.FunctionDef):
-                        yield f"{node.name}.{item.name}", item
-
-    return tuple(walk())
+def _methods(path: Path) -> tuple[tuple[str, ast.FunctionDef], ...]:
+    """Return the methods of a module's classes, by name: Model.__call__."""
+    found = []
+    for node in ast.parse(path.read_text(encoding="utf-8")).body:
+        if isinstance(node, ast.ClassDef):
+            for item in node.body:
+                if isinstance(item, ast.FunctionDef):
+                    found.append((f"{node.name}.{item.name}", item))
+    return tuple(found)
 
 
 def arguments(path: Path) -> list[str]:
     """Return the arguments of a module's Model.__call__."""
     found: list[str] = []
-    for name, function in _functions(path):
+    for name, function in _methods(path):
         if name == "Model.__call__":
             found += _names_of(function)
     return found
@@ -130,7 +131,7 @@ def arguments(path: Path) -> list[str]:
 
 def needs_layer_inputs(path: Path) -> bool:
     """Return whether a model takes per-layer inputs."""
-    return any("per_layer_inputs" in _names_of(function) for _, function in _functions(path))
+    return any("per_layer_inputs" in _names_of(function) for _, function in _methods(path))
 
 
 def _names_of(function: ast.FunctionDef) -> list[str]:

@@ -55,11 +55,14 @@ class MlxBlocks:
     def convolution(
         self, x: Any, name: str, *, stride: int = 1, padding: int = 0, batched: bool = False
     ) -> Any:
-        weight = self.weight(f"{name}.weight")
-        batch = x if batched else x[None]
-        y = convolve(batch, weight, stride=stride, padding=padding)
-        y = y if batched else y[0]
-        return y + self.weight(f"{name}.bias") if self.has(f"{name}.bias") else y
+        if not batched:
+            x = x[None]
+        y = convolve(x, self.weight(f"{name}.weight"), stride=stride, padding=padding)
+        if not batched:
+            y = y[0]
+        if self.has(f"{name}.bias"):
+            y = y + self.weight(f"{name}.bias")
+        return y
 
     def causal_depthwise(self, x: Any, name: str) -> Any:
         weight = self.weight(f"{name}.weight")
@@ -134,7 +137,9 @@ class MlxBlocks:
         return self.mx.clip(x, -bound, bound)
 
     def clip_float16(self, x: Any, bound: float) -> Any:
-        return self.mx.clip(x, -bound, bound) if x.dtype == self.mx.float16 else x
+        if x.dtype != self.mx.float16:
+            return x
+        return self.mx.clip(x, -bound, bound)
 
     def where(self, condition: Any, x: Any, value: float) -> Any:
         return self.mx.where(condition, x, value)

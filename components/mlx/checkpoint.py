@@ -54,8 +54,8 @@ def read_checkpoint(
         models, name = package / "models", module_name_of(config)
         head = any(f".{tensor}".endswith(f".{HEAD}") for tensor in tensors)
         mlx_config = convert_config(plain(config), models, name, head, ignore)
-        placed = [((*opened.keys, *path), problem) for path, problem in mlx_config.problems]
-        problems += at_their_keys(location / "config.json", headers, placed)
+        file = location / "config.json"
+        problems += at_their_keys(file, headers, mlx_config.problems, opened.keys)
     found = build_checkpoint(location, headers, config, tensors, [*problems, *opened.notes()])
     shared = {each.name: getattr(found, each.name) for each in fields(found)}
     return MlxCheckpoint(**shared, mlx_config=mlx_config, prefix=opened.prefix)

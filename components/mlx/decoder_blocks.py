@@ -60,11 +60,15 @@ class MlxDecoderBlocks(MlxBlocks):
             return super().linear(x, name)
         y = self.mx.quantized_matmul(
             x,
-            *(self.weight(f"{name}.{part}") for part in ("weight", "scales", "biases")),
+            self.weight(f"{name}.weight"),
+            self.weight(f"{name}.scales"),
+            self.weight(f"{name}.biases"),
             transpose=True,
             **loader.options(scheme),
         )
-        return y + self.weight(f"{name}.bias") if self.has(f"{name}.bias") else y
+        if self.has(f"{name}.bias"):
+            y = y + self.weight(f"{name}.bias")
+        return y
 
     def linears(self, x: Any, names: Sequence[str]) -> list[Any]:
         return [self.linear(x, name) for name in names]
@@ -109,8 +113,10 @@ class MlxDecoderBlocks(MlxBlocks):
 
     def _rotated(self, x: Any, at: np.ndarray, attn: Attention) -> Any:
         """Rotate heads [T, heads, head_dim] by their positions."""
-        tables = attn.rotary.table(at[0], at[-1] + 1)
-        cos, sin = (self.mx.array(each[at - at[0], None]).astype(x.dtype) for each in tables)
+        cosines, sines = attn.rotary.table(at[0], at[-1] + 1)
+        rows = at - at[0]
+        cos = self.mx.array(cosines[rows, None]).astype(x.dtype)
+        sin = self.mx.array(sines[rows, None]).astype(x.dtype)
         half = attn.rotary.dims // 2
         first, second, unrotated = self.mx.split(x, [half, 2 * half], axis=-1)
         rotated = [first * cos - second * sin, second * cos + first * sin, unrotated]
@@ -128,11 +134,10 @@ class MlxDecoder:
         self.schemes = {m.path: m.scheme for m in found.modules.values() if m.scheme}
         with mx.stream(self.device):
             stored = loader.read(found.checkpoint.tensors.files)
-            self.weights = {
-                f"{path}.{part}": stored[found.prefix + tensor.name]
-                for path, module in found.modules.items()
-                for part, tensor in module.parts.items()
-            }
+            self.weights = {}
+            for path, module in found.modules.items():
+                for part, tensor in module.parts.items():
+                    self.weights[f"{path}.{part}"] = stored[found.prefix + tensor.name]
             mx.eval(self.weights)
 
     def begin(self) -> KvCache:

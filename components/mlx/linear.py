@@ -22,7 +22,9 @@ def affine(x: Any, weight: Any, bias: Any = None) -> Any:
     if bias is not None and not on_cpu():
         return mx.addmm(bias, x, weight.T)
     y = product(x, weight.T)
-    return (y if bias is None else y + bias).astype(x.dtype)
+    if bias is not None:
+        y = y + bias
+    return y.astype(x.dtype)
 
 
 def layer_norm(weights: Weights, name: str, x: Any, eps: float) -> Any:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Generator, Mapping
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Self
 
 from pydantic import Field
 
 from composer.core.backend import SHORT
-from composer.core.component import Bound, Component, ComponentConfig, Facts, Spec, Token, method
+from composer.core.component import Component, ComponentConfig, Facts, Spec, Token, method
 from composer.core.errors import ComposerError, Problem
 from composer.formats import Headers
 from composer.formats.quantization import Scheme
@@ -23,11 +24,12 @@ from composer.generation.options import (
 from composer.generation.text import Tokenizer, read_tokenizer
 
 from ..checkpoints import packing
-from ..checkpoints.checkpoint import Checkpoint, mixed
+from ..checkpoints.checkpoint import Checkpoint, mixed_dtypes
 from ..checkpoints.config_keys.meaning import IGNORE
-from ..checkpoints.file_stamps import StampedFacts, require_unchanged, stamps
+from ..checkpoints.decoder_facts import decoder_facts
+from ..checkpoints.file_stamps import require_unchanged
 from ..checkpoints.folder import PREFIX
-from ..checkpoints.lora.adapters import AdapterFacts, embedding_adapters
+from ..checkpoints.lora.adapters import AdapterFacts
 from ..checkpoints.lora.decoder_adapters import read_decoder_adapters
 from ..checkpoints.packed_modules import packing_of
 from ..checkpoints.tied_head import require_equal_head
@@ -77,32 +79,22 @@ class LanguageModel(Component, name="mlx.lm"):
         checkpoint = read_checkpoint(spec.weights, headers, *_checkpoint_options(spec))
         tokenizer = tokenizer_of(spec, headers)
         end = check_tokenizer(tokenizer, headers, checkpoint)
-        recipe, notes = _recipe(spec, checkpoint)
-        asked = SHORT[spec.dtype] if spec.dtype else None
+        recipe, more = _recipe(spec, checkpoint)
+        dtype = SHORT[spec.dtype] if spec.dtype else None
         adapters = read_decoder_adapters(spec, headers, checkpoint)
-        nbytes = loader.loaded_nbytes(checkpoint.tensors, asked, recipe)
-        files = [file for adapter in adapters.values() for file in adapter.files]
-        return StampedFacts(
-            dims={
-                "D": Bound(checkpoint.table.width, checkpoint.table.witness),
-                "V": Bound(checkpoint.table.rows, checkpoint.table.witness),
-            },
-            weights=weight_groups(checkpoint.tensors, checkpoint.schemes, recipe, asked),
+        notes = [*checkpoint.notes, *end, *more]
+        if dtype is None:
+            notes += mixed_dtypes(checkpoint.tensors)
+        nbytes = loader.loaded_nbytes(checkpoint.tensors, dtype, recipe)
+        facts = decoder_facts(checkpoint, tokenizer, adapters, nbytes, notes)
+        return replace(
+            facts,
+            dtype=dtype or checkpoint.table.dtype,
+            weights=weight_groups(checkpoint.tensors, checkpoint.schemes, recipe, dtype),
             packing=recipe
             and packing_of(
                 spec.weights, headers, checkpoint, checkpoint.prefix, recipe, packer.pack
             ),
-            dtype=asked or checkpoint.table.dtype,
-            nbytes=nbytes + sum(adapter.nbytes for adapter in adapters.values()),
-            embedding_adapters=embedding_adapters(adapters),
-            notes=(
-                *checkpoint.notes,
-                *end,
-                *notes,
-                *([] if asked else mixed(checkpoint.tensors)),
-                *(note for adapter in adapters.values() for note in adapter.notes),
-            ),
-            stamps=stamps((*checkpoint.tensors.files, checkpoint.file, tokenizer, *files)),
         )
 
     @classmethod
@@ -223,7 +215,9 @@ class LanguageModel(Component, name="mlx.lm"):
 
 def _checkpoint_options(spec: Spec) -> tuple[tuple[str, ...], str]:
     config = spec.config
-    return (config.ignore, config.prefix) if isinstance(config, LmConfig) else ((), "")
+    if not isinstance(config, LmConfig):
+        return (), ""
+    return config.ignore, config.prefix
 
 
 def _recipe(spec: Spec, checkpoint: Checkpoint) -> tuple[dict[str, Scheme] | None, list[Problem]]:

@@ -77,14 +77,14 @@ def fill(
     if recipe:
         for path, scheme in recipe.items():
             if f"{path}.weight" in weights:
-                parts = mx.quantize(weights[f"{path}.weight"], **options(scheme))
-                names = (f"{path}.{part}" for part in packing.PARTS)
-                weights.update(zip(names, parts, strict=False))  # no biases but affine ones
-                del parts
+                arrays = mx.quantize(weights[f"{path}.weight"], **options(scheme))
+                for part, array in zip(packing.PARTS, arrays, strict=False):
+                    weights[f"{path}.{part}"] = array  # no biases but affine ones
+                del arrays, array
     parameters: Any = tree_flatten(model.parameters(), destination={})
-    expected = {name: tuple(value.shape) for name, value in parameters.items()}
+    expected = _shapes(parameters)
     del parameters
-    compare({name: tuple(value.shape) for name, value in weights.items()}, expected)
+    compare(_shapes(weights), expected)
     castable = getattr(model, "cast_predicate", lambda name: True)
     loaded = []
     for name in list(weights):
@@ -198,6 +198,10 @@ def sanitize(model: Any, weights: dict[str, Any]) -> dict[str, Any]:
             )
         )
     return after
+
+
+def _shapes(arrays: Mapping[str, Any]) -> dict[str, tuple[int, ...]]:
+    return {name: tuple(array.shape) for name, array in arrays.items()}
 
 
 def compare(found: Mapping[str, tuple[int, ...]], expected: Mapping[str, tuple[int, ...]]) -> None:

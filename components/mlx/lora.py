@@ -29,16 +29,17 @@ class Adapters:
         self.weights = {name: load_weights(name, facts) for name, facts in adapters.items()}
         self.dora_modules: dict[tuple[str, int], Any] = {}
         self.table: Place | None = None
-        paths = {path for weights in self.weights.values() for path in weights.paths}
-        self.targets = {
-            path: find_module(model, path) for path in sorted(paths - {EMBEDDING, HEAD})
-        }
+        paths: set[str] = set()
+        for weights in self.weights.values():
+            paths |= weights.paths
+        inside = sorted(paths - {EMBEDDING, HEAD})
+        self.targets = {path: find_module(model, path) for path in inside}
         if paths & {EMBEDDING, HEAD}:
             self._find_table(model, paths)
         for weights in self.weights.values():
             for path, module in weights.saved.items():
-                kept = replacement(path, module, self._module(path), checkpoint)
-                weights.modules |= {path: kept} if kept else {}
+                if kept := replacement(path, module, self._module(path), checkpoint):
+                    weights.modules[path] = kept
 
     @property
     def updates(self) -> dict[str, dict[str, Update]]:
@@ -64,20 +65,22 @@ class Adapters:
 
     def _adapted(self, path: str, names: tuple[str, ...], module: Any) -> Any:
         """Return a module as adapters make it; DoRA's are computed once, as they read the base."""
+        updates = []
         for name in names:
-            module = self.weights[name].modules.get(path, module)
-        updates = [
-            self.weights[name].updates[path] for name in names if path in self.weights[name].updates
-        ]
+            weights = self.weights[name]
+            module = weights.modules.get(path, module)
+            if path in weights.updates:
+                updates.append(weights.updates[path])
         if not updates:
             return module
         kinds = modules()
+        lora, dora = kinds.lora, kinds.dora
+        if path == EMBEDDING:
+            lora, dora = kinds.lora_table, kinds.dora_table
         if not updates[0].has_magnitude:
-            lora = kinds.lora_table if path == EMBEDDING else kinds.lora
             return lora(module, updates)
         key = path, id(updates[0])
         if key not in self.dora_modules:
-            dora = kinds.dora_table if path == EMBEDDING else kinds.dora
             self.dora_modules[key] = dora(module, updates[0])
         return self.dora_modules[key]
 
@@ -102,7 +105,9 @@ class Adapters:
         """Return what stands for the table; its head is its own where that is tied."""
         assert self.table
         rows = self._adapted(EMBEDDING, names, self.table.module)
-        head = self._adapted(HEAD, names, self.head) if self.is_tied else self.head
+        head = self.head
+        if self.is_tied:
+            head = self._adapted(HEAD, names, head)
         if rows is self.table.module and head is self.head:
             return self.table.module
         return modules().table(rows, head)

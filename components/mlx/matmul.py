@@ -29,7 +29,9 @@ def to_float32_on_cpu(*values: Any) -> tuple[Any, ...]:
     """Convert values to float32 on a CPU; return them unchanged elsewhere."""
     import mlx.core as mx
 
-    return tuple(value.astype(mx.float32) for value in values) if on_cpu() else values
+    if not on_cpu():
+        return values
+    return tuple(value.astype(mx.float32) for value in values)
 
 
 def product(a: Any, b: Any) -> Any:
@@ -37,7 +39,9 @@ def product(a: Any, b: Any) -> Any:
     import mlx.core as mx
 
     a, b = to_float32_on_cpu(a, b)
-    return mx.array(np.asarray(a) @ np.asarray(b)) if uses_numpy() else a @ b
+    if uses_numpy():
+        return mx.array(np.asarray(a) @ np.asarray(b))
+    return a @ b
 
 
 def convolve(x: Any, weight: Any, *, stride: int = 1, padding: int = 0) -> Any:

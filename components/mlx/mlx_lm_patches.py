@@ -17,7 +17,8 @@ def add_window(model: Any, window: Window | None) -> None:
         return
     cache_module = model_module("cache")
     for layer, sliding in zip(model.layers, window.sliding, strict=True):
-        layer.__class__ = _with_own_mask(type(layer), window.size if sliding else None)
+        size = window.size if sliding else None
+        layer.__class__ = _with_own_mask(type(layer), size)
 
     def make_cache() -> list[Any]:
         found: list[Any] = []

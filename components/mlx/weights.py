@@ -34,8 +34,9 @@ def weights_of(
         value = stored.pop(tensor.name)
         if scheme := (schemes or {}).get(name.removesuffix(".weight")):
             path = tensor.name.removesuffix("weight")
-            parts = (stored.pop(f"{path}{part}", None) for part in ("scales", "biases"))
-            value = mx.dequantize(value, *parts, **loader.options(scheme))
+            scales = stored.pop(f"{path}scales")
+            biases = stored.pop(f"{path}biases", None)
+            value = mx.dequantize(value, scales, biases, **loader.options(scheme))
         value = value.astype(to_dtype(dtype))
         if name in torch_ordered:
             value = mx.contiguous(mx.moveaxis(value, 1, -1))

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Generator, Mapping
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 
 from composer.core.component import Component, Facts, Spec, Token, method
-from composer.core.errors import ComposerError, Problem
 from composer.core.problems import Problems
 from composer.formats import Headers
 from composer.generation.decoder import Prompt
@@ -21,7 +21,8 @@ from composer.generation.options import (
 )
 from composer.generation.text import Tokenizer, read_tokenizer
 
-from ..checkpoints.file_stamps import StampedFacts, require_unchanged, stamps
+from ..checkpoints.decoder_facts import decoder_facts
+from ..checkpoints.file_stamps import require_unchanged
 from ..checkpoints.gemma4.checkpoint import Decoder, read_decoder
 from ..checkpoints.gemma4.ports import (
     adapters_of,
@@ -36,6 +37,7 @@ from ..checkpoints.tied_head import require_equal_head
 from ..checkpoints.tokenizer import check_tokenizer, tokenizer_of
 from ..checkpoints.weight_groups import weight_groups
 from ..models.gemma4 import Gemma4Decoder, read_gemma4
+from ..models.gemma4_inputs import NOT_GIVEN, require_per_layer
 from .lm.decoder import EMBEDS, OnnxDecoder
 from .lm.precision import Activations, refused_precision
 from .lora import Adapters
@@ -44,7 +46,6 @@ if TYPE_CHECKING:
     from composer.core.placement import Placement
 
 ROWS = "per_layer"
-NOT_GIVEN: Any = object()  # a decoder without per-layer inputs has no such port
 
 
 class Gemma4(Component, name="onnx.gemma4"):
@@ -70,18 +71,17 @@ class Gemma4(Component, name="onnx.gemma4"):
         checkpoint = decoder.checkpoint
         tokenizer = tokenizer_of(spec, headers)
         end = check_tokenizer(tokenizer, headers, checkpoint)
-        adapters = adapters_of(spec, headers, decoder).values()
-        files = [file for adapter in adapters for file in adapter.files]
-        return StampedFacts(
+        adapters = adapters_of(spec, headers, decoder)
+        notes = (*decoder.notes, *end)
+        facts = decoder_facts(checkpoint, tokenizer, adapters, found.nbytes, notes)
+        return replace(
+            facts,
             dims=bind_sizes(decoder, spec.weights),
-            nbytes=found.nbytes + sum(adapter.nbytes for adapter in adapters),
             weights=weight_groups(checkpoint.tensors, checkpoint.schemes),
             mapped=found.mapped,
             casts=found.casts,
             methods=ports(cls.methods, decoder),
             missing_reasons=missing_reasons(decoder, spec.weights),
-            notes=(*decoder.notes, *end, *(n for adapter in adapters for n in adapter.notes)),
-            stamps=stamps((*checkpoint.tensors.files, checkpoint.file, tokenizer, *files)),
         )
 
     @classmethod
@@ -188,15 +188,17 @@ class Gemma4(Component, name="onnx.gemma4"):
     def rows(self, ids: np.ndarray) -> dict[str, np.ndarray]:
         """Return the network's inputs for generated ids."""
         rows = {EMBEDS: self.embed(ids)}
-        return rows if self.table is None else {**rows, ROWS: self.per_layer(ids)}
+        if self.table is not None:
+            rows[ROWS] = self.per_layer(ids)
+        return rows
 
     def prompt(self, embeds: np.ndarray, per_layer: Any, adapters: tuple[str, ...]) -> Prompt:
         """Return a prompt; raise ComposerError unless its inputs are exactly the decoder's."""
-        if (per_layer is NOT_GIVEN) != (self.table is None):
-            expected = "no per-layer inputs" if self.table is None else "per-layer inputs"
-            raise ComposerError(Problem("R556", f"this decoder takes {expected}"))
+        require_per_layer(per_layer, self.table is not None)
         self.adapters.check(adapters)
-        rows = {EMBEDS: embeds} if self.table is None else {EMBEDS: embeds, ROWS: per_layer}
+        rows = {EMBEDS: embeds}
+        if self.table is not None:
+            rows[ROWS] = per_layer
         return Prompt(rows, adapters)
 
 

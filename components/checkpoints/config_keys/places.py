@@ -7,6 +7,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from composer.core.errors import Place, Problem
+from composer.core.problems import Problems
 from composer.formats.json_positions import key_position
 
 if TYPE_CHECKING:
@@ -16,8 +17,18 @@ if TYPE_CHECKING:
 Placed = tuple[tuple[str, ...], Problem]
 
 
-def at_their_keys(file: Location, headers: Headers, found: Iterable[Placed]) -> Iterator[Problem]:
-    """Give each problem the line and the column of its key."""
+def with_place(problems: Iterable[Problem], place: Place) -> Problems:
+    """Give problems this place that have none of their own."""
+    placed = Problems()
+    for problem in problems:
+        placed.append(problem if problem.place else replace(problem, place=place))
+    return placed
+
+
+def at_their_keys(
+    file: Location, headers: Headers, found: Iterable[Placed], inside: tuple[str, ...] = ()
+) -> Iterator[Problem]:
+    """Give each problem the line and the column of its key, whose path begins with `inside`."""
     placed = list(found)
     if not placed:
         return
@@ -27,7 +38,7 @@ def at_their_keys(file: Location, headers: Headers, found: Iterable[Placed]) -> 
     with headers.files.open(file) as ranges:
         text = ranges.read(0, ranges.size).decode()
     for path, problem in placed:
-        line, column = nearest(text, path)
+        line, column = nearest(text, (*inside, *path))
         yield replace(problem, place=Place(str(file), line, column))
 
 

@@ -14,6 +14,7 @@ from composer.formats.safetensors import Tensor, TensorIndex
 
 from .. import checkpoint
 from ..checkpoint import Checkpoint
+from ..config_keys.places import with_place
 from ..folder import open_folder
 from .config import MODELS, flatten, read_settings
 from .layout import layout, layout_problems, stored_parts
@@ -115,12 +116,8 @@ def read_decoder(weights: Location, headers: Headers) -> Decoder:
 
 
 def _refuse(problems: list[Problem], place: Place) -> None:
-    errors = []
-    for problem in problems:
-        if problem.severity == "error":
-            errors.append(problem if problem.place else replace(problem, place=place))
-    if errors:
-        raise ComposerError(errors)
+    errors = [problem for problem in problems if problem.severity == "error"]
+    with_place(errors, place).raise_any()
 
 
 def _unused_kv(settings: Settings | None, names: Iterable[str]) -> set[str]:

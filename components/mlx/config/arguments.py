@@ -38,7 +38,8 @@ def read_arguments(models: Path, name: str, config: Mapping[str, Any]) -> Argume
     inner = config.get(TEXT)
     kind = inner.get("model_type") if isinstance(inner, dict) else None
     modules = [module for module, _ in called]
-    module, result = called[modules.index(kind) if kind in modules else -1]
+    chosen = modules.index(kind) if kind in modules else -1
+    module, result = called[chosen]
     fields, sources = _fields(models, module or name, result)
     return _arguments(module or name, TEXT in config, fields, sources)
 
@@ -48,18 +49,19 @@ def counts_ids(models: Path, name: str) -> bool:
     for node in ast.walk(_tree(models / f"{name}.py")):
         if isinstance(node, ast.FunctionDef):
             names = [argument.arg for argument in node.args.args]
-            if EMBEDS in names and any(_shape_of(each, names[1]) for each in ast.walk(node)):
+            if EMBEDS in names and _reads_shape(node, names[1]):
                 return True
     return False
 
 
-def _shape_of(node: ast.AST, ids: str) -> bool:
-    return (
-        isinstance(node, ast.Attribute)
-        and node.attr == "shape"
-        and isinstance(node.value, ast.Name)
-        and node.value.id == ids
-    )
+def _reads_shape(function: ast.FunctionDef, name: str) -> bool:
+    """Return whether a function reads the shape of an argument."""
+    for node in ast.walk(function):
+        if not isinstance(node, ast.Attribute) or not isinstance(node.value, ast.Name):
+            continue
+        if node.attr == "shape" and node.value.id == name:
+            return True
+    return False
 
 
 def _arguments(name: str, nested: bool, fields: Mapping[str, bool], source: str) -> Arguments:
@@ -123,5 +125,7 @@ def _imported(path: Path) -> Iterator[str]:
     for node in _tree(path).body:
         if not isinstance(node, ast.ImportFrom) or node.level != 1 or not node.module:
             continue
-        if any(alias.name[:1].isupper() and "Cache" not in alias.name for alias in node.names):
-            yield node.module
+        for alias in node.names:
+            if alias.name[:1].isupper() and "Cache" not in alias.name:
+                yield node.module
+                break

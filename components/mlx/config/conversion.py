@@ -79,7 +79,9 @@ def rename_aliases(draft: Draft) -> None:
 def convert_head(draft: Draft) -> None:
     """Decide whether the head is tied, by the config or else by the stored tensors."""
     stated = draft.config.get("tie_word_embeddings", draft.source.get("tie_word_embeddings"))
-    tied = not draft.head if stated is None else stated
+    tied = stated
+    if stated is None:
+        tied = not draft.head
     draft.target["tie_word_embeddings"] = tied
     if draft.name in HEAD_NEEDED and not draft.head:
         message = f"mlx-lm's {draft.name} needs an lm_head of its own"
@@ -87,8 +89,8 @@ def convert_head(draft: Draft) -> None:
     unread = "tie_word_embeddings" not in draft.arguments.read
     if unread and draft.module not in SPECIAL_HEADS and tied is False:
         message = f"mlx-lm's {draft.module} takes the embeddings as its head, and this has another"
-        keys = ["tie_word_embeddings"] if stated is not None else []
-        draft.problems.append((tuple(keys), Problem("W257", message)))
+        path = () if stated is None else ("tie_word_embeddings",)
+        draft.problems.append((path, Problem("W257", message)))
 
 
 def fill_defaults(draft: Draft) -> None:
@@ -142,7 +144,9 @@ def check_unread_keys(draft: Draft) -> None:
 def head_width(draft: Draft) -> int | None:
     """Return the default head width."""
     width, heads = draft.target.get("hidden_size"), draft.target.get("num_attention_heads")
-    return width // heads if type(width) is int and type(heads) is int and heads else None
+    if type(width) is not int or type(heads) is not int or not heads:
+        return None
+    return width // heads
 
 
 def refuse_key(draft: Draft, key: str) -> None:

@@ -33,8 +33,10 @@ class Draft:
         inner = self.config
         self.path: tuple[str, ...] = ()
         if self.arguments.nested:
-            inner = self.config[TEXT] if isinstance(self.config[TEXT], dict) else {}
             self.path = (TEXT,)
+            inner = self.config[TEXT]
+            if not isinstance(inner, dict):
+                inner = {}
         self.source = {key: value for key, value in inner.items() if key not in self.ignore}
         self.target = dict(self.source)
 
@@ -53,7 +55,9 @@ class Draft:
     def layers(self) -> int:
         """Return the config's number of layers, or 0 if it is invalid."""
         stated = self.source.get("num_hidden_layers")
-        return stated if type(stated) is int and 0 < stated <= 10_000 else 0
+        if type(stated) is not int or not 0 < stated <= 10_000:
+            return 0
+        return stated
 
     def add_problem(
         self, message: str, *keys: str, code: str = "W257", hint: str | None = None

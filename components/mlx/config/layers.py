@@ -23,7 +23,8 @@ def convert_windows(draft: Draft) -> Window | None:
     for key in KEYS:
         draft.target.pop(key, None)
     if isinstance(found, str):
-        draft.add_problem(found, "layer_types" if types is not None else "use_sliding_window")
+        key = "use_sliding_window" if types is None else "layer_types"
+        draft.add_problem(found, key)
         return None
     if found and draft.module in UNMASKED:
         draft.add_problem(
@@ -67,11 +68,11 @@ def convert_regular_windows(draft: Draft, types: Any) -> None:
 
 def check_types(draft: Draft) -> None:
     """Refuse layer types that this architecture does not support."""
-    step = draft.target.get(REGULAR[draft.module]) if draft.module in REGULAR else None
-    if type(step) is int and draft.layers and step > draft.layers:
-        refuse_no_full_layer(
-            draft, "layer_types" if "layer_types" in draft.source else REGULAR[draft.module]
-        )
+    if draft.module in REGULAR:
+        key = REGULAR[draft.module]
+        step = draft.target.get(key)
+        if type(step) is int and draft.layers and step > draft.layers:
+            refuse_no_full_layer(draft, "layer_types" if "layer_types" in draft.source else key)
     types = draft.target.get("layer_types")
     if draft.module in FULL_NEEDED and isinstance(types, list) and FULL not in types:
         refuse_no_full_layer(draft, "layer_types")

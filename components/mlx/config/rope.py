@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from composer.formats.refusal import show
@@ -18,8 +19,11 @@ SCALED = ("linear", "llama3", "yarn", "dynamic")
 def convert_rope(draft: Draft) -> dict[str, Rules]:
     """Convert both forms of rope for this architecture."""
     types = draft.source.get("layer_types")
-    rules, problems = rotary.read_rules(draft.source, types if isinstance(types, list) else ())
-    draft.problems += [((*draft.path, *path), problem) for path, problem in problems]
+    if not isinstance(types, list):
+        types = []
+    rules, problems = rotary.read_rules(draft.source, types)
+    for path, problem in problems:
+        draft.problems.append(((*draft.path, *path), problem))
     for key in rotary.SPELLINGS:
         draft.target.pop(key, None)
     if not rules:
@@ -30,8 +34,9 @@ def convert_rope(draft: Draft) -> dict[str, Rules]:
         for each in rules.values():
             if each.theta is None:
                 draft.add_missing("rope_theta", *each.path)
+        by_type = rules_by_type(draft, rules)
         draft.target["rope_parameters"] = {
-            name: numbers(draft, each, inner=True) for name, each in by_type(draft, rules).items()
+            name: numbers(draft, each, inner=True) for name, each in by_type.items()
         }
     elif "rope_local_base_freq" in draft.arguments.read:
         convert_per_type_rope(draft, rules)
@@ -40,7 +45,7 @@ def convert_rope(draft: Draft) -> dict[str, Rules]:
     return rules
 
 
-def by_type(draft: Draft, rules: dict[str, Rules]) -> dict[str, Rules]:
+def rules_by_type(draft: Draft, rules: dict[str, Rules]) -> dict[str, Rules]:
     """Return the rules of each type of layer, if the config has one set for all."""
     if "" not in rules:
         return rules
@@ -70,7 +75,7 @@ def convert_shared_rope(draft: Draft, rules: dict[str, Rules]) -> None:
     first, *others = rules.values()
     types = draft.source.get("layer_types") or ()
     unnamed = [name for name in rules if name and name not in types]
-    if unnamed or any(not first.same(other) for other in others):
+    if unnamed or not all(map(first.same, others)):
         message = f"mlx-lm's {draft.module} turns the positions of all types of layers alike"
         draft.add_problem(message, first.path[0])
     reads = draft.arguments.read
@@ -89,7 +94,7 @@ def set_key(draft: Draft, key: str, value: Any) -> None:
 
 def numbers(draft: Draft, rules: Rules, inner: bool = False) -> dict[str, Any]:
     """Return the numbers of a scaling as mlx-lm reads them."""
-    result = {key: value for key, value in rules.numbers.items() if value is not None}
+    result = _without_none(rules.numbers)
     if rules.kind in ("yarn", "llama3"):
         result.setdefault(ORIGINAL, draft.source.get("max_position_embeddings"))
     factor = result.get("factor")
@@ -103,7 +108,11 @@ def numbers(draft: Draft, rules: Rules, inner: bool = False) -> dict[str, Any]:
         if theta is None:
             theta = DEFAULTS.get(draft.module, {}).get("rope_theta")
         result["rope_theta"] = theta
-    return {key: value for key, value in result.items() if value is not None}
+    return _without_none(result)
+
+
+def _without_none(values: Mapping[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in values.items() if value is not None}
 
 
 def check_rules(draft: Draft, rules: Rules) -> None:
@@ -111,9 +120,8 @@ def check_rules(draft: Draft, rules: Rules) -> None:
     computed = SCALED if draft.arguments.scales else ()
     if rules.kind != "default" and rules.kind not in KINDS_OF.get(draft.module, computed):
         refuse_kind(draft, rules)
-    for key in ("factor",) if rules.kind in SCALED else ():
-        if rules.numbers.get(key) is None:
-            draft.add_problem(f"{key} is missing; {rules.kind} needs it", *rules.path, code="W241")
+    if rules.kind in SCALED and rules.numbers.get("factor") is None:
+        draft.add_problem(f"factor is missing; {rules.kind} needs it", *rules.path, code="W241")
     for key in NUMBERS_NEEDED.get(draft.module, ()):
         if rules.numbers.get(key) is None:
             draft.add_missing(key, *rules.path)
@@ -140,10 +148,11 @@ def check_yarn(draft: Draft, rules: Rules) -> None:
     if draft.module in MULTIPLIED and numbers.get("attention_factor") is not None:
         message = f"mlx-lm's {draft.module} does not read YaRN's attention_factor"
         draft.add_problem(message, *rules.path, "attention_factor")
-    scales = [bool(numbers.get(key)) for key in ("mscale", "mscale_all_dim")]
-    if draft.module in MULTIPLIED and scales[0] != scales[1]:
+    mscale, everywhere = bool(numbers.get("mscale")), bool(numbers.get("mscale_all_dim"))
+    if draft.module in MULTIPLIED and mscale != everywhere:
         message = f"mlx-lm's {draft.module} needs mscale and mscale_all_dim, or neither"
-        draft.add_problem(message, *rules.path, "mscale" if scales[0] else "mscale_all_dim")
+        key = "mscale" if mscale else "mscale_all_dim"
+        draft.add_problem(message, *rules.path, key)
     factor = numbers.get("factor")
     if factor is not None and factor <= 1 and rules.attention_factor != 1:
         message = f"mlx-lm's {draft.module} has no attention_factor at a factor of {factor:g}"
@@ -153,7 +162,9 @@ def check_yarn(draft: Draft, rules: Rules) -> None:
 def refuse_kind(draft: Draft, rules: Rules) -> None:
     """Refuse a kind of scaling at its key."""
     message = f"mlx-lm's {draft.module} does not compute the rope scaling {show(rules.kind)}"
-    key = "rope_type" if rules.path[0] == "rope_parameters" else "type"
-    source = draft.source.get(rules.path[0])
-    inside = source if isinstance(source, dict) else {}
-    draft.add_problem(message, *rules.path, *([key] if key in inside else []))
+    path = list(rules.path)
+    key = "rope_type" if path[0] == "rope_parameters" else "type"
+    source = draft.source.get(path[0])
+    if isinstance(source, dict) and key in source:
+        path.append(key)
+    draft.add_problem(message, *path)

@@ -26,12 +26,13 @@ from ...checkpoints.lora.adapters import AdapterFacts
 from ...checkpoints.lora.decoder_adapters import read_decoder_adapters
 from ...checkpoints.tied_head import require_equal_head
 from ...checkpoints.tokenizer import tokenizer_of
+from ...models.gemma4_inputs import NOT_GIVEN, require_per_layer
 from .. import loader
 from ..architecture import EMBEDS
 from ..decoder import MlxDecoder
 from ..device import device_of
 from ..lora import Adapters
-from .facts import decoder_facts
+from .facts import gemma4_facts
 from .model import load_model
 from .table import PerLayerTable
 
@@ -41,7 +42,6 @@ if TYPE_CHECKING:
     from composer.formats.quantization import Scheme
 
 ROWS = "per_layer_inputs"
-NOT_GIVEN: Any = object()  # a decoder without per-layer inputs has no such port
 
 
 class Gemma4(Component, name="mlx.gemma4"):
@@ -62,7 +62,7 @@ class Gemma4(Component, name="mlx.gemma4"):
         """Bind D, V, L layers and their width P, checking config and tensors."""
         if headers is None or spec.weights is None:
             return Facts(unknown=True, methods=optional_per_layer(cls.methods))
-        return decoder_facts(spec, spec.weights, headers, cls.methods)
+        return gemma4_facts(spec, spec.weights, headers, cls.methods)
 
     @classmethod
     def validate_options(cls, method: str, options: Mapping[str, Any]) -> None:
@@ -156,7 +156,9 @@ class Gemma4(Component, name="mlx.gemma4"):
         with mx.stream(self.device):
             self.writer.check_ids(ids)
             rows = self.table.rows(ids)
-            return rows if zero is None else mx.where(mx.array(zero)[:, None, None], 0, rows)
+            if zero is not None:
+                rows = mx.where(mx.array(zero)[:, None, None], 0, rows)
+            return rows
 
     @method(
         embeds="T D @embed",
@@ -203,15 +205,17 @@ class Gemma4(Component, name="mlx.gemma4"):
     def rows(self, ids: Any) -> dict[str, Any]:
         """Return the model's inputs for generated ids."""
         rows = {EMBEDS: self.scaled(self.look_up(ids))}
-        return rows if self.table is None else {**rows, ROWS: self.per_layer(ids)}
+        if self.table is not None:
+            rows[ROWS] = self.per_layer(ids)
+        return rows
 
     def prompt(self, embeds: Any, per_layer: Any, adapters: tuple[str, ...]) -> Prompt:
         """Return a prompt; raise ComposerError unless its inputs are exactly the decoder's."""
-        if (per_layer is NOT_GIVEN) != (self.table is None):
-            expected = "no per-layer inputs" if self.table is None else "per-layer inputs"
-            raise ComposerError(Problem("R556", f"this decoder takes {expected}"))
+        require_per_layer(per_layer, self.table is not None)
         self.adapters.check(adapters)
-        rows = {EMBEDS: embeds} if self.table is None else {EMBEDS: embeds, ROWS: per_layer}
+        rows = {EMBEDS: embeds}
+        if self.table is not None:
+            rows[ROWS] = per_layer
         return Prompt(rows, adapters)
 
 
@@ -221,10 +225,13 @@ def _check_expert_dtype(
     """Refuse experts in a dtype that MLX cannot multiply on a CPU, unless they are quantized."""
     import mlx.core as mx
 
+    if dtype == "f32" or device.type != mx.DeviceType.cpu:
+        return
     packed = recipe or decoder.checkpoint.schemes
-    paths = [name.removesuffix(".weight") for name in decoder.loaded if ".switch_glu." in name]
-    plain = any(path not in packed and path.endswith("_proj") for path in paths)
-    if plain and dtype != "f32" and device.type == mx.DeviceType.cpu:
+    for name in decoder.loaded:
+        path = name.removesuffix(".weight")
+        if ".switch_glu." not in path or not path.endswith("_proj") or path in packed:
+            continue
         raise ComposerError(
             Problem(
                 "R555",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from composer.core.backend import SHORT
@@ -10,12 +11,11 @@ from composer.core.component import Facts, Spec
 from composer.core.location import Location
 from composer.core.signature import Signature
 
-from ...checkpoints.checkpoint import mixed
-from ...checkpoints.file_stamps import StampedFacts, stamps
+from ...checkpoints.checkpoint import mixed_dtypes
+from ...checkpoints.decoder_facts import decoder_facts
 from ...checkpoints.gemma4.checkpoint import read_decoder
 from ...checkpoints.gemma4.ports import bind_sizes, missing_reasons, ports
 from ...checkpoints.gemma4.quantization import recipe_schemes
-from ...checkpoints.lora.adapters import embedding_adapters
 from ...checkpoints.lora.decoder_adapters import read_decoder_adapters
 from ...checkpoints.packed_modules import packing_of
 from ...checkpoints.tokenizer import check_tokenizer, tokenizer_of
@@ -33,7 +33,7 @@ def key_in_mlx(name: str) -> str:
     return "language_model.model." + name.removeprefix("model.language_model.")
 
 
-def decoder_facts(
+def gemma4_facts(
     spec: Spec, weights: Location, headers: Headers, methods: Mapping[str, Signature]
 ) -> Facts:
     """Bind D, V, L layers and their width P, and check config and tensors against each other."""
@@ -43,16 +43,15 @@ def decoder_facts(
     end = check_tokenizer(tokenizer, headers, checkpoint)
     recipe, notes = recipe_schemes(spec, decoder)
     adapters = read_decoder_adapters(spec, headers, checkpoint, decoder.without_kv)
-    files = [file for adapter in adapters.values() for file in adapter.files]
     dtype = SHORT[spec.dtype] if spec.dtype else None
     if dtype is None:
-        notes += mixed(decoder.loaded)
-    return StampedFacts(
+        notes += mixed_dtypes(decoder.loaded)
+    nbytes = loader.loaded_nbytes(decoder.loaded, dtype, recipe)
+    facts = decoder_facts(checkpoint, tokenizer, adapters, nbytes, (*decoder.notes, *end, *notes))
+    return replace(
+        facts,
         dims=bind_sizes(decoder, weights),
         dtype=dtype or checkpoint.table.dtype,
-        nbytes=loader.loaded_nbytes(decoder.loaded, dtype, recipe)
-        + sum(adapter.nbytes for adapter in adapters.values()),
-        embedding_adapters=embedding_adapters(adapters),
         weights=(
             *weight_groups(decoder.table_tensors, checkpoint.schemes, recipe),
             *weight_groups(decoder.loaded, checkpoint.schemes, recipe, dtype),
@@ -70,11 +69,4 @@ def decoder_facts(
         mapped=sum(tensor.nbytes for tensor in decoder.table.values()),
         methods=ports(methods, decoder),
         missing_reasons=missing_reasons(decoder, weights),
-        notes=(
-            *decoder.notes,
-            *end,
-            *notes,
-            *(note for each in adapters.values() for note in each.notes),
-        ),
-        stamps=stamps((*checkpoint.tensors.files, checkpoint.file, tokenizer, *files)),
     )

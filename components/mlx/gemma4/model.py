@@ -9,6 +9,7 @@ from composer.core.errors import ComposerError, Problem
 from composer.formats.quantization import Scheme
 
 from ...checkpoints.gemma4.checkpoint import TABLE, Decoder
+from ...checkpoints.gemma4.text_part import HEADS
 from ...checkpoints.head_copy import HEAD
 from .. import loader
 from ..mlx_lm_package import model_module
@@ -39,10 +40,7 @@ def weights(decoder: Decoder) -> dict[str, Any]:
     found: dict[str, Any] = {}
     for name in decoder.loaded:
         if name == HEAD:
-            source = next(
-                n for n in (HEAD, f"language_model.{HEAD}", f"model.{HEAD}") if n in stored
-            )
-            found[HEAD] = stored[source]
+            found[HEAD] = _head(stored)
             continue
         source = decoder.prefix + name
         if source in stored:
@@ -59,7 +57,16 @@ def weights(decoder: Decoder) -> dict[str, Any]:
 
 def path(name: str) -> str:
     """Return the name of a tensor or a module in mlx-lm's model."""
-    return name if name.startswith("lm_head") else f"model.{name}"
+    if name.startswith("lm_head"):
+        return name
+    return f"model.{name}"
+
+
+def _head(stored: Mapping[str, Any]) -> Any:
+    for name in HEADS:
+        if name in stored:
+            return stored[name]
+    raise AssertionError("a head is loaded where one is stored")
 
 
 def _refuse_lookup(*given: Any) -> NoReturn:

@@ -16,6 +16,7 @@ from ..dtypes import dtype as to_dtype
 from ..loader import options
 
 if TYPE_CHECKING:
+    from composer.core.location import Location
     from composer.formats.safetensors import Tensor
 
 STORED = {"f32": np.float32, "f16": np.float16, "bf16": np.uint16, "u32": np.uint32, "u8": np.uint8}
@@ -46,19 +47,25 @@ class PerLayerTable:
         self.rounded = rounded
         self.shape = (layers, width)
         self.dtype = dtype
-        self.kinds = {part: tensor.dtype for part, tensor in tensors.items()}
-        self.parts: dict[str, Any] = {part: map_rows(tensor) for part, tensor in tensors.items()}
-        files = dict.fromkeys(tensor.file for tensor in tensors.values())
-        self.watches = [] if loaded else [Watch(file, HINT) for file in files]
-        if loaded:
-            self.parts = {part: self.array(part, rows) for part, rows in self.parts.items()}
+        self.kinds: dict[str, str] = {}
+        self.parts: dict[str, Any] = {}
+        watches: dict[Location, Watch] = {}
+        for part, tensor in tensors.items():
+            self.kinds[part] = tensor.dtype
+            self.parts[part] = map_rows(tensor)
+            if loaded:
+                self.parts[part] = self.array(part, self.parts[part])
+            elif tensor.file not in watches:
+                watches[tensor.file] = Watch(tensor.file, HINT)
+        self.watches = list(watches.values())
 
     def array(self, part: str, rows: Any) -> Any:
         """Return stored rows as an MLX array; NumPy has no bfloat16, whose bits come as uint16."""
         import mlx.core as mx
 
         made = mx.array(np.ascontiguousarray(rows))
-        made = made.view(mx.bfloat16) if self.kinds[part] == "bf16" else made
+        if self.kinds[part] == "bf16":
+            made = made.view(mx.bfloat16)
         mx.eval(made)
         return made
 
@@ -71,22 +78,19 @@ class PerLayerTable:
         chosen = np.array(ids)
         parts = {}
         for part, table in self.parts.items():
-            if isinstance(table, np.ndarray):
-                parts[part] = self.array(part, table[chosen])
-            else:
-                parts[part] = table[ids]
+            mapped = isinstance(table, np.ndarray)
+            parts[part] = self.array(part, table[chosen]) if mapped else table[ids]
         if self.rounded:
             packed = mx.quantize(parts["weight"], **options(self.rounded))
             parts = dict(zip(PARTS, packed, strict=False))  # no biases but affine ones
         kind = to_dtype(self.dtype)
-        floats = {
-            part: rows.astype(kind) if mx.issubdtype(rows.dtype, mx.floating) else rows
-            for part, rows in parts.items()
-        }
-        found = floats["weight"]
+        for part, rows in parts.items():
+            if mx.issubdtype(rows.dtype, mx.floating):
+                parts[part] = rows.astype(kind)
+        found = parts["weight"]
         if self.scheme:
             found = mx.dequantize(
-                found, floats["scales"], floats.get("biases"), **options(self.scheme), dtype=kind
+                found, parts["scales"], parts.get("biases"), **options(self.scheme), dtype=kind
             )
         return (found * self.shape[1] ** 0.5).reshape(len(chosen), *self.shape)
 

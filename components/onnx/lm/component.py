@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Generator, Mapping
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 from pydantic import Field
 
-from composer.core.component import Bound, Component, Facts, Spec, Token, method
+from composer.core.component import Component, Facts, Spec, Token, method
 from composer.formats import Headers
 from composer.generation.decoder import Prompt
 from composer.generation.generator import TextGenerator
@@ -21,7 +22,8 @@ from composer.generation.options import (
 from composer.generation.text import Tokenizer, read_tokenizer
 
 from ...checkpoints.config_keys.meaning import IGNORE
-from ...checkpoints.file_stamps import StampedFacts, require_unchanged, stamps
+from ...checkpoints.decoder_facts import decoder_facts
+from ...checkpoints.file_stamps import require_unchanged
 from ...checkpoints.folder import PREFIX
 from ...checkpoints.lora.adapters import AdapterFacts, read_adapters
 from ...checkpoints.lora.pair import projections
@@ -69,20 +71,11 @@ class LanguageModel(Component, name="onnx.lm"):
         checkpoint = found.checkpoint
         tokenizer = tokenizer_of(spec, headers)
         end = check_tokenizer(tokenizer, headers, checkpoint)
-        adapters = read_adapters(spec, headers, projections(checkpoint)).values()
-        files = [file for adapter in adapters for file in adapter.files]
-        return StampedFacts(
-            dims={
-                "D": Bound(checkpoint.table.width, checkpoint.table.witness),
-                "V": Bound(checkpoint.table.rows, checkpoint.table.witness),
-            },
-            weights=weight_groups(checkpoint.tensors, checkpoint.schemes),
-            nbytes=found.nbytes + sum(adapter.nbytes for adapter in adapters),
-            mapped=found.mapped,
-            casts=found.casts,
-            notes=(*checkpoint.notes, *end, *(n for adapter in adapters for n in adapter.notes)),
-            stamps=stamps((*checkpoint.tensors.files, checkpoint.file, tokenizer, *files)),
-        )
+        adapters = read_adapters(spec, headers, projections(checkpoint))
+        notes = (*checkpoint.notes, *end)
+        facts = decoder_facts(checkpoint, tokenizer, adapters, found.nbytes, notes)
+        weights = weight_groups(checkpoint.tensors, checkpoint.schemes)
+        return replace(facts, weights=weights, mapped=found.mapped, casts=found.casts)
 
     @classmethod
     def validate_options(cls, method: str, options: Mapping[str, Any]) -> None:
