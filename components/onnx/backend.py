@@ -25,7 +25,7 @@ class Onnx(NumPy):
             "threads",
             Annotated[int, Field(ge=1, le=1024)],
             "Threads inside one operation of ONNX Runtime.",
-            lambda number: f"{number} thread{'' if number == 1 else 's'}",
+            lambda number: "1 thread" if number == 1 else f"{number} threads",
         ),
         PlacementKey(
             "providers",

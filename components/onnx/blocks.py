@@ -22,7 +22,8 @@ class Symbol:
 
     def _with(self, op: str, other: Symbol | float, *, swapped: bool = False) -> Symbol:
         right = self.blocks.as_symbol(other)
-        return self.blocks.node(op, *((right, self) if swapped else (self, right)))
+        inputs = (right, self) if swapped else (self, right)
+        return self.blocks.node(op, *inputs)
 
     def __add__(self, other: Symbol | float) -> Symbol:
         return self._with("Add", other)
@@ -97,7 +98,9 @@ class OnnxBlocks:
         """Add what is stored, or what it is changed to, once under a name."""
         if name not in self.added:
             value = self.read(stored)
-            value = np.ascontiguousarray(change(value) if change else value, np.float32)
+            if change:
+                value = change(value)
+            value = np.ascontiguousarray(value, np.float32)
             self.weights.add(name, "float32", value.shape, [value])
             self.added[name] = Symbol(name, self)
         return self.added[name]
@@ -126,9 +129,10 @@ class OnnxBlocks:
     ) -> Symbol:
         weight = self._torch_ordered(f"{name}.weight")
         space = self.read(f"{name}.weight").ndim - 2
-        batch = x if batched else self.expand(x, 0)
+        if not batched:
+            x = self.expand(x, 0)
         made = self.node(
-            "Conv", self.transpose(batch, 0, space + 1, *range(1, space + 1)), weight,
+            "Conv", self.transpose(x, 0, space + 1, *range(1, space + 1)), weight,
             *self._bias(name), strides=[stride] * space, pads=[padding] * 2 * space,
         )  # fmt: skip
         rows = self.transpose(made, 0, *range(2, space + 2), 1)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -40,21 +40,19 @@ class _Agreement:
         inputs = self.tensors("input", self.signature.inputs)
         led = all(tensor.batched for tensor in inputs.values() if tensor.dims)
         outputs = self.tensors("output", self.signature.outputs, led)
-        self.names(inputs, outputs)
+        self.names()
         self.problems.raise_any()
         config, mask, rows = self.config, self.config.mask, self.config.rows
         plain = Contract(file, inputs, outputs, config)
         for name in config.inputs:
             self.layout(plain, inputs[name])
-        contract = Contract(
-            file,
-            inputs,
-            outputs,
-            config,
-            mask_of=self.frames(plain, "mask", mask.of) if mask else None,
-            rows_of=self.frames(plain, "rows", rows.of) if rows else None,
-            rows_output=(rows.output or next(iter(outputs))) if rows else None,
-        )
+        mask_of = rows_of = rows_output = None
+        if mask:
+            mask_of = self.frames(plain, "mask", mask.of)
+        if rows:
+            rows_of = self.frames(plain, "rows", rows.of)
+            rows_output = rows.output or next(iter(outputs))
+        contract = Contract(file, inputs, outputs, config, mask_of, rows_of, rows_output)
         self.problems.raise_any()
         for name in config.inputs:
             self.padding(contract, inputs[name])
@@ -69,8 +67,13 @@ class _Agreement:
         found = {}
         for value in values:
             what = f"{role} {value.name}"
-            stated = self.config.outputs.get(value.name) if role == "output" else None
-            dims = tuple(stated.shape) if stated else value.dims
+            hint = "export it with its axes, named where their length varies"
+            dims, stated = value.dims, None
+            if role == "output":
+                stated = self.config.outputs.get(value.name)
+                hint += f", or state them: outputs: {{{value.name}: {{shape: [...]}}}}"
+            if stated:
+                dims = tuple(stated.shape)
             if value.dtype not in CARRIED:
                 self.report(
                     "W262",
@@ -78,13 +81,7 @@ class _Agreement:
                     hint=f"export it as one of {listed(CARRIED)}",
                 )
             elif dims is None:
-                self.report(
-                    "W262",
-                    f"{what} declares no shape, so it cannot be wired",
-                    hint="export it with its axes, named where their length varies"
-                    + f", or state them: outputs: {{{value.name}: {{shape: [...]}}}}"
-                    * (role == "output"),
-                )
+                self.report("W262", f"{what} declares no shape, so it cannot be wired", hint=hint)
             else:
                 batched = self.batched(role, what, dims, led)
                 found[value.name] = Tensor(
@@ -119,26 +116,32 @@ class _Agreement:
         )
         return False
 
-    def names(self, inputs: Mapping[str, Tensor], outputs: Mapping[str, Tensor]) -> None:
+    def names(self) -> None:
         """Report each name in the config that the file does not have."""
         mask, rows = self.config.mask, self.config.rows
-        given = [(f"inputs.{name}", name, inputs) for name in self.config.inputs]
-        given += [(f"outputs.{name}", name, outputs) for name in self.config.outputs]
+        for name in self.config.inputs:
+            self.require(f"inputs.{name}", "input", name)
+        for name in self.config.outputs:
+            self.require(f"outputs.{name}", "output", name)
         if mask:
-            given.append(("mask.input", mask.input, inputs))
-            given += [("mask.of", mask.of, inputs)] if mask.of else []
-        if rows:
-            given += [("rows.of", rows.of, inputs)] if rows.of else []
-            given += [("rows.output", rows.output, outputs)] if rows.output else []
-        for knob, name, has in given:
-            values = self.signature.inputs if has is inputs else self.signature.outputs
-            names = [value.name for value in values]
-            if name in names:
-                continue
-            role = "input" if has is inputs else "output"
-            near = did_you_mean(name, names)
-            hint = f"{near}; " * bool(near) + f"{role}s: {listed(names)}"
-            self.report("W260", f"{knob}: the file has no {role} '{name}'", hint=hint)
+            self.require("mask.input", "input", mask.input)
+        if mask and mask.of:
+            self.require("mask.of", "input", mask.of)
+        if rows and rows.of:
+            self.require("rows.of", "input", rows.of)
+        if rows and rows.output:
+            self.require("rows.output", "output", rows.output)
+
+    def require(self, knob: str, role: str, name: str) -> None:
+        """Report a name that a knob gives and the file does not have."""
+        values = self.signature.inputs if role == "input" else self.signature.outputs
+        names = [value.name for value in values]
+        if name in names:
+            return
+        hint = f"{role}s: {listed(names)}"
+        if near := did_you_mean(name, names):
+            hint = f"{near}; {hint}"
+        self.report("W260", f"{knob}: the file has no {role} '{name}'", hint=hint)
 
     def frames(self, contract: Contract, knob: str, of: str | None) -> str | None:
         """Return the input whose frames a knob counts."""
@@ -167,10 +170,11 @@ class _Agreement:
             )
         elif rank == 0 or (knobs.layout == "F M" and rank != 2):
             wants = f"layout '{knobs.layout}'" if knobs.layout else "an axis of frames"
+            axes = "1 axis" if rank == 1 else f"{rank} axes"
             self.report(
                 "W263",
                 f"inputs.{tensor.name} wants {wants}, but the file has {tensor}",
-                f"without the batch it has {rank} {'axis' if rank == 1 else 'axes'}",
+                f"without the batch it has {axes}",
             )
 
     def padding(self, contract: Contract, tensor: Tensor) -> None:

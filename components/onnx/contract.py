@@ -92,8 +92,11 @@ class Contract:
 
         There is one where that matters: where a mask is filled, or only valid rows are kept.
         """
-        counted = [self.rows_of] if self.rows and self.rows.keep == "valid" else []
-        names = list(dict.fromkeys(name for name in (*counted, self.mask_of) if name))
+        names = []
+        if self.rows_of and self.rows and self.rows.keep == "valid":
+            names.append(self.rows_of)
+        if self.mask_of and self.mask_of not in names:
+            names.append(self.mask_of)
         found = {}
         for name in names:
             port = "valid" if len(names) == 1 else f"{name}_valid"
@@ -108,7 +111,9 @@ class Contract:
 
     def axis(self, tensor: Tensor) -> int:
         """Return the axis of an input's frames in the file, not counting the batch."""
-        return 0 if self.knobs(tensor.name).layout in ("F M", "F D") else len(tensor.inner) - 1
+        if self.knobs(tensor.name).layout in ("F M", "F D"):
+            return 0
+        return len(tensor.inner) - 1
 
     def fixed_frames(self, name: str) -> int | None:
         """Return how many frames an input is always fed, or None where that varies."""
@@ -121,4 +126,5 @@ class Contract:
 
 def shape(dims: Iterable[Dim]) -> str:
     """Write dims as a message shows them."""
-    return f"[{', '.join('?' if dim is None else str(dim) for dim in dims)}]"
+    shown = ["?" if dim is None else str(dim) for dim in dims]
+    return f"[{', '.join(shown)}]"

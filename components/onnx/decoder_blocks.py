@@ -68,8 +68,8 @@ class OnnxDecoderBlocks(Batches):
         y = self.node("Gemm", self.matmul(x, a), b, y)
         if name not in self.adapters.scaled:
             return y
-        factor, shift = (self._input(f"{what} {name}", [outputs]) for what in ("factor", "shift"))
-        return y * factor + shift
+        factor = self._input(f"factor {name}", [outputs])
+        return y * factor + self._input(f"shift {name}", [outputs])
 
     def _input(self, name: str, dims: Sequence[int | str]) -> Symbol:
         self.weights.model.add_input(name, "float32", dims)
@@ -85,7 +85,8 @@ class OnnxDecoderBlocks(Batches):
         self.caches[layer] = attn
         if is_fused(attn):
             return self._fused(q, k, v, layer, attn)
-        k, v = (self.reshape(x, -1, attn.num_kv_heads, attn.head_dim) for x in (k, v))
+        k = self.reshape(k, -1, attn.num_kv_heads, attn.head_dim)
+        v = self.reshape(v, -1, attn.num_kv_heads, attn.head_dim)
         self._remember(f"k{layer}", self._rotated(k, EVERY, attn), attn)
         self._remember(f"v{layer}", v, attn)
         return self._attend(q, EVERY, layer, attn)
@@ -95,14 +96,14 @@ class OnnxDecoderBlocks(Batches):
 
     def _fused(self, q: Symbol, k: Symbol, v: Symbol, layer: int, attn: Attention) -> Symbol:
         widths = [attn.num_heads, attn.num_kv_heads, attn.num_kv_heads]
-        batch = []
+        names = []
         for x, heads in zip((q, k, v), widths, strict=True):
-            batch.append(self._batch(x, -1, heads * attn.head_dim))
-        names = [f"past_k{layer}", f"past_v{layer}", "last", "total"]
-        inputs = [*batch, *(Symbol(name, self) for name in names), *self._angles(attn.rotary)]
+            names.append(self._batch(x, -1, heads * attn.head_dim).name)
+        names += [f"past_k{layer}", f"past_v{layer}", "last", "total"]
+        names += [angles.name for angles in self._angles(attn.rotary)]
         self.weights.model.node(
             "GroupQueryAttention",
-            [each.name for each in inputs],
+            names,
             [f"context{layer}", f"present_k{layer}", f"present_v{layer}"],
             CONTRIB,
             num_heads=attn.num_heads,
@@ -128,7 +129,8 @@ class OnnxDecoderBlocks(Batches):
         q = self._rotated(self.reshape(q, -1, attn.num_heads, width), which, attn)
         q = self._batch(q * attn.scale, -1, heads, group, width)
         q = self._batch(self.transpose(q, 0, 2, 3, 1, 4), heads, -1, width)
-        keys, values = (self._seen(f"present_{kind}{layer}", which, attn) for kind in "kv")
+        keys = self._seen(f"present_k{layer}", which, attn)
+        values = self._seen(f"present_v{layer}", which, attn)
         logits = self.matmul(q, self.transpose(keys, 0, 1, 3, 2))  # [B, heads, group S, seen]
         if attn.softcap is not None:
             logits = self.tanh(logits / attn.softcap) * attn.softcap
@@ -141,7 +143,9 @@ class OnnxDecoderBlocks(Batches):
         """Rotate heads [B S, heads, head_dim] by their positions."""
         cos, sin = self._turns(which, attn.rotary)
         half = attn.rotary.dims // 2
-        sizes = [size for size in (half, half, attn.head_dim - 2 * half) if size]
+        sizes = [half, half]
+        if attn.rotary.dims < attn.head_dim:
+            sizes.append(attn.head_dim - 2 * half)
         first, second, *rest = self.nodes("Split", [x, self.ints(*sizes)], len(sizes), axis=-1)
         rotated = [first * cos - second * sin, second * cos + first * sin]
         return self.concat([*rotated, *rest])

@@ -11,7 +11,7 @@ from composer.core.backend import LONG, SHORT
 from composer.core.component import Component, Facts, Spec
 from composer.core.errors import ComposerError
 from composer.core.ports import FLOATS
-from composer.core.signature import CALL, OUT
+from composer.core.signature import CALL, OUT, Signature
 
 from ..checkpoints.file_stamps import StampedFacts, require_unchanged, stamps
 from .config_check import agree
@@ -73,10 +73,9 @@ class Graph(Component, name="onnx.graph"):
             raise ComposerError(errors)
         contract = agree(signature, spec.config)
         method, dims = ports_of(contract)
-        floats = [port.dtype for port in method.returns.values() if port.dtype in FLOATS]
         return GraphFacts(
             dims=dims,
-            dtype=floats[0] if floats and floats[0] else "f32",
+            dtype=_float_dtype(method),
             nbytes=signature.nbytes,
             methods={CALL: method},
             masks=contract.frame_marks,
@@ -115,9 +114,13 @@ class Graph(Component, name="onnx.graph"):
             if wrong:
                 fail(contract, "R539", f"{contract.inputs[name]} {wrong}", fed(feeds))
         found = self.session.run(feeds)
-        kept = {name: self._valid_rows(name, found[name], frames, feeds, lengths) for name in found}
+        kept = {}
+        for name, array in found.items():
+            kept[name] = self._valid_rows(name, array, frames, feeds, lengths)
         answer = {port: kept[name] for port, name in output_names(contract).items()}
-        return answer[OUT] if len(answer) == 1 else answer
+        if len(answer) == 1:
+            return answer[OUT]
+        return answer
 
     def _fed(
         self, tensor: Tensor, value: np.ndarray, valid: np.ndarray | None
@@ -139,8 +142,10 @@ class Graph(Component, name="onnx.graph"):
                 widths = [(0, 0)] * value.ndim
                 widths[axis] = (0, frames.fed - length)
                 value = np.pad(value, widths, constant_values=value.dtype.type(knobs.fill))
+        if tensor.batched:
+            value = value[None]
         # ONNX Runtime reads the memory in order
-        return np.asarray(value[None] if tensor.batched else value, order="C"), frames
+        return np.asarray(value, order="C"), frames
 
     def _frames(self, tensor: Tensor, given: int, valid: np.ndarray | None) -> Frames:
         pad = self.contract.knobs(tensor.name).pad
@@ -176,7 +181,9 @@ class Graph(Component, name="onnx.graph"):
         if tensor.inner:
             marks = (np.arange(length) < true) == bool(mask.valid)
         array: np.ndarray = marks.astype(LONG[tensor.dtype])
-        return array[None] if tensor.batched else array
+        if tensor.batched:
+            return array[None]
+        return array
 
     def _valid_rows(
         self,
@@ -192,14 +199,16 @@ class Graph(Component, name="onnx.graph"):
         if SHORT.get(array.dtype.name) != tensor.dtype:
             wrong = f"{tensor} came out as {array.dtype.name}, but is {tensor.dtype}"
             fail(contract, "R535", wrong, fed(feeds))
-        wrong = tensor.mismatch(array.shape, lengths, int(tensor.batched) if counted else None)
+        rows_axis = int(tensor.batched) if counted else None
+        wrong = tensor.mismatch(array.shape, lengths, rows_axis)
         if wrong:
             fail(contract, "R535", f"{tensor} {wrong}", fed(feeds), hint=STALE)
         if not array.size and all(each.size for each in feeds.values()):
             fail(contract, "R535", f"{tensor} is empty, {list(array.shape)}", fed(feeds))
         if tensor.dtype in FLOATS and not np.isfinite(array).all():
             self._refuse_nan(tensor, array, feeds)
-        array = array[0] if tensor.batched else array
+        if tensor.batched:
+            array = array[0]
         if rows is None or not counted:
             return array
         clip = frames[contract.rows_of or ""]
@@ -213,7 +222,9 @@ class Graph(Component, name="onnx.graph"):
                 f"{contract.rows_of} has {clip.true} frames, fed as {clip.fed}",
                 hint="correct rows.chunk and rows.stride in the component's config",
             )
-        return array[: rows.count(clip.true)] if rows.keep == "valid" else array
+        if rows.keep == "valid":
+            return array[: rows.count(clip.true)]
+        return array
 
     def _refuse_nan(self, tensor: Tensor, array: np.ndarray, feeds: dict[str, np.ndarray]) -> None:
         bad = int(array.size - np.isfinite(array).sum())
@@ -221,6 +232,16 @@ class Graph(Component, name="onnx.graph"):
         for name, a in feeds.items():
             if a.dtype.kind == "f" and not np.isfinite(a).all():
                 already.append(name)
-        whose = f"already in its inputs: {', '.join(already)}" if already else "none in its inputs"
+        whose = "none in its inputs"
+        if already:
+            whose = f"already in its inputs: {', '.join(already)}"
         message = f"{tensor} has {bad} of {array.size} numbers that are NaN or infinite"
         fail(self.contract, "R536", message, whose, fed(feeds))
+
+
+def _float_dtype(method: Signature) -> str:
+    """Return the dtype of the first output of floats, float32 where there is none."""
+    for port in method.returns.values():
+        if port.dtype and port.dtype in FLOATS:
+            return port.dtype
+    return "f32"

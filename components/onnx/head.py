@@ -110,7 +110,7 @@ def _store(weights: Weights, module: Module, size: int) -> tuple[list[str], Head
         "finest_steps": ("float32", (rows * groups,)),
     }
     starts = {name: weights.reserve(f"head.{name}", *form) for name, form in forms.items()}
-    error, norm, largest_step = (np.empty(rows, np.float32) for _ in range(3))
+    error, norm, largest_step = np.empty((3, rows), np.float32)
     reader = RowReader()
 
     def write(start: int) -> None:

@@ -77,10 +77,10 @@ def as_kernel_rounds(nn: OnnxBlocks, groups: Symbol, scheme: Scheme) -> Symbol:
     codes: np.ndarray = np.eye(size, dtype=np.uint8)
     if scheme.bits == 4:
         codes = codes[:, 0::2] | codes[:, 1::2] << 4
-    scales, zeros = np.ones(size, np.float32), np.zeros(size, np.uint8)
+    identity, scales = nn.constant(codes[:, None]), nn.constant(np.ones(size, np.float32))
     # With the zero point 0, and not the middle, nothing cancels in the product.
-    parts = (nn.constant(part) for part in (codes[:, None], scales, zeros))
+    zeros = nn.constant(np.zeros(size, np.uint8))
     return nn.node(
-        "MatMulNBits", groups, *parts, domain=CONTRIB, K=size, N=size, bits=scheme.bits,
-        block_size=size, accuracy_level=INT8,
+        "MatMulNBits", groups, identity, scales, zeros, domain=CONTRIB, K=size, N=size,
+        bits=scheme.bits, block_size=size, accuracy_level=INT8,
     )  # fmt: skip

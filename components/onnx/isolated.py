@@ -51,10 +51,7 @@ class IsolatedGraph:
         child = Child(MODULE, self.memory)
         found, _ = self._ask(child, self.request, {}, self.seconds)
         self.providers = [str(name) for name in found["providers"]]
-        self.inputs, self.outputs = (
-            [(str(name), str(kind), tuple(shape)) for name, kind, shape in found[role]]
-            for role in ("inputs", "outputs")
-        )
+        self.inputs, self.outputs = _forms(found["inputs"]), _forms(found["outputs"])
         self.child = child
         return child
 
@@ -75,7 +72,12 @@ class IsolatedGraph:
             message = f"its process ended ({error}): a fault, or more memory than {most}"
             raise RuntimeError(message) from None
         if "error" in reply:
-            self.child = child if words == {} else None
+            if words == {}:
+                self.child = child
             raise RuntimeError(str(reply["error"]))
         self.child = child
         return reply, arrays
+
+
+def _forms(tensors: Sequence[Sequence[str]]) -> list[Form]:
+    return [(str(name), str(kind), tuple(shape)) for name, kind, shape in tensors]

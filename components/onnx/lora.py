@@ -27,6 +27,13 @@ class Update:
     factor: np.ndarray | None = None
     shift: np.ndarray | None = None
 
+    def is_finite(self) -> bool:
+        """Return whether no number of it is infinite or NaN."""
+        for array in (self.a, self.b, self.factor, self.shift):
+            if array is not None and not np.isfinite(array).all():
+                return False
+        return True
+
 
 class Adapters:
     """The adapters of one decoder, by name; `modules` are those that any of them adapts.
@@ -41,10 +48,12 @@ class Adapters:
         self.found = found
         self.modules: dict[str, Module] = {}
         self.scaled: set[str] = set()
-        for pair in (pair for each in adapters.values() for pair in each.pairs):
-            name = self.prefix + pair.path
-            self.modules[name] = found.modules[name]
-            self.scaled |= {name} if pair.magnitude else set()
+        for facts in adapters.values():
+            for pair in facts.pairs:
+                name = self.prefix + pair.path
+                self.modules[name] = found.modules[name]
+                if pair.magnitude:
+                    self.scaled.add(name)
         self.updates = {name: self._load(name, facts) for name, facts in adapters.items()}
         self.selected: dict[tuple[str, ...], dict[str, np.ndarray]] = {}
 
@@ -83,15 +92,15 @@ class Adapters:
         """Load an adapter's pairs; refuse numbers that are not finite."""
         reader, updates, odd = RowReader(), dict[str, Update](), []
         for pair in facts.pairs:
-            a, b = (reader.whole(tensor) for tensor in (pair.a, pair.b))
-            a, b = (a.T, b.T) if pair.flipped else (a, b)
+            a, b = reader.whole(pair.a), reader.whole(pair.b)
+            if pair.flipped:
+                a, b = a.T, b.T
             a = np.ascontiguousarray(a)
             b = np.ascontiguousarray(b * np.float32(facts.scales[pair.path]))
             update = Update(a, b)
             if pair.magnitude:
                 update = self._scaled(pair, a, b, reader.whole(pair.magnitude))
-            arrays = (update.a, update.b, update.factor, update.shift)
-            if not all(np.isfinite(each).all() for each in arrays if each is not None):
+            if not update.is_finite():
                 odd.append(pair.path)
             updates[self.prefix + pair.path] = update
         require_finite(name, odd)
@@ -103,10 +112,10 @@ class Adapters:
         https://arxiv.org/abs/2402.09353, equation 5. The bias is added after it, unscaled.
         """
         reader, module = RowReader(), self.modules[self.prefix + pair.path]
-        lengths = [
-            np.linalg.norm(reader.dense(module, start, end) + (a @ b[:, start:end]).T, axis=1)
-            for start, end in pieces(module)
-        ]
+        lengths = []
+        for start, end in pieces(module):
+            adapted = reader.dense(module, start, end) + (a @ b[:, start:end]).T
+            lengths.append(np.linalg.norm(adapted, axis=1))
         factor = (magnitude / np.concatenate(lengths)).astype(np.float32)
         if "bias" not in module.parts:
             return Update(a, b, factor)

@@ -35,7 +35,9 @@ class Products(OnnxBlocks):
     """Blocks over modules that are packed, or are not."""
 
     def __init__(self, weights: Weights, modules: Mapping[str, Module], rows: Rows) -> None:
-        names = (f"{path}.{part}" for path, module in modules.items() for part in module.parts)
+        names = []
+        for path, module in modules.items():
+            names += [f"{path}.{part}" for part in module.parts]
         super().__init__(weights, names, self._dense)
         self.modules = modules
         self.rows = rows
@@ -58,12 +60,17 @@ class Products(OnnxBlocks):
         modules = [self.modules[name] for name in names]
         forms = {(module.scheme, "bias" in module.parts) for module in modules}
         if len(forms) > 1:
-            return [made for name in names for made in Products.linears(self, x, [name])]
-        whole = "+".join([names[0], *(name.rpartition(".")[2] for name in names[1:])])
-        bias = self._biases(whole, modules) if "bias" in modules[0].parts else []
+            products: list[Symbol] = []
+            for name in names:
+                products += Products.linears(self, x, [name])
+            return products
+        first, *others = names
+        whole = "+".join([first, *(name.rpartition(".")[2] for name in others)])
+        bias = self._biases(whole, modules)
         if modules[0].scheme:
             made = self._packed_product(x, whole, modules)
-            made = self.node("Add", made, *bias) if bias else made
+            if bias:
+                made = self.node("Add", made, *bias)
         else:
             made = self._dense_product(x, whole, modules, bias)
         if len(modules) == 1:
@@ -72,9 +79,11 @@ class Products(OnnxBlocks):
         return self.nodes("Split", [made, sizes], len(modules), axis=-1)
 
     def _biases(self, name: str, modules: Sequence[Module]) -> list[Symbol]:
+        if "bias" not in modules[0].parts:
+            return []
         tensors = [module.parts["bias"] for module in modules]
         size = sum(tensor.shape[0] for tensor in tensors)
-        found = (self.reader.rows(tensor, 0, tensor.shape[0]) for tensor in tensors)
+        found = map(self.reader.whole, tensors)
         return [self._added(f"{name}.bias", "float32", (size,), found)]
 
     def _dense_product(
@@ -89,36 +98,36 @@ class Products(OnnxBlocks):
         for module in modules:
             for piece in pieces(module):
                 cuts.append((module, *piece))
-        several = len(modules) == 1 and not bias
-        groups = [cuts[at : at + 4] for at in range(0, len(cuts), 4)] if several else [cuts]
+        at_once = len(cuts)
+        if len(modules) == 1 and not bias:
+            at_once = 4
         made = []
-        for place, group in enumerate(groups):
+        for place, at in enumerate(range(0, len(cuts), at_once)):
+            group = cuts[at : at + at_once]
             rows = sum(end - start for _, start, end in group)
             found = (self.reader.dense(*cut) for cut in group)
             weight = self._added(f"{name}.weight{place}", "float32", (rows, width), found)
             made.append(self.node("Gemm", x, weight, *bias, transB=1))
-        return made[0] if len(made) == 1 else self.node("Concat", *made, axis=-1)
+        return self._joined(made)
+
+    def _joined(self, products: Sequence[Symbol]) -> Symbol:
+        """Put the columns of several products beside each other."""
+        if len(products) == 1:
+            return products[0]
+        return self.node("Concat", *products, axis=-1)
 
     def _packed_product(self, x: Symbol, name: str, modules: Sequence[Module]) -> Symbol:
         """Multiply by packed rows: s (q - z), then the residual offset by sums of groups of x."""
         scheme, width = modules[0].scheme, modules[0].shape[1]
         assert scheme is not None
         rows, groups = sum(module.shape[0] for module in modules), width // scheme.group_size
-        sizes: dict[str, tuple[str, tuple[int, ...]]] = {
-            "codes": ("uint8", (rows, groups, scheme.group_size * scheme.bits // 8)),
-            "scales": ("float32", (rows * groups,)),
-        }
-        if scheme.mode != SYMMETRIC:
-            sizes["residual_offset"] = ("float32", (rows, groups))
 
-        def read(part: str) -> Iterator[np.ndarray]:
-            for module in modules:
-                for piece in pieces(module):
-                    yield self.reader.packed(module, part, *piece)
+        def add(part: str, dtype: str, shape: Sequence[int]) -> Symbol:
+            found = self._packed_rows(modules, part)
+            return self._added(f"{name}.{part}", dtype, shape, found)
 
-        codes, scales, *offsets = (
-            self._added(f"{name}.{part}", *size, read(part)) for part, size in sizes.items()
-        )
+        codes = add("codes", "uint8", (rows, groups, scheme.group_size * scheme.bits // 8))
+        scales = add("scales", "float32", (rows * groups,))
         stored = codes, scales, rows, width, scheme
         if self.rows is Rows.FLOAT32:
             product = self._unpacked_product(x, *stored)
@@ -128,10 +137,15 @@ class Products(OnnxBlocks):
         else:
             even = write_even(self, [self._grouped(x, scheme.group_size)], scheme.group_size, width)
             product = write_first(self, write_int8_matmul(self, even, *stored), x)
-        for offset in offsets:
-            sums = self._sums(x, scheme.group_size)
-            product = self.node("Gemm", sums, offset, product, transB=1)
-        return product
+        if scheme.mode == SYMMETRIC:
+            return product
+        offset = add("residual_offset", "float32", (rows, groups))
+        return self.node("Gemm", self._sums(x, scheme.group_size), offset, product, transB=1)
+
+    def _packed_rows(self, modules: Sequence[Module], part: str) -> Iterator[np.ndarray]:
+        for module in modules:
+            for piece in pieces(module):
+                yield self.reader.packed(module, part, *piece)
 
     def _unpacked_product(
         self, x: Symbol, codes: Symbol, scales: Symbol, rows: int, width: int, scheme: Scheme
@@ -151,7 +165,7 @@ class Products(OnnxBlocks):
             ]
             weight = self.reshape(self.node("DequantizeLinear", *parts, axis=0), -1, width)
             made.append(self.node("Gemm", x, weight, transB=1))
-        return made[0] if len(made) == 1 else self.node("Concat", *made, axis=-1)
+        return self._joined(made)
 
     def _view(self, whole: Symbol, dtype: str, shape: Sequence[int], offset: int) -> Symbol:
         name = f"{whole.name}@{offset}"

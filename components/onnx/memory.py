@@ -44,4 +44,6 @@ def _mallopt() -> Any:
     if not sys.platform.startswith("linux"):
         return None
     libc = ctypes.CDLL(None)
-    return libc.mallopt if hasattr(libc, "gnu_get_libc_version") else None
+    if not hasattr(libc, "gnu_get_libc_version"):
+        return None
+    return libc.mallopt

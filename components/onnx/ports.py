@@ -25,7 +25,9 @@ def output_names(contract: Contract) -> dict[str, str]:
     ports: dict[str, str] = {}
     for name in names:
         _claim(ports, _legal(name), name)
-    return ports if OUT in ports else {OUT: names[0], **ports}
+    if OUT in ports:
+        return ports
+    return {OUT: names[0], **ports}
 
 
 def ports_of(contract: Contract) -> tuple[Signature, dict[str, Bound]]:
@@ -36,9 +38,9 @@ def ports_of(contract: Contract) -> tuple[Signature, dict[str, Bound]]:
     for name, port in marks.items():
         axis = 0 if contract.knobs(name).layout == "F D" else -1
         inputs[port] = (Port(dtype="bool", dims=(inputs[name][0].dims[axis],)),)
-    returns = {
-        port: typing.output(contract.outputs[name]) for port, name in output_names(contract).items()
-    }
+    returns = {}
+    for port, name in output_names(contract).items():
+        returns[port] = typing.output(contract.outputs[name])
     return Signature(inputs, returns, frozenset(marks.values())), dict(typing.bounds())
 
 
@@ -57,8 +59,9 @@ class _Typing:
     def inputs(self, tensor: Tensor) -> Ports:
         """Type an input; integers may be a mask, so they take bool as well."""
         port = self.input(tensor)
-        whole = tensor.dtype in INTEGERS
-        return (port, replace(port, dtype="bool")) if whole else (port,)
+        if tensor.dtype in INTEGERS:
+            return port, replace(port, dtype="bool")
+        return (port,)
 
     def input(self, tensor: Tensor) -> Port:
         knobs = self.contract.knobs(tensor.name)
@@ -118,7 +121,9 @@ class _Typing:
 
 def _legal(name: str) -> str:
     name = re.sub(r"[^A-Za-z0-9_]", "_", name)
-    return name if re.match(r"[A-Za-z]", name) else f"n_{name}"
+    if not re.match(r"[A-Za-z]", name):
+        return f"n_{name}"
+    return name
 
 
 def _claim(taken: dict[str, str], name: str, owner: str) -> None:

@@ -24,8 +24,19 @@ def number(field: int, value: int) -> bytes:
 
 def block(field: int, content: bytes | str) -> bytes:
     """Write a field of bytes: a text, or a message that is written already."""
-    content = content.encode() if isinstance(content, str) else content
+    if isinstance(content, str):
+        content = content.encode()
     return _varint(field << 3 | _BYTES) + _varint(len(content)) + content
+
+
+def blocks(field: int, contents: Iterable[bytes | str]) -> bytes:
+    """Write a repeated field of bytes."""
+    return b"".join(block(field, content) for content in contents)
+
+
+def numbers(field: int, values: Iterable[int]) -> bytes:
+    """Write a repeated integer field."""
+    return b"".join(number(field, value) for value in values)
 
 
 def _varint(value: int) -> bytes:
@@ -70,10 +81,10 @@ class Model:
     ) -> None:
         """Add a node; `values` are its attributes: integers, lists of them, and floats."""
         reads, makes = tuple(inputs), tuple(outputs)
-        parts = [block(1, name) for name in reads] + [block(2, name) for name in makes]
-        parts.append(block(4, op))
-        parts += [block(5, _attribute(name, value)) for name, value in values.items()]
-        self.nodes.append(Node(reads, makes, b"".join(parts) + block(7, domain)))
+        content = blocks(1, reads) + blocks(2, makes) + block(4, op)
+        for name, value in values.items():
+            content += block(5, _attribute(name, value))
+        self.nodes.append(Node(reads, makes, content + block(7, domain)))
 
     def choose(self, condition: str, then: Model, otherwise: Model, output: str) -> None:
         """Add a node that runs one of two models, which may read all that is in this one."""
@@ -95,9 +106,10 @@ class Model:
     ) -> None:
         """Add a tensor whose bytes lie in the data file."""
         entries = {"location": self.data, "offset": str(offset), "length": str(length)}
-        parts = [block(13, block(1, key) + block(2, value)) for key, value in entries.items()]
-        tensor = _tensor(name, dtype, shape) + b"".join(parts) + number(14, _EXTERNAL)
-        self.tensors[name] = tensor
+        tensor = _tensor(name, dtype, shape)
+        for key, value in entries.items():
+            tensor += block(13, block(1, key) + block(2, value))
+        self.tensors[name] = tensor + number(14, _EXTERNAL)
 
     def add_input(self, name: str, dtype: str, dims: Sequence[int | str]) -> None:
         """Add an input; a dim that varies has a name."""
@@ -112,19 +124,22 @@ class Model:
         opsets = []
         for name, version in (("", OPSET), (CONTRIB, 1)):
             opsets.append(block(1, name) + number(2, version))
-        parts = (block(8, opset) for opset in opsets)
-        return number(1, IR) + block(7, self._graph()) + b"".join(parts)
+        return number(1, IR) + block(7, self._graph()) + blocks(8, opsets)
 
     def _graph(self) -> bytes:
         """Return the GraphProto."""
         nodes, needed = self._needed()
-        parts: dict[int, Iterable[bytes]] = {
-            1: (node.content for node in nodes),
-            5: (tensor for name, tensor in self.tensors.items() if name in needed),
-            11: (value for name, value in self.inputs.items() if name in needed),
-            12: self.outputs.values(),
-        }
-        return block(2, "decoder") + b"".join(block(k, v) for k in parts for v in parts[k])
+        tensors = [tensor for name, tensor in self.tensors.items() if name in needed]
+        inputs = [value for name, value in self.inputs.items() if name in needed]
+        return b"".join(
+            (
+                block(2, "decoder"),
+                blocks(1, [node.content for node in nodes]),
+                blocks(5, tensors),
+                blocks(11, inputs),
+                blocks(12, self.outputs.values()),
+            )
+        )
 
     def _needed(self) -> tuple[list[Node], set[str]]:
         """Return the nodes that the outputs need, and the names of all that they read."""
@@ -139,7 +154,7 @@ class Model:
 
 def _attribute(name: str, value: int | float | list[int]) -> bytes:
     if isinstance(value, list):
-        return block(1, name) + b"".join(number(8, each) for each in value) + number(20, _INTS)
+        return block(1, name) + numbers(8, value) + number(20, _INTS)
     if isinstance(value, float):
         content = _varint(2 << 3 | _FIXED32) + struct.pack("<f", value)
         return block(1, name) + content + number(20, _FLOAT)
@@ -147,12 +162,10 @@ def _attribute(name: str, value: int | float | list[int]) -> bytes:
 
 
 def _tensor(name: str, dtype: str, shape: Sequence[int]) -> bytes:
-    dims = b"".join(number(1, length) for length in shape)
-    return dims + number(2, TYPES[dtype]) + block(8, name)
+    return numbers(1, shape) + number(2, TYPES[dtype]) + block(8, name)
 
 
 def _value(name: str, dtype: str, dims: Sequence[int | str]) -> bytes:
     lengths = [number(1, dim) if isinstance(dim, int) else block(2, dim) for dim in dims]
-    shape = b"".join(block(1, length) for length in lengths)
-    kind = block(1, number(1, TYPES[dtype]) + block(2, shape))
+    kind = block(1, number(1, TYPES[dtype]) + block(2, blocks(1, lengths)))
     return block(1, name) + block(2, kind)

@@ -15,7 +15,7 @@ Graph = Array
 
 def past(graph: Graph, x: Array, size: int) -> Array:
     """Return row t + w of the padded rows for each t and w, int64 [T, size]."""
-    zero, one = (graph.constant(np.array(n, np.int64)) for n in (0, 1))
+    zero, one = scalar(graph, 0), scalar(graph, 1)
     rows = graph.expand(graph.node("Range", zero, count(graph, x), one), 1)
     return graph.node("Add", rows, graph.ints(*range(size)))
 
@@ -36,10 +36,15 @@ def groups(graph: Graph, x: Array, by: int, fill: float | None) -> Array:
 
 def group_sizes(graph: Graph, x: Array, by: int) -> Array:
     """Return how many rows of x each group of so many has, [G, 1]."""
-    zero, step = (graph.constant(np.array(n, np.int64)) for n in (0, by))
+    zero, step = scalar(graph, 0), scalar(graph, by)
     length = count(graph, x)
     sizes = graph.node("Min", length - graph.node("Range", zero, length, step), step)
     return graph.expand(graph.node("Cast", sizes, to=TYPES["float32"]), 1)
+
+
+def scalar(graph: Graph, value: int) -> Array:
+    """Return a constant, an int64 scalar."""
+    return graph.constant(np.array(value, np.int64))
 
 
 def count(graph: Graph, x: Array) -> Array:

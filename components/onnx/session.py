@@ -88,7 +88,7 @@ class Session:
             for name, tensor in wanted.items():
                 before[name] = (tensor.dtype, None if tensor.stated else tensor.dims)
             after = {name: (_dtype(kind), shape) for name, kind, shape in found}
-            if list(before) == list(after) and all(_alike(before[n], after[n]) for n in before):
+            if list(before) == list(after) and all(map(_alike, before.values(), after.values())):
                 continue
             refuse_changed(
                 self.contract,
@@ -120,7 +120,8 @@ def refuse_changed(contract: Contract, *causes: str) -> NoReturn:
 
 def fed(feeds: Feeds) -> str:
     """Describe what a graph was given."""
-    return "fed " + ", ".join(f"{name} {a.dtype} {list(a.shape)}" for name, a in feeds.items())
+    shown = [f"{name} {array.dtype} {list(array.shape)}" for name, array in feeds.items()]
+    return "fed " + ", ".join(shown)
 
 
 def first_line(error: Exception) -> str:
@@ -141,7 +142,10 @@ def _alike(before: tuple[str, Any], after: tuple[str, Any]) -> bool:
         return dtype == found_dtype
     if len(dims) != len(found):
         return False
-    return all(not isinstance(d, int) or d == f for d, f in zip(dims, found, strict=True))
+    for dim, length in zip(dims, found, strict=True):
+        if isinstance(dim, int) and dim != length:
+            return False
+    return True
 
 
 def _listed(tensors: Mapping[str, tuple[str, Any]]) -> str:

@@ -50,7 +50,7 @@ def version_problems(signature: OnnxSignature) -> Iterator[Problem]:
     here = installed()
     if here and here <= MEASURED:
         name = f"ONNX Runtime {here[0]}.{here[1]}"
-        newest_ir, newest = next(NEWEST[each] for each in reversed(NEWEST) if each <= here)
+        newest_ir, newest = NEWEST[max(each for each in NEWEST if each <= here)]
         for what, value, most in (
             ("IR version", signature.ir, newest_ir),
             ("opset", opset, newest),
@@ -63,10 +63,8 @@ def version_problems(signature: OnnxSignature) -> Iterator[Problem]:
                     hint=f"export it with an older {what}, or install a later ONNX Runtime",
                 )
     if signature.bfloat16:
-        operators, tensor = (
-            listed(sorted(signature.bfloat16)),
-            next(iter(signature.bfloat16.values())),
-        )
+        operators = listed(sorted(signature.bfloat16))
+        tensor = next(iter(signature.bfloat16.values()))
         yield Problem(
             "L332",
             f"{operators} computes with bfloat16, which ONNX Runtime has no CPU kernels for",
