@@ -93,14 +93,11 @@ class OnnxBlocks:
         return self._weight(name, name)
 
     def _weight(
-        self, name: str, stored: str, change: Callable[[np.ndarray], np.ndarray] | None = None
+        self, name: str, stored: str, change: Callable[[np.ndarray], np.ndarray] = np.asarray
     ) -> Symbol:
         """Add what is stored, or what it is changed to, once under a name."""
         if name not in self.added:
-            value = self.read(stored)
-            if change:
-                value = change(value)
-            value = np.ascontiguousarray(value, np.float32)
+            value = np.ascontiguousarray(change(self.read(stored)), np.float32)
             self.weights.add(name, "float32", value.shape, [value])
             self.added[name] = Symbol(name, self)
         return self.added[name]
