@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Literal, Self
 
@@ -94,7 +95,9 @@ class LogMel(Component, name="audio.log_mel"):
         @property
         def limit(self) -> int | None:
             """The samples of every clip or slice under `pad: {seconds: N}`."""
-            return self.pad.seconds * self.rate if self.pad and self.pad.seconds else None
+            if not self.pad or not self.pad.seconds:
+                return None
+            return self.pad.seconds * self.rate
 
     def __init__(self, config: Config, filters: np.ndarray) -> None:
         self.config = config
@@ -110,10 +113,13 @@ class LogMel(Component, name="audio.log_mel"):
         ports = cls.methods["__call__"].returns
         inputs = {"audio": (Port("audio", dims=(config.rate,)),)}
         call = Signature(inputs=inputs, returns=ports)
-        masks = {OUT: "mask"} if config.pad else {}
-        makes = partial(pad_that_makes, config.rate, config.hop, config.pad)
-        lengthen = {} if config.limit is not None else {"F": makes}
-        return Facts(dims=dims, methods={"__call__": call}, masks=masks, lengthen=lengthen)
+        facts = Facts(dims=dims, methods={"__call__": call})
+        if config.pad:
+            facts = replace(facts, masks={OUT: "mask"})
+        if config.limit is None:
+            makes = partial(pad_that_makes, config.rate, config.hop, config.pad)
+            facts = replace(facts, lengthen={"F": makes})
+        return facts
 
     @classmethod
     def load(cls, spec: Spec, facts: Facts, placement: Placement) -> Self:
@@ -168,7 +174,8 @@ class LogMel(Component, name="audio.log_mel"):
         if config.frames == "ceil":
             size += -size % config.hop
         true_frames = size // config.hop
-        size = size if config.limit is None else config.limit
+        if config.limit is not None:
+            size = config.limit
         minimum = max(config.n_fft // 2 + 1, config.hop)
         if size < minimum:
             message = f"{source} has {size} samples at {config.rate} Hz, one frame {minimum}"
@@ -218,4 +225,6 @@ class LogMel(Component, name="audio.log_mel"):
 
 def _pad_to(samples: np.ndarray, size: int) -> np.ndarray:
     """Append silence up to a size; return long enough samples without a copy."""
-    return np.pad(samples, (0, size - len(samples))) if len(samples) < size else samples
+    if len(samples) >= size:
+        return samples
+    return np.pad(samples, (0, size - len(samples)))

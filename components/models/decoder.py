@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import cache
 from importlib import import_module
 from pathlib import Path
@@ -16,7 +16,7 @@ from composer.core.suggest import listed
 from composer.formats.refusal import show
 
 from ..checkpoints.checkpoint import Checkpoint, build_checkpoint
-from ..checkpoints.config_keys.places import at_their_keys
+from ..checkpoints.config_keys.places import at_their_keys, with_place
 from ..checkpoints.folder import open_folder
 from ..checkpoints.modules import Module, read_modules
 from .blocks import Array, DecoderBlocks
@@ -59,7 +59,10 @@ def architectures() -> dict[str, Architecture]:
     """
     found: dict[str, Architecture] = {}
     folders = import_module(__package__ or "").__path__
-    for file in sorted(file for folder in folders for file in Path(folder).glob("*.py")):
+    files: list[Path] = []
+    for folder in folders:
+        files += Path(folder).glob("*.py")
+    for file in sorted(files):
         if DEFINES.search(file.read_text(encoding="utf-8")):
             module = import_module(f"{__package__}.{file.stem}")
             found |= dict.fromkeys(module.ARCHITECTURE.model_types, module.ARCHITECTURE)
@@ -96,8 +99,9 @@ class ParsedDecoder:
     @property
     def computed(self) -> Iterator[Module]:
         """The modules that are multiplied by: the embeddings are where there is no other head."""
-        separate = HEAD in self.modules
-        return (m for m in self.modules.values() if m is not self.table or not separate)
+        for module in self.modules.values():
+            if module is not self.table or HEAD not in self.modules:
+                yield module
 
     @property
     def packed(self) -> bool:
@@ -107,11 +111,13 @@ class ParsedDecoder:
     @property
     def nbytes(self) -> int:
         """Return what the weights take once they are loaded."""
-        others = (module for module in self.computed if module is not self.head)
-        nbytes = sum(module.nbytes(self.int8_activations) for module in others)
-        if self.head.digits:
-            return nbytes + self.head.nbytes_in_digits(self.head.digits)
-        return nbytes + self.head.nbytes(self.int8_activations)
+        nbytes = 0
+        for module in self.computed:
+            if module is self.head and module.digits:
+                nbytes += module.nbytes_in_digits(module.digits)
+            else:
+                nbytes += module.nbytes(self.int8_activations)
+        return nbytes
 
     @property
     def mapped(self) -> int:
@@ -127,8 +133,10 @@ class ParsedDecoder:
             digits = module is self.head and module.digits
             if module.scheme is None and dtype != "f32" and not digits:
                 forms.setdefault(module.form, []).append(module)
-        head = (_in_digits(self.head, self.head.digits),) if self.head.digits else ()
-        return (*(_widened(form, group) for form, group in sorted(forms.items())), *head)
+        casts = [_widened(form, forms[form]) for form in sorted(forms)]
+        if self.head.digits:
+            casts.append(_in_digits(self.head, self.head.digits))
+        return tuple(casts)
 
     def write(self, blocks: DecoderBlocks, embeds: Array, **more: Array) -> Array:
         """Run the network over blocks: logits of the chosen rows of embeddings.
@@ -154,23 +162,21 @@ def read_decoder(
     checkpoint = build_checkpoint(
         folder.location, headers, values, folder.tensors, [*found, *folder.notes()]
     )
-    kind = values.get("model_type")
-    architecture = architectures().get(kind) if isinstance(kind, str) else None
+    kind = str(values.get("model_type"))
+    architecture = architectures().get(kind)
     if architecture is None:
-        raise ComposerError(_unknown(str(kind), checkpoint))
+        raise ComposerError(_unknown(kind, checkpoint))
     tied = f"{HEAD}.weight" not in checkpoint.tensors
     table = checkpoint.table
     config = Config(values, table.width, table.rows, tied, spec.config.ignore)
     settings = architecture.read_settings(config)
     config.check_unread()
-    placed = [((*folder.keys, *path), problem) for path, problem in config.problems]
-    problems = list(at_their_keys(checkpoint.file, headers, placed))
+    problems = list(at_their_keys(checkpoint.file, headers, config.problems, folder.keys))
     modules: dict[str, Module] = {}
     if not problems:
         modules, problems = read_modules(checkpoint, architecture.tensors(settings))
     if problems:
-        place = Place(str(checkpoint.file))
-        raise ComposerError([replace(p, place=p.place or place) for p in problems][:12])
+        raise ComposerError(with_place(problems, Place(str(checkpoint.file)))[:12])
     return ParsedDecoder(
         checkpoint,
         architecture.forward,

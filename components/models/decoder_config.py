@@ -39,14 +39,18 @@ class Config:
         ignore: Collection[str] = (),
     ) -> None:
         self.problems: list[Placed] = [((), problem) for problem in rope.faults(values)]
-        self.values = {k: v for k, v in rope.plain(values).items() if k not in ignore}
+        self.values = rope.plain(values)
+        for key in ignore:
+            self.values.pop(key, None)
         self.hidden_size = hidden_size
         self.vocab_size = vocab_size
         self.tied = tied
         self.kind = str(values.get("model_type"))
         self.read = set(CHECKED)
         types = self.values.get("layer_types")
-        self.rules, found = rotary.read_rules(self.values, types if isinstance(types, list) else ())
+        if not isinstance(types, list):
+            types = []
+        self.rules, found = rotary.read_rules(self.values, types)
         self.problems += found
 
     @property
@@ -85,8 +89,10 @@ class Config:
     def flag(self, key: str, default: bool = False) -> bool:
         """Return true or false."""
         value = self.value(key)
-        if value is None or isinstance(value, bool):
-            return default if value is None else value
+        if value is None:
+            return default
+        if isinstance(value, bool):
+            return value
         self.wrong(key, f"{key} is {_shown(value)}; expected true or false")
         return default
 
@@ -134,14 +140,15 @@ class Config:
         rules = self.rules.get(layers) or self.rules.get("")
         if rules is None:
             return Rotary(head_dim, theta)
-        base = theta if rules.theta is None else self._positive(rules.theta, "rope_theta")
+        if rules.theta is not None:
+            theta = self._positive(rules.theta, "rope_theta")
         if rules.partial != 1 and not partial:
             self.refuse(f"turns whole heads, and partial_rotary_factor is {rules.partial:g}", rules)
         dims = int(head_dim * rules.partial)
         if dims % 2 or not 0 < dims <= head_dim:
             what = f"partial_rotary_factor {rules.partial:g} leaves {dims} numbers of {head_dim}"
             self.wrong("partial_rotary_factor", f"{what}; positions turn pairs")
-        return Rotary(dims, base, self._scaling(rules))
+        return Rotary(dims, theta, self._scaling(rules))
 
     def check_unread(self) -> None:
         """Refuse every key that was not asked for and is not known to change nothing."""

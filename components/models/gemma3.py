@@ -50,22 +50,24 @@ def read_settings(config: Config) -> Settings:
     if "sliding_window" in config.values and config.values["sliding_window"] is None:
         config.wrong("sliding_window", "sliding_window is null; expected a whole number from 1")
     rotaries = read_rotaries(config, head_dim)
-    capped = config.value("final_logit_softcapping") is not None
+    logit_cap = None
+    if config.value("final_logit_softcapping") is not None:
+        logit_cap = config.real("final_logit_softcapping")
+    layers = []
+    for kind in read_layer_types(config):
+        seen = window if kind == SLIDING else None
+        layers.append(Attention(num_heads, num_kv_heads, head_dim, scale, rotaries[kind], seen))
     return Settings(
         hidden_size=config.hidden_size,
         intermediate_size=config.count("intermediate_size"),
         vocab_size=config.vocab_size,
         tied=config.tied,
         rms_norm_eps=config.real("rms_norm_eps", 1e-6),
-        layers=tuple(
-            Attention(num_heads, num_kv_heads, head_dim, scale, rotaries[kind],
-                      window if kind == SLIDING else None)
-            for kind in read_layer_types(config)
-        ),
+        layers=tuple(layers),
         attention_bias=config.flag("attention_bias"),
         qk_norm=True,
-        logit_cap=config.real("final_logit_softcapping") if capped else None,
-    )  # fmt: skip
+        logit_cap=logit_cap,
+    )
 
 
 def read_layer_types(config: Config) -> list[str]:

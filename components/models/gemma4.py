@@ -53,7 +53,9 @@ class Gemma4Decoder(ParsedDecoder):
 
     @property
     def mapped(self) -> int:
-        return super().mapped + (self.rows.stored if self.rows else 0)
+        if self.rows is None:
+            return super().mapped
+        return super().mapped + self.rows.stored
 
 
 def read_gemma4(decoder: Decoder, int8_activations: bool = False) -> Gemma4Decoder:
@@ -62,6 +64,9 @@ def read_gemma4(decoder: Decoder, int8_activations: bool = False) -> Gemma4Decod
         raise ComposerError(experts_problem(decoder))
     modules = read_modules(decoder)
     settings, rows = read_settings(decoder.settings), modules.pop(ROWS, None)
+    inputs = {}
+    if rows:
+        inputs["per_layer"] = (len(settings.layers), settings.per_layer)
     return Gemma4Decoder(
         decoder.checkpoint,
         forward,
@@ -70,25 +75,31 @@ def read_gemma4(decoder: Decoder, int8_activations: bool = False) -> Gemma4Decod
         modules,
         decoder.prefix,
         int8_activations,
-        {"per_layer": (len(settings.layers), settings.per_layer)} if rows else {},
+        inputs,
         rows,
     )
 
 
 def read_settings(found: stated.Settings) -> Settings:
     """Return what the network needs of a checkpoint's settings."""
-    last = {layer.kind: n for n, layer in enumerate(found.layers) if not layer.shares_kv}
+    last: dict[str, int] = {}  # layer of each kind that has keys and values of its own
+    layers, sources, keys_are_values = [], [], []
+    for number, layer in enumerate(found.layers):
+        if not layer.shares_kv:
+            last[layer.kind] = number
+        layers.append(read_attention(found, layer))
+        sources.append(last[layer.kind])
+        keys_are_values.append(found.keys_are_values and layer.full)
     return Settings(
         hidden_size=found.hidden.value,
         tied=found.args["tie_word_embeddings"],
         rms_norm_eps=found.args["rms_norm_eps"],
-        layers=tuple(read_attention(found, layer) for layer in found.layers),
-        sources=tuple(last[layer.kind] if layer.shares_kv else n
-                      for n, layer in enumerate(found.layers)),
-        keys_are_values=tuple(found.keys_are_values and layer.full for layer in found.layers),
+        layers=tuple(layers),
+        sources=tuple(sources),
+        keys_are_values=tuple(keys_are_values),
         per_layer=found.per_layer.value,
         logit_cap=found.args["final_logit_softcapping"],
-    )  # fmt: skip
+    )
 
 
 def read_attention(found: stated.Settings, layer: stated.Layer) -> Attention:
@@ -109,14 +120,19 @@ def forward(
 
     Only these go through the last layers, which remember nothing.
     """
-    rows = None if per_layer is None else per_layer_inputs(nn, settings, x, per_layer)
+    rows = None
+    if per_layer is not None:
+        rows = per_layer_inputs(nn, settings, x, per_layer)
     only_chosen = False
     for number, source in enumerate(settings.sources):
         if source != number and not only_chosen:
             only_chosen, x = True, nn.chosen(x)
-            rows = None if rows is None else nn.chosen(rows)
+            if rows is not None:
+                rows = nn.chosen(rows)
         x = nn.evaluate(layer(nn, settings, number, x, rows))
-    x = nn.rms_norm(x if only_chosen else nn.chosen(x), "norm", settings.rms_norm_eps)
+    if not only_chosen:
+        x = nn.chosen(x)
+    x = nn.rms_norm(x, "norm", settings.rms_norm_eps)
     logits = nn.linear(x, TABLE if settings.tied else HEAD)
     if settings.logit_cap is None:
         return logits

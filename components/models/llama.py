@@ -69,8 +69,9 @@ def tensors(settings: Settings) -> Iterator[Shape]:
         yield f"{at}.input_layernorm.weight", (width,)
         for name, size in (("q_proj", queries), ("k_proj", keys), ("v_proj", keys)):
             yield from linear(f"{at}.self_attn.{name}", size, width, settings.qkv_bias)
-        for name in ("q_norm", "k_norm") if settings.qk_norm else ():
-            yield f"{at}.self_attn.{name}.weight", (attn.head_dim,)
+        if settings.qk_norm:
+            yield f"{at}.self_attn.q_norm.weight", (attn.head_dim,)
+            yield f"{at}.self_attn.k_norm.weight", (attn.head_dim,)
         yield from linear(f"{at}.self_attn.o_proj", width, queries, settings.output_bias)
         yield f"{at}.post_attention_layernorm.weight", (width,)
         for name in ("gate_proj", "up_proj"):

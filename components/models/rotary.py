@@ -33,12 +33,13 @@ class Yarn:
     rounded: bool
     attention: float
 
+    def _pair(self, turns: float, head: int, base: float) -> float:
+        """Return which pair turns so often in `original` positions, a number between two pairs."""
+        return head * log(self.original / (turns * 2 * pi)) / (2 * log(base))
+
     def blend(self, head: int, base: float) -> np.ndarray:
         """Return how much of each pair is slowed, 0 to 1."""
-        low, high = (
-            head * log(self.original / (turns * 2 * pi)) / (2 * log(base))
-            for turns in (self.fast, self.slow)
-        )
+        low, high = self._pair(self.fast, head, base), self._pair(self.slow, head, base)
         if self.rounded:
             low, high = floor(low), ceil(high)
         low, high = max(low, 0), min(high, head - 1)

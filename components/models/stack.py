@@ -96,8 +96,9 @@ class Stack(Portable, name="stack"):
     @classmethod
     def facts(cls, spec: Spec, headers: Headers | None) -> Facts:
         """Bind the widths I and O; every tensor belongs to a layer and every width chains."""
-        layers = spec.config.steps
-        methods = {CALL: rows_divided(layers)} if any(map(Layer.divides, layers)) else None
+        layers, methods = spec.config.steps, None
+        if any(map(Layer.divides, layers)):
+            methods = {CALL: rows_divided(layers)}
         if headers is None:
             return Facts(unknown=True, methods=methods)
         shape = read_shape(spec, headers)
@@ -167,7 +168,8 @@ def network(spec: Spec, shape: Shape) -> Network:
     layers: list[tuple[Layer, int]] = []
     width = shape.width_in.value
     for number, (layer, parts) in enumerate(zip(steps, shape.layers, strict=True)):
-        tensors |= {f"{number}.{part}": tensor for part, tensor in parts.items()}
+        for part, tensor in parts.items():
+            tensors[f"{number}.{part}"] = tensor
         width = parts["weight"].shape[0] if layer.kind == "linear" else layer.width(width)
         layers.append((layer, width))
     rows = "R" if any(map(Layer.divides, steps)) else "N"
@@ -187,8 +189,9 @@ def require_finite(made: Network, dtype: str) -> None:
     odd = []
     for name, tensor in made.tensors.items():
         value = reader.read(name)
-        with np.errstate(over="ignore"):
-            value = value.astype(np.float16) if dtype == "f16" else value
+        if dtype == "f16":
+            with np.errstate(over="ignore"):
+                value = value.astype(np.float16)
         if not np.isfinite(value).all():
             odd.append(tensor)
     if odd:

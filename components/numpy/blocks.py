@@ -160,7 +160,9 @@ class NumpyBlocks:
         return np.arange(len(x))[:, None] + np.arange(size) >= size - 1
 
     def _biased(self, x: Array, name: str) -> Array:
-        return x + self.weight(f"{name}.bias") if self.has(f"{name}.bias") else x
+        if not self.has(f"{name}.bias"):
+            return x
+        return x + self.weight(f"{name}.bias")
 
 
 def _sigmoid(x: Array) -> Array:

@@ -82,7 +82,9 @@ def visible(at: np.ndarray, count: int, window: int | None) -> np.ndarray:
     """Return which of `count` positions rows at these positions see, bool [T, count]."""
     rows, seen = at[:, None], np.arange(count)
     mask: np.ndarray = seen <= rows
-    return mask if window is None else mask & (seen > rows - window)
+    if window is None:
+        return mask
+    return mask & (seen > rows - window)
 
 
 class NumpyDecoder:

@@ -21,4 +21,6 @@ def groups(rows: int, by: int, remainder: str) -> int:
         raise ValueError(f"cannot group {rows} rows by {by}: {left} left over; {hint}")
     if left and remainder == "drop" and not whole:
         raise ValueError(f"would drop all {rows} rows: there are fewer than {by}")
-    return whole + (1 if left and remainder != "drop" else 0)
+    if left and remainder != "drop":
+        return whole + 1
+    return whole

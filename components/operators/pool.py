@@ -24,7 +24,9 @@ Remainder = Annotated[
 
 def lengths(known: Mapping[str, int], by: int, mode: str, remainder: str) -> dict[str, int]:
     """Return the number of rows U."""
-    return {"U": groups(known["T"], by, remainder)} if "T" in known else {}
+    if "T" not in known:
+        return {}
+    return {"U": groups(known["T"], by, remainder)}
 
 
 def keeps_space(by: int, mode: str, remainder: str) -> bool:

@@ -18,12 +18,14 @@ Stop = Annotated[
 
 def ends(rows: int, start: int, stop: int | None) -> tuple[int, int]:
     """Return the positions where a slice begins and ends; raise ValueError if it has no rows."""
-    first = start + rows if start < 0 else start
-    last = rows if stop is None else stop
-    last = last + rows if last < 0 else last
+    first, last = start, rows if stop is None else stop
+    if first < 0:
+        first += rows
+    if last < 0:
+        last += rows
     if not 0 <= first < last <= rows:
-        taken = f"{start} to {'the end' if stop is None else stop}"
-        raise ValueError(f"cannot take rows {taken} of {rows}")
+        end = "the end" if stop is None else stop
+        raise ValueError(f"cannot take rows {start} to {end} of {rows}")
     return first, last
 
 

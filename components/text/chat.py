@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Any, Self
 import numpy as np
 
 from composer.core.component import Component, Facts, Spec, method
-from composer.core.errors import ComposerError, Place, Problem
+from composer.core.errors import Place, Problem
 from composer.core.ports import parse_ports
+from composer.core.problems import Problems
 from composer.core.signature import CALL, Signature
 from composer.core.suggest import did_you_mean
 from composer.formats import Headers, tokenizer_bytes, tokenizer_file
@@ -60,13 +61,16 @@ class Chat(Component, name="text.chat"):
 
     def __init__(self, turns: Turns, tokenizer: GuardedTokenizer) -> None:
         self.turns = turns
-        self.first, self.next_turn = (
-            TemplateEncoder(each, tokenizer) for each in turns.templates.values()
-        )
-        marks = map(tokenizer.id_of, turns.reasoning)
-        self.reasoning = Marks(*marks) if turns.reasoning else None
-        breaks = (tokenizer.encode(text) for text in turns.breaks)
-        self.breaks = frozenset(ids[0] for ids in breaks if len(ids) == 1)
+        self.first = TemplateEncoder(turns.templates["first"], tokenizer)
+        self.next_turn = TemplateEncoder(turns.templates["next"], tokenizer)
+        self.reasoning = None
+        if turns.reasoning:
+            self.reasoning = Marks(*map(tokenizer.id_of, turns.reasoning))
+        self.breaks = set()
+        for text in turns.breaks:
+            ids = tokenizer.encode(text)
+            if len(ids) == 1:
+                self.breaks.add(ids[0])
 
     @classmethod
     def facts(cls, spec: Spec, headers: Headers | None) -> Facts:
@@ -75,8 +79,11 @@ class Chat(Component, name="text.chat"):
         if turns is None:
             return Facts(unknown=True)
         templates = turns.templates
-        names = dict.fromkeys(name for t in templates.values() for name in t.inputs)
-        required = frozenset().union(*(t.required for t in templates.values()))
+        names: dict[str, None] = {}
+        required: set[str] = set()
+        for template in templates.values():
+            names |= dict.fromkeys(template.inputs)
+            required |= template.required
         call = cls.methods[CALL]
         methods = {
             **cls.methods,
@@ -89,23 +96,15 @@ class Chat(Component, name="text.chat"):
         if headers is None or spec.files is None:
             return Facts(methods=methods)
         added = headers.tokenizer(spec.files).added
-        at = "config.reasoning" if config.form is None else "config.form"
-        problems = []
+        problems = Problems(place=Place(config.key_of("reasoning")))
         for token in turns.reasoning:
             if token not in added:
-                problems.append(
-                    Problem(
-                        "W296",
-                        f"{token!r} of reasoning is not an added token of {spec.files}",
-                        Place(at),
-                        hint=did_you_mean(token, added),
-                    )
-                )
-        if problems:
-            raise ComposerError(problems)
+                message = f"{token!r} of reasoning is not an added token of {spec.files}"
+                problems.report("W296", message, hint=did_you_mean(token, added))
+        problems.raise_any()
         notes: list[Problem] = []
         for name, template in templates.items():
-            place = f"config.{name}" if config.form is None else "config.form"
+            place = config.key_of(name)
             notes += unknown_tokens(template, added, spec.files, place)
             notes += changed_tokens(template, headers.tokenizer(spec.files), spec.files, place)
         file = tokenizer_file(spec.files, headers.files)
@@ -128,13 +127,14 @@ class Chat(Component, name="text.chat"):
         texts_by_slot = {}
         for name in encoder.template.inputs:
             texts_by_slot[name] = check_text(name, self.turns.text(name, texts.get(name)))
-        parts = encoder.template.with_fragments(
-            {name for name, text in texts_by_slot.items() if text}
-        )
+        filled = {name for name, text in texts_by_slot.items() if text}
+        parts = encoder.template.with_fragments(filled)
         ids = encoder.ids(parts, texts_by_slot)
         if not ids:
             raise empty_prompt()
-        text = "".join(texts_by_slot[p.name] if isinstance(p, Slot) else p for p in parts)
+        text = ""
+        for part in parts:
+            text += texts_by_slot[part.name] if isinstance(part, Slot) else part
         return {"ids": np.concatenate([history_ids, np.array(ids, np.int64)]), "text": text}
 
     def answer_ids(self, text: str) -> np.ndarray:

@@ -69,7 +69,9 @@ class ChatConfig(ComponentConfig):
     @field_validator("first", "next")
     @classmethod
     def _check_template(cls, template: str | None) -> str | None:
-        return check_template(template) if template is not None else None
+        if template is None:
+            return None
+        return check_template(template)
 
     @field_validator("reasoning")
     @classmethod
@@ -110,6 +112,10 @@ class ChatConfig(ComponentConfig):
         named = slots(parse_template(turns.first)) + slots(parse_template(turns.next))
         for name in self.optional.keys() - set(named):
             raise ValueError(f"no template has {{{name}}} for the optional '{name}'")
+
+    def key_of(self, name: str) -> str:
+        """Return the key of the config that says a part of the turns: of a form, the form's."""
+        return f"config.{name}" if self.form is None else "config.form"
 
     @property
     def own(self) -> Turns:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from composer.core.errors import ComposerError, Place, Problem
 from composer.core.suggest import listed
@@ -50,10 +50,9 @@ def _template(files: Location, headers: Headers) -> tuple[str, Location]:
         with headers.files.open(file) as ranges:
             data = ranges.read(0, min(ranges.size, LARGEST))
         return data.decode("utf-8", "replace"), file
-    found = headers.config(config).get("chat_template") if headers.exists(config) else None
+    found = _tokenizer_setting("chat_template", config, headers)
     if isinstance(found, list):
-        named = [each for each in found if isinstance(each, dict)]
-        found = next((e.get("template") for e in named if e.get("name") == "default"), None)
+        found = _default_template(found)
     if not isinstance(found, str):
         raise ComposerError(
             Problem(
@@ -67,11 +66,29 @@ def _template(files: Location, headers: Headers) -> tuple[str, Location]:
     return found, config
 
 
+def _default_template(entries: list[Any]) -> Any:
+    """Return the template that is called default, of several with names."""
+    for entry in entries:
+        if isinstance(entry, dict) and entry.get("name") == "default":
+            return entry.get("template")
+    return None
+
+
+def _tokenizer_setting(key: str, config: Location, headers: Headers) -> Any:
+    """Return what tokenizer_config.json says, None where it or its file is absent."""
+    if not headers.exists(config):
+        return None
+    return headers.config(config).get(key)
+
+
 def _with_bos_checked(name: str, form: Form, files: Location, headers: Headers) -> Form:
     """Return the form; raise ComposerError where the tokenizer begins a text otherwise."""
+    if not form.bos:
+        return form
     config = files / "tokenizer_config.json"
-    bos = headers.config(config).get("bos_token") if form.bos and headers.exists(config) else None
-    bos = bos.get("content") if isinstance(bos, dict) else bos
+    bos = _tokenizer_setting("bos_token", config, headers)
+    if isinstance(bos, dict):
+        bos = bos.get("content")
     if bos is not None and bos != form.bos:
         message = f"the form {name} begins with {form.bos!r}, but bos_token of {config} is {bos!r}"
         hint = "write the turns as first and next"
@@ -99,16 +116,22 @@ def normal_form(template: str) -> str:
         starts_line = start == 0 or template[start - 1] == "\n"
         if not (block and starts_line and tag["left"] != "+"):
             text += tag["before"]
-        text = text.lstrip() if strips else text
-        text = text.rstrip() if tag["left"] == "-" else text
-        at = tag.end() if block and tag["right"] != "+" else tag.end("line") - len(tag["line"])
+        if strips:
+            text = text.lstrip()
+        if tag["left"] == "-":
+            text = text.rstrip()
+        drops_line = block and tag["right"] != "+"
+        at = tag.end() if drops_line else tag.start("line")
         strips = tag["right"] == "-"
-        parts += [f"\x1d{text}"] if text else []
+        if text:
+            parts.append(f"\x1d{text}")
         if tag["kind"] != "#":
             parts.append(f"\x1e{tag['kind']}{_expression(tag['inside'])}")
     rest = template[at:]
     rest = rest.lstrip() if strips else rest.removesuffix("\n")
-    return "".join([*parts, f"\x1d{rest}"] if rest else parts)
+    if rest:
+        parts.append(f"\x1d{rest}")
+    return "".join(parts)
 
 
 def _expression(text: str) -> str:

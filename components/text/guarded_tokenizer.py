@@ -49,18 +49,15 @@ class GuardedTokenizer:
         bare = json.dumps(content | none | {"added_tokens": []}).encode()
         self._tokenizer: Library = IsolatedLibrary(bare) if is_isolated() else LocalLibrary(bare)
         unknown = self._tokenizer.token_to_id(unknown_token(content["model"]))
-        self._control = {
-            token["id"]: token["content"]
-            for token in added
-            if token.get("special") and token["id"] != unknown
-        }
-        if content["model"].get("byte_fallback"):
-            pieces = {id for id, token in self._control.items() if BYTE.fullmatch(token)}
-            self._control = {k: v for k, v in self._control.items() if k not in pieces}
+        byte_fallback = content["model"].get("byte_fallback")
+        self._control: dict[int, str] = {}
         self._ids: dict[str, int] = {}
         self._added: dict[str, dict[str, Any]] = {}
         kept = []
         for token in added:
+            is_byte = byte_fallback and BYTE.fullmatch(token["content"])
+            if token.get("special") and token["id"] != unknown and not is_byte:
+                self._control[token["id"]] = token["content"]
             if not token.get("special") and not token["content"].strip(" \t\r\n▁"):
                 flags = {flag: token.get(flag, False) for flag in (*_FLAGS, "normalized")}
                 kept.append((token["content"], flags))
@@ -102,7 +99,9 @@ class GuardedTokenizer:
             return mark
 
         replaced = self._pattern.sub(replace, text)
-        self._add_stand_in({mark: token for mark, token in marks.items() if mark not in self._ids})
+        for mark in marks.keys() & self._ids.keys():
+            del marks[mark]
+        self._add_stand_in(marks)
         return replaced
 
     def encode(self, text: str) -> list[int]:
@@ -117,7 +116,9 @@ class GuardedTokenizer:
             real_id = self._ids.get(token, self._ids.get(token.strip()))
             if real_id is None and id in self._control:
                 raise ForgedToken(self._control[id])
-            ids.append(id if real_id is None else real_id)
+            if real_id is None:
+                real_id = id
+            ids.append(real_id)
         return ids
 
 

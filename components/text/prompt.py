@@ -135,9 +135,8 @@ class Prompt(Component, name="text.prompt"):
                 texts[name] = check_text(name, value or "")
             else:
                 rows[name] = int(value.shape[0])
-        with_fragments = {name for name, size in rows.items() if size}
-        with_fragments |= {name for name, text in texts.items() if text}
-        parts = self.template.with_fragments(with_fragments)
+        filled = {name for name, content in (rows | texts).items() if content}
+        parts = self.template.with_fragments(filled)
         soft = [part.name for part in parts if isinstance(part, Slot) and part.name in rows]
         for name in soft:
             if soft.count(name) > 1:
@@ -148,7 +147,8 @@ class Prompt(Component, name="text.prompt"):
         if not len(ids):
             raise empty_prompt()
         marks = {name: np.zeros(len(ids), bool) for name in rows}
-        marks |= {name: owners == index for index, name in enumerate(soft)}
+        for index, name in enumerate(soft):
+            marks[name] = owners == index
         text = self._display(parts, texts, rows)
         return {**marks, "ids": ids, "slots": owners >= 0, "text": text}
 

@@ -81,7 +81,9 @@ class Qwen3Asr(Component, name="text.qwen3_asr"):
     def __call__(self, text: str, language: str | None = None) -> dict[str, str]:
         self.validate_text(self.config, "language", language or "")
         answer = cut_repetitions(text.strip(), self.config.repetitions)
-        return {OUT: answer, "language": language} if answer and language else parse_answer(answer)
+        if answer and language:
+            return {OUT: answer, "language": language}
+        return parse_answer(answer)
 
 
 def parse_answer(answer: str) -> dict[str, str]:
@@ -89,12 +91,17 @@ def parse_answer(answer: str) -> dict[str, str]:
     meta, tag, text = answer.partition(TAG)
     if not tag:
         return {OUT: answer.strip(), "language": ""}
-    language = ""
-    if f"{LANGUAGE}none" not in meta.lower():
-        lines = (line.strip() for line in meta.splitlines())
-        named = (line for line in lines if line.lower().startswith(LANGUAGE))
-        language = next(named, "")[len(LANGUAGE) :].strip().capitalize()
-    return {OUT: text.strip(), "language": language}
+    return {OUT: text.strip(), "language": _named_language(meta)}
+
+
+def _named_language(meta: str) -> str:
+    """Return the language of the first line that names one; none where any line says none."""
+    if f"{LANGUAGE}none" in meta.lower():
+        return ""
+    for line in map(str.strip, meta.splitlines()):
+        if line.lower().startswith(LANGUAGE):
+            return line[len(LANGUAGE) :].strip().capitalize()
+    return ""
 
 
 def cut_repetitions(text: str, limit: int, last: int | None = None) -> str:
@@ -104,9 +111,14 @@ def cut_repetitions(text: str, limit: int, last: int | None = None) -> str:
     `last`, which is 2 * limit characters before the end, stays, as in the model's own package.
     """
     text = _cut_characters(text, limit)
-    last = len(text) - 2 * limit if last is None else last
+    if last is None:
+        last = len(text) - 2 * limit
+
+    def cut(match: re.Match[str]) -> str:
+        return match[1] if match.start() <= last else match[0]
+
     pattern = rf"(.{{1,{MAX_PATTERN}}}?)\1{{{limit - 1},}}"
-    return re.sub(pattern, lambda m: m[1] if m.start() <= last else m[0], text, flags=re.DOTALL)
+    return re.sub(pattern, cut, text, flags=re.DOTALL)
 
 
 def _cut_characters(text: str, limit: int) -> str:

@@ -30,7 +30,9 @@ def parse_template(text: str) -> tuple[Part, ...]:
         literal += text[at : mark.start()]
         at = mark.end()
         if mark[1]:
-            parts += [literal, Slot(mark[1])] if literal else [Slot(mark[1])]
+            if literal:
+                parts.append(literal)
+            parts.append(Slot(mark[1]))
             literal = ""
         elif len(mark[0]) == 2:
             literal += mark[0][0]
@@ -40,7 +42,9 @@ def parse_template(text: str) -> tuple[Part, ...]:
                 f"write {{name}}, or '{mark[0] * 2}' for the brace itself"
             )
     literal += text[at:]
-    return tuple([*parts, literal] if literal else parts)
+    if literal:
+        parts.append(literal)
+    return tuple(parts)
 
 
 def slots(parts: tuple[Part, ...]) -> tuple[str, ...]:
@@ -97,9 +101,10 @@ class Template:
     @property
     def all_parts(self) -> tuple[Part, ...]:
         """All parts, with every fragment inserted."""
-        return self.with_fragments(
-            {slot for fragment in self.fragments.values() for slot in slots(fragment)}
-        )
+        every: set[str] = set()
+        for fragment in self.fragments.values():
+            every.update(slots(fragment))
+        return self.with_fragments(every)
 
     def with_fragments(self, filled_slots: Set[str]) -> tuple[Part, ...]:
         """Return the parts with those fragments whose slots are all filled."""

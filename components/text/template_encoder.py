@@ -28,9 +28,10 @@ class TemplateEncoder:
     def __init__(self, template: Template, tokenizer: GuardedTokenizer) -> None:
         self.template = template
         self.tokenizer = tokenizer
-        self.literals = {
-            part: tokenizer.literal(part) for part in template.all_parts if isinstance(part, str)
-        }
+        self.literals = {}
+        for part in template.all_parts:
+            if isinstance(part, str):
+                self.literals[part] = tokenizer.literal(part)
 
     def ids(self, parts: tuple[Part, ...], texts: Mapping[str, str]) -> list[int]:
         """Return the ids of literals and texts joined, -1 for each slot that has no text."""

@@ -40,7 +40,9 @@ class Turns:
     def text(self, name: str, given: str | None) -> str:
         """Return the text of a slot as the form takes it."""
         found = given or self.defaults.get(name, "")
-        return found.strip() if name in self.trimmed else found
+        if name in self.trimmed:
+            return found.strip()
+        return found
 
 
 def turns_of(
@@ -55,7 +57,9 @@ def turns_of(
 
 
 def _turns(form: Form, thinking: bool | None) -> Turns:
-    answer = "" if thinking or (thinking is None and form.reasons) else form.answer
+    answer = form.answer
+    if thinking or (thinking is None and form.reasons):
+        answer = ""
     return Turns(
         first=form.first + answer,
         next=form.next + answer,
