@@ -25,6 +25,7 @@ from composer.core.errors import ComposerError
 from composer.core.location import Location
 from composer.core.placement import Placement
 from composer.formats import Headers
+from tests.streams import ids_of
 
 ROWS, LENGTH, COUNT = 160, 40, 8
 IDS = np.random.default_rng(7).integers(3, ROWS, LENGTH)
@@ -330,12 +331,7 @@ def run(case: Case, folder: Path, backend: str = "mlx") -> Outcome:
         lm = component.load(spec, component.facts(spec, Headers()), Placement())
         embeds = lm.embed(mx.array(IDS) if backend == "mlx" else IDS)
         ours = np.array(lm.logits(embeds))
-        stream = lm.generate(embeds, max_tokens=COUNT)
-        try:
-            while True:
-                next(stream)
-        except StopIteration as end:
-            ids = end.value["ids"].tolist()
+        ids = ids_of(lm.generate(embeds, max_tokens=COUNT))
     except ComposerError as error:
         first = error.problems[0]
         kind = "refused" if first.code.startswith(("W", "S")) else "LATE"

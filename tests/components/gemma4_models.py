@@ -3,8 +3,6 @@
 import json
 
 import torch
-from safetensors.torch import load_file, save_file
-from tokenizers import Tokenizer, decoders, models
 from transformers import Gemma4ForCausalLM, Gemma4TextConfig
 
 from composer.components.mlx.gemma4 import Gemma4
@@ -12,6 +10,7 @@ from composer.core.component import ComponentConfig, Spec
 from composer.core.location import Location
 from composer.core.placement import Placement
 from composer.formats import Headers
+from tests.components.checkpoint_files import edit_config, write_checkpoint, write_tokenizer
 
 ROWS, WIDTH, PAD, EOS, WINDOW = 96, 96, 0, 1, 8  # no square is as wide: scales are rounded
 FULL, SLIDING = "full_attention", "sliding_attention"
@@ -99,32 +98,13 @@ def save(model, folder, kind="e2b", dtype=torch.float32, prefix="model.", whole=
         state["model.vision_tower.patch.weight"] = torch.zeros(4, 4)
     if prefix != "model.":
         config = {"model_type": "gemma4", "text_config": config, "eos_token_id": EOS}
-    write(folder, config, state)
-    vocabulary = {f"w{token}": token for token in range(ROWS)}
-    tokenizer = Tokenizer(models.WordLevel(vocabulary, unk_token="w0"))
-    tokenizer.decoder = decoders.Fuse()
-    tokenizer.save(str(folder / "tokenizer.json"))
+    write_checkpoint(folder, config, state)
+    write_tokenizer(folder, ROWS)
     return folder
-
-
-def write(folder, config, state):
-    (folder / "config.json").write_text(json.dumps(config))
-    save_file(state, folder / "model.safetensors", metadata={"format": "mlx"})
 
 
 def edit(folder, **changes):
-    path = folder / "config.json"
-    config = json.loads(path.read_text()) | changes
-    path.write_text(json.dumps({k: v for k, v in config.items() if v != "left out"}))
-    return folder
-
-
-def rename(folder, change):
-    path = folder / "model.safetensors"
-    state = load_file(path)
-    change(state)
-    save_file(state, path, metadata={"format": "mlx"})
-    return folder
+    return edit_config(folder, changes, left_out="left out")
 
 
 def spec(folder, precision=None, adapters=None):
@@ -139,12 +119,3 @@ def facts(folder, precision=None):
 def load(folder, precision=None, **placed):
     component_spec = spec(folder, precision)
     return Gemma4.load(component_spec, Gemma4.facts(component_spec, Headers()), Placement(**placed))
-
-
-def outputs(stream):
-    tokens = []
-    while True:
-        try:
-            tokens.append(next(stream))
-        except StopIteration as end:
-            return tokens, end.value

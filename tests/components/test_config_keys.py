@@ -20,6 +20,7 @@ from composer.core.placement import Placement
 from composer.formats import Headers
 from composer.formats.json_positions import key_position
 from tests.config_sweep import KINDS, WRAPPED, cases, run
+from tests.streams import ids_of
 
 FOREIGN = sorted((Path(__file__).parent / "foreign_models").iterdir())
 QUICK = {
@@ -59,14 +60,6 @@ def error_text(folder, **options):
     with pytest.raises(ComposerError) as caught:
         LanguageModel.facts(spec(folder, **options), Headers())
     return str(caught.value)
-
-
-def ids_of(stream):
-    try:
-        while True:
-            next(stream)
-    except StopIteration as end:
-        return end.value["ids"].tolist()
 
 
 def edited(folder, tmp_path, **changes):

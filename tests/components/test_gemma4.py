@@ -23,10 +23,10 @@ from tests.components.gemma4_models import (
     WINDOW,
     facts,
     load,
-    outputs,
     save,
     torch_model,
 )
+from tests.streams import outputs
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 IDS = np.random.default_rng(0).integers(3, ROWS, 30)

@@ -5,68 +5,34 @@ import json
 import mlx.core as mx
 import numpy as np
 import pytest
-import torch
 from mlx.utils import tree_unflatten
 from mlx_lm.models import gemma4_text
 from mlx_lm.tuner.lora import LoRALinear
 from mlx_lm.tuner.utils import load_adapters
 
 from composer.components.mlx.gemma4 import Gemma4
-from composer.core.component import Adapter
-from composer.core.placement import Placement
 from composer.formats import Headers
 from composer.manifest.entries import Quantization
-from tests.components.adapter_files import at, write_adapter
-from tests.components.gemma4_models import ROWS, WIDTH, save, spec, torch_model
-
-TARGETS = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
-LAYERS, BORROWING, RANK, SCALE = 6, (3, 4, 5), 4, 20.0
-IDS = np.random.default_rng(0).integers(2, ROWS, 13)
-RELEASE = {"lora_rank": RANK, "lora_target_names": [*TARGETS]}
-
-
-def matrices(model, dead=True):
-    """Return updates for every target of every layer, those that a trainer would keep dead too."""
-    random = np.random.default_rng(1)
-    sizes = {
-        name: (module.in_features, module.out_features)
-        for name, module in model.named_modules()
-        if name.rpartition(".")[2] in TARGETS
-    }
-    for layer in BORROWING if dead else ():
-        for side in "kv":
-            sizes[f"model.layers.{layer}.self_attn.{side}_proj"] = (WIDTH, 32)
-    return {
-        f"{name}.{side}": random.normal(0, 0.02, shape).astype(np.float32)
-        for name, (inputs, outputs) in sizes.items()
-        for side, shape in (("lora_a", (inputs, RANK)), ("lora_b", (RANK, outputs)))
-    }
-
-
-def spec_with(home, precision=None, **scales):
-    adapters = {name: Adapter(at(home / name), scale) for name, scale in scales.items()}
-    return spec(home / "lm", precision, adapters)
-
-
-def load(home, precision=None, **scales):
-    expected = spec_with(home, precision, **scales)
-    return Gemma4.load(expected, Gemma4.facts(expected, Headers()), Placement())
+from tests.components.adapter_files import write_adapter
+from tests.components.gemma4_adapters import (
+    BORROWING,
+    IDS,
+    LAYERS,
+    RANK,
+    SCALE,
+    TARGETS,
+    greedy,
+    load,
+    matrices,
+    spec_with,
+    torch_logits,
+    write_pair,
+)
 
 
 def logits(lm, *on):
     ids = mx.array(IDS)
     return np.array(lm.logits(lm.embed(ids), lm.per_layer(ids), adapters=on))
-
-
-def greedy(lm, *on, ids=IDS, count=8, reuse_cache=False):
-    ids = mx.array(ids)
-    given = lm.embed(ids), lm.per_layer(ids)
-    stream = lm.generate(*given, adapters=on, max_tokens=count, reuse_cache=reuse_cache)
-    while True:
-        try:
-            next(stream)
-        except StopIteration as end:
-            return end.value["ids"].tolist()
 
 
 def far(left, right):
@@ -77,31 +43,14 @@ def far(left, right):
 def pair(request, tmp_path_factory):
     """Return a model of transformers, the folder of its checkpoint and adapter, and the two."""
     home = tmp_path_factory.mktemp(request.param)
-    model = torch_model(request.param)
-    save(model, home / "lm", request.param)
-    write_adapter(home / "speech", matrices(model), RELEASE, beside="lora_config")
+    model = write_pair(home, request.param)
     return model, home, load(home, speech=SCALE)
 
 
 def test_it_computes_what_the_formula_gives_in_transformers(pair):
     model, home, lm = pair
-    weights = mx.load(str(home / "speech" / "adapters.safetensors"))
-
-    def update(name):
-        a, b = (torch.tensor(np.array(weights[f"{name}.lora_{side}"])) for side in "ab")
-        return lambda _, given, out: out + SCALE * ((given[0] @ a) @ b)
-
-    with torch.no_grad():
-        off = model(torch.tensor(IDS)[None]).logits[0].numpy()
-        hooks = [
-            module.register_forward_hook(update(name))
-            for name, module in model.named_modules()
-            if name.rpartition(".")[2] in TARGETS
-        ]
-        on = model(torch.tensor(IDS)[None]).logits[0].numpy()
-        for hook in hooks:
-            hook.remove()
-    assert len(hooks) == LAYERS * len(TARGETS) - 2 * len(BORROWING)
+    off, on, adapted = torch_logits(model, home)
+    assert adapted == LAYERS * len(TARGETS) - 2 * len(BORROWING)
     assert far(logits(lm), off) < 2e-4
     assert far(logits(lm, "speech"), on) < 2e-4
     assert far(on, off) > 0.5

@@ -5,7 +5,8 @@ import torch
 
 import composer
 from tests import releases, replica
-from tests.components.gemma4_models import SMALL, edit, rename, save, torch_model
+from tests.components.checkpoint_files import rename
+from tests.components.gemma4_models import SMALL, edit, save, torch_model
 from tests.reference.gemma4_audio import Gemma4Audio
 
 WORDS = 300

@@ -14,6 +14,7 @@ from composer.components.mlx.gemma4.table import PerLayerTable
 from composer.core.errors import ComposerError
 from composer.core.placement import Placement
 from composer.runtime.profile import read_profile
+from tests.components.checkpoint_files import write_checkpoint
 from tests.components.gemma4_models import (
     FULL,
     PAD,
@@ -23,18 +24,12 @@ from tests.components.gemma4_models import (
     config_of,
     facts,
     load,
-    outputs,
     save,
     torch_model,
-    write,
 )
+from tests.streams import outputs
 
 IDS = np.array([5, PAD, 17, 5, ROWS - 1, 44, 1, 80])
-
-
-@pytest.fixture(scope="module")
-def home(tmp_path_factory):
-    return tmp_path_factory.mktemp("gemma4")
 
 
 @pytest.fixture(scope="module")
@@ -199,7 +194,7 @@ def test_both_layouts_of_experts_are_one_model(home):
             state[f"{base}.switch_glu.gate_proj.weight"] = gate.contiguous()
             state[f"{base}.switch_glu.up_proj.weight"] = up.contiguous()
     split = save(model, home / "split", "26b")
-    write(split, config_of(model, "26b"), state)
+    write_checkpoint(split, config_of(model, "26b"), state)
     embeds = mx.array(np.random.default_rng(0).normal(0, 1, (5, WIDTH)).astype(np.float32))
     ours, theirs = (f32(load(folder).logits(embeds)) for folder in (split, stacked))
     np.testing.assert_array_equal(ours, theirs)

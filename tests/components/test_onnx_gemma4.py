@@ -16,20 +16,11 @@ from composer.generation.engine import Engine, Request
 from composer.generation.sampler import Sampling
 from composer.generation.stop import Stop
 from composer.manifest.entries import Quantization
-from tests.components.gemma4_models import (
-    KINDS,
-    PAD,
-    ROWS,
-    SMALL,
-    WIDTH,
-    edit,
-    outputs,
-    rename,
-    save,
-    torch_model,
-)
+from tests.components.checkpoint_files import rename
+from tests.components.gemma4_models import KINDS, PAD, ROWS, SMALL, WIDTH, edit, save, torch_model
 from tests.components.gemma4_models import load as load_mlx
 from tests.components.gemma4_models import spec as plain_spec
+from tests.streams import outputs
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 IDS = np.random.default_rng(0).integers(3, ROWS, 30)

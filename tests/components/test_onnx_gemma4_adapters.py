@@ -2,18 +2,15 @@
 
 from dataclasses import replace
 
-import mlx.core as mx
 import numpy as np
 import pytest
-import torch
 
 from composer.components.onnx.gemma4 import Gemma4
 from composer.core.placement import Placement
 from composer.formats import Headers
-from tests.components import test_gemma4_adapters as on_mlx
-from tests.components.adapter_files import write_adapter
-from tests.components.gemma4_models import save, torch_model
-from tests.components.test_gemma4_adapters import IDS, RELEASE, SCALE, TARGETS, matrices
+from tests.components import gemma4_adapters as on_mlx
+from tests.components.gemma4_adapters import IDS, SCALE, matrices, torch_logits, write_pair
+from tests.streams import ids_of
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -32,12 +29,7 @@ def logits(lm, *on):
 
 
 def greedy(lm, *on, count=8):
-    stream = lm.generate(lm.embed(IDS), lm.per_layer(IDS), adapters=on, max_tokens=count)
-    while True:
-        try:
-            next(stream)
-        except StopIteration as end:
-            return end.value["ids"].tolist()
+    return ids_of(lm.generate(lm.embed(IDS), lm.per_layer(IDS), adapters=on, max_tokens=count))
 
 
 def away(found, expected):
@@ -47,30 +39,13 @@ def away(found, expected):
 @pytest.fixture(scope="module", params=["e2b", "e4b"])
 def pair(request, tmp_path_factory):
     home = tmp_path_factory.mktemp(request.param)
-    model = torch_model(request.param)
-    save(model, home / "lm", request.param)
-    write_adapter(home / "speech", matrices(model), RELEASE, beside="lora_config")
+    model = write_pair(home, request.param)
     return model, home, load(home, speech=SCALE)
 
 
 def test_it_computes_what_the_formula_gives_in_transformers(pair):
     model, home, lm = pair
-    weights = mx.load(str(home / "speech" / "adapters.safetensors"))
-
-    def update(name):
-        a, b = (torch.tensor(np.array(weights[f"{name}.lora_{side}"])) for side in "ab")
-        return lambda _, given, out: out + SCALE * ((given[0] @ a) @ b)
-
-    with torch.no_grad():
-        off = model(torch.tensor(IDS)[None]).logits[0].numpy()
-        hooks = [
-            module.register_forward_hook(update(name))
-            for name, module in model.named_modules()
-            if name.rpartition(".")[2] in TARGETS
-        ]
-        on = model(torch.tensor(IDS)[None]).logits[0].numpy()
-        for hook in hooks:
-            hook.remove()
+    off, on, _ = torch_logits(model, home)
     assert away(logits(lm), off) < 1e-4
     assert away(logits(lm, "speech"), on) < 1e-4
     assert away(on, off) > 0.1

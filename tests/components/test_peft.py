@@ -22,7 +22,7 @@ from tests.components.adapter_files import (
     mlx_lm_config,
     write_adapter,
 )
-from tests.components.test_adapters import (
+from tests.components.mlx_adapters import (
     IDS,
     direct,
     far,

@@ -30,7 +30,8 @@ from tests.components.adapter_files import (
     write_adapter,
     write_model,
 )
-from tests.components.test_adapters import IDS, direct, drain, far, load, spec
+from tests.components.mlx_adapters import IDS, direct, far, load, spec
+from tests.streams import ids_of
 
 CONFIGS = {
     "table": {"target_modules": ["q_proj", "embed_tokens"]},
@@ -123,11 +124,11 @@ def test_generated_tokens_are_looked_up_with_the_adapter(base):
     )[0, len(IDS) :].tolist()
     lm = load(home, long=None)
     asked = lm.embed(mx.array(IDS), adapters=("long",))
-    written = drain(lm.generate(asked, adapters=("long",), max_tokens=12))[1]
+    written = ids_of(lm.generate(asked, adapters=("long",), max_tokens=12))
     assert written == expected[: len(written)]
     assert len(written) > 3
-    plain = drain(lm.generate(lm.embed(mx.array(IDS)), max_tokens=12))[1]
-    assert plain == drain(load(home).generate(lm.embed(mx.array(IDS)), max_tokens=12))[1]
+    plain = ids_of(lm.generate(lm.embed(mx.array(IDS)), max_tokens=12))
+    assert plain == ids_of(load(home).generate(lm.embed(mx.array(IDS)), max_tokens=12))
     assert plain != written
 
 

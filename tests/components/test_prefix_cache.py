@@ -9,7 +9,8 @@ from composer.generation.decoder import Prompt
 from composer.generation.prefix_cache import digests
 from composer.manifest.entries import Quantization, QuantizationRule
 from tests.components import gemma4_models as gemma4
-from tests.components.mlx_lm.models import load, outputs, save, torch_model
+from tests.components.mlx_lm.models import load, save, torch_model
+from tests.streams import outputs
 
 TURNS = [np.random.default_rng(turn).integers(3, 90, size) for turn, size in enumerate((9, 5, 7))]
 SLIDING = ("gemma3_text", "gemma4_text")

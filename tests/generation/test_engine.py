@@ -7,6 +7,7 @@ from composer.generation.engine import Engine, Request, generate
 from composer.generation.reasoning import Marks
 from composer.generation.sampler import Sampling
 from composer.generation.stop import Stop
+from tests.streams import outputs
 
 END = 63
 
@@ -58,13 +59,7 @@ class Fake:
 
 
 def solo(request, decoder=None):
-    stream = generate(decoder or Fake(), Letters(), request)
-    tokens = []
-    while True:
-        try:
-            tokens.append(next(stream))
-        except StopIteration as end:
-            return tokens, end.value
+    return outputs(generate(decoder or Fake(), Letters(), request))
 
 
 REQUESTS = [
@@ -130,9 +125,9 @@ def test_requests_in_flight_equal_their_solo_runs():
             streams.setdefault(answer, []).append(token)
         turn += 1
     assert max(decoder.steps) > 1
-    for answer, outputs in zip(answers, alone, strict=True):
-        assert answer.outputs()["ids"].tolist() == outputs["ids"].tolist()
-        assert answer.outputs()["text"] == outputs["text"]
+    for answer, expected in zip(answers, alone, strict=True):
+        assert answer.outputs()["ids"].tolist() == expected["ids"].tolist()
+        assert answer.outputs()["text"] == expected["text"]
         assert answer.finish_reason == outputs["finish_reason"]
         assert "".join(token.text for token in streams[answer]) == outputs["text"]
 
@@ -250,12 +245,8 @@ def spoken(stop_text, count=20, marks=None):
 
 
 def solo_with(tokenizer, request, decoder):
-    stream, pieces = generate(decoder, tokenizer, request), []
-    while True:
-        try:
-            pieces.append(next(stream).text)
-        except StopIteration as end:
-            return pieces, end.value
+    tokens, result = outputs(generate(decoder, tokenizer, request))
+    return [token.text for token in tokens], result
 
 
 @pytest.mark.parametrize(

@@ -11,11 +11,6 @@ def expected(qwen3):
 
 
 @pytest.fixture(scope="module")
-def home(tmp_path_factory):
-    return tmp_path_factory.mktemp("models")
-
-
-@pytest.fixture(scope="module")
 def qwen3(home):
     model = torch_model()
     folder = save(model, home / "qwen3")

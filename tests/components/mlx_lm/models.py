@@ -8,8 +8,6 @@ import pytest
 import torch
 import transformers
 from hypothesis import strategies as st
-from safetensors.torch import load_file, save_file
-from tokenizers import Tokenizer, decoders, models
 
 from composer.components.mlx.lm import LanguageModel
 from composer.core.component import ComponentConfig, Spec
@@ -17,6 +15,11 @@ from composer.core.errors import ComposerError
 from composer.core.location import Location
 from composer.core.placement import Placement
 from composer.formats import Headers
+from composer.generation.engine import Engine, Request
+from composer.generation.sampler import Sampling
+from composer.generation.stop import Stop
+from tests.components.checkpoint_files import edit_config, write_checkpoint, write_tokenizer
+from tests.streams import ids_of
 
 ROWS, WIDTH, EOS = 192, 64, 2
 KEYS = (
@@ -79,28 +82,13 @@ def save(model, folder, dtype=torch.float32, **changes):
     state = {name: value.to(dtype).contiguous() for name, value in model.state_dict().items()}
     if config["tie_word_embeddings"]:
         del state["lm_head.weight"]
-    (folder / "config.json").write_text(json.dumps(config))
-    save_file(state, folder / "model.safetensors", metadata={"format": "mlx"})
-    vocabulary = {f"w{token}": token for token in range(ROWS)}
-    tokenizer = Tokenizer(models.WordLevel(vocabulary, unk_token="w0"))
-    tokenizer.decoder = decoders.Fuse()
-    tokenizer.save(str(folder / "tokenizer.json"))
+    write_checkpoint(folder, config, state)
+    write_tokenizer(folder, ROWS)
     return folder
 
 
 def edit(folder, **changes):
-    path = folder / "config.json"
-    config = json.loads(path.read_text()) | changes
-    path.write_text(json.dumps({k: v for k, v in config.items() if v is not None}))
-    return folder
-
-
-def rename(folder, change):
-    path = folder / "model.safetensors"
-    state = load_file(path)
-    change(state)
-    save_file(state, path, metadata={"format": "mlx"})
-    return folder
+    return edit_config(folder, changes, left_out=None)
 
 
 def spec(folder, precision=None, files=None):
@@ -122,17 +110,19 @@ def error_text(folder, precision=None):
     return str(caught.value).replace(f"repo/{folder.name}", "repo/lm")
 
 
-def outputs(stream):
-    tokens = []
-    while True:
-        try:
-            tokens.append(next(stream))
-        except StopIteration as end:
-            return tokens, end.value
-
-
 def greedy(lm, embeds, count=24):
-    return outputs(lm.generate(embeds, max_tokens=count))[1]["ids"].tolist()
+    return ids_of(lm.generate(embeds, max_tokens=count))
+
+
+def together(lm, prompts, counts):
+    """Return the ids of several requests, each begun while those before it are in flight."""
+    engine, answers = Engine(lm.decoder, lm.tokenizer), []
+    for prompt, count in zip(prompts, counts, strict=True):
+        answers.append(engine.add(Request(prompt, Sampling(), Stop(lm.stop, count))))
+        engine.advance()
+    while engine.busy:
+        engine.advance()
+    return [answer.ids for answer in answers]
 
 
 def greedy_of_torch(model, ids=IDS, count=24):

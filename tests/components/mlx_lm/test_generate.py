@@ -9,7 +9,8 @@ import torch
 
 from composer.core.errors import ComposerError
 from composer.generation.decoder import State
-from tests.components.mlx_lm.models import EOS, IDS, ROWS, WIDTH, edit, greedy, load, outputs
+from tests.components.mlx_lm.models import EOS, IDS, ROWS, WIDTH, edit, greedy, load
+from tests.streams import outputs
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 

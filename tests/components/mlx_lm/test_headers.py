@@ -20,6 +20,7 @@ from composer.core.errors import ComposerError
 from composer.core.location import Location
 from composer.core.placement import Placement
 from composer.formats import Headers
+from tests.components.checkpoint_files import rename
 from tests.components.mlx_lm.models import (
     IDS,
     JSON,
@@ -29,13 +30,12 @@ from tests.components.mlx_lm.models import (
     edit,
     error_text,
     load,
-    outputs,
-    rename,
     save,
     spec,
     torch_model,
     without,
 )
+from tests.streams import outputs
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 

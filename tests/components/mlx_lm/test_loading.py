@@ -12,13 +12,13 @@ from composer.components.mlx.checkpoint import read_checkpoint
 from composer.components.mlx.loader import build, sanitize
 from composer.core.errors import ComposerError
 from composer.formats import Headers
+from tests.components.checkpoint_files import rename
 from tests.components.mlx_lm.models import (
     IDS,
     edit,
     greedy,
     greedy_of_torch,
     load,
-    rename,
     save,
     spec,
     torch_model,

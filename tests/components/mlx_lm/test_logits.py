@@ -6,9 +6,6 @@ import pytest
 import torch
 
 from composer.generation.decoder import Prompt
-from composer.generation.engine import Engine, Request
-from composer.generation.sampler import Sampling
-from composer.generation.stop import Stop
 from tests.components.mlx_lm.models import (
     IDS,
     KINDS,
@@ -18,6 +15,7 @@ from tests.components.mlx_lm.models import (
     greedy_of_torch,
     load,
     save,
+    together,
     torch_model,
 )
 
@@ -97,12 +95,5 @@ def test_several_requests_in_flight_equal_their_solo_runs(qwen3):
     prompts = [lm.embed(mx.array(IDS[:size])) for size in (17, 1, 8)]
     counts = (12, 3, 7)
     alone = [greedy(lm, *each) for each in zip(prompts, counts, strict=True)]
-    engine = Engine(lm.decoder, lm.tokenizer)
-    answers = []
-    for prompt, count in zip(prompts, counts, strict=True):
-        given = Prompt({"input_embeddings": prompt})
-        answers.append(engine.add(Request(given, Sampling(), Stop(lm.stop, count))))
-        engine.advance()
-    while engine.busy:
-        engine.advance()
-    assert [answer.ids for answer in answers] == alone
+    given = [Prompt({"input_embeddings": prompt}) for prompt in prompts]
+    assert together(lm, given, counts) == alone

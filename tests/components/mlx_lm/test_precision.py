@@ -8,7 +8,8 @@ from mlx.utils import tree_flatten
 
 from composer.components.mlx.lm import LanguageModel
 from composer.formats import Headers
-from tests.components.mlx_lm.models import IDS, WIDTH, f32, load, rename, save, spec, torch_model
+from tests.components.checkpoint_files import rename
+from tests.components.mlx_lm.models import IDS, WIDTH, f32, load, save, spec, torch_model
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 

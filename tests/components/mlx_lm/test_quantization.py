@@ -13,6 +13,7 @@ from composer.core.weight_group import bits_per_weight
 from composer.formats import Headers
 from composer.manifest.entries import Quantization, QuantizationRule
 from composer.manifest.recipes import recipes
+from tests.components.checkpoint_files import rename
 from tests.components.mlx_lm.models import (
     IDS,
     ROWS,
@@ -24,7 +25,6 @@ from tests.components.mlx_lm.models import (
     f32,
     load,
     quantized,
-    rename,
     spec,
     table_of,
     torch_model,

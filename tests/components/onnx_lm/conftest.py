@@ -7,11 +7,6 @@ from tests.components.onnx_lm.loading import load
 
 
 @pytest.fixture(scope="module")
-def home(tmp_path_factory):
-    return tmp_path_factory.mktemp("models")
-
-
-@pytest.fixture(scope="module")
 def qwen3(home):
     model = torch_model()
     folder = save(model, home / "qwen3")

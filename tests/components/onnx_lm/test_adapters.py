@@ -13,11 +13,12 @@ from composer.components.onnx.lm import LanguageModel
 from composer.core.errors import ComposerError
 from composer.core.placement import Placement
 from composer.formats import Headers
-from tests.components import test_adapters as on_mlx
+from tests.components import mlx_adapters as on_mlx
 from tests.components.adapter_files import SIZES, matrices, mlx_lm_config, write_adapter
+from tests.components.mlx_adapters import IDS, fused, home, torch_folder
 from tests.components.onnx_lm.loading import separate_store as away
-from tests.components.test_adapters import IDS, fused, home, torch_folder
 from tests.components.test_peft import CONFIGS, write
+from tests.streams import ids_of
 
 __all__ = ["home", "torch_folder"]
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -41,7 +42,7 @@ def logits(lm, *on):
 
 def ids(lm, *on, count=12, **options):
     stream = lm.generate(lm.embed(IDS), adapters=on, max_tokens=count, **options)
-    return on_mlx.drain(stream)[1]
+    return ids_of(stream)
 
 
 # The same numbers

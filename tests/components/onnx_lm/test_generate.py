@@ -6,11 +6,9 @@ from safetensors.numpy import load_file, save_file
 
 from composer.core.errors import ComposerError
 from composer.generation.decoder import Prompt, State
-from composer.generation.engine import Engine, Request
-from composer.generation.sampler import Sampling
-from composer.generation.stop import Stop
-from tests.components.mlx_lm.models import IDS, ROWS, WIDTH, edit, greedy, outputs
+from tests.components.mlx_lm.models import IDS, ROWS, WIDTH, edit, greedy, together
 from tests.components.onnx_lm.loading import load
+from tests.streams import outputs
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -26,15 +24,8 @@ def test_several_requests_in_flight_equal_their_solo_runs(lm):
     prompts = [lm.embed(IDS[:size]) for size in (17, 1, 8)]
     counts = (12, 3, 7)
     alone = [greedy(lm, *each) for each in zip(prompts, counts, strict=True)]
-    engine = Engine(lm.decoder, lm.tokenizer)
-    answers = []
-    for prompt, count in zip(prompts, counts, strict=True):
-        given = Prompt({"embeds": prompt})
-        answers.append(engine.add(Request(given, Sampling(), Stop(lm.stop, count))))
-        engine.advance()
-    while engine.busy:
-        engine.advance()
-    assert [answer.ids for answer in answers] == alone
+    given = [Prompt({"embeds": prompt}) for prompt in prompts]
+    assert together(lm, given, counts) == alone
 
 
 def test_sampling_is_decided_by_its_seed(lm):

@@ -10,9 +10,10 @@ from composer.components.models import decoder, llama
 from composer.components.onnx.lm.greedy import Winner
 from composer.core.errors import ComposerError
 from composer.generation.decoder import Prompt
-from tests.components.mlx_lm.models import IDS, greedy, outputs, save, torch_model
+from tests.components.mlx_lm.models import IDS, greedy, save, torch_model
 from tests.components.onnx_lm.loading import load, logits_of_torch
 from tests.components.onnx_lm.loading import separate_store as distance
+from tests.streams import outputs
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 HALVES = {"bf16": torch.bfloat16, "f16": torch.float16}

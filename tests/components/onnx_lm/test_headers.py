@@ -14,14 +14,8 @@ from composer.core.errors import ComposerError
 from composer.core.placement import Placement
 from composer.formats import Headers
 from composer.manifest.entries import Quantization
-from tests.components.mlx_lm.models import (
-    IDS,
-    ROWS,
-    WIDTH,
-    edit,
-    rename,
-    without,
-)
+from tests.components.checkpoint_files import rename
+from tests.components.mlx_lm.models import IDS, ROWS, WIDTH, edit, without
 from tests.components.onnx_lm.loading import facts_of, load, spec
 
 pytestmark = pytest.mark.usefixtures("one_thread")
