@@ -4,10 +4,7 @@ The numbers are those of a survey of mlx-vlm 0.7, mlx-audio 0.6 and mlx-lm 0.32.
 on a shipped miniature, or where it is named, or is none that composer could have.
 """
 
-import hashlib
-import json
 import re
-import shutil
 from pathlib import Path
 
 import numpy as np
@@ -15,16 +12,17 @@ import pytest
 from tokenizers import Tokenizer
 
 import composer
-from composer import ComposerError
 from composer.core import registry
 from composer.sources.shipped import shipped
+from tests.miniatures import RATE, clips, copied, elderwise, mega, noise, problems
 
-RATE = 16_000
+__all__ = ["copied", "elderwise", "mega"]
+
 MEGA = shipped("bundles") / "mega-asr-mini"
 RUN_PROMPT = {"only": ["mel", "soft", "asked"], "taps": ["soft", "asked.ids", "asked.slots"]}
 HERE = "tests/test_peers_bugs.py"
 TESTS = Path(__file__).parent
-GEMMA = "reference/test_gemma4_audio.py"
+FILES, GEMMA = "test_peers_files.py", "reference/test_gemma4_audio.py"
 FLIGHT = "test_clips_in_flight_are_what_each_is_alone"
 TESTED = {
     "1 fewer rows of audio than placeholders": (
@@ -63,8 +61,8 @@ TESTED = {
         "components/mlx_lm/test_logits.py::test_scaled_embeddings_are_another_space",
     ),
     "11 tensors that are missing, and files that are not the model's": (
-        "test_a_missing_tensor_is_refused",
-        "test_a_stray_file_is_refused_or_not_read",
+        f"{FILES}::test_a_missing_tensor_is_refused",
+        f"{FILES}::test_a_stray_file_is_refused_or_not_read",
         "components/mlx_lm/test_loading.py::test_missing_unexpected_and_misshapen_tensors_are_all_named",
     ),
     "12 a code where the model wants a language's name": (
@@ -82,8 +80,8 @@ TESTED = {
     "15 clips in a batch say something else": (FLIGHT,),
     "16 a stream leaves out its first tokens": ("test_a_stream_says_all_of_it",),
     "17 an adapter leaves traces in the weights": ("test_an_adapter_leaves_no_trace",),
-    "20 the repository's code is run": ("test_code_of_the_repository_is_not_run",),
-    "21 files are written to": ("test_no_file_is_written_to",),
+    "20 the repository's code is run": (f"{FILES}::test_code_of_the_repository_is_not_run",),
+    "21 files are written to": (f"{FILES}::test_no_file_is_written_to",),
     "22 a token that is typed, and options of one call in the next": (
         "test_a_token_that_is_typed_is_text",
         "test_the_options_of_one_run_end_with_it",
@@ -111,43 +109,6 @@ def test_each_is_tested_or_none_of_ours():
             path, _, name = test.rpartition("::")
             text = (TESTS / (path or Path(__file__).name)).read_text()
             assert re.search(rf"^def {name}\(", text, re.M), test
-
-
-@pytest.fixture(scope="module")
-def mega():
-    with composer.load("mega-asr-mini") as bundle:
-        yield bundle
-
-
-@pytest.fixture(scope="module")
-def elderwise():
-    with composer.load("elderwise-mini") as bundle:
-        yield bundle
-
-
-@pytest.fixture
-def copied(tmp_path):
-    """Return a copy of a miniature to damage."""
-
-    def make(name="mega-asr-mini"):
-        return Path(shutil.copytree(shipped("bundles") / name, tmp_path / name))
-
-    return make
-
-
-def noise(seconds):
-    size = round(RATE * seconds)
-    return (0.1 * np.random.default_rng(size).standard_normal(size, np.float32), RATE)
-
-
-def clips(name):
-    return sorted((shipped("bundles") / name / "clips").glob("*.flac"))
-
-
-def problems(run, *arguments, **given):
-    with pytest.raises(ComposerError) as error_text:
-        run(*arguments, **given)
-    return [problem.code for problem in error_text.value.problems], str(error_text.value)
 
 
 def test_every_length_has_as_many_slots_as_rows(mega):
@@ -259,43 +220,6 @@ def test_audio_beyond_what_the_model_takes_is_refused(copied):
     assert "<samples> lasts 9.50 s, but the features cover 9 s" in messages
 
 
-def test_a_missing_tensor_is_refused(copied):
-    import torch
-    from safetensors.torch import load_file, save_file
-
-    folder = copied()
-    path = folder / "mlx/llm-mixed8_4/model.safetensors"
-    tensors = load_file(path)
-    missing = "model.layers.1.post_attention_layernorm.weight"
-    kept = {name: tensor for name, tensor in tensors.items() if name != missing}
-    assert len(kept) == len(tensors) - 1
-    assert isinstance(tensors[missing], torch.Tensor)
-    save_file(kept, path, metadata={"format": "mlx"})
-    codes, messages = problems(composer.load, folder)
-    assert all(code[0] in "WS" for code in codes)
-    assert missing in messages
-
-
-def test_a_stray_file_is_refused_or_not_read(copied, mega):
-    folder = copied()
-    weights = folder / "mlx/llm-mixed8_4"
-    stray = weights / "a-stray.safetensors"
-    data = (weights / "model.safetensors").read_bytes()
-    stray.write_bytes(data[:-50_000] + bytes(50_000))
-    with composer.load(folder) as bundle:  # its index names the files that are meant
-        clip = clips("mega-asr-mini")[0]
-        assert bundle.run(audio=clip).text == mega.run(audio=clip).text
-    (weights / "model.safetensors.index.json").unlink()
-    with composer.load(folder) as bundle:
-        assert bundle.run(audio=clip).text == mega.run(audio=clip).text
-    shown = [each for each in composer.check(folder).problems if each.code == "L330"]
-    assert "takes model.safetensors, not a-stray.safetensors" in str(shown)
-    (weights / "model.safetensors").rename(weights / "weights.safetensors")
-    codes, messages = problems(composer.load, folder)
-    assert codes == ["S432"]
-    assert "has 2 safetensors files and no index: a-stray.safetensors, weights.saf" in messages
-
-
 @pytest.mark.parametrize("language", ["en", "zh", "EN", "english", "Klingon"])
 def test_a_code_is_no_language(mega, language):
     codes, messages = problems(mega.run, audio=noise(1), language=language)
@@ -357,33 +281,6 @@ def test_an_adapter_leaves_no_trace(elderwise):
     for _ in range(2):
         elderwise.run(task="transcribe", audio=noise(1), options={"answer": {"max_tokens": 2}})
         assert ask() == before
-
-
-def test_code_of_the_repository_is_not_run(copied, tmp_path):
-    folder = copied()
-    weights = folder / "mlx/llm-mixed8_4"
-    path = weights / "config.json"
-    path.write_text(json.dumps({**json.loads(path.read_text()), "model_file": "own.py"}))
-    (weights / "own.py").write_text(f"open({str(tmp_path / 'ran')!r}, 'w')")
-    codes, messages = problems(composer.load, folder)
-    assert codes == ["S470"]
-    assert "'model_file' runs 'own.py', Python code of the repository" in messages
-    assert not (tmp_path / "ran").exists()
-
-
-def test_no_file_is_written_to(copied):
-    def digests(folder):
-        return {
-            path: hashlib.sha256(path.read_bytes()).hexdigest()
-            for path in sorted(folder.rglob("*"))
-            if path.is_file()
-        }
-
-    folder = copied()
-    before = digests(folder)
-    with composer.load(folder) as bundle:
-        bundle.run(audio=clips("mega-asr-mini")[0])
-    assert digests(folder) == before
 
 
 @pytest.mark.parametrize("typed", ["<|audio_pad|>", "<|im_end|>", "<asr_text>"])
