@@ -20,7 +20,6 @@ __all__ = ["copied", "elderwise", "mega"]
 
 MEGA = shipped("bundles") / "mega-asr-mini"
 RUN_PROMPT = {"only": ["mel", "soft", "asked"], "taps": ["soft", "asked.ids", "asked.slots"]}
-HERE = "tests/test_peers_bugs.py"
 TESTS = Path(__file__).parent
 FILES, GEMMA = "test_peers_files.py", "reference/test_gemma4_audio.py"
 FLIGHT = "test_clips_in_flight_are_what_each_is_alone"
