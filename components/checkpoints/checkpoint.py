@@ -12,11 +12,11 @@ from composer.core.location import Location
 from composer.core.problems import Problems
 from composer.core.suggest import some
 from composer.formats.quantization import Scheme
-from composer.formats.refusal import show
+from composer.formats.refusal import show_bare
 from composer.formats.safetensors import TensorIndex
 
 from . import packing
-from .config_keys.impossible import impossible
+from .config_keys.impossible import impossible_values
 from .config_keys.places import with_place
 from .embedding_table import FLOATS, TABLE, Table, describe, find_table
 from .folder import config_file
@@ -109,13 +109,13 @@ def mixed_dtypes(tensors: Mapping[str, Tensor]) -> list[Problem]:
 
 def _sizes(config: Mapping[str, Any], tensors: TensorIndex, table: Table) -> Iterator[Problem]:
     """Check the sizes of the config against the shapes of the tensors."""
-    yield from impossible(config)
+    yield from impossible_values(config)
     for key, value in (("hidden_size", table.width), ("vocab_size", table.rows)):
         stated = text_setting(config, key)
         if stated is not None and (type(stated) is not int or stated != value):
             yield Problem(
                 "W241",
-                f"{key} is {show(str(stated))[1:-1]} but the embeddings have {value}",
+                f"{key} is {show_bare(stated)} but the embeddings have {value}",
                 causes=(f"{value} comes from {table.witness}",),
             )
     yield from _layers(config, tensors, table)
@@ -156,7 +156,7 @@ def _layers(config: Mapping[str, Any], tensors: TensorIndex, table: Table) -> It
 def _limit(key: str, stated: Any, most: int) -> Iterator[Problem]:
     """Report a number of the config that is none, or is beyond any use."""
     if stated is not None and not (type(stated) is int and 0 < stated <= most):
-        yield Problem("W241", f"{key} is {show(str(stated))[1:-1]}; expected 1 to {most}")
+        yield Problem("W241", f"{key} is {show_bare(stated)}; expected 1 to {most}")
 
 
 def _head(config: Mapping[str, Any], tensors: TensorIndex) -> Iterator[Problem]:

@@ -16,7 +16,7 @@ from composer.core.component import Bound
 from composer.core.errors import Place
 from composer.core.location import Location
 from composer.core.problems import Problems
-from composer.formats.refusal import show
+from composer.formats.refusal import show_bare
 
 from .embedding_table import FLOATS, describe
 
@@ -127,7 +127,7 @@ class LayoutChecker:
     def configure(self, settings: Iterable[Setting], known: dict[str, Bound]) -> None:
         """Check what configs say against sizes; one that is not known yet becomes known."""
         for setting in settings:
-            value, stated = setting.value, f"{bare(setting.value)} comes from {setting}"
+            value, stated = setting.value, f"{show_bare(setting.value)} comes from {setting}"
             if setting.size is None:
                 if value != setting.wanted:
                     what = f"{setting.path} is not {setting.wanted}, which is all that is computed"
@@ -182,11 +182,6 @@ def _convolution_orders(sizes: list[str]) -> tuple[str, str]:
     if sizes[1].isdigit():
         channels = sizes[1]
     return f"[out, {channels}, {kernel}]", f"[out, {kernel}, {channels}]"
-
-
-def bare(value: Any) -> str:
-    """Show a config's value, safe to print."""
-    return show(str(value))[1:-1]
 
 
 def cause(bound: Bound) -> str:

@@ -50,12 +50,12 @@ class Module:
         return self.scheme is not None and self.parts["weight"].dtype in PACKED
 
     @property
-    def stored(self) -> int:
+    def stored_nbytes(self) -> int:
         """Return the bytes that it takes in its file."""
         return sum(tensor.nbytes for tensor in self.parts.values())
 
     @property
-    def digits(self) -> int | None:
+    def digit_group_size(self) -> int | None:
         """Return the size of groups in which it can be digits, or None where it stays as it is."""
         if self.scheme or self.parts["weight"].dtype not in NARROW or "bias" in self.parts:
             return None

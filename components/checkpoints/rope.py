@@ -15,7 +15,7 @@ PLAIN = (None, "default", "mrope")
 DERIVED = re.compile(r"rotary_emb\.inv_freq$|rope\.inv_freq$")  # angles, which config.json says
 
 
-def faults(config: Mapping[str, Any]) -> Iterator[Problem]:
+def mrope_problems(config: Mapping[str, Any]) -> Iterator[Problem]:
     """Report multi-axis positions that cannot be read as plain ones."""
     for key in KEYS:
         settings: Any = config.get(key)
@@ -33,7 +33,7 @@ def faults(config: Mapping[str, Any]) -> Iterator[Problem]:
             )
 
 
-def plain(config: Mapping[str, Any]) -> dict[str, Any]:
+def without_mrope(config: Mapping[str, Any]) -> dict[str, Any]:
     """Return the config with multi-axis positions read as plain ones.
 
     M-RoPE turns each section of a head by its own axis of positions. A sequence of text and audio

@@ -103,7 +103,7 @@ class RowReader:
         )
 
 
-def pieces(module: Module) -> Iterator[tuple[int, int]]:
+def row_ranges(module: Module) -> Iterator[tuple[int, int]]:
     """Cut a module's rows into pieces of a bounded size."""
     rows, *widths = module.shape
     width = widths[-1] if widths else 1

@@ -42,7 +42,7 @@ class Update(NamedTuple):
         mx.eval(found)
         return found
 
-    def turned(self) -> Update:
+    def transposed(self) -> Update:
         """Return the update of a table as that of the head that is tied to it."""
         return Update(self.b.T, self.a.T, self.scale)
 

@@ -45,7 +45,7 @@ class AdapterWeights:
     def tie(self) -> None:
         """Adapt the head as the table, where mlx-lm has adapted one for both."""
         if EMBEDDING in self.shared:
-            self.updates[HEAD] = self.updates[EMBEDDING].turned()
+            self.updates[HEAD] = self.updates[EMBEDDING].transposed()
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ from ..checkpoints.config_keys.places import at_their_keys
 from ..checkpoints.folder import open_folder
 from ..checkpoints.gguf.reading import SUFFIX as GGUF
 from ..checkpoints.head_copy import HEAD
-from ..checkpoints.rope import faults, plain
+from ..checkpoints.rope import mrope_problems, without_mrope
 from .architecture import folder, module_name_of, unsupported
 from .config.conversion import MlxConfig, convert_config
 
@@ -47,13 +47,13 @@ def read_checkpoint(
         raise ComposerError(Problem("W256", "mlx.lm does not read GGUF files", place, hint=hint))
     opened = open_folder(weights, headers, prefix)
     location, config, tensors = opened.location, opened.config, opened.tensors
-    problems = [*filter(None, [unsupported(config)]), *faults(config)]
+    problems = [*filter(None, [unsupported(config)]), *mrope_problems(config)]
     mlx_config = MlxConfig(config)
     package = folder()
     if not problems and package is not None:
         models, name = package / "models", module_name_of(config)
         head = any(f".{tensor}".endswith(f".{HEAD}") for tensor in tensors)
-        mlx_config = convert_config(plain(config), models, name, head, ignore)
+        mlx_config = convert_config(without_mrope(config), models, name, head, ignore)
         file = location / "config.json"
         problems += at_their_keys(file, headers, mlx_config.problems, opened.keys)
     found = build_checkpoint(location, headers, config, tensors, [*problems, *opened.notes()])

@@ -113,8 +113,8 @@ class ParsedDecoder:
         """Return what the weights take once they are loaded."""
         nbytes = 0
         for module in self.computed:
-            if module is self.head and module.digits:
-                nbytes += module.nbytes_in_digits(module.digits)
+            if module is self.head and module.digit_group_size:
+                nbytes += module.nbytes_in_digits(module.digit_group_size)
             else:
                 nbytes += module.nbytes(self.int8_activations)
         return nbytes
@@ -122,7 +122,7 @@ class ParsedDecoder:
     @property
     def mapped(self) -> int:
         """Return the bytes of embeddings that stay in their file."""
-        return self.table.stored if HEAD in self.modules else 0
+        return self.table.stored_nbytes if HEAD in self.modules else 0
 
     @property
     def casts(self) -> tuple[str, ...]:
@@ -130,12 +130,12 @@ class ParsedDecoder:
         forms: dict[str, list[Module]] = {}
         for module in self.computed:
             dtype = module.parts["weight"].dtype
-            digits = module is self.head and module.digits
+            digits = module is self.head and module.digit_group_size
             if module.scheme is None and dtype != "f32" and not digits:
                 forms.setdefault(module.form, []).append(module)
         casts = [_widened(form, forms[form]) for form in sorted(forms)]
-        if self.head.digits:
-            casts.append(_in_digits(self.head, self.head.digits))
+        if self.head.digit_group_size:
+            casts.append(_in_digits(self.head, self.head.digit_group_size))
         return tuple(casts)
 
     def write(self, blocks: DecoderBlocks, embeds: Array, **more: Array) -> Array:
@@ -203,12 +203,12 @@ def _in_digits(head: Module, size: int) -> str:
     dtype = head.parts["weight"].dtype
     return (
         f"{dtype} -> 20 bits, to 2**-19 of the largest of {size}, in {head.path}: "
-        f"{head.stored / 1e6:.3g} MB stored, {loaded:.3g} MB loaded"
+        f"{head.stored_nbytes / 1e6:.3g} MB stored, {loaded:.3g} MB loaded"
     )
 
 
 def _widened(form: str, group: list[Module]) -> str:
-    stored = sum(module.stored for module in group) / 1e6
+    stored = sum(module.stored_nbytes for module in group) / 1e6
     loaded = sum(module.nbytes(int8_activations=False) for module in group) / 1e6
     return (
         f"{form} -> f32, exactly, in {len(group)} modules: "

@@ -7,11 +7,11 @@ from math import isfinite
 from typing import Any
 
 from composer.core.errors import Problem
-from composer.formats.refusal import show
+from composer.formats.refusal import show, show_bare
 
 from ..checkpoints import rope
 from ..checkpoints.config_keys import rotary
-from ..checkpoints.config_keys.meaning import unread
+from ..checkpoints.config_keys.meaning import unread_keys
 from ..checkpoints.config_keys.places import Placed
 from ..checkpoints.config_keys.rotary import KEEP, ORIGINAL, Rules, positions
 from ..checkpoints.config_keys.window import KEYS, Window, read_window
@@ -38,8 +38,8 @@ class Config:
         tied: bool,
         ignore: Collection[str] = (),
     ) -> None:
-        self.problems: list[Placed] = [((), problem) for problem in rope.faults(values)]
-        self.values = rope.plain(values)
+        self.problems: list[Placed] = [((), problem) for problem in rope.mrope_problems(values)]
+        self.values = rope.without_mrope(values)
         for key in ignore:
             self.values.pop(key, None)
         self.hidden_size = hidden_size
@@ -73,7 +73,7 @@ class Config:
             return 2
         if type(value) is int and 0 < value <= 2**24:
             return value
-        self.wrong(key, f"{key} is {_shown(value)}; expected a whole number from 1")
+        self.wrong(key, f"{key} is {show_bare(value)}; expected a whole number from 1")
         return 2
 
     def real(self, key: str, default: float | None = None) -> float:
@@ -93,7 +93,7 @@ class Config:
             return default
         if isinstance(value, bool):
             return value
-        self.wrong(key, f"{key} is {_shown(value)}; expected true or false")
+        self.wrong(key, f"{key} is {show_bare(value)}; expected true or false")
         return default
 
     def heads(self, queries: int | None = None, keys: int | None = None) -> tuple[int, int]:
@@ -112,7 +112,7 @@ class Config:
         """
         value = self.value(key)
         if value is not None and value not in values:
-            self.refuse(f"computes {values[0]}, and {key} is {_shown(value)}", key)
+            self.refuse(f"computes {values[0]}, and {key} is {show_bare(value)}", key)
 
     def window(self, num_layers: int) -> tuple[int | None, ...]:
         """Return how many rows a row of each layer sees, None for all of them."""
@@ -152,8 +152,8 @@ class Config:
 
     def check_unread(self) -> None:
         """Refuse every key that was not asked for and is not known to change nothing."""
-        for key in unread(self.values, frozenset(self.read)):
-            what = f"does not read {key}, which is {_shown(self.values[key])}"
+        for key in unread_keys(self.values, frozenset(self.read)):
+            what = f"does not read {key}, which is {show_bare(self.values[key])}"
             self.refuse(what, key, hint=KEEP)
 
     def refuse(self, what: str, key: str | Rules, hint: str | None = None) -> None:
@@ -172,7 +172,7 @@ class Config:
     def _positive(self, value: Any, key: str) -> float:
         if type(value) in (int, float) and 0 < value <= 1e18 and isfinite(value):
             return float(value)
-        self.wrong(key, f"{key} is {_shown(value)}; expected a number above 0")
+        self.wrong(key, f"{key} is {show_bare(value)}; expected a number above 0")
         return 1.0
 
     def _window_key(self) -> str:
@@ -209,7 +209,3 @@ class Config:
             what = f"high_freq_factor is {high:g}, not above low_freq_factor {low:g}"
             self.wrong(rules.path[0], what)
         return Llama3(factor, low, high, number(ORIGINAL, 8192.0))
-
-
-def _shown(value: Any) -> str:
-    return show(str(value))[1:-1]

@@ -55,7 +55,7 @@ class Gemma4Decoder(ParsedDecoder):
     def mapped(self) -> int:
         if self.rows is None:
             return super().mapped
-        return super().mapped + self.rows.stored
+        return super().mapped + self.rows.stored_nbytes
 
 
 def read_gemma4(decoder: Decoder, int8_activations: bool = False) -> Gemma4Decoder:

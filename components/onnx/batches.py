@@ -47,7 +47,7 @@ class Batches(Products):
         return self.gather(x, Symbol("chosen", self))
 
     @once
-    def _turns(self, which: str, rotary: Rotary) -> list[Symbol]:
+    def _cos_sin(self, which: str, rotary: Rotary) -> list[Symbol]:
         """Return cosines and sines of the rows' angles [B S, 1, pairs]."""
         positions = self._positions(which)
         return [self.expand(self.gather(table, positions), 1) for table in self._angles(rotary)]

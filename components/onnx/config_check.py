@@ -21,13 +21,13 @@ CARRIED = ("f32", "f16", "f64", "i64", "i32", "i16", "i8", "u8", "u16", "u32", "
 MASKS = ("bool", "i64", "i32", "f32", "f16")
 
 
-def agree(signature: OnnxSignature, config: GraphConfig) -> Contract:
+def check_config(signature: OnnxSignature, config: GraphConfig) -> Contract:
     """Check the config against the file; raise ComposerError with all that does not fit."""
-    return _Agreement(signature, config).contract()
+    return _ConfigCheck(signature, config).contract()
 
 
 @dataclass
-class _Agreement:
+class _ConfigCheck:
     signature: OnnxSignature
     config: GraphConfig
 
@@ -40,24 +40,24 @@ class _Agreement:
         inputs = self.tensors("input", self.signature.inputs)
         led = all(tensor.batched for tensor in inputs.values() if tensor.dims)
         outputs = self.tensors("output", self.signature.outputs, led)
-        self.names()
+        self.check_names()
         self.problems.raise_any()
         config, mask, rows = self.config, self.config.mask, self.config.rows
         plain = Contract(file, inputs, outputs, config)
         for name in config.inputs:
-            self.layout(plain, inputs[name])
+            self.check_layout(plain, inputs[name])
         mask_of = rows_of = rows_output = None
         if mask:
-            mask_of = self.frames(plain, "mask", mask.of)
+            mask_of = self.framed_input(plain, "mask", mask.of)
         if rows:
-            rows_of = self.frames(plain, "rows", rows.of)
+            rows_of = self.framed_input(plain, "rows", rows.of)
             rows_output = rows.output or next(iter(outputs))
         contract = Contract(file, inputs, outputs, config, mask_of, rows_of, rows_output)
         self.problems.raise_any()
         for name in config.inputs:
-            self.padding(contract, inputs[name])
-        self.rows(contract)
-        self.mask(contract)
+            self.check_padding(contract, inputs[name])
+        self.check_rows(contract)
+        self.check_mask(contract)
         self.problems.raise_any()
         return contract
 
@@ -83,13 +83,13 @@ class _Agreement:
             elif dims is None:
                 self.report("W262", f"{what} declares no shape, so it cannot be wired", hint=hint)
             else:
-                batched = self.batched(role, what, dims, led)
+                batched = self.has_batch(role, what, dims, led)
                 found[value.name] = Tensor(
                     role, value.name, value.dtype, dims, batched, stated is not None
                 )
         return found
 
-    def batched(self, role: str, what: str, dims: tuple[Dim, ...], led: bool) -> bool:
+    def has_batch(self, role: str, what: str, dims: tuple[Dim, ...], led: bool) -> bool:
         """Return whether axis 0 is a batch; report where that is not plain."""
         rule = self.config.batch
         if rule == "none" or not dims or (rule == "inputs" and role == "output"):
@@ -116,23 +116,23 @@ class _Agreement:
         )
         return False
 
-    def names(self) -> None:
+    def check_names(self) -> None:
         """Report each name in the config that the file does not have."""
         mask, rows = self.config.mask, self.config.rows
         for name in self.config.inputs:
-            self.require(f"inputs.{name}", "input", name)
+            self.require_name(f"inputs.{name}", "input", name)
         for name in self.config.outputs:
-            self.require(f"outputs.{name}", "output", name)
+            self.require_name(f"outputs.{name}", "output", name)
         if mask:
-            self.require("mask.input", "input", mask.input)
+            self.require_name("mask.input", "input", mask.input)
         if mask and mask.of:
-            self.require("mask.of", "input", mask.of)
+            self.require_name("mask.of", "input", mask.of)
         if rows and rows.of:
-            self.require("rows.of", "input", rows.of)
+            self.require_name("rows.of", "input", rows.of)
         if rows and rows.output:
-            self.require("rows.output", "output", rows.output)
+            self.require_name("rows.output", "output", rows.output)
 
-    def require(self, knob: str, role: str, name: str) -> None:
+    def require_name(self, knob: str, role: str, name: str) -> None:
         """Report a name that a knob gives and the file does not have."""
         values = self.signature.inputs if role == "input" else self.signature.outputs
         names = [value.name for value in values]
@@ -143,7 +143,7 @@ class _Agreement:
             hint = f"{near}; {hint}"
         self.report("W260", f"{knob}: the file has no {role} '{name}'", hint=hint)
 
-    def frames(self, contract: Contract, knob: str, of: str | None) -> str | None:
+    def framed_input(self, contract: Contract, knob: str, of: str | None) -> str | None:
         """Return the input whose frames a knob counts."""
         mask = self.config.mask
         able = [tensor.name for tensor in contract.port_inputs if tensor.inner]
@@ -160,7 +160,7 @@ class _Agreement:
         self.report("W267", message, hint=f"write {knob}.of: one of {listed(able)}")
         return None
 
-    def layout(self, contract: Contract, tensor: Tensor) -> None:
+    def check_layout(self, contract: Contract, tensor: Tensor) -> None:
         knobs, rank = contract.knobs(tensor.name), len(tensor.inner)
         if self.config.mask and tensor.name == self.config.mask.input:
             self.report(
@@ -177,7 +177,7 @@ class _Agreement:
                 f"without the batch it has {axes}",
             )
 
-    def padding(self, contract: Contract, tensor: Tensor) -> None:
+    def check_padding(self, contract: Contract, tensor: Tensor) -> None:
         knobs = contract.knobs(tensor.name)
         pad, length = knobs.pad, tensor.inner[contract.axis(tensor)]
         if pad is None:
@@ -197,7 +197,7 @@ class _Agreement:
                 hint="write a whole number",
             )
 
-    def rows(self, contract: Contract) -> None:
+    def check_rows(self, contract: Contract) -> None:
         rows = contract.rows
         if rows is None or contract.rows_of is None or contract.rows_output is None:
             return
@@ -215,7 +215,7 @@ class _Agreement:
                 hint="correct rows.chunk and rows.stride",
             )
 
-    def mask(self, contract: Contract) -> None:
+    def check_mask(self, contract: Contract) -> None:
         mask, rows = contract.mask, contract.rows
         if mask is None or contract.mask_of is None:
             return

@@ -45,7 +45,7 @@ class OnnxDecoderBlocks(Batches):
     def linear(self, x: Symbol, name: str) -> Symbol:
         if name != self.head.path or self.head_form is Head.AS_STORED:
             return super().linear(x, name)
-        size = self.head.digits
+        size = self.head.digit_group_size
         if self.head_form is Head.LEFT_OUT:
             return x
         if size is None:
@@ -141,7 +141,7 @@ class OnnxDecoderBlocks(Batches):
 
     def _rotated(self, x: Symbol, which: str, attn: Attention) -> Symbol:
         """Rotate heads [B S, heads, head_dim] by their positions."""
-        cos, sin = self._turns(which, attn.rotary)
+        cos, sin = self._cos_sin(which, attn.rotary)
         half = attn.rotary.dims // 2
         sizes = [half, half]
         if attn.rotary.dims < attn.head_dim:

@@ -14,11 +14,11 @@ from composer.core.ports import FLOATS
 from composer.core.signature import CALL, OUT, Signature
 
 from ..checkpoints.file_stamps import StampedFacts, require_unchanged, stamps
-from .config_check import agree
+from .config_check import check_config
 from .contract import Contract, Tensor
 from .graph_config import GraphConfig
 from .ports import output_names, ports_of
-from .session import Session, fail, fed
+from .session import Session, describe_feeds, fail
 from .versions import version_problems
 
 if TYPE_CHECKING:
@@ -71,7 +71,7 @@ class Graph(Component, name="onnx.graph"):
         problems = list(version_problems(signature))
         if errors := [each for each in problems if each.severity == "error"]:
             raise ComposerError(errors)
-        contract = agree(signature, spec.config)
+        contract = check_config(signature, spec.config)
         method, dims = ports_of(contract)
         return GraphFacts(
             dims=dims,
@@ -105,14 +105,14 @@ class Graph(Component, name="onnx.graph"):
         feeds, frames = {}, {}
         for tensor in contract.port_inputs:
             valid = inputs.get(contract.frame_marks.get(tensor.name, ""))
-            fed_value, counted = self._fed(tensor, inputs[tensor.name], valid)
+            fed_value, counted = self._prepare(tensor, inputs[tensor.name], valid)
             feeds[tensor.name], frames[tensor.name] = fed_value, counted
         if contract.mask:
             feeds[contract.mask.input] = self._marks(frames[contract.mask_of or ""])
         for name, array in feeds.items():
             wrong = contract.inputs[name].mismatch(array.shape, lengths)
             if wrong:
-                fail(contract, "R539", f"{contract.inputs[name]} {wrong}", fed(feeds))
+                fail(contract, "R539", f"{contract.inputs[name]} {wrong}", describe_feeds(feeds))
         found = self.session.run(feeds)
         kept = {}
         for name, array in found.items():
@@ -122,7 +122,7 @@ class Graph(Component, name="onnx.graph"):
             return answer[OUT]
         return answer
 
-    def _fed(
+    def _prepare(
         self, tensor: Tensor, value: np.ndarray, valid: np.ndarray | None
     ) -> tuple[np.ndarray, Frames]:
         """Lay out and pad one value as the file takes it; `valid` marks what is no padding yet."""
@@ -198,13 +198,13 @@ class Graph(Component, name="onnx.graph"):
         counted = rows is not None and name == contract.rows_output
         if SHORT.get(array.dtype.name) != tensor.dtype:
             wrong = f"{tensor} came out as {array.dtype.name}, but is {tensor.dtype}"
-            fail(contract, "R535", wrong, fed(feeds))
+            fail(contract, "R535", wrong, describe_feeds(feeds))
         rows_axis = int(tensor.batched) if counted else None
         wrong = tensor.mismatch(array.shape, lengths, rows_axis)
         if wrong:
-            fail(contract, "R535", f"{tensor} {wrong}", fed(feeds), hint=STALE)
+            fail(contract, "R535", f"{tensor} {wrong}", describe_feeds(feeds), hint=STALE)
         if not array.size and all(each.size for each in feeds.values()):
-            fail(contract, "R535", f"{tensor} is empty, {list(array.shape)}", fed(feeds))
+            fail(contract, "R535", f"{tensor} is empty, {list(array.shape)}", describe_feeds(feeds))
         if tensor.dtype in FLOATS and not np.isfinite(array).all():
             self._refuse_nan(tensor, array, feeds)
         if tensor.batched:
@@ -236,7 +236,7 @@ class Graph(Component, name="onnx.graph"):
         if already:
             whose = f"already in its inputs: {', '.join(already)}"
         message = f"{tensor} has {bad} of {array.size} numbers that are NaN or infinite"
-        fail(self.contract, "R536", message, whose, fed(feeds))
+        fail(self.contract, "R536", message, whose, describe_feeds(feeds))
 
 
 def _float_dtype(method: Signature) -> str:

@@ -11,7 +11,7 @@ from ..checkpoints.lora.adapters import AdapterFacts
 from ..checkpoints.lora.pair import Pair
 from ..checkpoints.lora.selection import check_selection, require_finite
 from ..checkpoints.modules import Module
-from ..checkpoints.rows import RowReader, pieces
+from ..checkpoints.rows import RowReader, row_ranges
 from ..models.decoder import ParsedDecoder
 
 
@@ -113,7 +113,7 @@ class Adapters:
         """
         reader, module = RowReader(), self.modules[self.prefix + pair.path]
         lengths = []
-        for start, end in pieces(module):
+        for start, end in row_ranges(module):
             adapted = reader.dense(module, start, end) + (a @ b[:, start:end]).T
             lengths.append(np.linalg.norm(adapted, axis=1))
         factor = (magnitude / np.concatenate(lengths)).astype(np.float32)

@@ -11,7 +11,7 @@ from composer.formats.quantization import Scheme
 
 from ..checkpoints.ggml_blocks import SYMMETRIC
 from ..checkpoints.modules import Module
-from ..checkpoints.rows import RowReader, pieces
+from ..checkpoints.rows import RowReader, row_ranges
 from .blocks import OnnxBlocks, Symbol
 from .int8_planes import write_even, write_first, write_int8_matmul, write_planes, write_sum
 from .weights import Weights
@@ -96,7 +96,7 @@ class Products(OnnxBlocks):
         width = modules[0].shape[1]
         cuts = []
         for module in modules:
-            for piece in pieces(module):
+            for piece in row_ranges(module):
                 cuts.append((module, *piece))
         at_once = len(cuts)
         if len(modules) == 1 and not bias:
@@ -144,7 +144,7 @@ class Products(OnnxBlocks):
 
     def _packed_rows(self, modules: Sequence[Module], part: str) -> Iterator[np.ndarray]:
         for module in modules:
-            for piece in pieces(module):
+            for piece in row_ranges(module):
                 yield self.reader.packed(module, part, *piece)
 
     def _unpacked_product(

@@ -24,7 +24,7 @@ def output_names(contract: Contract) -> dict[str, str]:
         return {OUT: names[0]}
     ports: dict[str, str] = {}
     for name in names:
-        _claim(ports, _legal(name), name)
+        _claim(ports, _identifier(name), name)
     if OUT in ports:
         return ports
     return {OUT: names[0], **ports}
@@ -54,7 +54,7 @@ class _Typing:
         for tensor in (*self.contract.inputs.values(), *self.contract.outputs.values()):
             for dim in tensor.dims:
                 if isinstance(dim, str) and dim not in self.symbols.values():
-                    _claim(self.symbols, _legal(dim), dim)
+                    _claim(self.symbols, _identifier(dim), dim)
 
     def inputs(self, tensor: Tensor) -> Ports:
         """Type an input; integers may be a mask, so they take bool as well."""
@@ -67,7 +67,7 @@ class _Typing:
         knobs = self.contract.knobs(tensor.name)
         dims = [self.dim(tensor, dim) for dim in tensor.inner]
         if knobs.pad:
-            dims[self.contract.axis(tensor)] = self.own(f"{tensor.name}_frames")
+            dims[self.contract.axis(tensor)] = self.own_length(f"{tensor.name}_frames")
         if knobs.layout == "F M":
             dims.reverse()
         return Port("tensor", tensor.dtype, tuple(dims))
@@ -75,7 +75,7 @@ class _Typing:
     def output(self, tensor: Tensor) -> Port:
         dims = [self.dim(tensor, dim) for dim in tensor.inner]
         if self.recounted(tensor):
-            dims[0] = self.own(f"{tensor.name}_rows")
+            dims[0] = self.own_length(f"{tensor.name}_rows")
         return Port("tensor", tensor.dtype, tuple(dims))
 
     def recounted(self, tensor: Tensor) -> bool:
@@ -105,9 +105,9 @@ class _Typing:
             name += "_"
         return name
 
-    def own(self, name: str) -> str:
+    def own_length(self, name: str) -> str:
         """Name a length that is the component's, not the file's."""
-        name = _legal(name)
+        name = _identifier(name)
         while name in self.symbols and self.symbols[name] != f"\0{name}":
             name += "_"
         self.symbols[name] = f"\0{name}"
@@ -119,7 +119,7 @@ class _Typing:
             yield self.number(value), Bound(value, f"{self.contract.file}: {where}")
 
 
-def _legal(name: str) -> str:
+def _identifier(name: str) -> str:
     name = re.sub(r"[^A-Za-z0-9_]", "_", name)
     if not re.match(r"[A-Za-z]", name):
         return f"n_{name}"

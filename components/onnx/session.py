@@ -50,7 +50,7 @@ class Session:
         there = local_providers()
         lacking = [name for name in wanted if name not in there]
         if lacking:
-            self.unavailable(lacking, there)
+            self.refuse_providers(lacking, there)
         threads = placement.get("threads")
         try:
             if is_isolated():
@@ -67,10 +67,10 @@ class Session:
             fail(contract, "R532", f"ONNX Runtime cannot load it: {first_line(error)}")
         failed = [name for name in wanted if name not in self.graph.providers]
         if failed:
-            self.unavailable(failed, self.graph.providers)
-        self.same()
+            self.refuse_providers(failed, self.graph.providers)
+        self.require_same_tensors()
 
-    def unavailable(self, lacking: list[str], there: list[str]) -> NoReturn:
+    def refuse_providers(self, lacking: list[str], there: list[str]) -> NoReturn:
         fail(
             self.contract,
             "R531",
@@ -78,7 +78,7 @@ class Session:
             hint=f"available here: {listed(there)}",
         )
 
-    def same(self) -> None:
+    def require_same_tensors(self) -> None:
         """Raise unless the file that was loaded has the tensors of the file that was checked."""
         for role, wanted, found in (
             ("input", self.contract.inputs, self.graph.inputs),
@@ -105,11 +105,16 @@ class Session:
                 self.contract,
                 "R534",
                 f"stopped after {self.limit:g} s, the time limit",
-                fed(feeds),
+                describe_feeds(feeds),
                 hint="if you trust it: --place time_limit=SECONDS",
             )
         except Exception as error:
-            fail(self.contract, "R533", f"ONNX Runtime failed: {first_line(error)}", fed(feeds))
+            fail(
+                self.contract,
+                "R533",
+                f"ONNX Runtime failed: {first_line(error)}",
+                describe_feeds(feeds),
+            )
 
 
 def refuse_changed(contract: Contract, *causes: str) -> NoReturn:
@@ -118,7 +123,7 @@ def refuse_changed(contract: Contract, *causes: str) -> NoReturn:
     fail(contract, "R530", message, *causes, hint="load the bundle again")
 
 
-def fed(feeds: Feeds) -> str:
+def describe_feeds(feeds: Feeds) -> str:
     """Describe what a graph was given."""
     shown = [f"{name} {array.dtype} {list(array.shape)}" for name, array in feeds.items()]
     return "fed " + ", ".join(shown)

@@ -12,7 +12,7 @@ from composer.core.location import Location
 from composer.formats.files import Files
 from composer.formats.onnx_values import MOST_NUMBERS, Known
 from composer.formats.protobuf import Field, Span, Window, message
-from composer.formats.refusal import Report, show
+from composer.formats.refusal import Report, show, show_bare
 
 TENSOR = {
     1: Field("dims", "int", many=True),
@@ -175,7 +175,7 @@ class Initializers:
         numbers = [values.get("offset", "0"), values.get("length", str(nbytes))]
         if inside or not all(re.fullmatch(r"[0-9]{1,19}", number) for number in numbers):
             found = "data inside and outside" if inside else f"offset, length {', '.join(numbers)}"
-            self._wrong("S449", name, f"has {show(found)[1:-1]}; expected whole numbers from 0")
+            self._wrong("S449", name, f"has {show_bare(found)}; expected whole numbers from 0")
             return
         offset, length = map(int, numbers)
         if length != nbytes:

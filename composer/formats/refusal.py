@@ -18,9 +18,14 @@ def show(text: str) -> str:
     return repr(shorten(text, MAX_SHOWN))
 
 
+def show_bare(value: object) -> str:
+    """Show a value of a hostile file as `show` does, without quotes."""
+    return show(str(value))[1:-1]
+
+
 def join_names(names: tuple[str, ...] | list[str], most: int = 8) -> str:
     """Join names for a message, saying how many are left out."""
-    shown = ", ".join(show(name)[1:-1] for name in names[:most])
+    shown = ", ".join(show_bare(name) for name in names[:most])
     left = len(names) - most
     return f"{shown} and {left} more" if left > 0 else shown or "nothing"
 

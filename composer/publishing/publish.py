@@ -12,7 +12,7 @@ from composer.core.errors import ComposerError, Place, Problem, in_order
 from composer.core.location import Location
 from composer.core.output import OutputFile
 from composer.formats.ranges import kind_of
-from composer.formats.refusal import show
+from composer.formats.refusal import show, show_bare
 from composer.graph.files import files_of
 from composer.manifest import find_manifest
 from composer.publishing.lock import Editions, check_all, lock_of
@@ -212,4 +212,4 @@ def _refused(repo: str, why: str) -> NoReturn:
 
 def _line(error: BaseException) -> str:
     lines = str(error).strip().splitlines() or [type(error).__name__]
-    return show(lines[0])[1:-1]
+    return show_bare(lines[0])

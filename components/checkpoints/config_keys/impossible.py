@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from composer.core.errors import Problem
-from composer.formats.refusal import show
+from composer.formats.refusal import show_bare
 
 HEADS, SIZE = 2**16, 2**24
 COUNTS = {
@@ -33,7 +33,7 @@ WINDOWS = ("max_window_layers", "sliding_window")
 EPSILONS = ("rms_norm_eps", "layer_norm_eps", "layer_norm_epsilon", "norm_eps", "norm_epsilon")
 
 
-def impossible(config: Mapping[str, Any]) -> Iterator[Problem]:
+def impossible_values(config: Mapping[str, Any]) -> Iterator[Problem]:
     """Yield a problem for each count, size, epsilon, window or flag that no model has."""
     levels = [config]
     if isinstance(config.get("text_config"), dict):
@@ -65,4 +65,4 @@ def impossible(config: Mapping[str, Any]) -> Iterator[Problem]:
 
 
 def _problem(key: str, value: Any, expected: str) -> Problem:
-    return Problem("W241", f"{key} is {show(str(value))[1:-1]}; expected {expected}")
+    return Problem("W241", f"{key} is {show_bare(value)}; expected {expected}")

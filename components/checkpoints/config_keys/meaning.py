@@ -91,7 +91,7 @@ ALIASES = (
 )
 
 
-def unread(config: Mapping[str, Any], read: frozenset[str]) -> Iterator[str]:
+def unread_keys(config: Mapping[str, Any], read: frozenset[str]) -> Iterator[str]:
     """Yield the keys that nothing reads and that may change what is computed."""
     for key, value in config.items():
         if key in read or key in INERT or value is None:

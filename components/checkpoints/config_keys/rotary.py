@@ -10,7 +10,7 @@ from math import log
 from typing import Any
 
 from composer.core.errors import Problem
-from composer.formats.refusal import show
+from composer.formats.refusal import show, show_bare
 
 from .places import Placed
 from .window import FULL
@@ -58,15 +58,15 @@ class Rules:
         factor = float(self.numbers.get("factor") or 1.0)
         scale, everywhere = self.numbers.get("mscale"), self.numbers.get("mscale_all_dim")
         if scale and everywhere:
-            return magnitude(factor, scale) / magnitude(factor, everywhere)
-        return magnitude(factor, 1.0)
+            return yarn_mscale(factor, scale) / yarn_mscale(factor, everywhere)
+        return yarn_mscale(factor, 1.0)
 
     def same(self, other: Rules) -> bool:
         """Return whether both turn positions alike."""
         return (self.theta, self.kind, self.numbers) == (other.theta, other.kind, other.numbers)
 
 
-def magnitude(factor: float, scale: float) -> float:
+def yarn_mscale(factor: float, scale: float) -> float:
     """Return YaRN's growth of attention: 0.1 * scale * ln(factor) + 1, or 1 without growth."""
     if factor <= 1:
         return 1.0
@@ -154,9 +154,7 @@ def _rules(
     if all_layers or path[-1] == FULL:
         outer = config.get("rope_theta")
     if all_layers and None not in (outer, theta) and outer != theta:
-        message = (
-            f"rope_theta is {show(str(outer))[1:-1]} and, in {path[0]}, {show(str(theta))[1:-1]}"
-        )
+        message = f"rope_theta is {show_bare(outer)} and, in {path[0]}, {show_bare(theta)}"
         problems.append((("rope_theta",), Problem("W241", message)))
     if theta is None:
         theta = outer
@@ -164,7 +162,7 @@ def _rules(
     scalars["rope_theta"] = theta
     for name, value in scalars.items():
         if value is not None and (type(value) not in (int, float) or not 0 <= value < 2**60):
-            message = f"{name} is {show(str(value))[1:-1]}; expected a number above 0"
+            message = f"{name} is {show_bare(value)}; expected a number above 0"
             problems.append(((*path, name), Problem("W241", message)))
             numbers[name] = 1.0
     kind = scaled[0] if scaled else "default"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from composer.formats.refusal import show
+from composer.formats.refusal import show_bare
 
 from .reader import MOST, Reader, positive
 from .settings import FULL, SLIDING, Size
@@ -150,7 +150,7 @@ def rope(reader: Reader, kinds: list[str]) -> dict[str, Any]:
         if not _is_rope(table.get(kind)):
             reader.report(
                 "W275",
-                f"rope_parameters of {kind} is {show(str(table.get(kind)))[1:-1]}",
+                f"rope_parameters of {kind} is {show_bare(table.get(kind))}",
                 hint="wanted rope_theta and the rope_type default, or proportional with "
                 "partial_rotary_factor",
             )

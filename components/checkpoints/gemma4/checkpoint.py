@@ -19,14 +19,14 @@ from ..folder import open_folder
 from .config import MODELS, flatten, read_settings
 from .layout import layout, layout_problems, stored_parts
 from .lint import (
-    ignored,
     low_bit_warnings,
     partly_stored_kv,
     quantized_towers,
     unexpected_tensors,
+    unread_tensors,
 )
 from .settings import Settings
-from .text_part import PREFIXES, is_unused, own_config, part_of
+from .text_part import PREFIXES, is_unused, own_config, separate_tensors
 
 if TYPE_CHECKING:
     from composer.formats import Headers
@@ -89,7 +89,7 @@ def read_decoder(weights: Location, headers: Headers) -> Decoder:
         )
     config, problems = flatten(outer)
     prefix = _prefix(location, index)
-    text, strange, towers = part_of(index, prefix)
+    text, strange, towers = separate_tensors(index, prefix)
     settings, more = read_settings(config, text)
     problems += [*more, *unexpected_tensors(strange, prefix)]
     unused = _unused_kv(settings, text)
@@ -111,7 +111,7 @@ def read_decoder(weights: Location, headers: Headers) -> Decoder:
     stored = Place(str(location))
     few = low_bit_warnings(checked.schemes, stored, "the checkpoint is quantized in")
     packed = quantized_towers(towers, stored)
-    notes = (*checked.notes, *ignored(towers, unused, stored), *packed, *few)
+    notes = (*checked.notes, *unread_tensors(towers, unused, stored), *packed, *few)
     return Decoder(replace(checked, notes=()), settings, prefix, notes)
 
 

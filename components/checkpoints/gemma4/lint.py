@@ -53,7 +53,7 @@ def unexpected_tensors(tensors: list[Tensor], prefix: str) -> list[Problem]:
     ]
 
 
-def ignored(towers: list[str], unused: set[str], place: Place) -> Iterator[Problem]:
+def unread_tensors(towers: list[str], unused: set[str], place: Place) -> Iterator[Problem]:
     """Count what is stored and not read."""
     if towers:
         names = sorted({name.removeprefix("model.").partition(".")[0] for name in towers})

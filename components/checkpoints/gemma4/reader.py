@@ -8,7 +8,7 @@ from math import inf
 from typing import TYPE_CHECKING, Any
 
 from composer.core.problems import Problems
-from composer.formats.refusal import show
+from composer.formats.refusal import show_bare
 
 from .settings import Size
 
@@ -33,7 +33,7 @@ class Reader:
         self.report = self.problems.report
 
     def refuse(self, key: str, wanted: str) -> None:
-        self.report("W275", f"{key} is {show(str(self.config.get(key)))[1:-1]}; expected {wanted}")
+        self.report("W275", f"{key} is {show_bare(self.config.get(key))}; expected {wanted}")
 
     def report_missing(self, key: str, why: str) -> None:
         self.report(

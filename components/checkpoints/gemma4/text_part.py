@@ -22,7 +22,9 @@ TOWERS = (
 SHARED_KV = re.compile(r"layers\.(\d+)\.self_attn\.([kv]_(?:proj|norm))\.")
 
 
-def part_of(index: TensorIndex, prefix: str) -> tuple[dict[str, Tensor], list[Tensor], list[str]]:
+def separate_tensors(
+    index: TensorIndex, prefix: str
+) -> tuple[dict[str, Tensor], list[Tensor], list[str]]:
     """Return the decoder's tensors under short names, those of nobody, and names of towers'.
 
     A tensor that is stored under two names is the decoder's once, and nobody's the second time.

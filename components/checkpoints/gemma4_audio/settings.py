@@ -8,8 +8,9 @@ from typing import Any
 
 from composer.core.component import Bound
 from composer.core.location import Location
+from composer.formats.refusal import show_bare
 
-from ..layout import LayoutChecker, Setting, bare
+from ..layout import LayoutChecker, Setting
 
 SIZES = {
     "hidden_size": "width",
@@ -43,7 +44,7 @@ def read_settings(checker: LayoutChecker, file: Location, audio: Mapping[str, An
     def number(key: str, default: float) -> float:
         value = audio.get(key, default)
         if type(value) not in (int, float) or not 0 < value < float("inf"):
-            stated = f"{bare(value)} comes from {file}: audio_config.{key}"
+            stated = f"{show_bare(value)} comes from {file}: audio_config.{key}"
             checker.report("W273", f"audio_config.{key} is no number above 0", stated)
             return default
         return float(value)
@@ -54,7 +55,7 @@ def read_settings(checker: LayoutChecker, file: Location, audio: Mapping[str, An
         checker.report(
             "W273",
             "attention_chunk_size is not attention_context_left - 1, which is all that is computed",
-            f"{bare(chunk)} and {bare(left)} come from {file}: audio_config",
+            f"{show_bare(chunk)} and {show_bare(left)} come from {file}: audio_config",
         )
         left = 13
     return Settings(
@@ -89,7 +90,7 @@ def check_clipping(
         checker.report(
             "W273",
             "use_clipped_linears contradicts the tensors",
-            f"{bare(stated)} comes from {file}: audio_config.use_clipped_linears",
+            f"{show_bare(stated)} comes from {file}: audio_config.use_clipped_linears",
             f"{checker.location} {has} input_min of a layer",
         )
 

@@ -152,7 +152,7 @@ class AdapterChecker:
         module = split_layer(pair.path)[1]
         a, b = f"adapter: {describe(pair.a)}", f"adapter: {describe(pair.b)}"
         target = self.targets.get(pair.path)
-        if target and pair.torch_ordered(target):
+        if target and pair.is_transposed(target):
             self.report(
                 "W290", f"{module}: the axes of A or B are exchanged", a, b,
                 f"decoder: {target.witness}",

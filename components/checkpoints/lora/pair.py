@@ -66,7 +66,7 @@ class Pair:
         a, b = self.a.shape, self.b.shape
         return (a[0], b[1]) if self.flipped else (a[1], b[0])
 
-    def torch_ordered(self, target: Projection) -> bool:
+    def is_transposed(self, target: Projection) -> bool:
         """Return whether it fits a projection with the axes of A, of B or of both exchanged."""
         a, b = self.a.shape, self.b.shape
         if self.flipped:

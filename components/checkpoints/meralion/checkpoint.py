@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from composer.core.component import Bound, Spec
 from composer.core.errors import ComposerError
 from composer.core.location import Location
-from composer.formats.refusal import show
+from composer.formats.refusal import show_bare
 
 from ..encoder_checkpoint import EncoderCheckpoint
 from ..layout import LayoutChecker, Setting, capped, cause, count, count_layers
@@ -88,7 +88,7 @@ def _stored(checker: LayoutChecker, headers: Headers) -> tuple[Location, dict[st
     ignored = []
     for name in names:
         if name.endswith(".safetensors") and name not in PARTS:
-            ignored.append(show(name)[1:-1])
+            ignored.append(show_bare(name))
     if ignored:
         _warn_ignored(checker, ", ".join(ignored))
     return location, found

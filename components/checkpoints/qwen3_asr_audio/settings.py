@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any
 
 from composer.core.errors import ComposerError
 from composer.core.location import Location
-from composer.formats.refusal import show
+from composer.formats.refusal import show, show_bare
 
 from ..folder import folder_of
-from ..layout import LayoutChecker, Setting, bare
+from ..layout import LayoutChecker, Setting
 
 if TYPE_CHECKING:
     from composer.formats import Headers
@@ -77,8 +77,8 @@ def settings(
         elif key == "model_type" and value not in KINDS:
             checker.report("W273", f"{at}.model_type is {show(str(value))}", f"stated in {file}")
         elif key not in WITHOUT_EFFECT and key not in (*WINDOWS, "model_type"):
-            what = f"{at}.{show(key)[1:-1]} is no setting of this encoder"
-            checker.report("W273", what, f"{bare(value)} comes from {file}")
+            what = f"{at}.{show_bare(key)} is no setting of this encoder"
+            checker.report("W273", what, f"{show_bare(value)} comes from {file}")
     for key in ("num_mel_bins", "encoder_attention_heads"):
         if key not in audio:
             checker.report("W274", f"{file} has no {at}.{key}, which no tensor shows")
@@ -89,7 +89,7 @@ def read_windows(
 ) -> Windows:
     """Read how many frames are convolved by themselves, and how many attend to each other."""
     half, whole = audio.get("n_window", 50), audio.get("n_window_infer", 800)
-    stated = f"{bare(half)} and {bare(whole)} come from {file}: {at}"
+    stated = f"{show_bare(half)} and {show_bare(whole)} come from {file}: {at}"
     for key, value in zip(WINDOWS, (half, whole), strict=True):
         if type(value) is not int or not 0 < value <= 30_000:
             checker.report("W273", f"{at}.{key} is no number of frames", stated)

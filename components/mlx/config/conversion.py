@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from composer.core.errors import Problem
-from composer.formats.refusal import show
+from composer.formats.refusal import show_bare
 
-from ...checkpoints.config_keys.meaning import ALIASES, unread
+from ...checkpoints.config_keys.meaning import ALIASES, unread_keys
 from ...checkpoints.config_keys.places import Placed
 from ...checkpoints.config_keys.rotary import KEEP, ORIGINAL, positions
 from ...checkpoints.config_keys.window import Window
@@ -122,7 +122,7 @@ def check_unread_keys(draft: Draft) -> None:
         del draft.target[key]
         if value not in right:
             message = f"mlx-lm's {draft.module} computes {right[0]}, and {key} is "
-            draft.add_problem(message + show(str(value))[1:-1], key)
+            draft.add_problem(message + show_bare(value), key)
     for key, values in FIXED.get(draft.module, {}).items():
         if draft.target.get(key) is not None and draft.target[key] not in values:
             refuse_key(draft, key)
@@ -135,7 +135,7 @@ def check_unread_keys(draft: Draft) -> None:
         "num_key_value_heads": heads,
         "intermediate_size": draft.target.get("intermediate_size"),
     }
-    for key in unread(draft.target, known):
+    for key in unread_keys(draft.target, known):
         if key in derived and draft.target[key] == derived[key]:
             continue
         refuse_key(draft, key)
@@ -151,7 +151,7 @@ def head_width(draft: Draft) -> int | None:
 
 def refuse_key(draft: Draft, key: str) -> None:
     """Refuse a key that the architecture ignores."""
-    value = show(str(draft.target[key]))[1:-1]
+    value = show_bare(draft.target[key])
     draft.add_problem(
         f"mlx-lm's {draft.module} does not read {key}, which is {value}", key, hint=KEEP
     )

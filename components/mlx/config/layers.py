@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from composer.formats.refusal import show
+from composer.formats.refusal import show, show_bare
 
 from ...checkpoints.config_keys.window import FULL, KEYS, Window, interval, read_window
 from .conventions import FULL_NEEDED, HYBRID, REGULAR, UNMASKED, WINDOWED
@@ -85,7 +85,7 @@ def check_types(draft: Draft) -> None:
         return
     full = [number for number, each in enumerate(types) if each == FULL]
     if numbers is not None and numbers != full:
-        message = f"full_attn_idxs is {show(str(numbers))[1:-1]} and layer_types says {full}"
+        message = f"full_attn_idxs is {show_bare(numbers)} and layer_types says {full}"
         draft.add_problem(message, "full_attn_idxs", code="W241")
     if not full:
         refuse_no_full_layer(draft, "layer_types")

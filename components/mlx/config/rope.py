@@ -100,7 +100,7 @@ def numbers(draft: Draft, rules: Rules, inner: bool = False) -> dict[str, Any]:
     factor = result.get("factor")
     if rules.kind == "yarn" and draft.module not in MULTIPLIED and factor and factor > 1:
         attention_factor = rules.attention_factor
-        result["mscale"] = (attention_factor - 1) / (rotary.magnitude(factor, 1.0) - 1)
+        result["mscale"] = (attention_factor - 1) / (rotary.yarn_mscale(factor, 1.0) - 1)
         result["mscale_all_dim"] = 0
     result["rope_type"] = result["type"] = rules.kind
     if inner:

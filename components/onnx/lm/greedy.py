@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from ...checkpoints.modules import Module
-from ...checkpoints.rows import RowReader, pieces
+from ...checkpoints.rows import RowReader, row_ranges
 from ..head import HeadRows
 
 
@@ -85,7 +85,7 @@ class Winner:
             file.require_unchanged()
         wide = hidden.astype(np.float64)
         if len(rows) > self.module.shape[0] // 16:
-            cuts = pieces(self.module)
+            cuts = row_ranges(self.module)
             every = [self.reader.dense(self.module, *cut) @ wide for cut in cuts]
             chosen: np.ndarray = np.concatenate(every)[rows]
             return chosen

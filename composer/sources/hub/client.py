@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from composer.core.errors import ComposerError
-from composer.formats.refusal import show
+from composer.formats.refusal import show_bare
 from composer.sources.hub import settings
 from composer.sources.hub.addresses import check_address, join, origin, split
 from composer.sources.hub.errors import (
@@ -218,4 +218,4 @@ def _is_timeout(error: BaseException) -> bool:
 
 
 def _why(error: BaseException) -> str:
-    return show(str(error))[1:-1] if str(error) else type(error).__name__
+    return show_bare(error) if str(error) else type(error).__name__
