@@ -72,7 +72,9 @@ def check_types(draft: Draft) -> None:
         key = REGULAR[draft.module]
         step = draft.target.get(key)
         if type(step) is int and draft.layers and step > draft.layers:
-            refuse_no_full_layer(draft, "layer_types" if "layer_types" in draft.source else key)
+            if "layer_types" in draft.source:
+                key = "layer_types"
+            refuse_no_full_layer(draft, key)
     types = draft.target.get("layer_types")
     if draft.module in FULL_NEEDED and isinstance(types, list) and FULL not in types:
         refuse_no_full_layer(draft, "layer_types")
