@@ -22,7 +22,7 @@ from composer.server.state import State
 
 PUBLIC = frozenset({"/", "/health", "/ready", "/metrics", "/version"})
 LONGEST_ID = 128
-LINGER, LINGER_PAUSE = 2.0, 0.5  # seconds that a refused client may still send, and pause
+LINGER, LINGER_PAUSE = 3.0, 1.5  # seconds that a refused client may still send, and pause
 LINGER_BYTES = 64_000_000
 LEFT = 499  # what logs call a client that left
 UNKNOWN = "unknown"

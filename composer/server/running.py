@@ -18,6 +18,7 @@ from composer.server.state import State
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
 BACKLOG = 256
+KEEP_ALIVE = 60  # seconds of a connection without a request
 CANCELLED = 2.0  # seconds for runs that were given up to end at their next token
 
 
@@ -110,6 +111,7 @@ def server(app: Starlette, started: Callable[[], None]) -> uvicorn.Server:
         proxy_headers=False,
         lifespan="off",
         backlog=BACKLOG,
+        timeout_keep_alive=KEEP_ALIVE,
         ws_max_size=state.settings.max_frame,
         timeout_graceful_shutdown=round(state.settings.stop_seconds),
     )
