@@ -4,26 +4,23 @@ from __future__ import annotations
 
 import io
 import stat
-import struct
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from composer.core.errors import ComposerError
 from composer.formats.image.header import READABLE, Header, describe, read_header
+from composer.formats.image.jpeg_scans import require_all_scans
 from composer.formats.image.picture import Picture
 from composer.formats.image.pillow import pillow
 from composer.formats.image.refusal import MAX_BYTES, check_size, refused
-from composer.formats.image.truncation import require_whole_png, with_filler_before_end
+from composer.formats.image.truncation import require_whole_gif, require_whole_png, with_filler
 
 CONVERT = "convert it to 8-bit RGB: magick INPUT -colorspace sRGB -depth 8 picture.png"
 FORMATS = {"JPEG": ("JPEG", "MPO"), "WebP": ("WEBP",)}
 OPAQUE = ("RGB", "L", "1")
 WITH_ALPHA = ("RGBA", "LA", "PA")
-# What Pillow raises for files that are not as they should be.
-DAMAGE = (
-    EOFError, IndexError, MemoryError, OSError, SyntaxError, TypeError, ValueError, struct.error
-)  # fmt: skip
 
 
 def read_picture(source: Any) -> Picture:
@@ -87,8 +84,13 @@ def _decoded(data: bytes, name: str) -> Picture:
             found = f"{image.width} x {image.height} pixels where its header says {header.width} x "
             raise ValueError(f"{found}{header.height}")
         return _picture(image, name)
-    except DAMAGE as error:
-        raise refused("R592", name, f"the picture is damaged: {error}") from error
+    except ComposerError:
+        raise
+    except Exception as error:  # what Pillow raises for damaged files is of many types
+        what = str(error) or type(error).__name__
+        if isinstance(error, KeyError | IndexError):
+            what = "a part of it is missing"
+        raise refused("R592", name, f"the picture is damaged: {what}") from error
 
 
 def _require_whole(library: Any, data: bytes, header: Header) -> None:
@@ -96,8 +98,11 @@ def _require_whole(library: Any, data: bytes, header: Header) -> None:
     if header.container == "PNG":
         _open(library, data, header).verify()
         require_whole_png(data)
+    elif header.container == "GIF":
+        require_whole_gif(data)
     elif header.container == "JPEG":
-        one, other = (_open(library, each, header) for each in (data, with_filler_before_end(data)))
+        filled = with_filler(data, require_all_scans(data))
+        one, other = (_open(library, each, header) for each in (data, filled))
         if not np.array_equal(np.asarray(one), np.asarray(other)):
             raise ValueError("it ends before all of its pixels are there")
 

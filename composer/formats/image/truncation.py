@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import struct
 import zlib
 from collections.abc import Iterator
@@ -11,7 +10,7 @@ CHANNELS = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}
 ADAM7 = ((0, 0, 8, 8), (4, 0, 8, 8), (0, 4, 4, 8), (2, 0, 4, 4), (0, 2, 2, 4), (1, 0, 2, 2),
          (0, 1, 1, 2))  # fmt: skip
 BLOCK = 2**20
-_MARKER = re.compile(rb"\xff[^\x00\xd0-\xd7\xff]")
+GIF_EXTENSION, GIF_PICTURE, GIF_END = 0x21, 0x2C, 0x3B
 _FILL = bytes(range(1, 97))
 
 
@@ -41,28 +40,42 @@ def require_whole_png(data: bytes) -> None:
 
 
 def _image_data(data: bytes) -> Iterator[bytes]:
+    """Yield the compressed parts; raise ValueError unless the chunks lead to a whole last one."""
     at = 8
     while at + 8 <= len(data):
         length, kind = struct.unpack_from(">I4s", data, at)
         if kind == b"IDAT":
             yield data[at + 8 : at + 8 + length]
         at += 12 + length
+        if kind == b"IEND" and at <= len(data):
+            return
+    raise ValueError("it ends before its last chunk does")
 
 
-def with_filler_before_end(data: bytes) -> bytes:
-    """Return a JPEG with bytes before its end that no whole picture needs.
+def require_whole_gif(data: bytes) -> None:
+    """Raise ValueError unless the blocks of a GIF lead to its end."""
+    at = 13 + _gif_colours(data[10])
+    while data[at] != GIF_END:
+        if data[at] == GIF_PICTURE:
+            at += 10 + _gif_colours(data[at + 9]) + 1
+        elif data[at] == GIF_EXTENSION:
+            at += 2
+        else:
+            raise ValueError(f"a block of it begins with {data[at]:#04x}")
+        while data[at]:
+            at += 1 + data[at]
+        at += 1
 
-    libjpeg fills up what is missing before the end marker with grey, without an error. A picture
-    that looks otherwise with more bytes there is not whole. Raise ValueError if it has no end.
+
+def _gif_colours(packed: int) -> int:
+    """Return how many bytes a table of colours takes, by the byte before it."""
+    return 3 * (2 << (packed & 7)) if packed & 0x80 else 0
+
+
+def with_filler(data: bytes, end: int) -> bytes:
+    """Return a JPEG with bytes before its end marker, at `end`, that no whole picture needs.
+
+    libjpeg fills up what is missing there with grey, without an error. A picture that looks
+    otherwise with more bytes is not whole.
     """
-    at = 2
-    while True:
-        found = _MARKER.search(data, at)
-        if found is None:
-            raise ValueError("it has no end marker")
-        at = found.start()
-        if data[at + 1] == 0xD9:
-            return data[:at] + _FILL + data[at:]
-        if at + 4 > len(data):
-            raise ValueError("it has no end marker")
-        at += 2 + struct.unpack_from(">H", data, at + 2)[0]
+    return data[:end] + _FILL + data[end:]
