@@ -201,11 +201,12 @@ def _stop(
     location: Location, headers: Headers, config: Mapping[str, Any], table: Table
 ) -> tuple[frozenset[int], list[Problem]]:
     """Read which ids end a text: generation_config.json comes before config.json, as in mlx-lm."""
+    file = config_file(location)
     place, stated = location / "generation_config.json", None
-    if headers.exists(place):
+    if file != location and headers.exists(place):
         stated = headers.config(place).get("eos_token_id")
     if stated is None:
-        place, stated = config_file(location), text_setting(config, "eos_token_id")
+        place, stated = file, text_setting(config, "eos_token_id")
     if stated is None:
         ids = []
     elif isinstance(stated, list):

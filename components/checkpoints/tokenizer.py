@@ -66,6 +66,8 @@ def check_tokenizer(
 def _check_end(tokenizer: Location, headers: Headers, checkpoint: Checkpoint) -> Iterator[Problem]:
     """Warn if the tokenizer's own end-of-text token does not stop generation."""
     place = folder_of(tokenizer, ".json") / "tokenizer_config.json"
+    if tokenizer.inside.endswith(GGUF):
+        return
     if not checkpoint.stop or not headers.exists(place):
         return
     token = headers.config(place).get("eos_token")

@@ -289,22 +289,28 @@ def test_mlx_lm_names_the_component_that_reads_it(tmp_path):
     )
 
 
-def test_a_bundle_runs_with_the_tokenizer_of_the_file(tmp_path):
-    """Checked, locked, verified and run, each id that of transformers."""
+def in_one_file(folder):
+    """Write a bundle of a manifest and a GGUF file; return what transformers answers."""
     theirs_tokenizer = byte_level(QWEN2, False, True)
     metadata = byte_level_metadata(theirs_tokenizer, "qwen2")
     model = build("qwen3", vocab_size=len(metadata["tokens"]))
-    checkpoint = save(model, tmp_path / "lm")
-    meant = gguf_files.write(
-        checkpoint, tmp_path / "model.gguf", "qwen3", KINDS["q8_0"], tokenizer=metadata
-    )
+    file = folder / "model.gguf"
+    checkpoint = save(model, folder / "lm")
+    meant = gguf_files.write(checkpoint, file, "qwen3", KINDS["q8_0"], tokenizer=metadata)
     model.load_state_dict({n: torch.tensor(v) for n, v in meant.items()}, strict=False)
-    (tmp_path / "bundle.yaml").write_text(BUNDLE)
-    assert composer.check(tmp_path).ok
-    with composer.load(tmp_path) as bundle:
-        result = bundle.run(text="the names")
+    (folder / "bundle.yaml").write_text(BUNDLE)
     prompt = theirs_tokenizer.encode("<|im_start|>the names<|im_end|>").ids
-    assert result.outputs["ids"].tolist() == their_greedy(model, prompt, count=12)
+    return their_greedy(model, prompt, count=12)
+
+
+def test_a_bundle_runs_with_the_tokenizer_of_the_file(tmp_path):
+    """Checked, locked, verified and run, each id that of transformers."""
+    expected = in_one_file(tmp_path)
+    assert composer.check(tmp_path).ok
+    composer.lock(tmp_path)
+    assert composer.verify(tmp_path)
+    with composer.load(tmp_path) as bundle:
+        assert bundle.run(text="the names").outputs["ids"].tolist() == expected
 
 
 BUNDLE = """composer: 1

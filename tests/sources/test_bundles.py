@@ -3,6 +3,7 @@
 import composer
 from composer.graph.files import required_files
 from composer.sources.hub import is_downloaded
+from tests.models.test_gguf import in_one_file
 from tests.sources.conftest import MINI, mini, refusal
 
 CLIP = MINI / "clips" / "digits-01.flac"
@@ -65,3 +66,15 @@ def test_offline_with_half_of_the_files(hub, new_process):
         "    hint: fetch it while online: composer pull"
     ]
     assert mirror.requests == []
+
+
+def test_a_decoder_in_a_gguf_file_is_checked_by_its_header_and_runs(hub, tmp_path):
+    """Of two files of a repository the one that the manifest names is downloaded."""
+    expected, file = in_one_file(tmp_path), tmp_path / "model.gguf"
+    files = {"bundle.yaml": tmp_path / "bundle.yaml", "model.gguf": file, "other.gguf": file}
+    mirror = hub({"ann/gguf": files})
+    assert composer.check("ann/gguf").ok
+    assert mirror.sent < file.stat().st_size
+    with composer.load("ann/gguf") as bundle:
+        assert bundle.run(text="the names").outputs["ids"].tolist() == expected
+    assert mirror.requests_of("other.gguf") == []

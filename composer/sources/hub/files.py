@@ -14,7 +14,7 @@ from composer.sources.hub.errors import raise_network_error
 from composer.sources.hub.ranges import HubRanges, is_small, prefetch_headers
 from composer.sources.hub.snapshots import snapshot_of
 
-DATA = re.compile(r".*\.(?:safetensors|json|onnx)|(?:.*/)?merges\.txt", re.S)
+DATA = re.compile(r".*\.(?:safetensors|json|onnx|gguf)|(?:.*/)?merges\.txt", re.S)
 MANIFEST = re.compile(r"bundle\.(?:yaml|json|lock)")
 SERIES = re.compile(r"(.*)-\d+-of-\d+\.safetensors", re.S)
 MOST_WHOLE = 10**9  # bytes of files that a check reads from end to end
@@ -91,7 +91,8 @@ def check_file_kind(location: Location, path: str, external: bool) -> None:
     if external and EXTERNAL.fullmatch(path):
         return
     hint = (
-        "fetched are .safetensors, .json, .onnx, merges.txt, and an ONNX file's .data or .onnx_data"
+        "fetched are .safetensors, .json, .onnx, .gguf, merges.txt, and an ONNX file's .data or "
+        ".onnx_data"
     )
     refuse(location, "S417", f"{show(path)} is a type of file that is never downloaded", hint=hint)
 
