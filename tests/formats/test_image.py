@@ -47,6 +47,40 @@ def refusal(source):
     return str(caught.value)
 
 
+def test_whatever_a_library_raises_is_a_located_error(monkeypatch):
+    class Odd(Exception):
+        pass
+
+    def refuse(*_, **__):
+        raise Odd("a reader of its own")
+
+    monkeypatch.setattr(Image, "open", refuse)
+    assert refusal(encoded(RGB, "BMP")) == (
+        "<bytes>: R592 the picture is damaged: a reader of its own"
+    )
+
+
+def test_a_jpeg_that_no_reader_takes_is_damaged():
+    """Here Pillow went on to another reader, which there was not: a KeyError."""
+    data = encoded(RGB, "JPEG")
+    at = data.index(b"\xff\xda")
+    assert "R592 the picture is damaged" in refusal(data[:2] + data[at:])
+
+
+def test_a_frame_that_is_larger_than_its_screen_is_damaged():
+    """Pillow takes the frame's size, beyond its own limit."""
+    data = bytearray(encoded(RGB, "GIF"))
+    at = data.index(b",\0\0\0\0")
+    data[at + 5 : at + 9] = b"\xff" * 4
+    assert "R592 the picture is damaged" in refusal(bytes(data))
+
+
+def test_a_bitmap_of_a_negative_width_is_damaged():
+    data = bytearray(encoded(RGB, "BMP"))
+    data[18:22] = b"\xff" * 4
+    assert "R592 the picture is damaged: it is -1 pixels wide" in refusal(bytes(data))
+
+
 @pytest.mark.parametrize(("kind", "options"), KINDS)
 def test_what_is_read(kind, options, tmp_path):
     data = encoded(RGB, kind, **options)

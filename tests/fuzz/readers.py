@@ -17,9 +17,11 @@ from safetensors.numpy import save
 from composer.core.errors import ComposerError
 from composer.formats import read_onnx, read_safetensors
 from composer.formats.gguf import read_gguf
+from composer.formats.image.reading import read_picture
 from composer.manifest import read_manifest
 from tests.formats.making import HERE, one
 from tests.formats.onnx_models import GOOD, branch, external, model, value
+from tests.fuzz import media
 
 ROOT = Path(__file__).parents[2]
 MANIFESTS = ("bundles/mega-asr-mini/bundle.yaml", "tests/manifests/elderwise.yaml")
@@ -126,6 +128,26 @@ READERS = {
         (b'"dtype"', b'"shape"', b'"data_offsets"', b'"__metadata__"', b'"F32"', b'"BF16"', b"[",
          b"]", b"{", b"}", b",", b":", b"-1", b"1e9", b"18446744073709551615", b"NaN", b"true",
          b"\\ud800", b"\0" * 8, b"\xff" * 8, b"0,0", b'"a"'),
+    ),
+    "audio": Reader(
+        media.read_sound,
+        media.sounds(),
+        (b"RIFF", b"data", b"fmt ", b"fact", b"LIST", b"ds64", b"SSND", b"fLaC", b"OggS",
+         b"OpusHead", b"ID3\4", b"TAG", b"\xff\xfb\x90", b"\xff" * 4, b"\0" * 4,
+         b"\x7f\xff\xff\xff"),
+    ),
+    "picture": Reader(
+        read_picture,
+        media.pictures(),
+        (b"IHDR", b"IDAT", b"IEND", b"PLTE", b"tRNS", b"iCCP", b"zTXt", b"acTL", b"\xff\xd8",
+         b"\xff\xc2", b"\xff\xda", b"Exif\0\0", b"VP8X", b"VP8L", b"ANIM", b",\0\0\0\0",
+         b"\xff\xff\xff\xff", b"\0\0\0\0"),
+    ),
+    "results": Reader(
+        media.read_lines,
+        media.results(),
+        (b"\n", b'"id"', b'"hypothesis"', b'"error"', b"null", b"{", b"}", b"[", b"NaN", b"1e999",
+         b"-1", b"\\ud800", b"\0", b"\xff", b"9" * 400, b"[" * 2000),
     ),
     "gguf": Reader(
         _gguf,

@@ -91,6 +91,8 @@ def _gif(data: bytes) -> Header:
 def _bmp(data: bytes) -> Header:
     size = struct.unpack_from("<I", data, 14)[0]
     width, height = struct.unpack_from("<HH" if size == 12 else "<ii", data, 18)
+    if width < 0:
+        raise ValueError(f"it is {width} pixels wide")
     return Header("BMP", width, abs(height))
 
 

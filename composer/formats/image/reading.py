@@ -18,7 +18,7 @@ from composer.formats.image.refusal import MAX_BYTES, check_size, refused
 from composer.formats.image.truncation import require_whole_gif, require_whole_png, with_filler
 
 CONVERT = "convert it to 8-bit RGB: magick INPUT -colorspace sRGB -depth 8 picture.png"
-FORMATS = {"JPEG": ("JPEG", "MPO"), "WebP": ("WEBP",)}
+FORMATS = {"WebP": "WEBP"}  # by other names than ours
 OPAQUE = ("RGB", "L", "1")
 WITH_ALPHA = ("RGBA", "LA", "PA")
 
@@ -109,7 +109,7 @@ def _require_whole(library: Any, data: bytes, header: Header) -> None:
 
 def _open(library: Any, data: bytes, header: Header) -> Any:
     """Open a file by the one reader that its first bytes ask for."""
-    formats = FORMATS.get(header.container, (header.container,))
+    formats = [FORMATS.get(header.container, header.container)]
     return library.open(io.BytesIO(data), formats=formats)
 
 
