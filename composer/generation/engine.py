@@ -57,10 +57,10 @@ class Engine:
     def add(self, request: Request) -> Answer:
         """Prefill a request; `advance` then continues it with the others."""
         answer = Answer.of(request, self._tokenizer)
-        self.admit(answer, self._decoder.prefill(request.prompt))
+        self.start(answer, self._decoder.prefill(request.prompt))
         return answer
 
-    def admit(self, answer: Answer, state: Any) -> None:
+    def start(self, answer: Answer, state: Any) -> None:
         """Take an answer whose prompt was read; `advance` then continues it with the others."""
         self._states[answer] = state
 

@@ -54,7 +54,7 @@ class Ticket:
 
 
 class Scheduler:
-    """Admits, continues and retires requests, in the order in which they came.
+    """Starts, continues and retires requests, in the order in which they came.
 
     There is no thread of its own. Whoever waits for a token does the work for all, one turn at a
     time, while others who wait sleep: it reads a part of one new prompt, and continues all that
@@ -81,7 +81,7 @@ class Scheduler:
         self._working = False
         self._waiting: deque[Ticket] = deque()
         self._reading: tuple[Ticket, Generator[None, None, State]] | None = None
-        self._tickets: dict[Answer, Ticket] = {}  # of those that are admitted
+        self._tickets: dict[Answer, Ticket] = {}  # of those that are started
 
     def submit(self, request: Request) -> Ticket:
         """Queue a request; raise ComposerError for one that there is no memory for."""
@@ -150,7 +150,7 @@ class Scheduler:
     def _turn(self) -> None:
         with self._turns:
             self._let_go()
-            self._admit()
+            self._start_waiting()
         self._read()
         outcomes = self._engine.advance()
         with self._turns:
@@ -176,12 +176,12 @@ class Scheduler:
                 self._engine.retire(answer)
                 del self._tickets[answer]
 
-    def _admit(self) -> None:
+    def _start_waiting(self) -> None:
         """Begin to read the next prompt, if there is room for it."""
         if self._reading or not self._waiting or len(self._tickets) >= self.most:
             return
-        held = sum(self._needs(ticket.request) for ticket in self._tickets.values())
-        if held + self._needs(self._waiting[0].request) <= self.nbytes:
+        reserved = sum(self._needs(ticket.request) for ticket in self._tickets.values())
+        if reserved + self._needs(self._waiting[0].request) <= self.nbytes:
             ticket = self._waiting.popleft()
             self._reading = ticket, self.decoder.prefill_parts(ticket.request.prompt)
 
@@ -199,7 +199,7 @@ class Scheduler:
                 self._end(ticket, state)
             return
         self._tickets[ticket.answer] = ticket
-        self._engine.admit(ticket.answer, state)
+        self._engine.start(ticket.answer, state)
 
     def _end(self, ticket: Ticket, failure: BaseException | None = None) -> None:
         ticket.failure, ticket.ended = failure, True

@@ -128,7 +128,7 @@ def test_requests_in_flight_equal_their_solo_runs():
     for answer, expected in zip(answers, alone, strict=True):
         assert answer.outputs()["ids"].tolist() == expected["ids"].tolist()
         assert answer.outputs()["text"] == expected["text"]
-        assert answer.finish_reason == outputs["finish_reason"]
+        assert answer.finish_reason == expected["finish_reason"]
         assert "".join(token.text for token in streams[answer]) == outputs["text"]
 
 

@@ -118,7 +118,7 @@ def _frame(marker: int, body: bytes) -> Frame:
 
 
 def _scan(frame: Frame, body: bytes) -> list[int]:
-    """Take what a scan brings off what is missing; return its components."""
+    """Take what a scan has off what is missing; return its components."""
     names = list(body[1 : 1 + 2 * body[0] : 2])
     first, last, bits = struct.unpack_from(">BBB", body, 1 + 2 * body[0])
     known = set(names) <= frame.components.keys()
