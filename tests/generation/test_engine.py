@@ -129,7 +129,7 @@ def test_requests_in_flight_equal_their_solo_runs():
         assert answer.outputs()["ids"].tolist() == expected["ids"].tolist()
         assert answer.outputs()["text"] == expected["text"]
         assert answer.finish_reason == expected["finish_reason"]
-        assert "".join(token.text for token in streams[answer]) == outputs["text"]
+        assert "".join(token.text for token in streams[answer]) == expected["text"]
 
 
 def test_a_request_can_be_given_up():
