@@ -20,6 +20,7 @@ from .config_keys.impossible import impossible_values
 from .config_keys.places import with_place
 from .embedding_table import FLOATS, TABLE, Table, describe, find_table
 from .folder import config_file
+from .generation_config import unread_generation
 from .ggml_blocks import SIZES
 from .head_copy import HEAD, copy_warning, find_head_copy
 
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from composer.formats import Headers
     from composer.formats.safetensors import Tensor
 
+GENERATION = "generation_config.json"
 LAYERS, POSITIONS = 10_000, 2**40  # far beyond any model
 
 
@@ -78,6 +80,7 @@ def build_checkpoint(
     problems += _head(config, tensors)
     problems += _sizes(config, tensors, table)
     stop, notes = _stop(location, headers, config, table)
+    notes = [*notes, *_generation(location, headers, config)]
     placed = with_place([*problems, *notes], place)
     placed.raise_any()
     return Checkpoint(location, config, tensors, schemes, table, stop, tuple(placed), head_copy)
@@ -197,12 +200,22 @@ def _dtypes(tensors: TensorIndex, schemes: Mapping[str, Scheme]) -> Iterator[Pro
         )
 
 
+def _generation(
+    location: Location, headers: Headers, config: Mapping[str, Any]
+) -> Iterator[Problem]:
+    """Warn of settings by which other runtimes write another text, from where these read them."""
+    place, file = location / GENERATION, config_file(location)
+    if file != location and headers.exists(place):
+        return unread_generation(headers.config(place), Place(str(place)))
+    return unread_generation(config, Place(str(file)))
+
+
 def _stop(
     location: Location, headers: Headers, config: Mapping[str, Any], table: Table
 ) -> tuple[frozenset[int], list[Problem]]:
     """Read which ids end a text: generation_config.json comes before config.json, as in mlx-lm."""
     file = config_file(location)
-    place, stated = location / "generation_config.json", None
+    place, stated = location / GENERATION, None
     if file != location and headers.exists(place):
         stated = headers.config(place).get("eos_token_id")
     if stated is None:
