@@ -35,6 +35,7 @@ from ..checkpoints.packed_modules import packing_of
 from ..checkpoints.tied_head import require_equal_head
 from ..checkpoints.tokenizer import check_tokenizer, tokenizer_of
 from ..checkpoints.weight_groups import weight_groups
+from ..models.decoder import find_tensor_problems
 from . import loader, packer
 from .architecture import EMBEDS, module_name_of
 from .checkpoint import MlxCheckpoint, read_checkpoint
@@ -76,9 +77,12 @@ class LanguageModel(Component, name="mlx.lm"):
         if headers is None:
             return Facts(unknown=True)
         assert spec.weights is not None
-        checkpoint = read_checkpoint(spec.weights, headers, *_checkpoint_options(spec))
+        ignore, prefix = _checkpoint_options(spec)
+        checkpoint = read_checkpoint(spec.weights, headers, ignore, prefix)
         tokenizer = tokenizer_of(spec, headers)
         end = check_tokenizer(tokenizer, headers, checkpoint)
+        if faults := find_tensor_problems(checkpoint, checkpoint.config, ignore):
+            raise ComposerError(faults)
         recipe, more = _recipe(spec, checkpoint)
         dtype = SHORT[spec.dtype] if spec.dtype else None
         adapters = read_decoder_adapters(spec, headers, checkpoint)

@@ -174,7 +174,11 @@ def read(files: Iterable[Location]) -> dict[str, Any]:
 
 
 def sanitize(model: Any, weights: dict[str, Any]) -> dict[str, Any]:
-    """Rename tensors by the architecture's own rules; refuse if that drops some."""
+    """Rename tensors by the architecture's own rules; refuse if that drops some.
+
+    Stored angles of positions go, wherever they are: the config says them.
+    """
+    weights = {name: value for name, value in weights.items() if not DERIVED.search(name)}
     if not hasattr(model, "sanitize"):
         return weights
     before = set(weights)
@@ -188,7 +192,7 @@ def sanitize(model: Any, weights: dict[str, Any]) -> dict[str, Any]:
                 hint="give weights that mlx_lm.convert has written",
             )
         ) from error
-    dropped = sorted(name for name in before - after.keys() if not DERIVED.search(name))
+    dropped = sorted(before - after.keys())
     if dropped and after.keys() <= before:
         raise ComposerError(
             Problem(

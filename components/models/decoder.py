@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
 from functools import cache
 from importlib import import_module
 from pathlib import Path
@@ -186,6 +186,27 @@ def read_decoder(
         folder.prefix,
         int8_activations,
     )
+
+
+def find_tensor_problems(
+    checkpoint: Checkpoint, values: Mapping[str, Any], ignore: Collection[str]
+) -> list[Problem]:
+    """Return which tensors are missing, unexpected or misshapen, where a network here has them all.
+
+    What this package does not compute, an architecture, a config or a packing, is not judged.
+    """
+    architecture = architectures().get(str(values.get("model_type")))
+    affine = all(scheme.mode == "affine" for scheme in checkpoint.schemes.values())
+    if architecture is None or not affine:
+        return []
+    tied = f"{HEAD}.weight" not in checkpoint.tensors
+    config = Config(values, checkpoint.table.width, checkpoint.table.rows, tied, ignore)
+    settings = architecture.read_settings(config)
+    if config.problems:
+        return []
+    _, problems = read_modules(checkpoint, architecture.tensors(settings))
+    place = Place(str(checkpoint.file))
+    return [replace(each, place=place) for each in problems if each.code == "W255"]
 
 
 def _unknown(kind: str, checkpoint: Checkpoint) -> Problem:

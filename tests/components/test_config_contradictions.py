@@ -76,6 +76,23 @@ def far(folder, backend):
         (ANY, {"tie_word_embeddings": "false"}, "tie_word_embeddings is false; expected true or"),
         (ANY, {"tie_word_embeddings": 1}, "W241 tie_word_embeddings is 1; expected true or false"),
         (ANY, {"attention_bias": "true"}, "W241 attention_bias is true; expected true or false"),
+        (
+            "llama",
+            {"attention_bias": True},
+            "W255 16 tensors are missing: model.layers.0.self_attn.",
+        ),
+        (
+            ANY,
+            {"head_dim": 8},
+            "W255 model.layers.0.self_attn.q_proj.weight has the shape [64, 64]",
+        ),
+        (
+            ANY,
+            {"num_key_value_heads": 1},
+            "k_proj.weight has the shape [32, 64], but the model has",
+        ),
+        (ANY, {"intermediate_size": 95}, "W255 model.layers.0.mlp.gate_proj.weight has the shape "),
+        ("llama", {"mlp_bias": True}, "W255 12 tensors are missing: model.layers.0.mlp.down_proj"),
         ("llama", {"mlp_bias": 1}, "W241 mlp_bias is 1; expected true or false"),
         ("qwen3", {"use_sliding_window": 1}, "use_sliding_window is 1; expected true or false"),
         ("qwen3", {"sliding_window": "12"}, "W241 sliding_window is 12; expected a whole number"),

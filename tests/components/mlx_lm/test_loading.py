@@ -9,13 +9,14 @@ from mlx.utils import tree_flatten
 from safetensors.torch import load_file, save_file
 
 from composer.components.mlx.checkpoint import read_checkpoint
-from composer.components.mlx.loader import build, sanitize
+from composer.components.mlx.loader import build, load_model, sanitize
 from composer.core.errors import ComposerError
 from composer.formats import Headers
 from tests.components.checkpoint_files import rename
 from tests.components.mlx_lm.models import (
     IDS,
     edit,
+    error_text,
     greedy,
     greedy_of_torch,
     load,
@@ -35,8 +36,16 @@ def test_missing_unexpected_and_misshapen_tensors_are_all_named(folder):
         without(state, "model.norm.weight", "model.layers.1.self_attn.q_norm.weight")
 
     rename(folder, change)
+    found = error_text(folder).splitlines()
+    place = "repo/lm/config.json: W255"
+    assert found == [
+        f"{place} 2 tensors are missing: model.layers.1.self_attn.q_norm.weight, model.norm.weight",
+        f"{place} 1 tensor is unexpected: model.layers.0.mlp.up_proj.bias",
+        f"{place} model.layers.0.self_attn.k_norm.weight has the shape [8], but the model has [16]",
+        "    model.layers.0.self_attn.k_norm.weight f32 [8]",
+    ]
     with pytest.raises(ComposerError) as caught:
-        load(folder)
+        load_model(read_checkpoint(spec(folder).weights, Headers()))
     assert str(caught.value) == (
         "R511 2 tensors are missing: model.layers.1.self_attn.q_norm.weight, model.norm.weight\n"
         "R511 1 tensor is unexpected: model.layers.0.mlp.up_proj.bias\n"
@@ -46,9 +55,10 @@ def test_missing_unexpected_and_misshapen_tensors_are_all_named(folder):
 
 def test_a_tensor_that_mlx_lm_would_drop_is_refused(tmp_path):
     folder = save(torch_model("llama"), tmp_path / "lm")
-    inverse = {"model.layers.0.self_attn.rotary_emb.inv_freq": torch.zeros(8)}
-    rename(folder, lambda state: state.update(inverse))
-    load(folder)
+    before = greedy(load(folder), load(folder).embed(mx.array(IDS)), 4)
+    names = ("model.layers.0.self_attn.rotary_emb.inv_freq", "model.rotary_emb.inv_freq")
+    rename(folder, lambda state: state.update({name: torch.zeros(8) for name in names}))
+    assert greedy(load(folder), load(folder).embed(mx.array(IDS)), 4) == before
     checkpoint = read_checkpoint(spec(folder).weights, Headers())
     names = {"lm_head.weight": None, "model.norm.weight": None}
     with pytest.raises(ComposerError, match=r"R511 1 tensors are not part .*: lm_head.weight"):
