@@ -24,6 +24,7 @@ from .template_encoder import (
     changed_tokens,
     check_text,
     empty_prompt,
+    missing_first,
     unknown_tokens,
 )
 from .turns import Turns
@@ -107,6 +108,8 @@ class Chat(Component, name="text.chat"):
             place = config.key_of(name)
             notes += unknown_tokens(template, added, spec.files, place)
             notes += changed_tokens(template, headers.tokenizer(spec.files), spec.files, place)
+            if name == "first" and config.form is None:
+                notes += missing_first(template, headers.tokenizer(spec.files), spec.files, place)
         file = tokenizer_file(spec.files, headers.files)
         return StampedFacts(methods=methods, notes=tuple(notes), stamps=stamps([file]))
 

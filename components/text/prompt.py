@@ -26,6 +26,7 @@ from .template_encoder import (
     check_template,
     check_text,
     empty_prompt,
+    missing_first,
     unknown_tokens,
 )
 
@@ -108,6 +109,7 @@ class Prompt(Component, name="text.prompt"):
         notes = [
             *unknown_tokens(template, added, spec.files, at),
             *changed_tokens(template, info, spec.files, at),
+            *missing_first(template, info, spec.files, at),
         ]
         file = tokenizer_file(spec.files, headers.files)
         return StampedFacts(

@@ -115,6 +115,22 @@ def changed_tokens(
             )
 
 
+def missing_first(
+    template: Template, tokenizer: TokenizerInfo, files: Location, at: str
+) -> Iterator[Problem]:
+    """Warn where a tokenizer begins every text with a token, and the template does not."""
+    first, wanted = template.parts[0], "".join(tokenizer.first)
+    if isinstance(first, str) and wanted and not first.startswith(wanted):
+        yield Problem(
+            "L340",
+            f"{files} begins every text with {wanted!r}, and the template does not: composer adds "
+            "no token",
+            Place(at),
+            hint=f"begin the template with {wanted}, if the model was trained so",
+            severity="warning",
+        )
+
+
 def check_text(name: str, text: str) -> str:
     """Return a text for a slot; raise ComposerError if it is not allowed."""
     for at in reserved_positions(text):

@@ -10,6 +10,7 @@ from composer.core.location import Location
 from composer.formats.files import Files, LocalFiles
 from composer.formats.gguf_tokenizer import SUFFIX as GGUF
 from composer.formats.gguf_tokenizer import gguf_tokenizer
+from composer.formats.post_processor import first_tokens
 from composer.formats.refusal import Report, refuse, show
 from composer.formats.sniff import sniff
 from composer.formats.strictjson import kind, parse_object
@@ -39,12 +40,16 @@ class AddedToken:
 
 @dataclass(frozen=True, eq=False)
 class TokenizerInfo:
-    """A tokenizer's tokens, `vocab` of its model and `added` beside it; `normalizer` as stored."""
+    """A tokenizer's tokens, `vocab` of its model and `added` beside it; `normalizer` as stored.
+
+    `first` are those that it puts before every text by itself.
+    """
 
     model: str
     vocab: Mapping[str, int]
     added: Mapping[str, AddedToken]
     normalizer: Mapping[str, Any] | None = None
+    first: tuple[str, ...] = ()
 
     def id_of(self, token: str) -> int | None:
         """Return a token's ID, or None where the tokenizer does not have it."""
@@ -88,7 +93,8 @@ def read_tokenizer(location: Location, files: Files | None = None) -> TokenizerI
     report.raise_any()
     _check_unique_ids(location, vocab, added, report)
     report.raise_any()
-    return TokenizerInfo(str(name), vocab, added, content.get("normalizer"))
+    first = first_tokens(content.get("post_processor"))
+    return TokenizerInfo(str(name), vocab, added, content.get("normalizer"), first)
 
 
 def _check_model(location: Location, model: dict[str, Any], report: Report) -> None:

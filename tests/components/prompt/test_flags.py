@@ -12,6 +12,7 @@ from tokenizers import (
     models,
     normalizers,
     pre_tokenizers,
+    processors,
     trainers,
 )
 
@@ -111,3 +112,41 @@ def test_a_token_that_the_normalizer_changes_is_warned_of(tmp_path, normalizer, 
     number = json.loads((folder / "tokenizer.json").read_text())["added_tokens"][-1]["id"]
     for text in found:
         assert f"{token.content!r} in the template is the token {number} wherever it stands" in text
+
+
+BOS = processors.TemplateProcessing("<s> $A", None, [("<s>", 400)])
+PROCESSORS = {
+    "template": (BOS, "<s>"),
+    "sequence": (processors.Sequence([processors.ByteLevel(trim_offsets=False), BOS]), "<s>"),
+    "roberta": (processors.RobertaProcessing(("</s>", 401), ("<s>", 400)), "<s>"),
+    "end": (processors.TemplateProcessing("$A </s>", None, [("</s>", 401)]), ""),
+    "bytes": (processors.ByteLevel(trim_offsets=False), ""),
+    "none": (None, ""),
+}
+
+
+@pytest.mark.parametrize("name", PROCESSORS)
+def test_a_template_without_the_token_that_begins_every_text_is_warned_of(tmp_path, name):
+    processor, first = PROCESSORS[name]
+    folder = write(
+        tmp_path, None, [AddedToken("<s>", special=True), AddedToken("</s>", special=True)]
+    )
+    tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
+    if processor:
+        tokenizer.post_processor = processor
+    save(tokenizer, folder)
+    plain, whole = (
+        tokenizer.encode("Hi", add_special_tokens=added).tokens for added in (False, True)
+    )
+    assert whole[: whole.index(plain[0])] == [first] * bool(first)
+    for template, expected in (
+        ("Hi {text}", bool(first)),
+        ("<s>Hi {text}", False),
+        ("{text}", False),
+    ):
+        notes = Prompt.facts(spec(folder, template=template), Headers()).notes
+        found = [str(note) for note in notes if note.code == "L340"]
+        assert len(found) == expected
+        assert all(
+            f"begins every text with '{first}', and the template does not" in e for e in found
+        )
