@@ -14,7 +14,7 @@ from pathlib import Path  # noqa: E402
 from typing import TYPE_CHECKING, Any  # noqa: E402
 
 if TYPE_CHECKING:  # every public name, once: what is below reads its module from here
-    from composer.benchmarking.measure import Turns as Turns
+    from composer.benchmarking.measure import RunCounts as RunCounts
     from composer.checker import check as check
     from composer.comparison.compare import Comparison as Comparison
     from composer.comparison.dump import Dump as Dump
@@ -52,7 +52,7 @@ if TYPE_CHECKING:  # every public name, once: what is below reads its module fro
     from composer.jobs.converse import converse as converse
     from composer.jobs.create import create as create
     from composer.jobs.cut_short import CutShort as CutShort
-    from composer.jobs.diagnose import Finding as Finding
+    from composer.jobs.diagnose import DoctorLine as DoctorLine
     from composer.jobs.diagnose import diagnose as diagnose
     from composer.jobs.evaluate import evaluate as evaluate
     from composer.jobs.explain import explain as explain

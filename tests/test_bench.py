@@ -14,7 +14,7 @@ from composer import BundleOptions, ComposerError
 from composer.benchmarking import child
 from composer.benchmarking import measure as measuring
 from composer.benchmarking.child import Case, Session, peak
-from composer.benchmarking.measure import Measured, Turns, measure
+from composer.benchmarking.measure import Measured, RunCounts, measure
 from composer.benchmarking.process import Process, Run, Start
 from composer.benchmarking.report import differing, ratios, report_json, report_text
 from composer.benchmarking.spread import ratio, spread
@@ -142,7 +142,7 @@ def test_turns_go_forth_and_back_and_the_first_do_not_count(monkeypatch):
 
     monkeypatch.setattr(measuring, "Process", Fake)
     (a, b) = measure(
-        [Case(BundleOptions("a")), Case(BundleOptions("b"))], Turns(starts=1, runs=2, warmup=1)
+        [Case(BundleOptions("a")), Case(BundleOptions("b"))], RunCounts(starts=1, runs=2, warmup=1)
     )
     assert called == [
         "open a", "open b", "close b", "open b", "close a", "open a",
@@ -168,7 +168,7 @@ def test_a_process_that_fails_leaves_none_behind(monkeypatch):
 
     monkeypatch.setattr(measuring, "Process", Fake)
     with pytest.raises(ComposerError):
-        measure([Case(BundleOptions("a")), Case(BundleOptions("b"))], Turns())
+        measure([Case(BundleOptions("a")), Case(BundleOptions("b"))], RunCounts())
     assert len(closed) == 1
 
 
@@ -193,7 +193,7 @@ def test_figures():
 
 
 def test_the_table_of_one():
-    text = report_text([Measured("mine", [start()], [run(2.0), run(4.0)], 8.0)], Turns(1, 2))
+    text = report_text([Measured("mine", [start()], [run(2.0), run(4.0)], 8.0)], RunCounts(1, 2))
     assert text.splitlines() == [
         "starts: 1, runs: 2, before them without counting: 1 of each; 8.00 s of audio; medians "
         "(quartiles)",
@@ -223,11 +223,11 @@ def test_two_are_reported_by_their_ratios_and_their_outputs():
     one = Measured("one", [start()], [run(2.0), run(4.0)])
     other = Measured("two", [start()], [run(6.0), run(4.0)])
     assert ratios(one, other)["run"].values == (3.0, 1.0)
-    text = report_text([one, other], Turns(1, 2)).splitlines()
+    text = report_text([one, other], RunCounts(1, 2)).splitlines()
     assert text[2].split() == ["one", "two", "ratio"]
     assert next(line for line in text if line.startswith("run")).endswith("2.00 (1.50 to 2.50)")
     assert text[-1] == "the same outputs"
-    assert report_json([one, other], Turns(1, 2), {})["same_outputs"] is True
+    assert report_json([one, other], RunCounts(1, 2), {})["same_outputs"] is True
 
 
 def test_other_outputs_are_never_kept_quiet():
@@ -235,7 +235,7 @@ def test_other_outputs_are_never_kept_quiet():
     assert not other.steady
     odd = Measured("two", [start(of=run(text="no"))], [run(text="no")])
     assert differing(one, odd) == ["text"]
-    text = report_text([one, odd], Turns(1, 1)).splitlines()
+    text = report_text([one, odd], RunCounts(1, 1)).splitlines()
     assert text[-3:] == ["the outputs DIFFER: text", "  one: yes", "  two: no"]
-    assert "outputs NOT the same in every run" in report_text([other], Turns(1, 1))
-    assert report_json([one, odd], Turns(1, 1), {})["same_outputs"] is False
+    assert "outputs NOT the same in every run" in report_text([other], RunCounts(1, 1))
+    assert report_json([one, odd], RunCounts(1, 1), {})["same_outputs"] is False

@@ -24,7 +24,7 @@ class AdapterSwitch(Protocol):
         """Switch exactly these adapters on."""
 
 
-class MlxDecoder:
+class MlxLmDecoder:
     """A `composer.generation.engine.Decoder`; a prompt is a `Prompt`.
 
     `rows` returns the same inputs for generated ids [N], so that the model never looks

@@ -123,7 +123,7 @@ class MlxDecoderBlocks(MlxBlocks):
         return self.mx.concatenate(rotated, axis=-1)
 
 
-class MlxDecoder:
+class MlxBlocksDecoder:
     """A decoder's checkpoint with its weights as they are stored, on one device."""
 
     def __init__(self, found: ParsedDecoder, placement: Placement) -> None:

@@ -39,7 +39,7 @@ from ..models.decoder import find_tensor_problems
 from . import loader, packer
 from .architecture import EMBEDS, module_name_of
 from .checkpoint import MlxCheckpoint, read_checkpoint
-from .decoder import MlxDecoder
+from .decoder import MlxLmDecoder
 from .device import device_of
 from .lora import Adapters
 
@@ -140,7 +140,7 @@ class LanguageModel(Component, name="mlx.lm"):
         self.model = model
         self.table = loader.embeddings(model, dtype)
         self.adapters = Adapters(model, adapters, checkpoint)
-        self.decoder = MlxDecoder(
+        self.decoder = MlxLmDecoder(
             model, device, lambda ids: {EMBEDS: self.table(ids)}, self.adapters
         )
         self.tokenizer = tokenizer

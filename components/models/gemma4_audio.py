@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Self
 import numpy as np
 
 from composer.core.component import Facts, Spec, method
-from composer.core.family import Portable
+from composer.core.family import Family
 from composer.formats import Headers
 
 from ..checkpoints.file_stamps import require_unchanged
@@ -154,7 +154,7 @@ def clipped(nn: Blocks, name: str, x: Array) -> Array:
     return nn.clip(y, nn.weight(f"{name}.output_min"), nn.weight(f"{name}.output_max"))
 
 
-class Gemma4Audio(Portable, name="gemma4_audio"):
+class Gemma4Audio(Family, name="gemma4_audio"):
     """Turn log-mel into rows of Gemma-4's embeddings by the audio tower of a whole checkpoint.
 
     It takes the frames of `audio.usm_log_mel` and gives a row for every four of them, 25 rows a

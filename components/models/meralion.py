@@ -14,7 +14,7 @@ from pydantic import Field
 
 from composer.core.component import ComponentConfig, Facts, Spec, method
 from composer.core.errors import ComposerError, Problem
-from composer.core.family import Portable
+from composer.core.family import Family
 from composer.formats import Headers
 
 from ..checkpoints.file_stamps import require_unchanged
@@ -68,7 +68,7 @@ def adapt(nn: Blocks, settings: Settings, x: Array) -> Array:
     return nn.linear(h, "speech_llm_proj.2")
 
 
-class Meralion(Portable, name="meralion"):
+class Meralion(Family, name="meralion"):
     """Turn log-mel into rows: a Whisper-shaped encoder, a norm, and an adaptor that joins frames.
 
     It takes whole windows of 2 W frames, each encoded on its own, and gives W / 15 rows for each:

@@ -14,7 +14,7 @@ import numpy as np
 
 from composer.core.component import Facts, Spec, method
 from composer.core.errors import ComposerError, Problem
-from composer.core.family import Portable
+from composer.core.family import Family
 from composer.formats import Headers
 
 from ..checkpoints.file_stamps import require_unchanged
@@ -82,7 +82,7 @@ def encode(settings: Settings, nn: Blocks, x: Array) -> Array:
     return nn.linear(nn.gelu(nn.linear(x, "proj1")), "proj2")
 
 
-class Qwen3AsrAudio(Portable, name="qwen3_asr_audio"):
+class Qwen3AsrAudio(Family, name="qwen3_asr_audio"):
     """Turn log-mel into rows by the audio encoder of a whole Qwen3-ASR checkpoint.
 
     It takes a clip's frames as they are and gives 13 rows for every second of a hundred, and a row

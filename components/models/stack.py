@@ -12,7 +12,7 @@ import numpy as np
 
 from composer.core.component import Facts, Spec, method
 from composer.core.errors import ComposerError, Problem
-from composer.core.family import Portable
+from composer.core.family import Family
 from composer.core.ports import parse_port, parse_ports
 from composer.core.signature import CALL, OUT, Derived, Signature
 from composer.core.suggest import some
@@ -81,7 +81,7 @@ def pool(nn: Blocks, knobs: Pool, x: Array) -> Array:
     return nn.like(total / knobs.by, x)
 
 
-class Stack(Portable, name="stack"):
+class Stack(Family, name="stack"):
     """Run rows through norms, linear layers and activations, sized by their tensors.
 
     Layers without tensors may join rows side by side (`stack_frames`), take their mean or maximum

@@ -12,7 +12,7 @@ from threading import Lock
 
 import numpy as np
 
-from composer.core.child import Child, Ended, Late, load_limits
+from composer.core.child import Child, ChildExited, ChildTimeout, load_limits
 
 from .in_process import Form, OutOfTime
 
@@ -65,9 +65,9 @@ class IsolatedGraph:
         self.child = None
         try:
             reply, arrays = child.ask(words, feeds, limit)
-        except Late:
+        except ChildTimeout:
             raise OutOfTime from None
-        except Ended as error:
+        except ChildExited as error:
             most = f"{self.memory / 1e9:.3g} GB"
             message = f"its process ended ({error}): a fault, or more memory than {most}"
             raise RuntimeError(message) from None

@@ -13,7 +13,7 @@ from composer.core.problems import Problems
 from composer.core.signature import CALL, Signature
 from composer.core.suggest import did_you_mean
 from composer.formats import Headers, tokenizer_bytes, tokenizer_file
-from composer.generation.reasoning import Marks, without_reasoning
+from composer.generation.reasoning import ReasoningIds, without_reasoning
 
 from ..checkpoints.file_stamps import StampedFacts, require_unchanged, stamps
 from .chat_config import ChatConfig
@@ -27,7 +27,7 @@ from .template_encoder import (
     missing_first,
     unknown_tokens,
 )
-from .turns import Turns
+from .turns import TurnTemplates
 
 if TYPE_CHECKING:
     from composer.core.placement import Placement
@@ -60,13 +60,13 @@ class Chat(Component, name="text.chat"):
 
     Config = ChatConfig
 
-    def __init__(self, turns: Turns, tokenizer: GuardedTokenizer) -> None:
+    def __init__(self, turns: TurnTemplates, tokenizer: GuardedTokenizer) -> None:
         self.turns = turns
         self.first = TemplateEncoder(turns.templates["first"], tokenizer)
         self.next_turn = TemplateEncoder(turns.templates["next"], tokenizer)
         self.reasoning = None
         if turns.reasoning:
-            self.reasoning = Marks(*map(tokenizer.id_of, turns.reasoning))
+            self.reasoning = ReasoningIds(*map(tokenizer.id_of, turns.reasoning))
         self.breaks = set()
         for text in turns.breaks:
             ids = tokenizer.encode(text)

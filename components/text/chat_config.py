@@ -11,7 +11,7 @@ from composer.core.component import ComponentConfig, Spec, exactly_one
 from .chat_forms import FORMS, FormName
 from .template import PATTERN_WITH_SLOT, parse_template, slots
 from .template_encoder import check_fragments, check_template
-from .turns import Turns, turns_of
+from .turns import TurnTemplates, turns_of
 
 if TYPE_CHECKING:
     from composer.formats import Headers
@@ -118,16 +118,16 @@ class ChatConfig(ComponentConfig):
         return f"config.{name}" if self.form is None else "config.form"
 
     @property
-    def own(self) -> Turns:
+    def own(self) -> TurnTemplates:
         """The turns that the author has written."""
-        return Turns(
+        return TurnTemplates(
             self.first or "",
             self.next or "",
             self.optional,
             reasoning=tuple(self.reasoning or ()),
         )
 
-    def turns(self, spec: Spec, headers: Headers | None) -> Turns | None:
+    def turns(self, spec: Spec, headers: Headers | None) -> TurnTemplates | None:
         """Return the author's turns or the form's; None if its checkpoint is not here."""
         if self.form is None:
             return self.own

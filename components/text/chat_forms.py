@@ -14,7 +14,7 @@ FormName = Literal[
 
 
 @dataclass(frozen=True)
-class Form:
+class ChatFormat:
     """The turns of a form, in the words of text.chat's config.
 
     `answer` is what the model's turn begins with where it is not to reason, which is so unless
@@ -35,23 +35,23 @@ class Form:
     digests: tuple[str, ...] = ()
 
 
-def _chatml(**more: object) -> Form:
+def _chatml(**more: object) -> ChatFormat:
     turn = "<|im_start|>user\n{text}<|im_end|>\n<|im_start|>assistant\n"
     system = "<|im_start|>system\n{system}<|im_end|>\n"
     known = {"first": f"{{before}}{turn}", "optional": {"before": system}}
-    return Form(**{**known, "next": f"<|im_end|>\n{turn}", **more})  # type: ignore[arg-type]
+    return ChatFormat(**{**known, "next": f"<|im_end|>\n{turn}", **more})  # type: ignore[arg-type]
 
 
-def _with_system(default: str, *digests: str) -> Form:
+def _with_system(default: str, *digests: str) -> ChatFormat:
     """Return ChatML with a system turn always, of this text where none is given."""
     first = "<|im_start|>system\n{system}<|im_end|>\n<|im_start|>user\n{text}<|im_end|>\n"
     first += "<|im_start|>assistant\n"
     return _chatml(first=first, optional={}, defaults={"system": default}, digests=digests)
 
 
-def _gemma(before: str, **more: object) -> Form:
+def _gemma(before: str, **more: object) -> ChatFormat:
     turn = "{text}<end_of_turn>\n<start_of_turn>model\n"
-    return Form(
+    return ChatFormat(
         first=f"<bos><start_of_turn>user\n{before}{turn}",
         next=f"<end_of_turn>\n<start_of_turn>user\n{turn}",
         bos="<bos>",
@@ -60,15 +60,15 @@ def _gemma(before: str, **more: object) -> Form:
     )
 
 
-def _mistral(between: str, digest: str) -> Form:
+def _mistral(between: str, digest: str) -> ChatFormat:
     turn = "[INST] {text} [/INST]"
-    return Form(f"<s>{turn}", f"</s>{between}{turn}", bos="<s>", digests=(digest,))
+    return ChatFormat(f"<s>{turn}", f"</s>{between}{turn}", bos="<s>", digests=(digest,))
 
 
 _HEADER = "<|start_header_id|>{}<|end_header_id|>\n\n"
 _LLAMA = f"{_HEADER.format('user')}{{text}}<|eot_id|>{_HEADER.format('assistant')}"
 
-FORMS: Mapping[str, Form] = {
+FORMS: Mapping[str, ChatFormat] = {
     "chatml": _chatml(
         digests=("89b1d0410fced5c151a58a7d2874457e", "ce4bfc2a52ad756c76a25884b1370454")
     ),
@@ -83,7 +83,7 @@ FORMS: Mapping[str, Form] = {
         answer="<think>\n\n</think>\n\n",
         digests=("d61c11480ede57e17c8f24979caf6ed1", "37b72553b65060ef5445176e339cb60b"),
     ),
-    "llama3": Form(
+    "llama3": ChatFormat(
         first=f"<|begin_of_text|>{{before}}{_LLAMA}",
         next=f"<|eot_id|>{_LLAMA}",
         bos="<|begin_of_text|>",
@@ -93,7 +93,7 @@ FORMS: Mapping[str, Form] = {
     ),
     "gemma2": _gemma("", digests=("cf0ae669127128c462e501423ab4fe1a",)),
     "gemma3": _gemma("{before}", optional={"before": "{system}\n\n"}),
-    "gemma4": Form(
+    "gemma4": ChatFormat(
         first="<bos>{before}<|turn>user\n{text}<turn|>\n<|turn>model\n",
         next="<turn|>\n<|turn>user\n{text}<turn|>\n<|turn>model\n",
         bos="<bos>",
@@ -105,13 +105,13 @@ FORMS: Mapping[str, Form] = {
     ),
     "mistral": _mistral("", "962533972a3f8804842052362786ac3e"),
     "mistral_spaced": _mistral(" ", "fe4e5054698a67789dac55736bee55ed"),
-    "zephyr": Form(
+    "zephyr": ChatFormat(
         first="{before}<|user|>\n{text}</s>\n<|assistant|>\n",
         next="</s>\n<|user|>\n{text}</s>\n<|assistant|>\n",
         optional={"before": "<|system|>\n{system}</s>\n"},
         digests=("0a9821eb85681154600b12ba7354e5b8",),
     ),
-    "phi3": Form(
+    "phi3": ChatFormat(
         first="{before}<|user|>\n{text}<|end|>\n<|assistant|>\n",
         next="<|end|>\n<|user|>\n{text}<|end|>\n<|assistant|>\n",
         optional={"before": "<|system|>\n{system}<|end|>\n"},

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from composer.core.errors import ComposerError, Place, Problem
 from composer.core.suggest import listed
 
-from .chat_forms import FORMS, Form
+from .chat_forms import FORMS, ChatFormat
 
 if TYPE_CHECKING:
     from composer.core.location import Location
@@ -25,7 +25,7 @@ _WORD = re.compile(r"""'(?:[^'\\]|\\.)*'|"(?:[^"\\]|\\.)*"|\w+|[^\s\w'"]""", re.
 _KEY = re.compile(r"\x1f\[\x1f'([A-Za-z_]\w*)'\x1f\]")
 
 
-def read_form(files: Location, headers: Headers) -> Form:
+def read_form(files: Location, headers: Headers) -> ChatFormat:
     """Return the form of the chat template in a folder; raise ComposerError for another one."""
     text, where = _template(files, headers)
     found = digest(text)
@@ -81,7 +81,7 @@ def _tokenizer_setting(key: str, config: Location, headers: Headers) -> Any:
     return headers.config(config).get(key)
 
 
-def _with_bos_checked(name: str, form: Form, files: Location, headers: Headers) -> Form:
+def _with_bos_checked(name: str, form: ChatFormat, files: Location, headers: Headers) -> ChatFormat:
     """Return the form; raise ComposerError where the tokenizer begins a text otherwise."""
     if not form.bos:
         return form

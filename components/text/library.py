@@ -8,7 +8,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from composer.core.child import Child, Ended, Late
+from composer.core.child import Child, ChildExited, ChildTimeout
 from composer.core.isolation import MEMORY
 
 MODULE = "composer.components.text.child"
@@ -83,9 +83,9 @@ class IsolatedLibrary:
         with self.lock:
             try:
                 answer, _ = self.child.ask(words, arrays, SECONDS)
-            except Late:
+            except ChildTimeout:
                 raise RuntimeError(f"tokenizers took longer than {SECONDS:g} s") from None
-            except Ended as error:
+            except ChildExited as error:
                 raise RuntimeError(f"tokenizers ended its process ({error})") from None
         if "error" in answer:
             raise RuntimeError(f"tokenizers failed: {answer['error']}")

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from .chat_forms import CHECKPOINT, FORMS, Form
+from .chat_forms import CHECKPOINT, FORMS, ChatFormat
 from .chat_template import read_form
 from .template import Template, parse_template, slots
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Turns:
+class TurnTemplates:
     """What stands around a text in the first turn and in every other one."""
 
     first: str
@@ -47,7 +47,7 @@ class Turns:
 
 def turns_of(
     name: str, thinking: bool | None, files: Location | None, headers: Headers | None
-) -> Turns | None:
+) -> TurnTemplates | None:
     """Return the turns of a known form; None if it is that of a checkpoint that is not here."""
     if name != CHECKPOINT:
         return _turns(FORMS[name], thinking)
@@ -56,11 +56,11 @@ def turns_of(
     return _turns(read_form(files, headers), thinking)
 
 
-def _turns(form: Form, thinking: bool | None) -> Turns:
+def _turns(form: ChatFormat, thinking: bool | None) -> TurnTemplates:
     answer = form.answer
     if thinking or (thinking is None and form.reasons):
         answer = ""
-    return Turns(
+    return TurnTemplates(
         first=form.first + answer,
         next=form.next + answer,
         optional=form.optional,

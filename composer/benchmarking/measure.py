@@ -11,7 +11,7 @@ from composer.benchmarking.process import Process, Run, Start
 
 
 @dataclass(frozen=True)
-class Turns:
+class RunCounts:
     """How many starts and runs count, and how many of each go before and do not."""
 
     starts: int = 3
@@ -82,7 +82,7 @@ class Measured:
 
 def measure(
     cases: Sequence[Case],
-    turns: Turns,
+    turns: RunCounts,
     advance: Callable[[], None] = lambda: None,
 ) -> list[tuple[list[Start], list[Run]]]:
     """Return the starts and runs of each case that count; every second turn goes backwards.

@@ -7,14 +7,14 @@ from dataclasses import asdict
 from itertools import chain
 from typing import Any
 
-from composer.benchmarking.measure import Measured, Turns
+from composer.benchmarking.measure import Measured, RunCounts
 from composer.benchmarking.spread import Spread, ratio, spread
 from composer.core.columns import align
 
 Measures = Sequence[Measured]
 
 
-def report_json(measured: Measures, turns: Turns, about: Mapping[str, Any]) -> dict[str, Any]:
+def report_json(measured: Measures, turns: RunCounts, about: Mapping[str, Any]) -> dict[str, Any]:
     """Return all that was measured; with two bundles their ratios, pair by pair, and sameness."""
     data = {**about, **asdict(turns), "measured": list(map(_measured_json, measured))}
     if len(measured) == 2:
@@ -53,7 +53,7 @@ def differing(one: Measured, other: Measured) -> list[str]:
     return [name for name in names if one.outputs.get(name) != other.outputs.get(name)]
 
 
-def report_text(measured: Measures, turns: Turns) -> str:
+def report_text(measured: Measures, turns: RunCounts) -> str:
     """Return a table of medians and quartiles, and of ratios where there are two bundles."""
     turned = f"starts: {turns.starts}, runs: {turns.runs}, before them without counting: "
     turned += f"{turns.warmup} of each"

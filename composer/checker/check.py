@@ -16,7 +16,7 @@ from composer.formats import Headers
 from composer.graph.checked import Checked, CheckRequest, Report
 from composer.graph.graph import Graph
 from composer.manifest import Manifest, read_document, read_manifest
-from composer.manifest.recipes import Asked, Precision
+from composer.manifest.recipes import PrecisionRequest, Precision
 from composer.manifest.source import Document
 from composer.sources.hub import HubFiles
 from composer.sources.lock import read_lock
@@ -37,7 +37,7 @@ def check(
     *,
     variant: str | None = None,
     sources: Mapping[str, Path] | None = None,
-    precision: Mapping[str, Asked] | None = None,
+    precision: Mapping[str, PrecisionRequest] | None = None,
     backends: Mapping[str, str] | None = None,
 ) -> Report:
     """Check a bundle, by path, name or hub ID, in one variant, or without and in each.
@@ -68,7 +68,7 @@ def check_variant(
     variant: str | None,
     *,
     sources: Mapping[str, Path] | None = None,
-    precision: Mapping[str, Asked] | None = None,
+    precision: Mapping[str, PrecisionRequest] | None = None,
     backends: Mapping[str, str] | None = None,
     shared: _Shared | None = None,
 ) -> Report:
@@ -114,7 +114,7 @@ def recheck(checked: Checked) -> Report:
 
 
 def read_precisions(
-    given: Mapping[str, Asked],
+    given: Mapping[str, PrecisionRequest],
 ) -> tuple[dict[str, Precision], list[Problem]]:
     """Return what is asked of each component to run in, and what cannot be asked."""
     found, problems = {}, []

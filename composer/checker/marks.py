@@ -10,7 +10,7 @@ from composer.core.suggest import listed
 from composer.graph.graph import Node, Value
 
 
-class Marks:
+class RowPositions:
     """The masks of one task that mark a position for each row of some value."""
 
     def __init__(

@@ -11,7 +11,7 @@ from composer.checker.arguments import read_arguments
 from composer.checker.expectations import Expectations
 from composer.checker.fit import Fit
 from composer.checker.lint import lint
-from composer.checker.marks import Marks
+from composer.checker.marks import RowPositions
 from composer.checker.naming import Names
 from composer.checker.options import option_conflicts, read_option
 from composer.checker.outputs import Outputs
@@ -50,7 +50,7 @@ class _Wiring:
 
     def __post_init__(self) -> None:
         self.fit = Fit(self.components, self.values, self.report)
-        self.marks = Marks(self.values, self.nodes, self.fit, self.report)
+        self.marks = RowPositions(self.values, self.nodes, self.fit, self.report)
         self.expectations = Expectations(self.values, self.fit.dims, self.report)
         self.outputs = Outputs(self.components, self.values, self.spaces, self.fit, self.report)
         self.names = Names(

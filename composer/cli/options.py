@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from composer.core.errors import ComposerError, Problem
-from composer.core.languages import spelled
+from composer.core.languages import in_spelling_of
 from composer.core.suggest import listed
 
 if TYPE_CHECKING:
@@ -185,7 +185,7 @@ def with_language(graph: Graph, inputs: list[str] | None, language: str | None) 
         message = "the bundle has no input 'language'"
         hint = f"it takes: {listed(graph.inputs)}"
         raise ComposerError(Problem("R540", message, hint=hint))
-    return [*(inputs or ()), f"language={spelled(language, str(entry.default or ''))}"]
+    return [*(inputs or ()), f"language={in_spelling_of(language, str(entry.default or ''))}"]
 
 
 def folders(given: list[str] | None) -> dict[str, Path]:

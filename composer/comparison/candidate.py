@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from composer.comparison.decoder_steps import with_step_options
 from composer.comparison.dump import Dump, Stage
-from composer.comparison.gates import Verdict
+from composer.comparison.gates import StageVerdict
 from composer.comparison.same_origin import origin
 from composer.comparison.tap import dump_of, stage, with_replayed_steps
 from composer.core.errors import ComposerError, Problem
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from composer.runtime.bundle import Bundle
 
 Options = Mapping[str, Mapping[str, Any]]
-Found = Stage | Verdict
+Found = Stage | StageVerdict
 
 
 @dataclass(frozen=True)
@@ -63,11 +63,11 @@ def run_on(expected: Dump, bundle: Bundle, task: str, options: Options | None) -
 
 def _failed(expected: Dump, graph: Graph, error: ComposerError) -> dict[str, Found]:
     """Return the stages of a run that failed, which had its inputs from the reference."""
-    failed = Verdict((f"not known, because the run failed: {_why(error)}",))
+    failed = StageVerdict((f"not known, because the run failed: {_why(error)}",))
     found: dict[str, Found] = dict.fromkeys([*expected.stages, *graph.values], failed)
     for name in graph.inputs:
         if name in expected.stages:
-            found[name] = Verdict()
+            found[name] = StageVerdict()
     return found
 
 
@@ -101,7 +101,7 @@ def _node_alone(
     try:
         result = bundle.run(task=task, only=[node.name], feed=feed, taps=made, options=options)
     except ComposerError as error:
-        return dict.fromkeys(made, Verdict((_why(error),)))
+        return dict.fromkeys(made, StageVerdict((_why(error),)))
     return {value: stage(graph, value, result.taps[value]) for value in made}
 
 

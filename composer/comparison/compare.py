@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from composer.comparison.candidate import Candidate, Options, run_on
 from composer.comparison.dump import Dump, Stage
-from composer.comparison.gates import Verdict
+from composer.comparison.gates import StageVerdict
 from composer.comparison.judge import FLOOR, REFERENCE, Gate, Pair
 from composer.comparison.same_origin import alike
 
@@ -27,8 +27,8 @@ class Row:
 
     name: str
     node: str
-    own: Verdict
-    fed: Verdict | None = None
+    own: StageVerdict
+    fed: StageVerdict | None = None
 
     @property
     def ok(self) -> bool:
@@ -145,13 +145,13 @@ def _own(clip: Dump, run: Candidate, name: str) -> Pair:
     """Return a stage of the whole run, beside the reference's."""
     for stages, fault in ((clip.stages, "missing in the reference"), (run.stages, "missing")):
         if name not in stages:
-            return Pair(clip.name, Stage("", "text"), Verdict((fault,)))
+            return Pair(clip.name, Stage("", "text"), StageVerdict((fault,)))
     noise = clip.floor.get(name)
     kind = _like(clip, run, None, noise is not None)
     return Pair(clip.name, clip.stages[name], run.stages[name], noise, kind)
 
 
-def _fed(clips: Sequence[tuple[Dump, Candidate]], name: str, gate: Gate) -> Verdict | None:
+def _fed(clips: Sequence[tuple[Dump, Candidate]], name: str, gate: Gate) -> StageVerdict | None:
     """Return the verdict on a stage made of the reference's values; None where it is not known."""
     pairs = []
     for clip, run in clips:

@@ -18,14 +18,14 @@ Inputs = Mapping[str, Any]
 
 
 @dataclass(frozen=True)
-class Answer:
+class AnswerLogits:
     """The ids of an answer [N], and the logits [N, V] before each of them."""
 
     ids: np.ndarray
     logits: np.ndarray
 
 
-def answers(bundle: Bundle, task: str, runs: Sequence[Inputs]) -> list[Answer]:
+def answers(bundle: Bundle, task: str, runs: Sequence[Inputs]) -> list[AnswerLogits]:
     """Run a task on each of some inputs, and return what its decoder answers.
 
     Raise ComposerError R597 where no decoder of the task replays its steps.
@@ -35,12 +35,12 @@ def answers(bundle: Bundle, task: str, runs: Sequence[Inputs]) -> list[Answer]:
     for inputs in runs:
         result = bundle.run(task=task, taps=[node.outputs[OUT], node.wires[IDS]], **inputs)
         ids, logits = result.taps[node.wires[IDS]], result.taps[node.outputs[OUT]]
-        found.append(Answer(np.asarray(ids), np.asarray(logits)))
+        found.append(AnswerLogits(np.asarray(ids), np.asarray(logits)))
     return found
 
 
 def divergence(
-    bundle: Bundle, task: str, runs: Sequence[Inputs], reference: Sequence[Answer]
+    bundle: Bundle, task: str, runs: Sequence[Inputs], reference: Sequence[AnswerLogits]
 ) -> float:
     """Return the mean over answers' tokens of KL(reference || bundle), in nats.
 

@@ -72,7 +72,7 @@ class Tolerance:
 
 
 @dataclass(frozen=True)
-class Verdict:
+class StageVerdict:
     """The result for one stage: `faults` in words, empty if it passed.
 
     For floats, with the measures and the tolerance; beside a pass under a measured noise, with what
@@ -96,7 +96,7 @@ def compare(
     dtypes: tuple[str, str] | None = None,
     axes: tuple[Sequence[str], Sequence[str]] | None = None,
     along: int = -1,
-) -> Verdict:
+) -> StageVerdict:
     """Compare a value with its reference: text and integers exactly, floats within a tolerance.
 
     `dtypes` are the true ones of both, even if NumPy stores another; `axes` are the names;
@@ -104,8 +104,8 @@ def compare(
     """
     if isinstance(expected, str) or isinstance(actual, str):
         if isinstance(actual, str) and isinstance(expected, str) and actual == expected:
-            return Verdict()
-        return Verdict((_text_difference(actual, expected),))
+            return StageVerdict()
+        return StageVerdict((_text_difference(actual, expected),))
     actual, expected = np.asarray(actual), np.asarray(expected)
     faults = []
     kinds = dtypes or (actual.dtype.name, expected.dtype.name)
@@ -118,21 +118,21 @@ def compare(
     if actual.dtype.kind != expected.dtype.kind and not faults:
         faults.append(f"kept as {actual.dtype.name}, not {expected.dtype.name}")
     if actual.shape != expected.shape or actual.dtype.kind != expected.dtype.kind:
-        return Verdict(tuple(faults))
+        return StageVerdict(tuple(faults))
     if actual.dtype.kind != "f":
         different = int(np.count_nonzero(actual != expected))
         if different:
             first = np.argwhere(np.atleast_1d(actual) != np.atleast_1d(expected))[0].tolist()
             faults.append(f"{different} of {actual.size} differ, the first at {first}")
-        return Verdict(tuple(faults))
+        return StageVerdict(tuple(faults))
     if actual.size == 0:
-        return Verdict((*faults, "empty: nothing was compared"))
+        return StageVerdict((*faults, "empty: nothing was compared"))
     not_finite = int(np.count_nonzero(~(np.isfinite(actual) & np.isfinite(expected))))
     if not_finite:
-        return Verdict((*faults, f"{not_finite} numbers are not finite"))
+        return StageVerdict((*faults, f"{not_finite} numbers are not finite"))
     measures = measure(actual, expected, along)
     allowed = tolerance or Tolerance()
-    return Verdict((*faults, *over_limit(measures, allowed)), measures, allowed)
+    return StageVerdict((*faults, *over_limit(measures, allowed)), measures, allowed)
 
 
 def measure(actual: np.ndarray, expected: np.ndarray, along: int = -1) -> Measures:

@@ -10,7 +10,7 @@ import numpy as np
 
 from composer.comparison.candidate import Found
 from composer.comparison.dump import Stage, plain
-from composer.comparison.gates import Measures, Tolerance, Verdict, compare, rows_along
+from composer.comparison.gates import Measures, Tolerance, StageVerdict, compare, rows_along
 from composer.comparison.power import Power
 from composer.comparison.residuals import Residuals
 from composer.comparison.systematic import findings
@@ -56,7 +56,7 @@ class Gate:
             return Tolerance.of(expected.floor)
         return Tolerance()
 
-    def verdict(self, actual: Stage, expected: Stage, alike: bool = False) -> Verdict:
+    def verdict(self, actual: Stage, expected: Stage, alike: bool = False) -> StageVerdict:
         allowed = self.allowed(expected, alike)
         dtypes = (actual.dtype, expected.dtype)
         x, r = plain(actual.value), plain(expected.value)
@@ -65,7 +65,7 @@ class Gate:
             x, r = x.astype("float64"), r.astype("float64")
         return compare(x, r, allowed, dtypes, (actual.axes, expected.axes), expected.along)
 
-    def judge(self, pairs: Sequence[Pair]) -> Verdict:
+    def judge(self, pairs: Sequence[Pair]) -> StageVerdict:
         """Return the verdict on a stage over all clips."""
         noise = _largest([pair.expected.floor for pair in pairs])
         if noise:
@@ -78,8 +78,8 @@ class Gate:
             return merged
         return _with_systematic(merged, pairs)
 
-    def _one(self, pair: Pair, noise: Measures | None) -> Verdict:
-        if isinstance(pair.actual, Verdict):
+    def _one(self, pair: Pair, noise: Measures | None) -> StageVerdict:
+        if isinstance(pair.actual, StageVerdict):
             return pair.actual
         expected = replace(pair.expected, floor=noise)
         if pair.alike == FLOOR and not self.tolerance:
@@ -98,7 +98,7 @@ def _largest(measures: Sequence[Measures | None]) -> Measures | None:
     return Measures(**largest)
 
 
-def _merged(clips: Sequence[str], verdicts: Sequence[Verdict]) -> Verdict:
+def _merged(clips: Sequence[str], verdicts: Sequence[StageVerdict]) -> StageVerdict:
     """Return the faults of every clip, and the largest of each measure."""
     if len(verdicts) == 1:
         return verdicts[0]
@@ -107,10 +107,10 @@ def _merged(clips: Sequence[str], verdicts: Sequence[Verdict]) -> Verdict:
         for fault in verdict.faults:
             faults.append(f"{clip}: {fault}")
     measures = _largest([verdict.measures for verdict in verdicts])
-    return Verdict(tuple(faults), measures, verdicts[0].allowed)
+    return StageVerdict(tuple(faults), measures, verdicts[0].allowed)
 
 
-def _with_systematic(verdict: Verdict, pairs: Sequence[Pair]) -> Verdict:
+def _with_systematic(verdict: StageVerdict, pairs: Sequence[Pair]) -> StageVerdict:
     """Return a verdict with what residuals have in common, where a run has measured the noise."""
     if any(pair.alike or not _has_noise(pair) for pair in pairs):
         return verdict

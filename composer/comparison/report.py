@@ -7,7 +7,7 @@ from typing import Any
 from xml.etree.ElementTree import Element, SubElement, indent, tostring
 
 from composer.comparison.compare import Comparison, Row
-from composer.comparison.gates import Verdict
+from composer.comparison.gates import StageVerdict
 from composer.comparison.power_report import power_json, power_lines
 from composer.core.columns import align
 from composer.core.suggest import first_few
@@ -107,7 +107,7 @@ def _row_json(row: Row) -> dict[str, Any]:
     }
 
 
-def _verdict_json(verdict: Verdict) -> dict[str, Any]:
+def _verdict_json(verdict: StageVerdict) -> dict[str, Any]:
     return {
         "ok": verdict.ok,
         "faults": list(verdict.faults),
@@ -148,5 +148,5 @@ def _faults(row: Row) -> list[str]:
     return faults
 
 
-def _same_or_differs(verdict: Verdict) -> str:
+def _same_or_differs(verdict: StageVerdict) -> str:
     return "same" if verdict.ok else "DIFFERS"

@@ -15,7 +15,7 @@ PREDICTED = 0.03  # share of a right run's noise that may be predictable
 
 
 @dataclass(frozen=True)
-class Finding:
+class TestResult:
     """What one test found, and the most that a right run gives."""
 
     test: str
@@ -31,51 +31,51 @@ class Finding:
         return f"{self.test}{self.where} {self.found:.3g} is over {self.limit:.3g}"
 
 
-def _sum(name: str, stage: Residuals, residual: Array) -> Finding:
+def _sum(name: str, stage: Residuals, residual: Array) -> TestResult:
     spread, limit = stage.calibrated[name]
     scores = np.abs(np.sum(SUMS[name](stage, residual), axis=0)) / spread
     worst = int(scores.argmax())
     where = f" {worst}" if "channel" in name else ""
-    return Finding(name, float(scores[worst]), limit, where)
+    return TestResult(name, float(scores[worst]), limit, where)
 
 
-def values(stage: Residuals, residual: Array) -> Finding:
+def values(stage: Residuals, residual: Array) -> TestResult:
     """Look at residuals by the reference's value: a gain, an offset, a saturation."""
     return _sum("by value", stage, residual)
 
 
-def channel_means(stage: Residuals, residual: Array) -> Finding:
+def channel_means(stage: Residuals, residual: Array) -> TestResult:
     """Look at the mean of each channel."""
     return _sum("mean of a channel", stage, residual)
 
 
-def channel_gains(stage: Residuals, residual: Array) -> Finding:
+def channel_gains(stage: Residuals, residual: Array) -> TestResult:
     """Look at how each channel goes with the reference."""
     return _sum("gain of a channel", stage, residual)
 
 
-def size(stage: Residuals, residual: Array) -> Finding:
+def size(stage: Residuals, residual: Array) -> TestResult:
     """Look at the size of all residuals."""
     found = float(np.sqrt(np.sum(residual**2) / np.sum(stage.floor**2)))
-    return Finding("size", found, SIZE_SLACK * spread_of_size(len(residual)))
+    return TestResult("size", found, SIZE_SLACK * spread_of_size(len(residual)))
 
 
-def prediction(stage: Residuals, residual: Array) -> Finding:
+def prediction(stage: Residuals, residual: Array) -> TestResult:
     """Look at how well residuals of some clips predict those of others, from the reference."""
     found, error = stage.predicted(residual)
     own, own_error = stage.own_predicted
     allowed = max(PREDICTED, SLACK * (own + own_error))
-    return Finding("predictable", found, allowed + t_quantile(ALPHA, len(stage.rows)) * error)
+    return TestResult("predictable", found, allowed + t_quantile(ALPHA, len(stage.rows)) * error)
 
 
-def direction(stage: Residuals, residual: Array) -> Finding:
+def direction(stage: Residuals, residual: Array) -> TestResult:
     """Look at the residuals along the direction that they share."""
     chance = spread_of_size(len(stage.rows) // 2)
     limit = SLACK * max(1.0, stage.own_along) * chance
-    return Finding("along one direction", stage.along(residual), limit)
+    return TestResult("along one direction", stage.along(residual), limit)
 
 
-TESTS: Mapping[str, Callable[[Residuals, Array], Finding]] = {
+TESTS: Mapping[str, Callable[[Residuals, Array], TestResult]] = {
     "values": values,
     "channel means": channel_means,
     "channel gains": channel_gains,
@@ -85,6 +85,6 @@ TESTS: Mapping[str, Callable[[Residuals, Array], Finding]] = {
 }
 
 
-def findings(stage: Residuals, residual: Array) -> list[Finding]:
+def findings(stage: Residuals, residual: Array) -> list[TestResult]:
     """Return what every test says of a run's residuals."""
     return [test(stage, residual) for test in TESTS.values()]

@@ -29,11 +29,11 @@ FAILED = 1  # the status of a child that raised
 ANYTHING = 2**62  # bytes that a child takes: the parent decides
 
 
-class Late(Exception):
+class ChildTimeout(Exception):
     """The child did not answer in time, and is no more."""
 
 
-class Ended(Exception):
+class ChildExited(Exception):
     """The child ended: how, and the status of its process."""
 
     def __init__(self, how: str, status: int) -> None:
@@ -63,7 +63,7 @@ class Child:
     def ask(
         self, words: Mapping[str, Any], arrays: Arrays, seconds: float
     ) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
-        """Return the answer; raise Late or Ended, after which the child is no more.
+        """Return the answer; raise ChildTimeout or ChildExited, after which the child is no more.
 
         Whatever interrupts the wait ends the child, too.
         """
@@ -76,9 +76,9 @@ class Child:
             with suppress(subprocess.TimeoutExpired):
                 self.process.wait(GRACE)  # its own status
             status = self._kill()
-            raise Ended(how_ended(status), status) from None
+            raise ChildExited(how_ended(status), status) from None
         except (ValueError, KeyError, TypeError) as error:
-            raise Ended(str(error), self._kill()) from None
+            raise ChildExited(str(error), self._kill()) from None
         except BaseException:
             self.end()
             raise
@@ -159,7 +159,7 @@ def children() -> list[Child]:
 
 
 def end_children() -> None:
-    """End all children: who waits for one gets Ended."""
+    """End all children: who waits for one gets ChildExited."""
     for child in children():
         child.process.kill()
 
@@ -184,7 +184,7 @@ def limit_process(memory: int, seconds: float | None = None) -> None:
 
 def _require_time(until: float) -> None:
     if time.monotonic() > until:
-        raise Late
+        raise ChildTimeout
 
 
 def child_environment() -> dict[str, str]:

@@ -9,7 +9,7 @@ from composer.core.backend import Backend
 from composer.core.component import Component
 
 
-class Portable(Component, name="portable"):
+class Family(Component, name="portable"):
     """A family of components, of which each backend has a kind."""
 
     runs_on: ClassVar[Backend]

@@ -21,7 +21,7 @@ NAMES = {
 }  # fmt: skip
 
 
-def spelled(language: str, like: str) -> str:
+def in_spelling_of(language: str, like: str) -> str:
     """Return a language spelled as another one is: by its name, or by its code.
 
     What is neither a code nor a name stays as it is.

@@ -13,7 +13,7 @@ from composer.core.extensions import (
     extensions,
     forget_extensions,
 )
-from composer.core.family import Portable
+from composer.core.family import Family
 from composer.core.operators import Operator
 from composer.core.placement import CACHE, HOST, TABLES, PlacementKey
 
@@ -117,7 +117,7 @@ def component(name: str) -> type[Component]:
 @cache
 def _bound(backend_name: str, family: str) -> type[Component]:
     """Return a family that runs on any backend as a kind of one."""
-    portable: type[Portable] = extension(FAMILIES, family)
+    portable: type[Family] = extension(FAMILIES, family)
     return portable.on(backend(backend_name))
 
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 
 @dataclass(frozen=True)
-class Span:
+class AlignedWords:
     """Aligned words of the reference and of the hypothesis, and the kind of match."""
 
     kind: str
@@ -14,4 +14,4 @@ class Span:
     hypothesis: tuple[str, ...]
 
 
-Spans = tuple[Span, ...]
+Spans = tuple[AlignedWords, ...]

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from composer.core.extensions import extension, extensions
-from composer.evaluation.alignment import Span
+from composer.evaluation.alignment import AlignedWords
 
 GROUP = "composer.normalizers"
 Fields = Mapping[str, str]
@@ -26,7 +26,7 @@ class Normalizer:
     source: str
     call: Callable[[str, Fields], str]
     unscored: Callable[[str], bool] = lambda reference: False
-    align: Callable[[list[str], list[str]], tuple[Span, ...]] | None = None
+    align: Callable[[list[str], list[str]], tuple[AlignedWords, ...]] | None = None
 
     def __call__(self, text: str, fields: Fields | None = None) -> str:
         return " ".join(self.call(text, fields or {}).split())

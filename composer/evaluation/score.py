@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from composer.evaluation.alignment import Span, Spans
+from composer.evaluation.alignment import AlignedWords, Spans
 
 if TYPE_CHECKING:
     from composer.evaluation.normalizer import Normalizer
@@ -101,7 +101,7 @@ def total(counts: Iterable[Counts]) -> Counts:
     return sum(counts, Counts())
 
 
-def _counts(spans: Iterable[Span]) -> Counts:
+def _counts(spans: Iterable[AlignedWords]) -> Counts:
     sizes = {"equal": 0, "substitute": 0, "delete": 0, "insert": 0}
     for span in spans:
         sizes[span.kind] += len(span.reference) or len(span.hypothesis)
@@ -112,7 +112,7 @@ def _spans(chunks: Sequence[Any], reference: Sequence[str], hypothesis: Sequence
     found = []
     for chunk in chunks:
         found.append(
-            Span(
+            AlignedWords(
                 chunk.type,
                 tuple(reference[chunk.ref_start_idx : chunk.ref_end_idx]),
                 tuple(hypothesis[chunk.hyp_start_idx : chunk.hyp_end_idx]),

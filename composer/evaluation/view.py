@@ -6,14 +6,14 @@ from collections.abc import Callable, Sequence
 from itertools import zip_longest
 from unicodedata import east_asian_width
 
-from composer.evaluation.alignment import Span
+from composer.evaluation.alignment import AlignedWords
 
 MARKS = {"equal": " ", "substitute": "S", "delete": "D", "insert": "I"}
 LABELS = ("ref", "hyp", "   ")
 Paint = Callable[[str, str], str]
 
 
-def columns(spans: Sequence[Span]) -> list[tuple[str, str, str]]:
+def columns(spans: Sequence[AlignedWords]) -> list[tuple[str, str, str]]:
     """Return each word of the reference, its aligned word, and the mark of the error."""
     found = []
     for span in spans:
@@ -26,7 +26,7 @@ def columns(spans: Sequence[Span]) -> list[tuple[str, str, str]]:
     return found
 
 
-def aligned(spans: Sequence[Span], width: int, paint: Paint = lambda text, mark: text) -> str:
+def alignment_text(spans: Sequence[AlignedWords], width: int, paint: Paint = lambda text, mark: text) -> str:
     """Return lines of reference, hypothesis and marks, wrapped at `width`.
 
     A missing word is a row of stars. `paint` colours a word by its mark.

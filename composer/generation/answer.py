@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from composer.core.component import Token
-from composer.generation.reasoning import Marks, ReasoningFilter
+from composer.generation.reasoning import ReasoningIds, ReasoningFilter
 from composer.generation.sampler import Sampler, Sampling, log_probability
 from composer.generation.stop import FinishReason, Stop, TextStop
 from composer.generation.text import TextStream, Tokenizer
@@ -26,7 +26,7 @@ class Request:
     prompt: Any
     sampling: Sampling
     stop: Stop
-    reasoning: Marks | None = None
+    reasoning: ReasoningIds | None = None
     stop_text: Sequence[str] = ()
     logprobs: bool = False
 

@@ -15,7 +15,7 @@ from composer.generation.answer import Request
 from composer.generation.decoder import CachedDecoder, Prompt
 from composer.generation.options import GenerationOptions
 from composer.generation.prefix_cache import PrefixCache
-from composer.generation.reasoning import Marks
+from composer.generation.reasoning import ReasoningIds
 from composer.generation.scheduler import Scheduler
 from composer.generation.stop import Stop
 from composer.generation.text import Tokenizer
@@ -57,7 +57,7 @@ class TextGenerator:
         stop = {self.id_of("R516", "stop", each) for each in options.stop}
         marks = None
         if options.reasoning:
-            marks = Marks(*(self.id_of("R565", "reasoning", each) for each in options.reasoning))
+            marks = ReasoningIds(*(self.id_of("R565", "reasoning", each) for each in options.reasoning))
         request = Request(
             replace(prompt, reuse_cache=options.reuse_cache),
             options.sampling,

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 
 @dataclass(frozen=True)
-class Marks:
+class ReasoningIds:
     """The ids that open and close a stretch of reasoning."""
 
     open: int
@@ -20,7 +20,7 @@ class ReasoningFilter:
     Both marks count as reasoning, and so does everything after one that is never closed.
     """
 
-    def __init__(self, marks: Marks | None) -> None:
+    def __init__(self, marks: ReasoningIds | None) -> None:
         self._marks = marks
         self._inside = False
 
@@ -35,7 +35,7 @@ class ReasoningFilter:
 
 
 def without_reasoning(
-    ids: Iterable[int], marks: Marks | None, breaks: Collection[int] = ()
+    ids: Iterable[int], marks: ReasoningIds | None, breaks: Collection[int] = ()
 ) -> list[int]:
     """Return the ids that are not reasoning, nor line breaks (`breaks`) right behind it."""
     reasoning = ReasoningFilter(marks)

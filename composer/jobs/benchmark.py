@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from composer.benchmarking.child import Case
-from composer.benchmarking.measure import Measured, Turns, measure
+from composer.benchmarking.measure import Measured, RunCounts, measure
 from composer.benchmarking.process import Run, Start
 from composer.comparison.dump import digest
 from composer.formats.audio.clip import Clip
@@ -36,7 +36,7 @@ class Benchmark:
     """
 
     measured: tuple[Measured, ...]
-    turns: Turns
+    turns: RunCounts
     made_by: tuple[Mapping[str, Any], ...]
 
 
@@ -55,7 +55,7 @@ def benchmark(
     other_inputs: Mapping[str, Any] | None = None,
     task: str | None = None,
     options: Options | None = None,
-    turns: Turns | None = None,
+    turns: RunCounts | None = None,
     progress: OnProgress = no_progress,
 ) -> Benchmark:
     """Start and run a bundle again and again, in processes of its own, and time each part.
@@ -69,7 +69,7 @@ def benchmark(
     Raise ComposerError where a bundle is refused or does not run (any code), where the call is
     wrong (R540 to R544), or where a process ends early (R586).
     """
-    turns = turns or Turns()
+    turns = turns or RunCounts()
     first = as_options(bundle)
     progress(Progress("checking", str(first.name)))
     with first.open() as opened:
@@ -129,7 +129,7 @@ def _prepare(
 
 
 def _measure(
-    prepared: list[_Prepared], turns: Turns, progress: OnProgress
+    prepared: list[_Prepared], turns: RunCounts, progress: OnProgress
 ) -> list[tuple[list[Start], list[Run]]]:
     total, done = turns.total * len(prepared), 0
     name = str(prepared[0].case.bundle.name)

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from itertools import product
 from typing import Any
 
-from composer.comparison.divergence import Answer, answers, divergence
+from composer.comparison.divergence import AnswerLogits, answers, divergence
 from composer.core.errors import ComposerError, Problem
 from composer.formats.audio.reading import Source
 from composer.jobs.progress import OnProgress, Progress, no_progress
@@ -31,7 +31,7 @@ class Choice:
 
 
 @dataclass(frozen=True)
-class Edition:
+class PrecisionChoice:
     """A precision for each component that changes: the bundle's bytes, and its divergence.
 
     The divergence is in nats a token from the bundle as stored. It is `measured`, or the sum of
@@ -55,8 +55,8 @@ class Budget:
     nbytes: int
     stored: int
     choices: tuple[Choice, ...]
-    pareto: tuple[Edition, ...]
-    pick: Edition | None
+    pareto: tuple[PrecisionChoice, ...]
+    pick: PrecisionChoice | None
 
 
 def budget(
@@ -110,7 +110,7 @@ def budget(
     if pick and len(pick.precision) > 1:
         found = measure(pick.precision)
         if found:
-            pick = Edition(pick.precision, *found, measured=True)
+            pick = PrecisionChoice(pick.precision, *found, measured=True)
     return Budget(nbytes, stored, tuple(choices), tuple(pareto), pick)
 
 
@@ -121,7 +121,7 @@ class _Measure:
     options: BundleOptions
     task: str
     runs: Sequence[Mapping[str, Any]]
-    reference: Sequence[Answer]
+    reference: Sequence[AnswerLogits]
 
     def __call__(self, precision: Mapping[str, str]) -> tuple[int, float] | None:
         """Return an edition's bytes and divergence, or None where it is refused."""
@@ -139,7 +139,7 @@ def _nbytes(bundle: Bundle, task: str) -> int:
     return sum(bundle.plan(task).nbytes.values())
 
 
-def _editions(stored: int, choices: Sequence[Choice]) -> list[Edition]:
+def _editions(stored: int, choices: Sequence[Choice]) -> list[PrecisionChoice]:
     """Return every combination of choices, one for each component, that of none included."""
     by_component: dict[str, list[Choice | None]] = {}
     for choice in choices:
@@ -150,13 +150,13 @@ def _editions(stored: int, choices: Sequence[Choice]) -> list[Edition]:
         saved = sum(stored - each.nbytes for each in taken)
         total = sum(each.divergence for each in taken)
         precision = {each.component: each.precision for each in taken}
-        found.append(Edition(precision, stored - saved, total, measured=len(taken) < 2))
+        found.append(PrecisionChoice(precision, stored - saved, total, measured=len(taken) < 2))
     return found
 
 
-def _pareto(editions: Iterable[Edition]) -> list[Edition]:
+def _pareto(editions: Iterable[PrecisionChoice]) -> list[PrecisionChoice]:
     """Return those of which none is both smaller and nearer, from the largest on."""
-    found: list[Edition] = []
+    found: list[PrecisionChoice] = []
     best = float("inf")
     for each in sorted(editions, key=lambda each: (each.nbytes, each.divergence)):
         if each.divergence < best:

@@ -34,7 +34,7 @@ class Reply:
 
 
 @dataclass(frozen=True)
-class Turns:
+class ConversationTask:
     """A task's graph, the input that is typed, and the inputs that its own outputs feed."""
 
     graph: Graph
@@ -51,7 +51,7 @@ class Conversation:
     """
 
     bundle: Bundle
-    turns: Turns
+    turns: ConversationTask
     inputs: Mapping[str, Any]
     options: Options
     carried: Mapping[str, Any] = field(default_factory=dict)
@@ -171,7 +171,7 @@ def converse(
         return Conversation(ready, turns, given, options or {}, opened=stack.pop_all())
 
 
-def find_turns(bundle: Bundle, task: str | None) -> Turns:
+def find_turns(bundle: Bundle, task: str | None) -> ConversationTask:
     """Return the turns of a task: of the one named chat, or else of the only conversation.
 
     Raise R543 where there is none.
@@ -196,7 +196,7 @@ def find_turns(bundle: Bundle, task: str | None) -> Turns:
     return able[0]
 
 
-def _turns(graph: Graph) -> Turns:
+def _turns(graph: Graph) -> ConversationTask:
     typed = _typed(graph)
     found = []
     for name, value in graph.outputs.items():
@@ -209,7 +209,7 @@ def _turns(graph: Graph) -> Turns:
             "input, such as history; composer run runs it once"
         )
     text_output(graph)  # refuses a task that gives no text
-    return Turns(graph, typed, carried)
+    return ConversationTask(graph, typed, carried)
 
 
 def _typed(graph: Graph) -> str:

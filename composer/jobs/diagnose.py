@@ -21,7 +21,7 @@ _Findings = Iterator[tuple[str, bool]]
 
 
 @dataclass(frozen=True)
-class Finding:
+class DoctorLine:
     """One line on the machine, the packages, a backend, a component or the data, and whether it is
     as it should be.
     """
@@ -31,14 +31,14 @@ class Finding:
     ok: bool
 
 
-def diagnose() -> Iterator[Finding]:
+def diagnose() -> Iterator[DoctorLine]:
     """Yield versions, and whether each backend, component and addition loads, as it is found out.
 
-    Nothing is raised: what is broken is a Finding that is not `ok`.
+    Nothing is raised: what is broken is a DoctorLine that is not `ok`.
     """
     for section, probe in PROBES.items():
         for text, ok in probe():
-            yield Finding(section, text, ok)
+            yield DoctorLine(section, text, ok)
 
 
 def _machine() -> _Findings:

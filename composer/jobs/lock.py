@@ -11,7 +11,7 @@ from composer.core.output import OutputFile
 from composer.jobs.progress import OnProgress, Progress, no_progress
 from composer.manifest import find_manifest
 from composer.publishing.lock import make_lock, place_of
-from composer.publishing.verify import Verdict
+from composer.publishing.verify import VerifyResult
 from composer.publishing.verify import verify as verify_files
 from composer.sources.hub import Hub
 from composer.sources.lock.written import remember_lock, was_written_here
@@ -68,7 +68,7 @@ def verify(
     lock: str | Path | None = None,
     sources: Mapping[str, Path] | None = None,
     progress: OnProgress = no_progress,
-) -> Verdict:
+) -> VerifyResult:
     """Compare a bundle's files, manifest and ports with its lock, without a network.
 
     `lock` is taken for the one beside the manifest; `sources` are folders by the sources' names.

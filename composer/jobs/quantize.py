@@ -13,7 +13,7 @@ from composer.core.weight_group import WeightGroup
 from composer.graph.checked import Checked
 from composer.jobs.lock import lock
 from composer.jobs.progress import OnProgress, Progress, no_progress
-from composer.manifest.recipes import Asked
+from composer.manifest.recipes import PrecisionRequest
 from composer.quantization.bundle import plan_bundle, write_bundle
 from composer.quantization.checkpoint import SHARD
 from composer.runtime.opening import BundleOptions
@@ -39,7 +39,7 @@ def quantize(
     bundle: str | Path | BundleOptions,
     folder: str | Path,
     *,
-    precision: Mapping[str, Asked] | None = None,
+    precision: Mapping[str, PrecisionRequest] | None = None,
     shard: int = SHARD,
     force: bool = False,
     progress: OnProgress = no_progress,
@@ -87,7 +87,7 @@ def quantize(
         )
 
 
-def _require_recipes(checked: Checked, asked: Mapping[str, Asked]) -> None:
+def _require_recipes(checked: Checked, asked: Mapping[str, PrecisionRequest]) -> None:
     """Refuse a call that quantizes nothing, or that names what is not written quantized."""
     able = [name for name, k in checked.components.items() if k.facts and k.facts.packing]
     problems = []

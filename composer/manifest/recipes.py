@@ -79,7 +79,7 @@ class Precision:
         return replace(whole.recipe, dtype=whole.dtype or whole.recipe.dtype)
 
     @classmethod
-    def of(cls, given: Asked) -> Precision:
+    def of(cls, given: PrecisionRequest) -> Precision:
         """Return what a text or a recipe asks for; raise ValueError for a text that says nothing.
 
         A text is a dtype, a recipe's name, `stored`, or a dtype beside one of those after a comma.
@@ -119,4 +119,4 @@ class Precision:
         )
 
 
-Asked = str | Quantization | Precision
+PrecisionRequest = str | Quantization | Precision

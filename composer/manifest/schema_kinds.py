@@ -8,7 +8,7 @@ from typing import Any
 
 from composer.core import registry
 from composer.core.component import Component
-from composer.core.family import Portable
+from composer.core.family import Family
 from composer.manifest.schema_simplify import any_of, simplify, when
 
 KEYS = ("weights", "files", "precision", "adapters")
@@ -63,7 +63,7 @@ def _contract(kind: type[Component], definitions: dict[str, Any]) -> dict[str, A
 
 def _own_name(kind: type[Component]) -> str:
     """Return the name of a kind, or of its family where all backends have the same settings."""
-    if issubclass(kind, Portable):
+    if issubclass(kind, Family):
         return kind.name.partition(".")[2]
     return kind.name
 

@@ -19,7 +19,7 @@ from composer.sources.resolve import ResolvedBundle
 
 
 @dataclass(frozen=True)
-class Verdict:
+class VerifyResult:
     """The result of comparing files with a lock: counts, and everything that differs."""
 
     lock: Lock
@@ -28,7 +28,7 @@ class Verdict:
     problems: tuple[Problem, ...]
 
 
-def verify(bundle: ResolvedBundle, sources: Mapping[str, Path] | None = None) -> Verdict:
+def verify(bundle: ResolvedBundle, sources: Mapping[str, Path] | None = None) -> VerifyResult:
     """Hash every locked file, and compare manifest and ports; `sources` are folders by name.
 
     Raise ComposerError if there is no lock, or if it or the manifest cannot be read.
@@ -63,7 +63,7 @@ def verify(bundle: ResolvedBundle, sources: Mapping[str, Path] | None = None) ->
         found += errors_of(report.problems)
     if differing:  # then the check reports the same again, and its consequences
         found = [problem for problem in found if problem.code == "S466"]
-    return Verdict(lock, files, nbytes, (*differing, *in_order(found)))
+    return VerifyResult(lock, files, nbytes, (*differing, *in_order(found)))
 
 
 def _sources(manifests: list[Manifest]) -> Iterator[Source]:

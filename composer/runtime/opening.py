@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from composer.checker import check_variant
-from composer.manifest.recipes import Asked, Precision
+from composer.manifest.recipes import PrecisionRequest, Precision
 from composer.runtime.bundle import Bundle
 from composer.runtime.loading import check_placement
 from composer.runtime.profile import Profile
@@ -29,7 +29,7 @@ class BundleOptions:
     variant: str | None = None
     profile: Profile = field(default_factory=Profile)
     sources: Mapping[str, Path] = field(default_factory=dict)
-    precision: Mapping[str, Asked] = field(default_factory=dict)
+    precision: Mapping[str, PrecisionRequest] = field(default_factory=dict)
     backends: Mapping[str, str] = field(default_factory=dict)
     trust: bool = False
     lock: Path | None = None
@@ -59,9 +59,9 @@ class BundleOptions:
         check_placement(checked, self.profile)
         return Bundle(checked, self.profile, self.trust)
 
-    def asked(self) -> dict[str, Asked]:
+    def asked(self) -> dict[str, PrecisionRequest]:
         """Return what is asked of each component, in a profile and over it."""
-        found: dict[str, Asked] = dict(self.profile.precision)
+        found: dict[str, PrecisionRequest] = dict(self.profile.precision)
         for name, given in self.precision.items():
             try:
                 base = found.get(name, Precision())
@@ -78,7 +78,7 @@ def load(
     variant: str | None = None,
     profile: Profile | None = None,
     sources: Mapping[str, Path] | None = None,
-    precision: Mapping[str, Asked] | None = None,
+    precision: Mapping[str, PrecisionRequest] | None = None,
     backends: Mapping[str, str] | None = None,
     trust: bool = False,
     lock: Path | None = None,

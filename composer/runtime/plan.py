@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Crossing:
+class PlannedConversion:
     """A value that changes on its way into one input: backend, dtype, sample rate or space."""
 
     input: str
@@ -36,7 +36,7 @@ class Step:
     node: Node
     backend: str
     wants: Mapping[str, Port]
-    crossings: tuple[Crossing, ...]
+    crossings: tuple[PlannedConversion, ...]
     drops: tuple[str, ...]
 
 
@@ -61,9 +61,9 @@ class Plan:
         return frozenset(self.graph.inputs.keys() - read - set(self.outputs.values()))
 
     @property
-    def crossings(self) -> tuple[Crossing, ...]:
+    def crossings(self) -> tuple[PlannedConversion, ...]:
         """Return the cast ledger."""
-        found: list[Crossing] = []
+        found: list[PlannedConversion] = []
         for step in self.steps:
             found.extend(step.crossings)
         return tuple(found)
@@ -143,12 +143,12 @@ def _step(bundle: Checked, graph: Graph, node: Node, drops: tuple[str, ...]) -> 
             change = node.converts[key]
             there = f"{change.dtype} in {bundle.components[change.component].cls.backend}"
             if give_text != there:
-                crossings.append(Crossing(f"{node.name}.{key}", value.name, give_text, there))
+                crossings.append(PlannedConversion(f"{node.name}.{key}", value.name, give_text, there))
             target = f"{node.name}.{key}"
-            crossings.append(Crossing(target, value.name, change.source, change.target))
+            crossings.append(PlannedConversion(target, value.name, change.source, change.target))
             give_text = there
         if give_text != want_text:
-            crossings.append(Crossing(f"{node.name}.{key}", value.name, give_text, want_text))
+            crossings.append(PlannedConversion(f"{node.name}.{key}", value.name, give_text, want_text))
     return Step(node, backend, wants, tuple(crossings), drops)
 
 

@@ -26,7 +26,7 @@ from composer.core.placement import Placement
 from composer.core.suggest import listed
 from composer.manifest.fields import OTHER, TEXT, tag_of
 from composer.manifest.format import Recipe
-from composer.manifest.recipes import Asked, Precision
+from composer.manifest.recipes import PrecisionRequest, Precision
 from composer.manifest.refusal import validation_findings
 from composer.manifest.source import read
 
@@ -83,7 +83,7 @@ class Profile:
 
     default: Placement = field(default_factory=Placement)
     components: dict[str, Placement] = field(default_factory=dict)
-    precision: dict[str, Asked] = field(default_factory=dict)
+    precision: dict[str, PrecisionRequest] = field(default_factory=dict)
     memory: int | None = None
     backends: dict[str, str] = field(default_factory=dict)
 
@@ -117,7 +117,7 @@ def read_profile(path: Path) -> Profile:
     return replace(profile, memory=int(file.memory_gb * 1e9))
 
 
-def _asked(part: _Component) -> Asked | None:
+def _asked(part: _Component) -> PrecisionRequest | None:
     given = part.precision
     return given.quantization() if isinstance(given, Recipe) else given
 

@@ -13,7 +13,7 @@ from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from composer.core.child import Child, Ended, Late, load_limits
+from composer.core.child import Child, ChildExited, ChildTimeout, load_limits
 from composer.core.errors import ComposerError, Problem
 from composer.core.safe_write import write_note
 from composer.sources.hub import settings
@@ -66,9 +66,9 @@ def _load_in_child(checked: Checked, tried: list[str], request: Mapping[str, Any
             problems = [Problem.unpacked(entry) for entry in answer.get("problems", ())]
             if problems:
                 break
-    except Late:
+    except ChildTimeout:
         raise _refused(checked, name, f"took longer than {request['seconds']:.0f} s") from None
-    except Ended as error:
+    except ChildExited as error:
         if error.status == TIME_GONE:
             what = f"took longer than {request['seconds']:.0f} s"
             raise _refused(checked, name, what) from None

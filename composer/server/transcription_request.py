@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from composer.core.errors import ComposerError
-from composer.core.languages import spelled
+from composer.core.languages import in_spelling_of
 from composer.graph.graph import Graph
 from composer.jobs.speech import LANGUAGE, SpeechTask, speech_graph, speech_task
 from composer.server.errors import ApiError, bad, from_composer, unsupported
@@ -82,7 +82,7 @@ def _language(model: Served, graph: Graph, fields: Fields) -> dict[str, str]:
         return {}
     if LANGUAGE not in graph.inputs:
         raise unsupported(f"{model.name} takes no language: leave it out", param)
-    return {LANGUAGE: spelled(language, str(graph.inputs[LANGUAGE].default or ""))}
+    return {LANGUAGE: in_spelling_of(language, str(graph.inputs[LANGUAGE].default or ""))}
 
 
 def _context(model: Served, graph: Graph, fields: Fields) -> dict[str, str]:

@@ -11,7 +11,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response
 
 from composer.core.errors import ComposerError
-from composer.core.languages import NAMES, spelled
+from composer.core.languages import NAMES, in_spelling_of
 from composer.formats.audio.clip import Clip
 from composer.jobs.output_format import ms, output_format
 from composer.jobs.output_formats.verbose_json import usage, verbose
@@ -22,7 +22,7 @@ from composer.server.events import EventStream, event, first_then, while_there, 
 from composer.server.pool import Job
 from composer.server.state import State, state_of
 from composer.server.transcription_request import TranscriptionRequest, read_transcription
-from composer.server.uploads import Form, read_form
+from composer.server.uploads import UploadForm, read_form
 
 DELTA, END = "transcript.text.delta", "transcript.text.done"
 PLAIN = {"srt": "srt", "vtt": "vtt", "text": "txt"}  # formats of the API by ours
@@ -71,7 +71,7 @@ class Running:
 
     state: State
     asked: TranscriptionRequest
-    form: Form
+    form: UploadForm
     file: BinaryIO
 
     def __post_init__(self) -> None:
@@ -157,7 +157,7 @@ def warnings(made: Transcription) -> list[str]:
 def transcription_json(made: Transcription) -> dict[str, Any]:
     """Return the text, the tokens and the language as JSON."""
     found: dict[str, Any] = {"text": made.text, "usage": usage(made)}
-    code = spelled(made.language, "en") if made.language else ""
+    code = in_spelling_of(made.language, "en") if made.language else ""
     if code in NAMES:
         found["languages"] = [{"code": code}]
     if found_warnings := warnings(made):

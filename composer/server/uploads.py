@@ -25,7 +25,7 @@ Check = Callable[[list[tuple[str, str]]], None]
 
 
 @dataclass
-class Form:
+class UploadForm:
     """The fields of a form, and its file: a temporary one that has no name to be left behind."""
 
     fields: list[tuple[str, str]] = field(default_factory=list)
@@ -73,7 +73,7 @@ def _too_slow() -> ApiError:
     return ApiError(408, message, code="timeout", headers={"connection": "close"})
 
 
-async def read_form(request: Request, settings: Settings, check: Check) -> Form:
+async def read_form(request: Request, settings: Settings, check: Check) -> UploadForm:
     """Read a form; `check` is called with the fields before the file is read, if they come first.
 
     Raise ApiError for what is not a form, or too large, or too slow; what was written of the file
@@ -82,7 +82,7 @@ async def read_form(request: Request, settings: Settings, check: Check) -> Form:
     kind, options = parse_options_header(request.headers.get("content-type", ""))
     if kind != b"multipart/form-data" or not options.get(b"boundary"):
         raise bad("the body must be multipart/form-data with a boundary", None)
-    form = Form()
+    form = UploadForm()
     try:
         reader = _Reader(form, check)
         parser = MultipartParser(options[b"boundary"], reader.callbacks())
@@ -105,7 +105,7 @@ async def read_form(request: Request, settings: Settings, check: Check) -> Form:
 class _Reader:
     """What a parser of forms calls."""
 
-    def __init__(self, form: Form, check: Check) -> None:
+    def __init__(self, form: UploadForm, check: Check) -> None:
         self.form = form
         self.size = 0
         self.ended = False

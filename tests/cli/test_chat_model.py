@@ -11,7 +11,7 @@ import transformers
 from safetensors.torch import save_file
 from tokenizers import Tokenizer, decoders, models
 
-from composer.components.mlx.decoder import MlxDecoder
+from composer.components.mlx.decoder import MlxLmDecoder
 from tests.fakes import write
 
 TURN = "<|turn>user\\n{text}<turn|>\\n<|turn>model\\n"
@@ -67,7 +67,7 @@ def tiny(tmp_path_factory):
 
 
 def test_a_kept_cache_changes_no_answer(piped, tiny, monkeypatch):
-    genuine, read, states = MlxDecoder.prefill_parts, [], []
+    genuine, read, states = MlxLmDecoder.prefill_parts, [], []
 
     def counted(self, prompt, cache=None):
         read.append(len(prompt))
@@ -75,7 +75,7 @@ def test_a_kept_cache_changes_no_answer(piped, tiny, monkeypatch):
         states.append(weakref.ref(state.cache[0]))
         return state
 
-    monkeypatch.setattr(MlxDecoder, "prefill_parts", counted)
+    monkeypatch.setattr(MlxLmDecoder, "prefill_parts", counted)
     lines = "hi\nwho\n<turn|>\n"
     code, new_process, err = piped(tiny, lines, "--set", "answer.reuse_cache=false")
     assert (code, len(new_process.splitlines())) == (0, 3), err

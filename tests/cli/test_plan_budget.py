@@ -3,14 +3,14 @@
 import pytest
 
 from composer.cli import budget_table
-from composer.jobs.budget import Budget, Choice, Edition
+from composer.jobs.budget import Budget, Choice, PrecisionChoice
 
 
 def test_what_was_measured_is_a_table():
     choices = (Choice("lm", "int8", 8_000, 1e-4), Choice("lm", "float16", 16_000, 0.0))
-    pick = Edition({"lm": "int8"}, 8_000, 1e-4, True)
+    pick = PrecisionChoice({"lm": "int8"}, 8_000, 1e-4, True)
     lines = budget_table.budget_table(
-        Budget(10_000, 32_000, choices, (Edition({}, 32_000, 0, True), pick), pick)
+        Budget(10_000, 32_000, choices, (PrecisionChoice({}, 32_000, 0, True), pick), pick)
     )
     assert "\n".join(lines) == (
         "as stored: 32 kB; divergence is in nats a token from that\n"

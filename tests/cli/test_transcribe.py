@@ -93,11 +93,11 @@ def test_a_language_is_called_by_its_code_too(cli, tmp_path, clip):
     change = ("line: {type: text, default: hi}", "language: {type: text, default: English}")
     path = write(tmp_path, BUNDLE, change, ("$line", "$language"))
     assert cli("transcribe", path, clip(), "-l", "de")[0] == 0
-    from composer.core.languages import spelled
+    from composer.core.languages import in_spelling_of
 
-    assert [spelled("en", "English"), spelled("GERMAN", "English")] == ["English", "German"]
-    assert [spelled("english", "en"), spelled("fr", "en")] == ["en", "fr"]
-    assert spelled("Klingon", "English") == "Klingon"
+    assert [in_spelling_of("en", "English"), in_spelling_of("GERMAN", "English")] == ["English", "German"]
+    assert [in_spelling_of("english", "en"), in_spelling_of("fr", "en")] == ["en", "fr"]
+    assert in_spelling_of("Klingon", "English") == "Klingon"
 
 
 def test_a_language_that_no_bundle_has_is_refused_before_loading(cli, bundle, clip, monkeypatch):

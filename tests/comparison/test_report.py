@@ -6,19 +6,19 @@ import pytest
 
 from composer.comparison.compare import Comparison, Row
 from composer.comparison.dump import KEY, Dump, Stage, read_dump
-from composer.comparison.gates import Measures, Tolerance, Verdict, compare, measure
+from composer.comparison.gates import Measures, Tolerance, StageVerdict, compare, measure
 from composer.comparison.report import as_json, junit, table
 from composer.core.errors import ComposerError
 from composer.formats.value_file import pack_values
 from tests.comparison.tiny import random
 
-FINE = Verdict((), Measures(1e-7, 1e-6, 0.0, 0.0))
-WRONG = Verdict(("gain 0.1 is over 0.0001",), Measures(0.1, 0.2, 0.1, 0.0))
+FINE = StageVerdict((), Measures(1e-7, 1e-6, 0.0, 0.0))
+WRONG = StageVerdict(("gain 0.1 is over 0.0001",), Measures(0.1, 0.2, 0.1, 0.0))
 FOUND = Comparison(
     (
         Row("mel", "mel", FINE, FINE),
         Row("soft", "soft", WRONG, WRONG),
-        Row("answer.text", "answer", Verdict(("'a', not 'b'",)), Verdict()),
+        Row("answer.text", "answer", StageVerdict(("'a', not 'b'",)), StageVerdict()),
     ),
     ("asked.text",),
 )
@@ -57,7 +57,7 @@ def test_json_and_junit_say_the_same():
 
 def test_what_xml_cannot_hold_is_left_out_of_junit():
     found = Comparison(
-        (Row("a\x00", "a", Verdict(("\x1b[2J <&> \ud800 \ufffe é\U0001f600",))),), ("s\x0b",)
+        (Row("a\x00", "a", StageVerdict(("\x1b[2J <&> \ud800 \ufffe é\U0001f600",))),), ("s\x0b",)
     )
     text = junit(found, "n\x08").encode("utf-8", "strict")
     failure = ElementTree.fromstring(text).find("testcase/failure")

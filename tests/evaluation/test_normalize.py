@@ -9,7 +9,7 @@ import pytest
 from transformers.models.whisper.english_normalizer import EnglishTextNormalizer
 
 from composer.core.errors import ComposerError
-from composer.evaluation.alignment import Span
+from composer.evaluation.alignment import AlignedWords
 from composer.evaluation.normalizer import normalizer, normalizers
 from composer.evaluation.normalizers import compounds, numbers, open_asr, whisper
 from composer.evaluation.score import score, total
@@ -213,12 +213,12 @@ def test_compounds_are_merged_as_kaldialign_merges_them():
 
 def test_compounds_stand_against_their_parts():
     assert compounds.align(["a", "b", "white", "paper"], ["a", "b", "whitepaper", "c"]) == (
-        Span("equal", ("a", "b"), ("a", "b")),
-        Span("equal", ("white", "paper"), ("whitepaper",)),
-        Span("insert", (), ("c",)),
+        AlignedWords("equal", ("a", "b"), ("a", "b")),
+        AlignedWords("equal", ("white", "paper"), ("whitepaper",)),
+        AlignedWords("insert", (), ("c",)),
     )
     assert compounds.align(["whitepaper"], ["white", "paper"]) == (
-        Span("equal", ("whitepaper",), ("white", "paper")),
+        AlignedWords("equal", ("whitepaper",), ("white", "paper")),
     )
     assert compounds.align([], []) == ()
 

@@ -3,7 +3,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from composer.evaluation.alignment import Span
+from composer.evaluation.alignment import AlignedWords
 from composer.evaluation.normalizer import normalizer
 from composer.evaluation.score import Counts, score, total
 
@@ -40,10 +40,10 @@ def test_each_kind_of_error():
     (found,) = score([("a b c d", "a x c d e")])
     assert found.words == Counts(hits=3, substitutions=1, insertions=1)
     assert found.spans == (
-        Span("equal", ("a",), ("a",)),
-        Span("substitute", ("b",), ("x",)),
-        Span("equal", ("c", "d"), ("c", "d")),
-        Span("insert", (), ("e",)),
+        AlignedWords("equal", ("a",), ("a",)),
+        AlignedWords("substitute", ("b",), ("x",)),
+        AlignedWords("equal", ("c", "d"), ("c", "d")),
+        AlignedWords("insert", (), ("e",)),
     )
 
 

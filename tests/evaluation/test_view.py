@@ -1,10 +1,10 @@
 from composer.evaluation.normalizer import normalizer
 from composer.evaluation.score import score
-from composer.evaluation.view import aligned
+from composer.evaluation.view import alignment_text
 
 
 def shown(reference, messages, width=80, **more):
-    return aligned(score([(reference, messages)])[0].spans, width, **more)
+    return alignment_text(score([(reference, messages)])[0].spans, width, **more)
 
 
 def test_errors_stand_under_each_other():
@@ -31,7 +31,7 @@ def test_wide_characters_take_two_columns():
 
 def test_a_compound_stands_against_its_parts():
     spans = normalizer("open-asr").align(["white", "paper", "x"], ["whitepaper"])
-    assert aligned(spans, 80) == "ref white paper x\nhyp whitepaper  *\n                D"
+    assert alignment_text(spans, 80) == "ref white paper x\nhyp whitepaper  *\n                D"
 
 
 def test_words_are_painted_by_their_mark():

@@ -4,7 +4,7 @@ import pytest
 from composer.core.component import Token
 from composer.core.errors import ComposerError
 from composer.generation.engine import Engine, Request, generate
-from composer.generation.reasoning import Marks
+from composer.generation.reasoning import ReasoningIds
 from composer.generation.sampler import Sampling
 from composer.generation.stop import Stop
 from tests.streams import outputs
@@ -201,7 +201,7 @@ def test_a_state_comes_back_in_good_order_or_not_at_all():
 
 
 def test_reasoning_is_streamed_without_text():
-    marks = Marks(10, 11)
+    marks = ReasoningIds(10, 11)
     script = [3, 10, 4, 5, 11, 6, END]
     request = Request([0], Sampling(), Stop(frozenset({END}), 9), marks)
     tokens, outputs = solo(request, Fake(script))
@@ -213,14 +213,14 @@ def test_reasoning_is_streamed_without_text():
 
 def test_text_that_was_kept_back_waits_for_the_reasoning():
     """The halves of a letter belong together, whatever was thought between them."""
-    request = Request([0], Sampling(), Stop(frozenset({END}), 9), Marks(10, 11))
+    request = Request([0], Sampling(), Stop(frozenset({END}), 9), ReasoningIds(10, 11))
     assert solo(request, Fake([1, 10, 4, 11, 2, END]))[1]["text"] == "é"
 
 
 def test_the_end_of_an_answer_may_be_reasoning():
-    request = Request([0], Sampling(), Stop(frozenset({END}), 9), Marks(10, 11))
+    request = Request([0], Sampling(), Stop(frozenset({END}), 9), ReasoningIds(10, 11))
     assert solo(request, Fake([1, 10, 4, END]))[1]["text"] == "�"
-    assert solo(Request([0], Sampling(), Stop(frozenset(), 2), Marks(10, 11)), Fake([3, 10]))[1][
+    assert solo(Request([0], Sampling(), Stop(frozenset(), 2), ReasoningIds(10, 11)), Fake([3, 10]))[1][
         "text"
     ] == "D"  # fmt: skip
 
@@ -281,7 +281,7 @@ def test_text_that_may_begin_a_stop_text_comes_out_at_the_end_of_the_answer():
 
 
 def test_what_stands_between_the_marks_of_reasoning_ends_nothing():
-    pieces, outputs = spoken(("STOP",), marks=Marks(3, 5))
+    pieces, outputs = spoken(("STOP",), marks=ReasoningIds(3, 5))
     assert outputs["text"] == "he sawand STO and STAND"
     assert "".join(pieces) == outputs["text"]
 

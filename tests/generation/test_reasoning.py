@@ -1,8 +1,8 @@
 import pytest
 
-from composer.generation.reasoning import Marks, without_reasoning
+from composer.generation.reasoning import ReasoningIds, without_reasoning
 
-MARKS = Marks(8, 9)
+MARKS = ReasoningIds(8, 9)
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,7 @@ import pytest
 import composer
 from composer.comparison.divergence import kl
 from composer.core.errors import ComposerError
-from composer.jobs.budget import Choice, Edition, _editions, _pareto, budget
+from composer.jobs.budget import Choice, PrecisionChoice, _editions, _pareto, budget
 from composer.manifest import read_manifest
 from composer.manifest.add_variant import add_variant
 from composer.sources.shipped import shipped
@@ -36,7 +36,7 @@ def test_no_edition_that_another_beats_is_listed():
     assert [(each.nbytes, round(each.divergence, 3)) for each in found] == [
         (100, 0), (90, 0.05), (80, 0.1), (70, 0.15), (60, 0.3), (50, 0.35),
     ]  # fmt: skip
-    assert found[-1] == Edition({"a": "small", "b": "half"}, 50, 0.35, measured=False)
+    assert found[-1] == PrecisionChoice({"a": "small", "b": "half"}, 50, 0.35, measured=False)
 
 
 @pytest.mark.slow

@@ -8,7 +8,7 @@ import torch
 from safetensors.torch import save_file
 
 from composer.components.checkpoints.rows import EmbeddingRows
-from composer.components.mlx.decoder_blocks import MlxDecoder
+from composer.components.mlx.decoder_blocks import MlxBlocksDecoder
 from composer.components.models.decoder import TABLE, read_decoder
 from composer.components.numpy.decoder import NumpyDecoder
 from composer.components.onnx.lm.component import LmConfig
@@ -32,7 +32,7 @@ class Model:
         self.mlx = backend == "mlx"
         self.table = EmbeddingRows(found.modules[TABLE])
         self.decoder = {
-            "mlx": lambda: MlxDecoder(found, Placement(device="cpu")),
+            "mlx": lambda: MlxBlocksDecoder(found, Placement(device="cpu")),
             "onnx": lambda: OnnxDecoder(found, self.rows, Placement(threads=1)),
             "numpy": lambda: NumpyDecoder(found),
         }[backend]()

@@ -9,7 +9,7 @@ import torch
 
 from composer.components.checkpoints.gemma4.checkpoint import read_decoder
 from composer.components.checkpoints.rows import EmbeddingRows
-from composer.components.mlx.decoder_blocks import MlxDecoder
+from composer.components.mlx.decoder_blocks import MlxBlocksDecoder
 from composer.components.models import gemma4
 from composer.components.models.rotary import Proportional, Rotary
 from composer.components.numpy.decoder import NumpyDecoder
@@ -43,7 +43,7 @@ class Model:
         self.table = EmbeddingRows(found.table)
         self.layers = EmbeddingRows(found.rows) if found.rows else None
         self.decoder = {
-            "mlx": lambda: MlxDecoder(found, Placement(device="cpu")),
+            "mlx": lambda: MlxBlocksDecoder(found, Placement(device="cpu")),
             "onnx": lambda: OnnxDecoder(found, self.rows, Placement(threads=1)),
             "numpy": lambda: NumpyDecoder(found),
         }[backend]()

@@ -29,7 +29,7 @@ from ...checkpoints.tokenizer import tokenizer_of
 from ...models.gemma4_inputs import NOT_GIVEN, require_per_layer
 from .. import loader
 from ..architecture import EMBEDS
-from ..decoder import MlxDecoder
+from ..decoder import MlxLmDecoder
 from ..device import device_of
 from ..lora import Adapters
 from .facts import gemma4_facts
@@ -116,7 +116,7 @@ class Gemma4(Component, name="mlx.gemma4"):
         self.device = device
         self.scale = decoder.settings.hidden.value**0.5
         self.adapters = Adapters(model, adapters, decoder.checkpoint)
-        self.decoder = MlxDecoder(model, device, self.rows, self.adapters)
+        self.decoder = MlxLmDecoder(model, device, self.rows, self.adapters)
         limit = decoder.settings.args["max_position_embeddings"]
         rows, stop = decoder.checkpoint.table.rows, decoder.checkpoint.stop
         self.writer = TextGenerator(self.decoder, tokenizer, rows, stop, limit, cache_gb)

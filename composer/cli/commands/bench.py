@@ -60,7 +60,7 @@ def command(
     ] = 1,
     json: Json = False,
 ) -> None:  # fmt: skip
-    from composer.benchmarking.measure import Turns
+    from composer.benchmarking.measure import RunCounts
     from composer.benchmarking.report import report_json, report_text
     from composer.cli.values import inputs, settings
     from composer.jobs.benchmark import benchmark, own_clips
@@ -88,7 +88,7 @@ def command(
             other_inputs=other_values,
             task=flags.task,
             options=options,
-            turns=Turns(starts, runs, warmup),
+            turns=RunCounts(starts, runs, warmup),
             progress=progress,
         )
     if json:

@@ -122,7 +122,7 @@ def _print(found: Evaluation, by: Sequence[str], show: int, json: bool) -> None:
 
 
 def _show_worst(found: Evaluation, show: int) -> None:
-    from composer.evaluation.view import aligned
+    from composer.evaluation.view import alignment_text
 
     wide = shutil.get_terminal_size().columns
     colour = not os.environ.get("NO_COLOR")
@@ -135,5 +135,5 @@ def _show_worst(found: Evaluation, show: int) -> None:
     worst = sorted(found.scored, key=lambda each: -each.score.words.errors)[:show]
     for each in worst:
         if each.score.words.errors:
-            rows = aligned(each.score.spans, wide, paint)
+            rows = alignment_text(each.score.spans, wide, paint)
             sys.stdout.write(f"\n{shown(each.clip.id)}\n{rows}\n")

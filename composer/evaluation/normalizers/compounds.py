@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from composer.evaluation.alignment import Span
+from composer.evaluation.alignment import AlignedWords
 
 
-def align(reference: list[str], hypothesis: list[str]) -> tuple[Span, ...]:
+def align(reference: list[str], hypothesis: list[str]) -> tuple[AlignedWords, ...]:
     """Align words at equal cost for each error, and compounds at none.
 
     Neighbours on either side, joined, may match one word on the other: `white paper` matches
     `whitepaper`. kaldialign counts so with `merge_compounds`, each word of the reference as one.
     """
     joins = _joins(reference, hypothesis)
-    spans: list[Span] = []
+    spans: list[AlignedWords] = []
     i = j = 0
     for next_i, next_j in _path(reference, hypothesis, joins):
         words = tuple(reference[i:next_i]), tuple(hypothesis[j:next_j])
@@ -20,7 +20,7 @@ def align(reference: list[str], hypothesis: list[str]) -> tuple[Span, ...]:
         if spans and spans[-1].kind == kind and len(words[0]) == len(words[1]) == 1:
             last = spans.pop()
             words = last.reference + words[0], last.hypothesis + words[1]
-        spans.append(Span(kind, *words))
+        spans.append(AlignedWords(kind, *words))
         i, j = next_i, next_j
     return tuple(spans)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import zlib
 from typing import Any
 
-from composer.core.languages import spelled
+from composer.core.languages import in_spelling_of
 from composer.core.output import as_json
 from composer.jobs.output_format import OutputFormat, ms
 from composer.jobs.transcription import SpokenSegment, Transcription
@@ -34,7 +34,7 @@ def verbose(each: Transcription) -> dict[str, Any]:
     """
     return {
         "task": "translate" if each.task == "translate" else "transcribe",
-        "language": spelled(each.language, ENGLISH).lower() if each.language else UNKNOWN,
+        "language": in_spelling_of(each.language, ENGLISH).lower() if each.language else UNKNOWN,
         "duration": ms(each.duration) / 1000,
         "text": each.text,
         "segments": [

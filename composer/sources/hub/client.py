@@ -40,7 +40,7 @@ def received() -> int:
 
 
 @dataclass
-class Answer:
+class HubResponse:
     """A response whose body is not read yet; `hops` are the headers of the Hub's own responses."""
 
     url: str
@@ -102,7 +102,7 @@ class Answer:
 @contextmanager
 def get(
     url: str, *, headers: Mapping[str, str] | None = None, offline: bool = False
-) -> Iterator[Answer]:
+) -> Iterator[HubResponse]:
     """Send a GET and follow its redirects; raise S49x for what is not 200, 206 or 416.
 
     PER_TRY limits the time until the last headers arrive. The token is sent only to the Hub.
@@ -133,7 +133,7 @@ def get(
         wait *= 2
 
 
-def _follow(url: str, headers: dict[str, str], deadline: float) -> Answer:
+def _follow(url: str, headers: dict[str, str], deadline: float) -> HubResponse:
     home = split(settings.endpoint())
     hops: list[Mapping[str, str]] = []
     at = url
@@ -146,7 +146,7 @@ def _follow(url: str, headers: dict[str, str], deadline: float) -> Answer:
         if to_hub:
             hops.append({name.lower(): value for name, value in response.headers.items()})
         if response.status_code not in (301, 302, 303, 307, 308):
-            return Answer(at, response.status_code, response.headers, tuple(hops), response)
+            return HubResponse(at, response.status_code, response.headers, tuple(hops), response)
         place = response.headers.get("location", "")
         response.close()
         if not place:

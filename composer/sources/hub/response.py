@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from composer.sources.hub.client import Answer
+from composer.sources.hub.client import HubResponse
 from composer.sources.hub.errors import raise_network_error, raise_refused
 from composer.sources.hub.snapshots import Snapshot
 from composer.sources.hub.tree import GIT, SHA256, HubFile
@@ -12,7 +12,7 @@ from composer.sources.hub.tree import GIT, SHA256, HubFile
 SPAN = re.compile(r"bytes (\d{1,18})-(\d{1,18})/(\d{1,18})")
 
 
-def check_headers(answer: Answer, snapshot: Snapshot, file: HubFile) -> None:
+def check_headers(answer: HubResponse, snapshot: Snapshot, file: HubFile) -> None:
     """Check the response headers of a file against the listing, before its body is read."""
     where = f"{snapshot.repo}/{file.path}"
     commit, tag = answer.header("x-repo-commit"), answer.tag
@@ -35,7 +35,7 @@ def check_headers(answer: Answer, snapshot: Snapshot, file: HubFile) -> None:
         raise_refused("S419", f"{where}: it has {size[:20]} bytes, but the listing has {file.size}")
 
 
-def check_range(answer: Answer, first: int, last: int, file: HubFile) -> None:
+def check_range(answer: HubResponse, first: int, last: int, file: HubFile) -> None:
     """Refuse a response with other bytes than requested."""
     if answer.status == 200 and first == 0 and last == file.size - 1:
         return
