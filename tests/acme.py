@@ -44,7 +44,7 @@ class Acme(NumPy):
         PlacementKey("device", Literal["npu"], "Where Acme computes."),
     )
 
-    def suits(self):
+    def suitability(self):
         return 9, "there is a board"
 
     def compile(self, network, placement):

@@ -64,7 +64,7 @@ def bundle(tmp_path):
 def suits(monkeypatch, **ranks):
     for name, rank in ranks.items():
         backend = registry.backend(name)
-        monkeypatch.setattr(backend, "suits", lambda rank=rank: (rank, "so the test says"))
+        monkeypatch.setattr(backend, "suitability", lambda rank=rank: (rank, "so the test says"))
 
 
 def given(bundle, **options):

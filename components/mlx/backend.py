@@ -23,7 +23,7 @@ CUDA = ("mlx-cuda-13", "mlx-cuda-12", "mlx-cuda")  # the packages with MLX's CUD
 DEVICE = Path("/dev/nvidiactl")
 
 
-class Mlx:
+class MlxBackend:
     """Arrays of MLX."""
 
     name = "mlx"
@@ -40,7 +40,7 @@ class Mlx:
     def compile(self, network: Any, placement: Placement) -> Callable[..., Any]:
         return MlxNetwork(network, placement)
 
-    def suits(self) -> tuple[int, str]:
+    def suitability(self) -> tuple[int, str]:
         if sys.platform == "darwin" and machine() == "arm64":
             return 3, "MLX has Metal here"
         if DEVICE.exists() and any(map(_is_installed, CUDA)):
@@ -75,7 +75,7 @@ class Mlx:
     def cast(self, value: Any, dtype: str) -> Any:
         return value.astype(to_dtype(dtype))
 
-    def settle(self, value: Any) -> None:
+    def wait_until_computed(self, value: Any) -> None:
         import mlx.core as mx
 
         mx.eval(value)

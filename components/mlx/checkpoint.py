@@ -14,8 +14,8 @@ from ..checkpoints.folder import open_folder
 from ..checkpoints.gguf.reading import SUFFIX as GGUF
 from ..checkpoints.head_copy import HEAD
 from ..checkpoints.rope import mrope_problems, without_mrope
-from .architecture import folder, module_name_of, unsupported
 from .config.conversion import MlxConfig, convert_config
+from .mlx_lm_support import folder, module_name_of, unsupported
 
 if TYPE_CHECKING:
     from composer.core.location import Location

@@ -37,11 +37,11 @@ from ..checkpoints.tokenizer import check_tokenizer, tokenizer_of
 from ..checkpoints.weight_groups import weight_groups
 from ..models.decoder import find_tensor_problems
 from . import loader, packer
-from .architecture import EMBEDS, module_name_of
 from .checkpoint import MlxCheckpoint, read_checkpoint
 from .decoder import MlxLmDecoder
 from .device import device_of
 from .lora import Adapters
+from .mlx_lm_support import EMBEDS, module_name_of
 
 if TYPE_CHECKING:
     from composer.core.placement import Placement

@@ -16,10 +16,10 @@ from ..checkpoints import packing
 from ..checkpoints.embedding_table import FLOATS
 from ..checkpoints.layout import count_are
 from ..checkpoints.rope import DERIVED
-from . import architecture
 from .dtypes import dtype as to_dtype
 from .mlx_lm_package import model_module
 from .mlx_lm_patches import add_ids, add_window
+from .mlx_lm_support import module_name_of
 
 if TYPE_CHECKING:
     from composer.core.location import Location
@@ -123,7 +123,7 @@ def options(scheme: Scheme) -> dict[str, Any]:
 def build(checkpoint: MlxCheckpoint) -> Any:
     """Build mlx-lm's model for a config, without computing its weights."""
     config = dict(checkpoint.mlx_config.config)
-    name = architecture.module_name_of(config)
+    name = module_name_of(config)
     module = model_module(name)
     try:
         model = module.Model(module.ModelArgs.from_dict(config))

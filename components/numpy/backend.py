@@ -11,7 +11,7 @@ from composer.core.placement import Placement
 from .network import NumpyNetwork
 
 
-class Reference(NumPy):
+class NumpyBackend(NumPy):
     """Arrays of NumPy, computed by NumPy."""
 
     def compile(self, network: Any, placement: Placement) -> Callable[..., Any]:

@@ -14,7 +14,7 @@ from .library import local_providers
 from .network import OnnxNetwork
 
 
-class Onnx(NumPy):
+class OnnxBackend(NumPy):
     """Arrays of NumPy, which ONNX Runtime takes and gives."""
 
     name = "onnx"
@@ -47,7 +47,7 @@ class Onnx(NumPy):
         ),
     )
 
-    def suits(self) -> tuple[int, str]:
+    def suitability(self) -> tuple[int, str]:
         return 2, "ONNX Runtime is the fastest here on a CPU"
 
     def diagnose(self) -> str:

@@ -9,9 +9,9 @@ import numpy as np
 from composer.core.child import answer_questions
 from composer.core.native_failures import described, is_failure
 
-from .library import LocalLibrary
+from .tokenizer_process import LocalTokenizer
 
-_library: list[LocalLibrary] = []
+_library: list[LocalTokenizer] = []
 _METHODS = ("token_to_id", "add", "encode")
 
 
@@ -21,7 +21,7 @@ def answer(
     """Call what is asked for; a panic is an answer, too."""
     try:
         if words["method"] == "load":
-            _library[:] = [LocalLibrary(arrays["data"].tobytes())]
+            _library[:] = [LocalTokenizer(arrays["data"].tobytes())]
             return {"answer": None}, {}
         assert words["method"] in _METHODS
         return {"answer": getattr(_library[0], words["method"])(*words["arguments"])}, {}

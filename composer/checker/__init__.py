@@ -1,4 +1,4 @@
-"""Check a manifest into typed graphs: describe its components, and check its wires."""
+"""Make the typed graphs of a manifest: describe its components, and check its wires."""
 
 from composer.checker.check import check, check_variant, recheck
 

@@ -37,7 +37,7 @@ def candidates(use: str, component: str, backends: Mapping[str, str]) -> list[Ca
     ranked = []
     for backend in registry.working_backends():
         if backend.name in family:
-            rank, reason = backend.suits()
+            rank, reason = backend.suitability()
             ranked.append((rank, Candidate(family[backend.name], reason)))
     ranked.sort(key=itemgetter(0), reverse=True)
     if ranked:

@@ -16,7 +16,7 @@ from composer.formats import Headers
 from composer.graph.checked import Checked, CheckRequest, Report
 from composer.graph.graph import Graph
 from composer.manifest import Manifest, read_document, read_manifest
-from composer.manifest.recipes import PrecisionRequest, Precision
+from composer.manifest.recipes import Precision, PrecisionRequest
 from composer.manifest.source import Document
 from composer.sources.hub import HubFiles
 from composer.sources.lock import read_lock

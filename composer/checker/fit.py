@@ -24,7 +24,7 @@ Scope = dict[str, str | None]
 TRAINED_TOGETHER = "put a projector between them, or use parts that were trained together"
 
 
-class Fit:
+class WireChecker:
     """The dims of one task, unified wire by wire."""
 
     def __init__(

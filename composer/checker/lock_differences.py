@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from composer.checker.signature import edition
 from composer.core.errors import ComposerError, Problem, in_order
 from composer.core.location import Location
-from composer.graph.files import files_of
+from composer.graph.files import component_files
 from composer.sources.hub import HubId, snapshot_of
 from composer.sources.hub.card import cached_card, card_of
 from composer.sources.lock.digests import hub_file, remembered, sha256_of, size_of
@@ -121,7 +121,7 @@ def _entries(
     assert checked.lock
     seen = set()
     for name in names:
-        for location in files_of(checked.components[name]):
+        for location in component_files(checked.components[name]):
             if location not in seen:
                 seen.add(location)
                 text = source_text(checked.manifest.sources[location.source])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 
-from composer.checker.fit import Fit
+from composer.checker.fit import WireChecker
 from composer.core.component import Bound
 from composer.core.suggest import listed
 from composer.graph.graph import Node, Value
@@ -17,7 +17,7 @@ class RowPositions:
         self,
         values: Mapping[str, Value],
         nodes: Mapping[str, Node],
-        fit: Fit,
+        fit: WireChecker,
         report: Callable[..., None],
     ) -> None:
         self.values = values

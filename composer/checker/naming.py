@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from composer.manifest import Manifest, Task
 
 
-class Names:
+class NameResolver:
     """The names of one task; `values` and `nodes` grow as its graph is typed."""
 
     def __init__(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 
-from composer.checker.fit import Fit, Scope
+from composer.checker.fit import Scope, WireChecker
 from composer.core import registry
 from composer.core.operators import Operator
 from composer.core.ports import Port, alternative, is_float
@@ -14,7 +14,7 @@ from composer.graph.dims import Length
 from composer.graph.graph import CheckedComponent, Node, Value, float_of
 
 
-class Outputs:
+class OutputTyper:
     """What the nodes of one task give; `spaces` has the space variables of each, by node."""
 
     def __init__(
@@ -22,7 +22,7 @@ class Outputs:
         components: Mapping[str, CheckedComponent],
         values: Mapping[str, Value],
         spaces: Mapping[str, Scope],
-        fit: Fit,
+        fit: WireChecker,
         report: Callable[..., None],
     ) -> None:
         self.components = components

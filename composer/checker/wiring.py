@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING, Any
 from composer.checker.adapters import check_embedding_adapters, unknown_adapters
 from composer.checker.arguments import read_arguments
 from composer.checker.expectations import Expectations
-from composer.checker.fit import Fit
+from composer.checker.fit import WireChecker
 from composer.checker.lint import lint
 from composer.checker.marks import RowPositions
-from composer.checker.naming import Names
+from composer.checker.naming import NameResolver
 from composer.checker.options import option_conflicts, read_option
-from composer.checker.outputs import Outputs
+from composer.checker.outputs import OutputTyper
 from composer.core.errors import Problem
 from composer.core.ports import Ports, parse_port
 from composer.core.problems import Problems
@@ -49,11 +49,11 @@ class _Wiring:
     problems: Problems = field(default_factory=Problems)
 
     def __post_init__(self) -> None:
-        self.fit = Fit(self.components, self.values, self.report)
+        self.fit = WireChecker(self.components, self.values, self.report)
         self.marks = RowPositions(self.values, self.nodes, self.fit, self.report)
         self.expectations = Expectations(self.values, self.fit.dims, self.report)
-        self.outputs = Outputs(self.components, self.values, self.spaces, self.fit, self.report)
-        self.names = Names(
+        self.outputs = OutputTyper(self.components, self.values, self.spaces, self.fit, self.report)
+        self.names = NameResolver(
             self.manifest, self.task, self.components, self.values, self.nodes, self.report
         )
 

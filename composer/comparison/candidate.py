@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from composer.comparison.decoder_steps import with_step_options
 from composer.comparison.dump import Dump, Stage
 from composer.comparison.gates import StageVerdict
-from composer.comparison.same_origin import origin
+from composer.comparison.same_computation import how_computed
 from composer.comparison.tap import dump_of, stage, with_replayed_steps
 from composer.core.errors import ComposerError, Problem
 
@@ -51,7 +51,7 @@ def run_on(expected: Dump, bundle: Bundle, task: str, options: Options | None) -
             inputs[name] = expected.stages[name].value
     alone = nodes_alone(expected, bundle, task, options)
     nodes = {value: node.name for value, node in graph.producers.items()}
-    how = origin(bundle, task)
+    how = how_computed(bundle, task)
     try:
         result = bundle.run(task=task, taps=True, options=options, **inputs)
         own = dump_of(bundle, task, result, options)

@@ -11,7 +11,7 @@ from composer.comparison.candidate import Candidate, Options, run_on
 from composer.comparison.dump import Dump, Stage
 from composer.comparison.gates import StageVerdict
 from composer.comparison.judge import FLOOR, REFERENCE, Gate, Pair
-from composer.comparison.same_origin import alike
+from composer.comparison.same_computation import alike
 
 if TYPE_CHECKING:
     from composer.graph.graph import Graph
@@ -90,7 +90,7 @@ def against_bundle(
     """Run a bundle on a reference's inputs and compare each stage, twice.
 
     Once with the bundle's own values, and once each node alone on the reference's values, so
-    that a fault shows at its origin and not only downstream.
+    that a fault shows at its how_computed and not only downstream.
     """
     graph = bundle.checked.graphs[task]
     runs = [run_on(clip, bundle, task, options) for clip in expected.clips]

@@ -10,7 +10,7 @@ import numpy as np
 
 from composer.comparison.candidate import Found
 from composer.comparison.dump import Stage, plain
-from composer.comparison.gates import Measures, Tolerance, StageVerdict, compare, rows_along
+from composer.comparison.gates import Measures, StageVerdict, Tolerance, compare, rows_along
 from composer.comparison.power import Power
 from composer.comparison.residuals import Residuals
 from composer.comparison.systematic import findings

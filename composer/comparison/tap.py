@@ -12,7 +12,7 @@ import numpy as np
 from composer.comparison.decoder_steps import IDS, REPLAY, with_step_options
 from composer.comparison.dump import Dump, Stage, digest, plain, stage_of
 from composer.comparison.gates import measure
-from composer.comparison.same_origin import origin
+from composer.comparison.same_computation import how_computed
 from composer.core.errors import ComposerError, Problem
 from composer.runtime.provenance import describe_run
 
@@ -84,7 +84,7 @@ def dump_of(
             texts[name] = value
         else:
             digests[name] = digest(value)
-    about = {**describe_run(bundle, task, texts, options or {}), **origin(bundle, task)}
+    about = {**describe_run(bundle, task, texts, options or {}), **how_computed(bundle, task)}
     about["digests"] = digests
     return Dump(stages, about)
 

@@ -70,7 +70,7 @@ class Backend(Protocol):
     def compile(self, network: Any, placement: Placement) -> Callable[..., Any]:
         """Load a network with its weights and return it as a function of arrays."""
 
-    def suits(self) -> tuple[int, str]:
+    def suitability(self) -> tuple[int, str]:
         """Return how well it suits this machine, the most the best, and why in a few words.
 
         It imports no array library: `check` chooses by it.
@@ -90,7 +90,7 @@ class Backend(Protocol):
 
     def cast(self, value: Any, dtype: str) -> Any: ...
 
-    def settle(self, value: Any) -> None:
+    def wait_until_computed(self, value: Any) -> None:
         """Wait until the value is computed, so that its node is charged for it."""
 
     def count_infinite(self, value: Any) -> int:
@@ -117,7 +117,7 @@ class NumPy:
     def compile(self, network: Any, placement: Placement) -> Callable[..., Any]:
         raise NotImplementedError
 
-    def suits(self) -> tuple[int, str]:
+    def suitability(self) -> tuple[int, str]:
         return 0, "nothing else runs it"
 
     def diagnose(self) -> str:
@@ -142,7 +142,7 @@ class NumPy:
             raise OverflowError(f"{dtype} cannot hold {value.min()} to {value.max()}")
         return made
 
-    def settle(self, value: np.ndarray) -> None:
+    def wait_until_computed(self, value: np.ndarray) -> None:
         """Return at once: NumPy computes as it goes."""
 
     def count_infinite(self, value: np.ndarray) -> int:

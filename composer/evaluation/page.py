@@ -9,9 +9,9 @@ from html import escape
 from pathlib import Path
 from urllib.parse import quote
 
+from composer.evaluation.alignment_view import columns
 from composer.evaluation.evaluation import Evaluation, Scored
 from composer.evaluation.report import percent, report_text
-from composer.evaluation.view import columns
 
 BINS = (0, 5, 10, 15, 20, 30, 40, 50, 75, 100)
 STYLE = """

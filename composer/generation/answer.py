@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from composer.core.component import Token
-from composer.generation.reasoning import ReasoningIds, ReasoningFilter
+from composer.generation.reasoning import ReasoningFilter, ReasoningIds
 from composer.generation.sampler import Sampler, Sampling, log_probability
 from composer.generation.stop import FinishReason, Stop, TextStop
 from composer.generation.text import TextStream, Tokenizer

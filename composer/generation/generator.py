@@ -57,7 +57,9 @@ class TextGenerator:
         stop = {self.id_of("R516", "stop", each) for each in options.stop}
         marks = None
         if options.reasoning:
-            marks = ReasoningIds(*(self.id_of("R565", "reasoning", each) for each in options.reasoning))
+            marks = ReasoningIds(
+                *(self.id_of("R565", "reasoning", each) for each in options.reasoning)
+            )
         request = Request(
             replace(prompt, reuse_cache=options.reuse_cache),
             options.sampling,

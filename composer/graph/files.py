@@ -11,7 +11,7 @@ from composer.sources.hub import RequiredFile, snapshot_of
 from composer.sources.hub.files import DATA
 
 
-def files_of(checked: CheckedComponent) -> Iterator[Location]:
+def component_files(checked: CheckedComponent) -> Iterator[Location]:
     """Yield the files that a component opened, and all data of locations where it opened none."""
     yield from checked.files
     adapters = (adapter.weights for adapter in checked.spec.adapters.values())
@@ -45,7 +45,7 @@ def required_files(checked: Checked, components: Iterable[str] | None = None) ->
     if components is None:
         components = checked.components
     for name in components:
-        for location in files_of(checked.components[name]):
+        for location in component_files(checked.components[name]):
             place = snapshot_of(location)
             if place is None or place[1] not in place[0].files:
                 continue

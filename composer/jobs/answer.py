@@ -12,7 +12,7 @@ from composer.formats.audio.clip import Clip
 from composer.graph.graph import Graph
 from composer.jobs.bundle import Options
 from composer.jobs.converse import Conversation, find_turns
-from composer.jobs.recall import recall
+from composer.jobs.restored_turns import restore_turn
 from composer.jobs.speech import text_output
 from composer.jobs.text_stream import TextStream
 from composer.runtime.bundle import Bundle
@@ -52,7 +52,7 @@ class Question:
             shared = {name: each for name, each in inputs.items() if name != turns.typed}
             talk = Conversation(self.bundle, turns, shared, self.options)
             for asked, answered in self.earlier:
-                recall(talk, asked, answered)
+                restore_turn(talk, asked, answered)
             inputs = {**inputs, **talk.carried}
         return TextStream(self.bundle, self.graph, self.text, inputs, self.options)
 

@@ -15,7 +15,7 @@ from composer.core.errors import ComposerError, Problem
 from composer.core.ports import Ports
 from composer.core.signature import CALL
 from composer.core.suggest import did_you_mean
-from composer.jobs.knobs import described, fields_of, find, models, nested, page
+from composer.jobs.knobs import described, fields_of, find_field, models, nested, page
 from composer.manifest.format import BundleModel
 from composer.manifest.recipes import recipes
 from composer.sources.shipped import shipped
@@ -85,7 +85,7 @@ def _below_a_kind(name: str) -> Iterator[str]:
     if not path:
         return
     for kind in kinds:
-        field = find([kind.Config], path)
+        field = find_field([kind.Config], path)
         if field:
             yield "\n".join(page(name, field))
             return
@@ -116,7 +116,7 @@ def _split(name: str) -> tuple[list[type[Component]], list[str]]:
 
 def _manifest_keys(name: str) -> Iterator[str]:
     """Yield the page of a manifest's key by its path, or of each key of a name."""
-    field = find([BundleModel], name.split("."))
+    field = find_field([BundleModel], name.split("."))
     if field:
         yield "\n".join(page(name, field))
     elif "." not in name:

@@ -48,7 +48,7 @@ def fields_of(model: type[BaseModel]) -> dict[str, FieldInfo]:
     return {field.alias or name: field for name, field in model.model_fields.items()}
 
 
-def find(choices: Iterable[type[BaseModel]], path: Sequence[str]) -> FieldInfo | None:
+def find_field(choices: Iterable[type[BaseModel]], path: Sequence[str]) -> FieldInfo | None:
     """Return the field at a path below one of several models; None where there is none.
 
     A key of the author's choice, such as a component's name, may stand in the path or be left out.
@@ -63,9 +63,9 @@ def _find_below(field: FieldInfo, path: Sequence[str]) -> FieldInfo | None:
     if not path:
         return field
     below = list(models(field.annotation))
-    found = find(below, path)
+    found = find_field(below, path)
     if found is None and len(path) > 1:
-        found = find(below, path[1:])
+        found = find_field(below, path[1:])
     return found
 
 

@@ -161,10 +161,14 @@ def _input(value: Any, at: Path) -> Iterator[ManifestFault]:
     kind, port = form.get("type"), form.get("port")
     if kind == "tensor" and "port" not in form:
         hint = "write {type: tensor, port: f32 M F}: the dtype, then the dims"
-        yield ManifestFault("M122", f"{format_path(at)} is a tensor and needs the key 'port'", at, hint)
+        yield ManifestFault(
+            "M122", f"{format_path(at)} is a tensor and needs the key 'port'", at, hint
+        )
     if kind in ("audio", "text", "ids", "mask", "image") and "port" in form:
         message = f"{format_path(at)} is {kind} and takes no 'port'"
-        yield ManifestFault("M135", message, (*at, "port"), "remove it, or make it a tensor", key=True)
+        yield ManifestFault(
+            "M135", message, (*at, "port"), "remove it, or make it a tensor", key=True
+        )
     elif isinstance(port, str):
         yield from _port(port, (*at, "port"))
     for key, hint in (("split", "only audio is split"), ("channel", "only audio has channels")):
@@ -178,10 +182,14 @@ def _input(value: Any, at: Path) -> Iterator[ManifestFault]:
         yield wrong_type(path, "text", default)
     elif kind == "ids":
         if not _is_list_of(default, lambda item: type(item) is int):
-            yield ManifestFault("M123", f"{format_path(path)} should be a list of whole numbers", path)
+            yield ManifestFault(
+                "M123", f"{format_path(path)} should be a list of whole numbers", path
+            )
     elif kind == "mask":
         if not _is_list_of(default, lambda item: isinstance(item, bool) or item in (0, 1)):
-            yield ManifestFault("M123", f"{format_path(path)} should be a list of true and false", path)
+            yield ManifestFault(
+                "M123", f"{format_path(path)} should be a list of true and false", path
+            )
     elif kind in ("audio", "image", "tensor"):
         message = f"{format_path(at)} is {kind} and takes no 'default'"
         yield ManifestFault("M135", message, path, "remove it", key=True)
@@ -196,7 +204,9 @@ def _expectations(node: dict[str, Any], at: Path) -> Iterator[ManifestFault]:
         return
     path = (*at, "range")
     if ends == [None, None]:
-        yield ManifestFault("M124", f"{format_path(path)} has no limit", path, "write a number or two")
+        yield ManifestFault(
+            "M124", f"{format_path(path)} has no limit", path, "write a number or two"
+        )
     elif len(ends) == 2 and None not in ends and not ends[0] < ends[1]:
         message = f"{format_path(path)}: {ends[0]} is not below {ends[1]}"
         yield ManifestFault("M124", message, path, "write the least number, then the greatest")
@@ -225,7 +235,9 @@ def _port(text: str, path: Path) -> Iterator[ManifestFault]:
         return
     if port.kind != "tensor" or port.space or not port.dtype:
         message = f"{format_path(path)} should be a dtype and dims, not {describe(text)}"
-        yield ManifestFault("M136", message, path, f"write it like f32 M F; dtypes: {', '.join(DTYPES)}")
+        yield ManifestFault(
+            "M136", message, path, f"write it like f32 M F; dtypes: {', '.join(DTYPES)}"
+        )
 
 
 def _check_text_lengths(data: Any) -> Iterator[ManifestFault]:

@@ -13,7 +13,7 @@ from composer.checker.lock_differences import source_text
 from composer.checker.signature import edition
 from composer.core.location import Location
 from composer.graph.checked import Checked
-from composer.graph.files import files_of, required_files
+from composer.graph.files import component_files, required_files
 from composer.manifest import Manifest
 from composer.manifest.entries import Origin
 from composer.manifest.format import VERSION as FORMAT
@@ -57,7 +57,7 @@ def lock_of(checked: Editions) -> Lock:
     places: dict[str, Snapshot] = {}
     for each in checked.values():
         for known in each.components.values():
-            for location in files_of(known):
+            for location in component_files(known):
                 source = each.manifest.sources[location.source]
                 text = source_text(source)
                 entries.setdefault(text, {})[location.inside] = _file(location)

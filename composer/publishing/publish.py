@@ -13,7 +13,7 @@ from composer.core.location import Location
 from composer.core.output import OutputFile
 from composer.formats.ranges import kind_of
 from composer.formats.refusal import show, show_bare
-from composer.graph.files import files_of
+from composer.graph.files import component_files
 from composer.manifest import find_manifest
 from composer.publishing.lock import Editions, check_all, lock_of
 from composer.publishing.modelcard import MARK, model_card
@@ -114,7 +114,7 @@ def _own_files(editions: Editions, folder: Path) -> dict[str, Path]:
     for checked in editions.values():
         for name, known in checked.components.items():
             place = checked.manifest.place("components", name, key=True)
-            for location in files_of(known):
+            for location in component_files(known):
                 if checked.manifest.sources[location.source].kind == "hf":
                     continue
                 assert location.path

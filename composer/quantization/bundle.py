@@ -15,7 +15,7 @@ from composer.core.weight_group import WeightGroup
 from composer.formats import Headers
 from composer.formats.packing import Packing
 from composer.graph.checked import Checked
-from composer.graph.files import files_of
+from composer.graph.files import component_files
 from composer.manifest.entries import Quantization, plain_precision
 from composer.quantization.checkpoint import Rewrite, plan_rewrite, write_checkpoint
 from composer.quantization.manifest import manifest_text
@@ -82,7 +82,7 @@ def _copies(checked: Checked, rewrites: tuple[Rewrite, ...]) -> dict[str, Path]:
     found: dict[str, Path] = {}
     folders: dict[str, Location] = {}
     for known in checked.components.values():
-        for place in files_of(known):
+        for place in component_files(known):
             folder = Location(place.source, place.inside.rpartition("/")[0], place.root)
             folders[str(folder)] = folder
             index = str(place).endswith(WEIGHTS[1]) and _is_rewritten(place, rewritten)

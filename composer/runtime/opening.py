@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from composer.checker import check_variant
-from composer.manifest.recipes import PrecisionRequest, Precision
+from composer.manifest.recipes import Precision, PrecisionRequest
 from composer.runtime.bundle import Bundle
 from composer.runtime.loading import check_placement
 from composer.runtime.profile import Profile

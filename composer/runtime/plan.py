@@ -143,12 +143,16 @@ def _step(bundle: Checked, graph: Graph, node: Node, drops: tuple[str, ...]) -> 
             change = node.converts[key]
             there = f"{change.dtype} in {bundle.components[change.component].cls.backend}"
             if give_text != there:
-                crossings.append(PlannedConversion(f"{node.name}.{key}", value.name, give_text, there))
+                crossings.append(
+                    PlannedConversion(f"{node.name}.{key}", value.name, give_text, there)
+                )
             target = f"{node.name}.{key}"
             crossings.append(PlannedConversion(target, value.name, change.source, change.target))
             give_text = there
         if give_text != want_text:
-            crossings.append(PlannedConversion(f"{node.name}.{key}", value.name, give_text, want_text))
+            crossings.append(
+                PlannedConversion(f"{node.name}.{key}", value.name, give_text, want_text)
+            )
     return Step(node, backend, wants, tuple(crossings), drops)
 
 

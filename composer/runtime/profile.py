@@ -26,7 +26,7 @@ from composer.core.placement import Placement
 from composer.core.suggest import listed
 from composer.manifest.fields import OTHER, TEXT, tag_of
 from composer.manifest.format import Recipe
-from composer.manifest.recipes import PrecisionRequest, Precision
+from composer.manifest.recipes import Precision, PrecisionRequest
 from composer.manifest.refusal import validation_findings
 from composer.manifest.source import read
 

@@ -10,7 +10,7 @@ from platform import python_version
 from typing import TYPE_CHECKING, Any
 
 from composer.core import registry
-from composer.graph.files import files_of
+from composer.graph.files import component_files
 from composer.manifest.entries import plain_precision
 from composer.sources.lock.digests import hub_file, sha256_of
 
@@ -97,7 +97,7 @@ def identity(bundle: Bundle, task: str) -> dict[str, Any]:
     checked = bundle.checked
     places = {}
     for component in checked.graphs[task].components:
-        for place in files_of(checked.components[component]):
+        for place in component_files(checked.components[component]):
             places[str(place)] = place
     return {
         "name": checked.manifest.name,

@@ -132,7 +132,7 @@ class Values:
     def _measure(self, name: str, port: Port, value: Any) -> None:
         """Compare a value's dtype and dims with what was declared, and with each other."""
         owner = self._owner(value)
-        owner.call(owner.backend.settle, value)
+        owner.call(owner.backend.wait_until_computed, value)
         dtype, shape = owner.backend.dtype(value), owner.backend.shape(value)
         dims = self.graph.values[name].dims
         # NumPy has no bfloat16: what is given or fed as one is float32 there.

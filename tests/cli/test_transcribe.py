@@ -95,7 +95,10 @@ def test_a_language_is_called_by_its_code_too(cli, tmp_path, clip):
     assert cli("transcribe", path, clip(), "-l", "de")[0] == 0
     from composer.core.languages import in_spelling_of
 
-    assert [in_spelling_of("en", "English"), in_spelling_of("GERMAN", "English")] == ["English", "German"]
+    assert [in_spelling_of("en", "English"), in_spelling_of("GERMAN", "English")] == [
+        "English",
+        "German",
+    ]
     assert [in_spelling_of("english", "en"), in_spelling_of("fr", "en")] == ["en", "fr"]
     assert in_spelling_of("Klingon", "English") == "Klingon"
 

@@ -6,7 +6,7 @@ import pytest
 
 from composer.comparison.compare import Comparison, Row
 from composer.comparison.dump import KEY, Dump, Stage, read_dump
-from composer.comparison.gates import Measures, Tolerance, StageVerdict, compare, measure
+from composer.comparison.gates import Measures, StageVerdict, Tolerance, compare, measure
 from composer.comparison.report import as_json, junit, table
 from composer.core.errors import ComposerError
 from composer.formats.value_file import pack_values

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from composer.components.checkpoints.digits import split
+from composer.components.checkpoints.weight_digits import split
 
 
 def values(digits, coarse_only=False):

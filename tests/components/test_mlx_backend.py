@@ -7,19 +7,19 @@ import numpy as np
 import pytest
 
 from composer.components.mlx import operators, thread
-from composer.components.mlx.backend import Mlx
+from composer.components.mlx.backend import MlxBackend
 from composer.components.operators.fill import fill
 from composer.components.operators.scatter import scatter
 from composer.core import registry
 from composer.core.backend import LONG
 
-BACKEND = Mlx()
+BACKEND = MlxBackend()
 AT = np.array([False, True, False, True])
 
 
 def test_it_is_registered():
     backend = registry.backend("mlx")
-    assert isinstance(backend, Mlx)
+    assert isinstance(backend, MlxBackend)
     assert backend.threaded
 
 

@@ -7,13 +7,13 @@ import torch
 from torch.nn import functional
 
 import composer
-from composer.components.mlx.backend import Mlx
+from composer.components.mlx.backend import MlxBackend
 from composer.core import registry
 from composer.core.backend import NumPy
 from composer.core.errors import ComposerError
 from tests.fakes import write
 
-BACKENDS = {"numpy": NumPy(), "mlx": Mlx()}
+BACKENDS = {"numpy": NumPy(), "mlx": MlxBackend()}
 X = np.random.default_rng(0).normal(size=(11, 6)).astype(np.float32)
 
 

@@ -1,6 +1,6 @@
+from composer.evaluation.alignment_view import alignment_text
 from composer.evaluation.normalizer import normalizer
 from composer.evaluation.score import score
-from composer.evaluation.view import alignment_text
 
 
 def shown(reference, messages, width=80, **more):

@@ -220,9 +220,8 @@ def test_text_that_was_kept_back_waits_for_the_reasoning():
 def test_the_end_of_an_answer_may_be_reasoning():
     request = Request([0], Sampling(), Stop(frozenset({END}), 9), ReasoningIds(10, 11))
     assert solo(request, Fake([1, 10, 4, END]))[1]["text"] == "�"
-    assert solo(Request([0], Sampling(), Stop(frozenset(), 2), ReasoningIds(10, 11)), Fake([3, 10]))[1][
-        "text"
-    ] == "D"  # fmt: skip
+    request = Request([0], Sampling(), Stop(frozenset(), 2), ReasoningIds(10, 11))
+    assert solo(request, Fake([3, 10]))[1]["text"] == "D"
 
 
 WORDS = "he saw STOP and STO and STAND"

@@ -28,10 +28,10 @@ from ...checkpoints.tied_head import require_equal_head
 from ...checkpoints.tokenizer import tokenizer_of
 from ...models.gemma4_inputs import NOT_GIVEN, require_per_layer
 from .. import loader
-from ..architecture import EMBEDS
 from ..decoder import MlxLmDecoder
 from ..device import device_of
 from ..lora import Adapters
+from ..mlx_lm_support import EMBEDS
 from .facts import gemma4_facts
 from .model import load_model
 from .table import PerLayerTable

@@ -11,7 +11,7 @@ from ..head import Head, HeadRows
 from ..lora import Adapters
 from ..matmuls import Rows
 from ..weights import Weights
-from .exactness import are_exact
+from .int8_exactness import are_exact
 
 
 class DecoderGraphs:

@@ -122,7 +122,7 @@ def _print(found: Evaluation, by: Sequence[str], show: int, json: bool) -> None:
 
 
 def _show_worst(found: Evaluation, show: int) -> None:
-    from composer.evaluation.view import alignment_text
+    from composer.evaluation.alignment_view import alignment_text
 
     wide = shutil.get_terminal_size().columns
     colour = not os.environ.get("NO_COLOR")

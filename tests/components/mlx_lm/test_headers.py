@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tokenizers import Tokenizer
 
-from composer.components.mlx import architecture
+from composer.components.mlx import mlx_lm_support
 from composer.components.mlx.lm import LanguageModel
 from composer.core.errors import ComposerError
 from composer.core.location import Location
@@ -56,7 +56,7 @@ def test_facts_import_no_backend(qwen3):
 import sys
 from pathlib import Path
 from composer.core.component import ComponentConfig, Spec
-from composer.components.mlx.backend import Mlx
+from composer.components.mlx.backend import MlxBackend
 from composer.components.mlx.checkpoint import read_checkpoint
 from composer.components.mlx.lm import LanguageModel
 from composer.components.mlx.loader import build, sanitize
@@ -64,7 +64,7 @@ from composer.components.models.stack import Stack
 from composer.formats import Headers
 from composer.core.location import Location
 spec = Spec("decoder", ComponentConfig(), Location("repo", "", Path({str(folder)!r})))
-print(LanguageModel.facts(spec, Headers()).dims["D"].value, Mlx().name)
+print(LanguageModel.facts(spec, Headers()).dims["D"].value, MlxBackend().name)
 print(sorted({{"mlx", "mlx_lm", "tokenizers", "transformers", "torch"}} & set(sys.modules)))
 """
     ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
@@ -242,6 +242,6 @@ def test_a_model_that_never_stops_is_remarked_on(folder):
 
 
 def test_without_mlx_lm_its_architectures_are_unknown(folder, monkeypatch):
-    monkeypatch.setattr(architecture, "folder", lambda: None)
+    monkeypatch.setattr(mlx_lm_support, "folder", lambda: None)
     (note,) = LanguageModel.facts(spec(folder), Headers()).notes
     assert (note.code, note.severity) == ("L321", "warning")

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from composer.components.onnx import int8_planes
-from composer.components.onnx.lm import decoder, exactness, graph
+from composer.components.onnx.lm import decoder, graph, int8_exactness
 from tests.components.mlx_lm.models import IDS
 from tests.components.onnx_lm.loading import load
 from tests.components.onnx_lm.loading import separate_store as distance
@@ -14,10 +14,10 @@ pytestmark = pytest.mark.usefixtures("one_thread")
 
 @pytest.mark.parametrize("bits", [4, 8])
 def test_three_planes_are_as_near_as_float32_and_fewer_are_not(bits, monkeypatch):
-    assert exactness.error(bits) < 1e-6
+    assert int8_exactness.error(bits) < 1e-6
     for count, least, most in ((1, 2e-3, 3e-2), (2, 1e-5, 2e-4)):
         monkeypatch.setattr(int8_planes, "PLANES", count)
-        assert least < exactness.error(bits) < most
+        assert least < int8_exactness.error(bits) < most
 
 
 @pytest.mark.parametrize("bits", [4, 8])
@@ -26,7 +26,7 @@ def test_planes_that_are_not_the_kernels_own_are_noticed(bits, monkeypatch):
     monkeypatch.setattr(
         int8_planes, "as_kernel_rounds", lambda nn, x, scheme: genuine(nn, x, scheme) * 1.001
     )
-    assert exactness.error(bits) > 10 * exactness.NEAR
+    assert int8_exactness.error(bits) > 10 * int8_exactness.NEAR
 
 
 def test_where_planes_are_not_exact_weights_are_unpacked(mixed, monkeypatch):

@@ -13,7 +13,7 @@ TEXT, IDS = "text", "ids"
 IDS_OF_ANSWER = "answer_ids"  # a method of components that write conversations
 
 
-def recall(talk: Conversation, text: str, answer: str) -> None:
+def restore_turn(talk: Conversation, text: str, answer: str) -> None:
     """Let a conversation continue from what was asked and answered.
 
     Raise ComposerError R543 where the task carries on more than the texts of its turns.

@@ -17,7 +17,7 @@ Flags = Mapping[str, bool]
 Added = Sequence[tuple[str, Flags]]
 
 
-class Library(Protocol):
+class RawTokenizer(Protocol):
     """A tokenizer as it is used here; `add` takes tokens, special ones or not, all at once."""
 
     def token_to_id(self, token: str) -> int | None: ...
@@ -27,7 +27,7 @@ class Library(Protocol):
     def encode(self, text: str) -> tuple[list[int], list[str]]: ...
 
 
-class LocalLibrary:
+class LocalTokenizer:
     """A tokenizer in this process."""
 
     def __init__(self, data: bytes) -> None:
@@ -56,7 +56,7 @@ class LocalLibrary:
         return encoding.ids, encoding.tokens
 
 
-class IsolatedLibrary:
+class IsolatedTokenizer:
     """A tokenizer in a child: what aborts or hangs there is an error here."""
 
     def __init__(self, data: bytes) -> None:

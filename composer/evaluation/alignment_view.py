@@ -26,7 +26,9 @@ def columns(spans: Sequence[AlignedWords]) -> list[tuple[str, str, str]]:
     return found
 
 
-def alignment_text(spans: Sequence[AlignedWords], width: int, paint: Paint = lambda text, mark: text) -> str:
+def alignment_text(
+    spans: Sequence[AlignedWords], width: int, paint: Paint = lambda text, mark: text
+) -> str:
     """Return lines of reference, hypothesis and marks, wrapped at `width`.
 
     A missing word is a row of stars. `paint` colours a word by its mark.

@@ -20,7 +20,7 @@ CPUS = Path("/proc/cpuinfo")
 UNRELATED = ("python",)  # of the versions
 
 
-def origin(bundle: Bundle, task: str) -> dict[str, Any]:
+def how_computed(bundle: Bundle, task: str) -> dict[str, Any]:
     """Return how each node of a task comes about here, the machine and the versions."""
     graph, known = bundle.checked.graphs[task], bundle.checked.components
     return {
