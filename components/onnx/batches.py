@@ -11,7 +11,7 @@ import numpy as np
 from ..checkpoints.modules import Module
 from ..models.rotary import Rotary
 from .blocks import Symbol
-from .matmuls import Products, Rows
+from .matmuls import MatmulMode, PackedMatmulBlocks
 from .weights import Weights
 
 Method = TypeVar("Method", bound=Callable[..., Any])
@@ -22,7 +22,7 @@ def once(method: Method) -> Method:
     """Let a method of blocks write its nodes once for the same arguments."""
 
     @wraps(method)
-    def written(self: Batches, *given: Any) -> Any:
+    def written(self: BatchedBlocks, *given: Any) -> Any:
         key = (method.__name__, *given)
         if key not in self.written:
             self.written[key] = method(self, *given)
@@ -31,14 +31,14 @@ def once(method: Method) -> Method:
     return written  # type: ignore[return-value]
 
 
-class Batches(Products):
+class BatchedBlocks(PackedMatmulBlocks):
     """Blocks over rows [B S, N], S rows of each of B sequences.
 
     The graph takes the position of each sequence's last row, `last` [B], and the numbers of the
     rows that are `chosen`. `rotaries` are the ways to turn of which it takes angles.
     """
 
-    def __init__(self, weights: Weights, modules: Mapping[str, Module], rows: Rows) -> None:
+    def __init__(self, weights: Weights, modules: Mapping[str, Module], rows: MatmulMode) -> None:
         super().__init__(weights, modules, rows)
         self.rotaries: dict[Rotary, tuple[Symbol, Symbol]] = {}
         self.written: dict[tuple[Any, ...], Any] = {}

@@ -6,18 +6,18 @@ from collections.abc import Sequence
 
 from ..models.attention import Attention
 from ..models.decoder import ParsedDecoder
-from .batches import CHOSEN, EVERY, Batches, once
+from .batches import CHOSEN, EVERY, BatchedBlocks, once
 from .blocks import Symbol
 from .head import Head, HeadRows, write_head
 from .lora import Adapters
-from .matmuls import Rows
+from .matmuls import MatmulMode
 from .proto import CONTRIB
 from .weights import Weights
 
 STEP = 64
 
 
-class OnnxDecoderBlocks(Batches):
+class OnnxDecoderBlocks(BatchedBlocks):
     """A `DecoderBlocks`: activations are float32 [B S, N], S rows of each of B sequences.
 
     So all rows are multiplied at once, and those of each sequence attend to its own.
@@ -31,7 +31,7 @@ class OnnxDecoderBlocks(Batches):
         self,
         weights: Weights,
         found: ParsedDecoder,
-        rows: Rows,
+        rows: MatmulMode,
         adapters: Adapters,
         head: Head = Head.AS_STORED,
     ) -> None:

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from .library import onnxruntime, run_options, session_options
-from .memory import released
+from .memory import one_load_at_a_time
 
 Form = tuple[str, str, tuple[Any, ...]]  # a tensor's name, type and shape, as ONNX Runtime has them
 
@@ -23,7 +23,7 @@ class LocalGraph:
     """A loaded graph."""
 
     def __init__(self, path: Path, threads: int | None, providers: Sequence[str]) -> None:
-        with released():
+        with one_load_at_a_time():
             self.session: Any = onnxruntime().InferenceSession(
                 str(path), session_options(threads), providers=list(providers)
             )

@@ -21,7 +21,7 @@ PLANES = 3
 INT8 = 4  # the accuracy_level
 
 
-def write_planes(nn: OnnxBlocks, groups: Symbol, scheme: Scheme, width: int) -> Symbol:
+def split_rows_into_planes(nn: OnnxBlocks, groups: Symbol, scheme: Scheme, width: int) -> Symbol:
     """Return the planes of rows in groups [M, G, size], one after another, as even rows [R, K]."""
     rest, planes = groups, [groups]
     for _ in range(PLANES - 1):

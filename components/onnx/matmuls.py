@@ -13,13 +13,19 @@ from ..checkpoints.ggml_blocks import SYMMETRIC
 from ..checkpoints.modules import Module
 from ..checkpoints.rows import RowReader, row_ranges
 from .blocks import OnnxBlocks, Symbol
-from .int8_planes import write_even, write_first, write_int8_matmul, write_planes, write_sum
+from .int8_planes import (
+    split_rows_into_planes,
+    write_even,
+    write_first,
+    write_int8_matmul,
+    write_sum,
+)
 from .weights import Weights
 
 UNPACKED = 4 << 20  # bytes of float32 that stay in a processor's cache
 
 
-class Rows(Enum):
+class MatmulMode(Enum):
     """What rows are multiplied by packed weights as.
 
     PLANES is exact and fastest for few rows, FLOAT32 for many: weights are unpacked a piece at a
@@ -31,10 +37,10 @@ class Rows(Enum):
     ROUNDED = "rounded"
 
 
-class Products(OnnxBlocks):
+class PackedMatmulBlocks(OnnxBlocks):
     """Blocks over modules that are packed, or are not."""
 
-    def __init__(self, weights: Weights, modules: Mapping[str, Module], rows: Rows) -> None:
+    def __init__(self, weights: Weights, modules: Mapping[str, Module], rows: MatmulMode) -> None:
         names = []
         for path, module in modules.items():
             names += [f"{path}.{part}" for part in module.parts]
@@ -62,7 +68,7 @@ class Products(OnnxBlocks):
         if len(forms) > 1:
             products: list[Symbol] = []
             for name in names:
-                products += Products.linears(self, x, [name])
+                products += PackedMatmulBlocks.linears(self, x, [name])
             return products
         first, *others = names
         whole = "+".join([first, *(name.rpartition(".")[2] for name in others)])
@@ -129,9 +135,9 @@ class Products(OnnxBlocks):
         codes = add("codes", "uint8", (rows, groups, scheme.group_size * scheme.bits // 8))
         scales = add("scales", "float32", (rows * groups,))
         stored = codes, scales, rows, width, scheme
-        if self.rows is Rows.FLOAT32:
+        if self.rows is MatmulMode.FLOAT32:
             product = self._unpacked_product(x, *stored)
-        elif self.rows is Rows.PLANES:
+        elif self.rows is MatmulMode.PLANES:
             product = write_int8_matmul(self, self._planes(x, width, scheme), *stored)
             product = write_sum(self, product, x, rows)
         else:
@@ -195,7 +201,7 @@ class Products(OnnxBlocks):
     def _planes(self, x: Symbol, width: int, scheme: Scheme) -> Symbol:
         if (x.name, scheme) not in self._made_planes:
             groups = self._grouped(x, scheme.group_size)
-            self._made_planes[x.name, scheme] = write_planes(self, groups, scheme, width)
+            self._made_planes[x.name, scheme] = split_rows_into_planes(self, groups, scheme, width)
         return self._made_planes[x.name, scheme]
 
     def _added(

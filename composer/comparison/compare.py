@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from composer.comparison.candidate import Candidate, Options, run_on
 from composer.comparison.dump import Dump, Stage
 from composer.comparison.gates import StageVerdict
-from composer.comparison.judge import FLOOR, REFERENCE, Gate, Pair
+from composer.comparison.judge import FLOOR, REFERENCE, Pair, StageJudge
 from composer.comparison.same_computation import alike
 
 if TYPE_CHECKING:
@@ -72,18 +72,18 @@ class Comparison:
 
 
 def against_dump(
-    expected: Dump, actual: Dump, gate: Gate | None = None, skip: Iterable[str] = ()
+    expected: Dump, actual: Dump, gate: StageJudge | None = None, skip: Iterable[str] = ()
 ) -> Comparison:
     """Compare two dumps of the same clips, and their order; a missing stage is a fault."""
     found = [Candidate(clip.stages, clip.about, clip.about) for clip in actual.clips]
-    return _compared(expected, found, gate or Gate(), tuple(skip), list(actual.stages))
+    return _compared(expected, found, gate or StageJudge(), tuple(skip), list(actual.stages))
 
 
 def against_bundle(
     expected: Dump,
     bundle: Bundle,
     task: str,
-    gate: Gate | None = None,
+    gate: StageJudge | None = None,
     skip: Iterable[str] = (),
     options: Options | None = None,
 ) -> Comparison:
@@ -98,7 +98,7 @@ def against_bundle(
     in_order = list(expected.stages)
     if "ways" in expected.about:
         in_order = list(graph.values)
-    found = _compared(expected, runs, gate or Gate(), tuple(skip), in_order)
+    found = _compared(expected, runs, gate or StageJudge(), tuple(skip), in_order)
     failures = [run.failure for run in runs if run.failure]
     if failures and all(row.fed is None or row.fed.ok for row in found.rows):
         raise failures[0]
@@ -117,7 +117,11 @@ def _in_graph_order(rows: Iterable[Row], graph: Graph) -> tuple[Row, ...]:
 
 
 def _compared(
-    expected: Dump, runs: Sequence[Candidate], gate: Gate, skip: tuple[str, ...], order: list[str]
+    expected: Dump,
+    runs: Sequence[Candidate],
+    gate: StageJudge,
+    skip: tuple[str, ...],
+    order: list[str],
 ) -> Comparison:
     """Compare the stages of all clips, and the order of the reference's with this order."""
     clips = list(zip(expected.clips, runs, strict=True))
@@ -151,7 +155,9 @@ def _own(clip: Dump, run: Candidate, name: str) -> Pair:
     return Pair(clip.name, clip.stages[name], run.stages[name], noise, kind)
 
 
-def _fed(clips: Sequence[tuple[Dump, Candidate]], name: str, gate: Gate) -> StageVerdict | None:
+def _fed(
+    clips: Sequence[tuple[Dump, Candidate]], name: str, gate: StageJudge
+) -> StageVerdict | None:
     """Return the verdict on a stage made of the reference's values; None where it is not known."""
     pairs = []
     for clip, run in clips:

@@ -36,7 +36,7 @@ class Pair:
 
 
 @dataclass(frozen=True)
-class Gate:
+class StageJudge:
     """How to compare stages: a tolerance or each stage's own noise; float dtypes may be free."""
 
     tolerance: Tolerance | None = None

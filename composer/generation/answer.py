@@ -12,7 +12,7 @@ from composer.core.component import Token
 from composer.generation.reasoning import ReasoningFilter, ReasoningIds
 from composer.generation.sampler import Sampler, Sampling, log_probability
 from composer.generation.stop import FinishReason, Stop, TextStop
-from composer.generation.text import TextStream, Tokenizer
+from composer.generation.text import Detokenizer, Tokenizer
 
 
 @dataclass(frozen=True)
@@ -37,7 +37,7 @@ class Answer:
 
     stop: Stop
     sampler: Sampler
-    stream: TextStream
+    stream: Detokenizer
     reasoning: ReasoningFilter
     end: TextStop
     logprobs: list[float] | None = None
@@ -52,7 +52,7 @@ class Answer:
         return cls(
             request.stop,
             Sampler(request.sampling),
-            TextStream(tokenizer),
+            Detokenizer(tokenizer),
             ReasoningFilter(request.reasoning),
             TextStop(request.stop_text),
             [] if request.logprobs else None,

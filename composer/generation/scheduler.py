@@ -19,7 +19,7 @@ MOST = 8  # requests that are continued at once
 SHARE = 4  # of the machine's memory, what sequences may take by default
 
 
-class PartsDecoder(Decoder, Protocol):
+class ChunkedPrefillDecoder(Decoder, Protocol):
     """A decoder that reads a prompt part by part, and says what it remembers of a row."""
 
     @property
@@ -67,7 +67,7 @@ class Scheduler:
 
     def __init__(
         self,
-        decoder: PartsDecoder,
+        decoder: ChunkedPrefillDecoder,
         tokenizer: Tokenizer,
         most: int = MOST,
         nbytes: int | None = None,

@@ -44,7 +44,7 @@ def read_tokenizer(location: Location) -> Tokenizer:
     return tokenizer  # type: ignore[no-any-return]
 
 
-class TextStream:
+class Detokenizer:
     """Yield the text of ids as soon as it is final.
 
     The pieces of `push` and of one `finish` add up to the decoding of all ids at once. Text is held

@@ -10,7 +10,7 @@ from typing import Any
 from composer.comparison.compare import Comparison, against_bundle, against_dump
 from composer.comparison.dump import Dump, read_dump
 from composer.comparison.gates import Tolerance
-from composer.comparison.judge import Gate
+from composer.comparison.judge import StageJudge
 from composer.core.errors import ComposerError, Problem
 from composer.core.suggest import with_nearest
 from composer.formats.audio.reading import Source
@@ -77,14 +77,14 @@ def as_dump(given: Dump | AnyBundle) -> Dump | AnyBundle:
     return given
 
 
-def make_gate(tolerance: float | None, any_float: bool) -> Gate:
+def make_gate(tolerance: float | None, any_float: bool) -> StageJudge:
     """Return how strictly stages are compared; raise R542 for a tolerance that is none."""
     if tolerance is None:
-        return Gate(None, any_float)
+        return StageJudge(None, any_float)
     if not 0 <= tolerance < 1:
         what = f"--tolerance {tolerance:g} is not from 0 to below 1"
         raise ComposerError(Problem("R542", f"{what}, where a stage of zeros would pass"))
-    return Gate(Tolerance.scaled(tolerance), any_float)
+    return StageJudge(Tolerance.scaled(tolerance), any_float)
 
 
 def same_task(reference: Dump, tasks: Sequence[str]) -> str | None:
@@ -100,7 +100,7 @@ def _with_bundle(
     candidate: AnyBundle,
     task: str | None,
     options: Options | None,
-    gate: Gate,
+    gate: StageJudge,
     skip: Sequence[str],
     progress: OnProgress,
 ) -> Comparison:

@@ -22,7 +22,7 @@ SHARD = 5_000_000_000  # bytes of a file, unless one module takes more
 
 
 @dataclass(frozen=True)
-class Entry:
+class TensorRewrite:
     """A stored tensor and the tensors that are made of it: itself, or those of a packed module."""
 
     tensor: Tensor
@@ -39,7 +39,7 @@ class Rewrite:
     """What becomes of a checkpoint: its entries by the file that they are written to."""
 
     packing: Packing
-    files: Mapping[str, tuple[Entry, ...]]
+    files: Mapping[str, tuple[TensorRewrite, ...]]
     config: Mapping[str, Any] = field(repr=False)
 
     @property
@@ -70,12 +70,12 @@ def plan_rewrite(packings: Iterable[Packing], headers: Headers, shard: int = SHA
         for made in by_tensor.get(name, ()):
             entries.append(_packed(tensor, made))
         if name not in by_tensor:
-            entries.append(Entry(tensor, (NewTensor(name, tensor.dtype, tensor.shape),)))
+            entries.append(TensorRewrite(tensor, (NewTensor(name, tensor.dtype, tensor.shape),)))
     config = _with_quantization(headers.config(first.config), modules)
     return Rewrite(first, _files(first, entries, shard), config)
 
 
-def _packed(tensor: Tensor, module: PackedModule) -> Entry:
+def _packed(tensor: Tensor, module: PackedModule) -> TensorRewrite:
     *outer, columns = tensor.shape
     if module.half is not None:
         outer[-1] //= 2
@@ -87,14 +87,16 @@ def _packed(tensor: Tensor, module: PackedModule) -> Entry:
         NewTensor(f"{module.name}.scales", scales, (*outer, groups)),
         NewTensor(f"{module.name}.biases", scales, (*outer, groups)),
     ]
-    return Entry(tensor, tuple(made if affine else made[:2]), module)
+    return TensorRewrite(tensor, tuple(made if affine else made[:2]), module)
 
 
-def _files(packing: Packing, entries: list[Entry], shard: int) -> dict[str, tuple[Entry, ...]]:
+def _files(
+    packing: Packing, entries: list[TensorRewrite], shard: int
+) -> dict[str, tuple[TensorRewrite, ...]]:
     inside = packing.weights.inside
     if inside.endswith(".safetensors"):
         return {inside.rpartition("/")[2]: tuple(entries)}
-    parts: list[list[Entry]] = [[]]
+    parts: list[list[TensorRewrite]] = [[]]
     size = 0
     for entry in entries:
         if parts[-1] and size + entry.nbytes > shard:
@@ -158,14 +160,14 @@ def _write_index(planned: Rewrite, folder: Path) -> None:
     (folder / "model.safetensors.index.json").write_text(text, "utf-8")
 
 
-def _origin(entry: Entry, digest: str) -> dict[str, Any]:
+def _origin(entry: TensorRewrite, digest: str) -> dict[str, Any]:
     stored = entry.tensor
     origin = {"from": str(stored.file), "tensor": stored.name, "stored": stored.dtype}
     origin["sha256"] = digest
     return {**origin, "packed": entry.module.scheme.title} if entry.module else origin
 
 
-def _write(entry: Entry, packing: Packing, writer: SafetensorsWriter) -> str:
+def _write(entry: TensorRewrite, packing: Packing, writer: SafetensorsWriter) -> str:
     """Write what is made of a tensor; return the digest of the bytes that were read of it."""
     digest, module = hashlib.sha256(), entry.module
     assert entry.tensor.file.path is not None
@@ -183,7 +185,7 @@ def _write(entry: Entry, packing: Packing, writer: SafetensorsWriter) -> str:
     return digest.hexdigest()
 
 
-def _pieces(entry: Entry, file: BinaryIO) -> Iterator[bytes]:
+def _pieces(entry: TensorRewrite, file: BinaryIO) -> Iterator[bytes]:
     """Yield the bytes of a tensor, or of a half of it, in pieces of whole rows."""
     tensor, half = entry.tensor, entry.module.half if entry.module else None
     if entry.module is None:

@@ -7,7 +7,7 @@ import pytest
 
 from composer.comparison.compare import against_dump
 from composer.comparison.dump import Dump, Stage, joined
-from composer.comparison.judge import Gate, Pair
+from composer.comparison.judge import Pair, StageJudge
 from composer.comparison.power import FAULTS as KINDS
 from composer.comparison.power import Power, suggested_clips
 from composer.comparison.report import table
@@ -74,7 +74,7 @@ def test_hidden_faults_pass_the_gates_alone(reference, right, given):
         rows = replace(fault(right), low=True, order=1).rows(given)
         stages = [(clip.stages["logits"], Stage(each, "f32", ("N", "V")))
                   for clip, each in zip(reference.clips, rows, strict=True)]  # fmt: skip
-        if Gate().judge([Pair("", expected, actual) for expected, actual in stages]).ok:
+        if StageJudge().judge([Pair("", expected, actual) for expected, actual in stages]).ok:
             hidden.append(name)
     assert {"1 % on a norm", "1 % on another norm", "1 % on the last norm"} <= set(hidden)
 

@@ -10,7 +10,7 @@ from composer.comparison.compare import against_bundle, against_dump
 from composer.comparison.decoder_steps import with_steps
 from composer.comparison.dump import Dump, Stage
 from composer.comparison.gates import Tolerance
-from composer.comparison.judge import Gate
+from composer.comparison.judge import StageJudge
 from composer.comparison.tap import tap, with_floor, with_replayed_steps
 from composer.core.signature import OUT
 from tests.comparison import tiny
@@ -272,7 +272,7 @@ def test_a_noise_floor_sets_the_tolerance(path, reference, monkeypatch):
         assert reference.stages["soft"].floor is None
         assert 1e-5 < floored.stages["soft"].floor.l2 < 1e-3
         assert floored.stages["frames"].floor.l2 == 0
-        loose = Gate(any_float=True)
+        loose = StageJudge(any_float=True)
         assert compared(floored, rough, gate=loose).ok
         assert not compared(reference, rough).ok
         assert "dtype f16, not f32" in compared(floored, rough).first.own.faults
@@ -286,6 +286,6 @@ def test_a_tolerance_may_be_given(path, reference, monkeypatch):
     with opened(path) as spoiled:
         assert compared(reference, spoiled).first.name == "soft"
         rows = compared(
-            reference, spoiled, gate=Gate(Tolerance.scaled(0.01)), skip=["answer*"]
+            reference, spoiled, gate=StageJudge(Tolerance.scaled(0.01)), skip=["answer*"]
         ).rows
     assert all(row.ok for row in rows)

@@ -11,7 +11,7 @@ from composer.comparison.compare import Comparison, against_bundle, against_dump
 from composer.comparison.decoder_steps import with_steps
 from composer.comparison.dump import Dump, Stage, read_dump, stage_of
 from composer.comparison.gates import FLOOR_FACTOR, Measures, Tolerance, compare
-from composer.comparison.judge import Gate
+from composer.comparison.judge import StageJudge
 from composer.comparison.report import as_json, junit, table, verdict_line
 from composer.comparison.tap import tap
 from composer.runtime.provenance_diff import differences
@@ -43,7 +43,7 @@ def rows(count, width, seed=0):
 def faults(have, expected, axes=("N", "D"), along=-1, floor=None, **gate):
     """Return the gates that fail, through a verdict on a stage."""
     made = [Stage(each, "f64", axes, along, floor) for each in (have, expected)]
-    return [fault.split()[0] for fault in Gate(**gate).verdict(*made).faults]
+    return [fault.split()[0] for fault in StageJudge(**gate).verdict(*made).faults]
 
 
 # Each corruption is one that only one gate sees: without it, the stage would pass.
@@ -231,7 +231,7 @@ def test_what_either_does_not_state_is_not_reported():
 
 
 def test_each_stage_says_what_was_allowed(path, reference):
-    gate = Gate(Tolerance.scaled(0.01))
+    gate = StageJudge(Tolerance.scaled(0.01))
     shown = as_json(compared(reference, path, gate=gate))
     allowed = {each["stage"]: each["own"]["allowed"] for each in shown["stages"]}
     assert allowed["soft"] == {"l2": 0.01, "peak": 0.1, "gain": 0.01, "angle": 0.01, "zero": 0.01}

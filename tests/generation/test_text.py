@@ -5,7 +5,7 @@ from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers
 
 from composer.core.errors import ComposerError
 from composer.core.location import Location
-from composer.generation.text import WINDOW, TextStream, read_tokenizer
+from composer.generation.text import WINDOW, Detokenizer, read_tokenizer
 
 WORDS = ["hello", "world", "tag", "a", "b", "é", "日", "�", "it's", " "]
 
@@ -62,7 +62,7 @@ TOKENIZERS = {made.__name__: made() for made in (byte_level, byte_fallback, meta
 
 
 def pieces_of(tokenizer, ids):
-    stream = TextStream(tokenizer)
+    stream = Detokenizer(tokenizer)
     pieces = [stream.push(token) for token in ids]
     return [*pieces, stream.finish()]
 

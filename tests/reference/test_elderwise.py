@@ -15,12 +15,12 @@ import composer
 from composer.comparison.compare import Comparison, against_bundle
 from composer.comparison.decoder_steps import with_steps
 from composer.comparison.gates import Tolerance
-from composer.comparison.judge import Gate
+from composer.comparison.judge import StageJudge
 from tests.reference.elderwise import MANIFEST, RATE, SPECIAL, TOKENS, Elderwise
 from tests.reference.qwen3_asr import make_clip
 
 SECONDS = (0.7, 3.0, 4.9)  # one slice, a whole one, and two
-GATE = Gate(Tolerance(l2=1e-4, peak=1e-3, gain=1e-4, angle=1e-6))
+GATE = StageJudge(Tolerance(l2=1e-4, peak=1e-3, gain=1e-4, angle=1e-6))
 NOT_COMPARED = ("mel.mask", "asked.text", "asked.speech", "answer.finish_reason")
 
 

@@ -14,7 +14,7 @@ import composer
 from composer.comparison.compare import Comparison, against_bundle
 from composer.comparison.decoder_steps import with_steps
 from composer.comparison.gates import Tolerance
-from composer.comparison.judge import Gate
+from composer.comparison.judge import StageJudge
 from composer.sources.shipped import shipped
 from tests.reference.gemma4_audio import INSTRUCTION, TOKENS, Gemma4Audio
 from tests.reference.qwen3_asr import make_clip
@@ -22,7 +22,7 @@ from tests.reference.qwen3_asr import make_clip
 RATE = 16_000
 # One frame; mlx-vlm counts one row too many at 32,077 samples; 120 rows and one; all that fits.
 SAMPLES = (161, 32_077, 77_000, 480_000)
-GATE = Gate(Tolerance(l2=1e-4, peak=1e-3, gain=1e-4, angle=1e-6))
+GATE = StageJudge(Tolerance(l2=1e-4, peak=1e-3, gain=1e-4, angle=1e-6))
 NOT_COMPARED = ("asked.text", "asked.speech", "answer.finish_reason", "words")
 FEW = {"answer": {"max_tokens": TOKENS}}
 

@@ -16,7 +16,7 @@ from composer import Bundle, ComposerError, Result
 from composer.comparison.compare import Comparison, against_bundle
 from composer.comparison.decoder_steps import with_steps
 from composer.comparison.gates import Tolerance
-from composer.comparison.judge import Gate
+from composer.comparison.judge import StageJudge
 from composer.core.placement import Placement
 from composer.runtime.profile import Profile
 from tests.reference.qwen3_asr import (
@@ -344,7 +344,7 @@ def test_other_embeddings_differ(pair: Pair, wrong: str) -> None:
     )
 
 
-GATE = Gate(Tolerance(l2=1e-4, peak=1e-3, gain=1e-4, angle=1e-6))
+GATE = StageJudge(Tolerance(l2=1e-4, peak=1e-3, gain=1e-4, angle=1e-6))
 NOT_COMPARED = ("mel.mask", "asked.text", "asked.speech", "answer.finish_reason")
 
 

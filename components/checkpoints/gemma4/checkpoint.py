@@ -22,7 +22,7 @@ from .lint import (
     low_bit_warnings,
     partly_stored_kv,
     quantized_towers,
-    unexpected_tensors,
+    stray_tensors_problem,
     unread_tensors,
 )
 from .settings import Settings
@@ -91,7 +91,7 @@ def read_decoder(weights: Location, headers: Headers) -> Decoder:
     prefix = _prefix(location, index)
     text, strange, towers = separate_tensors(index, prefix)
     settings, more = read_settings(config, text)
-    problems += [*more, *unexpected_tensors(strange, prefix)]
+    problems += [*more, *stray_tensors_problem(strange, prefix)]
     unused = _unused_kv(settings, text)
     loaded = {name: tensor for name, tensor in text.items() if name not in unused}
     used = TensorIndex(loaded, index.metadata, index.files)

@@ -34,7 +34,7 @@ def partly_stored_kv(settings: Settings | None, unused: set[str]) -> Iterator[Pr
         )
 
 
-def unexpected_tensors(tensors: list[Tensor], prefix: str) -> list[Problem]:
+def stray_tensors_problem(tensors: list[Tensor], prefix: str) -> list[Problem]:
     """Report tensors of neither the decoder nor a tower."""
     if not tensors:
         return []

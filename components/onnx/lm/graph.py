@@ -9,7 +9,7 @@ from ..blocks import Symbol
 from ..decoder_blocks import OnnxDecoderBlocks
 from ..head import Head, HeadRows
 from ..lora import Adapters
-from ..matmuls import Rows
+from ..matmuls import MatmulMode
 from ..weights import Weights
 from .int8_exactness import are_exact
 
@@ -35,21 +35,21 @@ class DecoderGraphs:
         table = found.checkpoint.table
         weights.model.add_input("chosen", "int64", ["R"])
         exact = are_exact()
-        rows = Rows.FLOAT32
+        rows = MatmulMode.FLOAT32
         if found.int8_activations:
-            rows = Rows.ROUNDED
+            rows = MatmulMode.ROUNDED
         elif found.packed and exact:
-            rows = Rows.PLANES
+            rows = MatmulMode.PLANES
         adapted = found.head.path in self.adapters.modules
         head = Head.DIGITS if exact and not adapted else Head.AS_STORED
         logits = self._write(weights, rows, head)
         weights.model.node("Identity", [logits.name], ["logits"])
         weights.model.add_output("logits", "float32", ["R", table.rows])
-        if rows is Rows.PLANES:
+        if rows is MatmulMode.PLANES:
             weights.begin()
-            self._write(weights, Rows.FLOAT32, Head.LEFT_OUT)
+            self._write(weights, MatmulMode.FLOAT32, Head.LEFT_OUT)
 
-    def _write(self, weights: Weights, rows: Rows, head: Head) -> Symbol:
+    def _write(self, weights: Weights, rows: MatmulMode, head: Head) -> Symbol:
         model = weights.model
         model.add_input("embeds", "float32", ["S", self.found.checkpoint.table.width])
         model.add_input("last", "int32", ["B"])

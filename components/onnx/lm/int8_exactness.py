@@ -11,7 +11,7 @@ from composer.core.placement import Placement
 from composer.formats.quantization import Scheme
 
 from ..blocks import OnnxBlocks, Symbol
-from ..int8_planes import write_int8_matmul, write_planes, write_sum
+from ..int8_planes import split_rows_into_planes, write_int8_matmul, write_sum
 from ..weights import Weights
 from .session import open_sessions
 
@@ -44,7 +44,7 @@ def error(bits: int) -> float:
         rows = Symbol("x", nn)
         groups = nn.reshape(rows, -1, GROUPS, SIZE)
         scheme = Scheme(bits, SIZE, "affine")
-        planes = write_planes(nn, groups, scheme, width)
+        planes = split_rows_into_planes(nn, groups, scheme, width)
         packed = nn.constant(stored.reshape(shape)), nn.constant(scales)
         products = write_int8_matmul(nn, planes, *packed, OUTPUTS, width, scheme)
         made = write_sum(nn, products, rows, OUTPUTS)

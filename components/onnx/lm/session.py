@@ -12,7 +12,7 @@ from composer.core.errors import ComposerError, Problem
 from composer.core.suggest import listed
 
 from ..library import onnxruntime, run_options, session_options
-from ..memory import released
+from ..memory import one_load_at_a_time
 from ..session import CPU, first_line
 from ..weights import Weights, private_weights
 
@@ -60,7 +60,7 @@ class Session:
         # Its kernels for ARM round whole rows, not groups of them.
         options.add_session_config_entry("mlas.disable_kleidiai", "1")
         try:
-            with released():
+            with one_load_at_a_time():
                 self._session: Any = onnxruntime().InferenceSession(
                     str(path),
                     options,
