@@ -4,7 +4,7 @@ import pytest
 
 import composer
 
-FEW = composer.Turns(starts=1, runs=2, warmup=0)
+FEW = composer.RunCounts(starts=1, runs=2, warmup=0)
 
 
 def test_a_bundle_is_started_and_run(clips):
