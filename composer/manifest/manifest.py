@@ -34,7 +34,7 @@ from composer.manifest.format import (
 )
 from composer.manifest.patch import merge
 from composer.manifest.recipes import recipes
-from composer.manifest.refusal import ManifestFault, validation_findings, wrong_type
+from composer.manifest.refusal import Fault, validation_findings, wrong_type
 from composer.manifest.rules import check_rules
 from composer.manifest.source import Document, read
 from composer.manifest.task_like import with_whole_tasks
@@ -114,7 +114,7 @@ def read_manifest(
     return _manifest(model, path, document, names, variant)
 
 
-def _error(document: Document, findings: list[ManifestFault]) -> ComposerError:
+def _error(document: Document, findings: list[Fault]) -> ComposerError:
     """Return findings as problems with places, in the order of the file, without repeats."""
     problems = {}
     for f in findings:
@@ -135,7 +135,7 @@ def _migrate(document: Document) -> Document:
     if version != VERSION:
         hint = "upgrade composer" if version > VERSION else "write `composer: 1`"
         message = f"format {version} is not supported; this version reads format {VERSION}"
-        raise _error(document, [ManifestFault("M120", message, ("composer",), hint)])
+        raise _error(document, [Fault("M120", message, ("composer",), hint)])
     return replace(document, data=data)
 
 
@@ -149,7 +149,7 @@ def _with_variant(document: Document, variant: str) -> Document:
     if variant not in variants:
         message = with_nearest(f"there is no variant '{variant}'", variant, variants)
         hint = f"variants: {listed(variants)}"
-        raise _error(document, [ManifestFault("M132", message, ("variants",), hint, key=True)])
+        raise _error(document, [Fault("M132", message, ("variants",), hint, key=True)])
     if not isinstance(variants[variant], dict):
         expected = "a mapping of keys to values"
         raise _error(document, [wrong_type(("variants", variant), expected, variants[variant])])

@@ -75,7 +75,7 @@ PATTERNS = {
 
 
 @dataclass(frozen=True)
-class ManifestFault:
+class Fault:
     """A problem before it has a place: the path of the value, or of its key."""
 
     code: str
@@ -89,7 +89,7 @@ def validation_findings(
     error: ValidationError,
     model: type[BaseModel] = BundleModel,
     at: tuple[str | int, ...] = (),
-) -> Iterator[ManifestFault]:
+) -> Iterator[Fault]:
     """Yield a finding for each error of a model at the path `at` of a document."""
     for item in error.errors(include_url=False):
         inner = tuple(part for part in item["loc"] if part not in TAGS)
@@ -103,9 +103,9 @@ def validation_findings(
             yield _unknown(path, _model_at(inner[:-1], model))
         elif kind == "value_error":
             why = str(context["error"])
-            yield ManifestFault("M124", f"{format_path(path)}: {why}", path)
+            yield Fault("M124", f"{format_path(path)}: {why}", path)
         elif kind == "null":
-            yield ManifestFault(
+            yield Fault(
                 "M123", f"{format_path(path)} has no value", path, "give it one, or remove the key"
             )
         elif kind == "literal_error":
@@ -115,22 +115,22 @@ def validation_findings(
         elif kind in ("too_short", "too_long") and context.get("min_length") != 1:
             count = context.get("min_length", context.get("max_length"))
             message = f"{format_path(path)} should have {count} items, not {len(value)}"
-            yield ManifestFault("M124", message, path)
+            yield Fault("M124", message, path)
         elif kind == "too_short":
-            yield ManifestFault(
+            yield Fault(
                 "M124", f"{format_path(path)} is empty", path, "it needs at least one entry"
             )
         elif kind in ("greater_than_equal", "less_than_equal"):
             bound = "at least" if kind[0] == "g" else "at most"
             limit = context.get("ge", context.get("le"))
-            yield ManifestFault(
+            yield Fault(
                 "M124", f"{format_path(path)} must be {bound} {limit:g}, not {value:g}", path
             )
         else:
             yield wrong_type(path, TYPES.get(kind, "something else"), value)
 
 
-def wrong_type(path: tuple[str | int, ...], expected: str, value: Any) -> ManifestFault:
+def wrong_type(path: tuple[str | int, ...], expected: str, value: Any) -> Fault:
     """Return the finding for a value of the wrong type."""
     hint = None
     if value is None:
@@ -139,7 +139,7 @@ def wrong_type(path: tuple[str | int, ...], expected: str, value: Any) -> Manife
         hint = "put it in quotes"
     elif expected.endswith("number") and isinstance(value, str):
         hint = "write it as a plain number, without quotes"
-    return ManifestFault(
+    return Fault(
         "M123", f"{format_path(path)} should be {expected}, not {describe(value)}", path, hint
     )
 
@@ -167,23 +167,23 @@ def format_path(path: tuple[str | int, ...]) -> str:
     return shortened(text.lstrip(".")) or "the bundle"
 
 
-def _missing(path: tuple[str | int, ...], model: type[BaseModel] | None) -> ManifestFault:
+def _missing(path: tuple[str | int, ...], model: type[BaseModel] | None) -> Fault:
     *parent, name = path
     field = _fields(model).get(str(name))
     hint = f"{name}: {field.description}" if field else None
     message = f"{format_path(tuple(parent))} needs the key '{name}'"
-    return ManifestFault("M122", message, tuple(parent), hint, key=True)
+    return Fault("M122", message, tuple(parent), hint, key=True)
 
 
-def _unknown(path: tuple[str | int, ...], model: type[BaseModel] | None) -> ManifestFault:
+def _unknown(path: tuple[str | int, ...], model: type[BaseModel] | None) -> Fault:
     *parent, name = path
     options = list(_fields(model))
     message = f"unknown key '{shortened(str(name))}' in {format_path(tuple(parent))}"
     message = with_nearest(message, str(name), options)
-    return ManifestFault("M121", message, path, f"keys here: {listed(options)}", key=True)
+    return Fault("M121", message, path, f"keys here: {listed(options)}", key=True)
 
 
-def _not_a_choice(path: tuple[str | int, ...], value: Any, expected: str) -> ManifestFault:
+def _not_a_choice(path: tuple[str | int, ...], value: Any, expected: str) -> Fault:
     options = re.findall(r"[\w.-]+", expected.replace(" or ", " "))
     near = None
     if isinstance(value, str) and DTYPES.get(value.lower()) in options:
@@ -193,25 +193,25 @@ def _not_a_choice(path: tuple[str | int, ...], value: Any, expected: str) -> Man
     message = f"{format_path(path)} cannot be {describe(value)}"
     if len(path) > 1 and path[-2] == "inputs" and not near:
         hint = f"write a type, one of {listed(options)}, or {{type: text, default: ...}}"
-        return ManifestFault("M124", message, path, hint)
+        return Fault("M124", message, path, hint)
     if near:
         message = f"{message}; {near}"
-    return ManifestFault("M124", message, path, f"choose from: {listed(options)}")
+    return Fault("M124", message, path, f"choose from: {listed(options)}")
 
 
-def _bad_text(path: tuple[str | int, ...], value: Any, kind: str, context: Any) -> ManifestFault:
+def _bad_text(path: tuple[str | int, ...], value: Any, kind: str, context: Any) -> Fault:
     key, what, where = False, "the text", format_path(path)
     if path[-1] == KEY:
         path = path[:-1]
         key, what, where = True, "a name", format_path(path[:-1])
     if kind == "string_too_short":
-        return ManifestFault("M124", f"{where} is empty", path, "give it a value", key)
+        return Fault("M124", f"{where} is empty", path, "give it a value", key)
     if kind == "string_too_long":
         limit = context["max_length"]
         message = f"{what} in {where} is longer than {limit} characters"
-        return ManifestFault("M130", message, path, key=key)
+        return Fault("M130", message, path, key=key)
     code, message, hint = PATTERNS[context["pattern"]]
-    return ManifestFault(code, f"'{shortened(value)}' in {where} {message}", path, hint, key)
+    return Fault(code, f"'{shortened(value)}' in {where} {message}", path, hint, key)
 
 
 def _fields(model: type[BaseModel] | None) -> dict[str, Any]:

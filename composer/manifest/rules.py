@@ -9,7 +9,7 @@ from typing import Any
 from composer.core.ports import DTYPES, parse_port
 from composer.core.suggest import listed, with_nearest
 from composer.manifest.fields import HUB_ID
-from composer.manifest.refusal import ManifestFault, describe, format_path, wrong_type
+from composer.manifest.refusal import Fault, describe, format_path, wrong_type
 from composer.manifest.tree import shortened
 
 RESERVED = ("task", "taps", "feed", "options", "only", "items", "in_flight")
@@ -27,7 +27,7 @@ PATH_HINT = "write a source's name, then the path inside it, such as repo/decode
 Path = tuple[str | int, ...]
 
 
-def check_rules(data: dict[str, Any]) -> Iterator[ManifestFault]:
+def check_rules(data: dict[str, Any]) -> Iterator[Fault]:
     """Yield violations of rules between keys; values of a wrong type are skipped."""
     yield from _check_text_lengths(data)
     sources = _mapping(data.get("sources"))
@@ -37,7 +37,7 @@ def check_rules(data: dict[str, Any]) -> Iterator[ManifestFault]:
         fault = source_error(value)
         if fault:
             message = f"'{shortened(value)}' is not a source: {fault}"
-            yield ManifestFault("M127", message, ("sources", name), _source_hint(value))
+            yield Fault("M127", message, ("sources", name), _source_hint(value))
     for name, component in _mapping(data.get("components")).items():
         at = ("components", name)
         adapters = _mapping(_mapping(component).get("adapters"))
@@ -50,12 +50,12 @@ def check_rules(data: dict[str, Any]) -> Iterator[ManifestFault]:
     variants = _mapping(data.get("variants"))
     if len(variants) > MOST_VARIANTS:
         message = f"there are {len(variants)} variants; the limit is {MOST_VARIANTS}"
-        yield ManifestFault("M101", message, ("variants",), "write several bundles", key=True)
+        yield Fault("M101", message, ("variants",), "write several bundles", key=True)
     for name, patch in variants.items():
         for key in FIXED:
             if key in _mapping(patch):
                 message = f"a variant cannot change '{key}'"
-                yield ManifestFault("M133", message, ("variants", name, key), "remove it", key=True)
+                yield Fault("M133", message, ("variants", name, key), "remove it", key=True)
     yield from _check_tasks(data)
 
 
@@ -97,14 +97,14 @@ def _source_hint(text: str) -> str:
     return SOURCE_HINT
 
 
-def _check_path(value: Any, path: Path, sources: dict[str, Any]) -> Iterator[ManifestFault]:
+def _check_path(value: Any, path: Path, sources: dict[str, Any]) -> Iterator[Fault]:
     if not isinstance(value, str) or not value:
         return
     fault = path_error(value)
     if fault or value.startswith("hf:"):
         fault = fault or "a repository is declared under sources"
         message = f"{format_path(path)} is not a path inside a source: {fault}"
-        yield ManifestFault("M128", message, path, PATH_HINT)
+        yield Fault("M128", message, path, PATH_HINT)
         return
     source = value.partition("/")[0]
     if source not in sources:
@@ -112,31 +112,31 @@ def _check_path(value: Any, path: Path, sources: dict[str, Any]) -> Iterator[Man
         hint = f"sources: {listed(sources)}" if sources else "declare it under sources"
         if HUB.fullmatch(value):
             hint = f"a repository is a source: sources: {{repo: hf:{value}}}; {hint}"
-        yield ManifestFault("M129", with_nearest(message, source, sources), path, hint)
+        yield Fault("M129", with_nearest(message, source, sources), path, hint)
 
 
-def _check_tasks(data: dict[str, Any]) -> Iterator[ManifestFault]:
+def _check_tasks(data: dict[str, Any]) -> Iterator[Fault]:
     if "tasks" in data:
         conflicting = [key for key in SHORTHAND if key in data]
         if conflicting:
             message = f"'{conflicting[0]}' cannot be used together with 'tasks'"
             hint = f"move {' and '.join(conflicting)} into one of the tasks"
-            yield ManifestFault("M131", message, (conflicting[0],), hint, key=True)
+            yield Fault("M131", message, (conflicting[0],), hint, key=True)
         for name, task in _mapping(data["tasks"]).items():
             yield from _check_task(_mapping(task), ("tasks", name))
         return
     for key in ("graph", "outputs"):
         if key not in data:
             hint = "write graph and outputs, or several tasks under 'tasks'"
-            yield ManifestFault("M122", f"the bundle needs the key '{key}'", (), hint, key=True)
+            yield Fault("M122", f"the bundle needs the key '{key}'", (), hint, key=True)
     yield from _check_task(data, ())
 
 
-def _check_task(task: dict[str, Any], at: Path) -> Iterator[ManifestFault]:
+def _check_task(task: dict[str, Any], at: Path) -> Iterator[Fault]:
     inputs, graph = _mapping(task.get("inputs")), _mapping(task.get("graph"))
     for name in graph:
         if name in inputs:
-            yield ManifestFault(
+            yield Fault(
                 "M126",
                 f"'{name}' is already the name of an input",
                 (*at, "graph", name),
@@ -148,33 +148,29 @@ def _check_task(task: dict[str, Any], at: Path) -> Iterator[ManifestFault]:
         if name in RESERVED:
             message = f"'{name}' is reserved for options of a run, so no input can have this name"
             hint = f"reserved: {listed(RESERVED)}"
-            yield ManifestFault("M126", message, (*at, "inputs", name), hint, key=True)
+            yield Fault("M126", message, (*at, "inputs", name), hint, key=True)
         yield from _input(value, (*at, "inputs", name))
     split = [name for name, value in inputs.items() if "split" in _mapping(value)]
     for name in split[1:]:
         message = f"'{split[0]}' is already split, and a task can split only one input"
-        yield ManifestFault("M137", message, (*at, "inputs", name, "split"), "remove one", key=True)
+        yield Fault("M137", message, (*at, "inputs", name, "split"), "remove one", key=True)
 
 
-def _input(value: Any, at: Path) -> Iterator[ManifestFault]:
+def _input(value: Any, at: Path) -> Iterator[Fault]:
     form = value if isinstance(value, dict) else {"type": value}
     kind, port = form.get("type"), form.get("port")
     if kind == "tensor" and "port" not in form:
         hint = "write {type: tensor, port: f32 M F}: the dtype, then the dims"
-        yield ManifestFault(
-            "M122", f"{format_path(at)} is a tensor and needs the key 'port'", at, hint
-        )
+        yield Fault("M122", f"{format_path(at)} is a tensor and needs the key 'port'", at, hint)
     if kind in ("audio", "text", "ids", "mask", "image") and "port" in form:
         message = f"{format_path(at)} is {kind} and takes no 'port'"
-        yield ManifestFault(
-            "M135", message, (*at, "port"), "remove it, or make it a tensor", key=True
-        )
+        yield Fault("M135", message, (*at, "port"), "remove it, or make it a tensor", key=True)
     elif isinstance(port, str):
         yield from _port(port, (*at, "port"))
     for key, hint in (("split", "only audio is split"), ("channel", "only audio has channels")):
         if kind != "audio" and isinstance(kind, str) and key in form:
             message = f"{format_path(at)} is {kind} and takes no '{key}'"
-            yield ManifestFault("M135", message, (*at, key), hint, key=True)
+            yield Fault("M135", message, (*at, key), hint, key=True)
     if "default" not in form:
         return
     path, default = (*at, "default"), form["default"]
@@ -182,20 +178,16 @@ def _input(value: Any, at: Path) -> Iterator[ManifestFault]:
         yield wrong_type(path, "text", default)
     elif kind == "ids":
         if not _is_list_of(default, lambda item: type(item) is int):
-            yield ManifestFault(
-                "M123", f"{format_path(path)} should be a list of whole numbers", path
-            )
+            yield Fault("M123", f"{format_path(path)} should be a list of whole numbers", path)
     elif kind == "mask":
         if not _is_list_of(default, lambda item: isinstance(item, bool) or item in (0, 1)):
-            yield ManifestFault(
-                "M123", f"{format_path(path)} should be a list of true and false", path
-            )
+            yield Fault("M123", f"{format_path(path)} should be a list of true and false", path)
     elif kind in ("audio", "image", "tensor"):
         message = f"{format_path(at)} is {kind} and takes no 'default'"
-        yield ManifestFault("M135", message, path, "remove it", key=True)
+        yield Fault("M135", message, path, "remove it", key=True)
 
 
-def _expectations(node: dict[str, Any], at: Path) -> Iterator[ManifestFault]:
+def _expectations(node: dict[str, Any], at: Path) -> Iterator[Fault]:
     for out, text in _mapping(node.get("expect")).items():
         if isinstance(text, str) and text:
             yield from _expected_port(text, (*at, "expect", out))
@@ -204,49 +196,45 @@ def _expectations(node: dict[str, Any], at: Path) -> Iterator[ManifestFault]:
         return
     path = (*at, "range")
     if ends == [None, None]:
-        yield ManifestFault(
-            "M124", f"{format_path(path)} has no limit", path, "write a number or two"
-        )
+        yield Fault("M124", f"{format_path(path)} has no limit", path, "write a number or two")
     elif len(ends) == 2 and None not in ends and not ends[0] < ends[1]:
         message = f"{format_path(path)}: {ends[0]} is not below {ends[1]}"
-        yield ManifestFault("M124", message, path, "write the least number, then the greatest")
+        yield Fault("M124", message, path, "write the least number, then the greatest")
 
 
-def _expected_port(text: str, path: Path) -> Iterator[ManifestFault]:
+def _expected_port(text: str, path: Path) -> Iterator[Fault]:
     try:
         port = parse_port(text)
     except ValueError as error:
-        yield ManifestFault("M136", f"{format_path(path)}: {error}", path)
+        yield Fault("M136", f"{format_path(path)}: {error}", path)
         return
     if port.marks:
         message = f"{format_path(path)}: an expectation marks no rows"
-        yield ManifestFault("M136", message, path, "write dtype, dims and space alone")
+        yield Fault("M136", message, path, "write dtype, dims and space alone")
 
 
 def _is_list_of(value: Any, is_valid: Callable[[Any], bool]) -> bool:
     return isinstance(value, list) and all(map(is_valid, value))
 
 
-def _port(text: str, path: Path) -> Iterator[ManifestFault]:
+def _port(text: str, path: Path) -> Iterator[Fault]:
     try:
         port = parse_port(text)
     except ValueError as error:
-        yield ManifestFault("M136", f"{format_path(path)}: {error}", path)
+        yield Fault("M136", f"{format_path(path)}: {error}", path)
         return
     if port.kind != "tensor" or port.space or not port.dtype:
         message = f"{format_path(path)} should be a dtype and dims, not {describe(text)}"
-        yield ManifestFault(
-            "M136", message, path, f"write it like f32 M F; dtypes: {', '.join(DTYPES)}"
-        )
+        yield Fault("M136", message, path, f"write it like f32 M F; dtypes: {', '.join(DTYPES)}")
 
 
-def _check_text_lengths(data: Any) -> Iterator[ManifestFault]:
+def _check_text_lengths(data: Any) -> Iterator[Fault]:
     pending: list[tuple[Path, Any]] = [((), data)]
     while pending:
         path, value = pending.pop()
         if isinstance(value, str) and len(value) > MAX_TEXT:
             message = f"the text in {format_path(path)} is longer than {MAX_TEXT} characters"
-            yield ManifestFault("M130", message, path, "keep long texts in a file of the source")
+            yield Fault("M130", message, path, "keep long texts in a file of the source")
         elif isinstance(value, dict):
             for key, child in value.items():
                 pending.append(((*path, key), child))

@@ -8,14 +8,14 @@ from typing import Any
 
 from composer.core.suggest import listed, with_nearest
 from composer.manifest.patch import merge
-from composer.manifest.refusal import ManifestFault, wrong_type
+from composer.manifest.refusal import Fault, wrong_type
 from composer.manifest.source import Document
 from composer.manifest.tree import MAX_VALUES, shortened
 
 LIKE = "like"
 
 
-def with_whole_tasks(document: Document) -> tuple[Document, list[ManifestFault]]:
+def with_whole_tasks(document: Document) -> tuple[Document, list[Fault]]:
     """Return the document with each task whole, and what is wrong with a `like`.
 
     A task that is `like` another one above it is that task, patched by its own keys as a variant
@@ -27,7 +27,7 @@ def with_whole_tasks(document: Document) -> tuple[Document, list[ManifestFault]]
     span = document.spans.children["tasks"]
     spans = replace(span, children=dict(span.children))
     whole: dict[str, Any] = {}
-    findings: list[ManifestFault] = []
+    findings: list[Fault] = []
     room = MAX_VALUES
     for name, task in tasks.items():
         if not _is_like(task):
@@ -38,7 +38,7 @@ def with_whole_tasks(document: Document) -> tuple[Document, list[ManifestFault]]
             room -= _count(whole[task[LIKE]])
         if fault is None and room < 0:
             message = f"with its tasks written out the bundle has more than {MAX_VALUES} values"
-            fault = ManifestFault("M101", message, ("tasks", name, LIKE), "write several bundles")
+            fault = Fault("M101", message, ("tasks", name, LIKE), "write several bundles")
         if fault is not None:
             findings.append(fault)
             continue
@@ -54,7 +54,7 @@ def _is_like(task: Any) -> bool:
     return isinstance(task, dict) and LIKE in task
 
 
-def _fault(name: str, base: Any, above: Collection[str]) -> ManifestFault | None:
+def _fault(name: str, base: Any, above: Collection[str]) -> Fault | None:
     """Return what is wrong with the name of a task that another one is like."""
     at = ("tasks", name, LIKE)
     if not isinstance(base, str):
@@ -62,7 +62,7 @@ def _fault(name: str, base: Any, above: Collection[str]) -> ManifestFault | None
     if base in above:
         return None
     message = with_nearest(f"there is no task '{shortened(base)}' above '{name}'", base, above)
-    return ManifestFault("M138", message, at, f"tasks above it: {listed(above)}")
+    return Fault("M138", message, at, f"tasks above it: {listed(above)}")
 
 
 def _count(value: Any) -> int:
