@@ -146,7 +146,7 @@ def test_what_the_guide_names_is_there():
     named |= set(re.findall(r"`spec\.([a-z]+)`", GUIDE))
     named |= set(re.findall(r"`(?:Stop\()?(\w+), (\w+)", GUIDE)[0])
     public = {name for name in vars(Headers) if not name.startswith("_")}
-    assert public - {"safetensors", "onnx", "tokenizer", "config", "exists"} == set()
+    assert public - {"safetensors", "gguf", "onnx", "tokenizer", "config", "exists"} == set()
     assert public <= named
     assert set(Spec.__dataclass_fields__) <= named
     assert set(Facts.__dataclass_fields__) <= named

@@ -38,6 +38,7 @@ COMMANDS = {
     "new": ["new", "NEW"],
     "explain": ["explain", "R500"],
     "schema": ["schema"],
+    "quantize": ["quantize", "elderwise-mini", "-o", "NEW", "--precision", "decoder=mixed-8-4"],
     "doctor": ["doctor"],
 }
 
@@ -90,10 +91,14 @@ def named(tmp_path):
 
 
 def test_every_verb_is_watched():
-    assert set(COMMANDS) == set(verbs())
+    assert {*COMMANDS, "serve"} == {*verbs()}  # it listens
 
 
-@pytest.mark.parametrize("name", COMMANDS)
+OFTEN = ("check", "run", "transcribe", "chat", "pull")  # the others take as long, in the slow tests
+WATCHED = [pytest.param(name, marks=[] if name in OFTEN else pytest.mark.slow) for name in COMMANDS]
+
+
+@pytest.mark.parametrize("name", WATCHED)
 def test_a_command_opens_no_socket_and_leaves_nothing(name, watched, named):
     arguments = [
         re.sub("CLIP|OUT|OWN|DATA|NEW", lambda found: named[found[0]], each)

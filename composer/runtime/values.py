@@ -91,8 +91,9 @@ class Values:
         if port is None or port.kind != "tensor" or (self.size(name) or 0) < 2:
             return False
         owner = self._owner(value)
-        floats = owner.backend.dtype(value) in FLOATS
-        return floats and not owner.call(lambda: bool((value != 0).any()))
+        if owner.backend.dtype(value) not in FLOATS:
+            return False
+        return not owner.call(owner.backend.to_numpy, value).any()
 
     def size(self, name: str) -> int | None:
         """Return how many numbers a value has; None where it is no tensor."""

@@ -19,6 +19,7 @@ CONTENTS = {
         "docs/guides/manifests",
         "docs/guides/published",
         "docs/guides/python",
+        "docs/guides/serving",
         "docs/guides/precision",
         "docs/guides/comparing",
         "docs/guides/evaluating",

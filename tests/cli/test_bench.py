@@ -105,7 +105,10 @@ def test_the_other_may_call_its_task_otherwise(cli, bundle, clip, tmp_path):
     [
         (("--vs", "nowhere"), "S474 there is no bundle 'nowhere'"),
         (("--vs-variant", "bold"), "bold"),
-        (("--vs-precision", "echo=int3"), "--precision takes float32, float16, bfloat16, not"),
+        (
+            ("--vs-precision", "echo=int3"),
+            "'int3' is neither a dtype nor a recipe; did you mean 'int8'?",
+        ),
         (("--task", "sing"), "R543 the bundle has no task 'sing'"),
         (("--set", "answer.max_token=1"), "did you mean 'max_tokens'?"),
         (("-i", "sound=x.wav"), "R540 the bundle has no input 'sound'"),

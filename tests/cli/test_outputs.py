@@ -117,6 +117,9 @@ OWN = {
     "composer/sources/hub/partial_download.py",  # the cache of the Hub
     "composer/sources/hub/cache.py",
     "composer/jobs/create.py",  # into an empty folder
+    "composer/formats/safetensors_writer.py",  # into a folder that is moved into place
+    "composer/quantization/bundle.py",
+    "composer/quantization/checkpoint.py",
     "components/onnx/weights.py",  # into a temporary folder
 }
 
