@@ -6,36 +6,21 @@ The formulas are those of transformers' Gemma2ForCausalLM. Embeddings come as th
 from __future__ import annotations
 
 from ..checkpoints.config_keys.window import FULL, SLIDING
-from .attention import Attention
 from .decoder import Architecture
 from .decoder_config import Config
-from .gemma3 import GELU_TANH, Settings, forward, tensors
+from .gemma3 import Settings, forward, tensors, with_layers
 
 
 def read_settings(config: Config) -> Settings:
     """Read what the network needs; where the config is silent, transformers' values count."""
-    for key in ("hidden_activation", "hidden_act"):
-        config.require(key, *GELU_TANH)
-    num_heads, num_kv_heads = config.heads(8, 4)
-    head_dim = config.count("head_dim", 256)
-    scale = config.real("query_pre_attn_scalar", 256.0) ** -0.5
-    window = config.count("sliding_window", 4096)
-    rotary = config.rotary(head_dim)
-    softcap = read_bound(config, "attn_logit_softcapping", 50.0)
-    layers = []
-    for kind in read_layer_types(config):
-        own = window if kind == SLIDING else None
-        layers.append(Attention(num_heads, num_kv_heads, head_dim, scale, rotary, own, softcap))
-    return Settings(
-        hidden_size=config.hidden_size,
-        intermediate_size=config.count("intermediate_size"),
-        vocab_size=config.vocab_size,
-        tied=config.tied,
-        rms_norm_eps=config.real("rms_norm_eps", 1e-6),
-        layers=tuple(layers),
-        attention_bias=config.flag("attention_bias"),
+    rotary = config.rotary(config.count("head_dim", 256))
+    return with_layers(
+        config,
+        read_layer_types(config),
+        {SLIDING: rotary, FULL: rotary},
         qk_norm=False,
         logit_cap=read_bound(config, "final_logit_softcapping", 30.0),
+        softcap=read_bound(config, "attn_logit_softcapping", 50.0),
     )
 
 

@@ -5,7 +5,7 @@ The formulas are those of transformers' Gemma3ForCausalLM. Embeddings come as th
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 from ..checkpoints.config_keys.window import FULL, SLIDING
@@ -41,6 +41,24 @@ class Settings:
 
 def read_settings(config: Config) -> Settings:
     """Read what the network needs; where the config is silent, transformers' values count."""
+    rotaries = read_rotaries(config, config.count("head_dim", 256))
+    logit_cap = None
+    if config.value("final_logit_softcapping") is not None:
+        logit_cap = config.real("final_logit_softcapping")
+    kinds = read_layer_types(config)
+    return with_layers(config, kinds, rotaries, qk_norm=True, logit_cap=logit_cap)
+
+
+def with_layers(
+    config: Config,
+    kinds: Iterable[str],
+    rotaries: Mapping[str, Rotary],
+    *,
+    qk_norm: bool,
+    logit_cap: float | None,
+    softcap: float | None = None,
+) -> Settings:
+    """Read what Gemma 2 and Gemma 3 have alike, for layers of these types."""
     for key in ("hidden_activation", "hidden_act"):
         config.require(key, *GELU_TANH)
     num_heads, num_kv_heads = config.heads(8, 4)
@@ -49,14 +67,11 @@ def read_settings(config: Config) -> Settings:
     window = config.count("sliding_window", 4096)
     if "sliding_window" in config.values and config.values["sliding_window"] is None:
         config.wrong("sliding_window", "sliding_window is null; expected a whole number from 1")
-    rotaries = read_rotaries(config, head_dim)
-    logit_cap = None
-    if config.value("final_logit_softcapping") is not None:
-        logit_cap = config.real("final_logit_softcapping")
     layers = []
-    for kind in read_layer_types(config):
+    for kind in kinds:
         seen = window if kind == SLIDING else None
-        layers.append(Attention(num_heads, num_kv_heads, head_dim, scale, rotaries[kind], seen))
+        rotary = rotaries[kind]
+        layers.append(Attention(num_heads, num_kv_heads, head_dim, scale, rotary, seen, softcap))
     return Settings(
         hidden_size=config.hidden_size,
         intermediate_size=config.count("intermediate_size"),
@@ -65,7 +80,7 @@ def read_settings(config: Config) -> Settings:
         rms_norm_eps=config.real("rms_norm_eps", 1e-6),
         layers=tuple(layers),
         attention_bias=config.flag("attention_bias"),
-        qk_norm=True,
+        qk_norm=qk_norm,
         logit_cap=logit_cap,
     )
 
