@@ -165,7 +165,7 @@ def test_pages_without_end_are_not_walked(run_features, monkeypatch):
     assert "S489 the Ogg file is damaged: it has more than 3 pages" in messages
 
 
-@pytest.mark.parametrize("kind", ["WAV", "Ogg"])
+@pytest.mark.parametrize("kind", ["WAV", pytest.param("Ogg", marks=pytest.mark.slow)])
 def test_a_hole_of_gigabytes_takes_no_memory(tmp_path, monkeypatch, kind):
     """A WAV of unknown size, and pages far apart, are read block by block."""
     path = tmp_path / "hole"

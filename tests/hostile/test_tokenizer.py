@@ -264,7 +264,7 @@ def test_what_aborts_in_the_library_is_an_error_here(tmp_path):
         for each in (loaded, here):
             component = each._components.by_name["prompt"]
             kinds.append(type(component.encoder.tokenizer._tokenizer).__name__)
-        assert kinds == ["IsolatedLibrary", "LocalLibrary"]
+        assert kinds == ["IsolatedTokenizer", "LocalTokenizer"]
         wanted = here.run(text="ab").outputs["ids"]
         assert loaded.run(text="ab").outputs["ids"].tolist() == wanted.tolist()
         library = loaded._components.by_name["prompt"].encoder.tokenizer._tokenizer

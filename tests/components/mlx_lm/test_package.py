@@ -35,6 +35,7 @@ def test_a_run_on_mlx_imports_neither_transformers_nor_torch(code):
     assert output(code + LISTED) == "[]\n"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "use",
     [
@@ -58,6 +59,7 @@ print(mlx_lm.generate.__name__)
     assert output(code + use + check) == "generate\n"
 
 
+@pytest.mark.slow
 def test_a_package_that_is_there_already_is_taken():
     code = """
 import mlx_lm
