@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 from composer.core.errors import ComposerError, Place, Problem
 from composer.core.location import Location
 from composer.core.suggest import some
+from composer.formats.gguf import SUFFIX as GGUF
 from composer.formats.safetensors import TensorIndex
 
-from .gguf.reading import SUFFIX as GGUF
 from .gguf.reading import read_decoder_file
 from .layout import count_are
 

@@ -10,10 +10,10 @@ from composer.core.errors import ComposerError, Place, Problem
 from composer.core.location import Location
 from composer.core.suggest import some
 from composer.formats import tokenizer_file
+from composer.formats.gguf import SUFFIX as GGUF
 from composer.formats.refusal import show
 
 from .folder import folder_of
-from .gguf.reading import SUFFIX as GGUF
 
 if TYPE_CHECKING:
     from composer.formats import Headers

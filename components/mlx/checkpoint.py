@@ -7,11 +7,11 @@ from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING
 
 from composer.core.errors import ComposerError, Place, Problem
+from composer.formats.gguf import SUFFIX as GGUF
 
 from ..checkpoints.checkpoint import Checkpoint, build_checkpoint
 from ..checkpoints.config_keys.places import at_their_keys
 from ..checkpoints.folder import open_folder
-from ..checkpoints.gguf.reading import SUFFIX as GGUF
 from ..checkpoints.head_copy import HEAD
 from ..checkpoints.rope import mrope_problems, without_mrope
 from .config.conversion import MlxConfig, convert_config

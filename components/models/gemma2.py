@@ -8,7 +8,7 @@ from __future__ import annotations
 from ..checkpoints.config_keys.window import FULL, SLIDING
 from .decoder import Architecture
 from .decoder_config import Config
-from .gemma3 import Settings, forward, tensors, with_layers
+from .gemma3 import Settings, forward, listed_types, tensors, with_layers
 
 
 def read_settings(config: Config) -> Settings:
@@ -37,11 +37,7 @@ def read_layer_types(config: Config) -> list[str]:
     types = config.value("layer_types")
     if types is None:
         return [FULL if number % 2 else SLIDING for number in range(num_layers)]
-    if len(types) != num_layers or any(kind not in (SLIDING, FULL) for kind in types):
-        message = f"layer_types has to name {SLIDING} or {FULL} for each of {num_layers} layers"
-        config.wrong("layer_types", message)
-        return [FULL] * num_layers
-    return list(types)
+    return listed_types(config, types, num_layers)
 
 
 ARCHITECTURE = Architecture(("gemma2",), read_settings, tensors, forward)

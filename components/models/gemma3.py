@@ -5,7 +5,7 @@ The formulas are those of transformers' Gemma3ForCausalLM. Embeddings come as th
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from ..checkpoints.config_keys.window import FULL, SLIDING
@@ -94,6 +94,11 @@ def read_layer_types(config: Config) -> list[str]:
         config.require("_sliding_window_pattern", pattern)
         return [SLIDING if (number + 1) % pattern else FULL for number in range(num_layers)]
     config.value("_sliding_window_pattern")
+    return listed_types(config, types, num_layers)
+
+
+def listed_types(config: Config, types: Sequence[str], num_layers: int) -> list[str]:
+    """Return the types that a config lists; report a list that does not name one for each layer."""
     if len(types) != num_layers or any(kind not in (SLIDING, FULL) for kind in types):
         message = f"layer_types has to name {SLIDING} or {FULL} for each of {num_layers} layers"
         config.wrong("layer_types", message)

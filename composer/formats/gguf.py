@@ -19,6 +19,7 @@ from composer.formats.refusal import Report, join_names, refuse, show
 from composer.formats.safetensors import AXES, DIM, NAME, TENSORS, Tensor, TensorIndex
 from composer.formats.sniff import sniff
 
+SUFFIX = ".gguf"
 MAGIC = b"GGUF"
 HEADER = 128 << 20  # bytes; a vocabulary of 262,144 tokens with merges and scores takes 12 MB
 PAIRS, KEY, TEXT = 10_000, 1 << 16, 1 << 22

@@ -16,7 +16,6 @@ from composer.formats.gguf import read_gguf
 from composer.formats.refusal import refuse, show
 from composer.formats.vocab_merges import BYTES, PIPELINES, split_by
 
-SUFFIX = ".gguf"
 KEY = "tokenizer.ggml."
 NORMAL, UNKNOWN, CONTROL, USER_DEFINED, UNUSED, BYTE = range(1, 7)
 PIECE = 256  # characters of a token of SentencePiece

@@ -8,7 +8,7 @@ from typing import Any
 
 from composer.core.location import Location
 from composer.formats.files import Files, LocalFiles
-from composer.formats.gguf_tokenizer import SUFFIX as GGUF
+from composer.formats.gguf import SUFFIX as GGUF
 from composer.formats.gguf_tokenizer import gguf_tokenizer
 from composer.formats.post_processor import first_tokens
 from composer.formats.refusal import Report, refuse, show

@@ -22,7 +22,6 @@ if TYPE_CHECKING:
     from composer.core.location import Location
     from composer.formats import Headers
 
-SUFFIX = ".gguf"
 ROPE_FACTORS = "rope_freqs.weight"
 BIASED = {"attention_bias": ".attn_output.bias", "mlp_bias": ".ffn_down.bias"}
 
