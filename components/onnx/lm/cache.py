@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import mmap
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from math import prod
 from threading import RLock
@@ -99,10 +100,11 @@ class Store:
         self._tables: list[tuple[np.ndarray, np.ndarray]] = []
         self._bindings: dict[tuple[int, int, int], Any] = {}
         self._lock = RLock()  # a sequence may be let go on any thread
+        self._arranging = False  # then an empty store is about to be entered
 
     def arrange(self, caches: Sequence[Cache]) -> list[Cache]:
         """Bring caches into the first slots; return them in the order of these."""
-        with self._lock:
+        with self._lock, self._kept():
             self.reserve(max(cache.length for cache in caches))
             count = len(caches)
             there = {c.slot for c in caches if c.store is self and c.slot < count}
@@ -117,6 +119,15 @@ class Store:
                 cache.move(self, slot)
             return sorted(caches, key=lambda cache: cache.slot)
 
+    @contextmanager
+    def _kept(self) -> Iterator[None]:
+        """Keep the memory for those who come while the last of those who were there leaves."""
+        self._arranging = True
+        try:
+            yield
+        finally:
+            self._arranging = False
+
     def member(self, slot: int) -> Cache | None:
         """Return the cache in a slot."""
         found = self.members[slot]
@@ -126,7 +137,7 @@ class Store:
         """Empty a slot, so that nothing of a sequence that failed is left for the next one."""
         with self._lock:
             self.members[slot] = None
-            if not any(self.members):
+            if not any(self.members) and not self._arranging:
                 self.arrays, self._pages, self._bindings, self.capacity = {}, {}, {}, 0
                 return
             for name, array in self.arrays.items():
@@ -136,6 +147,10 @@ class Store:
         """Make room for rows in each slot, keeping the present ones."""
         if rows <= self.capacity:
             return
+        with self._lock:
+            self._grow(rows)
+
+    def _grow(self, rows: int) -> None:
         rows += -rows % LEAST
         capacity = max(rows, 2 * self.capacity, LEAST)
         arrays, pages = {}, {}

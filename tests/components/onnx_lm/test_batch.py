@@ -93,6 +93,17 @@ def test_more_than_there_are_slots_for(lm, alone, monkeypatch):
         assert_prefix(found, whole)
 
 
+def test_the_last_one_that_stays_is_moved_out_of_the_way(lm, alone):
+    """As a sequence is whose text has ended, and whose cache is kept for the next prompt."""
+    kept, *others = begin(lm, range(4))
+    stepped(lm, [kept, others[0]], 1)
+    del others[0]
+    for found, whole in zip(stepped(lm, others), alone[2:4], strict=True):
+        assert_prefix(found, whole)
+    ids, rows = stepped(lm, [kept])[0]
+    assert_prefix((ids, rows), (alone[0][0][1:], alone[0][1][1:]))
+
+
 def test_memory_is_given_back(lm):
     states = begin(lm, range(3))
     stepped(lm, states, 2)
