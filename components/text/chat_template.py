@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from composer.core.errors import ComposerError, Place, Problem
 from composer.core.suggest import listed
+from composer.formats.gguf import SUFFIX as GGUF
 
 from .chat_forms import FORMS, ChatFormat
 
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
     from composer.core.location import Location
     from composer.formats import Headers
 
+BOS = "tokenizer.ggml.bos_token_id"
 LARGEST = 1_000_000  # bytes of a template; published ones have at most some ten thousand
 _TAG = re.compile(
     r"(?P<before>[ \t]*)\{(?P<kind>[{%#])(?P<left>[-+]?)(?P<inside>.*?)"
@@ -45,6 +47,8 @@ def read_form(files: Location, headers: Headers) -> ChatFormat:
 
 def _template(files: Location, headers: Headers) -> tuple[str, Location]:
     """Return the text of the template and the file that has it."""
+    if files.inside.endswith(GGUF):
+        return _required(headers.gguf(files).metadata.get("tokenizer.chat_template"), files), files
     file, config = files / "chat_template.jinja", files / "tokenizer_config.json"
     if headers.exists(file):
         with headers.files.open(file) as ranges:
@@ -53,17 +57,22 @@ def _template(files: Location, headers: Headers) -> tuple[str, Location]:
     found = _tokenizer_setting("chat_template", config, headers)
     if isinstance(found, list):
         found = _default_template(found)
-    if not isinstance(found, str):
-        raise ComposerError(
-            Problem(
-                "W297",
-                f"{files} has no chat template",
-                Place("config.form"),
-                hint="it would be chat_template.jinja or in tokenizer_config.json: write the turns "
-                f"as first and next, or name the form: {listed(FORMS)}",
-            )
+    return _required(found, files), config
+
+
+def _required(template: Any, files: Location) -> str:
+    if isinstance(template, str):
+        return template
+    raise ComposerError(
+        Problem(
+            "W297",
+            f"{files} has no chat template",
+            Place("config.form"),
+            hint="it would be chat_template.jinja, in tokenizer_config.json, or in a GGUF file's "
+            "tokenizer.chat_template: write the turns as first and next, or name the form: "
+            f"{listed(FORMS)}",
         )
-    return found, config
+    )
 
 
 def _default_template(entries: list[Any]) -> Any:
@@ -85,15 +94,27 @@ def _with_bos_checked(name: str, form: ChatFormat, files: Location, headers: Hea
     """Return the form; raise ComposerError where the tokenizer begins a text otherwise."""
     if not form.bos:
         return form
-    config = files / "tokenizer_config.json"
-    bos = _tokenizer_setting("bos_token", config, headers)
-    if isinstance(bos, dict):
-        bos = bos.get("content")
+    where, bos = _bos_token(files, headers)
     if bos is not None and bos != form.bos:
-        message = f"the form {name} begins with {form.bos!r}, but bos_token of {config} is {bos!r}"
+        message = f"the form {name} begins with {form.bos!r}, but {where} is {bos!r}"
         hint = "write the turns as first and next"
         raise ComposerError(Problem("W297", message, Place("config.form"), hint=hint))
     return form
+
+
+def _bos_token(files: Location, headers: Headers) -> tuple[str, Any]:
+    """Return where the token stands that begins a text, and its content; None if nowhere."""
+    if files.inside.endswith(GGUF):
+        metadata = headers.gguf(files).metadata
+        number, tokens = metadata.get(BOS), metadata.get("tokenizer.ggml.tokens")
+        if not isinstance(number, int) or not isinstance(tokens, list) or number >= len(tokens):
+            return f"{BOS} of {files}", None
+        return f"{BOS} of {files}", tokens[number]
+    config = files / "tokenizer_config.json"
+    found = _tokenizer_setting("bos_token", config, headers)
+    if isinstance(found, dict):
+        found = found.get("content")
+    return f"bos_token of {config}", found
 
 
 def digest(template: str) -> str:

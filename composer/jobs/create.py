@@ -16,6 +16,7 @@ from composer.sources.shipped import shipped, shipped_bundles
 
 UNWANTED = ("__pycache__", "README.md", "bundle.lock")
 RECOGNISES = re.compile(r"^recognises:.*\n(?:  .*\n)*", re.M)
+USES = re.compile(rf"\b(weights|files): {SOURCE}\b(?!/)")
 SCHEMA = re.compile(r"^# yaml-language-server: \$schema=(\S+)$", re.M)
 
 
@@ -76,15 +77,18 @@ def _remove_copy(folder: Path, was_there: bool) -> None:
 def _create_from(folder: Path, origin: str) -> Path:
     """Write the default manifest of a checkpoint, which becomes its source."""
     found = find_bundle(origin)
-    source = found.origin
-    if source is None:
+    checkpoint = found.checkpoint
+    if checkpoint is None:
         message = f"{origin} has a manifest, which is not inferred"
         raise ComposerError(Problem("R542", message, hint="copy it with --like"))
-    if isinstance(source, Path) and source.resolve() != folder.resolve():
-        message = f"a manifest has no source outside of its folder, and {origin} is one"
-        raise ComposerError(Problem("R542", message, hint=f"write it there: {origin}"))
-    text = found.path.read_text("utf-8")
-    if not isinstance(source, Path):
+    source, text = checkpoint.folder, found.path.read_text("utf-8")
+    if checkpoint.file:
+        text = USES.sub(rf"\1: {SOURCE}/{checkpoint.file}", text)
+    if isinstance(source, Path):
+        if source.resolve() != folder.resolve():
+            message = f"a manifest has no source outside of its folder, and {source} is one"
+            raise ComposerError(Problem("R542", message, hint=f"write it there: {source}"))
+    else:
         text = text.replace(f"  {SOURCE}: ./\n", f"  {SOURCE}: {source}\n", 1)
         try:
             _require_empty(folder)

@@ -241,8 +241,9 @@ class BundleModel(Strict):
     )
     recognises: dict[KeyPath, list[Line]] = Field(
         default={},
-        description="The folders without a manifest that this one is for: keys of their "
-        "config.json, nested ones after a dot, each with the values that it may have.",
+        description="The checkpoints without a manifest that this one is for: keys of their "
+        "config.json, nested ones after a dot, or of a GGUF file's metadata, each with the values "
+        "that it may have.",
         examples=[{"model_type": ["qwen3", "llama"]}],
     )
     sources: dict[Name, SourceText] = Field(

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 from composer.core.child import Child, ChildExited, ChildTimeout, load_limits
 from composer.core.errors import ComposerError, Problem
 from composer.core.safe_write import write_note
+from composer.sources.checkpoint import Checkpoint
 from composer.sources.hub import settings
 from composer.sources.hub.ids import HubId
 from composer.sources.hub.required_file import RequiredFile, total_size
@@ -116,11 +117,6 @@ def _request(
 ) -> dict[str, Any]:
     request = checked.request
     own = request.bundle.repository
-    origin = folder = None
-    if isinstance(request.bundle.origin, HubId):
-        origin = str(request.bundle.origin)
-    elif request.bundle.origin:
-        folder = str(request.bundle.origin)
     backends, loaded = {}, 0
     for name, known in checked.components.items():
         loaded += known.facts.nbytes if known.facts else 0
@@ -134,8 +130,7 @@ def _request(
     return {
         "path": str(request.bundle.path),
         "repository": f"{own.repo}@{own.commit}" if own else None,
-        "origin": origin,
-        "folder": folder,
+        "checkpoint": _checkpoint(request.bundle.checkpoint),
         "variant": request.variant or request.bundle.variant,
         "sources": {name: str(folder) for name, folder in request.sources.items()},
         "precision": {name: asdict(asked) for name, asked in request.precision.items()},
@@ -148,6 +143,14 @@ def _request(
     }
 
 
+def _checkpoint(found: Checkpoint | None) -> dict[str, Any] | None:
+    """Describe what a default manifest was found for, as `sandbox_child` reads it."""
+    if found is None:
+        return None
+    is_remote = isinstance(found.folder, HubId)
+    return {"folder": str(found.folder), "is_remote": is_remote, "file": found.file}
+
+
 def _commits(checked: Checked, needs: list[RequiredFile]) -> dict[str, str]:
     """Return the commits that the child reads of repositories, by every ID that it may ask for."""
     bundle = checked.request.bundle
@@ -158,8 +161,8 @@ def _commits(checked: Checked, needs: list[RequiredFile]) -> dict[str, str]:
     for source in checked.manifest.sources.values():
         if source.kind == "hf":
             ids.append(HubId(source.value, source.revision))
-    if isinstance(bundle.origin, HubId):
-        ids.append(bundle.origin)
+    if bundle.checkpoint and isinstance(bundle.checkpoint.folder, HubId):
+        ids.append(bundle.checkpoint.folder)
     commits = {}
     for snapshot in snapshots:
         commits[f"{snapshot.repo}@{snapshot.commit}"] = snapshot.commit

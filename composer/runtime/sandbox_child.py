@@ -20,7 +20,8 @@ from composer.runtime.loading import load_component
 from composer.runtime.profile import Profile
 from composer.runtime.sandbox import MEMORY_GONE
 from composer.runtime.worker import Worker
-from composer.sources.hub import Hub, HubId, parse_id
+from composer.sources.checkpoint import Checkpoint
+from composer.sources.hub import Hub, parse_id
 from composer.sources.resolve import ResolvedBundle
 
 NO_MEMORY = (
@@ -56,14 +57,12 @@ def answer(
     return {}, {}
 
 
-def _origin(request: Mapping[str, Any]) -> Path | HubId | None:
+def _checkpoint(found: Mapping[str, Any] | None) -> Checkpoint | None:
     """Return what a default manifest was found for."""
-    folder, id = request["folder"], request["origin"]
-    if folder:
-        return Path(folder)
-    if not id:
+    if found is None:
         return None
-    return parse_id(id)
+    folder = parse_id(found["folder"]) if found["is_remote"] else Path(found["folder"])
+    return Checkpoint(folder, found["file"])
 
 
 def _loader(request: Mapping[str, Any]) -> Callable[[str], Any]:
@@ -76,7 +75,7 @@ def _loader(request: Mapping[str, Any]) -> Callable[[str], Any]:
             Path(request["path"]),
             repository=hub.snapshot(parse_id(own)) if own else None,
             hub=hub,
-            origin=_origin(request),
+            checkpoint=_checkpoint(request["checkpoint"]),
         ),
         request["variant"],
         sources={name: Path(folder) for name, folder in request["sources"].items()},

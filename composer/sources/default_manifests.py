@@ -1,4 +1,4 @@
-"""Find the manifest for a folder that has none, by what its config.json says."""
+"""Find the manifest for a checkpoint that has none, by its config.json or its GGUF metadata."""
 
 from __future__ import annotations
 
@@ -11,13 +11,15 @@ from composer.core.errors import ComposerError, Place, Problem
 from composer.core.location import Location
 from composer.core.suggest import did_you_mean, listed
 from composer.formats import Headers
+from composer.formats.gguf import SUFFIX as GGUF
 from composer.formats.refusal import show
 from composer.manifest import Manifest, read_manifest
 from composer.sources.hub import HubFiles
 from composer.sources.shipped import shipped
 
 FOLDER = "defaults"
-SOURCE = "repo"  # the source that stands for the folder in every default manifest
+SOURCE = "repo"  # the source that stands for the checkpoint in every default manifest
+MODEL_TYPE, ARCHITECTURE = "model_type", "general.architecture"
 
 
 def default_manifests() -> Mapping[str, Manifest]:
@@ -31,39 +33,50 @@ def _manifests(folder: Path) -> Mapping[str, Manifest]:
     return {manifest.name: manifest for manifest in found}
 
 
-def default_manifest(folder: Location) -> Manifest:
-    """Return the default manifest of a checkpoint's folder; raise S456 where there is none.
+def default_manifest(checkpoint: Location) -> Manifest:
+    """Return the default manifest of a checkpoint; raise S456 where there is none.
 
-    Of several that fit, it is the one that states most.
+    It is a folder with a config.json, or a GGUF file. Of several that fit, it is the one that
+    states most.
     """
-    config = Headers(HubFiles()).config(folder / "config.json")
-    fitting = [each for each in default_manifests().values() if _fits(each, config)]
+    headers = Headers(HubFiles())
+    if checkpoint.inside.endswith(GGUF):
+        file, kind = checkpoint, ARCHITECTURE
+        stated = headers.gguf(file).metadata
+    else:
+        file, kind = checkpoint / "config.json", MODEL_TYPE
+        stated = headers.config(file)
+    fitting = [each for each in default_manifests().values() if _fits(each, stated)]
     if not fitting:
-        raise ComposerError(_unknown(folder, config))
+        raise ComposerError(_unknown(checkpoint, file, kind, _value(stated, kind)))
     return max(fitting, key=lambda each: len(each.recognises))
 
 
-def _fits(manifest: Manifest, config: Mapping[str, Any]) -> bool:
-    stated = manifest.recognises.items()
-    return bool(stated) and all(_value(config, key) in values for key, values in stated)
+def _fits(manifest: Manifest, stated: Mapping[str, Any]) -> bool:
+    wanted = manifest.recognises.items()
+    return bool(wanted) and all(_value(stated, key) in values for key, values in wanted)
 
 
-def _value(config: Mapping[str, Any], path: str) -> Any:
-    value: Any = config
+def _value(stated: Mapping[str, Any], path: str) -> Any:
+    """Return the value of a key, which of a GGUF file has dots of its own."""
+    if path in stated:
+        return stated[path]
+    value: Any = stated
     for key in path.split("."):
         value = value.get(key) if isinstance(value, dict) else None
     return value
 
 
-def _unknown(folder: Location, config: Mapping[str, Any]) -> Problem:
-    kind = str(config.get("model_type"))
+def _unknown(checkpoint: Location, file: Location, key: str, found: Any) -> Problem:
     known: list[Any] = []
     for each in default_manifests().values():
-        known += each.recognises["model_type"]
+        known += each.recognises.get(key, ())
     return Problem(
         "S456",
-        f"{folder} has no bundle.yaml, and no default manifest is for its model_type {show(kind)}",
-        Place(str(folder / "config.json")),
+        f"{checkpoint} has no bundle.yaml, and no default manifest is for its {key} "
+        f"{show(str(found))}",
+        Place(str(file)),
         (f"the default manifests are {listed(sorted(default_manifests()))}",),
-        hint=did_you_mean(kind, known) or "write a manifest: composer new DIR makes one to change",
+        hint=did_you_mean(str(found), known)
+        or "write a manifest: composer new DIR makes one to change",
     )

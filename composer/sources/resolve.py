@@ -14,14 +14,23 @@ from composer.formats.refusal import join_names
 from composer.manifest import FILES, read_manifest
 from composer.manifest.source import MAX_BYTES
 from composer.sources.catalogue import require_runnable
+from composer.sources.checkpoint import CONFIG, Checkpoint, hub_file, local_checkpoint
 from composer.sources.default_manifests import default_manifest
-from composer.sources.hub import Hub, HubFile, HubId, Snapshot, fetch_file, is_id, parse_id
+from composer.sources.hub import (
+    Hub,
+    HubFile,
+    HubId,
+    Snapshot,
+    fetch_file,
+    is_id,
+    parse_id,
+    split_file_part,
+)
 from composer.sources.hub.errors import is_network, raise_network_error
 from composer.sources.lock.entries import LOCK, lock_beside, read_lock
 from composer.sources.lock.entries import MOST_BYTES as MOST_OF_LOCK
 from composer.sources.shipped import published, shipped_bundles
 
-CONFIG = "config.json"
 NOT_HERE = "a file or folder here: there is none"
 NOT_SHIPPED = "a bundle that ships: there is none"
 
@@ -32,7 +41,7 @@ class ResolvedBundle:
 
     `given` means that the user named the lock, and it is not just the one beside the manifest.
     `repository` is that of the manifest, if it is on the Hub; its sources are requested from `hub`.
-    `origin` is the folder or the repository that a default manifest was found for: its source.
+    `checkpoint` is what a default manifest was found for.
     """
 
     path: Path
@@ -41,7 +50,7 @@ class ResolvedBundle:
     given: bool = False
     repository: Snapshot | None = field(default=None, repr=False, compare=False)
     hub: Hub = field(default_factory=Hub, repr=False, compare=False)
-    origin: Path | HubId | None = None
+    checkpoint: Checkpoint | None = None
 
     def __fspath__(self) -> str:
         return str(self.path)
@@ -54,8 +63,8 @@ def find_bundle(
 
     That is a path, then a shipped name, then a repository of the Hub with a manifest, then
     one that a shipped manifest `publishes`, or that a default manifest recognises. `hf:` before an
-    ID skips the first two. `lock` is used instead of the one beside the manifest; a repository that
-    it locks is read at its commit.
+    ID skips the first two. `owner/name:PART` is the GGUF file with that part in its name. `lock` is
+    used instead of the one beside the manifest; a repository that it locks is read at its commit.
     """
     if lock is None:
         return _find(name, {}, hub or Hub())
@@ -70,7 +79,7 @@ def _find(
         return name
     if not str(name).startswith("hf:"):
         if _exists(Path(name)):
-            return _of_folder(Path(name), hub) or _with_lock(Path(name), hub)
+            return _of_checkpoint(Path(name), hub) or _with_lock(Path(name), hub)
         bundles = shipped_bundles()
         if str(name) in bundles:
             return _with_lock(bundles[str(name)], hub)
@@ -81,7 +90,8 @@ def _find(
 
 
 def _find_on_hub(name: str, commits: Mapping[str, str], hub: Hub) -> ResolvedBundle:
-    id = parse_id(name)
+    text, part = split_file_part(name)
+    id = parse_id(text)
     id = HubId(id.repo, id.revision or commits.get(id.repo.lower()))
     tried = [] if name.startswith("hf:") else [f"tried {NOT_HERE}", f"tried {NOT_SHIPPED}"]
     recipes = published().get(id.repo.lower(), ())
@@ -98,6 +108,9 @@ def _find_on_hub(name: str, commits: Mapping[str, str], hub: Hub) -> ResolvedBun
             for problem in error.problems
         ) from None
     manifests = [file for file in FILES if file in repository.files]
+    if part and (manifests or recipes):
+        message = f"{id} has a manifest, which names its files"
+        raise ComposerError(Problem("S457", message, hint=f"leave :{part} out"))
     if len(manifests) == 1:
         file = repository.files[manifests[0]]
         _check_size(repository, file, MAX_BYTES)
@@ -114,9 +127,10 @@ def _find_on_hub(name: str, commits: Mapping[str, str], hub: Hub) -> ResolvedBun
     if recipes:
         return _shipped_for(id, recipes, hub)
     require_runnable(id.repo)
-    if CONFIG in repository.files:
-        manifest = default_manifest(repository.location(str(id)))
-        return ResolvedBundle(manifest.path, hub=hub, origin=id)
+    model = hub_file(id, repository.files, part)
+    if model or CONFIG in repository.files:
+        manifest = default_manifest(repository.location(str(id), model))
+        return ResolvedBundle(manifest.path, hub=hub, checkpoint=Checkpoint(id, model))
     if repository.partial:
         hint = "fetch it while online: composer pull"
         raise_network_error(
@@ -132,12 +146,14 @@ def _find_on_hub(name: str, commits: Mapping[str, str], hub: Hub) -> ResolvedBun
     )
 
 
-def _of_folder(folder: Path, hub: Hub) -> ResolvedBundle | None:
-    """Return the default manifest for a folder of a checkpoint that has none of its own."""
-    if not (folder / CONFIG).is_file() or any((folder / name).exists() for name in FILES):
+def _of_checkpoint(path: Path, hub: Hub) -> ResolvedBundle | None:
+    """Return the default manifest for a checkpoint here that has none of its own."""
+    found = local_checkpoint(path)
+    if found is None:
         return None
-    manifest = default_manifest(Location(str(folder), "", folder))
-    return ResolvedBundle(manifest.path, hub=hub, origin=folder)
+    assert isinstance(found.folder, Path)
+    manifest = default_manifest(Location(str(found.folder), found.file, found.folder))
+    return ResolvedBundle(manifest.path, hub=hub, checkpoint=found)
 
 
 def _shipped_for(id: HubId, recipes: tuple[str, ...], hub: Hub) -> ResolvedBundle:

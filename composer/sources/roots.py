@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING
 
 from composer.core.errors import ComposerError, Place, Problem
 from composer.core.location import Location
@@ -18,7 +18,6 @@ if TYPE_CHECKING:
     from composer.manifest import Manifest
 
 Roots = Mapping[str, Location]
-T = TypeVar("T")
 
 
 def resolve_sources(
@@ -35,8 +34,14 @@ def resolve_sources(
     """
     roots: dict[str, Location] = {}
     problems: list[Problem] = []
-    given = {**_origin(bundle, Path), **(given or {})}
-    remote = _origin(bundle, HubId)
+    checkpoint = bundle.checkpoint
+    given = dict(given or {})
+    remote: dict[str, HubId] = {}
+    if checkpoint:
+        if isinstance(checkpoint.folder, Path):
+            given.setdefault(SOURCE, checkpoint.folder)
+        else:
+            remote[SOURCE] = checkpoint.folder
     for name in set(given) - set(manifest.sources):
         near = did_you_mean(name, manifest.sources)
         problems.append(
@@ -57,12 +62,9 @@ def resolve_sources(
         else:
             roots[name], found = _local_folder(manifest, bundle, name)
         problems += found
+    if checkpoint and checkpoint.file:
+        roots[SOURCE] /= checkpoint.file
     return roots, problems
-
-
-def _origin(bundle: ResolvedBundle, kind: type[T]) -> dict[str, T]:
-    """Return the source of a default manifest, where what it was found for is of this kind."""
-    return {SOURCE: bundle.origin} if isinstance(bundle.origin, kind) else {}
 
 
 def _hub_folder(

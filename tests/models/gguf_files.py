@@ -87,7 +87,14 @@ def packed(weight, kind, rng):
 
 
 def write(
-    folder, file, architecture, kinds=lambda name: "f32", rope_factors=None, tokenizer=(), **more
+    folder,
+    file,
+    architecture,
+    kinds=lambda name: "f32",
+    rope_factors=None,
+    tokenizer=(),
+    chat_template=None,
+    **more,
 ):
     """Write a folder's checkpoint as one GGUF file; return the weights that it stands for.
 
@@ -126,6 +133,8 @@ def write(
     for key, value in dict(tokenizer).items():
         add = writer.add_array if isinstance(value, list) else writer.add_string
         add(f"tokenizer.ggml.{key}", value)
+    if chat_template:
+        writer.add_chat_template(chat_template)
     meant = {}
     raised = "norm.weight" if architecture in ("gemma2", "gemma3") else None
     for name, weight in weights.items():

@@ -90,7 +90,7 @@ def test_new_writes_the_manifest_into_the_folder(released, tmp_path, capsys):
     assert "\nname: my-asr\n" in text
     assert "recognises" not in text
     assert composer.check(folder).ok
-    assert find_bundle(folder).origin is None
+    assert find_bundle(folder).checkpoint is None
 
 
 @pytest.mark.parametrize("name", ["bundle.yaml", "bundle-1.schema.json"])
@@ -147,7 +147,8 @@ def test_no_two_default_manifests_state_the_same():
     manifests = default_manifests().values()
     stated = [json.dumps(dict(each.recognises), sort_keys=True) for each in manifests]
     assert len({*stated}) == len(stated)
-    assert all("model_type" in each.recognises for each in manifests)
+    kinds = {"model_type", "general.architecture"}
+    assert all(len(kinds & {*each.recognises}) == 1 for each in manifests)
     assert all(set(each.sources) == {"repo"} for each in manifests)
 
 

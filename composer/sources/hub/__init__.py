@@ -22,7 +22,7 @@ content that is refused.
 
 from composer.sources.hub.download import fetch, is_downloaded
 from composer.sources.hub.files import HubFiles
-from composer.sources.hub.ids import HubId, is_id, parse_id
+from composer.sources.hub.ids import HubId, is_id, parse_id, split_file_part
 from composer.sources.hub.required_file import RequiredFile
 from composer.sources.hub.snapshots import Hub, Snapshot, snapshot_of
 from composer.sources.hub.transfer import fetch_file
@@ -41,4 +41,5 @@ __all__ = [
     "is_id",
     "parse_id",
     "snapshot_of",
+    "split_file_part",
 ]

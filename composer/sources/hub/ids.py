@@ -12,6 +12,7 @@ PART = r"[A-Za-z0-9](?:[A-Za-z0-9._-]{0,94}[A-Za-z0-9_-])?"
 REPO = re.compile(rf"(?!.*(?:--|\.\.|\.git$))({PART})/({PART})")
 REVISION = re.compile(r"(?!.*(?:\.\.|//|/$))[A-Za-z0-9][A-Za-z0-9._/+-]{0,199}")
 COMMIT = re.compile(r"[0-9a-f]{40}")
+FILE_PART = re.compile(r"[A-Za-z0-9._-]{1,64}")
 MANIFESTS = (".yaml", ".yml", ".json")
 
 
@@ -30,7 +31,7 @@ def is_id(text: str) -> bool:
     """Return whether a text is meant as a hub ID, not as a path or plain name."""
     if text.startswith("hf:"):
         return True
-    repo = text.partition("@")[0]
+    repo = re.split("[@:]", text, maxsplit=1)[0]
     return bool(REPO.fullmatch(repo)) and not repo.endswith(MANIFESTS)
 
 
@@ -45,3 +46,13 @@ def parse_id(text: str) -> HubId:
         hint = "name a branch, a tag or a commit"
         raise ComposerError(Problem("S414", message, hint=hint))
     return HubId(repo, revision or None)
+
+
+def split_file_part(text: str) -> tuple[str, str]:
+    """Split `owner/name[@revision][:part]` into the ID and a part of a GGUF file's name, or ''."""
+    text = text.removeprefix("hf:")
+    id, colon, part = text.partition(":")
+    if colon and not FILE_PART.fullmatch(part):
+        hint = "after the colon stands a part of a GGUF file's name: owner/name:Q8_0"
+        raise ComposerError(Problem("S414", f"{show(text)} is not a hub ID", hint=hint))
+    return id, part
