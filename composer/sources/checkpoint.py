@@ -15,6 +15,7 @@ from composer.manifest import FILES
 from composer.sources.hub import HubId
 
 CONFIG = "config.json"
+SPLIT = re.compile(r"-(\d{5})-of-\d{5}$")  # behind the name of a part, without its suffix
 NOT_A_MODEL = re.compile(r"(?:.*/)?(?:mmproj|imatrix)[^/]*|.*[-._](?:mmproj|imatrix)", re.S)
 
 
@@ -71,17 +72,23 @@ def _is_safetensors(name: str) -> bool:
 
 
 def model_files(names: Iterable[str]) -> list[str]:
-    """Return the GGUF files that hold a model, and not an encoder or a quantizer's statistics."""
+    """Return the GGUF files that hold a model, and not an encoder or a quantizer's statistics.
+
+    Of a model in several parts it is the first.
+    """
     found = []
     for name in sorted(names):
-        if name.endswith(GGUF) and not NOT_A_MODEL.fullmatch(name.removesuffix(GGUF)):
+        stem = name.removesuffix(GGUF)
+        part = SPLIT.search(stem)
+        is_first = part is None or int(part[1]) == 1
+        if name.endswith(GGUF) and is_first and not NOT_A_MODEL.fullmatch(stem):
             found.append(name)
     return found
 
 
 def _part(name: str) -> str:
     """Return the last part of a file's name: its quantization."""
-    return re.split(r"[-./]", name.removesuffix(GGUF))[-1]
+    return re.split(r"[-./]", SPLIT.sub("", name.removesuffix(GGUF)))[-1]
 
 
 def _raise_ambiguous(name: str, files: list[str], example: str) -> NoReturn:

@@ -94,15 +94,17 @@ def write(
     rope_factors=None,
     tokenizer=(),
     chat_template=None,
+    per_file=0,
     **more,
 ):
     """Write a folder's checkpoint as one GGUF file; return the weights that it stands for.
 
-    `kinds` gives the type of each matrix by its name there; `more` is more metadata.
+    `kinds` gives the type of each matrix by its name there; `more` is more metadata. `per_file`
+    is how many tensors a file has of a model in several parts.
     """
     config, weights = read(folder)
     rng = np.random.default_rng(7)
-    writer = GGUFWriter(file, architecture)
+    writer = GGUFWriter(file, architecture, split_max_tensors=per_file)
     heads, keys = config["num_attention_heads"], config["num_key_value_heads"]
     head_dim = config.get("head_dim") or config["hidden_size"] // heads
     rope = config.get("rope_parameters") or {}

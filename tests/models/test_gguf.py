@@ -220,10 +220,6 @@ REFUSED = {
         "    read are gemma2, gemma3, llama, qwen2, qwen3\n"
         "    hint: give the checkpoint that it was converted from, in safetensors",
     ),
-    "one part of several": (
-        {"split.count": 3},
-        "W241 is one of 3 parts of a model\n    hint: join them by llama-gguf-split --merge",
-    ),
     "a key that nothing reads": (
         {"qwen3.attention.temperature_scale": 2.0},
         "W257 composer's qwen3 does not read qwen3.attention.temperature_scale, which is 2.0"

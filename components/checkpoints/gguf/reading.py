@@ -15,6 +15,7 @@ from composer.formats.safetensors import Tensor, TensorIndex
 
 from .config import ARCHITECTURES, checkpoint_config
 from .names import RAISED, checkpoint_name
+from .parts import all_tensors
 from .rope_factors import llama3_rule
 from .stored import InterleavedRows, RaisedByOne
 
@@ -28,7 +29,7 @@ BIASED = {"attention_bias": ".attn_output.bias", "mlp_bias": ".ffn_down.bias"}
 
 def read_decoder_file(file: Location, headers: Headers) -> tuple[dict[str, Any], TensorIndex]:
     """Return the config and the tensors; raise ComposerError for what is no known decoder."""
-    found = headers.gguf(file)
+    found, stored = headers.gguf(file), all_tensors(file, headers)
     architecture = found.metadata.get("general.architecture")
     if architecture not in ARCHITECTURES:
         raise _refused(
@@ -37,15 +38,8 @@ def read_decoder_file(file: Location, headers: Headers) -> tuple[dict[str, Any],
             f"read are {listed(sorted(ARCHITECTURES))}",
             hint="give the checkpoint that it was converted from, in safetensors",
         )
-    parts = found.metadata.get("split.count", 1)
-    if parts not in (0, 1):
-        raise _refused(
-            file,
-            f"is one of {show(str(parts))[1:-1]} parts of a model",
-            hint="join them by llama-gguf-split --merge",
-        )
     config = checkpoint_config(found.metadata, architecture)
-    tensors = dict(found.tensors)
+    tensors = dict(stored)
     factors = tensors.pop(ROPE_FACTORS, None)
     if factors is not None:
         config["rope_scaling"] = llama3_rule(
@@ -58,7 +52,7 @@ def read_decoder_file(file: Location, headers: Headers) -> tuple[dict[str, Any],
     for name, tensor in tensors.items():
         known = checkpoint_name(name, architecture)
         named[known] = _as_stored(replace(tensor, name=known), architecture, config)
-    return config, TensorIndex(named, {}, (file,))
+    return config, TensorIndex(named, {}, stored.files)
 
 
 def _as_stored(tensor: Tensor, architecture: str, config: Mapping[str, Any]) -> Tensor:
@@ -79,7 +73,7 @@ def _small(file: Location, headers: Headers, tensor: Tensor) -> np.ndarray:
     """Read a tensor that the config's meaning hangs on."""
     if tensor.dtype != "f32" or tensor.nbytes > 4096:
         raise _refused(file, f"has {ROPE_FACTORS} {tensor.dtype} {list(tensor.shape)}")
-    with headers.files.open(file) as ranges:
+    with headers.files.open(tensor.file) as ranges:
         return np.frombuffer(ranges.read(tensor.offset, tensor.nbytes), "<f4")
 
 
