@@ -71,7 +71,7 @@ def build_checkpoint(
         problems = [*problems, *_head(config, tensors), table]
         raise ComposerError(with_place(problems, place))
     head_copy = None
-    if text_setting(config, "tie_word_embeddings") is True:
+    if _text_config_value(config, "tie_word_embeddings") is True:
         head_copy = find_head_copy(tensors, table)
     if head_copy:
         problems.append(copy_warning(head_copy, table))
@@ -86,7 +86,7 @@ def build_checkpoint(
     return Checkpoint(location, config, tensors, schemes, table, stop, tuple(placed), head_copy)
 
 
-def text_setting(config: Mapping[str, Any], key: str) -> Any:
+def _text_config_value(config: Mapping[str, Any], key: str) -> Any:
     """Return a setting of the language model, wherever the config nests it."""
     inner = config.get("text_config")
     if key in config or not isinstance(inner, dict):
@@ -114,7 +114,7 @@ def _sizes(config: Mapping[str, Any], tensors: TensorIndex, table: Table) -> Ite
     """Check the sizes of the config against the shapes of the tensors."""
     yield from impossible_values(config)
     for key, value in (("hidden_size", table.width), ("vocab_size", table.rows)):
-        stated = text_setting(config, key)
+        stated = _text_config_value(config, key)
         if stated is not None and (type(stated) is not int or stated != value):
             yield Problem(
                 "W241",
@@ -133,10 +133,10 @@ def _sizes(config: Mapping[str, Any], tensors: TensorIndex, table: Table) -> Ite
 
 def _layers(config: Mapping[str, Any], tensors: TensorIndex, table: Table) -> Iterator[Problem]:
     """Check num_hidden_layers against the layers that have tensors, and the limit of positions."""
-    stated = text_setting(config, "num_hidden_layers")
+    stated = _text_config_value(config, "num_hidden_layers")
     unsound = list(_limit("num_hidden_layers", stated, LAYERS))
     yield from unsound
-    positions = text_setting(config, "max_position_embeddings")
+    positions = _text_config_value(config, "max_position_embeddings")
     yield from _limit("max_position_embeddings", positions, POSITIONS)
     if stated is None or unsound:
         return
@@ -164,7 +164,7 @@ def _limit(key: str, stated: Any, most: int) -> Iterator[Problem]:
 
 def _head(config: Mapping[str, Any], tensors: TensorIndex) -> Iterator[Problem]:
     """Check tie_word_embeddings against the presence of a head."""
-    tied = text_setting(config, "tie_word_embeddings")
+    tied = _text_config_value(config, "tie_word_embeddings")
     heads = [tensor for name, tensor in tensors.items() if f".{name}".endswith(f".{HEAD}")]
     if tied is True and heads:
         yield Problem(
@@ -219,7 +219,7 @@ def _stop(
     if file != location and headers.exists(place):
         stated = headers.config(place).get("eos_token_id")
     if stated is None:
-        place, stated = file, text_setting(config, "eos_token_id")
+        place, stated = file, _text_config_value(config, "eos_token_id")
     if stated is None:
         ids = []
     elif isinstance(stated, list):

@@ -33,10 +33,10 @@ class StampedFacts(Facts):
 
 def stamps(locations: Iterable[Location]) -> tuple[Stamp, ...]:
     """Stamp the files that are on this machine; others are checked again once they are."""
-    return tuple(stamp(place) for place in locations if place.path and place.path.exists())
+    return tuple(_stamp(place) for place in locations if place.path and place.path.exists())
 
 
-def stamp(location: Location) -> Stamp:
+def _stamp(location: Location) -> Stamp:
     """Stamp a file, opened as its header was: a link out of its source is refused."""
     with LocalFiles().open(location) as ranges:
         return Stamp(location, ranges.size, ranges.state)
@@ -49,7 +49,7 @@ def require_unchanged(facts: Facts) -> None:
     """
     assert isinstance(facts, StampedFacts)
     for before in facts.stamps:
-        now = stamp(before.location)
+        now = _stamp(before.location)
         if now != before:
             what = "it was written again"
             if before.size != now.size:

@@ -91,7 +91,7 @@ class LayoutChecker:
         """Return a shape in torch's order; report what cannot be, and return none of it."""
         shape = tensor.shape
         if len(sizes) > 2:
-            found = torch_shape(shape, sizes)
+            found = _torch_shape(shape, sizes)
             if found is None:
                 either = " or ".join(_convolution_orders(sizes))
                 what = f"{tensor.name} has the shape {list(shape)}; expected {either}"
@@ -154,7 +154,7 @@ def count_layers(names: Iterable[str], number: Pattern[str]) -> int:
     return last + 1
 
 
-def torch_shape(shape: Shape, sizes: list[str]) -> Shape | None:
+def _torch_shape(shape: Shape, sizes: list[str]) -> Shape | None:
     """Return the shape of a convolution's weight as torch has it, if only one order can be.
 
     MLX stores [out, *kernel, in].

@@ -155,7 +155,7 @@ def plan(
             continue
         if tensor.shape[-1] % scheme.group_size == 0:
             found[path] = scheme
-        elif recipe.name and not is_projection(path):
+        elif recipe.name and not _is_projection(path):
             left[path] = tensor
         else:
             problems.append(_uneven(path, scheme, tensor))
@@ -166,7 +166,7 @@ def plan(
     return found, list(_left_alone(recipe, left))
 
 
-def is_projection(path: str) -> bool:
+def _is_projection(path: str) -> bool:
     """Return whether a module is one of the projections that a recipe means without rules."""
     return path.rpartition(".")[2] in PROJECTIONS
 
@@ -187,7 +187,7 @@ def _chosen(recipe: Recipe, path: str) -> Scheme | None:
     if any(fnmatchcase(path, glob) for glob in recipe.keep):
         return None
     scheme = None
-    if is_projection(path):
+    if _is_projection(path):
         scheme = Scheme(recipe.bits, recipe.group_size, recipe.mode)
     for glob, rule in recipe.rules.items():
         named = re.search(r"\w", glob.rpartition(".")[2])

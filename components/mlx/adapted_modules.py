@@ -90,7 +90,7 @@ def modules() -> Modules:
             super().__init__()
             self.linear = linear
             self._update = update
-            self._factor = update.factor(weight_of(linear).astype(mx.float32))
+            self._factor = update.factor(_weight_of(linear).astype(mx.float32))
 
         def __call__(self, x: Any) -> Any:
             y = self.linear(x)
@@ -121,7 +121,7 @@ def modules() -> Modules:
             super().__init__()
             self.table = table
             self._update = update
-            self._factor = update.factor(weight_of(table).astype(mx.float32).T)
+            self._factor = update.factor(_weight_of(table).astype(mx.float32).T)
 
         def __call__(self, ids: Any) -> Any:
             rows = self.table(ids)
@@ -154,12 +154,12 @@ def modules() -> Modules:
     return Modules(LoraLinear, DoraLinear, LoraTable, DoraTable, TiedHead, AdaptedTable)
 
 
-def weight_of(module: Any) -> Any:
+def _weight_of(module: Any) -> Any:
     """Return the weight [out, in] of a linear layer, or that [V, D] of a table, unpacked."""
     import mlx.core as mx
 
     if "table" in module:
-        return weight_of(module.table)
+        return _weight_of(module.table)
     if "scales" not in module:
         return module.weight
     return mx.dequantize(

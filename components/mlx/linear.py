@@ -12,10 +12,10 @@ Weights = Mapping[str, Any]
 
 def linear(weights: Weights, name: str, x: Any) -> Any:
     """Map rows by the Linear of this name, whose weight is [out, in]."""
-    return affine(x, weights[f"{name}.weight"], weights.get(f"{name}.bias"))
+    return _affine(x, weights[f"{name}.weight"], weights.get(f"{name}.bias"))
 
 
-def affine(x: Any, weight: Any, bias: Any = None) -> Any:
+def _affine(x: Any, weight: Any, bias: Any = None) -> Any:
     """Map rows [N, in] by a weight [out, in] and a bias [out], rounded once."""
     import mlx.core as mx
 

@@ -84,7 +84,7 @@ def fill(
     parameters: Any = tree_flatten(model.parameters(), destination={})
     expected = _shapes(parameters)
     del parameters
-    compare(_shapes(weights), expected)
+    _compare(_shapes(weights), expected)
     castable = getattr(model, "cast_predicate", lambda name: True)
     loaded = []
     for name in list(weights):
@@ -208,7 +208,7 @@ def _shapes(arrays: Mapping[str, Any]) -> dict[str, tuple[int, ...]]:
     return {name: tuple(array.shape) for name, array in arrays.items()}
 
 
-def compare(found: Mapping[str, tuple[int, ...]], expected: Mapping[str, tuple[int, ...]]) -> None:
+def _compare(found: Mapping[str, tuple[int, ...]], expected: Mapping[str, tuple[int, ...]]) -> None:
     """Raise ComposerError unless names and shapes are the same."""
     problems = []
     for label, names in (

@@ -48,7 +48,7 @@ def unsupported(config: Mapping[str, Any]) -> Problem | None:
             f"mlx-lm is not installed here, so it is unknown whether it supports '{kind}'",
             severity="warning",
         )
-    name = module_name(package, kind, names)
+    name = _module_name(package, kind, names)
     path = package / "models" / f"{name}.py"
     if not path.is_file():
         known = sorted(file.stem for file in path.parent.glob("*.py"))
@@ -56,7 +56,7 @@ def unsupported(config: Mapping[str, Any]) -> Problem | None:
         if similar := get_close_matches(kind, known, n=1):
             hint = f"did you mean '{similar[0]}'?"
         return Problem("W240", f"the installed mlx-lm has no model_type '{kind}'", hint=hint)
-    accepted = arguments(path)
+    accepted = _arguments(path)
     if EMBEDS not in accepted:
         return Problem(
             "W240",
@@ -64,7 +64,7 @@ def unsupported(config: Mapping[str, Any]) -> Problem | None:
             "embeddings",
             hint="request input_embeddings for this architecture in mlx-lm",
         )
-    if needs_layer_inputs(path):
+    if _needs_layer_inputs(path):
         return Problem(
             "W240",
             f"mlx-lm's '{kind}' reads per-layer inputs from ids, which mlx.lm does not give it",
@@ -77,10 +77,10 @@ def module_name_of(config: Mapping[str, Any]) -> str:
     """Return the module of the installed mlx-lm that runs a config."""
     package = folder()
     assert package is not None, "mlx.lm needs mlx-lm"
-    return module_name(package, config["model_type"], config.get("architectures"))
+    return _module_name(package, config["model_type"], config.get("architectures"))
 
 
-def module_name(package: Path, kind: str, architectures: Any) -> str:
+def _module_name(package: Path, kind: str, architectures: Any) -> str:
     """Return mlx-lm's module for a model_type, by its own tables."""
     tables = _tables(package / "utils.py")
     names = architectures or []
@@ -120,7 +120,7 @@ def _methods(path: Path) -> tuple[tuple[str, ast.FunctionDef], ...]:
     return tuple(found)
 
 
-def arguments(path: Path) -> list[str]:
+def _arguments(path: Path) -> list[str]:
     """Return the arguments of a module's Model.__call__."""
     found: list[str] = []
     for name, function in _methods(path):
@@ -129,7 +129,7 @@ def arguments(path: Path) -> list[str]:
     return found
 
 
-def needs_layer_inputs(path: Path) -> bool:
+def _needs_layer_inputs(path: Path) -> bool:
     """Return whether a model takes per-layer inputs."""
     return any("per_layer_inputs" in _names_of(function) for _, function in _methods(path))
 

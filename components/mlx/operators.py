@@ -24,7 +24,7 @@ def scatter(base: Any, at: np.ndarray, values: Any) -> Any:
     """Return base [T, D] with the rows where at [T] is true replaced by values, in order."""
     import mlx.core as mx
 
-    rows = marked(at, base.shape[0])
+    rows = _marked(at, base.shape[0])
     if tuple(values.shape) != (rows.size, *base.shape[1:]) or values.dtype != base.dtype:
         raise ValueError(
             f"scatter into {rows.size} marked rows of {short(base.dtype)} {list(base.shape)} "
@@ -42,11 +42,11 @@ def fill(ids: Any, at: np.ndarray, *, value: int) -> Any:
     """Return ids [T] with `value` wherever at [T] is true."""
     import mlx.core as mx
 
-    marked(at, ids.shape[0])
+    _marked(at, ids.shape[0])
     return mx.where(mx.array(at), mx.array(value, ids.dtype), ids)
 
 
-def marked(at: np.ndarray, length: int) -> np.ndarray:
+def _marked(at: np.ndarray, length: int) -> np.ndarray:
     """Return the positions where at [T] is true; raise ValueError unless it is bool and T long."""
     if at.dtype != np.bool_ or at.shape != (length,):
         raise ValueError(f"'at' must be bool [{length}], not {at.dtype} {list(at.shape)}")

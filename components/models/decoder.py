@@ -97,7 +97,7 @@ class ParsedDecoder:
         return self.modules.get(HEAD, self.table)
 
     @property
-    def computed(self) -> Iterator[Module]:
+    def _computed(self) -> Iterator[Module]:
         """The modules that are multiplied by: the embeddings are where there is no other head."""
         for module in self.modules.values():
             if module is not self.table or HEAD not in self.modules:
@@ -106,13 +106,13 @@ class ParsedDecoder:
     @property
     def packed(self) -> bool:
         """Return whether a module is packed."""
-        return any(module.scheme for module in self.computed)
+        return any(module.scheme for module in self._computed)
 
     @property
     def nbytes(self) -> int:
         """Return what the weights take once they are loaded."""
         nbytes = 0
-        for module in self.computed:
+        for module in self._computed:
             if module is self.head and module.digit_group_size:
                 nbytes += module.nbytes_in_digits(module.digit_group_size)
             else:
@@ -128,7 +128,7 @@ class ParsedDecoder:
     def casts(self) -> tuple[str, ...]:
         """Describe how many modules of each form are widened, and what they take then."""
         forms: dict[str, list[Module]] = {}
-        for module in self.computed:
+        for module in self._computed:
             dtype = module.parts["weight"].dtype
             digits = module is self.head and module.digit_group_size
             if module.scheme is None and dtype != "f32" and not digits:

@@ -16,22 +16,22 @@ def read_settings(config: Config) -> Settings:
     rotary = config.rotary(config.count("head_dim", 256))
     return with_layers(
         config,
-        read_layer_types(config),
+        _read_layer_types(config),
         {SLIDING: rotary, FULL: rotary},
         qk_norm=False,
-        logit_cap=read_bound(config, "final_logit_softcapping", 30.0),
-        softcap=read_bound(config, "attn_logit_softcapping", 50.0),
+        logit_cap=_read_bound(config, "final_logit_softcapping", 30.0),
+        softcap=_read_bound(config, "attn_logit_softcapping", 50.0),
     )
 
 
-def read_bound(config: Config, key: str, default: float) -> float | None:
+def _read_bound(config: Config, key: str, default: float) -> float | None:
     """Return a bound; a key that is null sets none, one that is absent has the default."""
     if key in config.values and config.value(key) is None:
         return None
     return config.real(key, default)
 
 
-def read_layer_types(config: Config) -> list[str]:
+def _read_layer_types(config: Config) -> list[str]:
     """Return the type of each layer: as listed, or every other one with a window."""
     num_layers = config.count("num_hidden_layers")
     types = config.value("layer_types")

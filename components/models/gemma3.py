@@ -41,11 +41,11 @@ class Settings:
 
 def read_settings(config: Config) -> Settings:
     """Read what the network needs; where the config is silent, transformers' values count."""
-    rotaries = read_rotaries(config, config.count("head_dim", 256))
+    rotaries = _read_rotaries(config, config.count("head_dim", 256))
     logit_cap = None
     if config.value("final_logit_softcapping") is not None:
         logit_cap = config.real("final_logit_softcapping")
-    kinds = read_layer_types(config)
+    kinds = _read_layer_types(config)
     return with_layers(config, kinds, rotaries, qk_norm=True, logit_cap=logit_cap)
 
 
@@ -85,7 +85,7 @@ def with_layers(
     )
 
 
-def read_layer_types(config: Config) -> list[str]:
+def _read_layer_types(config: Config) -> list[str]:
     """Return the type of each layer: as listed, or every sixth without a window."""
     num_layers = config.count("num_hidden_layers")
     pattern = config.count("sliding_window_pattern", 6)
@@ -106,7 +106,7 @@ def listed_types(config: Config, types: Sequence[str], num_layers: int) -> list[
     return list(types)
 
 
-def read_rotaries(config: Config, head_dim: int) -> dict[str, Rotary]:
+def _read_rotaries(config: Config, head_dim: int) -> dict[str, Rotary]:
     """Return how positions turn in layers of each type."""
     local = config.real("rope_local_base_freq", 1e4)
     if config.value("rope_parameters") is not None and "" in config.rules:

@@ -88,8 +88,8 @@ def layer(nn: Blocks, at: str, settings: Settings, x: Array) -> Array:
 def feed_forward(nn: Blocks, at: str, settings: Settings, x: Array) -> Array:
     """Add part of a feed-forward layer's output, normalized before and after."""
     y = nn.rms_norm(nn.clip_to_dtype(x, settings.clipping), f"{at}pre_layer_norm", EPS)
-    y = nn.silu(clipped(nn, f"{at}ffw_layer_1", y))
-    y = nn.clip_to_dtype(clipped(nn, f"{at}ffw_layer_2", y), settings.clipping)
+    y = nn.silu(_clipped_linear(nn, f"{at}ffw_layer_1", y))
+    y = nn.clip_to_dtype(_clipped_linear(nn, f"{at}ffw_layer_2", y), settings.clipping)
     return x + nn.rms_norm(y, f"{at}post_layer_norm", EPS) * settings.residual_weight
 
 
@@ -99,10 +99,8 @@ def attention(nn: Blocks, at: str, settings: Settings, x: Array) -> Array:
     A key at a distance is the frame's own plus one that the distance alone makes.
     """
     head, window = settings.head_dim, settings.past + 1
-    q, k, values = (
-        nn.reshape(nn.float32(clipped(nn, f"{at}{name}_proj", x)), -1, settings.num_heads, head)
-        for name in "qkv"
-    )
+    projected = [nn.float32(_clipped_linear(nn, f"{at}{name}_proj", x)) for name in "qkv"]
+    q, k, values = (nn.reshape(rows, -1, settings.num_heads, head) for rows in projected)
     per_dim = nn.softplus(nn.float32(nn.weight(f"{at}per_dim_scale")))
     q = q * per_dim * (head**-0.5 / math.log(2))
     k = k * (math.log(1 + math.e) / math.log(2))
@@ -118,7 +116,7 @@ def attention(nn: Blocks, at: str, settings: Settings, x: Array) -> Array:
     weights = nn.expand(nn.softmax(logits), 2)
     context = nn.matmul(weights, nn.transpose(nn.past(values, window), 0, 2, 1, 3))
     context = nn.reshape(context, -1, settings.hidden_size)
-    return clipped(nn, f"{at}post", nn.like(context, x))
+    return _clipped_linear(nn, f"{at}post", nn.like(context, x))
 
 
 def sinusoids(distances: np.ndarray, width: int) -> np.ndarray:
@@ -133,10 +131,10 @@ def sinusoids(distances: np.ndarray, width: int) -> np.ndarray:
 def convolution(nn: Blocks, at: str, settings: Settings, x: Array) -> Array:
     """Add a gated convolution over each channel, in which no frame sees a later one."""
     y = nn.rms_norm(x, f"{at}pre_layer_norm", settings.rms_norm_eps)
-    y = nn.glu(clipped(nn, f"{at}linear_start", y))
+    y = nn.glu(_clipped_linear(nn, f"{at}linear_start", y))
     y = nn.clip_to_dtype(nn.causal_depthwise(y, f"{at}depthwise_conv1d"), settings.clipping)
     y = nn.silu(nn.rms_norm(y, f"{at}conv_norm", settings.rms_norm_eps))
-    return x + clipped(nn, f"{at}linear_end", y)
+    return x + _clipped_linear(nn, f"{at}linear_end", y)
 
 
 def project(nn: Blocks, settings: Settings, x: Array) -> Array:
@@ -145,7 +143,7 @@ def project(nn: Blocks, settings: Settings, x: Array) -> Array:
     return nn.linear(x, f"{EMBED}embedding_projection")
 
 
-def clipped(nn: Blocks, name: str, x: Array) -> Array:
+def _clipped_linear(nn: Blocks, name: str, x: Array) -> Array:
     """Map rows by a Linear whose input and output stay within its bounds, where it has any."""
     if not nn.has(f"{name}.input_min"):
         return nn.linear(x, f"{name}.linear")

@@ -47,7 +47,7 @@ def forward(layers: Sequence[tuple[Layer, int]], nn: Blocks, x: Array) -> Array:
             case "rms_norm":
                 x = nn.rms_norm(x, name, layer.eps)
             case "swiglu" | "geglu" | "geglu_tanh":
-                x = gated(nn, GATED[layer.kind], layer.knobs, x)
+                x = _gated_activation(nn, GATED[layer.kind], layer.knobs, x)
             case "stack_frames":
                 fill = 0.0 if layer.knobs.remainder == "pad" else None
                 x = nn.reshape(nn.groups(x, layer.knobs.by, fill), -1, width)
@@ -58,7 +58,7 @@ def forward(layers: Sequence[tuple[Layer, int]], nn: Blocks, x: Array) -> Array:
     return x
 
 
-def gated(nn: Blocks, activation: str, knobs: Gate, x: Array) -> Array:
+def _gated_activation(nn: Blocks, activation: str, knobs: Gate, x: Array) -> Array:
     """Map rows of 2 W numbers to W: one half through an activation, times the other."""
     gate, other = nn.halves(x)
     if knobs.gate == "second":
@@ -98,7 +98,7 @@ class Stack(Family, name="stack"):
         """Bind the widths I and O; every tensor belongs to a layer and every width chains."""
         layers, methods = spec.config.steps, None
         if any(map(Layer.divides, layers)):
-            methods = {CALL: rows_divided(layers)}
+            methods = {CALL: _divided_signature(layers)}
         if headers is None:
             return Facts(unknown=True, methods=methods)
         shape = read_shape(spec, headers)
@@ -112,7 +112,7 @@ class Stack(Family, name="stack"):
         shape = read_shape(spec, Headers())
         require_unchanged(facts)
         made = network(spec, shape)
-        require_finite(made, cls.computed_in(shape.dtype))
+        _require_finite(made, cls.computed_in(shape.dtype))
         return cls(cls.runs_on.compile(made, placement), spec.config.steps)
 
     def __init__(self, run: Callable[..., Any], layers: Sequence[Layer]) -> None:
@@ -122,28 +122,28 @@ class Stack(Family, name="stack"):
     @method(x="N I", returns="N O")
     def __call__(self, x: Any) -> Any:
         """Map rows [N, I] to rows [N, O], or to fewer where layers join or pool them."""
-        require_groupable(self.layers, x.shape[0])
+        _require_groupable(self.layers, x.shape[0])
         return self.run(x)
 
 
-def rows_divided(layers: Sequence[Layer]) -> Signature:
+def _divided_signature(layers: Sequence[Layer]) -> Signature:
     """Return the ports of a stack that gives fewer rows than it takes."""
     words = ", ".join(f"{layer.kind} by {layer.knobs.by}" for layer in layers if layer.divides())
     return Signature(
         inputs={"x": parse_ports("N I")},
         returns={OUT: parse_port("R O")},
-        lengths={"R": Derived("N", partial(rows_of, layers), words)},
+        lengths={"R": Derived("N", partial(_output_rows, layers), words)},
     )
 
 
-def rows_of(layers: Sequence[Layer], count: int) -> int:
+def _output_rows(layers: Sequence[Layer], count: int) -> int:
     """Return how many rows come out for so many that come in."""
     for layer in layers:
         count = layer.rows(count)
     return count
 
 
-def require_groupable(layers: Sequence[Layer], count: int) -> None:
+def _require_groupable(layers: Sequence[Layer], count: int) -> None:
     """Raise R552 where rows are left over that a layer refuses, or where none come out."""
     for number, layer in enumerate(layers):
         if not layer.divides():
@@ -183,7 +183,7 @@ def network(spec: Spec, shape: Shape) -> Network:
     )
 
 
-def require_finite(made: Network, dtype: str) -> None:
+def _require_finite(made: Network, dtype: str) -> None:
     """Refuse weights that are NaN or infinite, or too large for the dtype."""
     reader = WeightReader(made.tensors, {})
     odd = []

@@ -63,7 +63,7 @@ class NumpyDecoderBlocks(NumpyBlocks):
         if attn.softcap is not None:
             cap = np.float32(attn.softcap)
             logits = np.tanh(logits / cap) * cap
-        mask = visible(at, keys.shape[1], attn.window)
+        mask = _visible(at, keys.shape[1], attn.window)
         weights = self.softmax(np.where(mask, logits, -np.inf))
         context: np.ndarray = (weights @ values).transpose(1, 0, 2)
         return context.reshape(len(q), -1)
@@ -78,7 +78,7 @@ class NumpyDecoderBlocks(NumpyBlocks):
         return np.concatenate(rotated, axis=-1)
 
 
-def visible(at: np.ndarray, count: int, window: int | None) -> np.ndarray:
+def _visible(at: np.ndarray, count: int, window: int | None) -> np.ndarray:
     """Return which of `count` positions rows at these positions see, bool [T, count]."""
     rows, seen = at[:, None], np.arange(count)
     mask: np.ndarray = seen <= rows

@@ -15,7 +15,7 @@ FOREVER = 10.0**9  # the parent keeps the time
 _loaded: list[LocalGraph] = []
 
 
-def answer(
+def _answer(
     words: dict[str, Any], feeds: dict[str, np.ndarray]
 ) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
     """Load the graph first, and run it from then on."""
@@ -31,4 +31,4 @@ def answer(
 
 
 if __name__ == "__main__":
-    answer_questions(answer)
+    answer_questions(_answer)

@@ -67,7 +67,7 @@ class Gemma4(Component, name="onnx.gemma4"):
         """Bind D, V, L layers and their width P, checking config and tensors."""
         if headers is None or spec.weights is None:
             return Facts(unknown=True, methods=optional_per_layer(cls.methods))
-        decoder, found = read(spec, headers)
+        decoder, found = _read(spec, headers)
         checkpoint = decoder.checkpoint
         tokenizer = tokenizer_of(spec, headers)
         end = check_tokenizer(tokenizer, headers, checkpoint)
@@ -92,7 +92,7 @@ class Gemma4(Component, name="onnx.gemma4"):
     def load(cls, spec: Spec, facts: Facts, placement: Placement) -> Self:
         """Write the graph and its weights down, load them, and remove them."""
         headers = Headers()
-        decoder, found = read(spec, headers)
+        decoder, found = _read(spec, headers)
         tokenizer = read_tokenizer(tokenizer_of(spec, headers))
         adapters = adapters_of(spec, headers, decoder)
         require_unchanged(facts)
@@ -202,7 +202,7 @@ class Gemma4(Component, name="onnx.gemma4"):
         return Prompt(rows, adapters)
 
 
-def read(spec: Spec, headers: Headers) -> tuple[Decoder, Gemma4Decoder]:
+def _read(spec: Spec, headers: Headers) -> tuple[Decoder, Gemma4Decoder]:
     """Read a component's headers; raise ComposerError with everything that contradicts."""
     assert spec.weights is not None
     problems = Problems(refused_precision(spec, "onnx.gemma4", "mlx.gemma4"))

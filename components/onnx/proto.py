@@ -17,26 +17,26 @@ _FLOAT, _INT, _GRAPH, _INTS = 1, 2, 5, 7  # of AttributeProto.AttributeType
 _EXTERNAL = 1  # of TensorProto.DataLocation
 
 
-def number(field: int, value: int) -> bytes:
+def _int_field(field: int, value: int) -> bytes:
     """Write an integer field."""
     return _varint(field << 3 | _VARINT) + _varint(value)
 
 
-def block(field: int, content: bytes | str) -> bytes:
+def _bytes_field(field: int, content: bytes | str) -> bytes:
     """Write a field of bytes: a text, or a message that is written already."""
     if isinstance(content, str):
         content = content.encode()
     return _varint(field << 3 | _BYTES) + _varint(len(content)) + content
 
 
-def blocks(field: int, contents: Iterable[bytes | str]) -> bytes:
+def _bytes_fields(field: int, contents: Iterable[bytes | str]) -> bytes:
     """Write a repeated field of bytes."""
-    return b"".join(block(field, content) for content in contents)
+    return b"".join(_bytes_field(field, content) for content in contents)
 
 
-def numbers(field: int, values: Iterable[int]) -> bytes:
+def _int_fields(field: int, values: Iterable[int]) -> bytes:
     """Write a repeated integer field."""
-    return b"".join(number(field, value) for value in values)
+    return b"".join(_int_field(field, value) for value in values)
 
 
 def _varint(value: int) -> bytes:
@@ -81,25 +81,26 @@ class Model:
     ) -> None:
         """Add a node; `values` are its attributes: integers, lists of them, and floats."""
         reads, makes = tuple(inputs), tuple(outputs)
-        content = blocks(1, reads) + blocks(2, makes) + block(4, op)
+        content = _bytes_fields(1, reads) + _bytes_fields(2, makes) + _bytes_field(4, op)
         for name, value in values.items():
-            content += block(5, _attribute(name, value))
-        self.nodes.append(Node(reads, makes, content + block(7, domain)))
+            content += _bytes_field(5, _attribute(name, value))
+        self.nodes.append(Node(reads, makes, content + _bytes_field(7, domain)))
 
     def choose(self, condition: str, then: Model, otherwise: Model, output: str) -> None:
         """Add a node that runs one of two models, which may read all that is in this one."""
-        parts = [block(1, condition), block(2, output), block(4, "If")]
+        parts = [_bytes_field(1, condition), _bytes_field(2, output), _bytes_field(4, "If")]
         read = {condition}
         for name, branch in (("then_branch", then), ("else_branch", otherwise)):
-            attribute = block(1, name) + block(6, branch._graph()) + number(20, _GRAPH)
-            parts.append(block(5, attribute))
+            graph = _bytes_field(6, branch._graph())
+            attribute = _bytes_field(1, name) + graph + _int_field(20, _GRAPH)
+            parts.append(_bytes_field(5, attribute))
             read |= branch._needed()[1]
         self.nodes.append(Node(tuple(sorted(read)), (output,), b"".join(parts)))
 
     def constant(self, name: str, value: np.ndarray) -> None:
         """Add a small tensor that the model holds itself."""
         raw = np.ascontiguousarray(value).tobytes()
-        self.tensors[name] = _tensor(name, value.dtype.name, value.shape) + block(9, raw)
+        self.tensors[name] = _tensor(name, value.dtype.name, value.shape) + _bytes_field(9, raw)
 
     def external(
         self, name: str, dtype: str, shape: Sequence[int], offset: int, length: int
@@ -108,8 +109,8 @@ class Model:
         entries = {"location": self.data, "offset": str(offset), "length": str(length)}
         tensor = _tensor(name, dtype, shape)
         for key, value in entries.items():
-            tensor += block(13, block(1, key) + block(2, value))
-        self.tensors[name] = tensor + number(14, _EXTERNAL)
+            tensor += _bytes_field(13, _bytes_field(1, key) + _bytes_field(2, value))
+        self.tensors[name] = tensor + _int_field(14, _EXTERNAL)
 
     def add_input(self, name: str, dtype: str, dims: Sequence[int | str]) -> None:
         """Add an input; a dim that varies has a name."""
@@ -123,8 +124,8 @@ class Model:
         """Return the ModelProto."""
         opsets = []
         for name, version in (("", OPSET), (CONTRIB, 1)):
-            opsets.append(block(1, name) + number(2, version))
-        return number(1, IR) + block(7, self._graph()) + blocks(8, opsets)
+            opsets.append(_bytes_field(1, name) + _int_field(2, version))
+        return _int_field(1, IR) + _bytes_field(7, self._graph()) + _bytes_fields(8, opsets)
 
     def _graph(self) -> bytes:
         """Return the GraphProto."""
@@ -133,11 +134,11 @@ class Model:
         inputs = [value for name, value in self.inputs.items() if name in needed]
         return b"".join(
             (
-                block(2, "decoder"),
-                blocks(1, [node.content for node in nodes]),
-                blocks(5, tensors),
-                blocks(11, inputs),
-                blocks(12, self.outputs.values()),
+                _bytes_field(2, "decoder"),
+                _bytes_fields(1, [node.content for node in nodes]),
+                _bytes_fields(5, tensors),
+                _bytes_fields(11, inputs),
+                _bytes_fields(12, self.outputs.values()),
             )
         )
 
@@ -154,18 +155,18 @@ class Model:
 
 def _attribute(name: str, value: int | float | list[int]) -> bytes:
     if isinstance(value, list):
-        return block(1, name) + numbers(8, value) + number(20, _INTS)
+        return _bytes_field(1, name) + _int_fields(8, value) + _int_field(20, _INTS)
     if isinstance(value, float):
         content = _varint(2 << 3 | _FIXED32) + struct.pack("<f", value)
-        return block(1, name) + content + number(20, _FLOAT)
-    return block(1, name) + number(3, value) + number(20, _INT)
+        return _bytes_field(1, name) + content + _int_field(20, _FLOAT)
+    return _bytes_field(1, name) + _int_field(3, value) + _int_field(20, _INT)
 
 
 def _tensor(name: str, dtype: str, shape: Sequence[int]) -> bytes:
-    return numbers(1, shape) + number(2, TYPES[dtype]) + block(8, name)
+    return _int_fields(1, shape) + _int_field(2, TYPES[dtype]) + _bytes_field(8, name)
 
 
 def _value(name: str, dtype: str, dims: Sequence[int | str]) -> bytes:
-    lengths = [number(1, dim) if isinstance(dim, int) else block(2, dim) for dim in dims]
-    kind = block(1, number(1, TYPES[dtype]) + block(2, blocks(1, lengths)))
-    return block(1, name) + block(2, kind)
+    lengths = [_int_field(1, dim) if isinstance(dim, int) else _bytes_field(2, dim) for dim in dims]
+    kind = _bytes_field(1, _int_field(1, TYPES[dtype]) + _bytes_field(2, _bytes_fields(1, lengths)))
+    return _bytes_field(1, name) + _bytes_field(2, kind)

@@ -15,8 +15,8 @@ Graph = Array
 
 def past(graph: Graph, x: Array, size: int) -> Array:
     """Return row t + w of the padded rows for each t and w, int64 [T, size]."""
-    zero, one = scalar(graph, 0), scalar(graph, 1)
-    rows = graph.expand(graph.node("Range", zero, count(graph, x), one), 1)
+    zero, one = _scalar(graph, 0), _scalar(graph, 1)
+    rows = graph.expand(graph.node("Range", zero, _count(graph, x), one), 1)
     return graph.node("Add", rows, graph.ints(*range(size)))
 
 
@@ -36,17 +36,17 @@ def groups(graph: Graph, x: Array, by: int, fill: float | None) -> Array:
 
 def group_sizes(graph: Graph, x: Array, by: int) -> Array:
     """Return how many rows of x each group of so many has, [G, 1]."""
-    zero, step = scalar(graph, 0), scalar(graph, by)
-    length = count(graph, x)
+    zero, step = _scalar(graph, 0), _scalar(graph, by)
+    length = _count(graph, x)
     sizes = graph.node("Min", length - graph.node("Range", zero, length, step), step)
     return graph.expand(graph.node("Cast", sizes, to=TYPES["float32"]), 1)
 
 
-def scalar(graph: Graph, value: int) -> Array:
+def _scalar(graph: Graph, value: int) -> Array:
     """Return a constant, an int64 scalar."""
     return graph.constant(np.array(value, np.int64))
 
 
-def count(graph: Graph, x: Array) -> Array:
+def _count(graph: Graph, x: Array) -> Array:
     """Return the number of rows, an int64 scalar."""
     return graph.node("Squeeze", graph.node("Shape", x, start=0, end=1), graph.ints(0))

@@ -50,7 +50,7 @@ class Session:
         there = local_providers()
         lacking = [name for name in wanted if name not in there]
         if lacking:
-            self.refuse_providers(lacking, there)
+            self._refuse_providers(lacking, there)
         threads = placement.get("threads")
         try:
             if is_isolated():
@@ -67,10 +67,10 @@ class Session:
             fail(contract, "R532", f"ONNX Runtime cannot load it: {first_line(error)}")
         failed = [name for name in wanted if name not in self.graph.providers]
         if failed:
-            self.refuse_providers(failed, self.graph.providers)
-        self.require_same_tensors()
+            self._refuse_providers(failed, self.graph.providers)
+        self._require_same_tensors()
 
-    def refuse_providers(self, lacking: list[str], there: list[str]) -> NoReturn:
+    def _refuse_providers(self, lacking: list[str], there: list[str]) -> NoReturn:
         fail(
             self.contract,
             "R531",
@@ -78,7 +78,7 @@ class Session:
             hint=f"available here: {listed(there)}",
         )
 
-    def require_same_tensors(self) -> None:
+    def _require_same_tensors(self) -> None:
         """Raise unless the file that was loaded has the tensors of the file that was checked."""
         for role, wanted, found in (
             ("input", self.contract.inputs, self.graph.inputs),
@@ -90,7 +90,7 @@ class Session:
             after = {name: (_dtype(kind), shape) for name, kind, shape in found}
             if list(before) == list(after) and all(map(_alike, before.values(), after.values())):
                 continue
-            refuse_changed(
+            _refuse_changed(
                 self.contract,
                 f"checked {role}s: {_listed(before)}",
                 f"loaded {role}s: {_listed(after)}",
@@ -117,7 +117,7 @@ class Session:
             )
 
 
-def refuse_changed(contract: Contract, *causes: str) -> NoReturn:
+def _refuse_changed(contract: Contract, *causes: str) -> NoReturn:
     """Refuse a file that is no longer the one that was checked."""
     message = "changed after it was checked"
     fail(contract, "R530", message, *causes, hint="load the bundle again")

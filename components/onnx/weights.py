@@ -50,7 +50,7 @@ class Weights:
 
     def add(self, name: str, dtype: str, shape: Sequence[int], pieces: Iterable[np.ndarray]) -> str:
         """Add a tensor whose pieces follow one another on its first axis, and return its name."""
-        length = nbytes(dtype, shape)
+        length = _nbytes(dtype, shape)
         if name not in self._offsets:
             self._file.write(bytes(-self._file.tell() % ALIGNED))
             self._offsets[name] = start = self._file.tell()
@@ -65,7 +65,7 @@ class Weights:
         """Add a tensor that is written by `put`, and return where it begins."""
         self._file.write(bytes(-self._file.tell() % ALIGNED))
         self._offsets[name] = start = self._file.tell()
-        length = nbytes(dtype, shape)
+        length = _nbytes(dtype, shape)
         self._file.truncate(start + length)
         self._file.seek(start + length)
         self.model.external(name, dtype, shape, start, length)
@@ -78,7 +78,7 @@ class Weights:
     def view(self, name: str, dtype: str, shape: Sequence[int], of: str, offset: int) -> str:
         """Add a part of another tensor's bytes as a tensor, and return its name."""
         start = self._offsets[of] + offset
-        self.model.external(name, dtype, shape, start, nbytes(dtype, shape))
+        self.model.external(name, dtype, shape, start, _nbytes(dtype, shape))
         return name
 
     def end(self) -> None:
@@ -96,7 +96,7 @@ class Weights:
         return paths
 
 
-def nbytes(dtype: str, shape: Sequence[int]) -> int:
+def _nbytes(dtype: str, shape: Sequence[int]) -> int:
     """Return the bytes of a tensor."""
     count = prod(shape)
     return count // 2 if dtype == "uint4" else count * np.dtype(dtype).itemsize

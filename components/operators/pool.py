@@ -22,19 +22,19 @@ Remainder = Annotated[
 ]
 
 
-def lengths(known: Mapping[str, int], by: int, mode: str, remainder: str) -> dict[str, int]:
+def _lengths(known: Mapping[str, int], by: int, mode: str, remainder: str) -> dict[str, int]:
     """Return the number of rows U."""
     if "T" not in known:
         return {}
     return {"U": groups(known["T"], by, remainder)}
 
 
-def keeps_space(by: int, mode: str, remainder: str) -> bool:
+def _keeps_space(by: int, mode: str, remainder: str) -> bool:
     """Return whether pooled rows stay in their space: means do, the maxima of columns do not."""
     return mode == "mean"
 
 
-@operator(x="T D @S", returns="U D @S", lengths=lengths, keeps_space=keeps_space)
+@operator(x="T D @S", returns="U D @S", lengths=_lengths, keeps_space=_keeps_space)
 def pool(x: Any, *, by: By, mode: Mode = "mean", remainder: Remainder = "refuse") -> Any:
     """Make one row of each `by` rows that follow one another; means stay in the space of x.
 

@@ -10,7 +10,7 @@ from composer.core.errors import ComposerError, Problem
 from composer.core.operators import operator
 
 
-def require_a_row_for_each_mark(base: Any, at: np.ndarray, values: Any) -> None:
+def _require_a_row_for_each_mark(base: Any, at: np.ndarray, values: Any) -> None:
     """Raise ComposerError unless there are as many rows of values as marks."""
     marks, rows = int(np.count_nonzero(at)), values.shape[0]
     if marks != rows:
@@ -33,7 +33,7 @@ def _count(number: int, noun: str) -> str:
     at="bool T #values",
     values="N D @S",
     returns="T D @S",
-    check=require_a_row_for_each_mark,
+    check=_require_a_row_for_each_mark,
 )
 def scatter(base: np.ndarray, at: np.ndarray, values: np.ndarray) -> np.ndarray:
     """Put rows into marked positions, exactly as many as are marked."""

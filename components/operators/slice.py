@@ -16,7 +16,7 @@ Stop = Annotated[
 ]
 
 
-def ends(rows: int, start: int, stop: int | None) -> tuple[int, int]:
+def _ends(rows: int, start: int, stop: int | None) -> tuple[int, int]:
     """Return the positions where a slice begins and ends; raise ValueError if it has no rows."""
     first, last = start, rows if stop is None else stop
     if first < 0:
@@ -29,16 +29,16 @@ def ends(rows: int, start: int, stop: int | None) -> tuple[int, int]:
     return first, last
 
 
-def lengths(known: Mapping[str, int], start: int, stop: int | None) -> dict[str, int]:
+def _lengths(known: Mapping[str, int], start: int, stop: int | None) -> dict[str, int]:
     """Return the number of rows N."""
     if "T" not in known:
         return {}
-    first, last = ends(known["T"], start, stop)
+    first, last = _ends(known["T"], start, stop)
     return {"N": last - first}
 
 
-@operator(x="T D @S", returns="N D @S", lengths=lengths)
+@operator(x="T D @S", returns="N D @S", lengths=_lengths)
 def slice(x: Any, *, start: Start = 0, stop: Stop = None) -> Any:
     """Take the rows from one position up to another, all of which must be there."""
-    first, last = ends(x.shape[0], start, stop)
+    first, last = _ends(x.shape[0], start, stop)
     return x[first:last]

@@ -19,7 +19,7 @@ Remainder = Annotated[
 ]
 
 
-def lengths(known: Mapping[str, int], by: int, remainder: str) -> dict[str, int]:
+def _lengths(known: Mapping[str, int], by: int, remainder: str) -> dict[str, int]:
     """Return the numbers of rows U and columns E."""
     found = {}
     if "T" in known:
@@ -29,7 +29,7 @@ def lengths(known: Mapping[str, int], by: int, remainder: str) -> dict[str, int]
     return found
 
 
-@operator(x="T D", returns="U E", lengths=lengths)
+@operator(x="T D", returns="U E", lengths=_lengths)
 def stack_frames(x: Any, *, by: By, remainder: Remainder = "refuse") -> Any:
     """Join each `by` rows that follow one another into one, end to end; it is in no space.
 

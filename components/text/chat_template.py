@@ -119,10 +119,10 @@ def _bos_token(files: Location, headers: Headers) -> tuple[str, Any]:
 
 def digest(template: str) -> str:
     """Return the digest of a template's normal form."""
-    return hashlib.sha256(normal_form(template).encode()).hexdigest()[:32]
+    return hashlib.sha256(_normal_form(template).encode()).hexdigest()[:32]
 
 
-def normal_form(template: str) -> str:
+def _normal_form(template: str) -> str:
     """Return a template without what changes nothing in it.
 
     These are comments, white space inside tags, kinds of quotes, `a['b']` for `a.b`, and white

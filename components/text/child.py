@@ -15,7 +15,7 @@ _library: list[LocalTokenizer] = []
 _METHODS = ("token_to_id", "add", "encode")
 
 
-def answer(
+def _answer(
     words: dict[str, Any], arrays: dict[str, np.ndarray]
 ) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
     """Call what is asked for; a panic is an answer, too."""
@@ -32,4 +32,4 @@ def answer(
 
 
 if __name__ == "__main__":
-    answer_questions(answer)
+    answer_questions(_answer)

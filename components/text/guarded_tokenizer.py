@@ -50,7 +50,7 @@ class GuardedTokenizer:
         self._tokenizer: RawTokenizer = (
             IsolatedTokenizer(bare) if is_isolated() else LocalTokenizer(bare)
         )
-        unknown = self._tokenizer.token_to_id(unknown_token(content["model"]))
+        unknown = self._tokenizer.token_to_id(_unknown_token(content["model"]))
         byte_fallback = content["model"].get("byte_fallback")
         self._control: dict[int, str] = {}
         self._ids: dict[str, int] = {}
@@ -124,7 +124,7 @@ class GuardedTokenizer:
         return ids
 
 
-def unknown_token(model: Mapping[str, Any]) -> str:
+def _unknown_token(model: Mapping[str, Any]) -> str:
     """Return the unknown token of a tokenizer.json's model; empty if none."""
     number = model.get("unk_id")  # Unigram's
     if number is not None:

@@ -71,8 +71,8 @@ class Qwen3Asr(Component, name="text.qwen3_asr"):
         answer, forced = texts["text"].strip(), bool(texts.get("language"))
         if done:
             cut = cut_repetitions(answer, config.repetitions)
-            return cut if forced and cut else parse_answer(cut)[OUT]
-        certain = certain_start(answer, config.repetitions)
+            return cut if forced and cut else _parse_answer(cut)[OUT]
+        certain = _certain_start(answer, config.repetitions)
         if not forced:
             certain = certain.partition(TAG)[2].lstrip()
         return certain.rstrip()
@@ -83,10 +83,10 @@ class Qwen3Asr(Component, name="text.qwen3_asr"):
         answer = cut_repetitions(text.strip(), self.config.repetitions)
         if answer and language:
             return {OUT: answer, "language": language}
-        return parse_answer(answer)
+        return _parse_answer(answer)
 
 
-def parse_answer(answer: str) -> dict[str, str]:
+def _parse_answer(answer: str) -> dict[str, str]:
     """Split a stripped answer at its first tag; without a tag all of it is the text."""
     meta, tag, text = answer.partition(TAG)
     if not tag:
@@ -125,7 +125,7 @@ def _cut_characters(text: str, limit: int) -> str:
     return re.sub(rf"(.)\1{{{limit},}}", r"\1", text, flags=re.DOTALL)
 
 
-def certain_start(text: str, limit: int) -> str:
+def _certain_start(text: str, limit: int) -> str:
     """Return the start of a text without repetitions that stays, whatever follows the text.
 
     A pattern that the text ends with may go on, so that only its first copy is certain. One that

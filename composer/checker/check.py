@@ -84,7 +84,7 @@ def check_variant(
     commits = lock.commits if lock else None
     roots, problems = resolve_sources(manifest, bundle, sources, commits)
     problems += package_problems(manifest)
-    asked, found = read_precisions(precision or {})
+    asked, found = _read_precisions(precision or {})
     problems += found
     components, found = describe_components(manifest, roots, asked, backends or {}, shared.headers)
     problems += found
@@ -113,7 +113,7 @@ def recheck(checked: Checked) -> Report:
     )
 
 
-def read_precisions(
+def _read_precisions(
     given: Mapping[str, PrecisionRequest],
 ) -> tuple[dict[str, Precision], list[Problem]]:
     """Return what is asked of each component to run in, and what cannot be asked."""

@@ -36,11 +36,11 @@ class Expectations:
             value = self.values[node.outputs[out]]
             if value.port is not None:
                 self.compare(node, out, value, value.port, parse_port(text))
-        if entry.range and not any(map(self.may_have_numbers, node.outputs.values())):
+        if entry.range and not any(map(self._may_have_numbers, node.outputs.values())):
             message = f"'{node.name}' gives no numbers, so they have no range"
             self.report("W230", message, "graph", node.name, "range", key=True, hint="remove it")
 
-    def may_have_numbers(self, name: str) -> bool:
+    def _may_have_numbers(self, name: str) -> bool:
         port = self.values[name].port
         return port is None or _has_numbers(port)
 
@@ -50,7 +50,7 @@ class Expectations:
         other_space = expected.space and ANY != actual.space != expected.space
         other_rank = expected.kind == "tensor" and len(expected.dims) != len(actual.dims)
         if expected.kind != actual.kind or other_dtype or other_space or other_rank:
-            self.report_difference(node, out, value, expected)
+            self._report_difference(node, out, value, expected)
             return
         for axis, (dim, length) in enumerate(zip(expected.dims, value.dims, strict=False)):
             if dim == "_":
@@ -62,10 +62,10 @@ class Expectations:
                 causes = []
                 if not isinstance(length, int):
                     causes.append(f"axis {axis} comes from {conflict.left.witness}")
-                self.report_difference(node, out, value, expected, *causes)
+                self._report_difference(node, out, value, expected, *causes)
                 return
 
-    def report_difference(
+    def _report_difference(
         self, node: Node, out: str, value: Value, expected: Port, *causes: str
     ) -> None:
         """Report an output that is not as expected."""

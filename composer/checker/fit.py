@@ -128,16 +128,16 @@ class WireChecker:
             expected, first = scope[port.space], f"{scope[port.space + ' from']}"
         if actual == expected or ANY in (actual, expected):
             return None
-        found = self.conversion(actual, expected)
+        found = self._conversion(actual, expected)
         if found is None:
             ours = f"'{expected}'" if expected else "no declared space"
             others = f"the space '{actual}'" if actual else "no declared space"
             needs = f"{label} needs" if first == label else f"{first} is in"
             message = f"{given} is in {others} but {needs} {ours}"
-            self.report("W210", message, *at, hint=self.hint_for_space(expected))
+            self.report("W210", message, *at, hint=self._hint_for_space(expected))
         return found
 
-    def conversion(self, actual: str | None, expected: str | None) -> Conversion | None:
+    def _conversion(self, actual: str | None, expected: str | None) -> Conversion | None:
         """Return the method that converts between two spaces of a component."""
         owner = (actual or "").partition(".")[0]
         if actual is None or expected is None or expected.partition(".")[0] != owner:
@@ -151,7 +151,7 @@ class WireChecker:
                     return Conversion(owner, name, dtype, actual, expected)
         return None
 
-    def hint_for_space(self, expected: str | None) -> str | None:
+    def _hint_for_space(self, expected: str | None) -> str | None:
         """Return a hint with the values in a space, and how to declare another one."""
         if expected is None:
             return None

@@ -15,14 +15,14 @@ def lint(
     graph: Graph, components: Mapping[str, CheckedComponent], report: Callable[..., None]
 ) -> None:
     """Report unused work, padding that counts, rows that go nowhere, and placeholders as tokens."""
-    report_unused(graph, report)
+    _report_unused(graph, report)
     report_padding(graph, components, report)
     report_lengths(graph, components, report)
-    report_unplaced_rows(graph, report)
-    report_placeholders(graph, report)
+    _report_unplaced_rows(graph, report)
+    _report_placeholders(graph, report)
 
 
-def report_unused(graph: Graph, report: Callable[..., None]) -> None:
+def _report_unused(graph: Graph, report: Callable[..., None]) -> None:
     """Report the nodes and inputs that are never used."""
     values: list[str] = []
     for node in graph.nodes.values():
@@ -52,7 +52,7 @@ def report_unused(graph: Graph, report: Callable[..., None]) -> None:
             )
 
 
-def report_unplaced_rows(graph: Graph, report: Callable[..., None]) -> None:
+def _report_unplaced_rows(graph: Graph, report: Callable[..., None]) -> None:
     """Report the slots of a prompt whose marks nothing reads that could put rows there."""
     read = set()
     for node in graph.nodes.values():
@@ -89,7 +89,7 @@ def _text_instead(graph: Graph, name: str) -> str | None:
     return None
 
 
-def report_placeholders(graph: Graph, report: Callable[..., None]) -> None:
+def _report_placeholders(graph: Graph, report: Callable[..., None]) -> None:
     """Report side inputs computed from ids that still have placeholders in their slots.
 
     Where `scatter` writes rows over the embeddings of ids, whatever else is computed from these

@@ -34,7 +34,7 @@ def differences(checked: Checked) -> list[Problem]:
     """Return what differs, as far as it shows without hashing files again."""
     assert checked.lock
     return [
-        *manifest_problems(checked.lock, checked.manifest),
+        *_manifest_problems(checked.lock, checked.manifest),
         *(_size_problems(checked, checked.components)),
         *_signature_problems(checked),
         *licence_problems(checked),
@@ -83,7 +83,7 @@ def skips_probe(checked: Checked) -> bool:
     return checked.lock is not None and checked.lock.trusted
 
 
-def manifest_problems(lock: Lock, manifest: Manifest) -> Iterator[Problem]:
+def _manifest_problems(lock: Lock, manifest: Manifest) -> Iterator[Problem]:
     """Yield a problem if the manifest's text differs from the locked one."""
     data, entry = manifest.path.read_bytes(), lock.model.manifest
     if hashlib.sha256(data).hexdigest() != entry.sha256:

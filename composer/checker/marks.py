@@ -37,17 +37,17 @@ class RowPositions:
             if given == expected:
                 continue
             if set(given) & set(self.rows(self.slots(mark))):
-                self.report_other_rows(node, ports[0].marks[0], mark, given, expected)
+                self._report_other_rows(node, ports[0].marks[0], mark, given, expected)
             else:
-                self.compare_counts(node, key, mark, wires)
-        self.check_base(node)
+                self._compare_counts(node, key, mark, wires)
+        self._check_base(node)
 
-    def check_base(self, node: Node) -> None:
+    def _check_base(self, node: Node) -> None:
         """Report a scatter over the rows of an earlier one, whose output it writes into."""
         if node.component or node.run != "scatter":
             return
         own = self.positions(node)
-        base = self.producer(node.wires.get("base", ""))
+        base = self._producer(node.wires.get("base", ""))
         while base and base.component is None and base.run == "scatter":
             if own & self.positions(base):
                 self.report(
@@ -59,26 +59,26 @@ class RowPositions:
                     "with",
                     "at",
                     causes=(f"'{node.name}' writes over the rows of '{base.name}', its base",),
-                    hint=self.own_marks(node),
+                    hint=self._own_marks(node),
                 )
                 return
-            base = self.producer(base.wires.get("base", ""))
+            base = self._producer(base.wires.get("base", ""))
 
     def positions(self, node: Node) -> set[str]:
         """Return what a scatter's marks stand for: slots as `asked.speech`, or the mask itself."""
         at = node.wires.get("at", "")
         if not at:
             return set()
-        producer, mark = self.producer(at), self.values.get(at)
+        producer, mark = self._producer(at), self.values.get(at)
         if producer is None or mark is None or mark.port is None or not mark.marks:
             return {at}
         return {f"{producer.name}.{slot}" for slot in mark.port.marks if slot in producer.wires}
 
-    def own_marks(self, node: Node) -> str:
+    def _own_marks(self, node: Node) -> str:
         """Return a hint: the marks that were made for the rows that a scatter puts."""
         given = self.rows([node.wires.get("values", "")])
         mark = self.values[node.wires["at"]]
-        for slot in self.own_slots(mark):
+        for slot in self._own_slots(mark):
             if slot.marks != mark.marks and self.rows(slot.marks) == given:
                 return f"their own marks are ${slot.name}"
         return "leave one of the two out, or take other marks"
@@ -90,7 +90,7 @@ class RowPositions:
             found.extend(self.values[name].origin)
         return found
 
-    def producer(self, value: str) -> Node | None:
+    def _producer(self, value: str) -> Node | None:
         """Return the node that gives a value."""
         return self.nodes.get(value.partition(".")[0])
 
@@ -100,7 +100,7 @@ class RowPositions:
 
     def siblings(self, mark: Value) -> Iterator[Value]:
         """Yield the masks of the prompt that made a mask."""
-        producer = self.producer(mark.name)
+        producer = self._producer(mark.name)
         if producer is None:
             return
         for name in producer.outputs.values():
@@ -108,28 +108,28 @@ class RowPositions:
             if value and value.marks:
                 yield value
 
-    def own_slots(self, mark: Value) -> list[Value]:
+    def _own_slots(self, mark: Value) -> list[Value]:
         """Return those of a prompt's masks that mark a single slot by its name."""
         return list(filter(_slot, self.siblings(mark)))
 
-    def report_other_rows(
+    def _report_other_rows(
         self, node: Node, key: str, mark: Value, given: list[str], expected: list[str]
     ) -> None:
         """Report rows that were counted for another slot, or are in another order."""
-        fitting = [each for each in self.own_slots(mark) if self.rows(each.marks) == given]
+        fitting = [each for each in self._own_slots(mark) if self.rows(each.marks) == given]
         if fitting:
             hint = f"their own marks are ${fitting[0].name}"
         elif sorted(given) == sorted(expected):
             hint = "join them in the order of the template, or scatter each into its own marks"
         else:
-            own = [f"${each.name}" for each in self.own_slots(mark)]
+            own = [f"${each.name}" for each in self._own_slots(mark)]
             hint = "rename the slots, so that each has marks of its own"
             if own:
                 hint = f"scatter each into its own marks: {listed(own)}"
         # A row has the name of the value that was wired to its slot, as the author knows it.
         names = {self.values[wire].origin: f"${wire}" for wire in self.slots(mark)}
         causes = []
-        for slot in self.own_slots(mark):
+        for slot in self._own_slots(mark):
             rows = _then(self.rows(slot.marks), names)
             causes.append(f"the slot '{_slot(slot)}' has the rows of {rows}")
         self.report(
@@ -144,7 +144,7 @@ class RowPositions:
             hint=hint,
         )
 
-    def compare_counts(self, node: Node, key: str, mark: Value, wires: list[str]) -> None:
+    def _compare_counts(self, node: Node, key: str, mark: Value, wires: list[str]) -> None:
         """Compare the numbers of rows and of marks, where headers fix both."""
         if len(mark.marks) == 1 and len(wires) == 1:
             conflict = self.fit.same_rows(wires[0], mark.marks[0])

@@ -126,13 +126,13 @@ class NameResolver:
             hint = f"choose: {listed(outs)}"
             self.report("W207", f"'${base}' has several outputs", *at, hint=hint)
         else:
-            message, why = f"'${base}' has no output '{out}'", self.why_unmarked(base, out)
+            message, why = f"'${base}' has no output '{out}'", self._why_unmarked(base, out)
             if not why:
                 message = with_nearest(message, reference, outs)
             self.report("W207", message, *at, causes=why, hint=f"it has: {listed(outs)}")
         return None
 
-    def why_unmarked(self, node: str, out: str) -> tuple[str, ...]:
+    def _why_unmarked(self, node: str, out: str) -> tuple[str, ...]:
         """Return why a node does not give marks that it gives for an input with rows."""
         caller, entry = self.nodes.get(node), self.task.graph.get(node)
         if entry and out in entry.with_ and (caller is None or out not in caller.inputs):

@@ -45,7 +45,7 @@ class OutputTyper:
         operator = None
         if node.component is None:
             operator = registry.operator(node.run)
-            self.derive_lengths(node, node.signature, operator)
+            self._derive_lengths(node, node.signature, operator)
         emits = checked.emits if checked else None
         backend = node.backend(checked, first)
         for out, name in node.outputs.items():
@@ -53,7 +53,7 @@ class OutputTyper:
             dtype = port.dtype
             if port.kind == "tensor" and dtype is None:
                 dtype = float_of(checked, first)
-            space = self.space_of(node, port, emits if is_float(dtype) else None)
+            space = self._space_of(node, port, emits if is_float(dtype) else None)
             if operator and operator.keeps_space:
                 kept = operator.keeps_space(**operator.options(node.options))
                 space = space if kept else None
@@ -66,7 +66,7 @@ class OutputTyper:
             typed = replace(port, dtype=dtype, space=space)
             yield name, Value(name, typed, tuple(dims), backend, rows, marks)
 
-    def derive_lengths(self, node: Node, signature: Signature, operator: Operator) -> None:
+    def _derive_lengths(self, node: Node, signature: Signature, operator: Operator) -> None:
         """Bind what an operator computes of the lengths of its inputs, or report what it cannot."""
         known, shapes = {}, []
         for key, ports in signature.inputs.items():
@@ -122,7 +122,7 @@ class OutputTyper:
         value = self.values.get(node.wires.get(key, ""))
         return value is not None and (value.port is None or value.port.kind == "tensor")
 
-    def space_of(self, node: Node, port: Port, emits: str | None) -> str | None:
+    def _space_of(self, node: Node, port: Port, emits: str | None) -> str | None:
         """Return the embedding space of an output."""
         if port.kind != "tensor":
             return None

@@ -50,7 +50,7 @@ class WireHints:
 
     def dtype(self, value: Value, port: Port, lengths: Lengths) -> str | None:
         """Return another output of the same node that fits, or what makes floats of integers."""
-        if beside := self.beside(value, port, lengths):
+        if beside := self._beside(value, port, lengths):
             return beside
         actual = value.port
         if actual and actual.dtype in INTEGERS and is_float(port.dtype):
@@ -61,18 +61,18 @@ class WireHints:
         """Return another output of the same node that fits, or the operator that helps."""
         actual = value.port
         assert actual is not None
-        hints = [self.beside(value, port, lengths)]
+        hints = [self._beside(value, port, lengths)]
         if len(actual.dims) == 1 and len(port.dims) == 2 and fits(actual.dtype, port.dtype):
             hints.append(f"a vector is one row after {{run: row, with: {{x: ${value.name}}}}}")
         return "; or ".join(filter(None, hints)) or None
 
-    def beside(self, value: Value, port: Port, lengths: Lengths) -> str | None:
+    def _beside(self, value: Value, port: Port, lengths: Lengths) -> str | None:
         """Return the other outputs of the node of a value that fit."""
         base = value.name.partition(".")[0]
         found = []
         for other in self.values.values():
             same = other.name.partition(".")[0] == base and other.name != value.name
-            if same and self.would_fit(other, port, lengths):
+            if same and self._would_fit(other, port, lengths):
                 found.append(f"${other.name}")
         if not found:
             return None
@@ -80,7 +80,7 @@ class WireHints:
             return f"{found[0]} fits"
         return f"these fit: {listed(found)}"
 
-    def would_fit(self, value: Value, port: Port, lengths: Lengths) -> bool:
+    def _would_fit(self, value: Value, port: Port, lengths: Lengths) -> bool:
         """Return whether a value has the axes of a port, as far as their lengths are known."""
         actual = value.port
         if actual is None or actual.kind != "tensor" or len(actual.dims) != len(port.dims):

@@ -57,11 +57,11 @@ class Commands(TyperGroup):
             _close_quietly()
             raise typer.Exit(CLOSED) from None
         except (OSError, MemoryError, RuntimeError) as error:
-            report([system_problem(error)])
+            report([_system_problem(error)])
             raise typer.Exit(FAILED) from None
 
 
-def system_problem(error: OSError | MemoryError | RuntimeError) -> Problem:
+def _system_problem(error: OSError | MemoryError | RuntimeError) -> Problem:
     """Return the problem of what the system refused unexpectedly; raise any other error."""
     if isinstance(error, MemoryError):
         return Problem("R589", "the system refused memory")
@@ -103,7 +103,7 @@ def composer(
     """Take the options that come before a verb."""
 
 
-def escaped(error: UnicodeError) -> tuple[str, int]:
+def _escape_undecodable(error: UnicodeError) -> tuple[str, int]:
     """Write what a terminal's encoding lacks as JSON writes it, in pairs of surrogates."""
     if not isinstance(error, UnicodeEncodeError):
         raise error
@@ -112,7 +112,7 @@ def escaped(error: UnicodeError) -> tuple[str, int]:
     return "".join(f"\\u{high:02x}{low:02x}" for high, low in pairs), error.end
 
 
-codecs.register_error("escaped", escaped)
+codecs.register_error("escaped", _escape_undecodable)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

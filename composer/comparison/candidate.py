@@ -49,7 +49,7 @@ def run_on(expected: Dump, bundle: Bundle, task: str, options: Options | None) -
     for name in graph.inputs:
         if name in expected.stages:
             inputs[name] = expected.stages[name].value
-    alone = nodes_alone(expected, bundle, task, options)
+    alone = _nodes_alone(expected, bundle, task, options)
     nodes = {value: node.name for value, node in graph.producers.items()}
     how = how_computed(bundle, task)
     try:
@@ -80,7 +80,7 @@ def _check_audio(expected: Dump, graph: Graph) -> None:
             raise ComposerError(Problem("R548", message))
 
 
-def nodes_alone(
+def _nodes_alone(
     expected: Dump, bundle: Bundle, task: str, options: Options | None
 ) -> dict[str, Found]:
     """Run each node on the reference's values, where it has them, and return the outputs."""

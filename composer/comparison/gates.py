@@ -132,7 +132,7 @@ def compare(
         return StageVerdict((*faults, f"{not_finite} numbers are not finite"))
     measures = measure(actual, expected, along)
     allowed = tolerance or Tolerance()
-    return StageVerdict((*faults, *over_limit(measures, allowed)), measures, allowed)
+    return StageVerdict((*faults, *_over_limit(measures, allowed)), measures, allowed)
 
 
 def measure(actual: np.ndarray, expected: np.ndarray, along: int = -1) -> Measures:
@@ -177,7 +177,7 @@ def rows_along(array: np.ndarray, along: int) -> np.ndarray:
     return array.reshape(-1, array.shape[-1])
 
 
-def over_limit(measures: Measures, tolerance: Tolerance) -> tuple[str, ...]:
+def _over_limit(measures: Measures, tolerance: Tolerance) -> tuple[str, ...]:
     """List the measures that exceed the tolerance."""
     allowed: Mapping[str, float] = asdict(tolerance)
     collected = []

@@ -46,14 +46,14 @@ def suggested_clips(stage: Residuals) -> int:
 def _smallest(stage: Residuals, name: str) -> float:
     size = float(np.sqrt(np.mean(stage.floor**2))) / 64
     for step in (COARSE, FINE):
-        while size < LARGEST and not found(stage, name, size):
+        while size < LARGEST and not _is_found(stage, name, size):
             size *= step
         if step == COARSE:
             size /= COARSE
     return min(size, LARGEST)
 
 
-def found(stage: Residuals, name: str, size: float) -> bool:
+def _is_found(stage: Residuals, name: str, size: float) -> bool:
     """Return whether a fault of this size on top of the floor's noise is found, and with margin."""
     inject, tests = FAULTS[name]
     residual = stage.floor + size * inject(stage)
@@ -61,34 +61,34 @@ def found(stage: Residuals, name: str, size: float) -> bool:
     return any(each.found > MARGIN * each.limit for each in findings)
 
 
-def gain(stage: Residuals) -> Array:
+def _gain_fault(stage: Residuals) -> Array:
     """Return a gain of 1."""
     return stage.reference
 
 
-def offset(stage: Residuals) -> Array:
+def _offset_fault(stage: Residuals) -> Array:
     """Return an offset of 1."""
     return np.ones_like(stage.reference)
 
 
-def saturation(stage: Residuals) -> Array:
+def _saturation_fault(stage: Residuals) -> Array:
     """Return a fault of the largest value that falls with its square, as of another cap."""
     found: Array = stage.reference**3 / np.max(stage.reference**2)
     return found
 
 
-def channel(stage: Residuals) -> Array:
+def _channel_fault(stage: Residuals) -> Array:
     """Return an offset of 1 in the channel of median noise."""
     return _in_one_channel(stage, np.ones(len(stage.reference)))
 
 
-def channel_gain(stage: Residuals) -> Array:
+def _channel_gain_fault(stage: Residuals) -> Array:
     """Return a gain of 1 in the channel of median noise."""
     middle = _middle_channel(stage)
     return _in_one_channel(stage, stage.reference[:, middle])
 
 
-def weight_row(stage: Residuals) -> Array:
+def _weight_row_fault(stage: Residuals) -> Array:
     """Return what a wrong row of a matrix gives: one direction, by another one of the input.
 
     Both are directions that the reference's rows vary in.
@@ -100,7 +100,7 @@ def weight_row(stage: Residuals) -> Array:
     return np.asarray(made / np.sqrt(np.mean(made**2)))
 
 
-def anything(stage: Residuals) -> Array:
+def _random_fault(stage: Residuals) -> Array:
     """Return what no test but that of the size can see: noise of its own."""
     return np.asarray(np.random.default_rng(2).standard_normal(stage.reference.shape))
 
@@ -119,11 +119,11 @@ def _in_one_channel(stage: Residuals, amount: Array) -> Array:
 
 Fault = tuple[Callable[[Residuals], Array], tuple[str, ...]]
 FAULTS: Mapping[str, Fault] = {
-    "gain": (gain, ("values",)),
-    "offset": (offset, ("values",)),
-    "saturation": (saturation, ("values",)),
-    "channel": (channel, ("channel means",)),
-    "channel gain": (channel_gain, ("channel gains",)),
-    "weight row": (weight_row, ("direction", "prediction", "size")),
-    "anything": (anything, ("size",)),
+    "gain": (_gain_fault, ("values",)),
+    "offset": (_offset_fault, ("values",)),
+    "saturation": (_saturation_fault, ("values",)),
+    "channel": (_channel_fault, ("channel means",)),
+    "channel gain": (_channel_gain_fault, ("channel gains",)),
+    "weight row": (_weight_row_fault, ("direction", "prediction", "size")),
+    "anything": (_random_fault, ("size",)),
 }

@@ -183,7 +183,7 @@ class Half:
         return np.asarray((inside / self.sizes) @ self.axes + rest)
 
 
-def by_value(stage: Residuals, residual: Array) -> Array:
+def _sums_by_value(stage: Residuals, residual: Array) -> Array:
     """Return each row's sums of residuals: by the reference's value, times it, and all [N, M]."""
     count = len(residual)
     cells = stage.bins + BINS * np.arange(count)[:, None]
@@ -192,19 +192,19 @@ def by_value(stage: Residuals, residual: Array) -> Array:
     return np.column_stack([sums, gain, residual.sum(axis=1)])
 
 
-def by_channel(stage: Residuals, residual: Array) -> Array:
+def _sums_by_channel(stage: Residuals, residual: Array) -> Array:
     """Return each row's residuals [N, D]."""
     return residual
 
 
-def by_channel_gain(stage: Residuals, residual: Array) -> Array:
+def _sums_by_channel_gain(stage: Residuals, residual: Array) -> Array:
     """Return each row's residuals times the reference [N, D]."""
     found: Array = residual * stage.reference
     return found
 
 
 SUMS: Mapping[str, Callable[[Residuals, Array], Array]] = {
-    "by value": by_value,
-    "mean of a channel": by_channel,
-    "gain of a channel": by_channel_gain,
+    "by value": _sums_by_value,
+    "mean of a channel": _sums_by_channel,
+    "gain of a channel": _sums_by_channel_gain,
 }

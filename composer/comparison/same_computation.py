@@ -25,7 +25,7 @@ def how_computed(bundle: Bundle, task: str) -> dict[str, Any]:
     graph, known = bundle.checked.graphs[task], bundle.checked.components
     return {
         "ways": {node.name: _way(bundle, graph, node) for node in graph.nodes.values()},
-        "machine": machine(),
+        "machine": _machine(),
         "versions": versions(known[name].cls.__module__ for name in graph.components),
     }
 
@@ -48,7 +48,7 @@ def _way(bundle: Bundle, graph: Graph, node: Node) -> dict[str, Any]:
     }
 
 
-def machine() -> str:
+def _machine() -> str:
     """Return the kind of this machine: its system and its processor."""
     words = [platform.system(), platform.machine()]
     if CPUS.is_file():

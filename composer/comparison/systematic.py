@@ -39,28 +39,28 @@ def _sum(name: str, stage: Residuals, residual: Array) -> TestResult:
     return TestResult(name, float(scores[worst]), limit, where)
 
 
-def values(stage: Residuals, residual: Array) -> TestResult:
+def _values(stage: Residuals, residual: Array) -> TestResult:
     """Look at residuals by the reference's value: a gain, an offset, a saturation."""
     return _sum("by value", stage, residual)
 
 
-def channel_means(stage: Residuals, residual: Array) -> TestResult:
+def _channel_means(stage: Residuals, residual: Array) -> TestResult:
     """Look at the mean of each channel."""
     return _sum("mean of a channel", stage, residual)
 
 
-def channel_gains(stage: Residuals, residual: Array) -> TestResult:
+def _channel_gains(stage: Residuals, residual: Array) -> TestResult:
     """Look at how each channel goes with the reference."""
     return _sum("gain of a channel", stage, residual)
 
 
-def size(stage: Residuals, residual: Array) -> TestResult:
+def _size(stage: Residuals, residual: Array) -> TestResult:
     """Look at the size of all residuals."""
     found = float(np.sqrt(np.sum(residual**2) / np.sum(stage.floor**2)))
     return TestResult("size", found, SIZE_SLACK * spread_of_size(len(residual)))
 
 
-def prediction(stage: Residuals, residual: Array) -> TestResult:
+def _prediction(stage: Residuals, residual: Array) -> TestResult:
     """Look at how well residuals of some clips predict those of others, from the reference."""
     found, error = stage.predicted(residual)
     own, own_error = stage.own_predicted
@@ -68,7 +68,7 @@ def prediction(stage: Residuals, residual: Array) -> TestResult:
     return TestResult("predictable", found, allowed + t_quantile(ALPHA, len(stage.rows)) * error)
 
 
-def direction(stage: Residuals, residual: Array) -> TestResult:
+def _direction(stage: Residuals, residual: Array) -> TestResult:
     """Look at the residuals along the direction that they share."""
     chance = spread_of_size(len(stage.rows) // 2)
     limit = SLACK * max(1.0, stage.own_along) * chance
@@ -76,12 +76,12 @@ def direction(stage: Residuals, residual: Array) -> TestResult:
 
 
 TESTS: Mapping[str, Callable[[Residuals, Array], TestResult]] = {
-    "values": values,
-    "channel means": channel_means,
-    "channel gains": channel_gains,
-    "size": size,
-    "prediction": prediction,
-    "direction": direction,
+    "values": _values,
+    "channel means": _channel_means,
+    "channel gains": _channel_gains,
+    "size": _size,
+    "prediction": _prediction,
+    "direction": _direction,
 }
 
 

@@ -54,7 +54,7 @@ class Child:
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
-            env=child_environment(),
+            env=_child_environment(),
             bufsize=0,
         )
         _children.add(self)
@@ -76,7 +76,7 @@ class Child:
             with suppress(subprocess.TimeoutExpired):
                 self.process.wait(GRACE)  # its own status
             status = self._kill()
-            raise ChildExited(how_ended(status), status) from None
+            raise ChildExited(_how_ended(status), status) from None
         except (ValueError, KeyError, TypeError) as error:
             raise ChildExited(str(error), self._kill()) from None
         except BaseException:
@@ -124,7 +124,7 @@ def answer_questions(answer: Answer) -> None:
     out = os.fdopen(os.dup(1), "wb", buffering=0)
     os.dup2(2, 1)  # what libraries print is no answer
     memory, *seconds = sys.argv[1:]
-    limit_process(int(memory), *map(float, seconds))
+    _limit_process(int(memory), *map(float, seconds))
     threading.Thread(target=_end_with, args=(os.getppid(),), daemon=True).start()
     try:
         while True:
@@ -164,7 +164,7 @@ def end_children() -> None:
         child.process.kill()
 
 
-def limit_process(memory: int, seconds: float | None = None) -> None:
+def _limit_process(memory: int, seconds: float | None = None) -> None:
     """Bound this process; what the system does not bound, the parent's clock does."""
     import resource
 
@@ -187,7 +187,7 @@ def _require_time(until: float) -> None:
         raise ChildTimeout
 
 
-def child_environment() -> dict[str, str]:
+def _child_environment() -> dict[str, str]:
     """Return the environment of a child: this process's own, without tokens and network."""
     own = {**os.environ, "HF_HUB_OFFLINE": "1"}
     for name in TOKENS:
@@ -203,7 +203,7 @@ def load_limits(nbytes: int, seconds: float) -> tuple[int, float]:
     return MEMORY + 3 * nbytes, seconds + nbytes / PACE
 
 
-def how_ended(status: int) -> str:
+def _how_ended(status: int) -> str:
     """Return what ended a child, by the status of its process."""
     return f"signal {-status}" if status < 0 else f"status {status}"
 

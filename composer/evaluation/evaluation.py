@@ -65,7 +65,7 @@ class Evaluation:
         return [each.score.words for each in self.scored]
 
     @cached_property
-    def characters_by_clip(self) -> list[Counts]:
+    def _characters_by_clip(self) -> list[Counts]:
         """Return the character errors of each scored utterance."""
         return [each.score.characters for each in self.scored]
 
@@ -75,7 +75,7 @@ class Evaluation:
 
     @cached_property
     def characters(self) -> Counts:
-        return total(self.characters_by_clip)
+        return total(self._characters_by_clip)
 
     @cached_property
     def wer(self) -> Interval | None:
@@ -85,7 +85,7 @@ class Evaluation:
     @cached_property
     def cer(self) -> Interval | None:
         """Return the interval of the character error rate."""
-        return interval(*_arrays(self.characters_by_clip))
+        return interval(*_arrays(self._characters_by_clip))
 
     @cached_property
     def with_failed(self) -> Counts:

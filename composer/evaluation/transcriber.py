@@ -42,7 +42,7 @@ class Transcriber:
             for clip in clips:
                 digest = None
                 try:
-                    digest = sha256(clip)
+                    digest = _sha256(clip)
                     audio = clip.audio(self.channel, self.partial)
                 except ComposerError as error:
                     pending.append((clip, digest, None, error))
@@ -99,7 +99,7 @@ def reusable_transcripts(
         reused[name] = each
         if clip and (
             each.reference != clip.reference
-            or each.sha256 != sha256(clip)
+            or each.sha256 != _sha256(clip)
             or clip.is_changed(each.seconds)
         ):
             changed.append(name)
@@ -111,7 +111,7 @@ def reusable_transcripts(
     return reused
 
 
-def sha256(clip: Utterance) -> str:
+def _sha256(clip: Utterance) -> str:
     """Return the digest of a clip's file; raise S480 if it cannot be read."""
     try:
         with clip.path.open("rb") as file:

@@ -46,12 +46,14 @@ class Utterance:
             seconds = audio.seconds - begin
         end = begin + seconds
         if seconds <= 0 or end > audio.seconds + SLACK:
-            raise self.length_error(audio, f"the clip is stated at {begin:g} to {end:g} s")
+            raise self._length_error(audio, f"the clip is stated at {begin:g} to {end:g} s")
         if round(seconds * audio.rate) == 0:
-            raise self.length_error(audio, f"{seconds:g} s are stated, which is less than a sample")
+            raise self._length_error(
+                audio, f"{seconds:g} s are stated, which is less than a sample"
+            )
         if self.offset is None:
             if abs(seconds - audio.seconds) > SLACK:
-                raise self.length_error(audio, f"{seconds:g} s are stated")
+                raise self._length_error(audio, f"{seconds:g} s are stated")
             return audio
         first = round(begin * audio.rate)
         samples = audio.samples[first : first + round(seconds * audio.rate)]
@@ -63,7 +65,7 @@ class Utterance:
             return False  # a part has its length in its id
         return abs(self.duration - seconds) > SLACK
 
-    def length_error(self, audio: Audio, stated: str) -> ComposerError:
+    def _length_error(self, audio: Audio, stated: str) -> ComposerError:
         """Return the error for a length that differs from the stated one."""
         message = f"the file has {audio.seconds:.2f} s, and {stated}"
         hint = "correct the duration, or use the right file"

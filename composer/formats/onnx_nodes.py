@@ -98,7 +98,7 @@ class GraphWalker:
         if depth > MAX_DEPTH:
             raise Excessive(f"its graphs are nested more than {MAX_DEPTH} deep")
         parts = message(self.window, span, GRAPH)
-        stored, costs = set[str](), Costs(self.initializers, self.report_cost, self.work.current)
+        stored, costs = set[str](), Costs(self.initializers, self._report_cost, self.work.current)
         values = filter(None, map(self._values, parts["sparse"]))
         for tensor in (*parts["initializers"], *values):
             name = self.initializers.add(tensor)
@@ -123,7 +123,7 @@ class GraphWalker:
                 self._wrong("S442", f"two functions are called {show('.'.join(own))}")
             self.operators = calls.setdefault(own, Counter())
             self.work.enter(own)
-            costs = Costs(self.initializers, self.report_cost, self.work.current)
+            costs = Costs(self.initializers, self._report_cost, self.work.current)
             defined, outputs = parts["inputs"], parts["outputs"]
             self.report_undefined(self._check_nodes(parts["nodes"], defined, outputs, costs, 0))
         self.operators = sum(calls.values(), used.copy())
@@ -136,7 +136,7 @@ class GraphWalker:
         if many > UNFOLDED:
             raise Excessive(f"its functions unfold to {many} nodes; the limit is {UNFOLDED}")
         if wrong := self.work.too_much_together(used, calls):
-            self.report_cost(wrong)
+            self._report_cost(wrong)
         foreign = defaultdict[str, list[str]](list)
         for domain, name in sorted(self.operators.keys() - calls.keys()):
             if domain not in DOMAINS:
@@ -149,7 +149,7 @@ class GraphWalker:
                 "without custom operators",
             )
 
-    def report_cost(self, message: str) -> None:
+    def _report_cost(self, message: str) -> None:
         """Report what no run could take."""
         self.work.is_reported = True
         self._wrong("W269", message, hint="whoever made the file means harm, or a shape is wrong")

@@ -45,7 +45,7 @@ class LocalRanges:
             os.close(self.fd)
             refuse(location, "S402", f"is {kind_of(status.st_mode)}, not a regular file")
         self.size = status.st_size
-        self.state = state_of(status)
+        self.state = _state_of(status)
         self.links = status.st_nlink
 
     def read(self, offset: int, n: int) -> bytes:
@@ -69,7 +69,7 @@ class LocalRanges:
         os.close(self.fd)
 
 
-def state_of(status: os.stat_result) -> tuple[int, ...]:
+def _state_of(status: os.stat_result) -> tuple[int, ...]:
     """Return a stamp that changes when a file does; its change time cannot be set back."""
     return (status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino, status.st_dev)
 

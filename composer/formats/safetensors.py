@@ -98,7 +98,7 @@ def read_safetensors(
     report, tensors, metadata = Report(), dict[str, Tensor](), dict[str, str]()
     for shard in shards.files:
         try:
-            own, notes = read_header(shard, files)
+            own, notes = _read_header(shard, files)
         except ComposerError as error:
             report.add(*error.problems)
             continue
@@ -124,7 +124,7 @@ def _unread(folder: Location, shards: Shards) -> Problem:
     )
 
 
-def read_header(location: Location, files: Files) -> tuple[dict[str, Tensor], dict[str, str]]:
+def _read_header(location: Location, files: Files) -> tuple[dict[str, Tensor], dict[str, str]]:
     """Return the tensors and the metadata of one file whose every byte is accounted for."""
     with files.open(location) as ranges:
         return _read(location, ranges)

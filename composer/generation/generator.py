@@ -53,7 +53,7 @@ class TextGenerator:
         With `reuse_cache` the KV cache of the last prompt is reused as far as the rows agree. The
         call itself raises errors of the options; decoding starts with the first token.
         """
-        budget = self.token_budget(len(prompt), options.max_tokens)
+        budget = self._token_budget(len(prompt), options.max_tokens)
         stop = {self.id_of("R516", "stop", each) for each in options.stop}
         marks = None
         if options.reasoning:
@@ -92,7 +92,7 @@ class TextGenerator:
                 )
             )
 
-    def token_budget(self, rows: int, max_tokens: int) -> int:
+    def _token_budget(self, rows: int, max_tokens: int) -> int:
         """Return how many tokens may follow within the model's context."""
         if self.limit is None:
             return max_tokens

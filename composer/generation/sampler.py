@@ -98,7 +98,7 @@ class Sampler:
         if 0 < sampling.top_k < scaled.size:
             threshold = np.partition(scaled, -sampling.top_k)[-sampling.top_k]
             scaled = np.where(scaled < threshold, -np.inf, scaled)
-        chances = softmax(scaled)
+        chances = _softmax(scaled)
         if sampling.top_p < 1:
             order = np.argsort(-scaled, kind="stable")  # two logits may round to one chance
             before = np.cumsum(chances[order]) - chances[order]
@@ -159,7 +159,7 @@ class Sampler:
         return token
 
 
-def softmax(logits: np.ndarray) -> np.ndarray:
+def _softmax(logits: np.ndarray) -> np.ndarray:
     """Return exp(logits), normalised to sum to 1."""
     powers: np.ndarray = np.exp(logits - logits.max())
     powers /= powers.sum()

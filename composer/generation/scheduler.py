@@ -74,7 +74,7 @@ class Scheduler:
     ) -> None:
         self.decoder = decoder
         self.most = most
-        self.nbytes = nbytes or memory_share()
+        self.nbytes = nbytes or _memory_share()
         self._tokenizer = tokenizer
         self._engine = Engine(decoder, tokenizer)
         self._turns = Condition()
@@ -219,7 +219,7 @@ class Scheduler:
         return self.decoder.row_nbytes * (len(request.prompt) + request.stop.max_tokens)
 
 
-def memory_share() -> int:
+def _memory_share() -> int:
     """Return the bytes that sequences may take on this machine."""
     return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // SHARE
 

@@ -56,7 +56,7 @@ def compare(
     wrong (R540 to R544), or where a file is no dump (R548).
     """
     gate = make_gate(tolerance, any_float)
-    wanted, found = as_dump(reference), as_dump(candidate)
+    wanted, found = _as_dump(reference), _as_dump(candidate)
     _check_call(wanted, found, bool(inputs or clips), task, options)
     if not isinstance(wanted, Dump):
         wanted = record(
@@ -70,7 +70,7 @@ def compare(
     return comparison
 
 
-def as_dump(given: Dump | AnyBundle) -> Dump | AnyBundle:
+def _as_dump(given: Dump | AnyBundle) -> Dump | AnyBundle:
     """Return the dump that a path names, and anything else as it is."""
     if isinstance(given, str | Path) and str(given).endswith(SUFFIX):
         return read_dump(Path(given))

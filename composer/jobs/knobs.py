@@ -19,17 +19,17 @@ EMPTY = inspect.Parameter.empty
 
 def knobs(kind: type[Component]) -> dict[str, str]:
     """Return the knobs of a component by name: type, default, range and description."""
-    return {name: described_field(field) for name, field in kind.Config.model_fields.items()}
+    return {name: _described_field(field) for name, field in kind.Config.model_fields.items()}
 
 
-def described_field(field: FieldInfo) -> str:
+def _described_field(field: FieldInfo) -> str:
     """Return what a field takes and what it is for, in one line."""
     return described(field, EMPTY if field.is_required() else _default(field))
 
 
 def described(field: FieldInfo, default: Any) -> str:
     """Return what a field with a default takes and what it is for, in one line."""
-    value = value_of(field, default)
+    value = _value_of(field, default)
     if field.description:
         value = f"{value}. {field.description}"
     return value
@@ -38,7 +38,7 @@ def described(field: FieldInfo, default: Any) -> str:
 def nested(model: type[BaseModel], indent: str = "") -> Iterator[str]:
     """Yield a line for each knob, and below one that is a mapping those of its keys."""
     for name, field in fields_of(model).items():
-        yield f"{indent}- {name}: {described_field(field)}"
+        yield f"{indent}- {name}: {_described_field(field)}"
         for inner in models(field.annotation):
             yield from nested(inner, f"{indent}  ")
 
@@ -73,7 +73,7 @@ def page(title: str, field: FieldInfo) -> Iterator[str]:
     """Yield the page of one knob: what it takes, what it is for, and what is inside."""
     yield f"# {title}"
     yield ""
-    yield described_field(field)
+    yield _described_field(field)
     for example in field.examples or ():
         yield f"Example: {json.dumps(example)}"
     for model in models(field.annotation):
@@ -97,7 +97,7 @@ def _default(field: FieldInfo) -> Any:
     return field.get_default(call_default_factory=True, validated_data={})
 
 
-def value_of(field: FieldInfo, default: Any) -> str:
+def _value_of(field: FieldInfo, default: Any) -> str:
     """Return what may be given: int = 256, 1 to 1000000."""
     text = _type(field.annotation)
     if default is not EMPTY:

@@ -34,7 +34,7 @@ def check_rules(data: dict[str, Any]) -> Iterator[Fault]:
     for name, value in sources.items():
         if not isinstance(value, str) or not value:
             continue
-        fault = source_error(value)
+        fault = _source_error(value)
         if fault:
             message = f"'{shortened(value)}' is not a source: {fault}"
             yield Fault("M127", message, ("sources", name), _source_hint(value))
@@ -59,20 +59,20 @@ def check_rules(data: dict[str, Any]) -> Iterator[Fault]:
     yield from _check_tasks(data)
 
 
-def source_error(text: str) -> str | None:
+def _source_error(text: str) -> str | None:
     """Return why a text is not a source, or None if it is one."""
     if text.startswith("hf:"):
         rest = text[3:]
         if not HUB.fullmatch(rest) or ".." in rest or "--" in rest.partition("@")[0]:
             return "a hub repository is owner/name"
         return None
-    fault = path_error(text.removeprefix("./").removesuffix("/"), empty=text in ("./", "."))
+    fault = _path_error(text.removeprefix("./").removesuffix("/"), empty=text in ("./", "."))
     if fault is None and not text.startswith("./") and text != ".":
         return "a folder begins with ./ and a hub repository with hf:"
     return fault
 
 
-def path_error(text: str, empty: bool = False) -> str | None:
+def _path_error(text: str, empty: bool = False) -> str | None:
     """Return why a text is not a plain relative path, or None if it is one."""
     if ADDRESS.match(text):
         return "addresses are not allowed"
@@ -100,7 +100,7 @@ def _source_hint(text: str) -> str:
 def _check_path(value: Any, path: Path, sources: dict[str, Any]) -> Iterator[Fault]:
     if not isinstance(value, str) or not value:
         return
-    fault = path_error(value)
+    fault = _path_error(value)
     if fault or value.startswith("hf:"):
         fault = fault or "a repository is declared under sources"
         message = f"{format_path(path)} is not a path inside a source: {fault}"

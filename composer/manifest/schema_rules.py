@@ -45,10 +45,10 @@ def add(schema: dict[str, Any], operators: Mapping[str, Operator]) -> None:
     for expected in node["expect"]["patternProperties"].values():
         expected["pattern"] = EXPECTED
     node["range"] |= {"items": {"type": ["number", "null"]}, "not": {"const": [None, None]}}
-    schema |= when_tasks()
+    schema |= _when_tasks()
 
 
-def when_tasks() -> dict[str, Any]:
+def _when_tasks() -> dict[str, Any]:
     """Return that a bundle has either tasks, or the graph and outputs of one."""
     conflicting = [{"required": [key]} for key in SHORTHAND]
     return {

@@ -51,7 +51,7 @@ class Document:
 def read(path: Path) -> Document:
     """Read a YAML file, or a JSON file by its extension; raise ComposerError with all problems."""
     report = Report(str(path))
-    text = decode(read_bytes(path), report)
+    text = _decode(_read_bytes(path), report)
     events = json_events if path.suffix.lower() == ".json" else yaml_events
     document = build(events(text, report), report)
     if report.problems:
@@ -65,7 +65,7 @@ def read(path: Path) -> Document:
     return Document(str(path), data, spans)
 
 
-def read_bytes(path: Path) -> bytes:
+def _read_bytes(path: Path) -> bytes:
     """Return the bytes of a regular file within the size limit."""
     try:
         if not stays_inside(path):  # or the lines of any file would be quoted as unknown keys
@@ -94,7 +94,7 @@ def _unreadable(path: Path, message: str, code: str = "M100", hint: str | None =
     raise ComposerError(Problem(code, message, Place(shown), hint=hint)) from None
 
 
-def decode(data: bytes, report: Report) -> str:
+def _decode(data: bytes, report: Report) -> str:
     """Return text without its byte order mark; refuse what is not text, with its place."""
     encoding = "utf-8"
     for mark, name in ENCODINGS:

@@ -114,7 +114,7 @@ def _translate(event: Any, at: At, report: Report) -> Iterator[Event]:
         yield from _untagged(event, at)
     elif isinstance(event, yaml.ScalarEvent):
         plain = not event.style
-        value = resolve(event.value, at, report) if plain else event.value
+        value = _resolve(event.value, at, report) if plain else event.value
         yield Event("value", at, value, plain)
     else:
         yield from _untagged(event, at)
@@ -131,7 +131,7 @@ def _untagged(event: Any, at: At) -> Iterator[Event]:
         yield Event("end", at)
 
 
-def resolve(text: str, at: At, report: Report) -> Any:
+def _resolve(text: str, at: At, report: Report) -> Any:
     """Return the value of a plain scalar in the YAML 1.2 core schema."""
     if text in CONSTANTS:
         return CONSTANTS[text]

@@ -74,7 +74,7 @@ def lock_of(checked: Editions) -> Lock:
         format=FORMAT,
         bundle=manifest.name,
         manifest=FileEntry(size=len(data), sha256=hashlib.sha256(data).hexdigest()),
-        licences=licences(manifest),
+        licences=_licences(manifest),
         sources=sources,
         edition=editions.pop(None),
         variants={str(name): entry for name, entry in editions.items()},
@@ -87,7 +87,7 @@ def place_of(manifest: Path) -> Path:
     return manifest.with_suffix(".lock")
 
 
-def licences(manifest: Manifest) -> Licences:
+def _licences(manifest: Manifest) -> Licences:
     """Return what a manifest states."""
     return Licences(stated=list(manifest.licence), parts=list(map(_part, manifest.provenance)))
 

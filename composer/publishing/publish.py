@@ -85,7 +85,7 @@ def _require_own(folder: Path, names: Iterable[str]) -> None:
     """Refuse anything but regular files of the folder: a link would upload its target."""
     problems = []
     for name in names:
-        reason = link_problem(folder, folder / name)
+        reason = _link_problem(folder, folder / name)
         if reason:
             message = f"{name} is not uploaded: {reason}"
             hint = "put a copy of the file itself there, or remove it"
@@ -94,7 +94,7 @@ def _require_own(folder: Path, names: Iterable[str]) -> None:
         raise ComposerError(problems)
 
 
-def link_problem(folder: Path, path: Path) -> str | None:
+def _link_problem(folder: Path, path: Path) -> str | None:
     """Return why a path is not a regular file in the folder itself, or None."""
     for part in (path, *path.parents):
         if part == folder:
@@ -126,7 +126,7 @@ def _own_files(editions: Editions, folder: Path) -> dict[str, Path]:
                 found[path] = location.path
                 beside = location.path.with_name(BESIDE)
                 if location.path.name == "tokenizer.json" and beside.is_file():
-                    reason = link_problem(folder, beside)
+                    reason = _link_problem(folder, beside)
                     if reason:
                         message = f"{BESIDE} is not uploaded: {reason}"
                         problems.append(Problem("S468", message, Place(str(beside))))
@@ -138,7 +138,7 @@ def _own_files(editions: Editions, folder: Path) -> dict[str, Path]:
 
 def _difference(location: Location, path: str, folder: Path) -> str | None:
     assert location.path
-    if reason := link_problem(folder, location.path) or name_problem(path):
+    if reason := _link_problem(folder, location.path) or name_problem(path):
         return reason
     try:
         check_file_kind(location, path, external=True)

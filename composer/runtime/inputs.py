@@ -52,7 +52,7 @@ def read_inputs(
         port = graph.values[name].port
         assert port is not None
         with problems.collect():
-            values[name] = read_value(name, port, value, entry.channel)
+            values[name] = _read_value(name, port, value, entry.channel)
     problems.raise_any()
     return values
 
@@ -83,12 +83,12 @@ def read_feeds(graph: Graph, feed: Mapping[str, Any]) -> dict[str, Any]:
             values[name] = feed[name]
             continue
         with problems.collect():
-            values[name] = read_value(name, port, feed[name])
+            values[name] = _read_value(name, port, feed[name])
     problems.raise_any()
     return values
 
 
-def read_value(name: str, port: Port, value: Any, channel: Channel = "mix") -> Any:
+def _read_value(name: str, port: Port, value: Any, channel: Channel = "mix") -> Any:
     """Return one value as its port promises, or raise ComposerError."""
     if port.kind == "audio":
         if isinstance(value, Channels):

@@ -104,11 +104,11 @@ def identity(bundle: Bundle, task: str) -> dict[str, Any]:
         "variant": checked.manifest.variant,
         "manifest": _sha256(checked.manifest.path.read_bytes()),
         "lock": _sha256(checked.lock.bytes) if checked.lock else None,
-        "files": {name: digest(place) for name, place in sorted(places.items())},
+        "files": {name: _digest(place) for name, place in sorted(places.items())},
     }
 
 
-def digest(location: Location) -> str:
+def _digest(location: Location) -> str:
     """Return a file's digest with its algorithm: sha256, or git's for small files of the Hub."""
     listed = hub_file(location)
     if listed:

@@ -34,7 +34,7 @@ NO_MEMORY = (
 _loaders: list[Callable[[str], Any]] = []
 
 
-def answer(
+def _answer(
     words: dict[str, Any], arrays: dict[str, np.ndarray]
 ) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
     """Check the bundle of a request first, and load one of its components by each later question.
@@ -97,4 +97,4 @@ def _loader(request: Mapping[str, Any]) -> Callable[[str], Any]:
 
 
 if __name__ == "__main__":
-    answer_questions(answer)
+    answer_questions(_answer)

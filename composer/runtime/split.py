@@ -40,17 +40,17 @@ class Piece:
     def notes(self) -> tuple[str, ...]:
         """Return the notes on its audio."""
         collected: list[str] = []
-        for audio in self.audios:
+        for audio in self._audios:
             collected += audio.notes
         return tuple(collected)
 
     @property
-    def audios(self) -> list[Audio]:
+    def _audios(self) -> list[Audio]:
         return [value for value in self.values.values() if isinstance(value, Audio)]
 
     def segment(self, result: Result) -> tuple[Segment, ...]:
         """Return what it gave with its place; nothing unless it has one audio."""
-        audios = self.audios
+        audios = self._audios
         if len(audios) != 1:
             return ()
         end = self.start + audios[0].seconds

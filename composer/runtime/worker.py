@@ -29,17 +29,17 @@ class Worker:
 
         Raise ComposerError if the worker is closed, or belongs to the process that was forked.
         """
-        self.require_open()
+        self._require_open()
         if self._pool is None:
             return function(*args, **kwargs)
         try:
             future = self._pool.submit(function, *args, **kwargs)
         except RuntimeError:
-            self.require_open()  # it may have been closed just now
+            self._require_open()  # it may have been closed just now
             raise
         return future.result()
 
-    def require_open(self) -> None:
+    def _require_open(self) -> None:
         """Raise ComposerError where calls would fail, or wait forever for a thread that is gone."""
         require_same_process(self._process)
         if self._ended.is_set():

@@ -42,7 +42,7 @@ class Guard:
             await self._app(scope, receive, send)
             return
         request, began = Request(scope), time.monotonic()
-        identity = request_id(request)
+        identity = _request_id(request)
         status = 0
 
         async def answer(message: Message) -> None:
@@ -105,7 +105,7 @@ def _refusal(error: Exception, identity: str) -> ApiError:
     return not_again(500, f"the server failed at request {identity}", "internal_error")
 
 
-def request_id(request: Request) -> str:
+def _request_id(request: Request) -> str:
     """Return the request's own ID where it is short and printable, else a new one."""
     given = request.headers.get("x-request-id", "")
     if 0 < len(given) <= LONGEST_ID and given.isascii() and given.isprintable():

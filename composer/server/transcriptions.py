@@ -146,7 +146,7 @@ def failure(error: Exception) -> ApiError:
     return not_again(500, "the run failed", "internal_error")
 
 
-def warnings(made: Transcription) -> list[str]:
+def _warnings(made: Transcription) -> list[str]:
     """Return what is to be known of a transcription: a cut, a channel, an empty text."""
     found = list(made.notes)
     if made.cut_short:
@@ -160,7 +160,7 @@ def transcription_json(made: Transcription) -> dict[str, Any]:
     code = in_spelling_of(made.language, "en") if made.language else ""
     if code in NAMES:
         found["languages"] = [{"code": code}]
-    if found_warnings := warnings(made):
+    if found_warnings := _warnings(made):
         found["warnings"] = found_warnings
     return found
 

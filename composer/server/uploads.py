@@ -38,7 +38,7 @@ class UploadForm:
             self.file.close()
 
 
-def too_large(limit: int) -> ApiError:
+def _too_large(limit: int) -> ApiError:
     """Return the refusal of a body that is too large."""
     message = f"the upload is larger than the {limit} bytes that this server takes"
     return ApiError(413, message, param=FILE, code="file_too_large")
@@ -48,7 +48,7 @@ async def body(request: Request, limit: int, settings: Settings) -> AsyncIterato
     """Yield the body as it comes; raise ApiError 413 past the limit, 408 where it is too slow."""
     declared = request.headers.get("content-length", "")
     if declared.isdigit() and int(declared) > limit:
-        raise too_large(limit)
+        raise _too_large(limit)
     began, size = time.monotonic(), 0
     stream = request.stream().__aiter__()
     while True:
@@ -61,7 +61,7 @@ async def body(request: Request, limit: int, settings: Settings) -> AsyncIterato
             raise _too_slow() from None
         size += len(piece)
         if size > limit:
-            raise too_large(limit)
+            raise _too_large(limit)
         late = time.monotonic() - began - settings.body_grace
         if late > 0 and size < late * settings.body_rate:
             raise _too_slow()
@@ -89,7 +89,7 @@ async def read_form(request: Request, settings: Settings, check: Check) -> Uploa
         async for piece in body(request, settings.max_upload + ROOM, settings):
             parser.write(piece)
             if reader.size > settings.max_upload:
-                raise too_large(settings.max_upload)
+                raise _too_large(settings.max_upload)
         parser.finalize()
         if not reader.ended:
             raise bad("the form ends before its last boundary", None)

@@ -76,12 +76,12 @@ def _hub_folder(
     except ComposerError as error:
         missing = Location(name, "", None)
         if bundle.hub.offline:
-            return missing, [unreadable_source(manifest, name, place)]
+            return missing, [_unreadable_source(manifest, name, place)]
         return missing, [replace(problem, place=place) for problem in error.problems]
     return found.location(name), [replace(note, place=place) for note in found.notes]
 
 
-def unreadable_source(manifest: Manifest, name: str, place: Place) -> Problem:
+def _unreadable_source(manifest: Manifest, name: str, place: Place) -> Problem:
     """Warn that a source's files could not be read."""
     return Problem(
         "S476",

@@ -38,11 +38,11 @@ def at_their_keys(
     with headers.files.open(file) as ranges:
         text = ranges.read(0, ranges.size).decode()
     for path, problem in placed:
-        line, column = nearest_key_position(text, (*inside, *path))
+        line, column = _nearest_key_position(text, (*inside, *path))
         yield replace(problem, place=Place(str(file), line, column))
 
 
-def nearest_key_position(text: str, path: tuple[str, ...]) -> tuple[Any, Any]:
+def _nearest_key_position(text: str, path: tuple[str, ...]) -> tuple[Any, Any]:
     """Return where a key stands, or else the key that it would stand in."""
     for length in range(len(path), 0, -1):
         if found := key_position(text, path[:length]):

@@ -78,12 +78,12 @@ def read_adapters(
     problems = Problems()
     for name, adapter in spec.adapters.items():
         with problems.collect():
-            found[name] = read_adapter_facts(adapter, headers, targets, unused, shapes)
+            found[name] = _read_adapter_facts(adapter, headers, targets, unused, shapes)
     problems.raise_any()
     return found
 
 
-def read_adapter_facts(
+def _read_adapter_facts(
     adapter: Adapter,
     headers: Headers,
     targets: Mapping[str, Projection],

@@ -29,13 +29,13 @@ class Scaling:
         """Return the rank of a module, such as layers.3.self_attn.q_proj."""
         return _own_value(self.ranks, path, self.rank)
 
-    def scale_of(self, path: str) -> float:
+    def _scale_of(self, path: str) -> float:
         """Return what the update of a module is multiplied by."""
         return self._scale(_own_value(self.alphas, path, self.alpha), self.rank_of(path))
 
     def ratio(self, path: str) -> float:
         """Return a module's scale as a multiple of the adapter's."""
-        return self.scale_of(path) / self._scale(self.alpha, self.rank)
+        return self._scale_of(path) / self._scale(self.alpha, self.rank)
 
     def ambiguous(self, path: str) -> tuple[str, ...]:
         """Return the keys of one pattern that name a module with different values.

@@ -83,13 +83,13 @@ class Widths:
             self.last = weight
 
     def report(self, message: str, *tensors: Tensor, hint: str | None = None) -> None:
-        self.problems.report("W247", message, *map(self.describe, tensors), hint=hint)
+        self.problems.report("W247", message, *map(self._describe, tensors), hint=hint)
 
-    def describe(self, tensor: Tensor) -> str:
+    def _describe(self, tensor: Tensor) -> str:
         return f"{self.location}: {tensor.name} {list(tensor.shape)}"
 
     def _witness(self, tensor: Tensor) -> str:
-        return ", ".join([self.describe(tensor), *self.changes])
+        return ", ".join([self._describe(tensor), *self.changes])
 
     def bounds(self) -> tuple[Bound, Bound]:
         """Return the widths at both ends, a matrix being the better witness than a norm."""

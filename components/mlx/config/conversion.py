@@ -52,12 +52,12 @@ def convert_config(
     """Convert a config for mlx-lm's module `name`; `head` is whether one is stored."""
     arguments = read_arguments(models, name, config)
     draft = Draft(config, models, name, arguments, head, ignore)
-    rename_aliases(draft)
+    _rename_aliases(draft)
     rules = convert_rope(draft)
     window = convert_windows(draft)
-    convert_head(draft)
-    fill_defaults(draft)
-    check_unread_keys(draft)
+    _convert_head(draft)
+    _fill_defaults(draft)
+    _check_unread_keys(draft)
     result: dict[str, Any] = draft.target
     if arguments.nested:
         result = {**config, TEXT: draft.target}
@@ -66,7 +66,7 @@ def convert_config(
     return MlxConfig(result, window, counts, limit, tuple(draft.problems))
 
 
-def rename_aliases(draft: Draft) -> None:
+def _rename_aliases(draft: Draft) -> None:
     """Rename keys to the alias that the architecture reads."""
     for source, read in ALIASES:
         reads = draft.arguments.read
@@ -76,7 +76,7 @@ def rename_aliases(draft: Draft) -> None:
                 draft.add_problem(f"{source} and {read} differ", source, code="W241")
 
 
-def convert_head(draft: Draft) -> None:
+def _convert_head(draft: Draft) -> None:
     """Decide whether the head is tied, by the config or else by the stored tensors."""
     stated = draft.config.get("tie_word_embeddings", draft.source.get("tie_word_embeddings"))
     tied = stated
@@ -93,7 +93,7 @@ def convert_head(draft: Draft) -> None:
         draft.problems.append((path, Problem("W257", message)))
 
 
-def fill_defaults(draft: Draft) -> None:
+def _fill_defaults(draft: Draft) -> None:
     """Add transformers' defaults for missing keys; refuse missing required keys."""
     defaults = {**DEFAULTS.get(draft.module, {})}
     width, heads = draft.target.get("hidden_size"), draft.target.get("num_attention_heads")
@@ -112,7 +112,7 @@ def fill_defaults(draft: Draft) -> None:
             draft.add_missing(key)
 
 
-def check_unread_keys(draft: Draft) -> None:
+def _check_unread_keys(draft: Draft) -> None:
     """Refuse every key that is not read and not known to have no effect."""
     right = ACTIVATION.get(draft.module, SILU)
     for key in ACTIVATIONS:
@@ -125,23 +125,23 @@ def check_unread_keys(draft: Draft) -> None:
             draft.add_problem(message + show_bare(value), key)
     for key, values in FIXED.get(draft.module, {}).items():
         if draft.target.get(key) is not None and draft.target[key] not in values:
-            refuse_key(draft, key)
+            _refuse_key(draft, key)
     known = draft.arguments.read | {"tie_word_embeddings", "max_position_embeddings"}
     known |= {"num_hidden_layers", "hidden_size", "vocab_size", "rope_theta", "rope_parameters"}
     known |= {"partial_rotary_factor", ORIGINAL}
     heads = draft.target.get("num_attention_heads")
     derived = {
-        "head_dim": head_width(draft),
+        "head_dim": _head_width(draft),
         "num_key_value_heads": heads,
         "intermediate_size": draft.target.get("intermediate_size"),
     }
     for key in unread_keys(draft.target, known):
         if key in derived and draft.target[key] == derived[key]:
             continue
-        refuse_key(draft, key)
+        _refuse_key(draft, key)
 
 
-def head_width(draft: Draft) -> int | None:
+def _head_width(draft: Draft) -> int | None:
     """Return the default head width."""
     width, heads = draft.target.get("hidden_size"), draft.target.get("num_attention_heads")
     if type(width) is not int or type(heads) is not int or not heads:
@@ -149,7 +149,7 @@ def head_width(draft: Draft) -> int | None:
     return width // heads
 
 
-def refuse_key(draft: Draft, key: str) -> None:
+def _refuse_key(draft: Draft, key: str) -> None:
     """Refuse a key that the architecture ignores."""
     value = show_bare(draft.target[key])
     draft.add_problem(

@@ -15,7 +15,7 @@ def convert_windows(draft: Draft) -> Window | None:
     """Convert the windows of layers, or return those that mlx-lm does not compute."""
     types = draft.source.get("layer_types")
     if draft.module in REGULAR:
-        convert_regular_windows(draft, types)
+        _convert_regular_windows(draft, types)
         return None
     if draft.module in WINDOWED or draft.module in HYBRID:
         return None
@@ -37,7 +37,7 @@ def convert_windows(draft: Draft) -> Window | None:
     return found
 
 
-def convert_regular_windows(draft: Draft, types: Any) -> None:
+def _convert_regular_windows(draft: Draft, types: Any) -> None:
     """Convert layer_types to the interval of layers with full attention."""
     size = draft.source.get("sliding_window", 1)
     if "sliding_window" in draft.arguments.read and (type(size) is not int or size < 1):
@@ -74,10 +74,10 @@ def check_types(draft: Draft) -> None:
         if type(step) is int and draft.layers and step > draft.layers:
             if "layer_types" in draft.source:
                 key = "layer_types"
-            refuse_no_full_layer(draft, key)
+            _refuse_no_full_layer(draft, key)
     types = draft.target.get("layer_types")
     if draft.module in FULL_NEEDED and isinstance(types, list) and FULL not in types:
-        refuse_no_full_layer(draft, "layer_types")
+        _refuse_no_full_layer(draft, "layer_types")
     if "full_attn_idxs" not in draft.arguments.read:
         return
     numbers = draft.target.get("full_attn_idxs")
@@ -90,10 +90,10 @@ def check_types(draft: Draft) -> None:
         message = f"full_attn_idxs is {show_bare(numbers)} and layer_types says {full}"
         draft.add_problem(message, "full_attn_idxs", code="W241")
     if not full:
-        refuse_no_full_layer(draft, "layer_types")
+        _refuse_no_full_layer(draft, "layer_types")
 
 
-def refuse_no_full_layer(draft: Draft, key: str) -> None:
+def _refuse_no_full_layer(draft: Draft, key: str) -> None:
     """Refuse layers without any full attention."""
     draft.add_problem(
         f"mlx-lm's {draft.module} needs a layer with full attention, and has none", key

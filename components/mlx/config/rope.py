@@ -29,23 +29,23 @@ def convert_rope(draft: Draft) -> dict[str, Rules]:
     if not rules:
         return rules
     for each in rules.values():
-        check_rules(draft, each)
+        _check_rules(draft, each)
     if draft.module in PER_TYPE:
         for each in rules.values():
             if each.theta is None:
                 draft.add_missing("rope_theta", *each.path)
-        by_type = rules_by_type(draft, rules)
+        by_type = _rules_by_type(draft, rules)
         draft.target["rope_parameters"] = {
-            name: numbers(draft, each, inner=True) for name, each in by_type.items()
+            name: _numbers(draft, each, inner=True) for name, each in by_type.items()
         }
     elif "rope_local_base_freq" in draft.arguments.read:
-        convert_per_type_rope(draft, rules)
+        _convert_per_type_rope(draft, rules)
     else:
-        convert_shared_rope(draft, rules)
+        _convert_shared_rope(draft, rules)
     return rules
 
 
-def rules_by_type(draft: Draft, rules: dict[str, Rules]) -> dict[str, Rules]:
+def _rules_by_type(draft: Draft, rules: dict[str, Rules]) -> dict[str, Rules]:
     """Return the rules of each type of layer, if the config has one set for all."""
     if "" not in rules:
         return rules
@@ -53,7 +53,7 @@ def rules_by_type(draft: Draft, rules: dict[str, Rules]) -> dict[str, Rules]:
     return {str(each): rules[""] for each in types if isinstance(each, str)}
 
 
-def convert_per_type_rope(draft: Draft, rules: dict[str, Rules]) -> None:
+def _convert_per_type_rope(draft: Draft, rules: dict[str, Rules]) -> None:
     """Convert separate rules for layers with and without a window, as in Gemma 3."""
     if draft.source.get("rope_parameters") and "" in rules:
         message = f"mlx-lm's {draft.module} has rope_parameters for each type of layer"
@@ -61,16 +61,16 @@ def convert_per_type_rope(draft: Draft, rules: dict[str, Rules]) -> None:
     full = rules.get(FULL) or rules.get("")
     sliding = rules.get(SLIDING)
     if full is not None:
-        set_key(draft, "rope_theta", full.theta)
+        _set_key(draft, "rope_theta", full.theta)
         if full.kind != "default":
-            draft.target["rope_scaling"] = numbers(draft, full)
+            draft.target["rope_scaling"] = _numbers(draft, full)
     if sliding is not None:
-        set_key(draft, "rope_local_base_freq", sliding.theta)
+        _set_key(draft, "rope_local_base_freq", sliding.theta)
         if sliding.kind != "default":
-            refuse_kind(draft, sliding)
+            _refuse_kind(draft, sliding)
 
 
-def convert_shared_rope(draft: Draft, rules: dict[str, Rules]) -> None:
+def _convert_shared_rope(draft: Draft, rules: dict[str, Rules]) -> None:
     """Convert the rules that all layers share."""
     first, *others = rules.values()
     types = draft.source.get("layer_types") or ()
@@ -79,20 +79,20 @@ def convert_shared_rope(draft: Draft, rules: dict[str, Rules]) -> None:
         message = f"mlx-lm's {draft.module} turns the positions of all types of layers alike"
         draft.add_problem(message, first.path[0])
     reads = draft.arguments.read
-    set_key(draft, "rope_theta", first.theta)
+    _set_key(draft, "rope_theta", first.theta)
     if "rope_parameters" in reads:
-        draft.target["rope_parameters"] = numbers(draft, first, inner=True)
+        draft.target["rope_parameters"] = _numbers(draft, first, inner=True)
     if "rope_scaling" in reads and first.kind != "default":
-        draft.target["rope_scaling"] = numbers(draft, first)
+        draft.target["rope_scaling"] = _numbers(draft, first)
 
 
-def set_key(draft: Draft, key: str, value: Any) -> None:
+def _set_key(draft: Draft, key: str, value: Any) -> None:
     """Set a key unless its value is None."""
     if value is not None:
         draft.target[key] = value
 
 
-def numbers(draft: Draft, rules: Rules, inner: bool = False) -> dict[str, Any]:
+def _numbers(draft: Draft, rules: Rules, inner: bool = False) -> dict[str, Any]:
     """Return the numbers of a scaling as mlx-lm reads them."""
     result = _without_none(rules.numbers)
     if rules.kind in ("yarn", "llama3"):
@@ -115,18 +115,18 @@ def _without_none(values: Mapping[str, Any]) -> dict[str, Any]:
     return {key: value for key, value in values.items() if value is not None}
 
 
-def check_rules(draft: Draft, rules: Rules) -> None:
+def _check_rules(draft: Draft, rules: Rules) -> None:
     """Refuse a scaling that this architecture computes differently, or not at all."""
     computed = SCALED if draft.arguments.scales else ()
     if rules.kind != "default" and rules.kind not in KINDS_OF.get(draft.module, computed):
-        refuse_kind(draft, rules)
+        _refuse_kind(draft, rules)
     if rules.kind in SCALED and rules.numbers.get("factor") is None:
         draft.add_problem(f"factor is missing; {rules.kind} needs it", *rules.path, code="W241")
     for key in NUMBERS_NEEDED.get(draft.module, ()):
         if rules.numbers.get(key) is None:
             draft.add_missing(key, *rules.path)
     if rules.kind == "yarn":
-        check_yarn(draft, rules)
+        _check_yarn(draft, rules)
     reads = draft.module in PER_TYPE or "partial_rotary_factor" in draft.arguments.read
     rope_head_dim = draft.source.get("qk_rope_head_dim")  # what turns is a part of its own
     head = draft.source.get("head_dim")
@@ -139,7 +139,7 @@ def check_rules(draft: Draft, rules: Rules) -> None:
         draft.add_problem(message, *rules.path, "partial_rotary_factor")
 
 
-def check_yarn(draft: Draft, rules: Rules) -> None:
+def _check_yarn(draft: Draft, rules: Rules) -> None:
     """Refuse settings that mlx-lm's YaRN does not have."""
     numbers = rules.numbers
     if numbers.get("truncate") is False:
@@ -159,7 +159,7 @@ def check_yarn(draft: Draft, rules: Rules) -> None:
         draft.add_problem(message, *rules.path, "attention_factor")
 
 
-def refuse_kind(draft: Draft, rules: Rules) -> None:
+def _refuse_kind(draft: Draft, rules: Rules) -> None:
     """Refuse a kind of scaling at its key."""
     message = f"mlx-lm's {draft.module} does not compute the rope scaling {show(rules.kind)}"
     path = list(rules.path)

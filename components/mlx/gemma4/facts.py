@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from composer.formats import Headers
 
 
-def key_in_mlx(name: str) -> str:
+def _key_in_mlx(name: str) -> str:
     """Return what mlx-lm calls a module of a checkpoint of transformers or of its own."""
     if not name.startswith("model.language_model."):
         return name
@@ -64,7 +64,7 @@ def gemma4_facts(
             decoder.prefix,
             recipe,
             packer.pack,
-            key_in_mlx,
+            _key_in_mlx,
         ),
         mapped=sum(tensor.nbytes for tensor in decoder.table.values()),
         methods=ports(methods, decoder),

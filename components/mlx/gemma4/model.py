@@ -25,14 +25,14 @@ def load_model(decoder: Decoder, precision: str | None, recipe: Mapping[str, Sch
     schemes = recipe or decoder.checkpoint.schemes
     return loader.fill(
         model,
-        weights(decoder),
-        {path(name): scheme for name, scheme in schemes.items() if name != TABLE},
+        _weights(decoder),
+        {_path(name): scheme for name, scheme in schemes.items() if name != TABLE},
         precision,
-        recipe and {path(name): scheme for name, scheme in recipe.items()},
+        recipe and {_path(name): scheme for name, scheme in recipe.items()},
     )
 
 
-def weights(decoder: Decoder) -> dict[str, Any]:
+def _weights(decoder: Decoder) -> dict[str, Any]:
     """Return the weights by the model's own names, each read lazily."""
     import mlx.core as mx
 
@@ -44,18 +44,18 @@ def weights(decoder: Decoder) -> dict[str, Any]:
             continue
         source = decoder.prefix + name
         if source in stored:
-            found[path(name)] = stored[source]
+            found[_path(name)] = stored[source]
             continue
         base, _, part = name.removesuffix("_proj.weight").rpartition(".switch_glu.")
         if part == "down":
-            found[path(name)] = stored[f"{decoder.prefix}{base}.down_proj"]
+            found[_path(name)] = stored[f"{decoder.prefix}{base}.down_proj"]
         else:
             halves = mx.split(stored[f"{decoder.prefix}{base}.gate_up_proj"], 2, axis=-2)
-            found[path(name)] = mx.contiguous(halves[part == "up"])
+            found[_path(name)] = mx.contiguous(halves[part == "up"])
     return found
 
 
-def path(name: str) -> str:
+def _path(name: str) -> str:
     """Return the name of a tensor or a module in mlx-lm's model."""
     if name.startswith("lm_head"):
         return name

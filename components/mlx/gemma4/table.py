@@ -52,7 +52,7 @@ class PerLayerTable:
         watches: dict[Location, Watch] = {}
         for part, tensor in tensors.items():
             self.kinds[part] = tensor.dtype
-            self.parts[part] = map_rows(tensor)
+            self.parts[part] = _map_rows(tensor)
             if loaded:
                 self.parts[part] = self.array(part, self.parts[part])
             elif tensor.file not in watches:
@@ -95,7 +95,7 @@ class PerLayerTable:
         return (found * self.shape[1] ** 0.5).reshape(len(chosen), *self.shape)
 
 
-def map_rows(tensor: Tensor) -> np.ndarray:
+def _map_rows(tensor: Tensor) -> np.ndarray:
     """Map a tensor's rows from its file; rows are read on access."""
     assert isinstance(tensor.file.path, Path)
     return np.memmap(

@@ -180,7 +180,7 @@ class Store:
         `rows` [B S, ...] are the inputs of the network by name, `more` what else the graph takes.
         Outputs are always the same ones; they are written in place.
         """
-        count = count_of(rows) // len(caches)
+        count = _count_rows(rows) // len(caches)
         totals = np.array([cache.length + count for cache in caches], np.int32)
         self.reserve(int(totals.max()))
         given: dict[str, np.ndarray] = {}
@@ -215,7 +215,7 @@ class Store:
         return self._bindings[key]
 
 
-def count_of(rows: Mapping[str, np.ndarray]) -> int:
+def _count_rows(rows: Mapping[str, np.ndarray]) -> int:
     """Return how many rows the inputs have."""
     return len(next(iter(rows.values())))
 

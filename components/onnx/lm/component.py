@@ -67,7 +67,7 @@ class LanguageModel(Component, name="onnx.lm"):
         """Bind D and V from the embeddings and check config, tensors and tokenizer."""
         if headers is None or spec.weights is None:
             return Facts(unknown=True)
-        found = read(spec, headers)
+        found = _read(spec, headers)
         checkpoint = found.checkpoint
         tokenizer = tokenizer_of(spec, headers)
         end = check_tokenizer(tokenizer, headers, checkpoint)
@@ -85,7 +85,7 @@ class LanguageModel(Component, name="onnx.lm"):
     def load(cls, spec: Spec, facts: Facts, placement: Placement) -> Self:
         """Write the graph and its weights down, load them, and remove them."""
         headers = Headers()
-        found = read(spec, headers)
+        found = _read(spec, headers)
         tokenizer = read_tokenizer(tokenizer_of(spec, headers))
         adapters = read_adapters(spec, headers, projections(found.checkpoint))
         require_unchanged(facts)
@@ -152,7 +152,7 @@ class LanguageModel(Component, name="onnx.lm"):
         return self.decoder.read({EMBEDS: embeds}, self.decoder.begin(adapters), every=True)
 
 
-def read(spec: Spec, headers: Headers) -> ParsedDecoder:
+def _read(spec: Spec, headers: Headers) -> ParsedDecoder:
     """Read a component's headers; raise ComposerError with everything that contradicts."""
     found = refused_precision(spec, "onnx.lm", "mlx.lm")
     return read_decoder(spec, headers, found, spec.config.int8)

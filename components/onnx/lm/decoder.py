@@ -67,7 +67,7 @@ class OnnxDecoder:
             end = min(start + chunk, count)
             outputs = self._outputs(end - start) | {"logits": logits[start:end]}
             more = self._inputs(np.arange(end - start), True)
-            cache.store.run(0, [cache], part(rows, start, end), more, outputs)
+            cache.store.run(0, [cache], _slice_rows(rows, start, end), more, outputs)
         return logits
 
     def _last(
@@ -81,14 +81,14 @@ class OnnxDecoder:
         if len(self.sessions) > 1 and count > MANY:
             begun = count - 1
             for start in range(0, begun, self.chunk):
-                some = part(rows, start, min(start + self.chunk, begun))
+                some = _slice_rows(rows, start, min(start + self.chunk, begun))
                 cache.store.run(1, [cache], some, {}, {})
                 yield
         outputs = self._outputs(1)
         for start in range(begun, count, self.chunk):
             end = min(start + self.chunk, count)
             more = self._inputs(np.array([end - start - 1]), whole)
-            cache.store.run(0, [cache], part(rows, start, end), more, outputs)
+            cache.store.run(0, [cache], _slice_rows(rows, start, end), more, outputs)
             if end < count:
                 yield
         return outputs
@@ -153,7 +153,7 @@ class OnnxDecoder:
         """Read rows and keep what the head gives for the last."""
         outputs = yield from self._last(rows, state.cache, whole)
         count = len(rows[EMBEDS])
-        state.logits = self._logits(outputs, 0, part(rows, count - 1, count), whole, whole)
+        state.logits = self._logits(outputs, 0, _slice_rows(rows, count - 1, count), whole, whole)
 
     def step(self, states: Sequence[State], tokens: Sequence[int]) -> None:
         rows = self.embed_tokens(tokens)
@@ -162,7 +162,7 @@ class OnnxDecoder:
             together = [*places]
             for start in range(0, len(together), SLOTS):
                 some = together[start : start + SLOTS]
-                self._step([states[place] for place in some], names, taken(rows, some))
+                self._step([states[place] for place in some], names, _take_rows(rows, some))
 
     def _step(
         self, states: Sequence[State], names: tuple[str, ...], rows: Mapping[str, np.ndarray]
@@ -180,9 +180,9 @@ class OnnxDecoder:
         whole = any(asked)
         outputs = self._outputs(len(caches))
         more = self._inputs(np.arange(len(caches)), whole)
-        store.run(0, caches, taken(rows, np.argsort(found).tolist()), more, outputs)
+        store.run(0, caches, _take_rows(rows, np.argsort(found).tolist()), more, outputs)
         for at, (state, place) in enumerate(zip(states, found, strict=True)):
-            inputs = part(rows, at, at + 1)
+            inputs = _slice_rows(rows, at, at + 1)
             state.logits = self._logits(outputs, place, inputs, whole, asked[at])
 
     def greedy(self, states: Sequence[State]) -> list[int]:
@@ -231,11 +231,11 @@ class OnnxDecoder:
         return value
 
 
-def part(rows: Mapping[str, np.ndarray], start: int, end: int) -> dict[str, np.ndarray]:
+def _slice_rows(rows: Mapping[str, np.ndarray], start: int, end: int) -> dict[str, np.ndarray]:
     """Return some of the rows of each input."""
     return {name: each[start:end] for name, each in rows.items()}
 
 
-def taken(rows: Mapping[str, np.ndarray], places: Sequence[int]) -> dict[str, np.ndarray]:
+def _take_rows(rows: Mapping[str, np.ndarray], places: Sequence[int]) -> dict[str, np.ndarray]:
     """Return the rows at some places of each input."""
     return {name: each[places] for name, each in rows.items()}

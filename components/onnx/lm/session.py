@@ -30,7 +30,7 @@ def open_sessions(
     """
     for name in placement.get("providers") or (CPU,):
         if name != CPU:
-            fail(
+            _fail(
                 where,
                 "R531",
                 f"onnx.lm has no kernels for the execution provider {name}",
@@ -68,7 +68,7 @@ class Session:
                     disabled_optimizers=list(disabled_optimizers),
                 )
         except Exception as error:
-            fail(where, "R532", f"ONNX Runtime cannot load its graph: {first_line(error)}")
+            _fail(where, "R532", f"ONNX Runtime cannot load its graph: {first_line(error)}")
         self.inputs = frozenset(each.name for each in self._session.get_inputs())
 
     def call(self, inputs: dict[str, np.ndarray]) -> np.ndarray:
@@ -77,7 +77,7 @@ class Session:
             made: np.ndarray
             (made,) = self._session.run(None, inputs, self._options)
         except Exception as error:
-            fail(self.where, "R533", f"ONNX Runtime failed: {first_line(error)}")
+            _fail(self.where, "R533", f"ONNX Runtime failed: {first_line(error)}")
         return made
 
     def binding(self) -> Any:
@@ -89,10 +89,10 @@ class Session:
         try:
             self._session.run_with_iobinding(binding, self._options)
         except Exception as error:
-            fail(self.where, "R533", f"ONNX Runtime failed: {first_line(error)}")
+            _fail(self.where, "R533", f"ONNX Runtime failed: {first_line(error)}")
 
 
-def fail(where: str, code: str, message: str, hint: str | None = None) -> NoReturn:
+def _fail(where: str, code: str, message: str, hint: str | None = None) -> NoReturn:
     """Raise one problem of a decoder."""
     raise ComposerError(Problem(code, f"{where}: {message}", hint=hint))
 

@@ -45,17 +45,17 @@ def command(
         raise typer.Exit(error.exit_code) from None
     name = found.bundle.manifest.name if found.bundle else bundle
     if json:
-        echo(verdict_json(name, found.problems, **sizes_json(found)))
+        echo(verdict_json(name, found.problems, **_sizes_json(found)))
     else:
         report(found.problems)
-        for line in sizes(found):
+        for line in _sizes(found):
             echo(line)
-        echo(f"{name}: {verdict(found)}")
+        echo(f"{name}: {_verdict(found)}")
     if not found.ok:
         raise typer.Exit(ComposerError(errors_of(found.problems)).exit_code)
 
 
-def sizes_json(found: Report) -> dict[str, Any]:
+def _sizes_json(found: Report) -> dict[str, Any]:
     """Return as JSON what sizes says."""
     from composer.cli.commands.pull import file_json
     from composer.graph.files import required_files
@@ -63,10 +63,10 @@ def sizes_json(found: Report) -> dict[str, Any]:
     if found.bundle is None or not found.ok:
         return {}
     needs = required_files(found.bundle)
-    return {"memory": weight_bytes(found), "files": [file_json(need) for need in needs]}
+    return {"memory": _weight_bytes(found), "files": [file_json(need) for need in needs]}
 
 
-def weight_bytes(found: Report) -> int:
+def _weight_bytes(found: Report) -> int:
     """Return the bytes that all weights take once they are loaded."""
     from composer.graph.graph import facts_of
 
@@ -75,7 +75,7 @@ def weight_bytes(found: Report) -> int:
     return sum(facts_of(found.bundle.components, name).nbytes for name in found.bundle.components)
 
 
-def sizes(found: Report) -> list[str]:
+def _sizes(found: Report) -> list[str]:
     """Print what a bundle with files on the Hub has to fetch, and what it takes in memory."""
     from composer.drawing.text import size
     from composer.graph.files import required_files
@@ -97,12 +97,12 @@ def sizes(found: Report) -> list[str]:
     return [
         *repositories,
         f"files: {count(len(needs), 'file')}, {size(total)}, of which {size(here)} are here",
-        f"memory: {size(weight_bytes(found))}",
+        f"memory: {size(_weight_bytes(found))}",
         f"licence: {licence}",
     ]
 
 
-def verdict(found: Report) -> str:
+def _verdict(found: Report) -> str:
     """Return the result in one line: ok, 9 nodes, 1 task, 2 warnings."""
     errors = len(errors_of(found.problems))
     warnings = len(found.problems) - errors

@@ -109,7 +109,7 @@ def _reference(
     from composer.comparison.dump import read_dump
     from composer.jobs.record import record, stepped_graph
 
-    if is_dump(bundle.name):
+    if _is_dump(bundle.name):
         return read_dump(Path(bundle.name))
     with bundle.open() as opened:
         values, options = flags.read(stepped_graph(opened, flags.task))
@@ -122,7 +122,7 @@ def _reference(
 def _candidate(bundle: BundleFlags) -> Iterator[Dump | Bundle]:
     from composer.comparison.dump import read_dump
 
-    if is_dump(bundle.name):
+    if _is_dump(bundle.name):
         yield read_dump(Path(bundle.name))
         return
     with bundle.open() as opened:
@@ -142,7 +142,7 @@ def _options(candidate: Dump | Bundle, reference: Dump, flags: TaskFlags) -> Opt
     return settings(stepped_graph(candidate, name), flags.set)
 
 
-def is_dump(name: str) -> bool:
+def _is_dump(name: str) -> bool:
     """Return whether a command line names a dump, and not a bundle."""
     return name.endswith(".safetensors")
 
@@ -151,12 +151,12 @@ def _check_flags(
     first: BundleFlags, second: BundleFlags, flags: TaskFlags, clips: list[str] | None
 ) -> None:
     """Refuse options that nothing would read."""
-    if is_dump(first.name) and (clips or flags.input or first.variant or first.precision):
+    if _is_dump(first.name) and (clips or flags.input or first.variant or first.precision):
         raise typer.BadParameter(
             f"{first.name} is a dump and holds its inputs: leave out clips, -i, "
             "--ref-variant and --ref-precision"
         )
-    if is_dump(second.name) and second != BundleFlags(second.name):
+    if _is_dump(second.name) and second != BundleFlags(second.name):
         raise typer.BadParameter(f"{second.name} is a dump: leave out what places a bundle")
-    if is_dump(first.name) and is_dump(second.name) and (flags.task or flags.set):
+    if _is_dump(first.name) and _is_dump(second.name) and (flags.task or flags.set):
         raise typer.BadParameter("both are dumps, and nothing is run: leave out --task and --set")

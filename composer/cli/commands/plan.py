@@ -61,7 +61,7 @@ def command(
     names = [opened.task(task)] if task is not None else opened.tasks
     graphs = [opened.checked.graphs[name] for name in names]
     require_known_ports(opened.checked, graphs)
-    echo("\n\n".join(text(opened, opened.plan(name)) for name in names))
+    echo("\n\n".join(_text(opened, opened.plan(name)) for name in names))
 
 
 def _budget(
@@ -89,7 +89,7 @@ def _budget(
         note(f"{path}: variant {apply}")
 
 
-def text(bundle: Bundle, planned: Plan) -> str:
+def _text(bundle: Bundle, planned: Plan) -> str:
     """Return one task's plan as text."""
     from composer.drawing.text import size
     from composer.graph.graph import facts_of

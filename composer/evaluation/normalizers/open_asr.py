@@ -173,7 +173,7 @@ def normalize(text: str) -> str:
     return drop_loose_symbols(acronyms(respell(text, SPELLINGS_OF_NAMES)))
 
 
-def unscored(reference: str) -> bool:
+def _unscored(reference: str) -> bool:
     """Return whether a normalised reference is left out."""
     return reference in ("", IGNORED)
 
@@ -199,6 +199,6 @@ OPEN_ASR = Normalizer(
     "d1e99b2",
     "the English rules of huggingface/open_asr_leaderboard at d1e99b2, compounds merged",
     lambda text, _: normalize(text),
-    unscored,
+    _unscored,
     align,
 )

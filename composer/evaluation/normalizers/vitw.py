@@ -12,12 +12,12 @@ CHINESE = {"zh", "cn", "chinese"}
 
 def normalize(text: str, fields: Mapping[str, str]) -> str:
     """Turn punctuation into spaces; lower-case English, separate Chinese characters."""
-    if chinese(fields):
-        return " ".join("".join(without_punctuation(text).split()))
-    return without_punctuation(text.lower())
+    if _chinese(fields):
+        return " ".join("".join(_without_punctuation(text).split()))
+    return _without_punctuation(text.lower())
 
 
-def without_punctuation(text: str) -> str:
+def _without_punctuation(text: str) -> str:
     """Return a text with a space for each mark of punctuation."""
     found = []
     for character in text:
@@ -26,7 +26,7 @@ def without_punctuation(text: str) -> str:
     return "".join(found)
 
 
-def chinese(fields: Mapping[str, str]) -> bool:
+def _chinese(fields: Mapping[str, str]) -> bool:
     """Return whether a line is Chinese by `subset`, else by `lang` or `language`."""
     subset = fields.get("subset", "").lower()
     for code in ("zh", "en"):

@@ -9,16 +9,16 @@ from composer.jobs.output_format import OutputFormat, transcription_json
 from composer.jobs.transcription import Transcription
 
 
-def document(every: Sequence[Transcription]) -> str:
+def _document(every: Sequence[Transcription]) -> str:
     """Return one array."""
     return as_json([transcription_json(each) for each in every]) + "\n"
 
 
-def file(each: Transcription) -> str:
+def _file(each: Transcription) -> str:
     """Return one object."""
     return as_json(transcription_json(each)) + "\n"
 
 
 JSON = OutputFormat(
-    "json", "one array, or with -o an object in each file", document=document, file=file
+    "json", "one array, or with -o an object in each file", document=_document, file=_file
 )

@@ -7,9 +7,9 @@ from composer.jobs.output_format import OutputFormat, transcription_json
 from composer.jobs.transcription import Transcription
 
 
-def line(each: Transcription) -> str:
+def _line(each: Transcription) -> str:
     """Return one object."""
     return as_json(transcription_json(each), None)
 
 
-JSONL = OutputFormat("jsonl", "an object a line", line=line)
+JSONL = OutputFormat("jsonl", "an object a line", line=_line)

@@ -7,7 +7,7 @@ from composer.jobs.output_formats.cues import clock, cues
 from composer.jobs.transcription import Transcription
 
 
-def file(each: Transcription) -> str | None:
+def _file(each: Transcription) -> str | None:
     """Return a numbered cue for each segment with text; nothing of a clip that failed."""
     if each.text is None:
         return None
@@ -21,7 +21,7 @@ def file(each: Transcription) -> str | None:
 SRT = OutputFormat(
     "srt",
     "subtitles, one clip a file",
-    document=lambda every: file(every[0]) or "",
-    file=file,
+    document=lambda every: _file(every[0]) or "",
+    file=_file,
     single=True,
 )

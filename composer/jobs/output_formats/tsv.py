@@ -7,7 +7,7 @@ from composer.jobs.output_formats.cues import cues
 from composer.jobs.transcription import Transcription
 
 
-def file(each: Transcription) -> str | None:
+def _file(each: Transcription) -> str | None:
     """Return a row for each segment with text; nothing of a clip that failed."""
     if each.text is None:
         return None
@@ -18,7 +18,7 @@ def file(each: Transcription) -> str | None:
 TSV = OutputFormat(
     "tsv",
     "a table of segments, one clip a file",
-    document=lambda every: file(every[0]) or "",
-    file=file,
+    document=lambda every: _file(every[0]) or "",
+    file=_file,
     single=True,
 )

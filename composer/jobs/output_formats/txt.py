@@ -6,14 +6,14 @@ from composer.jobs.output_format import OutputFormat
 from composer.jobs.transcription import Transcription
 
 
-def line(each: Transcription) -> str:
+def _line(each: Transcription) -> str:
     """Return the text on one line, so that line N is clip N; an empty one of a clip that failed."""
     return " ".join((each.text or "").split())
 
 
-def file(each: Transcription) -> str | None:
+def _file(each: Transcription) -> str | None:
     """Return the text as it is."""
     return None if each.text is None else f"{each.text}\n"
 
 
-TXT = OutputFormat("txt", "a line for each clip", line=line, file=file)
+TXT = OutputFormat("txt", "a line for each clip", line=_line, file=_file)

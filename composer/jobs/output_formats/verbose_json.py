@@ -64,7 +64,7 @@ def _segment(number: int, segment: SpokenSegment, temperature: float) -> dict[st
     }
 
 
-def file(each: Transcription) -> str | None:
+def _file(each: Transcription) -> str | None:
     """Return one object; nothing of a clip that failed."""
     return None if each.text is None else as_json(verbose(each)) + "\n"
 
@@ -72,8 +72,8 @@ def file(each: Transcription) -> str | None:
 VERBOSE_JSON = OutputFormat(
     "verbose_json",
     "an object as OpenAI's API gives it, one clip a file",
-    document=lambda every: file(every[0]) or "",
-    file=file,
+    document=lambda every: _file(every[0]) or "",
+    file=_file,
     single=True,
     logprobs=True,
 )

@@ -9,7 +9,7 @@ from composer.jobs.transcription import Transcription
 ESCAPES = {"&": "&amp;", "<": "&lt;", ">": "&gt;"}
 
 
-def file(each: Transcription) -> str | None:
+def _file(each: Transcription) -> str | None:
     """Return a cue for each segment with text; nothing of a clip that failed."""
     if each.text is None:
         return None
@@ -23,7 +23,7 @@ def file(each: Transcription) -> str | None:
 VTT = OutputFormat(
     "vtt",
     "captions, one clip a file",
-    document=lambda every: file(every[0]) or "",
-    file=file,
+    document=lambda every: _file(every[0]) or "",
+    file=_file,
     single=True,
 )

@@ -41,8 +41,8 @@ def fetch(needs: Iterable[RequiredFile]) -> Fetched:
     Several processes may fetch the same file at once: one downloads, the others wait.
     """
     pending = [need for need in needs if not is_downloaded(need)]
-    require_cached(pending)
-    check_download_budget(pending)
+    _require_cached(pending)
+    _check_download_budget(pending)
     result, stop = Fetched(), threading.Event()
     if not pending:
         return result
@@ -70,7 +70,7 @@ def fetch(needs: Iterable[RequiredFile]) -> Fetched:
     return result
 
 
-def require_cached(needs: Iterable[RequiredFile]) -> None:
+def _require_cached(needs: Iterable[RequiredFile]) -> None:
     """When offline, refuse all files that are not in the cache at once."""
     missing = []
     for need in needs:
@@ -83,7 +83,7 @@ def require_cached(needs: Iterable[RequiredFile]) -> None:
         raise_network_error("S499", message, join_names(missing), hint=hint)
 
 
-def check_download_budget(needs: Iterable[RequiredFile]) -> None:
+def _check_download_budget(needs: Iterable[RequiredFile]) -> None:
     """Refuse more files or bytes than any bundle needs, and more than the disk has room for."""
     needs = list(needs)
     total = total_size(needs)
