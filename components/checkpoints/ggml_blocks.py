@@ -7,6 +7,7 @@ difference, in float32; the formulas are those of ggml's dequantize_row_* in ggm
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,15 +19,26 @@ from composer.formats.safetensors import Tensor
 Bytes = NDArray[np.uint8]
 Floats = NDArray[np.float32]
 SIZES = {name: (elements, size) for name, elements, size in BLOCKS.values() if elements > 1}
-PACKED = {"q4_0": 4, "q8_0": 8}  # bits of those that are multiplied as they are stored
 SYMMETRIC = "symmetric"  # a scheme whose middle code is 0, so that it needs no biases
+GROUP = 32  # elements that have a scale of their own
+PACKED = {
+    "q4_0": (4, SYMMETRIC),
+    "q4_1": (4, "affine"),
+    "q5_0": (8, SYMMETRIC),
+    "q5_1": (8, "affine"),
+    "q8_0": (8, SYMMETRIC),
+    "q4_k": (4, "affine"),
+    "q5_k": (8, "affine"),
+}  # those that are multiplied without being widened, five bits of them in eight
+MIDDLE = {"q4_0": 8, "q4_1": 8, "q5_0": 16, "q5_1": 16, "q8_0": 128, "q4_k": 8, "q5_k": 16}
 
 
 def block_scheme(tensor: Tensor | None) -> Scheme | None:
-    """Return the scheme of a tensor that is multiplied as it is stored, in blocks."""
+    """Return the scheme of a tensor that is multiplied in its blocks' codes and scales."""
     if tensor is None or tensor.dtype not in PACKED:
         return None
-    return Scheme(PACKED[tensor.dtype], SIZES[tensor.dtype][0], SYMMETRIC)
+    bits, mode = PACKED[tensor.dtype]
+    return Scheme(bits, GROUP, mode)
 
 
 def dequantize(raw: Bytes, dtype: str) -> Floats:
@@ -40,24 +52,33 @@ def dequantize(raw: Bytes, dtype: str) -> Floats:
 def packed_codes(raw: Bytes, dtype: str) -> Bytes:
     """Return rows of bytes [N, row bytes] as codes uint8 [N, G, B] around the middle code.
 
-    Q8_0 has signed codes, and Q4_0 pairs an element with the one 16 further on: here the lower
-    half of a byte is the element before that of the upper half.
+    Of four bits, the lower half of a byte is the element before that of the upper half.
     """
-    _, size = SIZES[dtype]
-    blocks = raw.reshape(len(raw), -1, size)
-    stored = blocks[..., 2:]
-    if dtype == "q8_0":
-        return stored ^ np.uint8(0x80)
-    wide = np.concatenate([stored & 15, stored >> 4], axis=-1)
-    codes: Bytes = wide[..., 0::2] | wide[..., 1::2] << 4
-    return codes
+    codes = _CODES[dtype](raw.reshape(-1, SIZES[dtype][1])).reshape(len(raw), -1, GROUP)
+    bits, _ = PACKED[dtype]
+    if bits == 4:
+        halves: Bytes = codes[..., 0::2] | codes[..., 1::2] << np.uint8(4)
+        return halves
+    return codes + np.uint8(128 - MIDDLE[dtype])
 
 
 def packed_scales(raw: Bytes, dtype: str) -> Floats:
-    """Return the scale of each block of rows of bytes [N, row bytes] as float32 [N, G]."""
-    _, size = SIZES[dtype]
-    blocks = raw.reshape(-1, size)
-    return _half(blocks, 0).reshape(len(raw), -1)
+    """Return the scale of each group of rows of bytes [N, row bytes] as float32 [N, G]."""
+    blocks = raw.reshape(-1, SIZES[dtype][1])
+    scales = _half(blocks, 0)
+    if dtype in K_TYPES:
+        scales = scales * _six_bits(blocks[:, 4:16])[0]
+    return scales.reshape(len(raw), -1)
+
+
+def packed_offsets(raw: Bytes, dtype: str) -> Floats:
+    """Return what the middle code of each group stands for, float32 [N, G]."""
+    blocks = raw.reshape(-1, SIZES[dtype][1])
+    lowest = _half(blocks, 2)
+    if dtype in K_TYPES:
+        lowest = -(lowest * _six_bits(blocks[:, 4:16])[1])
+    middle = np.float32(MIDDLE[dtype]) * packed_scales(raw, dtype)
+    return lowest.reshape(len(raw), -1) + middle
 
 
 def _half(blocks: Bytes, at: int) -> Floats:
@@ -80,26 +101,32 @@ def _signed(codes: Bytes, middle: int) -> Floats:
     return codes.astype(np.float32) - np.float32(middle)
 
 
-def _q8_0(blocks: Bytes) -> Floats:
-    return _half(blocks, 0) * np.ascontiguousarray(blocks[:, 2:]).view(np.int8).astype(np.float32)
+def _q5_k_codes(blocks: Bytes) -> Bytes:
+    bits = np.arange(8, dtype=np.uint8).reshape(1, 8, 1)
+    upper = (blocks[:, None, 16:48] >> bits & np.uint8(1)).reshape(-1, 256) << np.uint8(4)
+    return _nibbles(blocks[:, 48:], run=32) | upper
 
 
-def _q4_0(blocks: Bytes) -> Floats:
-    return _half(blocks, 0) * _signed(_nibbles(blocks[:, 2:]), 8)
+_CODES: dict[str, Callable[[Bytes], Bytes]] = {
+    "q4_0": lambda blocks: _nibbles(blocks[:, 2:]),
+    "q4_1": lambda blocks: _nibbles(blocks[:, 4:]),
+    "q5_0": lambda blocks: _nibbles(blocks[:, 6:]) | _fifth_bits(blocks, 2),
+    "q5_1": lambda blocks: _nibbles(blocks[:, 8:]) | _fifth_bits(blocks, 4),
+    "q8_0": lambda blocks: blocks[:, 2:] ^ np.uint8(128),
+    "q4_k": lambda blocks: _nibbles(blocks[:, 16:], run=32),
+    "q5_k": _q5_k_codes,
+}  # uint8 [N, elements]
+K_TYPES = ("q4_k", "q5_k")
 
 
-def _q4_1(blocks: Bytes) -> Floats:
-    return _half(blocks, 0) * _signed(_nibbles(blocks[:, 4:]), 0) + _half(blocks, 2)
+def _around_middle(blocks: Bytes, dtype: str) -> Floats:
+    """Return scale times code, the middle code being 0."""
+    return _half(blocks, 0) * _signed(_CODES[dtype](blocks), MIDDLE[dtype])
 
 
-def _q5_0(blocks: Bytes) -> Floats:
-    codes = _nibbles(blocks[:, 6:]) | _fifth_bits(blocks, 2)
-    return _half(blocks, 0) * _signed(codes, 16)
-
-
-def _q5_1(blocks: Bytes) -> Floats:
-    codes = _nibbles(blocks[:, 8:]) | _fifth_bits(blocks, 4)
-    return _half(blocks, 0) * _signed(codes, 0) + _half(blocks, 2)
+def _from_lowest(blocks: Bytes, dtype: str) -> Floats:
+    """Return scale times code plus the smallest number."""
+    return _half(blocks, 0) * _signed(_CODES[dtype](blocks), 0) + _half(blocks, 2)
 
 
 def _pairs(stored: Bytes) -> Bytes:
@@ -136,22 +163,13 @@ def _six_bits(packed: Bytes) -> tuple[Floats, Floats]:
     return scales.astype(np.float32), lowest.astype(np.float32)
 
 
-def _with_minima(blocks: Bytes, codes: Bytes) -> Floats:
-    """Return scale times code minus minimum, of codes [N, 256] in eights."""
+def _with_minima(blocks: Bytes, dtype: str) -> Floats:
+    """Return scale times code minus minimum, in eights of a block."""
     scales, lowest = _six_bits(blocks[:, 4:16])
     steps = (_half(blocks, 0) * scales)[..., None]
     shift = (_half(blocks, 2) * lowest)[..., None]
-    return (steps * codes.reshape(-1, 8, 32).astype(np.float32) - shift).reshape(-1, 256)
-
-
-def _q4_k(blocks: Bytes) -> Floats:
-    return _with_minima(blocks, _nibbles(blocks[:, 16:], run=32))
-
-
-def _q5_k(blocks: Bytes) -> Floats:
-    bits = np.arange(8, dtype=np.uint8).reshape(1, 8, 1)
-    upper = (blocks[:, None, 16:48] >> bits & np.uint8(1)).reshape(-1, 256) << np.uint8(4)
-    return _with_minima(blocks, _nibbles(blocks[:, 48:], run=32) | upper)
+    codes = _CODES[dtype](blocks).reshape(-1, 8, 32).astype(np.float32)
+    return (steps * codes - shift).reshape(-1, 256)
 
 
 def _q6_k(blocks: Bytes) -> Floats:
@@ -164,14 +182,14 @@ def _q6_k(blocks: Bytes) -> Floats:
 
 
 _FORMATS: dict[str, Callable[[Bytes], Floats]] = {
-    "q4_0": _q4_0,
-    "q4_1": _q4_1,
-    "q5_0": _q5_0,
-    "q5_1": _q5_1,
-    "q8_0": _q8_0,
+    "q4_0": partial(_around_middle, dtype="q4_0"),
+    "q4_1": partial(_from_lowest, dtype="q4_1"),
+    "q5_0": partial(_around_middle, dtype="q5_0"),
+    "q5_1": partial(_from_lowest, dtype="q5_1"),
+    "q8_0": partial(_around_middle, dtype="q8_0"),
     "q2_k": _q2_k,
     "q3_k": _q3_k,
-    "q4_k": _q4_k,
-    "q5_k": _q5_k,
+    "q4_k": partial(_with_minima, dtype="q4_k"),
+    "q5_k": partial(_with_minima, dtype="q5_k"),
     "q6_k": _q6_k,
 }

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -20,6 +20,11 @@ if TYPE_CHECKING:
     from composer.formats.safetensors import Tensor
 
 STORED = {"f32": "<f4", "f16": "<f2", "bf16": "<u2", "f64": "<f8", "u32": "<u4", "u8": "u1"}
+PACKED_PARTS: Mapping[str, Callable[..., Any]] = {
+    "codes": ggml_blocks.packed_codes,
+    "scales": ggml_blocks.packed_scales,
+    "residual_offset": ggml_blocks.packed_offsets,
+}
 PIECE = 16 << 20  # bytes of float32 that are made at once
 
 
@@ -91,8 +96,8 @@ class RowReader:
         assert module.scheme is not None
         if module.in_blocks:
             raw = self._raw(module.parts["weight"], start, end)
-            read = ggml_blocks.packed_codes if part == "codes" else ggml_blocks.packed_scales
-            return read(raw, module.parts["weight"].dtype)
+            found: np.ndarray = PACKED_PARTS[part](raw, module.parts["weight"].dtype)
+            return found
         if part == "codes":
             return affine.codes(self.part(module, "weight", start, end), module.scheme)
         scales = self.part(module, "scales", start, end)

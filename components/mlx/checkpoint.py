@@ -41,10 +41,7 @@ def read_checkpoint(
     `ignore` are keys of the config that the author declares to have no effect, `prefix` names
     the part of a larger checkpoint that is the decoder.
     """
-    if weights.inside.endswith(GGUF):
-        place = Place(str(weights))
-        hint = "use onnx.lm, which reads them"
-        raise ComposerError(Problem("W256", "mlx.lm does not read GGUF files", place, hint=hint))
+    refuse_gguf(weights, "mlx.lm", "onnx.lm")
     opened = open_folder(weights, headers, prefix)
     location, config, tensors = opened.location, opened.config, opened.tensors
     problems = [*filter(None, [unsupported(config)]), *mrope_problems(config)]
@@ -59,3 +56,10 @@ def read_checkpoint(
     found = build_checkpoint(location, headers, config, tensors, [*problems, *opened.notes()])
     shared = {each.name: getattr(found, each.name) for each in fields(found)}
     return MlxCheckpoint(**shared, mlx_config=mlx_config, prefix=opened.prefix)
+
+
+def refuse_gguf(weights: Location, kind: str, reader: str) -> None:
+    """Raise for a GGUF file, which mlx-lm's models have no kernels for."""
+    if weights.inside.endswith(GGUF):
+        message, hint = f"{kind} does not read GGUF files", f"use {reader}, which reads them"
+        raise ComposerError(Problem("W256", message, Place(str(weights)), hint=hint))

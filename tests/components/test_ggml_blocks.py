@@ -8,8 +8,10 @@ from gguf.quants import dequantize as theirs
 from composer.components.checkpoints.ggml_blocks import (
     PACKED,
     SIZES,
+    SYMMETRIC,
     dequantize,
     packed_codes,
+    packed_offsets,
     packed_scales,
 )
 
@@ -34,12 +36,21 @@ def test_values_are_ggufs_to_the_bit(dtype):
 @pytest.mark.parametrize("dtype", PACKED)
 def test_codes_are_what_a_kernel_multiplies(dtype):
     """Codes of 4 bits lie two in a byte, the first in its lower half; the middle code is 0."""
-    raw = draw(dtype)
+    raw, (bits, mode) = draw(dtype), PACKED[dtype]
     codes, scales = packed_codes(raw, dtype), packed_scales(raw, dtype)
-    middle = 2 ** (PACKED[dtype] - 1)
-    if PACKED[dtype] == 4:
-        codes = np.stack([codes & 15, codes >> 4], axis=-1).reshape(7, 40, 32)
-    values = (codes.astype(np.float32) - middle) * scales[..., None]
-    numbers = np.isfinite(scales)
-    expected = dequantize(raw, dtype).reshape(7, 40, 32)
-    np.testing.assert_array_equal(values[numbers], expected[numbers])
+    if bits == 4:
+        codes = np.stack([codes & 15, codes >> 4], axis=-1)
+    expected = dequantize(raw, dtype).reshape(7, -1, 32)
+    codes = codes.reshape(expected.shape)
+    values = (codes.astype(np.float32) - 2 ** (bits - 1)) * scales[..., None]
+    if mode == SYMMETRIC:
+        numbers = np.isfinite(scales)
+        np.testing.assert_array_equal(values[numbers], expected[numbers])
+        return
+    offsets = packed_offsets(raw, dtype)
+    assert offsets.dtype == np.float32
+    assert offsets.shape == scales.shape
+    numbers = np.isfinite(scales) & np.isfinite(offsets)
+    largest = np.maximum(np.abs(offsets), 16 * np.abs(scales))[numbers][:, None]
+    found = values[numbers] + offsets[numbers][:, None]
+    assert np.abs((found - expected[numbers]) / np.maximum(largest, 1e-30)).max() < 1e-6

@@ -15,7 +15,7 @@ from composer.formats.safetensors import Tensor, TensorIndex
 from .. import checkpoint
 from ..checkpoint import Checkpoint
 from ..config_keys.places import with_place
-from ..folder import open_folder
+from ..folder import config_file, open_folder
 from .config import MODELS, flatten, read_settings
 from .layout import layout, layout_problems, stored_parts
 from .lint import (
@@ -76,7 +76,7 @@ def read_decoder(weights: Location, headers: Headers) -> Decoder:
     """Read a folder's headers; raise ComposerError with everything that contradicts."""
     folder = open_folder(weights, headers)
     location, outer, index = folder.location, folder.config, folder.tensors
-    place = Place(str(location / "config.json"))
+    place = Place(str(config_file(location)))
     kind = outer.get("model_type")
     if kind not in MODELS:
         raise ComposerError(

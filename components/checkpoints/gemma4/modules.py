@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from composer.core.errors import Place, Problem
 
+from ..ggml_blocks import block_scheme
 from ..modules import Module, module_of
 from .checkpoint import Decoder
 from .layout import layout, stored_parts
@@ -22,7 +23,10 @@ def read_modules(decoder: Decoder) -> dict[str, Module]:
         path = name.removesuffix(".weight")
         parts = stored_parts(tensors, path) or {"weight": tensors[name]}
         shape = tuple(size.value for size in sizes)
-        found[path] = module_of(path, shape, parts, schemes.get(path))
+        scheme = schemes.get(path)
+        if scheme is None and len(shape) == 2:
+            scheme = block_scheme(parts["weight"])
+        found[path] = module_of(path, shape, parts, scheme)
     return found
 
 

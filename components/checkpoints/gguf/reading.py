@@ -13,6 +13,7 @@ from composer.core.suggest import listed
 from composer.formats.refusal import show
 from composer.formats.safetensors import Tensor, TensorIndex
 
+from . import gemma4
 from .config import ARCHITECTURES, checkpoint_config
 from .names import RAISED, checkpoint_name
 from .parts import all_tensors
@@ -31,11 +32,14 @@ def read_decoder_file(file: Location, headers: Headers) -> tuple[dict[str, Any],
     """Return the config and the tensors; raise ComposerError for what is no known decoder."""
     found, stored = headers.gguf(file), all_tensors(file, headers)
     architecture = found.metadata.get("general.architecture")
+    if architecture == gemma4.ARCHITECTURE:
+        config = gemma4.release_config(found.metadata, stored)
+        return config, TensorIndex(gemma4.release_tensors(stored), {}, stored.files)
     if architecture not in ARCHITECTURES:
         raise _refused(
             file,
             f"is a GGUF file of the architecture {show(str(architecture))}",
-            f"read are {listed(sorted(ARCHITECTURES))}",
+            f"read are {listed(sorted([*ARCHITECTURES, gemma4.ARCHITECTURE]))}",
             hint="give the checkpoint that it was converted from, in safetensors",
         )
     config = checkpoint_config(found.metadata, architecture)

@@ -21,6 +21,7 @@ from ...checkpoints.packed_modules import packing_of
 from ...checkpoints.tokenizer import check_tokenizer, tokenizer_of
 from ...checkpoints.weight_groups import weight_groups
 from .. import loader, packer
+from ..checkpoint import refuse_gguf
 
 if TYPE_CHECKING:
     from composer.formats import Headers
@@ -37,6 +38,7 @@ def gemma4_facts(
     spec: Spec, weights: Location, headers: Headers, methods: Mapping[str, Signature]
 ) -> Facts:
     """Bind D, V, L layers and their width P, and check config and tensors against each other."""
+    refuse_gguf(weights, "mlx.gemma4", "onnx.gemma4")
     decoder = read_decoder(weights, headers)
     checkpoint = decoder.checkpoint
     tokenizer = tokenizer_of(spec, headers)

@@ -1,0 +1,136 @@
+"""Gemma-4 in CrispASR's GGUF files against transformers with the weights that they stand for."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from composer.components.checkpoints.gemma4.checkpoint import read_decoder
+from composer.components.mlx.gemma4 import Gemma4 as MlxGemma4
+from composer.components.onnx.gemma4 import Gemma4
+from composer.core.component import Spec
+from composer.core.location import Location
+from composer.core.placement import Placement
+from composer.formats import Headers
+from tests.formats.making import refusal
+from tests.reference import crispasr
+from tests.reference.gemma4_audio import Gemma4Audio
+from tests.streams import outputs
+
+pytestmark = pytest.mark.usefixtures("one_thread")
+IDS = np.random.default_rng(0).integers(3, 200, 30)
+COUNT, ENDS = 24, [1, 106]
+
+
+@pytest.fixture(scope="module", params=[("e2b", "Q8_0"), ("e4b", "Q4_0"), ("e2b", "F16")])
+def written(request, tmp_path_factory):
+    """Return a file, and transformers' model with the weights in it."""
+    kind, stored = request.param
+    theirs = Gemma4Audio(kind)
+    file = tmp_path_factory.mktemp("crispasr") / "gemma4-e2b-it.gguf"
+    meant = crispasr.write(theirs, file, stored)
+    missing, unexpected = theirs.model.load_state_dict(meant, strict=False)
+    assert not unexpected
+    assert missing in ([], ["lm_head.weight"])
+    theirs.tokenizer.save(str(file.parent / "tokenizer.json"))
+    return file, theirs
+
+
+def spec(file, kind=Gemma4):
+    tokenizer = Location("tokenizer", "", file.parent)
+    return Spec("decoder", kind.Config(), Location("repo", file.name, file.parent), tokenizer)
+
+
+def load(file):
+    return Gemma4.load(spec(file), Gemma4.facts(spec(file), Headers()), Placement(threads=1))
+
+
+def prompt(lm):
+    return lm.embed(IDS), lm.per_layer(IDS)
+
+
+@torch.no_grad()
+def expected(theirs, **more):
+    ids = torch.tensor(IDS)[None]
+    return theirs.model(input_ids=ids, mm_token_type_ids=torch.zeros_like(ids), **more)
+
+
+def test_logits_and_greedy_ids_are_those_of_transformers(written):
+    file, theirs = written
+    lm = load(file)
+    found, want = lm.logits(*prompt(lm)), expected(theirs).logits[0].numpy()
+    assert np.abs(found - want).max() <= 1e-4 * np.abs(want).max()
+    ids = torch.tensor(IDS)[None]
+    more = {"max_new_tokens": COUNT, "do_sample": False, "pad_token_id": 0}
+    answer = theirs.model.generate(ids, eos_token_id=ENDS, **more)[0, len(IDS) :].tolist()
+    stream = outputs(lm.generate(*prompt(lm), max_tokens=COUNT, stop=()))
+    assert stream[1]["ids"].tolist() == [each for each in answer if each not in ENDS]
+
+
+def read(theirs, folder, change):
+    """Write a file with changes, and return what is read of it or the error's text."""
+    file = folder / "gemma4.gguf"
+    crispasr.write(theirs, file, "Q8_0", change)
+    place = Location("repo", file.name, folder)
+    return lambda: read_decoder(place, Headers())
+
+
+@pytest.fixture(scope="module")
+def theirs():
+    return Gemma4Audio("e2b")
+
+
+def test_full_layers_are_those_of_larger_heads_where_no_key_says_so(theirs, tmp_path):
+    def older(metadata, tensors):
+        del metadata["gemma4e2b.llm.layer_full_mask"]
+
+    found = read(theirs, tmp_path, older)()
+    assert found.settings.args["layer_types"] == theirs.model.config.text_config.layer_types
+
+
+def test_positions_of_full_layers_come_from_the_code_where_no_key_says_them(theirs, tmp_path):
+    def older(metadata, tensors):
+        del metadata["gemma4e2b.llm.rope_theta_full"]
+        del metadata["gemma4e2b.llm.partial_rotary_factor"]
+
+    rope = read(theirs, tmp_path, older)().settings.args["rope_parameters"]["full_attention"]
+    assert rope == theirs.model.config.text_config.rope_parameters["full_attention"]
+
+
+def test_ends_are_gemmas(theirs, tmp_path):
+    found = read(theirs, tmp_path, None)()
+    assert found.checkpoint.stop == {1, 106}
+    assert [note.code for note in found.notes] == ["L325", "L326"]
+
+
+def missing_tensor(metadata, tensors):
+    del tensors["llm.layers.1.ple_gate.weight"]
+
+
+def strange_tensor(metadata, tensors):
+    tensors["llm.layers.1.gate.weight"] = np.ones((32, 96), np.float32)
+
+
+def other_width(metadata, tensors):
+    metadata["gemma4e2b.llm.intermediate_size"] = 128
+
+
+REFUSED = {
+    missing_tensor: "W277 1 tensor is missing: layers.1.per_layer_input_gate.weight",
+    strange_tensor: "W278 1 tensor is neither the decoder's nor a tower's: llm.layers.1.gate",
+    other_width: "W279 layers.0.mlp.gate_proj.weight is [96, 96], but config.json makes it [128",
+}
+
+
+@pytest.mark.parametrize("change", REFUSED)
+def test_it_refuses(change, theirs, tmp_path):
+    assert REFUSED[change] in refusal(read(theirs, tmp_path, change))
+
+
+def test_mlx_names_the_component_that_reads_it(theirs, tmp_path):
+    file = tmp_path / "gemma4.gguf"
+    crispasr.write(theirs, file)
+    theirs.tokenizer.save(str(tmp_path / "tokenizer.json"))
+    found = refusal(lambda: MlxGemma4.facts(spec(file, MlxGemma4), Headers()))
+    assert "W256 mlx.gemma4 does not read GGUF files\n    hint: use onnx.gemma4" in found
