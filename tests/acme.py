@@ -16,7 +16,7 @@ import numpy as np
 from composer import Component, Facts, method
 from composer.components.numpy.network import NumpyNetwork
 from composer.core.backend import Colours, NumPy
-from composer.core.operators import operator
+from composer.core.operator import operator
 from composer.core.placement import PlacementKey
 from composer.evaluation.normalizer import Normalizer
 from composer.jobs.output_format import OutputFormat

@@ -214,7 +214,7 @@ def test_refuses_no_samples():
 
 
 def test_refuses_more_than_the_limit(monkeypatch):
-    monkeypatch.setattr("composer.formats.audio.refusal.MAX_SAMPLES", 30_000)
+    monkeypatch.setattr("composer.formats.audio.audio_problems.MAX_SAMPLES", 30_000)
     assert refusal(encoded()).code == "S487"
     assert refusal((TONE, RATE)).code == "S487"
     assert refusal(with_total(encoded(container="FLAC"), 0)).code == "S487"

@@ -11,9 +11,9 @@ import pytest
 import soundfile
 
 from composer import BundleOptions, ComposerError
-from composer.benchmarking import child
+from composer.benchmarking import benchmark_child
 from composer.benchmarking import measure as measuring
-from composer.benchmarking.child import Case, Session, peak
+from composer.benchmarking.benchmark_child import Case, Session, peak
 from composer.benchmarking.measure import Measured, RunCounts, measure
 from composer.benchmarking.process import Process, Run, Start
 from composer.benchmarking.report import differing, ratios, report_json, report_text
@@ -29,7 +29,7 @@ graph: {mel: {run: features, with: {audio: $audio}}}
 outputs: {mel: $mel}
 """
 PEAK = """
-from composer.benchmarking.child import peak
+from composer.benchmarking.benchmark_child import peak
 data = b"x" * 60_000_000
 assert 60e6 < peak() < 200e6, peak()
 """
@@ -67,7 +67,7 @@ def test_the_first_text_and_the_tokens_after_it_are_timed(fakes, tmp_path, given
     """The clock is read when a run begins, at each of its two texts, and at its end."""
     session = Session(Case(BundleOptions(str(write(tmp_path))), inputs=given))
     clock = iter([100.0, 105.0, 105.5, 109.0])
-    monkeypatch.setattr(child, "time", SimpleNamespace(perf_counter=lambda: next(clock)))
+    monkeypatch.setattr(benchmark_child, "time", SimpleNamespace(perf_counter=lambda: next(clock)))
     answer = session.run()
     assert answer["tokens"] == 2
     assert (answer["first"], answer["seconds"]) == (5.0, 9.0)

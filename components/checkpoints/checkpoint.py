@@ -11,13 +11,13 @@ from composer.core.errors import ComposerError, Place, Problem
 from composer.core.location import Location
 from composer.core.problems import Problems
 from composer.core.suggest import some
+from composer.formats.file_problems import show_bare
 from composer.formats.quantization import Scheme
-from composer.formats.refusal import show_bare
 from composer.formats.safetensors import TensorIndex
 
 from . import packing
 from .config_keys.impossible import impossible_values
-from .config_keys.places import with_place
+from .config_keys.key_positions import with_place
 from .embedding_table import FLOATS, TABLE, Table, describe, find_table
 from .folder import config_file
 from .generation_config import unread_generation

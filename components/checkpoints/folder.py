@@ -12,7 +12,7 @@ from composer.core.suggest import some
 from composer.formats.gguf import SUFFIX as GGUF
 from composer.formats.safetensors import TensorIndex
 
-from .gguf.reading import read_decoder_file
+from .gguf.decoder_file import read_decoder_file
 from .layout import count_are
 
 if TYPE_CHECKING:

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from composer.core.errors import Place, Problem
-from composer.formats.refusal import show
+from composer.formats.file_problems import show
 
 # Values at which a key changes no token of a greedy text. What only sampling reads is not here: a
 # bundle states how it samples.

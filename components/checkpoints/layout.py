@@ -16,7 +16,7 @@ from composer.core.component import Bound
 from composer.core.errors import Place
 from composer.core.location import Location
 from composer.core.problems import Problems
-from composer.formats.refusal import show_bare
+from composer.formats.file_problems import show_bare
 
 from .embedding_table import FLOATS, describe
 

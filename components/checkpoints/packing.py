@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 from composer.core.errors import ComposerError, Problem
 from composer.core.location import Location
 from composer.core.suggest import shorten, some
+from composer.formats.file_problems import show
 from composer.formats.quantization import Scheme, quantization
-from composer.formats.refusal import show
 
 if TYPE_CHECKING:
     from composer.formats.safetensors import Tensor, TensorIndex

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from composer.core.errors import Problem
-from composer.formats.refusal import show
+from composer.formats.file_problems import show
 
 KEYS = ("rope_scaling", "rope_parameters")
 AXES = ("mrope_section", "mrope_interleaved", "interleaved")

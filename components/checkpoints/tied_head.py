@@ -8,7 +8,7 @@ from composer.core.errors import ComposerError, Place, Problem
 
 from .checkpoint import Checkpoint
 from .embedding_table import describe
-from .rows import PIECE, RowReader
+from .row_reader import PIECE, RowReader
 
 
 def require_equal_head(checkpoint: Checkpoint) -> None:

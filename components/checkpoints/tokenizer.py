@@ -10,8 +10,8 @@ from composer.core.errors import ComposerError, Place, Problem
 from composer.core.location import Location
 from composer.core.suggest import some
 from composer.formats import tokenizer_file
+from composer.formats.file_problems import show
 from composer.formats.gguf import SUFFIX as GGUF
-from composer.formats.refusal import show
 
 from .folder import folder_of
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from .affine import dequantize
-from .rows import RowReader
+from .row_reader import RowReader
 
 if TYPE_CHECKING:
     from composer.formats.quantization import Scheme

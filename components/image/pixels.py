@@ -19,9 +19,9 @@ from composer.core.component import (
 from composer.core.errors import ComposerError, Problem
 from composer.core.ports import Dim, Port, parse_ports
 from composer.core.signature import CALL, OUT, Signature
+from composer.formats.image.image_problems import MAX_PIXELS
 from composer.formats.image.picture import Picture
 from composer.formats.image.pillow import INSTALL, is_installed, pillow
-from composer.formats.image.refusal import MAX_PIXELS
 
 if TYPE_CHECKING:
     from composer.core.placement import Placement

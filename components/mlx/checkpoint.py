@@ -10,7 +10,7 @@ from composer.core.errors import ComposerError, Place, Problem
 from composer.formats.gguf import SUFFIX as GGUF
 
 from ..checkpoints.checkpoint import Checkpoint, build_checkpoint
-from ..checkpoints.config_keys.places import at_their_keys
+from ..checkpoints.config_keys.key_positions import at_their_keys
 from ..checkpoints.folder import open_folder
 from ..checkpoints.head_copy import HEAD
 from ..checkpoints.rope import mrope_problems, without_mrope

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from composer.core.errors import Problem
-from composer.formats.refusal import show
+from composer.formats.file_problems import show
 
 EMBEDS = "input_embeddings"
 

@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING, Any
 from composer.core.component import Spec
 from composer.core.errors import ComposerError, Place, Problem
 from composer.core.suggest import listed
-from composer.formats.refusal import show
+from composer.formats.file_problems import show
 
 from ..checkpoints.checkpoint import Checkpoint, build_checkpoint
-from ..checkpoints.config_keys.places import at_their_keys, with_place
+from ..checkpoints.config_keys.key_positions import at_their_keys, with_place
 from ..checkpoints.folder import open_folder
 from ..checkpoints.modules import Module, read_modules
 from .blocks import Array, DecoderBlocks

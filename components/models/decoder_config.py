@@ -7,12 +7,12 @@ from math import isfinite
 from typing import Any
 
 from composer.core.errors import Problem
-from composer.formats.refusal import show, show_bare
+from composer.formats.file_problems import show, show_bare
 
 from ..checkpoints import rope
 from ..checkpoints.config_keys import rotary
+from ..checkpoints.config_keys.key_positions import Placed
 from ..checkpoints.config_keys.meaning import unread_keys
-from ..checkpoints.config_keys.places import Placed
 from ..checkpoints.config_keys.rotary import KEEP, ORIGINAL, Rules, positions
 from ..checkpoints.config_keys.window import KEYS, Window, read_window
 from .rotary import Llama3, Rotary, Yarn

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from ..checkpoints.rows import RowReader
+from ..checkpoints.row_reader import RowReader
 from ..models.attention import Attention
 from ..models.blocks import Array
 from ..models.decoder import ParsedDecoder

@@ -11,8 +11,8 @@ from composer.core.ports import FLOATS
 from composer.core.problems import Problems
 from composer.core.suggest import did_you_mean, listed
 
-from .contract import Contract, Dim, Tensor, shape
 from .graph_config import GraphConfig
+from .graph_contract import Contract, Dim, Tensor, shape
 
 if TYPE_CHECKING:
     from composer.formats import OnnxSignature, OnnxValue

@@ -32,7 +32,7 @@ from ..checkpoints.gemma4.ports import (
     ports,
 )
 from ..checkpoints.lora.adapters import AdapterFacts
-from ..checkpoints.rows import EmbeddingRows
+from ..checkpoints.row_reader import EmbeddingRows
 from ..checkpoints.tied_head import require_equal_head
 from ..checkpoints.tokenizer import check_tokenizer, tokenizer_of
 from ..checkpoints.weight_groups import weight_groups

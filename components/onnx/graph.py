@@ -15,8 +15,8 @@ from composer.core.signature import CALL, OUT, Signature
 
 from ..checkpoints.file_stamps import StampedFacts, require_unchanged, stamps
 from .config_check import check_config
-from .contract import Contract, Tensor
 from .graph_config import GraphConfig
+from .graph_contract import Contract, Tensor
 from .ports import output_names, ports_of
 from .session import Session, describe_feeds, fail
 from .versions import version_problems

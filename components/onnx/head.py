@@ -18,7 +18,7 @@ from composer.core.errors import ComposerError, Problem
 from composer.formats.quantization import Scheme
 
 from ..checkpoints.modules import Module
-from ..checkpoints.rows import RowReader
+from ..checkpoints.row_reader import RowReader
 from ..checkpoints.weight_digits import split
 from .blocks import OnnxBlocks, Symbol
 from .int8_planes import rest_of, write_even, write_first, write_int8_matmul, write_sum

@@ -12,11 +12,11 @@ from threading import Lock
 
 import numpy as np
 
-from composer.core.child import Child, ChildExited, ChildTimeout, load_limits
+from composer.core.child_process import Child, ChildExited, ChildTimeout, load_limits
 
 from .in_process import Form, OutOfTime
 
-MODULE = "composer.components.onnx.child"
+MODULE = "composer.components.onnx.session_child"
 LOAD_SECONDS = 60.0  # beside what reading takes
 
 

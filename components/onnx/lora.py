@@ -11,7 +11,7 @@ from ..checkpoints.lora.adapters import AdapterFacts
 from ..checkpoints.lora.pair import Pair
 from ..checkpoints.lora.selection import check_selection, require_finite
 from ..checkpoints.modules import Module
-from ..checkpoints.rows import RowReader, row_ranges
+from ..checkpoints.row_reader import RowReader, row_ranges
 from ..models.decoder import ParsedDecoder
 
 

@@ -11,7 +11,7 @@ from composer.formats.quantization import Scheme
 
 from ..checkpoints.ggml_blocks import SYMMETRIC
 from ..checkpoints.modules import Module
-from ..checkpoints.rows import RowReader, row_ranges
+from ..checkpoints.row_reader import RowReader, row_ranges
 from .blocks import OnnxBlocks, Symbol
 from .int8_planes import (
     split_rows_into_planes,

@@ -11,7 +11,7 @@ from composer.core.component import Bound
 from composer.core.ports import INTEGERS, Port, Ports
 from composer.core.signature import OUT, Signature
 
-from .contract import Contract, Dim, Tensor
+from .graph_contract import Contract, Dim, Tensor
 
 if TYPE_CHECKING:
     from composer.core.ports import Dim as PortDim

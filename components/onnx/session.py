@@ -12,7 +12,7 @@ from composer.core.errors import ComposerError, Problem
 from composer.core.isolation import is_isolated
 from composer.core.suggest import listed
 
-from .contract import Contract, shape
+from .graph_contract import Contract, shape
 from .in_process import LocalGraph, OutOfTime
 from .isolated import IsolatedGraph
 from .library import local_providers

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from composer.core import registry
-from composer.core.operators import operator
+from composer.core.operator import operator
 
 
 @operator(values="N D @S ...", returns="M D @S", joins=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from composer.core.operators import operator
+from composer.core.operator import operator
 
 
 @operator(ids="i64 T", at="bool T", returns="i64 T")

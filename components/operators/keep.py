@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from composer.core import registry
-from composer.core.operators import operator
+from composer.core.operator import operator
 
 
 @operator(x="T D @S", at="bool T", returns="N D @S")

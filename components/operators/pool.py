@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field
 
 from composer.core import registry
-from composer.core.operators import operator
+from composer.core.operator import operator
 
 from .groups import By, groups
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from composer.core.operators import operator
+from composer.core.operator import operator
 
 
 @operator(x="D @S", returns="1 D @S")

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from composer.core.errors import ComposerError, Problem
-from composer.core.operators import operator
+from composer.core.operator import operator
 
 
 def _require_a_row_for_each_mark(base: Any, at: np.ndarray, values: Any) -> None:

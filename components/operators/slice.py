@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 from pydantic import Field
 
-from composer.core.operators import operator
+from composer.core.operator import operator
 
 Start = Annotated[int, Field(description="The first row; negative counts from the end.")]
 Stop = Annotated[

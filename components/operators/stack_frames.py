@@ -9,7 +9,7 @@ import numpy as np
 from pydantic import Field
 
 from composer.core import registry
-from composer.core.operators import operator
+from composer.core.operator import operator
 
 from .groups import By, groups
 

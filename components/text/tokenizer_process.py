@@ -8,10 +8,10 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from composer.core.child import Child, ChildExited, ChildTimeout
+from composer.core.child_process import Child, ChildExited, ChildTimeout
 from composer.core.isolation import MEMORY
 
-MODULE = "composer.components.text.child"
+MODULE = "composer.components.text.tokenizer_child"
 SECONDS = 60.0
 Flags = Mapping[str, bool]
 Added = Sequence[tuple[str, Flags]]

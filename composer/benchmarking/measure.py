@@ -6,7 +6,7 @@ from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
-from composer.benchmarking.child import Case
+from composer.benchmarking.benchmark_child import Case
 from composer.benchmarking.process import Process, Run, Start
 
 

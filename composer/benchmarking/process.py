@@ -11,10 +11,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, NoReturn
 
-from composer.benchmarking.child import Case
+from composer.benchmarking.benchmark_child import Case
 from composer.core.errors import ComposerError, Problem
 
-COMMAND = ("-P", "-m", "composer.benchmarking.child")
+COMMAND = ("-P", "-m", "composer.benchmarking.benchmark_child")
 
 
 @dataclass(frozen=True)

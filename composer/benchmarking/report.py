@@ -9,7 +9,7 @@ from typing import Any
 
 from composer.benchmarking.measure import Measured, RunCounts
 from composer.benchmarking.spread import Spread, ratio, spread
-from composer.core.columns import align
+from composer.core.text_columns import align
 
 Measures = Sequence[Measured]
 

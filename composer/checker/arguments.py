@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from composer.core.signature import Signature, item
-from composer.manifest.refusal import describe
+from composer.manifest.validation_faults import describe
 
 if TYPE_CHECKING:
     from composer.manifest import Node

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from composer.checker.facts import describe_components
+from composer.checker.component_facts import describe_components
 from composer.checker.lock_differences import differences
 from composer.checker.packages import package_problems
 from composer.checker.wiring import wire

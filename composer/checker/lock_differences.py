@@ -6,7 +6,7 @@ import hashlib
 from collections.abc import Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING
 
-from composer.checker.signature import edition
+from composer.checker.lock_entries import edition
 from composer.core.errors import ComposerError, Problem, in_order
 from composer.core.location import Location
 from composer.graph.files import component_files

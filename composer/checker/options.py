@@ -12,7 +12,7 @@ from composer.core.component import Component
 from composer.core.errors import ComposerError
 from composer.core.signature import Option, Signature
 from composer.core.suggest import listed
-from composer.manifest.refusal import TYPES, describe
+from composer.manifest.validation_faults import TYPES, describe
 
 
 def read_option(name: str, option: Option, given: Any) -> Any:

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 
-from composer.checker.fit import Scope, WireChecker
+from composer.checker.wire_checker import Scope, WireChecker
 from composer.core import registry
-from composer.core.operators import Operator
+from composer.core.operator import Operator
 from composer.core.ports import Port, alternative, is_float
 from composer.core.signature import Signature
 from composer.graph.dims import Length

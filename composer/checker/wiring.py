@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING, Any
 from composer.checker.adapters import check_embedding_adapters, unknown_adapters
 from composer.checker.arguments import read_arguments
 from composer.checker.expectations import Expectations
-from composer.checker.fit import WireChecker
 from composer.checker.lint import lint
-from composer.checker.marks import RowPositions
-from composer.checker.naming import NameResolver
+from composer.checker.name_resolver import NameResolver
 from composer.checker.options import option_conflicts, read_option
 from composer.checker.outputs import OutputTyper
+from composer.checker.row_positions import RowPositions
+from composer.checker.wire_checker import WireChecker
 from composer.core.errors import Problem
 from composer.core.ports import Ports, parse_port
 from composer.core.problems import Problems
@@ -22,7 +22,7 @@ from composer.core.signature import OUT, Option, Signature
 from composer.core.suggest import listed, with_nearest
 from composer.graph.dims import Length
 from composer.graph.graph import CheckedComponent, Conversion, Graph, Node, Value
-from composer.manifest.refusal import describe
+from composer.manifest.validation_faults import describe
 
 if TYPE_CHECKING:
     from composer.manifest import Input, Manifest, Task

@@ -12,8 +12,8 @@ from typing import Annotated, Any, NoReturn
 import typer
 from typer.core import TyperGroup
 
-from composer.cli.ends import INTERRUPTED, interrupted_code
 from composer.cli.printing import report, shown
+from composer.cli.signals import INTERRUPTED, interrupted_code
 from composer.cli.verbs import load_verb, summary, verbs
 from composer.core.errors import FAILED, ComposerError, Place, Problem
 
@@ -128,7 +128,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if code == INTERRUPTED:
             code = interrupted_code()  # typer ends so by itself before a verb is called
     except KeyboardInterrupt:
-        from composer.core.child import end_children  # what a child needs takes long to import
+        from composer.core.child_process import (
+            end_children,  # what a child needs takes long to import
+        )
 
         end_children()
         code = interrupted_code()

@@ -6,7 +6,7 @@ import os
 import signal
 from collections.abc import Sequence
 
-from composer.cli.ends import INTERRUPTED, heed_ends
+from composer.cli.signals import INTERRUPTED, heed_ends
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -6,7 +6,7 @@ from typing import Any
 
 from composer.comparison.compare import Comparison, Row
 from composer.comparison.power import FAULTS, Power
-from composer.core.columns import align
+from composer.core.text_columns import align
 
 
 def power_lines(found: Comparison) -> list[str]:

@@ -9,8 +9,8 @@ from xml.etree.ElementTree import Element, SubElement, indent, tostring
 from composer.comparison.compare import Comparison, Row
 from composer.comparison.gates import StageVerdict
 from composer.comparison.power_report import power_json, power_lines
-from composer.core.columns import align
 from composer.core.suggest import first_few
+from composer.core.text_columns import align
 from composer.core.xml import allowed_in_xml
 from composer.runtime.provenance_diff import changed_files, differences
 

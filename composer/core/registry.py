@@ -14,7 +14,7 @@ from composer.core.extensions import (
     forget_extensions,
 )
 from composer.core.family import Family
-from composer.core.operators import Operator
+from composer.core.operator import Operator
 from composer.core.placement import CACHE, HOST, TABLES, PlacementKey
 
 COMPONENTS = "composer.components"

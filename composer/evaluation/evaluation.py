@@ -20,7 +20,7 @@ from composer.evaluation.score import Counts, Score, score, total
 from composer.evaluation.utterance import Utterance
 
 if TYPE_CHECKING:
-    from composer.evaluation.pace import Speed
+    from composer.evaluation.timing import Speed
 
 
 @dataclass(frozen=True)

@@ -7,10 +7,10 @@ from typing import Any
 
 from composer.core.errors import ComposerError, Place, Problem, errors_of
 from composer.core.location import Location
+from composer.formats.file_problems import refuse, show
 from composer.formats.files import Files, LocalFiles
-from composer.formats.refusal import refuse, show
-from composer.formats.sniff import sniff
 from composer.formats.strictjson import parse_object
+from composer.formats.wrong_file_type import sniff
 
 SIZE = 4_000_000
 IGNORED = {

@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Literal, NoReturn, Protocol
 
 from composer.core.location import Location
-from composer.formats.ranges import LocalRanges, Ranges
-from composer.formats.refusal import join_names, refuse, show
+from composer.formats.byte_ranges import LocalRanges, Ranges
+from composer.formats.file_problems import join_names, refuse, show
 
 Kind = Literal["file", "folder", "other"]
 

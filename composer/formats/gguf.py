@@ -13,11 +13,11 @@ from math import prod
 from typing import Any
 
 from composer.core.location import Location
+from composer.formats.byte_ranges import Ranges
+from composer.formats.file_problems import Report, join_names, refuse, show
 from composer.formats.files import Files, LocalFiles
-from composer.formats.ranges import Ranges
-from composer.formats.refusal import Report, join_names, refuse, show
 from composer.formats.safetensors import AXES, DIM, NAME, TENSORS, Tensor, TensorIndex
-from composer.formats.sniff import sniff
+from composer.formats.wrong_file_type import sniff
 
 SUFFIX = ".gguf"
 MAGIC = b"GGUF"

@@ -11,9 +11,9 @@ from collections.abc import Mapping
 from typing import Any
 
 from composer.core.location import Location
+from composer.formats.file_problems import refuse, show
 from composer.formats.files import Files
 from composer.formats.gguf import read_gguf
-from composer.formats.refusal import refuse, show
 from composer.formats.vocab_merges import BYTES, PIPELINES, split_by
 
 KEY = "tokenizer.ggml."

@@ -7,11 +7,11 @@ from typing import Any, TypeVar
 
 from composer.core.errors import Problem
 from composer.core.location import Location
+from composer.formats.byte_ranges import Ranges
 from composer.formats.config import read_config
 from composer.formats.files import Files, Kind, LocalFiles
 from composer.formats.gguf import GgufFile, read_gguf
 from composer.formats.onnx import OnnxSignature, read_onnx
-from composer.formats.ranges import Ranges
 from composer.formats.safetensors import TensorIndex, read_safetensors
 from composer.formats.tokenizer import TokenizerInfo, read_tokenizer, tokenizer_file
 

@@ -6,12 +6,12 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
 from composer.core.location import Location
+from composer.formats.file_problems import Report, join_names, refuse, show
 from composer.formats.files import Files, LocalFiles
 from composer.formats.onnx_initializers import AXES, DTYPES, External, Initializers, addressable
 from composer.formats.onnx_nodes import GraphWalker
 from composer.formats.protobuf import Excessive, Field, Malformed, Span, Window, message
-from composer.formats.refusal import Report, join_names, refuse, show
-from composer.formats.sniff import sniff
+from composer.formats.wrong_file_type import sniff
 
 MODEL = {
     1: Field("ir", "int"),

@@ -6,11 +6,11 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from composer.core.isolation import MEMORY
+from composer.formats.file_problems import join_names
 from composer.formats.onnx_call import Call
 from composer.formats.onnx_initializers import Initializers
 from composer.formats.onnx_shapes import RULES
 from composer.formats.onnx_values import Known, count
-from composer.formats.refusal import join_names
 
 MOST_PRODUCTS = 10**15  # multiplications of a run: an hour of 300 billion a second
 WRITTEN = 300  # multiplications that take as long as to write one number

@@ -9,10 +9,10 @@ from math import prod
 from typing import Any
 
 from composer.core.location import Location
+from composer.formats.file_problems import Report, show, show_bare
 from composer.formats.files import Files
 from composer.formats.onnx_values import MOST_NUMBERS, Known
 from composer.formats.protobuf import Field, Span, Window, message
-from composer.formats.refusal import Report, show, show_bare
 
 TENSOR = {
     1: Field("dims", "int", many=True),

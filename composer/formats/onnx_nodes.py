@@ -8,11 +8,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from composer.core.location import Location
+from composer.formats.file_problems import Report, join_names, show
 from composer.formats.onnx_call import Call
 from composer.formats.onnx_costs import Costs, Work, unfolded
 from composer.formats.onnx_initializers import Initializers
 from composer.formats.protobuf import Excessive, Field, Span, Window, message
-from composer.formats.refusal import Report, join_names, show
 
 GRAPH = {
     1: Field("nodes", "span", many=True),

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Literal, NamedTuple
 
-from composer.formats.ranges import Ranges
+from composer.formats.byte_ranges import Ranges
 
 BLOCK = 16_384
 FIELDS = 1_000_000

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any, NoReturn
 
 from composer.core.location import Location
-from composer.formats.refusal import refuse, show
+from composer.formats.file_problems import refuse, show
 from composer.formats.strictjson import kind
 
 SCHEMES = {

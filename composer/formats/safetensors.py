@@ -11,12 +11,12 @@ from typing import Any
 
 from composer.core.errors import ComposerError, Place, Problem
 from composer.core.location import Location
+from composer.formats.byte_ranges import Ranges
+from composer.formats.file_problems import Report, join_names, refuse, show
 from composer.formats.files import Files, LocalFiles, raise_missing
-from composer.formats.ranges import Ranges
-from composer.formats.refusal import Report, join_names, refuse, show
 from composer.formats.shards import Shards, find_shards
-from composer.formats.sniff import sniff
 from composer.formats.strictjson import kind, parse_object
+from composer.formats.wrong_file_type import sniff
 
 DTYPES = {
     "BOOL": ("bool", 1),

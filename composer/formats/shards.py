@@ -8,10 +8,10 @@ from dataclasses import dataclass
 from typing import NoReturn
 
 from composer.core.location import Location
+from composer.formats.file_problems import Report, join_names, refuse, show
 from composer.formats.files import Files
-from composer.formats.refusal import Report, join_names, refuse, show
-from composer.formats.sniff import sniff
 from composer.formats.strictjson import parse_object
+from composer.formats.wrong_file_type import sniff
 
 INDEX = ".safetensors.index.json"
 INDEX_SIZE = 32_000_000

@@ -9,7 +9,7 @@ from typing import Any, NoReturn
 
 from composer.core.errors import ComposerError, Place, Problem
 from composer.core.location import Location
-from composer.formats.refusal import Report, refuse, show
+from composer.formats.file_problems import Report, refuse, show
 
 DIGITS = 40  # transformers writes 10**30 into every tokenizer_config.json
 NOT_STRUCTURE = bytes(set(range(256)) - set(b'"[]{}'))

@@ -7,15 +7,15 @@ from dataclasses import dataclass
 from typing import Any
 
 from composer.core.location import Location
+from composer.formats.file_problems import Report, refuse, show
 from composer.formats.files import Files, LocalFiles
 from composer.formats.gguf import SUFFIX as GGUF
 from composer.formats.gguf_tokenizer import gguf_tokenizer
 from composer.formats.post_processor import first_tokens
-from composer.formats.refusal import Report, refuse, show
-from composer.formats.sniff import sniff
 from composer.formats.strictjson import kind, parse_object
 from composer.formats.tokenizer_patterns import check_pipeline
 from composer.formats.vocab_merges import VOCAB, built_tokenizer, has_vocab_merges
+from composer.formats.wrong_file_type import sniff
 
 SIZE = 64_000_000
 VALUES = 8_000_000

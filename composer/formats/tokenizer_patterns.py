@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from composer.core.location import Location
-from composer.formats.refusal import Report, show
+from composer.formats.file_problems import Report, show
 
 STEPS = ("normalizer", "pre_tokenizer", "post_processor", "decoder")
 MAX_PATTERN, MAX_TOTAL_PATTERN = 4096, 16_384

@@ -12,8 +12,8 @@ from dataclasses import replace
 from typing import Any
 
 from composer.core.location import Location
+from composer.formats.file_problems import refuse, show
 from composer.formats.files import Files
-from composer.formats.refusal import refuse, show
 from composer.formats.strictjson import parse_object
 
 VOCAB, MERGES, CONFIG = "vocab.json", "merges.txt", "tokenizer_config.json"

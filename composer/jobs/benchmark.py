@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from composer.benchmarking.child import Case
+from composer.benchmarking.benchmark_child import Case
 from composer.benchmarking.measure import Measured, RunCounts, measure
 from composer.benchmarking.process import Run, Start
 from composer.comparison.dump import digest

@@ -16,9 +16,9 @@ from composer.evaluation.evaluation import Evaluation
 from composer.evaluation.journal import Journal, Transcript, read_results
 from composer.evaluation.normalizer import Normalizer, normalizers
 from composer.evaluation.normalizer import normalizer as find_normalizer
-from composer.evaluation.pace import Clock
 from composer.evaluation.page import page
 from composer.evaluation.report import report_json
+from composer.evaluation.timing import Clock
 from composer.evaluation.transcriber import Transcriber, reusable_transcripts
 from composer.evaluation.utterance import Utterance
 from composer.formats.audio.channels import Channel

@@ -15,7 +15,7 @@ from composer.core.errors import ComposerError, Problem
 from composer.core.ports import Ports
 from composer.core.signature import CALL
 from composer.core.suggest import did_you_mean
-from composer.jobs.knobs import described, fields_of, find_field, models, nested, page
+from composer.jobs.config_fields import described, fields_of, find_field, models, nested, page
 from composer.manifest.format import BundleModel
 from composer.manifest.recipes import recipes
 from composer.sources.shipped import shipped

@@ -34,10 +34,10 @@ from composer.manifest.format import (
 )
 from composer.manifest.patch import merge
 from composer.manifest.recipes import recipes
-from composer.manifest.refusal import Fault, validation_findings, wrong_type
 from composer.manifest.rules import check_rules
 from composer.manifest.source import Document, read
 from composer.manifest.task_like import with_whole_tasks
+from composer.manifest.validation_faults import Fault, validation_findings, wrong_type
 
 FILES = ("bundle.yaml", "bundle.json")
 DEFAULT = "default"

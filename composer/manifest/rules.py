@@ -9,8 +9,8 @@ from typing import Any
 from composer.core.ports import DTYPES, parse_port
 from composer.core.suggest import listed, with_nearest
 from composer.manifest.fields import HUB_ID
-from composer.manifest.refusal import Fault, describe, format_path, wrong_type
 from composer.manifest.tree import shortened
+from composer.manifest.validation_faults import Fault, describe, format_path, wrong_type
 
 RESERVED = ("task", "taps", "feed", "options", "only", "items", "in_flight")
 

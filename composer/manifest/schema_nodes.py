@@ -14,7 +14,7 @@ from typing import Any
 from pydantic import TypeAdapter
 
 from composer.core.component import Component
-from composer.core.operators import Operator
+from composer.core.operator import Operator
 from composer.core.signature import CALL, Option, Signature
 from composer.manifest.fields import REFERENCE
 from composer.manifest.schema_simplify import any_of, different, simplify, when

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from composer.core.operators import Operator
+from composer.core.operator import Operator
 from composer.core.ports import DTYPES, KINDS
 from composer.manifest.rules import MAX_TEXT, MOST_VARIANTS, RESERVED, SHORTHAND
 from composer.manifest.schema_simplify import when

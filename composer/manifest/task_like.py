@@ -8,9 +8,9 @@ from typing import Any
 
 from composer.core.suggest import listed, with_nearest
 from composer.manifest.patch import merge
-from composer.manifest.refusal import Fault, wrong_type
 from composer.manifest.source import Document
 from composer.manifest.tree import MAX_VALUES, shortened
+from composer.manifest.validation_faults import Fault, wrong_type
 
 LIKE = "like"
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from composer.checker import check_variant, recheck
 from composer.checker.lock_differences import source_text
-from composer.checker.signature import edition
+from composer.checker.lock_entries import edition
 from composer.core.location import Location
 from composer.graph.checked import Checked
 from composer.graph.files import component_files, required_files

@@ -11,8 +11,8 @@ from typing import NoReturn
 from composer.core.errors import ComposerError, Place, Problem, in_order
 from composer.core.location import Location
 from composer.core.output import OutputFile
-from composer.formats.ranges import kind_of
-from composer.formats.refusal import show, show_bare
+from composer.formats.byte_ranges import kind_of
+from composer.formats.file_problems import show, show_bare
 from composer.graph.files import component_files
 from composer.manifest import find_manifest
 from composer.publishing.lock import Editions, check_all, lock_of

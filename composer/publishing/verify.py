@@ -10,7 +10,7 @@ from composer.checker import check_variant
 from composer.checker.lock_differences import TAKE, WRITE, source_text
 from composer.core.errors import ComposerError, Problem, errors_of, in_order
 from composer.core.location import Location
-from composer.formats.refusal import show
+from composer.formats.file_problems import show
 from composer.manifest import Manifest, Source, read_manifest
 from composer.sources.hub import Hub, settings
 from composer.sources.lock.digests import hash_again

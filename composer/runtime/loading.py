@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from composer.checker import recheck
 from composer.checker.lock_differences import licence_problems, skips_probe
-from composer.core.child import end_children
+from composer.core.child_process import end_children
 from composer.core.component import Component
 from composer.core.errors import ComposerError, Problem, in_order
 from composer.core.isolation import isolation

@@ -27,8 +27,8 @@ from composer.core.suggest import listed
 from composer.manifest.fields import OTHER, TEXT, tag_of
 from composer.manifest.format import Recipe
 from composer.manifest.recipes import Precision, PrecisionRequest
-from composer.manifest.refusal import validation_findings
 from composer.manifest.source import read
+from composer.manifest.validation_faults import validation_findings
 
 
 def _readable(text: str) -> str:

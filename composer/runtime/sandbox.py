@@ -13,7 +13,7 @@ from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from composer.core.child import Child, ChildExited, ChildTimeout, load_limits
+from composer.core.child_process import Child, ChildExited, ChildTimeout, load_limits
 from composer.core.errors import ComposerError, Problem
 from composer.core.safe_write import write_note
 from composer.sources.checkpoint import Checkpoint

@@ -12,7 +12,7 @@ import numpy as np
 
 from composer.checker import check_variant
 from composer.core import registry
-from composer.core.child import answer_questions
+from composer.core.child_process import answer_questions
 from composer.core.errors import ComposerError
 from composer.core.placement import Placement
 from composer.manifest.recipes import Precision

@@ -20,7 +20,7 @@ from composer.server.middleware import Guard
 from composer.server.page import page
 from composer.server.pool import Pool
 from composer.server.realtime import realtime
-from composer.server.served import Models
+from composer.server.served_models import Models
 from composer.server.settings import Settings
 from composer.server.state import State
 from composer.server.transcriptions import transcriptions, translations

@@ -14,9 +14,9 @@ from composer.core.location import Location
 from composer.core.suggest import did_you_mean
 from composer.formats.audio.clip import Clip
 from composer.formats.strictjson import parse_object
-from composer.jobs.answer import Message, Question, question, with_options
+from composer.jobs.chat_completion import Message, Question, question, with_options
 from composer.server.errors import bad, from_composer, unsupported
-from composer.server.served import Models, Served
+from composer.server.served_models import Models, Served
 from composer.server.settings import Settings
 
 BODY, DEPTH = Location("request", "", None), 32

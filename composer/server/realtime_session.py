@@ -11,7 +11,7 @@ from typing import Any
 
 from composer.core.suggest import did_you_mean, listed
 from composer.server.errors import ApiError, bad, unsupported
-from composer.server.served import Models
+from composer.server.served_models import Models
 from composer.server.transcription_request import TranscriptionRequest, read_transcription
 
 LONGEST_APPEND = 15 * 2**20  # characters of base64

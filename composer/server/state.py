@@ -10,7 +10,7 @@ from starlette.requests import HTTPConnection
 from composer.server.errors import SERVER, ApiError
 from composer.server.metrics import Metrics
 from composer.server.pool import Full, Job, Pool, Work
-from composer.server.served import Models
+from composer.server.served_models import Models
 from composer.server.settings import Settings
 
 

@@ -13,7 +13,7 @@ from composer.graph.graph import Graph
 from composer.jobs.speech import LANGUAGE, SpeechTask, speech_graph, speech_task
 from composer.server.errors import ApiError, bad, from_composer, unsupported
 from composer.server.fields import Fields
-from composer.server.served import Models, Served
+from composer.server.served_models import Models, Served
 
 TRANSLATE = "translate"
 CONTEXT = "context"

@@ -11,8 +11,8 @@ from composer.core.errors import ComposerError, Place, Problem
 from composer.core.location import Location
 from composer.core.suggest import did_you_mean, listed
 from composer.formats import Headers
+from composer.formats.file_problems import show
 from composer.formats.gguf import SUFFIX as GGUF
-from composer.formats.refusal import show
 from composer.manifest import Manifest, read_manifest
 from composer.sources.hub import HubFiles
 from composer.sources.shipped import shipped

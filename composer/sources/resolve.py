@@ -10,7 +10,7 @@ from typing import NoReturn
 from composer.core.errors import ComposerError, Problem
 from composer.core.location import Location
 from composer.core.suggest import did_you_mean, listed
-from composer.formats.refusal import join_names
+from composer.formats.file_problems import join_names
 from composer.manifest import FILES, read_manifest
 from composer.manifest.source import MAX_BYTES
 from composer.sources.catalogue import require_runnable

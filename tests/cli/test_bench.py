@@ -7,7 +7,7 @@ import pytest
 
 from composer import read_audio
 from composer.benchmarking import measure as measuring
-from composer.benchmarking.child import Session
+from composer.benchmarking.benchmark_child import Session
 from composer.benchmarking.process import Run, Start
 from composer.sources.shipped import shipped
 from tests.fakes import BUNDLE, write

@@ -112,8 +112,8 @@ WRITES = re.compile(
 )
 OWN = {
     "composer/core/safe_write.py",  # the one place
-    "composer/core/child.py",  # the pipe of a child process
-    "composer/benchmarking/child.py",
+    "composer/core/child_process.py",  # the pipe of a child process
+    "composer/benchmarking/benchmark_child.py",
     "composer/sources/hub/partial_download.py",  # the cache of the Hub
     "composer/sources/hub/cache.py",
     "composer/jobs/create.py",  # into an empty folder

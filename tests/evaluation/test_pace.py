@@ -3,7 +3,7 @@ import json
 import pytest
 
 from composer.core.errors import ComposerError
-from composer.evaluation.pace import Clock
+from composer.evaluation.timing import Clock
 
 
 @pytest.fixture

@@ -8,14 +8,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from composer.evaluation import pace
+from composer.evaluation import timing
 from composer.evaluation.bootstrap import interval
 from composer.evaluation.evaluation import evaluate
 from composer.evaluation.journal import Journal, Transcript
 from composer.evaluation.normalizer import normalizer
 from composer.evaluation.normalizers.open_asr import FILLERS, NAMES
-from composer.evaluation.pace import Clock, Speed
 from composer.evaluation.page import page
+from composer.evaluation.timing import Clock, Speed
 from composer.evaluation.utterance import Utterance
 from composer.jobs.evaluate import run_clips
 
@@ -71,7 +71,7 @@ def test_each_rate_has_the_interval_of_its_own_counts():
 
 def test_loading_is_no_part_of_the_real_time_factor(monkeypatch):
     now = [100.0]
-    monkeypatch.setattr(pace.time, "perf_counter", lambda: now[0])
+    monkeypatch.setattr(timing.time, "perf_counter", lambda: now[0])
 
     class Bundle:
         name = "b"

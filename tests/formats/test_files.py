@@ -5,7 +5,7 @@ import pytest
 
 from composer.core.location import Location
 from composer.formats import LocalFiles
-from composer.formats.sniff import sniff
+from composer.formats.wrong_file_type import sniff
 from tests.formats.making import refusal
 
 FILES = LocalFiles()

@@ -169,7 +169,7 @@ def test_pages_without_end_are_not_walked(run_features, monkeypatch):
 def test_a_hole_of_gigabytes_takes_no_memory(tmp_path, monkeypatch, kind):
     """A WAV of unknown size, and pages far apart, are read block by block."""
     path = tmp_path / "hole"
-    monkeypatch.setattr("composer.formats.audio.refusal.MAX_SAMPLES", 30_000)
+    monkeypatch.setattr("composer.formats.audio.audio_problems.MAX_SAMPLES", 30_000)
     with path.open("wb") as file:
         file.write(with_data_size(WAV, 0xFFFFFFFF) if kind == "WAV" else OGG)
         file.seek(2_000_000_000)

@@ -10,8 +10,8 @@ from pathlib import Path
 def test_a_child_does_not_outlive_its_parent(tmp_path):
     """Killed itself, the parent cannot end what its child computes."""
     code = (
-        "import os, time; from composer.core.child import Child;"
-        "child = Child('composer.components.text.child', 4 * 10**9);"
+        "import os, time; from composer.core.child_process import Child;"
+        "child = Child('composer.components.text.tokenizer_child', 4 * 10**9);"
         "print(child.process.pid, flush=True); time.sleep(60)"
     )
     parent = subprocess.Popen([sys.executable, "-P", "-c", code], stdout=subprocess.PIPE, text=True)

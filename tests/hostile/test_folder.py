@@ -60,7 +60,7 @@ def test_no_module_of_the_folder_is_imported(sent, arguments):
 
 @pytest.mark.parametrize(
     "module",
-    ["composer.runtime.sandbox_child", "composer.benchmarking.child"],
+    ["composer.runtime.sandbox_child", "composer.benchmarking.benchmark_child"],
     ids=["load", "bench"],
 )
 def test_nor_by_a_child(sent, module):

@@ -9,7 +9,7 @@ from composer.core.errors import ComposerError
 from composer.core.safe_read import RESULTS, read_whole
 from composer.evaluation.data import read_data
 from composer.evaluation.journal import Journal, Transcript, read_results
-from composer.evaluation.pace import Clock
+from composer.evaluation.timing import Clock
 from composer.jobs.transcript_folder import read_lines
 
 MADE_BY = {"bundle": {"name": "tiny"}}

@@ -47,7 +47,7 @@ def test_two_editions_are_measured_in_turns():
 
 
 def test_the_process_runs_the_backend_that_is_asked_for():
-    from composer.benchmarking.child import Case, Session
+    from composer.benchmarking.benchmark_child import Case, Session
 
     options = composer.BundleOptions("mega-asr-mini", backends={"decoder": "mlx"})
     session = Session(Case(options))

@@ -3,8 +3,8 @@
 import pytest
 
 import composer
+from composer.jobs.config_fields import fields_of
 from composer.jobs.explain import _keys
-from composer.jobs.knobs import fields_of
 from composer.manifest.format import BundleModel
 
 

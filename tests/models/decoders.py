@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from safetensors.torch import save_file
 
-from composer.components.checkpoints.rows import EmbeddingRows
+from composer.components.checkpoints.row_reader import EmbeddingRows
 from composer.components.mlx.decoder_blocks import MlxBlocksDecoder
 from composer.components.models.decoder import TABLE, read_decoder
 from composer.components.numpy.decoder import NumpyDecoder

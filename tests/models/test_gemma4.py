@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from composer.components.checkpoints.gemma4.checkpoint import read_decoder
-from composer.components.checkpoints.rows import EmbeddingRows
+from composer.components.checkpoints.row_reader import EmbeddingRows
 from composer.components.mlx.decoder_blocks import MlxBlocksDecoder
 from composer.components.models import gemma4
 from composer.components.models.rotary import Proportional, Rotary

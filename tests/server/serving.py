@@ -7,9 +7,9 @@ import threading
 from contextlib import contextmanager
 
 from composer.server.app import application
-from composer.server.running import bound, server
-from composer.server.served import Models, Served
+from composer.server.served_models import Models, Served
 from composer.server.settings import Settings
+from composer.server.uvicorn_server import bound, server
 
 KEEP = "composer-test-boundary"
 

@@ -11,7 +11,7 @@ from PIL import Image
 import composer
 from composer.core import registry
 from composer.core.component import Component, method
-from composer.jobs.answer import Message, question
+from composer.jobs.chat_completion import Message, question
 from tests.fakes import write
 from tests.server.gates import gate
 from tests.server.serving import serving

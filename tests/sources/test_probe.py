@@ -74,7 +74,10 @@ def child(hub, monkeypatch, tmp_path_factory):
 
 
 LIMIT = 60
-ANSWER = "from composer.core.child import answer_questions; answer_questions(lambda *_: ({}, {{}}))"
+ANSWER = (
+    "from composer.core.child_process import answer_questions; "
+    "answer_questions(lambda *_: ({}, {{}}))"
+)
 DONE = ANSWER.format("{}")
 
 

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from composer.core.errors import Problem
-from composer.formats.refusal import show_bare
+from composer.formats.file_problems import show_bare
 
 HEADS, SIZE = 2**16, 2**24
 COUNTS = {

@@ -10,9 +10,9 @@ from math import log
 from typing import Any
 
 from composer.core.errors import Problem
-from composer.formats.refusal import show, show_bare
+from composer.formats.file_problems import show, show_bare
 
-from .places import Placed
+from .key_positions import Placed
 from .window import FULL
 
 NESTED = ("rope_scaling", "rope_parameters")

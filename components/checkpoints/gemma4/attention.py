@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from composer.formats.refusal import show_bare
+from composer.formats.file_problems import show_bare
 
 from .reader import MOST, Reader, positive
 from .settings import FULL, SLIDING, Size

@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING
 from composer.core.errors import ComposerError, Place, Problem
 from composer.core.location import Location
 from composer.core.suggest import some
-from composer.formats.refusal import show
+from composer.formats.file_problems import show
 from composer.formats.safetensors import Tensor, TensorIndex
 
 from .. import checkpoint
 from ..checkpoint import Checkpoint
-from ..config_keys.places import with_place
+from ..config_keys.key_positions import with_place
 from ..folder import config_file, open_folder
 from .config import MODELS, flatten, read_settings
 from .layout import layout, layout_problems, stored_parts

@@ -8,7 +8,7 @@ from math import inf
 from typing import TYPE_CHECKING, Any
 
 from composer.core.problems import Problems
-from composer.formats.refusal import show_bare
+from composer.formats.file_problems import show_bare
 
 from .settings import Size
 

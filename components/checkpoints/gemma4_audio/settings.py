@@ -8,7 +8,7 @@ from typing import Any
 
 from composer.core.component import Bound
 from composer.core.location import Location
-from composer.formats.refusal import show_bare
+from composer.formats.file_problems import show_bare
 
 from ..layout import LayoutChecker, Setting
 

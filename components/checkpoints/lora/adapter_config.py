@@ -9,7 +9,7 @@ from typing import Any
 from composer.core.errors import ComposerError, Problem
 from composer.core.location import Location
 from composer.core.suggest import some
-from composer.formats.refusal import show
+from composer.formats.file_problems import show
 
 from .config_values import REASONS, ConfigValues
 from .scaling import Scaling

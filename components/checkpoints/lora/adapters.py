@@ -11,8 +11,8 @@ from composer.core.errors import ComposerError, Place, Problem
 from composer.core.location import Location
 from composer.core.problems import Problems
 from composer.core.suggest import listed
+from composer.formats.file_problems import refuse
 from composer.formats.files import raise_missing
-from composer.formats.refusal import refuse
 
 from ..embedding_table import describe
 from .adapter_config import MLX_LM, RELEASE, AdapterConfig, parse_adapter_config

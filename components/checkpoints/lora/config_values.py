@@ -8,7 +8,7 @@ from typing import Any
 from composer.core.errors import Place, Problem
 from composer.core.location import Location
 from composer.core.problems import Problems
-from composer.formats.refusal import show
+from composer.formats.file_problems import show
 
 from .scaling import PLAIN
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from composer.core.component import Bound, Spec
 from composer.core.errors import ComposerError
 from composer.core.location import Location
-from composer.formats.refusal import show_bare
+from composer.formats.file_problems import show_bare
 
 from ..encoder_checkpoint import EncoderCheckpoint
 from ..layout import LayoutChecker, Setting, capped, cause, count, count_layers

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from composer.core.errors import ComposerError
 from composer.core.location import Location
-from composer.formats.refusal import show, show_bare
+from composer.formats.file_problems import show, show_bare
 
 from ..folder import folder_of
 from ..layout import LayoutChecker, Setting

@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import Any
 
 from composer.core.errors import Problem
-from composer.formats.refusal import show_bare
+from composer.formats.file_problems import show_bare
 
+from ...checkpoints.config_keys.key_positions import Placed
 from ...checkpoints.config_keys.meaning import ALIASES, unread_keys
-from ...checkpoints.config_keys.places import Placed
 from ...checkpoints.config_keys.rotary import KEEP, ORIGINAL, positions
 from ...checkpoints.config_keys.window import Window
 from .arguments import TEXT, counts_ids, read_arguments

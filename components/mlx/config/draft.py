@@ -9,7 +9,7 @@ from typing import Any
 
 from composer.core.errors import Problem
 
-from ...checkpoints.config_keys.places import Placed
+from ...checkpoints.config_keys.key_positions import Placed
 from .arguments import TEXT, Arguments
 
 

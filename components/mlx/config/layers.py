@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from composer.formats.refusal import show, show_bare
+from composer.formats.file_problems import show, show_bare
 
 from ...checkpoints.config_keys.window import FULL, KEYS, Window, interval, read_window
 from .conventions import FULL_NEEDED, HYBRID, REGULAR, UNMASKED, WINDOWED

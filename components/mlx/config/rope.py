@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from composer.formats.refusal import show
+from composer.formats.file_problems import show
 
 from ...checkpoints.config_keys import rotary
 from ...checkpoints.config_keys.rotary import ORIGINAL, Rules

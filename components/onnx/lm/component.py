@@ -27,7 +27,7 @@ from ...checkpoints.file_stamps import require_unchanged
 from ...checkpoints.folder import PREFIX
 from ...checkpoints.lora.adapters import AdapterFacts, read_adapters
 from ...checkpoints.lora.pair import projections
-from ...checkpoints.rows import EmbeddingRows
+from ...checkpoints.row_reader import EmbeddingRows
 from ...checkpoints.tied_head import require_equal_head
 from ...checkpoints.tokenizer import check_tokenizer, tokenizer_of
 from ...checkpoints.weight_groups import weight_groups

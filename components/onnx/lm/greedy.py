@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from ...checkpoints.modules import Module
-from ...checkpoints.rows import RowReader, row_ranges
+from ...checkpoints.row_reader import RowReader, row_ranges
 from ..head import HeadRows
 
 

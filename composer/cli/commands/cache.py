@@ -14,8 +14,8 @@ import typer
 
 from composer.cli.options import Json
 from composer.cli.printing import count, echo
-from composer.core.columns import align_right
 from composer.core.output import as_json
+from composer.core.text_columns import align_right
 
 
 def command(

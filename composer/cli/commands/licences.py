@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING
 
 from composer.cli.options import BundleName, Json, Variant
 from composer.cli.printing import echo
-from composer.core.columns import align
 from composer.core.output import as_json
+from composer.core.text_columns import align
 
 if TYPE_CHECKING:
     from composer.publishing.licences import LicenceStatement

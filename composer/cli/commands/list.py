@@ -15,8 +15,8 @@ import typer
 
 from composer.cli.options import Json
 from composer.cli.printing import echo
-from composer.core.columns import align
 from composer.core.output import as_json
+from composer.core.text_columns import align
 
 if TYPE_CHECKING:
     from composer.jobs.catalogue import ShippedBundle

@@ -22,7 +22,7 @@ from composer.cli.flags import BundleFlags, read_precisions, with_flags
 from composer.cli.options import Clips, Task, parse_size
 from composer.cli.printing import echo, note
 from composer.cli.progress import show_progress
-from composer.core.columns import align
+from composer.core.text_columns import align
 
 if TYPE_CHECKING:
     from composer.runtime.bundle import Bundle

@@ -19,7 +19,7 @@ import typer
 from composer.cli.options import Force
 from composer.cli.printing import count, echo, note
 from composer.cli.progress import show_progress
-from composer.core.columns import align_right
+from composer.core.text_columns import align_right
 
 
 def command(

@@ -15,8 +15,8 @@ import typer
 
 from composer.cli.options import BundleName, Json, LockFile, Sources, Task, Variant
 from composer.cli.printing import count, echo
-from composer.core.columns import align_right
 from composer.core.output import as_json
+from composer.core.text_columns import align_right
 
 if TYPE_CHECKING:
     from composer.sources.hub import RequiredFile

@@ -73,8 +73,8 @@ def command(
     ] = 30,
 ) -> None:  # fmt: skip
     _require_packages()
-    from composer.server.running import interruptible
     from composer.server.settings import MEGABYTE, Settings
+    from composer.server.uvicorn_server import interruptible
 
     settings = Settings(
         runs=jobs,
@@ -91,8 +91,8 @@ def command(
 
 def _serve(bundle: BundleFlags, names: list[str], settings: Settings, host: str, port: int) -> None:
     from composer.server.app import application
-    from composer.server.running import address_of, bound, run
-    from composer.server.served import Models, Served
+    from composer.server.served_models import Models, Served
+    from composer.server.uvicorn_server import address_of, bound, run
 
     served = []
     for each in names:

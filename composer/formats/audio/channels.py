@@ -8,7 +8,7 @@ from typing import Literal, get_args
 import numpy as np
 
 from composer.core.errors import ComposerError, Problem
-from composer.formats.audio.refusal import check_length, refused
+from composer.formats.audio.audio_problems import check_length, refused
 from composer.formats.audio.waveform import Audio, read_only
 
 Channel = Literal["mix", "left", "right", "each"]

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Any
 
+from composer.formats.audio.audio_problems import check_format, check_length, refused
 from composer.formats.audio.channels import Channel, ChannelCollector
 from composer.formats.audio.container_parts import Fault, Frames, Part, damaged, truncated
-from composer.formats.audio.refusal import check_format, check_length, refused
 
 _BLOCK = 2**18
 _SMALL = 2**12  # what a fault costs at most of what stands before it

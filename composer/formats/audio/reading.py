@@ -12,11 +12,11 @@ from typing import Any, BinaryIO
 import numpy as np
 
 from composer.formats.audio import aiff, flac, mpeg, ogg, riff
+from composer.formats.audio.audio_problems import check_format, refused
 from composer.formats.audio.channels import Channel, check_channel_choice, mixed_samples
 from composer.formats.audio.container import READABLE, container, describe
 from composer.formats.audio.container_parts import Fault, Layout
 from composer.formats.audio.decoding import decode
-from composer.formats.audio.refusal import check_format, refused
 from composer.formats.audio.tags import id3_end
 from composer.formats.audio.waveform import Audio, Channels
 

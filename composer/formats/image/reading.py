@@ -11,10 +11,10 @@ import numpy as np
 
 from composer.core.errors import ComposerError
 from composer.formats.image.header import READABLE, Header, describe, read_header
+from composer.formats.image.image_problems import MAX_BYTES, check_size, refused
 from composer.formats.image.jpeg_scans import require_all_scans
 from composer.formats.image.picture import Picture
 from composer.formats.image.pillow import pillow
-from composer.formats.image.refusal import MAX_BYTES, check_size, refused
 from composer.formats.image.truncation import require_whole_gif, require_whole_png, with_filler
 
 CONVERT = "convert it to 8-bit RGB: magick INPUT -colorspace sRGB -depth 8 picture.png"

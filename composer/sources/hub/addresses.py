@@ -6,7 +6,7 @@ import ipaddress
 import socket
 from urllib.parse import SplitResult, urljoin, urlsplit
 
-from composer.formats.refusal import show
+from composer.formats.file_problems import show
 from composer.sources.hub.errors import raise_refused
 
 LOOPBACK = ("127.0.0.1", "::1", "localhost")

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from composer.core.errors import ComposerError
-from composer.formats.refusal import show_bare
+from composer.formats.file_problems import show_bare
 from composer.sources.hub import settings
 from composer.sources.hub.addresses import check_address, join, origin, split
 from composer.sources.hub.errors import (

@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from composer.core.errors import ComposerError, Problem, in_order
-from composer.formats.refusal import join_names
+from composer.formats.file_problems import join_names
 from composer.sources.hub import settings
 from composer.sources.hub.cache import is_verified, local
 from composer.sources.hub.errors import raise_network_error, raise_refused

@@ -6,9 +6,9 @@ import re
 from pathlib import Path
 
 from composer.core.location import Location
+from composer.formats.byte_ranges import Ranges
+from composer.formats.file_problems import refuse, show
 from composer.formats.files import Files, Kind, LocalFiles, raise_missing
-from composer.formats.ranges import Ranges
-from composer.formats.refusal import refuse, show
 from composer.sources.hub.cache import local
 from composer.sources.hub.errors import raise_network_error
 from composer.sources.hub.ranges import HubRanges, is_small, prefetch_headers

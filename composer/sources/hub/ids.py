@@ -6,7 +6,7 @@ import re
 from dataclasses import dataclass
 
 from composer.core.errors import ComposerError, Problem
-from composer.formats.refusal import show
+from composer.formats.file_problems import show
 
 PART = r"[A-Za-z0-9](?:[A-Za-z0-9._-]{0,94}[A-Za-z0-9_-])?"
 REPO = re.compile(rf"(?!.*(?:--|\.\.|\.git$))({PART})/({PART})")

@@ -12,7 +12,7 @@ from urllib.parse import quote
 
 from composer.core.errors import ComposerError
 from composer.core.safe_write import write_note
-from composer.formats.refusal import show
+from composer.formats.file_problems import show
 from composer.sources.hub import settings
 from composer.sources.hub.addresses import join
 from composer.sources.hub.client import get

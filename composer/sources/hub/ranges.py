@@ -14,8 +14,8 @@ from types import TracebackType
 from composer.core.errors import ComposerError
 from composer.core.location import Location
 from composer.core.safe_write import write_note
+from composer.formats.byte_ranges import Ranges
 from composer.formats.files import LocalFiles
-from composer.formats.ranges import Ranges
 from composer.sources.hub import settings
 from composer.sources.hub.cache import local
 from composer.sources.hub.client import get

@@ -12,7 +12,7 @@ from pathlib import Path
 from composer.core.errors import ComposerError, Problem
 from composer.core.location import Location
 from composer.core.safe_write import write_note
-from composer.formats.refusal import show
+from composer.formats.file_problems import show
 from composer.sources.hub import settings
 from composer.sources.hub.errors import is_network, raise_network_error
 from composer.sources.hub.ids import COMMIT, HubId

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any, NoReturn
 
 from composer.core.errors import ComposerError, Problem
-from composer.formats.refusal import show
+from composer.formats.file_problems import show
 
 GIT, SHA256 = re.compile(r"[0-9a-f]{40}"), re.compile(r"[0-9a-f]{64}")
 NAME = re.compile(r"[^\x00-\x1f\x7f\\:*?\"<>|/]{1,200}")

@@ -13,9 +13,9 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationErr
 
 from composer.core.errors import ComposerError, Place, Problem
 from composer.core.location import Location
+from composer.formats.byte_ranges import kind_of
+from composer.formats.file_problems import show
 from composer.formats.files import stays_inside
-from composer.formats.ranges import kind_of
-from composer.formats.refusal import show
 from composer.formats.strictjson import parse_object
 from composer.sources.hub.ids import REPO
 from composer.sources.hub.tree import name_problem

@@ -18,7 +18,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from composer.core.child import children
+from composer.core.child_process import children
 from composer.core.errors import ComposerError
 from composer.runtime.opening import BundleOptions
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 
-from composer.checker.fit import WireChecker
+from composer.checker.wire_checker import WireChecker
 from composer.core.component import Bound
 from composer.core.suggest import listed
 from composer.graph.graph import Node, Value

@@ -9,7 +9,7 @@ from types import TracebackType
 from typing import Protocol
 
 from composer.core.location import Location
-from composer.formats.refusal import refuse
+from composer.formats.file_problems import refuse
 
 
 class Ranges(Protocol):

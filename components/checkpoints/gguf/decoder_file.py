@@ -10,7 +10,7 @@ import numpy as np
 
 from composer.core.errors import ComposerError, Place, Problem
 from composer.core.suggest import listed
-from composer.formats.refusal import show
+from composer.formats.file_problems import show
 from composer.formats.safetensors import Tensor, TensorIndex
 
 from . import gemma4
@@ -18,7 +18,7 @@ from .config import ARCHITECTURES, checkpoint_config
 from .names import RAISED, checkpoint_name
 from .parts import all_tensors
 from .rope_factors import llama3_rule
-from .stored import InterleavedRows, RaisedByOne
+from .stored_forms import InterleavedRows, RaisedByOne
 
 if TYPE_CHECKING:
     from composer.core.location import Location

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from composer.core.child import answer_questions
+from composer.core.child_process import answer_questions
 
 from .in_process import LocalGraph
 

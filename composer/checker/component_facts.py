@@ -20,7 +20,7 @@ from composer.core.suggest import listed, with_nearest
 from composer.formats import Headers
 from composer.graph.graph import ANY, CheckedComponent
 from composer.manifest.recipes import Precision
-from composer.manifest.refusal import validation_findings
+from composer.manifest.validation_faults import validation_findings
 from composer.sources.roots import Roots, location_of
 
 if TYPE_CHECKING:

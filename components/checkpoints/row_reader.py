@@ -11,7 +11,7 @@ import numpy as np
 from composer.core.backend import widen
 
 from . import affine, ggml_blocks, microscaled
-from .gguf.stored import InterleavedRows, RaisedByOne
+from .gguf.stored_forms import InterleavedRows, RaisedByOne
 from .modules import Module
 from .watched_file import Watch
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from composer.core.child import answer_questions
+from composer.core.child_process import answer_questions
 from composer.core.native_failures import described, is_failure
 
 from .tokenizer_process import LocalTokenizer

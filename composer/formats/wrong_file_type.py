@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from composer.core.location import Location
-from composer.formats.refusal import refuse
+from composer.formats.file_problems import refuse
 
 POINTER = b"version https://git-lfs.github.com/spec/"
 MAGIC = {
