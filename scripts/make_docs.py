@@ -18,6 +18,7 @@ from composer.jobs.explain import titles
 from composer.manifest.schema import schema_text
 from scripts.draw_architecture import architecture
 from scripts.examples import output
+from scripts.make_coverage import coverage_page
 
 ROOT = Path(__file__).parents[1]
 IMAGES = ROOT / "docs" / "images"
@@ -51,6 +52,7 @@ def pages() -> Iterator[tuple[Path, str]]:
     """Yield each generated page with its text."""
     yield CLI, cli_page(CLI.read_text())
     yield ROOT / "docs" / "reference.md", reference_page()
+    yield ROOT / "docs" / "coverage.md", coverage_page()
     yield ROOT / "docs" / "decisions" / "README.md", decisions_page()
     yield PAGES / "README.md", index_page()
     yield ROOT / "schemas" / "bundle-1.schema.json", schema_text(shipped=True)

@@ -13,6 +13,8 @@ from composer.core.errors import ComposerError
 from composer.manifest import read_manifest
 from composer.manifest.source import read
 from composer.sources.catalogue import Catalogue, catalogue
+from composer.sources.default_manifests import default_manifests
+from composer.sources.hub import is_id, parse_id, split_file_part
 from composer.sources.resolve import find_bundle
 from composer.sources.shipped import CATALOGUE, shipped, shipped_bundles
 from tests import releases, replica
@@ -237,3 +239,25 @@ def test_a_broken_shipped_manifest_is_not_hidden(tmp_path, monkeypatch):
     monkeypatch.setattr(module, "shipped_bundles", lambda: {"broken": broken})
     with pytest.raises(ComposerError, match=r"broken\.yaml"):
         module.published()
+
+
+def test_every_default_manifest_is_in_the_catalogue():
+    assert set(catalogue().families) == set(default_manifests())
+
+
+@pytest.mark.parametrize("id", [id for each in catalogue().families.values() for id in each.ids])
+def test_ids_of_families_are_ids_of_the_hub(id):
+    assert is_id(id)
+    text, _ = split_file_part(id)
+    assert parse_id(text).revision is None
+
+
+def test_families_are_listed(capsys):
+    assert main(["list", "--families"]) == 0
+    text = capsys.readouterr().out
+    for name, family in catalogue().families.items():
+        assert f"{name}\n  " in text
+        assert ", ".join(family.ids) in text
+    assert main(["list", "--families", "--json"]) == 0
+    assert [each["name"] for each in json.loads(capsys.readouterr().out)] == [*default_manifests()]
+    assert main(["list", "--families", "--components"]) == 2

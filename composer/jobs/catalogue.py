@@ -1,15 +1,16 @@
-"""List the bundles that ship, and the systems that are planned."""
+"""List the bundles that ship, the checkpoints that need none, and the systems that are planned."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from composer.core.errors import ComposerError
-from composer.manifest import read_manifest
+from composer.manifest import Manifest, read_manifest
 from composer.sources import catalogue as claims
 from composer.sources.catalogue import Planned
+from composer.sources.default_manifests import default_manifests
 from composer.sources.shipped import shipped_bundles
 
 
@@ -30,20 +31,53 @@ class ShippedBundle:
 
 
 @dataclass(frozen=True)
+class Family:
+    """A kind of checkpoint that runs without a manifest of its own.
+
+    `recognises` are keys of its config.json, or of a GGUF file's metadata, with their values;
+    `tasks` are what it does, `ids` published checkpoints of it, and `unsettled` is what these
+    leave open.
+    """
+
+    name: str
+    summary: str
+    recognises: Mapping[str, Sequence[str]]
+    tasks: tuple[str, ...]
+    ids: tuple[str, ...]
+    verified: tuple[str, ...]
+    unsettled: str | None
+
+
+@dataclass(frozen=True)
 class Catalogue:
-    """What ships, and what is planned by name, with what is missing."""
+    """What ships, which checkpoints need no manifest, and what is planned by name."""
 
     bundles: tuple[ShippedBundle, ...]
+    families: tuple[Family, ...]
     planned: Mapping[str, Planned]
 
 
 def catalogue() -> Catalogue:
-    """Return the bundles that ship, each with what is verified of it, and the planned systems.
+    """Return the bundles that ship, the families of checkpoints, and the planned systems.
 
     Raise ComposerError where the installation is damaged.
     """
     bundles = [_shipped(name, path) for name, path in shipped_bundles().items()]
-    return Catalogue(tuple(bundles), claims.catalogue().planned)
+    families = [_family(manifest) for manifest in default_manifests().values()]
+    return Catalogue(tuple(bundles), tuple(families), claims.catalogue().planned)
+
+
+def _family(manifest: Manifest) -> Family:
+    covered = claims.catalogue().families[manifest.name]
+    return Family(
+        manifest.name,
+        manifest.summary,
+        manifest.recognises,
+        tuple(manifest.tasks),
+        tuple(covered.ids),
+        tuple(covered.verified),
+        covered.unsettled,
+    )
 
 
 def _shipped(name: str, path: Path) -> ShippedBundle:

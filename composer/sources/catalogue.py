@@ -27,6 +27,16 @@ class Status(Strict):
     verified: list[Claim]
 
 
+class Covered(Strict):
+    """What is verified of a default manifest, published checkpoints that it is for, by their IDs,
+    and what their headers cannot settle.
+    """
+
+    verified: list[Claim]
+    ids: list[str]
+    unsettled: str | None = None
+
+
 class Planned(Strict):
     """A system that cannot run yet: what is missing, and what to run instead."""
 
@@ -40,6 +50,7 @@ class Catalogue(Strict):
     """All entries by name."""
 
     bundles: dict[str, Status]
+    families: dict[str, Covered]
     planned: dict[str, Planned]
 
 

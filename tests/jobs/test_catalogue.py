@@ -9,3 +9,11 @@ def test_the_catalogue_lists_what_ships():
     assert "miniature" in mini.verified
     assert mini.summary
     assert all(entry.missing for entry in found.planned.values())
+
+
+def test_it_lists_the_families_of_checkpoints():
+    found = {each.name: each for each in composer.catalogue().families}
+    assert found["lm"].tasks == ("chat",)
+    assert "qwen3" in found["lm"].recognises["model_type"]
+    assert "Qwen/Qwen3-ASR-0.6B" in found["qwen3-asr"].ids
+    assert all(each.ids for each in found.values())

@@ -1,4 +1,4 @@
-"""List shipped bundles and what is verified of each, or kinds of components.
+"""List shipped bundles and what is verified of each, families of checkpoints, or components.
 
 verified: layout, a folder with the published names and shapes is sound; golden, a small model
 of this shape with random weights gives the numbers of transformers; miniature, its weights
@@ -19,21 +19,30 @@ from composer.core.output import as_json
 from composer.core.text_columns import align
 
 if TYPE_CHECKING:
-    from composer.jobs.catalogue import ShippedBundle
+    from composer.jobs.catalogue import Catalogue, ShippedBundle
 
 
 def command(
     components: Annotated[
         bool, typer.Option("--components", help="List the kinds of components and their knobs.")
     ] = False,
+    families: Annotated[
+        bool,
+        typer.Option("--families", help="List the checkpoints that run without a manifest."),
+    ] = False,
     json: Json = False,
 ) -> None:
     from composer.jobs.catalogue import catalogue
 
+    if components and families:
+        raise typer.BadParameter("--components and --families list different things")
     if components:
         _components(json)
         return
     found = catalogue()
+    if families:
+        _families(found, json)
+        return
     if json:
         planned = [{"name": name, **vars(entry)} for name, entry in found.planned.items()]
         echo(as_json({"bundles": [vars(each) for each in found.bundles], "planned": planned}))
@@ -58,6 +67,20 @@ def _summary(bundle: ShippedBundle) -> str:
     if not words:
         return bundle.summary
     return f"{bundle.summary} ({'; '.join(words)})"
+
+
+def _families(found: Catalogue, json: bool) -> None:
+    if json:
+        echo(as_json([vars(each) for each in found.families]))
+        return
+    for each in found.families:
+        stated = [f"{key}: {', '.join(values)}" for key, values in each.recognises.items()]
+        echo(f"{each.name}\n  {each.summary}\n  tasks: {', '.join(each.tasks)}")
+        echo(f"  recognised by {'; '.join(stated)}\n  such as {', '.join(each.ids)}")
+        if each.verified:
+            echo(f"  verified: {', '.join(each.verified)}")
+        if each.unsettled:
+            echo(f"  not settled by its files: {each.unsettled}")
 
 
 def _components(json: bool) -> None:
