@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 from composer.core.component import Bound
 from composer.core.errors import Problem
 from composer.core.location import Location
-from composer.formats.quantization import Scheme
+
+from .modules import Module
 
 if TYPE_CHECKING:
     from composer.formats.safetensors import Tensor
@@ -19,9 +20,10 @@ if TYPE_CHECKING:
 class EncoderCheckpoint:
     """An encoder's tensors by the names of its layout, and the sizes by theirs.
 
-    `torch_ordered` are the weights of convolutions in torch's order. `schemes` lists which matrices
-    are quantized; their shapes and dtypes here are those that they have once they are not.
-    `configs` are the config files that were read.
+    `torch_ordered` are the weights of convolutions in torch's order. `packed` are the modules that
+    are quantized, in their files or when they are loaded; shapes and dtypes here are those that
+    they have once they are not. `configs` are the config files that were read, and `parts` the
+    files of a checkpoint that is neither one file nor a folder's model.
     """
 
     tensors: Mapping[str, Tensor]
@@ -30,7 +32,8 @@ class EncoderCheckpoint:
     torch_ordered: frozenset[str]
     configs: tuple[Location, ...]
     notes: tuple[Problem, ...]
-    schemes: Mapping[str, Scheme] = field(default_factory=dict)
+    packed: Mapping[str, Module] = field(default_factory=dict)
+    parts: tuple[Location, ...] = ()
 
     @property
     def files(self) -> tuple[Location, ...]:

@@ -67,6 +67,12 @@ def folder_of(place: Location, suffix: str = ".safetensors") -> Location:
     return replace(place, inside=place.inside.rpartition("/")[0])
 
 
+def optional_config(folder: Location, headers: Headers) -> dict[str, Any]:
+    """Return what a folder's config.json holds, nothing where there is none."""
+    file = folder / "config.json"
+    return headers.config(file) if headers.exists(file) else {}
+
+
 def config_file(location: Location) -> Location:
     """Return where the config of a checkpoint stands: in the folder, or in the GGUF file."""
     return location if location.inside.endswith(GGUF) else location / "config.json"

@@ -58,11 +58,13 @@ class LayoutChecker:
         self.report = self.problems.report
         self.refuse = self.problems.raise_any
         self.tensors: dict[str, Tensor] = {}
+        self.places: Mapping[str, str] = {}
         self.dims: dict[str, Bound] = {}
         self.torch_ordered: set[str] = set()
 
     def match(self, stored: Mapping[str, Tensor], places: Mapping[str, str]) -> None:
         """Take each tensor by its place, from the name in the file to that of the layout."""
+        self.places = places
         if missing := [name for name in places if name not in stored]:
             self.report("W270", f"{count(missing)} missing", *capped(missing))
         if left := sorted(stored.keys() - places.keys()):
@@ -106,7 +108,7 @@ class LayoutChecker:
             return ()
         return shape
 
-    def precision(self, wanted: Any) -> str:
+    def precision(self, wanted: str | None) -> str:
         """Return the dtype to run in: the one asked for, or the one stored."""
         stored: dict[str, str] = {}
         for tensor in self.tensors.values():
@@ -115,12 +117,10 @@ class LayoutChecker:
         if odd := sorted(set(stored) - {*FLOATS}):
             what = f"tensors are stored in {', '.join(odd)}; expected floats"
             self.report("W246", what, *(stored[each] for each in odd))
-        elif wanted is not None and not isinstance(wanted, str):
-            self.report("W246", f"{self.kind} does not quantize", hint=hint)
         elif wanted is None and len(stored) > 1:
             what = f"the tensors are stored in {' and '.join(sorted(stored))}"
             self.report("W246", what, *stored.values(), hint=hint)
-        if isinstance(wanted, str):
+        if wanted is not None:
             return SHORT[wanted]
         return next(iter(stored), "f32")
 

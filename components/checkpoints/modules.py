@@ -29,7 +29,8 @@ SIZES = (128, 64, 32)  # of the groups of digits
 class Module:
     """A module of the model: parameters by name, logical shape, and its scheme if packed.
 
-    `widened` is the scheme of one that is stored packed, and computed in float32.
+    `widened` is the scheme of one that is packed, and computed in float32. One that is packed and
+    has no scales among its `parts` is stored as floats, and packed when it is read.
     """
 
     path: str
@@ -39,10 +40,19 @@ class Module:
     widened: Scheme | None = None
 
     @property
+    def packing(self) -> Scheme | None:
+        """Return how it is packed, whatever it is computed in."""
+        return self.scheme or self.widened
+
+    @property
     def form(self) -> str:
         """Describe how it is stored: its packing, or its dtype."""
-        packed = self.scheme or self.widened
-        return packed.title if packed else self.parts["weight"].dtype
+        return self.packing.title if self.packing else self.parts["weight"].dtype
+
+    @property
+    def packed_when_read(self) -> bool:
+        """Return whether it is stored as floats that are packed when they are read."""
+        return bool(self.packing) and "scales" not in self.parts and not self.in_blocks
 
     @property
     def in_blocks(self) -> bool:
@@ -57,7 +67,7 @@ class Module:
     @property
     def digit_group_size(self) -> int | None:
         """Return the size of groups in which it can be digits, or None where it stays as it is."""
-        if self.scheme or self.parts["weight"].dtype not in NARROW or "bias" in self.parts:
+        if self.packing or self.parts["weight"].dtype not in NARROW or "bias" in self.parts:
             return None
         for size in SIZES:
             if self.shape[1] % size == 0:
@@ -88,11 +98,14 @@ class Module:
 
 
 def read_modules(
-    checkpoint: Checkpoint, wanted: Iterable[tuple[str, tuple[int, ...]]]
+    checkpoint: Checkpoint,
+    wanted: Iterable[tuple[str, tuple[int, ...]]],
+    recipe: Mapping[str, Scheme] | None = None,
 ) -> tuple[dict[str, Module], list[Problem]]:
     """Return modules by path, and what is missing, unexpected or of another shape.
 
-    `wanted` are the names and the shapes of a network's tensors, as they are unpacked.
+    `wanted` are the names and the shapes of a network's tensors, as they are unpacked; `recipe` is
+    how floats are packed when they are read.
     """
     tensors, schemes = checkpoint.tensors, checkpoint.schemes
     shapes: dict[str, dict[str, tuple[int, ...]]] = {}
@@ -109,7 +122,7 @@ def read_modules(
             scheme = schemes[path]
             names += ["scales", "biases"] if scheme.mode == "affine" else ["scales"]
         elif len(shape) == 2:
-            scheme = block_scheme(tensors.get(f"{path}.weight"))
+            scheme = block_scheme(tensors.get(f"{path}.weight")) or (recipe or {}).get(path)
         stored = {}
         for part in names:
             name = f"{path}.{part}"
@@ -133,17 +146,22 @@ def _misshapen(module: Module) -> Iterator[Problem]:
         wanted = module.shape[:1] if name == "bias" else module.shape
         has = tensor.shape
         scheme = module.scheme or module.widened
-        if name == "weight" and scheme and not module.in_blocks:
+        if name == "weight" and scheme and not (module.in_blocks or module.packed_when_read):
             has = (*has[:-1], scheme.unpacked(has[-1]))
         if name in ("weight", "bias") and has != wanted:
             what = f"{tensor.name} has the shape {list(has)}, but the model has {list(wanted)}"
             yield Problem("W255", what, causes=(describe(tensor),))
 
 
+def runs_packed(scheme: Scheme) -> bool:
+    """Return whether a backend of ours multiplies by such codes, without MLX."""
+    return scheme.mode in ("affine", SYMMETRIC) and scheme.bits in (4, 8)
+
+
 def module_of(
     path: str, shape: tuple[int, ...], parts: Mapping[str, Tensor], scheme: Scheme | None
 ) -> Module:
     """Return a module; one of a packing that no backend of ours multiplies is widened."""
-    if scheme is None or (scheme.mode in ("affine", SYMMETRIC) and scheme.bits in (4, 8)):
+    if scheme is None or runs_packed(scheme):
         return Module(path, shape, parts, scheme)
     return Module(path, shape, parts, None, scheme)

@@ -50,7 +50,7 @@ def packing_of(
         pack,
         weight_groups(checkpoint.tensors, checkpoint.schemes, schemes),
         frozenset(dropped),
-        {"format": "mlx"},
+        metadata={"format": "mlx"},
     )
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING, Any
 
@@ -120,15 +120,25 @@ def _few(problems: list[Problem], most: int = 8) -> list[Problem]:
     return [*problems[:most], last]
 
 
+def _is_projection(path: str) -> bool:
+    """Return whether a module is one of the projections that a recipe means without rules."""
+    return path.rpartition(".")[2] in PROJECTIONS
+
+
 def plan(
-    recipe: Recipe, tensors: Mapping[str, Tensor], packed: Mapping[str, Scheme]
+    recipe: Recipe,
+    tensors: Mapping[str, Tensor],
+    packed: Mapping[str, Scheme],
+    means: Callable[[str], bool] = _is_projection,
+    whole: bool = True,
 ) -> tuple[dict[str, Scheme], list[Problem]]:
     """Return which modules a recipe quantizes and how, and warnings; refuse what it cannot.
 
-    The attention and MLP projections, experts included, are what it means. Another module, such
-    as embed_tokens or lm_head, is quantized where a rule names it: its glob matches, and its last
-    part is not wildcards alone. The last rule that matches counts, and `keep` comes before all.
-    What a named recipe's rule names, and its groups do not divide, stays as it is stored.
+    The modules that it `means` are a decoder's attention and MLP projections, experts included.
+    Another module, such as embed_tokens or lm_head, is quantized where a rule names it: its glob
+    matches, and its last part is not wildcards alone. The last rule that matches counts, and `keep`
+    comes before all. What a named recipe's groups do not divide stays as it is stored; with `whole`
+    only what rules name may.
     """
     if packed:
         raise ComposerError(
@@ -150,25 +160,43 @@ def plan(
             problems.append(Problem("W246", what))
     found, left = {}, {}
     for path, tensor in modules.items():
-        scheme = _chosen(recipe, path)
+        scheme = _chosen(recipe, path, means)
         if scheme is None:
             continue
         if tensor.shape[-1] % scheme.group_size == 0:
             found[path] = scheme
-        elif recipe.name and not _is_projection(path):
+        elif recipe.name and not (whole and means(path)):
             left[path] = tensor
         else:
             problems.append(_uneven(path, scheme, tensor))
-    if not found:
-        problems.append(Problem("W246", "precision is a recipe that quantizes nothing"))
+    if not found and not problems:
+        causes = tuple(_columns(path, tensor) for path, tensor in [*left.items()][:4])
+        message = "precision is a recipe that quantizes nothing"
+        problems.append(Problem("W246", message, causes=causes))
     if problems:
         raise ComposerError(_few(problems))
     return found, list(_left_alone(recipe, left))
 
 
-def _is_projection(path: str) -> bool:
-    """Return whether a module is one of the projections that a recipe means without rules."""
-    return path.rpartition(".")[2] in PROJECTIONS
+def plan_affine(
+    recipe: Recipe | None, tensors: Mapping[str, Tensor], packed: Mapping[str, Scheme]
+) -> tuple[dict[str, Scheme], list[Problem]]:
+    """Return what `plan` does; refuse the formats of microscaling, which MLX alone packs."""
+    if recipe is None:
+        return {}, []
+    require_affine(recipe, "weights are packed in the affine form without MLX")
+    return plan(recipe, tensors, packed)
+
+
+def require_affine(recipe: Recipe | None, what: str) -> None:
+    """Refuse a recipe of another mode."""
+    if recipe is None:
+        return
+    modes = {recipe.mode, *(rule.mode for rule in recipe.rules.values())} - {"affine"}
+    if modes:
+        message = f"{what}, not in {', '.join(sorted(modes))}"
+        hint = "take a recipe of so many bits, such as int8"
+        raise ComposerError(Problem("W246", message, hint=hint))
 
 
 def _left_alone(recipe: Recipe, left: Mapping[str, Tensor]) -> Iterator[Problem]:
@@ -177,17 +205,21 @@ def _left_alone(recipe: Recipe, left: Mapping[str, Tensor]) -> Iterator[Problem]
         yield Problem(
             "L337",
             f"{recipe.name} leaves as stored what its groups do not divide: {some(left, 4)}",
-            causes=(f"{path} has {tensor.shape[-1]} columns, which its groups do not divide",),
+            causes=(_columns(path, tensor),),
             hint="take a smaller group_size for them by a rule, or be content",
             severity="warning",
         )
 
 
-def _chosen(recipe: Recipe, path: str) -> Scheme | None:
+def _columns(path: str, tensor: Tensor) -> str:
+    return f"{path} has {tensor.shape[-1]} columns, which its groups do not divide"
+
+
+def _chosen(recipe: Recipe, path: str, means: Callable[[str], bool]) -> Scheme | None:
     if any(fnmatchcase(path, glob) for glob in recipe.keep):
         return None
     scheme = None
-    if _is_projection(path):
+    if means(path):
         scheme = Scheme(recipe.bits, recipe.group_size, recipe.mode)
     for glob, rule in recipe.rules.items():
         named = re.search(r"\w", glob.rpartition(".")[2])

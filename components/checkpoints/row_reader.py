@@ -10,9 +10,10 @@ import numpy as np
 
 from composer.core.backend import widen
 
-from . import affine, ggml_blocks, microscaled
+from . import affine, affine_packing, ggml_blocks, microscaled
 from .gguf.stored_forms import InterleavedRows, RaisedByOne
 from .modules import Module
+from .packing import PARTS
 from .watched_file import Watch
 
 if TYPE_CHECKING:
@@ -77,12 +78,18 @@ class RowReader:
 
     def part(self, module: Module, part: str, start: int, end: int) -> np.ndarray:
         """Return rows of one part of a packed module."""
-        return self.rows(module.parts[part], start, end)
+        if part not in PARTS or not module.packed_when_read:
+            return self.rows(module.parts[part], start, end)
+        stored = module.parts["weight"]
+        assert module.packing is not None
+        floats = self.rows(stored, start, end)
+        made = affine_packing.quantize(floats, module.packing, stored.dtype)
+        return made[PARTS.index(part)]
 
     def dense(self, module: Module, start: int, end: int) -> np.ndarray:
         """Return rows of a module as float32 [N, K]."""
         weight = self.part(module, "weight", start, end)
-        scheme = module.scheme or module.widened
+        scheme = module.packing
         if scheme is None or module.in_blocks:
             return weight
         scales = self.part(module, "scales", start, end)

@@ -40,6 +40,9 @@ class MlxBackend:
     def compile(self, network: Any, placement: Placement) -> Callable[..., Any]:
         return MlxNetwork(network, placement)
 
+    def packs(self, scheme: Any) -> bool:
+        return True
+
     def suitability(self) -> tuple[int, str]:
         if sys.platform == "darwin" and machine() == "arm64":
             return 3, "MLX has Metal here"

@@ -8,26 +8,36 @@ from typing import Any
 import numpy as np
 
 from composer.core.placement import Placement
+from composer.formats.quantization import Scheme
 
 from ..models.network import Network
 from .device import device_of
-from .linear import layer_norm, linear
+from .linear import dequantized, layer_norm, linear, packed_linear
 from .matmul import attention, convolve, product
 from .weights import weights_of
 
 
 class MlxBlocks:
-    """A `Blocks` over MLX weights; `product` chooses how to multiply (decision 012)."""
+    """A `Blocks` over MLX weights; `product` chooses how to multiply (decision 012).
 
-    def __init__(self, weights: Mapping[str, Any]) -> None:
+    `schemes` are those of the modules that are packed.
+    """
+
+    def __init__(
+        self, weights: Mapping[str, Any], schemes: Mapping[str, Scheme] | None = None
+    ) -> None:
         import mlx.core
         import mlx.nn
 
         self.mx: Any = mlx.core
         self.nn: Any = mlx.nn
         self.weights = weights
+        self.schemes = schemes or {}
 
     def weight(self, name: str) -> Any:
+        path, _, part = name.rpartition(".")
+        if part == "weight" and path in self.schemes:
+            return dequantized(self.weights, path, self.schemes[path])
         return self.weights[name]
 
     def has(self, name: str) -> bool:
@@ -47,6 +57,9 @@ class MlxBlocks:
         return x.astype(other.dtype)
 
     def linear(self, x: Any, name: str) -> Any:
+        scheme = self.schemes.get(name)
+        if scheme:
+            return packed_linear(self.weights, name, x, scheme)
         return linear(self.weights, name, x)
 
     def matmul(self, a: Any, b: Any) -> Any:
@@ -181,13 +194,18 @@ class MlxNetwork:
                 network.tensors,
                 network.dtype,
                 network.torch_ordered,
-                network.schemes,
+                network.packed,
             )
+        self.schemes = {p: each.packing for p, each in network.packed.items() if each.packing}
+
+    def blocks(self) -> MlxBlocks:
+        """Return the blocks over its weights."""
+        return MlxBlocks(self.weights, self.schemes)
 
     def __call__(self, *inputs: Any) -> Any:
         import mlx.core as mx
 
         with mx.stream(self.device):
-            made = self.network.write(MlxBlocks(self.weights), *inputs)
+            made = self.network.write(self.blocks(), *inputs)
             mx.eval(made)
             return made

@@ -49,8 +49,7 @@ class MlxDecoderBlocks(MlxBlocks):
         cache: KvCache,
         rows: np.ndarray,
     ) -> None:
-        super().__init__(weights)
-        self.schemes = schemes
+        super().__init__(weights, schemes)
         self.cache = cache
         self.rows = rows
 
@@ -60,9 +59,9 @@ class MlxDecoderBlocks(MlxBlocks):
             return super().linear(x, name)
         y = self.mx.quantized_matmul(
             x,
-            self.weight(f"{name}.weight"),
-            self.weight(f"{name}.scales"),
-            self.weight(f"{name}.biases"),
+            self.weights[f"{name}.weight"],
+            self.weights[f"{name}.scales"],
+            self.weights[f"{name}.biases"],
             transpose=True,
             **loader.options(scheme),
         )

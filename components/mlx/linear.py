@@ -5,7 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from .matmul import on_cpu, product
+from composer.formats.quantization import Scheme
+
+from .loader import options
+from .matmul import on_cpu, product, to_float32_on_cpu, uses_numpy
 
 Weights = Mapping[str, Any]
 
@@ -13,6 +16,33 @@ Weights = Mapping[str, Any]
 def linear(weights: Weights, name: str, x: Any) -> Any:
     """Map rows by the Linear of this name, whose weight is [out, in]."""
     return _affine(x, weights[f"{name}.weight"], weights.get(f"{name}.bias"))
+
+
+def packed_linear(weights: Weights, name: str, x: Any, scheme: Scheme) -> Any:
+    """Map rows by a Linear whose weight is packed.
+
+    MLX's packed product for Linux CPUs is slow too, so there rows are unpacked and multiplied.
+    """
+    import mlx.core as mx
+
+    if uses_numpy():
+        return _affine(x, dequantized(weights, name, scheme), weights.get(f"{name}.bias"))
+    (wide,) = to_float32_on_cpu(x)
+    scales, biases = weights[f"{name}.scales"], weights.get(f"{name}.biases")
+    y = mx.quantized_matmul(
+        wide, weights[f"{name}.weight"], scales, biases, transpose=True, **options(scheme)
+    )
+    if f"{name}.bias" in weights:
+        y = y + weights[f"{name}.bias"]
+    return y.astype(x.dtype)
+
+
+def dequantized(weights: Weights, name: str, scheme: Scheme) -> Any:
+    """Return the weight of a packed Linear as floats, in the dtype of its scales."""
+    import mlx.core as mx
+
+    scales, biases = weights[f"{name}.scales"], weights.get(f"{name}.biases")
+    return mx.dequantize(weights[f"{name}.weight"], scales, biases, **options(scheme))
 
 
 def _affine(x: Any, weight: Any, bias: Any = None) -> Any:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
-from composer.formats.quantization import Scheme
-
+from ..checkpoints.modules import Module
+from ..checkpoints.packing import PARTS
 from . import loader
 from .dtypes import dtype as to_dtype
 
@@ -20,26 +20,45 @@ def weights_of(
     tensors: Mapping[str, Tensor],
     dtype: str,
     torch_ordered: frozenset[str],
-    schemes: Mapping[str, Scheme] | None = None,
+    packed: Mapping[str, Module] | None = None,
 ) -> dict[str, Any]:
     """Load tensors by name, one at a time, in a dtype.
 
-    `torch_ordered` tensors are transposed from torch's layout to MLX's; those with a scheme are
-    dequantized.
+    `torch_ordered` tensors are transposed from torch's layout to MLX's. Those of `packed` modules
+    stay packed, or are packed before the dtype changes; scales and biases stand beside them.
     """
     import mlx.core as mx
 
     stored, weights = loader.read(files), {}
     for name, tensor in tensors.items():
         value = stored.pop(tensor.name)
-        if scheme := (schemes or {}).get(name.removesuffix(".weight")):
-            path = tensor.name.removesuffix("weight")
-            scales = stored.pop(f"{path}scales")
-            biases = stored.pop(f"{path}biases", None)
-            value = mx.dequantize(value, scales, biases, **loader.options(scheme))
+        path, _, part = name.rpartition(".")
+        module = (packed or {}).get(path)
+        if module and part == "weight":
+            for each, array in _parts(module, value, stored):
+                if mx.issubdtype(array.dtype, mx.floating):
+                    array = array.astype(to_dtype(dtype))
+                mx.eval(array)
+                weights[f"{path}.{each}"] = array
+            continue
         value = value.astype(to_dtype(dtype))
         if name in torch_ordered:
             value = mx.contiguous(mx.moveaxis(value, 1, -1))
         mx.eval(value)
         weights[name] = value
     return weights
+
+
+def _parts(module: Module, value: Any, stored: dict[str, Any]) -> Iterator[tuple[str, Any]]:
+    """Yield what a module is packed as: weight, scales and, if affine, biases."""
+    import mlx.core as mx
+
+    assert module.packing
+    if module.packed_when_read:
+        made = mx.quantize(value, **loader.options(module.packing))
+        yield from zip(PARTS, made, strict=False)
+        return
+    yield PARTS[0], value
+    for part in PARTS[1:]:
+        if part in module.parts:
+            yield part, stored.pop(module.parts[part].name)

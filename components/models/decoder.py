@@ -14,7 +14,9 @@ from composer.core.component import Spec
 from composer.core.errors import ComposerError, Place, Problem
 from composer.core.suggest import listed
 from composer.formats.file_problems import show
+from composer.formats.quantization import Scheme
 
+from ..checkpoints import packing
 from ..checkpoints.checkpoint import Checkpoint, build_checkpoint
 from ..checkpoints.config_keys.key_positions import at_their_keys, with_place
 from ..checkpoints.folder import open_folder
@@ -74,7 +76,8 @@ class ParsedDecoder:
     """A checkpoint that is understood; `int8_activations` are rounded before they are multiplied.
 
     `positions` is how many a sequence has at most; `prefix` stands before the stored names.
-    `inputs` has the shape of a row of each input that the network takes beside embeddings.
+    `inputs` has the shape of a row of each input that the network takes beside embeddings. `recipe`
+    is how modules that are stored as floats are packed when they are read.
     """
 
     checkpoint: Checkpoint
@@ -85,6 +88,7 @@ class ParsedDecoder:
     prefix: str = ""
     int8_activations: bool = False
     inputs: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
+    recipe: Mapping[str, Scheme] = field(default_factory=dict)
 
     @property
     def table(self) -> Module:
@@ -154,7 +158,7 @@ def read_decoder(
 ) -> ParsedDecoder:
     """Read a component's headers; raise ComposerError with everything that contradicts.
 
-    `found` are problems of the component itself.
+    `found` are problems of the component itself. Its recipe is for weights that are floats.
     """
     assert spec.weights is not None
     folder = open_folder(spec.weights, headers, spec.config.prefix)
@@ -162,6 +166,8 @@ def read_decoder(
     checkpoint = build_checkpoint(
         folder.location, headers, values, folder.tensors, [*found, *folder.notes()]
     )
+    recipe, notes = packing.plan_affine(spec.recipe, checkpoint.tensors, checkpoint.schemes)
+    checkpoint = replace(checkpoint, notes=(*checkpoint.notes, *notes))
     kind = str(values.get("model_type"))
     architecture = architectures().get(kind)
     if architecture is None:
@@ -174,7 +180,7 @@ def read_decoder(
     problems = list(at_their_keys(checkpoint.file, headers, config.problems, folder.keys))
     modules: dict[str, Module] = {}
     if not problems:
-        modules, problems = read_modules(checkpoint, architecture.tensors(settings))
+        modules, problems = read_modules(checkpoint, architecture.tensors(settings), recipe)
     if problems:
         raise ComposerError(with_place(problems, Place(str(checkpoint.file)))[:12])
     return ParsedDecoder(
@@ -185,6 +191,7 @@ def read_decoder(
         modules,
         folder.prefix,
         int8_activations,
+        recipe=recipe,
     )
 
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -12,20 +13,25 @@ from composer.core.component import Bound
 from composer.core.errors import ComposerError, Problem
 from composer.core.location import Location
 from composer.core.ports import item_bytes
+from composer.formats.quantization import Scheme
 
 from ..checkpoints.encoder_checkpoint import EncoderCheckpoint
+from ..checkpoints.encoder_packing import encoder_packing
 from ..checkpoints.file_stamps import StampedFacts, stamps
+from ..checkpoints.weight_groups import weight_groups
 from .blocks import Array
 from .network import Dims, Network
 
 
 def encoder_facts(
-    network: Network, backend: Backend, checkpoint: EncoderCheckpoint
+    weights: Location, network: Network, backend: Backend, checkpoint: EncoderCheckpoint
 ) -> StampedFacts:
     """Return the facts of an encoder: M mels, and D, the width of its rows."""
     dims = {"M": checkpoint.dims["mels"], "D": checkpoint.dims["out"]}
     files = (*checkpoint.files, *checkpoint.configs)
-    return network_facts(network, backend, dims, checkpoint.notes, files)
+    facts = network_facts(network, backend, dims, checkpoint.notes, files)
+    packing = encoder_packing(weights, network.tensors, network.packed, checkpoint.parts)
+    return replace(facts, packing=packing)
 
 
 def network_facts(
@@ -39,15 +45,36 @@ def network_facts(
     dtype = network.dtype
     if dtype not in backend.dtypes:
         dtype = "f32"
-    nbytes = network.nbytes(item_bytes(dtype))
-    casts: tuple[str, ...] = ()
+    nbytes = network.nbytes(item_bytes(dtype), backend.packs)
+    casts = []
     if dtype != network.dtype:
-        stored = network.nbytes(item_bytes(network.dtype))
+        stored = network.nbytes(item_bytes(network.dtype), lambda scheme: True)
         sizes = f"{stored / 1e9:.3g} GB stored, {nbytes / 1e9:.3g} GB loaded"
-        casts = (f"{network.dtype} -> {dtype}, exactly, in all tensors: {sizes}",)
+        casts.append(f"{network.dtype} -> {dtype}, exactly, in all tensors: {sizes}")
+    schemes = {}
+    for path in network.packed:
+        if scheme := network.scheme(f"{path}.weight", backend.packs):
+            schemes[path] = scheme
+    casts += _widened(network, schemes, dtype)
     return StampedFacts(
-        dims=dims, dtype=dtype, nbytes=nbytes, casts=casts, notes=notes, stamps=stamps(files)
+        dims=dims,
+        dtype=dtype,
+        nbytes=nbytes,
+        casts=tuple(casts),
+        notes=notes,
+        weights=weight_groups(network.tensors, {}, schemes, dtype),
+        stamps=stamps(files),
     )
+
+
+def _widened(network: Network, packed: Mapping[str, Scheme], dtype: str) -> Iterator[str]:
+    """Describe the modules that a backend does not multiply packed."""
+    counts: dict[str, int] = {}
+    for path, module in network.packed.items():
+        if path not in packed:
+            counts[module.form] = counts.get(module.form, 0) + 1
+    for form, count in counts.items():
+        yield f"{form} -> {dtype}, in {count} modules, which this backend does not run packed"
 
 
 def finite(backend: Backend, parts: Sequence[Any]) -> Any:
@@ -81,5 +108,5 @@ def encoder_network(
         tensors=checkpoint.tensors,
         dtype=checkpoint.dtype,
         torch_ordered=checkpoint.torch_ordered,
-        schemes=checkpoint.schemes,
+        packed=checkpoint.packed,
     )

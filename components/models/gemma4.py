@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from composer.core.errors import ComposerError
+from composer.formats.quantization import Scheme
 
 from ..checkpoints.gemma4 import settings as stated
 from ..checkpoints.gemma4.checkpoint import TABLE as ROWS
@@ -58,11 +59,18 @@ class Gemma4Decoder(ParsedDecoder):
         return super().mapped + self.rows.stored_nbytes
 
 
-def read_gemma4(decoder: Decoder, int8_activations: bool = False) -> Gemma4Decoder:
-    """Return what the network needs; raise ComposerError for what it would not compute."""
+def read_gemma4(
+    decoder: Decoder,
+    int8_activations: bool = False,
+    recipe: Mapping[str, Scheme] | None = None,
+) -> Gemma4Decoder:
+    """Return what the network needs; raise ComposerError for what it would not compute.
+
+    `recipe` is how modules that are stored as floats are packed when they are read.
+    """
     if decoder.settings.experts:
         raise ComposerError(experts_problem(decoder))
-    modules = read_modules(decoder)
+    modules = read_modules(decoder, recipe)
     settings, rows = read_settings(decoder.settings), modules.pop(ROWS, None)
     inputs = {}
     if rows:
@@ -76,6 +84,7 @@ def read_gemma4(decoder: Decoder, int8_activations: bool = False) -> Gemma4Decod
         decoder.prefix,
         int8_activations,
         inputs,
+        recipe or {},
         rows,
     )
 

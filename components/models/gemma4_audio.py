@@ -170,7 +170,8 @@ class Gemma4Audio(Family, name="gemma4_audio"):
         if headers is None:
             return Facts(unknown=True)
         tower = read_tower(spec, headers)
-        return encoder_facts(network(tower), cls.runs_on, tower)
+        assert spec.weights is not None
+        return encoder_facts(spec.weights, network(tower), cls.runs_on, tower)
 
     @classmethod
     def load(cls, spec: Spec, facts: Facts, placement: Placement) -> Self:

@@ -95,7 +95,8 @@ class Meralion(Family, name="meralion"):
         if headers is None:
             return Facts(unknown=True)
         checkpoint = read_speech(spec, headers)
-        return encoder_facts(network(checkpoint), cls.runs_on, checkpoint)
+        assert spec.weights is not None
+        return encoder_facts(spec.weights, network(checkpoint), cls.runs_on, checkpoint)
 
     @classmethod
     def load(cls, spec: Spec, facts: Facts, placement: Placement) -> Self:

@@ -100,7 +100,8 @@ class Qwen3AsrAudio(Family, name="qwen3_asr_audio"):
         if headers is None:
             return Facts(unknown=True)
         checkpoint = read_encoder(spec, headers)
-        return encoder_facts(network(checkpoint, encode), cls.runs_on, checkpoint)
+        assert spec.weights is not None
+        return encoder_facts(spec.weights, network(checkpoint, encode), cls.runs_on, checkpoint)
 
     @classmethod
     def load(cls, spec: Spec, facts: Facts, placement: Placement) -> Self:

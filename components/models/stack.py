@@ -18,6 +18,7 @@ from composer.core.signature import CALL, OUT, Derived, Signature
 from composer.core.suggest import some
 from composer.formats import Headers
 
+from ..checkpoints.encoder_packing import encoder_packing
 from ..checkpoints.file_stamps import require_unchanged
 from ..checkpoints.stack.config import StackConfig
 from ..checkpoints.stack.layers import GATED, Gate, Layer, Pool
@@ -103,8 +104,11 @@ class Stack(Family, name="stack"):
             return Facts(unknown=True, methods=methods)
         shape = read_shape(spec, headers)
         dims = {"I": shape.width_in, "O": shape.width_out}
-        facts = network_facts(network(spec, shape), cls.runs_on, dims, (), shape.files)
-        return replace(facts, methods=methods)
+        made = network(spec, shape)
+        facts = network_facts(made, cls.runs_on, dims, shape.notes, shape.files)
+        assert spec.weights is not None
+        packing = encoder_packing(spec.weights, made.tensors, made.packed)
+        return replace(facts, methods=methods, packing=packing)
 
     @classmethod
     def load(cls, spec: Spec, facts: Facts, placement: Placement) -> Self:
@@ -164,12 +168,9 @@ def _require_groupable(layers: Sequence[Layer], count: int) -> None:
 def network(spec: Spec, shape: Shape) -> Network:
     """Return the network of a stack; a layer's weights are named by its number."""
     steps: Sequence[Layer] = spec.config.steps
-    tensors: dict[str, Tensor] = {}
     layers: list[tuple[Layer, int]] = []
     width = shape.width_in.value
-    for number, (layer, parts) in enumerate(zip(steps, shape.layers, strict=True)):
-        for part, tensor in parts.items():
-            tensors[f"{number}.{part}"] = tensor
+    for layer, parts in zip(steps, shape.layers, strict=True):
         width = parts["weight"].shape[0] if layer.kind == "linear" else layer.width(width)
         layers.append((layer, width))
     rows = "R" if any(map(Layer.divides, steps)) else "N"
@@ -178,14 +179,15 @@ def network(spec: Spec, shape: Shape) -> Network:
         forward=partial(forward, layers),
         inputs={"x": ("N", shape.width_in.value)},
         output=(rows, shape.width_out.value),
-        tensors=tensors,
+        tensors=shape.tensors,
         dtype=shape.dtype,
+        packed=shape.packed,
     )
 
 
 def _require_finite(made: Network, dtype: str) -> None:
     """Refuse weights that are NaN or infinite, or too large for the dtype."""
-    reader = WeightReader(made.tensors, {})
+    reader = WeightReader(made.tensors, made.packed)
     odd = []
     for name, tensor in made.tensors.items():
         value = reader.read(name)

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import numpy as np
 
-from composer.formats import Headers
-
 from ..checkpoints.weights import WeightReader
 from ..models.network import Network
 from .blocks import NumpyBlocks
@@ -16,9 +14,7 @@ class NumpyNetwork:
 
     def __init__(self, network: Network) -> None:
         self.network = network
-        reader = WeightReader(
-            network.tensors, network.stored(Headers()), network.torch_ordered, network.schemes
-        )
+        reader = WeightReader(network.tensors, network.packed, network.torch_ordered)
         self.weights = {name: reader.read(name) for name in network.tensors}
 
     def __call__(self, *inputs: np.ndarray) -> np.ndarray:

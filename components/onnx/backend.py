@@ -9,7 +9,9 @@ from pydantic import Field
 
 from composer.core.backend import NumPy
 from composer.core.placement import Placement, PlacementKey
+from composer.formats.quantization import Scheme
 
+from ..checkpoints.modules import runs_packed
 from .library import local_providers
 from .network import OnnxNetwork
 
@@ -46,6 +48,9 @@ class OnnxBackend(NumPy):
             lambda size: f"at most {size:g} GB",
         ),
     )
+
+    def packs(self, scheme: Scheme) -> bool:
+        return runs_packed(scheme)
 
     def suitability(self) -> tuple[int, str]:
         return 2, "ONNX Runtime is the fastest here on a CPU"

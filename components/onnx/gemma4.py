@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Self
 import numpy as np
 
 from composer.core.component import Component, Facts, Spec, Token, method
+from composer.core.errors import Problem
 from composer.core.problems import Problems
 from composer.formats import Headers
 from composer.generation.decoder import Prompt
@@ -21,6 +22,7 @@ from composer.generation.options import (
 )
 from composer.generation.text import Tokenizer, read_tokenizer
 
+from ..checkpoints import affine_packing, packing
 from ..checkpoints.decoder_facts import decoder_facts
 from ..checkpoints.file_stamps import require_unchanged
 from ..checkpoints.gemma4.checkpoint import Decoder, read_decoder
@@ -31,6 +33,7 @@ from ..checkpoints.gemma4.ports import (
     optional_per_layer,
     ports,
 )
+from ..checkpoints.gemma4.quantization import decoder_packing, recipe_schemes
 from ..checkpoints.lora.adapters import AdapterFacts
 from ..checkpoints.row_reader import EmbeddingRows
 from ..checkpoints.tied_head import require_equal_head
@@ -67,17 +70,20 @@ class Gemma4(Component, name="onnx.gemma4"):
         """Bind D, V, L layers and their width P, checking config and tensors."""
         if headers is None or spec.weights is None:
             return Facts(unknown=True, methods=optional_per_layer(cls.methods))
-        decoder, found = _read(spec, headers)
+        decoder, found, more = _read(spec, headers)
         checkpoint = decoder.checkpoint
         tokenizer = tokenizer_of(spec, headers)
         end = check_tokenizer(tokenizer, headers, checkpoint)
         adapters = adapters_of(spec, headers, decoder)
-        notes = (*decoder.notes, *end)
+        notes = (*decoder.notes, *end, *more)
+        pack_rows = affine_packing.pack
         facts = decoder_facts(checkpoint, tokenizer, adapters, found.nbytes, notes)
         return replace(
             facts,
             dims=bind_sizes(decoder, spec.weights),
-            weights=weight_groups(checkpoint.tensors, checkpoint.schemes),
+            weights=weight_groups(checkpoint.tensors, checkpoint.schemes, found.recipe),
+            packing=found.recipe
+            and decoder_packing(spec.weights, headers, decoder, found.recipe, pack_rows),
             mapped=found.mapped,
             casts=found.casts,
             methods=ports(cls.methods, decoder),
@@ -92,7 +98,7 @@ class Gemma4(Component, name="onnx.gemma4"):
     def load(cls, spec: Spec, facts: Facts, placement: Placement) -> Self:
         """Write the graph and its weights down, load them, and remove them."""
         headers = Headers()
-        decoder, found = _read(spec, headers)
+        decoder, found, _ = _read(spec, headers)
         tokenizer = read_tokenizer(tokenizer_of(spec, headers))
         adapters = adapters_of(spec, headers, decoder)
         require_unchanged(facts)
@@ -202,12 +208,14 @@ class Gemma4(Component, name="onnx.gemma4"):
         return Prompt(rows, adapters)
 
 
-def _read(spec: Spec, headers: Headers) -> tuple[Decoder, Gemma4Decoder]:
-    """Read a component's headers; raise ComposerError with everything that contradicts."""
+def _read(spec: Spec, headers: Headers) -> tuple[Decoder, Gemma4Decoder, list[Problem]]:
+    """Read a component's headers, and warn; raise ComposerError for all that contradicts."""
     assert spec.weights is not None
     problems = Problems(refused_precision(spec, "onnx.gemma4", "mlx.gemma4"))
     with problems.collect():
         decoder = read_decoder(spec.weights, headers)
-        found = read_gemma4(decoder, spec.config.int8)
+        recipe, notes = recipe_schemes(spec, decoder)
+        packing.require_affine(spec.recipe, "onnx.gemma4 packs in the affine form")
+        found = read_gemma4(decoder, spec.config.int8, recipe)
     problems.raise_any()
-    return decoder, found
+    return decoder, found, notes

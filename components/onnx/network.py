@@ -5,15 +5,30 @@ from __future__ import annotations
 import numpy as np
 
 from composer.core.placement import Placement
-from composer.formats import Headers
 
+from ..checkpoints.modules import runs_packed
 from ..checkpoints.weights import WeightReader
 from ..models.network import Network
 from .blocks import OnnxBlocks, Symbol
 from .lm.session import open_sessions
+from .matmuls import MatmulMode, PackedMatmulBlocks
 from .weights import Weights
 
 OUTPUT = "rows"
+
+
+class NetworkBlocks(PackedMatmulBlocks):
+    """Blocks over a network's weights; those that are packed are unpacked piece by piece."""
+
+    def __init__(self, weights: Weights, network: Network) -> None:
+        super().__init__(weights, network.packed, MatmulMode.FLOAT32)
+        self.names = frozenset(network.tensors)
+        self.read = WeightReader(network.tensors, network.packed, network.torch_ordered).read
+
+    def linear(self, x: Symbol, name: str) -> Symbol:
+        if name in self.modules and self.modules[name].scheme:
+            return super().linear(x, name)
+        return OnnxBlocks.linear(self, x, name)
 
 
 class OnnxNetwork:
@@ -21,14 +36,13 @@ class OnnxNetwork:
 
     def __init__(self, network: Network, placement: Placement) -> None:
         self.network = network
-        self.reader = WeightReader(
-            network.tensors, network.stored(Headers()), network.torch_ordered, network.schemes
-        )
-        (self.session,) = open_sessions(network.name, network.nbytes(4), self._build, placement)
+        nbytes = network.nbytes(4, runs_packed)
+        keep = any(module.scheme for module in network.packed.values())
+        (self.session,) = open_sessions(network.name, nbytes, self._build, placement, keep)
 
     def _build(self, weights: Weights) -> None:
         """Write the graph and its weights down; both are removed once they are loaded."""
-        blocks = OnnxBlocks(weights, self.network.tensors, self.reader.read)
+        blocks = NetworkBlocks(weights, self.network)
         for name, dims in self.network.inputs.items():
             weights.model.add_input(name, "float32", dims)
         symbols = (Symbol(name, blocks) for name in self.network.inputs)

@@ -70,6 +70,9 @@ class Backend(Protocol):
     def compile(self, network: Any, placement: Placement) -> Callable[..., Any]:
         """Load a network with its weights and return it as a function of arrays."""
 
+    def packs(self, scheme: Any) -> bool:
+        """Return whether a network's weights stay in a `formats.quantization.Scheme`."""
+
     def suitability(self) -> tuple[int, str]:
         """Return how well it suits this machine, the most the best, and why in a few words.
 
@@ -116,6 +119,9 @@ class NumPy:
 
     def compile(self, network: Any, placement: Placement) -> Callable[..., Any]:
         raise NotImplementedError
+
+    def packs(self, scheme: Any) -> bool:
+        return False
 
     def suitability(self) -> tuple[int, str]:
         return 0, "nothing else runs it"

@@ -33,8 +33,9 @@ class PackedModule:
 class Packing:
     """The modules of a checkpoint that are packed; `dropped` are tensors that nothing reads.
 
-    `weights` is the folder or the file that holds them, `groups` all its weights as
-    they are then stored. `metadata` goes into the headers.
+    `weights` is the folder or the file that holds them, or `files` are, where they are no model of
+    one folder; `groups` are all its weights as they are then stored. The `config` may not be there
+    yet. `metadata` goes into the headers.
     """
 
     weights: Location
@@ -43,4 +44,5 @@ class Packing:
     pack: Pack
     groups: tuple[WeightGroup, ...]
     dropped: frozenset[str] = frozenset()
+    files: tuple[Location, ...] = ()
     metadata: Mapping[str, str] = field(default_factory=dict)

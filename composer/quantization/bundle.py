@@ -78,7 +78,7 @@ def _copies(checked: Checked, rewrites: tuple[Rewrite, ...]) -> dict[str, Path]:
     for rewrite in rewrites:
         entries = [entry for each in rewrite.files.values() for entry in each]
         rewritten |= {str(entry.tensor.file) for entry in entries}
-        rewritten.add(str(rewrite.packing.config))
+        rewritten.add(str(rewrite.place))
     found: dict[str, Path] = {}
     folders: dict[str, Location] = {}
     for known in checked.components.values():
@@ -122,7 +122,7 @@ def write_bundle(
             shutil.copyfileobj(source, made, PIECE)
     origins: dict[str, Any] = {}
     for rewrite in planned.rewrites:
-        place = rewrite.packing.config
+        place = rewrite.place
         inside = f"{place.source}/{place.inside}".rpartition("/")[0]
         origins[inside] = write_checkpoint(rewrite, folder / inside, done)
     for name in planned.checked.manifest.sources:

@@ -11,10 +11,11 @@ from math import prod
 from pathlib import Path
 from typing import Any, BinaryIO
 
+from composer.core.location import Location
 from composer.formats.headers import Headers
-from composer.formats.packing import PackedModule, Packing
+from composer.formats.packing import Pack, PackedModule, Packing
 from composer.formats.quantization import Scheme
-from composer.formats.safetensors import Tensor
+from composer.formats.safetensors import Tensor, TensorIndex
 from composer.formats.safetensors_writer import NewTensor, SafetensorsWriter
 
 PIECE = 32_000_000  # bytes that are read at once
@@ -28,6 +29,7 @@ class TensorRewrite:
     tensor: Tensor
     made: tuple[NewTensor, ...]
     module: PackedModule | None = None
+    pack: Pack | None = None
 
     @property
     def nbytes(self) -> int:
@@ -36,11 +38,16 @@ class TensorRewrite:
 
 @dataclass(frozen=True)
 class Rewrite:
-    """What becomes of a checkpoint: its entries by the file that they are written to."""
+    """What becomes of a checkpoint: its entries by the file that they are written to.
 
-    packing: Packing
+    `place` is its config's. Shards of one model have an index.
+    """
+
+    place: Location
     files: Mapping[str, tuple[TensorRewrite, ...]]
     config: Mapping[str, Any] = field(repr=False)
+    metadata: Mapping[str, str]
+    sharded: bool
 
     @property
     def nbytes(self) -> int:
@@ -53,29 +60,53 @@ class Rewrite:
 
 
 def plan_rewrite(packings: Iterable[Packing], headers: Headers, shard: int = SHARD) -> Rewrite:
-    """Plan what becomes of a checkpoint of which each packing packs a part.
+    """Plan what becomes of the files beside one config, of which each packing packs a part.
 
-    A file that the manifest names stays one file.
+    Files that are named, and are no model of a folder, keep their names.
     """
-    first, *others = packings
-    modules = [module for each in (first, *others) for module in each.modules]
-    dropped = frozenset[str]().union(*(each.dropped for each in (first, *others)))
-    by_tensor: dict[str, list[PackedModule]] = {}
-    for module in modules:
-        by_tensor.setdefault(module.stored, []).append(module)
-    entries = []
-    for name, tensor in headers.safetensors(first.weights).items():
-        if name in dropped:
-            continue
-        for made in by_tensor.get(name, ()):
-            entries.append(_packed(tensor, made))
-        if name not in by_tensor:
-            entries.append(TensorRewrite(tensor, (NewTensor(name, tensor.dtype, tensor.shape),)))
-    config = _with_quantization(headers.config(first.config), modules)
-    return Rewrite(first, _files(first, entries, shard), config)
+    packings = tuple(packings)
+    by_place: dict[Location, list[Packing]] = {}
+    for each in packings:
+        for place in each.files or (each.weights,):
+            by_place.setdefault(place, []).append(each)
+    entries: list[TensorRewrite] = []
+    for place, parts in by_place.items():
+        entries += _entries(headers.safetensors(place), parts)
+    first = packings[0]
+    config = headers.config(first.config) if headers.exists(first.config) else {}
+    modules = [module for each in packings for module in each.modules]
+    sharded = len(by_place) == 1 and not next(iter(by_place)).inside.endswith(".safetensors")
+    files = _in_shards(entries, shard) if sharded else _by_file(entries)
+    config = _with_quantization(config, modules)
+    return Rewrite(first.config, files, config, first.metadata, sharded and len(files) > 1)
 
 
-def _packed(tensor: Tensor, module: PackedModule) -> TensorRewrite:
+def _entries(stored: TensorIndex, packings: Iterable[Packing]) -> Iterator[TensorRewrite]:
+    """Yield what becomes of each tensor."""
+    by_tensor: dict[str, list[tuple[PackedModule, Pack]]] = {}
+    dropped: set[str] = set()
+    for each in packings:
+        dropped |= each.dropped
+        for module in each.modules:
+            by_tensor.setdefault(module.stored, []).append((module, each.pack))
+    for name, tensor in stored.items():
+        if name in by_tensor:
+            for module, pack in by_tensor[name]:
+                yield _packed(tensor, module, pack)
+        elif name not in dropped:
+            yield TensorRewrite(tensor, (NewTensor(name, tensor.dtype, tensor.shape),))
+
+
+def _by_file(entries: Iterable[TensorRewrite]) -> dict[str, tuple[TensorRewrite, ...]]:
+    """Return entries by the names of the files that they are stored in."""
+    files: dict[str, tuple[TensorRewrite, ...]] = {}
+    for entry in entries:
+        name = entry.tensor.file.inside.rpartition("/")[2]
+        files[name] = (*files.get(name, ()), entry)
+    return files
+
+
+def _packed(tensor: Tensor, module: PackedModule, pack: Pack) -> TensorRewrite:
     *outer, columns = tensor.shape
     if module.half is not None:
         outer[-1] //= 2
@@ -87,15 +118,11 @@ def _packed(tensor: Tensor, module: PackedModule) -> TensorRewrite:
         NewTensor(f"{module.name}.scales", scales, (*outer, groups)),
         NewTensor(f"{module.name}.biases", scales, (*outer, groups)),
     ]
-    return TensorRewrite(tensor, tuple(made if affine else made[:2]), module)
+    return TensorRewrite(tensor, tuple(made if affine else made[:2]), module, pack)
 
 
-def _files(
-    packing: Packing, entries: list[TensorRewrite], shard: int
-) -> dict[str, tuple[TensorRewrite, ...]]:
-    inside = packing.weights.inside
-    if inside.endswith(".safetensors"):
-        return {inside.rpartition("/")[2]: tuple(entries)}
+def _in_shards(entries: list[TensorRewrite], shard: int) -> dict[str, tuple[TensorRewrite, ...]]:
+    """Return entries by the names of the files of a model, each of bounded size."""
     parts: list[list[TensorRewrite]] = [[]]
     size = 0
     for entry in entries:
@@ -112,14 +139,18 @@ def _files(
 
 
 def _with_quantization(config: Mapping[str, Any], modules: list[PackedModule]) -> dict[str, Any]:
-    """Return the config with a quantization as mlx-lm reads it: a default, and what differs."""
+    """Return the config with a quantization as mlx-lm reads it: a default, and what differs.
+
+    Where another part of the checkpoint has one already, modules are added to it.
+    """
     counts: dict[Scheme, int] = {}
     for module in modules:
         counts[module.scheme] = counts.get(module.scheme, 0) + 1
     default = max(counts, key=lambda scheme: counts[scheme])
-    table: dict[str, Any] = _plain(default)
+    stored = config.get("quantization")
+    table: dict[str, Any] = dict(stored) if stored else _plain(default)
     for module in modules:
-        if module.scheme != default:
+        if stored or module.scheme != default:
             table[module.key] = _plain(module.scheme)
     return {**config, "quantization": table}
 
@@ -138,13 +169,13 @@ def write_checkpoint(planned: Rewrite, folder: Path, done: Callable[[], None]) -
     origins: dict[str, Any] = {}
     for file, entries in planned.files.items():
         tensors = [each for entry in entries for each in entry.made]
-        with SafetensorsWriter(folder / file, tensors, planned.packing.metadata) as writer:
+        with SafetensorsWriter(folder / file, tensors, planned.metadata) as writer:
             for entry in entries:
-                digest = _write(entry, planned.packing, writer)
+                digest = _write(entry, writer)
                 done()
                 for each in entry.made:
                     origins[each.name] = _origin(entry, digest)
-    if len(planned.files) > 1:
+    if planned.sharded:
         _write_index(planned, folder)
     config = json.dumps(planned.config, indent=2, ensure_ascii=False) + "\n"
     (folder / "config.json").write_text(config, "utf-8")
@@ -167,7 +198,7 @@ def _origin(entry: TensorRewrite, digest: str) -> dict[str, Any]:
     return {**origin, "packed": entry.module.scheme.title} if entry.module else origin
 
 
-def _write(entry: TensorRewrite, packing: Packing, writer: SafetensorsWriter) -> str:
+def _write(entry: TensorRewrite, writer: SafetensorsWriter) -> str:
     """Write what is made of a tensor; return the digest of the bytes that were read of it."""
     digest, module = hashlib.sha256(), entry.module
     assert entry.tensor.file.path is not None
@@ -175,11 +206,11 @@ def _write(entry: TensorRewrite, packing: Packing, writer: SafetensorsWriter) ->
         file = stack.enter_context(entry.tensor.file.path.open("rb", buffering=0))
         for data in _pieces(entry, file):
             digest.update(data)
-            if module is None:
+            if module is None or entry.pack is None:
                 writer.write(entry.made[0].name, data)
             else:
                 tensor = entry.tensor
-                parts = packing.pack(data, tensor.dtype, tensor.shape[-1], module.scheme)
+                parts = entry.pack(data, tensor.dtype, tensor.shape[-1], module.scheme)
                 for each, part in zip(entry.made, parts, strict=True):
                     writer.write(each.name, part)
     return digest.hexdigest()

@@ -208,7 +208,8 @@ def test_what_it_does_not_compute_is_refused(tmp_path):
         "    hint: ONNX Runtime attends and multiplies packed weights in float32 on a CPU: leave "
         "precision out, or use mlx.gemma4"
     )
-    assert "W246 onnx.gemma4 quantizes nothing itself" in error_text(folder, precision=SAFE)
+    floats = Quantization(4, 32, mode="mxfp4")
+    assert "W246 onnx.gemma4 packs in the affine form" in error_text(folder, precision=floats)
     both = error_text(edit(folder, attention_bias=True), precision="bfloat16")
     assert "W246" in both
     assert "W275" in both

@@ -48,6 +48,7 @@ EIGHT = QuantizationRule(8, 32, "mxfp8")
 THREE = Quantization(
     3, 32, {"*.layers.0.*": QuantizationRule(5, 64), "*.embed_tokens": EIGHT}, name="three"
 )
+SIX = Quantization(6, 64, {"*embed_tokens": QuantizationRule(4, 64)}, name="six")
 
 
 @pytest.fixture(scope="module")
@@ -55,6 +56,7 @@ def tiny(tmp_path_factory):
     folder = tmp_path_factory.mktemp("tiny")
     save(torch_model(), folder / "repo" / "lm")
     (folder / "bundle.yaml").write_text(MANIFEST)
+    (folder / "onnx.yaml").write_text(MANIFEST.replace("mlx.lm", "onnx.lm"))
     return folder
 
 
@@ -141,6 +143,39 @@ def test_gemma4_with_its_per_layer_table(tmp_path, rules):
     theirs, _ = load_model(tmp_path / "new" / "repo" / "decoder")
     error = abs(ours - np.array(theirs(mx.array(IDS)[None])[0].astype(mx.float32))).max()
     assert error < 0.02 * abs(ours).max()  # bfloat16, in which mlx-lm orders a product otherwise
+
+
+@pytest.mark.parametrize("recipe", ["mixed-8-4", SIX], ids=name_of)
+def test_onnx_runtime_packs_what_mlx_packs(tiny, tmp_path, recipe):
+    asked = {"decoder": recipe}
+    plain = logits(tiny / "onnx.yaml")
+    found = logits(tiny / "onnx.yaml", precision=asked)
+    made = composer.quantize(tiny / "onnx.yaml", tmp_path / "onnx", precision=asked)
+    theirs = composer.quantize(tiny, tmp_path / "mlx", precision=asked)
+    file = "repo/lm/model.safetensors"
+    assert (tmp_path / "onnx" / file).read_bytes() == (tmp_path / "mlx" / file).read_bytes()
+    assert made.weights == theirs.weights
+    assert (logits(made.path) == found).all()
+    scale = abs(plain).max()
+    assert abs(found - logits(theirs.path, precision={"decoder": "float32"})).max() < 1e-4 * scale
+    assert abs(found - plain).max() > 1e-3 * scale
+
+
+@pytest.mark.parametrize("recipe", ["ple-safe-4bit", "uniform-8"])
+def test_onnx_gemma4_packs_what_mlx_packs(tmp_path, recipe):
+    text = GEMMA4.replace("mlx.gemma4", "onnx.gemma4")
+    (tmp_path / "mlx.yaml").write_text(GEMMA4)
+    (tmp_path / "onnx.yaml").write_text(text)
+    asked = {"sources": {"repo": ELDERWISE}, "precision": {"decoder": recipe}}
+    for backend in ("mlx", "onnx"):
+        options = composer.BundleOptions(tmp_path / f"{backend}.yaml", **asked)
+        composer.quantize(options, tmp_path / backend)
+    file = "repo/decoder/model.safetensors"
+    assert (tmp_path / "onnx" / file).read_bytes() == (tmp_path / "mlx" / file).read_bytes()
+    found = logits(tmp_path / "onnx.yaml", **asked)
+    assert (logits(tmp_path / "onnx") == found).all()
+    plain = logits(tmp_path / "onnx.yaml", sources={"repo": ELDERWISE})
+    assert abs(found - plain).max() > 0.01
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,6 @@ from dataclasses import replace
 import mlx.core as mx
 import numpy as np
 
-from composer.components.mlx.blocks import MlxBlocks
 from composer.components.numpy.blocks import NumpyBlocks
 from composer.components.onnx.network import OnnxNetwork
 from composer.core import registry
@@ -32,7 +31,7 @@ def plain(x):
 def apply(component, function, *inputs):
     """Run `function(blocks, *inputs)` over the weights of a component, on its backend."""
     if component.runs_on.name == "mlx":
-        return plain(function(MlxBlocks(component.run.weights), *map(mx.array, inputs)))
+        return plain(function(component.run.blocks(), *map(mx.array, inputs)))
     if component.runs_on.name == "numpy":
         return function(NumpyBlocks(component.run.weights), *inputs)
     network = replace(

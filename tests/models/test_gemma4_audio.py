@@ -15,7 +15,6 @@ from composer.core.errors import ComposerError
 from composer.core.location import Location
 from composer.core.placement import Placement
 from composer.formats import Headers
-from composer.manifest.entries import Quantization
 from tests.models.backends import BACKENDS, apply, arrays, family, plain
 from tests.reference import gemma4_audio as reference
 from tests.reference.qwen3_asr import make_clip
@@ -363,11 +362,6 @@ def test_everything_is_reported_at_once(copied):
         copied(drop("output_proj.bias"), with_config(num_hidden_layers=4, hidden_act="relu"))
     )
     assert re.findall(r"W\d{3}", found) == ["W270", "W273", "W273"]
-
-
-def test_a_recipe_is_refused(repo):
-    recipe = Quantization(bits=4, group_size=64)
-    assert "W246 mlx.gemma4_audio does not quantize" in error_text(repo, recipe)
 
 
 def test_numbers_that_are_not_finite_are_refused(copied, theirs):

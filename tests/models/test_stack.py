@@ -12,7 +12,6 @@ from composer.core.errors import ComposerError
 from composer.core.location import Location
 from composer.core.placement import Placement
 from composer.formats import Headers
-from composer.manifest.entries import Quantization
 from tests.models.backends import BACKENDS, arrays, family, plain
 
 Stack = family("stack", "mlx")
@@ -269,11 +268,6 @@ def test_mixed_dtypes_need_a_precision(folder):
     text = error_text(spec(folder, weights))
     assert "W246 the tensors are stored in f16 and f32" in text
     assert run(spec(folder, weights, precision="float32")).shape == (7, 16)
-
-
-def test_it_does_not_quantize(folder):
-    text = error_text(spec(folder, precision=Quantization(4)))
-    assert text.startswith("repo/projector: W246 a stack does not quantize")
 
 
 def test_activations_alone_are_no_stack(folder):

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from composer.core.errors import Place, Problem
+from composer.formats.quantization import Scheme
 
 from ..ggml_blocks import block_scheme
 from ..modules import Module, module_of
@@ -12,12 +15,13 @@ from .layout import layout, stored_parts
 MLX = "mlx.gemma4"
 
 
-def read_modules(decoder: Decoder) -> dict[str, Module]:
+def read_modules(decoder: Decoder, recipe: Mapping[str, Scheme] | None = None) -> dict[str, Module]:
     """Return modules by path, the per-layer table among them.
 
-    The scalar of a layer is a module too, whose only part is called weight.
+    The scalar of a layer is a module too, whose only part is called weight. `recipe` is how floats
+    are packed when they are read.
     """
-    tensors, schemes = decoder.checkpoint.tensors, decoder.checkpoint.schemes
+    tensors, schemes = decoder.checkpoint.tensors, recipe or decoder.checkpoint.schemes
     found: dict[str, Module] = {}
     for name, sizes in layout(decoder.settings).items():
         path = name.removesuffix(".weight")

@@ -2,14 +2,38 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
 from composer.core.component import Spec
 from composer.core.errors import ComposerError, Place, Problem
 from composer.core.suggest import some
 from composer.formats.quantization import Scheme
 
 from .. import packing
+from ..packed_modules import packing_of
 from .checkpoint import Decoder
 from .lint import low_bit_warnings
+
+if TYPE_CHECKING:
+    from composer.core.location import Location
+    from composer.formats import Headers
+    from composer.formats.packing import Pack, Packing
+
+
+def decoder_packing(
+    weights: Location, headers: Headers, decoder: Decoder, recipe: Mapping[str, Scheme], pack: Pack
+) -> Packing:
+    """Return the modules of a recipe by their stored names, with mlx-lm's names for its config."""
+    checkpoint, prefix = decoder.checkpoint, decoder.prefix
+    return packing_of(weights, headers, checkpoint, prefix, recipe, pack, _key_in_mlx)
+
+
+def _key_in_mlx(name: str) -> str:
+    """Return what mlx-lm calls a module of a checkpoint of transformers or of its own."""
+    if not name.startswith("model.language_model."):
+        return name
+    return "language_model.model." + name.removeprefix("model.language_model.")
 
 
 def recipe_schemes(spec: Spec, decoder: Decoder) -> tuple[dict[str, Scheme] | None, list[Problem]]:

@@ -11,6 +11,7 @@ from composer.formats.safetensors import Tensor, TensorIndex
 
 from ..dequantized import dequantized_headers
 from ..encoder_checkpoint import EncoderCheckpoint
+from ..encoder_packing import packed_modules
 from ..layout import LayoutChecker, cause, count_layers
 from . import layout
 from .settings import (
@@ -57,10 +58,11 @@ def read_tower(spec: Spec, headers: Headers) -> Tower:
     checker.match(plain, {name: name for name in wanted})
     checker.bind(wanted)
     _relate(checker)
-    dtype = checker.precision(spec.precision)
+    dtype = checker.precision(spec.dtype)
     checker.configure(settings(file, audio), known_sizes(checker, layers))
     check_clipping(checker, file, audio, clipped)
     found = read_settings(checker, file, audio)
+    packed = packed_modules(checker, spec, own, plain, schemes)
     checker.refuse()
     return Tower(
         tensors=checker.tensors,
@@ -69,7 +71,7 @@ def read_tower(spec: Spec, headers: Headers) -> Tower:
         torch_ordered=frozenset(checker.torch_ordered),
         configs=(file,),
         notes=tuple(checker.problems),
-        schemes=schemes,
+        packed=packed,
         layers=layers,
         settings=found,
     )

@@ -10,7 +10,10 @@ from composer.core.errors import ComposerError
 from composer.core.location import Location
 from composer.formats.file_problems import show_bare
 
+from ..dequantized import dequantized_headers
 from ..encoder_checkpoint import EncoderCheckpoint
+from ..encoder_packing import packed_modules
+from ..folder import optional_config
 from ..layout import LayoutChecker, Setting, capped, cause, count, count_layers
 from . import layout as layout
 from .settings import config_files, settings
@@ -34,7 +37,7 @@ def read_speech(spec: Spec, headers: Headers) -> SpeechCheckpoint:
     """Read the headers at the spec's weights; raise ComposerError with all that contradicts."""
     assert spec.weights is not None
     checker = LayoutChecker("mlx.meralion", spec.weights, layout.LABELS)
-    folder, stored = _stored(checker, headers)
+    folder, stored, parts = _stored(checker, headers)
     published = any(name.startswith(layout.ENCODER) for name in stored)
     if not published and "conv1.weight" not in stored:
         checker.report(
@@ -43,10 +46,12 @@ def read_speech(spec: Spec, headers: Headers) -> SpeechCheckpoint:
             hint="mlx.meralion takes a Whisper-shaped encoder with its frame adaptor",
         )
         raise ComposerError(checker.problems)
-    layers = _match(checker, stored, published)
-    _bind_factor(checker)
-    dtype = checker.precision(spec.precision)
     configs = config_files(folder, headers)
+    _without_others(checker, stored, published)
+    plain, schemes = dequantized_headers(checker, optional_config(folder, headers), "", stored)
+    layers = _match(checker, plain, published)
+    _bind_factor(checker)
+    dtype = checker.precision(spec.dtype)
     known = {**checker.dims, "layers": Bound(layers, f"{spec.weights}: its layers")}
     if spec.config.heads is not None:
         known["heads"] = Bound(spec.config.heads, "config.heads")
@@ -55,6 +60,7 @@ def read_speech(spec: Spec, headers: Headers) -> SpeechCheckpoint:
         every.extend(settings(file, headers.config(file)))
     checker.configure(every, known)
     heads = _heads(checker, known.get("heads"))
+    packed = packed_modules(checker, spec, stored, plain, schemes, layout.NOT_LINEAR)
     checker.refuse()
     return SpeechCheckpoint(
         tensors=checker.tensors,
@@ -63,13 +69,20 @@ def read_speech(spec: Spec, headers: Headers) -> SpeechCheckpoint:
         torch_ordered=frozenset(checker.torch_ordered),
         configs=configs,
         notes=tuple(checker.problems),
+        packed=packed,
+        parts=parts,
         layers=layers,
         heads=heads,
     )
 
 
-def _stored(checker: LayoutChecker, headers: Headers) -> tuple[Location, dict[str, Tensor]]:
-    """Return the folder and every tensor: of a file, of a model, or of the MLX port's files."""
+def _stored(
+    checker: LayoutChecker, headers: Headers
+) -> tuple[Location, dict[str, Tensor], tuple[Location, ...]]:
+    """Return the folder and every tensor: of a file, of a model, or of the MLX port's files.
+
+    Those files come last.
+    """
     location = checker.location
     kind = headers.files.kind(location)
     names = headers.files.names(location) if kind == "folder" else ()
@@ -77,7 +90,7 @@ def _stored(checker: LayoutChecker, headers: Headers) -> tuple[Location, dict[st
         folder = location
         if kind == "file":
             folder = replace(location, inside=location.inside.rpartition("/")[0])
-        return folder, dict(headers.safetensors(location))
+        return folder, dict(headers.safetensors(location)), ()
     found: dict[str, Tensor] = {}
     for part in PARTS:
         own = headers.safetensors(location / part)
@@ -91,7 +104,7 @@ def _stored(checker: LayoutChecker, headers: Headers) -> tuple[Location, dict[st
             ignored.append(show_bare(name))
     if ignored:
         _warn_ignored(checker, ", ".join(ignored))
-    return location, found
+    return location, found, tuple(location / part for part in PARTS)
 
 
 def _warn_ignored(checker: LayoutChecker, what: str) -> None:
@@ -99,12 +112,16 @@ def _warn_ignored(checker: LayoutChecker, what: str) -> None:
     checker.report("L311", message, severity="warning")
 
 
-def _match(checker: LayoutChecker, stored: dict[str, Tensor], published: bool) -> int:
-    """Give each tensor its place and bind the sizes; return the number of layers."""
+def _without_others(checker: LayoutChecker, stored: dict[str, Tensor], published: bool) -> None:
+    """Remove the tensors of a whole model's decoder, and warn of them."""
     others = [name for name in stored if published and name.startswith(layout.OTHER)]
     if others:
         nbytes = sum(stored.pop(name).nbytes for name in others)
         _warn_ignored(checker, f"{count(others)} of {layout.OTHER}*, {nbytes / 1e9:.3g} GB")
+
+
+def _match(checker: LayoutChecker, stored: dict[str, Tensor], published: bool) -> int:
+    """Give each tensor its place and bind the sizes; return the number of layers."""
     layers = count_layers(stored, layout.LAYER_NUMBER)
     parts = {name.removeprefix(layout.JOINER).partition(".")[0] for name in stored}
     small = "speech_llm_proj" in parts and "gate_proj" not in parts

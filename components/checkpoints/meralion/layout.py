@@ -68,6 +68,7 @@ LABELS = {
     "factor": "the number of frames that the adaptor joins",
 }
 ADAPTOR = ("mlp_adapter.", "gate_proj.", "pool_proj.", "out_proj.", "speech_llm_proj.")
+NOT_LINEAR = ("embed_positions.weight",)
 ENCODER = "speech_encoder."
 JOINER = "speech_audio_adapter."
 OTHER = "text_decoder."

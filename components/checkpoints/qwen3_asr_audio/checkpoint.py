@@ -12,6 +12,7 @@ from composer.formats.safetensors import Tensor
 
 from ..dequantized import dequantized_headers
 from ..encoder_checkpoint import EncoderCheckpoint
+from ..encoder_packing import packed_modules
 from ..layout import LayoutChecker, cause, count_layers
 from . import layout
 from .settings import Windows, audio_config, read_windows, settings
@@ -40,11 +41,12 @@ def read_encoder(spec: Spec, headers: Headers) -> AudioEncoder:
     wanted = dict(layout.tensors(layers))
     checker.match(plain, {name: name for name in wanted})
     checker.bind(wanted)
-    dtype = checker.precision(spec.precision)
+    dtype = checker.precision(spec.dtype)
     known = {**checker.dims, "layers": Bound(layers, f"{checker.location}: its layers")}
     checker.configure(settings(checker, file, at, audio), known)
     _relate(checker, known)
     windows = read_windows(checker, file, at, audio)
+    packed = packed_modules(checker, spec, own, plain, schemes)
     checker.refuse()
     return AudioEncoder(
         tensors=checker.tensors,
@@ -53,7 +55,7 @@ def read_encoder(spec: Spec, headers: Headers) -> AudioEncoder:
         torch_ordered=frozenset(checker.torch_ordered),
         configs=(file,),
         notes=tuple(checker.problems),
-        schemes=schemes,
+        packed=packed,
         windows=windows,
     )
 

@@ -15,9 +15,8 @@ from ...checkpoints.checkpoint import mixed_dtypes
 from ...checkpoints.decoder_facts import decoder_facts
 from ...checkpoints.gemma4.checkpoint import read_decoder
 from ...checkpoints.gemma4.ports import bind_sizes, missing_reasons, ports
-from ...checkpoints.gemma4.quantization import recipe_schemes
+from ...checkpoints.gemma4.quantization import decoder_packing, recipe_schemes
 from ...checkpoints.lora.decoder_adapters import read_decoder_adapters
-from ...checkpoints.packed_modules import packing_of
 from ...checkpoints.tokenizer import check_tokenizer, tokenizer_of
 from ...checkpoints.weight_groups import weight_groups
 from .. import loader, packer
@@ -25,13 +24,6 @@ from ..checkpoint import refuse_gguf
 
 if TYPE_CHECKING:
     from composer.formats import Headers
-
-
-def _key_in_mlx(name: str) -> str:
-    """Return what mlx-lm calls a module of a checkpoint of transformers or of its own."""
-    if not name.startswith("model.language_model."):
-        return name
-    return "language_model.model." + name.removeprefix("model.language_model.")
 
 
 def gemma4_facts(
@@ -58,16 +50,7 @@ def gemma4_facts(
             *weight_groups(decoder.table_tensors, checkpoint.schemes, recipe),
             *weight_groups(decoder.loaded, checkpoint.schemes, recipe, dtype),
         ),
-        packing=recipe
-        and packing_of(
-            weights,
-            headers,
-            checkpoint,
-            decoder.prefix,
-            recipe,
-            packer.pack,
-            _key_in_mlx,
-        ),
+        packing=recipe and decoder_packing(weights, headers, decoder, recipe, packer.pack),
         mapped=sum(tensor.nbytes for tensor in decoder.table.values()),
         methods=ports(methods, decoder),
         missing_reasons=missing_reasons(decoder, weights),

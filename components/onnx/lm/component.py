@@ -21,12 +21,14 @@ from composer.generation.options import (
 )
 from composer.generation.text import Tokenizer, read_tokenizer
 
+from ...checkpoints.affine_packing import pack
 from ...checkpoints.config_keys.meaning import IGNORE
 from ...checkpoints.decoder_facts import decoder_facts
 from ...checkpoints.file_stamps import require_unchanged
 from ...checkpoints.folder import PREFIX
 from ...checkpoints.lora.adapters import AdapterFacts, read_adapters
 from ...checkpoints.lora.pair import projections
+from ...checkpoints.packed_modules import packing_of
 from ...checkpoints.row_reader import EmbeddingRows
 from ...checkpoints.tied_head import require_equal_head
 from ...checkpoints.tokenizer import check_tokenizer, tokenizer_of
@@ -74,8 +76,14 @@ class LanguageModel(Component, name="onnx.lm"):
         adapters = read_adapters(spec, headers, projections(checkpoint))
         notes = (*checkpoint.notes, *end)
         facts = decoder_facts(checkpoint, tokenizer, adapters, found.nbytes, notes)
-        weights = weight_groups(checkpoint.tensors, checkpoint.schemes)
-        return replace(facts, weights=weights, mapped=found.mapped, casts=found.casts)
+        return replace(
+            facts,
+            weights=weight_groups(checkpoint.tensors, checkpoint.schemes, found.recipe),
+            mapped=found.mapped,
+            casts=found.casts,
+            packing=found.recipe
+            and packing_of(spec.weights, headers, checkpoint, found.prefix, found.recipe, pack),
+        )
 
     @classmethod
     def validate_options(cls, method: str, options: Mapping[str, Any]) -> None:

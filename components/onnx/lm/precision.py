@@ -9,6 +9,7 @@ from pydantic import Field
 
 from composer.core.component import ComponentConfig, Spec
 from composer.core.errors import Problem
+from composer.formats.gguf import SUFFIX as GGUF
 
 
 class Activations(ComponentConfig):
@@ -35,9 +36,6 @@ def refused_precision(spec: Spec, kind: str, other: str) -> Iterator[Problem]:
             hint="ONNX Runtime attends and multiplies packed weights in float32 on a CPU: leave "
             f"precision out, or use {other}",
         )
-    if spec.recipe is not None:
-        yield Problem(
-            "W246",
-            f"{kind} quantizes nothing itself",
-            hint=f"give weights that mlx_lm.convert has quantized, or use {other}",
-        )
+    if spec.recipe is not None and spec.weights and spec.weights.inside.endswith(GGUF):
+        hint = "leave precision out, or give the weights as safetensors"
+        yield Problem("W246", "a GGUF file is packed as it was written", hint=hint)

@@ -21,12 +21,16 @@ if TYPE_CHECKING:
 
 
 def open_sessions(
-    where: str, nbytes: int, build: Callable[[Weights], None], placement: Placement
+    where: str,
+    nbytes: int,
+    build: Callable[[Weights], None],
+    placement: Placement,
+    keep_packed: bool = False,
 ) -> list[Session]:
     """Open the models that are written down by `build`; their files are removed.
 
-    The weights of the first are packed for its kernels. The others, for many rows, leave theirs
-    in the file, which is mapped.
+    The weights of the first are packed for its kernels; with `keep_packed` none of them is unpacked
+    for good. The others, for many rows, leave theirs in the file, which is mapped.
     """
     for name in placement.get("providers") or (CPU,):
         if name != CPU:
@@ -40,13 +44,19 @@ def open_sessions(
     with private_weights(nbytes) as weights:
         build(weights)
         first, *others = weights.close()
-        opened = [Session(where, first, session_options(threads))]
+        opened = [_open(where, first, threads, keep_packed)]
         for path in others:
-            options = session_options(threads)
-            for key in ("session.disable_prepacking", "session.disable_quant_qdq"):
-                options.add_session_config_entry(key, "1")
-            opened.append(Session(where, path, options, ["ConstantFolding"]))
+            opened.append(_open(where, path, threads, True, "session.disable_prepacking"))
     return opened
+
+
+def _open(where: str, path: Path, threads: int | None, keep_packed: bool, *keys: str) -> Session:
+    options = session_options(threads)
+    if not keep_packed:
+        return Session(where, path, options)
+    for key in ("session.disable_quant_qdq", *keys):
+        options.add_session_config_entry(key, "1")
+    return Session(where, path, options, ["ConstantFolding"])
 
 
 class Session:
