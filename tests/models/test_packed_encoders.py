@@ -142,7 +142,7 @@ def test_packed_at_load_and_on_disk_are_what_the_codes_stand_for(kind, tmp_path,
     assert abs(found - rows(path, x)).max() > 1e-3 * scale  # a recipe that did nothing would pass
 
 
-def test_what_a_plan_tells_of_it(kind):
+def test_what_a_plan_lists(kind):
     lines = {}
     for backend in BACKENDS:
         report = composer.check(bundle(kind, backend), precision={"it": MIXED})
