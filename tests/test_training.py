@@ -4,6 +4,7 @@ import re
 import subprocess
 import sys
 from dataclasses import replace
+from pathlib import Path
 from random import Random
 
 import librosa
@@ -103,6 +104,28 @@ def test_espeak_gives_speech_with_times() -> None:
 def test_an_unknown_voice_is_refused() -> None:
     with pytest.raises(ValueError, match="espeak-ng has no voice xx-nowhere"):
         espeak.speak("one", "xx-nowhere", 160, 50)
+
+
+SPEAK = """
+import ctypes, hashlib, sys
+ctypes.CDLL(None).srand(int(sys.argv[1]))
+from training import espeak
+print(hashlib.sha256(espeak.speak("one", "en+victor", 160, 50).wave.tobytes()).hexdigest())
+"""
+
+
+@pytest.mark.usefixtures("speaks")
+def test_a_breathy_voice_is_the_same_whoever_has_drawn_random_numbers() -> None:
+    waves = {
+        subprocess.run(
+            [sys.executable, "-c", SPEAK, seed],
+            cwd=Path(__file__).parents[1],
+            check=True,
+            capture_output=True,
+        ).stdout
+        for seed in ("1", "7")
+    }
+    assert len(waves) == 1
 
 
 def test_a_missing_library_is_reported(monkeypatch: pytest.MonkeyPatch) -> None:

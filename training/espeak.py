@@ -61,6 +61,8 @@ class Engine:
         name = util.find_library("espeak-ng")
         if name is None:
             raise RuntimeError("espeak-ng is not installed; try `apt-get install espeak-ng`")
+        # It draws the noise of breathy voices from rand(), which others of this process use too.
+        ctypes.CDLL(None).srand(1)
         self.library = ctypes.CDLL(name)
         if self.library.espeak_Initialize(SYNCHRONOUS, 0, None, PHONE_EVENTS) != RATE:
             raise RuntimeError("espeak-ng does not start, or not at 22.05 kHz")
