@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import codecs
 import os
 import sys
-from collections.abc import Sequence
-from contextlib import suppress
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Annotated, Any, NoReturn
 
 import typer
@@ -14,6 +13,7 @@ from typer.core import TyperGroup
 
 from composer.cli.printing import report, shown
 from composer.cli.signals import INTERRUPTED, interrupted_code
+from composer.cli.streams import close_stdout, flush_streams, prepare_streams
 from composer.cli.verbs import load_verb, summary, verbs
 from composer.core.errors import FAILED, ComposerError, Place, Problem
 
@@ -42,23 +42,34 @@ class Commands(TyperGroup):
         with formatter.section("Commands"):
             formatter.write_dl([(name, summary(name)) for name in verbs()])
 
+    def make_context(self, *args: Any, **kwargs: Any) -> Any:
+        with _reported():  # it prints the help, too
+            return super().make_context(*args, **kwargs)
+
     def invoke(self, ctx: Any) -> Any:
-        try:
+        with _reported():
             return super().invoke(ctx)
-        except typer.BadParameter as error:
-            error.message = shown(error.message)
-            raise
-        except ComposerError as error:
-            report(error.problems)
-            raise typer.Exit(error.exit_code) from None
-        except KeyboardInterrupt:
-            raise typer.Exit(interrupted_code()) from None
-        except BrokenPipeError:
-            _close_quietly()
-            raise typer.Exit(CLOSED) from None
-        except (OSError, MemoryError, RuntimeError) as error:
-            report([_system_problem(error)])
-            raise typer.Exit(FAILED) from None
+
+
+@contextmanager
+def _reported() -> Iterator[None]:
+    """Print what is raised as problems, and end with their exit code."""
+    try:
+        yield
+    except typer.BadParameter as error:
+        error.message = shown(error.message)
+        raise
+    except ComposerError as error:
+        report(error.problems)
+        raise typer.Exit(error.exit_code) from None
+    except KeyboardInterrupt:
+        raise typer.Exit(interrupted_code()) from None
+    except BrokenPipeError:
+        close_stdout()
+        raise typer.Exit(CLOSED) from None
+    except (OSError, MemoryError, RuntimeError) as error:
+        report([_system_problem(error)])
+        raise typer.Exit(FAILED) from None
 
 
 def _system_problem(error: OSError | MemoryError | RuntimeError) -> Problem:
@@ -103,24 +114,9 @@ def composer(
     """Take the options that come before a verb."""
 
 
-def _escape_undecodable(error: UnicodeError) -> tuple[str, int]:
-    """Write what a terminal's encoding lacks as JSON writes it, in pairs of surrogates."""
-    if not isinstance(error, UnicodeEncodeError):
-        raise error
-    units = error.object[error.start : error.end].encode("utf-16-be", "surrogatepass")
-    pairs = zip(units[::2], units[1::2], strict=True)
-    return "".join(f"\\u{high:02x}{low:02x}" for high, low in pairs), error.end
-
-
-codecs.register_error("escaped", _escape_undecodable)
-
-
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command and return its exit code."""
-    _open_closed()
-    for stream in (sys.stdout, sys.stderr):
-        if hasattr(stream, "reconfigure"):
-            stream.reconfigure(errors="escaped")
+    prepare_streams()
     try:
         app(args=arguments, prog_name="composer")
     except SystemExit as end:
@@ -139,35 +135,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         sys.stdout.flush()
     except BrokenPipeError:
-        _close_quietly()
+        close_stdout()
         return CLOSED
     except OSError:
         # What could not be printed was reported already, and is still in the buffer.
-        _close_quietly()
+        close_stdout()
         return code or FAILED
     return code
 
 
 def _leave(code: int) -> NoReturn:
     """End the process at once: a thread in native code, such as a load, would hold it up."""
-    for stream in (sys.stdout, sys.stderr):
-        with suppress(OSError, ValueError):
-            stream.flush()
+    flush_streams()
     os._exit(code)
-
-
-def _open_closed() -> None:
-    """Give a standard stream that was closed (`>&-`) an end that leads nowhere.
-
-    Python leaves it None, and the next file that is opened would take its number.
-    """
-    for name, number, mode in (("stdin", 0, "r"), ("stdout", 1, "w"), ("stderr", 2, "w")):
-        if getattr(sys, name) is None:
-            end = os.open(os.devnull, os.O_RDWR)
-            os.dup2(end, number)
-            setattr(sys, name, open(number, mode, encoding="utf-8"))  # noqa: SIM115
-
-
-def _close_quietly() -> None:
-    """Send what is still to be printed nowhere, so that Python's own exit stays quiet too."""
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
