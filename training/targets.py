@@ -27,6 +27,25 @@ def word_ends(entry: corpus.Utterance) -> list[float]:
     return times
 
 
+def word_spans(entry: corpus.Utterance) -> list[tuple[float, float] | None]:
+    """Give from where to where each word is spoken; None where it is run together with another.
+
+    A word ends where a pause begins, or else the next word.
+    """
+    firsts = [0, *(at + 1 for at, letter in enumerate(entry.text) if letter == " ")]
+    known = {position: time for time, position in entry.words}
+    last = max(time for time, _ in entry.phones)
+    spans: list[tuple[float, float] | None] = []
+    for first, after in zip(firsts, [*firsts[1:], None], strict=True):
+        start, end = known.get(first), last if after is None else known.get(after)
+        if start is None or end is None:
+            spans.append(None)
+            continue
+        pauses = [time for time, phone in entry.phones if phone[:1] == "_" and start < time < end]
+        spans.append((start, min(pauses, default=end)))
+    return spans
+
+
 def word_tokens(sentence: str, encoding: Encoding) -> Iterator[tuple[int, int]]:
     """Yield the number of the word that each token belongs to, and the token."""
     for token, (start, _) in zip(encoding.ids, encoding.offsets, strict=True):

@@ -16,13 +16,15 @@ PAUSE = "_"  # the phone of silence
 class Turn:
     """One clip at 16 kHz with its words and their times.
 
-    `phones` are (seconds, mnemonic); `ends` has the second at which each word ends.
+    `phones` are (seconds, mnemonic); `ends` has the second at which each word ends, `spans` from
+    where to where it is spoken, None where the synthesizer runs it together with another.
     """
 
     wave: speech.Wave
     text: str
     phones: list[tuple[float, str]]
     ends: list[float]
+    spans: list[tuple[float, float] | None]
 
 
 def deal(lengths: list[int], random: Random, share: float, longest: float) -> list[list[int]]:
@@ -78,12 +80,15 @@ class Studio:
         """Join the utterances of a turn and pass them through a condition; some are silent."""
         factor, where = random.uniform(0.88, 1.13), speech.condition(random)
         waves, phones, ends = [], [(0.0, PAUSE)], []
+        spans: list[tuple[float, float] | None] = []
         now = 0.0
         for index in turn:
             entry = self.entries[index]
             gap = np.zeros(int(random.uniform(0, 0.4) * corpus.RATE), np.float32)
             now += len(gap) / corpus.RATE
             ends += [now + time / factor for time in targets.word_ends(entry)]
+            for span in targets.word_spans(entry):
+                spans.append(span and (now + span[0] / factor, now + span[1] / factor))
             phones += [(now + time / factor, phone) for time, phone in entry.phones]
             waves += [gap, stretch(self.wave(index), factor)]
             now += len(waves[-1]) / corpus.RATE
@@ -91,7 +96,8 @@ class Studio:
         wave, text = np.concatenate(waves), " ".join(self.entries[at].text for at in turn)
         if random.random() < SILENT_SHARE:
             wave, text, phones, ends = np.full_like(wave, 1e-4), "", [(0.0, PAUSE)], []
+            spans = []
             where = speech.Condition(noise=random.choice(("white", "pink")), peak=where.peak)
         babble = [self.wave(random.randrange(len(self.entries))) for _ in range(6)]
         wave = speech.record(wave, corpus.RATE, where, random, babble)
-        return Turn(wave, text, phones, ends)
+        return Turn(wave, text, phones, ends, spans)

@@ -76,7 +76,8 @@ class Attention(nn.Module):
         q = q.view(batch, self.config.num_key_value_heads, -1, length, self.config.head_dim)
         scores = q @ k[:, :, None].transpose(3, 4) * self.config.head_dim**-0.5
         future = torch.full((length, length), float("-inf")).triu(1)
-        y = (torch.softmax(scores + future, dim=-1) @ v[:, :, None]).flatten(1, 2)
+        self.weights = torch.softmax(scores + future, dim=-1)  # kept for losses that guide it
+        y = (self.weights @ v[:, :, None]).flatten(1, 2)
         out: Tensor = self.o_proj(y.transpose(1, 2).reshape(batch, length, -1))
         return out
 
