@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tests.replica import safetensors, split_tokenizer, tokenizer
+from tests.replica import SPECIALS, safetensors, split_tokenizer, tokenizer
 
 AT = "language_model.model."
 GEMMA_SPECIALS = (
@@ -211,15 +211,60 @@ def qwen3_asr(folder: Path, width: int, inner: int) -> Path:
     layers, heads, d_model, ffn = (18, 14, 896, 3584) if width == 1024 else (24, 16, 1024, 4096)
     found = {"thinker.lm_head.weight": (151936, width), **_qwen3_shapes("thinker.", width, inner)}
     found |= _audio_shapes(layers, d_model, ffn, width)
-    safetensors(folder / "model.safetensors", {name: ("BF16", at) for name, at in found.items()})
-    audio = {
+    thinker = {
+        "audio_config": _audio_config(layers, heads, d_model, ffn, width),
+        "text_config": _text_config(width, inner),
+    }
+    config = {"model_type": "qwen3_asr", "thinker_config": thinker}
+    _write_qwen3(folder, found, config, SPECIALS)
+    (folder / "generation_config.json").write_text(json.dumps({"eos_token_id": [258, 256]}))
+    return folder
+
+
+def forced_aligner(folder: Path) -> Path:
+    """Write a release of Qwen3-ForcedAligner-0.6B, whose head names classes of time."""
+    rows, width, sizes = 152064, 1024, (24, 16, 1024, 4096)
+    found = {"thinker.lm_head.weight": (5000, width), **_qwen3_shapes("thinker.", width, 3072)}
+    found["thinker.model.embed_tokens.weight"] = (rows, width)
+    found |= _audio_shapes(24, 1024, 4096, width)
+    text = {**_text_config(width, 3072), "vocab_size": rows, "tie_word_embeddings": False}
+    thinker = {
+        "audio_config": _audio_config(*sizes, width),
+        "text_config": text,
+        "classify_num": 5000,
+        "model_type": "qwen3_forced_aligner",
+    }
+    config = {
+        "model_type": "qwen3_asr",
+        "thinker_config": thinker,
+        "timestamp_segment_time": 80,
+        "timestamp_token_id": 151705,
+    }
+    _write_qwen3(folder, found, config, (*SPECIALS, "<timestamp>"))
+    return folder
+
+
+def _write_qwen3(
+    folder: Path, shapes: dict[str, Shape], config: dict[str, Any], specials: tuple[str, ...]
+) -> None:
+    safetensors(folder / "model.safetensors", {name: ("BF16", at) for name, at in shapes.items()})
+    (folder / "config.json").write_text(json.dumps(config))
+    tokenizer(folder, specials)
+    split_tokenizer(folder)
+
+
+def _audio_config(layers: int, heads: int, d_model: int, ffn: int, width: int) -> dict[str, Any]:
+    return {
         "model_type": "qwen3_asr_audio_encoder", "num_mel_bins": 128, "encoder_layers": layers,
         "encoder_attention_heads": heads, "encoder_ffn_dim": ffn, "d_model": d_model,
         "output_dim": width, "n_window": 50, "n_window_infer": 800, "conv_chunksize": 500,
         "downsample_hidden_size": 480, "activation_function": "gelu", "scale_embedding": False,
         "max_source_positions": 1500, "dropout": 0,
     }  # fmt: skip
-    text = {
+
+
+def _text_config(width: int, inner: int) -> dict[str, Any]:
+    return {
         "model_type": "qwen3", "hidden_size": width, "num_hidden_layers": 28,
         "intermediate_size": inner, "num_attention_heads": 16, "num_key_value_heads": 8,
         "head_dim": 128, "rms_norm_eps": 1e-6, "vocab_size": 151936, "rope_theta": 1e6,
@@ -227,13 +272,6 @@ def qwen3_asr(folder: Path, width: int, inner: int) -> Path:
         "rope_scaling": {"mrope_interleaved": True, "mrope_section": [24, 20, 20],
                          "rope_type": "default"},
     }  # fmt: skip
-    thinker = {"audio_config": audio, "text_config": text}
-    config = {"model_type": "qwen3_asr", "thinker_config": thinker}
-    (folder / "config.json").write_text(json.dumps(config))
-    (folder / "generation_config.json").write_text(json.dumps({"eos_token_id": [258, 256]}))
-    tokenizer(folder)
-    split_tokenizer(folder)
-    return folder
 
 
 def _qwen3_shapes(before: str, width: int, inner: int) -> dict[str, Shape]:

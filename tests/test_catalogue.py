@@ -34,6 +34,10 @@ GOLDEN = {
         "reference/test_qwen3_asr_released.py",
         "test_every_stage_is_that_of_transformers",
     ),
+    "qwen3-forced-aligner-0-6b": (
+        "reference/test_forced_aligner.py",
+        "test_every_stage_is_that_of_transformers",
+    ),
     **dict.fromkeys(
         ["meralion-2-3b", "meralion-2-10b", "meralion-3-10b"],
         ("reference/test_meralion.py", "test_every_stage_is_that_of_transformers"),
@@ -80,6 +84,7 @@ def test_layout_claims_are_those_tested_here():
         *(f"gemma-4-{size}" for size in releases.SIZES),
         *(f"meralion-{name}" for name in releases.GEMMA2),
         "elderwise", "mega-asr", "qwen3-asr-0-6b", "qwen3-asr-1-7b",
+        "qwen3-forced-aligner-0-6b",
     }  # fmt: skip
 
 
@@ -118,6 +123,16 @@ def test_the_layout_of_qwen3_asr(size, width, inner, tmp_path):
     assert [problem.code for problem in found.problems] == ["L325", "L333"]  # the head too
     for name in ("encoder", "decoder"):
         assert found.bundle.components[name].facts.dims["D"].value == width
+
+
+def test_the_layout_of_qwen3_forced_aligner(tmp_path):
+    folder = releases.forced_aligner(tmp_path)
+    for bundle in ("qwen3-forced-aligner-0-6b", folder):
+        found = composer.check(bundle, sources={"repo": folder})
+        assert [problem.code for problem in found.problems] == ["L325"]
+        dims = found.bundle.components["head"].facts.dims
+        assert {symbol: bound.value for symbol, bound in dims.items()} == {"I": 1024, "O": 5000}
+        assert find_bundle(folder).path.stem == "qwen3-forced-aligner"
 
 
 @pytest.mark.parametrize("name", releases.GEMMA2)

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 
 from composer.core.component import Bound
 from composer.core.errors import Problem
 from composer.core.location import Location
+from composer.core.signature import Signature
 
 from .checkpoint import Checkpoint
 from .file_stamps import StampedFacts, stamps
 from .lora.adapters import AdapterFacts, embedding_adapters
+
+NO_END = "L322"  # what ends a text does not matter where none is written
 
 
 def decoder_facts(
@@ -38,3 +42,12 @@ def decoder_facts(
         notes=tuple(all_notes),
         stamps=stamps(files),
     )
+
+
+def without_head(facts: StampedFacts, methods: Mapping[str, Signature]) -> StampedFacts:
+    """Return the facts of a decoder whose head is left out: it embeds, and gives hidden states."""
+    own = {name: methods[name] for name in ("embed", "hidden")}
+    reason = "config.head is false, so that it has no logits"
+    missing = dict.fromkeys(methods.keys() - own.keys(), reason)
+    notes = tuple(note for note in facts.notes if note.code != NO_END)
+    return replace(facts, methods=own, missing_reasons=missing, notes=notes)

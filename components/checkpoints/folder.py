@@ -23,6 +23,11 @@ PREFIX = (
     "this, and its config is the nested one (text_config and the like). Tensors of an encoder "
     "whose config stands beside that one are another component's."
 )
+HEAD = (
+    "false leaves the head out: it has no use for the vocabulary, as where it names times. Then "
+    "there are `embed` and `hidden` alone, and `lm_head` is another component's."
+)
+HEADS = ("lm_head.", "score.")
 THINKER = "thinker_config"
 NESTED = (THINKER, "text_config", "llm_config", "language_config")
 TOWERS = {
@@ -78,12 +83,18 @@ def config_file(location: Location) -> Location:
     return location if location.inside.endswith(GGUF) else location / "config.json"
 
 
-def open_folder(weights: Location, headers: Headers, prefix: str = "") -> Folder:
+def open_folder(weights: Location, headers: Headers, prefix: str = "", head: bool = True) -> Folder:
     """Read the config and the tensors of a folder, or of its part under a prefix.
 
     The decoder of a Qwen3-ASR is found without a prefix, in the release and in MLX's conversions.
+    Without a `head` the embeddings stand for one that nothing is multiplied by.
     Raise ComposerError if there is no config, or no tensor under the prefix.
     """
+    found = _open(weights, headers, prefix)
+    return found if head else _without_head(found)
+
+
+def _open(weights: Location, headers: Headers, prefix: str) -> Folder:
     if weights.inside.endswith(GGUF):
         return Folder(weights, *read_decoder_file(weights, headers))
     location = folder_of(weights)
@@ -141,6 +152,17 @@ def _part(whole: Folder, prefix: str) -> Folder:
         keys=keys,
         prefix=prefix,
         left_out=left_out,
+    )
+
+
+def _without_head(whole: Folder) -> Folder:
+    kept = {name: each for name, each in whole.tensors.items() if not name.startswith(HEADS)}
+    left_out = [whole.prefix + name for name in whole.tensors if name not in kept]
+    return replace(
+        whole,
+        config={**whole.config, "tie_word_embeddings": True},
+        tensors=TensorIndex(kept, whole.tensors.metadata, whole.tensors.files),
+        left_out=(*whole.left_out, *left_out),
     )
 
 

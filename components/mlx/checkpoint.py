@@ -34,23 +34,27 @@ class MlxCheckpoint(Checkpoint):
 
 
 def read_checkpoint(
-    weights: Location, headers: Headers, ignore: Collection[str] = (), prefix: str = ""
+    weights: Location,
+    headers: Headers,
+    ignore: Collection[str] = (),
+    prefix: str = "",
+    head: bool = True,
 ) -> MlxCheckpoint:
     """Read a folder's headers; raise ComposerError with all contradictions.
 
     `ignore` are keys of the config that the author declares to have no effect, `prefix` names
-    the part of a larger checkpoint that is the decoder.
+    the part of a larger checkpoint that is the decoder, `head` whether its head is read.
     """
     refuse_gguf(weights, "mlx.lm", "onnx.lm")
-    opened = open_folder(weights, headers, prefix)
+    opened = open_folder(weights, headers, prefix, head)
     location, config, tensors = opened.location, opened.config, opened.tensors
     problems = [*filter(None, [unsupported(config)]), *mrope_problems(config)]
     mlx_config = MlxConfig(config)
     package = folder()
     if not problems and package is not None:
         models, name = package / "models", module_name_of(config)
-        head = any(f".{tensor}".endswith(f".{HEAD}") for tensor in tensors)
-        mlx_config = convert_config(without_mrope(config), models, name, head, ignore)
+        stored = any(f".{tensor}".endswith(f".{HEAD}") for tensor in tensors)
+        mlx_config = convert_config(without_mrope(config), models, name, stored, ignore)
         file = location / "config.json"
         problems += at_their_keys(file, headers, mlx_config.problems, opened.keys)
     found = build_checkpoint(location, headers, config, tensors, [*problems, *opened.notes()])

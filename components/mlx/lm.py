@@ -11,6 +11,7 @@ from pydantic import Field
 from composer.core.backend import SHORT
 from composer.core.component import Component, ComponentConfig, Facts, Spec, Token, method
 from composer.core.errors import ComposerError, Problem
+from composer.core.suggest import listed
 from composer.formats import Headers
 from composer.formats.quantization import Scheme
 from composer.generation.decoder import Prompt
@@ -26,9 +27,9 @@ from composer.generation.text import Tokenizer, read_tokenizer
 from ..checkpoints import packing
 from ..checkpoints.checkpoint import Checkpoint, mixed_dtypes
 from ..checkpoints.config_keys.meaning import IGNORE
-from ..checkpoints.decoder_facts import decoder_facts
+from ..checkpoints.decoder_facts import decoder_facts, without_head
 from ..checkpoints.file_stamps import require_unchanged
-from ..checkpoints.folder import PREFIX
+from ..checkpoints.folder import HEAD, PREFIX
 from ..checkpoints.lora.adapters import AdapterFacts
 from ..checkpoints.lora.decoder_adapters import read_decoder_adapters
 from ..checkpoints.packed_modules import packing_of
@@ -55,6 +56,7 @@ class LmConfig(ComponentConfig):
 
     ignore: tuple[str, ...] = Field((), description=IGNORE)
     prefix: str = Field("", description=PREFIX)
+    head: bool = Field(True, description=HEAD)
 
 
 class LanguageModel(Component, name="mlx.lm"):
@@ -77,8 +79,8 @@ class LanguageModel(Component, name="mlx.lm"):
         if headers is None:
             return Facts(unknown=True)
         assert spec.weights is not None
-        ignore, prefix = _checkpoint_options(spec)
-        checkpoint = read_checkpoint(spec.weights, headers, ignore, prefix)
+        ignore, prefix, head = _checkpoint_options(spec)
+        checkpoint = read_checkpoint(spec.weights, headers, ignore, prefix, head)
         tokenizer = tokenizer_of(spec, headers)
         end = check_tokenizer(tokenizer, headers, checkpoint)
         if faults := find_tensor_problems(checkpoint, checkpoint.config, ignore):
@@ -91,6 +93,8 @@ class LanguageModel(Component, name="mlx.lm"):
             notes += mixed_dtypes(checkpoint.tensors)
         nbytes = loader.loaded_nbytes(checkpoint.tensors, dtype, recipe)
         facts = decoder_facts(checkpoint, tokenizer, adapters, nbytes, notes)
+        if not head:
+            facts = without_head(facts, cls.methods)
         return replace(
             facts,
             dtype=dtype or checkpoint.table.dtype,
@@ -189,6 +193,21 @@ class LanguageModel(Component, name="mlx.lm"):
         self.adapters.check(adapters)
         return self.writer.replay(Prompt({EMBEDS: embeds}, adapters), ids)
 
+    @method(embeds="T D @embed", returns="T D @hidden")
+    def hidden(self, embeds: Any, *, adapters: AdapterNames = ()) -> Any:
+        """Return every position after the last layer and its norm, as a head takes it."""
+        import mlx.core as mx
+
+        name = self.model.model_type
+        if name not in TESTED:
+            message = f"it is not known what mlx-lm's {name} gives before its head"
+            raise ComposerError(
+                Problem("R517", message, hint=f"known are {listed(sorted(TESTED))}")
+            )
+        with mx.stream(self.device):
+            self.adapters.switch(adapters)
+            return self.model.model(None, input_embeddings=embeds[None])[0]
+
     @method(embeds="T D @embed", returns="f32 T V")
     def logits(self, embeds: Any, *, adapters: AdapterNames = ()) -> Any:
         """Return the logits that follow every position, for tests and comparisons."""
@@ -217,11 +236,11 @@ class LanguageModel(Component, name="mlx.lm"):
             )
 
 
-def _checkpoint_options(spec: Spec) -> tuple[tuple[str, ...], str]:
+def _checkpoint_options(spec: Spec) -> tuple[tuple[str, ...], str, bool]:
     config = spec.config
     if not isinstance(config, LmConfig):
-        return (), ""
-    return config.ignore, config.prefix
+        return (), "", True
+    return config.ignore, config.prefix, config.head
 
 
 def _recipe(spec: Spec, checkpoint: Checkpoint) -> tuple[dict[str, Scheme] | None, list[Problem]]:

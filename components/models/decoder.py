@@ -60,9 +60,8 @@ def architectures() -> dict[str, Architecture]:
     Those that define no ARCHITECTURE are not imported, since a check waits for what they import.
     """
     found: dict[str, Architecture] = {}
-    folders = import_module(__package__ or "").__path__
     files: list[Path] = []
-    for folder in folders:
+    for folder in import_module(__package__ or "").__path__:
         files += Path(folder).glob("*.py")
     for file in sorted(files):
         if DEFINES.search(file.read_text(encoding="utf-8")):
@@ -77,7 +76,8 @@ class ParsedDecoder:
 
     `positions` is how many a sequence has at most; `prefix` stands before the stored names.
     `inputs` has the shape of a row of each input that the network takes beside embeddings. `recipe`
-    is how modules that are stored as floats are packed when they are read.
+    is how modules that are stored as floats are packed when they are read. One that is not `headed`
+    ends with its last norm: there are no logits.
     """
 
     checkpoint: Checkpoint
@@ -89,6 +89,7 @@ class ParsedDecoder:
     int8_activations: bool = False
     inputs: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
     recipe: Mapping[str, Scheme] = field(default_factory=dict)
+    headed: bool = field(default=True, kw_only=True)
 
     @property
     def table(self) -> Module:
@@ -102,10 +103,14 @@ class ParsedDecoder:
 
     @property
     def _computed(self) -> Iterator[Module]:
-        """The modules that are multiplied by: the embeddings are where there is no other head."""
+        """The modules that are multiplied by: the embeddings are where they are the head."""
         for module in self.modules.values():
-            if module is not self.table or HEAD not in self.modules:
+            if module is not self.table or self._tied:
                 yield module
+
+    @property
+    def _tied(self) -> bool:
+        return self.headed and HEAD not in self.modules
 
     @property
     def packed(self) -> bool:
@@ -126,7 +131,7 @@ class ParsedDecoder:
     @property
     def mapped(self) -> int:
         """Return the bytes of embeddings that stay in their file."""
-        return self.table.stored_nbytes if HEAD in self.modules else 0
+        return 0 if self._tied else self.table.stored_nbytes
 
     @property
     def casts(self) -> tuple[str, ...]:
@@ -138,7 +143,7 @@ class ParsedDecoder:
             if module.scheme is None and dtype != "f32" and not digits:
                 forms.setdefault(module.form, []).append(module)
         casts = [_widened(form, forms[form]) for form in sorted(forms)]
-        if self.head.digit_group_size:
+        if self.headed and self.head.digit_group_size:
             casts.append(_in_digits(self.head, self.head.digit_group_size))
         return tuple(casts)
 
@@ -161,7 +166,7 @@ def read_decoder(
     `found` are problems of the component itself. Its recipe is for weights that are floats.
     """
     assert spec.weights is not None
-    folder = open_folder(spec.weights, headers, spec.config.prefix)
+    folder = open_folder(spec.weights, headers, spec.config.prefix, spec.config.head)
     values = folder.config
     checkpoint = build_checkpoint(
         folder.location, headers, values, folder.tensors, [*found, *folder.notes()]
@@ -192,6 +197,7 @@ def read_decoder(
         folder.prefix,
         int8_activations,
         recipe=recipe,
+        headed=spec.config.head,
     )
 
 

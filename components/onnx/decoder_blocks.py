@@ -24,6 +24,7 @@ class OnnxDecoderBlocks(BatchedBlocks):
 
     Its graph takes the keys and values of the layers that remember them, `caches`, and gives the
     same memory back, written in place. `rotaries` are the ways to turn of which it takes angles.
+    `hidden` are the chosen rows as the head takes them.
     The updates of `adapters` are inputs too.
     """
 
@@ -40,10 +41,14 @@ class OnnxDecoderBlocks(BatchedBlocks):
         self.head = found.head
         self.head_form = head
         self.head_rows: HeadRows | None = None
+        self.hidden: Symbol | None = None
         self.caches: dict[int, Attention] = {}
 
     def linear(self, x: Symbol, name: str) -> Symbol:
-        if name != self.head.path or self.head_form is Head.AS_STORED:
+        if name != self.head.path:
+            return super().linear(x, name)
+        self.hidden = x
+        if self.head_form is Head.AS_STORED:
             return super().linear(x, name)
         size = self.head.digit_group_size
         if self.head_form is Head.LEFT_OUT:

@@ -1,4 +1,4 @@
-"""The aligner's decoder in torch: a small causal Qwen3 over rows of the encoder, words and marks."""
+"""The aligner's decoder in torch: a small causal Qwen3 over encoded rows, words and marks."""
 
 import torch
 from torch import Tensor, nn

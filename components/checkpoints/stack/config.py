@@ -47,7 +47,8 @@ class StackConfig(ComponentConfig):
     )
     names: list[str] = Field(
         default_factory=list,
-        description="Names of the layers with weights, in order, where the tensors have no numbers",
+        description="Names of the layers with weights, in order, where the tensors have no "
+        "numbers; the prefix is the whole name of one that is named ''.",
         examples=[["norm", "up", "down"]],
     )
 

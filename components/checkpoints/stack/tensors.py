@@ -115,7 +115,7 @@ def _assign(
     for step in config.steps:
         own = {}
         for part in PARTS.get(step.kind, ()):
-            name = f"{stem}{step.module}.{part}"
+            name = f"{stem}{step.module}.{part}" if step.module else f"{stem}{part}"
             taken.add(name)
             if name in index:
                 own[part] = index[name]

@@ -23,9 +23,9 @@ from composer.generation.text import Tokenizer, read_tokenizer
 
 from ...checkpoints.affine_packing import pack
 from ...checkpoints.config_keys.meaning import IGNORE
-from ...checkpoints.decoder_facts import decoder_facts
+from ...checkpoints.decoder_facts import decoder_facts, without_head
 from ...checkpoints.file_stamps import require_unchanged
-from ...checkpoints.folder import PREFIX
+from ...checkpoints.folder import HEAD, PREFIX
 from ...checkpoints.lora.adapters import AdapterFacts, read_adapters
 from ...checkpoints.lora.pair import projections
 from ...checkpoints.packed_modules import packing_of
@@ -48,6 +48,7 @@ class LmConfig(Activations):
 
     ignore: tuple[str, ...] = Field((), description=IGNORE)
     prefix: str = Field("", description=PREFIX)
+    head: bool = Field(True, description=HEAD)
 
 
 class LanguageModel(Component, name="onnx.lm"):
@@ -76,7 +77,7 @@ class LanguageModel(Component, name="onnx.lm"):
         adapters = read_adapters(spec, headers, projections(checkpoint))
         notes = (*checkpoint.notes, *end)
         facts = decoder_facts(checkpoint, tokenizer, adapters, found.nbytes, notes)
-        return replace(
+        facts = replace(
             facts,
             weights=weight_groups(checkpoint.tensors, checkpoint.schemes, found.recipe),
             mapped=found.mapped,
@@ -84,6 +85,7 @@ class LanguageModel(Component, name="onnx.lm"):
             packing=found.recipe
             and packing_of(spec.weights, headers, checkpoint, found.prefix, found.recipe, pack),
         )
+        return facts if found.headed else without_head(facts, cls.methods)
 
     @classmethod
     def validate_options(cls, method: str, options: Mapping[str, Any]) -> None:
@@ -152,6 +154,12 @@ class LanguageModel(Component, name="onnx.lm"):
         """Return the logits before each of the ids that follow, decoded step by step."""
         self.adapters.check(adapters)
         return self.writer.replay(Prompt({EMBEDS: embeds}, adapters), ids)
+
+    @method(embeds="T D @embed", returns="T D @hidden")
+    def hidden(self, embeds: np.ndarray, *, adapters: AdapterNames = ()) -> np.ndarray:
+        """Return every position after the last layer and its norm, as a head takes it."""
+        self.adapters.check(adapters)
+        return self.decoder.hidden({EMBEDS: embeds}, self.decoder.begin(adapters))
 
     @method(embeds="T D @embed", returns="f32 T V")
     def logits(self, embeds: np.ndarray, *, adapters: AdapterNames = ()) -> np.ndarray:

@@ -70,6 +70,17 @@ class OnnxDecoder:
             cache.store.run(0, [cache], _slice_rows(rows, start, end), more, outputs)
         return logits
 
+    def hidden(self, rows: Mapping[str, np.ndarray], cache: Cache) -> np.ndarray:
+        """Read rows into a fresh cache, in chunks; return each [T, D] as the head takes it."""
+        count, width = rows[EMBEDS].shape
+        made = np.empty((count, width), np.float32)
+        for start in range(0, count, AT_ONCE):
+            end = min(start + AT_ONCE, count)
+            more = self._inputs(np.arange(end - start), False)
+            outputs = {HIDDEN: made[start:end]}
+            cache.store.run(0, [cache], part(rows, start, end), more, outputs)
+        return made
+
     def _last(
         self, rows: Mapping[str, np.ndarray], cache: Cache, whole: bool
     ) -> Generator[None, None, dict[str, np.ndarray]]:

@@ -1,4 +1,4 @@
-"""The graphs of a decoder: embeddings in, logits of chosen rows out."""
+"""The graphs of a decoder: embeddings in, chosen rows and their logits out."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from ...models.decoder import ParsedDecoder
 from ...models.rotary import Rotary
 from ..blocks import Symbol
 from ..decoder_blocks import OnnxDecoderBlocks
-from ..head import Head, HeadRows
+from ..head import HIDDEN, Head, HeadRows
 from ..lora import Adapters
 from ..matmuls import MatmulMode
 from ..weights import Weights
@@ -17,9 +17,10 @@ from .int8_exactness import are_exact
 class DecoderGraphs:
     """What is written of a checkpoint.
 
-    The first graph gives logits. Where packed weights are multiplied exactly, a second one reads
-    many rows at a time and gives none. Once they are built, `rotaries` are those of their inputs,
-    `caches` the layers that remember, and `head_rows` what bounds a head in digits.
+    The first graph gives chosen rows as the head takes them, and logits where there is a head.
+    Where packed weights are multiplied exactly, a second one reads many rows at a time and gives
+    none. Once they are built, `rotaries` are those of their inputs, `caches` the layers that
+    remember, and `head_rows` what bounds a head in digits.
     """
 
     def __init__(self, found: ParsedDecoder, adapters: Adapters) -> None:
@@ -42,14 +43,22 @@ class DecoderGraphs:
             rows = MatmulMode.PLANES
         adapted = found.head.path in self.adapters.modules
         head = Head.DIGITS if exact and not adapted else Head.AS_STORED
-        logits = self._write(weights, rows, head)
-        weights.model.node("Identity", [logits.name], ["logits"])
-        weights.model.add_output("logits", "float32", ["R", table.rows])
+        if not found.headed:
+            head = Head.LEFT_OUT
+        blocks, logits = self._write(weights, rows, head)
+        if found.headed:
+            weights.model.node("Identity", [logits.name], ["logits"])
+            weights.model.add_output("logits", "float32", ["R", table.rows])
+        if blocks.hidden and not blocks.head_rows:
+            weights.model.node("Identity", [blocks.hidden.name], [HIDDEN])
+            weights.model.add_output(HIDDEN, "float32", ["R", table.width])
         if rows is MatmulMode.PLANES:
             weights.begin()
             self._write(weights, MatmulMode.FLOAT32, Head.LEFT_OUT)
 
-    def _write(self, weights: Weights, rows: MatmulMode, head: Head) -> Symbol:
+    def _write(
+        self, weights: Weights, rows: MatmulMode, head: Head
+    ) -> tuple[OnnxDecoderBlocks, Symbol]:
         model = weights.model
         model.add_input("embeds", "float32", ["S", self.found.checkpoint.table.width])
         model.add_input("last", "int32", ["B"])
@@ -63,4 +72,4 @@ class DecoderGraphs:
         self.head_rows = blocks.head_rows or self.head_rows
         for file in blocks.reader.files.values():
             file.require_unchanged()
-        return logits
+        return blocks, logits

@@ -1,0 +1,74 @@
+"""The units of a text that are aligned: words, and ideographs one by one.
+
+A unit has the letters, numbers and apostrophes of its word, and nothing else; its span in the text
+takes in what was left out around it. The rules are those of Qwen3-ForcedAligner's own package.
+"""
+
+from __future__ import annotations
+
+import unicodedata
+from dataclasses import dataclass, replace
+
+IDEOGRAPHS = (
+    (0x3400, 0x4DBF), (0x4E00, 0x9FFF), (0xF900, 0xFAFF), (0x20000, 0x2A6DF), (0x2A700, 0x2B73F),
+    (0x2B740, 0x2B81F), (0x2B820, 0x2CEAF), (0x2F800, 0x2FA1F),
+)  # fmt: skip
+WITHOUT_SPACES = ("HIRAGANA", "KATAKANA", "HANGUL", "THAI", "LAO", "KHMER", "MYANMAR")
+
+
+@dataclass(frozen=True)
+class Unit:
+    """What is aligned of a text, and from where to where it stands there, in characters."""
+
+    text: str
+    start: int
+    end: int
+
+
+def units(text: str) -> list[Unit]:
+    """Split a text at white space and around ideographs.
+
+    What is left out belongs to the unit before it, or to the next one where it follows white space.
+    """
+    found: list[Unit] = []
+    opened: int | None = None  # where what belongs to the next unit begins
+    open_word = False
+    for at, char in enumerate(text):
+        if char.isspace():
+            open_word = False
+            continue
+        ideograph = is_ideograph(char)
+        if not (ideograph or is_kept(char)):
+            touches = bool(found) and found[-1].end == at
+            if touches and opened is None:
+                found[-1] = replace(found[-1], end=at + 1)
+            elif opened is None:
+                opened = at
+            continue
+        if open_word and not ideograph:
+            found[-1] = Unit(found[-1].text + char, found[-1].start, at + 1)
+        else:
+            found.append(Unit(char, at if opened is None else opened, at + 1))
+            opened = None
+        open_word = not ideograph
+    if opened is not None and found:
+        found[-1] = replace(found[-1], end=len(text.rstrip()))
+    return found
+
+
+def is_ideograph(char: str) -> bool:
+    """Return whether a character is an ideograph, which is a unit of its own."""
+    return any(first <= ord(char) <= last for first, last in IDEOGRAPHS)
+
+
+def is_kept(char: str) -> bool:
+    """Return whether a character is spoken: a letter, a number, or an apostrophe."""
+    return char == "'" or unicodedata.category(char)[0] in "LN"
+
+
+def unsplit(text: str) -> str:
+    """Return the first letter of a script whose words nothing here can tell apart, or nothing."""
+    for char in text:
+        if unicodedata.name(char, "").partition(" ")[0] in WITHOUT_SPACES:
+            return char
+    return ""
