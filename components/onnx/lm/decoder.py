@@ -72,13 +72,11 @@ class OnnxDecoder:
 
     def hidden(self, rows: Mapping[str, np.ndarray], cache: Cache) -> np.ndarray:
         """Read rows into a fresh cache, in chunks; return each [T, D] as the head takes it."""
-        count, width = rows[EMBEDS].shape
-        made = np.empty((count, width), np.float32)
-        for start in range(0, count, AT_ONCE):
-            end = min(start + AT_ONCE, count)
-            more = self._inputs(np.arange(end - start), False)
-            outputs = {HIDDEN: made[start:end]}
-            cache.store.run(0, [cache], part(rows, start, end), more, outputs)
+        made = np.empty(rows[EMBEDS].shape, np.float32)
+        for start in range(0, len(made), AT_ONCE):
+            some = made[start : start + AT_ONCE]
+            more = self._inputs(np.arange(len(some)), False)
+            cache.store.run(0, [cache], part(rows, start, start + AT_ONCE), more, {HIDDEN: some})
         return made
 
     def _last(
