@@ -40,6 +40,8 @@ if TYPE_CHECKING:  # every public name, once: what is below reads its module fro
     from composer.formats.image.picture import Picture as Picture
     from composer.formats.image.reading import read_picture as read_picture
     from composer.graph.checked import Report as Report
+    from composer.jobs.align import Alignment as Alignment
+    from composer.jobs.align import align as align
     from composer.jobs.benchmark import Benchmark as Benchmark
     from composer.jobs.benchmark import benchmark as benchmark
     from composer.jobs.budget import Budget as Budget
@@ -71,6 +73,7 @@ if TYPE_CHECKING:  # every public name, once: what is below reads its module fro
     from composer.jobs.record import record as record
     from composer.jobs.transcribe import transcribe as transcribe
     from composer.jobs.transcription import Transcription as Transcription
+    from composer.jobs.words import Word as Word
     from composer.runtime.bundle import Bundle as Bundle
     from composer.runtime.opening import BundleOptions as BundleOptions
     from composer.runtime.opening import load as load

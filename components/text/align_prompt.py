@@ -132,7 +132,7 @@ def require_units(text: str) -> list[Unit]:
     """Return the units of a text; raise R554 where there are none, or where they are not known."""
     letter = unsplit(text)
     if letter:
-        message = f"words of the script of {letter!r} cannot be told apart: they need a dictionary"
+        message = f"words in the script of {letter!r} are separated by a dictionary alone"
         hint = "Japanese, Korean, Thai, Lao, Khmer and Burmese are not aligned"
         raise ComposerError(Problem("R554", message, hint=hint))
     found = units(text)

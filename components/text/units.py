@@ -67,7 +67,7 @@ def is_kept(char: str) -> bool:
 
 
 def unsplit(text: str) -> str:
-    """Return the first letter of a script whose words nothing here can tell apart, or nothing."""
+    """Return the first letter of a script whose words nothing here separates, or nothing."""
     for char in text:
         if unicodedata.name(char, "").partition(" ")[0] in WITHOUT_SPACES:
             return char

@@ -22,7 +22,7 @@ class WordTimes(Component, name="text.word_times"):
     The most probable class of a mark is its time. Times that go back are repaired as in
     Qwen3-ForcedAligner's own package: the longest run of them that never goes back stays. A word is
     `repaired` where that moved one of its times. `probability` is the smaller one of its two
-    classes', as the network gave them.
+    classes', as the network gave them. Times lie before `limit`.
     """
 
     class Config(ComponentConfig):
@@ -45,6 +45,7 @@ class WordTimes(Component, name="text.word_times"):
             "probability": "f64 W",
             "repaired": "bool W",
             "resolution": "f64 1",
+            "limit": "f64 1",
         },
     )
     def __call__(self, logits: np.ndarray) -> dict[str, np.ndarray]:
@@ -64,6 +65,7 @@ class WordTimes(Component, name="text.word_times"):
             "probability": shares.min(1),
             "repaired": (times != np.trunc(given)).reshape(-1, 2).any(1),
             "resolution": np.array([self.resolution]),
+            "limit": np.array([self.resolution * logits.shape[1]]),
         }
 
 

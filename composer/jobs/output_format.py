@@ -11,6 +11,7 @@ from composer.core.extensions import extension, extensions
 from composer.core.output import plain_values, problem_json
 from composer.core.suggest import did_you_mean, listed
 from composer.jobs.transcription import Transcription
+from composer.jobs.words import Word, word_json
 
 GROUP = "composer.output_formats"
 
@@ -76,7 +77,13 @@ def transcription_json(each: Transcription) -> dict[str, Any]:
                 "end": ms(part.end) / 1000,
                 "text": part.text,
                 "channel": part.channel,
+                **words_json(part.words),
             }
             for part in each.segments
         ],
     }
+
+
+def words_json(words: Sequence[Word]) -> dict[str, Any]:
+    """Return the words of a segment or of a clip under `words`; nothing where there are none."""
+    return {"words": [word_json(word) for word in words]} if words else {}

@@ -13,12 +13,14 @@ from composer.formats.audio.channels import Channel
 from composer.formats.audio.digest import source_digest
 from composer.formats.audio.reading import Source
 from composer.formats.audio.suffixes import SUFFIXES, is_clip
+from composer.jobs.aligner import Aligner, aligner_of
 from composer.jobs.bundle import AnyBundle, Options, opened
 from composer.jobs.output_format import output_format
 from composer.jobs.progress import OnProgress, Progress, no_progress
 from composer.jobs.speech import speech_task
 from composer.jobs.transcript_folder import TranscriptFolder
 from composer.jobs.transcription import Transcription
+from composer.runtime.provenance import describe_run
 
 
 def transcribe(
@@ -36,6 +38,7 @@ def transcribe(
     force: bool = False,
     resume: bool = False,
     logprobs: bool = False,
+    align: AnyBundle | None = None,
     on_transcription: Callable[[Transcription], None] | None = None,
     progress: OnProgress = no_progress,
 ) -> tuple[Transcription, ...]:
@@ -46,9 +49,9 @@ def transcribe(
     by node, as `{"answer": {"max_tokens": 64}}`. `channel` takes one of a clip's channels in place
     of what the bundle says, `partial` reads clips that were cut short as far as they go.
     `in_flight` clips are run at once. With `logprobs` their segments have each token's, too, which
-    formats such as verbose_json ask for. `on_transcription` is called with each as soon as it and
-    all before it are done; `progress` with the stages "fetching", "loading", and "transcribing"
-    after each clip.
+    formats such as verbose_json ask for. `align` is a bundle that says when each word is spoken.
+    `on_transcription` is called with each as soon as it and all before it are done; `progress` with
+    the stages "fetching", "loading", and "transcribing" after each clip.
 
     With a `folder` each is also written there at once, in the output format that `format` names:
     a file a clip, or a line in transcripts.jsonl; .run.FORMAT.jsonl remembers of which bytes and by
@@ -72,12 +75,15 @@ def transcribe(
             stack.enter_context(sole_writer(Path(folder)))
             writer.require_free(found)
         ready = stack.enter_context(opened(bundle))
+        aligner = aligner_of(stack.enter_context(opened(align))) if align else None
         speech = speech_task(ready, task, inputs or {}, options or {}, channel, partial)
         if logprobs:
             speech = speech.with_logprobs()
         if writer:
-            found = writer.open(found, speech.made_by())
+            found = writer.open(found, {**speech.made_by(), **_aligned_by(aligner)})
         speech.load(progress)
+        if aligner:
+            aligner.load(progress)
         if writer:
             writer.begin()
         progress(Progress("transcribing", ready.name, 0, len(found)))
@@ -98,12 +104,21 @@ def transcribe(
         done: list[Transcription] = []
         for number, (clip, result) in enumerate(zip(found, results, strict=True)):
             done.append(speech.transcription(clip, result))
+            if aligner:
+                done[-1] = aligner.transcribed(done[-1], speech.clip(clip))
             if writer:
                 done[-1] = writer.add(done[-1], digests[number])
             if on_transcription:
                 on_transcription(done[-1])
             progress(Progress("transcribing", ready.name, len(done), len(found)))
     return tuple(done)
+
+
+def _aligned_by(aligner: Aligner | None) -> dict[str, Any]:
+    """Return what times of words depend on, in JSON types."""
+    if aligner is None:
+        return {}
+    return {"align": describe_run(aligner.bundle, aligner.graph.task, {}, {})}
 
 
 def expand_folders(clips: Iterable[Source]) -> list[Source]:

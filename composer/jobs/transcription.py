@@ -10,6 +10,7 @@ from typing import Any
 from composer.core.errors import Problem
 from composer.formats.audio.reading import Source
 from composer.jobs.cut_short import CutShort
+from composer.jobs.words import Word
 
 
 @dataclass(frozen=True)
@@ -17,7 +18,8 @@ class SpokenSegment:
     """The text of one piece of a clip, from `start` to `end` in seconds, of one of its channels.
 
     `ids` are the tokens that were decoded, `logprobs` the natural logarithms of their probabilities
-    where these were asked for.
+    where these were asked for. `words` are those of the text, where their times or the
+    probabilities of tokens were asked for.
     """
 
     start: float
@@ -26,6 +28,7 @@ class SpokenSegment:
     channel: int = 0
     ids: tuple[int, ...] = ()
     logprobs: tuple[float, ...] = ()
+    words: tuple[Word, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -60,6 +63,11 @@ class Transcription:
     def name(self) -> str:
         """Return what the clip is called: its path, or - where it has none."""
         return clip_name(self.clip)
+
+    @property
+    def words(self) -> tuple[Word, ...]:
+        """Return the words of all segments that have any."""
+        return tuple(word for segment in self.segments for word in segment.words)
 
     @property
     def ok(self) -> bool:

@@ -72,6 +72,7 @@ def test_times_never_go_back_and_say_where_they_were_moved():
     np.testing.assert_allclose(found["end"], [0.24, 0.32, 0.48, 0.72])
     assert found["repaired"].tolist() == [False, True, False, False]
     assert found["resolution"].tolist() == [0.08]
+    assert found["limit"].tolist() == pytest.approx([2.4])
     assert (found["probability"] > 0.99).all()
 
 

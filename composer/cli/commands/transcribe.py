@@ -6,7 +6,9 @@ exit code is 5. What is done is written at once, so that an interrupt loses none
 
 In json and jsonl a clip is an object with audio, text, outputs (all that the bundle gives),
 finish_reason, tokens, seconds, notes (what is to be known of the clip) and segments, the pieces
-that it was run in, with their times; one that failed has audio and error, a list of problems.
+that it was run in, with their times; one that failed has audio and error, a list of problems. With
+--align a segment has words, each with its times, how probable they are, and whether one was
+repaired.
 
 Example: composer transcribe mega-asr-mini *.wav -f jsonl -o transcripts
 """
@@ -48,6 +50,11 @@ def command(
         typer.Option("-o", "--output-dir", metavar="DIR", help="Write a file for each clip, named "
                      "after it, or transcripts.jsonl."),
     ] = None,
+    align: Annotated[
+        str | None,
+        typer.Option(metavar="BUNDLE", help="Say when each word is spoken, by an aligner such as "
+                     "aligner-mini."),
+    ] = None,
     force: Force = False,
     resume: Annotated[
         bool,
@@ -85,6 +92,7 @@ def command(
                 force=force,
                 resume=resume,
                 logprobs=writer.logprobs,
+                align=align,
                 on_transcription=printer.add,
                 progress=progress,
             )

@@ -7,7 +7,7 @@ from typing import Any
 
 from composer.core.languages import in_spelling_of
 from composer.core.output import as_json
-from composer.jobs.output_format import OutputFormat, ms
+from composer.jobs.output_format import OutputFormat, ms, words_json
 from composer.jobs.transcription import SpokenSegment, Transcription
 
 ENGLISH = "English"  # names are spelled as this one is
@@ -30,7 +30,8 @@ def verbose(each: Transcription) -> dict[str, Any]:
     """Return a transcript with every key of the format.
 
     `language` is an English name in lower case, or unknown. What was not measured is null:
-    `no_speech_prob`, and `avg_logprob` without log-probabilities.
+    `no_speech_prob`, and `avg_logprob` without log-probabilities. There are `words` where a clip
+    was aligned.
     """
     return {
         "task": "translate" if each.task == "translate" else "transcribe",
@@ -41,6 +42,7 @@ def verbose(each: Transcription) -> dict[str, Any]:
             _segment(number, segment, each.temperature)
             for number, segment in enumerate(each.segments)
         ],
+        **words_json(each.words),
         "usage": {"type": "duration", "seconds": ms(each.duration) / 1000},
         "notes": list(each.notes),
     }
