@@ -74,9 +74,9 @@ class OnnxDecoder:
         """Read rows into a fresh cache, in chunks; return each [T, D] as the head takes it."""
         made = np.empty(rows[EMBEDS].shape, np.float32)
         for start in range(0, len(made), AT_ONCE):
-            some = made[start : start + AT_ONCE]
-            more = self._inputs(np.arange(len(some)), False)
-            cache.store.run(0, [cache], part(rows, start, start + AT_ONCE), more, {HIDDEN: some})
+            some = _slice_rows(rows, start, start + AT_ONCE)
+            more = self._inputs(np.arange(len(some[EMBEDS])), False)
+            cache.store.run(0, [cache], some, more, {HIDDEN: made[start : start + AT_ONCE]})
         return made
 
     def _last(
