@@ -85,7 +85,7 @@ def plain_words(text: str) -> list[Word]:
 
 
 def timed_words(text: str, times: Mapping[str, Any], source: str, seconds: float) -> list[Word]:
-    """Return the words that an aligner's outputs tell the times of, in a clip of so many seconds.
+    """Return words with the times that an aligner gave, in a clip of so many seconds.
 
     What lies behind its end is moved there.
     """
