@@ -40,5 +40,7 @@ class TranscriptPrinter:
 
     def close(self) -> None:
         """Print what can only be printed whole."""
-        if not self.has_files and self.format.line is None and self.format.document:
+        if self.has_files or self.format.line or (self.format.single and not self.done):
+            return
+        if self.format.document:
             echo(self.format.document(self.done), end="")

@@ -97,12 +97,15 @@ class Answer:
     def outputs(self) -> dict[str, Any]:
         """Return the text, ids [N] without the stop id, and the finish reason.
 
-        `logprobs` [N] is empty where it was not asked for. A text that ended the answer leaves its
-        ids in `ids`, since a token may hold more than it.
+        `logprobs` [N] is empty where it was not asked for. `text_ends` [N] are the characters that
+        the text has after each id; the last one has what was pending. A text that ended the answer
+        leaves its ids in `ids`, since a token may hold more than it.
         """
+        ends = [text for _, text in self._ends[: len(self.ids)]]
         return {
             "text": self.text,
             "ids": np.array(self.ids, np.int64),
             "finish_reason": self.finish_reason,
             "logprobs": np.array((self.logprobs or [])[: len(self.ids)], np.float32),
+            "text_ends": np.array(ends[:-1] + [len(self.text)] * bool(ends), np.int64),
         }

@@ -14,7 +14,13 @@ from composer.core.suggest import listed
 from composer.generation.sampler import Sampling
 from composer.generation.stop import LONGEST, MOST
 
-GENERATED = {"text": "text", "ids": "i64 N", "finish_reason": "text", "logprobs": "f32 _"}
+GENERATED = {
+    "text": "text",
+    "ids": "i64 N",
+    "finish_reason": "text",
+    "logprobs": "f32 _",
+    "text_ends": "i64 N",
+}
 TokenOrId = int | str
 AdapterNames = Annotated[
     tuple[str, ...],

@@ -16,7 +16,7 @@ from composer.graph.graph import Graph
 from composer.jobs.progress import OnProgress, Progress
 from composer.jobs.speech import audio_input
 from composer.jobs.transcription import SpokenSegment, Transcription
-from composer.jobs.words import Word, timed_words
+from composer.jobs.words import Word, timed_words, with_logprobs
 from composer.runtime.bundle import Bundle
 
 TASK, TRANSCRIPT, LANGUAGE = "align", "transcript", "language"
@@ -84,7 +84,9 @@ class Aligner:
         audio = clip.each[segment.channel] if isinstance(clip, Channels) else clip
         first, last = (round(at * audio.rate) for at in (segment.start, segment.end))
         own = replace(audio, samples=audio.samples[first:last])
-        return tuple(word.later(segment.start) for word in self.words(own, segment.text, language))
+        words = self.words(own, segment.text, language)
+        words = with_logprobs(words, segment.text, segment.text_ends, segment.logprobs)
+        return tuple(word.later(segment.start) for word in words)
 
 
 def aligner_of(bundle: Bundle, task: str | None = None) -> Aligner:
@@ -99,6 +101,25 @@ def aligner_of(bundle: Bundle, task: str | None = None) -> Aligner:
         message = f"task '{graph.task}' of {bundle.name} is no aligner: it has no {listed(missing)}"
         raise ComposerError(Problem("R543", message, hint="take a bundle such as aligner-mini"))
     return Aligner(bundle, graph, audio_input(graph))
+
+
+def in_words(made: Transcription) -> Transcription:
+    """Return a transcription each of whose words that has times is a segment of its own.
+
+    A segment without any stays whole.
+    """
+    segments: list[SpokenSegment] = []
+    for segment in made.segments:
+        timed = [word for word in segment.words if word.start is not None]
+        for word in timed:
+            assert word.start is not None
+            assert word.end is not None
+            segments.append(
+                SpokenSegment(word.start, word.end, word.text, segment.channel, words=(word,))
+            )
+        if not timed:
+            segments.append(segment)
+    return replace(made, segments=tuple(segments))
 
 
 def read_whole(source: Source, channel: Channel | None, partial: bool) -> Audio:

@@ -10,7 +10,7 @@ from composer.core.errors import ComposerError, Problem
 from composer.core.extensions import extension, extensions
 from composer.core.output import plain_values, problem_json
 from composer.core.suggest import did_you_mean, listed
-from composer.jobs.transcription import Transcription
+from composer.jobs.transcription import SpokenSegment, Transcription
 from composer.jobs.words import Word, word_json
 
 GROUP = "composer.output_formats"
@@ -77,11 +77,19 @@ def transcription_json(each: Transcription) -> dict[str, Any]:
                 "end": ms(part.end) / 1000,
                 "text": part.text,
                 "channel": part.channel,
+                **_decoded_json(part),
                 **words_json(part.words),
             }
             for part in each.segments
         ],
     }
+
+
+def _decoded_json(segment: SpokenSegment) -> dict[str, Any]:
+    """Return the tokens of a segment with their log-probabilities, where these were asked for."""
+    if not segment.logprobs:
+        return {}
+    return {"tokens": list(segment.ids), "logprobs": list(segment.logprobs)}
 
 
 def words_json(words: Sequence[Word]) -> dict[str, Any]:

@@ -15,6 +15,7 @@ from composer.jobs.bundle import Options
 from composer.jobs.cut_short import cut_short
 from composer.jobs.progress import OnProgress, Progress
 from composer.jobs.transcription import SpokenSegment, Transcription
+from composer.jobs.words import plain_words, with_logprobs
 from composer.runtime.bundle import Bundle
 from composer.runtime.inputs import check_texts, read_inputs
 from composer.runtime.options import check_options
@@ -24,7 +25,8 @@ from composer.runtime.result import Result
 TASK = "transcribe"
 LANGUAGE = "language"
 LOGPROBS, TEMPERATURE = "logprobs", "temperature"
-DECODED = ("ids", LOGPROBS)
+ANSWER, TEXT_ENDS = "text", "text_ends"
+DECODED = ("ids", LOGPROBS, ANSWER, TEXT_ENDS)
 
 
 @dataclass(frozen=True)
@@ -95,8 +97,10 @@ class SpeechTask:
         segments = []
         for number, each in enumerate(result.segments):
             text = str(each.outputs[self.text])
-            decoded = self._decoded(result, number)
-            segments.append(SpokenSegment(each.start, each.end, text, each.channel, **decoded))
+            decoded = self._decoded(result, number, text)
+            made = SpokenSegment(each.start, each.end, text, each.channel, **decoded)
+            words = with_logprobs(plain_words(text), text, made.text_ends, made.logprobs)
+            segments.append(replace(made, words=words if made.logprobs else ()))
         return Transcription(
             clip,
             str(result.outputs[self.text]),
@@ -114,17 +118,23 @@ class SpeechTask:
             task=self.graph.task,
         )
 
-    def _decoded(self, result: Result, number: int) -> dict[str, tuple[Any, ...]]:
-        """Return what the decoder gave beside the text of one segment."""
+    def _decoded(self, result: Result, number: int, text: str) -> dict[str, tuple[Any, ...]]:
+        """Return what the decoder gave beside the text of one segment, which is in its answer."""
         outputs = self.decoder.outputs if self.decoder else {}
-        found = {}
+        found: dict[str, Any] = {}
         for name in DECODED:
             value = outputs.get(name, "")
             if len(result.segments) > 1:
                 value = f"{number}/{value}"
             if value in result.taps:
-                found[name] = tuple(result.taps[value].tolist())
-        return found
+                found[name] = result.taps[value]
+        answer = found.pop(ANSWER, "")
+        first = answer.find(text)
+        if TEXT_ENDS in found and first >= 0:
+            found[TEXT_ENDS] = found[TEXT_ENDS] - first
+        else:
+            found.pop(TEXT_ENDS, None)
+        return {name: tuple(value.tolist()) for name, value in found.items()}
 
     def _language(self, result: Result) -> str | None:
         """Return the language that the task names, or was given."""

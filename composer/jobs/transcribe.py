@@ -13,7 +13,7 @@ from composer.formats.audio.channels import Channel
 from composer.formats.audio.digest import source_digest
 from composer.formats.audio.reading import Source
 from composer.formats.audio.suffixes import SUFFIXES, is_clip
-from composer.jobs.aligner import Aligner, aligner_of
+from composer.jobs.aligner import Aligner, aligner_of, in_words
 from composer.jobs.bundle import AnyBundle, Options, opened
 from composer.jobs.output_format import output_format
 from composer.jobs.progress import OnProgress, Progress, no_progress
@@ -39,6 +39,7 @@ def transcribe(
     resume: bool = False,
     logprobs: bool = False,
     align: AnyBundle | None = None,
+    by_word: bool = False,
     on_transcription: Callable[[Transcription], None] | None = None,
     progress: OnProgress = no_progress,
 ) -> tuple[Transcription, ...]:
@@ -49,7 +50,8 @@ def transcribe(
     by node, as `{"answer": {"max_tokens": 64}}`. `channel` takes one of a clip's channels in place
     of what the bundle says, `partial` reads clips that were cut short as far as they go.
     `in_flight` clips are run at once. With `logprobs` their segments have each token's, too, which
-    formats such as verbose_json ask for. `align` is a bundle that says when each word is spoken.
+    formats such as verbose_json ask for. `align` is a bundle that says when each word is spoken,
+    and with `by_word` each of these is a segment, as for subtitles word by word.
     `on_transcription` is called with each as soon as it and all before it are done; `progress` with
     the stages "fetching", "loading", and "transcribing" after each clip.
 
@@ -66,6 +68,9 @@ def transcribe(
     would be resumed (R570).
     """
     found = expand_folders(clips)
+    if by_word and align is None:
+        hint = "name one: align=BUNDLE in Python, --align BUNDLE on the command line"
+        raise ComposerError(Problem("R540", "words have no times without an aligner", hint=hint))
     with ExitStack() as stack:
         writer = None
         if folder:
@@ -80,7 +85,7 @@ def transcribe(
         if logprobs:
             speech = speech.with_logprobs()
         if writer:
-            found = writer.open(found, {**speech.made_by(), **_aligned_by(aligner)})
+            found = writer.open(found, {**speech.made_by(), **_aligned_by(aligner, by_word)})
         speech.load(progress)
         if aligner:
             aligner.load(progress)
@@ -106,6 +111,7 @@ def transcribe(
             done.append(speech.transcription(clip, result))
             if aligner:
                 done[-1] = aligner.transcribed(done[-1], speech.clip(clip))
+                done[-1] = in_words(done[-1]) if by_word else done[-1]
             if writer:
                 done[-1] = writer.add(done[-1], digests[number])
             if on_transcription:
@@ -114,11 +120,12 @@ def transcribe(
     return tuple(done)
 
 
-def _aligned_by(aligner: Aligner | None) -> dict[str, Any]:
+def _aligned_by(aligner: Aligner | None, by_word: bool) -> dict[str, Any]:
     """Return what times of words depend on, in JSON types."""
     if aligner is None:
         return {}
-    return {"align": describe_run(aligner.bundle, aligner.graph.task, {}, {})}
+    made_by = describe_run(aligner.bundle, aligner.graph.task, {}, {})
+    return {"align": made_by, "by_word": by_word}
 
 
 def expand_folders(clips: Iterable[Source]) -> list[Source]:

@@ -18,8 +18,9 @@ class SpokenSegment:
     """The text of one piece of a clip, from `start` to `end` in seconds, of one of its channels.
 
     `ids` are the tokens that were decoded, `logprobs` the natural logarithms of their probabilities
-    where these were asked for. `words` are those of the text, where their times or the
-    probabilities of tokens were asked for.
+    where these were asked for. The text has `text_ends` characters after each token, 0 or less
+    where the token stands before it in the answer; empty where the text is not in the answer.
+    `words` are those of the text, where their times or the probabilities of tokens were asked for.
     """
 
     start: float
@@ -28,6 +29,7 @@ class SpokenSegment:
     channel: int = 0
     ids: tuple[int, ...] = ()
     logprobs: tuple[float, ...] = ()
+    text_ends: tuple[int, ...] = ()
     words: tuple[Word, ...] = ()
 
 

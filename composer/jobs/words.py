@@ -55,21 +55,20 @@ def word_json(word: Word) -> dict[str, Any]:
 
 
 def with_logprobs(
-    words: Sequence[Word], text: str, answer: str, ends: Sequence[int], logprobs: Sequence[float]
+    words: Sequence[Word], text: str, ends: Sequence[int], logprobs: Sequence[float]
 ) -> tuple[Word, ...]:
-    """Return words with the log-probability of their tokens.
+    """Return words, which stand in a text one after another, with the log-probability of tokens.
 
-    `words` stand in `text` one after another, and that in the `answer`, which has `ends` characters
-    after each token. Where it does not, as when repetitions were cut, nothing is known.
+    So many characters of the text there are after each token; none are known where its tokens are
+    those of another text.
     """
-    at = answer.find(text)
-    if at < 0 or len(ends) != len(logprobs):
+    if not logprobs or len(ends) != len(logprobs):
         return tuple(words)
-    found = []
+    found, at = [], 0
     for word in words:
-        start = answer.index(word.text, at)
+        start = text.index(word.text, at)
         at = start + len(word.text)
-        total, before = 0.0, 0
+        total, before = 0.0, ends[0] - 1
         for end, logprob in zip(ends, logprobs, strict=True):
             # a token may be the space before a word, and a part of it, too
             if before < at and end > start:

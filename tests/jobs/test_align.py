@@ -12,10 +12,12 @@ import composer
 from composer.cli import main
 from composer.core.errors import ComposerError
 from composer.jobs.words import Word, plain_words, timed_words, with_logprobs
+from composer.sources.shipped import shipped
 from tests.fakes import BUNDLE, write
 from tests.reference.forced_aligner import Aligner, release
 from tests.reference.qwen3_asr import RATE, make_clip
 
+MINI = shipped("bundles") / "mega-asr-mini"
 pytestmark = pytest.mark.usefixtures("fakes")
 TEXT = "He said: the names!"
 
@@ -162,8 +164,42 @@ def test_times_behind_the_end_are_moved_there_and_say_so():
 
 
 def test_the_tokens_of_a_word_give_its_probability():
-    answer = "language English<asr_text> one two"
-    ends = [8, 16, 26, 28, 30, 34]  # " o", "ne", " two"
-    words = with_logprobs(plain_words("one two"), "one two", answer, ends, [0, 0, 0, -1, -2, -4])
+    ends = [-18, -10, 0, 1, 3, 7, 7]  # language, English, a tag, "o", "ne", " two", no character
+    given = [-0.1, -0.2, -0.3, -1, -2, -4, -5]
+    words = with_logprobs(plain_words("one two"), "one two", ends, given)
     assert [(word.text, word.logprob) for word in words] == [("one", -3), ("two", -4)]
-    assert with_logprobs(plain_words("other"), "other", answer, ends, [0] * 6) == (Word("other"),)
+    assert with_logprobs(plain_words("other"), "other", (), given) == (Word("other"),)
+
+
+def test_words_have_the_probabilities_of_their_tokens(capsys):
+    mini = composer.load("mega-asr-mini")
+    clip = str(MINI / "clips" / "digits-01.flac")
+    with mini:
+        (found,) = composer.transcribe(mini, [clip], logprobs=True)
+        (segment,) = found.segments
+        assert [word.text for word in found.words] == found.text.split()
+        sums = []
+        for word in found.words:
+            assert word.start is None
+            sums.append(word.logprob)
+        inside = [each for end, each in zip(segment.text_ends, segment.logprobs, strict=True)
+                  if end > 0]  # fmt: skip
+        assert sum(sums) == pytest.approx(sum(inside))
+        assert segment.text_ends[-1] == len(found.text)
+        (plain,) = composer.transcribe(mini, [clip])
+        assert plain.words == ()
+    assert main(["transcribe", "mega-asr-mini", clip, "-f", "jsonl", "--logprobs"]) == 0
+    (part,) = json.loads(capsys.readouterr().out)["segments"]
+    assert len(part["tokens"]) == len(part["logprobs"]) == len(segment.ids)
+    assert part["words"][0] == {"word": "nine", "logprob": round(sums[0], 4)}
+
+
+def test_subtitles_word_by_word(bundle, aligner, clip, capsys):
+    flags = ["transcribe", str(bundle), str(clip), "--align", str(aligner)]
+    assert main([*flags, "-f", "tsv", "--by-word"]) == 0
+    lines = [line.split("\t") for line in capsys.readouterr().out.splitlines()[1:]]
+    (found,) = composer.transcribe(bundle, [clip], align=aligner)
+    assert [line[2] for line in lines] == [word.text for word in found.words]
+    assert [int(line[0]) for line in lines] == [round(word.start * 1000) for word in found.words]
+    assert main([*flags[:3], "-f", "srt", "--by-word"]) == 2
+    assert "R540 words have no times without an aligner" in capsys.readouterr().err

@@ -8,7 +8,7 @@ In json and jsonl a clip is an object with audio, text, outputs (all that the bu
 finish_reason, tokens, seconds, notes (what is to be known of the clip) and segments, the pieces
 that it was run in, with their times; one that failed has audio and error, a list of problems. With
 --align a segment has words, each with its times, how probable they are, and whether one was
-repaired.
+repaired; with --logprobs it has tokens, logprobs, and words with a logprob each.
 
 Example: composer transcribe mega-asr-mini *.wav -f jsonl -o transcripts
 """
@@ -55,6 +55,14 @@ def command(
         typer.Option(metavar="BUNDLE", help="Say when each word is spoken, by an aligner such as "
                      "aligner-mini."),
     ] = None,
+    by_word: Annotated[
+        bool, typer.Option("--by-word", help="With --align: each word is a segment, or a subtitle.")
+    ] = False,
+    logprobs: Annotated[
+        bool,
+        typer.Option("--logprobs", help="In json and jsonl: tokens and words with the logarithms "
+                     "of their probabilities."),
+    ] = False,
     force: Force = False,
     resume: Annotated[
         bool,
@@ -91,8 +99,9 @@ def command(
                 format=format,
                 force=force,
                 resume=resume,
-                logprobs=writer.logprobs,
+                logprobs=writer.logprobs or logprobs,
                 align=align,
+                by_word=by_word,
                 on_transcription=printer.add,
                 progress=progress,
             )

@@ -42,7 +42,7 @@ def verbose(each: Transcription) -> dict[str, Any]:
             _segment(number, segment, each.temperature)
             for number, segment in enumerate(each.segments)
         ],
-        **words_json(each.words),
+        **words_json([word for word in each.words if word.start is not None]),
         "usage": {"type": "duration", "seconds": ms(each.duration) / 1000},
         "notes": list(each.notes),
     }
