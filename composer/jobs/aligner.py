@@ -18,6 +18,7 @@ from composer.jobs.speech import audio_input
 from composer.jobs.transcription import SpokenSegment, Transcription
 from composer.jobs.words import Word, timed_words, with_logprobs
 from composer.runtime.bundle import Bundle
+from composer.runtime.inputs import check_texts
 
 TASK, TRANSCRIPT, LANGUAGE = "align", "transcript", "language"
 TIMES = ("start", "end", "probability", "repaired", "resolution", "limit", "spans")
@@ -38,15 +39,22 @@ class Aligner:
         progress(Progress("loading", self.bundle.name))
         self.bundle.load(self.graph.task)
 
+    def check(self, language: str | None, **text: str) -> None:
+        """Raise ComposerError for a language (R527) or a transcript (R554) that is not aligned."""
+        check_texts(self.bundle.checked, self.graph, {**self._language(language), **text})
+
+    def _language(self, language: str | None) -> dict[str, Any]:
+        if not language or LANGUAGE not in self.graph.inputs:
+            return {}
+        return {LANGUAGE: in_spelling_of(language, "English")}
+
     def words(self, audio: Audio, text: str, language: str | None = None) -> tuple[Word, ...]:
         """Return the words of a text with their times in the audio.
 
         Raise ComposerError for a text or a language that is not aligned (R527, R554), and for audio
         that is longer than times reach (R557).
         """
-        given: dict[str, Any] = {self.audio: audio, TRANSCRIPT: text}
-        if language and LANGUAGE in self.graph.inputs:
-            given[LANGUAGE] = in_spelling_of(language, "English")
+        given = {**self._language(language), TRANSCRIPT: text, self.audio: audio}
         made = self.bundle.run(task=self.graph.task, **given).outputs
         limit = float(made["limit"][0])
         if audio.seconds > limit:
@@ -122,9 +130,11 @@ def in_words(made: Transcription) -> Transcription:
     return replace(made, segments=tuple(segments))
 
 
-def read_whole(source: Source, channel: Channel | None, partial: bool) -> Audio:
+def read_whole(
+    source: Source, channel: Channel | None, partial: bool, max_seconds: float | None = None
+) -> Audio:
     """Return a clip as one waveform; `channel` is None for the mix."""
-    found = Clip(source, channel or "mix", partial).read("mix")
+    found = Clip(source, channel or "mix", partial, max_seconds).read("mix")
     if isinstance(found, Channels):
         message = "a text is aligned to one channel"
         raise ComposerError(Problem("R540", message, hint="name a channel, or take the mix"))

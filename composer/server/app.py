@@ -13,6 +13,7 @@ from starlette.routing import Route, WebSocketRoute
 
 from composer.core.suggest import did_you_mean
 from composer.server import health
+from composer.server.alignments import alignments
 from composer.server.chat import chat_completions
 from composer.server.errors import ApiError
 from composer.server.metrics import Metrics
@@ -43,6 +44,7 @@ def application(models: Models, settings: Settings) -> Starlette:
         Route("/v1/models/{name:path}", health.model, methods=GET),
         Route("/v1/audio/transcriptions", transcriptions, methods=POST),
         Route("/v1/audio/translations", translations, methods=POST),
+        Route("/v1/audio/alignments", alignments, methods=POST),
         Route("/v1/chat/completions", chat_completions, methods=POST),
         WebSocketRoute("/v1/realtime", realtime),
     ]

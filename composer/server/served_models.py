@@ -6,10 +6,12 @@ import time
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 from composer.core.errors import ComposerError, Problem
 from composer.core.suggest import listed
+from composer.jobs.aligner import Aligner, aligner_of
 from composer.jobs.progress import OnProgress, Progress, no_progress
 from composer.runtime.bundle import Bundle
 from composer.server.errors import ApiError
@@ -24,6 +26,14 @@ class Served:
     name: str
     bundle: Bundle
     created: int = field(default_factory=lambda: int(time.time()))
+
+    @cached_property
+    def aligner(self) -> Aligner | None:
+        """The task that says when words are spoken; None where the bundle has none."""
+        try:
+            return aligner_of(self.bundle)
+        except ComposerError:
+            return None
 
     def card(self) -> dict[str, Any]:
         """Return it as `/v1/models` lists it."""
@@ -62,6 +72,11 @@ class Models:
             message = f"there is no model '{name}'; this server has {listed(self.names)}"
             raise ApiError(404, message, param="model", code="model_not_found")
         return self._by_name[name]
+
+    @property
+    def aligner(self) -> Aligner | None:
+        """Return the first aligner that is served."""
+        return next((each.aligner for each in self if each.aligner), None)
 
     def load(self, progress: OnProgress = no_progress) -> None:
         """Download what is not here, and load every task of every bundle."""

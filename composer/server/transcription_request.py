@@ -10,6 +10,7 @@ from typing import Any
 from composer.core.errors import ComposerError
 from composer.core.languages import in_spelling_of
 from composer.graph.graph import Graph
+from composer.jobs.aligner import Aligner
 from composer.jobs.speech import LANGUAGE, SpeechTask, speech_graph, speech_task
 from composer.server.errors import ApiError, bad, from_composer, unsupported
 from composer.server.fields import Fields
@@ -20,17 +21,19 @@ CONTEXT = "context"
 FORMATS = ("json", "text", "srt", "verbose_json", "vtt", "diarized_json")
 STREAMED = ("json", "text")
 MOST_TOKENS = 100_000
+GRANULARITIES = "timestamp_granularities"
 SPEAKERS = ("known_speaker_names", "known_speaker_references")
 
 
 @dataclass(frozen=True)
 class TranscriptionRequest:
-    """A transcription that can run: its task, and how the answer is written."""
+    """A transcription that can run: its task, how it is written, and what times its words."""
 
     model: Served
     speech: SpeechTask
     format: str
     stream: bool
+    aligner: Aligner | None = None
 
 
 def read_transcription(
@@ -45,13 +48,14 @@ def read_transcription(
     graph = _graph(model, fields, translate)
     inputs = {**_language(model, graph, fields), **_context(model, graph, fields)}
     format, stream = _format(fields)
+    aligner = _aligner(models, model, fields, format, inputs.get(LANGUAGE))
     _refuse(model, fields)
     options = _options(fields)
     fields.refuse_unread()
     speech = _speech(model, graph, inputs, options)
     if format == "verbose_json":
         speech = speech.with_logprobs()
-    return TranscriptionRequest(model, speech, format, stream)
+    return TranscriptionRequest(model, speech, format, stream, aligner)
 
 
 def _graph(model: Served, fields: Fields, translate: bool) -> Graph:
@@ -105,18 +109,31 @@ def _format(fields: Fields) -> tuple[str, bool]:
     if stream and format not in STREAMED:
         message = f"a stream gives events with text, not {format}: leave out one of the two"
         raise unsupported(message, "stream")
-    wanted = fields.texts("timestamp_granularities")
+    return format, stream
+
+
+def _aligner(
+    models: Models, model: Served, fields: Fields, format: str, language: str | None
+) -> Aligner | None:
+    """Return what times words, where that is asked for: the model itself, or the first that can."""
+    wanted = fields.texts(GRANULARITIES)
     for each in wanted:
         if each not in ("word", "segment"):
-            message = f"'{each}' is no granularity: there are word and segment"
-            raise bad(message, "timestamp_granularities")
+            raise bad(f"'{each}' is no granularity: there are word and segment", GRANULARITIES)
     if wanted and format != "verbose_json":
-        message = "timestamp_granularities go with response_format=verbose_json alone"
-        raise bad(message, "timestamp_granularities")
-    if "word" in wanted:
-        message = "times of words need an aligner, which this model has not; it gives segments"
-        raise unsupported(message, "timestamp_granularities")
-    return format, stream
+        message = f"{GRANULARITIES} go with response_format=verbose_json alone"
+        raise bad(message, GRANULARITIES)
+    if "word" not in wanted:
+        return None
+    aligner = model.aligner or models.aligner
+    if aligner is None:
+        message = "times of words need an aligner, and none is served; there are segments"
+        raise unsupported(f"{message}: composer serve MODEL aligner-mini", GRANULARITIES)
+    try:
+        aligner.check(language)
+    except ComposerError as error:
+        raise from_composer(error, GRANULARITIES) from None
+    return aligner
 
 
 def _refuse(model: Served, fields: Fields) -> None:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
-from dataclasses import dataclass
+from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass, replace
 from functools import partial
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, TypeVar
 
 from starlette.requests import Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response
@@ -24,6 +24,7 @@ from composer.server.state import State, state_of
 from composer.server.transcription_request import TranscriptionRequest, read_transcription
 from composer.server.uploads import UploadForm, read_form
 
+Asked = TypeVar("Asked")
 DELTA, END = "transcript.text.delta", "transcript.text.done"
 PLAIN = {"srt": "srt", "vtt": "vtt", "text": "txt"}  # formats of the API by ours
 
@@ -40,8 +41,28 @@ async def translations(request: Request) -> Response:
 
 async def _answer(request: Request, translate: bool) -> Response:
     state = state_of(request)
-    state.require_room()
     read = partial(read_transcription, state.models, translate=translate)
+    asked, form, file = await received(request, read)
+    try:
+        run = Running(state, asked, form, file)
+    except BaseException:
+        form.close()
+        raise
+    if asked.stream:
+        return await run.stream(request)
+    return _written(asked, await run.whole(request))
+
+
+async def received(
+    request: Request, read: Callable[[list[tuple[str, str]]], Asked]
+) -> tuple[Asked, UploadForm, BinaryIO]:
+    """Return what a form's fields ask for, as `read` reads them, the form and its file.
+
+    Raise ApiError where there is no room, where a field is wrong, or where the file is missing; a
+    wrong field before the file is refused before the file has come.
+    """
+    state = state_of(request)
+    state.require_room()
 
     def check(fields: list[tuple[str, str]]) -> None:
         if any(name == "model" for name, _ in fields):  # the others may come after the file
@@ -55,14 +76,11 @@ async def _answer(request: Request, translate: bool) -> Response:
     try:
         asked = read(form.fields)
         if form.file is None:
-            raise bad("'file' is missing: the audio to transcribe", "file")
-        run = Running(state, asked, form, form.file)
+            raise bad("'file' is missing: the audio", "file")
     except BaseException:
         form.close()
         raise
-    if asked.stream:
-        return await run.stream(request)
-    return _written(asked, await run.whole(request))
+    return asked, form, form.file
 
 
 @dataclass
@@ -133,8 +151,11 @@ def transcribe_clip(job: Job, asked: TranscriptionRequest, clip: Clip) -> Transc
         for piece in stream:
             job.emit(piece)
     job.require_wanted()
-    assert stream.transcription is not None
-    return stream.transcription
+    made = stream.transcription
+    assert made is not None
+    if asked.aligner:
+        made = asked.aligner.transcribed(made, replace(clip, channel=asked.speech.channel))
+    return made
 
 
 def failure(error: Exception) -> ApiError:

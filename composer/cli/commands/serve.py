@@ -5,6 +5,7 @@ the name of a bundle as the model. NAME=BUNDLE serves a bundle under another nam
 that transcribes files and the microphone.
 
 There are /v1/audio/transcriptions, /v1/audio/translations where a task translates,
+/v1/audio/alignments and times of words where an aligner is among the bundles,
 /v1/chat/completions, /v1/realtime for transcription over a WebSocket, /v1/models, /health, /ready,
 /metrics and /version.
 
