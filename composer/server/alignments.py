@@ -15,7 +15,7 @@ from composer.server.errors import ApiError, bad, from_composer
 from composer.server.events import while_there, within
 from composer.server.fields import Fields
 from composer.server.pool import Job
-from composer.server.served import Models
+from composer.server.served_models import Models
 from composer.server.state import state_of
 from composer.server.transcriptions import received
 
