@@ -73,6 +73,8 @@ def _family_rows() -> Iterator[str]:
 def _command(manifest: Manifest, id: str) -> str:
     """Return the command that does what a manifest is for."""
     kinds = {each.type for task in manifest.tasks.values() for each in task.inputs.values()}
+    if any("transcript" in task.inputs for task in manifest.tasks.values()):
+        return f'composer align {id} clip.wav "TEXT"'
     if "audio" in kinds:
         return f"composer transcribe {id} clip.wav"
     return f"composer chat {id}"
