@@ -46,12 +46,20 @@ class Setting:
 class LayoutChecker:
     """The tensors of an encoder under the names of its layout, its sizes, and what is wrong.
 
-    `labels` are the names of sizes in messages; `kind` is the component's name.
-    `torch_ordered` are the weights of convolutions that are stored in torch's order.
+    `labels` are the names of sizes in messages, `kind` the component's and `what` it is.
+    `torch_ordered` are the weights of convolutions that are stored in torch's order; `tables` are
+    no convolutions, whatever their axes.
     """
 
-    def __init__(self, kind: str, location: Location, labels: Mapping[str, str]) -> None:
+    def __init__(
+        self,
+        kind: str,
+        location: Location,
+        labels: Mapping[str, str],
+        what: str = "a speech encoder",
+    ) -> None:
         self.kind = kind
+        self.what = what
         self.location = location
         self.labels = labels
         self.problems = Problems(place=Place(str(location)))
@@ -61,6 +69,7 @@ class LayoutChecker:
         self.places: Mapping[str, str] = {}
         self.dims: dict[str, Bound] = {}
         self.torch_ordered: set[str] = set()
+        self.tables: set[str] = set()
 
     def match(self, stored: Mapping[str, Tensor], places: Mapping[str, str]) -> None:
         """Take each tensor by its place, from the name in the file to that of the layout."""
@@ -68,7 +77,7 @@ class LayoutChecker:
         if missing := [name for name in places if name not in stored]:
             self.report("W270", f"{count(missing)} missing", *capped(missing))
         if left := sorted(stored.keys() - places.keys()):
-            what = f"{count(left)} that no part of a speech encoder has"
+            what = f"{count(left)} that no part of {self.what} has"
             self.report("W271", what, *capped(left))
         self.tensors = {place: stored[name] for name, place in places.items() if name in stored}
 
@@ -77,8 +86,9 @@ class LayoutChecker:
         causes_of_size: dict[str, list[str]] = {}
         for name, tensor in self.tensors.items():
             sizes = wanted[name].split()
-            shape = self.shape(tensor, sizes)
-            if len(sizes) > 2 and shape == tensor.shape:
+            convolves = len(sizes) > 2 and name not in self.tables
+            shape = self.shape(tensor, sizes, convolves)
+            if convolves and shape == tensor.shape:
                 self.torch_ordered.add(name)
             for size, value in zip(sizes, shape, strict=False):
                 witness = f"{self.location}: {tensor.name} {list(tensor.shape)}"
@@ -89,20 +99,22 @@ class LayoutChecker:
             what = f"{self.labels[size]} is not the same in {count(causes)}"
             self.report("W272", what, cause(self.dims[size]), *capped(causes))
 
-    def shape(self, tensor: Tensor, sizes: list[str]) -> Shape:
+    def shape(self, tensor: Tensor, sizes: list[str], convolves: bool) -> Shape:
         """Return a shape in torch's order; report what cannot be, and return none of it."""
         shape = tensor.shape
-        if len(sizes) > 2:
+        if convolves:
             found = _torch_shape(shape, sizes)
             if found is None:
                 either = " or ".join(_convolution_orders(sizes))
                 what = f"{tensor.name} has the shape {list(shape)}; expected {either}"
                 self.report("W272", what)
             return found or ()
-        if len(shape) != len(sizes) or 0 in shape:
-            expected = AXES[len(sizes)]
+        if len(shape) != len(sizes) or 0 in shape or not _has_sizes(shape, sizes):
+            expected = AXES[min(len(sizes), 2)]
             if sizes:
                 expected += " with sizes"
+            if len(sizes) > 2:
+                expected = f"[{', '.join(sizes)}]"
             what = f"{tensor.name} has the shape {list(shape)}; expected {expected}"
             self.report("W272", what)
             return ()

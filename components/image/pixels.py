@@ -23,12 +23,13 @@ from composer.formats.image.image_problems import MAX_PIXELS
 from composer.formats.image.picture import Picture
 from composer.formats.image.pillow import INSTALL, is_installed, pillow
 
+from .transparency import ALPHA, Alpha, opaque
+
 if TYPE_CHECKING:
     from composer.core.placement import Placement
     from composer.formats import Headers
 
 Side = Annotated[int, Field(ge=1, le=16_384)]
-Byte = Annotated[int, Field(ge=0, le=255)]
 Numbers = Annotated[list[float], Field(min_length=1, max_length=3)]
 IMAGE = parse_ports("image")
 TWO_NUMBERS: dict[str, Any] = {"type": "array", "minItems": 2, "maxItems": 2}
@@ -115,13 +116,7 @@ class Pixels(Component, name="image.pixels"):
         layout: Literal["channels_first", "channels_last"] = Field(
             "channels_first", description="[C, H, W] or [H, W, C]"
         )
-        alpha: (
-            Literal["refuse", "drop"] | Annotated[list[Byte], Field(min_length=3, max_length=3)]
-        ) = Field(
-            "refuse",
-            description="what becomes of transparency: an error, nothing (the colour below shows, "
-            "as in transformers), or an RGB colour to lay the picture on",
-        )
+        alpha: Alpha = Field("refuse", description=ALPHA)
 
         @model_validator(mode="after")
         def _check(self) -> Self:
@@ -172,7 +167,7 @@ class Pixels(Component, name="image.pixels"):
     def __call__(self, image: Picture) -> np.ndarray:
         """Return the prepared pixels."""
         config = self.config
-        made = pillow().fromarray(self._without_alpha(image))
+        made = pillow().fromarray(opaque(image, config.alpha))
         if config.channels == "gray":
             made = made.convert("L")
         if config.size:
@@ -191,19 +186,6 @@ class Pixels(Component, name="image.pixels"):
         if config.layout == "channels_first":
             values = values.transpose(2, 0, 1)
         return np.ascontiguousarray(values)
-
-    def _without_alpha(self, picture: Picture) -> np.ndarray:
-        alpha = self.config.alpha
-        if picture.alpha is None or alpha == "drop":
-            return picture.pixels
-        if alpha == "refuse":
-            clear = int((picture.alpha < 255).sum())
-            message = f"{picture.source} has {clear} transparent pixels"
-            hint = "config: {alpha: drop} or a colour, {alpha: [255, 255, 255]}, says what to do"
-            raise ComposerError(Problem("R596", message, hint=hint))
-        weight = picture.alpha[:, :, None].astype(np.uint32)
-        below = np.array(alpha, np.uint32) * (255 - weight)
-        return ((picture.pixels * weight + below + 127) // 255).astype(np.uint8)
 
     def _scaled(self, picture: Any, size: Size) -> Any:
         width, height = size.of(picture.width, picture.height)

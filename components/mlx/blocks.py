@@ -91,11 +91,11 @@ class MlxBlocks:
             weight = weight + offset
         return self.mx.fast.rms_norm(x, weight, eps)
 
-    def attention(self, q: Any, k: Any, v: Any, num_heads: int) -> Any:
+    def attention(self, q: Any, k: Any, v: Any, num_heads: int, scale: float | None = None) -> Any:
         length, width = q.shape
         size = width // num_heads
         q, k, v = (x.reshape(-1, num_heads, size).transpose(1, 0, 2) for x in (q, k, v))
-        return attention(q, k, v, size**-0.5).transpose(1, 0, 2).reshape(length, width)
+        return attention(q, k, v, scale or size**-0.5).transpose(1, 0, 2).reshape(length, width)
 
     def softmax(self, x: Any) -> Any:
         return self.mx.softmax(x, axis=-1)

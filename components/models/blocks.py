@@ -66,8 +66,13 @@ class Blocks(Protocol):
         `offset` is added to that weight.
         """
 
-    def attention(self, q: Array, k: Array, v: Array, num_heads: int) -> Array:
-        """Let every row [T, H D] attend to all: softmax(q k' / sqrt(D)) v, head by head."""
+    def attention(
+        self, q: Array, k: Array, v: Array, num_heads: int, scale: float | None = None
+    ) -> Array:
+        """Let every row [T, H D] attend to all: softmax(scale q k') v, head by head.
+
+        The scale is 1 / sqrt(D) unless it is given.
+        """
 
     def softmax(self, x: Array) -> Array:
         """Return the softmax over the last axis."""

@@ -22,12 +22,18 @@ from ..checkpoints.weight_groups import weight_groups
 from .blocks import Array
 from .network import Dims, Network
 
+SPEECH = {"M": "mels", "D": "out"}  # mels, and the width of the rows
+
 
 def encoder_facts(
-    weights: Location, network: Network, backend: Backend, checkpoint: EncoderCheckpoint
+    weights: Location,
+    network: Network,
+    backend: Backend,
+    checkpoint: EncoderCheckpoint,
+    sizes: Mapping[str, str] = SPEECH,
 ) -> StampedFacts:
-    """Return the facts of an encoder: M mels, and D, the width of its rows."""
-    dims = {"M": checkpoint.dims["mels"], "D": checkpoint.dims["out"]}
+    """Return the facts of an encoder; `sizes` are those of its layout that its ports name."""
+    dims = {symbol: checkpoint.dims[size] for symbol, size in sizes.items()}
     files = (*checkpoint.files, *checkpoint.configs)
     facts = network_facts(network, backend, dims, checkpoint.notes, files)
     packing = encoder_packing(weights, network.tensors, network.packed, checkpoint.parts)
@@ -77,14 +83,14 @@ def _widened(network: Network, packed: Mapping[str, Scheme], dtype: str) -> Iter
         yield f"{form} -> {dtype}, in {count} modules, which this backend does not run packed"
 
 
-def finite(backend: Backend, parts: Sequence[Any]) -> Any:
+def finite(backend: Backend, parts: Sequence[Any], what: str = "speech encoder") -> Any:
     """Return rows [N, D] of all parts; raise R551 where a number is infinite or NaN."""
     for rows in parts:
         if not np.isfinite(backend.to_numpy(rows)).all():
             raise ComposerError(
                 Problem(
                     "R551",
-                    "the speech encoder gave numbers that are not finite",
+                    f"the {what} gave numbers that are not finite",
                     hint="its weights overflow here: run it with precision float32",
                 )
             )

@@ -22,6 +22,7 @@ from ..checkpoints.file_stamps import require_unchanged
 from ..checkpoints.gemma4_audio.checkpoint import Tower, read_tower
 from ..checkpoints.gemma4_audio.layout import EMBED, TOWER
 from .blocks import Array, Blocks
+from .clipped_linear import clipped_linear
 from .encoder import encoder_facts, encoder_network, finite
 from .network import Dims, Network
 
@@ -88,8 +89,8 @@ def layer(nn: Blocks, at: str, settings: Settings, x: Array) -> Array:
 def feed_forward(nn: Blocks, at: str, settings: Settings, x: Array) -> Array:
     """Add part of a feed-forward layer's output, normalized before and after."""
     y = nn.rms_norm(nn.clip_to_dtype(x, settings.clipping), f"{at}pre_layer_norm", EPS)
-    y = nn.silu(_clipped_linear(nn, f"{at}ffw_layer_1", y))
-    y = nn.clip_to_dtype(_clipped_linear(nn, f"{at}ffw_layer_2", y), settings.clipping)
+    y = nn.silu(clipped_linear(nn, f"{at}ffw_layer_1", y))
+    y = nn.clip_to_dtype(clipped_linear(nn, f"{at}ffw_layer_2", y), settings.clipping)
     return x + nn.rms_norm(y, f"{at}post_layer_norm", EPS) * settings.residual_weight
 
 
@@ -99,7 +100,7 @@ def attention(nn: Blocks, at: str, settings: Settings, x: Array) -> Array:
     A key at a distance is the frame's own plus one that the distance alone makes.
     """
     head, window = settings.head_dim, settings.past + 1
-    projected = [nn.float32(_clipped_linear(nn, f"{at}{name}_proj", x)) for name in "qkv"]
+    projected = [nn.float32(clipped_linear(nn, f"{at}{name}_proj", x)) for name in "qkv"]
     q, k, values = (nn.reshape(rows, -1, settings.num_heads, head) for rows in projected)
     per_dim = nn.softplus(nn.float32(nn.weight(f"{at}per_dim_scale")))
     q = q * per_dim * (head**-0.5 / math.log(2))
@@ -116,7 +117,7 @@ def attention(nn: Blocks, at: str, settings: Settings, x: Array) -> Array:
     weights = nn.expand(nn.softmax(logits), 2)
     context = nn.matmul(weights, nn.transpose(nn.past(values, window), 0, 2, 1, 3))
     context = nn.reshape(context, -1, settings.hidden_size)
-    return _clipped_linear(nn, f"{at}post", nn.like(context, x))
+    return clipped_linear(nn, f"{at}post", nn.like(context, x))
 
 
 def sinusoids(distances: np.ndarray, width: int) -> np.ndarray:
@@ -131,25 +132,16 @@ def sinusoids(distances: np.ndarray, width: int) -> np.ndarray:
 def convolution(nn: Blocks, at: str, settings: Settings, x: Array) -> Array:
     """Add a gated convolution over each channel, in which no frame sees a later one."""
     y = nn.rms_norm(x, f"{at}pre_layer_norm", settings.rms_norm_eps)
-    y = nn.glu(_clipped_linear(nn, f"{at}linear_start", y))
+    y = nn.glu(clipped_linear(nn, f"{at}linear_start", y))
     y = nn.clip_to_dtype(nn.causal_depthwise(y, f"{at}depthwise_conv1d"), settings.clipping)
     y = nn.silu(nn.rms_norm(y, f"{at}conv_norm", settings.rms_norm_eps))
-    return x + _clipped_linear(nn, f"{at}linear_end", y)
+    return x + clipped_linear(nn, f"{at}linear_end", y)
 
 
 def project(nn: Blocks, settings: Settings, x: Array) -> Array:
     """Map hidden states [T, d] to rows [T, D] as they stand among scaled embeddings."""
     x = nn.rms_norm(nn.linear(x, f"{TOWER}output_proj"), None, settings.rms_norm_eps)
     return nn.linear(x, f"{EMBED}embedding_projection")
-
-
-def _clipped_linear(nn: Blocks, name: str, x: Array) -> Array:
-    """Map rows by a Linear whose input and output stay within its bounds, where it has any."""
-    if not nn.has(f"{name}.input_min"):
-        return nn.linear(x, f"{name}.linear")
-    x = nn.clip(x, nn.weight(f"{name}.input_min"), nn.weight(f"{name}.input_max"))
-    y = nn.linear(x, f"{name}.linear")
-    return nn.clip(y, nn.weight(f"{name}.output_min"), nn.weight(f"{name}.output_max"))
 
 
 class Gemma4Audio(Family, name="gemma4_audio"):

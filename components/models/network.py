@@ -21,9 +21,10 @@ class Network:
     """A forward function, the ports it takes, and where its weights are stored.
 
     `forward(blocks, *inputs)` maps arrays of the shapes `inputs`, whose lengths that vary have
-    a name, to one array of the shape `output`. `tensors` are by their names in the layout; those
-    that are `torch_ordered` are convolutions stored as [out, in, *kernel], and `packed` modules are
-    quantized. `dtype` is what the weights are loaded in, where a backend has it.
+    a name, to one array of the shape `output`; those that are `row_numbers` are whole numbers.
+    `tensors` are by their names in the layout; those that are `torch_ordered` are convolutions
+    stored as [out, in, *kernel], and `packed` modules are quantized. `dtype` is what the weights
+    are loaded in, where a backend has it.
     """
 
     name: str
@@ -34,6 +35,7 @@ class Network:
     dtype: str
     torch_ordered: frozenset[str] = frozenset()
     packed: Mapping[str, Module] = field(default_factory=dict)
+    row_numbers: frozenset[str] = frozenset()
 
     @property
     def files(self) -> Iterable[Location]:

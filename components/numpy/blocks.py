@@ -72,9 +72,12 @@ class NumpyBlocks:
             return normed
         return normed * (self.weight(f"{name}.weight") + np.float32(offset))
 
-    def attention(self, q: Array, k: Array, v: Array, num_heads: int) -> Array:
+    def attention(
+        self, q: Array, k: Array, v: Array, num_heads: int, scale: float | None = None
+    ) -> Array:
         q, k, v = (x.reshape(len(x), num_heads, -1).transpose(1, 0, 2) for x in (q, k, v))
-        weights = self.softmax(q @ k.transpose(0, 2, 1) / np.float32(sqrt(q.shape[-1])))
+        scale = scale or 1 / sqrt(q.shape[-1])
+        weights = self.softmax(q @ k.transpose(0, 2, 1) * np.float32(scale))
         return (weights @ v).transpose(1, 0, 2).reshape(q.shape[1], -1)
 
     def softmax(self, x: Array) -> Array:

@@ -157,9 +157,12 @@ class OnnxBlocks:
             "SimplifiedLayerNormalization", x, weight, axis=-1, epsilon=float(eps), stash_type=1
         )
 
-    def attention(self, q: Symbol, k: Symbol, v: Symbol, num_heads: int) -> Symbol:
+    def attention(
+        self, q: Symbol, k: Symbol, v: Symbol, num_heads: int, scale: float | None = None
+    ) -> Symbol:
         batch = [self.expand(x, 0) for x in (q, k, v)]
-        made = self.node("MultiHeadAttention", *batch, domain=CONTRIB, num_heads=num_heads)
+        more = {} if scale is None else {"scale": float(scale)}
+        made = self.node("MultiHeadAttention", *batch, domain=CONTRIB, num_heads=num_heads, **more)
         return self.node("Squeeze", made, self.ints(0))
 
     def softmax(self, x: Symbol) -> Symbol:

@@ -44,7 +44,8 @@ class OnnxNetwork:
         """Write the graph and its weights down; both are removed once they are loaded."""
         blocks = NetworkBlocks(weights, self.network)
         for name, dims in self.network.inputs.items():
-            weights.model.add_input(name, "float32", dims)
+            dtype = "int64" if name in self.network.row_numbers else "float32"
+            weights.model.add_input(name, dtype, dims)
         symbols = (Symbol(name, blocks) for name in self.network.inputs)
         made = self.network.write(blocks, *symbols)
         weights.model.node("Identity", [made.name], [OUTPUT])

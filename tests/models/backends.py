@@ -40,5 +40,6 @@ def apply(component, function, *inputs):
         inputs={f"x{n}": tuple(f"d{n}{axis}" for axis in range(x.ndim))
                 for n, x in enumerate(inputs)},
         output=("N", "D"),
+        row_numbers=frozenset(f"x{n}" for n, x in enumerate(inputs) if x.dtype == np.int64),
     )  # fmt: skip
     return OnnxNetwork(network, Placement())(*inputs)

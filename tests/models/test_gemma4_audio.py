@@ -111,7 +111,7 @@ def test_every_stage_and_layer_is_that_of_transformers(component, theirs, second
         at = f"audio_tower.layers.{number}."
         layer = lambda v, x, at=at: gemma4_audio.layer(v, at, settings, x)  # noqa: E731
         x = apply(component, layer, x)
-        assert close(x, want[f"layer {number}"]), number
+        assert close(x, want[f"layer {number}"], 1e-4), number  # with the errors before it
         assert np.abs(want[f"layer {number}"]).max() > 0.3
         alone = apply(component, layer, want["stem" if number == 0 else f"layer {number - 1}"])
         assert close(alone, want[f"layer {number}"]), number

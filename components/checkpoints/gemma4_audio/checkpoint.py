@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING
 
 from composer.core.component import Bound, Spec
 from composer.core.errors import ComposerError
-from composer.formats.safetensors import Tensor, TensorIndex
 
 from ..dequantized import dequantized_headers
 from ..encoder_checkpoint import EncoderCheckpoint
 from ..encoder_packing import packed_modules
+from ..gemma4.towers import own_tensors
 from ..layout import LayoutChecker, cause, count_layers
 from . import layout
 from .settings import (
@@ -25,9 +25,6 @@ from .settings import (
 if TYPE_CHECKING:
     from composer.formats import Headers
 
-OWN = (layout.TOWER, layout.EMBED)
-
-
 @dataclass(frozen=True, kw_only=True)
 class Tower(EncoderCheckpoint):
     """The audio tower of a Gemma-4 checkpoint."""
@@ -40,7 +37,9 @@ def read_tower(spec: Spec, headers: Headers) -> Tower:
     """Read the headers at the spec's weights; raise ComposerError with all that contradicts."""
     assert spec.weights is not None
     checker = LayoutChecker("mlx.gemma4_audio", spec.weights, layout.LABELS)
-    own = _own(checker, headers.safetensors(spec.weights))
+    index = headers.safetensors(spec.weights)
+    hint = "of Gemma-4, E2B and E4B have an audio tower; 26B-A4B and 31B have none"
+    own = own_tensors(checker, index, layout.TOWER, layout.EMBED, hint)
     file = spec.weights / "config.json"
     config = headers.config(file) if headers.exists(file) else {}
     audio = config.get("audio_config")
@@ -75,29 +74,6 @@ def read_tower(spec: Spec, headers: Headers) -> Tower:
         layers=layers,
         settings=found,
     )
-
-
-def _own(checker: LayoutChecker, index: TensorIndex) -> dict[str, Tensor]:
-    """Return the tower's tensors of a whole checkpoint, without the prefix of transformers."""
-    found: dict[str, Tensor] = {}
-    twice = []
-    for name, tensor in index.items():
-        short = name.removeprefix("model.")
-        if not short.startswith(OWN):
-            continue
-        if short in found:
-            twice.append(short)
-        found[short] = tensor
-    if twice:
-        checker.report("W271", "tensors are there twice, with model. before them too", *twice)
-    if not any(name.startswith(layout.TOWER) for name in found):
-        checker.report(
-            "W222",
-            f"{checker.location} has no {layout.TOWER}*",
-            hint="of Gemma-4, E2B and E4B have an audio tower; 26B-A4B and 31B have none",
-        )
-        raise ComposerError(checker.problems)
-    return found
 
 
 def _relate(checker: LayoutChecker) -> None:

@@ -1,0 +1,1 @@
+"""Gemma-4's vision tower as its checkpoints describe it."""
