@@ -20,10 +20,8 @@ class Symbol:
     name: str
     blocks: OnnxBlocks
 
-    def _with(self, op: str, other: Symbol | float, *, swapped: bool = False) -> Symbol:
-        right = self.blocks.as_symbol(other)
-        inputs = (right, self) if swapped else (self, right)
-        return self.blocks.node(op, *inputs)
+    def _with(self, op: str, other: Symbol | float) -> Symbol:
+        return self.blocks.node(op, self, self.blocks.as_symbol(other))
 
     def __add__(self, other: Symbol | float) -> Symbol:
         return self._with("Add", other)
@@ -35,7 +33,7 @@ class Symbol:
         return self._with("Mul", other)
 
     def __rmul__(self, other: float) -> Symbol:
-        return self._with("Mul", other, swapped=True)
+        return self._with("Mul", other)
 
     def __truediv__(self, other: Symbol | float) -> Symbol:
         return self._with("Div", other)
@@ -161,8 +159,8 @@ class OnnxBlocks:
         self, q: Symbol, k: Symbol, v: Symbol, num_heads: int, scale: float | None = None
     ) -> Symbol:
         batch = [self.expand(x, 0) for x in (q, k, v)]
-        more = {} if scale is None else {"scale": float(scale)}
-        made = self.node("MultiHeadAttention", *batch, domain=CONTRIB, num_heads=num_heads, **more)
+        heads = {"num_heads": num_heads, "scale": float(scale or 0.0)}  # 0 is 1 / sqrt(D)
+        made = self.node("MultiHeadAttention", *batch, domain=CONTRIB, **heads)
         return self.node("Squeeze", made, self.ints(0))
 
     def softmax(self, x: Symbol) -> Symbol:
