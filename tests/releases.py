@@ -15,7 +15,7 @@ from tests.replica import SPECIALS, safetensors, split_tokenizer, tokenizer
 AT = "language_model.model."
 GEMMA_SPECIALS = (
     "<pad>", "<eos>", "<bos>", "<|turn>", "<turn|>", "<|channel>", "<channel|>", "<|audio|>",
-    "<|audio>", "<audio|>",
+    "<|audio>", "<audio|>", "<|image|>", "<|image>", "<image|>",
 )  # fmt: skip
 WINDOW = {True: 512, False: 1024}
 AUDIO = {
@@ -26,6 +26,7 @@ AUDIO = {
     "attention_invalid_logits_value": -1e9, "use_clipped_linears": True, "rms_norm_eps": 1e-6,
     "gradient_clipping": 1e10, "output_proj_dims": 1536,
 }  # fmt: skip
+VISION_OF_LARGE = (1152, 4304, 27, 16, 72)
 Shape = tuple[int, ...]
 
 
@@ -123,8 +124,7 @@ def gemma4(folder: Path, name: str, bits: int | None) -> Path:
         found[f"{AT}{key}.weight"] = ("U32", (*outer, columns * bits // 32))
         for part in ("scales", "biases"):
             found[f"{AT}{key}.{part}"] = ("BF16", (*outer, columns // 64))
-    found["vision_tower.patch_embedder.input_proj.weight"] = ("BF16", (768, 768))
-    found["embed_vision.embedding_projection.weight"] = ("BF16", (size.hidden, 768))
+    found |= {name: ("BF16", shape) for name, shape in vision_tower(size).items()}
     if size.per_layer:
         found |= {name: ("BF16", shape) for name, shape in audio_tower(size).items()}
     names = sorted(found)
@@ -173,6 +173,48 @@ def audio_tower(size: Size) -> dict[str, Shape]:
     return found
 
 
+def vision_config(size: Size) -> dict[str, Any]:
+    """Return the config of the vision tower, as published."""
+    small = bool(size.per_layer)
+    width, inner, layers, heads, head = (768, 3072, 16, 12, 64) if small else VISION_OF_LARGE
+    return {
+        "model_type": "gemma4_vision", "hidden_size": width, "intermediate_size": inner,
+        "num_hidden_layers": layers, "num_attention_heads": heads, "num_key_value_heads": heads,
+        "head_dim": head, "global_head_dim": head, "hidden_activation": "gelu_pytorch_tanh",
+        "rms_norm_eps": 1e-6, "patch_size": 16, "pooling_kernel_size": 3,
+        "position_embedding_size": 10240, "use_clipped_linears": small, "standardize": not small,
+        "default_output_length": 280, "attention_bias": False, "attention_dropout": 0.0,
+        "rope_parameters": {"rope_theta": 100.0, "rope_type": "default"},
+    }  # fmt: skip
+
+
+def vision_tower(size: Size) -> dict[str, Shape]:
+    """Return the vision tower, 658 or 355 tensors, and the projection into the decoder."""
+    config = vision_config(size)
+    width, inner, head = (config[k] for k in ("hidden_size", "intermediate_size", "head_dim"))
+    found: dict[str, Shape] = {
+        "vision_tower.patch_embedder.input_proj.weight": (width, 768),
+        "vision_tower.patch_embedder.position_embedding_table": (2, 10240, width),
+        "embed_vision.embedding_projection.weight": (size.hidden, width),
+    }
+    if config["standardize"]:
+        found |= {f"vision_tower.std_{name}": (width,) for name in ("bias", "scale")}
+    for number in range(config["num_hidden_layers"]):
+        at = f"vision_tower.encoder.layers.{number}."
+        for name in ("input", "post_attention", "pre_feedforward", "post_feedforward"):
+            found[f"{at}{name}_layernorm.weight"] = (width,)
+        found |= {f"{at}self_attn.{name}_norm.weight": (head,) for name in "qk"}
+        linears = {f"self_attn.{name}_proj": (width, width) for name in "qkvo"}
+        linears |= {"mlp.gate_proj": (inner, width), "mlp.up_proj": (inner, width)}
+        linears["mlp.down_proj"] = (width, inner)
+        for name, shape in linears.items():
+            found[f"{at}{name}.linear.weight"] = shape
+            if config["use_clipped_linears"]:
+                for bound in ("input_min", "input_max", "output_min", "output_max"):
+                    found[f"{at}{name}.{bound}"] = ()
+    return found
+
+
 def config(size: Size, bits: int | None) -> dict[str, Any]:
     """Return config.json, as published."""
     text = {
@@ -198,7 +240,7 @@ def config(size: Size, bits: int | None) -> dict[str, Any]:
         },
     }  # fmt: skip
     whole: dict[str, Any] = {"model_type": "gemma4", "text_config": text, "eos_token_id": [1, 106]}
-    whole |= {"vision_config": {"hidden_size": 768}, "audio_token_id": 258881}
+    whole |= {"vision_config": vision_config(size), "audio_token_id": 258881}
     whole["audio_config"] = AUDIO if size.per_layer else None
     if bits:
         whole["quantization"] = {"group_size": 64, "bits": bits, "mode": "affine"}

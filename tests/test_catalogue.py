@@ -106,6 +106,17 @@ def test_the_layout_of_gemma_4(size, variant, tmp_path):
             "M": 128, "D": expected.hidden,
         }  # fmt: skip
     assert dims.get("L") == (expected.layers if expected.per_layer else None)
+    if "vision" in found.bundle.components:
+        seen = found.bundle.components["vision"].facts
+        assert {symbol: bound.value for symbol, bound in seen.dims.items()} == {
+            "P": 768, "D": expected.hidden,
+        }  # fmt: skip
+
+
+@pytest.mark.parametrize(("size", "tensors"), [("e2b", 658), ("31b", 355)])
+def test_the_vision_tower_has_as_many_tensors_as_released(size, tensors):
+    names = releases.vision_tower(releases.SIZES[size])
+    assert sum(name.startswith("vision_tower.") for name in names) == tensors
 
 
 def test_a_layout_that_differs_is_refused(tmp_path):

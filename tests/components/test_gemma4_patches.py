@@ -82,7 +82,7 @@ def test_a_patch_is_its_pixels_row_by_row():
         assert np.array_equal(patches[row, column], (cut.reshape(-1) * (1 / 255)).astype("f4"))
 
 
-def test_transparency_is_refused_unless_it_is_said_what_becomes_of_it():
+def test_transparency_is_refused_unless_the_config_allows_it():
     given = picture(48, 48)
     clear = np.dstack([given, np.full((48, 48), 7, np.uint8)])
     with pytest.raises(ComposerError, match=r"R596 <array> has 2304 transparent pixels"):

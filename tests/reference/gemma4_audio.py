@@ -25,6 +25,21 @@ THOUGHTS = ("<|channel>", "<channel|>")
 INSTRUCTION = "Write down what is line."
 
 
+def draw(tower: Any) -> None:
+    """Draw every number of an audio tower."""
+    for name, value in [*tower.named_parameters(), *tower.named_buffers()]:
+        if name.endswith(("input_min", "output_min")):
+            value.fill_(-1.2 - 0.2 * torch.rand(()))
+        elif name.endswith(("input_max", "output_max")):
+            value.fill_(1.1 + 0.2 * torch.rand(()))
+        elif "norm" in name:
+            value.normal_(1.0, 0.2)
+        elif value.ndim == 1 and name.endswith(("bias", "per_dim_scale")):
+            value.normal_(0.0, 0.3)
+        elif value.ndim > 1 and "rel_pos_enc" not in name:
+            value.normal_(0.0, 1.4 / value[0].numel() ** 0.5)
+
+
 class Gemma4Audio:
     """The whole model, whose bounds of clipped layers are met by its input."""
 
@@ -55,18 +70,7 @@ class Gemma4Audio:
         plain = gemma4_models.torch_model(self.kind, **more)
         self.model.model.language_model.load_state_dict(plain.model.state_dict())
         self.model.tie_weights()
-        tower = self.model.model.audio_tower
-        for name, value in [*tower.named_parameters(), *tower.named_buffers()]:
-            if name.endswith(("input_min", "output_min")):
-                value.fill_(-1.2 - 0.2 * torch.rand(()))
-            elif name.endswith(("input_max", "output_max")):
-                value.fill_(1.1 + 0.2 * torch.rand(()))
-            elif "norm" in name:
-                value.normal_(1.0, 0.2)
-            elif value.ndim == 1 and name.endswith(("bias", "per_dim_scale")):
-                value.normal_(0.0, 0.3)
-            elif value.ndim > 1 and "rel_pos_enc" not in name:
-                value.normal_(0.0, 1.4 / value[0].numel() ** 0.5)
+        draw(self.model.model.audio_tower)
         projection = self.model.model.embed_audio.embedding_projection.weight
         projection.normal_(0.0, 1.0 / ROWS**0.5)
 

@@ -14,6 +14,7 @@ from safetensors.torch import save_file
 from transformers.models.gemma4 import image_processing_pil_gemma4 as processing
 
 from tests.components import gemma4_models
+from tests.reference import gemma4_audio
 from tests.reference.elderwise import SPECIAL, tokenizer
 
 LAYERS, WIDTH, HEADS, HEAD, PATCH, POSITIONS = 3, 48, 3, 16, 4, 96
@@ -33,8 +34,9 @@ BUDGET = 70
 class Gemma4Vision:
     """The whole model, whose bounds of clipped layers are met by its input."""
 
-    def __init__(self, kind: str = "e2b", audio: Any = None, **changes: Any) -> None:
+    def __init__(self, kind: str = "e2b", hears: bool = False, **changes: Any) -> None:
         self.kind = kind
+        audio = gemma4_audio.AUDIO if hears else None
         self.tokenizer = tokenizer((*SPECIAL, *MORE))
         rows = self.tokenizer.get_vocab_size()
         self.words = {"vocab_size": rows, "vocab_size_per_layer_input": rows}
@@ -62,6 +64,9 @@ class Gemma4Vision:
         """Draw every number anew, so that no norm is ones and no bound infinite."""
         plain = gemma4_models.torch_model(self.kind, **self.words)
         self.model.model.language_model.load_state_dict(plain.model.state_dict())
+        # No answer has a placeholder, which transformers would embed as padding.
+        for token in ("<|image|>", "<|audio|>"):
+            self.model.model.language_model.embed_tokens.weight[self.id(token)] = 0
         self.model.tie_weights()
         tower = self.model.model.vision_tower
         for name, value in [*tower.named_parameters(), *tower.named_buffers()]:
@@ -77,8 +82,12 @@ class Gemma4Vision:
                 value.normal_(0.0, 0.5)
             elif value.ndim > 1:
                 value.normal_(0.0, 1.4 / value[0].numel() ** 0.5)
-        projection = self.model.model.embed_vision.embedding_projection.weight
-        projection.normal_(0.0, 1.0 / projection.shape[1] ** 0.5)
+        projections = [self.model.model.embed_vision.embedding_projection.weight]
+        if self.model.model.audio_tower is not None:
+            gemma4_audio.draw(self.model.model.audio_tower)
+            projections.append(self.model.model.embed_audio.embedding_projection.weight)
+        for weight in projections:
+            weight.normal_(0.0, 1.0 / weight.shape[1] ** 0.5)
 
     def state(self, *parts: str) -> dict[str, torch.Tensor]:
         """Return the tensors of some parts under transformers' names."""
@@ -86,20 +95,27 @@ class Gemma4Vision:
         named = self.model.state_dict().items()
         return {n: value.contiguous().clone() for n, value in named if n.startswith(starts)}
 
-    def vision_config(self) -> dict[str, Any]:
-        """Return the config of the tower."""
-        found: dict[str, Any] = json.loads(self.model.config.vision_config.to_json_string())
+    def towers(self) -> dict[str, torch.Tensor]:
+        """Return the tensors of the towers, and of what maps their rows to the decoder's."""
+        return self.state("vision_tower", "embed_vision", "audio_tower", "embed_audio")
+
+    def tower_configs(self) -> dict[str, Any]:
+        """Return the configs of the towers by their keys."""
+        found = {}
+        for key in ("vision_config", "audio_config"):
+            config = getattr(self.model.config, key)
+            if config is not None:
+                found[key] = json.loads(config.to_json_string())
         return found
 
     def write(self, folder: Path) -> Path:
         """Write transformers' own checkpoint, whole, as a source of the shipped manifests."""
         folder.mkdir(parents=True, exist_ok=True)
-        state = self.state("language_model", "vision_tower", "embed_vision")
+        state = self.state("language_model") | self.towers()
         save_file(state, folder / "model.safetensors", metadata={"format": "pt"})
         text = gemma4_models.config_of(self.model.model.language_model, self.kind)
         config = {"model_type": "gemma4", "text_config": text, "eos_token_id": 1}
-        config["vision_config"] = self.vision_config()
-        (folder / "config.json").write_text(json.dumps(config))
+        (folder / "config.json").write_text(json.dumps(config | self.tower_configs()))
         self.tokenizer.save(str(folder / "tokenizer.json"))
         return folder
 
@@ -128,3 +144,38 @@ class Gemma4Vision:
         found["pooled"] = encoded.last_hidden_state.numpy()
         (rows,) = encoded.pooler_output
         return found | {"rows": rows.numpy()}
+
+    @torch.no_grad()
+    def answer(
+        self, ids: np.ndarray, pictures: list[np.ndarray], clip: np.ndarray | None = None
+    ) -> tuple[dict[str, np.ndarray], list[int]]:
+        """Run the whole model on a prompt's ids, pictures in their order and a clip.
+
+        Return the inputs of its decoder and the ids that it answers with.
+        """
+        given = {"input_ids": torch.tensor(ids)[None]}
+        kinds = np.zeros(len(ids), np.int64)
+        kinds[ids == self.id("<|image|>")] = 1
+        kinds[ids == self.id("<|audio|>")] = 3
+        given["mm_token_type_ids"] = torch.tensor(kinds)[None]
+        given["attention_mask"] = torch.ones(1, len(ids), dtype=torch.int64)
+        if pictures:
+            made = [self.features(each) for each in pictures]
+            for name in ("pixel_values", "image_position_ids"):
+                given[name] = torch.cat([each[name] for each in made])
+        if clip is not None:
+            heard = transformers.Gemma4AudioFeatureExtractor()([clip])
+            given["input_features"] = torch.tensor(np.array(heard["input_features"]))
+            given["input_features_mask"] = torch.tensor(np.array(heard["input_features_mask"]))
+        inner: dict[str, Any] = {}
+        hook = self.model.model.language_model.register_forward_pre_hook(
+            lambda _, __, given: inner.update(given), with_kwargs=True
+        )
+        self.model(**given)
+        hook.remove()
+        inputs = {"embeds": inner["inputs_embeds"][0].numpy()}
+        if inner.get("per_layer_inputs") is not None:
+            inputs["per_layer"] = inner["per_layer_inputs"][0].numpy()
+        more = {"max_new_tokens": TOKENS, "eos_token_id": 1, "pad_token_id": 0}
+        found = self.model.generate(**given, do_sample=False, **more)
+        return inputs, found[0, len(ids) :].tolist()

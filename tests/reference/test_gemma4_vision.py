@@ -1,0 +1,110 @@
+"""Gemma-4's sight by the shipped manifests, on both backends, against transformers."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+import composer
+from composer.sources.shipped import shipped
+from tests.components.test_pixels import picture
+from tests.reference.gemma4_vision import BUDGET, PATCH, TOKENS, Gemma4Vision
+from tests.reference.qwen3_asr import make_clip
+
+FEW = {"answer": {"max_tokens": TOKENS}}
+SHAPES = ((60, 80), (20, 200), (300, 40), (1, 1))
+BACKENDS = ("onnx", "mlx")
+QUESTION = "What is there?"
+LARGE = ("26b", "31b")
+
+
+@pytest.fixture(scope="module", params=["e2b", "e4b"])
+def gemma(request: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    made: Any = Gemma4Vision(request.param, hears=request.param not in LARGE)
+    home = tmp_path_factory.mktemp(request.param)
+    made.repo = made.write(home / "repo")
+    name = f"gemma-4-{request.param}"
+    small = f"{{use: image.gemma4, config: {{patch_size: {PATCH}, max_soft_tokens: {BUDGET}}}}}"
+    text = (shipped("bundles") / f"{name}.yaml").read_text()
+    made.text = text.replace("{use: image.gemma4}", small)
+    assert made.text != text
+    made.path = home / "bundle.yaml"
+    yield made
+    torch.set_num_threads(threads)
+
+
+def answered(gemma: Any, backend: str, task: str, text: str | None = None, **given: Any) -> Any:
+    gemma.path.write_text(text or gemma.text)
+    sources, options = {"repo": gemma.repo}, {"task": task, "options": FEW, "taps": True}
+    with composer.load(gemma.path, task=task, sources=sources, backends={"*": backend}) as bundle:
+        return bundle.run(**options, **given).taps
+
+
+def require_equal(gemma: Any, taps: Any, pictures: list[Any], clip: Any = None) -> None:
+    """Compare the decoder's inputs and the answer with the whole model's."""
+    ids = np.array(taps["asked.ids"])
+    if "asked.speech" in taps:
+        ids[np.array(taps["asked.speech"])] = gemma.id("<|audio|>")
+    inputs, answer = gemma.answer(ids, pictures, clip)
+    for name, want in inputs.items():
+        np.testing.assert_allclose(np.array(taps[name]), want, atol=1e-4, err_msg=name)
+    assert taps["answer.ids"].tolist() == answer[: len(taps["answer.ids"])]
+    assert len(set(answer)) > 4
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+@pytest.mark.parametrize("shape", SHAPES)
+def test_a_picture_is_answered_as_by_transformers(gemma: Any, shape: Any, backend: str) -> None:
+    pixels = picture(*shape)
+    taps = answered(gemma, backend, "see", picture=pixels, question=QUESTION)
+    rows = gemma.stages(pixels)["rows"]
+    np.testing.assert_allclose(np.array(taps["seen"]), rows, atol=1e-4)
+    require_equal(gemma, taps, [pixels])
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_two_pictures_are_answered_as_by_transformers(gemma: Any, backend: str) -> None:
+    pixels = [picture(60, 80), picture(300, 40, seed=1)]
+    given = {"picture": pixels[0], "other": pixels[1], "question": QUESTION}
+    require_equal(gemma, answered(gemma, backend, "compare", **given), pixels)
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_a_picture_and_speech_are_answered_as_by_transformers(gemma: Any, backend: str) -> None:
+    pixels, clip = picture(60, 80), make_clip(2.0)
+    given = {"picture": pixels, "audio": composer.read_audio((clip, 16_000))}
+    require_equal(gemma, answered(gemma, backend, "ask", **given), [pixels], clip)
+
+
+WRONG = {
+    "another filter": ("max_soft_tokens: 70", "max_soft_tokens: 70, resample: bilinear", "patches"),
+    "another budget": ("max_soft_tokens: 70", "max_soft_tokens: 140", "patches"),
+    "rows that the decoder is to scale": (
+        "vision: {use: gemma4_vision, weights: repo, emits: decoder.embed}",
+        "vision: {use: gemma4_vision, weights: repo, emits: decoder.embed_unscaled}",
+        "embeds",
+    ),
+    "the placeholder's own per-layer row": ("value: 0", "value: 10", "per_layer"),
+    "zeros for pad": ("{ids: $text_ids}", "{ids: $text_ids, zero: $asked.slots}", "per_layer"),
+}
+
+
+@pytest.mark.parametrize("why", WRONG)
+def test_one_wrong_knob_is_named(gemma: Any, why: str) -> None:
+    old, new, stage = WRONG[why]
+    text = gemma.text.replace(old, new)
+    assert text != gemma.text
+    pixels = picture(60, 80)
+    given = {"picture": pixels, "question": QUESTION}
+    right, wrong = (answered(gemma, "onnx", "see", each, **given) for each in (None, text))
+    differing = []
+    for name in ("patches", "seen", "embeds", "per_layer"):
+        if right[name].shape != wrong[name].shape or np.abs(right[name] - wrong[name]).max() > 1e-3:
+            differing.append(name)
+    assert differing[0] == stage
