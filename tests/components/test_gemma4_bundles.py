@@ -20,7 +20,9 @@ def test_a_conversation_is_that_of_transformers(size, tmp_path):
     model = torch_model(kind, vocab_size=WORDS, vocab_size_per_layer_input=WORDS)
     prefix, whole = "language_model.model.", kind in SMALL
     folder = save(model, tmp_path / "repo", kind, prefix=prefix, whole=whole)
-    seeing = Gemma4Vision(kind, hears=whole)  # the shipped manifests see, and the small ones hear
+    seeing = Gemma4Vision(
+        kind, audio=whole
+    )  # the shipped manifests see, and small ones transcribe too
     rename(folder, lambda state: state.pop("model.vision_tower.patch.weight", None))
     rename(folder, lambda state: state.update(seeing.towers()))
     edit(folder, **seeing.tower_configs())

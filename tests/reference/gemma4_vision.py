@@ -34,15 +34,15 @@ BUDGET = 70
 class Gemma4Vision:
     """The whole model, whose bounds of clipped layers are met by its input."""
 
-    def __init__(self, kind: str = "e2b", hears: bool = False, **changes: Any) -> None:
+    def __init__(self, kind: str = "e2b", audio: bool = False, **changes: Any) -> None:
         self.kind = kind
-        audio = gemma4_audio.AUDIO if hears else None
+        audio_config = gemma4_audio.AUDIO if audio else None
         self.tokenizer = tokenizer((*SPECIAL, *MORE))
         rows = self.tokenizer.get_vocab_size()
         self.words = {"vocab_size": rows, "vocab_size_per_layer_input": rows}
         text = gemma4_models.COMMON | gemma4_models.KINDS[kind] | self.words
         config = transformers.Gemma4Config(
-            text_config=text | {"max_position_embeddings": 2048}, audio_config=audio,
+            text_config=text | {"max_position_embeddings": 2048}, audio_config=audio_config,
             vision_config=VISION | TOWERS[kind] | changes, eos_token_id=1, video_token_id=rows,
             audio_token_id=self.id("<|audio|>"), boa_token_id=self.id("<|audio>"),
             eoa_token_id=self.id("<audio|>"), image_token_id=self.id("<|image|>"),
@@ -164,9 +164,9 @@ class Gemma4Vision:
             for name in ("pixel_values", "image_position_ids"):
                 given[name] = torch.cat([each[name] for each in made])
         if clip is not None:
-            heard = transformers.Gemma4AudioFeatureExtractor()([clip])
-            given["input_features"] = torch.tensor(np.array(heard["input_features"]))
-            given["input_features_mask"] = torch.tensor(np.array(heard["input_features_mask"]))
+            features = transformers.Gemma4AudioFeatureExtractor()([clip])
+            given["input_features"] = torch.tensor(np.array(features["input_features"]))
+            given["input_features_mask"] = torch.tensor(np.array(features["input_features_mask"]))
         inner: dict[str, Any] = {}
         hook = self.model.model.language_model.register_forward_pre_hook(
             lambda _, __, given: inner.update(given), with_kwargs=True

@@ -26,7 +26,7 @@ LARGE = ("26b", "31b")
 def gemma(request: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
-    made: Any = Gemma4Vision(request.param, hears=request.param not in LARGE)
+    made: Any = Gemma4Vision(request.param, audio=request.param not in LARGE)
     home = tmp_path_factory.mktemp(request.param)
     made.repo = made.write(home / "repo")
     name = f"gemma-4-{request.param}"
