@@ -46,6 +46,10 @@ class MlxLmDecoder:
         self.chunk = chunk
         self.row_nbytes = 0
 
+    def call(self, cache: list[Any] | None, rows: Mapping[str, Any]) -> Any:
+        """Run the model on a batch of rows by input; return logits [1, N, V]."""
+        return self.model(None, cache=cache, **rows)
+
     def switch(self, names: tuple[str, ...]) -> None:
         """Switch exactly these adapters on, if the model has any."""
         if self.adapters is not None:
@@ -67,28 +71,28 @@ class MlxLmDecoder:
             raise ComposerError(Problem("R514", "there are no embeddings to continue"))
         if cache is None:
             cache = model_module("cache").make_prompt_cache(self.model)
-        for start in range(0, rows - 1, self.chunk):
-            self._read(prompt, start, min(start + self.chunk, rows - 1), cache)
-            if start + self.chunk < rows - 1:
+        most = prompt.whole(rows - 1)
+        for start, end in prompt.parts(0, most, self.chunk):
+            self._read(prompt, start, end, cache)
+            if end < most:
                 yield
-        return self._read_last(prompt, cache)
+        return self._read_last(prompt, most, cache)
 
     def _read(self, prompt: Prompt, start: int, end: int, cache: list[Any]) -> None:
         import mlx.core as mx
 
         with mx.stream(self.device):
             self.switch(prompt.adapters)
-            self.model(None, cache=cache, **prompt.part(start, end))
+            self.call(cache, prompt.part(start, end))
             mx.eval([each.state for each in cache])
             mx.clear_cache()
 
-    def _read_last(self, prompt: Prompt, cache: list[Any]) -> State:
+    def _read_last(self, prompt: Prompt, start: int, cache: list[Any]) -> State:
         import mlx.core as mx
 
-        rows = len(prompt)
         with mx.stream(self.device):
             self.switch(prompt.adapters)
-            last = self.model(None, cache=cache, **prompt.part(rows - 1, rows))
+            last = self.call(cache, prompt.part(start, len(prompt)))
             state = State(cache, last[0, -1], prompt.adapters)
             mx.async_eval(state.logits)  # type: ignore[no-untyped-call]
         self.row_nbytes = self.row_nbytes or sum(map(_row_nbytes, cache))
@@ -108,7 +112,7 @@ class MlxLmDecoder:
                 rows = Prompt(self.embed_tokens([tokens[place] for place in together]))
                 for row, place in enumerate(together):
                     state, part = states[place], rows.part(row, row + 1)
-                    state.logits = self.model(None, cache=state.cache, **part)[0, -1]
+                    state.logits = self.call(state.cache, part)[0, -1]
             mx.async_eval([state.logits for state in states])  # type: ignore[no-untyped-call]
 
     def greedy(self, states: Sequence[State]) -> list[int]:

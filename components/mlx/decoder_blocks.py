@@ -75,22 +75,26 @@ class MlxDecoderBlocks(MlxBlocks):
     def chosen(self, x: Any) -> Any:
         return x[self.mx.array(self.rows)]
 
-    def cached_attention(self, q: Any, k: Any, v: Any, layer: int, attn: Attention) -> Any:
+    def cached_attention(
+        self, q: Any, k: Any, v: Any, layer: int, attn: Attention, ahead: Any = None
+    ) -> Any:
         at = self.cache.length + np.arange(len(q))
         k = self._rotated(k.reshape(len(q), attn.num_kv_heads, attn.head_dim), at, attn)
         v = v.reshape(len(q), attn.num_kv_heads, attn.head_dim)
         self.cache.add(layer, k.transpose(1, 0, 2), v.transpose(1, 0, 2))
-        return self._attend(q, at, layer, attn)
+        return self._attend(q, at, layer, attn, ahead)
 
     def chosen_attention(self, q: Any, layer: int, attn: Attention) -> Any:
         return self._attend(q, self.cache.length + self.rows, layer, attn)
 
-    def _attend(self, q: Any, at: np.ndarray, layer: int, attn: Attention) -> Any:
+    def _attend(
+        self, q: Any, at: np.ndarray, layer: int, attn: Attention, ahead: Any = None
+    ) -> Any:
         """Let queries at these positions attend to what a layer remembers."""
         keys, values = self.cache.layers[layer]
         q = self._rotated(q.reshape(len(q), attn.num_heads, attn.head_dim), at, attn)
         positions, rows = self.mx.arange(keys.shape[1]), self.mx.array(at[:, None])
-        mask = positions <= rows
+        mask = positions <= (rows if ahead is None else rows + ahead[:, None])
         if attn.window is not None:
             mask = mask & (positions > rows - attn.window)
         if attn.softcap is not None:

@@ -162,12 +162,21 @@ class DecoderBlocks(Blocks, Protocol):
     def linears(self, x: Array, names: Sequence[str]) -> list[Array]:
         """Map rows by several weights, which may be one product where they are stored alike."""
 
-    def cached_attention(self, q: Array, k: Array, v: Array, layer: int, attn: Attention) -> Array:
+    def cached_attention(
+        self,
+        q: Array,
+        k: Array,
+        v: Array,
+        layer: int,
+        attn: Attention,
+        ahead: Array | None = None,
+    ) -> Array:
         """Let rows of queries [T, heads, head_dim] attend to all rows before and to themselves.
 
         Queries and keys are rotated by their positions first; then keys and values are added to
         those that the layer remembers. Heads may be side by side [T, heads head_dim], as they are
-        in what is returned.
+        in what is returned. In a layer with a window, each row also sees `ahead` [T] rows behind
+        it, which are among these.
         """
 
     def chosen(self, x: Array) -> Array:

@@ -14,6 +14,7 @@ import numpy as np
 
 from composer.core.errors import ComposerError
 from composer.formats.quantization import Scheme
+from composer.generation.decoder import AHEAD
 
 from ..checkpoints.gemma4 import settings as stated
 from ..checkpoints.gemma4.checkpoint import TABLE as ROWS
@@ -33,7 +34,8 @@ class Settings:
     """How each layer attends, and the number of the layer whose keys and values it takes.
 
     `keys_are_values` says which layers have no values but their keys. `per_layer` is the width of
-    per-layer inputs, 0 without them; `logit_cap` bounds the logits, if anything does.
+    per-layer inputs, 0 without them; `logit_cap` bounds the logits, if anything does. Where it is
+    `bidirectional`, the rows of a picture see each other in layers with a window.
     """
 
     hidden_size: int
@@ -44,6 +46,7 @@ class Settings:
     keys_are_values: tuple[bool, ...]
     per_layer: int
     logit_cap: float | None
+    bidirectional: bool = False
 
 
 @dataclass(frozen=True)
@@ -72,9 +75,11 @@ def read_gemma4(
         raise ComposerError(experts_problem(decoder))
     modules = read_modules(decoder, recipe)
     settings, rows = read_settings(decoder.settings), modules.pop(ROWS, None)
-    inputs = {}
+    inputs: dict[str, tuple[int, ...]] = {}
     if rows:
         inputs["per_layer"] = (len(settings.layers), settings.per_layer)
+    if settings.bidirectional:
+        inputs[AHEAD] = ()
     return Gemma4Decoder(
         decoder.checkpoint,
         forward,
@@ -108,6 +113,7 @@ def read_settings(found: stated.Settings) -> Settings:
         keys_are_values=tuple(keys_are_values),
         per_layer=found.per_layer.value,
         logit_cap=found.args["final_logit_softcapping"],
+        bidirectional=found.bidirectional,
     )
 
 
@@ -123,11 +129,16 @@ def read_attention(found: stated.Settings, layer: stated.Layer) -> Attention:
 
 
 def forward(
-    nn: DecoderBlocks, settings: Settings, x: Array, per_layer: Array | None = None
+    nn: DecoderBlocks,
+    settings: Settings,
+    x: Array,
+    per_layer: Array | None = None,
+    ahead: Array | None = None,
 ) -> Array:
     """Map embeddings [T, D] and per-layer rows [T, L, P] to logits [R, V] of the chosen rows.
 
-    Only these go through the last layers, which remember nothing.
+    Only these go through the last layers, which remember nothing. `ahead` [T] are the rows behind
+    it that each row sees where there is a window.
     """
     rows = None
     if per_layer is not None:
@@ -138,7 +149,7 @@ def forward(
             only_chosen, x = True, nn.chosen(x)
             if rows is not None:
                 rows = nn.chosen(rows)
-        x = nn.evaluate(layer(nn, settings, number, x, rows))
+        x = nn.evaluate(layer(nn, settings, number, x, rows, ahead))
     if not only_chosen:
         x = nn.chosen(x)
     x = nn.rms_norm(x, "norm", settings.rms_norm_eps)
@@ -157,11 +168,16 @@ def per_layer_inputs(nn: DecoderBlocks, settings: Settings, x: Array, rows: Arra
 
 
 def layer(
-    nn: DecoderBlocks, settings: Settings, number: int, x: Array, rows: Array | None
+    nn: DecoderBlocks,
+    settings: Settings,
+    number: int,
+    x: Array,
+    rows: Array | None,
+    ahead: Array | None = None,
 ) -> Array:
     """Map hidden states [T, D] through one layer, each part normalized before and after."""
     at, eps = f"layers.{number}", settings.rms_norm_eps
-    y = attention(nn, settings, number, nn.rms_norm(x, f"{at}.input_layernorm", eps))
+    y = attention(nn, settings, number, nn.rms_norm(x, f"{at}.input_layernorm", eps), ahead)
     x = x + nn.rms_norm(y, f"{at}.post_attention_layernorm", eps)
     y = nn.rms_norm(x, f"{at}.pre_feedforward_layernorm", eps)
     gate, up = nn.linears(y, [f"{at}.mlp.gate_proj", f"{at}.mlp.up_proj"])
@@ -176,7 +192,9 @@ def layer(
     return x * nn.weight(f"{at}.layer_scalar.weight")
 
 
-def attention(nn: DecoderBlocks, settings: Settings, number: int, x: Array) -> Array:
+def attention(
+    nn: DecoderBlocks, settings: Settings, number: int, x: Array, ahead: Array | None = None
+) -> Array:
     """Let rows [T, D] attend to themselves and to those before them, as far as they see."""
     at, attn, eps = f"layers.{number}.self_attn", settings.layers[number], settings.rms_norm_eps
     source = settings.sources[number]
@@ -191,4 +209,6 @@ def attention(nn: DecoderBlocks, settings: Settings, number: int, x: Array) -> A
     v = nn.reshape(rest[0], -1, attn.num_kv_heads, attn.head_dim) if rest else k
     q, k = nn.rms_norm(q, f"{at}.q_norm", eps), nn.rms_norm(k, f"{at}.k_norm", eps)
     v = nn.rms_norm(v, None, eps)
-    return nn.linear(nn.cached_attention(q, k, v, number, attn), f"{at}.o_proj")
+    if attn.window is None:
+        ahead = None
+    return nn.linear(nn.cached_attention(q, k, v, number, attn, ahead), f"{at}.o_proj")

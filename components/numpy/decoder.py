@@ -44,17 +44,33 @@ class NumpyDecoderBlocks(NumpyBlocks):
     def chosen(self, x: Array) -> Array:
         return x[self.rows]
 
-    def cached_attention(self, q: Array, k: Array, v: Array, layer: int, attn: Attention) -> Array:
+    def cached_attention(
+        self,
+        q: Array,
+        k: Array,
+        v: Array,
+        layer: int,
+        attn: Attention,
+        ahead: Array | None = None,
+    ) -> Array:
         at = self.cache.length + np.arange(len(q))
         k = self._rotated(k.reshape(len(q), attn.num_kv_heads, attn.head_dim), at, attn)
         v = v.reshape(len(q), attn.num_kv_heads, attn.head_dim)
-        return self._attend(q, at, *self.cache.add(layer, k, v), attn)
+        return self._attend(q, at, *self.cache.add(layer, k, v), attn, ahead)
 
     def chosen_attention(self, q: Array, layer: int, attn: Attention) -> Array:
         at = self.cache.length + self.rows
         return self._attend(q, at, self.cache.keys[layer], self.cache.values[layer], attn)
 
-    def _attend(self, q: Array, at: Array, keys: Array, values: Array, attn: Attention) -> Array:
+    def _attend(
+        self,
+        q: Array,
+        at: Array,
+        keys: Array,
+        values: Array,
+        attn: Attention,
+        ahead: Array | None = None,
+    ) -> Array:
         """Let queries at these positions attend to keys and values from the first position on."""
         q = self._rotated(q.reshape(len(q), attn.num_heads, attn.head_dim), at, attn)
         shared = attn.num_heads // attn.num_kv_heads
@@ -63,7 +79,7 @@ class NumpyDecoderBlocks(NumpyBlocks):
         if attn.softcap is not None:
             cap = np.float32(attn.softcap)
             logits = np.tanh(logits / cap) * cap
-        mask = _visible(at, keys.shape[1], attn.window)
+        mask = _visible(at, keys.shape[1], attn.window, ahead)
         weights = self.softmax(np.where(mask, logits, -np.inf))
         context: np.ndarray = (weights @ values).transpose(1, 0, 2)
         return context.reshape(len(q), -1)
@@ -78,10 +94,13 @@ class NumpyDecoderBlocks(NumpyBlocks):
         return np.concatenate(rotated, axis=-1)
 
 
-def _visible(at: np.ndarray, count: int, window: int | None) -> np.ndarray:
+def _visible(
+    at: np.ndarray, count: int, window: int | None, ahead: np.ndarray | None = None
+) -> np.ndarray:
     """Return which of `count` positions rows at these positions see, bool [T, count]."""
     rows, seen = at[:, None], np.arange(count)
-    mask: np.ndarray = seen <= rows
+    last = rows if ahead is None else rows + ahead[:, None]
+    mask: np.ndarray = seen <= last
     if window is None:
         return mask
     return mask & (seen > rows - window)

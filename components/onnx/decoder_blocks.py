@@ -11,7 +11,7 @@ from .blocks import Symbol
 from .head import Head, HeadRows, write_head
 from .lora import Adapters
 from .matmuls import MatmulMode
-from .proto import CONTRIB
+from .proto import CONTRIB, TYPES
 from .weights import Weights
 
 STEP = 64
@@ -81,7 +81,13 @@ class OnnxDecoderBlocks(BatchedBlocks):
         return Symbol(name, self)
 
     def cached_attention(
-        self, q: Symbol, k: Symbol, v: Symbol, layer: int, attn: Attention
+        self,
+        q: Symbol,
+        k: Symbol,
+        v: Symbol,
+        layer: int,
+        attn: Attention,
+        ahead: Symbol | None = None,
     ) -> Symbol:
         dims: list[int | str] = ["B", attn.num_kv_heads, "C", attn.head_dim]
         for kind in "kv":
@@ -94,7 +100,7 @@ class OnnxDecoderBlocks(BatchedBlocks):
         v = self.reshape(v, -1, attn.num_kv_heads, attn.head_dim)
         self._remember(f"k{layer}", self._rotated(k, EVERY, attn), attn)
         self._remember(f"v{layer}", v, attn)
-        return self._attend(q, EVERY, layer, attn)
+        return self._attend(q, EVERY, layer, attn, ahead)
 
     def chosen_attention(self, q: Symbol, layer: int, attn: Attention) -> Symbol:
         return self._attend(q, CHOSEN, layer, attn)
@@ -128,7 +134,9 @@ class OnnxDecoderBlocks(BatchedBlocks):
         names = [f"past_{name}", at.name, rows.name]
         self.weights.model.node("ScatterElements", names, [f"present_{name}"], axis=2)
 
-    def _attend(self, q: Symbol, which: str, layer: int, attn: Attention) -> Symbol:
+    def _attend(
+        self, q: Symbol, which: str, layer: int, attn: Attention, ahead: Symbol | None = None
+    ) -> Symbol:
         """Attend by plain products, for the heads, windows and rows that no kernel takes."""
         heads, group, width = attn.num_kv_heads, attn.num_heads // attn.num_kv_heads, attn.head_dim
         q = self._rotated(self.reshape(q, -1, attn.num_heads, width), which, attn)
@@ -139,7 +147,7 @@ class OnnxDecoderBlocks(BatchedBlocks):
         logits = self.matmul(q, self.transpose(keys, 0, 1, 3, 2))  # [B, heads, group S, seen]
         if attn.softcap is not None:
             logits = self.tanh(logits / attn.softcap) * attn.softcap
-        logits = self.where(self._mask(which, attn.window, group), logits, float("-inf"))
+        logits = self.where(self._mask(which, attn.window, group, ahead), logits, float("-inf"))
         context = self.matmul(self.softmax(logits), values)
         context = self.transpose(self._batch(context, heads, group, -1, width), 0, 3, 1, 2, 4)
         return self.reshape(context, -1, attn.num_heads * width)
@@ -192,11 +200,16 @@ class OnnxDecoderBlocks(BatchedBlocks):
         return begins + self.expand(columns, 1)
 
     @once
-    def _mask(self, which: str, window: int | None, group: int) -> Symbol:
+    def _mask(
+        self, which: str, window: int | None, group: int, ahead: Symbol | None = None
+    ) -> Symbol:
         """Return what each row sees [B, 1, group S, seen], as often as heads share it."""
         rows = self._batch(self._positions(which), -1, 1)
         columns = self.expand(self._columns(which, window), 1)
-        mask = self.node("LessOrEqual", columns, rows)
+        last = rows
+        if ahead is not None:
+            last = rows + self._batch(self.node("Cast", ahead, to=TYPES["int64"]), -1, 1)
+        mask = self.node("LessOrEqual", columns, last)
         if window is not None:
             near = self.node("Greater", columns, rows - self.ints(window))
             mask = self.node("And", mask, near)

@@ -12,7 +12,7 @@ from composer.core.component import Component, Facts, Spec, Token, method
 from composer.core.errors import Problem
 from composer.core.problems import Problems
 from composer.formats import Headers
-from composer.generation.decoder import Prompt
+from composer.generation.decoder import AHEAD, Prompt
 from composer.generation.generator import TextGenerator
 from composer.generation.options import (
     GENERATED,
@@ -40,7 +40,7 @@ from ..checkpoints.tied_head import require_equal_head
 from ..checkpoints.tokenizer import check_tokenizer, tokenizer_of
 from ..checkpoints.weight_groups import weight_groups
 from ..models.gemma4 import Gemma4Decoder, read_gemma4
-from ..models.gemma4_inputs import NOT_GIVEN, require_per_layer
+from ..models.gemma4_inputs import NOT_GIVEN, require_per_layer, rows_ahead
 from .lm.decoder import EMBEDS, OnnxDecoder
 from .lm.precision import Activations, refused_precision
 from .lora import Adapters
@@ -115,6 +115,7 @@ class Gemma4(Component, name="onnx.gemma4"):
         self.words = EmbeddingRows(found.table)
         self.table = EmbeddingRows(found.rows) if found.rows else None
         self.shape = found.inputs.get(ROWS, ())
+        self.bidirectional = found.settings.bidirectional
         self.scale = np.float32(found.settings.hidden_size**0.5)
         self.adapters = Adapters(found, adapters)
         self.decoder = OnnxDecoder(found, self.rows, placement, self.adapters)
@@ -152,6 +153,7 @@ class Gemma4(Component, name="onnx.gemma4"):
     @method(
         embeds="T D @embed",
         per_layer="T L P @per_layer",
+        pictures="bool T",
         returns=GENERATED,
         streams=True,
     )
@@ -159,36 +161,49 @@ class Gemma4(Component, name="onnx.gemma4"):
         self,
         embeds: np.ndarray,
         per_layer: Any = NOT_GIVEN,
+        pictures: Any = None,
         *,
         adapters: AdapterNames = (),
         options: GenerationOptions,
     ) -> Generator[Token, None, dict[str, Any]]:
         """Continue embeddings until an end-of-text id, one of `stop`, or `max_tokens`.
 
-        Each generated token adds its own embedding and its own per-layer rows; `adapters` are on
-        for this text only. The call itself raises errors of the options; decoding starts with the
-        first token.
+        Each generated token adds its own embedding and its own per-layer rows; `pictures` marks the
+        rows of pictures, and `adapters` are on for this text only. The call itself raises errors of
+        the options; decoding starts with the first token.
         """
-        return self.writer.write(self.prompt(embeds, per_layer, adapters), options)
+        return self.writer.write(self.prompt(embeds, per_layer, pictures, adapters), options)
 
-    @method(embeds="T D @embed", ids="i64 N", per_layer="T L P @per_layer", returns="f32 N V")
+    @method(
+        embeds="T D @embed",
+        ids="i64 N",
+        per_layer="T L P @per_layer",
+        pictures="bool T",
+        returns="f32 N V",
+    )
     def replay(
         self,
         embeds: np.ndarray,
         ids: np.ndarray,
         per_layer: Any = NOT_GIVEN,
+        pictures: Any = None,
         *,
         adapters: AdapterNames = (),
     ) -> Any:
         """Return the logits before each of the ids that follow, decoded step by step."""
-        return self.writer.replay(self.prompt(embeds, per_layer, adapters), ids)
+        return self.writer.replay(self.prompt(embeds, per_layer, pictures, adapters), ids)
 
-    @method(embeds="T D @embed", per_layer="T L P @per_layer", returns="f32 T V")
+    @method(embeds="T D @embed", per_layer="T L P @per_layer", pictures="bool T", returns="f32 T V")
     def logits(
-        self, embeds: np.ndarray, per_layer: Any = NOT_GIVEN, *, adapters: AdapterNames = ()
+        self,
+        embeds: np.ndarray,
+        per_layer: Any = NOT_GIVEN,
+        pictures: Any = None,
+        *,
+        adapters: AdapterNames = (),
     ) -> np.ndarray:
         """Return the logits that follow every position, for tests and comparisons."""
-        prompt = self.prompt(embeds, per_layer, adapters)
+        prompt = self.prompt(embeds, per_layer, pictures, adapters)
         return self.decoder.read(prompt.rows, self.decoder.begin(adapters), every=True)
 
     def rows(self, ids: np.ndarray) -> dict[str, np.ndarray]:
@@ -196,15 +211,22 @@ class Gemma4(Component, name="onnx.gemma4"):
         rows = {EMBEDS: self.embed(ids)}
         if self.table is not None:
             rows[ROWS] = self.per_layer(ids)
+        if self.bidirectional:
+            rows[AHEAD] = np.zeros(len(ids), np.int32)
         return rows
 
-    def prompt(self, embeds: np.ndarray, per_layer: Any, adapters: tuple[str, ...]) -> Prompt:
+    def prompt(
+        self, embeds: np.ndarray, per_layer: Any, pictures: Any, adapters: tuple[str, ...]
+    ) -> Prompt:
         """Return a prompt; raise ComposerError unless its inputs are exactly the decoder's."""
         require_per_layer(per_layer, self.table is not None)
         self.adapters.check(adapters)
         rows = {EMBEDS: embeds}
         if self.table is not None:
             rows[ROWS] = per_layer
+        if self.bidirectional:
+            marks = np.zeros(len(embeds), bool) if pictures is None else pictures
+            rows[AHEAD] = rows_ahead(marks)
         return Prompt(rows, adapters)
 
 

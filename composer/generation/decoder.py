@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Mapping, Sequence
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol, TypeVar
 
 import numpy as np
 
 Answer = TypeVar("Answer")
+AHEAD = "ahead"  # the input that says how many rows behind it each row sees, as in a picture
 
 
 @dataclass(frozen=True)
@@ -26,6 +27,25 @@ class Prompt:
 
     def __len__(self) -> int:
         return int(next(iter(self.rows.values())).shape[0])
+
+    def parts(self, start: int, end: int, size: int) -> Iterator[tuple[int, int]]:
+        """Yield the parts that rows are read in: of a size, or longer, to the end of a picture."""
+        ahead = np.asarray(self.rows[AHEAD]) if AHEAD in self.rows else None
+        while start < end:
+            stop = min(start + size, end)
+            if ahead is not None:
+                stop += int(ahead[stop - 1])
+            yield start, stop
+            start = stop
+
+    def whole(self, end: int) -> int:
+        """Return how many of the first `end` rows can be read without those behind them."""
+        if AHEAD not in self.rows:
+            return end
+        ahead = np.asarray(self.rows[AHEAD])
+        while end and ahead[end - 1]:
+            end -= 1
+        return end
 
     def part(self, start: int, end: int) -> dict[str, Any]:
         """Return the rows from start to end as a batch of one."""

@@ -53,7 +53,7 @@ class PrefixCache:
         cache, count = None, 0
         digests_read = digests(prompt.rows, self.decoder.bits)
         if stored and stored.adapters == prompt.adapters:
-            cache, count = self._trimmed(stored, digests_read)
+            cache, count = self._trimmed(stored, digests_read, prompt)
         del stored
         remaining = Prompt(
             {name: rows[count:] for name, rows in prompt.rows.items()}, prompt.adapters
@@ -61,15 +61,20 @@ class PrefixCache:
         state = yield from self.decoder.prefill_parts(remaining, cache)
         return CachedState(state.cache, state.logits, state.adapters, digests_read)
 
-    def _trimmed(self, stored: CachedState, digests_read: Sequence[bytes]) -> tuple[Any, int]:
-        """Return a cache and how many rows it shares with the prompt: at most all but the last."""
+    def _trimmed(
+        self, stored: CachedState, digests_read: Sequence[bytes], prompt: Prompt
+    ) -> tuple[Any, int]:
+        """Return a cache and how many rows it shares with the prompt: at most all but the last.
+
+        A picture that differs anywhere is read again from its first row.
+        """
         cached_rows = stored.digests_read
         if stored.tokens:
             cached_rows = cached_rows + digests(
                 self.decoder.embed_tokens(stored.tokens), self.decoder.bits
             )
         pairs = zip(cached_rows, digests_read[:-1], strict=False)
-        count = sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], pairs))
+        count = prompt.whole(sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], pairs)))
         surplus = len(cached_rows) - count
         if not count or (surplus and not self.decoder.trim(stored.cache, surplus)):
             return None, 0

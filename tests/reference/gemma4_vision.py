@@ -145,13 +145,22 @@ class Gemma4Vision:
         (rows,) = encoded.pooler_output
         return found | {"rows": rows.numpy()}
 
+    def prompt(self, pictures: list[np.ndarray], question: str) -> np.ndarray:
+        """Return the ids of a prompt, as many placeholders as each picture has rows."""
+        text = "<bos><|turn>user\n"
+        for each in pictures:
+            count = int(self.features(each)["num_soft_tokens_per_image"][0])
+            text += f"\n\n<|image>{'<|image|>' * count}<image|>\n\n"
+        text += f"{question}<turn|>\n<|turn>model\n"
+        return np.array(self.tokenizer.encode(text).ids)
+
     @torch.no_grad()
     def answer(
         self, ids: np.ndarray, pictures: list[np.ndarray], clip: np.ndarray | None = None
     ) -> tuple[dict[str, np.ndarray], list[int]]:
         """Run the whole model on a prompt's ids, pictures in their order and a clip.
 
-        Return the inputs of its decoder and the ids that it answers with.
+        Return the inputs of its decoder with the logits after each row, and the ids of its answer.
         """
         given = {"input_ids": torch.tensor(ids)[None]}
         kinds = np.zeros(len(ids), np.int64)
@@ -171,9 +180,9 @@ class Gemma4Vision:
         hook = self.model.model.language_model.register_forward_pre_hook(
             lambda _, __, given: inner.update(given), with_kwargs=True
         )
-        self.model(**given)
+        logits = self.model(**given).logits
         hook.remove()
-        inputs = {"embeds": inner["inputs_embeds"][0].numpy()}
+        inputs = {"embeds": inner["inputs_embeds"][0].numpy(), "logits": logits[0].numpy()}
         if inner.get("per_layer_inputs") is not None:
             inputs["per_layer"] = inner["per_layer_inputs"][0].numpy()
         more = {"max_new_tokens": TOKENS, "eos_token_id": 1, "pad_token_id": 0}

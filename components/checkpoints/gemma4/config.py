@@ -21,7 +21,7 @@ FIXED: Mapping[str, tuple[Any, ...]] = {
     "hidden_activation": (None, "gelu_pytorch_tanh"),
     "hidden_act": (None, "gelu_pytorch_tanh"),
     "attention_bias": (None, False),
-    "use_bidirectional_attention": (None, "vision"),  # of image tokens, which this never has
+    "use_bidirectional_attention": (None, "vision"),
 }
 
 
@@ -106,7 +106,21 @@ def _settings(reader: Reader, count: int) -> Settings:
         "layer_types": kinds,
         "tie_word_embeddings": tied,
     }
-    return Settings(hidden, vocabulary, heads, tuple(layers), per_layer, equal, experts, args)
+    both_ways = _bidirectional(reader, shared)
+    return Settings(
+        hidden, vocabulary, heads, tuple(layers), per_layer, equal, experts, both_ways, args
+    )
+
+
+def _bidirectional(reader: Reader, shared: int) -> bool:
+    """Return whether the rows of a picture see each other, which no shared layer computes."""
+    key = "use_bidirectional_attention"
+    if reader.config.get(key) != "vision":
+        return False
+    if shared:
+        message = f"{key} is vision, and the last {shared} layers share keys and values"
+        reader.report("W275", message, hint="no published Gemma-4 has both")
+    return True
 
 
 def _count(reader: Reader) -> int:

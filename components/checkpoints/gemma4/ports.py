@@ -1,4 +1,4 @@
-"""The sizes of a Gemma-4 decoder and its ports, which one without per-layer inputs has fewer of."""
+"""The sizes of a Gemma-4 decoder and its ports, of which not every size has all."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ from .checkpoint import Decoder
 if TYPE_CHECKING:
     from composer.formats import Headers
 
+CAUSAL = "use_bidirectional_attention is not vision: a picture is read as words are"
 NO_ROWS = "no embed_tokens_per_layer.weight, and no hidden_size_per_layer_input above 0"
 
 
@@ -35,22 +36,28 @@ def bind_sizes(decoder: Decoder, weights: Location) -> dict[str, Bound]:
 
 
 def missing_reasons(decoder: Decoder, weights: Location) -> dict[str, str]:
-    """Explain why a decoder has no per-layer inputs, if it has none."""
-    if decoder.settings.per_layer.value:
-        return {}
-    return {"per_layer": f"{weights}: {NO_ROWS}"}
+    """Explain why a decoder has no per-layer inputs, or no marks of pictures, if it has none."""
+    reasons = {}
+    if not decoder.settings.per_layer.value:
+        reasons["per_layer"] = f"{weights}: {NO_ROWS}"
+    if not decoder.settings.bidirectional:
+        reasons["pictures"] = f"{weights}: {CAUSAL}"
+    return reasons
 
 
-def ports(methods: Mapping[str, Signature], decoder: Decoder) -> dict[str, Signature] | None:
-    """Return the ports of a decoder without per-layer inputs; None for one that has them."""
-    if decoder.settings.per_layer.value:
-        return None
+def ports(methods: Mapping[str, Signature], decoder: Decoder) -> dict[str, Signature]:
+    """Return the ports of a decoder, without those that its size does not have."""
+    missing = set()
+    if not decoder.settings.per_layer.value:
+        missing.add("per_layer")
+    if not decoder.settings.bidirectional:
+        missing.add("pictures")
     found = {}
     for name, signature in methods.items():
-        if name != "per_layer":
-            inputs = dict(signature.inputs)
-            inputs.pop("per_layer", None)
-            found[name] = replace(signature, inputs=inputs)
+        if name not in missing:
+            inputs = {port: each for port, each in signature.inputs.items() if port not in missing}
+            optional = signature.optional - missing
+            found[name] = replace(signature, inputs=inputs, optional=optional)
     return found
 
 

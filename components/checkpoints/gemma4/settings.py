@@ -38,7 +38,8 @@ class Layer:
 class Settings:
     """A decoder's sizes; `per_layer` is 0 wide where there are no per-layer inputs.
 
-    `args` are those of mlx-lm's ModelArgs, every one given, so that none of its defaults counts.
+    Where it is `bidirectional`, the rows of a picture see each other in sliding layers. `args` are
+    those of mlx-lm's ModelArgs, every one given, so that none of its defaults counts.
     """
 
     hidden: Size
@@ -48,4 +49,5 @@ class Settings:
     per_layer: Size
     keys_are_values: bool
     experts: tuple[Size, Size] | None
+    bidirectional: bool
     args: Mapping[str, Any]

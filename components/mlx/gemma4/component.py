@@ -6,9 +6,8 @@ from collections.abc import Generator, Mapping
 from typing import TYPE_CHECKING, Any, Self
 
 from composer.core.component import Component, Facts, Spec, Token, method
-from composer.core.errors import ComposerError, Problem
 from composer.formats import Headers
-from composer.generation.decoder import Prompt
+from composer.generation.decoder import AHEAD, Prompt
 from composer.generation.generator import TextGenerator
 from composer.generation.options import (
     GENERATED,
@@ -28,18 +27,17 @@ from ...checkpoints.tied_head import require_equal_head
 from ...checkpoints.tokenizer import tokenizer_of
 from ...models.gemma4_inputs import NOT_GIVEN, require_per_layer
 from .. import loader
-from ..decoder import MlxLmDecoder
 from ..device import device_of
 from ..lora import Adapters
 from ..mlx_lm_support import EMBEDS
 from .facts import gemma4_facts
-from .model import load_model
+from .model import check_expert_dtype, load_model
+from .pictures import PictureDecoder, ahead
 from .table import PerLayerTable
 
 if TYPE_CHECKING:
     from composer.core.placement import Placement
     from composer.formats import Headers
-    from composer.formats.quantization import Scheme
 
 ROWS = "per_layer_inputs"
 
@@ -79,7 +77,7 @@ class Gemma4(Component, name="mlx.gemma4"):
         decoder = read_decoder(spec.weights, headers)
         tokenizer = read_tokenizer(tokenizer_of(spec, headers))
         recipe, _ = recipe_schemes(spec, decoder)
-        _check_expert_dtype(decoder, recipe, facts.dtype, device)
+        check_expert_dtype(decoder, recipe, facts.dtype, device)
         adapters = read_decoder_adapters(spec, headers, decoder.checkpoint, decoder.without_kv)
         require_unchanged(facts)
         require_equal_head(decoder.checkpoint)
@@ -116,7 +114,8 @@ class Gemma4(Component, name="mlx.gemma4"):
         self.device = device
         self.scale = decoder.settings.hidden.value**0.5
         self.adapters = Adapters(model, adapters, decoder.checkpoint)
-        self.decoder = MlxLmDecoder(model, device, self.rows, self.adapters)
+        self.bidirectional = decoder.settings.bidirectional
+        self.decoder = PictureDecoder(model, device, self.rows, self.adapters)
         limit = decoder.settings.args["max_position_embeddings"]
         rows, stop = decoder.checkpoint.table.rows, decoder.checkpoint.stop
         self.writer = TextGenerator(self.decoder, tokenizer, rows, stop, limit, cache_gb)
@@ -163,6 +162,7 @@ class Gemma4(Component, name="mlx.gemma4"):
     @method(
         embeds="T D @embed",
         per_layer="T L P @per_layer",
+        pictures="bool T",
         returns=GENERATED,
         streams=True,
     )
@@ -170,72 +170,74 @@ class Gemma4(Component, name="mlx.gemma4"):
         self,
         embeds: Any,
         per_layer: Any = NOT_GIVEN,
+        pictures: Any = None,
         *,
         adapters: AdapterNames = (),
         options: GenerationOptions,
     ) -> Generator[Token, None, dict[str, Any]]:
         """Continue embeddings until an end-of-text id, one of `stop`, or `max_tokens`.
 
-        Each generated token adds its own embedding and its own per-layer rows; the options
-        are those of mlx.lm. The call itself raises errors of the options; decoding starts with
-        the first token.
+        Each generated token adds its own embedding and its own per-layer rows; `pictures` marks the
+        rows of pictures. The options are those of mlx.lm. The call itself raises errors of the
+        options; decoding starts with the first token.
         """
-        prompt = self.prompt(embeds, per_layer, adapters)
+        prompt = self.prompt(embeds, per_layer, pictures, adapters)
         return self.writer.write(prompt, options)
 
-    @method(embeds="T D @embed", ids="i64 N", per_layer="T L P @per_layer", returns="f32 N V")
+    @method(
+        embeds="T D @embed",
+        ids="i64 N",
+        per_layer="T L P @per_layer",
+        pictures="bool T",
+        returns="f32 N V",
+    )
     def replay(
-        self, embeds: Any, ids: Any, per_layer: Any = NOT_GIVEN, *, adapters: AdapterNames = ()
+        self,
+        embeds: Any,
+        ids: Any,
+        per_layer: Any = NOT_GIVEN,
+        pictures: Any = None,
+        *,
+        adapters: AdapterNames = (),
     ) -> Any:
         """Return the logits before each of the ids that follow, decoded step by step."""
-        return self.writer.replay(self.prompt(embeds, per_layer, adapters), ids)
+        return self.writer.replay(self.prompt(embeds, per_layer, pictures, adapters), ids)
 
-    @method(embeds="T D @embed", per_layer="T L P @per_layer", returns="f32 T V")
+    @method(embeds="T D @embed", per_layer="T L P @per_layer", pictures="bool T", returns="f32 T V")
     def logits(
-        self, embeds: Any, per_layer: Any = NOT_GIVEN, *, adapters: AdapterNames = ()
+        self,
+        embeds: Any,
+        per_layer: Any = NOT_GIVEN,
+        pictures: Any = None,
+        *,
+        adapters: AdapterNames = (),
     ) -> Any:
         """Return the logits that follow every position, for tests and comparisons."""
         import mlx.core as mx
 
-        prompt = self.prompt(embeds, per_layer, adapters)
+        prompt = self.prompt(embeds, per_layer, pictures, adapters)
         with mx.stream(self.device):
             self.decoder.switch(prompt.adapters)
-            return self.model(None, **prompt.part(0, len(prompt)))[0].astype(mx.float32)
+            return self.decoder.call(None, prompt.part(0, len(prompt)))[0].astype(mx.float32)
 
     def rows(self, ids: Any) -> dict[str, Any]:
         """Return the model's inputs for generated ids."""
         rows = {EMBEDS: self.scaled(self.look_up(ids))}
         if self.table is not None:
             rows[ROWS] = self.per_layer(ids)
+        if self.bidirectional:
+            rows[AHEAD] = ahead(len(ids), None)
         return rows
 
-    def prompt(self, embeds: Any, per_layer: Any, adapters: tuple[str, ...]) -> Prompt:
+    def prompt(
+        self, embeds: Any, per_layer: Any, pictures: Any, adapters: tuple[str, ...]
+    ) -> Prompt:
         """Return a prompt; raise ComposerError unless its inputs are exactly the decoder's."""
         require_per_layer(per_layer, self.table is not None)
         self.adapters.check(adapters)
         rows = {EMBEDS: embeds}
         if self.table is not None:
             rows[ROWS] = per_layer
+        if self.bidirectional:
+            rows[AHEAD] = ahead(len(embeds), pictures)
         return Prompt(rows, adapters)
-
-
-def _check_expert_dtype(
-    decoder: Decoder, recipe: Mapping[str, Scheme] | None, dtype: str, device: Any
-) -> None:
-    """Refuse experts in a dtype that MLX cannot multiply on a CPU, unless they are quantized."""
-    import mlx.core as mx
-
-    if dtype == "f32" or device.type != mx.DeviceType.cpu:
-        return
-    packed = recipe or decoder.checkpoint.schemes
-    for name in decoder.loaded:
-        path = name.removesuffix(".weight")
-        if ".switch_glu." not in path or not path.endswith("_proj") or path in packed:
-            continue
-        raise ComposerError(
-            Problem(
-                "R555",
-                f"MLX multiplies experts on a CPU in float32 alone, and this decoder is {dtype}",
-                hint="say precision: float32, quantize the experts, or run it on a gpu",
-            )
-        )

@@ -32,6 +32,28 @@ def load_model(decoder: Decoder, precision: str | None, recipe: Mapping[str, Sch
     )
 
 
+def check_expert_dtype(
+    decoder: Decoder, recipe: Mapping[str, Scheme] | None, dtype: str, device: Any
+) -> None:
+    """Refuse experts in a dtype that MLX cannot multiply on a CPU, unless they are quantized."""
+    import mlx.core as mx
+
+    if dtype == "f32" or device.type != mx.DeviceType.cpu:
+        return
+    packed = recipe or decoder.checkpoint.schemes
+    for name in decoder.loaded:
+        path = name.removesuffix(".weight")
+        if ".switch_glu." not in path or not path.endswith("_proj") or path in packed:
+            continue
+        raise ComposerError(
+            Problem(
+                "R555",
+                f"MLX multiplies experts on a CPU in float32 alone, and this decoder is {dtype}",
+                hint="say precision: float32, quantize the experts, or run it on a gpu",
+            )
+        )
+
+
 def _weights(decoder: Decoder) -> dict[str, Any]:
     """Return the weights by the model's own names, each read lazily."""
     import mlx.core as mx

@@ -63,8 +63,7 @@ class OnnxDecoder:
             return drained(self._last(rows, cache, whole=True))["logits"]
         count, chunk = len(rows[EMBEDS]), min(self.chunk, AT_ONCE)
         logits = np.empty((count, self.vocabulary), np.float32)
-        for start in range(0, count, chunk):
-            end = min(start + chunk, count)
+        for start, end in Prompt(rows).parts(0, count, chunk):
             outputs = self._outputs(end - start) | {"logits": logits[start:end]}
             more = self._inputs(np.arange(end - start), True)
             cache.store.run(0, [cache], _slice_rows(rows, start, end), more, outputs)
@@ -86,16 +85,14 @@ class OnnxDecoder:
 
         Many are read by a session of their own, up to the last one.
         """
-        count, begun = len(rows[EMBEDS]), 0
+        prompt, count, begun = Prompt(rows), len(rows[EMBEDS]), 0
         if len(self.sessions) > 1 and count > MANY:
-            begun = count - 1
-            for start in range(0, begun, self.chunk):
-                some = _slice_rows(rows, start, min(start + self.chunk, begun))
-                cache.store.run(1, [cache], some, {}, {})
+            begun = prompt.whole(count - 1)
+            for start, end in prompt.parts(0, begun, self.chunk):
+                cache.store.run(1, [cache], _slice_rows(rows, start, end), {}, {})
                 yield
         outputs = self._outputs(1)
-        for start in range(begun, count, self.chunk):
-            end = min(start + self.chunk, count)
+        for start, end in prompt.parts(begun, count, self.chunk):
             more = self._inputs(np.array([end - start - 1]), whole)
             cache.store.run(0, [cache], _slice_rows(rows, start, end), more, outputs)
             if end < count:
