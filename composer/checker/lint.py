@@ -127,6 +127,8 @@ def _unfilled(graph: Graph, scatter: Node) -> set[str]:
             if port and port.dtype == "i64":
                 found.add(value)
     base = producers.get(scatter.wires.get("base", ""))
+    while base and base.component is None and base.run == "scatter":
+        base = producers.get(base.wires.get("base", ""))
     if base:
         for value in base.wires.values():
             producer = producers.get(value)

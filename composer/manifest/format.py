@@ -243,7 +243,7 @@ class BundleModel(Strict):
         default={},
         description="The checkpoints without a manifest that this one is for: keys of their "
         "config.json, nested ones after a dot, or of a GGUF file's metadata, each with the values "
-        "that it may have.",
+        "that it may have. Under `tensors`: what names of tensors begin with, all of them.",
         examples=[{"model_type": ["qwen3", "llama"]}],
     )
     sources: dict[Name, SourceText] = Field(

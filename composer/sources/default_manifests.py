@@ -1,4 +1,7 @@
-"""Find the manifest for a checkpoint that has none, by its config.json or its GGUF metadata."""
+"""Find the manifest for a checkpoint that has none, by what its headers say.
+
+These are its config.json, the names of its tensors, or its GGUF metadata.
+"""
 
 from __future__ import annotations
 
@@ -20,6 +23,7 @@ from composer.sources.shipped import shipped
 FOLDER = "defaults"
 SOURCE = "repo"  # the source that stands for the checkpoint in every default manifest
 MODEL_TYPE, ARCHITECTURE = "model_type", "general.architecture"
+TENSORS = "tensors"  # the key of `recognises` that lists what names of tensors begin with
 
 
 def default_manifests() -> Mapping[str, Manifest]:
@@ -47,14 +51,24 @@ def default_manifest(checkpoint: Location) -> Manifest:
         file, kind = checkpoint / "config.json", MODEL_TYPE
         stated = headers.config(file)
     fitting = [each for each in default_manifests().values() if _fits(each, stated)]
-    if not fitting:
-        raise ComposerError(_unknown(checkpoint, file, kind, _value(stated, kind)))
-    return max(fitting, key=lambda each: len(each.recognises))
+    for manifest in sorted(fitting, key=lambda each: len(each.recognises), reverse=True):
+        if _has_tensors(manifest, checkpoint, headers):
+            return manifest
+    raise ComposerError(_unknown(checkpoint, file, kind, _value(stated, kind)))
 
 
 def _fits(manifest: Manifest, stated: Mapping[str, Any]) -> bool:
-    wanted = manifest.recognises.items()
-    return bool(wanted) and all(_value(stated, key) in values for key, values in wanted)
+    wanted = {key: values for key, values in manifest.recognises.items() if key != TENSORS}
+    return bool(wanted) and all(_value(stated, key) in values for key, values in wanted.items())
+
+
+def _has_tensors(manifest: Manifest, checkpoint: Location, headers: Headers) -> bool:
+    """Return whether there are tensors under every prefix that a manifest is for."""
+    prefixes = manifest.recognises.get(TENSORS, ())
+    if not prefixes:
+        return True
+    names = [name.removeprefix("model.") for name in headers.safetensors(checkpoint)]
+    return all(any(name.startswith(prefix) for name in names) for prefix in prefixes)
 
 
 def _value(stated: Mapping[str, Any], path: str) -> Any:

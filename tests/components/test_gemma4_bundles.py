@@ -4,11 +4,10 @@ import pytest
 import torch
 
 import composer
-from composer.sources.shipped import shipped
 from tests import releases, replica
 from tests.components.checkpoint_files import rename
 from tests.components.gemma4_models import SMALL, edit, save, torch_model
-from tests.reference.gemma4_vision import PATCH, Gemma4Vision
+from tests.reference.gemma4_vision import Gemma4Vision
 
 WORDS = 300
 FEW = {"answer": {"max_tokens": 8}}
@@ -20,18 +19,13 @@ def test_a_conversation_is_that_of_transformers(size, tmp_path):
     model = torch_model(kind, vocab_size=WORDS, vocab_size_per_layer_input=WORDS)
     prefix, whole = "language_model.model.", kind in SMALL
     folder = save(model, tmp_path / "repo", kind, prefix=prefix, whole=whole)
-    seeing = Gemma4Vision(
-        kind, audio=whole
-    )  # the shipped manifests see, and small ones transcribe too
+    towers = Gemma4Vision(kind, audio=whole, patch_size=16)  # which other tasks use
     rename(folder, lambda state: state.pop("model.vision_tower.patch.weight", None))
-    rename(folder, lambda state: state.update(seeing.towers()))
-    edit(folder, **seeing.tower_configs())
+    rename(folder, lambda state: state.update(towers.towers()))
+    edit(folder, **towers.tower_configs())
     replica.tokenizer(folder, releases.GEMMA_SPECIALS)
     history = []
-    text = (shipped("bundles") / f"gemma-4-{size}.yaml").read_text()
-    patches = f"{{use: image.gemma4, config: {{patch_size: {PATCH}}}}}"
-    (tmp_path / "bundle.yaml").write_text(text.replace("{use: image.gemma4}", patches))
-    with composer.load(tmp_path, sources={"repo": folder}) as bundle:
+    with composer.load(f"gemma-4-{size}", sources={"repo": folder}) as bundle:
         for text in ("Good morning.", "What did I say?"):
             taps = ["asked.ids", "answer.ids"]
             given = {"text": text, "history": history}

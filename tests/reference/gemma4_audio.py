@@ -21,7 +21,7 @@ AUDIO = {
     "hidden_size": WIDTH, "num_hidden_layers": LAYERS, "num_attention_heads": HEADS,
     "output_proj_dims": ROWS, "subsampling_conv_channels": [128, 8],
 }  # fmt: skip
-THOUGHTS = ("<|channel>", "<channel|>")
+MORE = ("<|channel>", "<channel|>", "<|image|>", "<|image>", "<image|>")
 INSTRUCTION = "Write down what is line."
 
 
@@ -45,7 +45,7 @@ class Gemma4Audio:
 
     def __init__(self, kind: str = "e2b") -> None:
         self.kind = kind
-        self.tokenizer = tokenizer((*SPECIAL, *THOUGHTS))
+        self.tokenizer = tokenizer((*SPECIAL, *MORE))
         rows = self.tokenizer.get_vocab_size()
         text = gemma4_models.COMMON | gemma4_models.KINDS[kind]
         more = {"vocab_size": rows, "vocab_size_per_layer_input": rows}

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 import transformers
 from PIL import Image
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 from transformers.models.gemma4 import image_processing_pil_gemma4 as processing
 
 from tests.components import gemma4_models
@@ -26,7 +26,6 @@ VISION = {
     "num_attention_heads": HEADS, "num_key_value_heads": HEADS, "head_dim": HEAD,
     "patch_size": PATCH, "position_embedding_size": POSITIONS,
 }  # fmt: skip
-MORE = ("<|channel>", "<channel|>", "<|image|>", "<|image>", "<image|>")
 TOKENS = 24
 BUDGET = 70
 
@@ -37,7 +36,7 @@ class Gemma4Vision:
     def __init__(self, kind: str = "e2b", audio: bool = False, **changes: Any) -> None:
         self.kind = kind
         audio_config = gemma4_audio.AUDIO if audio else None
-        self.tokenizer = tokenizer((*SPECIAL, *MORE))
+        self.tokenizer = tokenizer((*SPECIAL, *gemma4_audio.MORE))
         rows = self.tokenizer.get_vocab_size()
         self.words = {"vocab_size": rows, "vocab_size_per_layer_input": rows}
         text = gemma4_models.COMMON | gemma4_models.KINDS[kind] | self.words
@@ -188,3 +187,12 @@ class Gemma4Vision:
         more = {"max_new_tokens": TOKENS, "eos_token_id": 1, "pad_token_id": 0}
         found = self.model.generate(**given, do_sample=False, **more)
         return inputs, found[0, len(ids) :].tolist()
+
+
+def add_tower(folder: Path, kind: str) -> None:
+    """Add a vision tower of patches of 16 pixels to a checkpoint, as the shipped manifests have."""
+    made = Gemma4Vision(kind, patch_size=16)
+    file = folder / "model.safetensors"
+    save_file(load_file(file) | made.towers(), file, metadata={"format": "pt"})
+    config = folder / "config.json"
+    config.write_text(json.dumps(json.loads(config.read_text()) | made.tower_configs()))

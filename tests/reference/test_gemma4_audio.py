@@ -17,6 +17,7 @@ from composer.comparison.gates import Tolerance
 from composer.comparison.judge import StageJudge
 from composer.sources.shipped import shipped
 from tests.reference.gemma4_audio import INSTRUCTION, TOKENS, Gemma4Audio
+from tests.reference.gemma4_vision import add_tower
 from tests.reference.qwen3_asr import make_clip
 
 RATE = 16_000
@@ -35,6 +36,7 @@ def gemma(request: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[An
     made.name = f"gemma-4-{request.param}"
     home = tmp_path_factory.mktemp(request.param)
     made.repo = made.write(home / "repo")
+    add_tower(made.repo, request.param)
     text = (shipped("bundles") / f"{made.name}.yaml").read_text()
     made.text = text.replace("max_tokens: 512", f"max_tokens: {TOKENS}")
     made.path = home / "bundle.yaml"

@@ -14,6 +14,7 @@ from composer.core.errors import ComposerError
 from composer.sources.default_manifests import default_manifests
 from composer.sources.resolve import find_bundle
 from tests import releases
+from tests.reference.gemma4_vision import Gemma4Vision
 from tests.reference.qwen3_asr import RATE, TOKENS, Reference, make_clip, make_model, make_tokenizer
 from tests.reference.test_qwen3_asr_released import release
 
@@ -70,7 +71,32 @@ def test_a_folder_of_qwen3_asr_gives_the_ids_of_transformers(model, layout, requ
 @pytest.mark.parametrize("size", releases.SIZES)
 def test_releases_of_gemma_4_are_recognised(size, tmp_path):
     folder = releases.gemma4(tmp_path / "repo", size, 4)
-    name = "gemma-4-speech" if releases.SIZES[size].per_layer else "gemma-4"
+    name = "gemma-4-speech" if releases.SIZES[size].per_layer else "gemma-4-vision"
+    assert find_bundle(folder).path.stem == name
+    assert composer.check(folder).ok
+
+
+@pytest.mark.parametrize(
+    ("kind", "towers", "name"),
+    [
+        ("e2b", ("audio", "vision"), "gemma-4-speech"),
+        ("31b", ("vision",), "gemma-4-vision"),
+        ("31b", (), "gemma-4"),
+    ],
+)
+@pytest.mark.parametrize("prefix", ["model.", ""])
+def test_a_gemma_4_without_a_tower_is_recognised(kind, towers, name, prefix, tmp_path):
+    """A conversion may leave towers out and their configs in config.json."""
+    made = Gemma4Vision(kind, audio=kind == "e2b", patch_size=16)
+    folder = made.write(tmp_path / "repo")
+    state = {}
+    for key, value in load_file(folder / "model.safetensors").items():
+        short = key.removeprefix("model.")
+        part = short.partition(".")[0].removeprefix("embed_").removesuffix("_tower")
+        if short.startswith("language_model.") or part in towers:
+            at = f"model.{short}" if short.startswith("language_model.") else prefix + short
+            state[at] = value
+    save_file(state, folder / "model.safetensors", metadata={"format": "pt"})
     assert find_bundle(folder).path.stem == name
     assert composer.check(folder).ok
 

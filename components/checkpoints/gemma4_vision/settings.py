@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from composer.core.location import Location
-from composer.formats.refusal import show_bare
+from composer.formats.file_problems import show_bare
 
 from ..layout import LayoutChecker, Setting
 
