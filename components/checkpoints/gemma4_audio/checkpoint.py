@@ -25,6 +25,7 @@ from .settings import (
 if TYPE_CHECKING:
     from composer.formats import Headers
 
+
 @dataclass(frozen=True, kw_only=True)
 class Tower(EncoderCheckpoint):
     """The audio tower of a Gemma-4 checkpoint."""
