@@ -347,9 +347,25 @@ def test_flags_that_contradict_the_tensors(copied, theirs):
     assert "W273 standardize contradicts the tensors" in text
 
 
-def test_a_recipe_is_refused(repo):
+def test_a_recipe_that_does_not_divide_is_refused(repo):
     recipe = Quantization(bits=4, group_size=64)
-    assert "W246 gemma4_vision does not quantize" in error_text(repo, recipe)
+    message = "W246 vision_tower.patch_embedder.input_proj has 48 columns, not a multiple of the"
+    assert message in error_text(repo, recipe)
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_a_recipe_packs_the_tower(tmp_path, backend):
+    wide = {"hidden_size": 64, "intermediate_size": 64, "num_attention_heads": 4}
+    made = reference.Gemma4Vision("31b", **wide, num_key_value_heads=4, patch_size=8)
+    folder, pixels = made.write(tmp_path / "repo"), picture(60, 80)
+    recipe = Quantization(bits=8, group_size=64)
+    made.processor.patch_size = 8
+    component, want = load(folder, recipe, backend), made.stages(pixels)["rows"]
+    config = Gemma4Patches.Config(max_soft_tokens=reference.BUDGET, patch_size=8)
+    patches = Gemma4Patches(config)(read_picture(pixels))
+    found = plain(component(arrays(component, patches)))
+    assert close(found, want, 0.2)
+    assert not close(found, want, 1e-4)
 
 
 def test_patches_that_make_no_squares_are_refused(component):
