@@ -1,5 +1,6 @@
 """The shipped miniatures, loaded or copied, with their clips and what they refuse."""
 
+import re
 import shutil
 from pathlib import Path
 
@@ -33,6 +34,24 @@ def copied(tmp_path):
         return Path(shutil.copytree(shipped("bundles") / name, tmp_path / name))
 
     return make
+
+
+@pytest.fixture(scope="module")
+def unsplit(tmp_path_factory):
+    """Return the first miniature with a manifest that runs any clip whole, even silence."""
+    folder = shipped("bundles") / "mega-asr-mini"
+    text = (folder / "bundle.yaml").read_text()
+    path = tmp_path_factory.mktemp("unsplit") / "bundle.yaml"
+    path.write_text(without_split(text))
+    with composer.load(path, sources={"repo": folder}) as bundle:
+        yield bundle
+
+
+def without_split(text):
+    """Return the manifest of a miniature that cuts nothing."""
+    found = re.sub(r"\{type: audio, split: .*?\}\}", "audio", re.sub("  voice: .*\n", "", text))
+    assert found != text
+    return found
 
 
 def noise(seconds):

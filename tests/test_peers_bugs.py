@@ -14,9 +14,19 @@ from tokenizers import Tokenizer
 import composer
 from composer.core import registry
 from composer.sources.shipped import shipped
-from tests.miniatures import RATE, clips, copied, elderwise, mega, noise, problems
+from tests.miniatures import (
+    RATE,
+    clips,
+    copied,
+    elderwise,
+    mega,
+    noise,
+    problems,
+    unsplit,
+    without_split,
+)
 
-__all__ = ["copied", "elderwise", "mega"]
+__all__ = ["copied", "elderwise", "mega", "unsplit"]
 
 MEGA = shipped("bundles") / "mega-asr-mini"
 RUN_PROMPT = {"only": ["mel", "soft", "asked"], "taps": ["soft", "asked.ids", "asked.slots"]}
@@ -110,11 +120,11 @@ def test_each_is_tested_or_none_of_ours():
             assert re.search(rf"^def {name}\(", text, re.M), test
 
 
-def test_every_length_has_as_many_slots_as_rows(mega):
+def test_every_length_has_as_many_slots_as_rows(unsplit):
     counts = set()
     for frames in (*range(3200, 16_000, 777), 16_001, 31_999, 32_001, 100_003, 480_001):
         audio = (noise(31)[0][:frames], RATE)
-        taps = mega.run(audio=audio, **RUN_PROMPT).taps
+        taps = unsplit.run(audio=audio, **RUN_PROMPT).taps
         counts.add(len(taps["soft"]))
         assert taps["asked.slots"].sum() == len(taps["soft"]) > 0
     assert len(counts) > 10
@@ -136,10 +146,10 @@ def test_how_often_a_formula_of_milliseconds_is_off_by_one():
         assert len(extract(audio)) == frames[ms - 100]
 
 
-def test_one_row_less_is_refused(mega):
-    made = mega.run(audio=noise(1), **RUN_PROMPT).taps
+def test_one_row_less_is_refused(unsplit):
+    made = unsplit.run(audio=noise(1), **RUN_PROMPT).taps
     fed = {name: made[name] for name in ("asked.ids", "asked.slots")}
-    codes, messages = problems(mega.run, audio=noise(1), feed={**fed, "soft": made["soft"][:-1]})
+    codes, messages = problems(unsplit.run, audio=noise(1), feed={**fed, "soft": made["soft"][:-1]})
     assert codes == ["R502"]
     assert "scatter has 12 rows of values for 13 marked positions" in messages
 
@@ -177,7 +187,7 @@ def test_kept_rows_are_not_other_audios(mega):
 
 def test_a_prompt_without_a_place_for_speech(copied):
     path = copied() / "bundle.yaml"
-    whole = path.read_text()
+    whole = without_split(path.read_text())
     path.write_text(whole.replace("{speech}", ""))
     assert [p.code for p in composer.check(path).problems] == ["W203"]
     mute = whole.replace("{speech}", "").replace("speech: $soft, ", "")
@@ -192,27 +202,29 @@ def test_a_prompt_without_a_place_for_speech(copied):
     assert str(warning.message) == "$soft is never used"
 
 
-def test_long_audio_is_transcribed_to_its_end(mega):
+def test_long_audio_is_transcribed_to_its_end(unsplit):
     whole = noise(40)[0]
     taps = [
-        mega.run(audio=(part, RATE), only=["mel", "soft"], taps=["soft"]).taps["soft"]
+        unsplit.run(audio=(part, RATE), only=["mel", "soft"], taps=["soft"]).taps["soft"]
         for part in (whole, whole[: 30 * RATE])
     ]
     assert [len(rows) for rows in taps] == [500, 375]
 
 
 def test_long_audio_is_run_in_pieces_that_hold_all_of_it(elderwise):
-    audio = noise(20)
-    run = elderwise.run(task="transcribe", audio=audio, only=["mel"], taps=["audio", "mel"])
+    samples, _ = noise(20)
+    samples.reshape(10, -1)[:, RATE * 3 // 2 :] *= 0.01  # half a second of every two is a pause
+    given = {"task": "transcribe", "audio": (samples, RATE)}
+    run = elderwise.run(**given, only=["mel"], taps=["audio", "mel"])
     pieces = [run.taps[f"{number}/audio"].samples for number in range(3)]
-    np.testing.assert_array_equal(np.concatenate(pieces), audio[0])
+    np.testing.assert_array_equal(np.concatenate(pieces), samples)
+    starts = [segment.start for segment in run.segments[1:]]
+    np.testing.assert_allclose(starts, [5.75, 13.75], atol=0.04)
 
 
 def test_audio_beyond_what_the_model_takes_is_refused(copied):
     path = copied("elderwise-mini") / "bundle.yaml"
-    text, whole = "{type: audio, split: {seconds: 9}}", path.read_text()
-    assert text in whole
-    path.write_text(whole.replace(text, "audio"))
+    path.write_text(without_split(path.read_text()))
     with composer.load(path) as bundle:
         codes, messages = problems(bundle.run, task="transcribe", audio=noise(9.5))
     assert codes == ["R521"]
@@ -283,11 +295,11 @@ def test_an_adapter_leaves_no_trace(elderwise):
 
 
 @pytest.mark.parametrize("typed", ["<|audio_pad|>", "<|im_end|>", "<asr_text>"])
-def test_a_token_that_is_typed_is_text(mega, typed):
+def test_a_token_that_is_typed_is_text(unsplit, typed):
     token = Tokenizer.from_file(str(MEGA / "tokenizer/tokenizer.json")).token_to_id(typed)
     assert token is not None
     plain, taps = (
-        mega.run(audio=noise(1), context=context, **RUN_PROMPT).taps
+        unsplit.run(audio=noise(1), context=context, **RUN_PROMPT).taps
         for context in ("names", f"names {typed}")
     )
     assert taps["asked.slots"].sum() == plain["asked.slots"].sum() == len(taps["soft"])
@@ -305,13 +317,13 @@ def test_the_options_of_one_run_end_with_it(mega):
     assert (again.text, again.tokens) == (before.text, before.tokens)
 
 
-def test_samples_need_their_rate(mega):
+def test_samples_need_their_rate(unsplit):
     samples, _ = noise(1)
-    codes, messages = problems(mega.run, audio=samples)
+    codes, messages = problems(unsplit.run, audio=samples)
     assert codes == ["S481"]
     assert "(samples, rate)" in messages
     rows = [
-        len(mega.run(audio=(samples, rate), only=["mel", "soft"], taps=["soft"]).taps["soft"])
+        len(unsplit.run(audio=(samples, rate), only=["mel", "soft"], taps=["soft"]).taps["soft"])
         for rate in (16_000, 8_000)
     ]
     assert rows == [13, 25]

@@ -7,6 +7,7 @@ import pytest
 
 import composer
 from composer.formats.audio.waveform import Audio
+from composer.runtime.request import PlannedRun
 from composer.runtime.split import split
 from tests.fakes import BUNDLE, write
 
@@ -26,6 +27,10 @@ def bundle(tmp_path):
 
 def alone(bundle, start, stop):
     return bundle.run(audio=(CLIP[0][start:stop], 8000), options=LONG)
+
+
+def cut(bundle, values):
+    return list(split(PlannedRun(bundle.plan(), values, frozenset(), frozenset(), {}), None))
 
 
 LONG = {"answer": {"max_tokens": 50}}
@@ -75,7 +80,7 @@ def test_one_piece_that_was_cut_short_is_reported_though_others_ended(bundle):
 )
 def test_where_the_boundary_is(bundle, frames, pieces):
     clip = composer.read_audio((CLIP[0][:frames], 8000))
-    found = split(bundle.plan(), {"audio": clip, "line": "hi"})
+    found = cut(bundle, {"audio": clip, "line": "hi"})
     assert [piece.values["audio"].frames for piece in found] == pieces
 
 
@@ -90,8 +95,7 @@ def test_a_failing_piece_fails_the_run(bundle):
 
 def test_audio_is_resampled_before_it_is_cut(bundle):
     clip = (np.sin(np.arange(36_000, dtype=np.float32) / 20) / 2, 16_000)
-    plan = bundle.plan()
-    pieces = split(plan, {"audio": composer.read_audio(clip), "line": "hi"})
+    pieces = cut(bundle, {"audio": composer.read_audio(clip), "line": "hi"})
     whole = composer.read_audio(clip).resample(8000)
     assert {piece.values["audio"].rate for piece in pieces} == {8000}
     np.testing.assert_array_equal(
@@ -142,7 +146,7 @@ def spoken(seconds, rate=8000):
 
 def test_a_piece_ends_in_a_pause_and_no_word_is_cut(bundle):
     samples, pauses = spoken(12)
-    pieces = split(bundle.plan(), {"audio": composer.read_audio((samples, 8000)), "line": "hi"})
+    pieces = cut(bundle, {"audio": composer.read_audio((samples, 8000)), "line": "hi"})
     sizes = [piece.values["audio"].frames for piece in pieces]
     ends = np.cumsum(sizes)[:-1]
     assert max(sizes) <= 8000
@@ -153,7 +157,7 @@ def test_a_piece_ends_in_a_pause_and_no_word_is_cut(bundle):
 
 def test_digital_silence_is_cut_at_the_limit(bundle):
     clip = composer.read_audio((np.zeros(20_000, np.float32), 8000))
-    pieces = split(bundle.plan(), {"audio": clip, "line": "hi"})
+    pieces = cut(bundle, {"audio": clip, "line": "hi"})
     assert [piece.values["audio"].frames for piece in pieces] == [7600, 7600, 4800]
 
 

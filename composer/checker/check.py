@@ -127,10 +127,9 @@ def _read_precisions(
 
 
 def _unused_components(manifest: Manifest, graphs: Mapping[str, Graph]) -> list[Problem]:
-    run = set()
+    run: set[str] = set()
     for graph in graphs.values():
-        for node in graph.nodes.values():
-            run.add(node.component)
+        run.update(graph.components)
     named = {each.partition(".")[0] for each in _spaces(manifest)}
     found: list[Problem] = []
     for name in manifest.components:

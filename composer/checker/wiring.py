@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from composer.checker.adapters import check_embedding_adapters, unknown_adapters
 from composer.checker.arguments import read_arguments
+from composer.checker.detector import check_detector
 from composer.checker.expectations import Expectations
 from composer.checker.lint import lint
 from composer.checker.name_resolver import NameResolver
@@ -109,6 +110,7 @@ class _Wiring:
             dims.append(("input", name, f"_{axis}" if dim == "_" else dim))
             if isinstance(dim, int):
                 self.fit.dims.unify(dims[-1], dim, f"the input {name}: '{port}'")
+        check_detector(name, entry, self.manifest, self.components, self.report)
         return Value(name, port, tuple(dims))
 
     def node(self, name: str, entry: NodeEntry) -> Node:

@@ -31,6 +31,9 @@ class TranscriptPrinter:
         warning = cut_warning(each.cut_short, each.name)
         if warning:
             note(warning)
+        for part in each.segments:
+            for reason in part.suspicious:
+                note(f"{each.name}: suspicious at {part.start:.2f} to {part.end:.2f} s: {reason}")
         if self.has_files:
             return
         if self.format.line:

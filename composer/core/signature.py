@@ -13,6 +13,7 @@ from composer.core.ports import Port, Ports, parse_port, parse_ports
 
 CALL = "__call__"
 OUT = "out"
+WINDOW = "window"  # of what detects speech: the samples of each score
 MANY = "..."
 
 

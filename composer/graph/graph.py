@@ -182,8 +182,18 @@ class Graph:
 
     @property
     def components(self) -> tuple[str, ...]:
-        """Return the components that its nodes run, each once, in the order of first use."""
-        return tuple(dict.fromkeys(n for node in self.nodes.values() for n in node.components))
+        """Return the components that it runs, each once: those of its nodes, and detectors."""
+        names = [name for node in self.nodes.values() for name in node.components]
+        return tuple(dict.fromkeys([*names, *self.detectors.values()]))
+
+    @property
+    def detectors(self) -> dict[str, str]:
+        """Return the components that detect speech, by the input that is cut with their help."""
+        found = {}
+        for name, entry in self.inputs.items():
+            if entry.split and entry.split.vad:
+                found[name] = entry.split.vad
+        return found
 
     @property
     def producers(self) -> dict[str, Node]:

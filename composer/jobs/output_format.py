@@ -59,6 +59,15 @@ def ms(seconds: float) -> int:
     return round(seconds * 1000)
 
 
+def coverage(each: Transcription) -> dict[str, float]:
+    """Return how long the audio is, and how much of it was run and was silence: together all."""
+    return {
+        "audio": ms(each.audio_seconds) / 1000,
+        "run": ms(each.run_seconds) / 1000,
+        "silent": ms(each.silent_seconds) / 1000,
+    }
+
+
 def transcription_json(each: Transcription) -> dict[str, Any]:
     """Return a clip's transcript, or its problems, as JSON holds it."""
     if each.problems:
@@ -71,12 +80,15 @@ def transcription_json(each: Transcription) -> dict[str, Any]:
         "tokens": each.tokens,
         "seconds": round(each.seconds, 3),
         "notes": list(each.notes),
+        "coverage": coverage(each),
         "segments": [
             {
                 "start": ms(part.start) / 1000,
                 "end": ms(part.end) / 1000,
                 "text": part.text,
                 "channel": part.channel,
+                "silent": part.silent,
+                "suspicious": list(part.suspicious),
                 **_decoded_json(part),
                 **words_json(part.words),
             }

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from composer.core.component import Token
+from composer.core.joined_text import separator
 from composer.core.signature import CALL, OUT
 from composer.graph.checked import Checked
 from composer.graph.graph import Graph, Node
@@ -52,7 +53,9 @@ class PartialText:
 
     def _joined(self, done: bool) -> str:
         text = self._text(done)
-        return self._separator + text if self._before and text else text
+        if not (self._before and text):
+            return text
+        return separator(self._before, text, self._separator) + text
 
     def _text(self, done: bool) -> str:
         value = self.graph.outputs[self.text]

@@ -14,19 +14,20 @@ from composer.graph.graph import Graph, Node
 from composer.jobs.bundle import Options
 from composer.jobs.cut_short import cut_short
 from composer.jobs.progress import OnProgress, Progress
+from composer.jobs.suspicious import suspicions
 from composer.jobs.transcription import SpokenSegment, Transcription
 from composer.jobs.words import plain_words, with_logprobs
 from composer.runtime.bundle import Bundle
 from composer.runtime.inputs import check_texts, read_inputs
 from composer.runtime.options import check_options
 from composer.runtime.provenance import describe_run
-from composer.runtime.result import Result
+from composer.runtime.result import Result, Segment
 
 TASK = "transcribe"
 LANGUAGE = "language"
-LOGPROBS, TEMPERATURE = "logprobs", "temperature"
+IDS, LOGPROBS, TEMPERATURE = "ids", "logprobs", "temperature"
 ANSWER, TEXT_ENDS = "text", "text_ends"
-DECODED = ("ids", LOGPROBS, ANSWER, TEXT_ENDS)
+DECODED = (IDS, LOGPROBS, ANSWER, TEXT_ENDS)
 
 
 @dataclass(frozen=True)
@@ -96,11 +97,7 @@ class SpeechTask:
             return Transcription(clip, problems=result.problems)
         segments = []
         for number, each in enumerate(result.segments):
-            text = str(each.outputs[self.text])
-            decoded = self._decoded(result, number, text)
-            made = SpokenSegment(each.start, each.end, text, each.channel, **decoded)
-            words = with_logprobs(plain_words(text), text, made.text_ends, made.logprobs)
-            segments.append(replace(made, words=words if made.logprobs else ()))
+            segments.append(self._segment(result, number, each))
         return Transcription(
             clip,
             str(result.outputs[self.text]),
@@ -116,6 +113,27 @@ class SpeechTask:
             prompt_tokens=result.prompt_tokens,
             temperature=float(self.option(TEMPERATURE) or 0.0),
             task=self.graph.task,
+            audio_seconds=result.audio_seconds,
+            run_seconds=sum(each.end - each.start for each in segments if not each.silent),
+            silent_seconds=sum(each.end - each.start for each in segments if each.silent),
+        )
+
+    def _segment(self, result: Result, number: int, each: Segment) -> SpokenSegment:
+        text = str(each.outputs.get(self.text, ""))
+        found = SpokenSegment(each.start, each.end, text, each.channel)
+        if each.silent:
+            return replace(found, silent=True, speech=each.speech)
+        decoded = self._decoded(result, number, text)
+        logprobs, text_ends = decoded.get(LOGPROBS, ()), decoded.get(TEXT_ENDS, ())
+        words = with_logprobs(plain_words(text), text, text_ends, logprobs)
+        return replace(
+            found,
+            ids=decoded.get(IDS, ()),
+            logprobs=logprobs,
+            text_ends=text_ends,
+            words=words if logprobs else (),
+            speech=each.speech,
+            suspicious=suspicions(text, each.end - each.start, each.speech, logprobs),
         )
 
     def _decoded(self, result: Result, number: int, text: str) -> dict[str, tuple[Any, ...]]:

@@ -21,6 +21,8 @@ class SpokenSegment:
     where these were asked for. The text has `text_ends` characters after each token, 0 or less
     where the token stands before it in the answer; empty where the text is not in the answer.
     `words` are those of the text, where their times or the probabilities of tokens were asked for.
+    One that is `silent` was not run, and has no text. `speech` is the highest score that a detector
+    of speech gave it, None without one. `suspicious` are the reasons not to trust its text.
     """
 
     start: float
@@ -31,6 +33,9 @@ class SpokenSegment:
     logprobs: tuple[float, ...] = ()
     text_ends: tuple[int, ...] = ()
     words: tuple[Word, ...] = ()
+    silent: bool = False
+    speech: float | None = None
+    suspicious: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -42,7 +47,9 @@ class Transcription:
     nodes took, `duration` how long the clip is, `prompt_tokens` how many rows the decoder was
     given, `temperature` that of its sampling. `cut_short` says where a limit cut the text, `notes`
     how far a recording that was cut short was read, and which channel. `segments` are the pieces
-    that the clip was run in, in the order of time. `task` is the name of the task.
+    that the clip was cut into, in the order of time: together they are all of it. Of all of it,
+    `audio_seconds` with each channel that was run, `run_seconds` were run and `silent_seconds` are
+    silence and were not. `task` is the name of the task.
     """
 
     clip: Source
@@ -57,6 +64,9 @@ class Transcription:
     segments: tuple[SpokenSegment, ...] = ()
     language: str | None = None
     duration: float = 0.0
+    audio_seconds: float = 0.0
+    run_seconds: float = 0.0
+    silent_seconds: float = 0.0
     prompt_tokens: int = 0
     temperature: float = 0.0
     task: str = "transcribe"

@@ -89,10 +89,14 @@ class ComponentEntry:
 
 @dataclass(frozen=True)
 class Split:
-    """How long audio is split: seconds per piece, and the text that joins two pieces' texts."""
+    """How long audio is split: the most seconds of a piece, and the text that joins two texts.
+
+    `vad` is the component that detects speech; without one a piece ends where it is quietest.
+    """
 
     seconds: int
     join: str
+    vad: str | None = None
 
 
 @dataclass(frozen=True)

@@ -133,8 +133,13 @@ class ComponentModel(Strict):
 class SplitModel(Strict):
     """Cut a long input into pieces, each of which is run by itself."""
 
-    seconds: int = Field(ge=1, le=3600, description="The length of every piece but the last.")
+    seconds: int = Field(ge=1, le=3600, description="The most that a piece has.")
     join: str = Field(" ", max_length=16, description="The text that joins two pieces' texts.")
+    vad: Maybe[Name] = Field(
+        None,
+        description="The component that detects speech: pieces end in pauses, silence is not run.",
+        examples=["voice"],
+    )
 
 
 class InputModel(Strict):

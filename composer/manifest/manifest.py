@@ -236,5 +236,6 @@ def _input(model: InputModel | InputType) -> Input:
     """Return an input, of which the manifest may write the type alone."""
     if not isinstance(model, InputModel):
         return Input(model)
-    split = Split(model.split.seconds, model.split.join) if model.split else None
+    given = model.split
+    split = Split(given.seconds, given.join, given.vad) if given else None
     return Input(model.type, model.port, model.default, split, model.channel)

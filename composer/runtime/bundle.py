@@ -12,16 +12,19 @@ from composer.checker.padding import lengthened
 from composer.core.component import Component, Token
 from composer.core.errors import ComposerError, Problem
 from composer.core.native_failures import described, is_failure
+from composer.core.signature import CALL
 from composer.core.suggest import did_you_mean, listed
 from composer.graph.checked import Checked
 from composer.runtime.components import Components
+from composer.runtime.joining import run_pieces
 from composer.runtime.loading import require_known_ports
 from composer.runtime.plan import Plan, plan
 from composer.runtime.profile import Profile
 from composer.runtime.request import RunRequest, plan_run
 from composer.runtime.result import Result
 from composer.runtime.run import Run
-from composer.runtime.split import run_pieces, split
+from composer.runtime.speech_scores import Detector
+from composer.runtime.split import Piece, split
 from composer.runtime.stream import Stream
 
 MOST_KEPT = 4  # results that wait for one before them, of those in flight
@@ -171,25 +174,31 @@ class Bundle:
         self._components.ensure_loaded(planned.plan.nbytes)
         manifest = self.checked.manifest
         at = manifest.tasks[planned.plan.graph.task].at
-        pieces = split(planned.plan, planned.values)
         lengths = lengthened(planned.plan.graph, self.checked.components)
-        runs = []
-        for piece in pieces:
-            runs.append(
-                Run(
-                    plan=planned.plan,
-                    components=self._components.by_name,
-                    worker=self._components.worker,
-                    place=lambda *path: manifest.place(*at, *path, key=True),
-                    given=piece.values,
-                    feed=planned.feed,
-                    taps=planned.taps,
-                    options=planned.options,
-                    gate=self._gate,
-                    lengthened=lengths,
-                )
+
+        def run(piece: Piece) -> Run:
+            return Run(
+                plan=planned.plan,
+                components=self._components.by_name,
+                worker=self._components.worker,
+                place=lambda *path: manifest.place(*at, *path, key=True),
+                given=piece.values,
+                feed=planned.feed,
+                taps=planned.taps,
+                options=planned.options,
+                gate=self._gate,
+                lengthened=lengths,
             )
-        return (yield from run_pieces(pieces, runs, stream))
+
+        pieces = split(planned, self._detector)
+        return (yield from run_pieces(planned.plan, pieces, run, stream))
+
+    def _detector(self, name: str) -> Detector:
+        """Return a component that detects speech."""
+        known = self.checked.components[name]
+        assert known.methods is not None
+        worker = self._components.worker(known.cls.backend)
+        return Detector(self._components.by_name[name], known.methods[CALL], worker)
 
     def close(self) -> None:
         """Let go of the weights and end the threads."""

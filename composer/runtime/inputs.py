@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from composer.formats.audio.channels import Channel
     from composer.graph.checked import Checked
     from composer.graph.graph import Graph
+    from composer.manifest import Input
 
 MASK = "a mask is no number: to pass it on as one, say astype(float)"
 FLOATS_FIRST = "scale and normalize pixels first; to pass whole numbers on, say astype(float32)"
@@ -52,9 +53,17 @@ def read_inputs(
         port = graph.values[name].port
         assert port is not None
         with problems.collect():
-            values[name] = _read_value(name, port, value, entry.channel)
+            values[name] = _input(name, port, value, entry)
     problems.raise_any()
     return values
+
+
+def _input(name: str, port: Port, value: Any, entry: Input) -> Any:
+    """Return the value of an input; audio that is cut anyway need not fit in memory."""
+    if entry.split and port.kind == "audio" and not isinstance(value, Channels):
+        clip = value if isinstance(value, Clip) else Clip(value)
+        return clip.open(entry.channel, entry.split.seconds)
+    return _read_value(name, port, value, entry.channel)
 
 
 def check_texts(checked: Checked, graph: Graph, values: Mapping[str, Any]) -> None:

@@ -113,6 +113,9 @@ def plan(
     for step in reversed(steps):
         for name in step.node.components:
             used[name] = None
+    for name, detector in graph.detectors.items():
+        if any(name in step.node.wires.values() for step in steps):
+            used[detector] = None
     nbytes = {name: facts_of(bundle.components, name).nbytes for name in used}
     return Plan(graph, tuple(reversed(steps)), nbytes, outputs)
 

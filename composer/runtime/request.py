@@ -29,13 +29,17 @@ class RunRequest:
 
 @dataclass(frozen=True)
 class PlannedRun:
-    """A run that can begin: its plan, the values that it is given, and the rest as it was read."""
+    """A run that can begin: its plan, the values that it is given, and the rest as it was read.
+
+    One that `looks_inside` - it keeps all values, feeds some, or runs a part - runs silence too.
+    """
 
     plan: Plan
     values: Mapping[str, Any]
     feed: frozenset[str]
     taps: frozenset[str]
     options: Mapping[str, Mapping[str, Any]]
+    looks_inside: bool = False
 
 
 def plan_run(checked: Checked, task: str, request: RunRequest) -> PlannedRun:
@@ -60,7 +64,8 @@ def plan_run(checked: Checked, task: str, request: RunRequest) -> PlannedRun:
     inputs = read_inputs(graph, request.inputs, planned.unread | feed.keys())
     check_texts(checked, graph, inputs)
     require_complete(planned, inputs.keys() | feed.keys(), taps)
-    return PlannedRun(planned, inputs | feed, frozenset(feed), taps, options)
+    looks_inside = request.taps is True or only is not None or bool(feed)
+    return PlannedRun(planned, inputs | feed, frozenset(feed), taps, options, looks_inside)
 
 
 def _names(graph: Graph, taps: Iterable[str] | bool) -> frozenset[str]:

@@ -13,13 +13,17 @@ from composer.core.suggest import listed
 class Segment:
     """What one piece of audio gave: its place in the audio in seconds, and its outputs by name.
 
-    Pieces of one channel follow one another without a gap.
+    Pieces of one channel follow one another without a gap, from the first sample to the last. One
+    that is `silent` was not run and gave nothing. `speech` is the highest score that the manifest's
+    detector gave it, from 0 to 1, None without one.
     """
 
     start: float
     end: float
     outputs: Mapping[str, Any]
     channel: int = 0
+    silent: bool = False
+    speech: float | None = None
 
 
 @dataclass(frozen=True)
@@ -31,7 +35,8 @@ class Result:
     rows that decoders were given, `taps` by value name: NumPy arrays and texts, of split audio with
     the number of the piece, as `0/answer.ids`. `notes` say how far audio that was cut short was
     read, and which channel, and which outputs are empty. `segments` are the pieces that audio was
-    run in, one where it was not split; none where the task takes no audio.
+    run in, one where it was not split; none where the task takes no audio. They are together all
+    of it: `audio_seconds`, of each channel that was run.
     """
 
     outputs: Mapping[str, Any]
@@ -42,6 +47,7 @@ class Result:
     notes: tuple[str, ...] = ()
     segments: tuple[Segment, ...] = ()
     prompt_tokens: int = 0
+    audio_seconds: float = 0.0
 
     @property
     def text(self) -> str:

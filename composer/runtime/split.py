@@ -1,94 +1,121 @@
-"""Run a task on the pieces of long audio, and join the results."""
+"""Split a run into the pieces of its audio."""
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
-from itertools import chain
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
-from composer.core.component import Token
 from composer.core.errors import ComposerError, Problem
+from composer.formats.audio.recording import Recording, Recordings
 from composer.formats.audio.waveform import Audio, Channels
+from composer.runtime.cutting import cut
 from composer.runtime.result import Segment
+from composer.runtime.speech_scores import SILENT, Detector, SpeechScores
 
 if TYPE_CHECKING:
+    from composer.manifest.entries import Split
     from composer.runtime.plan import Plan
-    from composer.runtime.result import Result
-    from composer.runtime.run import Run
-
-QUIET = 0.1  # seconds over which the level is measured
-NEAR = 1 / 3  # of a piece: how far before its limit it may end
-BETWEEN_CHANNELS = "\n"
+    from composer.runtime.request import PlannedRun
 
 
 @dataclass(frozen=True)
 class Piece:
     """The values of one run, the number of its channel, and the text before the next piece.
 
-    `start` is where it begins in the audio that was cut, in seconds.
+    `start` and `end` are its place in the audio that was cut, in seconds, and `seconds` is how long
+    that is; of a run without audio, or with several, there is none. One that is `silent` has no
+    audio and is not run. `speech` is the highest score that a detector gave it. `notes` are those
+    on its audio.
     """
 
-    values: dict[str, Any]
+    values: Mapping[str, Any]
     channel: int = 0
     join: str = " "
-    start: float = 0.0
+    start: float | None = None
+    end: float = 0.0
+    seconds: float = 0.0
+    silent: bool = False
+    speech: float | None = None
+    notes: tuple[str, ...] = ()
 
-    @property
-    def notes(self) -> tuple[str, ...]:
-        """Return the notes on its audio."""
-        collected: list[str] = []
-        for audio in self._audios:
-            collected += audio.notes
-        return tuple(collected)
-
-    @property
-    def _audios(self) -> list[Audio]:
-        return [value for value in self.values.values() if isinstance(value, Audio)]
-
-    def segment(self, result: Result) -> tuple[Segment, ...]:
-        """Return what it gave with its place; nothing unless it has one audio."""
-        audios = self._audios
-        if len(audios) != 1:
+    def segments(self, outputs: Mapping[str, Any]) -> tuple[Segment, ...]:
+        """Return what it gave with its place; nothing where it has none."""
+        if self.start is None:
             return ()
-        end = self.start + audios[0].seconds
-        return (Segment(self.start, end, result.outputs, self.channel),)
+        return (Segment(self.start, self.end, outputs, self.channel, self.silent, self.speech),)
 
 
-def split(plan: Plan, values: Mapping[str, Any]) -> list[Piece]:
-    """Return the values of each piece: a single one if nothing is split, or nothing is long.
+def split(planned: PlannedRun, detector: Callable[[str], Detector]) -> Iterator[Piece]:
+    """Yield the values of each piece: a single one if nothing is split, or nothing is long.
 
-    Audio is resampled whole, at the rate that its consumers want, and then cut where it is quietest
-    near the limit. Every sample is in one piece; each channel that is asked for is cut by itself.
+    Audio is resampled as a whole, at the rate that its consumers want. Every sample is in one
+    piece; each channel that is asked for is cut by itself. What is fed is taken as it is.
+    `detector` returns that of a component.
     """
-    several = [name for name, value in values.items() if isinstance(value, Channels)]
+    values = planned.values
+    several = [name for name, value in values.items() if isinstance(value, Channels | Recordings)]
     if len(several) > 1:
         message = f"'{several[0]}' and '{several[1]}' would both be run for each channel"
         raise ComposerError(Problem("R542", message, hint="choose one channel of one of them"))
     for name in several:
-        _require_joinable(plan, name)
-        found: list[Piece] = []
+        _require_joinable(planned.plan, name)
         for number, audio in enumerate(values[name].each):
-            for piece in _pieces(plan, {**values, name: audio}):
-                found.append(replace(piece, channel=number))
-        return found
-    return _pieces(plan, values)
+            yield from _Splitter(planned, {**values, name: audio}, number, detector).pieces()
+        return
+    yield from _Splitter(planned, values, 0, detector).pieces()
 
 
-def _pieces(plan: Plan, values: Mapping[str, Any]) -> list[Piece]:
-    for name, entry in plan.graph.inputs.items():
-        if entry.split and name in values:
-            audio: Audio = values[name]
-            join = entry.split.join
-            if audio.seconds <= entry.split.seconds:
-                return [Piece(dict(values), join=join)]
-            pieces = []
-            for start, part in _cut(plan, name, audio):
-                pieces.append(Piece({**values, name: part}, join=join, start=start))
-            return pieces
-    return [Piece(dict(values))]
+@dataclass(frozen=True)
+class _Splitter:
+    """The values of a run, of one channel where each is run by itself."""
+
+    planned: PlannedRun
+    values: Mapping[str, Any]
+    channel: int
+    detector: Callable[[str], Detector]
+
+    def pieces(self) -> Iterator[Piece]:
+        left_alone = self.planned.plan.unread | self.planned.feed
+        for name, entry in self.planned.plan.graph.inputs.items():
+            audio = self.values.get(name)
+            if entry.split and isinstance(audio, Audio | Recording) and name not in left_alone:
+                yield from self._cut(name, entry.split, audio)
+                return
+        yield self._whole()
+
+    def _cut(self, name: str, entry: Split, audio: Audio | Recording) -> Iterator[Piece]:
+        scores = self.detector(entry.vad).scores(audio) if entry.vad else None
+        if isinstance(audio, Audio) and audio.seconds <= entry.seconds:
+            yield self._whole(entry.join, scores)
+            return
+        rate = _rate(self.planned.plan, name) or audio.rate
+        for each in cut(audio, rate, entry.seconds, scores, not self.planned.looks_inside):
+            yield Piece(
+                {**self.values, name: each.audio},
+                self.channel,
+                entry.join,
+                each.start,
+                each.stop,
+                audio.seconds,
+                each.audio is None,
+                each.speech,
+                audio.notes,
+            )
+
+    def _whole(self, join: str = " ", scores: SpeechScores | None = None) -> Piece:
+        """Return a piece that is all there is."""
+        audios = [value for value in self.values.values() if isinstance(value, Audio)]
+        notes: list[str] = []
+        for audio in audios:
+            notes += audio.notes
+        piece = Piece(self.values, self.channel, join, notes=tuple(notes))
+        if len(audios) != 1:
+            return piece
+        seconds = audios[0].seconds
+        speech = scores.highest(0.0, seconds) if scores else None
+        silent = speech is not None and speech < SILENT and not self.planned.looks_inside
+        return replace(piece, start=0.0, end=seconds, seconds=seconds, silent=silent, speech=speech)
 
 
 def _require_joinable(plan: Plan, name: str) -> None:
@@ -101,134 +128,12 @@ def _require_joinable(plan: Plan, name: str) -> None:
             raise ComposerError(Problem("R542", message, hint=hint))
 
 
-def _cut(plan: Plan, name: str, audio: Audio) -> Iterator[tuple[float, Audio]]:
-    """Yield the pieces of audio, each with the second at which it begins."""
+def _rate(plan: Plan, name: str) -> int | None:
+    """Return the rate that all consumers of an input want, None where they differ or want none."""
     rates = set()
     for step in plan.steps:
         for key, value in step.node.wires.items():
             if value == name and step.wants[key].dims:
                 rates.add(step.wants[key].dims[0])
-    rate = rates.pop() if len(rates) == 1 else audio.rate
-    entry = plan.graph.inputs[name].split
-    assert entry is not None
-    assert isinstance(rate, int)
-    whole = audio.resample(rate)
-    start = 0
-    while start < whole.frames:
-        stop = _quiet_place(whole.samples, start, entry.seconds * rate, rate)
-        source = f"{audio.source} from {start / rate:.2f} s"
-        yield start / rate, replace(whole, samples=whole.samples[start:stop], source=source)
-        start = stop
-
-
-def _quiet_place(samples: np.ndarray, start: int, size: int, rate: int) -> int:
-    """Return where a piece ends: the quietest place of its last third, or the end of all."""
-    if len(samples) - start <= size:
-        return len(samples)
-    first = start + size - round(size * NEAR)
-    power = np.square(samples[first : start + size], dtype=np.float64)
-    window = max(1, round(QUIET * rate))
-    sums = np.cumsum(np.concatenate([[0.0], power]))
-    levels = sums[window:] - sums[:-window]
-    latest = len(levels) - 1 - int(np.argmin(levels[::-1]))
-    return first + latest + window // 2
-
-
-def run_pieces(
-    pieces: Sequence[Piece], runs: Sequence[Run], stream: bool
-) -> Generator[Token, Any, Result]:
-    """Run the pieces one after another; yield tokens as one run would."""
-    notes = dict.fromkeys(chain.from_iterable(piece.notes for piece in pieces))
-    if len(runs) == 1:
-        result = yield from runs[0].result(stream)
-        segments = pieces[0].segment(result)
-        return replace(result, notes=(*notes, *result.notes), segments=segments)
-    results: list[Result] = []
-    last: Piece | None = None  # the last with text
-    for piece, run in zip(pieces, runs, strict=True):
-        before = _separator(last, piece)
-        results.append((yield from _numbered(len(results), before, run.result(stream))))
-        if _has_text(results[-1]):
-            last = piece
-        if results[-1].finish_reason == "cancelled":
-            break
-    found = dict.fromkeys(chain.from_iterable(result.notes for result in results))
-    return replace(_join_results(pieces, results), notes=(*notes, *found))
-
-
-def _separator(last: Piece | None, piece: Piece) -> str:
-    """Return what stands between a piece's text and the text before it, if there is one."""
-    if last is None:
-        return ""
-    if piece.channel != last.channel:
-        return BETWEEN_CHANNELS
-    return piece.join
-
-
-def _numbered(
-    number: int, before: str, run: Generator[Token, Any, Result]
-) -> Generator[Token, Any, Result]:
-    """Pass on a piece's tokens with its number, and the separator before its first text."""
-    enough = None
-    while True:
-        try:
-            token = run.send(enough)
-        except StopIteration as end:
-            result: Result = end.value
-            return result
-        separator = before if token.text else ""
-        try:
-            enough = yield replace(
-                token, text=separator + token.text, piece=number, separator=separator
-            )
-        except GeneratorExit:
-            run.close()
-            raise
-        if token.text:
-            before = ""
-
-
-def _join_results(pieces: Sequence[Piece], results: Sequence[Result]) -> Result:
-    """Join texts, leaving out empty ones, and put other outputs end to end."""
-    outputs: dict[str, Any] = {}
-    for name, value in results[0].outputs.items():
-        each = [result.outputs[name] for result in results]
-        outputs[name] = _joined(pieces, each) if isinstance(value, str) else np.concatenate(each)
-    taps: dict[str, Any] = {}
-    segments: list[Segment] = []
-    timings = dict.fromkeys(results[0].timings, 0.0)
-    tokens = prompt_tokens = 0
-    finish_reason = results[-1].finish_reason
-    for number, result in enumerate(results):
-        for name, value in result.taps.items():
-            taps[f"{number}/{name}"] = value
-        segments += pieces[number].segment(result)
-        for name in timings:
-            timings[name] += result.timings[name]
-        tokens += result.tokens
-        prompt_tokens += result.prompt_tokens
-        if result.finish_reason == "length":
-            finish_reason = "length"
-    return replace(
-        results[0],
-        segments=tuple(segments),
-        outputs=outputs,
-        finish_reason=finish_reason,
-        timings=timings,
-        tokens=tokens,
-        prompt_tokens=prompt_tokens,
-        taps=taps,
-    )
-
-
-def _joined(pieces: Sequence[Piece], texts: Sequence[str]) -> str:
-    found, last = "", None
-    for piece, text in zip(pieces, texts, strict=False):  # fewer if a run was cancelled
-        if text:
-            found += _separator(last, piece) + text
-            last = piece
-    return found
-
-
-def _has_text(result: Result) -> bool:
-    return any(isinstance(value, str) and value for value in result.outputs.values())
+    rate = rates.pop() if len(rates) == 1 else None
+    return rate if isinstance(rate, int) else None

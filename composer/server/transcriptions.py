@@ -170,6 +170,9 @@ def failure(error: Exception) -> ApiError:
 def _warnings(made: Transcription) -> list[str]:
     """Return what is to be known of a transcription: a cut, a channel, an empty text."""
     found = list(made.notes)
+    for part in made.segments:
+        for reason in part.suspicious:
+            found.append(f"suspicious at {part.start:.2f} to {part.end:.2f} s: {reason}")
     if made.cut_short:
         found.append(f"the text was cut after {made.cut_short.tokens} tokens: raise max_tokens")
     return found

@@ -44,7 +44,7 @@ def test_jsonl(cli, bundle, clip, tmp_path):
     assert (segment["start"], segment["text"]) == (0.0, "7.")
     assert good == {
         "audio": str(clip()), "text": "7.", "outputs": {"text": "7."}, "finish_reason": "stop",
-        "tokens": 2, "notes": [],
+        "tokens": 2, "notes": [], "coverage": {"audio": 0.001, "run": 0.001, "silent": 0.0},
     }  # fmt: skip
     assert list(bad) == ["audio", "error"]
     assert bad["audio"] == f"{tmp_path}/none.wav"
@@ -63,6 +63,7 @@ def test_no_output_takes_the_place_of_a_field(cli, tmp_path, clip):
         "tokens",
         "seconds",
         "notes",
+        "coverage",
         "segments",
     ]
     assert found["outputs"] == {"text": "7.", "error": "7.", "seconds": [55, 46]}

@@ -24,7 +24,7 @@ def test_an_explanation_is_a_page():
         ("lm.generate", "- option top_k: int = 0, 0 or more. 0 keeps every token."),
         ("lm.generate.top_k", "int = 0, 0 or more. 0 keeps every token."),
         ("scatter", "- takes values: N D @S"),
-        ("inputs.split", "- seconds: int, 1 to 3600. The length of every piece"),
+        ("inputs.split", "- seconds: int, 1 to 3600. The most that a piece has"),
         ("emits", "# components.emits"),
         ("weights", "# components.adapters.weights"),
         (

@@ -135,7 +135,8 @@ def test_json_has_the_segments(bundle, clip):
 
     (found,) = composer.transcribe(bundle, [clip], options=LONG)
     assert transcription_json(found)["segments"][3] == {
-        "start": 2.15, "end": 2.5, "text": "1403.", "channel": 0,
+        "start": 2.15, "end": 2.5, "text": "1403.", "channel": 0, "silent": False,
+        "suspicious": [],
     }  # fmt: skip
 
 
@@ -159,6 +160,7 @@ def test_verbose_json_has_every_key_of_the_api(bundle, clip, tmp_path):
         "compression_ratio": size,
         "no_speech_prob": None,
         "channel": 0,
+        "suspicious": [],
     }
     assert made["usage"] == {"type": "duration", "seconds": 2.5}
     assert main(["transcribe", str(bundle), str(clip), "-f", "verbose_json"]) == 0

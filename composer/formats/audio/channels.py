@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from math import inf
 from typing import Literal, get_args
 
 import numpy as np
@@ -24,15 +25,22 @@ class ChannelCollector:
 
     A mix is refused where less than `_SURVIVES` of the louder channel is left of a second that is
     loud: channels that are opposite up to the noise of a codec, or to their gain. More than `most`
-    seconds are refused.
+    seconds are refused. Of more than `keep` seconds no samples are kept: they are only checked.
     """
 
     def __init__(
-        self, rate: int, channels: int, name: str, channel: Channel, most: float | None = None
+        self,
+        rate: int,
+        channels: int,
+        name: str,
+        channel: Channel,
+        most: float | None = None,
+        keep: float = inf,
     ) -> None:
         self.rate, self.channels, self.name, self.channel = rate, channels, name, channel
-        self.most = most
+        self.most, self.keep = most, keep
         self.frames = 0
+        self.by_part: list[int] = []  # how many frames of each part of the file are taken
         # Bytes grow in place, where joined blocks are in memory twice.
         self._samples = [bytearray() for _ in range(channels if channel == "each" else 1)]
         self._levels: list[np.ndarray] = []  # of each second: the louder channel's, the mix's
@@ -43,7 +51,7 @@ class ChannelCollector:
 
     def add(self, block: np.ndarray) -> None:
         """Add the next frames, [frames, channels]."""
-        selected = self._select(block)
+        selected = select(block, self.channel)
         if not np.isfinite(selected).all():
             good = np.isfinite(selected).all(axis=1)
             at = self.frames + int(np.argmin(good))
@@ -54,8 +62,17 @@ class ChannelCollector:
         check_length(self.frames * selected.shape[1], self.rate, self.name, self.most)
         if self.channel == "mix" and self.channels > 1:
             self._measure(block)
+        if self.frames > self.keep * self.rate:
+            self._samples = []
+        if not self._samples:
+            return
         for collected, samples in zip(self._samples, selected.T, strict=True):
             collected += samples.tobytes()
+
+    @property
+    def keeps_samples(self) -> bool:
+        """Return whether the samples so far are in memory."""
+        return bool(self._samples)
 
     def drop_last(self, frames: int) -> None:
         """Drop the last frames."""
@@ -65,32 +82,31 @@ class ChannelCollector:
 
     def finish(self, notes: tuple[str, ...] = ()) -> tuple[Audio, ...]:
         """Return the waveform, or one per channel."""
+        notes = self.check(notes)
+        each = [read_only(np.frombuffer(found, np.float32)) for found in self._samples]
+        waveforms = []
+        for name, samples in zip(self.names, each, strict=True):
+            waveforms.append(Audio(samples, self.rate, name, notes))
+        return tuple(waveforms)
+
+    def check(self, notes: tuple[str, ...] = ()) -> tuple[str, ...]:
+        """Refuse what is empty or cancels; return the notes, and which channel was taken."""
         if not self.frames:
             raise refused("S482", self.name, "there are no samples in it")
         self._check_cancelled()
         if self.channels > 1 and self.channel in ("left", "right"):
-            notes = (*notes, f"the {self.channel} channel of {self.channels}")
-        each = [read_only(np.frombuffer(found, np.float32)) for found in self._samples]
-        if len(each) == 1:
-            return (Audio(each[0], self.rate, self.name, notes),)
-        names = (
-            ["left", "right"] if len(each) == 2 else [f"channel {n + 1}" for n in range(len(each))]
-        )
-        return tuple(
-            Audio(samples, self.rate, f"{self.name} ({label})", notes)
-            for label, samples in zip(names, each, strict=True)
-        )
+            return (*notes, f"the {self.channel} channel of {self.channels}")
+        return notes
 
-    def _select(self, block: np.ndarray) -> np.ndarray:
-        """Return [frames, 1], or all channels."""
-        if self.channel == "each":
-            return block
-        if self.channels == 1 or self.channel == "left":
-            return block[:, :1]
-        if self.channel == "right":
-            return block[:, 1:2]
-        with np.errstate(over="ignore", invalid="ignore"):
-            return np.asarray(block.mean(axis=1, keepdims=True))
+    @property
+    def names(self) -> list[str]:
+        """Return the name of each waveform."""
+        if self.channel != "each" or self.channels == 1:
+            return [self.name]
+        labels = [f"channel {number + 1}" for number in range(self.channels)]
+        if self.channels == 2:
+            labels = ["left", "right"]
+        return [f"{self.name} ({label})" for label in labels]
 
     def _measure(self, block: np.ndarray, last: bool = False) -> None:
         """Measure each complete second, and what remains at the end."""
@@ -124,6 +140,18 @@ class ChannelCollector:
             )
             hint = "one is inverted: take --channel left, right or each (channel= in Python)"
             raise refused("S488", self.name, found, hint)
+
+
+def select(block: np.ndarray, channel: Channel) -> np.ndarray:
+    """Return the frames [frames, 1] of a channel or of the mean of all, or with "each" all."""
+    if channel == "each":
+        return block
+    if block.shape[1] == 1 or channel == "left":
+        return block[:, :1]
+    if channel == "right":
+        return block[:, 1:2]
+    with np.errstate(over="ignore", invalid="ignore"):
+        return np.asarray(block.mean(axis=1, keepdims=True))
 
 
 def check_channel_choice(channel: str) -> None:

@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from composer.formats.audio.channels import Channel
-from composer.formats.audio.reading import Source, read_audio, read_channels
+from composer.formats.audio.reading import Source, read_audio, read_channels, read_long
+from composer.formats.audio.recording import Recording, Recordings
 from composer.formats.audio.waveform import Audio, Channels
 
 
@@ -29,6 +30,22 @@ class Clip:
         return read_audio(
             self.source, channel=chosen, partial=self.partial, max_seconds=self.max_seconds
         )
+
+    def open(self, channel: Channel, keep: float) -> Audio | Channels | Recording | Recordings:
+        """Return what `read` returns, or recordings of a file of more than `keep` seconds."""
+        chosen = self.channel or channel
+        each = read_long(
+            self.source,
+            channel=chosen,
+            partial=self.partial,
+            max_seconds=self.max_seconds,
+            keep=keep,
+        )
+        long = tuple(one for one in each if isinstance(one, Recording))
+        short = tuple(one for one in each if isinstance(one, Audio))
+        if chosen == "each":
+            return Recordings(long) if long else Channels(short)
+        return each[0]
 
     def __str__(self) -> str:
         return str(self.source)

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from math import inf
 from typing import Any
+
+import numpy as np
 
 from composer.formats.audio.audio_problems import check_format, check_length, refused
 from composer.formats.audio.channels import Channel, ChannelCollector
@@ -20,8 +23,12 @@ def decode(
     channel: Channel,
     careful: bool,
     most: float | None = None,
+    keep: float = inf,
 ) -> tuple[ChannelCollector, Fault | None]:
-    """Return the decoded parts, and the fault of the last one."""
+    """Return the decoded parts, and the fault of the last one.
+
+    What has more than `most` seconds is refused, of more than `keep` no samples are kept.
+    """
     mixer: ChannelCollector | None = None
     expected = 0.0
     for number, part in enumerate(parts):
@@ -35,22 +42,44 @@ def decode(
                     expected += frames.stated
                     check_length(int(expected), rate, name, most)
                 if mixer is None:
-                    mixer = ChannelCollector(rate, channels, name, channel, most)
+                    mixer = ChannelCollector(rate, channels, name, channel, most, keep)
                 elif (mixer.rate, mixer.channels) != (rate, channels):
                     raise _format_change_error(kind, name, number, mixer, rate, channels)
-                for block in _blocks(sound, _SMALL if careful else _BLOCK):
+                for block in _blocks(sound, careful):
                     mixer.add(block)
         except _library_error() as error:
             if mixer is None:
                 mixer = ChannelCollector(16_000, 1, name, channel)
+            mixer.by_part.append(mixer.frames - before)
             return mixer, damaged(kind, str(error).rpartition(": ")[2].strip(" .") or "no decoder")
-        if frames:
-            fault = _compare(kind, mixer, mixer.frames - before, frames)
-            if fault:
-                return mixer, fault
+        fault = _compare(kind, mixer, mixer.frames - before, frames) if frames else None
+        mixer.by_part.append(mixer.frames - before)
+        if fault:
+            return mixer, fault
     if mixer is None:
         raise refused("S482", name, "there are no samples in it")
     return mixer, None
+
+
+def decode_again(
+    parts: Sequence[Part], by_part: Sequence[int], careful: bool, name: str
+) -> Iterator[np.ndarray]:
+    """Yield blocks [frames, channels] of parts that were decoded before, so many frames of each.
+
+    Raise S480 where they are not there any more.
+    """
+    for part, frames in zip(parts, by_part, strict=False):  # none after a fault
+        remaining = frames
+        try:
+            with _open(part) as sound:
+                blocks = _blocks(sound, careful)
+                while remaining and (block := next(blocks, None)) is not None:
+                    yield block[:remaining]
+                    remaining -= min(remaining, len(block))
+        except _library_error():
+            pass
+        if remaining:
+            raise refused("S480", name, "the audio file changed while it was read")
 
 
 def _open(part: Part) -> Any:
@@ -71,7 +100,8 @@ def _library_error() -> type[Exception]:
     return kind
 
 
-def _blocks(sound: Any, size: int) -> Iterator[Any]:
+def _blocks(sound: Any, careful: bool) -> Iterator[np.ndarray]:
+    size = _SMALL if careful else _BLOCK
     while len(block := sound.read(size, dtype="float32", always_2d=True)):
         yield block
 

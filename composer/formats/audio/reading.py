@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import io
-import os
-import stat
 from collections.abc import Callable
-from pathlib import Path
+from math import inf
 from typing import Any, BinaryIO
 
 import numpy as np
@@ -17,10 +14,12 @@ from composer.formats.audio.channels import Channel, check_channel_choice, mixed
 from composer.formats.audio.container import READABLE, container, describe
 from composer.formats.audio.container_parts import Fault, Layout
 from composer.formats.audio.decoding import decode
+from composer.formats.audio.opening import Encoded, OpenedFile, is_encoded, opened
+from composer.formats.audio.recording import Recording
 from composer.formats.audio.tags import id3_end
 from composer.formats.audio.waveform import Audio, Channels
 
-Source = str | Path | bytes | BinaryIO | tuple[np.ndarray, int] | Audio
+Source = Encoded | tuple[np.ndarray, int] | Audio
 
 LAYOUTS: dict[str, Callable[[BinaryIO, int], Layout]] = {
     "WAV": riff.layout,
@@ -56,7 +55,7 @@ def read_audio(
     """
     if channel == "each":
         raise refused("S481", "<audio>", "one waveform cannot be each channel", "read_channels")
-    (audio,) = _read(source, channel, partial, max_seconds)
+    (audio,) = _whole(_read(source, channel, partial, max_seconds))
     return audio
 
 
@@ -64,23 +63,37 @@ def read_channels(
     source: Source, *, partial: bool = False, max_seconds: float | None = None
 ) -> Channels:
     """Read each channel as a separate waveform."""
-    return Channels(_read(source, "each", partial, max_seconds))
+    return Channels(_whole(_read(source, "each", partial, max_seconds)))
 
 
-def _read(source: Source, channel: Channel, partial: bool, most: float | None) -> tuple[Audio, ...]:
+def read_long(
+    source: Source,
+    *,
+    channel: Channel = "mix",
+    partial: bool = False,
+    max_seconds: float | None = None,
+    keep: float,
+) -> tuple[Audio | Recording, ...]:
+    """Read a waveform, or one per channel; of a file of more than `keep` seconds a Recording.
+
+    The file is decoded to its end in either case, and refused as `read_audio` refuses it.
+    """
+    return _read(source, channel, partial, max_seconds, keep)
+
+
+def _whole(found: tuple[Audio | Recording, ...]) -> tuple[Audio, ...]:
+    return tuple(each for each in found if isinstance(each, Audio))
+
+
+def _read(
+    source: Source, channel: Channel, partial: bool, most: float | None, keep: float = inf
+) -> tuple[Audio | Recording, ...]:
     check_channel_choice(channel)
     if isinstance(source, Audio):
         return (_checked(source, most),)
-    if isinstance(source, bytes):
-        return _decoded(io.BytesIO(source), len(source), "<bytes>", channel, partial, most)
-    if isinstance(source, (str, Path)):
-        with _opened(Path(source)) as file:
-            size = os.fstat(file.fileno()).st_size
-            return _decoded(file, size, str(source), channel, partial, most)
-    if isinstance(source, io.IOBase):
-        size = source.seek(0, io.SEEK_END)
-        source.seek(0)
-        return _decoded(source, size, "<file>", channel, partial, most)
+    if is_encoded(source):
+        with opened(source) as there:
+            return _decoded(there, source, channel, partial, most, keep)
     if isinstance(source, tuple) and len(source) == 2:
         return _from_samples(*source, channel, most)
     raise refused(
@@ -91,39 +104,39 @@ def _read(source: Source, channel: Channel, partial: bool, most: float | None) -
     )
 
 
-def _opened(path: Path) -> BinaryIO:
-    name = str(path)
-    try:
-        mode = path.stat().st_mode
-        if not stat.S_ISREG(mode):
-            found = "a folder" if stat.S_ISDIR(mode) else "a pipe, socket or device"
-            hint = (
-                "name a file in it"
-                if stat.S_ISDIR(mode)
-                else "give - and pipe it in (its bytes in Python)"
-            )
-            raise refused("S480", name, f"the audio is {found}, not a file", hint)
-        return path.open("rb")
-    except (OSError, ValueError) as error:
-        reason = error.strerror if isinstance(error, OSError) else error
-        raise refused("S480", name, f"the audio file cannot be opened: {reason}") from error
-
-
 def _decoded(
-    file: BinaryIO, size: int, name: str, channel: Channel, partial: bool, most: float | None
-) -> tuple[Audio, ...]:
-    if size == 0:
+    there: OpenedFile,
+    source: Encoded,
+    channel: Channel,
+    partial: bool,
+    most: float | None,
+    keep: float,
+) -> tuple[Audio | Recording, ...]:
+    name = there.name
+    if there.size == 0:
         raise refused("S482", name, "the file is empty")
-    kind = _kind(file, size, name)
-    parts, fault = LAYOUTS[kind](file, size)
+    kind = _kind(there.file, there.size, name)
+    parts, fault = LAYOUTS[kind](there.file, there.size)
     if fault and not (partial and parts and fault.code != "S481"):
         raise _refusal(name, fault, bool(parts))
-    mixer, wrong = decode(kind, parts, name, channel, partial, most)
+    mixer, wrong = decode(kind, parts, name, channel, partial, most, keep)
     if wrong and not (partial and mixer.frames):
         raise _refusal(name, wrong, True)
     fault = wrong or fault
-    notes = () if fault is None else (_note(mixer.frames / mixer.rate, fault),)
-    return mixer.finish(notes)
+    notes: tuple[str, ...] = ()
+    if fault is not None:
+        notes = (_note(mixer.frames / mixer.rate, fault),)
+    if mixer.keeps_samples:
+        return mixer.finish(notes)
+    notes = mixer.check(notes)
+    recordings = []
+    for column, label in enumerate(mixer.names):
+        recordings.append(
+            Recording(
+                source, parts, mixer.by_part, mixer.rate, channel, column, partial, label, notes
+            )
+        )
+    return tuple(recordings)
 
 
 def _note(seconds: float, fault: Fault) -> str:

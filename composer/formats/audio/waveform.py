@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Self
 
 import numpy as np
 
-from composer.formats.audio.resampling import full_scale, peak_of, resampled
+from composer.formats.audio.resampling import full_scale, peak_of, resampled, scaled
 
 
 @dataclass(frozen=True, eq=False)
@@ -32,6 +33,10 @@ class Audio:
     def seconds(self) -> float:
         return self.frames / self.rate
 
+    def blocks(self, rate: int) -> Iterator[np.ndarray]:
+        """Yield the samples at a rate."""
+        yield self.resample(rate).samples
+
     def resample(self, rate: int) -> Self:
         """Resample to another rate, within full scale.
 
@@ -45,8 +50,7 @@ class Audio:
             samples = resampled(samples, self.rate, rate)
         peak = peak_of(samples)
         if peak > 1.0:
-            scale = np.float32(full_scale(samples, peak))
-            samples = np.clip(samples / scale, -1.0, 1.0)
+            samples = scaled(samples, full_scale(samples, peak))
         if samples is self.samples:
             return self
         return type(self)(read_only(samples), rate, self.source, self.notes)

@@ -7,7 +7,7 @@ from typing import Any
 
 from composer.core.languages import in_spelling_of
 from composer.core.output import as_json
-from composer.jobs.output_format import OutputFormat, ms, words_json
+from composer.jobs.output_format import OutputFormat, coverage, ms, words_json
 from composer.jobs.transcription import SpokenSegment, Transcription
 
 ENGLISH = "English"  # names are spelled as this one is
@@ -30,8 +30,8 @@ def verbose(each: Transcription) -> dict[str, Any]:
     """Return a transcript with every key of the format.
 
     `language` is an English name in lower case, or unknown. What was not measured is null:
-    `no_speech_prob`, and `avg_logprob` without log-probabilities. There are `words` where a clip
-    was aligned.
+    `no_speech_prob`, 1 less the highest score of speech, without a detector of speech, and
+    `avg_logprob` without log-probabilities. There are `words` where a clip was aligned.
     """
     return {
         "task": "translate" if each.task == "translate" else "transcribe",
@@ -40,11 +40,17 @@ def verbose(each: Transcription) -> dict[str, Any]:
         "text": each.text,
         "segments": [
             _segment(number, segment, each.temperature)
-            for number, segment in enumerate(each.segments)
+            for number, segment in enumerate(s for s in each.segments if not s.silent)
+        ],
+        "silences": [
+            {"start": ms(part.start) / 1000, "end": ms(part.end) / 1000}
+            for part in each.segments
+            if part.silent
         ],
         **words_json([word for word in each.words if word.start is not None]),
         "usage": {"type": "duration", "seconds": ms(each.duration) / 1000},
         "notes": list(each.notes),
+        "coverage": coverage(each),
     }
 
 
@@ -61,8 +67,9 @@ def _segment(number: int, segment: SpokenSegment, temperature: float) -> dict[st
         "temperature": temperature,
         "avg_logprob": sum(logprobs) / len(logprobs) if logprobs else None,
         "compression_ratio": len(data) / len(zlib.compress(data)) if data else None,
-        "no_speech_prob": None,
+        "no_speech_prob": None if segment.speech is None else round(1 - segment.speech, 4),
         "channel": segment.channel,
+        "suspicious": list(segment.suspicious),
     }
 
 
