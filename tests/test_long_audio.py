@@ -70,8 +70,8 @@ def found_in_json(made):
     objects = [json.loads(output_format(name).file(made)) for name in ("json", "verbose_json")]
     assert objects[0]["coverage"] == objects[1]["coverage"]
     silences = [[each.start, each.end] for each in made.segments if each.silent]
-    told = [[each["start"], each["end"]] for each in objects[1]["silences"]]
-    np.testing.assert_allclose(told, silences, atol=6e-4)
+    listed = [[each["start"], each["end"]] for each in objects[1]["silences"]]
+    np.testing.assert_allclose(listed, silences, atol=6e-4)
     return objects[0]["coverage"]
 
 
@@ -97,13 +97,13 @@ def test_silence_is_not_run_and_has_no_text(made, long):
 def test_no_word_is_lost_or_doubled_at_a_cut(mega, made, long):
     """The whole text is that of its pieces, and those of whole sentences."""
     samples, sentences = long
-    apart = []
+    separate = []
     for segment in made.segments:
         if not segment.silent:
             part = samples[round(segment.start * RATE) : round(segment.end * RATE)]
-            apart.append(mega.run(audio=(part, RATE)).text)
+            separate.append(mega.run(audio=(part, RATE)).text)
     # The pieces are of a file of 16 bits: a rounding may change a word of the model's, no more.
-    assert jiwer.wer(" ".join(apart), made.text) < 0.05
+    assert jiwer.wer(" ".join(separate), made.text) < 0.05
     want = " ".join(each.text for each in sentences)
     assert jiwer.wer(want, made.text) < 0.1
     assert abs(len(made.text.split()) - len(want.split())) <= 0.03 * len(want.split())
@@ -272,5 +272,5 @@ def test_half_an_hour_loses_and_doubles_no_word(mega, tmp_path):
     assert max(map(partial(level_at, samples), cuts)) < 0.001
     want = " ".join(each.text for each in sentences)
     alone = {each.text: mega.run(audio=(each.samples, RATE)).text for each in sentences}
-    apart = jiwer.wer(want, " ".join(alone[each.text] for each in sentences))
-    assert jiwer.wer(want, found.text) < apart + 0.05
+    separate = jiwer.wer(want, " ".join(alone[each.text] for each in sentences))
+    assert jiwer.wer(want, found.text) < separate + 0.05

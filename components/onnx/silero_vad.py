@@ -26,7 +26,7 @@ RATE, WINDOW, CONTEXT, STATE = 16_000, 512, 64, (2, 1, 128)
 
 
 class SileroVad(Component, name="onnx.silero_vad"):
-    """Detect speech by Silero's model, which `bundle-composer[vad]` brings.
+    """Detect speech by Silero's model, of the extra `bundle-composer[vad]`.
 
     The score of each window of 32 ms is the model's probability of speech. The last window is
     filled up with silence. The model keeps a state from window to window, which begins anew in

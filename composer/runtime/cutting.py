@@ -117,23 +117,23 @@ class _Ahead:
 
     def __init__(self, blocks: Iterator[np.ndarray]) -> None:
         self._blocks = blocks
-        self._held = np.zeros(0, np.float32)
+        self._buffer = np.zeros(0, np.float32)
 
     def see(self, count: int) -> np.ndarray:
         """Return the next samples."""
-        while len(self._held) < count:
-            self._held = np.concatenate([self._held, next(self._blocks)])
-        return self._held[:count]
+        while len(self._buffer) < count:
+            self._buffer = np.concatenate([self._buffer, next(self._blocks)])
+        return self._buffer[:count]
 
     def take(self, count: int) -> np.ndarray:
         """Return the next samples, and go on behind them."""
         taken = self.see(count).copy()
-        self._held = self._held[count:]
+        self._buffer = self._buffer[count:]
         return taken
 
     def skip(self, count: int) -> None:
         """Go on behind the next samples."""
-        while count > len(self._held):
-            count -= len(self._held)
-            self._held = next(self._blocks)
-        self._held = self._held[count:]
+        while count > len(self._buffer):
+            count -= len(self._buffer)
+            self._buffer = next(self._blocks)
+        self._buffer = self._buffer[count:]

@@ -78,21 +78,21 @@ class Detector:
         rate = int(port.dims[0]) if port.dims else audio.rate
         size = round(CHUNK * rate)
         found: list[np.ndarray] = []
-        ready = window = 0  # of what is held, the windows that have their scores
-        held = np.zeros(0, np.float32)
+        ready = window = 0  # of what is buffer, the windows that have their scores
+        buffer = np.zeros(0, np.float32)
         for block in chain(audio.blocks(rate), [None]):
             if block is not None:
-                held = np.concatenate([held, block])
-            while len(held) >= size or (block is None and len(held) > ready * window):
-                given = Audio(held[:size], rate, audio.source)
+                buffer = np.concatenate([buffer, block])
+            while len(buffer) >= size or (block is None and len(buffer) > ready * window):
+                given = Audio(buffer[:size], rate, audio.source)
                 answer = self.worker.call(getattr(self.component, CALL), **{name: given})
                 window = int(answer[WINDOW])
                 self._require_all(given, answer[OUT], window)
-                ended = block is None and len(held) <= size
+                ended = block is None and len(buffer) <= size
                 scored = len(answer[OUT]) if ended else size // window
                 found.append(answer[OUT][ready:scored])
                 ready = min(scored, ceil(BEFORE * rate / window))
-                held = held[(scored - ready) * window :]
+                buffer = buffer[(scored - ready) * window :]
         return SpeechScores(np.concatenate(found), window / rate)
 
     def _require_all(self, audio: Audio, scores: np.ndarray, window: int) -> None:

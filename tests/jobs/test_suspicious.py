@@ -50,7 +50,7 @@ def test_reasons(text, seconds, speech, logprobs, reasons):
     assert list(suspicions(text, seconds, speech, logprobs)) == reasons
 
 
-def test_it_is_told_in_every_place_and_the_text_stays(capsys):
+def test_it_is_printed_in_every_place_and_the_text_stays(capsys):
     segment = SpokenSegment(2.0, 5.0, "thank you", suspicious=("it is a loop",))
     found = Transcription("a.wav", "thank you", segments=(segment,))
     TranscriptPrinter(output_format("txt"), has_files=False).add(found)
