@@ -60,4 +60,4 @@ def test_it_is_printed_in_every_place_and_the_text_stays(capsys):
     for each in (transcription_json(found), verbose(found)):
         assert each["segments"][0]["suspicious"] == ["it is a loop"]
         assert each["segments"][0]["text"] == "thank you"
-    assert transcriptions.warnings(found) == ["suspicious at 2.00 to 5.00 s: it is a loop"]
+    assert transcriptions._warnings(found) == ["suspicious at 2.00 to 5.00 s: it is a loop"]
