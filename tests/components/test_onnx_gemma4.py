@@ -7,11 +7,11 @@ import numpy as np
 import pytest
 import torch
 
+from composer.components.models.gemma4_inputs import NOT_GIVEN
 from composer.components.onnx.gemma4 import Gemma4
 from composer.core.errors import ComposerError
 from composer.core.placement import Placement
 from composer.formats import Headers
-from composer.generation.decoder import Prompt
 from composer.generation.engine import Engine, Request
 from composer.generation.sampler import Sampling
 from composer.generation.stop import Stop
@@ -123,16 +123,15 @@ def test_a_kept_cache_changes_nothing(pair):
 
 def test_several_in_flight_equal_their_solo_runs(pair):
     kind, _, _, lm, _ = pair
-    names = ("embeds", "per_layer")
-    rows = dict(zip(names, given(lm, kind in SMALL), strict=False))
-    prompts = [{name: each[:size] for name, each in rows.items()} for size in (30, 1, 11)]
+    rows = given(lm, kind in SMALL)
+    prompts = [[each[:size] for each in rows] for size in (30, 1, 11)]
     counts, engine = (12, 3, 9), Engine(lm.decoder, lm.writer.tokenizer)
-    alone = [
-        greedy(lm, *each.values(), count=count) for each, count in zip(prompts, counts, strict=True)
-    ]
+    alone = [greedy(lm, *each, count=count) for each, count in zip(prompts, counts, strict=True)]
     answers = []
     for each, count in zip(prompts, counts, strict=True):
-        answers.append(engine.add(Request(Prompt(each), Sampling(), Stop(lm.writer.stop, count))))
+        per_layer = each[1] if kind in SMALL else NOT_GIVEN
+        prompt = lm.prompt(each[0], per_layer, None, ())
+        answers.append(engine.add(Request(prompt, Sampling(), Stop(lm.writer.stop, count))))
         engine.advance()
     while engine.busy:
         engine.advance()
@@ -237,12 +236,11 @@ def test_facts_say_what_stays_in_the_file(pair):
         {"D": WIDTH, "V": ROWS} | ({"L": 6, "P": 16} if kind in SMALL else {})
     )
     assert facts.mapped == (4 * ROWS * 6 * 16 if kind in SMALL else 0)
-    if kind in SMALL:
-        assert facts.methods is None
-    else:
-        assert "per_layer" not in facts.methods
-        assert "per_layer" not in facts.methods["generate"].inputs
-    assert facts_of(folder).missing_reasons.keys() == set() if kind in SMALL else {"per_layer"}
+    inputs = facts.methods["generate"].inputs.keys()
+    assert inputs == {"embeds", "per_layer" if kind in SMALL else "pictures"}
+    assert ("per_layer" in facts.methods) is (kind in SMALL)
+    missing = "pictures" if kind in SMALL else "per_layer"
+    assert facts.missing_reasons.keys() == {missing}
     assert lm.table is None or lm.table.module.path == "embed_tokens_per_layer"
 
 

@@ -54,6 +54,8 @@ class Model:
         if self.layers:
             rows = self.layers.look_up(np.asarray(ids)) * 4  # the square root of 16
             found["per_layer"] = rows.reshape(len(ids), 6, 16)
+        if self.found.settings.bidirectional:
+            found["ahead"] = np.zeros(len(ids), np.float32)
         return found
 
     def read(self, rows, cache, every=False):
@@ -91,7 +93,7 @@ def with_sound(rows):
 def theirs(model, rows):
     """Return transformers' logits after every row."""
     names = {"embeds": "inputs_embeds", "per_layer": "per_layer_inputs"}
-    given = {names[name]: torch.tensor(each)[None] for name, each in rows.items()}
+    given = {names[name]: torch.tensor(each)[None] for name, each in rows.items() if name in names}
     with torch.no_grad():
         return model(**given, use_cache=False).logits[0].numpy()
 
@@ -146,7 +148,7 @@ def test_every_stage_is_that_of_transformers(case, backend):
         hook.remove()
 
     def up_to(count):
-        def forward(nn, settings, x, per_layer=None):
+        def forward(nn, settings, x, per_layer=None, ahead=None):
             inputs = None
             if per_layer is not None:
                 inputs = gemma4.per_layer_inputs(nn, settings, x, per_layer)
@@ -247,7 +249,7 @@ def test_wrong_rows_of_the_table_do_not_pass(case, backend, why):
 def test_formulas_that_are_nearly_right_do_not_pass(case, backend, why, monkeypatch):
     _, _, folder, rows, logits, _ = case
 
-    def changed(nn, settings, x, per_layer=None):
+    def changed(nn, settings, x, per_layer=None, ahead=None):
         norm, weight = nn.rms_norm, nn.weight
         if why == "no norm of values":
             nn.rms_norm = lambda y, name, *more: norm(y, name, *more) if name else y
@@ -256,7 +258,7 @@ def test_formulas_that_are_nearly_right_do_not_pass(case, backend, why, monkeypa
         else:
             one = nn.constant(np.ones(1, np.float32))
             nn.weight = lambda name: one if "layer_scalar" in name else weight(name)
-        return gemma4.forward(nn, settings, x, per_layer)
+        return gemma4.forward(nn, settings, x, per_layer, ahead)
 
     model = Model(folder, backend, lambda found: replace(found, forward=changed))
     assert away(model.logits(rows), logits) > CLOSE

@@ -51,7 +51,11 @@ def test_the_dims_come_with_their_witnesses(facts):
         "L": (42, "repo/decoder: the tensors of 42 layers"),
         "P": (256, "repo/decoder: per_layer_projection_norm.weight [256]"),
     }
-    assert (known.dtype, known.notes, known.methods) == ("bf16", (), None)
+    assert (known.dtype, known.notes) == ("bf16", ())
+    assert known.methods["generate"].inputs.keys() == {"embeds", "per_layer"}
+    assert known.missing_reasons["pictures"].endswith(
+        "use_bidirectional_attention is not vision: a picture is read as words are"
+    )
 
 
 def test_the_per_layer_table_is_not_counted(facts):
